@@ -1,0 +1,1 @@
+"""The host layer: installs the game, makes instances, starts and stops servers. It knows no Django."""

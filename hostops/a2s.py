@@ -1,0 +1,313 @@
+"""Asks a running game server what it is doing, over Valve's server query protocol (A2S, UDP).
+
+Only asks and reads: the parsers are pure functions over bytes, `query_*` are the ones that use the
+network.
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hostops.errors import HostError
+
+WHOLE = b"\xff\xff\xff\xff"
+SPLIT = b"\xfe\xff\xff\xff"
+NO_CHALLENGE = b"\xff\xff\xff\xff"
+
+INFO_REQUEST = b"TSource Engine Query\0"
+PLAYERS_REQUEST = b"U"
+RULES_REQUEST = b"V"
+
+INFO_ANSWER = b"I"
+PLAYERS_ANSWER = b"D"
+RULES_ANSWER = b"E"
+CHALLENGE_ANSWER = b"A"
+
+MAX_DATAGRAM = 65535
+
+Answer = TypeVar("Answer")
+
+
+class QueryError(HostError):
+    """A server did not answer a query, or not in a way that can be understood."""
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a server tells about itself (A2S_INFO). `players` counts the bots too."""
+
+    name: str
+    map: str
+    folder: str
+    game: str
+    app_id: int
+    players: int
+    max_players: int
+    bots: int
+    version: str
+    has_password: bool
+    is_vac_secured: bool
+    protocol: int
+    server_type: str
+    environment: str
+    port: int | None = None
+    steam_id: int | None = None
+    keywords: str = ""
+
+
+@dataclass(frozen=True)
+class PlayerInfo:
+    """One player (A2S_PLAYER). One who is still joining has an empty name."""
+
+    name: str
+    score: int
+    connected_seconds: float
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One datagram of an answer that needed several."""
+
+    answer_id: int
+    count: int
+    number: int
+    payload: bytes
+
+
+def query_info(address: str, port: int, timeout_seconds: float) -> ServerInfo:
+    """Ask what the server is and what it runs. Raises QueryError after `timeout_seconds` at the latest."""
+    return _query(address, port, timeout_seconds, INFO_REQUEST, b"", INFO_ANSWER, parse_info)
+
+
+def query_players(address: str, port: int, timeout_seconds: float) -> tuple[PlayerInfo, ...]:
+    """Ask who plays. Raises QueryError after `timeout_seconds` at the latest."""
+    return _query(
+        address, port, timeout_seconds, PLAYERS_REQUEST, NO_CHALLENGE, PLAYERS_ANSWER, parse_players
+    )
+
+
+def query_rules(address: str, port: int, timeout_seconds: float) -> dict[str, str]:
+    """Ask for the public console variables. Raises QueryError after `timeout_seconds` at the latest."""
+    return _query(
+        address, port, timeout_seconds, RULES_REQUEST, NO_CHALLENGE, RULES_ANSWER, parse_rules
+    )
+
+
+def parse_info(payload: bytes) -> ServerInfo:
+    """Read an A2S_INFO answer from behind its letter. Raises QueryError if it is malformed."""
+    reader = _Reader(payload)
+    protocol = reader.byte()
+    name, map_name, folder, game = (reader.text() for _ in range(4))
+    app_id = reader.number("<H")
+    players, max_players, bots = (reader.byte() for _ in range(3))
+    server_type, environment = (chr(reader.byte()) for _ in range(2))
+    has_password, is_vac_secured = (bool(reader.byte()) for _ in range(2))
+    version = reader.text()
+    port = steam_id = None
+    keywords = ""
+    # What follows is optional, and said to be there by the bits of one byte.
+    extra = reader.byte() if reader.has_more else 0
+    if extra & 0x80:
+        port = reader.number("<H")
+    if extra & 0x10:
+        steam_id = reader.number("<Q")
+    if extra & 0x40:
+        reader.number("<H")
+        reader.text()
+    if extra & 0x20:
+        keywords = reader.text()
+    if extra & 0x01:
+        # The lower 24 bits of the game id are the app id in full; what came before are 16 bits of
+        # it.
+        app_id = reader.number("<Q") & 0xFFFFFF
+    return ServerInfo(
+        name=name,
+        map=map_name,
+        folder=folder,
+        game=game,
+        app_id=app_id,
+        players=players,
+        max_players=max_players,
+        bots=bots,
+        version=version,
+        has_password=has_password,
+        is_vac_secured=is_vac_secured,
+        protocol=protocol,
+        server_type=server_type,
+        environment=environment,
+        port=port,
+        steam_id=steam_id,
+        keywords=keywords,
+    )
+
+
+def parse_players(payload: bytes) -> tuple[PlayerInfo, ...]:
+    """Read an A2S_PLAYER answer from behind its letter. Raises QueryError if it is malformed."""
+    reader = _Reader(payload)
+    players = []
+    for _ in range(reader.byte()):
+        reader.byte()  # an index, which is always 0 here
+        name, score, seconds = reader.text(), reader.number("<i"), reader.fraction()
+        players.append(PlayerInfo(name, score, seconds))
+    return tuple(players)
+
+
+def parse_rules(payload: bytes) -> dict[str, str]:
+    """Read an A2S_RULES answer from behind its letter. Raises QueryError if it is malformed."""
+    reader = _Reader(payload)
+    return {reader.text(): reader.text() for _ in range(reader.number("<H"))}
+
+
+def parse_datagram(datagram: bytes) -> bytes | Fragment:
+    """Return a whole answer without its header, or the fragment of one. Raises QueryError."""
+    if datagram.startswith(WHOLE):
+        return datagram[4:]
+    if not datagram.startswith(SPLIT):
+        raise QueryError(f"The answer begins with {datagram[:4].hex(' ')}, which is no A2S header.")
+    reader = _Reader(datagram[4:])
+    answer_id = reader.number("<i")
+    if answer_id < 0:
+        raise QueryError("The answer is compressed, which Left 4 Dead 2 never does.")
+    count, number, _ = reader.byte(), reader.byte(), reader.number("<H")
+    if number >= count:
+        raise QueryError(f"The answer is part {number + 1} of {count}.")
+    return Fragment(answer_id, count, number, reader.rest())
+
+
+def join_fragments(fragments: list[Fragment]) -> bytes | None:
+    """Return the answer that `fragments` of one id make, without its header; None while parts are missing."""
+    parts = {fragment.number: fragment.payload for fragment in fragments}
+    count = fragments[0].count
+    if any(fragment.count != count for fragment in fragments):
+        raise QueryError("The parts of the answer disagree on how many there are.")
+    if len(parts) < count:
+        return None
+    answer = b"".join(parts[number] for number in range(count))
+    if not answer.startswith(WHOLE):
+        raise QueryError("The parts of the answer do not make an answer.")
+    return answer[4:]
+
+
+class _Reader:
+    """Takes values from the front of bytes; what is not there is a QueryError."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    @property
+    def has_more(self) -> bool:
+        return self._position < len(self._data)
+
+    def byte(self) -> int:
+        return self.number("<B")
+
+    def number(self, layout: str) -> int:
+        return int(self._unpack(layout))
+
+    def fraction(self) -> float:
+        return float(self._unpack("<f"))
+
+    def text(self) -> str:
+        end = self._data.find(b"\0", self._position)
+        if end < 0:
+            raise QueryError("The answer ends in the middle of a text.")
+        raw = self._data[self._position : end]
+        self._position = end + 1
+        return raw.decode("utf-8", "replace")
+
+    def rest(self) -> bytes:
+        return self._data[self._position :]
+
+    def _unpack(self, layout: str) -> int | float:
+        try:
+            (value,) = struct.unpack_from(layout, self._data, self._position)
+        except struct.error:
+            raise QueryError("The answer ends in the middle of a number.") from None
+        self._position += struct.calcsize(layout)
+        return value  # type: ignore[no-any-return]
+
+
+def _query(
+    address: str,
+    port: int,
+    timeout_seconds: float,
+    request: bytes,
+    first_challenge: bytes,
+    wanted: bytes,
+    parse: Callable[[bytes], Answer],
+) -> Answer:
+    """Send `request` until an answer that begins with `wanted` comes, and parse that."""
+    where = f"{address}:{port}"
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        with _connect(address, port) as connection:
+            # A datagram may get lost, and srcds drops queries when there are many: ask twice.
+            for attempt_deadline in (deadline - timeout_seconds / 2, deadline):
+                try:
+                    payload = _ask(connection, request, first_challenge, wanted, attempt_deadline)
+                    return parse(payload)
+                except TimeoutError:
+                    continue
+    except QueryError as error:
+        raise QueryError(
+            f"The server at {where} gave a malformed answer to a query. {error}"
+        ) from None
+    except ConnectionRefusedError:
+        raise QueryError(
+            f"Nothing answers queries at {where}: no server has this UDP port open. "
+            "Look into the server's console to see whether it runs."
+        ) from None
+    except OSError as error:
+        raise QueryError(f"The server at {where} cannot be queried: {error}.") from None
+    raise QueryError(
+        f"The server at {where} did not answer a query within {timeout_seconds:g} seconds. It may still be "
+        "starting, or hang, or answer only on another address of its host."
+    )
+
+
+def _connect(address: str, port: int) -> socket.socket:
+    family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+    connection = socket.socket(family, kind, protocol)
+    try:
+        # A connected socket takes datagrams from this server only, and learns that its port is
+        # closed.
+        connection.connect(target)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _ask(
+    connection: socket.socket, request: bytes, challenge: bytes, wanted: bytes, deadline: float
+) -> bytes:
+    """Return the answer from behind its letter. Raises TimeoutError at `deadline`."""
+    connection.send(WHOLE + request + challenge)
+    fragments: dict[int, list[Fragment]] = {}
+    while True:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        connection.settimeout(remaining)
+        received = parse_datagram(connection.recv(MAX_DATAGRAM))
+        if isinstance(received, Fragment):
+            parts = fragments.setdefault(received.answer_id, [])
+            parts.append(received)
+            answer = join_fragments(parts)
+            if answer is None:
+                continue
+        else:
+            answer = received
+        if answer[:1] == CHALLENGE_ANSWER:
+            if len(answer) != 5:
+                raise QueryError(f"The challenge has {len(answer) - 1} bytes instead of 4.")
+            if answer[1:] != challenge:
+                challenge = answer[1:]
+                connection.send(WHOLE + request + challenge)
+        elif answer[:1] == wanted:
+            return answer[1:]
+        # Anything else is a late answer to an earlier question.

@@ -1,0 +1,168 @@
+"""Sends commands to a running game server over RCON (Source RCON protocol, TCP on the game's port).
+
+One connection for each command: srcds drops idle connections, and mixes up the answers of several
+open ones.
+"""
+
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+from hostops.errors import HostError
+
+AUTH = 3
+AUTH_RESPONSE = 2
+EXEC_COMMAND = 2
+RESPONSE_VALUE = 0
+
+AUTH_ID = 1
+COMMAND_ID = 2
+END_ID = 3
+REFUSED_ID = -1
+
+HEADER = struct.Struct("<iii")
+MIN_PACKET = 10
+MAX_PACKET = 65536
+"""Of a received packet, without its length. srcds sends up to 4,096, others more."""
+MAX_COMMAND_BYTES = 4096 - MIN_PACKET
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+
+
+class RconError(HostError):
+    """A command could not be sent over RCON, or its answer did not come."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One RCON packet."""
+
+    identifier: int
+    kind: int
+    body: bytes = b""
+
+    def encode(self) -> bytes:
+        """Return the packet as it is sent."""
+        size = len(self.body) + MIN_PACKET
+        return HEADER.pack(size, self.identifier, self.kind) + self.body + b"\0\0"
+
+
+def parse_packet(data: bytes) -> tuple[Packet, bytes] | None:
+    """Return the first packet in `data` and what follows it, or None while it is not complete.
+
+    Raises RconError if `data` cannot be the beginning of a packet.
+    """
+    if len(data) < 4:
+        return None
+    size = int.from_bytes(data[:4], "little", signed=True)
+    if not MIN_PACKET <= size <= MAX_PACKET:
+        raise RconError(f"It announces a packet of {size} bytes, which is not RCON.")
+    if len(data) < 4 + size:
+        return None
+    _, identifier, kind = HEADER.unpack_from(data)
+    # Bodies end at their first NUL, wherever the packet ends.
+    body = data[HEADER.size : 4 + size].partition(b"\0")[0]
+    return Packet(identifier, kind, body), data[4 + size :]
+
+
+def execute(address: str, port: int, password: str, command: str, timeout_seconds: float) -> str:
+    """Carry out one console command on the server at `address` and return what it printed.
+
+    Raises RconError after `timeout_seconds` at the latest, and ValueError for a command that cannot be sent:
+    one with a line break or another control character, or of more than 4,086 bytes. A server that is told to
+    quit closes the connection without an answer, which is an RconError too.
+    """
+    body = _encoded(command)
+    where = f"{address}:{port}"
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        with socket.create_connection((address, port), timeout=timeout_seconds) as connection:
+            conversation = _Conversation(connection, deadline)
+            conversation.authenticate(password)
+            return conversation.execute(body)
+    except RconError as error:
+        raise RconError(f"RCON at {where} failed. {error}") from None
+    except ConnectionRefusedError:
+        raise RconError(
+            f"RCON at {where} refused the connection: no server has this TCP port open. "
+            "Look into the server's console to see whether it runs."
+        ) from None
+    except TimeoutError:
+        raise RconError(
+            f"RCON at {where} did not answer within {timeout_seconds:g} seconds. The server may hang, or be "
+            "changing its map: try again, or look into its console."
+        ) from None
+    except OSError as error:
+        raise RconError(f"RCON at {where} failed: {error}.") from None
+
+
+class _Conversation:
+    """What is said over one connection."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._received = b""
+
+    def authenticate(self, password: str) -> None:
+        """Log in; raises RconError for a wrong password."""
+        self._send(Packet(AUTH_ID, AUTH, password.encode()))
+        while True:
+            packet = self._receive()
+            # An empty RESPONSE_VALUE comes first, sometimes together with the verdict.
+            if packet.kind != AUTH_RESPONSE:
+                continue
+            if packet.identifier == REFUSED_ID:
+                raise RconError(
+                    "The server refused the password: it must be the rcon_password of the server's config, "
+                    "which may not be empty."
+                )
+            return
+
+    def execute(self, body: bytes) -> str:
+        """Send a command and return all of its answer."""
+        # Nothing marks the last packet of a long answer. srcds sends an empty RESPONSE_VALUE back,
+        # after all that was asked before: when that comes, the answer is complete.
+        self._send(Packet(COMMAND_ID, EXEC_COMMAND, body), Packet(END_ID, RESPONSE_VALUE))
+        answer = bytearray()
+        while True:
+            packet = self._receive()
+            if packet.identifier == END_ID:
+                return answer.decode("utf-8", "replace")
+            if packet.identifier == COMMAND_ID:
+                answer += packet.body
+            if len(answer) > MAX_ANSWER_BYTES:
+                raise RconError(f"The answer is longer than {MAX_ANSWER_BYTES} bytes.")
+
+    def _send(self, *packets: Packet) -> None:
+        self._connection.settimeout(self._remaining_seconds())
+        self._connection.sendall(b"".join(packet.encode() for packet in packets))
+
+    def _receive(self) -> Packet:
+        while (parsed := parse_packet(self._received)) is None:
+            self._connection.settimeout(self._remaining_seconds())
+            data = self._connection.recv(65536)
+            if not data:
+                raise RconError("The server closed the connection before it answered.")
+            self._received += data
+        packet, self._received = parsed
+        return packet
+
+    def _remaining_seconds(self) -> float:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        return remaining
+
+
+def _encoded(command: str) -> bytes:
+    if any(ord(character) < 32 for character in command):
+        raise ValueError(
+            "A console command cannot contain a line break or another control character."
+        )
+    body = command.encode()
+    if len(body) > MAX_COMMAND_BYTES:
+        raise ValueError(
+            f"The console command has {len(body)} bytes; RCON takes at most {MAX_COMMAND_BYTES}."
+        )
+    return body

@@ -1,0 +1,63 @@
+"""An honest stand-in for Valve's programs: it speaks their protocols, and fails in every way they fail.
+
+`steamcmd.py` stands in for SteamCMD and installs a small tree in the shape of Left 4 Dead 2's dedicated
+server. That tree's `srcds_run` starts `srcds.py`, which has a console, logs, A2S and RCON, but no game. Both
+say on their first line that they are simulated.
+
+How they behave can be told by a JSON file whose path is in the environment variable `SAFEROOM_SIMULATOR`.
+Each program reads it when it starts; without it, or without a setting in it, the default holds. A file with a
+mistake in it ends the program with exit code 2 and a sentence on stderr. For example:
+
+    {"steamcmd": {"build_id": "19684022", "seconds": 0, "fail": ["missing-configuration", null, "stall"]},
+     "srcds": {"start_seconds": 0.1, "fail": "crash-after:5", "ports": [27016]}}
+
+Of `steamcmd`:
+
+| setting | default | meaning |
+| --- | --- | --- |
+| build_id | "19684021" | the build that Steam has; another one than the installed is an update |
+| files | 0 | at least so many files in the game; it has about 110 by itself |
+| lines | 0 | so many more progress lines |
+| seconds | 4 | how long a first download takes, at its one line after the other; 0 is at once |
+| buffered | false | hold the output back, as the real one does when it writes to a pipe |
+| fail | [] | a list: how one run after the other ends, null for a run that works, and all later runs work |
+| | | one name: every run ends that way |
+| fail_times | always | with one name: how many runs end that way |
+
+Runs are counted in a file beside the control file; writing the control file anew starts from the first run.
+
+| steamcmd fail | what happens |
+| --- | --- |
+| missing-configuration, invalid-platform, no-subscription | `ERROR! Failed to install app`, exit code 8 |
+| disk-full-0x202, network-0x402, disk-write-0x606, missing-files-0x626, corrupt-0x6A6 | half a download, |
+| | then `Error! App '222860' state is 0x202 after update job.`, exit code 8 |
+| login-failed | exit code 5 |
+| app-info-timeout | exit code 1 |
+| exit-0-without-success | half a download, not a word about it, exit code 0 |
+| success-without-manifest | says `Success!` but leaves no manifest, exit code 0 |
+| self-update-42 | says it has updated itself and wants to be run again, exit code 42 |
+| stall | half a download, then the same line again and again, until it is killed |
+| crash | half a download, then SIGSEGV |
+
+Of `srcds`:
+
+| setting | default | meaning |
+| --- | --- | --- |
+| start_seconds | 1 | time from start to the ready line; the map loads half-way |
+| fail | [] | one name, or a list of names which then all hold |
+| fail_times | always | how many starts of each port fail |
+| ports | all | the ports whose servers fail |
+
+| srcds fail | what happens |
+| --- | --- |
+| port-taken | cannot open its port, exit code 1 |
+| crash-at-start | SIGSEGV before it is ready |
+| crash-after:SECONDS | SIGSEGV so many seconds after it was ready |
+| never-ready | runs, but has no ready line and answers no query |
+| no-query-answer | is ready, but answers no query |
+| hang-on-quit | `quit` makes it hang: only signals end it |
+| ignore-sigint | SIGINT does nothing; with hang-on-quit, only SIGTERM and SIGKILL end it |
+
+On a server's console `sim_help` lists the commands that only the simulator has: they let players join, and
+things go wrong.
+"""

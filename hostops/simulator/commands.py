@@ -1,0 +1,386 @@
+"""The console of the simulated server: reads commands and cfg files, and carries them out on a Game."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hostops.simulator.game import Game, is_file
+
+SIMULATOR_HELP = (
+    "sim_join NAME [STEAM_ID|BOT]   let a simulated player join",
+    "sim_leave NAME [REASON]        let one leave",
+    "sim_say NAME TEXT              let one say something",
+    "sim_crash [SIGNAL]             die by this signal (default SEGV)",
+    "sim_flood N                    print N lines",
+    "sim_hang                       stop answering, as a server in an endless loop does",
+)
+MAX_NESTED_EXECS = 30
+
+
+class Commands:
+    """Carries out console commands. `hang()` must not return."""
+
+    def __init__(
+        self, game: Game, hang: Callable[[], None], *, hangs_on_quit: bool = False
+    ) -> None:
+        self.game = game
+        self._hang = hang
+        self._hangs_on_quit = hangs_on_quit
+        self._exec_depth = 0
+        self._has_overflowed = False
+        self._bytes_in = self._bytes_out = 0
+        self._stats_at = time.monotonic()
+        self._commands: dict[str, Callable[[list[str], str], None]] = {
+            "banid": self._banid,
+            "changelevel": self._changelevel,
+            "echo": lambda _, rest: self.game.print(rest),
+            "exec": self._exec,
+            "exit": self._quit,
+            "heartbeat": lambda *_: None,
+            "help": self._help,
+            "kick": self._kick,
+            "kickid": self._kick,
+            "listid": lambda *_: self._print_all(self.game.bans.lines()),
+            "log": self._log,
+            "map": self._map,
+            "maps": self._maps,
+            "quit": self._quit,
+            "removeid": self._removeid,
+            "say": self._say,
+            "stats": self._stats,
+            "status": lambda *_: self._print_all(self.game.status_lines()),
+            "users": self._users,
+            "version": self._version,
+            "writeid": self._writeid,
+            "writeip": self._writeip,
+            "sim_crash": self._sim_crash,
+            "sim_flood": self._sim_flood,
+            "sim_hang": lambda *_: self._sim_hang(),
+            "sim_help": lambda *_: self._print_all(
+                [f"[simulator] {row}" for row in SIMULATOR_HELP]
+            ),
+            "sim_join": self._sim_join,
+            "sim_leave": self._sim_leave,
+            "sim_say": self._sim_say,
+        }
+
+    def run(self, text: str, *, is_command_line: bool = False) -> None:
+        """Carry out the commands in `text`. Hidden cvars can be set from the command line only."""
+        for command in split_commands(text):
+            name, rest = next_word(command)
+            if not name or self._has_overflowed:
+                continue
+            arguments = split_words(rest)
+            rest = _without_quotes(rest)
+            act = self._commands.get(name.lower())
+            if act:
+                act(arguments, rest)
+            else:
+                self._cvar(name, arguments, rest, is_command_line=is_command_line)
+
+    def load_map(self, name: str) -> None:
+        """Load the map `name` if it is there, and read server.cfg as every map change does."""
+        if not self.game.has_map(name):
+            self.game.print(f"map load failed: {name} not found or invalid")
+            return
+        self.game.load_map(name, self._execute_server_config)
+
+    def count_traffic(self, bytes_in: int, bytes_out: int) -> None:
+        """Add to what `stats` shows."""
+        self._bytes_in += bytes_in
+        self._bytes_out += bytes_out
+
+    # cvars and cfg files
+
+    def _cvar(self, word: str, arguments: list[str], rest: str, *, is_command_line: bool) -> None:
+        name = self.game.find_cvar(word, with_hidden=is_command_line)
+        if name is None:
+            self.game.print(f'Unknown command "{word}"')
+        elif arguments:
+            # Without quotes the rest of the line is the value: `hostname My server` works.
+            self.game.set_cvar(name, arguments[0] if len(arguments) == 1 else rest)
+        else:
+            self.game.print(f'"{name}" = "{self.game.cvar(name)}"')
+
+    def _execute_server_config(self) -> None:
+        self.game.print("Executing dedicated server config file")
+        self._exec(["server.cfg"], "")
+
+    def _exec(self, arguments: list[str], _: str) -> None:
+        if not arguments:
+            self.game.print("exec <filename>: execute a script file")
+            return
+        name = arguments[0] if Path(arguments[0]).suffix else f"{arguments[0]}.cfg"
+        config_dir = self.game.game_dir / "cfg"
+        path = config_dir / name
+        is_inside = path.is_relative_to(config_dir) and ".." not in path.parts
+        if not is_inside or not is_file(path):
+            self.game.print(f"exec: couldn't exec {name}")
+            return
+        if self._exec_depth >= MAX_NESTED_EXECS:
+            self._has_overflowed = True
+            self.game.print("Cbuf_AddText: buffer overflow")
+            return
+        self._exec_depth += 1
+        try:
+            self.game.print(f"execing {name}")
+            for line in readable_lines(path.read_bytes()):
+                self.run(line)
+        except OSError as error:
+            self.game.print(f"exec: couldn't exec {name}: {error.strerror}")
+        finally:
+            self._exec_depth -= 1
+            self._has_overflowed = self._has_overflowed and self._exec_depth > 0
+
+    def _log(self, arguments: list[str], _: str) -> None:
+        if arguments == ["on"]:
+            # Most server.cfg files have this, and are read again at each map.
+            if not self.game.log.is_on:
+                self.game.open_log()
+            self.game.print("Server logging enabled.")
+        elif arguments == ["off"]:
+            self.game.log.close_file()
+            self.game.log.is_on = False
+            self.game.print("Server logging disabled.")
+        else:
+            state = "currently logging" if self.game.log.is_on else "not currently logging"
+            self.game.print(f"Usage: log < on | off >\n{state}")
+
+    # Maps
+
+    def _map(self, arguments: list[str], _: str) -> None:
+        if not arguments:
+            self.game.print("Usage: map <mapname> [mode]")
+            return
+        if len(arguments) > 1:
+            self.game.set_cvar("mp_gamemode", arguments[1])
+        self.load_map(arguments[0])
+
+    def _changelevel(self, arguments: list[str], _: str) -> None:
+        if not arguments:
+            self.game.print("changelevel <levelname> : continue game on a new level")
+        elif not self.game.map:
+            self.game.print("Can't changelevel, not running server")
+        elif not self.game.has_map(arguments[0]):
+            self.game.print(f"changelevel failed: {arguments[0]} not found")
+        else:
+            self.load_map(arguments[0])
+
+    def _maps(self, arguments: list[str], _: str) -> None:
+        wanted = arguments[0] if arguments else "*"
+        self.game.print("-------------")
+        for path in sorted((self.game.game_dir / "maps").glob("*.bsp")):
+            if wanted in ("*", path.stem) or wanted in path.stem:
+                self.game.print(f"PENDING:   (fs) {path.name}")
+
+    # Players and bans
+
+    def _users(self, *_: object) -> None:
+        self.game.print('<slot:userid:"name">')
+        for player in self.game.players:
+            self.game.print(f'{player.slot}:{player.user_id}:"{player.name}"')
+        self.game.print(f"{len(self.game.players)} users")
+
+    def _kick(self, arguments: list[str], rest: str) -> None:
+        if not arguments:
+            self.game.print("Usage: kick < name >")
+            return
+        player = self.game.find_player(rest) or self.game.find_player(arguments[0])
+        if player is None:
+            self.game.print(f'Can\'t kick "{rest}", name not found')
+            return
+        self.game.leave(player, " ".join(arguments[1:]) or "Kicked by Console")
+
+    def _banid(self, arguments: list[str], _: str) -> None:
+        minutes = _number(arguments[0]) if arguments else None
+        if minutes is None or len(arguments) < 2:
+            self.game.print("Usage: banid < minutes > < userid | uniqueid > { kick }")
+            return
+        player = self.game.find_player(arguments[1])
+        steam_id = player.steam_id if player else arguments[1]
+        if not steam_id.startswith("STEAM_"):
+            self.game.print(f'banid: "{arguments[1]}" is neither a user id nor a Steam id.')
+            return
+        self.game.bans.add(steam_id, minutes)
+        length = f"for {minutes:.2f} minutes" if minutes else "permanently"
+        self.game.log.write(f'Banid: "<><{steam_id}><>" was banned "{length}" by "Console"')
+        if player and "kick" in arguments[2:]:
+            self.game.leave(player, "Kicked and banned")
+
+    def _removeid(self, arguments: list[str], _: str) -> None:
+        if not arguments:
+            self.game.print("Usage: removeid < slot | uniqueid >")
+        elif self.game.bans.remove(arguments[0]):
+            self.game.print(f"removeid: filter removed for {arguments[0]}")
+        else:
+            self.game.print(f"removeid: couldn't find {arguments[0]}")
+
+    def _writeid(self, *_: object) -> None:
+        path = self.game.game_dir / "cfg" / "banned_user.cfg"
+        try:
+            self.game.bans.write(path)
+        except OSError as error:
+            self.game.print(f"ERROR: writeid cannot write {path}: {error.strerror}")
+
+    def _writeip(self, *_: object) -> None:
+        path = self.game.game_dir / "cfg" / "banned_ip.cfg"
+        try:
+            path.touch()
+        except OSError as error:
+            self.game.print(f"ERROR: writeip cannot write {path}: {error.strerror}")
+
+    # The server itself
+
+    def _say(self, _: list[str], rest: str) -> None:
+        self.game.print(f"Console: {rest}")
+        self.game.log.write(f'"Console<0><Console><Console>" say "{rest}"')
+
+    def _stats(self, *_: object) -> None:
+        now = time.monotonic()
+        seconds = max(now - self._stats_at, 0.001)
+        cpu = 100 * time.process_time() / max(now - self.game.started_at, 0.001)
+        uptime = int((now - self.game.started_at) / 60)
+        self.game.print("CPU   In    Out   Uptime  Users   FPS    Players")
+        self.game.print(
+            f"{cpu:5.2f} {self._bytes_in / seconds:5.2f} {self._bytes_out / seconds:5.2f} "
+            f"{uptime:7} {self.game.map_changes:5} {30.0:7.2f} {len(self.game.players):7}"
+        )
+        self._stats_at, self._bytes_in, self._bytes_out = now, 0, 0
+
+    def _version(self, *_: object) -> None:
+        self.game.print(
+            f"Protocol version 2100 [2100/2100]\nExe version {self.game.patch_version} (left4dead2)"
+        )
+        self.game.print(f"Exe build: simulated ({self.game.server_version}) (550)")
+
+    def _help(self, *_: object) -> None:
+        names = [name for name in self._commands if not name.startswith("sim_")]
+        self.game.print("Commands: " + " ".join(names))
+        self.game.print("[simulator] sim_help lists what only the simulator has.")
+
+    def _quit(self, *_: object) -> None:
+        self.game.log.write('server_message: "quit"')
+        if self._hangs_on_quit:
+            self._hang()
+        self.game.is_quitting = True
+
+    # What only the simulator has
+
+    def _sim_join(self, arguments: list[str], _: str) -> None:
+        if not arguments:
+            self._print_all([f"[simulator] {SIMULATOR_HELP[0]}"])
+            return
+        refusal = self.game.join(arguments[0], arguments[1] if len(arguments) > 1 else None)
+        if refusal:
+            self.game.print(f"[simulator] {arguments[0]} cannot join: {refusal}.")
+
+    def _sim_leave(self, arguments: list[str], _: str) -> None:
+        player = self.game.find_player(arguments[0]) if arguments else None
+        if player is None:
+            self.game.print("[simulator] sim_leave needs the name of somebody on the server.")
+            return
+        self.game.leave(player, " ".join(arguments[1:]) or "Disconnect by user.")
+
+    def _sim_say(self, arguments: list[str], _: str) -> None:
+        player = self.game.find_player(arguments[0]) if arguments else None
+        if player is None or len(arguments) < 2:
+            self.game.print(
+                "[simulator] sim_say needs the name of somebody on the server, and a text."
+            )
+            return
+        text = " ".join(arguments[1:])
+        self.game.print(f"{player.name}: {text}")
+        self.game.log.write(f'{player.log_name()} say "{text}"')
+
+    def _sim_flood(self, arguments: list[str], _: str) -> None:
+        count = _number(arguments[0]) if arguments else None
+        if count is None:
+            self.game.print("[simulator] sim_flood needs a number of lines.")
+            return
+        for number in range(1, int(count) + 1):
+            self.game.print(f"[simulator] flood {number} of {int(count)}")
+
+    def _sim_hang(self) -> None:
+        self.game.print("[simulator] hanging from now on")
+        self._hang()
+
+    def _sim_crash(self, arguments: list[str], _: str) -> None:
+        name = (arguments[0] if arguments else "SEGV").upper().removeprefix("SIG")
+        try:
+            number = signal.Signals(int(name)) if name.isdigit() else signal.Signals[f"SIG{name}"]
+        except (KeyError, ValueError):
+            self.game.print(f"[simulator] there is no signal called {arguments[0]}.")
+            return
+        self.game.print(f"[simulator] crashing by {number.name}")
+        crash(number)
+
+    def _print_all(self, lines: list[str]) -> None:
+        for line in lines:
+            self.game.print(line)
+
+
+def crash(number: signal.Signals = signal.SIGSEGV) -> None:
+    """End this process by a signal, as a bug in the game would, but without a core file."""
+    import resource  # only a server that crashes pays for it
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def readable_lines(content: bytes) -> list[str]:
+    """Return the lines of a cfg file as the game sees them: it is lost at the first byte that is not ASCII."""
+    for position, byte in enumerate(content):
+        if byte > 127:
+            content = content[:position]
+            break
+    return content.decode("ascii").splitlines()
+
+
+def split_commands(text: str) -> list[str]:
+    """Split a line at each semicolon outside of quotes, up to a `//` outside of quotes."""
+    commands = [""]
+    is_quoted = False
+    for position, character in enumerate(text):
+        if character == '"':
+            is_quoted = not is_quoted
+        if not is_quoted and text.startswith("//", position):
+            break
+        if not is_quoted and character in ";\n\r":
+            commands.append("")
+        else:
+            commands[-1] += character
+    return commands
+
+
+def next_word(text: str) -> tuple[str, str]:
+    """Return the first word of `text`, and the rest. There is no way to escape a quote."""
+    text = text.strip()
+    if text.startswith('"'):
+        word, _, rest = text[1:].partition('"')
+    else:
+        end = next((n for n, char in enumerate(text) if char.isspace() or char == '"'), len(text))
+        word, rest = text[:end], text[end:]
+    return word, rest.strip()
+
+
+def split_words(text: str) -> list[str]:
+    """Split a command's arguments into words; quotes keep a word together."""
+    words: list[str] = []
+    while text.strip():
+        word, text = next_word(text)
+        words.append(word)
+    return words
+
+
+def _without_quotes(text: str) -> str:
+    is_one_word = len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2
+    return text[1:-1] if is_one_word else text
+
+
+def _number(text: str) -> float | None:
+    is_number = text.isascii() and text.replace(".", "", 1).isdigit()
+    return float(text) if is_number and len(text) < 10 else None

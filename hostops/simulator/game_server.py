@@ -1,0 +1,350 @@
+"""The process of a simulated game server: its start, its port, its console, and its end.
+
+One thread that sleeps in poll() until somebody wants something of it: idle, it costs no CPU time.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hostops.simulator.arguments import DEFAULT_MAP, Arguments
+from hostops.simulator.commands import Commands, crash
+from hostops.simulator.game import Game
+from hostops.simulator.game_log import write_line
+from hostops.simulator.queries import Queries
+from hostops.simulator.rcon_connection import ProtocolError, RconConnection
+
+STDIN = 0
+STDOUT = 1
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+EXIT_PORT_TAKEN = 1
+EXIT_NO_GAME = 1
+PORTS_TO_TRY = 32
+MAX_COMMAND = 4096
+
+
+class PortTakenError(Exception):
+    """No port could be opened; the text is the system's."""
+
+
+class RconClient:
+    """A connected RCON client: its socket, and what is still to be sent to it."""
+
+    def __init__(
+        self, connection: socket.socket, address: tuple[str, int], protocol: RconConnection
+    ) -> None:
+        self.socket = connection
+        self.address = address
+        self.protocol = protocol
+        self.unsent = b""
+
+
+class GameServer:
+    """Runs one game server, once."""
+
+    def __init__(self, root: Path, arguments: Arguments, failures: frozenset[str]) -> None:
+        self._root = root
+        self._arguments = arguments
+        self._failures = failures
+        self._closing = contextlib.ExitStack()
+        self._console_log: int | None = None
+        self._udp: socket.socket | None = None
+        self._is_ready = False
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._console_input = b""
+        # poll() and not epoll: stdin may be a file or /dev/null.
+        self._selector = selectors.PollSelector()
+        self._closing.callback(self._selector.close)
+        self._game = Game(
+            root / arguments.game,
+            self._print,
+            max_players=arguments.max_players,
+            is_vac_secured=not arguments.is_insecure,
+        )
+        self._commands = Commands(self._game, self._hang, hangs_on_quit="hang-on-quit" in failures)
+        self._queries = Queries(self._game)
+
+    def run(self, start_seconds: float, crash_after_seconds: float | None) -> int:
+        """Start up over `start_seconds`, serve until asked to end, and return the exit code."""
+        with self._closing:
+            return self._run(start_seconds, crash_after_seconds)
+
+    def _run(self, start_seconds: float, crash_after_seconds: float | None) -> int:
+        self._watch_signals()
+        if self._arguments.has_console_log:
+            self._open_console_log()
+        self._print_banner()
+        if not self._game.game_dir.is_dir():
+            self._print(f"Error: there is no game in {self._game.game_dir}.")
+            return EXIT_NO_GAME
+        try:
+            self._open_port()
+        except PortTakenError as error:
+            self._print(f"WARNING: UDP_OpenSocket: unable to bind socket: {error}")
+            self._print("Couldn't allocate any server IP port")
+            return EXIT_PORT_TAKEN
+        self._write_pid_file()
+        self._call_later(start_seconds / 2, self._start_map)
+        self._call_later(start_seconds, self._become_ready)
+        if crash_after_seconds is not None:
+            self._call_later(start_seconds + crash_after_seconds, crash)
+        self._selector.register(STDIN, READ, self._read_console)
+        self._serve()
+        return 0
+
+    # Start
+
+    def _print_banner(self) -> None:
+        self._print(
+            "[simulator] This is Saferoom's stand-in for Left 4 Dead 2: nobody can play here."
+        )
+        self._print("Using shader api: bin/shaderapiempty_srv.so")
+        self._print("")
+        self._print("Console initialized.")
+        self._print('Game.dll loaded for "Left 4 Dead 2"')
+        self._print("ConVarRef test_progression_loop doesn't point to an existing ConVar")
+        self._print("Game supporting (2) split screen players")
+        self._print(f"maxplayers set to {self._game.max_players}")
+
+    def _open_port(self) -> None:
+        """Bind the game's UDP port and RCON's TCP port, which have the same number."""
+        first = self._arguments.port
+        tries = 1 if self._arguments.is_port_strict else PORTS_TO_TRY
+        if "port-taken" in self._failures:
+            raise PortTakenError("Address already in use")
+        for port in range(first, first + tries):
+            try:
+                self._udp, tcp = _bind(self._arguments.ip, port)
+                break
+            except (OSError, OverflowError) as error:
+                reason = str(error)
+        else:
+            raise PortTakenError(reason)
+        self._closing.enter_context(self._udp)
+        self._closing.enter_context(tcp)
+        self._selector.register(self._udp, READ, self._answer_query)
+        self._selector.register(tcp, READ, lambda: self._accept_rcon(tcp))
+        if port != first:
+            self._print(f"WARNING: Port {first} was unavailable - bound to port {port} instead")
+        self._game.address = (self._arguments.ip, port)
+        self._print(
+            f"Network: IP {self._arguments.ip}, mode MP, dedicated Yes, ports {port} SV / 27005 CL"
+        )
+
+    def _start_map(self) -> None:
+        if "crash-at-start" in self._failures:
+            crash()
+        map_command = ["map", DEFAULT_MAP]
+        for name, *values in self._arguments.commands:
+            if name == "map":
+                map_command = [name, *values]
+            else:
+                # Quotes keep a value whole that has `//` in it; several words are the rest of a line.
+                rest = f'"{values[0]}"' if len(values) == 1 else " ".join(values)
+                self._commands.run(f"{name} {rest}", is_command_line=True)
+        self._create_run_time_files()
+        self._commands.run(" ".join(map_command))
+
+    def _become_ready(self) -> None:
+        if "never-ready" in self._failures:
+            return
+        if not self._game.map:
+            # A server without a map has not begun: it waits for a `map` command that works.
+            self._call_later(0.2, self._become_ready)
+            return
+        self._is_ready = True
+        if self._game.is_lan:
+            self._print("Initializing Steam libraries for LAN server")
+            return
+        self._print("Connection to Steam servers successful.")
+        secure = "activated" if self._game.is_vac_secured else "disabled"
+        self._print(f"   VAC secure mode is {secure}.")
+
+    # What it writes
+
+    def _open_console_log(self) -> None:
+        path = self._game.game_dir / "console.log"
+        try:
+            self._console_log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            self._print(f"ERROR: no console log can be written: {error}.")
+            return
+        self._closing.callback(os.close, self._console_log)
+
+    def _write_pid_file(self) -> None:
+        if self._arguments.pid_file:
+            try:
+                (self._root / self._arguments.pid_file).write_text(f"{os.getpid()}\n")
+            except OSError as error:
+                self._print(f"WARNING: the pid file cannot be written: {error}.")
+
+    def _create_run_time_files(self) -> None:
+        """Create the folders and files that the game, and SourceMod if it is there, make for themselves."""
+        game_dir = self._game.game_dir
+        texts = {"ems/readme.txt": "Scripts of the game keep their files here.\n"}
+        if (game_dir / "addons" / "sourcemod").is_dir():
+            day = time.strftime("%Y%m%d")
+            texts |= {
+                "cfg/sourcemod/sourcemod.cfg": "// Made by the simulated SourceMod.\n",
+                f"addons/sourcemod/logs/L{day}.log": time.strftime(
+                    "L %m/%d/%Y - %H:%M:%S: SourceMod log file session started\n"
+                ),
+            }
+        for name, text in texts.items():
+            path = game_dir / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists():
+                    path.write_text(text)
+            except OSError as error:
+                self._print(f"ERROR: {error}")
+
+    def _print(self, line: str) -> None:
+        write_line(STDOUT, line)
+        if self._console_log is not None:
+            write_line(self._console_log, line)
+
+    # Events
+
+    def _call_later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + seconds, act))
+        self._timers.sort(key=lambda timer: timer[0])
+
+    def _serve(self) -> None:
+        while not self._game.is_quitting:
+            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            due = [key.data for key, _ in self._selector.select(timeout)]
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                due.append(self._timers.pop(0)[1])
+            for act in due:
+                if not self._game.is_quitting:
+                    act()
+        self._game.log.close_file()
+
+    def _watch_signals(self) -> None:
+        """End cleanly on SIGINT, as on `quit`. SIGTERM ends the process by itself, as it does the real one."""
+        if "ignore-sigint" in self._failures:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+            self._closing.enter_context(end)
+        signal.set_wakeup_fd(writer.fileno())
+        self._closing.callback(signal.set_wakeup_fd, -1)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        self._selector.register(reader, READ, lambda: self._commands.run("quit"))
+
+    def _hang(self) -> None:
+        """Do nothing for ever. Only signals help, and SIGINT no longer ends it cleanly."""
+        if "ignore-sigint" not in self._failures:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        while True:
+            signal.pause()
+
+    # Console
+
+    def _read_console(self) -> None:
+        try:
+            data = os.read(STDIN, 65536)
+        except OSError:
+            data = b""  # a terminal that was closed
+        if not data:
+            # The end of its input does not end a game server.
+            self._selector.unregister(STDIN)
+        *lines, self._console_input = (self._console_input + data).split(b"\n")
+        self._console_input = self._console_input[:MAX_COMMAND]
+        for line in lines:
+            command = line[:MAX_COMMAND].replace(b"\0", b"")
+            self._commands.run(command.decode("utf-8", "surrogateescape"))
+            if self._game.is_quitting:
+                return
+
+    # Queries
+
+    def _answer_query(self) -> None:
+        if self._udp is None:
+            return
+        try:
+            datagram, address = self._udp.recvfrom(2048)
+        except OSError:
+            return  # its checksum was wrong: the kernel has thrown it away
+        answers: list[bytes] = []
+        if self._is_ready and "no-query-answer" not in self._failures:
+            answers = self._queries.answer(datagram, address)
+        for answer in answers:
+            # Nobody is told of an answer that got lost: it is UDP, and they ask again.
+            with contextlib.suppress(OSError):
+                self._udp.sendto(answer, address)
+        self._commands.count_traffic(len(datagram), sum(map(len, answers)))
+
+    # RCON
+
+    def _accept_rcon(self, listener: socket.socket) -> None:
+        try:
+            connection, address = listener.accept()
+        except OSError:
+            return  # gone again before it was accepted
+        connection.setblocking(False)
+        sender = f'rcon from "{address[0]}:{address[1]}"'
+        protocol = RconConnection(
+            password=lambda: self._game.cvar("rcon_password"),
+            execute=lambda text: self._execute_rcon(sender, text),
+            on_refusal=lambda: self._game.log.write(f"{sender}: Bad Password"),
+        )
+        client = RconClient(connection, address, protocol)
+        self._selector.register(connection, READ, lambda: self._serve_rcon(client))
+
+    def _serve_rcon(self, client: RconClient) -> None:
+        try:
+            if not client.unsent:
+                data = client.socket.recv(65536)
+                client.unsent = client.protocol.receive(data)
+                if not data or self._game.is_quitting:
+                    self._drop_rcon(client)
+                    return
+            if client.unsent:
+                sent = client.socket.send(client.unsent, socket.MSG_NOSIGNAL)
+                client.unsent = client.unsent[sent:]
+        except BlockingIOError:
+            pass
+        except (OSError, ProtocolError) as error:
+            self._print(f"RCON connection of {client.address[0]} dropped: {error}")
+            self._drop_rcon(client)
+            return
+        key = self._selector.get_key(client.socket)
+        # An answer that is not read stops further commands, not the server.
+        self._selector.modify(client.socket, WRITE if client.unsent else READ, key.data)
+
+    def _drop_rcon(self, client: RconClient) -> None:
+        self._selector.unregister(client.socket)
+        client.socket.close()
+
+    def _execute_rcon(self, sender: str, text: str) -> str:
+        self._game.log.write(f'{sender}: command "{text}"')
+        return self._game.capture(lambda: self._commands.run(text))
+
+
+def _bind(ip: str, port: int) -> tuple[socket.socket, socket.socket]:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        udp.bind((ip, port))
+        udp.setblocking(False)
+        # Connections of an earlier run that are still dying do not count as somebody using the port.
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((ip, port))
+        tcp.listen(16)
+        tcp.setblocking(False)
+    except (OSError, OverflowError):
+        udp.close()
+        tcp.close()
+        raise
+    return udp, tcp

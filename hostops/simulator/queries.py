@@ -1,0 +1,103 @@
+"""Answers A2S queries, as Valve's server query protocol has them."""
+
+import struct
+
+from hostops.simulator.game import Game
+
+APP_ID = 550
+PROTOCOL = 17
+SINGLE = b"\xff\xff\xff\xff"
+SPLIT = b"\xfe\xff\xff\xff"
+MAX_DATAGRAM = 1200
+
+INFO_REQUEST = SINGLE + b"TSource Engine Query\0"
+PLAYERS_REQUEST = SINGLE + b"U"
+RULES_REQUEST = SINGLE + b"V"
+
+# Flags of A2S_INFO's extra data: port, Steam id, keywords, game id.
+EXTRA_DATA = 0x80 | 0x10 | 0x20 | 0x01
+
+
+class Queries:
+    """Answers the datagrams of one server's port."""
+
+    def __init__(self, game: Game) -> None:
+        self._game = game
+        self._split_id = 0
+
+    def answer(self, datagram: bytes, address: tuple[str, int]) -> list[bytes]:
+        """Return the datagrams to send back; none for what is not a query."""
+        challenge = struct.pack("<i", _challenge_for(address))
+        for request, answer in (
+            (INFO_REQUEST, self._info),
+            (PLAYERS_REQUEST, self._players),
+            (RULES_REQUEST, self._rules),
+        ):
+            if datagram == request + challenge:
+                return self._in_datagrams(answer())
+            # Without a challenge, or with somebody else's, there is only the challenge to be had.
+            if datagram.startswith(request) and len(datagram) in (len(request), len(request) + 4):
+                return [SINGLE + b"A" + challenge]
+        return []
+
+    def _info(self) -> bytes:
+        game = self._game
+        bots = sum(player.is_bot for player in game.players)
+        keywords = [game.cvar("sv_tags"), game.cvar("mp_gamemode")]
+        keywords += ["secure"] if game.is_vac_secured else []
+        return b"".join(
+            (
+                SINGLE,
+                b"I",
+                bytes([PROTOCOL]),
+                _text(game.cvar("hostname")),
+                _text(game.map),
+                _text("left4dead2"),
+                _text("Left 4 Dead 2"),
+                struct.pack("<H", APP_ID),
+                bytes([len(game.players), game.max_players, bots]),
+                b"dl",
+                bytes([bool(game.cvar("sv_password")), game.is_vac_secured]),
+                _text(game.patch_version),
+                bytes([EXTRA_DATA]),
+                struct.pack("<H", game.address[1]),
+                struct.pack("<Q", 85568392920000000 + game.address[1]),
+                _text(",".join(keyword for keyword in keywords if keyword)),
+                struct.pack("<Q", APP_ID),
+            )
+        )
+
+    def _players(self) -> bytes:
+        players = self._game.players
+        rows = (
+            b"\0" + _text(player.name) + struct.pack("<if", player.score, player.connected_seconds)
+            for player in players
+        )
+        return SINGLE + b"D" + bytes([len(players)]) + b"".join(rows)
+
+    def _rules(self) -> bytes:
+        rules = self._game.rules()
+        rows = (_text(name) + _text(value) for name, value in rules)
+        return SINGLE + b"E" + struct.pack("<H", len(rules)) + b"".join(rows)
+
+    def _in_datagrams(self, answer: bytes) -> list[bytes]:
+        if len(answer) <= MAX_DATAGRAM:
+            return [answer]
+        # Known clients take an id outside of 1 to 32767 for something else.
+        self._split_id = self._split_id % 32767 + 1
+        size = MAX_DATAGRAM - 12
+        parts = [answer[start : start + size] for start in range(0, len(answer), size)]
+        header = SPLIT + struct.pack("<i", self._split_id)
+        return [
+            header + struct.pack("<BBH", len(parts), number, MAX_DATAGRAM) + part
+            for number, part in enumerate(parts)
+        ]
+
+
+def _challenge_for(address: tuple[str, int]) -> int:
+    # Python's hash of a text is keyed anew in every process: nobody else can tell what it will be.
+    return hash(address) & 0x7FFFFFFF
+
+
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape").replace(b"\0", b"") + b"\0"

@@ -1,0 +1,209 @@
+"""What the host layer takes and gives: frozen dataclasses, and the rules for names, ports and arguments."""
+
+import re
+import shlex
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hostops.errors import OperationCancelled
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
+PORT_RANGE = range(27015, 27116)
+"""The ports that are given out: srcds takes the first for the game (UDP) and RCON (TCP) alike."""
+
+GAME_APP_ID = 222860
+"""Steam's app id of the Left 4 Dead 2 dedicated server."""
+
+# srcds arguments that the host layer sets itself, in the spelling srcds accepts.
+RESERVED_ARGUMENTS = frozenset(
+    {
+        "-game",
+        "-console",
+        "-port",
+        "+port",
+        "+hostport",
+        "-ip",
+        "+ip",
+        "-norestart",
+        "-strictportbind",
+    }
+    | {"-autoupdate", "-pidfile", "-fork", "-steam_dir", "-steamcmd_script"}
+)
+
+Stream = str
+"""`stdout` or `stderr`."""
+
+OnLine = Callable[[Stream, str], None]
+"""Takes one line of output, without its line end. Called from several threads at a time."""
+
+OnStage = Callable[[str, int | None], None]
+"""Takes the name of the stage that is running and its progress in percent, or None where there is none."""
+
+
+class InstanceState(StrEnum):
+    """What a server's instance on its host is doing, as found there.
+
+    `absent` (no files) → `stopped` (files, nothing runs) → `starting` (runs, does not answer yet) →
+    `running` (answers); `crashed` is a process that ended without having been asked to.
+    """
+
+    ABSENT = "absent"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True)
+class InstanceSpec:
+    """Everything needed to make a server's instance. The first overlay lies on top of the others."""
+
+    name: str
+    port: int
+    overlays: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    config: str = ""
+
+    def __post_init__(self) -> None:
+        require_name(self.name)
+        for overlay in self.overlays:
+            require_name(overlay)
+        if not 1024 <= self.port <= 65535:
+            raise ValueError(
+                f"Port {self.port} of server {self.name} is not between 1024 and 65535."
+            )
+
+
+@dataclass(frozen=True)
+class InstanceStatus:
+    """What one instance is doing. `started_at` is seconds since the epoch; `detail` is for people."""
+
+    name: str
+    state: InstanceState
+    pid: int | None = None
+    started_at: float | None = None
+    release: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ConsolePosition:
+    """A place in a server's console: the byte `offset` in the output of its `run`-th start."""
+
+    run: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class ConsoleChunk:
+    """Whole lines of a console as (run, line), and the position after them."""
+
+    lines: tuple[tuple[int, str], ...]
+    position: ConsolePosition
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a host is like: `layering` is `overlay` or `copy`, and `layering_detail` says why it is a copy."""
+
+    driver: str
+    game_source: str
+    layering: str
+    layering_detail: str = ""
+    build_id: str = ""
+    disk_free_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class InstalledRelease:
+    """One build of the game on a host; `used_by` are the instances that run from it."""
+
+    build_id: str
+    is_current: bool
+    installed_at: float
+    used_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of `doctor`: what was looked at, whether it is fine, and the cure if it is not."""
+
+    subject: str
+    is_ok: bool
+    text: str
+    cure: str = ""
+
+
+@dataclass
+class CancelToken:
+    """Asks a running operation to end. `cancel()` may be called from any thread, and more than once."""
+
+    reason: str = "Cancelled on request."
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self, reason: str = "Cancelled on request.") -> None:
+        """Ask for the end; the first reason that is given stands."""
+        if not self._event.is_set():
+            self.reason = reason
+        self._event.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for at most `seconds`; return whether the end was asked for."""
+        return self._event.wait(seconds)
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `OperationCancelled` if the end was asked for."""
+        if self.is_cancelled:
+            raise OperationCancelled(self.reason)
+
+
+def require_name(name: str) -> str:
+    """Return `name`, or raise ValueError saying what a name may be."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ValueError(
+            f"{name!r} is not a name: use 1 to 32 lower-case letters, digits and dashes, "
+            "starting with a letter or digit."
+        )
+    return name
+
+
+def parse_arguments(text: str) -> tuple[str, ...]:
+    """Split srcds launch arguments as a shell would, over any number of lines.
+
+    Raises ValueError for an open quote, a control character, or an argument the host layer sets
+    itself.
+    """
+    try:
+        arguments = tuple(shlex.split(text, comments=False))
+    except ValueError as error:
+        raise ValueError(f"The launch arguments cannot be read: {error}.") from None
+    for argument in arguments:
+        if any(ord(character) < 32 for character in argument):
+            raise ValueError(f"The launch argument {argument!r} contains a control character.")
+        if argument.lower() in RESERVED_ARGUMENTS:
+            raise ValueError(
+                f"Saferoom sets {argument} itself: leave it out of the launch arguments."
+            )
+    return arguments
+
+
+def require_config(text: str) -> str:
+    """Return the text of a cfg file, or raise ValueError if srcds would choke on it.
+
+    Left 4 Dead 2 reads cfg files as ASCII; other bytes, in comments too, break the rest of the
+    file.
+    """
+    for number, line in enumerate(text.splitlines(), start=1):
+        for character in line:
+            if character != "\t" and not " " <= character <= "~":
+                raise ValueError(
+                    f"Line {number} of the config contains {character!r}: the game reads plain ASCII only."
+                )
+    return text
