@@ -1,0 +1,258 @@
+"""The host's command line: `python -m hostops VERB`. Works by hand beside a running panel, with its locks."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from hostops.errors import HostError, OperationCancelled
+from hostops.host import DRIVERS, GAME_SOURCES, Host
+from hostops.specs import (
+    CancelToken,
+    ConsolePosition,
+    InstanceSpec,
+    InstanceState,
+    InstanceStatus,
+)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+_FOLLOW_SECONDS = 0.2
+
+
+class _Printer:
+    """Prints what an operation says: its lines as they are, its stages on stderr, each once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stage = ""
+
+    def line(self, stream: str, text: str) -> None:
+        """Print a line on the stream it came from."""
+        with self._lock:
+            print(text, file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+
+    def stage(self, name: str, _progress: int | None) -> None:
+        """Print the name of a stage that begins; the progress is in the lines."""
+        with self._lock:
+            if name != self._stage:
+                print(f"== {name}", file=sys.stderr, flush=True)
+            self._stage = name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line.
+
+    Returns 0, 1 if it failed (with the reason on stderr), 2 for a wrong command line, and 128 plus
+    the signal's number if SIGINT or SIGTERM cancelled it.
+    """
+    options = _make_parser().parse_args(arguments)
+    received: list[int] = []
+    cancel = CancelToken()
+
+    def take_signal(number: int, _frame: object) -> None:
+        received.append(number)
+        cancel.cancel(f"Cancelled by {signal.Signals(number).name}.")
+
+    previous = {
+        number: signal.signal(number, take_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        host = Host(
+            options.root,
+            driver=options.driver,
+            game_source=options.source,
+            query_address=options.query_address,
+        )
+        code: int = options.carry_out(host, options, cancel)
+    except OperationCancelled as error:
+        print(error, file=sys.stderr)
+        return 128 + received[0] if received else EXIT_FAILED
+    except HostError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 128 + received[0] if received else code
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hostops", description="Install the game on this host and run its servers."
+    )
+    root = os.environ.get("HOST_ROOT")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(root) if root else None,
+        required=not root,
+        help="the host's folder (HOST_ROOT)",
+    )
+    parser.add_argument(
+        "--driver",
+        choices=DRIVERS,
+        default=os.environ.get("HOST_DRIVER", "process"),
+        help="what runs the servers (HOST_DRIVER)",
+    )
+    parser.add_argument(
+        "--source",
+        choices=GAME_SOURCES,
+        default=os.environ.get("GAME_SOURCE", "steam"),
+        help="where the game comes from (GAME_SOURCE)",
+    )
+    parser.add_argument(
+        "--query-address",
+        default=os.environ.get("HOST_ADDRESS", "127.0.0.1"),
+        help="the address where servers answer (HOST_ADDRESS)",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def add(
+        name: str, help_text: str, carry_out: Callable[[Host, argparse.Namespace, CancelToken], int]
+    ) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=help_text, description=help_text)
+        verb.set_defaults(carry_out=carry_out, verb=name)
+        return verb
+
+    add("install", "Install the game, or bring it up to date.", _install)
+    initialize = add("initialize", "Write the files of a server.", _initialize)
+    initialize.add_argument("name", metavar="NAME")
+    initialize.add_argument("--port", type=int, required=True, metavar="N")
+    initialize.add_argument(
+        "--overlay", action="append", default=[], metavar="NAME", help="the first lies on top"
+    )
+    initialize.add_argument(
+        "--argument",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="one launch argument of srcds; write --argument=-insecure for those with a dash",
+    )
+    initialize.add_argument("--config", type=Path, metavar="FILE", help="its server.cfg")
+    for name, help_text in (
+        ("start", "Start a server and wait until it answers."),
+        ("stop", "Stop a server."),
+        ("restart", "Stop a server and start it."),
+        ("delete", "Stop a server and remove its files."),
+    ):
+        add(name, help_text, _act).add_argument("name", metavar="NAME")
+    status = add("status", "Say what the servers do.", _status)
+    status.add_argument("name", nargs="?", metavar="NAME")
+    status.add_argument("--json", action="store_true", help="as one JSON object by name")
+    logs = add("logs", "Print a server's console.", _logs)
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument("--follow", action="store_true", help="go on until interrupted")
+    add("releases", "List the installed builds of the game.", _releases)
+    rollback = add("rollback", "Go back to another installed build.", _rollback)
+    rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
+    add("doctor", "Look whether this host can do its work.", _doctor)
+    return parser
+
+
+def _install(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> int:
+    printer = _Printer()
+    host.install_runtime(on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    return 0
+
+
+def _initialize(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
+    try:
+        config = options.config.read_text(encoding="utf-8") if options.config else ""
+    except OSError as error:
+        raise ValueError(f"{options.config} cannot be read: {error.strerror}.") from error
+    spec = InstanceSpec(
+        name=options.name,
+        port=options.port,
+        overlays=tuple(options.overlay),
+        arguments=tuple(options.argument),
+        config=config,
+    )
+    printer = _Printer()
+    host.initialize(spec, on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    return 0
+
+
+def _act(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
+    printer = _Printer()
+    verb = getattr(host, options.verb)
+    verb(options.name, on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    return 0
+
+
+def _status(host: Host, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    statuses = {options.name: host.status(options.name)} if options.name else host.statuses()
+    if options.json:
+        print(json.dumps({name: asdict(status) for name, status in statuses.items()}, indent=2))
+    elif not statuses:
+        print("There are no servers on this host: make one with initialize.")
+    else:
+        for status in statuses.values():
+            print(_describe(status))
+    return 0
+
+
+def _describe(status: InstanceStatus) -> str:
+    parts = [f"{status.name:<32} {status.state:<8}"]
+    if status.pid is not None:
+        parts.append(f"process {status.pid}")
+    if status.started_at is not None:
+        parts.append(
+            f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(status.started_at))}"
+        )
+    if status.release is not None:
+        parts.append(f"build {status.release}")
+    return "  ".join([*parts, status.detail]).rstrip()
+
+
+def _logs(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
+    if host.status(options.name).state is InstanceState.ABSENT:
+        raise HostError(f"{options.name} has no files on this host.")
+    position = ConsolePosition()
+    shown_run = 0
+    while True:
+        chunk = host.read_console(options.name, position)
+        for run, line in chunk.lines:
+            if run != shown_run:
+                sys.stdout.flush()
+                print(f"== run {run}", file=sys.stderr, flush=True)
+                shown_run = run
+            print(line)
+        sys.stdout.flush()
+        is_at_end = not chunk.lines
+        position = chunk.position
+        if is_at_end and (not options.follow or cancel.wait(_FOLLOW_SECONDS)):
+            return 0
+
+
+def _releases(host: Host, _options: argparse.Namespace, _cancel: CancelToken) -> int:
+    for release in host.releases():
+        installed_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.installed_at))
+        current = "current" if release.is_current else ""
+        users = f"used by {', '.join(release.used_by)}" if release.used_by else ""
+        print(f"{release.build_id:<12} {installed_at}  {current:<8} {users}".rstrip())
+    return 0
+
+
+def _rollback(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
+    printer = _Printer()
+    host.rollback(options.build_id, on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    return 0
+
+
+def _doctor(host: Host, _options: argparse.Namespace, _cancel: CancelToken) -> int:
+    findings = host.doctor()
+    for finding in findings:
+        print(f"{'ok  ' if finding.is_ok else 'BAD '} {finding.subject}: {finding.text}")
+        if finding.cure:
+            print(f"     → {finding.cure}")
+    return 0 if all(finding.is_ok for finding in findings) else EXIT_FAILED

@@ -1,0 +1,130 @@
+"""Looks whether this host can do its work, and says what to do where it cannot."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hostops import releases, steamcmd
+from hostops.files import free_bytes, walk_files
+from hostops.install import GAME_BYTES
+from hostops.layers import Layering
+from hostops.layout import HostLayout
+from hostops.specs import Finding
+
+LOADER_32_BIT_PATH = Path("/lib/ld-linux.so.2")
+_LOW_SPACE_BYTES = 2 * 10**9
+
+
+def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterator[Finding]:
+    """Yield one finding for each thing that matters, the fine ones too."""
+    yield _examine_user()
+    yield _examine_root(layout)
+    yield Finding(
+        "Layers",
+        layering.is_overlay,
+        "Servers share the game's files through overlays."
+        if layering.is_overlay
+        else f"Overlays cannot be mounted, so every server gets a full copy. {layering.detail}",
+        layering.cure,
+    )
+    yield from _examine_game(layout)
+    yield from _examine_overlays(layout)
+    if game_source == "simulator":
+        yield Finding(
+            "Game source", True, "The game is simulated: nothing is downloaded from Steam."
+        )
+    else:
+        yield from _examine_steam(layout)
+
+
+def _examine_user() -> Finding:
+    if os.geteuid() == 0:
+        return Finding(
+            "User",
+            False,
+            "This runs as root, and so do the game servers (without root's capabilities).",
+            "Run the worker as a user of its own, for example saferoom.",
+        )
+    return Finding("User", True, f"This runs as the unprivileged user {os.geteuid()}.")
+
+
+def _examine_root(layout: HostLayout) -> Finding:
+    if not os.access(layout.root, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(
+            "Folder",
+            False,
+            f"{layout.root} cannot be written to.",
+            f"Give it to the worker's user: chown {os.geteuid()} {layout.root}",
+        )
+    free = free_bytes(layout.root)
+    return Finding(
+        "Folder",
+        free >= _LOW_SPACE_BYTES,
+        f"{layout.root} can be written to and has {free / 1e9:.1f} GB free.",
+        ""
+        if free >= _LOW_SPACE_BYTES
+        else "Free some space: servers write logs, and updates need room.",
+    )
+
+
+def _examine_game(layout: HostLayout) -> Iterator[Finding]:
+    current = releases.read_current(layout)
+    yield Finding(
+        "Game",
+        current is not None,
+        f"Build {current} is current." if current else "The game is not installed.",
+        "" if current else "Run install.",
+    )
+    if layout.staging_dir.is_dir():
+        yield Finding(
+            "Interrupted install",
+            False,
+            f"{layout.staging_dir} holds an install that was not finished.",
+            "Run install again: it goes on where it was.",
+        )
+
+
+def _examine_overlays(layout: HostLayout) -> Iterator[Finding]:
+    """Look for files of other users: the kernel refuses (EOVERFLOW) to let a server change those."""
+    mine = (os.geteuid(), os.getegid())
+    for folder in sorted(layout.overlays_dir.glob("*")):
+        foreign = next(
+            (path for path, status in walk_files(folder) if (status.st_uid, status.st_gid) != mine),
+            None,
+        )
+        if foreign is not None:
+            yield Finding(
+                f"Overlay {folder.name}",
+                False,
+                f"{foreign} belongs to another user or group, so servers cannot change their copy of it.",
+                f"chown -R {mine[0]}:{mine[1]} {folder}",
+            )
+
+
+def _examine_steam(layout: HostLayout) -> Iterator[Finding]:
+    command = steamcmd.find(layout)
+    yield Finding(
+        "SteamCMD",
+        True,
+        f"{command[0]} is used." if command else "It is fetched from Valve at the first install.",
+    )
+    has_loader = LOADER_32_BIT_PATH.exists()
+    yield Finding(
+        "32-bit programs",
+        has_loader,
+        "They can be run."
+        if has_loader
+        else "The game and SteamCMD are 32-bit, and this host lacks the libraries.",
+        ""
+        if has_loader
+        else "On Debian or Ubuntu: dpkg --add-architecture i386 && apt-get update && "
+        "apt-get install libc6:i386 lib32gcc-s1 lib32stdc++6",
+    )
+    if releases.read_current(layout) is None:
+        free = free_bytes(layout.root)
+        yield Finding(
+            "Space for the game",
+            free >= GAME_BYTES,
+            f"The install needs about {GAME_BYTES / 1e9:.0f} GB, and {free / 1e9:.1f} GB are free.",
+            "" if free >= GAME_BYTES else "Free some space, or set HOST_ROOT to a larger disk.",
+        )

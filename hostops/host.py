@@ -1,0 +1,403 @@
+"""The facade: one machine that runs game servers, with a verb for everything that can be done on
+it.
+
+Every verb means "make it so": it may be called twice, and again after a crash at any point. It
+waits for whoever else works on the same files, verifies the outcome, and raises HostError with one
+sentence for people, CommandError for a command that failed, or OperationCancelled. Any number of
+Host objects, in any number of processes, can be used on one root at the same time.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hostops import console, doctor, install, instances, layers, processes, releases, runs, steamcmd
+from hostops.callbacks import Callbacks, ignore_line, ignore_stage
+from hostops.errors import HostError, OperationCancelled
+from hostops.files import make_dir
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.locks import hold
+from hostops.process import minimal_environment
+from hostops.readiness import Readiness, require_free_port
+from hostops.specs import (
+    CancelToken,
+    ConsoleChunk,
+    ConsolePosition,
+    Finding,
+    HostFacts,
+    InstalledRelease,
+    InstanceSpec,
+    InstanceState,
+    InstanceStatus,
+    OnLine,
+    OnStage,
+)
+
+DRIVERS = ("process",)
+GAME_SOURCES = ("steam", "simulator")
+LAYERINGS = ("overlay", "copy")
+
+_UNATTENDED_SECONDS = 5.0
+"""Whoever waits for a start sees at once that it answers. From this age on, so does whoever looks."""
+
+
+class Host:
+    """The host whose files lie below `root`.
+
+    `query_address` is where its servers answer: a real one does not answer on 127.0.0.1. `layering`
+    forces `overlay` or `copy`; by default the host is probed. Making a Host touches nothing.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        driver: str = "process",
+        game_source: str = "steam",
+        query_address: str = "127.0.0.1",
+        start_timeout_seconds: float = 120,
+        stop_timeout_seconds: float = 20,
+        layering: str | None = None,
+    ) -> None:
+        if driver not in DRIVERS:
+            raise ValueError(f"{driver!r} is no driver: use {' or '.join(DRIVERS)}.")
+        if game_source not in GAME_SOURCES:
+            raise ValueError(f"{game_source!r} is no game source: use {' or '.join(GAME_SOURCES)}.")
+        if layering not in (None, *LAYERINGS):
+            raise ValueError(f"{layering!r} is no layering: use {' or '.join(LAYERINGS)}.")
+        self._layout = HostLayout(Path(root).absolute())
+        self._driver = driver
+        self._game_source = game_source
+        self._start_timeout_seconds = start_timeout_seconds
+        self._stop_timeout_seconds = stop_timeout_seconds
+        self._forced_layering = layers.Layering(layering) if layering else None
+        self._layering: layers.Layering | None = None
+        self._readiness = Readiness(query_address)
+
+    # Verbs
+
+    def install_runtime(
+        self,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> str:
+        """Install the game or bring it up to date; return the build id that is current now.
+
+        Holds the host alone. Running servers go on with what they were started from.
+        """
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._whole_host("install", callbacks) as lock:
+            callbacks.stage("Preparing")
+            instances.finish_deletions(self._layout)
+            tool = steamcmd.SteamCmd(self._steamcmd_command(callbacks), self._environment())
+            build_id = install.install_runtime(
+                self._layout,
+                tool,
+                lock,
+                callbacks,
+                needs_space=self._game_source == "steam",
+            )
+            if self._game_source == "steam" and not steamcmd.link_steam_client(self._layout):
+                callbacks.warn(
+                    "Steam's client library steamclient.so was not found beside SteamCMD: "
+                    f"if servers miss it, copy it to {self._layout.home_dir / '.steam/sdk32'}."
+                )
+            return build_id
+
+    def rollback(
+        self,
+        build_id: str | None = None,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> str:
+        """Make another installed release current, by default the latest other one; return its build
+        id.
+
+        Holds the host alone. Servers take it at their next start.
+        """
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._whole_host("rollback", callbacks):
+            callbacks.stage("Switching")
+            chosen = releases.choose_rollback(self._layout, build_id)
+            releases.switch(self._layout, chosen)
+            callbacks.say(f"Build {chosen} is current now. Servers take it at their next start.")
+            return chosen
+
+    def initialize(
+        self,
+        spec: InstanceSpec,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Write the files that make an instance what `spec` says, from its next start on.
+
+        A running server is not touched. Raises ValueError for arguments or a config that srcds
+        would not take.
+        """
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("initialize", spec.name, callbacks):
+            callbacks.stage("Writing files")
+            instances.initialize(self._layout, spec, callbacks)
+
+    def start(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Start a server and return when it answers; one that runs already is left alone.
+
+        If it does not come up, or on a cancel, it is ended again.
+        """
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("start", name, callbacks) as instance:
+            self._start(instance, callbacks)
+
+    def stop(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Stop a server and return when nothing of it is left."""
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("stop", name, callbacks) as instance:
+            self._stop(instance, callbacks)
+
+    def restart(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Stop a server if it runs, and start it."""
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("restart", name, callbacks) as instance:
+            instances.read_record(
+                instance
+            )  # Before it is stopped: what cannot be started again stays.
+            self._stop(instance, callbacks)
+            self._start(instance, callbacks)
+
+    def delete(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Stop a server if it runs, and remove all its files, also those that it wrote itself."""
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("delete", name, callbacks) as instance:
+            if instance.dir.is_dir():
+                self._stop(instance, callbacks)
+            else:
+                callbacks.say(f"{name} has no files on this host.")
+            instances.delete(self._layout, instance, callbacks)
+
+    def send_command(self, name: str, command: str) -> None:
+        """Write one line to a server's console.
+
+        Raises HostError if it does not run, ValueError if it is not one line of text.
+        """
+        instance = self._layout.instance(name)
+        if not runs.is_alive(instance):
+            raise HostError(f"{name} does not run: start it first.")
+        console.send_line(instance, command)
+
+    # Reading: takes no lock that anyone waits for.
+
+    def status(self, name: str) -> InstanceStatus:
+        """Return what one instance is doing."""
+        return self._read_status(self._layout.instance(name))
+
+    def statuses(self) -> dict[str, InstanceStatus]:
+        """Return what every instance is doing, by name. Costs some file reads for each."""
+        return {name: self.status(name) for name in self._layout.instance_names()}
+
+    def facts(self) -> HostFacts:
+        """Return what this host is like. The first call tries a mount."""
+        layering = self._find_layering()
+        return HostFacts(
+            driver=self._driver,
+            game_source=self._game_source,
+            layering=layering.kind,
+            layering_detail=f"{layering.detail} {layering.cure}".strip(),
+            build_id=releases.read_current(self._layout) or "",
+            disk_free_bytes=shutil.disk_usage(self._layout.root).free,
+        )
+
+    def read_console(
+        self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
+    ) -> ConsoleChunk:
+        """Return whole lines of a server's console after `position`, and the position after them.
+
+        Goes on from one run to the next. The last line of a run counts as whole once the run is
+        over. A line of more than 64 KiB comes in pieces. ConsolePosition() is the oldest line that
+        is kept.
+        """
+        instance = self._layout.instance(name)
+        is_alive = runs.is_alive(instance)
+        return console.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
+
+    def releases(self) -> list[InstalledRelease]:
+        """Return the installed builds, the latest first."""
+        return releases.list_releases(self._layout)
+
+    def doctor(self) -> list[Finding]:
+        """Look whether this host can do its work, and what to do where it cannot."""
+        if self._forced_layering is None:
+            self._layering = None  # What was found earlier may have been cured.
+        try:
+            layering = self._find_layering()
+        except (HostError, OSError) as error:
+            return [
+                Finding(
+                    "Folder",
+                    False,
+                    f"{self._layout.root} cannot be used: {error}.",
+                    "Make the folder, and give it to the worker's user.",
+                )
+            ]
+        return list(doctor.examine(self._layout, layering, self._game_source))
+
+    # How
+
+    @contextlib.contextmanager
+    def _whole_host(self, purpose: str, callbacks: Callbacks) -> Iterator[int]:
+        """Keep every other operation away; yields the lock's descriptor for commands to inherit."""
+        self._make_root()
+        with hold(self._layout.host_lock_path, purpose, callbacks) as lock:
+            yield lock
+
+    @contextlib.contextmanager
+    def _instance(self, verb: str, name: str, callbacks: Callbacks) -> Iterator[InstanceLayout]:
+        """Keep installs, and other operations on this instance, away."""
+        instance = self._layout.instance(name)
+        purpose = f"{verb} {name}"
+        self._make_root()
+        with (
+            hold(self._layout.host_lock_path, purpose, callbacks, shared=True),
+            hold(self._layout.instance_lock_path(name), purpose, callbacks),
+        ):
+            yield instance
+
+    def _make_root(self) -> None:
+        try:
+            for folder in (
+                self._layout.root,
+                self._layout.overlays_dir,
+                self._layout.instances_dir,
+                self._layout.home_dir,
+            ):
+                make_dir(folder)
+        except OSError as error:
+            raise HostError(
+                f"The folder {self._layout.root} cannot be used: {error.strerror}. "
+                "Make it, and give it to the user that runs this, or set HOST_ROOT to another."
+            ) from error
+
+    def _environment(self) -> dict[str, str]:
+        extra = (
+            {"SAFEROOM_SIMULATOR": str(self._layout.simulator_path)}
+            if self._game_source == "simulator"
+            else {}
+        )
+        return minimal_environment(self._layout.home_dir, extra)
+
+    def _steamcmd_command(self, callbacks: Callbacks) -> tuple[str, ...]:
+        if self._game_source == "simulator":
+            return steamcmd.find_simulator()
+        return steamcmd.find(self._layout) or steamcmd.fetch(self._layout, callbacks)
+
+    def _find_layering(self) -> layers.Layering:
+        """Return how layers are done here; what was found to work is not tried again."""
+        if self._forced_layering is not None:
+            return self._forced_layering
+        if self._layering is None:
+            self._make_root()
+            self._layering = layers.probe(self._layout.root)
+        return self._layering
+
+    def _read_status(self, instance: InstanceLayout) -> InstanceStatus:
+        status = runs.read_status(instance)
+        if status.state is not InstanceState.STARTING or status.started_at is None:
+            return status
+        last_run = runs.read_run(instance)
+        if (
+            last_run is None
+            or time.time() - status.started_at < _UNATTENDED_SECONDS
+            or not self._readiness.is_ready(instance, last_run)
+        ):
+            return status
+        return replace(status, state=InstanceState.RUNNING)
+
+    def _start(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
+        callbacks.stage("Preparing")
+        record = instances.read_record(instance)
+        tail_from = console.end_of_console(instance)
+        if not runs.is_alive(instance):
+            try:
+                self._launch(instance, record.port, callbacks)
+            except HostError:
+                # A start whose caller was killed may have come to its launch now: go on with it.
+                if not runs.is_alive(instance):
+                    raise
+        elif runs.read_status(instance).state is InstanceState.RUNNING:
+            callbacks.say(f"{instance.name} runs already.")
+            return
+        else:
+            callbacks.say(f"{instance.name} is starting already.")
+            tail_from = replace(tail_from, offset=0)
+        try:
+            callbacks.stage("Waiting for the game to answer")
+            processes.wait_until_ready(
+                instance,
+                self._readiness,
+                self._start_timeout_seconds,
+                console.ConsoleTail(instance, tail_from, callbacks),
+                callbacks,
+            )
+        except BaseException as error:
+            # Half a start is none. Ending it is not to be cancelled in its turn.
+            if runs.is_alive(instance):
+                processes.end(instance, self._stop_timeout_seconds, Callbacks(callbacks.on_line))
+            if isinstance(error, OperationCancelled):
+                callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
+            raise
+        callbacks.say(f"{instance.name} answers on port {record.port}.")
+
+    def _launch(self, instance: InstanceLayout, port: int, callbacks: Callbacks) -> None:
+        require_free_port(self._layout, instance, port)
+        if self._layering is not None and not self._layering.is_overlay:
+            self._layering = None  # The host may have been cured since it was probed.
+        environment = self._environment()
+        instances.prepare(self._layout, instance, self._find_layering(), environment, callbacks)
+        callbacks.stage("Starting")
+        processes.launch(instance, environment)
+
+    def _stop(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
+        if not runs.is_alive(instance):
+            if (last_run := runs.read_run(instance)) is not None:
+                runs.mark_stopping(instance, last_run)  # A crash is known of now.
+            callbacks.say(f"{instance.name} does not run.")
+            return
+        callbacks.stage("Stopping")
+        processes.end(instance, self._stop_timeout_seconds, callbacks)
+        callbacks.say(f"{instance.name} has stopped.")

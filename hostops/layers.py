@@ -1,0 +1,207 @@
+"""The layers that an instance is made of: whether this host can mount them, and which they are.
+
+From the top: what the server itself writes (upper), the files that are generated for it, its
+overlays in order, the release. All but the upper are shared and read-only to the game. Their files
+must not be changed while a server that uses them runs: the kernel shows such changes in parts, or
+not at all. A change is a new folder.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostops.callbacks import Callbacks
+from hostops.errors import CommandError, HostError
+from hostops.files import make_dir, remove_tree, sync_dir, write_atomically
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.process import minimal_environment, run
+
+LAUNCHER_PATH = Path(__file__).resolve().with_name("launcher.py")
+LAUNCHER_COMMAND = (sys.executable, "-I", "-S", str(LAUNCHER_PATH))
+
+_PROBE_SECONDS = 600  # A probe takes no longer: an older folder is of one that was killed.
+_OPAQUE = "user.overlay.opaque"
+# Below /proc/sys: the switch, its values that forbid and allow user namespaces, and who forbids them.
+_NAMESPACE_SWITCHES = (
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "0",
+        "AppArmor forbids user namespaces to programs without a profile",
+    ),
+    (
+        "kernel/unprivileged_userns_clone",
+        "0",
+        "1",
+        "The kernel forbids user namespaces to normal users",
+    ),
+    (
+        "user/max_user_namespaces",
+        "0",
+        "15000",
+        "The kernel allows no user namespaces at all",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Layering:
+    """How instances get their files here: `overlay`, or `copy` with the reason and the cure."""
+
+    kind: str
+    detail: str = ""
+    cure: str = ""
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether layers are mounted, not copied."""
+        return self.kind == "overlay"
+
+
+def probe(root: Path) -> Layering:
+    """Try the launcher's own mount on the root's file system, and return what came of it."""
+    for leftover in root.glob(".probe-*"):
+        if time.time() - leftover.stat().st_mtime > _PROBE_SECONDS:
+            remove_tree(leftover)
+    folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=root))
+    said: list[str] = []
+    try:
+        for name in ("lower", "upper", "work", "merged"):
+            (folder / name).mkdir()
+        (folder / "lower" / "file").write_text("from the lower layer\n")
+        run(
+            [*LAUNCHER_COMMAND, "--probe", str(folder)],
+            environment=minimal_environment(folder),
+            on_line=lambda _, line: said.append(line),
+        )
+    except CommandError:
+        failure = " ".join(said)
+        return Layering("copy", failure, _find_cure(failure))
+    finally:
+        remove_tree(folder)
+    return Layering("overlay")
+
+
+def generate_layer(layers_dir: Path, files: Mapping[str, str]) -> str:
+    """Make the layer that holds exactly these files, by relative path, and return its digest."""
+    digest = hashlib.sha256()
+    for path, text in sorted(files.items()):
+        digest.update(f"{path}\0{len(text)}\0{text}\0".encode())
+    name = digest.hexdigest()[:16]
+    layer_dir = layers_dir / name
+    if not layer_dir.is_dir():
+        unfinished = make_dir(layers_dir) / f".{name}.new"
+        remove_tree(unfinished)
+        make_dir(unfinished)
+        for path, text in files.items():
+            make_dir((unfinished / path).parent)
+            write_atomically(unfinished / path, text, mode=0o640)
+        unfinished.rename(layer_dir)
+        sync_dir(layers_dir)
+    return name
+
+
+def prune_layers(layers_dir: Path, kept: str) -> None:
+    """Remove generated layers other than `kept`, and what an interrupted one left. Nothing may run."""
+    for path in layers_dir.iterdir():
+        if path.name != kept:
+            remove_tree(path)
+
+
+def list_generated(layer_dir: Path) -> list[str]:
+    """Return the relative paths of a generated layer's files."""
+    return sorted(
+        str(path.relative_to(layer_dir)) for path in layer_dir.rglob("*") if path.is_file()
+    )
+
+
+def lower_layers(
+    layout: HostLayout,
+    instance: InstanceLayout,
+    layer: str,
+    overlays: Iterable[str],
+    release: str,
+) -> list[Path]:
+    """Return the read-only layers of an instance, the top one first.
+
+    Raises HostError if an overlay is not on this host.
+    """
+    return [
+        instance.layers_dir / layer,
+        *(require_overlay(layout, overlay, instance.name) for overlay in overlays),
+        layout.releases_dir / release,
+    ]
+
+
+def require_overlay(layout: HostLayout, overlay: str, name: str) -> Path:
+    """Return the folder of an overlay, or raise HostError saying which to make."""
+    folder = layout.overlays_dir / overlay
+    if not folder.is_dir():
+        raise HostError(
+            f"{name} needs the overlay {overlay}, which is not on this host: make the folder {folder} "
+            "and put its files there, laid out as in the game's folder (left4dead2/addons/…)."
+        )
+    return folder
+
+
+def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None:
+    """Move aside what hides these files of a lower layer. The instance must not run.
+
+    The game may have written its own file in the place of one of ours, or removed it or its folder,
+    which overlayfs records as a whiteout (a 0:0 device) or an opaque folder. Written files are kept
+    beside, with the time.
+    """
+    for path in paths:
+        parts = Path(path).parts
+        for depth in range(1, len(parts) + 1):
+            here = upper_dir.joinpath(*parts[:depth])
+            try:
+                mode = here.lstat().st_mode
+            except FileNotFoundError:
+                break
+            if depth < len(parts) and stat.S_ISDIR(mode):
+                _make_transparent(here)
+            elif stat.S_ISCHR(mode):
+                here.unlink()
+                break
+            else:
+                saved = here.with_name(f"{here.name}.saved-{time.strftime('%Y%m%d-%H%M%S')}")
+                here.rename(saved)
+                callbacks.warn(
+                    f"The server had its own {path}; the configured one takes its place. "
+                    f"The old one is kept as {saved.name}."
+                )
+                break
+
+
+def _make_transparent(folder: Path) -> None:
+    try:
+        os.removexattr(folder, _OPAQUE)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+
+
+def _find_cure(failure: str) -> str:
+    for name, forbidding, allowing, who in _NAMESPACE_SWITCHES:
+        with contextlib.suppress(FileNotFoundError):
+            if Path("/proc/sys", name).read_text().strip() == forbidding:
+                setting = f"{name.replace('/', '.')}={allowing}"
+                return f"{who}. Allow them: sysctl {setting} (and in /etc/sysctl.d to keep it)."
+    if failure.startswith("Mounting the overlay"):
+        return (
+            "Linux 5.11 or newer is needed, with its overlay module, and HOST_ROOT on a file system that can "
+            "carry an upper layer: ext4, XFS or btrfs, not NFS and not a container's own root (use a volume)."
+        )
+    return (
+        "Something forbids user namespaces to this user: a container's seccomp profile, or systemd's "
+        "RestrictNamespaces. Allow the user and mount namespaces there."
+    )

@@ -1,0 +1,157 @@
+"""Where everything lies below a host's root."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostops.specs import require_name
+
+
+@dataclass(frozen=True)
+class InstanceLayout:
+    """The files of one instance. `dir` may not exist."""
+
+    root: Path
+    name: str
+
+    @property
+    def dir(self) -> Path:
+        """The folder of the instance."""
+        return self.root / "instances" / self.name
+
+    @property
+    def record_path(self) -> Path:
+        """What the instance is made of; it exists from the moment the instance is whole."""
+        return self.dir / "instance.json"
+
+    @property
+    def layers_dir(self) -> Path:
+        """The generated layers, each named by the digest of its files."""
+        return self.dir / "layers"
+
+    @property
+    def upper_dir(self) -> Path:
+        """What the server itself wrote."""
+        return self.dir / "upper"
+
+    @property
+    def work_dir(self) -> Path:
+        """overlayfs's own scratch folder."""
+        return self.dir / "work"
+
+    @property
+    def merged_dir(self) -> Path:
+        """Where the game sees its tree; on the host it is always empty."""
+        return self.dir / "merged"
+
+    @property
+    def tree_dir(self) -> Path:
+        """The server's full copy of the game, on hosts that cannot mount overlays."""
+        return self.dir / "tree"
+
+    @property
+    def tree_manifest_path(self) -> Path:
+        """Which files of `tree_dir` are ours, and in what version."""
+        return self.dir / "tree.json"
+
+    @property
+    def console_dir(self) -> Path:
+        """The console output, a file for each run."""
+        return self.dir / "console"
+
+    @property
+    def console_input_path(self) -> Path:
+        """The FIFO that the game reads commands from."""
+        return self.dir / "console.in"
+
+    @property
+    def launch_path(self) -> Path:
+        """What the launcher is to start."""
+        return self.dir / "launch.json"
+
+    @property
+    def run_lock_path(self) -> Path:
+        """The lock that the game and all its children hold while they live."""
+        return self.dir / "run.lock"
+
+    @property
+    def run_path(self) -> Path:
+        """The last run, as its launcher wrote it down."""
+        return self.dir / "run.json"
+
+    @property
+    def ready_path(self) -> Path:
+        """The last run that was seen to answer."""
+        return self.dir / "ready.json"
+
+    @property
+    def stop_path(self) -> Path:
+        """The last run that was asked to end."""
+        return self.dir / "stop.json"
+
+    def console_log_path(self, run: int) -> Path:
+        """The console output of one run."""
+        return self.console_dir / f"{run}.log"
+
+
+@dataclass(frozen=True)
+class HostLayout:
+    """The folders below a host's root. The root may not exist."""
+
+    root: Path
+
+    @property
+    def releases_dir(self) -> Path:
+        """The installed builds, each named by its build id."""
+        return self.root / "releases"
+
+    @property
+    def current_link(self) -> Path:
+        """The symlink to the release that the next start takes."""
+        return self.root / "current"
+
+    @property
+    def staging_dir(self) -> Path:
+        """The install that is in progress, or was interrupted."""
+        return self.root / "staging"
+
+    @property
+    def overlays_dir(self) -> Path:
+        """The overlays, put there by people."""
+        return self.root / "overlays"
+
+    @property
+    def instances_dir(self) -> Path:
+        """The instances, each named as its server."""
+        return self.root / "instances"
+
+    @property
+    def steamcmd_dir(self) -> Path:
+        """SteamCMD, if this program fetched it."""
+        return self.root / "steamcmd"
+
+    @property
+    def home_dir(self) -> Path:
+        """HOME of SteamCMD and of the games."""
+        return self.root / "home"
+
+    @property
+    def simulator_path(self) -> Path:
+        """The simulator's control file."""
+        return self.root / "simulator.json"
+
+    @property
+    def host_lock_path(self) -> Path:
+        """Held alone by an install, shared by operations on instances."""
+        return self.root / "locks" / "host.lock"
+
+    def instance_lock_path(self, name: str) -> Path:
+        """Held alone by an operation on one instance. It outlives the instance."""
+        return self.root / "locks" / "instances" / f"{require_name(name)}.lock"
+
+    def instance(self, name: str) -> InstanceLayout:
+        """The layout of one instance; ValueError if that cannot be a name."""
+        return InstanceLayout(self.root, require_name(name))
+
+    def instance_names(self) -> list[str]:
+        """The names of all instances that are whole."""
+        return sorted(path.parent.name for path in self.instances_dir.glob("*/instance.json"))

@@ -1,0 +1,220 @@
+"""Keeps operations on one host apart: `flock` locks that the commands an operation runs inherit.
+
+`install` and `rollback` hold the host's lock alone. Operations on instances share it, and each
+holds its instance's lock alone. Because SteamCMD inherits the lock, it is held as long as an
+installer is at work, even if the worker that started it was killed. Whoever comes next finds out
+and ends that orphan. Readers take no lock.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hostops import identity
+from hostops.callbacks import Callbacks
+from hostops.files import make_dir
+from hostops.process import end_group
+
+_POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0  # Looking for orphans reads all of /proc.
+_ORPHAN_GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, and what for: written into the lock's file."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    purpose: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether exactly this process still runs."""
+        return self.boot_id == identity.read_boot_id() and identity.is_alive(
+            self.pid, self.start_ticks
+        )
+
+
+@contextlib.contextmanager
+def hold(
+    path: Path,
+    purpose: str,
+    callbacks: Callbacks,
+    *,
+    shared: bool = False,
+) -> Iterator[int]:
+    """Hold the lock at `path` for the block; yields its descriptor, for commands to inherit.
+
+    Waits for whoever holds it, saying so once; a cancel ends the waiting. If the
+    holder is dead and only a command it had started holds the lock, that command is ended.
+    """
+    make_dir(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _acquire(descriptor, path, purpose, shared, callbacks)
+        if not shared:
+            # Before any command is started: so every heir of this lock finds its parent's name.
+            _write_holder(descriptor, purpose)
+        try:
+            yield descriptor
+        finally:
+            if not shared:
+                os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Return who wrote itself into the lock's file last, or None. It need not hold the lock any more."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock alone. Takes it, shared, for an instant."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def processes_with_open(path: Path) -> list[identity.ProcessStat]:
+    """Return the processes that have this file open, other than this one, as far as we may see them."""
+    try:
+        wanted = path.stat()
+    except FileNotFoundError:
+        return []
+    return [
+        process
+        for process in identity.living_processes()
+        if process.pid != os.getpid()
+        and any(True for _ in _descriptors_of(process.pid, wanted.st_dev, wanted.st_ino))
+    ]
+
+
+def _acquire(
+    descriptor: int,
+    path: Path,
+    purpose: str,
+    shared: bool,
+    callbacks: Callbacks,
+) -> None:
+    said = ""
+    look_at = time.monotonic()
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    while not _try_lock(descriptor, operation):
+        callbacks.cancel.raise_if_cancelled()
+        if time.monotonic() >= look_at:
+            if heirs := _orphaned_heirs(path):
+                _end_orphans(path, heirs, callbacks)
+                continue
+            look_at = time.monotonic() + _LOOK_SECONDS
+        if (text := f"{purpose}: waiting for {_describe_holders(path)}.") != said:
+            callbacks.say(text)
+            said = text
+        callbacks.cancel.wait(_POLL_SECONDS)
+
+
+def _try_lock(descriptor: int, operation: int) -> bool:
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_holder(descriptor: int, purpose: str) -> None:
+    process = identity.read_own_stat()
+    holder = Holder(process.pid, process.start_ticks, identity.read_boot_id(), purpose)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+
+
+def _orphaned_heirs(path: Path) -> list[identity.ProcessStat]:
+    """Return the processes that hold the lock at `path` only because their dead parent left it to them."""
+    before = read_holder(path)
+    if before is not None and before.is_alive:
+        return []
+    try:
+        wanted = path.stat()
+    except FileNotFoundError:
+        return []
+    heirs = [
+        process
+        for process in identity.living_processes()
+        if any(
+            _holds_by_inheritance(process.pid, number)
+            for number in _descriptors_of(process.pid, wanted.st_dev, wanted.st_ino)
+        )
+    ]
+    # Every holder names itself before it starts a command. If the dead one's name still stands
+    # there now, then these are its heirs, and not those of somebody who came meanwhile.
+    return heirs if read_holder(path) == before else []
+
+
+def _descriptors_of(pid: int, device: int, inode: int) -> Iterator[str]:
+    """Yield the numbers of a process's descriptors that are of one file."""
+    folder = Path(f"/proc/{pid}/fd")
+    # Gone, or not ours to look into: then it is none of the processes we look for.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        for link in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, OSError):
+                status = link.stat()
+                if (status.st_dev, status.st_ino) == (device, inode):
+                    yield link.name
+
+
+def _holds_by_inheritance(pid: int, descriptor: str) -> bool:
+    """Whether the descriptor holds a flock and survives exec, which only those we hand on do."""
+    try:
+        text = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return "FLOCK" in fields.get("lock", "") and not int(fields["flags"], 8) & os.O_CLOEXEC
+
+
+def _end_orphans(path: Path, heirs: list[identity.ProcessStat], callbacks: Callbacks) -> None:
+    holder = read_holder(path)
+    owner = f"{holder.purpose} (process {holder.pid})" if holder else "its parent"
+    for heir in heirs:
+        callbacks.warn(
+            f"Process {heir.pid} ({identity.read_command(heir.pid)[:120]}) was left behind when "
+            f"{owner} died, and still works on the host's files. It is being ended.",
+        )
+    for group in {heir.group for heir in heirs}:
+        # Still the same group: one of those that were found has to be in it and alive.
+        if any(
+            (now := identity.read_stat(heir.pid)) and now == heir
+            for heir in heirs
+            if heir.group == group
+        ):
+            end_group(group, _ORPHAN_GRACE_SECONDS)
+
+
+def _describe_holders(path: Path) -> str:
+    """Say who is in the way: the lock's holder, or those who share the host's lock."""
+    holder = read_holder(path)
+    if holder is not None and holder.is_alive:
+        return f"{holder.purpose} (process {holder.pid})"
+    sharers = [
+        other
+        for file in sorted((path.parent / "instances").glob("*.lock"))
+        if (other := read_holder(file)) is not None and other.is_alive
+    ]
+    if sharers:
+        return ", ".join(f"{other.purpose} (process {other.pid})" for other in sharers)
+    return "another operation on this host"

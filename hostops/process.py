@@ -1,0 +1,201 @@
+"""Runs commands on the host. The only module that uses `subprocess`."""
+
+import os
+import pty
+import select
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hostops.callbacks import ignore_line
+from hostops.errors import CommandError, HostError
+from hostops.identity import ProcessStat, living_processes, send_signal
+from hostops.lines import LineSplitter
+from hostops.specs import CancelToken, OnLine
+
+_POLL_SECONDS = 0.1
+_KILL_SECONDS = 5.0
+
+
+def minimal_environment(home_dir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a command: nothing of ours, so no secret of the panel leaks into it."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home_dir),
+        "LANG": "C.UTF-8",
+        **(extra or {}),
+    }
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+    on_line: OnLine = ignore_line,
+    cancel: CancelToken | None = None,
+    use_pty: bool = False,
+    pass_fds: Sequence[int] = (),
+    grace_seconds: float = 10.0,
+) -> None:
+    """Run a command to its end and give its output line by line, from one thread for each stream.
+
+    It gets a session of its own, nothing on stdin, and with `use_pty` a terminal as stdout, for
+    programs that hold their output back otherwise. A cancel ends its whole process group: SIGTERM,
+    and SIGKILL after `grace_seconds`. No process of the group is left when this returns or raises.
+
+    Raises CommandError for an exit code other than 0, HostError if it cannot be started or ended,
+    OperationCancelled, and whatever `on_line` raised.
+    """
+    cancel = cancel or CancelToken()
+    cancel.raise_if_cancelled()
+    stdout_read, stdout_write = pty.openpty() if use_pty else os.pipe()
+    stderr_read, stderr_write = os.pipe()
+    try:
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout_write,
+                stderr=stderr_write,
+                env=dict(environment),
+                cwd=cwd,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+        except OSError as error:
+            raise HostError(
+                f"{argv[0]} could not be started: {error.strerror or error}. "
+                "Check that it is installed and may be executed."
+            ) from error
+        finally:
+            os.close(stdout_write)
+            os.close(stderr_write)
+        readers = (
+            _Reader("stdout", stdout_read, on_line),
+            _Reader("stderr", stderr_read, on_line),
+        )
+        try:
+            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers))
+        finally:
+            try:
+                # Before wait() reaps it: until then nobody else can get the number of the group.
+                end_group(child.pid, grace_seconds)
+                child.wait()
+            finally:
+                for reader in readers:
+                    reader.finish()
+    finally:
+        os.close(stdout_read)
+        os.close(stderr_read)
+    if failure := _failure(readers):
+        raise failure
+    cancel.raise_if_cancelled()
+    if child.returncode:
+        raise CommandError(
+            f"{shlex.join(argv[:3])}{' …' if argv[3:] else ''} {_describe_exit(child.returncode)}.",
+            argv,
+            child.returncode,
+        )
+
+
+def end_group(group: int, grace_seconds: float) -> None:
+    """End every process of a process group: SIGTERM, then SIGKILL. The caller knows the group is
+    its own.
+
+    Raises HostError if one is still there afterwards.
+    """
+    for signal_number, seconds in (
+        (signal.SIGTERM, grace_seconds),
+        (signal.SIGKILL, _KILL_SECONDS),
+    ):
+        deadline = time.monotonic() + seconds
+        members = _members(group)
+        for member in members:
+            send_signal(member, signal_number)
+            # One that is stopped takes a SIGTERM only when it goes on.
+            send_signal(member, signal.SIGCONT)
+        while members and time.monotonic() < deadline:
+            time.sleep(0.01)
+            members = _members(group)
+            if signal_number == signal.SIGKILL:
+                for member in members:  # those that were forked meanwhile
+                    send_signal(member, signal_number)
+        if not members:
+            return
+    numbers = ", ".join(str(member.pid) for member in members)
+    raise HostError(
+        f"Process {numbers} does not end, not even by SIGKILL: it is probably waiting for a disk or network "
+        "file system. Check the host's disks, then try again."
+    )
+
+
+def _members(group: int) -> list[ProcessStat]:
+    return [process for process in living_processes() if process.group == group]
+
+
+def _wait_for_exit(pid: int, should_stop: Callable[[], object]) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        while not poll.poll(_POLL_SECONDS * 1000) and not should_stop():
+            pass
+    finally:
+        os.close(pidfd)
+
+
+def _describe_exit(returncode: int) -> str:
+    if returncode < 0:
+        return f"was ended by {signal.Signals(-returncode).name}"
+    return f"ended with exit code {returncode}"
+
+
+def _failure(readers: "Sequence[_Reader]") -> BaseException | None:
+    return next((reader.failure for reader in readers if reader.failure), None)
+
+
+class _Reader:
+    """The thread that reads one stream of a command and gives its lines on."""
+
+    def __init__(self, stream: str, descriptor: int, on_line: OnLine) -> None:
+        self.failure: BaseException | None = None
+        self._stream = stream
+        self._descriptor = descriptor
+        self._on_line = on_line
+        self._is_last_call = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"read-{stream}", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Read what is there and end, even if a process that left the group holds the stream open."""
+        self._is_last_call.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            splitter = LineSplitter()
+            while chunk := self._read():
+                for line in splitter.feed(chunk):
+                    self._on_line(self._stream, line)
+            for line in splitter.finish():
+                self._on_line(self._stream, line)
+        except BaseException as error:  # noqa: BLE001 - run() ends the command and raises it
+            self.failure = error
+
+    def _read(self) -> bytes:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        while True:
+            is_last_call = self._is_last_call.is_set()
+            if poll.poll(0 if is_last_call else _POLL_SECONDS * 1000):
+                try:
+                    return os.read(self._descriptor, 65536)
+                except OSError:  # EIO: how a terminal says that its last process is gone
+                    return b""
+            if is_last_call:
+                return b""

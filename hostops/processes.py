@@ -1,0 +1,160 @@
+"""The `process` driver: starts a server through the launcher, waits for it, and ends it.
+
+The game is a process of its own that outlives whoever started it. That it lives shows by its lock,
+which it and its children hold.
+"""
+
+import signal
+import time
+from collections.abc import Mapping
+
+from hostops import console, runs
+from hostops.callbacks import Callbacks
+from hostops.errors import CommandError, HostError
+from hostops.identity import ProcessStat, read_stat, send_signal
+from hostops.launcher import LOCK_SECONDS
+from hostops.layers import LAUNCHER_COMMAND
+from hostops.layout import InstanceLayout
+from hostops.locks import is_locked, processes_with_open
+from hostops.process import run
+from hostops.readiness import Readiness
+from hostops.specs import CancelToken
+
+_POLL_SECONDS = 0.03
+_KILL_SECONDS = 5.0
+_KILL_POLL_SECONDS = 0.1  # between two looks for processes that were forked meanwhile
+
+
+def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:
+    """Start what `launch.json` says; returns once the game's program is executed.
+
+    It cannot be cancelled: it takes some hundredths of a second, and half of it would be a server
+    that nobody knows of. Raises HostError, with the launcher's own words, if it failed.
+    """
+    said: list[str] = []
+    try:
+        run(
+            [*LAUNCHER_COMMAND, str(instance.root), instance.name],
+            environment=environment,
+            on_line=lambda _, line: said.append(line),
+        )
+    except CommandError as error:
+        raise CommandError(
+            f"{instance.name} could not be started. {' '.join(said)}", error.cmd, error.returncode
+        ) from error
+
+
+def wait_until_ready(
+    instance: InstanceLayout,
+    readiness: Readiness,
+    timeout_seconds: float,
+    tail: console.ConsoleTail,
+    callbacks: Callbacks,
+) -> None:
+    """Wait until the instance's run answers, handing its console lines on.
+
+    Raises HostError if it ends or time runs out, OperationCancelled on a cancel; it is not ended
+    here.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        # Looked at before its output is read: so nothing it printed before its end is missed.
+        is_alive = runs.is_alive(instance)
+        tail.pump(is_alive=is_alive)
+        last_run = runs.read_run(instance)
+        if not is_alive:
+            end = runs.describe_end(instance, last_run) if last_run else "It left nothing behind."
+            raise HostError(f"{instance.name} ended while it was starting. {end}")
+        if last_run is not None and readiness.is_ready(instance, last_run):
+            return
+        if time.monotonic() > deadline:
+            line = last_run and console.last_line(instance, last_run.run)
+            raise HostError(
+                f"{instance.name} did not answer within {timeout_seconds:g} s of its start, and is ended. "
+                + (f"Its last line was: {line}" if line else "It printed nothing.")
+            )
+        callbacks.cancel.raise_if_cancelled()
+        callbacks.cancel.wait(_POLL_SECONDS)
+
+
+def end(instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
+    """End the instance's run: `quit`, then SIGINT, then SIGKILL; return when none of its processes
+    is left.
+
+    `quit` and SIGINT get half of the time each. That the end was asked for is recorded first. A
+    cancel ends the waiting, not what is under way. Raises HostError if a process does not end by
+    SIGKILL either.
+    """
+    last_run = _wait_for_record(instance)
+    if last_run is not None:
+        runs.mark_stopping(instance, last_run)
+    tail = console.ConsoleTail(instance, console.end_of_console(instance), callbacks)
+    if _ask_to_quit(instance):
+        if _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel):
+            return
+        callbacks.warn(f"{instance.name} does not react to quit: sending SIGINT.")
+    _signal_all(instance, last_run, signal.SIGINT)
+    if _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel):
+        return
+    callbacks.warn(f"{instance.name} does not react to SIGINT either: sending SIGKILL.")
+    left: list[ProcessStat] = []
+    deadline = time.monotonic() + _KILL_SECONDS
+    while time.monotonic() < deadline:
+        left = _signal_all(instance, last_run, signal.SIGKILL)
+        if _wait_for_end(instance, _KILL_POLL_SECONDS, tail, CancelToken()):
+            return
+    numbers = ", ".join(str(process.pid) for process in left) or "of another user"
+    raise HostError(
+        f"{instance.name} does not end, not even by SIGKILL (process {numbers}): it waits for a disk "
+        "or network file system, or belongs to another user. Check the host's disks and who started it."
+    )
+
+
+def _wait_for_record(instance: InstanceLayout) -> runs.Run | None:
+    """Return the last run; where a launcher has the lock but has not written its run, wait for that."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        last_run = runs.read_run(instance)
+        if (
+            (last_run is not None and last_run.is_main_process_alive)
+            or not is_locked(instance.run_lock_path)
+            or time.monotonic() > deadline
+        ):
+            return last_run
+        time.sleep(_POLL_SECONDS)
+
+
+def _ask_to_quit(instance: InstanceLayout) -> bool:
+    try:
+        console.send_line(instance, "quit")
+    except HostError:  # It hangs, or does not read yet: then by a signal.
+        return False
+    return True
+
+
+def _wait_for_end(
+    instance: InstanceLayout, seconds: float, tail: console.ConsoleTail, cancel: CancelToken
+) -> bool:
+    """Wait until nothing of the run is left, handing its last lines on; return whether that came."""
+    deadline = time.monotonic() + seconds
+    while True:
+        is_alive = is_locked(instance.run_lock_path)
+        tail.pump(is_alive=is_alive)
+        if not is_alive:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        cancel.raise_if_cancelled()
+        cancel.wait(_POLL_SECONDS)
+
+
+def _signal_all(
+    instance: InstanceLayout, last_run: runs.Run | None, signal_number: int
+) -> list[ProcessStat]:
+    """Signal every process of the run and return them: those that hold its lock, and its main one."""
+    found = {process.pid: process for process in processes_with_open(instance.run_lock_path)}
+    if last_run is not None and last_run.is_of_this_boot:
+        main_process = read_stat(last_run.pid)
+        if main_process is not None and main_process.start_ticks == last_run.start_ticks:
+            found[last_run.pid] = main_process
+    return [process for process in found.values() if send_signal(process, signal_number)]

@@ -1,0 +1,150 @@
+"""What is known of an instance's last run, and what follows from it: its state.
+
+The launcher writes `run.json` at every start, with a number that only grows. `ready.json` and
+`stop.json` hold the number of the run that answered, or that was asked to end. So what is left of
+an earlier run never speaks for a later one, and any process that looks finds the same state.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from hostops import identity
+from hostops.console import last_line
+from hostops.files import write_atomically
+from hostops.layout import InstanceLayout
+from hostops.locks import is_locked
+from hostops.specs import InstanceState, InstanceStatus
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start of a server, as its launcher wrote it down."""
+
+    run: int
+    pid: int
+    start_ticks: int
+    boot_id: str
+    started_at: float
+    release: str
+    port: int
+
+    @property
+    def is_of_this_boot(self) -> bool:
+        """Whether the host has not restarted since."""
+        return self.boot_id == identity.read_boot_id()
+
+    @property
+    def is_main_process_alive(self) -> bool:
+        """Whether exactly the process that was started still runs."""
+        return self.is_of_this_boot and identity.is_alive(self.pid, self.start_ticks)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    run: int
+    at: float
+
+
+Record = TypeVar("Record", Run, _Mark)
+
+
+def read_run(instance: InstanceLayout) -> Run | None:
+    """Return the last run, or None if it never ran, or the file did not survive a power cut."""
+    return _read_as(Run, instance.run_path)
+
+
+def is_alive(instance: InstanceLayout) -> bool:
+    """Whether any process of the instance's last run lives, be it one that is just being launched."""
+    run = read_run(instance)
+    if run is not None and run.is_main_process_alive:
+        return True
+    return is_locked(instance.run_lock_path)
+
+
+def mark_ready(instance: InstanceLayout, run: Run) -> None:
+    """Record that this run answers."""
+    _write_mark(instance.ready_path, run)
+
+
+def mark_stopping(instance: InstanceLayout, run: Run) -> None:
+    """Record that this run is asked to end, so that its end is no crash."""
+    if not was_asked_to_stop(instance, run):
+        _write_mark(instance.stop_path, run)
+
+
+def is_marked_ready(instance: InstanceLayout, run: Run) -> bool:
+    """Whether this run was seen to answer."""
+    return _marked_run(instance.ready_path) == run.run
+
+
+def was_asked_to_stop(instance: InstanceLayout, run: Run) -> bool:
+    """Whether this run was asked to end."""
+    return _marked_run(instance.stop_path) == run.run
+
+
+def read_status(instance: InstanceLayout) -> InstanceStatus:
+    """Return what the files and /proc say. A run that is not marked as ready counts as starting."""
+    name = instance.name
+    if not instance.record_path.exists():
+        return InstanceStatus(name, InstanceState.ABSENT)
+    run = read_run(instance)
+    if run is None:
+        return InstanceStatus(name, InstanceState.STOPPED)
+    is_stopping = was_asked_to_stop(instance, run)
+    if not run.is_of_this_boot:
+        detail = "" if is_stopping else "The host has restarted since it ran."
+        return InstanceStatus(name, InstanceState.STOPPED, detail=detail)
+    if is_alive(instance):
+        is_ready = is_marked_ready(instance, run)
+        main_process_alive = run.is_main_process_alive
+        details = []
+        if is_stopping:
+            details.append("It has been asked to stop.")
+        if not main_process_alive:
+            details.append("Its main process has ended, another process of it is left.")
+        return InstanceStatus(
+            name,
+            InstanceState.RUNNING if is_ready else InstanceState.STARTING,
+            pid=run.pid if main_process_alive else None,
+            started_at=run.started_at,
+            release=run.release,
+            detail=" ".join(details),
+        )
+    if is_stopping:
+        return InstanceStatus(name, InstanceState.STOPPED)
+    return InstanceStatus(name, InstanceState.CRASHED, detail=describe_end(instance, run))
+
+
+def describe_end(instance: InstanceLayout, run: Run) -> str:
+    """Say, for people, what is known of a run that ended on its own."""
+    line = last_line(instance, run.run)
+    last_words = f"Its last line was: {line[:300]}" if line else "It printed nothing."
+    return f"It ended without having been asked to. {last_words}"
+
+
+def _write_mark(path: Path, run: Run) -> None:
+    write_atomically(path, json.dumps(asdict(_Mark(run.run, time.time()))))
+
+
+def _marked_run(path: Path) -> int | None:
+    mark = _read_as(_Mark, path)
+    return mark.run if mark else None
+
+
+def _read_as(kind: type[Record], path: Path) -> Record | None:
+    """Return what a file says; None if it is missing, or was emptied by a power cut.
+
+    What another version of this program wrote beyond that is left out: servers outlive an upgrade.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    names = {field.name for field in fields(kind)}
+    try:
+        return kind(**{name: value for name, value in document.items() if name in names})
+    except (AttributeError, TypeError):  # no object, or one that lacks something
+        return None

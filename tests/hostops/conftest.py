@@ -1,0 +1,69 @@
+"""A host with the simulated game installed, for the tests of the host layer. Nothing here knows Django."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hostops.host import Host
+from hostops.specs import InstanceSpec
+from tests.hostops.hosts import BUILD_ID, CLI, end_everything, write_control
+from tests.hostops.simulator_fixtures import free_port
+
+
+@pytest.fixture(scope="session")
+def installed_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of a host with the game installed. It is to be copied, not used."""
+    root = tmp_path_factory.mktemp("installed")
+    write_control(root)
+    assert Host(root, game_source="simulator").install_runtime() == BUILD_ID
+    return root
+
+
+@pytest.fixture
+def empty_root(tmp_path: Path) -> Iterator[Path]:
+    """Return the root of a host with nothing on it but a simulator that takes no time."""
+    root = tmp_path / "host"
+    root.mkdir()
+    write_control(root)
+    yield root
+    end_everything(root)
+
+
+@pytest.fixture
+def root(installed_root: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return the root of a host with the game installed."""
+    root = tmp_path / "host"
+    shutil.copytree(installed_root, root, symlinks=True)
+    write_control(root)
+    yield root
+    end_everything(root)
+
+
+@pytest.fixture
+def host(root: Path) -> Host:
+    """Return a host with the game installed and no server."""
+    return Host(root, game_source="simulator", start_timeout_seconds=20, stop_timeout_seconds=2)
+
+
+@pytest.fixture
+def spec() -> InstanceSpec:
+    """Return what a server called alpha is to be."""
+    return InstanceSpec("alpha", free_port(), config='hostname "Alpha"\n')
+
+
+@pytest.fixture
+def cli(root: Path) -> CLI:
+    """Return the command line on the host with the game installed."""
+    return CLI(root)
+
+
+@pytest.fixture
+def alpha(host: Host, spec: InstanceSpec) -> Path:
+    """Return the folder of the instance alpha, which is initialized."""
+    host.initialize(spec)
+    instance_dir = host._layout.instance("alpha").dir
+    assert json.loads((instance_dir / "instance.json").read_text())["port"] == spec.port
+    return instance_dir

@@ -1,0 +1,188 @@
+"""What the tests of the host layer do with a host: tell the simulator, run the command line, look, clean up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from hostops import locks, runs
+from hostops.identity import living_processes, send_signal
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.simulator.steamcmd import DEFAULT_BUILD_ID
+from hostops.specs import OnLine, OnStage
+from tests.waiting import wait_until
+
+BUILD_ID = DEFAULT_BUILD_ID
+LATER_BUILD_ID = str(int(BUILD_ID) + 1)
+REPOSITORY = Path(__file__).resolve().parents[2]
+TIMEOUT = 30.0
+
+
+def write_control(
+    root: Path, *, steamcmd: dict[str, object] | None = None, srcds: dict[str, object] | None = None
+) -> None:
+    """Tell the simulator what to do; nothing takes time unless this says so."""
+    control = {
+        "steamcmd": {"seconds": 0, **(steamcmd or {})},
+        "srcds": {"start_seconds": 0, **(srcds or {})},
+    }
+    (root / "simulator.json").write_text(json.dumps(control))
+
+
+class Output:
+    """Keeps what an operation says, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.stages: list[tuple[str, int | None]] = []
+        self._watchers: list[tuple[str, Callable[[], None]]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def callbacks(self) -> dict[str, OnLine | OnStage]:
+        """The arguments of a verb that tell it to report here."""
+        return {"on_line": self.on_line, "on_stage": self.on_stage}
+
+    @property
+    def text(self) -> str:
+        """Return all lines as one text."""
+        return "\n".join(line for _, line in self.lines)
+
+    def errors(self) -> str:
+        """Return the lines of stderr as one text."""
+        return "\n".join(line for stream, line in self.lines if stream == "stderr")
+
+    def when(self, part: str, action: Callable[[], None]) -> None:
+        """Call `action` when a line or stage that contains `part` comes."""
+        self._watchers.append((part, action))
+
+    def on_line(self, stream: str, line: str) -> None:
+        """Take a line."""
+        with self._lock:
+            self.lines.append((stream, line))
+        self._watch(line)
+
+    def on_stage(self, name: str, progress: int | None) -> None:
+        """Take a stage."""
+        with self._lock:
+            self.stages.append((name, progress))
+        self._watch(name)
+
+    def _watch(self, text: str) -> None:
+        for part, action in self._watchers:
+            if part in text:
+                action()
+
+
+class CLI:
+    """Runs `python -m hostops` on a root, as a process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOST_ROOT": str(root),
+            "GAME_SOURCE": "simulator",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "hostops", *arguments],
+            cwd=REPOSITORY,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def succeed(self, *arguments: str) -> str:
+        """Run a verb that has to succeed and return its output."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, *arguments: str, program: str | None = None) -> subprocess.Popen[str]:
+        """Begin a verb; `program` runs in the place of the module, as text. The caller waits for it."""
+        how = ["-c", program] if program else ["-m", "hostops"]
+        return subprocess.Popen(
+            [sys.executable, *how, *arguments],
+            cwd=REPOSITORY,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def read_until(process: subprocess.Popen[str], part: str) -> str:
+    """Read a process's output up to a line that contains `part`, and return that line."""
+    assert process.stdout is not None
+    seen = []
+    # A reader cannot be told to wait for so long only: the process is ended instead.
+    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stdout:
+            if part in line:
+                return line
+            seen.append(line)
+    finally:
+        watchdog.cancel()
+        watchdog.join()
+    process.communicate()
+    raise AssertionError(f"The process ended before it printed {part!r}, but had: {''.join(seen)}")
+
+
+def game_processes(root: Path) -> list[int]:
+    """Return the processes of game servers that run below `root`, by what they have open."""
+    found: set[int] = set()
+    for lock in (root / "instances").glob("*/run.lock"):
+        found.update(process.pid for process in locks.processes_with_open(lock))
+    return sorted(found)
+
+
+def installers(root: Path) -> list[int]:
+    """Return the processes of SteamCMD that work below `root`."""
+    marker = str(root / "staging").encode()
+    found = []
+    for process in living_processes():
+        try:
+            arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if marker in arguments:
+            found.append(process.pid)
+    return found
+
+
+def instance_of(root: Path, name: str = "alpha") -> InstanceLayout:
+    """Return where an instance lies."""
+    return HostLayout(root).instance(name)
+
+
+def end_everything(root: Path) -> None:
+    """End what a test left running below its root, and wait until it is gone."""
+
+    def is_quiet() -> bool:
+        numbers = {*game_processes(root), *installers(root)}
+        for process in living_processes():
+            if process.pid in numbers:
+                send_signal(process, signal.SIGKILL)
+        return not numbers
+
+    wait_until(is_quiet, 10, "something still runs below the root of a test")
+
+
+def latest_run(root: Path, name: str = "alpha") -> runs.Run:
+    """Return the last run of an instance, which must have one."""
+    run = runs.read_run(instance_of(root, name))
+    assert run is not None, f"{name} never ran"
+    return run

@@ -1,0 +1,161 @@
+"""The command line does by hand what the panel does, with the same locks, and says how it went."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from hostops.host import Host
+from hostops.specs import InstanceState
+from tests.hostops.hosts import (
+    CLI,
+    game_processes,
+    installers,
+    latest_run,
+    read_until,
+    write_control,
+)
+from tests.hostops.simulator_fixtures import free_port
+from tests.waiting import wait_until
+
+
+def test_a_server_can_be_run_by_hand(cli: CLI, root: Path, tmp_path: Path) -> None:
+    config = tmp_path / "server.cfg"
+    config.write_text('hostname "By hand"\n')
+    (root / "overlays" / "maps").mkdir()
+    port = str(free_port())
+    assert "no servers" in cli.succeed("status")
+    cli.succeed(
+        *("initialize", "alpha", "--port", port, "--overlay", "maps"),
+        *("--argument=-insecure", "--argument", "+map", "--argument", "c2m1_highway"),
+        *("--config", str(config)),
+    )
+    assert f"answers on port {port}" in cli.succeed("start", "alpha")
+    status = json.loads(cli.succeed("status", "--json"))
+    assert status["alpha"]["state"] == "running"
+    assert json.loads(cli.succeed("status", "alpha", "--json")) == status
+    assert "alpha" in cli.succeed("status")
+    arguments = Path(f"/proc/{status['alpha']['pid']}/cmdline").read_bytes().split(b"\0")
+    assert arguments[-4:-1] == [b"-insecure", b"+map", b"c2m1_highway"]
+    assert "Connection to Steam servers successful." in cli.succeed("logs", "alpha")
+    assert "used by alpha" in cli.succeed("releases")
+    cli.succeed("restart", "alpha")
+    cli.succeed("stop", "alpha")
+    cli.succeed("delete", "alpha")
+    assert json.loads(cli.succeed("status", "--json")) == {}
+
+
+def test_an_install_by_hand(empty_root: Path) -> None:
+    cli = CLI(empty_root)
+    assert "fully installed" in cli.succeed("install")
+    assert "current" in cli.succeed("releases")
+    assert "is the latest" in cli.succeed("install")
+    done = cli.run("rollback")
+    assert (done.returncode, done.stderr.splitlines()[-1][:26]) == (1, "There is no other release ")
+
+
+def test_a_failure_is_one_sentence_and_exit_code_1(cli: CLI) -> None:
+    done = cli.run("start", "alpha")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("alpha has no files on this host")
+    assert "Traceback" not in done.stderr
+    assert cli.run("logs", "alpha").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["explode"],
+        ["start"],
+        ["start", "../alpha"],
+        ["initialize", "alpha", "--port", "80"],
+        ["initialize", "alpha", "--port", "27015", "--argument=-port"],
+        ["initialize", "alpha", "--port", "27015", "--config", "/no/such/file"],
+        ["--driver", "magic", "status"],
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(cli: CLI, arguments: list[str]) -> None:
+    done = cli.run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_root_has_to_be_said(cli: CLI) -> None:
+    del cli.environment["HOST_ROOT"]
+    done = cli.run("status")
+    assert done.returncode == 2
+    assert "--root" in done.stderr
+
+
+def test_ctrl_c_cancels_with_exit_code_130_and_leaves_nothing(cli: CLI, root: Path) -> None:
+    write_control(root, steamcmd={"build_id": "30000000", "fail": "stall"})
+    process = cli.start("install")
+    read_until(process, "downloading")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130, output
+    assert "Cancelled by SIGINT." in output
+    assert not installers(root)
+
+
+def test_a_start_by_hand_while_the_panel_starts_waits_and_finds_it_running(
+    cli: CLI, host: Host, root: Path, alpha: Path
+) -> None:
+    write_control(root, srcds={"start_seconds": 0.5})
+    first = cli.start("start", "alpha")
+    read_until(first, "Waiting for the game")
+    second = cli.start("start", "alpha")
+    read_until(second, "waiting for start alpha (process")
+    output, _ = second.communicate(timeout=20)
+    assert (first.wait(20), second.returncode) == (0, 0)
+    first.communicate()
+    assert "alpha runs already." in output
+    assert len(game_processes(root)) == 1
+
+
+def test_the_game_outlives_who_started_it(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
+    cli.succeed("start", "alpha")
+    assert host.status("alpha").state is InstanceState.RUNNING
+    host.stop("alpha")
+
+
+def test_logs_follow_over_a_restart_until_interrupted(
+    cli: CLI, host: Host, root: Path, alpha: Path
+) -> None:
+    host.start("alpha")
+    process = cli.start("logs", "alpha", "--follow")
+    read_until(process, "== run 1")
+    read_until(process, "Connection to Steam servers successful.")
+    host.restart("alpha")
+    read_until(process, "== run 2")
+    read_until(process, "Connection to Steam servers successful.")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert latest_run(root).run == 2
+
+
+def test_the_doctor_fails_if_something_is_wrong(cli: CLI, root: Path) -> None:
+    (root / "staging").mkdir()
+    done = cli.run("doctor")
+    assert done.returncode == 1
+    assert "BAD  Interrupted install" in done.stdout
+    assert "ok   Game: Build" in done.stdout
+
+
+def test_an_installer_of_a_killed_command_is_ended_by_the_next(cli: CLI, root: Path) -> None:
+    write_control(root, steamcmd={"build_id": "30000000", "fail": ["stall"]})
+    process = cli.start("install")
+    read_until(process, "downloading")
+    (orphan,) = installers(root)
+    os.kill(orphan, signal.SIGSTOP)  # or it might end by itself, having lost its terminal
+    process.kill()
+    process.communicate()
+    output = cli.run("install")
+    assert output.returncode == 0, output.stderr
+    assert f"Process {orphan}" in output.stderr
+    assert "left behind" in output.stderr
+    wait_until(lambda: not installers(root), 5, "the orphan is gone")

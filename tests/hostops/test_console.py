@@ -1,0 +1,143 @@
+"""A console is read line by line over all its runs, and written one line at a time."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hostops import console
+from hostops.errors import HostError
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.lines import MAX_LINE_BYTES
+from hostops.specs import ConsoleChunk, ConsolePosition
+
+START = ConsolePosition()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> InstanceLayout:
+    instance = HostLayout(tmp_path).instance("alpha")
+    instance.console_dir.mkdir(parents=True)
+    return instance
+
+
+def read(
+    instance: InstanceLayout,
+    position: ConsolePosition = START,
+    *,
+    is_alive: bool = True,
+    max_bytes: int = 262_144,
+) -> ConsoleChunk:
+    return console.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
+
+
+def write(instance: InstanceLayout, run: int, data: bytes) -> None:
+    with instance.console_log_path(run).open("ab") as file:
+        file.write(data)
+
+
+def test_a_server_that_never_ran_has_no_lines(instance: InstanceLayout) -> None:
+    assert read(instance) == ConsoleChunk((), START)
+
+
+def test_it_goes_on_where_it_was(instance: InstanceLayout) -> None:
+    write(instance, 1, b"one\r\ntwo\n")
+    chunk = read(instance)
+    assert chunk.lines == ((1, "one"), (1, "two"))
+    assert read(instance, chunk.position).lines == ()
+    write(instance, 1, b"three\n")
+    assert read(instance, chunk.position).lines == ((1, "three"),)
+
+
+def test_half_a_line_waits_for_its_end_or_for_the_end_of_its_run(instance: InstanceLayout) -> None:
+    write(instance, 1, b"one\ntw")
+    chunk = read(instance)
+    assert chunk.lines == ((1, "one"),)
+    assert read(instance, chunk.position, is_alive=False).lines == ((1, "tw"),)
+    write(instance, 2, b"new\n")
+    assert read(instance, chunk.position).lines == ((1, "tw"), (2, "new"))
+
+
+def test_it_walks_over_to_newer_runs(instance: InstanceLayout) -> None:
+    for run in (1, 2, 10):
+        write(instance, run, f"run {run}\n".encode())
+    assert [run for run, _ in read(instance).lines] == [1, 2, 10]
+
+
+def test_a_position_in_a_removed_run_goes_on_with_the_next(instance: InstanceLayout) -> None:
+    write(instance, 3, b"three\n")
+    assert read(instance, ConsolePosition(1, 100)).lines == ((3, "three"),)
+
+
+@pytest.mark.parametrize("position", [ConsolePosition(7, 0), ConsolePosition(1, 5000)])
+def test_a_position_of_an_earlier_instance_starts_again(
+    instance: InstanceLayout, position: ConsolePosition
+) -> None:
+    write(instance, 1, b"one\n")
+    assert read(instance, position).lines == ((1, "one"),)
+
+
+def test_much_text_comes_in_several_chunks_without_a_gap(instance: InstanceLayout) -> None:
+    expected: list[tuple[int, str]] = []
+    for run in (1, 2, 3):
+        lines = [f"{run} {number} {'x' * 1000}" for number in range(300)]
+        write(instance, run, "".join(f"{line}\n" for line in lines).encode())
+        expected += [(run, line) for line in lines]
+    position, chunks = START, 0
+    found: list[tuple[int, str]] = []
+    while chunk := read(instance, position, max_bytes=100_000):
+        if not chunk.lines:
+            break
+        found += chunk.lines
+        position = chunk.position
+        chunks += 1
+    assert found == expected
+    assert chunks >= 9
+
+
+def test_an_endless_line_comes_in_pieces_while_it_grows(instance: InstanceLayout) -> None:
+    write(instance, 1, b"x" * (2 * MAX_LINE_BYTES + 5))
+    chunk = read(instance)
+    assert [len(line) for _, line in chunk.lines] == [MAX_LINE_BYTES] * 2
+    write(instance, 1, b"y\n")
+    assert read(instance, chunk.position).lines == ((1, "xxxxxy"),)
+
+
+def test_bytes_that_are_no_text_do_not_stop_it(instance: InstanceLayout) -> None:
+    write(instance, 1, b"\xff\xfe caf\xc3\xa9\n")
+    assert read(instance).lines == ((1, "\ufffd\ufffd café"),)
+
+
+def test_only_the_latest_runs_are_kept(instance: InstanceLayout) -> None:
+    for run in range(1, console.KEPT_RUNS + 4):
+        write(instance, run, b"x\n")
+    console.prune_runs(instance)
+    assert console.list_runs(instance) == list(range(4, console.KEPT_RUNS + 4))
+
+
+@pytest.mark.parametrize(
+    "command", ["", "  ", "say a\nquit", "say \x1b[2J", "x" * 5000, "a\rb", "\x7f"]
+)
+def test_what_is_not_one_line_of_text_is_refused(instance: InstanceLayout, command: str) -> None:
+    with pytest.raises(ValueError, match="console command"):
+        console.send_line(instance, command)
+
+
+def test_a_line_for_nobody_is_an_error(instance: InstanceLayout) -> None:
+    with pytest.raises(HostError, match="alpha does not run"):
+        console.send_line(instance, "status")
+    os.mkfifo(instance.console_input_path)
+    with pytest.raises(HostError, match="alpha does not run"):
+        console.send_line(instance, "status")
+
+
+def test_a_server_that_reads_nothing_is_told_apart(instance: InstanceLayout) -> None:
+    os.mkfifo(instance.console_input_path)
+    reader = os.open(instance.console_input_path, os.O_RDWR)
+    try:
+        for _ in range(16):  # a pipe holds 64 KiB
+            console.send_line(instance, "x" * 4000)
+        with pytest.raises(HostError, match="has not read its console for a long time"):
+            console.send_line(instance, "x" * 4000)
+    finally:
+        os.close(reader)

@@ -1,0 +1,200 @@
+"""A verb can be killed at any of its changes to the disk; what is there is whole, and the next try finishes.
+
+Each case runs the command line under an audit hook that sends SIGKILL right before the N-th change, for every N
+that there is.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hostops.host import Host
+from hostops.releases import is_whole
+from hostops.specs import InstanceSpec, InstanceState
+from tests.hostops.hosts import (
+    BUILD_ID,
+    CLI,
+    LATER_BUILD_ID,
+    end_everything,
+    game_processes,
+    installers,
+    read_until,
+    write_control,
+)
+from tests.hostops.simulator_fixtures import free_port
+
+KILL_AT_CHANGE = """
+import os, signal, sys
+from hostops.cli import main
+CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.chmod", "os.utime",
+           "os.truncate", "subprocess.Popen", "fcntl.flock", "tempfile.mkstemp", "tempfile.mkdtemp"}
+left = int(sys.argv[1])
+def hook(event, arguments):
+    global left
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if event in CHANGES or writes:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+sys.exit(main(sys.argv[2:]))
+"""
+SIGKILLED = -9
+
+
+def run_killed(cli: CLI, change: int, *arguments: str) -> bool:
+    """Run a verb and kill it right before its `change`-th change; return whether it came that far."""
+    process = cli.start(str(change), *arguments, program=KILL_AT_CHANGE)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode in (0, SIGKILLED), output
+    return process.returncode == SIGKILLED
+
+
+def changes(first: int, stride: int) -> range:
+    """Return the numbers of changes to try; the loop ends by itself where a verb has no more."""
+    return range(first, 500, stride)
+
+
+def assert_current_is_whole(root: Path) -> None:
+    current = root / "current"
+    if current.is_symlink():
+        assert is_whole(current.resolve()), f"{current} points to {current.readlink()}"
+
+
+def initialize_arguments(tmp_path: Path, port: int) -> list[str]:
+    config = tmp_path / "server.cfg"
+    config.write_text('hostname "Alpha"\n')
+    return ["initialize", "alpha", "--port", str(port), "--config", str(config)]
+
+
+def test_initialize(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
+    arguments = initialize_arguments(tmp_path, free_port())
+    killed = 0
+    for change in changes(1, 1):
+        if not run_killed(cli, change, *arguments):
+            break
+        killed += 1
+        # Either not there at all, or whole.
+        if host.status("alpha").state is not InstanceState.ABSENT:
+            record = json.loads((root / "instances" / "alpha" / "instance.json").read_text())
+            layer = root / "instances" / "alpha" / "layers" / record["layer"]
+            assert (layer / "left4dead2" / "cfg" / "server.cfg").read_text() == 'hostname "Alpha"\n'
+        if change % 4 == 0:
+            cli.succeed(*arguments)
+            assert host.status("alpha").state is InstanceState.STOPPED
+            host.delete("alpha")
+    assert killed > 15
+    cli.succeed(*arguments)
+    host.start("alpha")
+
+
+def test_start(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
+    killed = 0
+    for change in changes(1, 1):
+        if not run_killed(cli, change, "start", "alpha"):
+            break
+        killed += 1
+        cli.succeed("start", "alpha")
+        assert host.status("alpha").state is InstanceState.RUNNING
+        assert len(game_processes(root)) == 1
+        host.stop("alpha")
+    assert killed > 10
+    assert host.status("alpha").state is InstanceState.RUNNING
+
+
+def test_stop(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
+    for change in changes(1, 1):
+        host.start("alpha")
+        if not run_killed(cli, change, "stop", "alpha"):
+            break
+        assert host.status("alpha").state in (InstanceState.RUNNING, InstanceState.STOPPED)
+        cli.succeed("stop", "alpha")
+        assert host.status("alpha").state is InstanceState.STOPPED
+    assert change > 5
+    assert not game_processes(root)
+
+
+def test_delete(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
+    spec = InstanceSpec("alpha", free_port(), config="log on\n")
+    killed = 0
+    for change in changes(1, 4):
+        host.initialize(spec)
+        host.start("alpha")
+        if not run_killed(cli, change, "delete", "alpha"):
+            break
+        killed += 1
+        cli.succeed("delete", "alpha")
+        assert not list((root / "instances").iterdir())
+        assert not game_processes(root)
+    assert killed > 10
+    assert not list((root / "instances").iterdir())
+
+
+def test_install(tmp_path: Path) -> None:
+    killed = 0
+    for change in changes(1, 2):
+        root = tmp_path / str(change)
+        root.mkdir()
+        write_control(root)
+        cli = CLI(root)
+        was_killed = run_killed(cli, change, "install")
+        assert_current_is_whole(root)
+        cli.succeed("install")
+        assert (root / "current").readlink() == Path("releases") / BUILD_ID
+        assert [path.name for path in (root / "releases").iterdir()] == [BUILD_ID]
+        assert not (root / "staging").exists()
+        end_everything(root)
+        if not was_killed:
+            break
+        killed += 1
+    assert killed > 7
+
+
+def test_update(cli: CLI, host: Host, root: Path) -> None:
+    killed = 0
+    build_id = int(BUILD_ID)
+    # Most of its changes are the copy of a hundred files: a stride that hits every phase.
+    for change in changes(3, 37):
+        build_id += 1
+        before = (root / "current").readlink()
+        write_control(root, steamcmd={"build_id": str(build_id)})
+        was_killed = run_killed(cli, change, "install")
+        assert (root / "current").readlink() in (before, Path("releases") / str(build_id))
+        assert_current_is_whole(root)
+        cli.succeed("install")
+        assert host.facts().build_id == str(build_id)
+        assert len(host.releases()) == 2
+        if not was_killed:
+            break
+        killed += 1
+    assert killed > 7
+
+
+@pytest.mark.parametrize("moment", ["reconfiguring", "downloading", "verifying", "committing"])
+def test_an_install_whose_worker_dies_while_steamcmd_works(empty_root: Path, moment: str) -> None:
+    write_control(empty_root, steamcmd={"seconds": 1.5})
+    cli = CLI(empty_root)
+    process = cli.start("install")
+    read_until(process, moment)
+    process.kill()
+    process.communicate()
+    write_control(empty_root)
+    cli.succeed("install")
+    assert_current_is_whole(empty_root)
+    assert not installers(empty_root)
+
+
+def test_an_update_does_not_touch_a_running_server_when_it_dies(
+    cli: CLI, host: Host, root: Path, alpha: Path
+) -> None:
+    host.start("alpha")
+    status = host.status("alpha")
+    write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "fail": ["stall"]})
+    process = cli.start("install")
+    read_until(process, "downloading")
+    process.kill()
+    process.communicate()
+    assert host.status("alpha") == status
+    cli.succeed("install")
+    assert host.status("alpha") == status
