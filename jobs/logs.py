@@ -1,0 +1,333 @@
+"""Job logs: makes lines safe, stores them without a gap, and ends a job after its last line.
+
+Two forms of one thing: `DirectLog` stores each line as it comes, in the thread it comes in; `LogWriter`
+gathers the lines of all jobs of a worker process and stores them in batches from one thread, because
+threads that fight for a database's write lock are slow.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Protocol
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from jobs.models import Job, JobLog, LogStream
+from jobs.wakeup import Channel, announce
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE_CHARS = 4096
+CUT_MARK = " … [cut]"
+MASK = "********"
+
+# What follows one of these words is a password: as a cvar, as a launch argument, in a list of arguments
+# that was printed, or in SteamCMD's login, where it comes after the account's name.
+SECRETS = re.compile(
+    r"""
+    (?P<name>
+      \b (?: rcon_password | sv_password | tv_password | netconpassword )
+      (?= [\s"'=:,] ) ["']? \s* [=:,]? \s*
+      | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
+    )
+    (?: "[^"]*"? | '[^']*'? | [^\s;"']+ )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+SECRET_HINTS = ("password", "+login")
+
+
+def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
+    """Return `line` as it may be stored and shown.
+
+    No NUL, no line break, no lone surrogate, invalid UTF-8 replaced, passwords masked, and at most
+    `max_chars` characters, of which the last ones say so if it was longer.
+    """
+    if isinstance(line, bytes):
+        line = line.decode(errors="replace")
+    line = line.rstrip("\r\n")
+    if not line.isprintable():
+        line = line.replace("\0", "").replace("\r", " ").replace("\n", " ")
+        line = line.encode("utf-8", "replace").decode()
+    lowered = line.lower()
+    if any(hint in lowered for hint in SECRET_HINTS):
+        line = SECRETS.sub(rf"\g<name>{MASK}", line)
+    if len(line) > max_chars:
+        line = line[: max(max_chars - len(CUT_MARK), 0)] + CUT_MARK[:max_chars]
+    return line
+
+
+def append_job_log_line(
+    job_id: int, stream: str, line: str | bytes, max_chars: int = MAX_LINE_CHARS
+) -> int:
+    """Store one line of a job's log, made safe, whatever the job's state; return its seq.
+
+    Raises `Job.DoesNotExist`.
+    """
+    with transaction.atomic():
+        Job.objects.select_for_update(no_key=True).only("pk").get(pk=job_id)
+        announce(Channel.PAGES)
+        return insert_lines(job_id, [(stream, make_line_safe(line, max_chars), timezone.now())])
+
+
+def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int:
+    """Insert safe lines as (stream, text, time) behind the last one; return the last seq.
+
+    The caller's transaction holds the job's row, so that seqs have no gap and no double.
+    """
+    last_seq = JobLog.objects.filter(job_id=job_id).aggregate(last=Max("seq"))["last"] or 0
+    adapt_time = connection.ops.adapt_datetimefield_value
+    rows = [
+        (job_id, seq, stream, text, adapt_time(created_at))
+        for seq, (stream, text, created_at) in enumerate(lines, start=last_seq + 1)
+    ]
+    # Several times as fast as bulk_create, which builds and adapts a model object for each line.
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO jobs_joblog (job_id, seq, stream, line, created_at)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            rows,
+        )
+    return last_seq + len(rows)
+
+
+def lines_missing(count: int) -> tuple[str, str, datetime]:
+    """Return the line that marks a gap, where the database refused `count` lines."""
+    return (LogStream.STDERR, f"[{count} lines could not be stored]", timezone.now())
+
+
+class LeaseLostError(Exception):
+    """The job is not this worker's any more: nothing was stored."""
+
+
+@dataclass
+class Entries:
+    """What is to be stored of one job: lines in order, then the newest stage, then its end."""
+
+    job: Job
+    lines: list[tuple[str, str, datetime]]
+    stage: tuple[str, int | None] | None = None
+    finish: Callable[[], bool] | None = None
+
+    def store(self) -> Job:
+        """Store everything in one transaction, or nothing; return the job's row as it was.
+
+        Raises `LeaseLostError` if the job is not running for its worker any more.
+        """
+        with transaction.atomic():
+            owned = Job.objects.running().filter(pk=self.job.pk, worker=self.job.worker_id)
+            row = owned.select_for_update(no_key=True).only("cancel_requested_at").first()
+            if row is None:
+                raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
+            if self.lines:
+                insert_lines(self.job.pk, self.lines)
+            if self.stage:
+                name, progress = self.stage
+                self.job.stage, self.job.progress = name, progress
+                owned.update(stage=name, progress=progress, updated_at=timezone.now())
+            if self.finish and not self.finish():
+                raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
+            announce(Channel.PAGES)
+        return row
+
+
+class JobSink(Protocol):
+    """Where a running job's output goes. Every method may be called from any thread."""
+
+    def line(self, job: Job, stream: str, text: str | bytes) -> None:
+        """Store a line. May wait while too many lines wait already."""
+
+    def stage(self, job: Job, name: str, progress: int | None) -> None:
+        """Store where the job is, and its progress in percent."""
+
+    def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
+        """Call `finish` in the transaction that stores the last lines; False: the lease was lost."""
+
+
+def safe_stage(name: str, progress: int | None) -> tuple[str, int | None]:
+    """Return a stage as the columns take it."""
+    return make_line_safe(name, 120), None if progress is None else min(max(progress, 0), 100)
+
+
+class DirectLog:
+    """Stores each line at once. `on_cancel_request` is called when a person asks for the end."""
+
+    def __init__(self, on_cancel_request: Callable[[], None]) -> None:
+        self._on_cancel_request = on_cancel_request
+        self._lock = threading.Lock()
+
+    def line(self, job: Job, stream: str, text: str | bytes) -> None:
+        """Store a line."""
+        self._store(Entries(job, [(stream, make_line_safe(text), timezone.now())]))
+
+    def stage(self, job: Job, name: str, progress: int | None) -> None:
+        """Store where the job is."""
+        self._store(Entries(job, [], stage=safe_stage(name, progress)))
+
+    def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
+        """End the job."""
+        try:
+            self._store(Entries(job, [], finish=finish))
+        except LeaseLostError:
+            return False
+        return True
+
+    def _store(self, entries: Entries) -> None:
+        with self._lock:
+            row = entries.store()
+        if row.cancel_requested_at:
+            self._on_cancel_request()
+
+
+class LogWriter:
+    """Stores the output of all jobs of a process from one thread, in batches.
+
+    A batch is at most `batch_lines` lines or what came within `batch_seconds`. At most `max_waiting` lines
+    wait: then `line` waits too, and with it the command that writes them. While the database is away they
+    wait until it is back. `on_lease_lost` is told, once, of a job that is another's.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_lease_lost: Callable[[Job], None],
+        batch_lines: int = 500,
+        batch_seconds: float = 0.03,
+        max_waiting: int = 20_000,
+    ) -> None:
+        self._on_lease_lost = on_lease_lost
+        self._batch_lines = batch_lines
+        self._batch_seconds = batch_seconds
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()
+        self._entries: dict[int, Entries] = {}
+        self._waiting = 0
+        self._lost: set[int] = set()
+        self._results: dict[int, bool] = {}
+        self._is_closing = False
+        self._pause = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+
+    @property
+    def waiting_lines(self) -> int:
+        """How many lines wait to be stored."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Start the writing thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Store what waits, and end the thread."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def line(self, job: Job, stream: str, text: str | bytes) -> None:
+        """Store a line soon; waits while `max_waiting` lines wait."""
+        safe = (stream, make_line_safe(text), timezone.now())
+        with self._changed:
+            while self._waiting >= self._max_waiting and job.pk not in self._lost:
+                self._changed.wait()
+            if job.pk in self._lost:
+                return
+            self._of(job).lines.append(safe)
+            self._waiting += 1
+            if self._waiting == 1 or self._waiting == self._batch_lines:
+                self._changed.notify_all()
+
+    def stage(self, job: Job, name: str, progress: int | None) -> None:
+        """Store where the job is, soon."""
+        with self._changed:
+            if job.pk not in self._lost:
+                self._of(job).stage = safe_stage(name, progress)
+                self._changed.notify_all()
+
+    def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
+        """End the job after its last line; returns when that is stored, however long it takes."""
+        with self._changed:
+            if job.pk not in self._lost:
+                self._of(job).finish = finish
+                self._changed.notify_all()
+                while job.pk not in self._results and job.pk not in self._lost:
+                    self._changed.wait()
+            self._lost.discard(job.pk)
+            return self._results.pop(job.pk, False)
+
+    def _of(self, job: Job) -> Entries:
+        return self._entries.setdefault(job.pk, Entries(job, []))
+
+    def _run(self) -> None:
+        while self._collect():
+            batch = self._take()
+            for entries in batch:
+                self._store(entries)
+        connection.close()
+
+    def _collect(self) -> bool:
+        """Wait until there is a batch; False when closing and nothing is left."""
+        with self._changed:
+            while not self._entries and not self._is_closing:
+                self._changed.wait()
+            until = monotonic() + self._batch_seconds
+            while self._entries and not self._is_urgent() and (left := until - monotonic()) > 0:
+                self._changed.wait(left)
+            return bool(self._entries)
+
+    def _is_urgent(self) -> bool:
+        is_full = self._waiting >= self._batch_lines
+        return is_full or any(entries.finish or entries.stage for entries in self._entries.values())
+
+    def _take(self) -> Iterable[Entries]:
+        with self._changed:
+            batch = list(self._entries.values())
+            self._entries = {}
+            self._waiting = 0
+            self._changed.notify_all()
+        return batch
+
+    def _store(self, entries: Entries) -> None:
+        pause_seconds = 0.1
+        has_gap = False
+        while True:
+            try:
+                entries.store()
+            except LeaseLostError as error:
+                logger.warning("%s: its output is dropped", error)
+                self._give_up(entries.job)
+                return
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("job %s: cannot store its log yet: %s", entries.job.pk, error)
+                connection.close()
+                self._pause.wait(pause_seconds)
+                pause_seconds = min(pause_seconds * 2, 5.0)
+            except Exception:
+                logger.exception("job %s: these lines cannot be stored", entries.job.pk)
+                if has_gap:
+                    self._give_up(entries.job)
+                    return
+                has_gap = True
+                entries.lines = [lines_missing(len(entries.lines))]
+            else:
+                if entries.finish:
+                    self._settle(entries.job, is_lost=False)
+                return
+
+    def _give_up(self, job: Job) -> None:
+        self._settle(job, is_lost=True)
+        self._on_lease_lost(job)
+
+    def _settle(self, job: Job, *, is_lost: bool) -> None:
+        with self._changed:
+            if is_lost:
+                self._lost.add(job.pk)
+            else:
+                self._results[job.pk] = True
+            self._changed.notify_all()

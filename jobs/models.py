@@ -1,0 +1,298 @@
+"""Jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from servers.models import Host, Server
+
+
+class Operation(models.TextChoices):
+    """What a job does. The column itself takes any text: a job with another one fails and says so."""
+
+    INSTALL = "install", "Install runtime"
+    INITIALIZE = "initialize", "Initialize"
+    START = "start", "Start"
+    STOP = "stop", "Stop"
+    RESTART = "restart", "Restart"
+    DELETE = "delete", "Delete instance"
+
+
+class JobState(models.TextChoices):
+    """Where a job is.
+
+    `queued → running → succeeded | failed | cancelled`, and `queued → cancelled`. Nothing else; the last
+    three are final.
+    """
+
+    QUEUED = "queued", "queued"
+    RUNNING = "running", "running"
+    SUCCEEDED = "succeeded", "succeeded"
+    FAILED = "failed", "failed"
+    CANCELLED = "cancelled", "cancelled"
+
+
+ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
+FINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class LogStream(models.TextChoices):
+    """Which of a command's two outputs a line came from."""
+
+    STDOUT = "stdout", "stdout"
+    STDERR = "stderr", "stderr"
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    """Workers, by whether they are there."""
+
+    def alive(self) -> "WorkerQuerySet":
+        """Return the workers that have not stopped and beat within the lease."""
+        return self.filter(stopped_at=None, heartbeat_at__gte=Worker.lease_limit())
+
+
+class Worker(models.Model):
+    """A `manage.py runjobs` process, past or present.
+
+    A process is known by its host, boot id, pid namespace, pid and start time together: a pid alone is
+    given out again.
+    """
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="workers")
+    pid = models.PositiveIntegerField()
+    boot_id = models.CharField(max_length=36)
+    pid_namespace = models.CharField(max_length=32)
+    process_started = models.PositiveBigIntegerField(
+        help_text="Clock ticks after boot, as in /proc/PID/stat."
+    )
+    concurrency = models.PositiveSmallIntegerField()
+    is_claiming = models.BooleanField(default=True)
+    started_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField(db_index=True)
+    stopped_at = models.DateTimeField(null=True, blank=True)
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-started_at"]
+
+    def __str__(self) -> str:
+        return f"worker {self.pid} on {self.host}"
+
+    @classmethod
+    def lease_limit(cls) -> datetime:
+        """Return the moment before which a last heartbeat means that the worker is gone."""
+        return timezone.now() - timedelta(seconds=settings.JOB_WORKER_LEASE_SECONDS)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker has not stopped and beat within the lease."""
+        return self.stopped_at is None and self.heartbeat_at >= self.lease_limit()
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Jobs, by where they are and who may see them."""
+
+    def queued(self) -> "JobQuerySet":
+        """Return the jobs that wait, the oldest first."""
+        return self.filter(state=JobState.QUEUED).order_by("created_at", "id")
+
+    def running(self) -> "JobQuerySet":
+        """Return the jobs that run."""
+        return self.filter(state=JobState.RUNNING)
+
+    def active(self) -> "JobQuerySet":
+        """Return the jobs that wait or run."""
+        return self.filter(state__in=ACTIVE_STATES)
+
+    def finished(self) -> "JobQuerySet":
+        """Return the jobs that are in a final state."""
+        return self.filter(state__in=FINAL_STATES)
+
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "JobQuerySet":
+        """Return the jobs that `user` may see: all for an admin, else those of their own servers.
+
+        A job outlives its server; then the one who asked for it still sees it.
+        """
+        if getattr(user, "is_staff", False):
+            return self
+        is_orphan = Q(server=None, requested_by_id=user.pk) & ~Q(server_name="")
+        return self.filter(Q(server__owner_id=user.pk) | is_orphan)
+
+
+class Job(models.Model):
+    """One request to carry out one operation, and what came of it.
+
+    The names of what it was about are copied onto it, so that the history outlives those rows.
+    """
+
+    operation = models.CharField(max_length=32)
+    server = models.ForeignKey(Server, models.SET_NULL, null=True, blank=True, related_name="jobs")
+    host = models.ForeignKey(Host, models.SET_NULL, null=True, blank=True, related_name="jobs")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="jobs"
+    )
+    server_name = models.CharField(max_length=32, blank=True)
+    host_name = models.CharField(max_length=32, blank=True)
+    requested_by_name = models.CharField(max_length=150, blank=True)
+    retry_of = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="retries"
+    )
+
+    state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
+    exit_code = models.IntegerField(null=True, blank=True)
+    error = models.TextField(blank=True, help_text="One line for people.")
+    stage = models.CharField(max_length=120, blank=True)
+    progress = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Percent.")
+    worker = models.ForeignKey(Worker, models.SET_NULL, null=True, blank=True, related_name="jobs")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(
+                fields=["host", "created_at", "id"],
+                condition=Q(state="queued"),
+                name="queued_jobs_of_host",
+            ),
+            models.Index(
+                fields=["host"], condition=Q(state="running"), name="running_jobs_of_host"
+            ),
+            models.Index(fields=["server", "-created_at", "-id"], name="jobs_of_server"),
+            models.Index(fields=["-created_at", "-id"], name="jobs_by_age"),
+            models.Index(fields=["updated_at"], name="jobs_by_change"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in JobState]),
+                name="job_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(progress=None) | Q(progress__lte=100), name="job_progress_is_percent"
+            ),
+            models.UniqueConstraint(
+                fields=["server"], condition=Q(state="running"), name="one_running_job_per_server"
+            ),
+            models.UniqueConstraint(
+                fields=["host"],
+                condition=Q(state="running", operation="install"),
+                name="one_running_install_per_host",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.operation} {self.server_name or self.host_name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the row; a new one is given its host, and the names of what it is about."""
+        if self._state.adding:
+            if self.host is None:
+                self.host = self.server.host if self.server else Host.local()
+            self.host_name = self.host.name
+            self.server_name = self.server.name if self.server else ""
+            if self.requested_by:
+                self.requested_by_name = self.requested_by.get_username()
+        super().save(*args, **kwargs)
+
+    def get_absolute_url(self) -> str:
+        """Return the address of the job's page."""
+        return reverse("jobs:detail", args=[self.pk])
+
+    @property
+    def operation_label(self) -> str:
+        """The operation in words; an unknown one as it is."""
+        return Operation(self.operation).label if self.operation in Operation else self.operation
+
+    @property
+    def subject(self) -> str:
+        """What the job is about: its server's name, or its host's."""
+        return self.server_name or self.host_name
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job waits or runs."""
+        return self.state in ACTIVE_STATES
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in FINAL_STATES
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        """Whether asking for the end would still change something."""
+        return self.is_active and self.cancel_requested_at is None
+
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether the job ended without success and what it was about is still there."""
+        is_over = self.state in (JobState.FAILED, JobState.CANCELLED)
+        has_subject = self.host_id is not None and (
+            self.operation == Operation.INSTALL or self.server_id is not None
+        )
+        return is_over and has_subject and self.operation in Operation
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the job ran, or has been running; None before it started."""
+        if self.started_at is None:
+            return None
+        return ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
+
+    @property
+    def duration_label(self) -> str:
+        """How long the job ran, or has been running, in words; empty before it started."""
+        seconds = self.duration_seconds
+        if seconds is None:
+            return ""
+        if seconds < 10:
+            return f"{max(seconds, 0):.1f} s"
+        minutes, seconds = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        if hours:
+            return f"{hours} h {minutes} min"
+        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+    def last_seq(self) -> int:
+        """Return the number of the last line that the log has now; 0 for none."""
+        last: int = self.logs.aggregate(last=models.Max("seq"))["last"] or 0
+        return last
+
+    def last_lines(self, count: int) -> list["JobLog"]:
+        """Return the last `count` lines of the log, in their order."""
+        return list(self.logs.order_by("-seq")[:count])[::-1]
+
+
+class JobLog(models.Model):
+    """One line of a job's output. `seq` counts 1, 2, 3 … without a gap."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="logs", db_index=False)
+    seq = models.PositiveBigIntegerField()
+    stream = models.CharField(max_length=6, choices=LogStream)
+    line = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["seq"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "seq"], name="log_seq_once_per_job"),
+            models.CheckConstraint(
+                condition=Q(stream__in=["stdout", "stderr"]), name="log_stream_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.line

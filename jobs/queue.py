@@ -1,0 +1,324 @@
+"""The queue: which job may run next, and every transition a job makes.
+
+`enqueue` → queued; `claim_next_job` → running; `finish_job` → succeeded, failed or cancelled;
+`cancel` → cancelled, or a request to the worker; `recover_stale_jobs` → failed. Each is one short
+transaction, and none touches a host.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from jobs.liveness import is_gone
+from jobs.logs import append_job_log_line
+from jobs.models import Job, JobState, LogStream, Operation, Worker
+from jobs.wakeup import Channel, announce
+from servers.models import ActualState, Host, Server
+
+logger = logging.getLogger(__name__)
+
+WORKER_STOPPED = "worker stopped while the job ran"
+
+Person = User
+
+
+class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
+    """What was asked for cannot be done; the text says why, and what to do instead."""
+
+
+@dataclass(frozen=True)
+class Requested:
+    """A job that answers a request; not new if it waited or ran already."""
+
+    job: Job
+    is_new: bool
+
+
+# --- Into the queue ---------------------------------------------------------------------------
+
+
+def enqueue(
+    operation: str,
+    *,
+    server: Server | None = None,
+    host: Host | None = None,
+    requested_by: Person | None,
+    retry_of: Job | None = None,
+) -> Job:
+    """Store a queued job and return it; any worker of its host may claim it once this is committed.
+
+    Without a host it is the server's, or the one the settings name. Nothing is refused here: that is
+    `request`'s part.
+    """
+    with transaction.atomic():
+        job = Job.objects.create(
+            operation=operation,
+            server=server,
+            host=host or (server.host if server else Host.local()),
+            requested_by=requested_by,
+            retry_of=retry_of,
+        )
+        announce(Channel.QUEUE, Channel.PAGES)
+    return job
+
+
+def request(
+    operation: str,
+    *,
+    server: Server | None = None,
+    host: Host | None = None,
+    requested_by: Person,
+    retry_of: Job | None = None,
+) -> Requested:
+    """Enqueue what a person asked for, or return the job that is about to do just that.
+
+    Two clicks on one action give one job. A different action in between makes it a new wish: stop after
+    start after stop is three jobs. Raises `RequestRefused`.
+    """
+    host = host or (server.host if server else Host.local())
+    with transaction.atomic():
+        lock_host(host)
+        if server and not Server.objects.filter(pk=server.pk).exists():
+            raise RequestRefused(f"{server.name} has just been removed.")
+        newest = Job.objects.active().filter(host=host, server=server).order_by("-id").first()
+        if newest and newest.operation == operation and newest.cancel_requested_at is None:
+            return Requested(newest, is_new=False)
+        refuse_the_impossible(operation, server, host)
+        job = enqueue(
+            operation, server=server, host=host, requested_by=requested_by, retry_of=retry_of
+        )
+        return Requested(job, is_new=True)
+
+
+def retry(job: Job, *, requested_by: Person) -> Requested:
+    """Request the operation of a failed or cancelled job anew. Raises `RequestRefused`."""
+    if not job.can_be_retried:
+        raise RequestRefused(
+            f"Job {job.pk} cannot be retried: only a failed or cancelled one can, "
+            "as long as what it was about still exists."
+        )
+    return request(
+        job.operation, server=job.server, host=job.host, requested_by=requested_by, retry_of=job
+    )
+
+
+def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> None:
+    """Raise `RequestRefused` if it is certain already that the operation could not succeed."""
+    if operation not in Operation:
+        raise RequestRefused(f"“{operation}” is not something Saferoom can do.")
+    if (operation == Operation.INSTALL) != (server is None):
+        raise RequestRefused(
+            "The runtime is installed for a whole host: ask an admin to do it in the admin pages."
+            if server
+            else f"“{operation}” needs a server."
+        )
+    if server is None or Job.objects.active().filter(host=host).exists():
+        return  # What runs or waits may change the very thing that is in the way.
+    needs_game = operation in (Operation.INITIALIZE, Operation.START, Operation.RESTART)
+    if needs_game and host.lacks_game:
+        raise RequestRefused(
+            f"The game is not installed on host {host.name} yet: an admin has to install it first."
+        )
+    needs_instance = operation in (Operation.STOP, Operation.DELETE)
+    if needs_instance and server.actual_state == ActualState.ABSENT:
+        raise RequestRefused(
+            f"{server.name} has no instance on host {host.name}: nothing is there."
+        )
+
+
+# --- Out of the queue -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SchedulerState:
+    """What decides which queued job of one host may run, as read from the database at one moment."""
+
+    host_id: int
+    running_server_ids: frozenset[int]
+    is_busy: bool
+    is_installing: bool
+    oldest_queued: Job | None
+
+    @property
+    def is_install_next(self) -> bool:
+        """Whether an install is the host's oldest queued job: then no later job may overtake it."""
+        return self.oldest_queued is not None and self.oldest_queued.operation == Operation.INSTALL
+
+    def runnable_jobs(self) -> QuerySet[Job]:
+        """Return the queued jobs that may run now, the oldest first."""
+        queued = Job.objects.queued().filter(host_id=self.host_id)
+        if self.is_installing or self.oldest_queued is None:
+            return queued.none()
+        if self.is_install_next:
+            # Exclusive: it waits for what runs, and what is behind it waits for it.
+            return queued.none() if self.is_busy else queued.filter(pk=self.oldest_queued.pk)
+        # An install behind an older job waits too: that job runs, or can run now.
+        return queued.exclude(server_id__in=self.running_server_ids).exclude(
+            operation=Operation.INSTALL
+        )
+
+
+def build_scheduler_state(host: Host | None = None) -> SchedulerState:
+    """Read what decides about the queued jobs of `host`, by default the one the settings name.
+
+    The answer holds only as long as the host's row is locked.
+    """
+    host_id = (host or Host.local()).pk
+    running = list(Job.objects.running().values_list("host_id", "server_id", "operation"))
+    operations_here = [operation for job_host, _, operation in running if job_host == host_id]
+    return SchedulerState(
+        host_id=host_id,
+        # Of every host: a server that has moved must not run here while its old host still acts.
+        running_server_ids=frozenset(server for _, server, _ in running if server is not None),
+        is_busy=bool(operations_here),
+        is_installing=Operation.INSTALL in operations_here,
+        oldest_queued=Job.objects.queued().filter(host_id=host_id).first(),
+    )
+
+
+def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) -> Job | None:
+    """Set the oldest runnable job of the worker's host to running and return it, or None.
+
+    It is committed before this returns: call it outside a transaction, and touch the host afterwards.
+    """
+    host = host or (worker.host if worker else Host.local())
+    # A look without the lock first: most wake-ups find nothing to claim.
+    if not build_scheduler_state(host).runnable_jobs().exists():
+        return None
+    try:
+        with transaction.atomic():
+            lock_host(host)
+            # A statement of its own after the lock: on PostgreSQL it sees what was committed meanwhile.
+            job = build_scheduler_state(host).runnable_jobs().first()
+            if job is None:
+                return None
+            job.state = JobState.RUNNING
+            job.worker = worker
+            job.started_at = timezone.now()
+            job.save(update_fields=["state", "worker", "started_at", "updated_at"])
+            announce(Channel.PAGES)
+    except IntegrityError:
+        # The database refused a second running job of one server: two hosts claimed at one moment.
+        logger.warning("host %s: a claim lost against another host's; trying again", host.name)
+        return None
+    return job
+
+
+def lock_host(host: Host) -> None:
+    """Make the claims and requests of `host` take turns until the transaction ends.
+
+    On SQLite there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
+    """
+    Host.objects.select_for_update(no_key=True).get(pk=host.pk)
+
+
+# --- The end of a job -------------------------------------------------------------------------
+
+
+def finish_job(
+    job: Job,
+    *,
+    exit_code: int | None,
+    error: str = "",
+    state: JobState | None = None,
+    server_changes: Mapping[str, Any] | None = None,
+) -> bool:
+    """Store the end of a running job, together with what it learned about its server.
+
+    Without `state`, exit code 0 is success and any other failure. Returns False, and changes nothing,
+    if the job is not `job.worker`'s any more: its lease was lost, and the verdict on it stands.
+    """
+    state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
+    now = timezone.now()
+    changes: dict[str, Any] = {
+        "state": state,
+        "exit_code": exit_code,
+        "error": one_line(error),
+        "finished_at": now,
+        "updated_at": now,
+    }
+    if state == JobState.SUCCEEDED and job.progress is not None:
+        changes["progress"] = 100
+    with transaction.atomic():
+        owned = Job.objects.running().filter(pk=job.pk, worker=job.worker_id)
+        if owned.update(**changes) == 0:
+            return False
+        if job.server_id and server_changes:
+            Server.objects.filter(pk=job.server_id).update(**server_changes, updated_at=now)
+        announce(Channel.QUEUE, Channel.PAGES)
+    for name, value in changes.items():
+        setattr(job, name, value)
+    return True
+
+
+def cancel(job: Job) -> Job:
+    """End a queued job at once, or ask the worker of a running one to end it; return it as it is now."""
+    now = timezone.now()
+    with transaction.atomic():
+        queued = Job.objects.filter(pk=job.pk, state=JobState.QUEUED)
+        was_queued = queued.update(
+            state=JobState.CANCELLED,
+            error="Cancelled before it started.",
+            cancel_requested_at=now,
+            finished_at=now,
+            updated_at=now,
+        )
+        if not was_queued:
+            running = Job.objects.running().filter(pk=job.pk, cancel_requested_at=None)
+            running.update(cancel_requested_at=now, updated_at=now)
+        announce(Channel.QUEUE, Channel.PAGES)
+    job.refresh_from_db()
+    return job
+
+
+def recover_stale_jobs(host: Host | None = None) -> list[Job]:
+    """Fail every running job, of `host` or of all, whose worker is gone; return those jobs.
+
+    What their servers are doing is unknown from then on, until their host is asked again. Safe to run in
+    several workers at a time: each job is given its verdict once.
+    """
+    running = Job.objects.running().select_related("worker", "server")
+    if host:
+        running = running.filter(host=host)
+    return [job for job in running if is_gone(job.worker) and fail_stale_job(job)]
+
+
+def fail_stale_job(job: Job) -> bool:
+    """Give a job whose worker is gone its verdict; False if it got one meanwhile."""
+    with transaction.atomic():
+        is_ours = finish_job(
+            job,
+            exit_code=1,
+            error=WORKER_STOPPED,
+            server_changes={
+                "last_error": f"{job.operation_label}: {WORKER_STOPPED}",
+                "actual_state": ActualState.UNKNOWN,
+                "actual_state_at": timezone.now(),
+            },
+        )
+        if is_ours:
+            append_job_log_line(job.pk, LogStream.STDERR, WORKER_STOPPED)
+    if is_ours:
+        logger.warning("job %s: failed, its worker (%s) is gone", job.pk, job.worker)
+    return is_ours
+
+
+def prune_jobs(finished_before: datetime) -> int:
+    """Delete the jobs, with their logs, that ended before a moment; return how many."""
+    old = Job.objects.finished().filter(finished_at__lt=finished_before)
+    count = 0
+    while ids := list(old.values_list("pk", flat=True)[:200]):
+        count += Job.objects.filter(pk__in=ids).delete()[1].get("jobs.Job", 0)
+    return count
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line."""
+    return " ".join(text.split())

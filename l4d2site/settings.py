@@ -1,0 +1,241 @@
+"""Settings, read from the environment or `.env`: every variable is documented in the README.
+
+A missing or malformed value raises `ImproperlyConfigured` with the variable's name and what it should be.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import available_timezones
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from hostops.specs import NAME_PATTERN
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+VAR_DIR = Path(env.str("VAR_DIR", default="") or BASE_DIR / "var")
+# What `script/server` chose at its first run; everything above wins over it.
+environ.Env.read_env(VAR_DIR / "local.env")
+
+T = TypeVar("T")
+
+
+def read(name: str, cast: Callable[..., T], expected: str, **default: Any) -> T:
+    """Return the variable `name` through `cast`; `expected` completes "NAME must be …"."""
+    try:
+        return cast(name, **default)
+    except ImproperlyConfigured:
+        raise ImproperlyConfigured(
+            f"{name} is not set. It must be {expected}. Set it in the environment or in .env."
+        ) from None
+    except (ValueError, TypeError):
+        raise ImproperlyConfigured(f"{name} is {shown(name)}, but must be {expected}.") from None
+
+
+def shown(name: str) -> str:
+    """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
+    return "set" if name in {"SECRET_KEY", "DATABASE_URL"} else repr(env.str(name, ""))
+
+
+def require(is_valid: bool, name: str, expected: str) -> None:
+    """Refuse the value of the variable `name` unless `is_valid`."""
+    if not is_valid:
+        raise ImproperlyConfigured(f"{name} is {shown(name)}, but must be {expected}.")
+
+
+require(VAR_DIR.is_absolute(), "VAR_DIR", "an absolute path")
+
+
+# A boolean that is neither is refused: django-environ alone would read DEBUG=ture as False.
+def read_bool(name: str, default: bool) -> bool:
+    """Return the boolean variable `name`."""
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    value = env.str(name, str(default)).strip().lower()
+    require(value in words, name, "true or false")
+    return words[value]
+
+
+# --- Django -----------------------------------------------------------------------------------
+
+DEBUG = read_bool("DEBUG", default=False)
+SECRET_KEY = read(
+    "SECRET_KEY",
+    env.str,
+    "a long random text that stays the same over restarts",
+    **({"default": "insecure-and-for-debugging-only"} if DEBUG else {}),
+)
+require(len(SECRET_KEY) >= 20, "SECRET_KEY", "at least 20 characters long")
+ALLOWED_HOSTS = read(
+    "ALLOWED_HOSTS",
+    env.list,
+    "a comma-separated list of names",
+    default=["127.0.0.1", "localhost", "[::1]"],
+)
+CSRF_TRUSTED_ORIGINS: list[str] = read(
+    "CSRF_TRUSTED_ORIGINS", env.list, "a comma-separated list of origins", default=[]
+)
+require(
+    all(re.fullmatch(r"https?://[^/]+", origin) for origin in CSRF_TRUSTED_ORIGINS),
+    "CSRF_TRUSTED_ORIGINS",
+    "a comma-separated list of origins such as https://panel.example.org",
+)
+
+INSTALLED_APPS = [
+    "l4d2site.apps.SaferoomAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "l4d2site.apps.SaferoomConfig",
+    "servers",
+    "jobs",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "l4d2site.urls"
+ASGI_APPLICATION = "l4d2site.asgi.application"
+WSGI_APPLICATION = "l4d2site.wsgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "jobs.context_processors.workers",
+            ],
+        },
+    },
+]
+
+# --- Database ---------------------------------------------------------------------------------
+
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'saferoom.sqlite3'}")
+IS_SQLITE = DATABASE_URL.startswith("sqlite:")
+require(
+    IS_SQLITE or DATABASE_URL.startswith(("postgres:", "postgresql:")),
+    "DATABASE_URL",
+    "a URL such as postgres://user:password@host/name or sqlite:////path/to/file",
+)
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
+if IS_SQLITE:
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction that starts reading and then writes fails at once in SQLite, whatever the
+        # timeout; one that is IMMEDIATE waits for its turn.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # FULL: a job is recorded as running before its host is touched, also over a power cut.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- People -----------------------------------------------------------------------------------
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "servers:list"
+LOGOUT_REDIRECT_URL = "login"
+
+# --- Pages ------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = read("TIME_ZONE", env.str, "a time zone such as Europe/Berlin", default="UTC")
+require(TIME_ZONE in available_timezones(), "TIME_ZONE", "a time zone such as Europe/Berlin")
+USE_I18N = False
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "l4d2site.staticfiles.HashedStaticFilesStorage"},
+}
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+# Behind a reverse proxy that ends TLS (deploy/), which sets this header itself.
+if read_bool("BEHIND_TLS_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+# --- Jobs -------------------------------------------------------------------------------------
+
+JOB_WORKER_ENABLED = read_bool("JOB_WORKER_ENABLED", default=True)
+JOB_WORKER_POLL_SECONDS = read(
+    "JOB_WORKER_POLL_SECONDS", env.float, "a number of seconds", default=1.0
+)
+require(
+    0 < JOB_WORKER_POLL_SECONDS <= 3600, "JOB_WORKER_POLL_SECONDS", "between 0 and 3600 seconds"
+)
+JOB_WORKER_CONCURRENCY = read("JOB_WORKER_CONCURRENCY", env.int, "a whole number", default=4)
+require(1 <= JOB_WORKER_CONCURRENCY <= 64, "JOB_WORKER_CONCURRENCY", "between 1 and 64")
+JOB_WORKER_LEASE_SECONDS = read(
+    "JOB_WORKER_LEASE_SECONDS", env.float, "a number of seconds", default=30.0
+)
+require(JOB_WORKER_LEASE_SECONDS >= 5, "JOB_WORKER_LEASE_SECONDS", "at least 5 seconds")
+JOB_WORKER_GRACE_SECONDS = read(
+    "JOB_WORKER_GRACE_SECONDS", env.float, "a number of seconds", default=600.0
+)
+require(JOB_WORKER_GRACE_SECONDS >= 0, "JOB_WORKER_GRACE_SECONDS", "0 or more seconds")
+JOB_LOG_REPLAY_LIMIT = read("JOB_LOG_REPLAY_LIMIT", env.int, "a whole number", default=500)
+require(1 <= JOB_LOG_REPLAY_LIMIT <= 10_000, "JOB_LOG_REPLAY_LIMIT", "between 1 and 10000 rows")
+
+# --- The host ---------------------------------------------------------------------------------
+
+HOST_NAME = read("HOST_NAME", env.str, "a host's name", default="local")
+require(
+    re.fullmatch(NAME_PATTERN, HOST_NAME) is not None,
+    "HOST_NAME",
+    "1 to 32 lower-case letters, digits and dashes, not starting with a dash",
+)
+HOST_ROOT = Path(read("HOST_ROOT", env.str, "a folder", default=str(VAR_DIR / "host")))
+require(HOST_ROOT.is_absolute(), "HOST_ROOT", "an absolute path")
+HOST_DRIVER = read("HOST_DRIVER", env.str, "'process'", default="process")
+require(HOST_DRIVER == "process", "HOST_DRIVER", "'process'")
+HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="127.0.0.1")
+try:
+    ipaddress.ip_address(HOST_ADDRESS)
+except ValueError:
+    require(False, "HOST_ADDRESS", "the IP address under which this host's game servers answer")
+GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
+require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
+
+# --- Log of the processes ---------------------------------------------------------------------
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+}

@@ -1,0 +1,9 @@
+"""The nouns: hosts, overlays, blueprints, servers."""
+
+from django.apps import AppConfig
+
+
+class ServersConfig(AppConfig):
+    """Servers and what they are made of."""
+
+    name = "servers"

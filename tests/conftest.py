@@ -1,0 +1,48 @@
+"""People and things that most tests need: Alice owns the server, Bob owns nothing, Dana is the admin."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from servers.models import Blueprint, Host, Server
+from tests.floors import FloorPlugin
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each machine run the floors that it can."""
+    config.pluginmanager.register(FloorPlugin())
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """Return the owner."""
+    return User.objects.create_user("alice", password="alice-password")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """Return a stranger: a user who owns nothing."""
+    return User.objects.create_user("bob", password="bob-password")
+
+
+@pytest.fixture
+def dana(db: None) -> User:
+    """Return the admin."""
+    return User.objects.create_superuser("dana", password="dana-password")
+
+
+@pytest.fixture
+def host(db: None) -> Host:
+    """Return the host that the settings name."""
+    return Host.local()
+
+
+@pytest.fixture
+def blueprint(alice: User) -> Blueprint:
+    """Return a blueprint of Alice's."""
+    return Blueprint.objects.create(name="coop", owner=alice, arguments="+map c1m1_hotel")
+
+
+@pytest.fixture
+def server(alice: User, host: Host, blueprint: Blueprint) -> Server:
+    """Return a server of Alice's."""
+    return Server.objects.create(name="alpha", owner=alice, host=host, blueprint=blueprint)

@@ -1,0 +1,63 @@
+"""The floors of the tests: what a machine has to have to run them.
+
+A floor that the machine cannot run is left out, and the summary says so and why. One that was asked for by
+name, as in `script/test -m browser`, or any of them in CI, is run all the same, and fails.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Floor:
+    """One marker. `find` returns what the floor stands on, or None; `cure` says how to get it."""
+
+    marker: str
+    find: Callable[[], str | None]
+    cure: str
+
+
+def find_chromium() -> str | None:
+    """Return the path of Chromium or Chrome."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+FLOORS = [Floor("browser", find_chromium, "install chromium (Debian: apt install chromium)")]
+
+
+def is_asked_for(floor: Floor, config: pytest.Config) -> bool:
+    """Return whether the floor has to run, whatever the machine can do."""
+    return floor.marker in config.getoption("markexpr") or bool(os.environ.get("CI"))
+
+
+class FloorPlugin:
+    """Leaves out what cannot run, and tells of each floor whether it ran."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Deselect the tests of floors that this machine lacks."""
+        for floor in FLOORS:
+            mine = [item for item in items if item.get_closest_marker(floor.marker)]
+            self._counts[floor.marker] = len(mine)
+            if floor.find() is None and not is_asked_for(floor, config):
+                items[:] = [item for item in items if item not in mine]
+                config.hook.pytest_deselected(items=mine)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print a line for each floor."""
+        for floor in FLOORS:
+            count, found = self._counts.get(floor.marker, 0), floor.find()
+            if not count:
+                continue
+            said = (
+                f"{count} tests with {found}" if found else f"{count} tests NOT run: {floor.cure}"
+            )
+            terminalreporter.write_line(f"floor {floor.marker}: {said}")

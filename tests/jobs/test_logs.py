@@ -1,0 +1,268 @@
+"""Job logs: lines made safe, stored without a gap, and the job's end after the last of them."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from jobs.liveness import register_worker
+from jobs.logs import (
+    CUT_MARK,
+    MASK,
+    DirectLog,
+    Entries,
+    LogWriter,
+    append_job_log_line,
+    make_line_safe,
+)
+from jobs.models import Job, JobLog, JobState
+from jobs.queue import claim_next_job, enqueue, finish_job
+from servers.models import Server
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def job(server: Server) -> Job:
+    """Return a job that runs for this process."""
+    enqueue("start", server=server, requested_by=None)
+    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
+    assert job is not None
+    return job
+
+
+def lines_of(job: Job) -> list[tuple[int, str, str]]:
+    return list(JobLog.objects.filter(job=job).values_list("seq", "stream", "line"))
+
+
+class TestSafeLines:
+    @pytest.mark.parametrize(
+        ("raw", "safe"),
+        [
+            ("plain", "plain"),
+            ("", ""),
+            ("ends with a line end\r\n", "ends with a line end"),
+            ("nul\0inside", "nulinside"),
+            ("two\nlines", "two lines"),
+            (b"bad \xff utf-8", "bad � utf-8"),
+            ("lone \udc80 surrogate", "lone ? surrogate"),
+            ("tab\tand \x1b[31mcolour\x1b[0m stay", "tab\tand \x1b[31mcolour\x1b[0m stay"),
+            ("Grüße, 日本語", "Grüße, 日本語"),
+        ],
+    )
+    def test_what_a_database_or_a_browser_could_choke_on(self, raw: str | bytes, safe: str) -> None:
+        assert make_line_safe(raw) == safe
+
+    @pytest.mark.parametrize(
+        ("raw", "secret"),
+        [
+            ("rcon_password hunter2", "hunter2"),
+            ('rcon_password "hunter 2 and more"', "hunter 2 and more"),
+            ("+rcon_password hunter2 +map c1m1_hotel", "hunter2"),
+            ('"rcon_password" = "hunter2" ( def. "" )', "hunter2"),
+            ("RCON_PASSWORD=hunter2", "hunter2"),
+            ("sv_password 'hunter2'", "hunter2"),
+            ("-netconport 1 -netconpassword hunter2", "hunter2"),
+            ("steamcmd.sh +login gabe hunter2 +app_update 222860", "hunter2"),
+            ("['srcds_run', '+rcon_password', 'hunter2', '-norestart']", "hunter2"),
+        ],
+    )
+    def test_passwords_are_masked(self, raw: str, secret: str) -> None:
+        safe = make_line_safe(raw)
+        assert secret not in safe
+        assert MASK in safe
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "+login anonymous +app_update 222860 validate",
+            "Bad rcon_password.",
+            "+login gabe +app_update 222860",
+        ],
+    )
+    def test_what_is_no_secret_stays(self, line: str) -> None:
+        assert make_line_safe(line) == line
+
+    def test_a_long_line_is_cut_and_says_so(self) -> None:
+        safe = make_line_safe("x" * 10_000)
+        assert len(safe) == 4096
+        assert safe.endswith(CUT_MARK)
+        assert make_line_safe("x" * 4096) == "x" * 4096
+
+    def test_a_secret_at_the_cut_is_masked_before(self) -> None:
+        assert "hunter2" not in make_line_safe("x" * 4070 + " rcon_password hunter2 " + "y" * 50)
+
+
+@pytest.mark.django_db
+class TestAppending:
+    def test_seqs_count_from_one(self, job: Job) -> None:
+        assert append_job_log_line(job.pk, "stdout", "a") == 1
+        assert append_job_log_line(job.pk, "stderr", "b") == 2
+        assert lines_of(job) == [(1, "stdout", "a"), (2, "stderr", "b")]
+
+    def test_max_chars_is_the_callers(self, job: Job) -> None:
+        append_job_log_line(job.pk, "stdout", "x" * 100, max_chars=20)
+        assert len(JobLog.objects.get().line) == 20
+
+    def test_there_is_no_log_without_a_job(self, db: None) -> None:
+        with pytest.raises(Job.DoesNotExist):
+            append_job_log_line(4711, "stdout", "a")
+
+    def test_a_job_that_is_not_ours_any_more_gets_no_line(self, job: Job) -> None:
+        Job.objects.update(state=JobState.FAILED)
+        log = DirectLog(on_cancel_request=lambda: None)
+        assert not log.finish(job, lambda: True)
+        assert lines_of(job) == []
+
+
+@pytest.mark.django_db(transaction=True)
+class TestConcurrency:
+    def test_lines_appended_from_several_threads_have_no_gap_and_no_double(self, job: Job) -> None:
+        def append(stream: str) -> None:
+            for number in range(50):
+                append_job_log_line(job.pk, stream, str(number))
+            connection.close()
+
+        run_together(append, "stdout", "stderr")
+        rows = lines_of(job)
+        assert [seq for seq, _, _ in rows] == list(range(1, 101))
+        for stream in ("stdout", "stderr"):
+            texts = [line for _, name, line in rows if name == stream]
+            assert texts == [str(number) for number in range(50)]
+
+
+def run_together(target: object, *arguments: str) -> None:
+    threads = [threading.Thread(target=target, args=[argument]) for argument in arguments]  # type: ignore[arg-type]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWriter:
+    @pytest.fixture
+    def lost(self) -> list[Job]:
+        """Return the list that jobs land in whose lease was lost."""
+        return []
+
+    @pytest.fixture
+    def writer(self, lost: list[Job]) -> Iterator[LogWriter]:
+        """Return a running writer."""
+        writer = LogWriter(on_lease_lost=lost.append, max_waiting=1000)
+        writer.start()
+        yield writer
+        writer.close()
+
+    def finish(self, writer: LogWriter, job: Job) -> bool:
+        return writer.finish(job, lambda: finish_job(job, exit_code=0))
+
+    def test_lines_of_two_streams_are_stored_in_order_before_the_job_is_final(
+        self, job: Job, writer: LogWriter
+    ) -> None:
+        def write(stream: str) -> None:
+            for number in range(3000):
+                writer.line(job, stream, f"{number}")
+
+        run_together(write, "stdout", "stderr")
+        assert self.finish(writer, job)
+        rows = lines_of(job)
+        assert [seq for seq, _, _ in rows] == list(range(1, 6001))
+        for stream in ("stdout", "stderr"):
+            texts = [line for _, name, line in rows if name == stream]
+            assert texts == [str(number) for number in range(3000)]
+
+    def test_a_line_is_stored_without_waiting_for_another(
+        self, job: Job, writer: LogWriter
+    ) -> None:
+        writer.line(job, "stdout", "alone")
+        wait_until(lambda: lines_of(job), 5, "the line is not stored")
+
+    def test_the_newest_stage_is_stored(self, job: Job, writer: LogWriter) -> None:
+        for percent in range(101):
+            writer.stage(job, "Downloading", percent)
+        self.finish(writer, job)
+        job.refresh_from_db()
+        assert (job.stage, job.progress) == ("Downloading", 100)
+
+    def test_two_jobs_do_not_mix(self, job: Job, writer: LogWriter, server: Server) -> None:
+        other = Server.objects.create(
+            name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
+        )
+        enqueue("start", server=other, requested_by=None)
+        second = claim_next_job(job.worker)
+        assert second is not None
+        for number in range(10):
+            writer.line(job, "stdout", f"a{number}")
+            writer.line(second, "stdout", f"b{number}")
+        assert self.finish(writer, job)
+        assert self.finish(writer, second)
+        assert [line for _, _, line in lines_of(second)] == [f"b{number}" for number in range(10)]
+        assert [seq for seq, _, _ in lines_of(second)] == list(range(1, 11))
+
+    def test_a_lost_lease_stops_the_output_and_is_told(
+        self, job: Job, writer: LogWriter, lost: list[Job]
+    ) -> None:
+        writer.line(job, "stdout", "ours")
+        wait_until(lambda: lines_of(job), 5, "the line is not stored")
+        Job.objects.update(state=JobState.FAILED, error="verdict")
+        writer.line(job, "stdout", "too late")
+        wait_until(lambda: lost, 5, "nobody was told")
+        assert not self.finish(writer, job)
+        assert [line for _, _, line in lines_of(job)] == ["ours"]
+        assert Job.objects.get().error == "verdict"
+
+    def test_while_the_database_is_away_lines_wait(
+        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_away = threading.Event()
+        is_away.set()
+        failures = []
+        store = Entries.store
+
+        def store_or_fail(entries: Entries) -> Job:
+            if is_away.is_set():
+                failures.append(entries)
+                raise OperationalError("the database is away")
+            return store(entries)
+
+        monkeypatch.setattr(Entries, "store", store_or_fail)
+        for number in range(5):
+            writer.line(job, "stdout", str(number))
+        wait_until(lambda: failures, 5, "the writer did not try")
+        is_away.clear()
+        assert self.finish(writer, job)
+        assert [line for _, _, line in lines_of(job)] == list("01234")
+
+    def test_a_flood_waits_instead_of_filling_the_memory(self, job: Job, writer: LogWriter) -> None:
+        with transaction.atomic():
+            # Nothing can be stored while this transaction is open.
+            Job.objects.select_for_update().get(pk=job.pk)
+
+            def flood() -> None:
+                for number in range(5000):
+                    writer.line(job, "stdout", str(number))
+
+            thread = threading.Thread(target=flood)
+            thread.start()
+            wait_until(lambda: writer.waiting_lines >= 1000, 5, "the flood has not come")
+            assert thread.is_alive()
+            assert writer.waiting_lines <= 1000
+        thread.join(30)
+        assert self.finish(writer, job)
+        assert JobLog.objects.filter(job=job).count() == 5000
+
+    def test_lines_that_cannot_be_stored_leave_a_marked_gap(
+        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Entries.store
+
+        def refuse_one(entries: Entries) -> Job:
+            if any(text == "poison" for _, text, _ in entries.lines):
+                raise ValueError("refused")
+            return store(entries)
+
+        monkeypatch.setattr(Entries, "store", refuse_one)
+        writer.line(job, "stdout", "poison")
+        assert self.finish(writer, job)
+        assert lines_of(job) == [(1, "stderr", "[1 lines could not be stored]")]

@@ -1,0 +1,387 @@
+"""The queue: scheduling, requests, and every transition."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from jobs.liveness import register_worker
+from jobs.models import Job, JobState, Operation, Worker
+from jobs.queue import (
+    WORKER_STOPPED,
+    RequestRefused,
+    build_scheduler_state,
+    cancel,
+    claim_next_job,
+    enqueue,
+    finish_job,
+    recover_stale_jobs,
+    request,
+    retry,
+)
+from servers.models import ActualState, Blueprint, Host, Server
+
+pytestmark = pytest.mark.django_db
+
+MakeServer = Callable[..., Server]
+
+
+@pytest.fixture
+def make_server(alice: User, host: Host, blueprint: Blueprint) -> MakeServer:
+    """Return what makes a server of Alice's."""
+
+    def make(name: str, on: Host = host) -> Server:
+        return Server.objects.create(name=name, owner=alice, host=on, blueprint=blueprint)
+
+    return make
+
+
+@pytest.fixture
+def worker(host: Host) -> Worker:
+    """Return a worker of the host: this process."""
+    return register_worker(host, concurrency=4, is_claiming=True)
+
+
+def start(server: Server) -> Job:
+    return enqueue("start", server=server, requested_by=None)
+
+
+def install(host: Host) -> Job:
+    return enqueue("install", host=host, requested_by=None)
+
+
+class TestScheduling:
+    def test_the_oldest_job_goes_first(self, make_server: MakeServer, worker: Worker) -> None:
+        newer = start(make_server("newer"))
+        older = start(make_server("older"))
+        Job.objects.filter(pk=older.pk).update(created_at=timezone.now() - timedelta(hours=1))
+        assert claim_next_job(worker) == older
+        assert claim_next_job(worker) == newer
+        assert claim_next_job(worker) is None
+
+    def test_of_two_jobs_of_one_moment_the_lower_id_goes_first(
+        self, make_server: MakeServer, worker: Worker
+    ) -> None:
+        jobs = [start(make_server(f"s{number}")) for number in range(3)]
+        Job.objects.update(created_at=timezone.now())
+        assert [claim_next_job(worker) for _ in jobs] == jobs
+
+    def test_two_jobs_of_one_server_never_run_together(
+        self, server: Server, worker: Worker
+    ) -> None:
+        first, second = start(server), enqueue("stop", server=server, requested_by=None)
+        assert claim_next_job(worker) == first
+        assert claim_next_job(worker) is None
+        assert finish_job(Job.objects.get(pk=first.pk), exit_code=0)
+        assert claim_next_job(worker) == second
+
+    def test_a_blocked_job_does_not_hold_up_another_servers(
+        self, make_server: MakeServer, worker: Worker
+    ) -> None:
+        busy, free = make_server("busy"), make_server("free")
+        start(busy)
+        enqueue("stop", server=busy, requested_by=None)
+        behind = start(free)
+        claim_next_job(worker)
+        assert claim_next_job(worker) == behind
+
+    def test_an_install_waits_for_what_runs(
+        self, server: Server, host: Host, worker: Worker
+    ) -> None:
+        running = start(server)
+        claim_next_job(worker)
+        waiting = install(host)
+        assert claim_next_job(worker) is None
+        finish_job(Job.objects.get(pk=running.pk), exit_code=0)
+        assert claim_next_job(worker) == waiting
+
+    def test_nothing_runs_beside_an_install(
+        self, server: Server, host: Host, worker: Worker
+    ) -> None:
+        installing = install(host)
+        assert claim_next_job(worker) == installing
+        start(server)
+        install(host)
+        assert claim_next_job(worker) is None
+
+    def test_a_waiting_install_is_not_starved(
+        self, make_server: MakeServer, host: Host, worker: Worker
+    ) -> None:
+        running = start(make_server("running"))
+        claim_next_job(worker)
+        waiting = install(host)
+        later = start(make_server("later"))
+        assert claim_next_job(worker) is None
+        finish_job(Job.objects.get(pk=running.pk), exit_code=0)
+        assert claim_next_job(worker) == waiting
+        finish_job(Job.objects.get(pk=waiting.pk), exit_code=0)
+        assert claim_next_job(worker) == later
+
+    def test_an_install_behind_a_blocked_job_does_not_hold_up_others_yet(
+        self, make_server: MakeServer, host: Host, worker: Worker
+    ) -> None:
+        busy = make_server("busy")
+        start(busy)
+        claim_next_job(worker)
+        enqueue("stop", server=busy, requested_by=None)
+        install(host)
+        free = start(make_server("free"))
+        assert claim_next_job(worker) == free
+
+    def test_an_install_is_exclusive_on_its_own_host_only(
+        self, make_server: MakeServer, host: Host, worker: Worker
+    ) -> None:
+        other = Host.objects.create(name="other")
+        other_worker = register_worker(other, concurrency=1, is_claiming=True)
+        install(host)
+        elsewhere = start(make_server("elsewhere", on=other))
+        claim_next_job(worker)
+        assert claim_next_job(other_worker) == elsewhere
+
+    def test_a_worker_leaves_other_hosts_jobs_alone(
+        self, make_server: MakeServer, worker: Worker
+    ) -> None:
+        start(make_server("elsewhere", on=Host.objects.create(name="other")))
+        assert claim_next_job(worker) is None
+
+    def test_the_state_names_what_runs(self, server: Server, host: Host, worker: Worker) -> None:
+        start(server)
+        claim_next_job(worker)
+        waiting = install(host)
+        state = build_scheduler_state(host)
+        assert state.running_server_ids == {server.pk}
+        assert state.is_busy
+        assert not state.is_installing
+        assert state.oldest_queued == waiting
+
+    def test_claiming_stores_who_and_when(self, server: Server, worker: Worker) -> None:
+        start(server)
+        claim_next_job(worker)
+        job = Job.objects.get()
+        assert job.state == JobState.RUNNING
+        assert job.worker == worker
+        assert job.started_at is not None
+        assert job.created_at <= job.started_at <= job.updated_at
+
+
+class TestDatabaseRefusals:
+    def test_a_second_running_job_of_a_server(self, server: Server) -> None:
+        Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Job.objects.create(operation="stop", server=server, state=JobState.RUNNING)
+
+    def test_a_second_running_install_of_a_host(self, host: Host) -> None:
+        Job.objects.create(operation="install", host=host, state=JobState.RUNNING)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Job.objects.create(operation="install", host=host, state=JobState.RUNNING)
+
+    def test_a_state_that_is_none(self, host: Host) -> None:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Job.objects.create(operation="install", host=host, state="paused")
+
+
+class TestEnding:
+    def test_success_has_exit_code_zero_and_all_times(self, server: Server, worker: Worker) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        assert finish_job(job, exit_code=0)
+        job = Job.objects.get()
+        assert (job.state, job.exit_code, job.error) == (JobState.SUCCEEDED, 0, "")
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        assert job.created_at <= job.started_at <= job.finished_at <= job.updated_at
+
+    def test_a_final_state_does_not_change(self, server: Server, worker: Worker) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        finish_job(job, exit_code=3, error="no")
+        assert not finish_job(job, exit_code=0)
+        assert Job.objects.get().state == JobState.FAILED
+        assert cancel(job).state == JobState.FAILED
+
+    def test_only_the_owner_ends_a_job(self, server: Server, host: Host, worker: Worker) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        other = Worker.objects.create(
+            host=host,
+            pid=1,
+            boot_id="b",
+            pid_namespace="n",
+            process_started=1,
+            concurrency=1,
+            started_at=timezone.now(),
+            heartbeat_at=timezone.now(),
+        )
+        Job.objects.update(worker=other)
+        assert not finish_job(job, exit_code=0)
+        assert Job.objects.get().state == JobState.RUNNING
+
+    def test_the_error_is_one_line(self, server: Server, worker: Worker) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        finish_job(job, exit_code=1, error="it broke\n  badly")
+        assert Job.objects.get().error == "it broke badly"
+
+    def test_cancelling_a_queued_job_ends_it(self, server: Server, worker: Worker) -> None:
+        job = cancel(start(server))
+        assert job.state == JobState.CANCELLED
+        assert job.finished_at is not None
+        assert claim_next_job(worker) is None
+
+    def test_cancelling_a_running_job_asks_its_worker(self, server: Server, worker: Worker) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        job = cancel(job)
+        assert job.state == JobState.RUNNING
+        asked_at = job.cancel_requested_at
+        assert asked_at is not None
+        assert cancel(job).cancel_requested_at == asked_at
+
+
+class TestRecovery:
+    def worker_row(self, host: Host, **changes: object) -> Worker:
+        row = register_worker(host, concurrency=1, is_claiming=True)
+        Worker.objects.filter(pk=row.pk).update(**changes)
+        row.refresh_from_db()
+        return row
+
+    def running_job(self, server: Server, worker: Worker) -> Job:
+        return Job.objects.create(
+            operation="start",
+            server=server,
+            worker=worker,
+            state=JobState.RUNNING,
+            started_at=timezone.now(),
+        )
+
+    def test_a_living_workers_job_is_left_alone(self, server: Server, host: Host) -> None:
+        self.running_job(server, self.worker_row(host))
+        assert recover_stale_jobs() == []
+        assert Job.objects.get().state == JobState.RUNNING
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"heartbeat_at": timezone.now() - timedelta(hours=1)},
+            {"stopped_at": timezone.now()},
+            {"process_started": 1},
+            {"pid": 4_194_304},
+        ],
+        ids=["lease over", "said goodbye", "pid given out again", "no such process"],
+    )
+    def test_the_job_of_a_worker_that_is_gone_fails(
+        self, server: Server, host: Host, changes: dict[str, object]
+    ) -> None:
+        Server.objects.update(actual_state=ActualState.RUNNING)
+        job = self.running_job(server, self.worker_row(host, **changes))
+        assert recover_stale_jobs() == [job]
+        job = Job.objects.get()
+        assert (job.state, job.error, job.exit_code) == (JobState.FAILED, WORKER_STOPPED, 1)
+        assert job.finished_at is not None
+        assert [(log.stream, log.line) for log in job.logs.all()] == [("stderr", WORKER_STOPPED)]
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.UNKNOWN
+        assert WORKER_STOPPED in server.last_error
+        assert recover_stale_jobs() == []
+
+    def test_a_process_that_cannot_be_seen_is_judged_by_its_heartbeat(
+        self, server: Server, host: Host
+    ) -> None:
+        self.running_job(server, self.worker_row(host, boot_id="another machine", pid=4_194_304))
+        assert recover_stale_jobs() == []
+
+    def test_a_running_job_without_a_worker_is_stale(self, server: Server) -> None:
+        job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+        assert recover_stale_jobs() == [job]
+
+
+class TestRequests:
+    def test_a_second_click_leads_to_the_same_job(self, server: Server, alice: User) -> None:
+        first = request("start", server=server, requested_by=alice)
+        second = request("start", server=server, requested_by=alice)
+        assert first.is_new
+        assert not second.is_new
+        assert first.job == second.job
+        assert first.job.requested_by_name == "alice"
+
+    def test_a_running_one_counts_too(self, server: Server, alice: User, worker: Worker) -> None:
+        first = request("start", server=server, requested_by=alice)
+        claim_next_job(worker)
+        assert request("start", server=server, requested_by=alice).job == first.job
+
+    def test_another_action_in_between_makes_it_a_new_wish(
+        self, server: Server, alice: User
+    ) -> None:
+        for operation in ("start", "stop", "start"):
+            assert request(operation, server=server, requested_by=alice).is_new
+
+    def test_a_job_that_is_being_cancelled_does_not_count(
+        self, server: Server, alice: User, worker: Worker
+    ) -> None:
+        first = request("start", server=server, requested_by=alice)
+        claim_next_job(worker)
+        cancel(first.job)
+        assert request("start", server=server, requested_by=alice).is_new
+
+    @pytest.mark.parametrize("operation", ["explode", "", "install", "START"])
+    def test_what_a_server_cannot_do_is_refused(
+        self, server: Server, alice: User, operation: str
+    ) -> None:
+        with pytest.raises(RequestRefused):
+            request(operation, server=server, requested_by=alice)
+        assert not Job.objects.exists()
+
+    def test_a_server_operation_needs_a_server(self, host: Host, alice: User) -> None:
+        with pytest.raises(RequestRefused, match="needs a server"):
+            request("start", host=host, requested_by=alice)
+
+    def test_a_start_without_the_game_is_refused(
+        self, server: Server, host: Host, alice: User
+    ) -> None:
+        Host.objects.update(reported_at=timezone.now(), build_id="")
+        server = Server.objects.get()
+        with pytest.raises(RequestRefused, match="not installed"):
+            request("start", server=server, requested_by=alice)
+        install(host)
+        assert request("start", server=server, requested_by=alice).is_new
+
+    def test_stopping_what_is_not_there_is_refused(self, server: Server, alice: User) -> None:
+        server.record_actual_state(ActualState.ABSENT)
+        with pytest.raises(RequestRefused, match="no instance"):
+            request("stop", server=server, requested_by=alice)
+
+    def test_a_server_that_was_removed_meanwhile_is_refused(
+        self, server: Server, alice: User
+    ) -> None:
+        Server.objects.all().delete()
+        with pytest.raises(RequestRefused, match="removed"):
+            request("start", server=server, requested_by=alice)
+
+    def test_a_retry_is_a_new_job_linked_to_the_old(
+        self, server: Server, alice: User, worker: Worker
+    ) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job is not None
+        with pytest.raises(RequestRefused):
+            retry(job, requested_by=alice)
+        finish_job(job, exit_code=1, error="no")
+        again = retry(job, requested_by=alice)
+        assert again.is_new
+        assert again.job.retry_of == job
+        assert (again.job.operation, again.job.server) == (Operation.START, server)
+
+    def test_history_outlives_what_it_was_about(self, server: Server, alice: User) -> None:
+        job = request("start", server=server, requested_by=alice).job
+        server.delete()
+        job.refresh_from_db()
+        assert (job.server, job.server_name, job.host_name) == (None, "alpha", "local")
+        assert not job.can_be_retried
