@@ -1,0 +1,27 @@
+"""`manage.py prunejobs`: deletes old jobs and their logs. Nothing calls it by itself."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from jobs.queue import prune_jobs
+
+
+class Command(BaseCommand):
+    """Parses the arguments and prunes."""
+
+    help = "Delete the jobs, with their logs, that ended more than so many days ago."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--older-than-days", type=int, required=True, help="1 or more")
+
+    def handle(self, **options: Any) -> None:
+        """Prune."""
+        days = options["older_than_days"]
+        if days < 1:
+            raise CommandError("--older-than-days must be 1 or more.")
+        count = prune_jobs(timezone.now() - timedelta(days=days))
+        self.stdout.write(f"Deleted {count} jobs that ended more than {days} days ago.")

@@ -1,0 +1,65 @@
+"""`manage.py runjobs`: the worker process."""
+
+import re
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from hostops.specs import NAME_PATTERN
+from jobs.worker import worker_loop
+from servers.models import Host
+
+
+def host_name(text: str) -> str:
+    """Return `text` if a host may be called that."""
+    if not re.fullmatch(NAME_PATTERN, text):
+        raise ArgumentTypeError(f"{text!r} is not a host's name")
+    return text
+
+
+def job_count(text: str) -> int:
+    """Return `text` as a number of jobs at a time."""
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)
+
+
+class Command(BaseCommand):
+    """Parses the arguments and starts the worker."""
+
+    help = (
+        "Carry out the queued jobs of a host, until SIGTERM or SIGINT: the first one lets running jobs "
+        "finish, the second one cancels them."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--host",
+            type=host_name,
+            default=settings.HOST_NAME,
+            help="name of the host this machine is (default: HOST_NAME)",
+        )
+        parser.add_argument(
+            "--concurrency",
+            type=job_count,
+            default=settings.JOB_WORKER_CONCURRENCY,
+            help="jobs at a time (default: JOB_WORKER_CONCURRENCY)",
+        )
+        parser.add_argument(
+            "--until-empty", action="store_true", help="exit once no job of the host waits or runs"
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Run the worker."""
+        if options["until_empty"] and not settings.JOB_WORKER_ENABLED:
+            raise CommandError("JOB_WORKER_ENABLED is false: this worker would wait for ever.")
+        host, _ = Host.objects.get_or_create(name=options["host"])
+        worker_loop(
+            host=host,
+            concurrency=options["concurrency"],
+            until_empty=options["until_empty"],
+            on_ready=lambda: self.stdout.write(f"Worker of host {host.name} is ready."),
+        )

@@ -1,0 +1,120 @@
+"""What each operation does on a host. Besides `jobs.watch`, the only place that drives the host layer."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from hostops.host import Host as HostLayer
+from hostops.specs import InstanceSpec
+from jobs.models import Job, Operation
+from servers.models import ActualState, DesiredState, Host, Server
+
+logger = logging.getLogger(__name__)
+
+DESIRED_STATE = {
+    Operation.START: DesiredState.RUNNING,
+    Operation.RESTART: DesiredState.RUNNING,
+    Operation.STOP: DesiredState.STOPPED,
+    Operation.DELETE: DesiredState.STOPPED,
+}
+
+
+class MalformedJobError(Exception):
+    """A job that says nothing that can be done; the text says why."""
+
+
+def get_host(name: str) -> HostLayer:
+    """Return the host layer of the host `name`: the one place that makes it, and where a test puts a fake.
+
+    A worker drives the machine it runs on, so the settings say how.
+    """
+    logger.debug("driving host %s below %s", name, settings.HOST_ROOT)
+    return HostLayer(
+        settings.HOST_ROOT,
+        driver=settings.HOST_DRIVER,
+        game_source=settings.GAME_SOURCE,
+        query_address=settings.HOST_ADDRESS,
+    )
+
+
+def prepare(job: Job) -> Callable[..., object]:
+    """Read what the job needs from the database, and return what carries it out without it.
+
+    The result takes `on_line`, `on_stage` and `cancel`, and raises what the host layer raises. Raises
+    `MalformedJobError`, or ValueError for a server that the host layer would refuse.
+    """
+    if job.operation not in Operation:
+        raise MalformedJobError(f"“{job.operation}” is not an operation Saferoom knows.")
+    host = get_host(job.host_name)
+    if job.operation == Operation.INSTALL:
+        return host.install_runtime
+    if job.server is None:
+        raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
+    if desired_state := DESIRED_STATE.get(Operation(job.operation)):
+        Server.objects.filter(pk=job.server.pk).update(
+            desired_state=desired_state, updated_at=timezone.now()
+        )
+    return partial(OPERATIONS[Operation(job.operation)], host, job.server.to_spec())
+
+
+def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+    """Make the instance, or bring it up to date."""
+    host.initialize(spec, **callbacks)
+
+
+def start(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+    """Bring the instance up to date, so that edits of its blueprint apply, and start it."""
+    host.initialize(spec, **callbacks)
+    host.start(spec.name, **callbacks)
+
+
+def stop(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+    """Stop the instance."""
+    host.stop(spec.name, **callbacks)
+
+
+def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+    """Stop the instance, bring it up to date, and start it."""
+    stop(host, spec, **callbacks)
+    start(host, spec, **callbacks)
+
+
+def delete(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+    """Remove the instance and its runtime files from the host; the server's row stays."""
+    host.delete(spec.name, **callbacks)
+
+
+OPERATIONS: dict[Operation, Callable[..., None]] = {
+    Operation.INITIALIZE: initialize,
+    Operation.START: start,
+    Operation.STOP: stop,
+    Operation.RESTART: restart,
+    Operation.DELETE: delete,
+}
+
+
+def read_actual_state(server: Server) -> str:
+    """Ask the server's host what its instance is doing; `unknown` if it cannot tell."""
+    try:
+        return get_host(server.host.name).status(server.name).state.value
+    except Exception:
+        logger.exception("server %s: its state cannot be read", server.name)
+        return ActualState.UNKNOWN
+
+
+def report_host(host: Host) -> None:
+    """Store what the host layer says about this machine in the row of `host`."""
+    facts = get_host(host.name).facts()
+    Host.objects.filter(pk=host.pk).update(
+        driver=facts.driver,
+        game_source=facts.game_source,
+        layering=facts.layering,
+        layering_detail=facts.layering_detail,
+        build_id=facts.build_id,
+        disk_free_bytes=facts.disk_free_bytes,
+        reported_at=timezone.now(),
+    )

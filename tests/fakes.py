@@ -1,0 +1,178 @@
+"""A stand-in for the host layer at its boundary, `hostops.host.Host`, for tests of what drives it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from hostops.callbacks import Callbacks, ignore_line, ignore_stage
+from hostops.specs import (
+    CancelToken,
+    ConsoleChunk,
+    ConsolePosition,
+    Finding,
+    HostFacts,
+    InstalledRelease,
+    InstanceSpec,
+    InstanceState,
+    InstanceStatus,
+    OnLine,
+    OnStage,
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a verb, and when it ran. `subject` is a server's name, or "" for an install."""
+
+    verb: str
+    subject: str
+    began_at: float
+    ended_at: float
+
+    def overlaps(self, other: "Call") -> bool:
+        """Return whether the two ran at one time."""
+        return self.began_at < other.ended_at and other.began_at < self.ended_at
+
+
+@dataclass
+class FakeHost:
+    """Remembers what it was asked to do. `act` is called by each verb, and may print, fail or wait."""
+
+    act: Callable[[str, str, OnLine, OnStage, CancelToken], object] = lambda *_: None
+    states: dict[str, InstanceState] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    specs: list[InstanceSpec] = field(default_factory=list)
+    build_id: str = "100"
+    console: list[tuple[int, str]] = field(default_factory=list)
+    commands: list[tuple[str, str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def verbs(self) -> list[str]:
+        """Return the names of the verbs, in the order in which they ended."""
+        return [call.verb for call in self.calls]
+
+    def install_runtime(
+        self,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> str:
+        """Install the game."""
+        self._do("install_runtime", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        return self.build_id
+
+    def rollback(
+        self,
+        build_id: str | None = None,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> str:
+        """Go back to an older release."""
+        self._do("rollback", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        return build_id or self.build_id
+
+    def initialize(
+        self,
+        spec: InstanceSpec,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Make an instance."""
+        self.specs.append(spec)
+        self._do("initialize", spec.name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.states.setdefault(spec.name, InstanceState.STOPPED)
+
+    def start(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Start an instance."""
+        self._do("start", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.states[name] = InstanceState.RUNNING
+
+    def stop(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Stop an instance."""
+        self._do("stop", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.states[name] = InstanceState.STOPPED
+
+    def restart(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Stop and start an instance."""
+        self._do("restart", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.states[name] = InstanceState.RUNNING
+
+    def delete(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Delete an instance."""
+        self._do("delete", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.states.pop(name, None)
+
+    def send_command(self, name: str, command: str) -> None:
+        """Type a line into a console."""
+        self.commands.append((name, command))
+
+    def status(self, name: str) -> InstanceStatus:
+        """Return what an instance is doing."""
+        return InstanceStatus(name, self.states.get(name, InstanceState.ABSENT))
+
+    def statuses(self) -> dict[str, InstanceStatus]:
+        """Return what every instance is doing."""
+        return {name: self.status(name) for name in self.states}
+
+    def facts(self) -> HostFacts:
+        """Return what the host is like."""
+        return HostFacts("process", "simulator", "overlay", build_id=self.build_id)
+
+    def read_console(
+        self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
+    ) -> ConsoleChunk:
+        """Return the console's lines from the position on, whose offset counts lines here."""
+        lines = tuple(self.console[position.offset :])
+        run = lines[-1][0] if lines else position.run
+        return ConsoleChunk(lines, ConsolePosition(run, position.offset + len(lines)))
+
+    def releases(self) -> list[InstalledRelease]:
+        """Return the installed releases."""
+        return []
+
+    def doctor(self) -> list[Finding]:
+        """Return what would keep servers from working."""
+        return []
+
+    def _do(self, verb: str, subject: str, callbacks: Callbacks) -> None:
+        began_at = monotonic()
+        try:
+            self.act(verb, subject, callbacks.on_line, callbacks.on_stage, callbacks.cancel)
+        finally:
+            with self._lock:
+                self.calls.append(Call(verb, subject, began_at, monotonic()))

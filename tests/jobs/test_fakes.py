@@ -1,0 +1,22 @@
+"""The fake host stands for the real one only as long as it is called in the same way."""
+
+import inspect
+
+from hostops.host import Host
+from tests.fakes import FakeHost
+
+# What a test sets and asks, and the real one does not have.
+OF_THE_FAKE_ALONE = {"act", "states", "calls", "specs", "build_id", "console", "commands", "verbs"}
+
+
+def methods_of(kind: type) -> dict[str, inspect.Signature]:
+    """Return the public methods of a class, with their signatures."""
+    return {
+        name: inspect.signature(method)
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and name not in OF_THE_FAKE_ALONE
+    }
+
+
+def test_the_fakes_methods_are_those_of_the_real_host() -> None:
+    assert methods_of(FakeHost) == methods_of(Host)

@@ -1,0 +1,293 @@
+"""What the worker makes of a job: states, exit codes, logs, and what it learns about the server."""
+
+import subprocess
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from hostops.errors import CommandError, HostError, OperationCancelled
+from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
+from jobs.models import Job, JobState
+from jobs.queue import cancel, enqueue
+from jobs.worker import run_job, run_worker_once
+from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server
+from tests.fakes import FakeHost
+
+pytestmark = pytest.mark.django_db
+
+
+def run(operation: str, server: Server | None = None) -> Job:
+    """Enqueue a job, let the worker run it, and return it as it is then."""
+    job = enqueue(operation, server=server, requested_by=None)
+    assert run_worker_once()
+    job.refresh_from_db()
+    return job
+
+
+def log_of(job: Job) -> list[tuple[str, str]]:
+    return list(job.logs.values_list("stream", "line"))
+
+
+class TestDispatch:
+    @pytest.mark.parametrize(
+        ("operation", "verbs"),
+        [
+            ("initialize", ["initialize"]),
+            ("start", ["initialize", "start"]),
+            ("stop", ["stop"]),
+            ("restart", ["stop", "initialize", "start"]),
+            ("delete", ["delete"]),
+        ],
+    )
+    def test_each_operation_calls_its_verbs_in_order(
+        self, server: Server, fake_host: FakeHost, operation: str, verbs: list[str]
+    ) -> None:
+        assert run(operation, server).state == JobState.SUCCEEDED
+        assert fake_host.verbs == verbs
+        assert {call.subject for call in fake_host.calls} == {"alpha"}
+
+    def test_install_has_no_server(self, host: Host, fake_host: FakeHost) -> None:
+        job = run("install")
+        assert (job.state, job.server, job.host) == (JobState.SUCCEEDED, None, host)
+        assert fake_host.verbs == ["install_runtime"]
+        host.refresh_from_db()
+        assert host.build_id == "100"
+
+    def test_there_may_be_nothing_to_do(self, fake_host: FakeHost, host: Host) -> None:
+        assert run_worker_once() is False
+
+    def test_a_worker_that_is_not_enabled_claims_nothing(
+        self, server: Server, fake_host: FakeHost, settings: object
+    ) -> None:
+        settings.JOB_WORKER_ENABLED = False  # type: ignore[attr-defined]
+        enqueue("start", server=server, requested_by=None)
+        assert run_worker_once() is False
+        assert fake_host.calls == []
+
+    def test_the_host_gets_the_blueprint_as_it_is_at_the_start(
+        self, server: Server, blueprint: Blueprint, fake_host: FakeHost
+    ) -> None:
+        overlays = [Overlay.objects.create(name=name) for name in ("maps", "sourcemod")]
+        job = enqueue("start", server=server, requested_by=None)
+        blueprint.set_overlays(overlays)
+        blueprint.arguments = "+map c2m1_highway"
+        blueprint.config = "sv_lan 0"
+        blueprint.save()
+        server.arguments = "-maxplayers 8"
+        server.config = "hostname mine"
+        server.save()
+        run_worker_once()
+        job.refresh_from_db()
+        assert job.state == JobState.SUCCEEDED
+        (spec,) = fake_host.specs
+        assert spec.overlays == ("maps", "sourcemod")
+        assert spec.arguments == ("+map", "c2m1_highway", "-maxplayers", "8")
+        assert spec.config == "sv_lan 0\nhostname mine\n"
+        assert spec.port == server.port
+
+    def test_a_job_that_was_not_claimed_is_not_run(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        job = enqueue("start", server=server, requested_by=None)
+        with pytest.raises(ValueError, match="claim it"):
+            run_job(job.pk)
+        assert fake_host.calls == []
+
+
+class TestOutcomes:
+    def test_success(self, server: Server, fake_host: FakeHost) -> None:
+        job = run("start", server)
+        assert (job.state, job.exit_code, job.error) == (JobState.SUCCEEDED, 0, "")
+        assert None not in (job.created_at, job.started_at, job.finished_at, job.updated_at)
+
+    def test_the_job_is_running_while_the_host_acts(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        seen = []
+        fake_host.act = lambda *_: seen.append(Job.objects.get().state)
+        run("stop", server)
+        assert seen == [JobState.RUNNING]
+
+    def test_lines_and_stages_are_kept(self, server: Server, fake_host: FakeHost) -> None:
+        def act(
+            verb: str, name: str, on_line: OnLine, on_stage: OnStage, cancel: CancelToken
+        ) -> None:
+            on_stage("Stopping", 40)
+            on_line("stdout", "out")
+            on_line("stderr", "err")
+
+        fake_host.act = act
+        job = run("stop", server)
+        assert log_of(job) == [("stdout", "out"), ("stderr", "err")]
+        assert (job.stage, job.progress) == ("Stopping", 100)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            CommandError("SteamCMD failed: disk full.", ["steamcmd"], 8, stderr="one\ntwo\n"),
+            subprocess.CalledProcessError(8, ["steamcmd"], stderr="one\ntwo\n"),
+            subprocess.CalledProcessError(8, ["steamcmd"], stderr=b"one\ntwo\n"),
+        ],
+        ids=["ours", "text", "bytes"],
+    )
+    def test_a_command_that_fails_gives_the_job_its_exit_code_and_its_stderr(
+        self, server: Server, fake_host: FakeHost, error: Exception
+    ) -> None:
+        def act(*_: object) -> None:
+            raise error
+
+        fake_host.act = act
+        job = run("stop", server)
+        assert (job.state, job.exit_code) == (JobState.FAILED, 8)
+        assert job.error == str(error)
+        assert {("stderr", "one"), ("stderr", "two")} <= set(log_of(job))
+
+    @pytest.mark.parametrize(
+        "error", [HostError("The port 27015 is taken."), RuntimeError("boom"), KeyError("x")]
+    )
+    def test_any_other_exception_gives_exit_code_one_and_its_text(
+        self,
+        server: Server,
+        fake_host: FakeHost,
+        error: Exception,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def act(*_: object) -> None:
+            raise error
+
+        fake_host.act = act
+        job = run("stop", server)
+        assert (job.state, job.exit_code, job.error) == (JobState.FAILED, 1, str(error))
+        assert ("stderr", str(error)) in log_of(job)
+        assert f"job {job.pk}" in caplog.text
+        assert "Traceback" in caplog.text
+
+    def test_an_unknown_operation_fails_and_says_so(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        job = run("explode", server)
+        assert (job.state, job.exit_code) == (JobState.FAILED, 1)
+        assert "explode" in job.error
+        assert run("stop", server).state == JobState.SUCCEEDED
+
+    def test_a_server_operation_without_a_server_fails_and_says_so(
+        self, host: Host, fake_host: FakeHost
+    ) -> None:
+        job = run("start")
+        assert (job.state, job.exit_code) == (JobState.FAILED, 1)
+        assert "needs a server" in job.error
+        assert fake_host.calls == []
+
+    def test_a_cancelled_operation_ends_cancelled(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def act(
+            verb: str, name: str, on_line: OnLine, on_stage: OnStage, token: CancelToken
+        ) -> None:
+            cancel(Job.objects.get())
+            on_line("stdout", "still at it")
+            assert token.is_cancelled
+            raise OperationCancelled("ended")
+
+        fake_host.act = act
+        job = run("start", server)
+        assert (job.state, job.exit_code) == (JobState.CANCELLED, None)
+        assert job.error == "Cancelled on request."
+        server.refresh_from_db()
+        assert server.desired_state == DesiredState.STOPPED
+
+    def test_an_operation_that_succeeds_all_the_same_has_succeeded(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        fake_host.act = lambda *_: cancel(Job.objects.get())
+        assert run("stop", server).state == JobState.SUCCEEDED
+
+
+class TestWhatIsLearned:
+    @pytest.mark.parametrize(
+        ("operation", "desired", "actual"),
+        [
+            ("start", DesiredState.RUNNING, ActualState.RUNNING),
+            ("restart", DesiredState.RUNNING, ActualState.RUNNING),
+            ("stop", DesiredState.STOPPED, ActualState.STOPPED),
+            ("delete", DesiredState.STOPPED, ActualState.ABSENT),
+            ("initialize", DesiredState.STOPPED, ActualState.STOPPED),
+        ],
+    )
+    def test_both_states_follow_the_operation(
+        self,
+        server: Server,
+        fake_host: FakeHost,
+        operation: str,
+        desired: DesiredState,
+        actual: ActualState,
+    ) -> None:
+        run(operation, server)
+        server.refresh_from_db()
+        assert (server.desired_state, server.actual_state) == (desired, actual)
+        assert server.actual_state_at is not None
+
+    def test_last_error_is_set_by_a_failure_and_cleared_by_a_success(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise HostError("The port 27015 is taken.")
+
+        fake_host.act = fail
+        run("start", server)
+        server.refresh_from_db()
+        assert server.last_error == "Start: The port 27015 is taken."
+        assert server.desired_state == DesiredState.RUNNING
+        fake_host.act = lambda *_: None
+        run("start", server)
+        server.refresh_from_db()
+        assert server.last_error == ""
+
+    def test_the_actual_state_is_the_hosts_word_also_after_a_failure(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def fail(*_: object) -> None:
+            fake_host.states["alpha"] = InstanceState.CRASHED
+            raise HostError("It ended.")
+
+        fake_host.act = fail
+        run("start", server)
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.CRASHED
+
+    def test_the_console_is_read_from_its_start_after_a_delete(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        Server.objects.update(console_run=7, console_offset=4711, console_seq=100)
+        run("delete", server)
+        server.refresh_from_db()
+        assert (server.console_run, server.console_offset) == (0, 0)
+        assert server.console_seq == 100
+
+    def test_a_host_that_cannot_tell_leaves_the_state_unknown(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_name: str) -> None:
+            raise OSError("unreadable")
+
+        monkeypatch.setattr(fake_host, "status", fail)
+        assert run("stop", server).state == JobState.SUCCEEDED
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.UNKNOWN
+
+    def test_a_server_that_is_removed_meanwhile_does_not_hurt(
+        self, server: Server, fake_host: FakeHost, alice: User
+    ) -> None:
+        fake_host.act = lambda *_: Server.objects.all().delete()
+        job = run("stop", server)
+        assert job.state == JobState.SUCCEEDED
+        assert job.server_name == "alpha"
+
+
+def test_the_clock_of_a_job_only_goes_forward(server: Server, fake_host: FakeHost) -> None:
+    before = timezone.now()
+    job = run("stop", server)
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert before <= job.created_at <= job.started_at <= job.finished_at <= timezone.now()

@@ -1,0 +1,313 @@
+"""The worker process: several jobs at a time, stopping, cancelling, recovering, beating."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import combinations
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
+from jobs import queue, worker
+from jobs.liveness import register_worker
+from jobs.models import Job, JobLog, JobState, Worker
+from jobs.queue import cancel, enqueue
+from jobs.worker import WorkerLoop, worker_loop
+from servers.models import ActualState, Blueprint, Host, Server
+from tests.fakes import Call, FakeHost
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def servers(alice: User, host: Host, blueprint: Blueprint) -> list[Server]:
+    """Return four servers of one host."""
+    return [
+        Server.objects.create(name=f"s{number}", owner=alice, host=host, blueprint=blueprint)
+        for number in range(4)
+    ]
+
+
+@pytest.fixture
+def run_loop(host: Host) -> Iterator[Callable[[], WorkerLoop]]:
+    """Return what starts a worker in a thread; it is stopped, and waited for, at the end."""
+    loops: list[tuple[WorkerLoop, threading.Thread]] = []
+
+    def start() -> WorkerLoop:
+        is_ready = threading.Event()
+        loop = WorkerLoop(host=host, concurrency=4, on_ready=is_ready.set)
+
+        def run() -> None:
+            loop.run()
+            connection.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        loops.append((loop, thread))
+        assert is_ready.wait(10)
+        return loop
+
+    yield start
+    for loop, thread in loops:
+        loop.stop()
+        loop.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def state_of(job: Job) -> str:
+    return Job.objects.values_list("state", flat=True).get(pk=job.pk)
+
+
+def meet(parties: int) -> Callable[..., None]:
+    """Return an action that ends once `parties` of it run at one time."""
+    barrier = threading.Barrier(parties)
+
+    def act(*_: object) -> None:
+        barrier.wait(10)
+
+    return act
+
+
+def test_jobs_of_different_servers_run_together(
+    servers: list[Server], fake_host: FakeHost, host: Host
+) -> None:
+    fake_host.act = meet(4)
+    jobs = [enqueue("stop", server=server, requested_by=None) for server in servers]
+    worker_loop(host=host, concurrency=4, until_empty=True)
+    assert {state_of(job) for job in jobs} == {JobState.SUCCEEDED}
+
+
+def test_concurrency_is_a_limit(servers: list[Server], fake_host: FakeHost, host: Host) -> None:
+    fake_host.act = meet(2)
+    for server in servers:
+        enqueue("stop", server=server, requested_by=None)
+    worker_loop(host=host, concurrency=2, until_empty=True)
+    assert len(fake_host.calls) == 4
+    for moment in (call.began_at for call in fake_host.calls):
+        assert sum(call.began_at <= moment < call.ended_at for call in fake_host.calls) <= 2
+
+
+def test_jobs_of_one_server_take_turns_in_order(
+    servers: list[Server], fake_host: FakeHost, host: Host
+) -> None:
+    for operation in ("start", "stop", "restart", "delete"):
+        enqueue(operation, server=servers[0], requested_by=None)
+    worker_loop(host=host, until_empty=True)
+    assert fake_host.verbs == [
+        *("initialize", "start"),
+        "stop",
+        *("stop", "initialize", "start"),
+        "delete",
+    ]
+    assert_no_overlap(fake_host.calls)
+
+
+def test_an_install_overlaps_nothing(
+    servers: list[Server], fake_host: FakeHost, host: Host
+) -> None:
+    for server in servers:
+        enqueue("initialize", server=server, requested_by=None)
+    enqueue("install", host=host, requested_by=None)
+    for server in servers:
+        enqueue("stop", server=server, requested_by=None)
+    worker_loop(host=host, concurrency=4, until_empty=True)
+    (install,) = [call for call in fake_host.calls if call.verb == "install_runtime"]
+    others = [call for call in fake_host.calls if call is not install]
+    assert len(others) == 8
+    assert not any(install.overlaps(call) for call in others)
+    assert all(call.ended_at <= install.began_at for call in others if call.verb == "initialize")
+    assert all(call.began_at >= install.ended_at for call in others if call.verb == "stop")
+
+
+def assert_no_overlap(calls: list[Call]) -> None:
+    for one, other in combinations(calls, 2):
+        assert not one.overlaps(other)
+
+
+def test_a_queued_job_wakes_an_idle_worker(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop], settings: object
+) -> None:
+    settings.JOB_WORKER_POLL_SECONDS = 3600  # type: ignore[attr-defined]
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 10, "the worker did not wake up")
+
+
+def test_a_cancel_request_reaches_a_running_job(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    def act(verb: str, name: str, on_line: OnLine, on_stage: OnStage, token: CancelToken) -> None:
+        token.wait(30)
+        token.raise_if_cancelled()
+
+    fake_host.act = act
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.RUNNING, 10, "the job did not start")
+    cancel(job)
+    wait_until(lambda: state_of(job) == JobState.CANCELLED, 10, "the job was not cancelled")
+
+
+def test_the_first_stop_drains_and_the_second_cancels(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    def act(verb: str, name: str, on_line: OnLine, on_stage: OnStage, token: CancelToken) -> None:
+        token.wait(30)
+        token.raise_if_cancelled()
+
+    fake_host.act = act
+    loop = run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.RUNNING, 10, "the job did not start")
+    # It may run as soon as the first one is over, if anybody still claims then.
+    later = enqueue("start", server=servers[0], requested_by=None)
+    loop.stop()
+    assert not loop.is_claiming
+    assert state_of(job) == JobState.RUNNING
+    loop.stop()
+    wait_until(lambda: state_of(job) == JobState.CANCELLED, 10, "the job was not cancelled")
+    job.refresh_from_db()
+    assert job.error == "Cancelled because the worker was stopped."
+    wait_until(lambda: Worker.objects.get().stopped_at, 10, "the worker did not say goodbye")
+    assert state_of(later) == JobState.QUEUED
+
+
+def test_a_drained_worker_lets_a_job_finish(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    may_end = threading.Event()
+    fake_host.act = lambda *_: may_end.wait(30)
+    loop = run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.RUNNING, 10, "the job did not start")
+    loop.stop()
+    may_end.set()
+    wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 10, "the job did not finish")
+
+
+def test_a_worker_that_is_not_enabled_beats_and_claims_nothing(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    settings: object,
+) -> None:
+    settings.JOB_WORKER_ENABLED = False  # type: ignore[attr-defined]
+    settings.JOB_WORKER_LEASE_SECONDS = 0.6  # type: ignore[attr-defined]
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    run_loop()
+    first = Worker.objects.get()
+    wait_until(lambda: Worker.objects.get().heartbeat_at > first.heartbeat_at, 10, "it is silent")
+    assert not Worker.objects.get().is_claiming
+    assert state_of(job) == JobState.QUEUED
+
+
+def test_stale_jobs_are_recovered_at_the_start_and_their_servers_probed(
+    servers: list[Server], fake_host: FakeHost, host: Host, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    dead = register_worker(host, concurrency=1, is_claiming=True)
+    Worker.objects.filter(pk=dead.pk).update(
+        pid=4_194_304, heartbeat_at=timezone.now() - timedelta(seconds=1)
+    )
+    job = Job.objects.create(
+        operation="start", server=servers[0], worker=dead, state=JobState.RUNNING
+    )
+    fake_host.states["s0"] = InstanceState.RUNNING
+    run_loop()
+    assert state_of(job) == JobState.FAILED
+    assert Server.objects.get(name="s0").actual_state == ActualState.RUNNING
+
+
+def test_a_job_that_the_worker_itself_lost_is_failed(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.JOB_WORKER_LEASE_SECONDS = 1.0  # type: ignore[attr-defined]
+
+    def break_down(_job_id: int, **_: object) -> None:
+        raise OperationalError("the database was away at the wrong moment")
+
+    monkeypatch.setattr(worker, "run_job", break_down)
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.FAILED, 15, "the job hangs")
+
+
+def test_the_loop_outlives_a_database_that_is_away(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim = queue.claim_next_job
+    failures: list[int] = []
+
+    def claim_or_fail(*args: object, **kwargs: object) -> Job | None:
+        if len(failures) < 3:
+            failures.append(1)
+            raise OperationalError("the database is away")
+        return claim(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "claim_next_job", claim_or_fail)
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
+
+
+def test_states_are_stored_as_the_host_reports_them(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    fake_host.states["s0"] = InstanceState.RUNNING
+    run_loop()
+
+    def stored() -> dict[str, str]:
+        return dict(Server.objects.values_list("name", "actual_state"))
+
+    wait_until(lambda: stored()["s0"] == "running", 10, "the state is not stored")
+    fake_host.states["s0"] = InstanceState.CRASHED
+    wait_until(lambda: stored()["s0"] == "crashed", 10, "the crash is not stored")
+    assert stored()["s1"] == "absent"
+
+
+def test_consoles_become_rows_once_each(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    fake_host.states["s0"] = InstanceState.RUNNING
+    Server.objects.exclude(name="s0").delete()
+    fake_host.console = [(1, "first"), (1, "rcon_password hunter2")]
+    run_loop()
+    lines = Server.objects.get().console_lines
+    wait_until(lambda: lines.count() == 2, 10, "the console is not copied")
+    fake_host.console.append((2, "after a restart"))
+    wait_until(lambda: lines.count() == 3, 10, "the console is not followed")
+    assert list(lines.values_list("seq", "run", "line")) == [
+        (1, 1, "first"),
+        (2, 1, "rcon_password ********"),
+        (3, 2, "after a restart"),
+    ]
+
+
+def test_two_workers_of_one_host_share_the_work(
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+) -> None:
+    run_loop()
+    run_loop()
+    jobs = [
+        enqueue(operation, server=server, requested_by=None)
+        for _ in range(5)
+        for server in servers
+        for operation in ("start", "stop")
+    ]
+    wait_until(lambda: not Job.objects.active().exists(), 60, "jobs are left over")
+    assert {state_of(job) for job in jobs} == {JobState.SUCCEEDED}
+    for server in servers:
+        assert_no_overlap([call for call in fake_host.calls if call.subject == server.name])
+    assert len(fake_host.calls) == 5 * 4 * 3
+    assert not JobLog.objects.exists()
