@@ -1,0 +1,371 @@
+"""The streams: replay, resume, live, end; nothing lost and nothing doubled, whoever watches."""
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.core.signals import request_finished
+from django.db import connection, connections, transaction
+from django.test import AsyncClient
+from django.utils import timezone
+
+from jobs import hub
+from jobs.hub import Hub
+from jobs.logs import insert_lines
+from jobs.models import Job, JobState
+from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
+from servers.models import ConsoleLine, Server
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One Server-Sent Event as a browser understands it."""
+
+    name: str
+    data: str
+    seq: int | None
+
+
+def parse(payload: bytes) -> list[Event]:
+    """Split what a stream sent into its events; comments and retry hints are none."""
+    events = []
+    for block in payload.decode().split("\n\n"):
+        fields = [line.partition(": ")[::2] for line in block.split("\n")]
+        data = [value for name, value in fields if name == "data"]
+        values = dict(fields)
+        if data:
+            seq = int(values["id"]) if "id" in values else None
+            events.append(Event(values.get("event", "message"), "\n".join(data), seq))
+    return events
+
+
+async def follow(
+    topic: Topic, after: int = 0, until: Callable[[list[Event]], bool] = lambda _: False
+) -> list[Event]:
+    """Collect a topic's events until it ends or `until` says so."""
+    events: list[Event] = []
+
+    async def collect() -> None:
+        async with aclosing(Hub.of_running_loop().watch(topic, after)) as stream:
+            async for payload in stream:
+                events.extend(parse(payload))
+                if until(events):
+                    return
+
+    await asyncio.wait_for(collect(), 30)
+    return events
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in an event loop of its own, whose thread keeps no connection."""
+
+    async def run_and_close() -> Any:
+        try:
+            return await coroutine
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(run_and_close())
+
+
+@pytest.fixture
+def job(server: Server) -> Job:
+    """Return a running job without a line."""
+    return Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+
+
+def write(job: Job, first: int, last: int, stream: str = "stdout") -> None:
+    """Store the lines `first` to `last`, each its number."""
+    lines = [(stream, str(number), timezone.now()) for number in range(first, last + 1)]
+    with transaction.atomic():
+        insert_lines(job.pk, lines)
+
+
+def finish(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(
+        state=JobState.SUCCEEDED, exit_code=0, finished_at=timezone.now(), updated_at=timezone.now()
+    )
+
+
+def in_thread(action: Callable[[], None]) -> threading.Thread:
+    def act() -> None:
+        action()
+        connection.close()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+def is_longer(count: int, events: list[Event]) -> bool:
+    return len(events) > count
+
+
+async def wait_for(predicate: Callable[[], bool]) -> None:
+    """Wait in the event loop until `predicate` is true."""
+    await sync_to_async(wait_until, thread_sensitive=False)(predicate, 10, "it did not happen")
+
+
+def line_numbers(events: list[Event]) -> list[int]:
+    return [int(event.data) for event in events if event.name in ("stdout", "stderr")]
+
+
+class TestJobStream:
+    def test_a_finished_job_is_replayed_whole_and_ends(self, job: Job, settings: Any) -> None:
+        settings.JOB_LOG_REPLAY_LIMIT = 7
+        write(job, 1, 20)
+        write(job, 21, 40, "stderr")
+        finish(job)
+        events = run(follow(JobTopic(job.pk)))
+        assert [event.seq for event in events[:40]] == list(range(1, 41))
+        assert line_numbers(events) == list(range(1, 41))
+        assert {event.name for event in events[:20]} == {"stdout"}
+        assert {event.name for event in events[20:40]} == {"stderr"}
+        state, end = events[40:]
+        assert state.name == "state"
+        assert json.loads(state.data)["state"] == "succeeded"
+        assert json.loads(state.data)["is_final"] is True
+        assert end.name == "end"
+
+    @pytest.mark.parametrize("after", [0, 1, 6, 7, 8, 39, 40, 41])
+    def test_it_resumes_behind_any_line(self, job: Job, settings: Any, after: int) -> None:
+        settings.JOB_LOG_REPLAY_LIMIT = 7
+        write(job, 1, 40)
+        finish(job)
+        events = run(follow(JobTopic(job.pk), after))
+        assert line_numbers(events) == list(range(after + 1, 41))
+        assert events[-1].name == "end"
+
+    def test_live_lines_arrive_and_the_end_comes_after_the_last(self, job: Job) -> None:
+        write(job, 1, 3)
+
+        def go_on() -> None:
+            for number in range(4, 200):
+                write(job, number, number)
+            finish(job)
+
+        async def scenario() -> list[Event]:
+            thread = in_thread(go_on)
+            events = await follow(JobTopic(job.pk))
+            thread.join()
+            return events
+
+        events = run(scenario())
+        assert line_numbers(events) == list(range(1, 200))
+        assert [event.name for event in events[-2:]] == ["state", "end"]
+
+    def test_stage_and_progress_are_told(self, job: Job) -> None:
+        def go_on() -> None:
+            Job.objects.update(stage="Downloading", progress=42)
+
+        def has_stage(events: list[Event]) -> bool:
+            return any("Downloading" in event.data for event in events)
+
+        async def scenario() -> list[Event]:
+            events = asyncio.ensure_future(follow(JobTopic(job.pk), until=has_stage))
+            in_thread(go_on).join()
+            return await events
+
+        state = json.loads(run(scenario())[-1].data)
+        assert (state["stage"], state["progress"], state["state"]) == ("Downloading", 42, "running")
+
+    def test_many_watchers_cutting_at_random_get_every_line_once(
+        self, job: Job, settings: Any
+    ) -> None:
+        settings.JOB_LOG_REPLAY_LIMIT = 50
+        random.seed(222860)
+        total = 3000
+
+        def go_on() -> None:
+            for first in range(1, total, 30):
+                write(job, first, min(first + 29, total))
+            finish(job)
+
+        async def watcher() -> list[int]:
+            seen: list[int] = []
+            while True:
+                cut = len(seen) + random.randint(1, 400)
+                events = await follow(JobTopic(job.pk), len(seen), partial(is_longer, cut))
+                seen += line_numbers(events)
+                if events and events[-1].name == "end":
+                    return seen
+
+        async def scenario() -> list[list[int]]:
+            thread = in_thread(go_on)
+            results = await asyncio.gather(*(watcher() for _ in range(20)))
+            thread.join()
+            return results
+
+        for seen in run(scenario()):
+            assert seen == list(range(1, total + 1))
+
+    def test_a_slow_watcher_loses_nothing(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch, settings: Any
+    ) -> None:
+        monkeypatch.setattr(hub, "KEPT_BYTES", 2000)
+        settings.JOB_LOG_REPLAY_LIMIT = 20
+
+        async def scenario() -> list[Event]:
+            events: list[Event] = []
+            async with aclosing(Hub.of_running_loop().watch(JobTopic(job.pk), 0)) as stream:
+                events += parse(await anext(stream))
+                # While it holds the stream, far more is written and read than is kept for it.
+                await sync_to_async(write)(job, 1, 500)
+                await follow(JobTopic(job.pk), 400, lambda seen: len(line_numbers(seen)) == 100)
+                await sync_to_async(finish)(job)
+                async for payload in stream:
+                    events += parse(payload)
+            return events
+
+        assert line_numbers(run(scenario())) == list(range(1, 501))
+
+    def test_a_deleted_job_ends_its_stream(self, job: Job) -> None:
+        job_id = job.pk
+        job.delete()
+        assert run(follow(JobTopic(job_id)))[-1].name == "end"
+
+    def test_any_number_of_watchers_cost_one_reader(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reads = []
+        read_batch = JobTopic.read_batch
+
+        def count(topic: JobTopic, after: int, until: int | None = None) -> Any:
+            reads.append(after)
+            return read_batch(topic, after, until)
+
+        monkeypatch.setattr(JobTopic, "read_batch", count)
+
+        def go_on() -> None:
+            write(job, 1, 10)
+            finish(job)
+
+        async def scenario(watchers: int) -> list[list[Event]]:
+            tasks = [asyncio.ensure_future(follow(JobTopic(job.pk))) for _ in range(watchers)]
+            feeds = Hub.of_running_loop()._feeds
+            await wait_for(
+                lambda: any(f.is_ready and f.watchers == watchers for f in feeds.values())
+            )
+            in_thread(go_on).join()
+            return await asyncio.gather(*tasks)
+
+        results = run(scenario(200))
+        assert all(line_numbers(events) == list(range(1, 11)) for events in results)
+        assert len(reads) < 20
+
+    def test_nothing_is_left_behind_when_the_last_watcher_leaves(self, job: Job) -> None:
+        async def scenario() -> None:
+            hub_here = Hub.of_running_loop()
+            await follow(JobTopic(job.pk), until=bool)
+            assert hub_here._feeds == {}
+            assert hub_here._reading is not None
+            await asyncio.wait_for(hub_here._reading, 5)
+
+        run(scenario())
+
+    def test_streams_end_without_the_last_event_when_the_server_stops(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def scenario() -> list[Event]:
+            events = asyncio.ensure_future(follow(JobTopic(job.pk)))
+            await asyncio.sleep(0)
+            monkeypatch.setattr(hub, "is_server_stopping", lambda: True)
+            return await events
+
+        assert [event.name for event in run(scenario())] in ([], ["state"])
+
+
+class TestOtherStreams:
+    def test_console_lines_are_default_events(self, server: Server) -> None:
+        for seq in (5, 6):
+            ConsoleLine.objects.create(
+                server=server, seq=seq, run=1, line=f"line {seq}", created_at=timezone.now()
+            )
+        events = run(follow(ConsoleTopic(server.pk), until=lambda events: len(events) == 2))
+        assert events == [Event("message", "line 5", 5), Event("message", "line 6", 6)]
+
+    def test_a_removed_server_ends_its_console(self, server: Server) -> None:
+        server_id = server.pk
+        server.delete()
+        assert run(follow(ConsoleTopic(server_id)))[-1].name == "end"
+
+    def test_a_change_is_told_to_who_may_see_it(
+        self, server: Server, alice: User, bob: User
+    ) -> None:
+        async def scenario() -> tuple[list[Event], bool]:
+            two = asyncio.ensure_future(follow(ChangesTopic(alice.pk), until=lambda e: len(e) == 2))
+            three = asyncio.ensure_future(follow(ChangesTopic(bob.pk), until=lambda e: len(e) == 2))
+            feeds = Hub.of_running_loop()._feeds
+            await wait_for(lambda: len(feeds) == 2 and all(f.is_ready for f in feeds.values()))
+            await sync_to_async(server.record_actual_state)("running")
+            events = await two
+            await asyncio.sleep(0.1)
+            was_told = three.done()
+            three.cancel()
+            return events, was_told
+
+        events, was_stranger_told = run(scenario())
+        assert [event.name for event in events] == ["change", "change"]
+        assert events[0].data != events[1].data
+        assert not was_stranger_told
+
+
+class TestHttp:
+    @pytest.fixture(autouse=True)
+    def close_connections(self) -> Iterator[None]:
+        """Close the connection of each request's thread, as Django does but its test client does not."""
+
+        def close(**_: object) -> None:
+            if connection.connection:
+                connection.close()
+
+        request_finished.connect(close)
+        yield
+        request_finished.disconnect(close)
+
+    def read_all(self, path: str, user: User | None, **headers: str) -> tuple[int, list[Event]]:
+        async def scenario() -> tuple[int, list[Event]]:
+            client = AsyncClient()
+            if user:
+                await client.aforce_login(user)
+            response = await client.get(path, headers=headers)
+            if not response.streaming:
+                return response.status_code, []
+            body = cast("AsyncIterator[bytes]", response)
+            return response.status_code, parse(b"".join([part async for part in body]))
+
+        return cast("tuple[int, list[Event]]", run(scenario()))
+
+    def test_the_header_wins_over_the_address(self, job: Job, alice: User) -> None:
+        write(job, 1, 10)
+        finish(job)
+        path = f"/jobs/{job.pk}/events"
+        assert line_numbers(self.read_all(path, alice)[1]) == list(range(1, 11))
+        assert line_numbers(self.read_all(f"{path}?after=4", alice)[1]) == list(range(5, 11))
+        resumed = self.read_all(f"{path}?after=4", alice, **{"Last-Event-ID": "8"})
+        assert line_numbers(resumed[1]) == [9, 10]
+
+    @pytest.mark.parametrize("position", ["x", "-1", "1.5", "\uff19", "1" * 30])
+    def test_a_position_that_is_none_is_refused(self, job: Job, alice: User, position: str) -> None:
+        assert self.read_all(f"/jobs/{job.pk}/events?after={position}", alice)[0] == 400
+
+    def test_who_may_not_see_the_job_gets_no_stream(self, job: Job, bob: User) -> None:
+        assert self.read_all(f"/jobs/{job.pk}/events", bob)[0] == 404
+        assert self.read_all(f"/jobs/{job.pk}/events", None)[0] == 403
+
+
+def test_a_line_break_does_not_end_an_event() -> None:
+    (event,) = parse(format_event("one\ntwo\rthree", event="stdout", seq=1).encode())
+    assert event == Event("stdout", "one\ntwo three", 1)
