@@ -1,0 +1,104 @@
+"""Jobs, their logs and the workers in the Django admin: to read, not to write."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.models import Job, JobLog, Operation, Worker
+
+
+class ReadOnly:
+    """What machines write, people only read."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        """Refuse."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        """Refuse."""
+        return False
+
+
+class OperationFilter(admin.SimpleListFilter):
+    """Filters by what a job does; the column itself has no choices."""
+
+    title = "operation"
+    parameter_name = "operation"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return the known operations."""
+        return [(operation.value, operation.label) for operation in Operation]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        """Return the jobs with the operation that is chosen."""
+        return queryset.filter(operation=self.value()) if self.value() else queryset
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """All jobs. Each leads to its own page, with the live log and what can be done."""
+
+    list_display = [
+        "page",
+        "operation",
+        "subject",
+        "host_name",
+        "state",
+        "exit_code",
+        "requested_by_name",
+        "created_at",
+        "finished_at",
+    ]
+    list_display_links = None
+    list_filter = ["state", OperationFilter]
+    search_fields = ["=id", "server_name", "requested_by_name"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+    @admin.display(description="job", ordering="id")
+    def page(self, job: Job) -> SafeString:
+        """Link to the job's page."""
+        return format_html('<a href="{}">#{}</a>', job.get_absolute_url(), job.pk)
+
+    def view_on_site(self, job: Job) -> str:
+        """Return the address of the job's page."""
+        return reverse("jobs:detail", args=[job.pk])
+
+
+@admin.register(JobLog)
+class JobLogAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Log lines of all jobs; search by a job's number."""
+
+    list_display = ["job_id", "seq", "stream", "line", "created_at"]
+    search_fields = ["=job__id"]
+    search_help_text = "The number of a job"
+    ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """The worker processes, past and present."""
+
+    list_display = ["pid", "host", "alive", "is_claiming", "concurrency", "started_at", "beat"]
+    list_filter = ["host"]
+    list_select_related = ["host"]
+
+    @admin.display(boolean=True)
+    def alive(self, worker: Worker) -> bool:
+        """Whether the worker has not stopped and beat within the lease."""
+        return worker.is_alive
+
+    @admin.display(description="last heartbeat", ordering="heartbeat_at")
+    def beat(self, worker: Worker) -> Any:
+        """When the worker was last heard of."""
+        return worker.heartbeat_at

@@ -1,0 +1,47 @@
+"""What every page says about the hosts: a simulated game, and workers that are away."""
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from jobs.models import Worker
+from servers.live import is_refresh
+from servers.models import Host, Server
+
+
+def workers(request: HttpRequest) -> dict[str, object]:
+    """Return `is_simulated`, the sentences about hosts whose jobs wait, and `is_refresh`."""
+    user = getattr(request, "user", None)
+    is_signed_in = user is not None and user.is_authenticated
+    return {
+        "is_simulated": settings.GAME_SOURCE == "simulator"
+        or Host.objects.filter(game_source="simulator").exists(),
+        "is_refresh": is_refresh(request),
+        "worker_notes": worker_notes(hosts_of(request)) if is_signed_in else [],
+    }
+
+
+def hosts_of(request: HttpRequest) -> QuerySet[Host]:
+    """Return the hosts whose workers matter to the one who is signed in."""
+    hosts = Host.objects.all()
+    if getattr(request.user, "is_staff", False):
+        return hosts
+    own_servers = Server.objects.filter(owner_id=request.user.pk)
+    return hosts.filter(pk__in=own_servers.values("host_id"))
+
+
+def worker_notes(hosts: QuerySet[Host]) -> list[str]:
+    """Return one sentence for each host that has no worker, or only ones that are told to pause."""
+    is_claiming: dict[int, bool] = {}
+    for worker in Worker.objects.alive().filter(host__in=hosts):
+        is_claiming[worker.host_id] = worker.is_claiming or is_claiming.get(worker.host_id, False)
+    notes = []
+    for host in hosts:
+        if host.pk not in is_claiming:
+            notes.append(f"No worker is running on host {host.name}: jobs wait until it is back.")
+        elif not is_claiming[host.pk]:
+            notes.append(
+                f"The worker on host {host.name} is paused by JOB_WORKER_ENABLED=false: "
+                "jobs wait until that changes."
+            )
+    return notes

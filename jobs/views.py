@@ -1,0 +1,220 @@
+"""The pages of jobs, and the requests for them. What pages follow live is in `jobs.streams`."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs import queue
+from jobs.models import Job, JobLog, JobState, Operation
+from servers.access import SignedInRequest, get_server_or_404, sign_in_required
+from servers.live import is_refresh
+
+JOBS_PER_PAGE = 50
+LINES_SHOWN = 1_000
+LINES_OF_FAILURE = 8
+LINES_PER_CHUNK = 1_000
+
+LARGEST_ID = 2**63 - 1
+
+
+def get_job_or_404(user: User, pk: int) -> Job:
+    """Return the job with what it is about, if `user` may know of it."""
+    jobs = Job.objects.visible_to(user).select_related("server__host", "host", "retry_of")
+    return get_object_or_404(jobs, pk=pk)
+
+
+def see_other(job: Job) -> HttpResponse:
+    """Lead from a change to the page of `job`."""
+    return HttpResponseRedirect(job.get_absolute_url(), status=303)
+
+
+def refuse(request: HttpRequest, reason: str, back_to: str) -> HttpResponse:
+    """Say why what was asked for is not done."""
+    return render(request, "jobs/refused.html", {"reason": reason, "back_to": back_to}, status=409)
+
+
+# --- Pages ------------------------------------------------------------------------------------
+
+
+@require_safe
+@sign_in_required
+def job_list(request: SignedInRequest) -> HttpResponse:
+    """List the jobs one may see, the newest first."""
+    jobs = Job.objects.visible_to(request.user).order_by("-id")
+    state = request.GET.get("state", "")
+    if state == "active":
+        jobs = jobs.active().order_by("-id")
+    elif state in JobState.values:
+        jobs = jobs.filter(state=state)
+    else:
+        state = ""
+    # Pages by id, not by number: they stay put while jobs come in, and cost the same at any depth.
+    before = parse_id(request.GET.get("before", ""))
+    if before:
+        jobs = jobs.filter(pk__lt=before)
+    shown = list(jobs[: JOBS_PER_PAGE + 1])
+    context = {
+        "jobs": shown[:JOBS_PER_PAGE],
+        "older_before": shown[JOBS_PER_PAGE - 1].pk if len(shown) > JOBS_PER_PAGE else None,
+        "is_newest": before is None,
+        "state": state,
+        "states": ["active", *JobState.values],
+    }
+    return render(request, "jobs/list.html", context)
+
+
+def parse_id(text: str) -> int | None:
+    """Return the id that `text` is, or None."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        return None
+    return min(int(text), LARGEST_ID)
+
+
+@require_safe
+@sign_in_required
+def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Show one job: how it stands, what it said last, and what can be done about it."""
+    job = get_job_or_404(request.user, pk)
+    has_failed = job.state == JobState.FAILED
+    context = {
+        "job": job,
+        "lines": [] if is_refresh(request) else job.last_lines(LINES_SHOWN),
+        "failure_lines": job.last_lines(LINES_OF_FAILURE) if has_failed else [],
+        "jobs_ahead": jobs_ahead(job) if job.state == JobState.QUEUED else [],
+        "retries": job.retries.order_by("id"),
+    }
+    return render(request, "jobs/detail.html", context)
+
+
+def jobs_ahead(job: Job) -> QuerySet[Job]:
+    """Return the jobs that a queued one waits for: of its server, and installs of its host."""
+    if job.host_id is None:
+        return Job.objects.none()
+    others = Job.objects.active().filter(host_id=job.host_id).exclude(pk=job.pk)
+    ahead = others.filter(Q(state=JobState.RUNNING) | Q(pk__lt=job.pk)).order_by("id")
+    if job.operation == Operation.INSTALL:
+        return ahead
+    return ahead.filter(Q(operation=Operation.INSTALL) | Q(server_id=job.server_id))
+
+
+@require_safe
+@sign_in_required
+def job_log(request: SignedInRequest, pk: int) -> StreamingHttpResponse:
+    """Send the whole log as text, a chunk at a time."""
+    job = get_job_or_404(request.user, pk)
+    is_asgi = isinstance(request, ASGIRequest)
+    response = StreamingHttpResponse(
+        log_chunks_async(job) if is_asgi else log_chunks(job),
+        content_type="text/plain; charset=utf-8",
+    )
+    response["Content-Disposition"] = f'attachment; filename="saferoom-job-{job.pk}.txt"'
+    return response
+
+
+def log_chunks(job: Job) -> Iterator[str]:
+    """Yield the log as text, in chunks of bounded size; a line that comes meanwhile is left out."""
+    seq, last_seq = 0, job.last_seq()
+    while lines := read_lines(job, seq, last_seq):
+        seq = lines[-1].seq
+        yield format_lines(lines)
+
+
+async def log_chunks_async(job: Job) -> AsyncIterator[str]:
+    """Yield the log as text; a slow reader holds no database connection between two chunks."""
+    seq, last_seq = 0, await sync_to_async(job.last_seq)()
+    while lines := await sync_to_async(read_lines_and_disconnect)(job, seq, last_seq):
+        seq = lines[-1].seq
+        yield format_lines(lines)
+
+
+def read_lines(job: Job, after: int, last: int) -> list[JobLog]:
+    """Return the next lines of the log, after seq `after` and up to and with seq `last`."""
+    rest = job.logs.filter(seq__gt=after, seq__lte=last).order_by("seq")
+    return list(rest[:LINES_PER_CHUNK])
+
+
+def read_lines_and_disconnect(job: Job, after: int, last: int) -> list[JobLog]:
+    """Return the next lines of the log, and give the thread's connection back."""
+    try:
+        return read_lines(job, after, last)
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def format_lines(lines: list[JobLog]) -> str:
+    """Return one line of text for each line of the log: its time, its stream, what it says."""
+    return "".join(
+        f"{line.created_at.isoformat(timespec='milliseconds')} {line.stream} {line.line}\n"
+        for line in lines
+    )
+
+
+# --- Changes ----------------------------------------------------------------------------------
+
+
+@require_POST
+@sign_in_required
+def job_create(request: SignedInRequest, name: str) -> HttpResponse:
+    """Request an operation on a server, and lead to its job: a new one, or one that is there."""
+    server = get_server_or_404(request.user, name)
+    operation = request.POST.get("operation", "")
+    try:
+        requested = queue.request(operation, server=server, requested_by=request.user)
+    except queue.RequestRefused as refusal:
+        return refuse(request, str(refusal), server.get_absolute_url())
+    return lead_to(request, requested)
+
+
+@require_POST
+@sign_in_required
+def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Request a failed or cancelled job's operation anew, and lead to the new job."""
+    job = get_job_or_404(request.user, pk)
+    try:
+        requested = queue.retry(job, requested_by=request.user)
+    except queue.RequestRefused as refusal:
+        return refuse(request, str(refusal), job.get_absolute_url())
+    return lead_to(request, requested)
+
+
+def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
+    """Lead to the job that answers a request, and say so if it was there before."""
+    job = requested.job
+    if not requested.is_new:
+        doing = "waits already" if job.state == JobState.QUEUED else "runs already"
+        messages.info(
+            request,
+            f"{job.operation_label} of {job.subject} {doing}: this is its job. "
+            "No second one is made.",
+        )
+    return see_other(job)
+
+
+@require_POST
+@sign_in_required
+def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Cancel a waiting job, or ask the worker of a running one to end it."""
+    job = get_job_or_404(request.user, pk)
+    was_final = job.is_final
+    job = queue.cancel(job)
+    if was_final:
+        messages.info(request, f"Job {job.pk} had ended already: {job.get_state_display()}.")
+    elif job.is_final:
+        messages.success(request, f"Job {job.pk} is {job.get_state_display()}.")
+    else:
+        messages.success(request, f"The worker was asked to end job {job.pk}.")
+    return see_other(job)

@@ -1,0 +1,63 @@
+"""`manage.py serve`: sets the database and the first user up, and runs web server and worker."""
+
+import os
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, transaction
+
+from l4d2site.supervisor import StartError, port_from_environment, supervise
+
+
+class Command(BaseCommand):
+    """What `script/server` runs. PORT, BIND and SAFEROOM_ADMIN_PASSWORD are its variables."""
+
+    help = "Set everything up, and run the web server and a worker until Ctrl-C."
+
+    def handle(self, **_options: Any) -> None:
+        """Set up and run."""
+        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+        try:
+            call_command("migrate", verbosity=0)
+        except OperationalError as error:
+            raise CommandError(f"The database does not answer: {error}") from None
+        call_command("collectstatic", verbosity=0, interactive=False)
+        self.ensure_admin()
+        try:
+            supervise(
+                base_dir=settings.BASE_DIR,
+                bind=os.environ.get("BIND", "127.0.0.1"),
+                port=port_from_environment(),
+                health_host=self.health_host(),
+                say=self.say,
+            )
+        except StartError as error:
+            raise CommandError(str(error)) from None
+
+    def say(self, text: str) -> None:
+        """Print a line at once, also into a pipe."""
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def ensure_admin(self) -> None:
+        """Create the first admin; its password is printed this once, and kept nowhere."""
+        if User.objects.filter(is_superuser=True).exists():
+            return
+        given = os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")
+        password = given or secrets.token_urlsafe(12)
+        with transaction.atomic():
+            User.objects.create_superuser("admin", password=password)
+            # Printed before it is committed: an admin whose password nobody has seen would lock all out.
+            shown = (
+                "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
+            )
+            self.say(f"Sign in as admin with {shown}. It is not shown again.")
+
+    def health_host(self) -> str:
+        """Return a host name that the web server answers to."""
+        names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
+        return names[0] if names else "localhost"

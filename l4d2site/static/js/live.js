@@ -1,0 +1,43 @@
+// Keeps an open page true: whenever something changed on the server, its live regions follow.
+
+import { refresh } from "./refresh.js";
+import { follow } from "./stream.js";
+
+// Some things change without an event, such as a heartbeat that does not come.
+const UNTOLD_CHANGES_MS = 30_000;
+const PATIENCE_MS = 4_000;
+
+const address = document.body.dataset.liveFrom;
+const notice = document.querySelector("[data-connection]");
+let lastVersion = null;
+let timer = 0;
+
+function onChange(event) {
+  const { version } = JSON.parse(event.data);
+  if (version !== undefined && version === lastVersion) return;
+  lastVersion = version;
+  refresh();
+}
+
+// A reconnect of a moment, as when the server restarts, is nobody's business.
+function onStatus(status) {
+  if (status === "live") {
+    clearTimeout(timer);
+    timer = 0;
+    notice.hidden = true;
+    notice.textContent = "";
+  } else if (!timer) {
+    timer = setTimeout(() => {
+      notice.textContent =
+        "The connection to the panel is lost: what is shown here may be out of date. Trying again; " +
+        "if this stays, load the page anew.";
+      notice.hidden = false;
+    }, PATIENCE_MS);
+  }
+}
+
+if (address) {
+  follow(() => address, { change: onChange }, onStatus);
+  document.addEventListener("visibilitychange", () => document.hidden || refresh());
+  setInterval(() => document.hidden || refresh(), UNTOLD_CHANGES_MS);
+}

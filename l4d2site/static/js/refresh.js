@@ -1,0 +1,37 @@
+// Fetches the page anew and puts what has changed into its live regions, marked by `data-live`.
+
+import { swapRegions } from "./swap.js";
+
+const SHORTEST_PAUSE_MS = 1_000;
+const GATHER_MS = 150;
+
+let timer = 0;
+let lastAt = -Infinity;
+let isRunning = false;
+let isWanted = false;
+
+// Ask for a refresh; many requests within a moment make one.
+export function refresh() {
+  isWanted = true;
+  if (timer || isRunning) return;
+  const pause = Math.max(GATHER_MS, lastAt + SHORTEST_PAUSE_MS - performance.now());
+  timer = setTimeout(run, pause);
+}
+
+async function run() {
+  timer = 0;
+  isWanted = false;
+  isRunning = true;
+  try {
+    const headers = { "X-Saferoom-Refresh": "1" }
+    const response = await fetch(location.href, { headers, redirect: "error", cache: "no-store" });
+    // A page that came as the answer to a form cannot be fetched; it stays as it is.
+    if (response.ok) swapRegions(new DOMParser().parseFromString(await response.text(), "text/html"));
+  } catch {
+    // The server is away, or asks to sign in. The stream at `live.js` says so, and asks again.
+  } finally {
+    lastAt = performance.now();
+    isRunning = false;
+    if (isWanted) refresh();
+  }
+}

@@ -1,0 +1,7 @@
+// What the server sent for each live region. Imported first: other scripts change the page itself.
+
+export const sources = new Map();
+
+for (const region of document.querySelectorAll("[data-live]")) {
+  sources.set(region.dataset.live, region.innerHTML);
+}

@@ -1,0 +1,43 @@
+// Puts the contents of a newly fetched page's live regions into those of the open page.
+
+import { showCopyButtons } from "./copy.js";
+import { sources } from "./sources.js";
+import { showTimes } from "./times.js";
+
+// Swap the regions that differ between the open page and `fresh`.
+export function swapRegions(fresh) {
+  document.title = fresh.title;
+  for (const region of document.querySelectorAll("[data-live]")) {
+    const name = region.dataset.live;
+    const update = fresh.querySelector(`[data-live="${CSS.escape(name)}"]`);
+    if (!update || withoutTokens(update.innerHTML) === withoutTokens(sources.get(name))) continue;
+    if (region.querySelector("input:focus, select:focus, textarea:focus")) continue;
+    sources.set(name, update.innerHTML);
+    swap(region, update);
+  }
+}
+
+// The CSRF token in a form is masked anew in every answer, and means the same.
+function withoutTokens(html) {
+  return html.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "");
+}
+
+// Keep the region itself, so that screen readers go on listening to it, and what a person did in it.
+function swap(region, update) {
+  const openIds = [...region.querySelectorAll("details[open][id]")].map((details) => details.id);
+  const focusables = "a, button, summary, [tabindex]";
+  const focused = document.activeElement;
+  const label = region.contains(focused) ? nameOf(focused) : null;
+  region.replaceChildren(...update.childNodes);
+  for (const id of openIds) document.getElementById(id)?.setAttribute("open", "");
+  if (label !== null) {
+    const heir = [...region.querySelectorAll(focusables)].find((one) => nameOf(one) === label);
+    heir?.focus({ preventScroll: true });
+  }
+  showTimes(region);
+  showCopyButtons(region);
+}
+
+function nameOf(element) {
+  return element.ariaLabel || element.textContent.trim();
+}

@@ -1,0 +1,29 @@
+// Says how long ago a time was, beside what the server wrote; that stays as the title.
+
+const UNITS = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+const OLDEST_SECONDS = 7 * 86_400;
+const format = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+
+// Show the times below `root` as they are now.
+export function showTimes(root = document) {
+  for (const time of root.querySelectorAll("time[data-ago]")) {
+    time.title ||= time.textContent;
+    time.textContent = describe(new Date(time.dateTime)) ?? time.title;
+  }
+}
+
+function describe(date) {
+  const seconds = (Date.now() - date) / 1_000;
+  if (seconds > OLDEST_SECONDS) return null;
+  for (const [unit, size] of UNITS) {
+    if (seconds >= size) return format.format(-Math.floor(seconds / size), unit);
+  }
+  return "just now";
+}
+
+showTimes();
+setInterval(() => showTimes(), 15_000);

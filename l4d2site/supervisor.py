@@ -1,0 +1,215 @@
+"""Runs the web server and the worker as two child processes, and keeps them running until told to stop.
+
+For one machine without systemd; under systemd each is a unit of its own.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+READY_SECONDS = 60
+LONGEST_PAUSE_SECONDS = 30
+
+Say = Callable[[str], object]
+
+
+class StartError(Exception):
+    """It could not be started; the text says why."""
+
+
+class Child:
+    """A process that is started again when it ends by itself, after a pause that grows to half a minute."""
+
+    def __init__(self, name: str, argv: Sequence[str], say: Say) -> None:
+        self.name = name
+        self._argv = list(argv)
+        self._say = say
+        self._pause_seconds = 1.0
+        self._restart_at: float | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._started_at = monotonic()
+        self._restart_at = None
+        # A group of its own: Ctrl-C in a terminal goes to the supervisor alone, which decides what follows.
+        # This process has one thread, so that preexec_fn is safe.
+        self._process = subprocess.Popen(
+            self._argv,
+            process_group=0,
+            preexec_fn=end_with_parent,  # noqa: PLW1509
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended; the negative number of the signal that ended it."""
+        return self._process.poll()
+
+    def keep_running(self) -> None:
+        """Start the process again if it has ended and its pause is over."""
+        if self.is_running:
+            return
+        if self._restart_at is None:
+            if monotonic() - self._started_at > LONGEST_PAUSE_SECONDS:
+                self._pause_seconds = 1.0
+            self._restart_at = monotonic() + self._pause_seconds
+            self._say(
+                f"The {self.name} ended with code {self.exit_code}: "
+                f"starting it again in {self._pause_seconds:.0f} s."
+            )
+            self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+        elif monotonic() >= self._restart_at:
+            self._start()
+
+    def send(self, signal_number: int) -> None:
+        """Signal the process if it runs."""
+        if self.is_running:
+            self._process.send_signal(signal_number)
+
+    def end(self) -> None:
+        """Kill the process if it still runs."""
+        if self.is_running:
+            self._process.kill()
+        self._process.wait()
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the supervisor is gone, however that came about."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def supervise(*, base_dir: Path, bind: str, port: int, health_host: str, say: Say) -> None:
+    """Run web server and worker until SIGTERM or SIGINT. Raises `StartError`.
+
+    The first signal lets running jobs finish, while the pages stay up; the second cancels them.
+    """
+    require_free_port(bind, port)
+    python = sys.executable
+    children: list[Child] = []
+    with counted_signals() as count:
+        try:
+            web = Child(
+                "web server",
+                [
+                    *(python, "-m", "gunicorn", "-k", "asgi"),
+                    *("-c", str(base_dir / "deploy/gunicorn.conf.py"), "l4d2site.asgi:application"),
+                ],
+                say,
+            )
+            children.append(web)
+            worker = Child("worker", [python, str(base_dir / "manage.py"), "runjobs"], say)
+            children.append(worker)
+            if wait_until_healthy(f"http://127.0.0.1:{port}/healthz", health_host, children, count):
+                say(f"Saferoom is ready at http://127.0.0.1:{port}/")
+            while not count():
+                for child in children:
+                    child.keep_running()
+                sleep(0.1)
+            stop(worker, count, say)
+            web.send(signal.SIGTERM)
+            wait_while(lambda: web.is_running, seconds=15)
+        finally:
+            for child in children:
+                child.end()
+
+
+def stop(worker: Child, count: Callable[[], int], say: Say) -> None:
+    """Let the worker finish, and pass each further signal on to it."""
+    worker.send(signal.SIGTERM)
+    told = 1
+    started_at = monotonic()
+    has_said = False
+    while worker.is_running:
+        if not has_said and monotonic() - started_at > 1:
+            has_said = True
+            say("Letting running jobs finish. Press Ctrl-C again to cancel them.")
+        if count() > told:
+            told = count()
+            worker.send(signal.SIGTERM)
+        sleep(0.05)
+
+
+def require_free_port(bind: str, port: int) -> None:
+    """Raise `StartError` if something listens on the port already."""
+    with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+        except OSError as error:
+            raise StartError(
+                f"Port {port} of {bind} cannot be used: {error.strerror}. "
+                "Choose another one: PORT=8001 script/server"
+            ) from None
+
+
+def wait_until_healthy(
+    url: str, health_host: str, children: Sequence[Child], count: Callable[[], int]
+) -> bool:
+    """Wait until web server and worker answer; False if the end was asked for before."""
+    until = monotonic() + READY_SECONDS
+    answer = "no answer yet"
+    while not count():
+        for child in children:
+            if not child.is_running:
+                raise StartError(
+                    f"The {child.name} ended with code {child.exit_code} at its start: see above."
+                )
+        try:
+            request = urllib.request.Request(url, headers={"Host": health_host})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+                return True
+        except urllib.error.HTTPError as error:
+            answer = f"{error.code} {error.read(500).decode(errors='replace')}"
+        except OSError as error:
+            answer = str(error)
+        if monotonic() > until:
+            raise StartError(f"Saferoom was not ready after {READY_SECONDS} s: {answer}")
+        sleep(0.1)
+    return False
+
+
+def wait_while(predicate: Callable[[], bool], seconds: float) -> None:
+    """Wait until `predicate` is false, at most `seconds`."""
+    until = monotonic() + seconds
+    while predicate() and monotonic() < until:
+        sleep(0.05)
+
+
+@contextmanager
+def counted_signals() -> Iterator[Callable[[], int]]:
+    """Count SIGTERM and SIGINT instead of dying of them; yields the count."""
+    received = 0
+
+    def count(_signal_number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+
+    previous = {number: signal.signal(number, count) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def port_from_environment() -> int:
+    """Return PORT as a number. Raises `StartError`."""
+    text = os.environ.get("PORT", "8000")
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise StartError(f"PORT is {text!r}, but must be a number from 1 to 65535.")
+    return int(text)

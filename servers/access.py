@@ -1,0 +1,71 @@
+"""Who may see and change what: every view starts with one of these."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from servers.models import Blueprint, Server
+
+
+class SignedInRequest(HttpRequest):
+    """A request of which `sign_in_required` has made sure that somebody is signed in."""
+
+    user: User
+
+
+def sign_in_required(
+    view: Callable[..., HttpResponseBase],
+) -> Callable[..., HttpResponseBase]:
+    """Send strangers to the login page, and from there back to the page they were on."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        return redirect_to_login(page_to_return_to(request))
+
+    return checked
+
+
+def page_to_return_to(request: HttpRequest) -> str:
+    """Return the address of the page that `request` shows, or that a change was posted from."""
+    if request.method in ("GET", "HEAD"):
+        return request.get_full_path()
+    # A session that ended under an open page: its form's address answers only to POST, so that
+    # after signing in the browser must not be sent there, but to the page the form was on.
+    referer = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(referer, {request.get_host()}):
+        return urlsplit(referer).path or "/"
+    return reverse("servers:list")
+
+
+def get_server_or_404(user: User, name: str) -> Server:
+    """Return the server with its host, blueprint and owner, if `user` may know of it."""
+    servers = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
+    return get_object_or_404(servers, name=name)
+
+
+def get_blueprint_or_404(user: User, name: str) -> Blueprint:
+    """Return the blueprint with its owner, if `user` may know of it."""
+    blueprints = Blueprint.objects.visible_to(user).select_related("owner")
+    return get_object_or_404(blueprints, name=name)
+
+
+def get_editable_blueprint(user: User, name: str) -> Blueprint:
+    """Return the blueprint if `user` may change it; one that they may only use is a 403."""
+    blueprint = get_blueprint_or_404(user, name)
+    if not (user.is_staff or blueprint.owner_id == user.pk):
+        raise PermissionDenied(
+            f"Blueprint {blueprint.name} belongs to {blueprint.owner}: "
+            "only they or an admin change it."
+        )
+    return blueprint

@@ -1,0 +1,159 @@
+"""The forms that servers and blueprints are made and changed with."""
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from servers.models import Blueprint, Host, Overlay, Server
+
+CODE = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
+
+
+class CodeArea(forms.Textarea):
+    """A text area for what a machine reads."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(attrs={**CODE, "rows": rows})
+
+
+class RowForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form whose row may collide with another person's at the moment it is stored."""
+
+    def try_save(self) -> bool:
+        """Store the row in one transaction; False, with the reason in `errors`, if it cannot be."""
+        port_wanted = self.cleaned_data.get("port")
+        try:
+            with transaction.atomic():
+                self.save()
+        except IntegrityError:
+            # The form found the name and port free, and somebody took one before this was stored.
+            self.explain_collision()
+        except ValidationError as error:  # NoFreePortError: the one a save raises
+            self.add_error("port", error)
+        else:
+            return True
+        if "port" in self.fields:
+            self.instance.port = port_wanted
+        return False
+
+    def explain_collision(self) -> None:
+        """Put into the form's errors what the row collides with, as it is now."""
+        try:
+            self.instance.full_clean()
+        except ValidationError as error:
+            self.add_error(None, error.messages)
+        else:
+            self.add_error(
+                None, "Somebody else changed something at the same moment. Please try again."
+            )
+
+
+class ServerForm(RowForm):
+    """A server as its owner makes or changes it. A server stays on its host and keeps its name."""
+
+    class Meta:
+        model = Server
+        fields = ["name", "host", "port", "blueprint", "arguments", "config"]
+        widgets = {
+            "name": forms.TextInput(attrs=CODE),
+            "port": forms.NumberInput(attrs={"placeholder": "next free one"}),
+            "arguments": CodeArea(rows=2),
+            "config": CodeArea(rows=6),
+        }
+        help_texts = {
+            "name": "Lower-case letters, digits and dashes. It cannot be changed later.",
+            "blueprint": "What the game is started with: overlays, arguments, config.",
+        }
+
+    def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        is_new = self.instance.pk is None
+        usable = Q(pk__in=Blueprint.objects.usable_by(user).values("pk"))
+        current = Q(pk=self.instance.blueprint_id)
+        blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
+        blueprint.queryset = Blueprint.objects.filter(usable | current)
+        blueprint.empty_label = "Choose one"
+        if is_new and len(hosts) == 1:
+            self.instance.host = hosts[0]
+        if not is_new:
+            del self.fields["name"]
+        if not is_new or len(hosts) < 2:
+            del self.fields["host"]
+        else:
+            host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+            host.empty_label = "Choose one"
+
+
+class BlueprintForm(RowForm):
+    """A blueprint with the place of each overlay: 1 lies on top, an empty place leaves it out."""
+
+    class Meta:
+        model = Blueprint
+        fields = ["name", "is_shared", "arguments", "config"]
+        widgets = {
+            "name": forms.TextInput(attrs=CODE),
+            "arguments": CodeArea(rows=3),
+            "config": CodeArea(rows=10),
+        }
+        help_texts = {"name": "Lower-case letters, digits and dashes."}
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        places = dict(
+            self.instance.blueprint_overlays.values_list("overlay_id", "position")
+            if self.instance.pk
+            else ()
+        )
+        # One in use that is no longer shared stays choosable: saving the form must not drop it.
+        usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
+        self.overlays = list(Overlay.objects.filter(usable | Q(pk__in=places)))
+        for overlay in self.overlays:
+            self.fields[place_name(overlay)] = forms.IntegerField(
+                label=overlay.name,
+                help_text=overlay.description,
+                required=False,
+                min_value=1,
+                max_value=999,
+                initial=places.get(overlay.pk),
+            )
+
+    def plain_fields(self) -> list[forms.BoundField]:
+        """Return the fields that are not places of overlays."""
+        return [self[name] for name in self.Meta.fields]
+
+    def place_fields(self) -> list[forms.BoundField]:
+        """Return the places, of the overlays in use first."""
+        fields = [self[place_name(overlay)] for overlay in self.overlays]
+        return sorted(fields, key=lambda field: (field.initial is None, field.initial or 0))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse two overlays at one place."""
+        cleaned = super().clean() or self.cleaned_data
+        taken: dict[int, Overlay] = {}
+        for overlay in self.overlays:
+            place = cleaned.get(place_name(overlay))
+            if place is None:
+                continue
+            if place in taken:
+                self.add_error(
+                    place_name(overlay),
+                    f"{taken[place].name} has place {place} too: give each its own.",
+                )
+            taken[place] = overlay
+        self.chosen_overlays = [taken[place] for place in sorted(taken)]
+        return cleaned
+
+    def save(self, commit: bool = True) -> Blueprint:
+        """Store the blueprint and its overlays."""
+        blueprint: Blueprint = super().save(commit)
+        blueprint.set_overlays(self.chosen_overlays)
+        return blueprint
+
+
+def place_name(overlay: Overlay) -> str:
+    """Return the name of the form field with the place of `overlay`."""
+    return f"place_{overlay.pk}"

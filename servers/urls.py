@@ -1,0 +1,48 @@
+"""Addresses of servers and blueprints."""
+
+from django.urls import include, path, register_converter
+from django.views.generic import RedirectView
+
+from hostops.specs import NAME_PATTERN
+from servers import views
+
+
+class NameConverter:
+    """A name as hosts, servers and blueprints have them; any other address is a 404."""
+
+    regex = NAME_PATTERN
+
+    def to_python(self, value: str) -> str:
+        """Return the name."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """Return the name."""
+        return value
+
+
+register_converter(NameConverter, "name")
+
+app_name = "servers"
+
+server_urls = [
+    path("", views.server_list, name="list"),
+    path("new/", views.server_create, name="create"),
+    path("<name:name>/", views.server_detail, name="detail"),
+    path("<name:name>/edit/", views.server_edit, name="edit"),
+    path("<name:name>/remove/", views.server_remove, name="remove"),
+]
+
+blueprint_urls = [
+    path("", views.blueprint_list, name="blueprint_list"),
+    path("new/", views.blueprint_create, name="blueprint_create"),
+    path("<name:name>/", views.blueprint_detail, name="blueprint_detail"),
+    path("<name:name>/edit/", views.blueprint_edit, name="blueprint_edit"),
+    path("<name:name>/remove/", views.blueprint_remove, name="blueprint_remove"),
+]
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
+    path("servers/", include(server_urls)),
+    path("blueprints/", include(blueprint_urls)),
+]

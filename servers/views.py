@@ -1,0 +1,207 @@
+"""The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
+
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Count, ProtectedError
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from servers.access import (
+    SignedInRequest,
+    get_blueprint_or_404,
+    get_editable_blueprint,
+    get_server_or_404,
+    sign_in_required,
+)
+from servers.forms import BlueprintForm, ServerForm
+from servers.live import is_refresh
+from servers.models import Blueprint, ConsoleLine, Host, Server
+
+CONSOLE_LINES_SHOWN = 300
+JOBS_SHOWN = 10
+
+form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
+    ["GET", "HEAD", "POST"]
+)
+
+# --- Servers ----------------------------------------------------------------------------------
+
+
+@require_safe
+@sign_in_required
+def server_list(request: SignedInRequest) -> HttpResponse:
+    """List the servers one may see, or say what to do before there can be one."""
+    servers = Server.objects.visible_to(request.user).select_related("host", "blueprint", "owner")
+    context = {
+        "servers": servers.with_latest_job(),
+        "has_game": Host.objects.exclude(build_id="").exists(),
+        "has_blueprint": Blueprint.objects.usable_by(request.user).exists(),
+    }
+    return render(request, "servers/list.html", context)
+
+
+@require_safe
+@sign_in_required
+def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show one server: what it does, what can be done, its jobs and its console."""
+    server = get_server_or_404(request.user, name)
+    context = {
+        "server": server,
+        "jobs": server.jobs.all()[:JOBS_SHOWN],
+        "console_lines": [] if is_refresh(request) else last_console_lines(server),
+        "removal_obstacle": server.removal_obstacle(),
+    }
+    return render(request, "servers/detail.html", context)
+
+
+def last_console_lines(server: Server) -> list[ConsoleLine]:
+    """Return the newest lines of the console that a page starts with, in their order."""
+    return list(server.console_lines.order_by("-seq")[:CONSOLE_LINES_SHOWN])[::-1]
+
+
+@form_page
+@sign_in_required
+def server_create(request: SignedInRequest) -> HttpResponse:
+    """Make a server that is the user's own."""
+    hosts = list(Host.objects.all())
+    usable = Blueprint.objects.usable_by(request.user)
+    server = Server(owner=request.user)
+    wanted = next((one for one in usable if one.name == request.GET.get("blueprint")), None)
+    form = ServerForm(
+        request.POST or None,
+        instance=server,
+        initial={"blueprint": wanted},
+        user=request.user,
+        hosts=hosts,
+    )
+    if request.method == "POST" and form.is_valid():
+        if not hosts:
+            server.host = Host.local()
+        if form.try_save():
+            messages.success(request, f"Server {server.name} is made. Start it when you like.")
+            return redirect(server)
+    context = {"form": form, "has_blueprint": usable.exists()}
+    return render(request, "servers/form.html", context)
+
+
+@form_page
+@sign_in_required
+def server_edit(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change a server's port, blueprint and own overrides."""
+    server = get_server_or_404(request.user, name)
+    form = ServerForm(request.POST or None, instance=server, user=request.user, hosts=[])
+    if request.method == "POST" and form.is_valid() and form.try_save():
+        messages.success(
+            request, f"Server {server.name} is changed. It applies at its next start or restart."
+        )
+        return redirect(server)
+    return render(request, "servers/form.html", {"form": form, "server": server})
+
+
+@form_page
+@sign_in_required
+def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
+    """Ask whether to remove a server's row, and remove it once there is no instance and no job."""
+    server = get_server_or_404(request.user, name)
+    if request.method != "POST":
+        context = {"server": server, "obstacle": server.removal_obstacle()}
+        return render(request, "servers/remove.html", context)
+    with transaction.atomic():
+        # Requests for jobs lock the host's row too: none can slip in between look and removal.
+        Host.objects.select_for_update(no_key=True).get(pk=server.host_id)
+        server = get_server_or_404(request.user, name)
+        obstacle = server.removal_obstacle()
+        if not obstacle:
+            server.delete()
+    if obstacle:
+        context = {"server": server, "obstacle": obstacle}
+        return render(request, "servers/remove.html", context, status=409)
+    messages.success(request, f"Server {name} is removed. Its jobs stay in the history.")
+    return redirect("servers:list")
+
+
+# --- Blueprints -------------------------------------------------------------------------------
+
+
+@require_safe
+@sign_in_required
+def blueprint_list(request: SignedInRequest) -> HttpResponse:
+    """List the blueprints one may use or see."""
+    blueprints = Blueprint.objects.visible_to(request.user).select_related("owner")
+    context = {
+        "blueprints": blueprints.with_ordered_overlays().annotate(
+            server_count=Count("servers", distinct=True)
+        )
+    }
+    return render(request, "blueprints/list.html", context)
+
+
+@require_safe
+@sign_in_required
+def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show what a blueprint contains, and which servers use it."""
+    blueprint = get_blueprint_or_404(request.user, name)
+    return render(request, "blueprints/detail.html", blueprint_context(request.user, blueprint))
+
+
+def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
+    """Return what the pages about one blueprint say of it and of the servers that use it."""
+    servers = list(blueprint.servers.visible_to(user).select_related("host", "owner"))
+    return {
+        "blueprint": blueprint,
+        "overlays": blueprint.ordered_overlays(),
+        "servers": servers,
+        "others_count": blueprint.servers.count() - len(servers),
+        "is_editable": user.is_staff or blueprint.owner_id == user.pk,
+    }
+
+
+@form_page
+@sign_in_required
+def blueprint_create(request: SignedInRequest) -> HttpResponse:
+    """Make a blueprint that is the user's own."""
+    blueprint = Blueprint(owner=request.user)
+    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    if request.method == "POST" and form.is_valid() and form.try_save():
+        messages.success(request, f"Blueprint {blueprint.name} is made.")
+        return redirect(blueprint)
+    return render(request, "blueprints/form.html", {"form": form})
+
+
+@form_page
+@sign_in_required
+def blueprint_edit(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change a blueprint, and with it what its servers start with the next time."""
+    blueprint = get_editable_blueprint(request.user, name)
+    context = blueprint_context(request.user, blueprint)
+    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    if request.method == "POST" and form.is_valid() and form.try_save():
+        messages.success(
+            request,
+            f"Blueprint {blueprint.name} is changed. It applies at the next start of each server "
+            "that uses it.",
+        )
+        return redirect(blueprint)
+    return render(request, "blueprints/form.html", {**context, "form": form, "name": name})
+
+
+@form_page
+@sign_in_required
+def blueprint_remove(request: SignedInRequest, name: str) -> HttpResponse:
+    """Ask whether to remove a blueprint, and remove it if no server uses it."""
+    blueprint = get_editable_blueprint(request.user, name)
+    status = 200
+    if request.method == "POST":
+        try:
+            blueprint.delete()
+        except ProtectedError:
+            status = 409
+        else:
+            messages.success(request, f"Blueprint {name} is removed.")
+            return redirect("servers:blueprint_list")
+    context = blueprint_context(request.user, blueprint)
+    return render(request, "blueprints/remove.html", context, status=status)

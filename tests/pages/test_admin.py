@@ -1,0 +1,197 @@
+"""The Django admin, and its install button."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from hostops.specs import PORT_RANGE
+from jobs.models import Job, JobLog, JobState, Worker
+from servers.models import ActualState, Blueprint, Host, Overlay, Server
+
+INSTALL = reverse("admin:install")
+JOBS = reverse("admin:jobs_job_changelist")
+
+# --- The install button -----------------------------------------------------------------------
+
+
+def test_the_button_queues_an_install_and_leads_to_the_jobs(
+    as_dana: Client, dana: User, host: Host
+) -> None:
+    response = as_dana.post(INSTALL)
+    job = Job.objects.get()
+    assert response.status_code == 303
+    assert response.headers["Location"] == JOBS
+    assert (job.operation, job.server, job.host, job.requested_by) == ("install", None, host, dana)
+    page = as_dana.get(JOBS).content.decode()
+    assert f"is queued: job {job.pk}" in page
+    assert job.get_absolute_url() in page
+
+
+def test_two_clicks_make_one_install(as_dana: Client) -> None:
+    as_dana.post(INSTALL)
+    page = as_dana.post(INSTALL, follow=True).content.decode()
+    assert "waits or runs already" in page
+    assert Job.objects.count() == 1
+
+
+def test_with_several_hosts_the_button_names_one(as_dana: Client, host: Host) -> None:
+    basement = Host.objects.create(name="basement")
+    page = as_dana.get(reverse("admin:index")).content.decode()
+    assert '<option value="local" selected>' in page
+    as_dana.post(INSTALL, {"host": "basement"})
+    assert Job.objects.get().host == basement
+
+
+def test_a_host_that_is_not_there_is_not_found(as_dana: Client) -> None:
+    assert as_dana.post(INSTALL, {"host": "attic"}).status_code == 404
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("page", [reverse("admin:index"), JOBS])
+def test_the_button_says_what_is_installed(
+    as_dana: Client, installed_host: Host, page: str
+) -> None:
+    content = as_dana.get(page).content.decode()
+    assert "build 17840213 is installed" in content
+    assert f'action="{INSTALL}"' in content
+
+
+# --- What machines write ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["job", "joblog", "worker"])
+def test_jobs_logs_and_workers_are_read_only(
+    as_dana: Client, failed_job: Job, worker: Worker, model: str
+) -> None:
+    row = {"job": failed_job, "joblog": failed_job.logs.earliest("seq"), "worker": worker}[model]
+    assert as_dana.get(reverse(f"admin:jobs_{model}_changelist")).status_code == 200
+    assert as_dana.get(reverse(f"admin:jobs_{model}_change", args=[row.pk])).status_code == 200
+    assert as_dana.post(reverse(f"admin:jobs_{model}_change", args=[row.pk])).status_code == 403
+    assert as_dana.post(reverse(f"admin:jobs_{model}_delete", args=[row.pk])).status_code == 403
+    assert as_dana.get(reverse(f"admin:jobs_{model}_add")).status_code == 403
+    assert JobLog.objects.count() == 2
+
+
+def test_the_jobs_are_filtered_by_state_and_operation(
+    as_dana: Client, failed_job: Job, server: Server
+) -> None:
+    other = Job.objects.create(operation="stop", server=server)
+    for query in ({"state__exact": "failed"}, {"operation": "start"}, {"q": "alpha"}):
+        assert failed_job.get_absolute_url() in as_dana.get(JOBS, query).content.decode()
+    for query in ({"state__exact": "failed"}, {"operation": "start"}):
+        assert other.get_absolute_url() not in as_dana.get(JOBS, query).content.decode()
+
+
+# --- Deleting ---------------------------------------------------------------------------------
+
+
+def delete(client: Client, model: str, row: Server | Host) -> str:
+    """Confirm the deletion of a row in the admin, and return the page that follows."""
+    url = reverse(f"admin:servers_{model}_delete", args=[row.pk])
+    return client.post(url, {"post": "yes"}, follow=True).content.decode()
+
+
+def test_a_server_with_an_instance_is_not_deleted(as_dana: Client, stopped_server: Server) -> None:
+    assert "delete the instance first" in delete(as_dana, "server", stopped_server)
+    assert Server.objects.count() == 1
+
+
+def test_a_server_with_an_instance_is_not_deleted_in_bulk(
+    as_dana: Client, stopped_server: Server
+) -> None:
+    values = {"action": "delete_selected", "_selected_action": stopped_server.pk, "post": "yes"}
+    page = as_dana.post(reverse("admin:servers_server_changelist"), values, follow=True)
+    assert "delete the instance first" in page.content.decode()
+    assert Server.objects.count() == 1
+
+
+def test_a_server_with_an_active_job_is_not_deleted(as_dana: Client, server: Server) -> None:
+    Job.objects.create(operation="start", server=server)
+    assert "waits or runs" in delete(as_dana, "server", server)
+    assert Server.objects.count() == 1
+
+
+def test_a_server_without_instance_and_jobs_is_deleted(as_dana: Client, server: Server) -> None:
+    server.record_actual_state(ActualState.ABSENT)
+    delete(as_dana, "server", server)
+    assert not Server.objects.exists()
+
+
+def test_a_host_with_an_active_job_is_not_deleted(as_dana: Client, host: Host) -> None:
+    job = Job.objects.create(operation="install")
+    assert "waits or runs" in delete(as_dana, "host", host)
+    Job.objects.filter(pk=job.pk).update(state=JobState.FAILED)
+    delete(as_dana, "host", host)
+    assert not Host.objects.exists()
+
+
+# --- Making and changing ----------------------------------------------------------------------
+
+
+def test_a_blueprint_has_its_overlays_in_order(as_dana: Client, blueprint: Blueprint) -> None:
+    for position, name in enumerate(("top", "below"), start=1):
+        overlay = Overlay.objects.create(name=name)
+        blueprint.blueprint_overlays.create(overlay=overlay, position=position)
+    url = reverse("admin:servers_blueprint_change", args=[blueprint.pk])
+    page = as_dana.get(url).content.decode()
+    assert page.index("blueprint_overlays-0-position") < page.index("blueprint_overlays-1-position")
+
+
+def server_form(server: Server, **changes: str) -> dict[str, str]:
+    """Return what the admin's form for a server sends."""
+    values = {
+        "name": "beta",
+        "owner": str(server.owner_id),
+        "host": str(server.host_id),
+        "port": "",
+        "blueprint": str(server.blueprint_id),
+        "arguments": "",
+        "config": "",
+    }
+    return {**values, **changes}
+
+
+def test_a_server_is_made_with_the_next_free_port(as_dana: Client, server: Server) -> None:
+    as_dana.post(reverse("admin:servers_server_add"), server_form(server))
+    assert Server.objects.get(name="beta").port == 27016
+
+
+def test_a_full_host_is_told_in_the_form(
+    as_dana: Client, alice: User, host: Host, blueprint: Blueprint
+) -> None:
+    servers = Server.objects.bulk_create(
+        Server(name=f"s{port}", owner=alice, host=host, blueprint=blueprint, port=port)
+        for port in PORT_RANGE
+    )
+    response = as_dana.post(reverse("admin:servers_server_add"), server_form(servers[0]))
+    assert "has no free port" in response.content.decode()
+
+
+def test_a_server_with_an_instance_keeps_name_and_host(
+    as_dana: Client, stopped_server: Server
+) -> None:
+    url = reverse("admin:servers_server_change", args=[stopped_server.pk])
+    as_dana.post(url, server_form(stopped_server, name="renamed", port="27033"))
+    stopped_server.refresh_from_db()
+    assert (stopped_server.name, stopped_server.port) == ("alpha", 27033)
+
+
+def test_a_host_keeps_the_name_by_which_its_worker_knows_it(as_dana: Client, host: Host) -> None:
+    url = reverse("admin:servers_host_change", args=[host.pk])
+    as_dana.post(url, {"name": "other", "address": "play.example.org"})
+    host.refresh_from_db()
+    assert (host.name, host.address) == ("local", "play.example.org")
+
+
+@pytest.mark.parametrize("model", ["host", "overlay", "blueprint", "server"])
+def test_its_lists_and_forms_open(
+    as_dana: Client, server: Server, model: str, blueprint: Blueprint
+) -> None:
+    Overlay.objects.create(name="maps")
+    assert as_dana.get(reverse(f"admin:servers_{model}_changelist")).status_code == 200
+    assert as_dana.get(reverse(f"admin:servers_{model}_add")).status_code == 200
+
+
+def test_it_says_that_the_game_is_simulated(as_dana: Client) -> None:
+    assert "Simulated game." in as_dana.get(reverse("admin:index")).content.decode()

@@ -1,0 +1,180 @@
+"""The pages of blueprints."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from servers.models import Blueprint, Host, Overlay, Server
+from tests.pages.queries import assert_same_queries
+
+LIST = reverse("servers:blueprint_list")
+NEW = reverse("servers:blueprint_create")
+
+
+@pytest.fixture
+def overlays(db: None) -> list[Overlay]:
+    """Return three shared overlays."""
+    return [Overlay.objects.create(name=name) for name in ("maps", "rules", "sourcemod")]
+
+
+def form_of(places: dict[Overlay, int | str] | None = None, **changes: str) -> dict[str, str]:
+    """Return what the form for a blueprint sends."""
+    place_values = {f"place_{overlay.pk}": str(at) for overlay, at in (places or {}).items()}
+    return {"name": "versus", "arguments": "", "config": "", **place_values, **changes}
+
+
+def names_of(blueprint: Blueprint) -> list[str]:
+    """Return the names of the overlays, the topmost first."""
+    return list(blueprint.ordered_overlays().values_list("name", flat=True))
+
+
+def test_an_owner_makes_a_blueprint_with_ordered_overlays(
+    as_alice: Client, alice: User, overlays: list[Overlay]
+) -> None:
+    maps, rules, sourcemod = overlays
+    as_alice.post(NEW, form_of({maps: 7, sourcemod: 2, rules: ""}, config="sv_lan 0"))
+    made = Blueprint.objects.get(name="versus")
+    assert (made.owner, made.config) == (alice, "sv_lan 0")
+    assert names_of(made) == ["sourcemod", "maps"]
+
+
+def test_an_edit_reorders_and_drops_overlays(
+    as_alice: Client, blueprint: Blueprint, overlays: list[Overlay]
+) -> None:
+    maps, rules, sourcemod = overlays
+    blueprint.set_overlays([maps, rules])
+    url = reverse("servers:blueprint_edit", args=[blueprint.name])
+    as_alice.post(url, form_of({rules: 1, sourcemod: 2}, name=blueprint.name))
+    assert names_of(blueprint) == ["rules", "sourcemod"]
+
+
+def test_two_overlays_at_one_place_are_refused(as_alice: Client, overlays: list[Overlay]) -> None:
+    response = as_alice.post(NEW, form_of({overlays[0]: 1, overlays[1]: 1}))
+    assert "maps has place 1 too: give each its own." in response.content.decode()
+    assert not Blueprint.objects.exists()
+
+
+@pytest.mark.parametrize("place", ["0", "-1", "one", "1000", "9" * 40])
+def test_a_place_that_is_none_is_refused(
+    as_alice: Client, overlays: list[Overlay], place: str
+) -> None:
+    assert as_alice.post(NEW, form_of({overlays[0]: place})).status_code == 200
+    assert not Blueprint.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"name": "Versus"}, "lower-case letters"),
+        ({"name": "new"}, "taken by a page of the panel"),
+        ({"name": "coop"}, "already exists"),
+        ({"arguments": "-game left4dead2"}, "Saferoom sets -game itself"),
+        ({"config": "// ¡hola!"}, "plain ASCII only"),
+    ],
+)
+def test_a_bad_value_is_told_in_the_form(
+    as_alice: Client, blueprint: Blueprint, changes: dict[str, str], complaint: str
+) -> None:
+    response = as_alice.post(NEW, form_of({}, **changes))
+    assert complaint in response.content.decode()
+    assert Blueprint.objects.count() == 1
+
+
+def test_an_overlay_that_is_not_shared_is_for_admins(
+    as_alice: Client, as_dana: Client, overlays: list[Overlay]
+) -> None:
+    Overlay.objects.filter(name="rules").update(is_shared=False)
+    rules = overlays[1]
+    as_alice.post(NEW, form_of({rules: 1}, name="hers"))
+    as_dana.post(NEW, form_of({rules: 1}, name="theirs"))
+    assert names_of(Blueprint.objects.get(name="hers")) == []
+    assert names_of(Blueprint.objects.get(name="theirs")) == ["rules"]
+
+
+def test_saving_keeps_an_overlay_that_is_not_shared_any_more(
+    as_alice: Client, blueprint: Blueprint, overlays: list[Overlay]
+) -> None:
+    blueprint.set_overlays(overlays[:1])
+    Overlay.objects.update(is_shared=False)
+    url = reverse("servers:blueprint_edit", args=[blueprint.name])
+    assert 'value="1"' in as_alice.get(url).content.decode()
+    as_alice.post(url, form_of({overlays[0]: 1}, name=blueprint.name))
+    assert names_of(blueprint) == ["maps"]
+
+
+def test_the_order_of_one_blueprint_does_not_disturb_another(
+    blueprint: Blueprint, alice: User, overlays: list[Overlay]
+) -> None:
+    other = Blueprint.objects.create(name="other", owner=alice)
+    blueprint.set_overlays(overlays)
+    other.set_overlays(overlays[::-1])
+    assert names_of(blueprint) == ["maps", "rules", "sourcemod"]
+    assert names_of(other) == ["sourcemod", "rules", "maps"]
+
+
+def test_the_page_shows_contents_and_own_servers_and_counts_the_others(
+    as_bob: Client, bob: User, dana: User, host: Host, server: Server, overlays: list[Overlay]
+) -> None:
+    blueprint = server.blueprint
+    blueprint.is_shared = True
+    blueprint.config = "sv_lan 0"
+    blueprint.save()
+    blueprint.set_overlays(overlays[:2])
+    Server.objects.create(name="bobs", owner=bob, host=host, blueprint=blueprint)
+    page = as_bob.get(blueprint.get_absolute_url()).content.decode()
+    for text in (
+        "maps",
+        "rules",
+        "+map c1m1_hotel",
+        "sv_lan 0",
+        "bobs",
+        "1 server of other owners",
+    ):
+        assert text in page
+    assert "alpha" not in page
+    assert "applies at the next start of each" in page
+
+
+def test_the_form_of_a_blueprint_says_what_an_edit_touches(
+    as_alice: Client, server: Server
+) -> None:
+    url = reverse("servers:blueprint_edit", args=[server.blueprint.name])
+    page = as_alice.get(url).content.decode()
+    assert "alpha" in page
+    assert "applies at the next start of each" in page
+
+
+def test_one_that_servers_use_is_not_removed(as_alice: Client, server: Server) -> None:
+    url = reverse("servers:blueprint_remove", args=[server.blueprint.name])
+    response = as_alice.post(url)
+    assert response.status_code == 409
+    assert "Servers are made from this blueprint" in response.content.decode()
+    assert Blueprint.objects.count() == 1
+
+
+def test_one_that_no_server_uses_is_removed_after_asking(
+    as_alice: Client, blueprint: Blueprint
+) -> None:
+    url = reverse("servers:blueprint_remove", args=[blueprint.name])
+    assert "Remove the blueprint" in as_alice.get(url).content.decode()
+    assert "Blueprint coop is removed." in as_alice.post(url, follow=True).content.decode()
+    assert not Blueprint.objects.exists()
+
+
+def test_an_empty_list_leads_to_the_first_one(as_bob: Client) -> None:
+    assert "No blueprints yet" in as_bob.get(LIST).content.decode()
+
+
+def test_the_list_costs_the_same_number_of_queries_with_more_rows(
+    as_alice: Client, alice: User, server: Server, overlays: list[Overlay], host: Host
+) -> None:
+    server.blueprint.set_overlays(overlays)
+
+    def make_more() -> None:
+        for number in range(8):
+            more = Blueprint.objects.create(name=f"more-{number}", owner=alice)
+            more.set_overlays(overlays)
+            Server.objects.create(name=f"s-{number}", owner=alice, host=host, blueprint=more)
+
+    assert_same_queries(as_alice, LIST, make_more)

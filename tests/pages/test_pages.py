@@ -1,0 +1,268 @@
+"""What all pages have in common: notes, error pages, navigation, and the rules for their files."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings, settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Job
+from l4d2site.staticfiles import HashedStaticFilesStorage
+from servers.models import Host, Server
+
+TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
+STATIC: Path = settings.BASE_DIR / "l4d2site" / "static"
+STYLES = sorted((STATIC / "css").rglob("*.css"))
+MODULES = sorted((STATIC / "js").glob("*.js"))
+
+
+@pytest.fixture
+def pages(server: Server, failed_job: Job) -> list[str]:
+    """Return the address of each kind of page that an owner sees."""
+    blueprint = server.blueprint.name
+    return [
+        reverse("servers:list"),
+        reverse("servers:create"),
+        server.get_absolute_url(),
+        reverse("servers:edit", args=[server.name]),
+        reverse("servers:remove", args=[server.name]),
+        reverse("servers:blueprint_list"),
+        reverse("servers:blueprint_create"),
+        reverse("servers:blueprint_detail", args=[blueprint]),
+        reverse("servers:blueprint_edit", args=[blueprint]),
+        reverse("servers:blueprint_remove", args=[blueprint]),
+        reverse("jobs:list"),
+        failed_job.get_absolute_url(),
+        reverse("password_change"),
+    ]
+
+
+# --- Notes ------------------------------------------------------------------------------------
+
+
+def test_every_page_says_that_the_game_is_simulated(as_alice: Client, pages: list[str]) -> None:
+    for url in [*pages, "/nothing/here/"]:
+        assert "Simulated game." in as_alice.get(url).content.decode(), url
+    assert "Simulated game." in Client().get(reverse("login")).content.decode()
+
+
+def test_no_page_says_so_where_the_game_is_real(
+    as_alice: Client, pages: list[str], settings: LazySettings
+) -> None:
+    settings.GAME_SOURCE = "steam"
+    for url in pages:
+        assert "Simulated game." not in as_alice.get(url).content.decode(), url
+
+
+def test_one_simulated_host_is_enough_to_say_so(as_alice: Client, settings: LazySettings) -> None:
+    settings.GAME_SOURCE = "steam"
+    Host.objects.create(name="toy", game_source="simulator")
+    assert "Simulated game." in as_alice.get(reverse("servers:list")).content.decode()
+
+
+def test_every_page_says_who_is_signed_in_and_offers_to_sign_out(
+    as_alice: Client, pages: list[str]
+) -> None:
+    for url in pages:
+        page = as_alice.get(url).content.decode()
+        assert "alice" in page
+        assert f'action="{reverse("logout")}"' in page
+
+
+def test_the_admin_pages_are_in_the_navigation_of_admins_alone(
+    as_alice: Client, as_dana: Client
+) -> None:
+    link = f'href="{reverse("admin:index")}"'
+    assert link not in as_alice.get(reverse("servers:list")).content.decode()
+    assert link in as_dana.get(reverse("servers:list")).content.decode()
+
+
+def test_every_page_has_landmarks_one_heading_and_a_title_of_its_own(
+    as_alice: Client, pages: list[str]
+) -> None:
+    titles = []
+    for url in pages:
+        page = as_alice.get(url).content.decode()
+        assert page.count("<h1") == 1, url
+        assert page.count("<main") == 1, url
+        assert '<html lang="en">' in page
+        assert 'href="#content"' in page
+        title = re.search("<title>(.*?)</title>", page)
+        assert title is not None
+        titles.append(title[1])
+    assert len(set(titles)) == len(titles), titles
+
+
+def test_each_live_region_and_id_is_on_a_page_once(as_alice: Client, pages: list[str]) -> None:
+    for url in pages:
+        page = as_alice.get(url).content.decode()
+        for attribute in ("data-live", " id"):
+            values = re.findall(f'{attribute}="([^"]*)"', page)
+            assert len(set(values)) == len(values), (url, values)
+
+
+def test_every_control_has_a_label(as_alice: Client, pages: list[str]) -> None:
+    for url in pages:
+        page = as_alice.get(url).content.decode()
+        for control in re.findall(r"<(?:input|select|textarea)[^>]*>", page):
+            if 'type="hidden"' in control:
+                continue
+            control_id = re.search(' id="([^"]*)"', control)
+            assert control_id is not None, control
+            is_wrapped = f'<label class="field-check">{control}' in page
+            assert is_wrapped or f'for="{control_id[1]}"' in page, control
+
+
+# --- Errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/servers/ALPHA/",
+        "/servers/-alpha/",
+        "/servers/al%00pha/",
+        "/servers/" + "a" * 33 + "/",
+        "/servers/missing/",
+        "/blueprints/COOP/",
+        "/blueprints/missing/",
+        "/jobs/0/",
+        "/jobs/x/",
+        "/jobs/99999999999999999999999999/",
+        "/jobs/99999999999999999999999999/events",
+        "/jobs/9223372036854775807/log.txt",
+        "/nothing/here/",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_a_404_in_our_design(as_dana: Client, path: str) -> None:
+    response = as_dana.get(path)
+    assert response.status_code == 404
+    assert "There is nothing here" in response.content.decode()
+    assert 'class="masthead"' in response.content.decode()
+
+
+def test_a_404_is_for_strangers_to_the_panel_too(client: Client, db: None) -> None:
+    assert client.get("/nothing/here/").status_code == 404
+
+
+def test_a_crash_is_a_500_in_our_design_that_needs_no_database(
+    dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(raise_request_exception=False)
+    client.force_login(dana)
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("servers.models.ServerQuerySet.visible_to", crash)
+    response = client.get(reverse("servers:list"))
+    assert response.status_code == 500
+    assert "Something broke on our side" in response.content.decode()
+    assert "out of luck" not in response.content.decode()
+
+
+def test_a_forbidden_page_says_why(as_dana: Client, as_alice: Client) -> None:
+    response = as_alice.post(reverse("admin:install"))
+    assert response.status_code == 403
+    assert "Only an admin installs or updates the game." in response.content.decode()
+
+
+# --- People -----------------------------------------------------------------------------------
+
+
+def test_signing_in_leads_to_where_one_wanted_to_go(client: Client, alice: User) -> None:
+    wanted = reverse("jobs:list")
+    way = client.get(wanted).headers["Location"]
+    values = {"username": "alice", "password": "alice-password", "next": wanted}
+    assert client.post(way, values).headers["Location"] == wanted
+
+
+def test_signing_in_does_not_lead_elsewhere(client: Client, alice: User) -> None:
+    values = {"username": "alice", "password": "alice-password", "next": "https://evil.example/"}
+    response = client.post(reverse("login"), values)
+    assert response.headers["Location"] == reverse("servers:list")
+
+
+def test_a_wrong_password_is_told(client: Client, alice: User) -> None:
+    response = client.post(reverse("login"), {"username": "alice", "password": "wrong"})
+    assert "Please enter a correct username and password" in response.content.decode()
+
+
+def test_one_changes_ones_own_password(as_alice: Client, alice: User) -> None:
+    values = {
+        "old_password": "alice-password",
+        "new_password1": "a-better-one-42",
+        "new_password2": "a-better-one-42",
+    }
+    response = as_alice.post(reverse("password_change"), values, follow=True)
+    assert "Your password is changed." in response.content.decode()
+    alice.refresh_from_db()
+    assert alice.check_password("a-better-one-42")
+
+
+# --- Files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_has_no_inline_style_or_script(template: Path) -> None:
+    text = template.read_text()
+    assert " style=" not in text
+    assert "<style" not in text
+    assert not re.search(r"\son[a-z]+=", text)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+    assert "//cdn" not in text
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda path: path.name)
+def test_a_style_sheet_keeps_to_the_rules(style: Path) -> None:
+    text = re.sub(r"/\*.*?\*/", "", style.read_text(), flags=re.DOTALL)
+    assert "!important" not in text
+    assert not re.search(r"(^|[\s,])#[a-z][\w-]*\s*[,{]", text)
+    assert not re.search(r"(margin|padding|border)-(left|right|top|bottom)\b", text)
+    if style.name not in ("tokens.css", "admin.css"):
+        assert not re.search(r":[^;]*#[0-9a-f]{3,8}\b", text)
+        assert text.lstrip().startswith("@layer")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_script_is_small_and_writes_no_html(module: Path) -> None:
+    text = module.read_text()
+    assert len(text.splitlines()) <= 60
+    assert not re.search(
+        r"\.(innerHTML|outerHTML)\s*=[^=]|insertAdjacentHTML|document\.write", text
+    )
+
+
+def test_every_style_sheet_is_loaded() -> None:
+    loaded = (settings.BASE_DIR / "templates" / "_styles.html").read_text()
+    for style in STYLES:
+        name = style.relative_to(STATIC).as_posix()
+        assert name in loaded or style.name == "admin.css"
+
+
+def test_each_token_that_is_used_is_defined() -> None:
+    text = "\n".join(style.read_text() for style in STYLES if style.name != "admin.css")
+    defined = set(re.findall(r"(--[\w-]+)\s*:", text))
+    assert set(re.findall(r"var\((--[\w-]+)", text)) == defined
+
+
+def test_the_scripts_find_each_other_under_their_hashed_names(tmp_path: Path) -> None:
+    storage = HashedStaticFilesStorage(location=tmp_path, base_url="/static/")
+    shutil.copytree(STATIC / "js", tmp_path / "js")
+    names = [f"js/{module.name}" for module in MODULES]
+    done = storage.post_process({name: (storage, name) for name in names})
+    hashed = {new for _, new, _ in done if new}
+    imports = [
+        f"js/{imported}"
+        for name in hashed
+        for imported in re.findall(
+            r"""import[^"']*["']\./([^"']+)""", (tmp_path / name).read_text()
+        )
+    ]
+    assert imports
+    # Django rewrites an import only if it ends with a semicolon.
+    assert set(imports) <= hashed

@@ -1,0 +1,370 @@
+"""The pages of servers."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from hostops.specs import PORT_RANGE
+from jobs.models import Job, Worker
+from servers.forms import ServerForm
+from servers.models import ActualState, Blueprint, ConsoleLine, DesiredState, Host, Server
+from tests.pages.queries import assert_same_queries
+
+LIST = reverse("servers:list")
+NEW = reverse("servers:create")
+
+
+def form_of(blueprint: Blueprint, /, **changes: str) -> dict[str, str]:
+    """Return what the form for a new server sends."""
+    values = {"name": "beta", "port": "", "blueprint": str(blueprint.pk)}
+    return {**values, "arguments": "", "config": "", **changes}
+
+
+# --- The list ---------------------------------------------------------------------------------
+
+
+def test_it_lists_own_servers_with_state_address_blueprint_and_last_job(
+    as_alice: Client, stopped_server: Server, failed_job: Job
+) -> None:
+    stopped_server.host.address = "play.example.org"
+    stopped_server.host.save()
+    page = as_alice.get(LIST).content.decode()
+    for text in (
+        "alpha",
+        "stopped",
+        "play.example.org:27015",
+        "coop",
+        failed_job.get_absolute_url(),
+    ):
+        assert text in page
+
+
+def test_it_does_not_list_servers_of_others(as_bob: Client, server: Server) -> None:
+    assert server.name not in as_bob.get(LIST).content.decode()
+
+
+def test_the_list_shows_the_newest_job_of_each_server(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    newest = Job.objects.create(operation="stop", server=server)
+    page = as_alice.get(LIST).content.decode()
+    assert newest.get_absolute_url() in page
+    assert failed_job.get_absolute_url() not in page
+
+
+def test_the_list_tells_a_state_that_is_not_the_desired_one(
+    as_alice: Client, stopped_server: Server
+) -> None:
+    stopped_server.desired_state = DesiredState.RUNNING
+    stopped_server.save()
+    assert "should be running" in as_alice.get(LIST).content.decode()
+
+
+def test_an_empty_list_tells_an_admin_to_install_the_game_first(
+    as_dana: Client, host: Host
+) -> None:
+    page = as_dana.get(LIST).content.decode()
+    assert reverse("admin:install") in page
+
+
+def test_an_empty_list_tells_an_owner_to_ask_for_the_game(as_bob: Client, host: Host) -> None:
+    page = as_bob.get(LIST).content.decode()
+    assert reverse("admin:install") not in page
+    assert "Only an admin can do that" in page
+
+
+def test_an_empty_list_leads_to_a_blueprint_then_to_a_server(
+    as_bob: Client, installed_host: Host
+) -> None:
+    page = as_bob.get(LIST).content.decode()
+    assert reverse("servers:blueprint_create") in page
+    assert NEW in page
+
+
+def test_the_list_costs_the_same_number_of_queries_with_more_rows(
+    as_alice: Client,
+    server: Server,
+    blueprint: Blueprint,
+    alice: User,
+    host: Host,
+    failed_job: Job,
+) -> None:
+    assert_same_queries(as_alice, LIST, lambda: make_servers(alice, host, blueprint))
+
+
+def make_servers(owner: User, host: Host, blueprint: Blueprint) -> None:
+    """Make twelve servers with three jobs each."""
+    for number in range(12):
+        server = Server.objects.create(
+            name=f"more-{number}", owner=owner, host=host, blueprint=blueprint
+        )
+        for operation in ("initialize", "start", "stop"):
+            Job.objects.create(operation=operation, server=server, requested_by=owner)
+
+
+# --- One server -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "offered", "missing"),
+    [
+        (ActualState.RUNNING, {"stop", "restart", "initialize", "delete"}, {"start"}),
+        (ActualState.STARTING, {"stop", "restart", "initialize", "delete"}, {"start"}),
+        (ActualState.STOPPED, {"start", "initialize", "delete"}, {"stop", "restart"}),
+        (ActualState.ABSENT, {"start", "initialize"}, {"stop", "restart", "delete"}),
+        (ActualState.CRASHED, {"start", "stop", "restart", "initialize", "delete"}, set()),
+        (ActualState.UNKNOWN, {"start", "stop", "restart", "initialize", "delete"}, set()),
+    ],
+)
+def test_the_actions_fit_the_state(
+    as_alice: Client, server: Server, state: str, offered: set[str], missing: set[str]
+) -> None:
+    server.record_actual_state(state)
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    for operation in offered:
+        assert f'name="operation" value="{operation}"' in page
+    for operation in missing:
+        assert f'name="operation" value="{operation}"' not in page
+
+
+def test_deleting_the_instance_takes_a_second_step_without_javascript(
+    as_alice: Client, stopped_server: Server
+) -> None:
+    page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    before_the_button = page.split('value="delete"')[0]
+    assert before_the_button.rindex("<details") > before_the_button.rfind("</details>")
+
+
+def test_the_page_tells_the_last_error(as_alice: Client, server: Server, failed_job: Job) -> None:
+    server.last_error = "Start: <b>Port</b> 27015 is taken."
+    server.save()
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    assert "Start: &lt;b&gt;Port&lt;/b&gt; 27015 is taken." in page
+    assert failed_job.get_absolute_url() in page
+
+
+def test_the_page_says_that_the_host_lacks_the_game(as_alice: Client, server: Server) -> None:
+    server.host.reported_at = timezone.now()
+    server.host.save()
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    assert "The game is not installed on host local." in page
+
+
+def test_the_console_starts_with_its_newest_lines(as_alice: Client, server: Server) -> None:
+    ConsoleLine.objects.bulk_create(
+        ConsoleLine(
+            server=server, seq=seq, run=1, line=f"<i>line {seq}</i>", created_at=timezone.now()
+        )
+        for seq in range(1, 402)
+    )
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    assert "&lt;i&gt;line 401&lt;/i&gt;" in page
+    assert page.count('class="log-line"') == 300
+    assert page.index("line 102&") < page.index("line 401&")
+    assert reverse("jobs:console_events", args=[server.name]) in page
+
+
+def test_a_page_that_refreshes_itself_is_not_sent_the_console_again(
+    as_alice: Client, server: Server
+) -> None:
+    ConsoleLine.objects.create(
+        server=server, seq=1, run=1, line="hello there", created_at=timezone.now()
+    )
+    page = as_alice.get(server.get_absolute_url(), headers={"X-Saferoom-Refresh": "1"})
+    assert "hello there" not in page.content.decode()
+
+
+def test_the_page_says_that_no_worker_runs(as_alice: Client, server: Server) -> None:
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    assert "No worker is running on host local: jobs wait until it is back." in page
+
+
+def test_a_worker_that_beats_ends_that_note(
+    as_alice: Client, server: Server, worker: Worker
+) -> None:
+    assert "No worker is running" not in as_alice.get(LIST).content.decode()
+
+
+def test_the_page_says_that_the_worker_pauses(
+    as_alice: Client, server: Server, worker: Worker
+) -> None:
+    Worker.objects.update(is_claiming=False)
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    assert "paused by JOB_WORKER_ENABLED=false" in page
+
+
+def test_owners_are_not_told_of_workers_of_hosts_they_have_nothing_on(
+    as_bob: Client, server: Server
+) -> None:
+    assert "No worker is running" not in as_bob.get(LIST).content.decode()
+
+
+# --- Making one -------------------------------------------------------------------------------
+
+
+def test_an_owner_makes_a_server_and_gets_the_next_free_port(
+    as_alice: Client, alice: User, server: Server, blueprint: Blueprint
+) -> None:
+    response = as_alice.post(NEW, form_of(blueprint))
+    made = Server.objects.get(name="beta")
+    assert response.headers["Location"] == made.get_absolute_url()
+    assert (made.owner, made.port, made.host) == (alice, server.port + 1, server.host)
+
+
+def test_the_first_server_is_made_on_the_host_of_the_settings(
+    as_alice: Client, blueprint: Blueprint
+) -> None:
+    assert not Host.objects.exists()
+    as_alice.post(NEW, form_of(blueprint))
+    assert Server.objects.get(name="beta").host == Host.local()
+
+
+def test_with_several_hosts_one_chooses(as_alice: Client, host: Host, blueprint: Blueprint) -> None:
+    basement = Host.objects.create(name="basement")
+    response = as_alice.post(NEW, form_of(blueprint))
+    assert "This field is required" in response.content.decode()
+    as_alice.post(NEW, form_of(blueprint, host=str(basement.pk)))
+    assert Server.objects.get(name="beta").host == basement
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"name": "Beta"}, "lower-case letters"),
+        ({"name": "b" * 33}, "at most 32 characters"),
+        ({"name": "new"}, "taken by a page of the panel"),
+        ({"name": "alpha"}, "already exists"),
+        ({"name": "be\0ta"}, "Null characters are not allowed"),
+        ({"port": "80"}, "greater than or equal to 1024"),
+        ({"port": "27015"}, "Another server of this host has that port."),
+        ({"port": "9" * 30}, "less than or equal to 65535"),
+        ({"blueprint": "999"}, "Select a valid choice"),
+        ({"blueprint": "x"}, "Select a valid choice"),
+        ({"arguments": "-port 1"}, "Saferoom sets -port itself"),
+        ({"arguments": '+map "c1m1'}, "cannot be read"),
+        ({"config": "hostname Café"}, "plain ASCII only"),
+    ],
+)
+def test_a_bad_value_is_told_in_the_form_which_keeps_what_was_typed(
+    as_alice: Client,
+    server: Server,
+    blueprint: Blueprint,
+    changes: dict[str, str],
+    complaint: str,
+) -> None:
+    response = as_alice.post(NEW, form_of(blueprint, **{"config": "sv_lan 0", **changes}))
+    page = response.content.decode()
+    assert response.status_code == 200
+    assert complaint in page.replace("&#x27;", "'")
+    assert "sv_lan 0" in page or "config" in changes
+    assert Server.objects.count() == 1
+
+
+def test_a_full_host_is_told_in_the_form(
+    as_alice: Client, alice: User, host: Host, blueprint: Blueprint
+) -> None:
+    Server.objects.bulk_create(
+        Server(name=f"s{port}", owner=alice, host=host, blueprint=blueprint, port=port)
+        for port in PORT_RANGE
+    )
+    response = as_alice.post(NEW, form_of(blueprint))
+    assert "has no free port between 27015 and 27115" in response.content.decode()
+    assert not Server.objects.filter(name="beta").exists()
+
+
+def test_a_name_that_is_taken_between_check_and_save_is_told_in_the_form(
+    as_alice: Client,
+    alice: User,
+    host: Host,
+    blueprint: Blueprint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    try_save = ServerForm.try_save
+
+    def try_save_after_somebody_else(form: ServerForm) -> bool:
+        Server.objects.create(name="beta", owner=alice, host=host, blueprint=blueprint)
+        return try_save(form)
+
+    monkeypatch.setattr(ServerForm, "try_save", try_save_after_somebody_else)
+    response = as_alice.post(NEW, form_of(blueprint))
+    assert response.status_code == 200
+    assert "Server with this Name already exists." in response.content.decode()
+
+
+def test_a_collision_without_a_name_is_told_too(
+    as_alice: Client, blueprint: Blueprint, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collide(self: Server, *args: object, **kwargs: object) -> None:
+        raise IntegrityError
+
+    monkeypatch.setattr(Server, "save", collide)
+    response = as_alice.post(NEW, form_of(blueprint))
+    assert "at the same moment" in response.content.decode()
+
+
+def test_a_blueprint_of_somebody_else_cannot_be_used(
+    as_bob: Client, blueprint: Blueprint, host: Host
+) -> None:
+    assert "Select a valid choice" in as_bob.post(NEW, form_of(blueprint)).content.decode()
+    Blueprint.objects.update(is_shared=True)
+    assert as_bob.post(NEW, form_of(blueprint)).status_code == 302
+
+
+# --- Changing and removing it -----------------------------------------------------------------
+
+
+def test_an_edit_changes_port_and_overrides_but_neither_name_nor_host(
+    as_alice: Client, server: Server, blueprint: Blueprint
+) -> None:
+    other = Host.objects.create(name="basement")
+    url = reverse("servers:edit", args=[server.name])
+    values = form_of(blueprint, port="27050", config="sv_lan 1", host=str(other.pk))
+    response = as_alice.post(url, values, follow=True)
+    assert "It applies at its next start or restart." in response.content.decode()
+    changed = Server.objects.get(pk=server.pk)
+    assert (changed.port, changed.config) == (27050, "sv_lan 1")
+    assert (changed.name, changed.host) == ("alpha", server.host)
+
+
+def test_an_edit_keeps_a_blueprint_that_is_not_shared_any_more(
+    as_bob: Client, bob: User, server: Server, blueprint: Blueprint
+) -> None:
+    server.owner = bob
+    server.save()
+    url = reverse("servers:edit", args=[server.name])
+    assert as_bob.post(url, form_of(blueprint, port="27015")).status_code == 302
+
+
+def test_removing_asks_first_and_then_removes_the_row(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    url = reverse("servers:remove", args=[server.name])
+    assert "Remove the server" in as_alice.get(url).content.decode()
+    assert Server.objects.count() == 1
+    response = as_alice.post(url, follow=True)
+    assert "Server alpha is removed." in response.content.decode()
+    assert not Server.objects.exists()
+    assert Job.objects.get().server_name == "alpha"
+
+
+@pytest.mark.parametrize(
+    "state", [ActualState.STOPPED, ActualState.RUNNING, ActualState.CRASHED, ActualState.UNKNOWN]
+)
+def test_a_server_with_an_instance_is_not_removed(
+    as_alice: Client, server: Server, state: str
+) -> None:
+    server.record_actual_state(state)
+    response = as_alice.post(reverse("servers:remove", args=[server.name]))
+    assert response.status_code == 409
+    assert "delete the instance first" in response.content.decode()
+    assert Server.objects.count() == 1
+
+
+def test_a_server_with_a_waiting_job_is_not_removed(as_alice: Client, server: Server) -> None:
+    Job.objects.create(operation="start", server=server)
+    response = as_alice.post(reverse("servers:remove", args=[server.name]))
+    assert response.status_code == 409
+    assert "waits or runs" in response.content.decode()

@@ -1,0 +1,76 @@
+"""A web server for browsers: the project under ASGI, in a process of its own, on the tests' database."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.asgi import get_asgi_application
+from django.db import connection
+
+from tests.waiting import wait_until
+
+
+def make_application() -> ASGIStaticFilesHandler:
+    """Return the project's pages together with its static files as they lie in the source."""
+    return ASGIStaticFilesHandler(get_asgi_application())
+
+
+class WebServer:
+    """Starts and ends it. It may be started again, on the same port."""
+
+    def __init__(self) -> None:
+        self.port = find_free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return once it answers."""
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", "--worker-class", "asgi"),
+                *("--bind", f"127.0.0.1:{self.port}", "--no-control-socket"),
+                *("--graceful-timeout", "1", "--log-level", "warning"),
+                "tests.pages.webserver:make_application()",
+            ],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "DATABASE_URL": database_url(connection.settings_dict)},
+            start_new_session=True,
+        )
+        wait_until(self._answers, 20, "the web server does not answer")
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/accounts/login/", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """End it with all its processes."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None
+
+
+def find_free_port() -> int:
+    """Return a TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def database_url(database: dict[str, Any]) -> str:
+    """Return the URL of the database that Django's settings describe."""
+    if database["ENGINE"].endswith("sqlite3"):
+        return f"sqlite:///{database['NAME']}"
+    where = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    return f"postgres://{database['USER']}:{database['PASSWORD']}@{where}"
