@@ -1,0 +1,118 @@
+"""The pages in a real browser: a live log, a connection that is cut, and the end of the stream."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.endtoend.panel import PASSWORD, Panel
+from tests.endtoend.proxy import Proxy
+from tests.floors import find_chromium
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.endtoend, pytest.mark.browser]
+
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture
+def proxy(panel: Panel) -> Iterator[Proxy]:
+    """Return a connection to the panel that can be cut."""
+    proxy = Proxy(panel.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def page(panel: Panel, proxy: Proxy) -> Iterator[Page]:
+    """Return a browser page whose admin has signed in, and which may not report a single error."""
+    chromium = find_chromium()
+    assert chromium, "there is no chromium: apt install chromium"
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        page = browser.new_page(base_url=f"http://127.0.0.1:{proxy.port}")
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto("/")
+        page.get_by_label("Username").fill("admin")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page).to_have_url(f"http://127.0.0.1:{proxy.port}/servers/")
+        yield page
+        browser.close()
+    assert errors == []
+
+
+def shown_lines(page: Page) -> list[str]:
+    """Return the lines of the log on the page."""
+    return page.locator(".log-line").all_text_contents()
+
+
+def test_a_live_log_survives_a_cut_and_sees_the_end(panel: Panel, proxy: Proxy, page: Page) -> None:
+    panel.set_simulator(steamcmd={"seconds": 8, "lines": 400})
+    page.goto("/admin/")
+    page.get_by_role("button", name="Install / update runtime").first.click()
+    ((job_id,),) = panel.query("SELECT max(id) FROM jobs_job")
+    page.goto(f"/jobs/{job_id}/")
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    before = len(shown_lines(page))
+    wait_until(lambda: len(shown_lines(page)) > before + 5, 20, "no line arrived live")
+    expect(page.locator("progress").first).to_be_visible()
+
+    assert proxy.cut() > 0
+    expect(page.locator("[data-log-status]")).to_have_text("Reconnecting…")
+    at_cut = len(panel.log(job_id))
+    wait_until(lambda: len(panel.log(job_id)) > at_cut + 5, 20, "the job does not go on")
+    proxy.mend()
+
+    expect(page.locator("[data-log-status]")).to_have_text("Ended", timeout=60_000)
+    panel.succeed(job_id)
+    assert shown_lines(page) == panel.log(job_id)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Install runtime")
+    expect(page.get_by_text("succeeded").first).to_be_visible()
+
+    # The stream is closed for good: a browser that came back would ask again.
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.wait_for_timeout(2500)
+    assert [url for url in requests if f"/jobs/{job_id}/events" in url] == []
+
+
+def test_the_tour_by_clicks(panel: Panel, page: Page) -> None:
+    panel.succeed(panel.install())
+    page.goto("/blueprints/new/")
+    page.get_by_label("Name").fill("coop")
+    page.get_by_label("Launch arguments").fill("+map c1m1_hotel")
+    page.get_by_role("main").locator("button[type=submit], form button").last.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("coop")
+    page.goto("/servers/new/")
+    page.get_by_label("Name").fill("alpha")
+    page.get_by_label("Blueprint").select_option(label="coop")
+    page.get_by_role("main").locator("button[type=submit], form button").last.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("alpha")
+
+    page.get_by_role("button", name="Start alpha", exact=True).click()
+    expect(page.get_by_text("succeeded").first).to_be_visible(timeout=30_000)
+    page.goto("/servers/alpha/")
+    expect(page.locator(".log-line").last).to_be_visible()
+    expect(page.get_by_text("Connection to Steam servers successful").first).to_be_attached()
+
+    # An open page is true: the server stops behind its back.
+    panel.hostops("stop", "alpha")
+    expect(page.get_by_role("button", name="Start alpha", exact=True)).to_be_visible(timeout=15_000)
+
+
+def test_without_javascript_everything_works(panel: Panel, page: Page) -> None:
+    context = page.context.browser
+    assert context
+    plain = context.new_page(java_script_enabled=False, base_url=panel.url)
+    plain.goto("/")
+    plain.get_by_label("Username").fill("admin")
+    plain.get_by_label("Password").fill(PASSWORD)
+    plain.get_by_role("button", name="Sign in").click()
+    plain.goto("/admin/")
+    plain.get_by_role("button", name="Install / update runtime").first.click()
+    ((job_id,),) = panel.query("SELECT max(id) FROM jobs_job")
+    panel.succeed(job_id)
+    plain.goto(f"/jobs/{job_id}/")
+    assert shown_lines(plain) == panel.log(job_id)

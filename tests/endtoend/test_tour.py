@@ -1,0 +1,152 @@
+"""The whole way, as a person goes it: `script/server`, a click, a job, the host, the rows, the stream."""
+
+import os
+import signal
+
+import pytest
+
+from hostops.identity import read_stat
+from tests.endtoend.panel import Panel, wait_for_line
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.endtoend
+
+
+def console_of(panel: Panel) -> list[str]:
+    return [line for (line,) in panel.query("SELECT line FROM servers_consoleline ORDER BY seq")]
+
+
+def server_states(panel: Panel) -> tuple[str, str, str]:
+    ((desired, actual, last_error),) = panel.query(
+        "SELECT desired_state, actual_state, last_error FROM servers_server"
+    )
+    return desired, actual, last_error
+
+
+def process_ids_below(panel: Panel) -> set[int]:
+    """Return the processes of the panel's session group tree, found by their environment."""
+    mark = f"VAR_DIR={panel.var_dir}".encode()
+    found = set()
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdecimal() and read_stat(int(name)):
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                    is_ours = mark in file.read().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            if is_ours:
+                found.add(int(name))
+    return found
+
+
+def test_from_install_to_delete(panel: Panel) -> None:
+    install = panel.install()
+    events = list(panel.client.events(f"/jobs/{install}/events"))
+    assert events[-1][0] == "end"
+    assert any("fully installed" in data for name, data in events if name == "stdout")
+    panel.succeed(install)
+
+    panel.make_server("alpha")
+    panel.succeed(panel.operate("alpha", "start"))
+    assert server_states(panel) == ("running", "running", "")
+    assert panel.host_state("alpha") == "running"
+    wait_until(
+        lambda: any("Connection to Steam servers successful" in line for line in console_of(panel)),
+        10,
+        "the console's ready line has no row",
+    )
+    events_of_console = panel.client.events("/servers/alpha/console/events")
+    assert next(events_of_console)[0] == "message"
+    page = panel.client.get("/servers/alpha/").text
+    assert "simulated" in page.lower()
+    assert "Connection to Steam servers successful" in page
+
+    panel.succeed(panel.operate("alpha", "stop"))
+    assert server_states(panel) == ("stopped", "stopped", "")
+    assert panel.host_state("alpha") == "stopped"
+
+    panel.succeed(panel.operate("alpha", "delete"))
+    assert server_states(panel) == ("stopped", "absent", "")
+    assert not (panel.host_root / "instances" / "alpha").exists()
+    assert panel.client.get("/servers/alpha/").status == 200
+
+    log = panel.client.get(f"/jobs/{install}/log.txt").text.splitlines()
+    assert len(log) == len(panel.log(install))
+    assert panel.client.get("/healthz").status == 200
+
+
+def test_a_worker_killed_during_an_install(panel: Panel) -> None:
+    panel.set_simulator(steamcmd={"seconds": 20})
+    install = panel.install()
+    wait_for_line(panel, install, "progress")
+    panel.kill_worker()
+    job = panel.wait_for_state(install, "failed")
+    assert job["error"] == "worker stopped while the job ran"
+    assert panel.log(install)[-1] == "worker stopped while the job ran"
+    assert not (panel.host_root / "current").exists()
+
+    panel.set_simulator(steamcmd={"seconds": 0})
+    panel.succeed(panel.client.post(f"/jobs/{install}/retry").job_id)
+    assert (panel.host_root / "current" / "srcds_run").exists()
+    assert not panel.query("SELECT id FROM jobs_job WHERE state IN ('queued', 'running')")
+
+
+def test_a_worker_killed_during_a_start(panel: Panel) -> None:
+    panel.succeed(panel.install())
+    panel.make_server("alpha")
+    panel.set_simulator(steamcmd={"seconds": 0}, srcds={"start_seconds": 8})
+    start = panel.operate("alpha", "start")
+    wait_until(lambda: panel.host_state("alpha") == "starting", 20, "the game does not start")
+    panel.kill_worker()
+    assert panel.wait_for_state(start, "failed")["error"] == "worker stopped while the job ran"
+    assert not panel.query("SELECT id FROM jobs_job WHERE state = 'running'")
+
+    # The game went on by itself; what the panel says of it is what the host says.
+    wait_until(
+        lambda: server_states(panel)[1] == panel.host_state("alpha") == "running",
+        30,
+        "the panel and the host do not agree",
+    )
+    panel.succeed(panel.client.post(f"/jobs/{start}/retry").job_id)
+    assert server_states(panel) == ("running", "running", "")
+
+
+def test_only_game_servers_are_left_when_the_panel_stops(panel: Panel) -> None:
+    panel.succeed(panel.install())
+    panel.make_server("alpha")
+    panel.succeed(panel.operate("alpha", "start"))
+    assert len(process_ids_below(panel)) >= 4
+    assert panel.stop() == 0
+    assert process_ids_below(panel) == set()
+    assert panel.host_state("alpha") == "running"
+
+    panel.start()
+    assert not any("password" in line for line in panel.output)
+    panel.client.sign_in()
+    wait_until(lambda: server_states(panel)[1] == "running", 20, "the server was not found again")
+    panel.succeed(panel.operate("alpha", "stop"))
+
+
+def test_nothing_is_left_when_the_panel_is_killed(panel: Panel) -> None:
+    os.kill(panel.pid, signal.SIGKILL)
+    wait_until(lambda: process_ids_below(panel) == set(), 30, "processes are left")
+
+
+def test_an_install_that_fails_says_why_and_can_be_retried(panel: Panel) -> None:
+    panel.set_simulator(steamcmd={"seconds": 0, "fail": ["disk-full-0x202"]})
+    install = panel.install()
+    job = panel.wait_for_state(install, "failed", "succeeded")
+    assert (job["state"], job["exit_code"]) == ("failed", 8)
+    assert "disk" in job["error"].lower()
+    assert job["error"] in panel.client.get(f"/jobs/{install}/").text.replace("&#x27;", "'")
+    panel.succeed(panel.client.post(f"/jobs/{install}/retry").job_id)
+
+
+def test_an_install_can_be_cancelled(panel: Panel) -> None:
+    panel.set_simulator(steamcmd={"seconds": 30})
+    install = panel.install()
+    wait_for_line(panel, install, "progress")
+    panel.client.post(f"/jobs/{install}/cancel")
+    panel.wait_for_state(install, "cancelled")
+    panel.set_simulator(steamcmd={"seconds": 0})
+    panel.succeed(panel.client.post(f"/jobs/{install}/retry").job_id)

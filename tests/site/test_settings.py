@@ -1,0 +1,74 @@
+"""Settings: a missing or bad value stops the program with its name and what it should be."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.endtoend.panel import PROJECT_DIR
+
+
+def load(**changes: str | None) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` with the environment changed; None takes a variable away."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "VAR_DIR": "/nonexistent/saferoom",
+        "SECRET_KEY": "a-key-that-only-the-tests-have",
+        "GAME_SOURCE": "simulator",
+    }
+    for name, value in changes.items():
+        environment.pop(name, None)
+        if value is not None:
+            environment[name] = value
+    return subprocess.run(
+        [sys.executable, PROJECT_DIR / "manage.py", "check"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_good_settings_load() -> None:
+    answer = load()
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", None),
+        ("SECRET_KEY", "short"),
+        ("DEBUG", "ture"),
+        ("VAR_DIR", "relative/folder"),
+        ("CSRF_TRUSTED_ORIGINS", "panel.example.org"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "user:hunter2@host"),
+        ("JOB_WORKER_ENABLED", "maybe"),
+        ("JOB_WORKER_POLL_SECONDS", "soon"),
+        ("JOB_WORKER_POLL_SECONDS", "0"),
+        ("JOB_WORKER_CONCURRENCY", "many"),
+        ("JOB_WORKER_CONCURRENCY", "0"),
+        ("JOB_WORKER_LEASE_SECONDS", "1"),
+        ("JOB_WORKER_GRACE_SECONDS", "-1"),
+        ("JOB_LOG_REPLAY_LIMIT", "0"),
+        ("HOST_NAME", "Not A Name"),
+        ("HOST_ROOT", "relative/folder"),
+        ("HOST_DRIVER", "docker"),
+        ("HOST_ADDRESS", "nowhere"),
+        ("GAME_SOURCE", "torrent"),
+        ("TIME_ZONE", "Mars/Olympus"),
+    ],
+)
+def test_a_bad_value_is_named(name: str, value: str | None) -> None:
+    answer = load(**{name: value})
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"saferoom: {name} is ")
+    assert "must be" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert str(value) not in answer.stderr or name not in ("SECRET_KEY", "DATABASE_URL")
+
+
+def test_debugging_needs_no_secret() -> None:
+    assert load(SECRET_KEY=None, DEBUG="true").returncode == 0
