@@ -54,11 +54,15 @@ def prepare(job: Job) -> Callable[..., object]:
         return host.install_runtime
     if job.server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
-    if desired_state := DESIRED_STATE.get(Operation(job.operation)):
+    desired_state = DESIRED_STATE.get(Operation(job.operation))
+    if desired_state and desired_state != job.server.desired_state:
         Server.objects.filter(pk=job.server.pk).update(
             desired_state=desired_state, updated_at=timezone.now()
         )
-    return partial(OPERATIONS[Operation(job.operation)], host, job.server.to_spec())
+    operation = Operation(job.operation)
+    if operation in BY_NAME:
+        return partial(BY_NAME[operation], host, job.server.name)
+    return partial(BY_SPEC[operation], host, job.server.to_spec())
 
 
 def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
@@ -72,29 +76,34 @@ def start(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
     host.start(spec.name, **callbacks)
 
 
-def stop(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+def stop(host: HostLayer, name: str, **callbacks: Any) -> None:
     """Stop the instance."""
-    host.stop(spec.name, **callbacks)
+    host.stop(name, **callbacks)
 
 
 def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
     """Stop the instance, bring it up to date, and start it."""
-    stop(host, spec, **callbacks)
+    host.stop(spec.name, **callbacks)
     start(host, spec, **callbacks)
 
 
-def delete(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+def delete(host: HostLayer, name: str, **callbacks: Any) -> None:
     """Remove the instance and its runtime files from the host; the server's row stays."""
-    host.delete(spec.name, **callbacks)
+    host.delete(name, **callbacks)
 
 
-OPERATIONS: dict[Operation, Callable[..., None]] = {
+BY_SPEC: dict[Operation, Callable[..., None]] = {
     Operation.INITIALIZE: initialize,
     Operation.START: start,
-    Operation.STOP: stop,
     Operation.RESTART: restart,
+}
+"""What brings an instance up to date, and so needs to know what the server is made of."""
+
+BY_NAME: dict[Operation, Callable[..., None]] = {
+    Operation.STOP: stop,
     Operation.DELETE: delete,
 }
+"""What has to work also for a server whose blueprint is broken."""
 
 
 def read_actual_state(server: Server) -> str:

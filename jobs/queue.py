@@ -6,14 +6,13 @@ transaction, and none touches a host.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from jobs.liveness import is_gone
@@ -136,50 +135,102 @@ def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> 
 # --- Out of the queue -------------------------------------------------------------------------
 
 
+class QueuedJob(NamedTuple):
+    """What the scheduler knows of a job that waits."""
+
+    id: int
+    server_id: int | None
+    operation: str
+
+
 @dataclass(frozen=True)
 class SchedulerState:
-    """What decides which queued job of one host may run, as read from the database at one moment."""
+    """What decides which queued jobs of one host may run, as read from the database at one moment.
+
+    `oldest_queued` holds the oldest ones, in order: more of them are read only if none of these may run.
+    """
 
     host_id: int
-    running_server_ids: frozenset[int]
+    busy_server_ids: frozenset[int]
     is_busy: bool
     is_installing: bool
-    oldest_queued: Job | None
+    oldest_queued: tuple[QueuedJob, ...]
 
     @property
     def is_install_next(self) -> bool:
         """Whether an install is the host's oldest queued job: then no later job may overtake it."""
-        return self.oldest_queued is not None and self.oldest_queued.operation == Operation.INSTALL
+        return bool(self.oldest_queued) and self.oldest_queued[0].operation == Operation.INSTALL
 
-    def runnable_jobs(self) -> QuerySet[Job]:
-        """Return the queued jobs that may run now, the oldest first."""
-        queued = Job.objects.queued().filter(host_id=self.host_id)
-        if self.is_installing or self.oldest_queued is None:
-            return queued.none()
+    def pick(self, limit: int) -> list[int]:
+        """Return the ids of the jobs to run now, the oldest first, at most `limit`."""
+        if self.is_installing or not self.oldest_queued:
+            return []
         if self.is_install_next:
             # Exclusive: it waits for what runs, and what is behind it waits for it.
-            return queued.none() if self.is_busy else queued.filter(pk=self.oldest_queued.pk)
-        # An install behind an older job waits too: that job runs, or can run now.
-        return queued.exclude(server_id__in=self.running_server_ids).exclude(
-            operation=Operation.INSTALL
+            return [] if self.is_busy else [self.oldest_queued[0].id]
+        picked = self._pick_from(self.oldest_queued, limit)
+        if not picked and len(self.oldest_queued) == LOOK_AHEAD:
+            picked = self._pick_from(self._read_unblocked(), limit)
+        return picked
+
+    def _pick_from(self, queued: Iterable[QueuedJob], limit: int) -> list[int]:
+        busy = set(self.busy_server_ids)
+        picked: list[int] = []
+        for job in queued:
+            # An install behind an older job waits for it: that one runs, or can run now.
+            if job.operation == Operation.INSTALL or job.server_id in busy:
+                continue
+            if job.server_id is not None:
+                busy.add(job.server_id)
+            picked.append(job.id)
+            if len(picked) == limit:
+                break
+        return picked
+
+    def _read_unblocked(self) -> list[QueuedJob]:
+        """Look behind the oldest jobs, which are all blocked, for those of other servers."""
+        return read_queued(
+            "AND operation <> %s AND (server_id IS NULL OR server_id NOT IN"
+            " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))",
+            self.host_id,
+            Operation.INSTALL.value,
         )
+
+
+LOOK_AHEAD = 64
+"""How many of a host's oldest queued jobs are read at a time."""
+
+
+def read_queued(condition: str, host_id: int, *parameters: str) -> list[QueuedJob]:
+    """Return the oldest queued jobs of a host that meet an SQL condition, at most LOOK_AHEAD."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, server_id, operation FROM jobs_job"  # noqa: S608 - the condition is our own
+            f" WHERE host_id = %s AND state = 'queued' {condition}"
+            " ORDER BY created_at, id LIMIT %s",
+            [host_id, *parameters, LOOK_AHEAD],
+        )
+        return [QueuedJob(*row) for row in cursor.fetchall()]
 
 
 def build_scheduler_state(host: Host | None = None) -> SchedulerState:
     """Read what decides about the queued jobs of `host`, by default the one the settings name.
 
-    The answer holds only as long as the host's row is locked.
+    The answer holds only as long as the host's row is locked. It is read at every claim and most wake-ups:
+    as SQL, it takes a tenth of the time that building the same queries anew would.
     """
     host_id = (host or Host.local()).pk
-    running = list(Job.objects.running().values_list("host_id", "server_id", "operation"))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT host_id, server_id, operation FROM jobs_job WHERE state = 'running'")
+        running = cursor.fetchall()
     operations_here = [operation for job_host, _, operation in running if job_host == host_id]
     return SchedulerState(
         host_id=host_id,
         # Of every host: a server that has moved must not run here while its old host still acts.
-        running_server_ids=frozenset(server for _, server, _ in running if server is not None),
+        busy_server_ids=frozenset(server for _, server, _ in running if server is not None),
         is_busy=bool(operations_here),
         is_installing=Operation.INSTALL in operations_here,
-        oldest_queued=Job.objects.queued().filter(host_id=host_id).first(),
+        oldest_queued=tuple(read_queued("", host_id)),
     )
 
 
@@ -188,27 +239,62 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
 
     It is committed before this returns: call it outside a transaction, and touch the host afterwards.
     """
-    host = host or (worker.host if worker else Host.local())
+    return next(
+        iter(claim_jobs(worker, host or (worker.host if worker else Host.local()), 1)), None
+    )
+
+
+def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
+    """Claim the oldest runnable jobs of `host`, at most `limit`, in one transaction; as `claim_next_job`."""
     # A look without the lock first: most wake-ups find nothing to claim.
-    if not build_scheduler_state(host).runnable_jobs().exists():
-        return None
+    if not build_scheduler_state(host).pick(limit):
+        return []
     try:
         with transaction.atomic():
             lock_host(host)
-            # A statement of its own after the lock: on PostgreSQL it sees what was committed meanwhile.
-            job = build_scheduler_state(host).runnable_jobs().first()
-            if job is None:
-                return None
-            job.state = JobState.RUNNING
-            job.worker = worker
-            job.started_at = timezone.now()
-            job.save(update_fields=["state", "worker", "started_at", "updated_at"])
+            # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile.
+            ids = set_running(build_scheduler_state(host).pick(limit), worker)
+            if not ids:
+                return []
             announce(Channel.PAGES)
     except IntegrityError:
         # The database refused a second running job of one server: two hosts claimed at one moment.
         logger.warning("host %s: a claim lost against another host's; trying again", host.name)
-        return None
-    return job
+        return []
+    jobs = Job.objects.select_related("server__host", "server__blueprint", "host")
+    return list(jobs.filter(pk__in=ids).order_by("created_at", "id"))
+
+
+def has_queued_jobs(host: Host) -> bool:
+    """Return whether a job of `host` waits."""
+    return bool(read_queued("", host.pk))
+
+
+def read_cancel_requests(worker: Worker) -> list[int]:
+    """Return the ids of the jobs that `worker` runs and a person has asked to end."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM jobs_job WHERE state = 'running' AND host_id = %s"
+            " AND worker_id = %s AND cancel_requested_at IS NOT NULL",
+            [worker.host_id, worker.pk],
+        )
+        return [job_id for (job_id,) in cursor.fetchall()]
+
+
+def set_running(job_ids: Sequence[int], worker: Worker | None) -> list[int]:
+    """Set queued jobs to running; return the ids of those that were not cancelled in this moment."""
+    if not job_ids:
+        return []
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    places = ", ".join(["%s"] * len(job_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
+            " SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
+            f" WHERE state = 'queued' AND id IN ({places}) RETURNING id",
+            [worker.pk if worker else None, now, now, *job_ids],
+        )
+        return [job_id for (job_id,) in cursor.fetchall()]
 
 
 def lock_host(host: Host) -> None:
@@ -216,7 +302,8 @@ def lock_host(host: Host) -> None:
 
     On SQLite there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
     """
-    Host.objects.select_for_update(no_key=True).get(pk=host.pk)
+    if connection.features.has_select_for_update:
+        Host.objects.select_for_update(no_key=True).only("pk").get(pk=host.pk)
 
 
 # --- The end of a job -------------------------------------------------------------------------

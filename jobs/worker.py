@@ -11,29 +11,35 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from subprocess import CalledProcessError
 from time import monotonic
 from types import FrameType
-from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
+from jobs.execution import Plan, execute, plan
 from jobs.liveness import beat, register_worker
 from jobs.logs import DirectLog, JobSink, LogWriter
-from jobs.models import Job, JobState, LogStream, Operation, Worker
-from jobs.queue import claim_next_job, fail_stale_job, finish_job, recover_stale_jobs
+from jobs.models import Job, JobState, Worker
+from jobs.queue import (
+    claim_jobs,
+    claim_next_job,
+    fail_stale_job,
+    has_queued_jobs,
+    read_cancel_requests,
+    recover_stale_jobs,
+)
 from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
 from jobs.watch import HostWatch
-from servers.models import ActualState, DesiredState, Host
+from servers.models import Host
 
 logger = logging.getLogger(__name__)
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
+"""What Django raises while the database does not answer: a reason to try again, not to give up."""
 
 
 def run_worker_once(host: Host | None = None) -> bool:
@@ -75,111 +81,15 @@ def beating(worker: Worker) -> Iterator[None]:
 
 
 def run_job(job_id: int, *, sink: JobSink | None = None, cancel: CancelToken | None = None) -> None:
-    """Carry out a claimed job: read what it needs, drive the host, store the outcome.
+    """Carry out a claimed job in this thread: read what it needs, drive the host, store the outcome.
 
-    Raises nothing that the job did wrong: whatever it was, it is in the job's row, its log, and, if it
-    was not the host layer's own word, with its traceback in the process log. Holds no transaction and no
-    connection while the host is driven.
+    Raises nothing that the job did wrong (see `jobs.execution`), but ValueError for one that is not running.
     """
     job = Job.objects.select_related("server__host", "server__blueprint", "host").get(pk=job_id)
-    cancel = cancel or CancelToken()
-    sink = sink or DirectLog(on_cancel_request=cancel.cancel)
     if job.state != JobState.RUNNING:
         raise ValueError(f"Job {job.pk} is {job.state}: claim it before running it.")
-    logger.info("job %s: %s of %s begins", job.pk, job.operation, job.subject)
-    outcome = carry_out(job, sink, cancel)
-    server_changes = learn_from(job, outcome)
-    release_connection()
-    is_stored = sink.finish(
-        job,
-        lambda: finish_job(
-            job,
-            exit_code=outcome.exit_code,
-            error=outcome.error,
-            state=outcome.state,
-            server_changes=server_changes,
-        ),
-    )
-    if is_stored:
-        logger.info("job %s: %s", job.pk, outcome.state)
-    else:
-        logger.warning("job %s: ended %s, but its lease was lost before", job.pk, outcome.state)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended; `error` is one line for people."""
-
-    state: JobState
-    exit_code: int | None
-    error: str = ""
-
-
-def carry_out(job: Job, sink: JobSink, cancel: CancelToken) -> Outcome:
-    """Drive the host as the job says, its output into `sink`; return how it ended."""
-
-    def on_line(stream: str, text: str) -> None:
-        sink.line(job, stream, text)
-
-    def on_stage(name: str, progress: int | None = None) -> None:
-        sink.stage(job, name, progress)
-
-    def fail(exit_code: int, error: Exception, output: str) -> Outcome:
-        for line in output.splitlines():
-            sink.line(job, LogStream.STDERR, line)
-        return Outcome(JobState.FAILED, exit_code, str(error) or type(error).__name__)
-
-    try:
-        cancel.raise_if_cancelled()
-        operate = operations.prepare(job)
-        release_connection()
-        operate(on_line=on_line, on_stage=on_stage, cancel=cancel)
-    except OperationCancelled:
-        sink.line(job, LogStream.STDERR, cancel.reason)
-        return Outcome(JobState.CANCELLED, None, cancel.reason)
-    except CalledProcessError as error:
-        rest = (
-            error.stderr.decode(errors="replace")
-            if isinstance(error.stderr, bytes)
-            else error.stderr
-        )
-        logger.info("job %s: %s", job.pk, error)
-        return fail(error.returncode, error, f"{rest or ''}\n{error}")
-    except Exception as error:
-        logger.exception("job %s: %s of %s failed", job.pk, job.operation, job.subject)
-        return fail(1, error, str(error) or type(error).__name__)
-    return Outcome(JobState.SUCCEEDED, 0)
-
-
-def learn_from(job: Job, outcome: Outcome) -> dict[str, Any]:
-    """Ask the host what the job left behind; return what is to be stored in the server's row."""
-    if job.server is None:
-        if job.operation == Operation.INSTALL and job.host:
-            try:
-                operations.report_host(job.host)
-            except Exception:
-                logger.exception("job %s: host %s cannot be read", job.pk, job.host)
-        return {}
-    actual_state = operations.read_actual_state(job.server)
-    changes: dict[str, Any] = {"actual_state": actual_state, "actual_state_at": timezone.now()}
-    if actual_state == ActualState.ABSENT:
-        # The runs of its next instance are counted from the first one again.
-        changes |= {"console_run": 0, "console_offset": 0}
-    if outcome.state == JobState.SUCCEEDED:
-        changes["last_error"] = ""
-    elif outcome.state == JobState.FAILED:
-        changes["last_error"] = f"{job.operation_label}: {outcome.error}"
-    else:
-        # Who cancels a start does not want the server started later; what is, is now what is wanted.
-        is_up = actual_state in (ActualState.STARTING, ActualState.RUNNING)
-        changes["desired_state"] = DesiredState.RUNNING if is_up else DesiredState.STOPPED
-    return changes
-
-
-def release_connection() -> None:
-    """Give back this thread's database connection, unless a caller's transaction is open on it."""
-    if not connection.in_atomic_block:
-        connection.close()
+    cancel = cancel or CancelToken()
+    execute(plan(job), sink or DirectLog(on_cancel_request=cancel.cancel), cancel)
 
 
 @dataclass
@@ -217,7 +127,7 @@ class WorkerLoop:
             self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
         )
         self._signal = open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
-        self._writer = LogWriter(on_lease_lost=self._cancel_job)
+        self._writer = LogWriter(on_lease_lost=lambda job: self._cancel(job.pk))
         self._writer.start()
         self._recover()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
@@ -257,48 +167,45 @@ class WorkerLoop:
 
     def _has_queued_jobs(self) -> bool:
         try:
-            return Job.objects.queued().filter(host=self.host).exists()
+            return has_queued_jobs(self.host)
         except DATABASE_AWAY:
             return True
 
     def _claim(self, executor: ThreadPoolExecutor) -> bool:
-        """Claim a job and hand it to the executor; True: there may be another one."""
+        """Claim as many jobs as there are free threads, and hand them over; True: there were some."""
         with self._running_lock:
-            is_full = len(self._running) >= self.concurrency
-        if is_full or not self.is_claiming:
+            free = self.concurrency - len(self._running)
+        if free <= 0 or not self.is_claiming:
             return False
-        job = claim_next_job(self._worker)
-        if job is None:
-            return False
+        jobs = claim_jobs(self._worker, self.host, free)
         with self._running_lock:
-            self._running[job.pk] = CancelToken()
-        executor.submit(self._run_job, job.pk)
-        return True
+            self._running |= {job.pk: CancelToken() for job in jobs}
+        for job in jobs:
+            executor.submit(self._execute, job.pk, plan(job))
+        return bool(jobs)
 
-    def _run_job(self, job_id: int) -> None:
+    def _execute(self, job_id: int, plan: Plan) -> None:
         try:
-            run_job(job_id, sink=self._writer, cancel=self._running[job_id])
+            execute(plan, self._writer, self._running[job_id])
         except Exception:
+            # It stays known as running only in the database: `_recover` fails it.
             logger.exception("job %s: lost by the worker", job_id)
         finally:
-            connection.close()
             with self._running_lock:
                 del self._running[job_id]
             self._wake.set()
 
     def _pass_on_cancel_requests(self) -> None:
         with self._running_lock:
-            waiting = [job_id for job_id, token in self._running.items() if not token.is_cancelled]
-        if waiting:
-            requested = Job.objects.filter(pk__in=waiting, cancel_requested_at__isnull=False)
-            for job in requested.only("pk"):
-                self._cancel_job(job)
+            is_idle = not self._running
+        for job_id in [] if is_idle else read_cancel_requests(self._worker):
+            self._cancel(job_id)
 
-    def _cancel_job(self, job: Job, reason: str = "Cancelled on request.") -> None:
+    def _cancel(self, job_id: int) -> None:
         with self._running_lock:
-            token = self._running.get(job.pk)
+            token = self._running.get(job_id)
         if token:
-            token.cancel(reason)
+            token.cancel()
 
     def _cancel_all(self) -> None:
         with self._running_lock:

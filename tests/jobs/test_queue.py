@@ -11,10 +11,12 @@ from django.utils import timezone
 from jobs.liveness import register_worker
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import (
+    LOOK_AHEAD,
     WORKER_STOPPED,
     RequestRefused,
     build_scheduler_state,
     cancel,
+    claim_jobs,
     claim_next_job,
     enqueue,
     finish_job,
@@ -152,10 +154,44 @@ class TestScheduling:
         claim_next_job(worker)
         waiting = install(host)
         state = build_scheduler_state(host)
-        assert state.running_server_ids == {server.pk}
+        assert state.busy_server_ids == {server.pk}
         assert state.is_busy
         assert not state.is_installing
-        assert state.oldest_queued == waiting
+        assert state.is_install_next
+        assert [job.id for job in state.oldest_queued] == [waiting.pk]
+
+    def test_several_are_claimed_at_once_by_the_same_rules(
+        self, make_server: MakeServer, host: Host, worker: Worker
+    ) -> None:
+        first, second, third = (make_server(f"s{number}") for number in range(3))
+        starts = [start(first), start(second)]
+        stop = enqueue("stop", server=first, requested_by=None)
+        beyond = start(third)
+        assert claim_jobs(worker, host, 2) == starts
+        assert claim_jobs(worker, host, 2) == [beyond]
+        finish_job(Job.objects.get(pk=starts[0].pk), exit_code=0)
+        assert claim_jobs(worker, host, 2) == [stop]
+
+    def test_an_install_is_never_claimed_together_with_another_job(
+        self, server: Server, host: Host, worker: Worker
+    ) -> None:
+        first = start(server)
+        waiting = install(host)
+        assert claim_jobs(worker, host, 4) == [first]
+        finish_job(Job.objects.get(pk=first.pk), exit_code=0)
+        start(server)
+        assert claim_jobs(worker, host, 4) == [waiting]
+
+    def test_a_long_queue_of_one_server_does_not_hide_the_next_one(
+        self, make_server: MakeServer, worker: Worker
+    ) -> None:
+        busy, free = make_server("busy"), make_server("free")
+        for _ in range(LOOK_AHEAD + 10):
+            start(busy)
+        install(worker.host)
+        behind = start(free)
+        claim_next_job(worker)
+        assert claim_next_job(worker) == behind
 
     def test_claiming_stores_who_and_when(self, server: Server, worker: Worker) -> None:
         start(server)

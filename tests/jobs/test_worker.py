@@ -86,6 +86,16 @@ class TestDispatch:
         assert spec.config == "sv_lan 0\nhostname mine\n"
         assert spec.port == server.port
 
+    def test_a_broken_blueprint_fails_a_start_and_not_a_stop(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        Blueprint.objects.update(arguments='+map "c1m1_hotel')
+        job = run("start", server)
+        assert job.state == JobState.FAILED
+        assert "launch arguments cannot be read" in job.error
+        assert run("stop", server).state == JobState.SUCCEEDED
+        assert run("delete", server).state == JobState.SUCCEEDED
+
     def test_a_job_that_was_not_claimed_is_not_run(
         self, server: Server, fake_host: FakeHost
     ) -> None:

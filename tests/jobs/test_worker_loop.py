@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import combinations
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -231,10 +232,10 @@ def test_a_job_that_the_worker_itself_lost_is_failed(
 ) -> None:
     settings.JOB_WORKER_LEASE_SECONDS = 1.0  # type: ignore[attr-defined]
 
-    def break_down(_job_id: int, **_: object) -> None:
-        raise OperationalError("the database was away at the wrong moment")
+    def break_down(*_: object) -> None:
+        raise RuntimeError("a bug")
 
-    monkeypatch.setattr(worker, "run_job", break_down)
+    monkeypatch.setattr(worker, "execute", break_down)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.FAILED, 15, "the job hangs")
@@ -246,16 +247,16 @@ def test_the_loop_outlives_a_database_that_is_away(
     run_loop: Callable[[], WorkerLoop],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    claim = queue.claim_next_job
+    claim = queue.claim_jobs
     failures: list[int] = []
 
-    def claim_or_fail(*args: object, **kwargs: object) -> Job | None:
+    def claim_or_fail(*args: Any) -> list[Job]:
         if len(failures) < 3:
             failures.append(1)
             raise OperationalError("the database is away")
-        return claim(*args, **kwargs)  # type: ignore[arg-type]
+        return claim(*args)
 
-    monkeypatch.setattr(worker, "claim_next_job", claim_or_fail)
+    monkeypatch.setattr(worker, "claim_jobs", claim_or_fail)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")

@@ -1,0 +1,146 @@
+"""One job from its plan to its outcome, whatever the host does. Who claims it is in `jobs.worker`."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from subprocess import CalledProcessError
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from hostops.errors import OperationCancelled
+from hostops.specs import CancelToken
+from jobs import operations
+from jobs.logs import JobSink
+from jobs.models import Job, JobState, LogStream, Operation
+from jobs.queue import finish_job
+from servers.models import ActualState, DesiredState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A running job and what carries it out, which needs the database no more."""
+
+    job: Job
+    operate: Callable[..., object]
+
+
+def plan(job: Job) -> Plan:
+    """Read everything that the job needs. What is wrong with it is raised when it is carried out."""
+    try:
+        return Plan(job, operations.prepare(job))
+    except Exception as error:  # noqa: BLE001 - it is raised again where the job's failures are handled
+        return Plan(job, partial(fail_with, error))
+
+
+def fail_with(error: Exception, **_callbacks: object) -> None:
+    """Raise `error`."""
+    raise error
+
+
+def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
+    """Drive the host as planned, and store the outcome.
+
+    Raises nothing that the job did wrong: whatever it was, it is in the job's row, its log, and, if it
+    was not the host layer's own word, with its traceback in the process log. No transaction and no
+    connection is held while the host is driven.
+    """
+    job = plan.job
+    release_connection()
+    logger.info("job %s: %s of %s begins", job.pk, job.operation, job.subject)
+    outcome = carry_out(plan, sink, cancel)
+    server_changes = learn_from(job, outcome)
+    is_stored = sink.finish(
+        job,
+        lambda: finish_job(
+            job,
+            exit_code=outcome.exit_code,
+            error=outcome.error,
+            state=outcome.state,
+            server_changes=server_changes,
+        ),
+    )
+    if is_stored:
+        logger.info("job %s: %s", job.pk, outcome.state)
+    else:
+        logger.warning("job %s: ended %s, but its lease was lost before", job.pk, outcome.state)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; `error` is one line for people."""
+
+    state: JobState
+    exit_code: int | None
+    error: str = ""
+
+
+def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Outcome:
+    """Drive the host, its output into `sink`; return how it ended."""
+    job = plan.job
+
+    def on_line(stream: str, text: str) -> None:
+        sink.line(job, stream, text)
+
+    def on_stage(name: str, progress: int | None = None) -> None:
+        sink.stage(job, name, progress)
+
+    def fail(exit_code: int, error: Exception, output: str) -> Outcome:
+        for line in output.splitlines():
+            sink.line(job, LogStream.STDERR, line)
+        return Outcome(JobState.FAILED, exit_code, str(error) or type(error).__name__)
+
+    try:
+        cancel.raise_if_cancelled()
+        plan.operate(on_line=on_line, on_stage=on_stage, cancel=cancel)
+    except OperationCancelled:
+        sink.line(job, LogStream.STDERR, cancel.reason)
+        return Outcome(JobState.CANCELLED, None, cancel.reason)
+    except CalledProcessError as error:
+        logger.info("job %s: %s", job.pk, error)
+        return fail(error.returncode, error, f"{unread_stderr(error)}\n{error}")
+    except Exception as error:
+        logger.exception("job %s: %s of %s failed", job.pk, job.operation, job.subject)
+        return fail(1, error, str(error) or type(error).__name__)
+    return Outcome(JobState.SUCCEEDED, 0)
+
+
+def unread_stderr(error: CalledProcessError) -> str:
+    """Return what the command wrote to stderr that has not been handed on."""
+    stderr = error.stderr or ""
+    return stderr.decode(errors="replace") if isinstance(stderr, bytes) else stderr
+
+
+def learn_from(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Ask the host what the job left behind; return what is to be stored in the server's row."""
+    if job.server is None:
+        if job.operation == Operation.INSTALL and job.host:
+            try:
+                operations.report_host(job.host)
+            except Exception:
+                logger.exception("job %s: host %s cannot be read", job.pk, job.host)
+        return {}
+    actual_state = operations.read_actual_state(job.server)
+    changes: dict[str, Any] = {"actual_state": actual_state, "actual_state_at": timezone.now()}
+    if actual_state == ActualState.ABSENT:
+        # The runs of its next instance are counted from the first one again.
+        changes |= {"console_run": 0, "console_offset": 0}
+    if outcome.state == JobState.SUCCEEDED:
+        changes["last_error"] = ""
+    elif outcome.state == JobState.FAILED:
+        changes["last_error"] = f"{job.operation_label}: {outcome.error}"
+    else:
+        # Who cancels a start does not want the server started later; what is, is now what is wanted.
+        is_up = actual_state in (ActualState.STARTING, ActualState.RUNNING)
+        changes["desired_state"] = DesiredState.RUNNING if is_up else DesiredState.STOPPED
+    return changes
+
+
+def release_connection() -> None:
+    """Give back this thread's database connection, unless a caller's transaction is open on it."""
+    if not connection.in_atomic_block:
+        connection.close()
