@@ -1,13 +1,14 @@
 """gunicorn's settings: one process whose event loop serves pages and streams."""
 
 import os
+import resource
 from typing import Any
 
 address = os.environ.get("BIND", "127.0.0.1")
 bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
 worker_class = "asgi"
 workers = 1
-# Each open page holds a stream or two.
+# Each open page holds a stream. The streams have a limit of their own below this (jobs/streams.py).
 worker_connections = 10_000
 # Streams end by themselves when the server stops; this is for requests that hang.
 graceful_timeout = 10
@@ -17,7 +18,13 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Tell the streams when this process has been asked to stop, so that they end."""
+    """Prepare for thousands of streams, and tell them when this process has been asked to stop."""
     from jobs import hub
 
+    # A process is given 1,024 descriptors to begin with, and each stream is one.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = worker_connections + 1000
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     hub.is_server_stopping = lambda: not worker.alive

@@ -1,6 +1,7 @@
 """The host's command line: `python -m hostops VERB`. Works by hand beside a running panel, with its locks."""
 
 import argparse
+import getpass
 import json
 import os
 import signal
@@ -11,15 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from hostops import unit_files
 from hostops.errors import HostError, OperationCancelled
-from hostops.host import DRIVERS, GAME_SOURCES, Host
+from hostops.host import GAME_SOURCES, Host
+from hostops.layout import HostLayout
 from hostops.specs import (
+    DRIVERS,
     CancelToken,
     ConsolePosition,
     InstanceSpec,
     InstanceState,
     InstanceStatus,
+    SteamAccount,
 )
+from hostops.systemctl import Manager, Systemctl
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -69,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             driver=options.driver,
             game_source=options.source,
             query_address=options.query_address,
+            steam_account=_steam_account(),
         )
         code: int = options.carry_out(host, options, cancel)
     except OperationCancelled as error:
@@ -84,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return 128 + received[0] if received else code
+
+
+def _steam_account() -> SteamAccount | None:
+    """Return what the environment says of an account; never an option, which others could read."""
+    name = os.environ.get("STEAM_ACCOUNT")
+    file = os.environ.get("STEAM_PASSWORD_FILE")
+    if not name:
+        return None
+    return SteamAccount(name, os.environ.get("STEAM_PASSWORD", ""), Path(file) if file else None)
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -139,11 +155,21 @@ def _make_parser() -> argparse.ArgumentParser:
         help="one launch argument of srcds; write --argument=-insecure for those with a dash",
     )
     initialize.add_argument("--config", type=Path, metavar="FILE", help="its server.cfg")
+    initialize.add_argument(
+        "--memory", type=int, metavar="MIB", help="the most memory it may take, in MiB"
+    )
+    initialize.add_argument(
+        "--tasks", type=int, metavar="N", help="the most processes and threads it may have"
+    )
+    initialize.add_argument(
+        "--cpu-weight", type=int, metavar="N", help="its share of a busy CPU, against 100 of others"
+    )
     for name, help_text in (
         ("start", "Start a server and wait until it answers."),
         ("stop", "Stop a server."),
         ("restart", "Stop a server and start it."),
         ("delete", "Stop a server and remove its files."),
+        ("reset", "Stop a server and remove what it wrote itself."),
     ):
         add(name, help_text, _act).add_argument("name", metavar="NAME")
     status = add("status", "Say what the servers do.", _status)
@@ -155,6 +181,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add("releases", "List the installed builds of the game.", _releases)
     rollback = add("rollback", "Go back to another installed build.", _rollback)
     rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
+    unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
+    unit.add_argument("--user", help="whom servers run as (default: who runs this)")
     add("doctor", "Look whether this host can do its work.", _doctor)
     return parser
 
@@ -176,6 +204,9 @@ def _initialize(host: Host, options: argparse.Namespace, cancel: CancelToken) ->
         overlays=tuple(options.overlay),
         arguments=tuple(options.argument),
         config=config,
+        memory_limit_bytes=None if options.memory is None else options.memory * 1024**2,
+        tasks_limit=options.tasks,
+        cpu_weight=options.cpu_weight,
     )
     printer = _Printer()
     host.initialize(spec, on_line=printer.line, on_stage=printer.stage, cancel=cancel)
@@ -246,6 +277,17 @@ def _releases(host: Host, _options: argparse.Namespace, _cancel: CancelToken) ->
 def _rollback(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
     printer = _Printer()
     host.rollback(options.build_id, on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    return 0
+
+
+def _print_unit(_host: Host, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    text = unit_files.template(
+        HostLayout(options.root.absolute()),
+        Manager.SYSTEM,
+        version=Systemctl(Manager.SYSTEM).version(),
+        user=options.user or getpass.getuser(),
+    )
+    print(text, end="")
     return 0
 
 

@@ -33,6 +33,20 @@ def prune_runs(instance: InstanceLayout) -> None:
         instance.console_log_path(run).unlink(missing_ok=True)
 
 
+def is_at_end(instance: InstanceLayout, position: ConsolePosition) -> bool:
+    """Whether it is certain that there is nothing after `position`: the run has no more, and is the last.
+
+    For who looks at many consoles many times a second, and mostly finds nothing.
+    """
+    folder = f"{instance.console_dir}/"
+    try:
+        is_read = os.stat(f"{folder}{position.run}.log").st_size == position.offset  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+    # Runs are numbered one after the other.
+    return is_read and not os.path.exists(f"{folder}{position.run + 1}.log")  # noqa: PTH110
+
+
 def read_console(
     instance: InstanceLayout, position: ConsolePosition, *, is_alive: bool, max_bytes: int
 ) -> ConsoleChunk:

@@ -2,16 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from hostops import releases, steamcmd
+from hostops import preflight, releases, steamcmd
 from hostops.files import free_bytes, walk_files
 from hostops.install import GAME_BYTES
 from hostops.layers import Layering
 from hostops.layout import HostLayout
 from hostops.specs import Finding
 
-LOADER_32_BIT_PATH = Path("/lib/ld-linux.so.2")
 _LOW_SPACE_BYTES = 2 * 10**9
 
 
@@ -108,23 +106,7 @@ def _examine_steam(layout: HostLayout) -> Iterator[Finding]:
         True,
         f"{command[0]} is used." if command else "It is fetched from Valve at the first install.",
     )
-    has_loader = LOADER_32_BIT_PATH.exists()
-    yield Finding(
-        "32-bit programs",
-        has_loader,
-        "They can be run."
-        if has_loader
-        else "The game and SteamCMD are 32-bit, and this host lacks the libraries.",
-        ""
-        if has_loader
-        else "On Debian or Ubuntu: dpkg --add-architecture i386 && apt-get update && "
-        "apt-get install libc6:i386 lib32gcc-s1 lib32stdc++6",
-    )
+    yield preflight.examine_programs()
+    yield preflight.examine_network()
     if releases.read_current(layout) is None:
-        free = free_bytes(layout.root)
-        yield Finding(
-            "Space for the game",
-            free >= GAME_BYTES,
-            f"The install needs about {GAME_BYTES / 1e9:.0f} GB, and {free / 1e9:.1f} GB are free.",
-            "" if free >= GAME_BYTES else "Free some space, or set HOST_ROOT to a larger disk.",
-        )
+        yield preflight.examine_space(layout, GAME_BYTES)

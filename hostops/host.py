@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hostops import console, doctor, install, instances, layers, processes, releases, runs, steamcmd
 from hostops.callbacks import Callbacks, ignore_line, ignore_stage
+from hostops.drivers import Driver, make_driver
 from hostops.errors import HostError, OperationCancelled
 from hostops.files import make_dir
 from hostops.layout import HostLayout, InstanceLayout
@@ -34,9 +35,9 @@ from hostops.specs import (
     InstanceStatus,
     OnLine,
     OnStage,
+    SteamAccount,
 )
 
-DRIVERS = ("process",)
 GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
 
@@ -61,21 +62,22 @@ class Host:
         start_timeout_seconds: float = 120,
         stop_timeout_seconds: float = 20,
         layering: str | None = None,
+        steam_account: SteamAccount | None = None,
     ) -> None:
-        if driver not in DRIVERS:
-            raise ValueError(f"{driver!r} is no driver: use {' or '.join(DRIVERS)}.")
         if game_source not in GAME_SOURCES:
             raise ValueError(f"{game_source!r} is no game source: use {' or '.join(GAME_SOURCES)}.")
         if layering not in (None, *LAYERINGS):
             raise ValueError(f"{layering!r} is no layering: use {' or '.join(LAYERINGS)}.")
         self._layout = HostLayout(Path(root).absolute())
-        self._driver = driver
+        self._driver_name = driver
+        self._driver: Driver = make_driver(driver, self._layout)
         self._game_source = game_source
         self._start_timeout_seconds = start_timeout_seconds
         self._stop_timeout_seconds = stop_timeout_seconds
         self._forced_layering = layers.Layering(layering) if layering else None
         self._layering: layers.Layering | None = None
         self._readiness = Readiness(query_address)
+        self._steam_account = steam_account
 
     # Verbs
 
@@ -94,13 +96,16 @@ class Host:
         with self._whole_host("install", callbacks) as lock:
             callbacks.stage("Preparing")
             instances.finish_deletions(self._layout)
-            tool = steamcmd.SteamCmd(self._steamcmd_command(callbacks), self._environment())
+            tool = steamcmd.SteamCmd(
+                self._steamcmd_command(callbacks), self._environment(), self._steam_account
+            )
             build_id = install.install_runtime(
                 self._layout,
                 tool,
                 lock,
                 callbacks,
-                needs_space=self._game_source == "steam",
+                can_overlay=self._find_layering().is_overlay,
+                is_real=self._game_source == "steam",
             )
             if self._game_source == "steam" and not steamcmd.link_steam_client(self._layout):
                 callbacks.warn(
@@ -209,7 +214,23 @@ class Host:
                 self._stop(instance, callbacks)
             else:
                 callbacks.say(f"{name} has no files on this host.")
+            self._driver.forget(instance)
             instances.delete(self._layout, instance, callbacks)
+
+    def reset(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Stop a server if it runs, and remove what it wrote; its settings and its console log stay."""
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("reset", name, callbacks) as instance:
+            instances.read_record(instance)  # Refuses one that is not there.
+            self._stop(instance, callbacks)
+            instances.reset(self._layout, instance, callbacks)
 
     def send_command(self, name: str, command: str) -> None:
         """Write one line to a server's console.
@@ -225,17 +246,21 @@ class Host:
 
     def status(self, name: str) -> InstanceStatus:
         """Return what one instance is doing."""
-        return self._read_status(self._layout.instance(name))
+        status = self._read_status(self._layout.instance(name))
+        return self._driver.complete({name: status})[name]
 
     def statuses(self) -> dict[str, InstanceStatus]:
         """Return what every instance is doing, by name. Costs some file reads for each."""
-        return {name: self.status(name) for name in self._layout.instance_names()}
+        names = self._layout.instance_names()
+        return self._driver.complete(
+            {name: self._read_status(self._layout.instance(name)) for name in names}
+        )
 
     def facts(self) -> HostFacts:
         """Return what this host is like. The first call tries a mount."""
         layering = self._find_layering()
         return HostFacts(
-            driver=self._driver,
+            driver=self._driver_name,
             game_source=self._game_source,
             layering=layering.kind,
             layering_detail=f"{layering.detail} {layering.cure}".strip(),
@@ -250,9 +275,11 @@ class Host:
 
         Goes on from one run to the next. The last line of a run counts as whole once the run is
         over. A line of more than 64 KiB comes in pieces. ConsolePosition() is the oldest line that
-        is kept.
+        is kept. Where nothing is new, it costs some microseconds.
         """
         instance = self._layout.instance(name)
+        if console.is_at_end(instance, position):
+            return ConsoleChunk((), position)
         is_alive = runs.is_alive(instance)
         return console.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
 
@@ -275,7 +302,10 @@ class Host:
                     "Make the folder, and give it to the worker's user.",
                 )
             ]
-        return list(doctor.examine(self._layout, layering, self._game_source))
+        return [
+            *doctor.examine(self._layout, layering, self._game_source),
+            *self._driver.examine(),
+        ]
 
     # How
 
@@ -354,7 +384,7 @@ class Host:
         tail_from = console.end_of_console(instance)
         if not runs.is_alive(instance):
             try:
-                self._launch(instance, record.port, callbacks)
+                self._launch(instance, record, callbacks)
             except HostError:
                 # A start whose caller was killed may have come to its launch now: go on with it.
                 if not runs.is_alive(instance):
@@ -377,27 +407,34 @@ class Host:
         except BaseException as error:
             # Half a start is none. Ending it is not to be cancelled in its turn.
             if runs.is_alive(instance):
-                processes.end(instance, self._stop_timeout_seconds, Callbacks(callbacks.on_line))
+                self._driver.end(instance, self._stop_timeout_seconds, Callbacks(callbacks.on_line))
+            else:
+                self._driver.settle(instance)
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
             raise
         callbacks.say(f"{instance.name} answers on port {record.port}.")
 
-    def _launch(self, instance: InstanceLayout, port: int, callbacks: Callbacks) -> None:
-        require_free_port(self._layout, instance, port)
+    def _launch(
+        self, instance: InstanceLayout, record: instances.InstanceRecord, callbacks: Callbacks
+    ) -> None:
+        self._driver.settle(instance)
+        require_free_port(self._layout, instance, record.port)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
         environment = self._environment()
         instances.prepare(self._layout, instance, self._find_layering(), environment, callbacks)
         callbacks.stage("Starting")
-        processes.launch(instance, environment)
+        self._driver.launch(instance, record.limits, environment, callbacks)
 
     def _stop(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
+        if not runs.is_alive(instance):
+            self._driver.settle(instance)
         if not runs.is_alive(instance):
             if (last_run := runs.read_run(instance)) is not None:
                 runs.mark_stopping(instance, last_run)  # A crash is known of now.
             callbacks.say(f"{instance.name} does not run.")
             return
         callbacks.stage("Stopping")
-        processes.end(instance, self._stop_timeout_seconds, callbacks)
+        self._driver.end(instance, self._stop_timeout_seconds, callbacks)
         callbacks.say(f"{instance.name} has stopped.")

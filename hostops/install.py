@@ -1,11 +1,14 @@
 """Installs and updates the game: SteamCMD works in `staging`, and what it made whole becomes a release."""
 
-from hostops import releases
+from pathlib import Path
+
+from hostops import preflight, releases, staging
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
-from hostops.files import can_share_blocks, copy_tree, free_bytes, make_dir, remove_tree, tree_size
+from hostops.files import can_share_blocks, copy_tree, make_dir, remove_tree, tree_size
 from hostops.layout import HostLayout
-from hostops.steamcmd import SteamCmd
+from hostops.staging import OverlaidRelease, PlainFolder
+from hostops.steamcmd import SteamCmd, require_installed
 
 GAME_BYTES = 12 * 10**9
 """What a first install takes on disk at its peak: the game, and what SteamCMD has under way."""
@@ -15,29 +18,31 @@ UPDATE_BYTES = 2 * 10**9
 
 
 def install_runtime(
-    layout: HostLayout, steamcmd: SteamCmd, lock: int, callbacks: Callbacks, *, needs_space: bool
+    layout: HostLayout,
+    steamcmd: SteamCmd,
+    lock: int,
+    callbacks: Callbacks,
+    *,
+    can_overlay: bool,
+    is_real: bool,
 ) -> str:
     """Install the game, or bring it up to date, and return the build id that is current now.
 
     The caller holds the host's lock alone, with the descriptor `lock`. `staging` is kept when this
     fails or is ended at any point, and the next call goes on with it; `current` always points to a
-    whole release. Running servers keep the release they were started from.
+    whole release. Running servers keep the release they were started from. `can_overlay`: an update
+    works in an overlay over the release, else in a copy of it. `is_real`: Valve's SteamCMD is to be
+    run, and what it needs is looked at before.
     """
     make_dir(layout.releases_dir)
     before = _adopt(layout, callbacks)
-    if needs_space:
-        require_space(layout)
-    if not layout.staging_dir.is_dir():
-        _seed_staging(layout, callbacks)
-    build_id = steamcmd.install(layout.staging_dir, lock, callbacks)
-    callbacks.stage("Checking")
-    if releases.is_whole(layout.releases_dir / build_id):
-        # The same files: a release is never changed once it is there.
-        remove_tree(layout.staging_dir)
-        callbacks.say(f"Build {build_id} is the latest and was installed already.")
+    if is_real:
+        preflight.require_ready(layout, _needed_bytes(layout, can_overlay=can_overlay))
+    folder = _open_staging(layout, callbacks, can_overlay=can_overlay)
+    if isinstance(folder, OverlaidRelease):
+        build_id = _update_overlaid(layout, folder, steamcmd, lock, callbacks)
     else:
-        releases.discard_damaged(layout, build_id)
-        releases.publish(layout, layout.staging_dir, build_id)
+        build_id = _install_plain(layout, folder, steamcmd, lock, callbacks)
     if build_id != before:
         releases.switch(layout, build_id)
         callbacks.say(f"Build {build_id} is current now. Servers take it at their next start.")
@@ -46,24 +51,85 @@ def install_runtime(
     return build_id
 
 
-def require_space(layout: HostLayout) -> None:
-    """Raise HostError if the disk cannot take what the install needs on top of what is there."""
+def _install_plain(
+    layout: HostLayout, folder: PlainFolder, steamcmd: SteamCmd, lock: int, callbacks: Callbacks
+) -> str:
+    build_id = steamcmd.install(folder, lock, callbacks)
+    callbacks.stage("Checking")
+    if releases.is_whole(layout.releases_dir / build_id):
+        # The same files: a release is never changed once it is there.
+        staging.discard(layout)
+        _say_up_to_date(build_id, callbacks)
+    else:
+        releases.publish(layout, folder.install_dir, build_id)
+    return build_id
+
+
+def _update_overlaid(
+    layout: HostLayout,
+    folder: OverlaidRelease,
+    steamcmd: SteamCmd,
+    lock: int,
+    callbacks: Callbacks,
+) -> str:
+    build_id = folder.finished_build
+    if build_id is None:
+        build_id = steamcmd.install(folder, lock, callbacks)
+        # From here on nothing is written there, so that its files can be linked into the release.
+        folder.mark_finished(build_id)
+    callbacks.stage("Putting the release together")
+    target = layout.releases_dir / f".new-{build_id}"
+    remove_tree(target)
+    assembly = staging.Assembly(folder, target, callbacks.cancel)
+    assembly.build()
+    callbacks.stage("Checking")
+    try:
+        _require_build(target, build_id)
+    except HostError:
+        remove_tree(target)
+        staging.discard(layout)
+        raise
+    is_there = releases.is_whole(layout.releases_dir / build_id)
+    if is_there and not (build_id == folder.base and assembly.changed_game_files):
+        remove_tree(target)
+        _say_up_to_date(build_id, callbacks)
+    else:
+        if is_there:
+            callbacks.warn(
+                f"Files of build {build_id} were damaged, and Steam has repaired them: "
+                f"{', '.join(assembly.changed_game_files[:5])}."
+            )
+        releases.publish(layout, target, build_id)
+        callbacks.say(
+            f"Build {build_id} shares all files with build {folder.base} "
+            f"but {len(assembly.changed)} that changed."
+        )
+    staging.discard(layout)
+    return build_id
+
+
+def _require_build(release_dir: Path, build_id: str) -> None:
+    """Raise HostError unless the folder is a whole server of that build, by its manifest and files."""
+    found = require_installed(PlainFolder(release_dir))
+    if found != build_id or not releases.is_whole(release_dir):
+        raise HostError(
+            f"What was put together is build {found} and not a whole build {build_id}: install again."
+        )
+
+
+def _say_up_to_date(build_id: str, callbacks: Callbacks) -> None:
+    callbacks.say(f"Build {build_id} is the latest and was installed already.")
+
+
+def _needed_bytes(layout: HostLayout, *, can_overlay: bool) -> int:
+    """Return how much free disk the install needs on top of what is there."""
     staged = tree_size(layout.staging_dir) if layout.staging_dir.is_dir() else 0
     seed = releases.latest(layout)
-    if staged:
-        needed = max(GAME_BYTES - staged, UPDATE_BYTES)
-    elif seed is None:
-        needed = GAME_BYTES
-    elif can_share_blocks(layout.root):
-        needed = UPDATE_BYTES
-    else:
-        needed = tree_size(layout.releases_dir / seed) + UPDATE_BYTES
-    free = free_bytes(layout.root)
-    if free < needed:
-        raise HostError(
-            f"The disk of {layout.root} has {free / 1e9:.1f} GB free, and the install needs "
-            f"{needed / 1e9:.1f} GB: free some space, or set HOST_ROOT to a larger disk, then install again."
-        )
+    if seed is None:
+        return max(GAME_BYTES - staged, UPDATE_BYTES)
+    if staged or can_overlay or can_share_blocks(layout.root):
+        return UPDATE_BYTES
+    return tree_size(layout.releases_dir / seed) + UPDATE_BYTES
 
 
 def _adopt(layout: HostLayout, callbacks: Callbacks) -> str | None:
@@ -76,23 +142,39 @@ def _adopt(layout: HostLayout, callbacks: Callbacks) -> str | None:
     return current
 
 
-def _seed_staging(layout: HostLayout, callbacks: Callbacks) -> None:
-    """Begin an update with a copy of the latest release, so that SteamCMD fetches only what
-    changed.
+def _open_staging(
+    layout: HostLayout, callbacks: Callbacks, *, can_overlay: bool
+) -> OverlaidRelease | PlainFolder:
+    """Return the folder that SteamCMD is to work in: the one it was interrupted in, or a new one."""
+    copying = layout.root / f".staging.{releases.latest(layout)}"
+    for leftover in layout.root.glob(".staging.*"):
+        if leftover != copying or can_overlay:
+            remove_tree(leftover)
+    if (overlaid := staging.open_overlaid(layout)) is not None:
+        if staging.check_overlaid(layout, overlaid) and (can_overlay or overlaid.finished_build):
+            callbacks.say(f"Going on with the update of build {overlaid.base}.")
+            return overlaid
+        callbacks.say("The update that was interrupted cannot be gone on with: starting anew.")
+        staging.discard(layout)
+    if not layout.staging_dir.is_dir():
+        seed = releases.latest(layout)
+        if seed is None:
+            make_dir(layout.staging_dir)
+        elif can_overlay:
+            return staging.begin_overlaid(layout, seed)
+        else:
+            _copy_release(layout, seed, copying, callbacks)
+    return PlainFolder(layout.staging_dir)
+
+
+def _copy_release(layout: HostLayout, build_id: str, copying: Path, callbacks: Callbacks) -> None:
+    """Begin an update with a copy of a release: the way of a host that cannot mount overlays.
 
     It is a copy and no hard links: SteamCMD rewrites some files in place.
     """
-    seed = releases.latest(layout)
-    if seed is None:
-        make_dir(layout.staging_dir)
-        return
-    callbacks.say(f"Copying build {seed}, which the update starts from.")
-    copying = layout.root / f".staging.{seed}"
-    for leftover in layout.root.glob(".staging.*"):
-        if leftover != copying:
-            remove_tree(leftover)
+    callbacks.say(f"Copying build {build_id}, which the update starts from.")
     copy_tree(
-        layout.releases_dir / seed,
+        layout.releases_dir / build_id,
         copying,
         callbacks.cancel,
         lambda percent: callbacks.stage("Copying the game", percent),

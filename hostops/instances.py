@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hostops import console, layers, releases, runs, trees
@@ -16,7 +16,7 @@ from hostops.errors import HostError
 from hostops.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.specs import InstanceSpec, parse_arguments, require_config
+from hostops.specs import InstanceSpec, Limits, parse_arguments, require_config
 
 SERVER_CONFIG_PATH = "left4dead2/cfg/server.cfg"
 """The one config that Left 4 Dead 2 reads by itself: it does not know `+servercfgfile`."""
@@ -33,6 +33,7 @@ class InstanceRecord:
     overlays: tuple[str, ...]
     arguments: tuple[str, ...]
     layer: str
+    limits: Limits = field(default_factory=Limits)
 
 
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
@@ -52,7 +53,7 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     ):
         make_dir(folder)
     layer = layers.generate_layer(instance.layers_dir, _generate_files(spec))
-    record = InstanceRecord(spec.name, spec.port, spec.overlays, spec.arguments, layer)
+    record = InstanceRecord(spec.name, spec.port, spec.overlays, spec.arguments, layer, spec.limits)
     write_atomically(instance.record_path, json.dumps(asdict(record)))
     overlays = f" with {', '.join(spec.overlays)} over it" if spec.overlays else ""
     callbacks.say(f"{spec.name} is made of build {release}{overlays}, on port {spec.port}.")
@@ -76,6 +77,7 @@ def read_record(instance: InstanceLayout) -> InstanceRecord:
         overlays=tuple(document["overlays"]),
         arguments=tuple(document["arguments"]),
         layer=document["layer"],
+        limits=Limits(**document.get("limits", {})),  # an earlier version wrote none
     )
 
 
@@ -88,6 +90,7 @@ def prepare(
 ) -> None:
     """Make everything ready for a launch, and write `launch.json`. Raises HostError if the instance runs."""
     record = read_record(instance)
+    make_dir(instance.upper_dir)  # A reset that was killed may have left none.
     release = releases.require_current(layout)
     stack = layers.lower_layers(layout, instance, record.layer, record.overlays, release)
     configured = layers.list_generated(stack[0])
@@ -144,20 +147,36 @@ def delete(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -
     """Remove the files of an instance that does not run, and what an interrupted removal left of it."""
     if instance.dir.is_dir():
         with claim(instance):
-            # First out of the way by one rename: what a crash leaves is no instance any more.
-            number = 1
-            while (doomed := _doomed_dir(layout, instance.name, number)).exists():
-                number += 1
-            instance.dir.rename(doomed)
-            sync_dir(layout.instances_dir)
+            _doom(layout, instance, instance.dir)
     callbacks.stage("Removing files")
     finish_deletions(layout, instance.name)
+
+
+def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -> None:
+    """Remove what an instance that does not run has written; also what an interrupted reset left of it."""
+    callbacks.stage("Removing what the server wrote")
+    with claim(instance):
+        for folder in (instance.upper_dir, instance.tree_dir):
+            if folder.is_dir():
+                _doom(layout, instance, folder)
+        make_dir(instance.upper_dir)
+    finish_deletions(layout, instance.name)
+    callbacks.say(f"What {instance.name} wrote is removed: its next start is as its first one.")
 
 
 def finish_deletions(layout: HostLayout, name: str = "*") -> None:
     """Remove what an interrupted removal left of one instance, or of all of them."""
     for doomed in layout.instances_dir.glob(f".deleting.{name}.*"):
         remove_tree(doomed)
+
+
+def _doom(layout: HostLayout, instance: InstanceLayout, folder: Path) -> None:
+    """Take a folder of an instance out by one rename: what a crash leaves belongs to nothing any more."""
+    number = 1
+    while (doomed := _doomed_dir(layout, instance.name, number)).exists():
+        number += 1
+    folder.rename(doomed)
+    sync_dir(folder.parent)
 
 
 def _doomed_dir(layout: HostLayout, name: str, number: int) -> Path:

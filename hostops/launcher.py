@@ -1,6 +1,8 @@
 """The small program that mounts an instance's files and then becomes its game server.
 
     python -I -S launcher.py ROOT NAME       start instance NAME as its launch.json says
+    python -I -S launcher.py --foreground ROOT NAME
+                                             the same, in this very process: for systemd
     python -I -S launcher.py --probe DIR     try a mount of DIR/lower and DIR/upper, and say what
     fails
 
@@ -15,11 +17,9 @@ library only, and little of it: this runs at every start of a server.
 """
 
 # Without pathlib, whose import would take a quarter of the start-up time:
-# ruff: noqa: PTH104, PTH112, PTH116, PTH123, PTH208
+# ruff: noqa: PTH104, PTH116, PTH123, PTH208
 
 import contextlib
-import ctypes
-import errno
 import fcntl
 import json
 import os
@@ -32,43 +32,30 @@ from typing import Any, NoReturn
 sys.path.append(__file__.rsplit("/", 2)[0])
 
 from hostops.identity import read_boot_id, read_own_stat
+from hostops.namespaces import (
+    EXIT_FAILED,
+    LaunchError,
+    drop_privileges,
+    enter_namespaces,
+    make_read_only,
+    mount_overlay,
+)
 
-EXIT_FAILED = 71
 EXIT_BUSY = 75
+_KEPT_RESTARTS = 50
 LOCK_SECONDS = 2.0
 """How long to try for run.lock: whoever looks whether a server runs holds it for an instant."""
-
-# linux/sched.h, linux/mount.h, linux/prctl.h, linux/capability.h
-_CLONE_NEWNS = 0x00020000
-_CLONE_NEWUSER = 0x10000000
-_MS_NOSUID = 0x2
-_MS_NODEV = 0x4
-_MS_REC = 0x4000
-_MS_PRIVATE = 0x40000
-_PR_CAPBSET_READ = 23
-_PR_CAPBSET_DROP = 24
-_PR_SET_NO_NEW_PRIVS = 38
-_CAPABILITY_VERSION_3 = 0x20080522
-_CAPABILITIES = 64
-_MAX_OPTION_BYTES = 4095  # mount(2) takes one page, with the NUL
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class LaunchError(Exception):
-    """The launch failed; the text is for people."""
-
-    def __init__(self, text: str, exit_code: int = EXIT_FAILED) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 def main(arguments: list[str]) -> int:
     """Carry out the command line; return the exit code of the caller's process."""
     if arguments[:1] == ["--probe"] and len(arguments) == 2:
         return _probe(arguments[1])
+    if arguments[:1] == ["--foreground"] and len(arguments) == 3:
+        root, name = arguments[1:]
+        _launch(root, name, _open_report(root, name))
     if len(arguments) != 2:
-        print("usage: launcher.py ROOT NAME | --probe DIR", file=sys.stderr)
+        print("usage: launcher.py [--foreground] ROOT NAME | --probe DIR", file=sys.stderr)
         return 2
     root, name = arguments
     report_read, report_write = os.pipe()
@@ -89,15 +76,25 @@ def main(arguments: list[str]) -> int:
 def _probe(folder: str) -> int:
     try:
         os.chdir(folder)
-        _enter_namespaces()
+        enter_namespaces()
         mount_overlay(["lower"], "upper", "work", "merged")
         with open("merged/file", "a", encoding="ascii") as file:
             file.write("written through the overlay\n")
-        _drop_privileges()
+        drop_privileges()
     except (LaunchError, OSError) as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _open_report(root: str, name: str) -> int:
+    """Return what the driver that waits for this launch reads; /dev/null when systemd restarts on its own."""
+    try:
+        return os.open(
+            f"{root}/instances/{name}/launch.report", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except OSError:  # none there, or nobody reads it
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _launch(root: str, name: str, report: int) -> NoReturn:
@@ -116,7 +113,8 @@ def _launch(root: str, name: str, report: int) -> NoReturn:
 
 
 def _become_game(root: str, name: str) -> NoReturn:
-    os.setsid()
+    if os.getsid(0) != os.getpid():  # systemd has made a session already
+        os.setsid()
     os.umask(0o027)
     os.chdir(root)
     instance = f"instances/{name}"
@@ -135,17 +133,20 @@ def _become_game(root: str, name: str) -> NoReturn:
             "started_at": time.time(),
             "release": plan["release"],
             "port": plan["port"],
+            **_count_restarts(instance),
         },
     )
     _reset_signals()
     if plan["layering"] == "overlay":
-        _enter_namespaces()
+        enter_namespaces()
         merged = f"{instance}/merged"
         mount_overlay(plan["lower"], f"{instance}/upper", f"{instance}/work", merged)
+        # Its records and its console log are for us to believe: the game is not to change them.
+        make_read_only(instance)
         os.chdir(merged)
     else:
         os.chdir(f"{instance}/tree")
-    _drop_privileges()
+    drop_privileges()
     _keep_only({0, 1, 2, lock})
     argv: list[str] = plan["argv"]
     try:
@@ -186,6 +187,17 @@ def _next_run(console_dir: str) -> int:
     return max(numbers, default=0) + 1
 
 
+def _count_restarts(instance: str) -> dict[str, Any]:
+    """Return what tells a start by systemd alone from one that was asked for: those make a new plan."""
+    launch = os.stat(f"{instance}/launch.json").st_mtime_ns
+    restarted_at: list[float] = []
+    with contextlib.suppress(OSError, ValueError):  # it never ran, or a power cut emptied the file
+        last_run = _read_json(f"{instance}/run.json")
+        if last_run.get("launch") == launch:
+            restarted_at = [*last_run["restarted_at"], time.time()][-_KEPT_RESTARTS:]
+    return {"launch": launch, "restarted_at": restarted_at}
+
+
 def _open_console(instance: str, run: int) -> None:
     """Put the FIFO at stdin and the run's log at stdout and stderr."""
     fifo = f"{instance}/console.in"
@@ -214,80 +226,12 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _enter_namespaces() -> None:
-    """Move to a user namespace where we are who we were, and to a mount namespace that is ours alone."""
-    uid, gid = os.geteuid(), os.getegid()
-    what = "making a user and a mount namespace"
-    try:
-        _call(what, _libc.unshare, _CLONE_NEWUSER | _CLONE_NEWNS)
-    except LaunchError as error:
-        if ctypes.get_errno() != errno.ENOSPC:
-            raise
-        # "No space left on device", says the kernel, and means the number of namespaces.
-        raise LaunchError(f"{what[0].upper()}{what[1:]} failed: no more are allowed.") from error
-    for path, text in (
-        ("/proc/self/setgroups", "deny"),
-        ("/proc/self/uid_map", f"{uid} {uid} 1"),
-        ("/proc/self/gid_map", f"{gid} {gid} 1"),
-    ):
-        try:
-            with open(path, "w", encoding="ascii") as file:
-                file.write(text)
-        except OSError as error:
-            raise LaunchError(f"Writing {path} failed: {error.strerror}.") from error
-    _call("making mounts private", _libc.mount, b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
-
-
-def mount_overlay(lower: list[str], upper: str, work: str, merged: str) -> None:
-    """Mount an overlay, the first of `lower` on top. Paths are relative to the working directory.
-
-    That keeps the options short, and free of the colons and commas that a root's path may have.
-    """
-    options = (
-        f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work},userxattr,index=off".encode()
-    )
-    if len(options) > _MAX_OPTION_BYTES:
-        raise LaunchError(
-            f"The names of the {len(lower)} layers take {len(options)} bytes, and the kernel takes "
-            f"{_MAX_OPTION_BYTES}: use fewer overlays, or shorter names."
-        )
-    for folder in (*lower, upper, work, merged):
-        if not os.path.isdir(folder):
-            raise LaunchError(f"The folder {folder} is missing.")
-    flags = _MS_NOSUID | _MS_NODEV
-    _call(
-        "mounting the overlay", _libc.mount, b"overlay", merged.encode(), b"overlay", flags, options
-    )
-
-
-def _drop_privileges() -> None:
-    """Give up every capability, for good: also what the owner of a user namespace would get by exec."""
-    for capability in range(_CAPABILITIES):
-        if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1 and (
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
-        ):
-            if ctypes.get_errno() != errno.EPERM:
-                raise LaunchError(f"Dropping capability {capability} failed.")
-            break  # Without CAP_SETPCAP there is none to lose, and the next lines let none come.
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _call("dropping capabilities", _libc.capset, header, (ctypes.c_uint32 * 6)())
-    _call("forbidding new privileges", _libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
 def _keep_only(descriptors: set[int]) -> None:
     """Let exec close every other descriptor."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in descriptors:
             with contextlib.suppress(OSError):  # the one that listdir itself used
                 os.set_inheritable(int(name), False)
-
-
-def _call(what: str, function: Any, *arguments: Any) -> None:
-    """Call a function of the C library and raise LaunchError if it fails."""
-    if function(*arguments) != 0:
-        number = ctypes.get_errno()
-        name = errno.errorcode.get(number, str(number))
-        raise LaunchError(f"{what[0].upper()}{what[1:]} failed: {os.strerror(number)} ({name}).")
 
 
 def _read_json(path: str) -> dict[str, Any]:

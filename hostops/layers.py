@@ -69,8 +69,9 @@ class Layering:
 def probe(root: Path) -> Layering:
     """Try the launcher's own mount on the root's file system, and return what came of it."""
     for leftover in root.glob(".probe-*"):
-        if time.time() - leftover.stat().st_mtime > _PROBE_SECONDS:
-            remove_tree(leftover)
+        with contextlib.suppress(FileNotFoundError):  # That of a probe which just ended.
+            if time.time() - leftover.stat().st_mtime > _PROBE_SECONDS:
+                remove_tree(leftover)
     folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=root))
     said: list[str] = []
     try:

@@ -69,6 +69,11 @@ class InstanceLayout:
         return self.dir / "launch.json"
 
     @property
+    def launch_report_path(self) -> Path:
+        """The FIFO by which a launch under systemd tells the driver how it went."""
+        return self.dir / "launch.report"
+
+    @property
     def run_lock_path(self) -> Path:
         """The lock that the game and all its children hold while they live."""
         return self.dir / "run.lock"
@@ -154,4 +159,5 @@ class HostLayout:
 
     def instance_names(self) -> list[str]:
         """The names of all instances that are whole."""
-        return sorted(path.parent.name for path in self.instances_dir.glob("*/instance.json"))
+        # Not those that begin with a dot: they are being deleted.
+        return sorted(path.parent.name for path in self.instances_dir.glob("[!.]*/instance.json"))

@@ -1,4 +1,5 @@
-"""The `process` driver: starts a server through the launcher, waits for it, and ends it.
+"""The `process` driver: starts a server through the launcher and ends it. Waiting for a start, and the
+order in which an end is asked for, are the same for every driver.
 
 The game is a process of its own that outlives whoever started it. That it lives shows by its lock,
 which it and its children hold.
@@ -6,7 +7,7 @@ which it and its children hold.
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from hostops import console, runs
 from hostops.callbacks import Callbacks
@@ -18,11 +19,47 @@ from hostops.layout import InstanceLayout
 from hostops.locks import is_locked, processes_with_open
 from hostops.process import run
 from hostops.readiness import Readiness
-from hostops.specs import CancelToken
+from hostops.specs import CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03
 _KILL_SECONDS = 5.0
 _KILL_POLL_SECONDS = 0.1  # between two looks for processes that were forked meanwhile
+
+
+class ProcessDriver:
+    """Runs servers as processes of this account, without anything that watches them (see `Driver`)."""
+
+    def launch(
+        self,
+        instance: InstanceLayout,
+        limits: Limits,
+        environment: Mapping[str, str],
+        callbacks: Callbacks,
+    ) -> None:
+        """Start the server; its limits are only told of."""
+        if not limits.is_empty:
+            callbacks.warn(
+                f"{instance.name} has limits, which only the systemd driver can enforce: it runs without them."
+            )
+        launch(instance, environment)
+
+    def end(self, instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
+        """End the server."""
+        end(instance, timeout_seconds, callbacks)
+
+    def settle(self, instance: InstanceLayout) -> None:
+        """Do nothing: nobody restarts a server."""
+
+    def forget(self, instance: InstanceLayout) -> None:
+        """Do nothing: all that there is lies in the instance's folder."""
+
+    def complete(self, statuses: Mapping[str, InstanceStatus]) -> dict[str, InstanceStatus]:
+        """Add nothing."""
+        return dict(statuses)
+
+    def examine(self) -> Iterator[Finding]:
+        """Find nothing: a process can be started anywhere."""
+        yield from ()
 
 
 def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:
@@ -77,10 +114,16 @@ def wait_until_ready(
         callbacks.cancel.wait(_POLL_SECONDS)
 
 
-def end(instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
+def end(
+    instance: InstanceLayout,
+    timeout_seconds: float,
+    callbacks: Callbacks,
+    ask: Callable[[InstanceLayout], bool] | None = None,
+) -> None:
     """End the instance's run: `quit`, then SIGINT, then SIGKILL; return when none of its processes
     is left.
 
+    `ask` is what asks it to quit and returns whether it could, by default through its console.
     `quit` and SIGINT get half of the time each. That the end was asked for is recorded first. A
     cancel ends the waiting, not what is under way. Raises HostError if a process does not end by
     SIGKILL either.
@@ -89,7 +132,7 @@ def end(instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) 
     if last_run is not None:
         runs.mark_stopping(instance, last_run)
     tail = console.ConsoleTail(instance, console.end_of_console(instance), callbacks)
-    if _ask_to_quit(instance):
+    if (ask or ask_to_quit)(instance):
         if _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel):
             return
         callbacks.warn(f"{instance.name} does not react to quit: sending SIGINT.")
@@ -124,7 +167,8 @@ def _wait_for_record(instance: InstanceLayout) -> runs.Run | None:
         time.sleep(_POLL_SECONDS)
 
 
-def _ask_to_quit(instance: InstanceLayout) -> bool:
+def ask_to_quit(instance: InstanceLayout) -> bool:
+    """Write `quit` to the server's console; return False if it cannot read that now."""
     try:
         console.send_line(instance, "quit")
     except HostError:  # It hangs, or does not read yet: then by a signal.

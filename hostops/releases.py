@@ -7,7 +7,7 @@ from pathlib import Path
 from hostops import runs
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
-from hostops.files import remove_tree, switch_symlink, sync_dir
+from hostops.files import exchange, remove_tree, switch_symlink, sync_dir
 from hostops.layout import HostLayout
 from hostops.specs import InstalledRelease
 
@@ -54,31 +54,35 @@ def list_releases(layout: HostLayout) -> list[InstalledRelease]:
     ]
 
 
-def publish(layout: HostLayout, staging_dir: Path, build_id: str) -> None:
-    """Make a checked staging folder the release `build_id`, whole and on disk."""
-    layout.releases_dir.mkdir(mode=0o750, exist_ok=True)
-    os.utime(staging_dir)  # The time of the release, by which the older ones are told.
-    # Ten gigabytes in six thousand files: one call for all is faster than fsync for each.
-    os.sync()
-    staging_dir.rename(layout.releases_dir / build_id)
-    sync_dir(layout.releases_dir)
-    sync_dir(layout.root)
+def publish(layout: HostLayout, folder: Path, build_id: str) -> None:
+    """Make a checked folder the release `build_id`, whole and on disk, in the place of a damaged one.
 
-
-def discard_damaged(layout: HostLayout, build_id: str) -> None:
-    """Take a release that is not whole any more out of the way, if there is one.
-
-    Raises HostError if a server runs from it.
+    Raises HostError if a server runs from that.
     """
-    folder = layout.releases_dir / build_id
-    if not folder.is_dir():
-        return
-    if users := _users(layout).get(build_id):
+    layout.releases_dir.mkdir(mode=0o750, exist_ok=True)
+    target = layout.releases_dir / build_id
+    if target.is_dir() and (users := _users(layout).get(build_id)):
         raise HostError(
             f"Build {build_id} is damaged and cannot be replaced while {', '.join(users)} runs from it: "
             "stop that, then install again."
         )
-    _doom(folder)
+    os.utime(folder)  # The time of the release, by which the older ones are told.
+    # Ten gigabytes in six thousand files: one call for all is faster than fsync for each.
+    os.sync()
+    if target.is_dir():
+        # The damaged one must not come to lie where an install would be gone on with in it: it may
+        # share files with other releases.
+        beside = layout.releases_dir / f".new-{build_id}"
+        if folder != beside:
+            remove_tree(beside)
+            folder.rename(beside)
+        exchange(beside, target)
+        sync_dir(layout.releases_dir)
+        remove_tree(beside)
+    else:
+        folder.rename(target)
+    sync_dir(layout.releases_dir)
+    sync_dir(layout.root)
 
 
 def switch(layout: HostLayout, build_id: str) -> None:
@@ -119,7 +123,7 @@ def prune(layout: HostLayout, kept: Iterable[str], callbacks: Callbacks) -> None
         if folder.name not in needed:
             callbacks.say(f"Removing release {folder.name}: nothing uses it.")
             _doom(folder)
-    for folder in layout.releases_dir.glob(".deleting-*"):
+    for folder in (*layout.releases_dir.glob(".deleting-*"), *layout.releases_dir.glob(".new-*")):
         remove_tree(folder)
 
 

@@ -7,6 +7,7 @@ an earlier run never speaks for a later one, and any process that looks finds th
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,8 @@ class Run:
     started_at: float
     release: str
     port: int
+    restarted_at: Sequence[float] = ()
+    """When it was restarted, by itself after crashes, since somebody started it; the last few."""
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -96,7 +99,9 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
     is_stopping = was_asked_to_stop(instance, run)
     if not run.is_of_this_boot:
         detail = "" if is_stopping else "The host has restarted since it ran."
-        return InstanceStatus(name, InstanceState.STOPPED, detail=detail)
+        return InstanceStatus(
+            name, InstanceState.STOPPED, detail=detail, ended_by_reboot=not is_stopping
+        )
     if is_alive(instance):
         is_ready = is_marked_ready(instance, run)
         main_process_alive = run.is_main_process_alive

@@ -6,12 +6,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from hostops.errors import OperationCancelled
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)
 """The ports that are given out: srcds takes the first for the game (UDP) and RCON (TCP) alike."""
+
+MEMORY_LIMIT_RANGE = range(64 * 1024**2, 1024**4 + 1)
+TASKS_LIMIT_RANGE = range(8, 32_769)
+CPU_WEIGHT_RANGE = range(1, 10_001)
+"""systemd's range; 100 is what everything else has."""
+
+DRIVERS = ("process", "systemd", "systemd-system")
+"""What can run servers: processes, units of the account's own manager, or units of the system's."""
 
 GAME_APP_ID = 222860
 """Steam's app id of the Left 4 Dead 2 dedicated server."""
@@ -57,17 +66,54 @@ class InstanceState(StrEnum):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one server may take of its host; None is without a limit. Only systemd can enforce them."""
+
+    memory_bytes: int | None = None
+    tasks: int | None = None
+    cpu_weight: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, range_ in (
+            ("memory limit", self.memory_bytes, MEMORY_LIMIT_RANGE),
+            ("task limit", self.tasks, TASKS_LIMIT_RANGE),
+            ("CPU weight", self.cpu_weight, CPU_WEIGHT_RANGE),
+        ):
+            if value is not None and value not in range_:
+                raise ValueError(
+                    f"A {what} of {value} cannot be: use {range_.start:,} to {range_.stop - 1:,}."
+                )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is limited."""
+        return self == Limits()
+
+
+@dataclass(frozen=True)
 class InstanceSpec:
-    """Everything needed to make a server's instance. The first overlay lies on top of the others."""
+    """Everything needed to make a server's instance. The first overlay lies on top of the others.
+
+    A change of the limits applies, as everything here, at the next start.
+    """
 
     name: str
     port: int
     overlays: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     config: str = ""
+    memory_limit_bytes: int | None = None
+    tasks_limit: int | None = None
+    cpu_weight: int | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What the server may take of its host."""
+        return Limits(self.memory_limit_bytes, self.tasks_limit, self.cpu_weight)
 
     def __post_init__(self) -> None:
         require_name(self.name)
+        _ = self.limits  # refuses what cannot be
         for overlay in self.overlays:
             require_name(overlay)
         if not 1024 <= self.port <= 65535:
@@ -78,7 +124,12 @@ class InstanceSpec:
 
 @dataclass(frozen=True)
 class InstanceStatus:
-    """What one instance is doing. `started_at` is seconds since the epoch; `detail` is for people."""
+    """What one instance is doing. `started_at` is seconds since the epoch; `detail` is for people.
+
+    Only systemd knows the rest: how the last run ended (an exit code, or a signal such as SIGSEGV), how
+    often it was restarted after crashes since somebody started it, and what it uses. None where
+    nothing is known.
+    """
 
     name: str
     state: InstanceState
@@ -86,6 +137,34 @@ class InstanceStatus:
     started_at: float | None = None
     release: str | None = None
     detail: str = ""
+    ended_by_reboot: bool = False
+    """It ran, nobody stopped it, and the host has restarted since."""
+    exit_code: int | None = None
+    exit_signal: str | None = None
+    restarts: int | None = None
+    # Measured anew each time: no difference between two states.
+    memory_bytes: int | None = field(default=None, compare=False)
+    cpu_seconds: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class SteamAccount:
+    """A Steam account that owns the game. Without any password, SteamCMD's own saved login is used.
+
+    The password file is read when it is needed, and wins over the password.
+    """
+
+    name: str
+    password: str = field(default="", repr=False)
+    password_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.password):
+            if any(character == '"' or ord(character) < 32 for character in text):
+                raise ValueError(
+                    "SteamCMD cannot be given a Steam account whose name or password contains a quotation "
+                    "mark or a control character."
+                )
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ wrong.
 Finding and fetching SteamCMD is here as well; what becomes of the folder is not.
 """
 
+import contextlib
 import re
 import shutil
+import stat
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +22,11 @@ from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
 from hostops.files import make_dir, remove_tree, sync_dir
 from hostops.layout import HostLayout
+from hostops.namespaces import EXIT_FAILED
 from hostops.process import run
-from hostops.releases import REQUIRED_FILES, is_whole
-from hostops.specs import GAME_APP_ID
+from hostops.releases import REQUIRED_FILES
+from hostops.specs import GAME_APP_ID, SteamAccount
+from hostops.staging import STEAM_DIR_NAME, InstallFolder
 
 DOWNLOAD_URL = "https://steamcdn-a.akamaihd.net/client/installer/steamcmd_linux.tar.gz"
 SIMULATOR_PATH = Path(__file__).resolve().parent / "simulator" / "steamcmd.py"
@@ -36,6 +41,7 @@ _RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30
 _FULLY_INSTALLED = 4  # the one bit that StateFlags has when nothing is left to do
 _EXIT_UPDATED_ITSELF = 42
+_SCRIPT_PREFIX = ".steamcmd-login-"
 
 # ` Update state (0x61) downloading, progress: 12.34 (1234 / 10000)`
 _UPDATE_PROGRESS = re.compile(
@@ -112,6 +118,15 @@ EXPLANATIONS = (
         "Steam refuses more logins from this address for now: wait half an hour, then install again.",
     ),
     Explanation(
+        r"Invalid Password|password check for AppInfo|Cached credentials not found",
+        "Steam does not know this account with this password: check STEAM_ACCOUNT and its password.",
+    ),
+    Explanation(
+        r"(?i)steam guard|two-factor|account logon denied|invalid login auth code",
+        "Steam asks for a Steam Guard code, which nobody is there to type: log in once by hand as the "
+        "worker's user and with its HOME, or use an account without Steam Guard.",
+    ),
+    Explanation(
         r"\bFAILED \(|\bFAILED login|Login Failure",
         "The login to Steam failed: check that this host reaches the internet, then install again.",
         exit_code=5,
@@ -124,6 +139,12 @@ EXPLANATIONS = (
         exit_code=127,
     ),
     Explanation(r"(?!)", "SteamCMD could not install the game: install again.", exit_code=8),
+    Explanation(
+        r"(?!)",
+        "The installed release could not be mounted for the update: the line above says why, and doctor "
+        "what to do.",
+        exit_code=EXIT_FAILED,
+    ),
 )
 
 
@@ -141,29 +162,32 @@ class SteamCmd:
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    account: SteamAccount | None = None
 
-    def install(self, install_dir: Path, lock: int, callbacks: Callbacks) -> str:
+    def install(self, folder: InstallFolder, lock: int, callbacks: Callbacks) -> str:
         """Install or update the game in a folder and return its build id.
 
         `lock` is the descriptor of the host's lock, which SteamCMD inherits. Stopped at any point,
         the next call goes on from what is in the folder. Raises CommandError or HostError,
         explained, if the folder does not hold the whole Linux server afterwards.
         """
-        manifest = read_manifest(install_dir)
-        # An anonymous first install of the Linux files alone is refused.
-        needs_windows_first = manifest is None or not manifest.is_fully_installed
+        manifest = read_manifest(folder)
+        # An anonymous first install of the Linux files alone is refused; an owner's is not.
+        needs_windows_first = self.account is None and (
+            manifest is None or not manifest.is_fully_installed
+        )
         if not needs_windows_first:
-            output = self._update(install_dir, "linux", lock, callbacks, is_last_word=False)
+            output = self._update(folder, "linux", lock, callbacks, is_last_word=False)
             needs_windows_first = not output.is_success
         if needs_windows_first:
-            self._update(install_dir, "windows", lock, callbacks)
-            _require_manifest(install_dir)
-            self._update(install_dir, "linux", lock, callbacks)
-        return require_installed(install_dir)
+            self._update(folder, "windows", lock, callbacks)
+            _require_manifest(folder)
+            self._update(folder, "linux", lock, callbacks)
+        return require_installed(folder)
 
     def _update(
         self,
-        install_dir: Path,
+        folder: InstallFolder,
         platform: str,
         lock: int,
         callbacks: Callbacks,
@@ -174,23 +198,20 @@ class SteamCmd:
 
         Raises if it fails, but not for what the Windows step may cure unless this is the last word.
         """
-        argv = [
-            *self.command,
-            "+@sSteamCmdForcePlatformType",
-            platform,
-            "+force_install_dir",
-            str(install_dir),
-            "+login",
-            "anonymous",
-            "+app_update",
-            str(GAME_APP_ID),
-            "validate",
-            "+quit",
-        ]
+        password = read_password(self.account) if self.account else ""
+        commands = (
+            ("@sSteamCmdForcePlatformType", platform),
+            ("force_install_dir", str(folder.install_dir)),
+            ("login", self.account.name if self.account else "anonymous"),
+            ("app_update", str(GAME_APP_ID), "validate"),
+            ("quit",),
+        )
         for tries_left in reversed(range(MAX_TRIES)):
             callbacks.stage(f"Asking Steam for the {platform.capitalize()} files")
-            output = _Output(callbacks)
-            exit_code = self._run(argv, lock, output, callbacks)
+            output = _Output(callbacks, password)
+            with self._arguments(commands, password) as arguments:
+                argv = folder.command([*self.command, *arguments])
+                exit_code = self._run(argv, lock, output, callbacks)
             if output.is_success:
                 if exit_code:
                     callbacks.warn(
@@ -212,6 +233,27 @@ class SteamCmd:
                 raise _failure(argv, exit_code, explanation)
         raise AssertionError("the last try returns or raises")
 
+    @contextlib.contextmanager
+    def _arguments(self, commands: Sequence[Sequence[str]], password: str) -> Iterator[list[str]]:
+        """Yield the arguments that make SteamCMD carry out `commands`.
+
+        A password does not go into the arguments, which every user of the host can read, but with
+        the commands into a file that only we can read, and that is gone afterwards.
+        """
+        remove_scripts(Path(self.environment["HOME"]))
+        if self.account is None:
+            yield [text for name, *values in commands for text in (f"+{name}", *values)]
+            return
+        descriptor, path = tempfile.mkstemp(
+            prefix=_SCRIPT_PREFIX, suffix=".txt", dir=self.environment["HOME"]
+        )
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+                file.write(_script(commands, password))
+            yield ["+runscript", path]
+        finally:
+            Path(path).unlink(missing_ok=True)
+
     def _run(self, argv: Sequence[str], lock: int, output: "_Output", callbacks: Callbacks) -> int:
         try:
             run(
@@ -228,13 +270,12 @@ class SteamCmd:
         return 0
 
 
-def read_manifest(install_dir: Path) -> Manifest | None:
+def read_manifest(folder: InstallFolder) -> Manifest | None:
     """Read Steam's manifest of the game, in Valve's KeyValues; None if there is none or it is cut."""
-    path = install_dir / "steamapps" / f"appmanifest_{GAME_APP_ID}.acf"
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    path = folder.find(f"{STEAM_DIR_NAME}/appmanifest_{GAME_APP_ID}.acf")
+    if path is None:
         return None
+    text = path.read_text(encoding="utf-8", errors="replace")
     build_id = re.search(r'"buildid"\s+"([0-9]+)"', text)
     flags = re.search(r'"StateFlags"\s+"([0-9]+)"', text)
     if build_id is None or flags is None:
@@ -242,24 +283,59 @@ def read_manifest(install_dir: Path) -> Manifest | None:
     return Manifest(build_id.group(1), int(flags.group(1)) == _FULLY_INSTALLED)
 
 
-def require_installed(install_dir: Path) -> str:
+def require_installed(folder: InstallFolder) -> str:
     """Return the build id of a folder that holds the whole Linux server; HostError if it does not."""
-    manifest = _require_manifest(install_dir)
-    if not is_whole(install_dir):
+    manifest = _require_manifest(folder)
+    if any(folder.find(name) is None for name in REQUIRED_FILES):
         raise HostError(
             f"SteamCMD reported success, but {' or '.join(REQUIRED_FILES)} is missing: install again."
         )
     return manifest.build_id
 
 
-def _require_manifest(install_dir: Path) -> Manifest:
-    manifest = read_manifest(install_dir)
+def _require_manifest(folder: InstallFolder) -> Manifest:
+    manifest = read_manifest(folder)
     if manifest is None or not manifest.is_fully_installed:
         raise HostError(
             "SteamCMD reported success, but its manifest does not say that the game is fully installed: "
             "install again."
         )
     return manifest
+
+
+def remove_scripts(home_dir: Path) -> None:
+    """Remove the scripts with a password that a SteamCMD whose caller was killed has left behind."""
+    for path in home_dir.glob(f"{_SCRIPT_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
+def read_password(account: SteamAccount) -> str:
+    """Return the password of an account, or raise HostError if its file is not for our eyes only."""
+    if account.password_file is None:
+        return account.password
+    try:
+        mode = account.password_file.stat().st_mode
+        text = account.password_file.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostError(
+            f"The password of the Steam account cannot be read: {error}. "
+            "Check STEAM_PASSWORD_FILE and whom that file belongs to."
+        ) from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise HostError(
+            f"{account.password_file} holds a password and can be read by others: "
+            f"chmod 600 {account.password_file}"
+        )
+    # Checked as one that was given at once.
+    return SteamAccount(account.name, text).password
+
+
+def _script(commands: Sequence[Sequence[str]], password: str) -> str:
+    lines = ["@ShutdownOnFailedCommand 1", "@NoPromptForPassword 1"]
+    for name, *values in commands:
+        secret = [password] if name == "login" and password else []
+        lines.append(" ".join([name, *(f'"{value}"' for value in (*values, *secret))]))
+    return "\n".join(lines) + "\n"
 
 
 def find(layout: HostLayout) -> tuple[str, ...] | None:
@@ -328,7 +404,8 @@ def link_steam_client(layout: HostLayout) -> bool:
 class _Output:
     """Follows the output of one run: hands it on, reports progress, and remembers what it means."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, callbacks: Callbacks, secret: str = "") -> None:
+        self._secret = secret
         self.is_success = False
         self.explanation: Explanation | None = None
         self._callbacks = callbacks
@@ -337,6 +414,8 @@ class _Output:
 
     def take_line(self, stream: str, line: str) -> None:
         """Take one line; called from two threads, but only stdout carries progress."""
+        if self._secret:
+            line = line.replace(self._secret, "[masked]")
         progress = _parse_progress(line)
         if progress is None:
             self._callbacks.on_line(stream, line)

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import sys
@@ -203,6 +204,11 @@ class Session:
             raise Ended(self.exit_code)
         if name == "@ssteamcmdforceplatformtype":
             self._force_platform(arguments)
+        elif name == "runscript":
+            for line in Path(arguments[0]).read_text(encoding="utf-8").splitlines():
+                command, *values = shlex.split(line) or [""]
+                if command:
+                    self.execute(command.lower(), values)
         elif name == "force_install_dir":
             self._force_install_dir(arguments)
         elif name == "login":

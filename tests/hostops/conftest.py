@@ -9,7 +9,7 @@ import pytest
 
 from hostops.host import Host
 from hostops.specs import InstanceSpec
-from tests.hostops.hosts import BUILD_ID, CLI, end_everything, write_control
+from tests.hostops.hosts import BUILD_ID, CLI, DRIVER, end_everything, write_control
 from tests.hostops.simulator_fixtures import free_port
 
 
@@ -45,7 +45,13 @@ def root(installed_root: Path, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def host(root: Path) -> Host:
     """Return a host with the game installed and no server."""
-    return Host(root, game_source="simulator", start_timeout_seconds=20, stop_timeout_seconds=2)
+    return Host(
+        root,
+        driver=DRIVER,
+        game_source="simulator",
+        start_timeout_seconds=20,
+        stop_timeout_seconds=2,
+    )
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ BUILD_ID = DEFAULT_BUILD_ID
 LATER_BUILD_ID = str(int(BUILD_ID) + 1)
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT = 30.0
+DRIVER = os.environ.get("SAFEROOM_TEST_DRIVER", "process")
+"""What runs the servers: the tests of the floor `systemd` run these once more, as another driver's."""
 
 
 def write_control(
@@ -87,6 +89,7 @@ class CLI:
             "PATH": os.environ["PATH"],
             "HOST_ROOT": str(root),
             "GAME_SOURCE": "simulator",
+            "HOST_DRIVER": DRIVER,
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -158,7 +161,7 @@ def installers(root: Path) -> list[int]:
             arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if marker in arguments:
+        if any(argument.startswith(marker) for argument in arguments):
             found.append(process.pid)
     return found
 
@@ -170,6 +173,9 @@ def instance_of(root: Path, name: str = "alpha") -> InstanceLayout:
 
 def end_everything(root: Path) -> None:
     """End what a test left running below its root, and wait until it is gone."""
+    if DRIVER == "systemd":
+        for verb in ("stop", "reset-failed"):
+            subprocess.run(["systemctl", "--user", verb, "saferoom-game@*"], check=True)
 
     def is_quiet() -> bool:
         numbers = {*game_processes(root), *installers(root)}

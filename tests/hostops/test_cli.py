@@ -104,7 +104,7 @@ def test_ctrl_c_cancels_with_exit_code_130_and_leaves_nothing(cli: CLI, root: Pa
 def test_a_start_by_hand_while_the_panel_starts_waits_and_finds_it_running(
     cli: CLI, host: Host, root: Path, alpha: Path
 ) -> None:
-    write_control(root, srcds={"start_seconds": 0.5})
+    write_control(root, srcds={"start_seconds": 2})
     first = cli.start("start", "alpha")
     read_until(first, "Waiting for the game")
     second = cli.start("start", "alpha")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostops import install, releases
+from hostops import releases
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
 from hostops.layout import HostLayout
@@ -153,27 +153,6 @@ def test_a_damaged_release_is_replaced_unless_a_server_runs_from_it(
     assert host.install_runtime() == BUILD_ID
     assert host.facts().build_id == BUILD_ID
     assert [path.name for path in (root / "releases").iterdir()] == [BUILD_ID]
-
-
-def test_a_full_disk_is_seen_before_anything_is_begun(
-    empty_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(install, "free_bytes", lambda _path: 3 * 10**9)
-    layout = HostLayout(empty_root)
-    with pytest.raises(HostError, match=r"has 3\.0 GB free, and the install needs 12\.0 GB"):
-        install.require_space(layout)
-    (empty_root / "staging").mkdir()
-    (empty_root / "staging" / "file").write_bytes(b"x" * 4096)
-    monkeypatch.setattr(install, "tree_size", lambda _path: 11 * 10**9)
-    install.require_space(layout)  # The rest of an interrupted one needs less.
-
-
-def test_an_update_starts_from_a_copy_that_shares_no_file(host: Host, root: Path) -> None:
-    write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "fail": ["network-0x402"]})
-    with pytest.raises(HostError):
-        host.install_runtime()
-    for path in (root / "staging").rglob("*"):
-        assert path.is_dir() or path.stat().st_nlink == 1, f"{path} is a hard link"
 
 
 def test_what_is_current_survives_an_interrupted_switch(host: Host, root: Path) -> None:

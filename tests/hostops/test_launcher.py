@@ -10,9 +10,10 @@ import pytest
 
 from hostops import layers
 from hostops.errors import HostError
-from hostops.launcher import EXIT_BUSY, LaunchError, mount_overlay
+from hostops.launcher import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.locks import is_locked
+from hostops.namespaces import LaunchError, mount_overlay
 from hostops.processes import launch
 from hostops.runs import read_run
 from tests.hostops.hosts import end_everything, game_processes
@@ -114,6 +115,20 @@ def test_the_game_has_no_capability_and_can_get_none(instance: InstanceLayout) -
     assert status["NoNewPrivs"] == "1"
     assert status["Uid"].split() == [str(os.getuid())] * 4
     assert status["SigIgn"] == status["SigBlk"] == "0" * 16
+
+
+def test_the_game_cannot_change_what_is_kept_about_it(instance: InstanceLayout) -> None:
+    program = instance.root / "releases" / "1" / "srcds_run"
+    tries = "run.json launch.json console/1.log console/2.log upper/past-the-overlay work/x"
+    program.write_text(
+        f"#!/bin/sh\nfor path in {tries}; do echo changed > ../$path && echo changed $path; done\n"
+        "rm ../run.json && echo removed\necho mine > own && echo up\nread line\n"
+    )
+    said = start(instance)
+    assert "changed" not in said.replace("cannot create", "")
+    assert "removed" not in said
+    assert read_run(instance)
+    assert (instance.upper_dir / "own").read_text() == "mine\n"
 
 
 def test_the_game_gets_its_environment_and_descriptors_and_no_others(

@@ -15,6 +15,7 @@ from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.layout import HostLayout
 from hostops.specs import CancelToken
+from hostops.staging import PlainFolder
 from hostops.steamcmd import SteamCmd
 from tests.hostops.hosts import BUILD_ID, LATER_BUILD_ID, Output, write_control
 
@@ -86,7 +87,7 @@ def install(
     fake = FakeSteamCmd(install_dir, *runs)
     monkeypatch.setattr(steamcmd, "run", fake)
     tool = SteamCmd(("/opt/steamcmd.sh",), {"HOME": "/home"})
-    build_id = tool.install(install_dir, 9, Callbacks(output.on_line, output.on_stage))
+    build_id = tool.install(PlainFolder(install_dir), 9, Callbacks(output.on_line, output.on_stage))
     fake.assert_done()
     return build_id
 
@@ -236,7 +237,7 @@ def test_progress_is_reported_and_its_lines_are_thinned_out(
 def test_a_cut_manifest_is_none(tmp_path: Path, text: str) -> None:
     make_whole(tmp_path)
     (tmp_path / "steamapps" / "appmanifest_222860.acf").write_text(text)
-    assert steamcmd.read_manifest(tmp_path) is None
+    assert steamcmd.read_manifest(PlainFolder(tmp_path)) is None
 
 
 class Simulated:
@@ -259,7 +260,7 @@ class Simulated:
         output = output or Output()
         callbacks = Callbacks(output.on_line, output.on_stage, cancel or CancelToken())
         with (self.root / "lock").open("w") as lock:
-            return self.tool.install(self.root / "staging", lock.fileno(), callbacks)
+            return self.tool.install(PlainFolder(self.root / "staging"), lock.fileno(), callbacks)
 
 
 @pytest.fixture

@@ -1,0 +1,55 @@
+"""What runs game servers: a driver for each way, behind one protocol."""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from hostops.callbacks import Callbacks
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.processes import ProcessDriver
+from hostops.specs import DRIVERS, Finding, InstanceStatus, Limits
+from hostops.systemctl import Manager, Systemctl
+from hostops.units import UnitDriver
+
+
+class Driver(Protocol):
+    """Starts and ends the servers of one host. The caller holds the instance's lock.
+
+    Whatever the driver, the launcher starts a server, writes down its run, and holds its lock.
+    """
+
+    def launch(
+        self,
+        instance: InstanceLayout,
+        limits: Limits,
+        environment: Mapping[str, str],
+        callbacks: Callbacks,
+    ) -> None:
+        """Start what `launch.json` says; returns once the game's program is executed.
+
+        It cannot be cancelled. Raises HostError, with the launcher's own words, if it failed.
+        """
+
+    def end(self, instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
+        """End the instance's run, asking first; return when nothing of it is left, or raise HostError."""
+
+    def settle(self, instance: InstanceLayout) -> None:
+        """See to it that an instance of which nothing runs stays so: no restart is under way."""
+
+    def forget(self, instance: InstanceLayout) -> None:
+        """Remove what was made outside of the instance's folder; nothing of it runs."""
+
+    def complete(self, statuses: Mapping[str, InstanceStatus]) -> dict[str, InstanceStatus]:
+        """Add what only the driver knows to what the files say."""
+
+    def examine(self) -> Iterator[Finding]:
+        """Look whether the driver can do its work here."""
+
+
+def make_driver(name: str, layout: HostLayout) -> Driver:
+    """Return the driver called `name`; ValueError if it is not one of DRIVERS."""
+    if name not in DRIVERS:
+        raise ValueError(f"{name!r} is no driver: use {' or '.join(DRIVERS)}.")
+    if name == "process":
+        return ProcessDriver()
+    manager = Manager.USER if name == "systemd" else Manager.SYSTEM
+    return UnitDriver(layout, Systemctl(manager))

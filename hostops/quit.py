@@ -1,0 +1,35 @@
+"""The small program by which systemd asks a game server to end, before it sends signals.
+
+    python -I -S quit.py ROOT NAME
+
+Writes `quit` to the server's console and waits until its main process (`$MAINPID`) is gone, at most for
+some seconds. Standard library only; runs inside the server's own box.
+"""
+
+import contextlib
+import os
+import select
+import sys
+
+WAIT_SECONDS = 10
+
+
+def main(root: str, name: str) -> int:
+    """Ask, and wait; return 0 if the main process is gone."""
+    pid = os.environ.get("MAINPID", "")
+    if not pid.isdecimal():  # It has ended by itself.
+        return 0
+    try:
+        process = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return 0
+    with contextlib.suppress(OSError):  # It hangs, or reads nothing yet: the signals are for that.
+        console = os.open(f"{root}/instances/{name}/console.in", os.O_WRONLY | os.O_NONBLOCK)
+        os.write(console, b"quit\n")
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    return 0 if ended.poll(WAIT_SECONDS * 1000) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,183 @@
+"""The text of the systemd template unit that game servers are instances of, and of their drop-ins."""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostops.errors import HostError
+from hostops.launcher import EXIT_BUSY
+from hostops.layers import LAUNCHER_PATH
+from hostops.layout import HostLayout
+from hostops.namespaces import EXIT_FAILED
+from hostops.specs import Limits
+from hostops.systemctl import Manager
+
+TEMPLATE_NAME = "saferoom-game@.service"
+RESTART_BUDGET = 5
+RESTART_WINDOW_SECONDS = 600
+"""A server that crashes more often than the budget within this time stays down."""
+
+LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
+"""How the launcher ends when the game did not come to run."""
+
+_BACK_OFF_VERSION = 254  # of systemd, which brought RestartSteps=
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
+
+# Hidden by ProtectHome=: what the launcher needs from below has to be shown again.
+_HIDDEN_DIRS = (Path("/home"), Path("/root"), Path("/run/user"))
+
+
+def unit_name(name: str) -> str:
+    """Return the unit of a server."""
+    return TEMPLATE_NAME.replace("@", f"@{name}")
+
+
+def limit_properties(limits: Limits) -> list[str]:
+    """Return the limits as systemd's properties; what is None is what the template says."""
+    properties = []
+    if limits.memory_bytes is not None:
+        properties += [f"MemoryMax={limits.memory_bytes}", "MemorySwapMax=0"]
+    if limits.tasks is not None:
+        properties.append(f"TasksMax={limits.tasks}")
+    if limits.cpu_weight is not None:
+        properties.append(f"CPUWeight={limits.cpu_weight}")
+    return properties
+
+
+def all_limit_properties(limits: Limits) -> list[str]:
+    """Return every property that a limit is made of; an empty value is systemd's default."""
+    limited = limit_properties(limits)
+    names = {text.partition("=")[0] for text in limited}
+    everything = ("MemoryMax", "MemorySwapMax", "TasksMax", "CPUWeight")
+    return [*limited, *(f"{name}=" for name in everything if name not in names)]
+
+
+def limits_drop_in(limits: Limits) -> str:
+    """Return the drop-in that limits one server."""
+    return "\n".join(
+        ["# Written by Saferoom at each start.", "[Service]", *limit_properties(limits), ""]
+    )
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where Saferoom is installed: its Python, its code, and what Python itself consists of."""
+
+    python_path: Path
+    code_dir: Path
+    python_dirs: tuple[Path, ...]
+
+    @classmethod
+    def this(cls) -> "Installation":
+        """Return the one that runs."""
+        return cls(
+            Path(sys.executable),
+            LAUNCHER_PATH.parents[1],
+            tuple(dict.fromkeys((Path(sys.base_prefix), Path(sys.prefix)))),
+        )
+
+
+def template(
+    layout: HostLayout,
+    manager: Manager,
+    *,
+    version: int,
+    user: str = "saferoom",
+    installation: Installation | None = None,
+) -> str:
+    """Return the template unit for the servers of a host. `user` is whom the system's manager runs them as.
+
+    Raises HostError for a path that a unit file cannot carry plainly.
+    """
+    installation = installation or Installation.this()
+    package_dir = installation.code_dir / "hostops"
+    root = _plain(layout.root)
+    # Beside the root may lie the panel's database and its secrets.
+    neighbours = layout.root if layout.root.parent == Path("/") else layout.root.parent
+    hidden_dirs = (*_HIDDEN_DIRS, neighbours)
+    shown = [
+        f"BindReadOnlyPaths={_plain(path)}"
+        for path in (*installation.python_dirs, package_dir)
+        if any(path.is_relative_to(hidden) for hidden in hidden_dirs)
+    ]
+    program = f"{_plain(installation.python_path)} -I -S"
+    lines = [
+        f"# Written by Saferoom for the servers below {root}. Change it by drop-ins: this file is replaced.",
+        "[Unit]",
+        "Description=Left 4 Dead 2 server %i",
+        # The first start and the budget of restarts; then it has failed for good.
+        f"StartLimitIntervalSec={RESTART_WINDOW_SECONDS}",
+        f"StartLimitBurst={RESTART_BUDGET + 1}",
+        "",
+        "[Service]",
+        *([f"User={user}", f"Group={user}"] if manager is Manager.SYSTEM else []),
+        "Type=exec",
+        f"ExecStart={program} {_plain(package_dir)}/launcher.py --foreground {root} %i",
+        f"ExecStop=-{program} {_plain(package_dir)}/quit.py {root} %i",
+        "KillMode=mixed",
+        "KillSignal=SIGINT",
+        "TimeoutStopSec=20",
+        "Restart=on-failure",
+        "RestartSec=5",
+        *(["RestartSteps=4", "RestartMaxDelaySec=60"] if version >= _BACK_OFF_VERSION else []),
+        # A launch that failed fails again: what is wrong has to be put right first.
+        f"RestartPreventExitStatus={' '.join(map(str, LAUNCH_FAILURES))}",
+        "OOMPolicy=stop",
+        "MemoryAccounting=yes",
+        "CPUAccounting=yes",
+        "TasksAccounting=yes",
+        "UMask=0077",
+        "",
+        "# What it may see: the system read-only, the releases and overlays, and its own files.",
+        "ProtectSystem=strict",
+        "ProtectHome=tmpfs",
+        f"TemporaryFileSystem={_plain(neighbours)}:ro",
+        *shown,
+        f"BindReadOnlyPaths=-{root}/releases -{root}/overlays -{root}/simulator.json",
+        f"TemporaryFileSystem={root}/home:mode=1777,size=64M",
+        f"BindReadOnlyPaths=-{root}/steamcmd -{root}/home/.steam",
+        f"BindPaths={root}/instances/%i",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "ProtectProc=invisible",
+        "# No way to a manager, which could start something outside of this box.",
+        "InaccessiblePaths=-/run/dbus -/run/systemd/private -/run/systemd/notify",
+        *(["InaccessiblePaths=-%t"] if manager is Manager.USER else []),
+        f"InaccessiblePaths=-/etc/saferoom -{_plain(installation.code_dir)}/.env",
+        "",
+        "# What it may do: what a 32-bit srcds with SourceMod's just-in-time compiler needs.",
+        "NoNewPrivileges=yes",
+        *(["PrivateUsers=yes"] if manager is Manager.USER else ["RemoveIPC=no"]),
+        "CapabilityBoundingSet=",
+        "AmbientCapabilities=",
+        "ProtectKernelTunables=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectControlGroups=yes",
+        "ProtectClock=yes",
+        "ProtectHostname=yes",
+        "LockPersonality=yes",
+        "RestrictRealtime=yes",
+        "RestrictSUIDSGID=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+        # The launcher's own: it mounts the server's files, and gives up that power.
+        "RestrictNamespaces=user mnt",
+        "SystemCallArchitectures=native x86",
+        "SystemCallFilter=@system-service @mount",
+        "SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap",
+        "SystemCallErrorNumber=EPERM",
+        "KeyringMode=private",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plain(path: Path) -> str:
+    """Return a path that means itself in a unit file, where spaces, colons, quotes and percent signs do not."""
+    if not _PLAIN_PATH.fullmatch(str(path)):
+        raise HostError(
+            f"{path} cannot stand in a unit file: for the systemd driver, use a path of letters, digits and "
+            "the characters . _ - + @ alone."
+        )
+    return str(path)

@@ -1,0 +1,97 @@
+"""What would keep an install from working is told before it begins: one cause, one cure."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from hostops import install, preflight
+from hostops.errors import HostError
+from hostops.host import Host
+from hostops.layout import HostLayout
+
+ELF_32, ELF_64 = b"\x7fELF\x01", b"\x7fELF\x02"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> HostLayout:
+    return HostLayout(tmp_path)
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only folder with libraries of a host that has all of them."""
+    folder = tmp_path / "lib32"
+    folder.mkdir()
+    for name in preflight.LIBRARIES:
+        (folder / name).write_bytes(ELF_32)
+    (tmp_path / "ld-linux.so.2").touch()
+    monkeypatch.setattr(preflight, "LOADER_PATH", tmp_path / "ld-linux.so.2")
+    monkeypatch.setattr(preflight, "_library_dirs", lambda: [str(folder)])
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    return folder
+
+
+def test_a_host_with_everything_is_ready(
+    layout: HostLayout, libraries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_options: [])
+    preflight.require_ready(layout, 1)
+
+
+def test_all_that_is_in_the_way_is_told_at_once(
+    layout: HostLayout, libraries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(preflight, "free_bytes", lambda _path: 3 * 10**9)
+    (libraries / "libstdc++.so.6").write_bytes(ELF_64)
+    with pytest.raises(HostError) as caught:
+        preflight.require_ready(layout, install.GAME_BYTES)
+    text = str(caught.value)
+    assert "has 3.0 GB free, and the install needs 12.0 GB. Free some space" in text
+    assert "need libstdc++.so.6 in 32 bits. On Debian or Ubuntu: dpkg" in text
+    assert "cannot be resolved: Temporary failure in name resolution. Check the host's" in text
+
+
+def test_a_missing_loader_is_named(libraries: Path, tmp_path: Path) -> None:
+    (tmp_path / "ld-linux.so.2").unlink()
+    finding = preflight.examine_programs()
+    assert not finding.is_ok
+    assert "ld-linux.so.2" in finding.text
+    assert "apt-get install" in finding.cure
+
+
+def test_another_processor_is_named(libraries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    finding = preflight.examine_programs()
+    assert not finding.is_ok
+    assert "this is a aarch64 machine" in finding.text
+    assert "x86" in finding.cure
+
+
+def test_a_folder_of_somebody_else_is_named(
+    layout: HostLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert preflight.examine_writing(layout).is_ok
+    layout.releases_dir.mkdir()
+    real = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    finding = preflight.examine_writing(layout)
+    assert not finding.is_ok
+    assert finding.text == f"{layout.releases_dir} belongs to another user or group."
+    assert finding.cure.startswith("Give it to the user that runs this: chown -R")
+
+
+def test_the_real_source_is_not_begun_on_a_host_that_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _name: "/usr/games/steamcmd")
+    monkeypatch.setattr(preflight, "free_bytes", lambda _path: 10**9)
+    root = tmp_path / "host"
+    with pytest.raises(HostError, match=r"has 1\.0 GB free"):
+        Host(root, game_source="steam").install_runtime()
+    assert not (root / "staging").exists()

@@ -1,0 +1,33 @@
+"""What holds for servers as processes holds for servers as units: the same tests, run on a real systemd."""
+
+import sys
+
+import pytest
+
+from tests.systemd.sandbox import STATE_DIR, Sandbox
+
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ["tests/hostops/test_host.py"],
+        # The command line is killed at one of its steps after another.
+        [f"tests/hostops/test_crashes.py::test_{verb}" for verb in ("start", "stop", "delete")],
+    ],
+    ids=["verbs", "killed"],
+)
+def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox, tests: list[str]) -> None:
+    done = sandbox.run(
+        sys.executable,
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={STATE_DIR}/pytest"),
+        *tests,
+        env={"SAFEROOM_TEST_DRIVER": "systemd", "SAFEROOM_TEST_STRIDE": "5"},
+        timeout=580,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = sandbox.succeed(
+        "systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "saferoom-game@*"
+    )
+    assert left == ""

@@ -1,0 +1,182 @@
+"""Servers live as units of the account's own manager: from the first start to when nothing is left."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from hostops.specs import InstanceState
+from tests.hostops.hosts import write_control
+from tests.systemd.conftest import Machine, unit_of
+from tests.systemd.sandbox import UID
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.systemd
+_, STOPPED, STARTING, RUNNING, CRASHED = InstanceState
+
+
+@pytest.fixture
+def hurried(alpha: Machine) -> Iterator[Machine]:
+    """Return the machine with alpha, where systemd does not wait before a restart."""
+    folder = "/srv/saferoom/home/.config/systemd/user/saferoom-game@.service.d"
+    drop_in = f'mkdir -p {folder} && printf "[Service]\\nRestartSec=50ms\\n" > {folder}/hurry.conf'
+    alpha.sandbox.succeed("sh", "-c", drop_in)
+    yield alpha
+    alpha.sandbox.succeed("rm", "-r", folder)
+    alpha.systemctl("daemon-reload")
+
+
+def assert_nothing_is_left(machine: Machine) -> None:
+    assert not list((machine.root / "instances").iterdir())
+    assert machine.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*") == ""
+    units = machine.root.parent / "home" / ".config" / "systemd" / "user"
+    assert [path.name for path in units.iterdir()] == ["saferoom-game@.service"]
+    assert machine.sandbox.run("pgrep", "-u", str(UID), "-f", "srcds").returncode == 1
+    mounts = machine.sandbox.succeed("cat", "/proc/1/mounts", user="root")
+    assert "instances" not in mounts
+
+
+def test_the_life_of_a_server(alpha: Machine) -> None:
+    said = alpha.cli(
+        "initialize", "alpha", "--port", "27015", "--memory", "512", "--tasks", "99"
+    ) + alpha.cli("start", "alpha")
+    assert "alpha answers on port 27015." in said
+    status = alpha.status()
+    assert (status["state"], status["restarts"], status["detail"]) == (RUNNING, 0, "")
+    assert alpha.show("alpha", "MainPID") == str(status["pid"])
+    assert alpha.show("alpha", "MemoryMax") == str(512 * 1024**2)
+    assert alpha.show("alpha", "TasksMax") == "99"
+    alpha.cli("restart", "alpha")
+    assert alpha.status()["pid"] != status["pid"]
+    alpha.cli("stop", "alpha")
+    assert alpha.status()["state"] == STOPPED
+    alpha.cli("delete", "alpha")
+    assert_nothing_is_left(alpha)
+
+
+def test_a_server_without_limits_again_has_none(alpha: Machine) -> None:
+    alpha.cli("initialize", "alpha", "--port", "27015", "--cpu-weight", "20")
+    alpha.cli("start", "alpha")
+    assert alpha.show("alpha", "CPUWeight") == "20"
+    alpha.cli("initialize", "alpha", "--port", "27015")
+    alpha.cli("restart", "alpha")
+    assert alpha.show("alpha", "CPUWeight") == "[not set]"
+
+
+def test_what_crashes_is_restarted_and_in_the_end_given_up(hurried: Machine) -> None:
+    hurried.cli("start", "alpha")
+    pid = hurried.status()["pid"]
+    hurried.send("sim_crash")
+    status = wait_until(
+        lambda: (now := hurried.status())["pid"] not in (pid, None) and now, 10, "it is restarted"
+    )
+    assert isinstance(status, dict)
+    assert status["restarts"] == 1
+    assert "Restarting after a crash (1 of 5)." in str(status["detail"])
+
+    write_control(hurried.root, srcds={"fail": "crash-at-start"})
+    hurried.send("sim_crash")
+    given_up = wait_until(
+        lambda: "gave up" in str((now := hurried.status())["detail"]) and now, 30, "it gives up"
+    )
+    assert isinstance(given_up, dict)
+    assert given_up["state"] == CRASHED
+    assert (given_up["exit_signal"], given_up["restarts"]) == ("SIGSEGV", 5)
+    assert str(given_up["detail"]).startswith(
+        "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes. It ended"
+    )
+    runs = len(list((hurried.root / "instances" / "alpha" / "console").iterdir()))
+    assert runs == 1 + 5
+
+    # Who starts it again gives it the whole budget.
+    write_control(hurried.root)
+    hurried.cli("start", "alpha")
+    assert (hurried.status()["state"], hurried.status()["restarts"]) == (RUNNING, 0)
+    hurried.cli("delete", "alpha")
+
+
+def test_the_console_goes_on_over_a_restart_by_systemd(hurried: Machine) -> None:
+    hurried.cli("start", "alpha")
+    hurried.send("sim_crash")
+    wait_until(lambda: hurried.status()["restarts"] == 1, 10, "it is restarted")
+    wait_until(
+        lambda: hurried.cli("logs", "alpha").count("Connection to Steam servers successful.") == 2,
+        10,
+        "both runs' lines are there",
+    )
+    assert hurried.cli("logs", "alpha").count("crashing by SIGSEGV") == 1
+
+
+def test_a_stop_calls_off_the_restart_that_is_due(alpha: Machine) -> None:
+    alpha.cli("start", "alpha")
+    alpha.send("sim_crash")
+    status = alpha.wait_for(CRASHED)
+    assert status["exit_signal"] == "SIGSEGV"
+    assert str(status["detail"]).startswith("Crashed (SIGSEGV), restarting (1 of 5).")
+    assert alpha.show("alpha", "SubState") == "auto-restart"
+    alpha.cli("stop", "alpha")
+    assert alpha.show("alpha", "ActiveState") == "inactive"
+    assert alpha.status()["state"] == STOPPED
+
+
+def test_a_start_takes_the_place_of_the_restart_that_is_due(alpha: Machine) -> None:
+    alpha.cli("start", "alpha")
+    alpha.send("sim_crash")
+    alpha.wait_for(CRASHED)
+    alpha.cli("start", "alpha")
+    assert (alpha.status()["state"], alpha.status()["restarts"]) == (RUNNING, 0)
+
+
+def test_a_launch_that_fails_is_told_in_the_launchers_words_and_not_repeated(
+    alpha: Machine,
+) -> None:
+    program = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    text = program.read_text()
+    program.write_text("#!/no/such/interpreter\n")
+    try:
+        with pytest.raises(AssertionError, match="could not be executed: No such file"):
+            alpha.cli("start", "alpha")
+    finally:
+        program.write_text(text)
+    assert alpha.show("alpha", "ActiveState") == "inactive"
+    assert alpha.status()["state"] == CRASHED
+
+
+def test_stopping_by_hand_asks_the_game_first(alpha: Machine) -> None:
+    alpha.cli("start", "alpha")
+    alpha.systemctl("stop", unit_of("alpha"))
+    assert 'server_message: "quit"' in alpha.cli("logs", "alpha")
+
+
+def test_a_game_that_hangs_is_ended_by_systemd_if_nobody_waits(alpha: Machine) -> None:
+    write_control(alpha.root, srcds={"fail": ["hang-on-quit"]})
+    alpha.cli("start", "alpha")
+    alpha.systemctl("stop", unit_of("alpha"))  # quit, then SIGINT
+    assert alpha.show("alpha", "ActiveState") == "inactive"
+
+
+def test_a_server_that_another_driver_started_is_stopped_as_well(alpha: Machine) -> None:
+    alpha.sandbox.succeed(
+        *(sys.executable, "-m", "hostops", "start", "alpha"),
+        env={**alpha.environment, "HOST_DRIVER": "process"},
+    )
+    assert alpha.status()["state"] == RUNNING
+    alpha.cli("stop", "alpha")
+    assert alpha.status()["state"] == STOPPED
+
+
+def test_the_doctor_finds_the_manager(alpha: Machine) -> None:
+    said = alpha.sandbox.run(
+        sys.executable, "-m", "hostops", "doctor", env=alpha.environment
+    ).stdout
+    assert "ok   systemd: systemd 2" in said
+    assert "ok   Linger: " in said
+
+
+def test_without_a_manager_the_cure_is_told(alpha: Machine) -> None:
+    done = alpha.sandbox.run(
+        *(sys.executable, "-m", "hostops", "start", "alpha"),
+        env={**alpha.environment, "XDG_RUNTIME_DIR": "/nowhere"},
+    )
+    assert done.returncode == 1
+    assert "loginctl enable-linger" in done.stderr
