@@ -1,35 +1,28 @@
 """One reader of the database for any number of watchers.
 
-Each process and event loop has one hub. It waits for the database's change signal, reads each watched
-topic once, and lets every watcher of it take the same encoded bytes. A watcher that is behind reads from
-the database at its own pace until it has caught up: it slows nobody, and loses nothing.
+Each process and event loop has one hub. Its reader (`jobs.reader`) reads each watched topic once, and every
+watcher of it takes the same encoded bytes. A watcher has a position and nothing else: one that is behind what
+the hub keeps reads from the database at its own pace. It slows nobody, and loses nothing.
 """
 
 import asyncio
-import logging
-from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
+from jobs.reader import Answer, Position, Reader, Reading
 from jobs.topics import Batch, Snapshot, Topic, format_event
-from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
-
-logger = logging.getLogger(__name__)
 
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
 END = format_event("", event="end").encode()
 RETRY = b"retry: 1000\n\n"
 KEPT_BYTES = 1 << 20
-BATCHES_AT_ONCE = 20
-SIGNAL_SECONDS = 0.5
-READ_PAUSE_SECONDS = 0.02
-FALLBACK_SECONDS = 2.0
+SENT_BYTES = 1 << 18
+JOINED_KEPT = 4
 
 
 def is_server_stopping() -> bool:
@@ -41,8 +34,35 @@ def is_server_stopping() -> bool:
     return False
 
 
+def is_server_asked_to_stop() -> bool:
+    """Return what `is_server_stopping` says, whatever has taken its place meanwhile."""
+    return is_server_stopping()
+
+
+class Shelf:
+    """The newest batches that were put there, up to `KEPT_BYTES`, each found by where it begins."""
+
+    def __init__(self) -> None:
+        self._batches: dict[int, Batch] = {}
+        self._bytes = 0
+
+    def add(self, batch: Batch) -> None:
+        """Keep `batch`, and let go of the oldest that are too many."""
+        if (old := self._batches.pop(batch.after, None)) is not None:
+            self._bytes -= len(old.payload)
+        self._batches[batch.after] = batch
+        self._bytes += len(batch.payload)
+        while self._bytes > KEPT_BYTES:
+            oldest = next(iter(self._batches))
+            self._bytes -= len(self._batches.pop(oldest).payload)
+
+    def find(self, after: int) -> Batch | None:
+        """Return the batch that begins right behind seq `after`, if it is kept."""
+        return self._batches.get(after)
+
+
 class Feed:
-    """What the hub knows of one watched topic: how far it has read, and the newest batches."""
+    """What the hub knows of one watched topic: how far it was read, and the newest batches."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -51,69 +71,87 @@ class Feed:
         self.head = 0
         self.snapshot = Snapshot()
         self.news = asyncio.Event()
-        self._batches: deque[Batch] = deque()
-        self._kept_bytes = 0
+        self.pings = 0
+        self._woken_at = monotonic()
+        self._newest = Shelf()
+        self._replayed = Shelf()
+        self._joined: dict[int, Batch] = {}
+        self._replays: dict[tuple[int, int], asyncio.Future[Batch | None]] = {}
 
-    def publish(self, reading: "Reading") -> None:
+    @property
+    def position(self) -> Position:
+        """How far the topic was read."""
+        return Position(self.topic, self.head if self.is_ready else None)
+
+    def publish(self, reading: Reading) -> None:
         """Take what was read, and wake the watchers if it is new to them."""
         snapshot = reading.snapshot or self.snapshot
         is_new = bool(reading.batches) or snapshot != self.snapshot or not self.is_ready
         for batch in reading.batches:
-            self._batches.append(batch)
-            self._kept_bytes += len(batch.payload)
-        while self._kept_bytes > KEPT_BYTES:
-            self._kept_bytes -= len(self._batches.popleft().payload)
+            self._newest.add(batch)
+        self._joined = {}
         self.head, self.snapshot, self.is_ready = reading.head, snapshot, True
         if is_new:
             self.wake()
 
     def wake(self) -> None:
         """Wake the watchers: whoever holds the present `news`."""
+        self._woken_at = monotonic()
         self.news.set()
         self.news = asyncio.Event()
 
+    def ping_if_silent(self) -> None:
+        """Let the watchers send a ping if they have been silent for long."""
+        if monotonic() - self._woken_at >= PING_SECONDS:
+            self.pings += 1
+            self.wake()
+
     def kept_after(self, seq: int) -> Batch | None:
-        """Return the kept batch that begins right behind `seq`, if there is one."""
-        return next((batch for batch in self._batches if batch.after == seq), None)
+        """Return what is kept right behind `seq`, in one piece of a bounded size."""
+        if (joined := self._joined.get(seq)) is None:
+            parts: list[Batch] = []
+            size, after = 0, seq
+            while size < SENT_BYTES and (batch := self._newest.find(after)):
+                parts.append(batch)
+                size += len(batch.payload)
+                after = batch.last
+            if not parts:
+                return self._replayed.find(seq)
+            joined = Batch(seq, after, b"".join(part.payload for part in parts))
+            # Most watchers are equally far, and take the same piece.
+            if len(self._joined) == JOINED_KEPT:
+                self._joined.pop(next(iter(self._joined)))
+            self._joined[seq] = joined
+        return joined
 
-
-@dataclass(frozen=True)
-class Reading:
-    """What one look at a topic found. The snapshot is not newer than the head; None: there is more."""
-
-    head: int
-    snapshot: Snapshot | None
-    batches: list[Batch]
-
-    @classmethod
-    def of(cls, topic: Topic, head: int | None) -> "Reading":
-        """Read what is new behind seq `head`; None: only find out where the topic is."""
-        snapshot: Snapshot | None = topic.read_snapshot()
-        if head is None:
-            return cls(topic.read_head(), snapshot, [])
-        batches: list[Batch] = []
-        # A flood of one topic must not keep the others waiting, nor fill the memory.
-        while len(batches) < BATCHES_AT_ONCE and (batch := topic.read_batch(head)):
-            batches.append(batch)
-            head = batch.last
-        if len(batches) == BATCHES_AT_ONCE:
-            snapshot = None
-        return cls(head, snapshot, batches)
+    async def replay(self, seq: int, until: int, executor: ThreadPoolExecutor) -> Batch | None:
+        """Read what is behind `seq` from the database; who wants the same meanwhile gets the same."""
+        future = self._replays.get((seq, until))
+        if future is None:
+            future = asyncio.get_running_loop().run_in_executor(
+                executor, read_for_one, self.topic, seq, until
+            )
+            self._replays[seq, until] = future
+            future.add_done_callback(lambda _: self._replays.pop((seq, until)))
+        # One watcher who leaves does not take the answer from the others.
+        batch = await asyncio.shield(future)
+        if batch:
+            self._replayed.add(batch)
+        return batch
 
 
 class Hub:
-    """Reads for the watchers of one event loop. Its public methods are called in that loop."""
+    """Feeds the watchers of one event loop. Its methods are called in that loop."""
 
     _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, "Hub"] = WeakKeyDictionary()
 
     def __init__(self) -> None:
+        self.watchers = 0
         self._feeds: dict[Topic, Feed] = {}
-        self._reading: asyncio.Task[None] | None = None
-        self._interrupt = Interrupt()
+        self._reader: Reader | None = None
         self._is_closing = False
-        # The reader has a thread to itself; watchers that catch up share the others.
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="stream-reader")
-        self._catching_up = ThreadPoolExecutor(4, thread_name_prefix="stream-replay")
+        # The reader has a thread of its own; watchers that catch up share these.
+        self._replaying = ThreadPoolExecutor(4, thread_name_prefix="stream-replay")
 
     @classmethod
     def of_running_loop(cls) -> "Hub":
@@ -130,19 +168,25 @@ class Hub:
         """
         feed = self._join(topic)
         sent = Snapshot()
+        pings = feed.pings
         try:
             yield RETRY
             while not self._is_closing:
                 # Taken before the look at the feed, so that nothing falls between look and wait.
                 news, snapshot, head = feed.news, feed.snapshot, feed.head
-                while after < head:
-                    batch = feed.kept_after(after) or await self._catch_up(topic, after, head)
+                while after < head and not self._is_closing:
+                    # Not read further than the head: behind it the kept batches fit on.
+                    batch = feed.kept_after(after) or await feed.replay(
+                        after, head, self._replaying
+                    )
                     if batch is None:
                         after = head  # The lines in between were deleted meanwhile.
                         break
                     after = batch.last
                     yield batch.payload
                     await asyncio.sleep(0)
+                if after < head:
+                    return
                 if snapshot != sent:
                     sent = snapshot
                     if snapshot.payload:
@@ -150,95 +194,53 @@ class Hub:
                     if snapshot.is_final:
                         yield END
                         return
-                if not await has_happened(news):
+                if pings != feed.pings:
+                    pings = feed.pings
                     yield PING
+                await news.wait()
         finally:
             self._leave(feed)
 
-    async def _catch_up(self, topic: Topic, after: int, until: int) -> Batch | None:
-        # Not further than the head: behind it the kept batches fit on.
-        run = asyncio.get_running_loop().run_in_executor
-        return await run(self._catching_up, read_for_one, topic, after, until)
+    def _publish(self, readings: Sequence[Reading], answer: Answer) -> None:
+        """Publish what the reader has read; it is answered after the watchers that wait were served."""
+        for reading in readings:
+            # Its watchers may all have left meanwhile, and others come, who know of nothing yet.
+            feed = self._feeds.get(reading.topic)
+            if feed and feed.position.head == reading.after:
+                feed.publish(reading)
+        self._is_closing = self._is_closing or is_server_stopping()
+        for feed in self._feeds.values():
+            if self._is_closing:
+                feed.wake()
+            else:
+                feed.ping_if_silent()
+        asyncio.get_running_loop().call_soon(self._answer, answer)
+
+    def _answer(self, answer: Answer) -> None:
+        positions = [] if self._is_closing else [feed.position for feed in self._feeds.values()]
+        if not positions:
+            self._reader = None
+        answer(positions)
 
     def _join(self, topic: Topic) -> Feed:
         feed = self._feeds.setdefault(topic, Feed(topic))
         feed.watchers += 1
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._keep_reading())
-        self._interrupt.set()
+        self.watchers += 1
+        if self._reader is None or not self._reader.is_alive():
+            loop = asyncio.get_running_loop()
+            self._reader = Reader(loop, self._publish, is_server_asked_to_stop)
+            self._reader.start()
+        elif not feed.is_ready:
+            self._reader.nudge()
         return feed
 
     def _leave(self, feed: Feed) -> None:
         feed.watchers -= 1
+        self.watchers -= 1
         if feed.watchers == 0:
             del self._feeds[feed.topic]
-            self._interrupt.set()
-
-    async def _keep_reading(self) -> None:
-        """Read and publish as long as anybody watches."""
-        run = asyncio.get_running_loop().run_in_executor
-        signal = await run(self._reader, open_change_signal, Channel.PAGES, SIGNAL_SECONDS)
-        try:
-            while self._feeds and not self._is_closing:
-                has_more = await self._read_once()
-                # The more watch, the more lines travel together: the pause grows with their number.
-                watchers = sum(feed.watchers for feed in self._feeds.values())
-                await asyncio.sleep(min(READ_PAUSE_SECONDS + watchers / 4000, 0.25))
-                if not has_more:
-                    await run(self._reader, self._wait_for_change, signal)
-        finally:
-            for feed in self._feeds.values():
-                feed.wake()
-            await run(self._reader, close_signal, signal)
-
-    async def _read_once(self) -> bool:
-        """Read and publish what is new; return whether there is more."""
-        run = asyncio.get_running_loop().run_in_executor
-        feeds = list(self._feeds.values())
-        heads = [(feed.topic, feed.head if feed.is_ready else None) for feed in feeds]
-        try:
-            readings = await run(self._reader, read_all, heads)
-        except (OperationalError, InterfaceError) as error:
-            logger.warning("the database does not answer the streams: %s", error)
-            return False
-        except Exception:
-            # The reader serves every watcher of this process: it goes on, whatever one topic did.
-            logger.exception("the streams could not be read")
-            return False
-        for feed, reading in zip(feeds, readings, strict=True):
-            feed.publish(reading)
-        return any(reading.snapshot is None for reading in readings)
-
-    def _wait_for_change(self, signal: ChangeSignal) -> None:
-        """Wait, in the reading thread, until the database has changed or somebody has come or gone.
-
-        Not for ever: a signal can be lost, and what a person changes in a form is not announced.
-        """
-        until = monotonic() + FALLBACK_SECONDS
-        is_due = False
-        while not (is_due or self._is_closing or not self._feeds or self._has_newcomer()):
-            is_due = signal.wait(SIGNAL_SECONDS, self._interrupt) or monotonic() > until
-            self._is_closing = is_server_stopping()
-
-    def _has_newcomer(self) -> bool:
-        return any(not feed.is_ready for feed in list(self._feeds.values()))
-
-
-async def has_happened(news: asyncio.Event) -> bool:
-    """Wait for `news` as long as a connection may be silent; return whether it came."""
-    try:
-        await asyncio.wait_for(news.wait(), PING_SECONDS)
-    except TimeoutError:
-        return False
-    return True
-
-
-def read_all(heads: list[tuple[Topic, int | None]]) -> list[Reading]:
-    """Read each topic; runs in the reading thread, which keeps no connection in between."""
-    try:
-        return [Reading.of(topic, head) for topic, head in heads]
-    finally:
-        connection.close()
+        if self._reader and not self._feeds:
+            self._reader.nudge()
 
 
 def read_for_one(topic: Topic, after: int, until: int) -> Batch | None:
@@ -247,8 +249,3 @@ def read_for_one(topic: Topic, after: int, until: int) -> Batch | None:
         return topic.read_batch(after, until)
     finally:
         connection.close()
-
-
-def close_signal(signal: ChangeSignal) -> None:
-    """Close `signal` in the thread that used it: SQLite crashes if another one still reads from it."""
-    signal.close()

@@ -9,17 +9,19 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from time import monotonic
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from time import monotonic, time
+from typing import Any, Protocol
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from jobs.models import Job, JobLog, LogStream
 from jobs.wakeup import Channel, announce
+from servers.models import Server
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +38,51 @@ SECRETS = re.compile(
       (?= [\s"'=:,] ) ["']? \s* [=:,]? \s*
       | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
     )
-    (?: "[^"]*"? | '[^']*'? | [^\s;"']+ )
+    (?P<value> "[^"]*"? | '[^']*'? | [^\s;"']+ )
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-SECRET_HINTS = ("password", "+login")
+MIN_SECRET_CHARS = 4
+
+
+def find_secrets(*texts: str) -> frozenset[str]:
+    """Return the passwords in launch arguments or config texts, to be masked wherever they appear.
+
+    One that is very short is only masked behind its name: it would mask half of every line.
+    """
+    values = (match["value"] for text in texts for match in SECRETS.finditer(text))
+    return frozenset(
+        secret for value in values if len(secret := value.strip("\"'")) >= MIN_SECRET_CHARS
+    )
+
+
+def secrets_of(job: Job) -> frozenset[str]:
+    """Return the passwords that a job's host is told, from the settings and its server's rows."""
+    known = find_secrets(*server_texts(job.server)) if job.server else frozenset()
+    return known | {settings.STEAM_PASSWORD} if settings.STEAM_PASSWORD else known
+
+
+def server_texts(server: Server) -> tuple[str, ...]:
+    """Return every text of people that an instance is made from."""
+    blueprint = server.blueprint
+    return (blueprint.arguments, blueprint.config, server.arguments, server.config)
+
+
+def mask_known(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with each of `secrets` masked, whatever stands around it."""
+    # A longer one first: it may contain a shorter one.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret in text:
+            text = text.replace(secret, MASK)
+    return text
 
 
 def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
     """Return `line` as it may be stored and shown.
 
-    No NUL, no line break, no lone surrogate, invalid UTF-8 replaced, passwords masked, and at most
-    `max_chars` characters, of which the last ones say so if it was longer.
+    No NUL, no line break, no lone surrogate, invalid UTF-8 replaced, passwords masked that show as such
+    (for others there is `mask_known`), and at most `max_chars` characters, of which the last ones say so
+    if it was longer.
     """
     if isinstance(line, bytes):
         line = line.decode(errors="replace")
@@ -56,7 +91,7 @@ def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
         line = line.replace("\0", "").replace("\r", " ").replace("\n", " ")
         line = line.encode("utf-8", "replace").decode()
     lowered = line.lower()
-    if any(hint in lowered for hint in SECRET_HINTS):
+    if "password" in lowered or "+login" in lowered:
         line = SECRETS.sub(rf"\g<name>{MASK}", line)
     if len(line) > max_chars:
         line = line[: max(max_chars - len(CUT_MARK), 0)] + CUT_MARK[:max_chars]
@@ -82,38 +117,110 @@ def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int
     The caller's transaction holds the job's row, so that seqs have no gap and no double.
     """
     last_seq = JobLog.objects.filter(job_id=job_id).aggregate(last=Max("seq"))["last"] or 0
-    adapt_time = connection.ops.adapt_datetimefield_value
-    rows = [
-        (job_id, seq, stream, text, adapt_time(created_at))
+    rows = (
+        (job_id, seq, stream, text, created_at)
         for seq, (stream, text, created_at) in enumerate(lines, start=last_seq + 1)
-    ]
-    # Several times as fast as bulk_create, which builds and adapts a model object for each line.
+    )
+    if connection.vendor == "postgresql":
+        copy_rows(rows)
+    else:
+        insert_rows(rows)
+    return last_seq + len(lines)
+
+
+LineRow = tuple[int, int, str, str, datetime]
+COLUMNS = "jobs_joblog (job_id, seq, stream, line, created_at)"
+
+
+def insert_rows(rows: Iterable[LineRow]) -> None:
+    """Insert lines by one prepared statement: several times as fast as bulk_create and its objects."""
+    adapted: dict[datetime, Any] = {}  # Lines of a flood share their times: see `LineClock`.
+    adapt = connection.ops.adapt_datetimefield_value
+    values = []
+    for *row, created_at in rows:
+        if created_at not in adapted:
+            adapted[created_at] = adapt(created_at)
+        values.append((*row, adapted[created_at]))
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO jobs_joblog (job_id, seq, stream, line, created_at)"
-            " VALUES (%s, %s, %s, %s, %s)",
-            rows,
-        )
-    return last_seq + len(rows)
+        cursor.executemany(f"INSERT INTO {COLUMNS} VALUES (%s, %s, %s, %s, %s)", values)  # noqa: S608
+
+
+def copy_rows(rows: Iterable[LineRow]) -> None:
+    """Insert lines by PostgreSQL's COPY: nine times as fast as `executemany`, three times as `unnest`."""
+    with (
+        connection.cursor() as cursor,
+        connection.wrap_database_errors,
+        cursor.copy(f"COPY {COLUMNS} FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+class LineClock:
+    """Tells the time to the millisecond; the lines of one millisecond get the same object."""
+
+    def __init__(self) -> None:
+        self._current = (0, datetime.fromtimestamp(0, UTC))
+
+    def now(self) -> datetime:
+        """Return the time."""
+        milliseconds, moment = self._current
+        now = int(time() * 1000)
+        if now != milliseconds:
+            moment = datetime.fromtimestamp(now / 1000, UTC)
+            self._current = (now, moment)
+        return moment
 
 
 def lines_missing(count: int) -> tuple[str, str, datetime]:
     """Return the line that marks a gap, where the database refused `count` lines."""
-    return (LogStream.STDERR, f"[{count} lines could not be stored]", timezone.now())
+    noun = "line" if count == 1 else "lines"
+    return (LogStream.STDERR, f"[{count} {noun} could not be stored]", timezone.now())
 
 
 class LeaseLostError(Exception):
     """The job is not this worker's any more: nothing was stored."""
 
 
+@dataclass(frozen=True)
+class StageReport:
+    """Where a job said it was, behind how many of the lines that wait with it, and since when."""
+
+    name: str
+    progress: int | None
+    behind: int
+    started_at: datetime
+
+
 @dataclass
 class Entries:
-    """What is to be stored of one job: lines in order, then the newest stage, then its end."""
+    """What is to be stored of one job: lines in order, the stages among them, then its end."""
 
     job: Job
     lines: list[tuple[str, str, datetime]]
-    stage: tuple[str, int | None] | None = None
+    stages: list[StageReport] = field(default_factory=list)
     finish: Callable[[], bool] | None = None
+
+    def add_stage(self, name: str, progress: int | None) -> None:
+        """Add where the job is now. Another progress of the same stage takes the place of the last."""
+        if self.stages and self.stages[-1].name == name:
+            self.stages[-1] = replace(self.stages[-1], progress=progress)
+        else:
+            self.stages.append(StageReport(name, progress, len(self.lines), timezone.now()))
+
+    def halves(self) -> tuple["Entries", "Entries"]:
+        """Return the same as two, the second of which has the end."""
+        middle = len(self.lines) // 2
+        early = [stage for stage in self.stages if stage.behind <= middle]
+        late = [
+            replace(stage, behind=stage.behind - middle)
+            for stage in self.stages
+            if stage.behind > middle
+        ]
+        return (
+            Entries(self.job, self.lines[:middle], early),
+            Entries(self.job, self.lines[middle:], late, self.finish),
+        )
 
     def store(self) -> Job:
         """Store everything in one transaction, or nothing; return the job's row as it was.
@@ -125,16 +232,32 @@ class Entries:
             row = owned.select_for_update(no_key=True).only("cancel_requested_at").first()
             if row is None:
                 raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
-            if self.lines:
-                insert_lines(self.job.pk, self.lines)
-            if self.stage:
-                name, progress = self.stage
-                self.job.stage, self.job.progress = name, progress
+            last_seq = insert_lines(self.job.pk, self.lines) if self.lines else None
+            if self.stages:
+                if last_seq is None:
+                    last_seq = self.job.last_seq()
+                self._insert_stages(last_seq - len(self.lines))
+                name, progress = self.stages[-1].name, self.stages[-1].progress
                 owned.update(stage=name, progress=progress, updated_at=timezone.now())
             if self.finish and not self.finish():
                 raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
             announce(Channel.PAGES)
+        # Only now: a transaction that failed is tried again, and would find its stage begun already.
+        if self.stages:
+            self.job.stage, self.job.progress = self.stages[-1].name, self.stages[-1].progress
         return row
+
+    def _insert_stages(self, last_seq: int) -> None:
+        """Note where stages began; before these entries, the log ended with `last_seq`."""
+        current = self.job.stage
+        for stage in self.stages:
+            if stage.name != current:
+                # Lines that could not be stored have become a single one, which says so.
+                first_seq = last_seq + min(stage.behind, len(self.lines)) + 1
+                self.job.stages.create(
+                    name=stage.name, first_seq=first_seq, started_at=stage.started_at
+                )
+            current = stage.name
 
 
 class JobSink(Protocol):
@@ -168,7 +291,9 @@ class DirectLog:
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
         """Store where the job is."""
-        self._store(Entries(job, [], stage=safe_stage(name, progress)))
+        entries = Entries(job, [])
+        entries.add_stage(*safe_stage(name, progress))
+        self._store(entries)
 
     def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
         """End the job."""
@@ -188,9 +313,10 @@ class DirectLog:
 class LogWriter:
     """Stores the output of all jobs of a process from one thread, in batches.
 
-    A batch is at most `batch_lines` lines or what came within `batch_seconds`. At most `max_waiting` lines
-    wait: then `line` waits too, and with it the command that writes them. While the database is away they
-    wait until it is back. `on_lease_lost` is told, once, of a job that is another's.
+    A batch is what came within `batch_seconds` of the last one, or `batch_lines` lines before that, and
+    whatever has come while that was stored. At most `max_waiting` lines, and about `max_waiting_chars`
+    characters, wait: then `line` waits too, and with it the command that writes them. While the database is
+    away they wait until it is back. `on_lease_lost` is told, once, of a job that is another's.
     """
 
     def __init__(
@@ -200,14 +326,19 @@ class LogWriter:
         batch_lines: int = 500,
         batch_seconds: float = 0.03,
         max_waiting: int = 20_000,
+        max_waiting_chars: int = 8_000_000,
     ) -> None:
         self._on_lease_lost = on_lease_lost
         self._batch_lines = batch_lines
         self._batch_seconds = batch_seconds
         self._max_waiting = max_waiting
+        self._max_waiting_chars = max_waiting_chars
         self._changed = threading.Condition()
         self._entries: dict[int, Entries] = {}
         self._waiting = 0
+        self._waiting_chars = 0
+        self._taken_at = 0.0
+        self._clock = LineClock()
         self._lost: set[int] = set()
         self._results: dict[int, bool] = {}
         self._is_closing = False
@@ -232,14 +363,15 @@ class LogWriter:
 
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
         """Store a line soon; waits while `max_waiting` lines wait."""
-        safe = (stream, make_line_safe(text), timezone.now())
+        safe = make_line_safe(text)
         with self._changed:
-            while self._waiting >= self._max_waiting and job.pk not in self._lost:
+            while self._is_full() and job.pk not in self._lost:
                 self._changed.wait()
             if job.pk in self._lost:
                 return
-            self._of(job).lines.append(safe)
+            self._of(job).lines.append((stream, safe, self._clock.now()))
             self._waiting += 1
+            self._waiting_chars += len(safe)
             if self._waiting == 1 or self._waiting == self._batch_lines:
                 self._changed.notify_all()
 
@@ -247,7 +379,7 @@ class LogWriter:
         """Store where the job is, soon."""
         with self._changed:
             if job.pk not in self._lost:
-                self._of(job).stage = safe_stage(name, progress)
+                self._of(job).add_stage(*safe_stage(name, progress))
                 self._changed.notify_all()
 
     def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
@@ -260,6 +392,9 @@ class LogWriter:
                     self._changed.wait()
             self._lost.discard(job.pk)
             return self._results.pop(job.pk, False)
+
+    def _is_full(self) -> bool:
+        return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
 
     def _of(self, job: Job) -> Entries:
         return self._entries.setdefault(job.pk, Entries(job, []))
@@ -276,24 +411,29 @@ class LogWriter:
         with self._changed:
             while not self._entries and not self._is_closing:
                 self._changed.wait()
-            until = monotonic() + self._batch_seconds
+            # What comes after a silence is stored at once; what follows it closely waits for company.
+            until = self._taken_at + self._batch_seconds
             while self._entries and not self._is_urgent() and (left := until - monotonic()) > 0:
                 self._changed.wait(left)
+            self._taken_at = monotonic()
             return bool(self._entries)
 
     def _is_urgent(self) -> bool:
         is_full = self._waiting >= self._batch_lines
-        return is_full or any(entries.finish or entries.stage for entries in self._entries.values())
+        return is_full or any(
+            entries.finish or entries.stages for entries in self._entries.values()
+        )
 
     def _take(self) -> Iterable[Entries]:
         with self._changed:
             batch = list(self._entries.values())
             self._entries = {}
-            self._waiting = 0
+            self._waiting = self._waiting_chars = 0
             self._changed.notify_all()
         return batch
 
     def _store(self, entries: Entries) -> None:
+        """Store `entries`, however long it takes; lines that the database refuses leave a marked gap."""
         pause_seconds = 0.1
         has_gap = False
         while True:
@@ -309,12 +449,18 @@ class LogWriter:
                 self._pause.wait(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, 5.0)
             except Exception:
-                logger.exception("job %s: these lines cannot be stored", entries.job.pk)
-                if has_gap:
+                if len(entries.lines) > 1:
+                    # One of them may be the reason: the others are kept.
+                    for half in entries.halves():
+                        if entries.job.pk not in self._lost:
+                            self._store(half)
+                    return
+                logger.exception("job %s: this cannot be stored: %r", entries.job.pk, entries.lines)
+                if has_gap or not entries.lines:
                     self._give_up(entries.job)
                     return
                 has_gap = True
-                entries.lines = [lines_missing(len(entries.lines))]
+                entries.lines = [lines_missing(1)]
             else:
                 if entries.finish:
                     self._settle(entries.job, is_lost=False)

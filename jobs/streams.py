@@ -1,55 +1,82 @@
 """The streams that browsers follow (Server-Sent Events). What they carry is in `topics`, how in `hub`."""
 
+import logging
+import resource
 from collections.abc import Callable
 from typing import ParamSpec
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
 from jobs.hub import Hub
 from jobs.models import Job
+from jobs.page_topics import PageTopic
 from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from servers.models import Server
 
+logger = logging.getLogger(__name__)
+
 P = ParamSpec("P")
+MAX_WATCHERS = 5000
+"""Streams of one web process at a time: beyond what was measured, pages would have to wait for their turn."""
 
 
 @require_GET
-async def job_events(request: HttpRequest, pk: int) -> StreamingHttpResponse:
+async def job_events(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Follow a job: its log from `Last-Event-ID` or `?after=` on, its state, and its end."""
     return await follow(request, find_job_topic, request, pk)
 
 
 @require_GET
-async def console_events(request: HttpRequest, name: str) -> StreamingHttpResponse:
+async def console_events(request: HttpRequest, name: str) -> HttpResponseBase:
     """Follow a server's console from `Last-Event-ID` or `?after=` on."""
     return await follow(request, find_console_topic, request, name)
 
 
 @require_GET
-async def change_events(request: HttpRequest) -> StreamingHttpResponse:
+async def change_events(request: HttpRequest) -> HttpResponseBase:
     """Follow whether anything changes that the person may see."""
     return await follow(request, find_changes_topic, request)
 
 
 async def follow(
     request: HttpRequest, find_topic: Callable[P, Topic], *args: P.args, **kwargs: P.kwargs
-) -> StreamingHttpResponse:
+) -> HttpResponseBase:
     """Answer with the events of the topic that `find_topic` returns, if it does not refuse."""
     after = read_position(request)
+    hub = Hub.of_running_loop()
+    if hub.watchers >= most_watchers():
+        return refuse_for_now()
     topic = await sync_to_async(find_topic)(*args, **kwargs)
     # A stream may last for days; the connection that authorized it must not.
     await sync_to_async(release_connection)()
-    response = StreamingHttpResponse(
-        Hub.of_running_loop().watch(topic, after), content_type="text/event-stream"
-    )
+    response = StreamingHttpResponse(hub.watch(topic, after), content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx would keep events back until its buffer is full
     return response
+
+
+def most_watchers() -> int:
+    """Return how many streams may be open: each is a descriptor, and pages need some too."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_WATCHERS
+    return min(MAX_WATCHERS, descriptors * 3 // 4)
+
+
+def refuse_for_now() -> HttpResponse:
+    """Answer that too many follow already."""
+    logger.warning("a stream was refused: %s are open already", most_watchers())
+    return HttpResponse(
+        "Too many pages follow this panel live at the moment. Try again in a while.",
+        status=503,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": "10", "Cache-Control": "no-store"},
+    )
 
 
 def read_position(request: HttpRequest) -> int:
@@ -72,18 +99,30 @@ def require_person(request: HttpRequest) -> None:
 def find_job_topic(request: HttpRequest, pk: int) -> Topic:
     """Return the topic of a job that the person may see."""
     require_person(request)
-    return JobTopic(get_object_or_404(Job.objects.visible_to(request.user), pk=pk).pk)
+    job = get_object_or_404(Job.objects.visible_to(request.user), pk=pk)
+    return with_page(request, JobTopic(job.pk))
 
 
 def find_console_topic(request: HttpRequest, name: str) -> Topic:
     """Return the topic of the console of a server that the person may see."""
     require_person(request)
-    return ConsoleTopic(get_object_or_404(Server.objects.visible_to(request.user), name=name).pk)
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=name)
+    return with_page(request, ConsoleTopic(server.pk))
+
+
+def with_page(request: HttpRequest, log: JobTopic | ConsoleTopic) -> Topic:
+    """Return `log`, or with `?page` in the address all that its page follows."""
+    return PageTopic(log, changes_topic(request)) if "page" in request.GET else log
 
 
 def find_changes_topic(request: HttpRequest) -> Topic:
     """Return the topic of everything that the person may see."""
     require_person(request)
+    return changes_topic(request)
+
+
+def changes_topic(request: HttpRequest) -> ChangesTopic:
+    """Return what changes of all that the person, who is signed in, may see."""
     return ChangesTopic(None if request.user.is_staff else request.user.pk)
 
 

@@ -6,10 +6,10 @@ synchronous and runs in the hub's reading threads.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 from django.db.models import Count, Max, Model, QuerySet
@@ -42,14 +42,15 @@ class Snapshot:
 class Topic(Protocol):
     """Something with numbered events in the database. Equal topics share one reader."""
 
+    @staticmethod
+    def read_snapshots(topics: Sequence[Any]) -> list[Snapshot]:
+        """Return what each of `topics`, all of this kind, is like now; one costs as many queries as all."""
+
     def read_head(self) -> int:
         """Return the seq of the last event."""
 
     def read_batch(self, after: int, until: int | None = None) -> Batch | None:
         """Return the next events behind seq `after`, some hundreds at most, or None."""
-
-    def read_snapshot(self) -> Snapshot:
-        """Return what the topic is like now."""
 
 
 def format_event(data: str, *, event: str = "", seq: int | None = None) -> str:
@@ -80,6 +81,12 @@ class JobTopic:
 
     job_id: int
 
+    @staticmethod
+    def read_snapshots(topics: Sequence["JobTopic"]) -> list[Snapshot]:
+        """Return the jobs' states; a job that was deleted is over."""
+        jobs = Job.objects.in_bulk([topic.job_id for topic in topics])
+        return [describe_job(jobs.get(topic.job_id)) for topic in topics]
+
     def read_head(self) -> int:
         """Return the seq of the last line."""
         return JobLog.objects.filter(job_id=self.job_id).aggregate(last=Max("seq"))["last"] or 0
@@ -95,20 +102,20 @@ class JobTopic:
             ((seq, format_event(line, event=stream, seq=seq)) for seq, stream, line in values),
         )
 
-    def read_snapshot(self) -> Snapshot:
-        """Return the job's state; a job that was deleted is over."""
-        job = Job.objects.filter(pk=self.job_id).first()
-        if job is None:
-            return Snapshot(is_final=True)
-        state = {
-            "state": job.state,
-            "stage": job.stage,
-            "progress": job.progress,
-            "exit_code": job.exit_code,
-            "error": job.error,
-            "is_final": job.is_final,
-        }
-        return Snapshot(format_event(json.dumps(state), event="state").encode(), job.is_final)
+
+def describe_job(job: Job | None) -> Snapshot:
+    """Return the `state` event of a job."""
+    if job is None:
+        return Snapshot(is_final=True)
+    state = {
+        "state": job.state,
+        "stage": job.stage,
+        "progress": job.progress,
+        "exit_code": job.exit_code,
+        "error": job.error,
+        "is_final": job.is_final,
+    }
+    return Snapshot(format_event(json.dumps(state), event="state").encode(), job.is_final)
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,13 @@ class ConsoleTopic:
     """A server's console: its lines are default `message` events. It never ends by itself."""
 
     server_id: int
+
+    @staticmethod
+    def read_snapshots(topics: Sequence["ConsoleTopic"]) -> list[Snapshot]:
+        """A console has no state of its own; it is over when its server is removed."""
+        ids = [topic.server_id for topic in topics]
+        present = set(Server.objects.order_by().filter(pk__in=ids).values_list("pk", flat=True))
+        return [Snapshot(is_final=server_id not in present) for server_id in ids]
 
     def read_head(self) -> int:
         """Return the seq of the last line."""
@@ -128,10 +142,6 @@ class ConsoleTopic:
         values = rows.order_by("seq").values_list("seq", "line")[: settings.JOB_LOG_REPLAY_LIMIT]
         return to_batch(after, ((seq, format_event(line, seq=seq)) for seq, line in values))
 
-    def read_snapshot(self) -> Snapshot:
-        """A console has no state of its own; it is over when its server is removed."""
-        return Snapshot(is_final=not Server.objects.filter(pk=self.server_id).exists())
-
 
 @dataclass(frozen=True)
 class ChangesTopic:
@@ -143,6 +153,22 @@ class ChangesTopic:
 
     owner_id: int | None
 
+    @staticmethod
+    def read_snapshots(topics: Sequence["ChangesTopic"]) -> list[Snapshot]:
+        """Return for each person an event that differs whenever something differs for them."""
+        # The window lets the index answer, however many jobs there are; leaving it is a false alarm.
+        recent = Job.objects.filter(updated_at__gt=timezone.now() - CHANGES_WINDOW)
+        servers = versions_by(Server.objects.values_list("owner_id"))
+        jobs = versions_by(recent.values_list("server__owner_id"))
+        workers = Worker.objects.filter(stopped_at=None).order_by("pk")
+        alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
+        return [
+            to_change_event(
+                versions_for(topic.owner_id, servers), versions_for(topic.owner_id, jobs), alive
+            )
+            for topic in topics
+        ]
+
     def read_head(self) -> int:
         """Changes are not numbered."""
         return 0
@@ -151,19 +177,22 @@ class ChangesTopic:
         """Changes are not kept: there is nothing to catch up with."""
         return None
 
-    def read_snapshot(self) -> Snapshot:
-        """Return an event that differs whenever something differs."""
-        servers, jobs = Server.objects.all(), Job.objects.all()
-        if self.owner_id is not None:
-            servers = servers.filter(owner_id=self.owner_id)
-            jobs = jobs.filter(server__owner_id=self.owner_id)
-        # The window lets the index answer, however many jobs there are; leaving it is a false alarm.
-        recent = jobs.filter(updated_at__gt=timezone.now() - CHANGES_WINDOW)
-        workers = Worker.objects.filter(stopped_at=None).order_by("pk")
-        version = (
-            servers.aggregate(Max("updated_at"), Count("pk")),
-            recent.aggregate(Max("updated_at"), Count("pk")),
-            [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive],
-        )
-        digest = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
-        return Snapshot(format_event(json.dumps({"version": digest}), event="change").encode())
+
+Versions = dict[int | None, tuple[datetime, int]]
+
+
+def versions_by(rows: "QuerySet[Any, tuple[int | None]]") -> Versions:
+    """Return, by the one value of `rows`, when the last of them changed, and how many there are."""
+    groups = rows.order_by().annotate(Max("updated_at"), Count("pk"))
+    return {owner_id: (changed_at, count) for owner_id, changed_at, count in groups}
+
+
+def versions_for(owner_id: int | None, versions: Versions) -> object:
+    """Return what a person sees of `versions`; None is an admin, who sees everybody's."""
+    return versions.get(owner_id) if owner_id is not None else sorted(versions.values())
+
+
+def to_change_event(*version: object) -> Snapshot:
+    """Return the event that says that what a person sees has this version."""
+    digest = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
+    return Snapshot(format_event(json.dumps({"version": digest}), event="change").encode())

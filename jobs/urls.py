@@ -3,12 +3,14 @@
 from django.urls import path
 
 import servers.urls  # noqa: F401 - registers the `name` converter
-from jobs import streams, views
+from jobs import hosts, streams, views
 
 app_name = "jobs"
 
 urlpatterns = [
     path("events", streams.change_events, name="change_events"),
+    path("hosts/", hosts.host_list, name="hosts"),
+    path("hosts/<name:name>/drain", hosts.host_drain, name="host_drain"),
     path("jobs/", views.job_list, name="list"),
     path("jobs/<int:pk>/", views.job_detail, name="detail"),
     path("jobs/<int:pk>/events", streams.job_events, name="events"),

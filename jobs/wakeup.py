@@ -55,11 +55,21 @@ class Interrupt:
 
     def wait(self, seconds: float) -> bool:
         """Wait for `set`, at most `seconds`; return whether it was called, and forget it."""
-        select.select([self], [], [], max(seconds, 0))
+        wait_to_read([self._descriptor], seconds)
         return self.clear()
 
     def __del__(self) -> None:
         os.close(self._descriptor)
+
+
+def wait_to_read(descriptors: list[int], seconds: float) -> None:
+    """Wait until one of `descriptors` can be read from, at most `seconds`."""
+    poll = (
+        select.poll()
+    )  # select() takes no descriptor above 1,023, and a web server has thousands.
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    poll.poll(max(seconds, 0) * 1000)
 
 
 class ChangeSignal(Protocol):
@@ -125,7 +135,7 @@ class NotifySignal:
             if has_notification(self._connection):
                 return True
             descriptors = [self._connection.fileno(), interrupt.fileno()]
-            select.select(descriptors, [], [], max(seconds, 0))
+            wait_to_read(descriptors, seconds)
             interrupt.clear()
             return has_notification(self._connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -145,7 +155,7 @@ class NotifySignal:
         parameters = {
             key: self._parameters[key] for key in self._parameters if key not in of_django
         }
-        listener = psycopg.connect(**parameters, autocommit=True, connect_timeout=5)
+        listener = psycopg.connect(**parameters, autocommit=True)
         listener.execute(f"LISTEN {self._channel}")
         return listener
 

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 
 from jobs.liveness import register_worker
 from jobs.logs import (
@@ -14,7 +16,9 @@ from jobs.logs import (
     Entries,
     LogWriter,
     append_job_log_line,
+    find_secrets,
     make_line_safe,
+    mask_known,
 )
 from jobs.models import Job, JobLog, JobState
 from jobs.queue import claim_next_job, enqueue, finish_job
@@ -82,6 +86,16 @@ class TestSafeLines:
     )
     def test_what_is_no_secret_stays(self, line: str) -> None:
         assert make_line_safe(line) == line
+
+    def test_a_password_of_the_config_is_known_wherever_it_appears(self) -> None:
+        config = 'rcon_password "correct horse"\nsv_password \'tank\' // hostname "Tanks"'
+        secrets = find_secrets(config, "+map c1m1_hotel -netconpassword staple")
+        assert secrets == {"correct horse", "tank", "staple"}
+        said = "RCON from 10.0.0.9: [correct horse] refused (staple/tank)"
+        assert mask_known(said, secrets) == f"RCON from 10.0.0.9: [{MASK}] refused ({MASK}/{MASK})"
+
+    def test_a_very_short_password_does_not_mask_half_of_the_log(self) -> None:
+        assert find_secrets("sv_password a") == frozenset()
 
     def test_a_long_line_is_cut_and_says_so(self) -> None:
         safe = make_line_safe("x" * 10_000)
@@ -265,4 +279,66 @@ class TestWriter:
         monkeypatch.setattr(Entries, "store", refuse_one)
         writer.line(job, "stdout", "poison")
         assert self.finish(writer, job)
-        assert lines_of(job) == [(1, "stderr", "[1 lines could not be stored]")]
+        assert lines_of(job) == [(1, "stderr", "[1 line could not be stored]")]
+
+    def test_one_line_that_cannot_be_stored_takes_no_other_with_it(
+        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Entries.store
+
+        def refuse_one(entries: Entries) -> Job:
+            if any(text == "poison" for _, text, _ in entries.lines):
+                raise ValueError("refused")
+            return store(entries)
+
+        monkeypatch.setattr(Entries, "store", refuse_one)
+        texts = [*map(str, range(50)), "poison", *map(str, range(50, 120))]
+        # Before the writer looks, so that they come in one batch.
+        with writer._changed:
+            for text in texts:
+                writer.line(job, "stdout", text)
+        assert self.finish(writer, job)
+        told = ["[1 line could not be stored]" if text == "poison" else text for text in texts]
+        assert [line for _, _, line in lines_of(job)] == told
+        job.refresh_from_db()
+        assert job.state == JobState.SUCCEEDED
+
+    def test_a_database_that_refuses_everything_gives_the_job_up(
+        self, job: Job, writer: LogWriter, lost: list[Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(entries: Entries) -> Job:
+            raise ValueError("refused")
+
+        monkeypatch.setattr(Entries, "store", refuse)
+        for number in range(1000):
+            writer.line(job, "stdout", str(number))
+        assert not self.finish(writer, job)
+        assert [given_up.pk for given_up in lost] == [job.pk]
+
+    def test_few_long_lines_wait_as_many_short_ones_do(self, job: Job, lost: list[Job]) -> None:
+        writer = LogWriter(on_lease_lost=lost.append, max_waiting_chars=10_000)
+        finished = threading.Event()
+
+        def flood() -> None:
+            for _ in range(100):
+                writer.line(job, "stdout", "x" * 4000)
+            finished.set()
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        wait_until(lambda: writer.waiting_lines == 3, 5, "the flood has not come")
+        assert not finished.is_set()
+        writer.start()
+        thread.join(30)
+        writer.close()
+        assert JobLog.objects.filter(job=job).count() == 100
+
+    def test_every_line_of_a_flood_has_a_time_in_order(self, job: Job, writer: LogWriter) -> None:
+        began = timezone.now() - timedelta(milliseconds=1)
+        for number in range(5000):
+            writer.line(job, "stdout", str(number))
+        assert self.finish(writer, job)
+        times = list(JobLog.objects.filter(job=job).values_list("created_at", flat=True))
+        assert times == sorted(times)
+        assert began <= times[0]
+        assert times[-1] <= timezone.now()

@@ -109,6 +109,20 @@ class TestScheduling:
         install(host)
         assert claim_next_job(worker) is None
 
+    def test_a_rollback_is_exclusive_as_an_install_is(
+        self, server: Server, worker: Worker, host: Host
+    ) -> None:
+        first = start(server)
+        rollback = enqueue("rollback", host=host, requested_by=None)
+        behind = install(host)
+        assert claim_next_job(worker) == first
+        assert claim_next_job(worker) is None
+        finish_job(Job.objects.get(pk=first.pk), exit_code=0)
+        assert claim_next_job(worker) == rollback
+        assert claim_next_job(worker) is None
+        finish_job(Job.objects.get(pk=rollback.pk), exit_code=0)
+        assert claim_next_job(worker) == behind
+
     def test_a_waiting_install_is_not_starved(
         self, make_server: MakeServer, host: Host, worker: Worker
     ) -> None:
@@ -149,6 +163,21 @@ class TestScheduling:
         start(make_server("elsewhere", on=Host.objects.create(name="other")))
         assert claim_next_job(worker) is None
 
+    def test_a_claim_is_a_sign_of_life(self, server: Server, worker: Worker) -> None:
+        Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        start(server)
+        claim_next_job(worker)
+        assert recover_stale_jobs() == []
+
+    def test_a_host_that_is_drained_gets_nothing_more(
+        self, server: Server, host: Host, worker: Worker
+    ) -> None:
+        job = start(server)
+        Host.objects.update(is_draining=True)
+        assert claim_next_job(worker) is None
+        Host.objects.update(is_draining=False)
+        assert claim_next_job(worker) == job
+
     def test_the_state_names_what_runs(self, server: Server, host: Host, worker: Worker) -> None:
         start(server)
         claim_next_job(worker)
@@ -156,8 +185,8 @@ class TestScheduling:
         state = build_scheduler_state(host)
         assert state.busy_server_ids == {server.pk}
         assert state.is_busy
-        assert not state.is_installing
-        assert state.is_install_next
+        assert not state.is_exclusive
+        assert state.is_exclusive_next
         assert [job.id for job in state.oldest_queued] == [waiting.pk]
 
     def test_several_are_claimed_at_once_by_the_same_rules(
@@ -213,6 +242,11 @@ class TestDatabaseRefusals:
         Job.objects.create(operation="install", host=host, state=JobState.RUNNING)
         with pytest.raises(IntegrityError), transaction.atomic():
             Job.objects.create(operation="install", host=host, state=JobState.RUNNING)
+
+    def test_an_install_beside_a_rollback(self, host: Host) -> None:
+        Job.objects.create(operation="install", host=host, state=JobState.RUNNING)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Job.objects.create(operation="rollback", host=host, state=JobState.RUNNING)
 
     def test_a_state_that_is_none(self, host: Host) -> None:
         with pytest.raises(IntegrityError), transaction.atomic():

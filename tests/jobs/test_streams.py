@@ -3,28 +3,39 @@
 import asyncio
 import json
 import random
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
 from django.core.signals import request_finished
-from django.db import connection, connections, transaction
-from django.test import AsyncClient
+from django.db import OperationalError, connection, connections, transaction
+from django.test import AsyncClient, override_settings
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
-from jobs import hub
+from jobs import hub, reader, streams
 from jobs.hub import Hub
 from jobs.logs import insert_lines
 from jobs.models import Job, JobState
 from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
+from l4d2site.asgi import serve
 from servers.models import ConsoleLine, Server
 from tests.waiting import wait_until
+
+SEQ = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,7 +80,7 @@ async def follow(
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in an event loop of its own, whose thread keeps no connection."""
+    """Run a coroutine in an event loop of its own; no thread keeps a connection afterwards."""
 
     async def run_and_close() -> Any:
         try:
@@ -77,7 +88,14 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         finally:
             await sync_to_async(connections.close_all)()
 
-    return asyncio.run(run_and_close())
+    result = asyncio.run(run_and_close())
+    wait_until(lambda: not readers(), 10, "a reader is still there")
+    return result
+
+
+def readers() -> list[threading.Thread]:
+    """Return the hubs' reading threads."""
+    return [thread for thread in threading.enumerate() if thread.name == "stream-reader"]
 
 
 @pytest.fixture
@@ -270,8 +288,8 @@ class TestJobStream:
             hub_here = Hub.of_running_loop()
             await follow(JobTopic(job.pk), until=bool)
             assert hub_here._feeds == {}
-            assert hub_here._reading is not None
-            await asyncio.wait_for(hub_here._reading, 5)
+            assert hub_here.watchers == 0
+            await wait_for(lambda: hub_here._reader is None)
 
         run(scenario())
 
@@ -293,6 +311,7 @@ class TestOtherStreams:
             ConsoleLine.objects.create(
                 server=server, seq=seq, run=1, line=f"line {seq}", created_at=timezone.now()
             )
+        Server.objects.update(console_seq=6)
         events = run(follow(ConsoleTopic(server.pk), until=lambda events: len(events) == 2))
         assert events == [Event("message", "line 5", 5), Event("message", "line 6", 6)]
 
@@ -369,3 +388,247 @@ class TestHttp:
 def test_a_line_break_does_not_end_an_event() -> None:
     (event,) = parse(format_event("one\ntwo\rthree", event="stdout", seq=1).encode())
     assert event == Event("stdout", "one\ntwo three", 1)
+
+
+class TestReader:
+    def test_who_comes_while_the_last_one_goes_is_served(self, job: Job) -> None:
+        write(job, 1, 3)
+
+        async def scenario() -> None:
+            for _ in range(100):
+                events = await follow(JobTopic(job.pk), until=partial(is_longer, 2))
+                assert line_numbers(events) == [1, 2, 3]
+
+        run(scenario())
+
+    def test_a_topic_that_cannot_be_read_leaves_the_others_alone(
+        self, job: Job, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read_head = JobTopic.read_head
+
+        def refuse_one(topic: JobTopic) -> int:
+            if topic.job_id == job.pk:
+                raise ValueError("this one cannot be read")
+            return read_head(topic)
+
+        monkeypatch.setattr(JobTopic, "read_head", refuse_one)
+        other = Job.objects.create(operation="stop", server=server, state=JobState.QUEUED)
+        write(other, 1, 3)
+
+        async def scenario() -> list[Event]:
+            broken = asyncio.ensure_future(follow(JobTopic(job.pk)))
+            events = await follow(JobTopic(other.pk), until=partial(is_longer, 2))
+            broken.cancel()
+            return events
+
+        assert line_numbers(run(scenario())) == [1, 2, 3]
+
+    def test_a_database_that_is_away_for_a_while_ends_no_stream(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_away = threading.Event()
+        failures = []
+        read_snapshots = JobTopic.read_snapshots
+
+        def read_or_fail(topics: list[JobTopic]) -> Any:
+            if is_away.is_set():
+                failures.append(topics)
+                raise OperationalError("the database is away")
+            return read_snapshots(topics)
+
+        monkeypatch.setattr(JobTopic, "read_snapshots", staticmethod(read_or_fail))
+        write(job, 1, 3)
+
+        async def scenario() -> list[Event]:
+            events = asyncio.ensure_future(follow(JobTopic(job.pk)))
+            feeds = Hub.of_running_loop()._feeds
+            await wait_for(lambda: any(feed.is_ready for feed in feeds.values()))
+            is_away.set()
+            await sync_to_async(write)(job, 4, 6)
+            await wait_for(lambda: len(failures) > 1)
+            is_away.clear()
+            await sync_to_async(finish)(job)
+            return await events
+
+        assert line_numbers(run(scenario())) == [1, 2, 3, 4, 5, 6]
+
+    def test_a_silent_stream_is_kept_alive(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub, "PING_SECONDS", 0.05)
+        monkeypatch.setattr(reader, "FALLBACK_SECONDS", 0.1)
+
+        async def scenario() -> None:
+            pings = 0
+            async with aclosing(Hub.of_running_loop().watch(JobTopic(job.pk), 0)) as stream:
+                async for payload in stream:
+                    pings += payload == hub.PING
+                    if pings == 3:
+                        return
+
+        run(asyncio.wait_for(scenario(), 20))
+
+    def test_any_number_of_people_cost_as_many_queries_as_one(
+        self, server: Server, alice: User, bob: User, django_assert_num_queries: Any
+    ) -> None:
+        with CaptureQueriesContext(connection) as one:
+            ChangesTopic.read_snapshots([ChangesTopic(alice.pk)])
+        people = [
+            ChangesTopic(None),
+            ChangesTopic(alice.pk),
+            *map(ChangesTopic, range(10**9, 10**9 + 1000)),
+        ]
+        with django_assert_num_queries(len(one)):
+            admin, owner, *strangers = ChangesTopic.read_snapshots(people)
+        assert len({admin, owner, strangers[0]}) >= 2
+        assert set(strangers) == {strangers[0]}
+
+
+class TestCrowd:
+    def test_two_thousand_watchers_see_everything_for_the_price_of_one(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reads = []
+        read_batch = JobTopic.read_batch
+
+        def count(topic: JobTopic, after: int, until: int | None = None) -> Any:
+            reads.append(after)
+            return read_batch(topic, after, until)
+
+        monkeypatch.setattr(JobTopic, "read_batch", count)
+
+        def go_on() -> None:
+            for first in range(1, 401, 20):
+                write(job, first, first + 19)
+            finish(job)
+
+        async def last_seq(topic: Topic) -> int:
+            """Follow to the end, and see that nothing is missing; parse as little as that needs."""
+            seqs: list[int] = []
+            async with aclosing(Hub.of_running_loop().watch(topic, 0)) as stream:
+                async for payload in stream:
+                    seqs += [int(seq) for seq in SEQ.findall(payload)]
+            assert seqs == list(range(1, len(seqs) + 1))
+            return len(seqs)
+
+        async def scenario() -> list[int]:
+            here = Hub.of_running_loop()
+            tasks = [asyncio.ensure_future(last_seq(JobTopic(job.pk))) for _ in range(2000)]
+            await wait_for(lambda: here.watchers == 2000)
+            thread = in_thread(go_on)
+            counts = await asyncio.gather(*tasks)
+            thread.join()
+            assert here.watchers == 0
+            return counts
+
+        assert run(scenario()) == [400] * 2000
+        assert len(reads) < 100
+
+    def test_beyond_the_limit_a_stream_is_refused_for_now(
+        self, job: Job, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "MAX_WATCHERS", 0)
+
+        async def scenario() -> Any:
+            client = AsyncClient()
+            await client.aforce_login(alice)
+            return await client.get(f"/jobs/{job.pk}/events")
+
+        response = run(scenario())
+        assert response.status_code == 503
+        assert int(response["Retry-After"]) > 0
+
+    def test_a_stream_holds_no_thread(self, job: Job, alice: User) -> None:
+        async def scenario() -> int:
+            client = AsyncClient()
+            await client.aforce_login(alice)
+            cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
+            scope = {
+                "type": "http",
+                "http_version": "1.1",
+                "method": "GET",
+                "path": f"/jobs/{job.pk}/events",
+                "query_string": b"",
+                "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
+            }
+            communicator: Any = ApplicationCommunicator
+            before = threading.active_count()
+            requests: list[Any] = [communicator(serve, scope) for _ in range(50)]
+            for request in requests:
+                await request.send_input({"type": "http.request"})
+                answer = await request.receive_output(10)
+                assert answer["status"] == 200
+            during = threading.active_count()
+            for request in requests:
+                await request.send_input({"type": "http.disconnect"})
+            here = Hub.of_running_loop()
+            await wait_for(lambda: here.watchers == 0)
+            for request in requests:
+                await request.wait(10)
+            return during - before
+
+        # The reader, asgiref's one thread, and those that catch up.
+        assert run(scenario()) <= 6
+
+    @pytest.mark.parametrize(
+        ("name", "arguments"), [("change_events", []), ("events", [1]), ("console_events", ["a"])]
+    )
+    def test_every_address_of_a_stream_is_known_as_one(
+        self, name: str, arguments: list[Any]
+    ) -> None:
+        assert reverse(f"jobs:{name}", args=arguments).endswith("/events")
+
+
+@given(
+    writes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    cuts=st.lists(st.integers(1, 6), max_size=10),
+    limit=st.integers(1, 30),
+    kept_bytes=st.integers(0, 3000),
+    sent_bytes=st.integers(1, 3000),
+)
+@settings_of_hypothesis(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_whoever_is_cut_off_anywhere_gets_every_line_once(
+    server: Server,
+    writes: list[int],
+    cuts: list[int],
+    limit: int,
+    kept_bytes: int,
+    sent_bytes: int,
+) -> None:
+    Job.objects.all().delete()
+    job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+    total = sum(writes)
+
+    def go_on() -> None:
+        last = 0
+        for size in writes:
+            write(job, last + 1, last + size)
+            last += size
+        finish(job)
+
+    async def watch_once(after: int, payloads: int | None) -> list[Event]:
+        """Take so many pieces of what is sent, or all; then be gone, in the middle of whatever comes."""
+        events: list[Event] = []
+        async with aclosing(Hub.of_running_loop().watch(JobTopic(job.pk), after)) as stream:
+            async for payload in stream:
+                events += parse(payload)
+                if payloads is not None and (payloads := payloads - 1) == 0:
+                    break
+        return events
+
+    async def scenario() -> list[int]:
+        seen: list[int] = []
+        thread = in_thread(go_on)
+        for cut in [*cuts, None]:
+            seen += line_numbers(await watch_once(len(seen), cut))
+        thread.join()
+        return seen
+
+    with (
+        patch.object(hub, "KEPT_BYTES", kept_bytes),
+        patch.object(hub, "SENT_BYTES", sent_bytes),
+        override_settings(JOB_LOG_REPLAY_LIMIT=limit),
+    ):
+        assert run(scenario()) == list(range(1, total + 1))

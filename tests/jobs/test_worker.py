@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from hostops.errors import CommandError, HostError, OperationCancelled
-from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
+from hostops.specs import CancelToken, InstalledRelease, InstanceState, OnLine, OnStage
 from jobs.models import Job, JobState
 from jobs.queue import cancel, enqueue
 from jobs.worker import run_job, run_worker_once
@@ -37,6 +37,7 @@ class TestDispatch:
             ("start", ["initialize", "start"]),
             ("stop", ["stop"]),
             ("restart", ["stop", "initialize", "start"]),
+            ("reset", ["reset"]),
             ("delete", ["delete"]),
         ],
     )
@@ -53,6 +54,27 @@ class TestDispatch:
         assert fake_host.verbs == ["install_runtime"]
         host.refresh_from_db()
         assert host.build_id == "100"
+        assert host.address == "127.0.0.1"
+
+    def test_rollback_has_no_server_and_reports_what_is_current(
+        self, host: Host, fake_host: FakeHost
+    ) -> None:
+        fake_host.build_id = "99"
+        fake_host.installed = [
+            InstalledRelease("100", is_current=False, installed_at=2e9),
+            InstalledRelease("99", is_current=True, installed_at=1e9),
+        ]
+        assert run("rollback").state == JobState.SUCCEEDED
+        assert fake_host.verbs == ["rollback"]
+        host.refresh_from_db()
+        assert host.build_id == "99"
+        assert [(one.build_id, one.is_current) for one in host.releases.all()] == [
+            ("100", False),
+            ("99", True),
+        ]
+        fake_host.installed.pop(0)
+        run("install")
+        assert [one.build_id for one in host.releases.all()] == ["99"]
 
     def test_there_may_be_nothing_to_do(self, fake_host: FakeHost, host: Host) -> None:
         assert run_worker_once() is False
@@ -151,7 +173,8 @@ class TestOutcomes:
         job = run("stop", server)
         assert (job.state, job.exit_code) == (JobState.FAILED, 8)
         assert job.error == str(error)
-        assert {("stderr", "one"), ("stderr", "two")} <= set(log_of(job))
+        assert log_of(job)[:2] == [("stderr", "one"), ("stderr", "two")]
+        assert ("stderr", "") not in log_of(job)
 
     @pytest.mark.parametrize(
         "error", [HostError("The port 27015 is taken."), RuntimeError("boom"), KeyError("x")]
@@ -221,6 +244,7 @@ class TestWhatIsLearned:
             ("start", DesiredState.RUNNING, ActualState.RUNNING),
             ("restart", DesiredState.RUNNING, ActualState.RUNNING),
             ("stop", DesiredState.STOPPED, ActualState.STOPPED),
+            ("reset", DesiredState.STOPPED, ActualState.STOPPED),
             ("delete", DesiredState.STOPPED, ActualState.ABSENT),
             ("initialize", DesiredState.STOPPED, ActualState.STOPPED),
         ],

@@ -1,0 +1,98 @@
+"""What the page of a job or a server follows: its log and everything else on it, in one stream.
+
+A browser has six connections for a host, in all its windows: a page that held two would leave room for three.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.utils.timezone import localtime
+
+from jobs.models import JobLog, JobStage
+from jobs.topics import (
+    Batch,
+    ChangesTopic,
+    ConsoleTopic,
+    JobTopic,
+    Snapshot,
+    Topic,
+    format_event,
+    to_batch,
+    up_to,
+)
+from servers.models import ConsoleLine
+
+TimedLine = tuple[int, str, str, datetime]
+
+
+@dataclass(frozen=True)
+class PageTopic:
+    """The events of `log` and of `changes`, and two more that concern the lines behind them.
+
+    `clock` says when the lines that follow were written, whenever the second is another one; `chapter` that
+    a stage begins with the next line.
+    """
+
+    log: JobTopic | ConsoleTopic
+    changes: ChangesTopic
+
+    @staticmethod
+    def read_snapshots(topics: Sequence["PageTopic"]) -> list[Snapshot]:
+        """Return the states of what is logged, and whether anything else has changed."""
+        jobs = [topic.log for topic in topics if isinstance(topic.log, JobTopic)]
+        consoles = [topic.log for topic in topics if isinstance(topic.log, ConsoleTopic)]
+        logs: dict[Topic, Snapshot] = dict(zip(jobs, JobTopic.read_snapshots(jobs), strict=True))
+        logs |= zip(consoles, ConsoleTopic.read_snapshots(consoles), strict=True)
+        changes = ChangesTopic.read_snapshots([topic.changes for topic in topics])
+        return [
+            Snapshot(change.payload + logs[topic.log].payload, logs[topic.log].is_final)
+            for topic, change in zip(topics, changes, strict=True)
+        ]
+
+    def read_head(self) -> int:
+        """Return the seq of the last line."""
+        return self.log.read_head()
+
+    def read_batch(self, after: int, until: int | None = None) -> Batch | None:
+        """Return the next lines, with their times and the stages that begin among them."""
+        lines = self._read_lines(after, until)
+        stages: list[tuple[int, str]] = []
+        if lines and isinstance(self.log, JobTopic):
+            begun = JobStage.objects.filter(
+                job_id=self.log.job_id, first_seq__gt=after, first_seq__lte=lines[-1][0]
+            )
+            stages = list(begun.order_by("id").values_list("first_seq", "name"))
+        return to_batch(after, with_times(lines, stages))
+
+    def _read_lines(self, after: int, until: int | None) -> list[TimedLine]:
+        limit = settings.JOB_LOG_REPLAY_LIMIT
+        if isinstance(self.log, JobTopic):
+            job_lines = JobLog.objects.filter(job_id=self.log.job_id, seq__gt=after)
+            rows = up_to(until, job_lines).order_by("seq")[:limit]
+            return list(rows.values_list("seq", "stream", "line", "created_at"))
+        console_lines = ConsoleLine.objects.filter(server_id=self.log.server_id, seq__gt=after)
+        values = (
+            up_to(until, console_lines).order_by("seq").values_list("seq", "line", "created_at")
+        )
+        return [(seq, "", line, created_at) for seq, line, created_at in values[:limit]]
+
+
+def with_times(
+    lines: list[TimedLine], stages: Iterable[tuple[int, str]]
+) -> Iterable[tuple[int, str]]:
+    """Yield each line as (seq, events): itself, and before it what a page has to know by then."""
+    waiting = deque(stages)
+    second: datetime | None = None
+    for seq, stream, line, created_at in lines:
+        events = ""
+        while waiting and waiting[0][0] <= seq:
+            first_seq, name = waiting.popleft()
+            # The same words as `data-chapter` in `_log.html`: a page knows a chapter by them.
+            events += format_event(f"{first_seq} {name}", event="chapter")
+        if created_at.replace(microsecond=0) != second:
+            second = created_at.replace(microsecond=0)
+            events += format_event(f"{localtime(second):%H:%M:%S}", event="clock")
+        yield seq, events + format_event(line, event=stream, seq=seq)

@@ -1,0 +1,207 @@
+"""The thread that reads the database for a hub: what is watched, whenever it has changed."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic
+
+from django.db import InterfaceError, OperationalError, connection
+
+from jobs.topics import Batch, Snapshot, Topic
+from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 19
+SIGNAL_SECONDS = 0.25
+FALLBACK_SECONDS = 2.0
+PAUSE_SECONDS = 0.02
+MAX_PAUSE_SECONDS = 1.0
+READ_ALL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a watched topic has been read: to seq `head`, or not at all (None)."""
+
+    topic: Topic
+    head: int | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one look at a topic found behind seq `after`. No snapshot: it has to wait for more lines."""
+
+    topic: Topic
+    after: int | None
+    head: int
+    snapshot: Snapshot | None
+    batches: list[Batch]
+    has_more: bool = False
+
+    @classmethod
+    def of(cls, position: Position, snapshot: Snapshot) -> "Reading":
+        """Read what is new; `snapshot` was read before, so that it is not newer than the lines."""
+        topic, head = position.topic, position.head
+        if head is None:
+            return cls(topic, None, topic.read_head(), snapshot, [])
+        batches: list[Batch] = []
+        # A flood of one topic must not keep the others waiting, nor fill the memory.
+        size, after = 0, head
+        while size < READ_BYTES:
+            batch = topic.read_batch(after)
+            if batch is None:
+                return cls(topic, head, after, snapshot, batches)
+            batches.append(batch)
+            size, after = size + len(batch.payload), batch.last
+        # The last word of a topic comes after its last line; any other may come between.
+        news = None if snapshot.is_final else snapshot
+        return cls(topic, head, after, news, batches, has_more=True)
+
+
+Answer = Callable[[list[Position]], None]
+Publish = Callable[[Sequence[Reading], Answer], None]
+"""Takes what was read, in the event loop, and answers what to read next; nothing: the reader ends."""
+
+
+class Reader(threading.Thread):
+    """Reads for one hub, until nobody watches any more. Its connections live and die in this thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        publish: Publish,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        super().__init__(name="stream-reader", daemon=True)
+        self._loop = loop
+        self._publish = publish
+        self._is_stopping = is_stopping
+        self._interrupt = Interrupt()
+        self._is_nudged = False
+        self._signal: ChangeSignal | None = None
+
+    def nudge(self) -> None:
+        """Let the reader ask at once what it is to read: somebody has come, or the last one has gone."""
+        self._is_nudged = True
+        self._interrupt.set()
+
+    def run(self) -> None:
+        """Read and publish as long as anybody watches."""
+        try:
+            self._keep_reading()
+        finally:
+            self._forget_signal()
+            connection.close()
+
+    def _keep_reading(self) -> None:
+        readings: list[Reading] = []
+        due: Sequence[Position] = []
+        read_all_at = 0.0
+        while True:
+            started = monotonic()
+            positions = self._give(readings)
+            if not positions:
+                return
+            if readings:
+                # What takes the event loop long, because many watch, is done less often: half of its
+                # time is left to everything else, and more lines travel together.
+                served_seconds = monotonic() - started
+                self._interrupt.wait(min(max(served_seconds, PAUSE_SECONDS), MAX_PAUSE_SECONDS))
+            is_behind = len(readings) < len(due) or any(reading.has_more for reading in readings)
+            newcomers = [position for position in positions if position.head is None]
+            if newcomers and monotonic() < read_all_at + READ_ALL_SECONDS:
+                # A crowd that comes one by one must not cost a look at all topics each time, and for
+                # long it must not keep those who are there waiting either.
+                due = newcomers
+            elif newcomers or is_behind or self._wait_for_change():
+                due = positions
+                read_all_at = monotonic()
+            else:
+                due = []
+            readings = self._read(due)
+
+    def _give(self, readings: Sequence[Reading]) -> list[Position]:
+        """Hand over what was read, and return what to read; nothing when the event loop has ended."""
+        answer: Future[list[Position]] = Future()
+        try:
+            self._loop.call_soon_threadsafe(self._publish, readings, answer.set_result)
+        except RuntimeError:  # The loop is closed.
+            return []
+        while True:
+            try:
+                return answer.result(SIGNAL_SECONDS)
+            except TimeoutError:
+                if self._loop.is_closed():
+                    return []
+
+    def _read(self, positions: Sequence[Position]) -> list[Reading]:
+        """Read what is new; waits a moment if something could not be read."""
+        readings: list[Reading] = []
+        try:
+            readings.extend(read_all(positions))
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database does not answer the streams: %s", str(error).strip())
+            connection.close()
+        if len(readings) < len(positions):
+            self._interrupt.wait(SIGNAL_SECONDS)
+        return readings
+
+    def _wait_for_change(self) -> bool:
+        """Wait until the database has changed, or may have; False: a nudge came, or the server stops.
+
+        Not for ever: a signal can be lost, and what a person changes in a form is not announced.
+        """
+        until = monotonic() + FALLBACK_SECONDS
+        try:
+            if self._signal is None:
+                self._signal = open_change_signal(Channel.PAGES, SIGNAL_SECONDS)
+                return True  # What changed before it was open will not be told.
+            while monotonic() < until:
+                if self._is_nudged or self._is_stopping():
+                    self._is_nudged = False
+                    return False
+                if self._signal.wait(SIGNAL_SECONDS, self._interrupt):
+                    return True
+        except Exception:
+            # Without a signal they are slower, but they go on; a reader that died would end them all.
+            logger.exception("the change signal of the streams is made anew")
+            self._forget_signal()
+            self._interrupt.wait(SIGNAL_SECONDS)
+        return True
+
+    def _forget_signal(self) -> None:
+        if self._signal:
+            self._signal.close()
+            self._signal = None
+
+
+def read_all(positions: Iterable[Position]) -> Iterator[Reading]:
+    """Look at each topic and read what is new in it; one that cannot be read is left out.
+
+    The reader serves every watcher of its process: it goes on, whatever is wrong with one of the topics.
+    """
+    by_kind: dict[type[Topic], list[Position]] = {}
+    for position in positions:
+        by_kind.setdefault(type(position.topic), []).append(position)
+    for kind, group in by_kind.items():
+        try:
+            # Before the lines: a snapshot must not be newer than they are.
+            snapshots = kind.read_snapshots([position.topic for position in group])
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("the streams cannot be read: %s", kind.__name__)
+            continue
+        for position, snapshot in zip(group, snapshots, strict=True):
+            try:
+                reading = Reading.of(position, snapshot)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                logger.exception("a stream cannot be read: %s", position.topic)
+                continue
+            yield reading

@@ -1,0 +1,212 @@
+"""The product's own web server on the tests' database, nginx before it, and a watcher that comes back."""
+
+import http.client
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+
+from tests.floors import find_nginx
+from tests.pages.webserver import find_free_port
+from tests.waiting import wait_until
+
+
+def url_of_test_database() -> str:
+    """Return what another process has to be given as DATABASE_URL."""
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+def cookie_of(user: User) -> str:
+    """Return the cookie of a session of `user`."""
+    client = Client()
+    client.force_login(user)
+    return f"sessionid={client.cookies['sessionid'].value}"
+
+
+class Panel:
+    """gunicorn as it is deployed. It may be stopped and started again, on the same port."""
+
+    def __init__(self, var_dir: Path) -> None:
+        self.port = find_free_port()
+        self.var_dir = var_dir
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return once it answers."""
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"),
+                *("--log-level", "warning", "l4d2site.asgi:application"),
+            ],
+            cwd=settings.BASE_DIR,
+            env=os.environ
+            | {
+                "DATABASE_URL": url_of_test_database(),
+                "VAR_DIR": str(self.var_dir),
+                "PORT": str(self.port),
+                "ALLOWED_HOSTS": "localhost,127.0.0.1",
+            },
+        )
+        wait_until(self._answers, 30, "the panel does not answer")
+
+    def _answers(self) -> bool:
+        try:
+            with Watcher(self.port, "/accounts/login/", "").open() as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+    @property
+    def pid(self) -> int:
+        """The process that serves: the only child of gunicorn's first one."""
+        assert self._process
+        path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return int(path.read_text().split()[0])
+
+    def sockets(self) -> int:
+        """Return how many sockets the serving process has open."""
+        count = 0
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # It was closed meanwhile.
+                count += descriptor.readlink().name.startswith("socket:")
+        return count
+
+    def stop(self) -> float:
+        """Ask it to stop, as a service manager does; return how many seconds it took."""
+        if self._process is None:
+            return 0
+        began = monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(30) == 0
+        self._process = None
+        return monotonic() - began
+
+
+class Watcher:
+    """Follows a stream over HTTP, or over TLS that nobody has vouched for, as a browser would."""
+
+    def __init__(self, port: int, path: str, cookie: str, *, is_tls: bool = False) -> None:
+        self._port = port
+        self._path = path
+        self._cookie = cookie
+        self._is_tls = is_tls
+        self.seqs: list[int] = []
+        self.is_over = False
+
+    @contextmanager
+    def open(self) -> Iterator[http.client.HTTPResponse]:
+        """Ask once, and yield the response, whose body may last."""
+        if self._is_tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            web: http.client.HTTPConnection = http.client.HTTPSConnection(
+                "127.0.0.1", self._port, timeout=20, context=context
+            )
+        else:
+            web = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        headers = {"Cookie": self._cookie, "Host": "localhost"}
+        if self.seqs:
+            headers["Last-Event-ID"] = str(self.seqs[-1])
+        try:
+            web.request("GET", self._path, headers=headers)
+            response = web.getresponse()
+            try:
+                yield response
+            finally:
+                response.close()
+        finally:
+            web.close()
+
+    def follow(self, until: int | None = None) -> None:
+        """Read until the line `until`, the `end` event, or the end of the connection."""
+        with self.open() as response:
+            assert response.status == 200, response.status
+            for line in response:
+                name, _, value = line.decode().strip().partition(": ")
+                if name == "id":
+                    self.seqs.append(int(value))
+                if (name, value) == ("event", "end"):
+                    self.is_over = True
+                    return
+                if until is not None and self.seqs and self.seqs[-1] >= until:
+                    return
+
+
+class Nginx:
+    """nginx with `deploy/nginx.conf`, in which only what a machine has of its own is replaced."""
+
+    def __init__(self, folder: Path, panel: Panel) -> None:
+        self.port = find_free_port()
+        self._redirect_port = find_free_port()
+        self._folder = folder
+        self._panel = panel
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return once it listens."""
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *("-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"),
+            ],
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
+        )
+        site = (settings.BASE_DIR / "deploy/nginx.conf").read_text()
+        for own, ours in {
+            "server 127.0.0.1:8000;": f"server 127.0.0.1:{self._panel.port};",
+            "listen 80;": f"listen 127.0.0.1:{self._redirect_port};",
+            "listen 443 ssl;": f"listen 127.0.0.1:{self.port} ssl;",
+            "listen [::]:80;": "",
+            "listen [::]:443 ssl;": "",
+            "/etc/letsencrypt/live/panel.example.org/fullchain.pem": f"{self._folder}/cert.pem",
+            "/etc/letsencrypt/live/panel.example.org/privkey.pem": f"{self._folder}/key.pem",
+            "root /var/lib/saferoom;": f"root {self._panel.var_dir};",
+            "server_name panel.example.org;": "server_name localhost;",
+        }.items():
+            assert own in site, own
+            site = site.replace(own, ours)
+        temporary = "".join(
+            f"{kind}_temp_path {self._folder}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (self._folder / "nginx.conf").write_text(
+            f"daemon off; pid {self._folder}/pid; error_log stderr warn; worker_processes 1;"
+            "events { worker_connections 1000; }"
+            f"http {{ access_log off; {temporary} types {{ text/css css; }} {site} }}"
+        )
+        # Its workers have to read what lies in the test's folder, whoever that belongs to.
+        user = f"user {Path(self._folder).owner()}; " if os.geteuid() == 0 else ""
+        program = find_nginx() or "nginx"
+        self._process = subprocess.Popen(
+            [program, "-p", self._folder, "-c", self._folder / "nginx.conf", "-g", user]
+        )
+        wait_until(self._answers, 20, "nginx does not answer")
+
+    def _answers(self) -> bool:
+        try:
+            with Watcher(self.port, "/accounts/login/", "", is_tls=True).open() as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process:
+            self._process.terminate()
+            self._process.wait(20)

@@ -1,0 +1,101 @@
+"""What a page follows in one stream: lines with their times, stages where they begin, and changes."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import override_settings
+from django.utils import timezone
+
+from jobs.models import Job, JobLog, JobStage, JobState
+from jobs.page_topics import PageTopic
+from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic
+from servers.models import ConsoleLine, Server
+
+EVENING = datetime(2026, 1, 1, 20, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def job(server: Server) -> Job:
+    """Return a running job with four lines, the last two a second after the others."""
+    job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+    for seq, milliseconds in enumerate((0, 999, 1000, 1001), start=1):
+        JobLog.objects.create(
+            job=job,
+            seq=seq,
+            stream="stdout",
+            line=f"line {seq}",
+            created_at=EVENING + timedelta(milliseconds=milliseconds),
+        )
+    return job
+
+
+def read(topic: PageTopic, after: int = 0, until: int | None = None) -> list[str]:
+    """Return the events behind a line, each as its name and its data."""
+    batch = topic.read_batch(after, until)
+    if batch is None:
+        return []
+    events = []
+    for block in batch.payload.decode().split("\n\n")[:-1]:
+        fields = dict(row.split(": ", 1) for row in block.splitlines())
+        events.append(f"{fields.get('event', '')} {fields['data']}")
+    return events
+
+
+@override_settings(TIME_ZONE="UTC")
+def test_times_come_before_the_lines_they_are_of_and_only_when_they_change(job: Job) -> None:
+    topic = PageTopic(JobTopic(job.pk), ChangesTopic(None))
+    assert read(topic) == [
+        "clock 20:00:00",
+        "stdout line 1",
+        "stdout line 2",
+        "clock 20:00:01",
+        "stdout line 3",
+        "stdout line 4",
+    ]
+    # Who begins in the middle is told the time too.
+    assert read(topic, after=1, until=2) == ["clock 20:00:00", "stdout line 2"]
+
+
+@override_settings(TIME_ZONE="UTC")
+def test_a_stage_comes_right_before_its_first_line_and_only_there(job: Job) -> None:
+    for name, first_seq in (("Checking", 1), ("Quick", 3), ("Copying", 3), ("Later", 5)):
+        JobStage.objects.create(job=job, name=name, first_seq=first_seq, started_at=timezone.now())
+    topic = PageTopic(JobTopic(job.pk), ChangesTopic(None))
+    assert [event for event in read(topic) if not event.startswith("clock")] == [
+        "chapter 1 Checking",
+        "stdout line 1",
+        "stdout line 2",
+        "chapter 3 Quick",
+        "chapter 3 Copying",
+        "stdout line 3",
+        "stdout line 4",
+    ]
+    assert "chapter 3 Quick" in read(topic, after=2)
+    assert "chapter 3 Quick" not in read(topic, after=3)
+    assert "chapter 3 Quick" not in read(topic, until=2)
+
+
+@override_settings(TIME_ZONE="UTC")
+def test_a_console_is_followed_with_times(server: Server) -> None:
+    ConsoleLine.objects.create(server=server, seq=7, run=1, line="ready", created_at=EVENING)
+    topic = PageTopic(ConsoleTopic(server.pk), ChangesTopic(None))
+    assert topic.read_head() == 7
+    assert read(topic) == ["clock 20:00:00", " ready"]
+
+
+def test_the_state_and_the_changes_are_told_together(job: Job, alice: User) -> None:
+    mine = PageTopic(JobTopic(job.pk), ChangesTopic(alice.pk))
+    admins = PageTopic(JobTopic(job.pk), ChangesTopic(None))
+    console = PageTopic(ConsoleTopic(job.server_id or 0), ChangesTopic(alice.pk))
+    first, second, third = PageTopic.read_snapshots([mine, admins, console])
+    for snapshot in (first, second):
+        assert b"event: change\n" in snapshot.payload
+        assert b"event: state\n" in snapshot.payload
+        assert not snapshot.is_final
+    assert b"event: state\n" not in third.payload
+    job.state = JobState.SUCCEEDED
+    job.save()
+    (after,) = PageTopic.read_snapshots([mine])
+    assert after.is_final
+    assert after.payload != first.payload

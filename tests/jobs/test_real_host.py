@@ -1,0 +1,157 @@
+"""Jobs and the watcher over a real host with the simulated game: updates, rollback, crashes, reboots."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostops.identity import read_boot_id
+from jobs import operations
+from jobs.models import Job, JobState
+from jobs.queue import enqueue
+from jobs.watch import HostWatch
+from jobs.worker import worker_loop
+from servers.models import ActualState, Crash, DesiredState, Host, Server
+from tests.hostops.hosts import (
+    BUILD_ID,
+    LATER_BUILD_ID,
+    end_everything,
+    instance_of,
+    latest_run,
+    write_control,
+)
+from tests.hostops.simulator_fixtures import free_port
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
+    """Return the root of a real host, on which Alice's server runs."""
+    root = tmp_path / "host"
+    root.mkdir()
+    settings.HOST_ROOT = root
+    write_control(root)
+    Server.objects.update(port=free_port())
+    run("install")
+    run("start", server)
+    yield root
+    end_everything(root)
+
+
+@pytest.fixture
+def watch(root: Path, host: Host) -> HostWatch:
+    """Return what watches that host, and has looked once."""
+    watch = HostWatch(host)
+    watch.store_states()
+    return watch
+
+
+def run(operation: str, server: Server | None = None) -> Job:
+    enqueue(operation, server=server, requested_by=None)
+    return run_next()
+
+
+def run_next() -> Job:
+    worker_loop(until_empty=True)
+    job = Job.objects.finished().order_by("finished_at").last()
+    assert job is not None
+    assert job.state == JobState.SUCCEEDED, (job.error, [line.line for line in job.logs.all()])
+    return job
+
+
+def installed(host: Host) -> list[tuple[str, bool]]:
+    return [(release.build_id, release.is_current) for release in host.releases.all()]
+
+
+def test_an_update_beside_a_running_server_and_the_way_back(
+    root: Path, watch: HostWatch, host: Host, server: Server
+) -> None:
+    write_control(root, steamcmd={"build_id": LATER_BUILD_ID})
+    run("install")
+    assert installed(host) == [(LATER_BUILD_ID, True), (BUILD_ID, False)]
+    watch.store_states()
+    server.refresh_from_db()
+    assert (server.actual_state, server.running_build_id) == (ActualState.RUNNING, BUILD_ID)
+    run("restart", server)
+    watch.store_states()
+    server.refresh_from_db()
+    assert server.running_build_id == LATER_BUILD_ID
+
+    job = run("rollback")
+    assert f"Build {BUILD_ID} is current now" in job.last_lines(1)[0].line
+    assert installed(host) == [(LATER_BUILD_ID, False), (BUILD_ID, True)]
+    host.refresh_from_db()
+    assert host.build_id == BUILD_ID
+    run("restart", server)
+    watch.store_states()
+    server.refresh_from_db()
+    assert server.running_build_id == BUILD_ID
+
+
+def test_a_reset_leaves_a_stopped_server(root: Path, watch: HostWatch, server: Server) -> None:
+    written = instance_of(root).upper_dir / "left4dead2" / "written"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.touch()
+    run("reset", server)
+    server.refresh_from_db()
+    assert (server.actual_state, server.desired_state) == (
+        ActualState.STOPPED,
+        DesiredState.STOPPED,
+    )
+    assert not written.exists()
+
+
+def test_a_crash_is_kept_with_the_last_words_of_the_game(root: Path, watch: HostWatch) -> None:
+    os.kill(latest_run(root).pid, signal.SIGSEGV)
+    layer = operations.get_host("local")
+    wait_until(lambda: layer.status("alpha").state == "crashed", 10, "it does not crash")
+    watch.store_states()
+    server = Server.objects.get()
+    assert server.actual_state == ActualState.CRASHED
+    assert server.last_error.startswith("It ended without having been asked to.")
+    crash = Crash.objects.get()
+    assert crash.last_lines.splitlines()[-1].strip() in crash.detail
+    assert "simulator" in crash.last_lines
+
+
+def test_after_a_reboot_the_server_is_started_again(
+    root: Path, watch: HostWatch, server: Server
+) -> None:
+    Job.objects.all().delete()  # They were of an earlier boot.
+    end_everything(root)
+    path = instance_of(root).run_path
+    path.write_text(path.read_text().replace(read_boot_id(), "an earlier boot"))
+    watch.store_states()
+    server.refresh_from_db()
+    assert server.actual_state == ActualState.STOPPED
+    job = run_next()
+    assert (job.operation, job.requested_by) == ("start", None)
+    assert "Saferoom starts it again" in job.logs.earliest("seq").line
+    server.refresh_from_db()
+    assert server.actual_state == ActualState.RUNNING
+    watch.store_states()
+    assert Job.objects.count() == 1
+    assert not Crash.objects.exists()
+
+
+def test_a_start_after_a_reboot_that_fails_is_left_to_people(
+    root: Path, watch: HostWatch, server: Server
+) -> None:
+    Job.objects.all().delete()
+    end_everything(root)
+    path = instance_of(root).run_path
+    path.write_text(path.read_text().replace(read_boot_id(), "an earlier boot"))
+    (
+        root / "current"
+    ).unlink()  # It fails before anything is launched, so the old run stays the last.
+    watch.store_states()
+    worker_loop(until_empty=True)
+    watch.store_states()
+    assert Job.objects.get().state == JobState.FAILED
+    server.refresh_from_db()
+    assert "run install first" in server.last_error

@@ -1,0 +1,72 @@
+"""Where the stages of a job begin in its log."""
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from jobs import logs
+from jobs.liveness import register_worker
+from jobs.logs import DirectLog, Entries, LogWriter
+from jobs.models import Job, JobState
+from servers.models import Host, Server
+
+
+@pytest.fixture
+def job(host: Host, server: Server) -> Job:
+    """Return a running job of a worker."""
+    worker = register_worker(host, concurrency=1, is_claiming=True)
+    return Job.objects.create(
+        operation="start", server=server, state=JobState.RUNNING, worker=worker
+    )
+
+
+def stages(job: Job) -> list[tuple[str, int]]:
+    """Return the stages of a job, each with its first line."""
+    return list(job.stages.values_list("name", "first_seq"))
+
+
+def test_a_stage_begins_with_the_line_behind_it(job: Job) -> None:
+    log = DirectLog(on_cancel_request=lambda: None)
+    log.line(job, "stdout", "before")
+    log.stage(job, "Checking", None)
+    log.line(job, "stdout", "one")
+    log.stage(job, "Copying", 0)
+    log.stage(job, "Copying", 50)
+    log.line(job, "stdout", "two")
+    log.stage(job, "Copying", 100)
+    log.stage(job, "Checking", None)
+    assert stages(job) == [("Checking", 2), ("Copying", 3), ("Checking", 4)]
+    job.refresh_from_db()
+    assert (job.stage, job.progress) == ("Checking", None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lines_and_stages_that_are_stored_together_keep_their_order(job: Job) -> None:
+    writer = LogWriter(on_lease_lost=lambda _: None)
+    for number in range(3):
+        writer.stage(job, f"Stage {number}", None)
+        for line in range(number):
+            writer.line(job, "stdout", f"{number}.{line}")
+    writer.stage(job, "Last", 7)
+    writer.start()
+    writer.close()
+    assert stages(job) == [("Stage 0", 1), ("Stage 1", 1), ("Stage 2", 2), ("Last", 4)]
+    assert [line.line for line in job.logs.all()] == ["1.0", "2.0", "2.1"]
+
+
+def test_a_stage_whose_transaction_failed_is_stored_by_the_next_try(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = Entries(job, [("stdout", "one", timezone.now())])
+    entries.add_stage("Copying", 5)
+
+    def fail(*_: object) -> None:
+        raise OperationalError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logs, "announce", fail)
+        with pytest.raises(OperationalError):
+            entries.store()
+    assert stages(job) == []
+    entries.store()
+    assert stages(job) == [("Copying", 2)]

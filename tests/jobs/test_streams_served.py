@@ -1,0 +1,184 @@
+"""The streams as they are deployed: under gunicorn, behind nginx, over restarts and lost connections."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.utils import timezone
+
+from jobs.logs import insert_lines
+from jobs.models import Job, JobState
+from jobs.wakeup import Channel, announce
+from servers.models import Server
+from tests.jobs.stream_server import Nginx, Panel, Watcher, cookie_of
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def job(server: Server) -> Job:
+    """Return a running job without a line."""
+    return Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+
+
+@pytest.fixture
+def panel(tmp_path: Path, job: Job) -> Iterator[Panel]:
+    """Return a panel that answers."""
+    (tmp_path / "var/static").mkdir(parents=True)
+    panel = Panel(tmp_path / "var")
+    panel.start()
+    yield panel
+    panel.stop()
+
+
+def write(job: Job, first: int, last: int) -> None:
+    """Store the lines `first` to `last`, as a worker does."""
+    lines = [("stdout", str(number), timezone.now()) for number in range(first, last + 1)]
+    with transaction.atomic():
+        insert_lines(job.pk, lines)
+        announce(Channel.PAGES)
+
+
+def finish(job: Job) -> None:
+    with transaction.atomic():
+        Job.objects.update(state=JobState.SUCCEEDED, exit_code=0, finished_at=timezone.now())
+        announce(Channel.PAGES)
+
+
+def in_thread(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    return thread
+
+
+def has_seen(watcher: Watcher, seq: int) -> Callable[[], bool]:
+    return lambda: bool(watcher.seqs) and watcher.seqs[-1] == seq
+
+
+def watch(panel: Panel, job: Job, user: User) -> Watcher:
+    return Watcher(panel.port, f"/jobs/{job.pk}/events", cookie_of(user))
+
+
+def test_a_restart_ends_the_streams_at_once_and_who_comes_back_goes_on(
+    panel: Panel, job: Job, alice: User
+) -> None:
+    watchers = [watch(panel, job, alice) for _ in range(20)]
+    write(job, 1, 10)
+    threads = [in_thread(watcher.follow) for watcher in watchers]
+    for watcher in watchers:
+        wait_until(has_seen(watcher, 10), 10, "a watcher has not seen the lines")
+    assert panel.stop() < 4
+    for thread in threads:
+        thread.join(10)
+    assert not any(watcher.is_over for watcher in watchers)
+    write(job, 11, 20)
+    panel.start()
+    finish(job)
+    for watcher in watchers:
+        watcher.follow()
+        assert watcher.is_over
+        assert watcher.seqs == list(range(1, 21))
+
+
+def test_who_leaves_is_forgotten_at_once(panel: Panel, job: Job, alice: User) -> None:
+    write(job, 1, 1)
+    before = panel.sockets()
+    with ExitStack() as stack:
+        for _ in range(20):
+            response = stack.enter_context(watch(panel, job, alice).open())
+            assert response.readline() == b"retry: 1000\n"
+        assert panel.sockets() >= before + 20
+    wait_until(lambda: panel.sockets() <= before, 5, "connections are still open")
+
+
+def test_streams_survive_lost_database_connections(panel: Panel, job: Job, alice: User) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no connections to lose; the run on PostgreSQL has")
+    watcher = watch(panel, job, alice)
+    write(job, 1, 5)
+    thread = in_thread(watcher.follow)
+    wait_until(has_seen(watcher, 5), 10, "the watcher has not seen the lines")
+    for _ in range(3):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        last = watcher.seqs[-1]
+        write(job, last + 1, last + 5)
+        wait_until(has_seen(watcher, last + 5), 10, "lines are lost with the connection")
+    finish(job)
+    thread.join(10)
+    assert watcher.seqs == list(range(1, 21))
+
+
+@pytest.mark.nginx
+class TestBehindNginx:
+    @pytest.fixture
+    def nginx(self, tmp_path: Path, panel: Panel) -> Iterator[Nginx]:
+        """Return nginx before the panel."""
+        folder = tmp_path / "nginx"
+        folder.mkdir()
+        nginx = Nginx(folder, panel)
+        try:
+            nginx.start()
+            yield nginx
+        finally:
+            nginx.stop()
+
+    def test_lines_are_passed_on_as_they_are_stored(
+        self, nginx: Nginx, job: Job, alice: User
+    ) -> None:
+        watcher = Watcher(nginx.port, f"/jobs/{job.pk}/events", cookie_of(alice), is_tls=True)
+        thread = in_thread(watcher.follow)
+        for number in range(1, 20):
+            write(job, number, number)
+            wait_until(has_seen(watcher, number), 5, "nginx holds a line back")
+        finish(job)
+        thread.join(10)
+        assert watcher.is_over
+
+    def test_a_restart_of_the_panel_loses_and_doubles_nothing(
+        self, nginx: Nginx, panel: Panel, job: Job, alice: User
+    ) -> None:
+        watcher = Watcher(nginx.port, f"/jobs/{job.pk}/events", cookie_of(alice), is_tls=True)
+        write(job, 1, 700)
+        thread = in_thread(watcher.follow)
+        wait_until(has_seen(watcher, 700), 10, "the watcher has not seen the lines")
+        panel.stop()
+        thread.join(10)
+        panel.start()
+        write(job, 701, 1500)
+        finish(job)
+        watcher.follow()
+        assert watcher.is_over
+        assert watcher.seqs == list(range(1, 1501))
+
+    def test_who_leaves_nginx_leaves_the_panel(
+        self, nginx: Nginx, panel: Panel, job: Job, alice: User
+    ) -> None:
+        write(job, 1, 1)
+        kept = 32  # connections that nginx keeps to use them again
+        before = panel.sockets()
+        for _ in range(40):
+            Watcher(nginx.port, f"/jobs/{job.pk}/events", cookie_of(alice), is_tls=True).follow(1)
+        wait_until(lambda: panel.sockets() <= before + kept, 5, "connections are still open")
+
+    def test_it_serves_the_static_files_itself(self, nginx: Nginx, panel: Panel) -> None:
+        for name in ("page.0123456789ab.css", "page.css"):
+            (panel.var_dir / "static" / name).write_text("body {}")
+        panel.stop()  # So that nobody else can be the one who serves them.
+        with Watcher(nginx.port, "/static/page.0123456789ab.css", "", is_tls=True).open() as hashed:
+            assert hashed.status == 200
+            assert hashed.headers["Content-Type"] == "text/css"
+            assert "immutable" in hashed.headers["Cache-Control"]
+        with Watcher(nginx.port, "/static/page.css", "", is_tls=True).open() as plain:
+            assert plain.status == 200
+            assert "Cache-Control" not in plain.headers
+        with Watcher(nginx.port, "/static/../saferoom.sqlite3", "", is_tls=True).open() as outside:
+            assert outside.status != 200
