@@ -5,20 +5,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from subprocess import CalledProcessError
+from time import monotonic, sleep
 from typing import Any
 
-from django.db import connection
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
-from jobs.logs import JobSink
-from jobs.models import Job, JobState, LogStream, Operation
+from jobs.logs import JobSink, mask_known, secrets_of
+from jobs.models import EXCLUSIVE_OPERATIONS, Job, JobState, LogStream
 from jobs.queue import finish_job
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,26 @@ class Plan:
 
     job: Job
     operate: Callable[..., object]
+    secrets: frozenset[str] = frozenset()
 
 
 def plan(job: Job) -> Plan:
-    """Read everything that the job needs. What is wrong with it is raised when it is carried out."""
-    try:
-        return Plan(job, operations.prepare(job))
-    except Exception as error:  # noqa: BLE001 - it is raised again where the job's failures are handled
-        return Plan(job, partial(fail_with, error))
+    """Read everything that the job needs. What is wrong with it is raised when it is carried out.
+
+    A database that is away is waited for, but no longer than the lease of the job's worker.
+    """
+    until = monotonic() + settings.JOB_WORKER_LEASE_SECONDS
+    while True:
+        try:
+            return Plan(job, operations.prepare(job), secrets_of(job))
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or monotonic() > until:
+                return Plan(job, partial(fail_with, error))
+            logger.warning("job %s: cannot read what it needs yet: %s", job.pk, error)
+            connection.close()
+            sleep(PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - raised again where the job's failures are handled
+            return Plan(job, partial(fail_with, error))
 
 
 def fail_with(error: Exception, **_callbacks: object) -> None:
@@ -54,6 +70,7 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
     logger.info("job %s: %s of %s begins", job.pk, job.operation, job.subject)
     outcome = carry_out(plan, sink, cancel)
     server_changes = learn_from(job, outcome)
+    release_connection()  # What an install has installed was stored from this thread.
     is_stored = sink.finish(
         job,
         lambda: finish_job(
@@ -84,15 +101,16 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Outcome:
     job = plan.job
 
     def on_line(stream: str, text: str) -> None:
-        sink.line(job, stream, text)
+        sink.line(job, stream, mask_known(text, plan.secrets))
 
     def on_stage(name: str, progress: int | None = None) -> None:
-        sink.stage(job, name, progress)
+        sink.stage(job, mask_known(name, plan.secrets), progress)
 
     def fail(exit_code: int, error: Exception, output: str) -> Outcome:
         for line in output.splitlines():
-            sink.line(job, LogStream.STDERR, line)
-        return Outcome(JobState.FAILED, exit_code, str(error) or type(error).__name__)
+            on_line(LogStream.STDERR, line)
+        text = mask_known(str(error) or type(error).__name__, plan.secrets)
+        return Outcome(JobState.FAILED, exit_code, text)
 
     try:
         cancel.raise_if_cancelled()
@@ -102,7 +120,7 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Outcome:
         return Outcome(JobState.CANCELLED, None, cancel.reason)
     except CalledProcessError as error:
         logger.info("job %s: %s", job.pk, error)
-        return fail(error.returncode, error, f"{unread_stderr(error)}\n{error}")
+        return fail(error.returncode, error, unread_stderr(error) + str(error))
     except Exception as error:
         logger.exception("job %s: %s of %s failed", job.pk, job.operation, job.subject)
         return fail(1, error, str(error) or type(error).__name__)
@@ -110,15 +128,16 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Outcome:
 
 
 def unread_stderr(error: CalledProcessError) -> str:
-    """Return what the command wrote to stderr that has not been handed on."""
+    """Return what the command wrote to stderr that has not been handed on, in whole lines."""
     stderr = error.stderr or ""
-    return stderr.decode(errors="replace") if isinstance(stderr, bytes) else stderr
+    text: str = stderr.decode(errors="replace") if isinstance(stderr, bytes) else stderr
+    return f"{text}\n" if text and not text.endswith("\n") else text
 
 
 def learn_from(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Ask the host what the job left behind; return what is to be stored in the server's row."""
     if job.server is None:
-        if job.operation == Operation.INSTALL and job.host:
+        if job.operation in EXCLUSIVE_OPERATIONS and job.host:
             try:
                 operations.report_host(job.host)
             except Exception:

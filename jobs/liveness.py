@@ -1,13 +1,23 @@
 """Which process a worker is, and whether it is still there."""
 
+import logging
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import Self
 
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
+from hostops import __version__
 from hostops.identity import is_alive, read_boot_id, read_own_stat
 from jobs.models import Worker
 from servers.models import Host
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,14 @@ def register_worker(host: Host, *, concurrency: int, is_claiming: bool) -> Worke
             "stopped_at": None,
             "concurrency": concurrency,
             "is_claiming": is_claiming,
+            "version": __version__,
         },
         create_defaults={
             "heartbeat_at": now,
             "started_at": now,
             "concurrency": concurrency,
             "is_claiming": is_claiming,
+            "version": __version__,
         },
     )
     return worker
@@ -80,13 +92,62 @@ def beat(worker: Worker, *, is_claiming: bool) -> None:
     worker.save(update_fields=["heartbeat_at", "is_claiming"])
 
 
-def is_gone(worker: Worker | None) -> bool:
+class Heartbeat:
+    """Beats for a worker, from a thread that does nothing else: whatever the others wait for, it goes on."""
+
+    def __init__(self, worker: Worker, is_claiming: Callable[[], bool]) -> None:
+        self._worker = worker
+        self._is_claiming = is_claiming
+        self._is_over = threading.Event()
+        self._steady_since = monotonic()
+        self._last_beat_at = monotonic()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it has reached the database for a whole lease, without a pause.
+
+        Only then does another worker's silence say something about that one: after an outage of the
+        database, or a pause of this process, everybody has been silent.
+        """
+        now = monotonic()
+        lease_seconds: float = settings.JOB_WORKER_LEASE_SECONDS
+        is_recent = now - self._last_beat_at < lease_seconds / 2
+        return is_recent and now - self._steady_since >= lease_seconds
+
+    def _run(self) -> None:
+        interval_seconds = settings.JOB_WORKER_LEASE_SECONDS / 6
+        while not self._is_over.wait(interval_seconds):
+            try:
+                beat(self._worker, is_claiming=self._is_claiming())
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("the heartbeat of %s cannot be stored: %s", self._worker, error)
+                connection.close()
+                self._steady_since = monotonic()
+                continue
+            if monotonic() - self._last_beat_at > settings.JOB_WORKER_LEASE_SECONDS / 2:
+                self._steady_since = monotonic()
+            self._last_beat_at = monotonic()
+        connection.close()
+
+
+def is_gone(worker: Worker | None, *, by_lease: bool = True) -> bool:
     """Return whether `worker` is not there any more: stopped, its process gone, or its lease over.
 
-    A process that cannot be seen from here (another machine, another boot, another container) is judged
-    by its heartbeat alone.
+    A process that cannot be seen from here (another machine, another container) is judged by its
+    heartbeat alone, and not at all without `by_lease`.
     """
-    if worker is None or not worker.is_alive:
+    if worker is None or worker.stopped_at is not None:
         return True
     identity = ProcessIdentity.of_worker(worker)
-    return identity.can_be_seen_here() and not identity.is_there()
+    if identity.can_be_seen_here() and not identity.is_there():
+        return True
+    return by_lease and not worker.is_alive

@@ -17,11 +17,17 @@ class Operation(models.TextChoices):
     """What a job does. The column itself takes any text: a job with another one fails and says so."""
 
     INSTALL = "install", "Install runtime"
+    ROLLBACK = "rollback", "Roll back runtime"
     INITIALIZE = "initialize", "Initialize"
     START = "start", "Start"
     STOP = "stop", "Stop"
     RESTART = "restart", "Restart"
+    RESET = "reset", "Reset instance"
     DELETE = "delete", "Delete instance"
+
+
+EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
+"""What is done to a whole host: such a job has no server, and runs while no other job of its host does."""
 
 
 class JobState(models.TextChoices):
@@ -73,6 +79,7 @@ class Worker(models.Model):
     )
     concurrency = models.PositiveSmallIntegerField()
     is_claiming = models.BooleanField(default=True)
+    version = models.CharField(max_length=32, blank=True)
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField(db_index=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
@@ -188,8 +195,10 @@ class Job(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["host"],
-                condition=Q(state="running", operation="install"),
-                name="one_running_install_per_host",
+                condition=Q(
+                    state="running", operation__in=[one.value for one in EXCLUSIVE_OPERATIONS]
+                ),
+                name="one_running_exclusive_job_per_host",
             ),
         ]
 
@@ -241,7 +250,7 @@ class Job(models.Model):
         """Whether the job ended without success and what it was about is still there."""
         is_over = self.state in (JobState.FAILED, JobState.CANCELLED)
         has_subject = self.host_id is not None and (
-            self.operation == Operation.INSTALL or self.server_id is not None
+            self.operation in EXCLUSIVE_OPERATIONS or self.server_id is not None
         )
         return is_over and has_subject and self.operation in Operation
 
@@ -296,3 +305,22 @@ class JobLog(models.Model):
 
     def __str__(self) -> str:
         return self.line
+
+
+class JobStage(models.Model):
+    """Where in a job's log a stage began: with line `first_seq`, which may not have come yet.
+
+    A stage that said nothing begins where the next one does; the ids tell their order.
+    """
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="stages", db_index=False)
+    name = models.CharField(max_length=120)
+    first_seq = models.PositiveBigIntegerField()
+    started_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["job", "first_seq"], name="stages_of_job")]
+
+    def __str__(self) -> str:
+        return self.name

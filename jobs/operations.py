@@ -1,17 +1,21 @@
 """What each operation does on a host. Besides `jobs.watch`, the only place that drives the host layer."""
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from hostops.host import Host as HostLayer
-from hostops.specs import InstanceSpec
+from hostops.specs import InstalledRelease, InstanceSpec, SteamAccount
 from jobs.models import Job, Operation
-from servers.models import ActualState, DesiredState, Host, Server
+from jobs.wakeup import Channel, announce
+from servers.models import ActualState, DesiredState, Host, Release, Server
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +23,7 @@ DESIRED_STATE = {
     Operation.START: DesiredState.RUNNING,
     Operation.RESTART: DesiredState.RUNNING,
     Operation.STOP: DesiredState.STOPPED,
+    Operation.RESET: DesiredState.STOPPED,
     Operation.DELETE: DesiredState.STOPPED,
 }
 
@@ -38,6 +43,11 @@ def get_host(name: str) -> HostLayer:
         driver=settings.HOST_DRIVER,
         game_source=settings.GAME_SOURCE,
         query_address=settings.HOST_ADDRESS,
+        steam_account=SteamAccount(
+            settings.STEAM_ACCOUNT, settings.STEAM_PASSWORD, settings.STEAM_PASSWORD_FILE
+        )
+        if settings.STEAM_ACCOUNT
+        else None,
     )
 
 
@@ -52,6 +62,8 @@ def prepare(job: Job) -> Callable[..., object]:
     host = get_host(job.host_name)
     if job.operation == Operation.INSTALL:
         return host.install_runtime
+    if job.operation == Operation.ROLLBACK:
+        return host.rollback
     if job.server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
     desired_state = DESIRED_STATE.get(Operation(job.operation))
@@ -87,6 +99,11 @@ def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
     start(host, spec, **callbacks)
 
 
+def reset(host: HostLayer, name: str, **callbacks: Any) -> None:
+    """Stop the instance and remove what it wrote."""
+    host.reset(name, **callbacks)
+
+
 def delete(host: HostLayer, name: str, **callbacks: Any) -> None:
     """Remove the instance and its runtime files from the host; the server's row stays."""
     host.delete(name, **callbacks)
@@ -101,6 +118,7 @@ BY_SPEC: dict[Operation, Callable[..., None]] = {
 
 BY_NAME: dict[Operation, Callable[..., None]] = {
     Operation.STOP: stop,
+    Operation.RESET: reset,
     Operation.DELETE: delete,
 }
 """What has to work also for a server whose blueprint is broken."""
@@ -117,7 +135,8 @@ def read_actual_state(server: Server) -> str:
 
 def report_host(host: Host) -> None:
     """Store what the host layer says about this machine in the row of `host`."""
-    facts = get_host(host.name).facts()
+    layer = get_host(host.name)
+    facts, installed = layer.facts(), layer.releases()
     Host.objects.filter(pk=host.pk).update(
         driver=facts.driver,
         game_source=facts.game_source,
@@ -125,5 +144,29 @@ def report_host(host: Host) -> None:
         layering_detail=facts.layering_detail,
         build_id=facts.build_id,
         disk_free_bytes=facts.disk_free_bytes,
+        load_average=os.getloadavg()[0] / (os.cpu_count() or 1),
         reported_at=timezone.now(),
     )
+    # Until an admin says how players reach it, the address at which its own servers answer is the best guess.
+    Host.objects.filter(pk=host.pk, address="").update(address=settings.HOST_ADDRESS)
+    store_releases(host, installed)
+
+
+def store_releases(host: Host, installed: Sequence[InstalledRelease]) -> None:
+    """Make the rows of a host's releases what the host layer says; the same ones are not written again."""
+    wanted = {
+        release.build_id: (release.is_current, datetime.fromtimestamp(release.installed_at, UTC))
+        for release in installed
+    }
+    with transaction.atomic():
+        # Two workers of one host report in turns.
+        Host.objects.select_for_update(no_key=True).get(pk=host.pk)
+        stored = {row.build_id: (row.is_current, row.installed_at) for row in host.releases.all()}
+        if stored == wanted:
+            return
+        host.releases.all().delete()
+        Release.objects.bulk_create(
+            Release(host=host, build_id=build_id, is_current=is_current, installed_at=installed_at)
+            for build_id, (is_current, installed_at) in wanted.items()
+        )
+        announce(Channel.PAGES)

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs.liveness import is_gone
 from jobs.logs import append_job_log_line
-from jobs.models import Job, JobState, LogStream, Operation, Worker
+from jobs.models import EXCLUSIVE_OPERATIONS, Job, JobState, LogStream, Operation, Worker
 from jobs.wakeup import Channel, announce
 from servers.models import ActualState, Host, Server
 
@@ -112,9 +112,9 @@ def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> 
     """Raise `RequestRefused` if it is certain already that the operation could not succeed."""
     if operation not in Operation:
         raise RequestRefused(f"“{operation}” is not something Saferoom can do.")
-    if (operation == Operation.INSTALL) != (server is None):
+    if (operation in EXCLUSIVE_OPERATIONS) != (server is None):
         raise RequestRefused(
-            "The runtime is installed for a whole host: ask an admin to do it in the admin pages."
+            f"“{Operation(operation).label}” is for a whole host: ask an admin to do it in the admin pages."
             if server
             else f"“{operation}” needs a server."
         )
@@ -125,7 +125,7 @@ def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> 
         raise RequestRefused(
             f"The game is not installed on host {host.name} yet: an admin has to install it first."
         )
-    needs_instance = operation in (Operation.STOP, Operation.DELETE)
+    needs_instance = operation in (Operation.STOP, Operation.RESET, Operation.DELETE)
     if needs_instance and server.actual_state == ActualState.ABSENT:
         raise RequestRefused(
             f"{server.name} has no instance on host {host.name}: nothing is there."
@@ -151,21 +151,22 @@ class SchedulerState:
     """
 
     host_id: int
+    is_draining: bool
     busy_server_ids: frozenset[int]
     is_busy: bool
-    is_installing: bool
+    is_exclusive: bool
     oldest_queued: tuple[QueuedJob, ...]
 
     @property
-    def is_install_next(self) -> bool:
-        """Whether an install is the host's oldest queued job: then no later job may overtake it."""
-        return bool(self.oldest_queued) and self.oldest_queued[0].operation == Operation.INSTALL
+    def is_exclusive_next(self) -> bool:
+        """Whether an exclusive job is the host's oldest queued one: then no later job may overtake it."""
+        return bool(self.oldest_queued) and self.oldest_queued[0].operation in EXCLUSIVE_OPERATIONS
 
     def pick(self, limit: int) -> list[int]:
         """Return the ids of the jobs to run now, the oldest first, at most `limit`."""
-        if self.is_installing or not self.oldest_queued:
+        if self.is_draining or self.is_exclusive or not self.oldest_queued:
             return []
-        if self.is_install_next:
+        if self.is_exclusive_next:
             # Exclusive: it waits for what runs, and what is behind it waits for it.
             return [] if self.is_busy else [self.oldest_queued[0].id]
         picked = self._pick_from(self.oldest_queued, limit)
@@ -176,9 +177,13 @@ class SchedulerState:
     def _pick_from(self, queued: Iterable[QueuedJob], limit: int) -> list[int]:
         busy = set(self.busy_server_ids)
         picked: list[int] = []
+        has_skipped = False
         for job in queued:
-            # An install behind an older job waits for it: that one runs, or can run now.
-            if job.operation == Operation.INSTALL or job.server_id in busy:
+            if job.operation in EXCLUSIVE_OPERATIONS and not has_skipped:
+                break  # With the picked ones gone it is the oldest: what is behind it waits for it.
+            # An exclusive job behind an older one waits for it: that one runs, or can run now.
+            if job.operation in EXCLUSIVE_OPERATIONS or job.server_id in busy:
+                has_skipped = True
                 continue
             if job.server_id is not None:
                 busy.add(job.server_id)
@@ -189,11 +194,12 @@ class SchedulerState:
 
     def _read_unblocked(self) -> list[QueuedJob]:
         """Look behind the oldest jobs, which are all blocked, for those of other servers."""
+        marks = ", ".join(["%s"] * len(EXCLUSIVE_OPERATIONS))
         return read_queued(
-            "AND operation <> %s AND (server_id IS NULL OR server_id NOT IN"
+            f"AND operation NOT IN ({marks}) AND (server_id IS NULL OR server_id NOT IN"  # noqa: S608
             " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))",
             self.host_id,
-            Operation.INSTALL.value,
+            *(operation.value for operation in EXCLUSIVE_OPERATIONS),
         )
 
 
@@ -221,15 +227,18 @@ def build_scheduler_state(host: Host | None = None) -> SchedulerState:
     """
     host_id = (host or Host.local()).pk
     with connection.cursor() as cursor:
+        cursor.execute("SELECT is_draining FROM servers_host WHERE id = %s", [host_id])
+        (is_draining,) = cursor.fetchone() or (True,)
         cursor.execute("SELECT host_id, server_id, operation FROM jobs_job WHERE state = 'running'")
         running = cursor.fetchall()
     operations_here = [operation for job_host, _, operation in running if job_host == host_id]
     return SchedulerState(
         host_id=host_id,
+        is_draining=bool(is_draining),
         # Of every host: a server that has moved must not run here while its old host still acts.
         busy_server_ids=frozenset(server for _, server, _ in running if server is not None),
         is_busy=bool(operations_here),
-        is_installing=Operation.INSTALL in operations_here,
+        is_exclusive=any(operation in EXCLUSIVE_OPERATIONS for operation in operations_here),
         oldest_queued=tuple(read_queued("", host_id)),
     )
 
@@ -256,6 +265,10 @@ def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
             ids = set_running(build_scheduler_state(host).pick(limit), worker)
             if not ids:
                 return []
+            if worker:
+                # A claim is a sign of life: another worker must not take this one, back from a pause, for
+                # dead before its next heartbeat, and fail what it has just claimed.
+                Worker.objects.filter(pk=worker.pk).update(heartbeat_at=timezone.now())
             announce(Channel.PAGES)
     except IntegrityError:
         # The database refused a second running job of one server: two hosts claimed at one moment.
@@ -365,16 +378,20 @@ def cancel(job: Job) -> Job:
     return job
 
 
-def recover_stale_jobs(host: Host | None = None) -> list[Job]:
+def recover_stale_jobs(host: Host | None = None, *, by_lease: bool = True) -> list[Job]:
     """Fail every running job, of `host` or of all, whose worker is gone; return those jobs.
 
+    Without `by_lease` only what is certain counts: a worker that said goodbye, or whose process is gone.
     What their servers are doing is unknown from then on, until their host is asked again. Safe to run in
     several workers at a time: each job is given its verdict once.
     """
-    running = Job.objects.running().select_related("worker", "server")
+    # Without an order: for the usual one SQLite would walk over every job there ever was.
+    running = Job.objects.running().order_by().select_related("worker", "server")
     if host:
         running = running.filter(host=host)
-    return [job for job in running if is_gone(job.worker) and fail_stale_job(job)]
+    return [
+        job for job in running if is_gone(job.worker, by_lease=by_lease) and fail_stale_job(job)
+    ]
 
 
 def fail_stale_job(job: Job) -> bool:

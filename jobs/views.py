@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
-from django.db.models import Q, QuerySet
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -18,12 +17,13 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
-from jobs.models import Job, JobLog, JobState, Operation
+from jobs.models import Job, JobLog, JobState
+from jobs.waiting import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
-from servers.live import is_refresh
+from servers.live import needs_log
+from servers.log_pages import LogPage, read_log_page
 
 JOBS_PER_PAGE = 50
-LINES_SHOWN = 1_000
 LINES_OF_FAILURE = 8
 LINES_PER_CHUNK = 1_000
 
@@ -89,25 +89,19 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
     """Show one job: how it stands, what it said last, and what can be done about it."""
     job = get_job_or_404(request.user, pk)
     has_failed = job.state == JobState.FAILED
+    log = LogPage()
+    if needs_log(request):
+        log = read_log_page(job.logs.all(), request.GET, job.stages.all())
+    if log.search and log.must_jump:
+        return HttpResponseRedirect(f"{job.get_absolute_url()}{log.search.first_url}")
     context = {
         "job": job,
-        "lines": [] if is_refresh(request) else job.last_lines(LINES_SHOWN),
+        "log": log,
         "failure_lines": job.last_lines(LINES_OF_FAILURE) if has_failed else [],
-        "jobs_ahead": jobs_ahead(job) if job.state == JobState.QUEUED else [],
+        "waiting": explain_waiting(job) if job.state == JobState.QUEUED else "",
         "retries": job.retries.order_by("id"),
     }
     return render(request, "jobs/detail.html", context)
-
-
-def jobs_ahead(job: Job) -> QuerySet[Job]:
-    """Return the jobs that a queued one waits for: of its server, and installs of its host."""
-    if job.host_id is None:
-        return Job.objects.none()
-    others = Job.objects.active().filter(host_id=job.host_id).exclude(pk=job.pk)
-    ahead = others.filter(Q(state=JobState.RUNNING) | Q(pk__lt=job.pk)).order_by("id")
-    if job.operation == Operation.INSTALL:
-        return ahead
-    return ahead.filter(Q(operation=Operation.INSTALL) | Q(server_id=job.server_id))
 
 
 @require_safe

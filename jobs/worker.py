@@ -1,10 +1,12 @@
 """The worker: claims jobs and carries them out, several at a time, until it is told to stop.
 
 The main thread claims and listens for changes; executor threads drive the host; one thread stores all
-log lines (`jobs.logs`); one beats, recovers what other workers left, and watches the host (`jobs.watch`).
+log lines (`jobs.logs`); one beats (`jobs.liveness`); one recovers what other workers left and watches the
+host (`jobs.watch`).
 """
 
 import logging
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from django.utils import timezone
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.execution import Plan, execute, plan
-from jobs.liveness import beat, register_worker
+from jobs.liveness import Heartbeat, register_worker
 from jobs.logs import DirectLog, JobSink, LogWriter
 from jobs.models import Job, JobState, Worker
 from jobs.queue import (
@@ -53,31 +55,9 @@ def run_worker_once(host: Host | None = None) -> bool:
     job = claim_next_job(worker)
     if job is None:
         return False
-    with beating(worker):
+    with Heartbeat(worker, is_claiming=lambda: True):
         run_job(job.pk)
     return True
-
-
-@contextmanager
-def beating(worker: Worker) -> Iterator[None]:
-    """Keep the heartbeat of `worker` going, from a thread of its own."""
-    is_over = threading.Event()
-
-    def keep_beating() -> None:
-        while not is_over.wait(settings.JOB_WORKER_LEASE_SECONDS / 4):
-            try:
-                beat(worker, is_claiming=True)
-            except DATABASE_AWAY:
-                logger.warning("the heartbeat of %s cannot be stored", worker)
-        connection.close()
-
-    thread = threading.Thread(target=keep_beating, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 def run_job(job_id: int, *, sink: JobSink | None = None, cancel: CancelToken | None = None) -> None:
@@ -97,14 +77,19 @@ class WorkerLoop:
     """One worker process. `run` blocks until `stop` was called, or until the queue is empty.
 
     The first `stop` drains: nothing more is claimed, and what runs may finish within the grace time. The
-    second cancels what runs. Game servers go on running either way.
+    second cancels what runs. Game servers go on running either way. `on_turn` is called in each turn of
+    the loop with the number of running jobs and whether it drains; a turn takes `longest_turn_seconds`
+    at most while the database answers.
     """
 
     host: Host
     concurrency: int
     until_empty: bool = False
     on_ready: Callable[[], None] = lambda: None
+    on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_draining: None
+    longest_turn_seconds: float = math.inf
     _worker: Worker = field(init=False)
+    _heartbeat: Heartbeat = field(init=False)
     _signal: ChangeSignal = field(init=False)
     _writer: LogWriter = field(init=False)
     _wake: Interrupt = field(default_factory=Interrupt)
@@ -123,19 +108,24 @@ class WorkerLoop:
 
     def run(self) -> None:
         """Work until the end."""
-        self._worker = register_worker(
-            self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
-        )
+        self._worker = self._register()
+        self._heartbeat = Heartbeat(self._worker, is_claiming=lambda: self.is_claiming)
+        with self._heartbeat:
+            self._work()
+        self._say_goodbye()
+
+    def _work(self) -> None:
         self._signal = open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
         self._writer = LogWriter(on_lease_lost=lambda job: self._cancel(job.pk))
         self._writer.start()
-        self._recover()
+        Chore(self._recover, 0).do_if_due()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
         chores.start()
         logger.info("%s is ready, %s jobs at a time", self._worker, self.concurrency)
         self.on_ready()
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="job") as executor:
             while not self._is_done():
+                self.on_turn(len(self._running), self._stops > 0)
                 try:
                     has_claimed = self._claim(executor)
                     self._pass_on_cancel_requests()
@@ -144,12 +134,25 @@ class WorkerLoop:
                     connection.close()
                     has_claimed = False
                 if not has_claimed and not self._is_done():
-                    self._signal.wait(settings.JOB_WORKER_POLL_SECONDS, self._wake)
+                    poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
+                    self._signal.wait(poll_seconds, self._wake)
         self._writer.close()
         self._is_over.set()
         chores.join()
         self._signal.close()
-        self._say_goodbye()
+
+    def _register(self) -> Worker:
+        while True:
+            try:
+                return register_worker(
+                    self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
+                )
+            except DATABASE_AWAY as error:
+                if self._stops:
+                    raise
+                logger.warning("the database does not answer: %s", error)
+                connection.close()
+                self._wake.wait(settings.JOB_WORKER_POLL_SECONDS)
 
     @property
     def is_claiming(self) -> bool:
@@ -214,10 +217,9 @@ class WorkerLoop:
             token.cancel("Cancelled because the worker was stopped.")
 
     def _do_chores(self) -> None:
-        """Beat, recover and watch, each in its own rhythm, until the end."""
+        """Recover and watch, each in its own rhythm, until the end."""
         watch = HostWatch(self.host)
         chores = [
-            Chore(self._beat, settings.JOB_WORKER_LEASE_SECONDS / 6),
             Chore(self._recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
             Chore(watch.report_host, 60),
             Chore(watch.store_states, 2),
@@ -229,16 +231,13 @@ class WorkerLoop:
         chores[-1].do_if_due()
         connection.close()
 
-    def _beat(self) -> None:
-        beat(self._worker, is_claiming=self.is_claiming)
-
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
-        stale = recover_stale_jobs()
+        stale = recover_stale_jobs(by_lease=self._heartbeat.is_steady)
         with self._running_lock:
             known = set(self._running)
         # Claimed in this moment or ended in it: `_claim` and `_run_job` hold such a job for an instant.
-        mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known)
+        mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
         stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
         self._unknown = {job.pk for job in mine}
         for job in stale:
@@ -285,6 +284,8 @@ def worker_loop(
     concurrency: int | None = None,
     until_empty: bool = False,
     on_ready: Callable[[], None] = lambda: None,
+    on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_draining: None,
+    longest_turn_seconds: float = math.inf,
 ) -> None:
     """Run a worker of `host` in this process's main thread until SIGTERM or SIGINT, or the queue is empty."""
     loop = WorkerLoop(
@@ -292,6 +293,8 @@ def worker_loop(
         concurrency=concurrency or settings.JOB_WORKER_CONCURRENCY,
         until_empty=until_empty,
         on_ready=on_ready,
+        on_turn=on_turn,
+        longest_turn_seconds=longest_turn_seconds,
     )
     with signals_stop(loop):
         loop.run()

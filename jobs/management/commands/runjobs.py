@@ -1,13 +1,16 @@
 """`manage.py runjobs`: the worker process."""
 
+import os
 import re
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
 
 from hostops.specs import NAME_PATTERN
+from jobs.systemd_notify import SystemdNotifier
 from jobs.worker import worker_loop
 from servers.models import Host
 
@@ -56,10 +59,24 @@ class Command(BaseCommand):
         """Run the worker."""
         if options["until_empty"] and not settings.JOB_WORKER_ENABLED:
             raise CommandError("JOB_WORKER_ENABLED is false: this worker would wait for ever.")
-        host, _ = Host.objects.get_or_create(name=options["host"])
+        try:
+            host, _ = Host.objects.get_or_create(name=options["host"])
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(
+                f"The database does not answer, so this worker does not start: {error}",
+                returncode=os.EX_UNAVAILABLE,
+            ) from error
+        systemd = SystemdNotifier()
+
+        def on_ready() -> None:
+            self.stdout.write(f"Worker of host {host.name} is ready.")
+            systemd.ready()
+
         worker_loop(
             host=host,
             concurrency=options["concurrency"],
             until_empty=options["until_empty"],
-            on_ready=lambda: self.stdout.write(f"Worker of host {host.name} is ready."),
+            on_ready=on_ready,
+            on_turn=systemd.turn,
+            longest_turn_seconds=systemd.longest_turn_seconds,
         )

@@ -1,0 +1,73 @@
+"""Tells systemd how the worker is doing, where systemd asks for it (`Type=notify`, `WatchdogSec=`).
+
+The protocol is one datagram of NAME=VALUE lines to `$NOTIFY_SOCKET`: see sd_notify(3). Without that
+variable nothing is done.
+"""
+
+import logging
+import math
+import os
+import socket
+from time import monotonic
+
+logger = logging.getLogger(__name__)
+
+
+class SystemdNotifier:
+    """What one worker tells. To be used by the worker's main thread, whose turns are what is watched."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        self._watchdog_seconds = _read_watchdog_seconds() if self._address else math.inf
+        self._alive_until = 0.0
+        self._status = ""
+        self._is_stopping = False
+
+    @property
+    def longest_turn_seconds(self) -> float:
+        """How long the worker may wait for something to do before it has to give a sign of life."""
+        return self._watchdog_seconds / 3
+
+    def ready(self) -> None:
+        """Say that the worker takes jobs."""
+        self._send("READY=1")
+
+    def turn(self, running_jobs: int, is_draining: bool) -> None:
+        """Say what has changed since the last turn, and, often enough, that the worker is alive."""
+        lines = []
+        if is_draining and not self._is_stopping:
+            self._is_stopping = True
+            lines.append("STOPPING=1")
+        jobs = f"{running_jobs} job{'' if running_jobs == 1 else 's'}"
+        status = f"Finishing {jobs}, then stopping." if is_draining else f"Carrying out {jobs}."
+        if status != self._status:
+            self._status = status
+            lines.append(f"STATUS={status}")
+        if monotonic() >= self._alive_until:
+            self._alive_until = monotonic() + self._watchdog_seconds / 4
+            lines.append("WATCHDOG=1")
+        if lines:
+            self._send(*lines)
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        # "@" stands for the NUL of a name in the kernel's abstract namespace.
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messages:
+                messages.sendto("\n".join(lines).encode(), address)
+        except OSError as error:
+            # Jobs matter more than who hears of them; a watchdog that hears nothing acts by itself.
+            logger.warning("systemd cannot be told %s: %s", ", ".join(lines), error)
+
+
+def _read_watchdog_seconds() -> float:
+    """Return how long systemd bears silence: for ever, unless it says otherwise to this very process."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or os.environ.get("WATCHDOG_PID") not in (
+        None,
+        str(os.getpid()),
+    ):
+        return math.inf
+    return int(microseconds) / 1e6
