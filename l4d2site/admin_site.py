@@ -1,5 +1,6 @@
-"""The admin site, and the button on it that installs or updates the game on a host."""
+"""The admin site, and what it adds: installing, updating and rolling back the game on a host."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -7,14 +8,15 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_POST
 
 from jobs import queue
-from jobs.models import Operation
+from jobs.models import Job, JobState, Operation
 from servers.access import SignedInRequest, sign_in_required
-from servers.models import Host
+from servers.models import Host, Release, Server
 
 
 class SaferoomAdminSite(AdminSite):
@@ -25,8 +27,13 @@ class SaferoomAdminSite(AdminSite):
     index_title = "Hosts, people and jobs"
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Return the addresses of the admin, with that of the install button."""
-        return [path("install", self.install, name="install"), *super().get_urls()]
+        """Return the addresses of the admin, with those of the game's releases."""
+        return [
+            path("install", self.install, name="install"),
+            path("releases/", self.admin_view(self.releases), name="releases"),
+            path("rollback", self.rollback, name="rollback"),
+            *super().get_urls(),
+        ]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what admin pages show; the hosts are read only where the install button is."""
@@ -46,17 +53,51 @@ class SaferoomAdminSite(AdminSite):
         if not self.has_permission(request):
             raise PermissionDenied("Only an admin installs or updates the game.")
         host = self.host_to_install_on(request.POST.get("host", ""))
+        return self.request_for_host(request, Operation.INSTALL, host)
+
+    @method_decorator([require_POST, sign_in_required])
+    def rollback(self, request: SignedInRequest) -> HttpResponse:
+        """Request that a host goes back to its other release.
+
+        The form says from which build. So a second click, or a page that is not up to date, does not lead
+        forth again.
+        """
+        if not self.has_permission(request):
+            raise PermissionDenied("Only an admin rolls the game back.")
+        host = self.host_to_install_on(request.POST.get("host", ""))
+        if request.POST.get("from", "") != host.build_id:
+            messages.error(
+                request,
+                f"Nothing was done: build {host.build_id or 'none'} is current on host {host.name} by now.",
+            )
+            return HttpResponseRedirect(reverse("admin:releases"), status=303)
+        return self.request_for_host(request, Operation.ROLLBACK, host)
+
+    def request_for_host(
+        self, request: SignedInRequest, operation: Operation, host: Host
+    ) -> HttpResponse:
+        """Request what is done to a whole host, and lead to the jobs."""
         try:
-            requested = queue.request(Operation.INSTALL, host=host, requested_by=request.user)
+            requested = queue.request(operation, host=host, requested_by=request.user)
         except queue.RequestRefused as refusal:
             messages.error(request, str(refusal))
         else:
             job = requested.job
             doing = "is queued" if requested.is_new else "waits or runs already"
             messages.info(
-                request, f"Install runtime on host {job.host_name} {doing}: job {job.pk}."
+                request, f"{operation.label} on host {job.host_name} {doing}: job {job.pk}."
             )
         return HttpResponseRedirect(reverse("admin:jobs_job_changelist"), status=303)
+
+    def releases(self, request: HttpRequest) -> HttpResponse:
+        """Show the installed builds of each host, and which servers run from which."""
+        hosts = Host.objects.prefetch_related("releases", "servers")
+        context = {
+            **self.each_context(request),
+            "title": "Releases of the game",
+            "hosts": [HostReleases.of(host) for host in hosts],
+        }
+        return TemplateResponse(request, "admin/releases.html", context)
 
     def host_to_install_on(self, name: str) -> Host:
         """Return the host with that name; without a name, the one that the settings name."""
@@ -66,3 +107,41 @@ class SaferoomAdminSite(AdminSite):
             if host.name == name:
                 return host
         raise Http404(f"There is no host called {name!r}.")
+
+
+@dataclass(frozen=True)
+class HostReleases:
+    """The releases of one host as the page shows them, each with the servers that run from it."""
+
+    host: Host
+    releases: list[tuple[Release, list[Server]]]
+    last_install: Job | None
+
+    @classmethod
+    def of(cls, host: Host) -> "HostReleases":
+        """Read what the page shows of a host; `releases` and `servers` are fetched along."""
+        servers = list(host.servers.all())
+        return cls(
+            host=host,
+            releases=[
+                (
+                    release,
+                    [server for server in servers if server.running_build_id == release.build_id],
+                )
+                for release in host.releases.all()
+            ],
+            last_install=Job.objects.filter(
+                host=host, operation=Operation.INSTALL, state=JobState.SUCCEEDED
+            ).first(),
+        )
+
+    @property
+    def rollback_to(self) -> Release | None:
+        """What `hostops.releases.choose_rollback` will choose: the latest that is not current."""
+        return next((release for release, _ in self.releases if not release.is_current), None)
+
+    @property
+    def later_release(self) -> Release | None:
+        """An installed release that is later than the current one, after a rollback."""
+        latest = self.releases[0][0] if self.releases else None
+        return latest if latest and not latest.is_current else None

@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from hostops.specs import NAME_PATTERN
+from hostops.specs import DRIVERS, NAME_PATTERN
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -40,7 +40,11 @@ def read(name: str, cast: Callable[..., T], expected: str, **default: Any) -> T:
 
 def shown(name: str) -> str:
     """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
-    return "set" if name in {"SECRET_KEY", "DATABASE_URL"} else repr(env.str(name, ""))
+    return (
+        "set"
+        if name in {"SECRET_KEY", "DATABASE_URL", "STEAM_PASSWORD"}
+        else repr(env.str(name, ""))
+    )
 
 
 def require(is_valid: bool, name: str, expected: str) -> None:
@@ -101,6 +105,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "l4d2site.security.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -201,6 +206,19 @@ JOB_WORKER_LEASE_SECONDS = read(
     "JOB_WORKER_LEASE_SECONDS", env.float, "a number of seconds", default=30.0
 )
 require(JOB_WORKER_LEASE_SECONDS >= 5, "JOB_WORKER_LEASE_SECONDS", "at least 5 seconds")
+if not IS_SQLITE:
+    # A network that is cut has to be noticed well within the lease; TCP by itself would try for a quarter
+    # of an hour. What DATABASE_URL says wins.
+    _patience_seconds = max(2, int(JOB_WORKER_LEASE_SECONDS / 3))
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": _patience_seconds,
+        "keepalives_idle": _patience_seconds,
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+        "tcp_user_timeout": _patience_seconds * 1000,  # milliseconds
+        # A process that is frozen in a transaction must not hold its locks against all others.
+        "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s",
+    } | DATABASES["default"].get("OPTIONS", {})
 JOB_WORKER_GRACE_SECONDS = read(
     "JOB_WORKER_GRACE_SECONDS", env.float, "a number of seconds", default=600.0
 )
@@ -218,8 +236,8 @@ require(
 )
 HOST_ROOT = Path(read("HOST_ROOT", env.str, "a folder", default=str(VAR_DIR / "host")))
 require(HOST_ROOT.is_absolute(), "HOST_ROOT", "an absolute path")
-HOST_DRIVER = read("HOST_DRIVER", env.str, "'process'", default="process")
-require(HOST_DRIVER == "process", "HOST_DRIVER", "'process'")
+HOST_DRIVER = read("HOST_DRIVER", env.str, " or ".join(map(repr, DRIVERS)), default="process")
+require(HOST_DRIVER in DRIVERS, "HOST_DRIVER", " or ".join(map(repr, DRIVERS)))
 HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="127.0.0.1")
 try:
     ipaddress.ip_address(HOST_ADDRESS)
@@ -227,6 +245,26 @@ except ValueError:
     require(False, "HOST_ADDRESS", "the IP address under which this host's game servers answer")
 GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
 require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
+# An account that owns the game, for when Steam refuses it to anonymous users.
+STEAM_ACCOUNT = read("STEAM_ACCOUNT", env.str, "a Steam account's name", default="")
+STEAM_PASSWORD = read("STEAM_PASSWORD", env.str, "a password", default="")
+STEAM_PASSWORD_FILE = (
+    Path(text)
+    if (text := read("STEAM_PASSWORD_FILE", env.str, "an absolute path", default=""))
+    else None
+)
+require(
+    STEAM_PASSWORD_FILE is None or STEAM_PASSWORD_FILE.is_absolute(),
+    "STEAM_PASSWORD_FILE",
+    "the absolute path of a file with mode 600",
+)
+require(
+    not any(
+        character == '"' or ord(character) < 32 for character in STEAM_ACCOUNT + STEAM_PASSWORD
+    ),
+    "STEAM_PASSWORD",
+    "without quotation marks and control characters, as STEAM_ACCOUNT",
+)
 
 # --- Log of the processes ---------------------------------------------------------------------
 

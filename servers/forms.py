@@ -85,7 +85,10 @@ class ServerForm(RowForm):
             del self.fields["host"]
         else:
             host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+            host.queryset = Host.objects.filter(is_draining=False)
+            host.help_text = "The one with the fewest servers is chosen already."
             host.empty_label = "Choose one"
+            self.initial["host"] = Host.objects.least_loaded()
 
 
 class BlueprintForm(RowForm):

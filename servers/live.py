@@ -5,9 +5,15 @@ from django.http import HttpRequest
 REFRESH_HEADER = "X-Saferoom-Refresh"
 
 
-def is_refresh(request: HttpRequest) -> bool:
-    """Whether an open page fetches itself again, for its live regions alone.
+# The value with which a page fetches lines of its log besides; see `static/js/log_chunks.js`.
+WITH_LOG = "log"
 
-    Logs follow their own stream then, and a view need not read their lines.
-    """
+
+def is_refresh(request: HttpRequest) -> bool:
+    """Whether an open page fetches itself again, or a part of it."""
     return REFRESH_HEADER in request.headers
+
+
+def needs_log(request: HttpRequest) -> bool:
+    """Whether lines of a log are wanted. A page that refreshes itself has them from their own stream."""
+    return request.headers.get(REFRESH_HEADER, WITH_LOG) == WITH_LOG

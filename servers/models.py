@@ -24,6 +24,9 @@ from hostops.specs import (
 
 User = AbstractBaseUser | AnonymousUser
 
+CRASHES_KEPT = 20
+"""Per server."""
+
 validate_name = RegexValidator(
     rf"\A{NAME_PATTERN}\Z",
     "Use 1 to 32 lower-case letters, digits and dashes, starting with a letter or digit.",
@@ -61,6 +64,15 @@ class NoFreePortError(ValidationError):
     """Every port of the range is taken on a host."""
 
 
+class HostQuerySet(models.QuerySet["Host"]):
+    """Hosts, by how much is on them."""
+
+    def least_loaded(self) -> "Host | None":
+        """Return the host that a new server is best placed on: the one with the fewest servers."""
+        hosts = self.filter(is_draining=False).annotate(server_count=models.Count("servers"))
+        return hosts.order_by("server_count", "name").first()
+
+
 class Host(models.Model):
     """A machine that runs game servers. What its worker last reported of it is kept here."""
 
@@ -72,12 +84,22 @@ class Host(models.Model):
     )
     driver = models.CharField(max_length=16, blank=True, editable=False)
     game_source = models.CharField(max_length=16, blank=True, editable=False)
+    is_draining = models.BooleanField(
+        "draining",
+        default=False,
+        help_text="Its workers take no more jobs, and no new server is placed on it.",
+    )
     layering = models.CharField(max_length=16, blank=True, editable=False)
     layering_detail = models.TextField(blank=True, editable=False)
     build_id = models.CharField(max_length=32, blank=True, editable=False)
     disk_free_bytes = models.BigIntegerField(null=True, editable=False)
+    load_average = models.FloatField(
+        null=True, editable=False, help_text="Of the last minute, as a share of its processors."
+    )
     reported_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = HostQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
@@ -95,6 +117,11 @@ class Host(models.Model):
     def is_simulated(self) -> bool:
         """Whether the servers of this host run the simulated game."""
         return self.game_source == "simulator"
+
+    @property
+    def load_percent(self) -> int | None:
+        """How busy its processors were in the last minute before its worker's last report."""
+        return None if self.load_average is None else round(self.load_average * 100)
 
     @property
     def lacks_game(self) -> bool:
@@ -116,6 +143,27 @@ class Host(models.Model):
             f"Host {self.name} has no free port between {PORT_RANGE[0]} and {PORT_RANGE[-1]}: "
             "remove a server first, or give the new one a port by hand."
         )
+
+
+class Release(models.Model):
+    """One installed build of the game, as the host's worker reported it last."""
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="releases")
+    build_id = models.CharField(max_length=32)
+    is_current = models.BooleanField(default=False)
+    installed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-installed_at", "-build_id"]
+        constraints = [
+            models.UniqueConstraint(fields=["host", "build_id"], name="release_once_per_host"),
+            models.UniqueConstraint(
+                fields=["host"], condition=Q(is_current=True), name="one_current_release_per_host"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.build_id
 
 
 class OverlayQuerySet(models.QuerySet["Overlay"]):
@@ -329,6 +377,15 @@ class Server(models.Model):
         max_length=16, choices=ActualState, default=ActualState.UNKNOWN, editable=False
     )
     actual_state_at = models.DateTimeField(null=True, editable=False)
+    running_build_id = models.CharField(
+        max_length=32,
+        blank=True,
+        editable=False,
+        help_text="The build that it runs from, if it runs.",
+    )
+    restarts = models.PositiveIntegerField(
+        default=0, editable=False, help_text="After crashes, since somebody started it."
+    )
     last_error = models.TextField(blank=True, editable=False)
     # How far the console has been copied into ConsoleLine rows: see jobs.watch.
     console_run = models.PositiveIntegerField(default=0, editable=False)
@@ -375,6 +432,11 @@ class Server(models.Model):
         return f"{self.host.address or self.host.name}:{self.port}"
 
     @property
+    def runs_other_build(self) -> bool:
+        """Whether it runs from another build than the next start would take."""
+        return bool(self.running_build_id) and self.running_build_id != self.host.build_id
+
+    @property
     def should_be(self) -> str:
         """The desired state where the actual one is another, in a word; empty where they agree."""
         is_up = self.actual_state in (ActualState.RUNNING, ActualState.STARTING)
@@ -389,13 +451,19 @@ class Server(models.Model):
         """The operations that make sense for what the instance is doing, the likeliest first."""
         match self.actual_state:
             case ActualState.RUNNING | ActualState.STARTING:
-                return ["stop", "restart", "initialize", "delete"]
+                return ["stop", "restart", "initialize", "reset", "delete"]
             case ActualState.ABSENT:
                 return ["start", "initialize"]
             case ActualState.STOPPED:
-                return ["start", *(["stop"] if self.should_be else []), "initialize", "delete"]
+                return [
+                    "start",
+                    *(["stop"] if self.should_be else []),
+                    "initialize",
+                    "reset",
+                    "delete",
+                ]
             case _:
-                return ["start", "stop", "restart", "initialize", "delete"]
+                return ["start", "stop", "restart", "initialize", "reset", "delete"]
 
     @property
     def has_instance(self) -> bool:
@@ -435,6 +503,38 @@ class Server(models.Model):
         self.actual_state = state
         self.actual_state_at = timezone.now()
         self.save(update_fields=["actual_state", "actual_state_at", "updated_at"])
+
+
+class Crash(models.Model):
+    """An end that nobody asked for: when it was seen, what is known of it, and the last console lines.
+
+    The newest `CRASHES_KEPT` of each server stay.
+    """
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="crashes", db_index=False)
+    at = models.DateTimeField(default=timezone.now)
+    exit_signal = models.CharField(
+        max_length=16, blank=True, help_text="Such as SIGSEGV; only systemd tells it."
+    )
+    detail = models.TextField(blank=True)
+    last_lines = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        verbose_name_plural = "crashes"
+        indexes = [models.Index(fields=["server", "-at"], name="crashes_of_server")]
+
+    def __str__(self) -> str:
+        return f"{self.server} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+    @classmethod
+    def record(cls, server: Server, *, exit_signal: str, detail: str, last_lines: str) -> None:
+        """Store a crash, and forget the oldest beyond those that are kept."""
+        cls.objects.create(
+            server=server, exit_signal=exit_signal, detail=detail, last_lines=last_lines
+        )
+        kept = server.crashes.values_list("pk", flat=True)[:CRASHES_KEPT]
+        server.crashes.exclude(pk__in=list(kept)).delete()
 
 
 class ConsoleLine(models.Model):

@@ -18,11 +18,12 @@ from servers.access import (
     sign_in_required,
 )
 from servers.forms import BlueprintForm, ServerForm
-from servers.live import is_refresh
-from servers.models import Blueprint, ConsoleLine, Host, Server
+from servers.live import needs_log
+from servers.log_pages import LogPage, read_log_page
+from servers.models import Blueprint, Host, Server
 
-CONSOLE_LINES_SHOWN = 300
 JOBS_SHOWN = 10
+CRASHES_SHOWN = 5
 
 form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
     ["GET", "HEAD", "POST"]
@@ -49,18 +50,19 @@ def server_list(request: SignedInRequest) -> HttpResponse:
 def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
     """Show one server: what it does, what can be done, its jobs and its console."""
     server = get_server_or_404(request.user, name)
+    console = LogPage()
+    if needs_log(request):
+        console = read_log_page(server.console_lines.all(), request.GET)
+    if console.search and console.must_jump:
+        return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     context = {
         "server": server,
         "jobs": server.jobs.all()[:JOBS_SHOWN],
-        "console_lines": [] if is_refresh(request) else last_console_lines(server),
+        "crashes": server.crashes.all()[:CRASHES_SHOWN],
+        "console": console,
         "removal_obstacle": server.removal_obstacle(),
     }
     return render(request, "servers/detail.html", context)
-
-
-def last_console_lines(server: Server) -> list[ConsoleLine]:
-    """Return the newest lines of the console that a page starts with, in their order."""
-    return list(server.console_lines.order_by("-seq")[:CONSOLE_LINES_SHOWN])[::-1]
 
 
 @form_page

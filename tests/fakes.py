@@ -46,6 +46,9 @@ class FakeHost:
     build_id: str = "100"
     console: list[tuple[int, str]] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
+    told: dict[str, InstanceStatus] = field(default_factory=dict)
+    """What `status` says of a server in the place of its state alone."""
+    installed: list[InstalledRelease] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -137,17 +140,31 @@ class FakeHost:
         self._do("delete", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
         self.states.pop(name, None)
 
+    def reset(
+        self,
+        name: str,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Remove what an instance wrote."""
+        self._do("reset", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.states[name] = InstanceState.STOPPED
+
     def send_command(self, name: str, command: str) -> None:
         """Type a line into a console."""
         self.commands.append((name, command))
 
     def status(self, name: str) -> InstanceStatus:
         """Return what an instance is doing."""
+        if name in self.told:
+            return self.told[name]
         return InstanceStatus(name, self.states.get(name, InstanceState.ABSENT))
 
     def statuses(self) -> dict[str, InstanceStatus]:
         """Return what every instance is doing."""
-        return {name: self.status(name) for name in self.states}
+        return {name: self.status(name) for name in {*self.states, *self.told}}
 
     def facts(self) -> HostFacts:
         """Return what the host is like."""
@@ -163,7 +180,7 @@ class FakeHost:
 
     def releases(self) -> list[InstalledRelease]:
         """Return the installed releases."""
-        return []
+        return list(self.installed)
 
     def doctor(self) -> list[Finding]:
         """Return what would keep servers from working."""

@@ -1,12 +1,22 @@
 """Browsers in which Alice, Bob and Dana are signed in, and things for them to look at."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from jobs.models import Job, JobLog, JobState, Worker
 from servers.models import ActualState, Host, Server
+from tests.floors import find_chromium
+from tests.pages.browsing import OpenPage, add_lines
+from tests.pages.webserver import WebServer
+
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -88,4 +98,81 @@ def failed_job(server: Server, alice: User) -> Job:
         JobLog(job=job, seq=seq, stream=stream, line=line)
         for seq, (stream, line) in enumerate(lines, start=1)
     )
+    return job
+
+
+# --- A real browser ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(transactional_db: None) -> Iterator[WebServer]:
+    """Return a web server on the tests' database."""
+    site = WebServer()
+    site.start()
+    yield site
+    site.stop()
+    connections.close_all()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return a headless Chromium."""
+    chromium = find_chromium()
+    assert chromium, "there is no chromium: apt install chromium"
+    # Playwright's synchronous interface runs an event loop in this thread, in which Django would
+    # refuse to touch the database.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    expect.set_options(timeout=20_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPage]:
+    """Return a function that opens a page on which Alice is signed in.
+
+    No script may fail on it, and nothing may break the content security policy.
+    """
+    errors: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            errors.append(message.text)
+
+    def open_page(**options: object) -> Page:
+        context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", note)
+        page.goto("/accounts/login/")
+        page.get_by_label("Username").fill("alice")
+        page.get_by_label("Password").fill("alice-password")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Servers")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def running_job(server: Server, alice: User) -> Job:
+    """Return a running job with enough lines to scroll."""
+    job = Job.objects.create(
+        operation="start",
+        server=server,
+        requested_by=alice,
+        state=JobState.RUNNING,
+        started_at=timezone.now(),
+        stage="Downloading",
+        progress=10,
+    )
+    add_lines(job, 1, 200)
     return job

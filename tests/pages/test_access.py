@@ -54,6 +54,9 @@ MATRIX = [
     Case("GET", "servers:blueprint_edit", "shared", (LOGIN, 403, 403, 200)),
     Case("POST", "servers:blueprint_edit", "shared", (LOGIN, 403, 403, 200)),
     Case("POST", "servers:blueprint_remove", "shared", (LOGIN, 403, 403, 302)),
+    Case("GET", "jobs:hosts", "", (LOGIN, 403, 403, 200)),
+    Case("POST", "jobs:host_drain", "host", (LOGIN, 403, 403, 302)),
+    Case("GET", "jobs:host_drain", "host", (405, 405, 405, 405)),
     Case("GET", "jobs:list", "", (LOGIN, 200, 200, 200)),
     Case("GET", "jobs:detail", "job", (LOGIN, 200, 404, 200)),
     Case("GET", "jobs:log", "job", (LOGIN, 200, 404, 200)),
@@ -80,6 +83,8 @@ MATRIX = [
     Case("POST", "healthz", "", (405, 405, 405, 405)),
     Case("GET", "admin:install", "", (405, 405, 405, 405)),
     Case("POST", "admin:install", "", (LOGIN, 403, 403, 303)),
+    Case("GET", "admin:rollback", "", (405, 405, 405, 405)),
+    Case("POST", "admin:rollback", "", (LOGIN, 403, 403, 303)),
 ]
 
 
@@ -94,6 +99,7 @@ def subjects(
         "": [],
         "server": [server.name],
         "blueprint": [blueprint.name],
+        "host": [server.host.name],
         "shared": [shared.name],
         "job": [failed_job.pk],
         "install": [install.pk],
@@ -127,7 +133,7 @@ def outcome(response: HttpResponseBase) -> int | str:
 
 def test_the_matrix_has_every_address() -> None:
     ours = {name for name, _ in walk(get_resolver()) if not name.startswith("admin:")}
-    assert ours | {"admin:install"} == {case.url_name for case in MATRIX}
+    assert ours | {"admin:install", "admin:rollback"} == {case.url_name for case in MATRIX}
 
 
 def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterator[tuple[str, str]]:
@@ -142,7 +148,7 @@ def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterat
 
 
 # What the admin shows to those who are not signed in as admins: its way in and out.
-ADMIN_OPEN = {"admin:login", "admin:logout", "admin:install"}
+ADMIN_OPEN = {"admin:login", "admin:logout", "admin:install", "admin:rollback"}
 ADMIN_ROUTES = sorted(
     route
     for name, route in walk(get_resolver())

@@ -1,13 +1,16 @@
 """The Django admin, and its install button."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, JobLog, JobState, Worker
-from servers.models import ActualState, Blueprint, Host, Overlay, Server
+from servers.models import ActualState, Blueprint, Host, Overlay, Release, Server
 
 INSTALL = reverse("admin:install")
 JOBS = reverse("admin:jobs_job_changelist")
@@ -55,6 +58,83 @@ def test_the_button_says_what_is_installed(
     content = as_dana.get(page).content.decode()
     assert "build 17840213 is installed" in content
     assert f'action="{INSTALL}"' in content
+
+
+# --- Releases ---------------------------------------------------------------------------------
+
+RELEASES = reverse("admin:releases")
+ROLLBACK = reverse("admin:rollback")
+
+
+@pytest.fixture
+def two_releases(installed_host: Host) -> Host:
+    """Return a host with an older release beside the current one."""
+    now = timezone.now()
+    for build_id, is_current, days in (("17840213", True, 0), ("17000000", False, 30)):
+        Release.objects.create(
+            host=installed_host,
+            build_id=build_id,
+            is_current=is_current,
+            installed_at=now - timedelta(days=days),
+        )
+    return installed_host
+
+
+def test_the_page_shows_which_servers_run_which_release(
+    as_dana: Client, two_releases: Host, server: Server
+) -> None:
+    Server.objects.update(running_build_id="17000000")
+    page = as_dana.get(RELEASES).content.decode()
+    row = page.partition("17000000")[2].partition("</tr>")[0]
+    assert server.get_absolute_url() in row
+    assert "Roll back to build 17000000" in page
+    assert "is not known here" in page  # nobody invents when Steam was asked
+
+
+def test_the_page_tells_when_steam_was_asked(
+    as_dana: Client, two_releases: Host, dana: User
+) -> None:
+    job = Job.objects.create(
+        operation="install",
+        host=two_releases,
+        state=JobState.SUCCEEDED,
+        finished_at=timezone.now(),
+    )
+    page = as_dana.get(RELEASES).content.decode()
+    assert f"job {job.pk}</a>. Whether there is one now shows at the next update." in page
+
+
+def test_after_a_rollback_the_later_build_is_told(as_dana: Client, two_releases: Host) -> None:
+    two_releases.releases.update(is_current=False)
+    two_releases.releases.filter(build_id="17000000").update(is_current=True)
+    page = as_dana.get(RELEASES).content.decode()
+    assert "Build 17840213 is installed and later than the current one." in page
+
+
+@pytest.mark.parametrize("has_reported", [True, False])
+def test_a_host_without_the_game_says_so(as_dana: Client, host: Host, has_reported: bool) -> None:
+    if has_reported:
+        Host.objects.update(reported_at=timezone.now())
+    page = as_dana.get(RELEASES).content.decode()
+    assert ("is not installed here yet" if has_reported else "has not reported yet") in page
+    assert ROLLBACK not in page
+
+
+def test_the_button_queues_a_rollback(as_dana: Client, two_releases: Host, dana: User) -> None:
+    values = {"host": "local", "from": "17840213"}
+    page = as_dana.post(ROLLBACK, values, follow=True).content.decode()
+    job = Job.objects.get()
+    assert (job.operation, job.host, job.requested_by) == ("rollback", two_releases, dana)
+    assert f"Roll back runtime on host local is queued: job {job.pk}" in page
+
+
+def test_a_rollback_of_a_page_that_is_out_of_date_does_nothing(
+    as_dana: Client, two_releases: Host
+) -> None:
+    values = {"host": "local", "from": "17000000"}
+    page = as_dana.post(ROLLBACK, values, follow=True).content.decode()
+    assert "Nothing was done: build 17840213 is current on host local by now." in page
+    assert not Job.objects.exists()
 
 
 # --- What machines write ----------------------------------------------------------------------

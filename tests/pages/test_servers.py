@@ -10,7 +10,7 @@ from django.utils import timezone
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, Worker
 from servers.forms import ServerForm
-from servers.models import ActualState, Blueprint, ConsoleLine, DesiredState, Host, Server
+from servers.models import ActualState, Blueprint, ConsoleLine, Crash, DesiredState, Host, Server
 from tests.pages.queries import assert_same_queries
 
 LIST = reverse("servers:list")
@@ -158,12 +158,12 @@ def test_the_console_starts_with_its_newest_lines(as_alice: Client, server: Serv
         ConsoleLine(
             server=server, seq=seq, run=1, line=f"<i>line {seq}</i>", created_at=timezone.now()
         )
-        for seq in range(1, 402)
+        for seq in range(1, 1_102)
     )
     page = as_alice.get(server.get_absolute_url()).content.decode()
-    assert "&lt;i&gt;line 401&lt;/i&gt;" in page
-    assert page.count('class="log-line"') == 300
-    assert page.index("line 102&") < page.index("line 401&")
+    assert "&lt;i&gt;line 1101&lt;/i&gt;" in page
+    assert page.count('class="log-line"') == 1_000
+    assert page.index("line 102&") < page.index("line 1101&")
     assert reverse("jobs:console_events", args=[server.name]) in page
 
 
@@ -368,3 +368,29 @@ def test_a_server_with_a_waiting_job_is_not_removed(as_alice: Client, server: Se
     response = as_alice.post(reverse("servers:remove", args=[server.name]))
     assert response.status_code == 409
     assert "waits or runs" in response.content.decode()
+
+
+def test_a_crash_is_shown_with_its_last_words(as_alice: Client, stopped_server: Server) -> None:
+    page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    assert "Crashes" not in page
+    Crash.record(
+        stopped_server, exit_signal="SIGSEGV", detail="It ended.", last_lines="first\n<b>last</b>"
+    )
+    page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    assert "<code>SIGSEGV</code>" in page
+    assert "first\n&lt;b&gt;last&lt;/b&gt;" in page
+
+
+def test_a_reset_is_confirmed_and_becomes_a_job(as_alice: Client, stopped_server: Server) -> None:
+    page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    confirmation = page.partition('id="reset-instance"')[2].partition("</details>")[0]
+    assert "removes everything that it wrote" in confirmation
+    assert 'name="operation" value="reset"' in confirmation
+    as_alice.post(f"{stopped_server.get_absolute_url()}jobs/", {"operation": "reset"})
+    assert stopped_server.jobs.get().operation == "reset"
+
+
+def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Server) -> None:
+    Server.objects.update(running_build_id="17000000")
+    page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    assert "Build 17840213 is taken at the next start or restart." in page

@@ -2,5 +2,7 @@
 import "./sources.js";
 import "./copy.js";
 import "./live.js";
+import "./log_options.js";
 import "./log.js";
+import "./log_copy.js";
 import "./times.js";

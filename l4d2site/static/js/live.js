@@ -12,7 +12,12 @@ const notice = document.querySelector("[data-connection]");
 let lastVersion = null;
 let timer = 0;
 
-function onChange(event) {
+// Follow the changes by themselves; returns a function that ends it.
+export function followChanges() {
+  return follow(() => address, { change: onChange }, onConnection);
+}
+
+export function onChange(event) {
   const { version } = JSON.parse(event.data);
   if (version !== undefined && version === lastVersion) return;
   lastVersion = version;
@@ -20,7 +25,7 @@ function onChange(event) {
 }
 
 // A reconnect of a moment, as when the server restarts, is nobody's business.
-function onStatus(status) {
+export function onConnection(status) {
   if (status === "live") {
     clearTimeout(timer);
     timer = 0;
@@ -37,7 +42,8 @@ function onStatus(status) {
 }
 
 if (address) {
-  follow(() => address, { change: onChange }, onStatus);
+  // A page with a log hears of changes through the log's own stream: see `log.js`.
+  if (!document.querySelector("[data-log]")) followChanges();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   setInterval(() => document.hidden || refresh(), UNTOLD_CHANGES_MS);
 }

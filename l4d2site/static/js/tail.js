@@ -5,37 +5,47 @@ const SLACK_PX = 24;
 export class Tail {
   #log;
   #jump;
-  #isFollowed = true;
+  #top = 0;
+  isFollowed = false;
+  // Whether newer lines are left out of the log: then its end is not the newest line.
+  isCut = false;
 
-  // `jump` is the button that leads back to the newest line.
-  constructor(log, jump) {
+  // `jump` is the button that leads back to the newest line; `onJump` goes there.
+  constructor(log, jump, onJump) {
     this.#log = log;
     this.#jump = jump;
-    log.addEventListener("scroll", () => this.#follow(this.#isInView()), { passive: true });
-    jump.addEventListener("click", () => {
+    log.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    jump.addEventListener("click", async () => {
+      await onJump();
       this.show();
       log.focus({ preventScroll: true });
     });
-    this.show();
   }
 
-  // Call it after lines were added.
-  keep() {
-    if (this.#isFollowed) this.show();
-  }
-
+  // Go to the end, and once more when the rows there are laid out: only then their height is known.
   show() {
-    this.#log.scrollTop = this.#log.scrollHeight;
-    this.#follow(true);
+    this.#goToEnd();
+    this.look();
+    requestAnimationFrame(() => this.isFollowed && this.#goToEnd());
   }
 
-  #isInView() {
+  // Find out where the reader is.
+  look() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    return scrollHeight - scrollTop - clientHeight < SLACK_PX;
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < SLACK_PX;
+    this.isFollowed = !this.isCut && isAtEnd;
+    this.#jump.hidden = this.isFollowed;
+    this.#top = scrollTop;
   }
 
-  #follow(isFollowed) {
-    this.#isFollowed = isFollowed;
-    this.#jump.hidden = isFollowed;
+  #goToEnd() {
+    this.#log.scrollTop = this.#log.scrollHeight;
+    this.#top = this.#log.scrollTop;
+  }
+
+  // The end moves away too when rows grow; who has not moved up wants to stay there.
+  #onScroll() {
+    if (this.isFollowed && this.#log.scrollTop >= this.#top) this.#goToEnd();
+    else this.look();
   }
 }

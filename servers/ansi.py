@@ -1,0 +1,201 @@
+"""What a terminal would make of a log line: colours and weights become CSS classes, all else is dropped.
+
+`static/js/ansi.js` follows the same rules for lines that come live; a test holds the two together. A line
+is read for itself: a colour that is left on ends with its line.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+# In this order: a control sequence (ECMA-48 CSI); a command string with its end (OSC, DCS, SOS, PM, APC);
+# any other escape sequence; and controls, but for the tab. A string without an end is not hidden.
+ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)([0-?]*)([ -/]*[@-~])"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+)
+SGR_PARAMETERS = re.compile(r"[0-9;:]*")
+
+# The sixteen colours as xterm paints them: every other colour becomes the nearest of these.
+PALETTE = [
+    (0, 0, 0),
+    (205, 0, 0),
+    (0, 205, 0),
+    (205, 205, 0),
+    (0, 0, 238),
+    (205, 0, 205),
+    (0, 205, 205),
+    (229, 229, 229),
+    (127, 127, 127),
+    (255, 0, 0),
+    (0, 255, 0),
+    (255, 255, 0),
+    (92, 92, 255),
+    (255, 0, 255),
+    (0, 255, 255),
+    (255, 255, 255),
+]
+CUBE_LEVELS = (0, 95, 135, 175, 215, 255)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How text looks; the colours are numbers in the palette."""
+
+    foreground: int | None = None
+    background: int | None = None
+    is_bold: bool = False
+    is_dim: bool = False
+    is_italic: bool = False
+    is_underlined: bool = False
+    is_struck: bool = False
+    is_inverse: bool = False
+
+    @property
+    def classes(self) -> str:
+        """The CSS classes, in a fixed order."""
+        names = []
+        if self.foreground is not None:
+            names.append(f"ansi-fg-{self.foreground}")
+        if self.background is not None:
+            names.append(f"ansi-bg-{self.background}")
+        for is_on, name in (
+            (self.is_bold, "ansi-bold"),
+            (self.is_dim, "ansi-dim"),
+            (self.is_italic, "ansi-italic"),
+            (self.is_underlined, "ansi-underline"),
+            (self.is_struck, "ansi-strike"),
+            (self.is_inverse, "ansi-inverse"),
+        ):
+            if is_on:
+                names.append(name)
+        return " ".join(names)
+
+
+PLAIN = Look()
+# What each code of Select Graphic Rendition (ECMA-48, 8.3.117) changes, but for colours.
+CHANGES: dict[int, dict[str, bool | None]] = {
+    1: {"is_bold": True},
+    2: {"is_dim": True},
+    3: {"is_italic": True},
+    4: {"is_underlined": True},
+    7: {"is_inverse": True},
+    9: {"is_struck": True},
+    21: {"is_underlined": True},
+    22: {"is_bold": False, "is_dim": False},
+    23: {"is_italic": False},
+    24: {"is_underlined": False},
+    27: {"is_inverse": False},
+    29: {"is_struck": False},
+    39: {"foreground": None},
+    49: {"background": None},
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text that looks the same from its first character to its last."""
+
+    text: str
+    classes: str = ""
+
+
+def to_pieces(line: str) -> list[Piece]:
+    """Return the text of `line` in pieces, each with its classes. No piece is empty."""
+    pieces: list[Piece] = []
+    look = PLAIN
+    begin = 0
+    for match in ESCAPE.finditer(line):
+        add_piece(pieces, line[begin : match.start()], look)
+        begin = match.end()
+        if match[2] == "m" and SGR_PARAMETERS.fullmatch(match[1]):
+            look = select_rendition(look, match[1])
+    add_piece(pieces, line[begin:], look)
+    return pieces
+
+
+def add_piece(pieces: list[Piece], text: str, look: Look) -> None:
+    """Add `text`, to the last piece if it looks the same."""
+    if not text:
+        return
+    classes = look.classes
+    if pieces and pieces[-1].classes == classes:
+        text = pieces.pop().text + text
+    pieces.append(Piece(text, classes))
+
+
+def select_rendition(look: Look, parameters: str) -> Look:
+    """Return `look` as the parameters of an SGR sequence change it. Unknown codes change nothing."""
+    codes = [[to_number(part) for part in group.split(":")] for group in parameters.split(";")]
+    while codes:
+        code, *details = codes.pop(0)
+        if code in (38, 48, 58):
+            details = details or take_colour(codes)
+            colour = find_colour(details)
+            if colour is not None and code == 38:
+                look = replace(look, foreground=colour)
+            elif colour is not None and code == 48:
+                look = replace(look, background=colour)
+        elif code == 0:
+            look = PLAIN
+        elif code == 4 and details == [0]:
+            look = replace(look, is_underlined=False)
+        elif code in CHANGES:
+            look = replace(look, **CHANGES[code])  # type: ignore[arg-type]
+        elif 30 <= code <= 37 or 90 <= code <= 97:
+            look = replace(look, foreground=code - 30 if code < 90 else code - 82)
+        elif 40 <= code <= 47 or 100 <= code <= 107:
+            look = replace(look, background=code - 40 if code < 100 else code - 92)
+    return look
+
+
+def to_number(text: str) -> int:
+    """Return a parameter's value: nothing means 0, and what has more than five digits means nothing."""
+    if len(text) > 5:
+        return 99_999
+    return int(text) if text else 0
+
+
+def take_colour(codes: list[list[int]]) -> list[int]:
+    """Take what belongs to a colour from the codes that follow it, as in `38;5;208`."""
+    kind = codes[0][0] if codes else 0
+    length = {5: 2, 2: 4}.get(kind, 0)
+    taken = [code[0] for code in codes[:length]]
+    del codes[:length]
+    return taken
+
+
+def find_colour(details: list[int]) -> int | None:
+    """Return the colour of the palette that `5, n` or `2, (space,) r, g, b` comes nearest to."""
+    match details:
+        case [5, number]:
+            return from_256(number)
+        case [2, red, green, blue] | [2, _, red, green, blue]:
+            if max(red, green, blue) <= 255:
+                return nearest(red, green, blue)
+    return None
+
+
+def from_256(number: int) -> int | None:
+    """Return the nearest of the sixteen to one of xterm's 256 colours."""
+    if number < 16:
+        return number
+    if number > 255:
+        return None
+    if number >= 232:
+        grey = 8 + 10 * (number - 232)
+        return nearest(grey, grey, grey)
+    index = number - 16
+    levels = (CUBE_LEVELS[index // 36], CUBE_LEVELS[index // 6 % 6], CUBE_LEVELS[index % 6])
+    return nearest(*levels)
+
+
+def nearest(red: int, green: int, blue: int) -> int:
+    """Return the first colour of the palette with the least distance to this one."""
+
+    def distance(number: int) -> int:
+        other = PALETTE[number]
+        return (other[0] - red) ** 2 + (other[1] - green) ** 2 + (other[2] - blue) ** 2
+
+    return min(range(len(PALETTE)), key=distance)

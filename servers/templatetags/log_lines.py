@@ -1,0 +1,60 @@
+"""The tag that writes one line of a log as HTML. `static/js/row.js` does the same for lines that come live."""
+
+import re
+from itertools import pairwise
+
+from django import template
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timezone import localtime
+
+from servers.ansi import Piece, to_pieces
+from servers.log_pages import LogLine
+
+register = template.Library()
+
+
+@register.simple_tag
+def log_line(line: LogLine, wanted: re.Pattern[str] | None = None) -> SafeString:
+    """Return the row of `line`: its number as a link to itself, and its text; what is `wanted` is marked."""
+    stream = getattr(line, "stream", "")
+    stream_attribute = f' data-stream="{escape(stream)}"' if stream else ""
+    at = f"{localtime(line.created_at):%H:%M:%S}"
+    pieces = to_pieces(line.line)
+    if wanted:
+        text = "".join(piece.text for piece in pieces)
+        spans = [match.span() for match in wanted.finditer(text)]
+        content = "".join(write_marked(pieces, spans))
+    else:
+        content = "".join(write(piece) for piece in pieces)
+    seq = int(line.seq)
+    # Everything that is not a number was escaped above.
+    return mark_safe(  # noqa: S308
+        f'<div class="log-line" id="L{seq}" data-seq="{seq}"{stream_attribute}>'
+        f'<a class="log-number" href="?line={seq}#L{seq}" tabindex="-1" aria-label="Line {seq}"'
+        f' data-seq="{seq}" data-at="{at}"></a>{content}</div>'
+    )
+
+
+def write(piece: Piece, element: str = "span") -> str:
+    """Return a piece as HTML."""
+    if element == "span" and not piece.classes:
+        return escape(piece.text)
+    classes = f' class="{piece.classes}"' if piece.classes else ""
+    return f"<{element}{classes}>{escape(piece.text)}</{element}>"
+
+
+def write_marked(pieces: list[Piece], spans: list[tuple[int, int]]) -> list[str]:
+    """Return the pieces as HTML, split where one of the spans of their whole text begins or ends."""
+    written = []
+    cuts = sorted({edge for span in spans for edge in span})
+    position = 0
+    for piece in pieces:
+        end = position + len(piece.text)
+        edges = [position, *(cut for cut in cuts if position < cut < end), end]
+        for left, right in pairwise(edges):
+            part = Piece(piece.text[left - position : right - position], piece.classes)
+            is_wanted = any(begin <= left < finish for begin, finish in spans)
+            written.append(write(part, "mark" if is_wanted else "span"))
+        position = end
+    return written

@@ -1,0 +1,145 @@
+"""What axe-core finds on the pages, and what a screen reader hears of a log that grows."""
+
+import json
+from itertools import product
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from jobs.models import Job, JobLog, JobStage, JobState
+from servers.models import Blueprint, ConsoleLine, Server
+from tests.pages.browsing import OpenPage, add_lines, line
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds on the page, and where."""
+    results = Axe().run(page, options={"resultTypes": ["violations"]})
+    return [
+        f"{violation['id']}: {violation['help']}: {node['target']} {node['failureSummary']}"
+        for violation in results.response["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.fixture
+def paths(
+    failed_job: Job, running_job: Job, server: Server, blueprint: Blueprint, alice: User
+) -> list[str]:
+    """Return the addresses of all kinds of pages, with everything on them that there can be."""
+    alice.is_staff = alice.is_superuser = True
+    alice.save()
+    server.last_error = "Start: Port 27015 is taken."
+    server.desired_state, server.actual_state = "running", "crashed"
+    server.save()
+    queued = Job.objects.create(operation="stop", server=server)
+    ConsoleLine.objects.create(
+        server=server, seq=1, run=1, line="\x1b[32mready", created_at=timezone.now()
+    )
+    add_lines(running_job, 201, 1_500)
+    JobStage.objects.create(
+        job=running_job, name="Checking", first_seq=1, started_at=timezone.now()
+    )
+    job = running_job.get_absolute_url()
+    return [
+        "/servers/",
+        "/servers/new/",
+        server.get_absolute_url(),
+        f"{server.get_absolute_url()}edit/",
+        f"{server.get_absolute_url()}remove/",
+        "/blueprints/",
+        "/blueprints/new/",
+        blueprint.get_absolute_url(),
+        f"{blueprint.get_absolute_url()}edit/",
+        f"{blueprint.get_absolute_url()}remove/",
+        "/jobs/",
+        "/jobs/?state=cancelled",
+        job,
+        f"{job}?line=700#L700-L703",
+        f"{job}?q=line 7&line=700",
+        f"{job}?q=nothing like it",
+        failed_job.get_absolute_url(),
+        queued.get_absolute_url(),
+        "/accounts/password/",
+        "/nowhere/",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_nothing_on_any_page(
+    open_page: OpenPage, paths: list[str], scheme: str, viewport: dict[str, int]
+) -> None:
+    page = open_page(color_scheme=scheme, viewport=viewport)
+    found = {}
+    for path in paths:
+        page.goto(path)
+        page.wait_for_load_state()
+        if said := violations(page):
+            found[path] = said
+    page.context.clear_cookies()
+    page.goto("/accounts/login/")
+    if said := violations(page):
+        found["/accounts/login/"] = said
+    assert not found, json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("address", ["", "#L1-L400"], ids=["plain", "selected"])
+def test_every_colour_of_a_log_can_be_read_on_every_other(
+    open_page: OpenPage, failed_job: Job, address: str
+) -> None:
+    colours = [None, *range(16)]
+    JobLog.objects.bulk_create(
+        JobLog(
+            job=failed_job,
+            seq=3 + index,
+            stream="stdout" if index % 2 else "stderr",
+            line=f"{sgr(38, foreground)}{sgr(48, background)}{foreground} on {background}",
+        )
+        for index, (foreground, background) in enumerate(product(colours, colours))
+    )
+    page = open_page()
+    page.goto(failed_job.get_absolute_url() + address)
+    # axe measures what can be scrolled to, not only what is in view.
+    assert violations(page) == []
+
+
+def sgr(kind: int, colour: int | None) -> str:
+    """Return the sequence that chooses a colour, or nothing."""
+    return "" if colour is None else f"\x1b[{kind};5;{colour}m"
+
+
+def test_a_flood_is_told_as_a_number_of_lines(open_page: OpenPage, running_job: Job) -> None:
+    page = open_page()
+    page.clock.install()
+    page.goto(running_job.get_absolute_url())
+    log, news = page.get_by_role("log"), page.locator("[data-log-news]")
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    expect(log).to_have_attribute("aria-live", "off")
+    expect(news).to_have_attribute("role", "status")
+    add_lines(running_job, 201, 1_397)
+    add_lines(running_job, 1_398, 1_400, "stderr")
+    expect(line(page, 1_400)).to_be_attached()
+    expect(news).to_be_empty()
+    page.clock.run_for(10_000)
+    expect(news).to_have_text("1200 new lines, 3 of them on stderr")
+    page.clock.run_for(60_000)
+    expect(news).to_have_text("1200 new lines, 3 of them on stderr")
+
+
+def test_the_state_of_a_job_is_told_when_it_changes(open_page: OpenPage, running_job: Job) -> None:
+    page = open_page()
+    page.goto(running_job.get_absolute_url())
+    said = page.get_by_role("status").filter(has_text=f"Job {running_job.pk} is")
+    expect(said).to_have_text(f"Job {running_job.pk} is running.")
+    running_job.state = JobState.SUCCEEDED
+    running_job.finished_at = timezone.now()
+    running_job.save()
+    expect(said).to_have_text(f"Job {running_job.pk} is succeeded.")
