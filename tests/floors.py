@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.fire.networks import find_namespaces
+from tests.fire.postgres import NoPostgresError, find_programs
+from tests.systemd.sandbox import find_systemd
+
 
 @dataclass(frozen=True)
 class Floor:
@@ -26,7 +30,48 @@ def find_chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
 
-FLOORS = [Floor("browser", find_chromium, "install chromium (Debian: apt install chromium)")]
+def find_nginx() -> str | None:
+    """Return the path of nginx, which is not always on the path of a user; its tests make a certificate too."""
+    if not shutil.which("openssl"):
+        return None
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+def find_machines() -> str | None:
+    """Return what makes machines and the database between them."""
+    try:
+        programs = find_programs()
+    except NoPostgresError:
+        return None
+    return f"{found} and {programs}" if (found := find_namespaces()) else None
+
+
+def find_postgres() -> str | None:
+    """Return the folder of PostgreSQL's server programs."""
+    try:
+        return str(find_programs())
+    except NoPostgresError:
+        return None
+
+
+FLOORS = [
+    Floor("postgres", find_postgres, "install postgresql (Debian: apt install postgresql)"),
+    Floor(
+        "machines",
+        find_machines,
+        "run as root, with iproute2 and postgresql (Debian: apt install iproute2 postgresql)",
+    ),
+    Floor(
+        "nginx", find_nginx, "install nginx and openssl (Debian: apt install nginx-light openssl)"
+    ),
+    Floor("browser", find_chromium, "install chromium (Debian: apt install chromium)"),
+    Floor(
+        "systemd",
+        find_systemd,
+        "run as root, with systemd, dbus, polkit and iproute2 "
+        "(Debian: apt install systemd dbus polkitd iproute2)",
+    ),
+]
 
 
 def is_asked_for(floor: Floor, config: pytest.Config) -> bool:

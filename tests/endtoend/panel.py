@@ -250,14 +250,12 @@ class Panel:
     def job(self, job_id: int) -> dict[str, Any]:
         """Return a job's row."""
         columns = ("state", "exit_code", "error", "stage", "operation")
-        (row,) = self.query(f"SELECT {', '.join(columns)} FROM jobs_job WHERE id = {job_id}")  # noqa: S608
+        (row,) = self.query(f"SELECT {', '.join(columns)} FROM jobs_job WHERE id = {job_id}")
         return dict(zip(columns, row, strict=True))
 
     def log(self, job_id: int) -> list[str]:
         """Return a job's lines, having seen that their seqs have no gap."""
-        rows = self.query(
-            f"SELECT seq, line FROM jobs_joblog WHERE job_id = {job_id} ORDER BY seq"  # noqa: S608
-        )
+        rows = self.query(f"SELECT seq, line FROM jobs_joblog WHERE job_id = {job_id} ORDER BY seq")
         assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
         return [line for _, line in rows]
 

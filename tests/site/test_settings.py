@@ -57,6 +57,8 @@ def test_good_settings_load() -> None:
         ("HOST_ROOT", "relative/folder"),
         ("HOST_DRIVER", "docker"),
         ("HOST_ADDRESS", "nowhere"),
+        ("STEAM_PASSWORD_FILE", "relative/file"),
+        ("STEAM_PASSWORD", 'quo"te'),
         ("GAME_SOURCE", "torrent"),
         ("TIME_ZONE", "Mars/Olympus"),
     ],

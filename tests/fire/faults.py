@@ -1,0 +1,220 @@
+"""The faults of the chaos run: to its workers, and to its database."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+import psycopg
+
+from tests.fire.postgres import Postgres
+
+LEASE_SECONDS = 5
+
+
+@dataclass
+class WorkerProcess:
+    """One worker that the chaos run started."""
+
+    process: subprocess.Popen[bytes]
+    host: str
+    thaw_timer: threading.Timer | None = None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it was stopped by SIGSTOP, and not yet told to go on."""
+        return self.thaw_timer is not None and self.thaw_timer.is_alive()
+
+    def freeze(self, seconds: float) -> None:
+        """Stop it for so long.
+
+        A timer lets it go on, not the thread that makes the faults: that one may itself be waiting for a
+        lock that the frozen worker holds.
+        """
+        self.process.send_signal(signal.SIGSTOP)
+        self.thaw_timer = threading.Timer(seconds, self.process.send_signal, [signal.SIGCONT])
+        self.thaw_timer.start()
+
+    def thaw(self) -> None:
+        """Let it go on now."""
+        if self.thaw_timer:
+            self.thaw_timer.cancel()
+        self.process.send_signal(signal.SIGCONT)
+
+
+@dataclass
+class Crew:
+    """The worker processes. One that is killed is replaced."""
+
+    environments: dict[str, dict[str, str]]
+    log: IO[bytes]
+    workers: list[WorkerProcess] = field(default_factory=list)
+    deaths: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    unexpected: list[str] = field(default_factory=list)
+    started: int = 0
+    unstarted: int = 0
+
+    def hire(self, host: str) -> None:
+        """Start a worker of `host`."""
+        command = [sys.executable, "-m", "tests.fire.chaos_worker", "--host", host]
+        process = subprocess.Popen(
+            command,
+            env=self.environments[host],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
+        self.workers.append(WorkerProcess(process, host))
+        self.started += 1
+
+    def tend(self) -> None:
+        """Replace workers that ended by themselves."""
+        for worker in list(self.workers):
+            exit_code = worker.process.poll()
+            if exit_code is not None:
+                if exit_code == os.EX_UNAVAILABLE:
+                    self.unstarted += 1
+                else:
+                    self.unexpected.append(f"pid {worker.process.pid}: exit code {exit_code}")
+                self._note_death(worker)
+                self.hire(worker.host)
+
+    def kill(self) -> bool:
+        """Kill a worker as nothing can resist, and start another."""
+        worker = random.choice(self.workers)
+        worker.process.kill()
+        worker.process.wait()
+        self._note_death(worker)
+        self.hire(worker.host)
+        return True
+
+    def freeze(self) -> bool:
+        """Stop a worker for longer than its lease; not if one is frozen already."""
+        if any(worker.is_frozen for worker in self.workers):
+            return False
+        worker = random.choice(self.workers)
+        worker.freeze(LEASE_SECONDS * random.uniform(1.2, 1.8))
+        return True
+
+    def dismiss(self) -> None:
+        """Ask all to end, and see that they do."""
+        for worker in self.workers:
+            worker.thaw()
+            worker.process.terminate()
+        for worker in self.workers:
+            try:
+                exit_code = worker.process.wait(60)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                exit_code = worker.process.wait()
+            # One that was hired a moment ago may not listen to signals yet, or lack its database.
+            if exit_code not in (0, -signal.SIGTERM, os.EX_UNAVAILABLE):
+                self.unexpected.append(
+                    f"pid {worker.process.pid}: exit code {exit_code} at the end"
+                )
+            self._note_death(worker, replace=False)
+        self.workers.clear()
+
+    def _note_death(self, worker: WorkerProcess, *, replace: bool = True) -> None:
+        self.deaths[worker.process.pid].append(monotonic())
+        if replace:
+            self.workers.remove(worker)
+
+
+class PostgresFaults:
+    """What happens to a PostgreSQL server."""
+
+    def __init__(self, server: Postgres, url: str) -> None:
+        self._server = server
+        self._url = url
+
+    def restart(self) -> bool:
+        """Restart it in an orderly way: every connection breaks."""
+        self._server.restart()
+        return True
+
+    def crash(self) -> bool:
+        """Kill it, and let it recover."""
+        self._server.crash()
+        self._server.start()
+        return True
+
+    def drop_connections(self) -> bool:
+        """Break about half of the connections."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND random() < 0.5"
+            )
+        return True
+
+
+class FullDisk:
+    """A small file system of its own for an SQLite database, which a ballast file can fill."""
+
+    def __init__(self, folder: Path, megabytes: int = 256) -> None:
+        self.folder = folder
+        self._megabytes = megabytes
+        self._ballast = folder / "ballast"
+        self.full_until = 0.0
+
+    def mount(self, stack: ExitStack) -> str:
+        """Mount it until `stack` ends; return why that cannot be done, or nothing."""
+        self.folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self._megabytes}m", "tmpfs"]
+        done = subprocess.run([*command, str(self.folder)], capture_output=True, text=True)
+        if done.returncode == 0:
+            stack.callback(subprocess.run, ["umount", "--lazy", str(self.folder)], check=True)
+        return done.stderr.strip()
+
+    def fill(self) -> bool:
+        """Leave not a byte; not if it is full already."""
+        if self.full_until:
+            return False
+        self.full_until = monotonic() + random.uniform(0.5, 2.0)
+        with self._ballast.open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(1 << 20)):
+                    pass
+            except OSError:
+                return True
+        return True
+
+    def tend(self) -> None:
+        """Make room again when the time is over."""
+        if self.full_until and monotonic() > self.full_until:
+            self.relieve()
+
+    def relieve(self) -> None:
+        """Make room again."""
+        self._ballast.unlink(missing_ok=True)
+        self.full_until = 0.0
+
+
+@dataclass
+class Trouble:
+    """Faults at random moments, `per_minute` on average, and how many there were of each."""
+
+    per_minute: float
+    faults: dict[str, tuple[float, Callable[[], bool]]]
+    done: Counter[str] = field(default_factory=Counter)
+    _due_at: float = field(default_factory=monotonic)
+
+    def make_if_due(self) -> None:
+        """Let one fault happen if it is time."""
+        if monotonic() < self._due_at:
+            return
+        names = list(self.faults)
+        (name,) = random.choices(names, [self.faults[name][0] for name in names])
+        if self.faults[name][1]():
+            self.done[name] += 1
+        self._due_at = monotonic() + random.expovariate(self.per_minute / 60)

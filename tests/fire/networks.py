@@ -1,0 +1,55 @@
+"""Machines of their own: network namespaces that reach this one over a cable which can be pulled."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+
+def find_namespaces() -> str | None:
+    """Return the program that makes network namespaces, if this process may make some."""
+    return shutil.which("ip") if os.geteuid() == 0 else None
+
+
+class Machine:
+    """A network namespace and its cable: `gateway` is this side's address, as the machine sees it."""
+
+    def __init__(self, number: int) -> None:
+        self.name = f"saferoom-{os.getpid()}-{number}"
+        self.gateway = f"10.213.{number}.1"
+        self._cable = f"sr{os.getpid() % 100000}n{number}"
+        ip("netns", "add", self.name)
+        ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        ip("address", "add", f"{self.gateway}/30", "dev", self._cable)
+        ip("link", "set", self._cable, "up")
+        self._inside("address", "add", f"10.213.{number}.2/30", "dev", "eth0")
+        self._inside("link", "set", "eth0", "up")
+        self._inside("link", "set", "lo", "up")
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs `argv` on this machine."""
+        return ["ip", "netns", "exec", self.name, *argv]
+
+    def pull_cable(self) -> None:
+        """Cut the machine off: nothing is answered any more, and nobody is told."""
+        ip("link", "set", self._cable, "down")
+
+    def plug_cable(self) -> None:
+        """Connect the machine again."""
+        ip("link", "set", self._cable, "up")
+
+    def remove(self) -> None:
+        """Take the machine away, and the cable with it.
+
+        The cable first: with the namespace it would go some time later, and keep its name until then.
+        """
+        ip("link", "delete", self._cable)
+        ip("netns", "delete", self.name)
+
+    def _inside(self, *arguments: str) -> None:
+        ip("-netns", self.name, *arguments)
+
+
+def ip(*arguments: str) -> None:
+    """Run iproute2's `ip`."""
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)

@@ -1,0 +1,110 @@
+"""A PostgreSQL server of one's own, in a folder, that may be crashed: for chaos and for benchmarks."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.endtoend.panel import find_free_port
+
+PROGRAM_FOLDERS = "/usr/lib/postgresql"
+USER = "saferoom"
+
+
+class NoPostgresError(Exception):
+    """PostgreSQL's server programs are not installed; the text says what to do."""
+
+
+def find_programs() -> Path:
+    """Return the folder of the newest PostgreSQL server's programs. Raises `NoPostgresError`."""
+    if found := shutil.which("postgres"):
+        return Path(found).resolve().parent
+    folders = Path(PROGRAM_FOLDERS).glob("*/bin/postgres")
+    newest = max(folders, key=lambda path: int(path.parent.parent.name), default=None)
+    if newest is None:
+        raise NoPostgresError("PostgreSQL is not installed (Debian: apt install postgresql).")
+    return newest.parent
+
+
+class Postgres:
+    """One server below `root`, reached through a socket there; made at the first start.
+
+    PostgreSQL refuses to run as root, so root starts it as `nobody`. `fsync=False` trades its safety over a
+    power cut for speed: a crash of the server alone loses nothing either way. It listens on `addresses` too,
+    and trusts their networks.
+    """
+
+    def __init__(self, root: Path, *, fsync: bool = True, addresses: Sequence[str] = ()) -> None:
+        self._addresses = addresses
+        # Each has a socket of its own, but an address is shared with every other server of the machine.
+        self._port = find_free_port() if addresses else 5432
+        self._programs = find_programs()
+        self._root = root
+        self._data = root / "data"
+        self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._options = (
+            f"-k {root} -p {self._port} -c listen_addresses='{','.join(addresses)}'"
+            f" -c fsync={'on' if fsync else 'off'}"
+        )
+
+    def url(self, database: str = "postgres", address: str | None = None) -> str:
+        """Return the URL of a database, as DATABASE_URL takes it: by the socket, or by an address."""
+        if address:
+            return f"postgres://{USER}@{address}:{self._port}/{database}"
+        return f"postgres://{USER}@/{database}?host={self._root}&port={self._port}"
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        if not self._data.exists():
+            self._root.mkdir(parents=True, exist_ok=True)
+            if self._account:
+                os.chown(self._root, self._account.pw_uid, self._account.pw_gid)
+            self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "--no-sync")
+            with (self._data / "pg_hba.conf").open("a") as file:
+                file.writelines(f"host all all {address}/24 trust\n" for address in self._addresses)
+        self._control("start", "-w", "-o", self._options, "-l", str(self._root / "server.log"))
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server, breaking every connection; `immediate` does not even say goodbye."""
+        self._control("stop", "-w", "-m", mode)
+
+    def restart(self) -> None:
+        """Stop the server in an orderly way, and start it again."""
+        self.stop()
+        self.start()
+
+    def crash(self) -> None:
+        """Kill the server as a power cut would; `start` recovers from its write-ahead log."""
+        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self._control("stop", "-w", "-m", "immediate")
+
+    def make_database(self, name: str) -> str:
+        """Make a database, and return its URL."""
+        self._run("createdb", "-h", str(self._root), "-p", str(self._port), "-U", USER, name)
+        return self.url(name)
+
+    def _control(self, *arguments: str) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-s", *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        as_account = (
+            {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
+            if self._account
+            else {}
+        )
+        # pg_ctl leaves the server running: it must not hold a pipe of ours open.
+        subprocess.run(
+            [str(self._programs / program), *arguments],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=sys.stderr if "-l" in arguments else subprocess.DEVNULL,
+            cwd="/",
+            **as_account,  # type: ignore[call-overload]
+        )

@@ -1,0 +1,192 @@
+"""The course of a chaos run: requests and faults together, then peace, then the verdict."""
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import InterfaceError, OperationalError, connection
+
+from hostops.host import Host as HostLayer
+from jobs.models import Job, Operation
+from jobs.queue import cancel, enqueue
+from servers.models import Blueprint, Host, Server
+from tests.fire.chaos import Options, Stage
+from tests.fire.faults import Crew, PostgresFaults, Trouble
+from tests.fire.verdict import Verdict, judge
+
+T = TypeVar("T")
+
+OPERATIONS = {
+    Operation.INITIALIZE: 45,
+    Operation.STOP: 20,
+    Operation.DELETE: 15,
+    Operation.START: 8,
+    Operation.RESTART: 5,
+    Operation.INSTALL: 1,
+}
+"""How often each is asked for: mostly what is cheap, so that there can be many."""
+
+SERVERS_PER_HOST = 12
+BACKLOG = 60
+"""So many jobs wait at a time: enough for every rule of the scheduler to matter."""
+
+
+@dataclass
+class Requests:
+    """Enqueues and cancels, as pages would, however often the database is away."""
+
+    servers: list[Server]
+    enqueued: list[int] = field(default_factory=list)
+    refused: int = 0
+    cancels: int = 0
+
+    def attempt(self, act: Callable[[], T]) -> T | None:
+        """Return what `act` returns, or None if the database failed it."""
+        try:
+            return act()
+        except (OperationalError, InterfaceError):
+            self.refused += 1
+            connection.close()
+            return None
+
+    def enqueue(self) -> None:
+        """Ask for any operation of any server."""
+        server = random.choice(self.servers)
+        (operation,) = random.choices(list(OPERATIONS), list(OPERATIONS.values()))
+        subject = None if operation == Operation.INSTALL else server
+        job = self.attempt(
+            partial(enqueue, operation, server=subject, host=server.host, requested_by=server.owner)
+        )
+        if job:
+            self.enqueued.append(job.pk)
+
+    def cancel(self) -> None:
+        """Ask any job that is not over to end."""
+        active = self.attempt(lambda: list(Job.objects.active()))
+        if active and self.attempt(partial(cancel, random.choice(active))):
+            self.cancels += 1
+
+
+def lay_siege(options: Options, stage: Stage) -> bool:
+    """Run it, print the report, and return whether the verdict is clean."""
+    call_command("migrate", verbosity=0)
+    requests = Requests(make_servers(list(stage.environments)))
+    with ExitStack() as stack:
+        log = stack.enter_context((options.scratch / "workers.log").open("ab"))
+        crew = Crew(stage.environments, log)
+        stack.callback(stop_games, stage)
+        stack.callback(crew.dismiss)
+        began_at = monotonic()
+        trouble = disturb(options, stage, crew, requests)
+        disturbed_until = monotonic()
+        wait_for_the_end(options, crew, requests)
+        ended_at = monotonic()
+    verdict = judge(requests.enqueued, options.scratch / "journal", crew.deaths, crew.unexpected)
+    rows = [
+        ("database", connection.vendor),
+        ("jobs enqueued", str(len(requests.enqueued))),
+        ("hosts, worker processes", f"{options.hosts}, {options.workers}"),
+        ("workers started in all", str(crew.started)),
+        ("  of them without a database, and said so", str(crew.unstarted)),
+        ("seconds under fire", f"{disturbed_until - began_at:.0f}"),
+        ("seconds until the last job was over", f"{ended_at - disturbed_until:.1f}"),
+        *((name, str(count)) for name, count in sorted(trouble.done.items())),
+        ("cancel requests", str(requests.cancels)),
+        ("requests that the database failed", str(requests.refused)),
+    ]
+    print_report(rows, verdict)
+    return verdict.is_clean
+
+
+def make_servers(hosts: list[str]) -> list[Server]:
+    """Make the hosts' rows, and their servers."""
+    owner = User.objects.create_user("chaos")
+    blueprint = Blueprint.objects.create(name="chaos", owner=owner, arguments="+map c1m1_hotel")
+    # Below the ports that the kernel gives out by itself.
+    first_port = random.SystemRandom().randrange(20_000, 30_000)
+    return [
+        Server.objects.create(
+            name=f"{name}-s{number:02}",
+            owner=owner,
+            host=Host.objects.get_or_create(name=name)[0],
+            port=first_port + place * SERVERS_PER_HOST + number,
+            blueprint=blueprint,
+        )
+        for place, name in enumerate(hosts)
+        for number in range(SERVERS_PER_HOST)
+    ]
+
+
+def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> Trouble:
+    """Install the game in peace; then keep jobs waiting and faults happening until all are enqueued."""
+    hosts = list(stage.environments)
+    for host in hosts:
+        install = enqueue(Operation.INSTALL, host=Host.objects.get(name=host), requested_by=None)
+        requests.enqueued.append(install.pk)
+    for number in range(options.workers):
+        crew.hire(hosts[number % len(hosts)])
+    wait_for_the_end(options, crew, requests)
+    trouble = Trouble(options.faults_per_minute, choose_faults(stage, crew))
+    while len(requests.enqueued) < options.jobs:
+        waiting = requests.attempt(Job.objects.queued().count)
+        if waiting is not None and waiting < BACKLOG:
+            for _ in range(min(10, options.jobs - len(requests.enqueued))):
+                requests.enqueue()
+        if random.random() < 0.1:
+            requests.cancel()
+        trouble.make_if_due()
+        crew.tend()
+        if stage.disk:
+            stage.disk.tend()
+        sleep(0.02)
+    if stage.disk:
+        stage.disk.relieve()
+    return trouble
+
+
+def choose_faults(stage: Stage, crew: Crew) -> dict[str, tuple[float, Callable[[], bool]]]:
+    """Return what can go wrong here, with how often."""
+    faults: dict[str, tuple[float, Callable[[], bool]]] = {
+        "kill -9 of a worker": (4, crew.kill),
+        "worker frozen beyond its lease": (2, crew.freeze),
+    }
+    if stage.postgres:
+        postgres = PostgresFaults(stage.postgres, stage.database_url)
+        faults["connections dropped"] = (4, postgres.drop_connections)
+        faults["database restarted"] = (1, postgres.restart)
+        faults["database crashed"] = (1, postgres.crash)
+    if stage.disk:
+        faults["disk full"] = (2, stage.disk.fill)
+    return faults
+
+
+def wait_for_the_end(options: Options, crew: Crew, requests: Requests) -> None:
+    """Wait, in peace, until no job waits or runs, or the patience is over."""
+    until = monotonic() + options.patience_seconds
+    while requests.attempt(Job.objects.active().exists) is not False and monotonic() < until:
+        crew.tend()
+        sleep(0.05)
+
+
+def stop_games(stage: Stage) -> None:
+    """Leave no game server behind."""
+    for environment in stage.environments.values():
+        layer = HostLayer(Path(environment["HOST_ROOT"]), game_source="simulator")
+        for name in layer.statuses():
+            layer.delete(name)
+
+
+def print_report(rows: list[tuple[str, str]], verdict: Verdict) -> None:
+    """Print the table."""
+    rows = [*rows, *verdict.rows()]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+    print("All is well." if verdict.is_clean else "NOT ALL IS WELL.", flush=True)

@@ -1,0 +1,99 @@
+"""The statements of a claim with 100,000 queued and 1,000,000 finished jobs, as the database plans them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import Index, UniqueConstraint
+
+from jobs.liveness import register_worker
+from jobs.models import Job
+from jobs.queue import LOOK_AHEAD, claim_next_job, enqueue, read_cancel_requests, recover_stale_jobs
+from servers.models import Blueprint, Host, Server
+from tests.fire.crowd import fill_jobs
+
+pytestmark = pytest.mark.django_db
+
+PARTIAL = {
+    rule.name
+    for rule in (*Job._meta.indexes, *Job._meta.constraints)
+    if isinstance(rule, Index | UniqueConstraint) and rule.condition is not None
+}
+"""The names of the indexes that hold only jobs in one state."""
+
+Statement = tuple[str, Any]
+
+
+def plan_on_sqlite(statement: Statement) -> Iterator[str]:
+    """Return how SQLite reads the jobs, and whether it sorts. With the parameters bound, as it was run."""
+    sql, parameters = statement
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        for *_, step in cursor.fetchall():
+            if "jobs_job" in step or "ORDER BY" in step:
+                yield step
+
+
+def plan_on_postgresql(statement: Statement) -> Iterator[str]:
+    """Return how PostgreSQL reads the jobs, and whether it sorts many of them."""
+    sql, parameters = statement
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+        (answer,) = cursor.fetchone()
+    trees = json.loads(answer) if isinstance(answer, str) else answer
+    nodes: list[dict[str, Any]] = [trees[0]["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if "Index Name" in node:
+            yield f"{node['Node Type']} {node['Index Name']}"
+        elif node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs_job":
+            yield "Seq Scan"
+        elif node["Node Type"] == "Sort" and node["Plan Rows"] > LOOK_AHEAD:
+            yield "Sort"
+
+
+@contextmanager
+def statements_by_state() -> Iterator[list[Statement]]:
+    """Collect the statements that look for jobs by their state."""
+    statements: list[Statement] = []
+
+    def note(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("SELECT") and "jobs_job" in sql and "state" in sql.rpartition("WHERE")[2]:
+            statements.append((sql, parameters))
+        return execute(sql, parameters, many, context)
+
+    with connection.execute_wrapper(note):
+        yield statements
+
+
+def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
+    alice: User, host: Host, blueprint: Blueprint
+) -> None:
+    servers = [
+        Server.objects.create(
+            name=f"s{number}", owner=alice, host=host, blueprint=blueprint, port=27015 + number
+        )
+        for number in range(200)
+    ]
+    fill_jobs(servers, queued=100_000, finished=1_000_000)
+    worker = register_worker(host, concurrency=4, is_claiming=True)
+    enqueue("install", host=host, requested_by=alice)
+    with statements_by_state() as statements:
+        assert claim_next_job(worker)
+        assert claim_next_job(worker)
+        read_cancel_requests(worker)
+        recover_stale_jobs()
+    explain = plan_on_sqlite if connection.vendor == "sqlite" else plan_on_postgresql
+    assert len(statements) >= 4
+    for statement in statements:
+        steps = list(explain(statement))
+        assert steps, statement
+        for step in steps:
+            if "servers_server" in step or "jobs_worker" in step:
+                continue  # What a job belongs to is looked up by its key: tables that stay small.
+            assert any(name in step for name in PARTIAL), f"{step}: {statement}"

@@ -1,0 +1,271 @@
+"""The queue against a model of a few lines: whatever is done in whatever order, the scheduler's rules hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs.models import Job, JobState, Operation, Worker
+from jobs.queue import (
+    WORKER_STOPPED,
+    cancel,
+    claim_jobs,
+    claim_next_job,
+    enqueue,
+    finish_job,
+    recover_stale_jobs,
+)
+from servers.models import Blueprint, Host, Server
+
+HOSTS = 2
+SERVERS = 5
+WORKERS = 3
+FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+anything = st.integers(min_value=0, max_value=1_000_000)
+"""Which of those that there are, modulo their number."""
+
+
+@dataclass
+class ModelJob:
+    """What the model knows of a job. Without a server it is an install."""
+
+    pk: int
+    created_at: datetime
+    host: int
+    server: int | None
+    state: str = JobState.QUEUED
+    worker: int | None = None
+    is_to_end: bool = False
+
+
+class Model:
+    """The rules of the scheduler, written down without a thought for speed."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, ModelJob] = {}
+
+    def in_state(self, *states: str) -> list[ModelJob]:
+        """Return the jobs in these states, the oldest first."""
+        jobs = [job for job in self.jobs.values() if job.state in states]
+        return sorted(jobs, key=lambda job: (job.created_at, job.pk))
+
+    def choose(self, host: int) -> ModelJob | None:
+        """Return the job of a host that is to run next."""
+        running = self.in_state(JobState.RUNNING)
+        running_here = [job for job in running if job.host == host]
+        if any(job.server is None for job in running_here):
+            return None
+        queued = [job for job in self.in_state(JobState.QUEUED) if job.host == host]
+        for place, job in enumerate(queued):
+            if job.server is None:
+                if place == 0:
+                    return None if running_here else job
+            elif job.server not in {other.server for other in running}:
+                return job
+        return None
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Does to the queue and to the model the same, and compares."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.model = Model()
+        self.all_or_nothing = transaction.atomic()
+        self.all_or_nothing.__enter__()
+        owner = User.objects.create_user("owner")
+        blueprint = Blueprint.objects.create(name="blueprint", owner=owner)
+        self.hosts = [Host.objects.create(name=f"host{number}") for number in range(HOSTS)]
+        self.servers = [
+            Server.objects.create(
+                name=f"s{number}",
+                owner=owner,
+                blueprint=blueprint,
+                host=self.hosts[number % HOSTS],
+                port=27015 + number,
+            )
+            for number in range(SERVERS)
+        ]
+        now = timezone.now()
+        self.workers = [
+            Worker.objects.create(
+                host=self.hosts[number % HOSTS],
+                pid=number + 1,
+                boot_id="another boot",  # So it is judged by its heartbeat alone.
+                pid_namespace="",
+                process_started=0,
+                concurrency=4,
+                started_at=now,
+                heartbeat_at=now,
+            )
+            for number in range(WORKERS)
+        ]
+        self.dead: set[int] = set()
+
+    def teardown(self) -> None:
+        if hasattr(self, "all_or_nothing"):
+            transaction.set_rollback(True)
+            self.all_or_nothing.__exit__(None, None, None)
+
+    def any_of(self, jobs: Sequence[ModelJob], which: int) -> ModelJob:
+        return jobs[which % len(jobs)]
+
+    # What people do
+
+    def note(self, job: Job, server: Server | None, seconds_late: int) -> None:
+        """Put a new job into the model; a transaction that commits late makes an older one than others."""
+        job.created_at -= timedelta(seconds=seconds_late)
+        job.save(update_fields=["created_at"])
+        assert job.host_id
+        server_id = server.pk if server else None
+        self.model.jobs[job.pk] = ModelJob(job.pk, job.created_at, job.host_id, server_id)
+
+    @rule(which=anything, seconds_late=st.sampled_from([0, 0, 0, 1, 60]))
+    def enqueue_for_a_server(self, which: int, seconds_late: int) -> None:
+        server = self.servers[which % SERVERS]
+        self.note(enqueue("start", server=server, requested_by=None), server, seconds_late)
+
+    @rule(which=anything)
+    def enqueue_an_install(self, which: int) -> None:
+        host = self.hosts[which % HOSTS]
+        self.note(enqueue(Operation.INSTALL, host=host, requested_by=None), None, 0)
+
+    @rule(which=anything, to=anything)
+    def move_a_server(self, which: int, to: int) -> None:
+        server = self.servers[which % SERVERS]
+        server.host = self.hosts[to % HOSTS]
+        server.save(update_fields=["host"])
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=anything)
+    def cancel_any_job(self, which: int) -> None:
+        mine = self.any_of(list(self.model.jobs.values()), which)
+        cancel(Job.objects.get(pk=mine.pk))
+        if mine.state == JobState.QUEUED:
+            mine.state = JobState.CANCELLED
+            mine.is_to_end = True
+        elif mine.state == JobState.RUNNING:
+            mine.is_to_end = True
+
+    # What workers do
+
+    @rule(which=anything, limit=st.integers(min_value=1, max_value=4))
+    def claim(self, which: int, limit: int) -> None:
+        worker = self.workers[which % WORKERS]
+        expected: list[int] = []
+        while len(expected) < limit and (job := self.model.choose(worker.host_id)):
+            job.state, job.worker = JobState.RUNNING, worker.pk
+            expected.append(job.pk)
+        if limit == 1:
+            claimed = claim_next_job(worker)
+            assert ([claimed.pk] if claimed else []) == expected
+        else:
+            assert [job.pk for job in claim_jobs(worker, worker.host, limit)] == expected
+
+    @precondition(lambda self: self.model.in_state(JobState.RUNNING))
+    @rule(which=anything, end=st.sampled_from(FINAL))
+    def finish(self, which: int, end: JobState) -> None:
+        mine = self.any_of(self.model.in_state(JobState.RUNNING), which)
+        assert finish_job(Job.objects.get(pk=mine.pk), exit_code=0, state=end)
+        mine.state = end
+
+    @precondition(lambda self: self.model.in_state(JobState.QUEUED, *FINAL))
+    @rule(which=anything, end=st.sampled_from(FINAL))
+    def finish_what_does_not_run(self, which: int, end: JobState) -> None:
+        mine = self.any_of(self.model.in_state(JobState.QUEUED, *FINAL), which)
+        assert not finish_job(Job.objects.get(pk=mine.pk), exit_code=0, state=end)
+
+    @precondition(lambda self: self.model.in_state(JobState.RUNNING))
+    @rule(which=anything, whom=anything)
+    def finish_what_another_worker_runs(self, which: int, whom: int) -> None:
+        mine = self.any_of(self.model.in_state(JobState.RUNNING), which)
+        job = Job.objects.get(pk=mine.pk)
+        job.worker = self.workers[whom % WORKERS]
+        if job.worker.pk != mine.worker:
+            assert not finish_job(job, exit_code=0)
+
+    @rule(which=anything, is_orderly=st.booleans())
+    def lose_a_worker(self, which: int, is_orderly: bool) -> None:
+        worker = self.workers[which % WORKERS]
+        long_ago = timezone.now() - timedelta(hours=1)
+        change: dict[str, Any] = (
+            {"stopped_at": long_ago} if is_orderly else {"heartbeat_at": long_ago}
+        )
+        Worker.objects.filter(pk=worker.pk).update(**change)
+        self.dead.add(worker.pk)
+
+    @rule(which=anything)
+    def bring_a_worker_back(self, which: int) -> None:
+        worker = self.workers[which % WORKERS]
+        Worker.objects.filter(pk=worker.pk).update(heartbeat_at=timezone.now(), stopped_at=None)
+        self.dead.discard(worker.pk)
+
+    @rule(of_host=st.sampled_from([None, 0, 1]))
+    def recover(self, of_host: int | None) -> None:
+        host = None if of_host is None else self.hosts[of_host]
+        expected = {
+            job.pk
+            for job in self.model.in_state(JobState.RUNNING)
+            if job.worker in self.dead and (host is None or job.host == host.pk)
+        }
+        recovered = recover_stale_jobs(host)
+        assert {job.pk for job in recovered} == expected
+        assert {job.error for job in recovered} <= {WORKER_STOPPED}
+        for pk in expected:
+            self.model.jobs[pk].state = JobState.FAILED
+
+    # What always holds
+
+    @invariant()
+    def the_database_says_what_the_model_says(self) -> None:
+        rows = Job.objects.values_list("pk", "state", "worker", "cancel_requested_at")
+        said = {pk: (state, worker, bool(asked)) for pk, state, worker, asked in rows}
+        assert said == {
+            job.pk: (job.state, job.worker, job.is_to_end) for job in self.model.jobs.values()
+        }
+
+    @invariant()
+    def nothing_overlaps(self) -> None:
+        running = list(Job.objects.running())
+        servers = [job.server_id for job in running if job.server_id]
+        assert len(servers) == len(set(servers))
+        for install in running:
+            if install.operation == Operation.INSTALL:
+                assert [job for job in running if job.host_id == install.host_id] == [install]
+
+    @invariant()
+    def times_fit_the_state(self) -> None:
+        for job in Job.objects.all():
+            assert (job.finished_at is not None) == (job.state in FINAL)
+            assert (job.started_at is not None) == (job.worker_id is not None)
+
+
+@pytest.mark.django_db
+def test_no_order_of_events_breaks_the_rules() -> None:
+    run_state_machine_as_test(
+        QueueMachine,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=40,
+            phases=[Phase.generate],
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

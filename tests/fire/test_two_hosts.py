@@ -1,0 +1,175 @@
+"""Two hosts, each a machine in a network of its own, and one PostgreSQL between them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+
+from tests.endtoend.panel import PROJECT_DIR
+from tests.fire.networks import Machine
+from tests.fire.postgres import Postgres
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.machines
+
+MANAGE = [sys.executable, str(PROJECT_DIR / "manage.py")]
+PREPARE = """
+from django.contrib.auth.models import User
+from servers.models import Blueprint, Host, Server
+owner = User.objects.create_user("alice")
+blueprint = Blueprint.objects.create(name="coop", owner=owner)
+for name in ("east", "west"):
+    host = Host.objects.create(name=name)
+    Server.objects.create(name=f"of-{name}", owner=owner, host=host, blueprint=blueprint)
+"""
+
+
+@dataclass
+class TwoHosts:
+    """The hosts `east` and `west`, their workers, and the database as a test reads it."""
+
+    postgres: Postgres
+    machines: dict[str, Machine]
+    root: Path
+
+    def environment(self, name: str | None = None) -> dict[str, str]:
+        """Return what a process of a host is told, or one beside the database."""
+        address = self.machines[name].gateway if name else None
+        return os.environ | {
+            "DJANGO_SETTINGS_MODULE": "l4d2site.settings",
+            "DATABASE_URL": self.postgres.url(address=address),
+            "HOST_ROOT": str(self.root / (name or "nowhere")),
+            "VAR_DIR": str(self.root / "var"),
+            "JOB_WORKER_LEASE_SECONDS": "5",
+        }
+
+    def manage(self, *arguments: str) -> None:
+        """Run a command of manage.py beside the database."""
+        subprocess.run(
+            [*MANAGE, *arguments],
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    def start_worker(self, name: str) -> "subprocess.Popen[bytes]":
+        """Start the worker of a host on its machine."""
+        command = [*MANAGE, "runjobs", "--host", name]
+        with (self.root / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                self.machines[name].command(command),
+                env=self.environment(name),
+                stdout=log,
+                stderr=log,
+            )
+
+    def query(self, sql: LiteralString) -> list[tuple[Any, ...]]:
+        """Read from the database, by its socket."""
+        with psycopg.connect(self.postgres.url()) as link:
+            return link.execute(sql).fetchall()
+
+    def enqueue(self, operation: str, host: str, server: str | None = None) -> int:
+        """Put a job into the queue, as a page does; return its id."""
+        of_server = f"Server.objects.get(name={server!r})" if server else "None"
+        self.manage(
+            "shell",
+            "-c",
+            "from jobs.queue import enqueue; from servers.models import Host, Server\n"
+            f"enqueue({operation!r}, server={of_server}, host=Host.objects.get(name={host!r}),"
+            " requested_by=None)",
+        )
+        return int(self.query("SELECT max(id) FROM jobs_job")[0][0])
+
+    def wait_for_job(self, job_id: int, *states: str, seconds: float = 60) -> None:
+        """Wait until a job is in one of the states."""
+
+        def is_there() -> bool:
+            return self.query(f"SELECT state FROM jobs_job WHERE id = {job_id}")[0][0] in states
+
+        try:
+            wait_until(is_there, seconds, f"job {job_id} is not {states}")
+        except AssertionError as error:
+            rows = self.query(
+                "SELECT id, operation, host_name, state, error FROM jobs_job ORDER BY id"
+            )
+            raise AssertionError(f"{error}\n{rows}") from None
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
+    """Return two hosts with their workers running."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)  # PostgreSQL runs as another user, and has to come by.
+    with ExitStack() as stack:
+        machines = {}
+        for number, name in enumerate(("east", "west"), start=1):
+            machines[name] = Machine(number)
+            stack.callback(machines[name].remove)
+            stack.callback(machines[name].plug_cable)
+        gateways = [machine.gateway for machine in machines.values()]
+        postgres = Postgres(tmp_path / "postgres", fsync=False, addresses=gateways)
+        postgres.start()
+        stack.callback(postgres.stop, "immediate")
+        hosts = TwoHosts(postgres, machines, tmp_path)
+        hosts.manage("migrate")
+        hosts.manage("shell", "-c", PREPARE)
+        for name in machines:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "simulator.json").write_text(
+                '{"steamcmd": {"seconds": 3}, "srcds": {"start_seconds": 0}}'
+            )
+            worker = hosts.start_worker(name)
+            stack.callback(worker.wait, 30)
+            stack.callback(worker.kill)
+        wait_until(
+            lambda: hosts.query("SELECT count(*) FROM jobs_worker")[0][0] == 2, 30, "no workers"
+        )
+        yield hosts
+
+
+def test_each_host_does_its_own_jobs_and_they_do_not_wait_for_each_other(hosts: TwoHosts) -> None:
+    installs = [hosts.enqueue("install", name) for name in hosts.machines]
+    for job_id in installs:
+        hosts.wait_for_job(job_id, "succeeded")
+    ((begin, end),) = hosts.query("SELECT max(started_at), min(finished_at) FROM jobs_job")
+    assert begin < end, "the installs did not run at one time"
+    jobs = [
+        hosts.enqueue(operation, name, f"of-{name}")
+        for operation in ("start", "stop", "delete")
+        for name in hosts.machines
+    ]
+    for job_id in jobs:
+        hosts.wait_for_job(job_id, "succeeded")
+    strays = hosts.query(
+        "SELECT j.id FROM jobs_job j JOIN jobs_worker w ON w.id = j.worker_id"
+        " WHERE w.host_id <> j.host_id"
+    )
+    assert strays == []
+    assert (hosts.root / "east/current/srcds_run").exists()
+    assert (hosts.root / "west/current/srcds_run").exists()
+
+
+def test_a_host_that_is_cut_off_is_recovered_by_the_other_and_comes_back(hosts: TwoHosts) -> None:
+    simulator = hosts.root / "west/simulator.json"
+    simulator.write_text('{"steamcmd": {"seconds": 600}}')
+    lost = hosts.enqueue("install", "west")
+    hosts.wait_for_job(lost, "running")
+    hosts.machines["west"].pull_cable()
+    hosts.wait_for_job(lost, "failed", seconds=30)
+    ((error,),) = hosts.query(f"SELECT error FROM jobs_job WHERE id = {lost}")
+    assert error == "worker stopped while the job ran"
+
+    simulator.write_text('{"steamcmd": {"seconds": 0}}')
+    waiting = hosts.enqueue("install", "west")
+    hosts.machines["west"].plug_cable()
+    hosts.wait_for_job(waiting, "succeeded", seconds=120)
+    ((state, still),) = hosts.query(f"SELECT state, error FROM jobs_job WHERE id = {lost}")
+    assert (state, still) == ("failed", error)

@@ -1,0 +1,35 @@
+"""Runs a command with DATABASE_URL leading to a PostgreSQL server that is thrown away afterwards.
+
+python -m tests.with_postgres pytest tests/jobs
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fire.postgres import NoPostgresError, Postgres
+
+
+def main(command: list[str]) -> int:
+    """Run `command`; return its exit code, or say that there is no PostgreSQL: an error in CI only."""
+    with tempfile.TemporaryDirectory(prefix="saferoom-postgres-") as folder:
+        Path(folder).chmod(0o755)  # The server runs as another user if this is root.
+        try:
+            # Nothing here has to outlive a power cut.
+            postgres = Postgres(Path(folder) / "server", fsync=False)
+        except NoPostgresError as error:
+            print(f"floor postgres: NOT run: {error}")
+            return 1 if os.environ.get("CI") else 0
+        postgres.start()
+        try:
+            environment = os.environ | {"DATABASE_URL": postgres.url()}
+            print("floor postgres: the tests that touch a database, on PostgreSQL", flush=True)
+            return subprocess.run(command, env=environment, check=False).returncode
+        finally:
+            postgres.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
