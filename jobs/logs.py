@@ -200,6 +200,8 @@ class Entries:
     lines: list[tuple[str, str, datetime]]
     stages: list[StageReport] = field(default_factory=list)
     finish: Callable[[], bool] | None = None
+    stored_as: int | None = None
+    """The seq that a try gave to the last line; that it was committed, nobody may have heard."""
 
     def add_stage(self, name: str, progress: int | None) -> None:
         """Add where the job is now. Another progress of the same stage takes the place of the last."""
@@ -229,27 +231,30 @@ class Entries:
         """
         with transaction.atomic():
             owned = Job.objects.running().filter(pk=self.job.pk, worker=self.job.worker_id)
-            row = owned.select_for_update(no_key=True).only("cancel_requested_at").first()
+            row = owned.select_for_update(no_key=True).only("cancel_requested_at", "stage").first()
             if row is None:
                 raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
-            last_seq = insert_lines(self.job.pk, self.lines) if self.lines else None
+            # A connection can break between a commit and its confirmation: then all is there already.
+            if self.stored_as is None or self.stored_as != self.job.last_seq():
+                self._insert(row.stage)
             if self.stages:
-                if last_seq is None:
-                    last_seq = self.job.last_seq()
-                self._insert_stages(last_seq - len(self.lines))
                 name, progress = self.stages[-1].name, self.stages[-1].progress
                 owned.update(stage=name, progress=progress, updated_at=timezone.now())
+                self.job.stage, self.job.progress = name, progress
             if self.finish and not self.finish():
                 raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
             announce(Channel.PAGES)
-        # Only now: a transaction that failed is tried again, and would find its stage begun already.
-        if self.stages:
-            self.job.stage, self.job.progress = self.stages[-1].name, self.stages[-1].progress
         return row
 
-    def _insert_stages(self, last_seq: int) -> None:
-        """Note where stages began; before these entries, the log ended with `last_seq`."""
-        current = self.job.stage
+    def _insert(self, current_stage: str) -> None:
+        if self.lines:
+            self.stored_as = insert_lines(self.job.pk, self.lines)
+            self._insert_stages(self.stored_as - len(self.lines), current_stage)
+        elif self.stages:
+            self._insert_stages(self.job.last_seq(), current_stage)
+
+    def _insert_stages(self, last_seq: int, current: str) -> None:
+        """Note where stages began; before these entries, the log ended with `last_seq`, in stage `current`."""
         for stage in self.stages:
             if stage.name != current:
                 # Lines that could not be stored have become a single one, which says so.

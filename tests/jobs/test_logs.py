@@ -248,6 +248,28 @@ class TestWriter:
         assert self.finish(writer, job)
         assert [line for _, _, line in lines_of(job)] == list("01234")
 
+    def test_a_commit_that_nobody_heard_of_is_not_made_twice(
+        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Entries.store
+        unheard: list[Entries] = []
+
+        def store_and_break_down(entries: Entries) -> Job:
+            row = store(entries)
+            if entries.lines and not unheard:
+                unheard.append(entries)
+                raise OperationalError("the connection broke behind the commit")
+            return row
+
+        monkeypatch.setattr(Entries, "store", store_and_break_down)
+        writer.stage(job, "Reading", None)
+        for number in range(5):
+            writer.line(job, "stdout", str(number))
+        wait_until(lambda: unheard, 5, "nothing was stored")
+        assert self.finish(writer, job)
+        assert [line for _, _, line in lines_of(job)] == list("01234")
+        assert list(job.stages.values_list("name", flat=True)) == ["Reading"]
+
     def test_a_flood_waits_instead_of_filling_the_memory(self, job: Job, writer: LogWriter) -> None:
         with transaction.atomic():
             # Nothing can be stored while this transaction is open.
