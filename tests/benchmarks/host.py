@@ -27,7 +27,7 @@ from hostops.layout import HostLayout
 from hostops.specs import CancelToken, InstanceSpec
 from hostops.staging import Assembly
 from tests.hostops.hosts import end_everything, write_control
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
 FILES_PER_FOLDER = 100
@@ -97,7 +97,7 @@ def make_release(layout: HostLayout, files: int, size: int) -> None:
 def ways(layout: HostLayout) -> Iterator[Way]:
     """Yield the ways to give a server a tree of its own."""
     host = Host(layout.root, game_source="simulator")
-    spec = InstanceSpec("alpha", free_port(), config='hostname "Alpha"\n')
+    spec = InstanceSpec("alpha", find_free_port(), config='hostname "Alpha"\n')
     source, farm = layout.releases_dir / "1", layout.root / "farm"
     yield Way(
         "Saferoom: overlay",
@@ -233,7 +233,7 @@ def add_rows(names: list[str]) -> None:
     blueprint = Blueprint.objects.create(name="bench", owner=owner)
     ports: set[int] = set()
     while len(ports) < len(names):
-        ports.add(free_port())
+        ports.add(find_free_port())
     for name, port in zip(names, ports, strict=True):
         Server.objects.create(
             name=name, owner=owner, host=HostRow.local(), blueprint=blueprint, port=port

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.pages.webserver import find_free_port
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent

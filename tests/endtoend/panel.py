@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import threading
@@ -19,17 +18,11 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import IO, Any
 
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "a-password-for-the-tour"
-
-
-def find_free_port() -> int:
-    """Return a TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

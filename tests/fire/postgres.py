@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.endtoend.panel import find_free_port
+from tests.ports import find_free_port
 
 PROGRAM_FOLDERS = "/usr/lib/postgresql"
 USER = "saferoom"

@@ -10,7 +10,7 @@ import pytest
 from hostops.host import Host
 from hostops.specs import InstanceSpec
 from tests.hostops.hosts import BUILD_ID, CLI, DRIVER, end_everything, write_control
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def host(root: Path) -> Host:
 @pytest.fixture
 def spec() -> InstanceSpec:
     """Return what a server called alpha is to be."""
-    return InstanceSpec("alpha", free_port(), config='hostname "Alpha"\n')
+    return InstanceSpec("alpha", find_free_port(), config='hostname "Alpha"\n')
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,22 +14,6 @@ from tests.waiting import wait_until
 STEAMCMD = Path(steamcmd.__file__).resolve()
 READY_LINE = "Connection to Steam servers successful."
 TIMEOUT = 20.0
-
-
-def free_port() -> int:
-    """Return a port that is free for UDP and for TCP."""
-    while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-        ):
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class SteamCmd:

@@ -17,7 +17,7 @@ from tests.hostops.hosts import (
     read_until,
     write_control,
 )
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 
@@ -25,7 +25,7 @@ def test_a_server_can_be_run_by_hand(cli: CLI, root: Path, tmp_path: Path) -> No
     config = tmp_path / "server.cfg"
     config.write_text('hostname "By hand"\n')
     (root / "overlays" / "maps").mkdir()
-    port = str(free_port())
+    port = str(find_free_port())
     assert "no servers" in cli.succeed("status")
     cli.succeed(
         *("initialize", "alpha", "--port", port, "--overlay", "maps"),

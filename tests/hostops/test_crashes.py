@@ -23,7 +23,7 @@ from tests.hostops.hosts import (
     read_until,
     write_control,
 )
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 
 KILL_AT_CHANGE = """
 import os, signal, sys
@@ -72,7 +72,7 @@ def initialize_arguments(tmp_path: Path, port: int) -> list[str]:
 
 
 def test_initialize(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
-    arguments = initialize_arguments(tmp_path, free_port())
+    arguments = initialize_arguments(tmp_path, find_free_port())
     killed = 0
     for change in changes(1, 1):
         if not run_killed(cli, change, *arguments):
@@ -119,7 +119,7 @@ def test_stop(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
 
 
 def test_delete(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
-    spec = InstanceSpec("alpha", free_port(), config="log on\n")
+    spec = InstanceSpec("alpha", find_free_port(), config="log on\n")
     killed = 0
     for change in changes(1, 4):
         host.initialize(spec)

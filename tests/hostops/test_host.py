@@ -23,7 +23,7 @@ from tests.hostops.hosts import (
     latest_run,
     write_control,
 )
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 ABSENT, STOPPED, STARTING, RUNNING, CRASHED = InstanceState
@@ -221,7 +221,7 @@ def test_two_starts_at_once_make_one_server(host: Host, root: Path, alpha: Path)
 def test_servers_start_side_by_side(host: Host, root: Path) -> None:
     names = ("alpha", "bravo", "charlie")
     for name in names:
-        host.initialize(InstanceSpec(name, free_port()))
+        host.initialize(InstanceSpec(name, find_free_port()))
     threads = [threading.Thread(target=host.start, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
@@ -494,7 +494,7 @@ def test_deleting_follows_no_link_out_of_the_instance(
 def test_deleting_finishes_what_was_begun_and_touches_no_neighbour(
     host: Host, root: Path, alpha: Path
 ) -> None:
-    host.initialize(InstanceSpec("alpha-1", free_port()))
+    host.initialize(InstanceSpec("alpha-1", find_free_port()))
     (root / "instances" / ".deleting.alpha-1.1").mkdir()
     (root / "instances" / ".deleting.alpha.1" / "work" / "work").mkdir(parents=True, mode=0o000)
     host.delete("alpha")

@@ -19,7 +19,7 @@ from tests.hostops.hosts import (
     latest_run,
     write_control,
 )
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_folder_that_lacks_the_program_is_no_release(host: Host, root: Path) -
     (root / "releases" / BUILD_ID / "srcds_run").unlink()
     assert host.facts().build_id == ""
     with pytest.raises(HostError, match="run install first"):
-        host.initialize(InstanceSpec("alpha", free_port()))
+        host.initialize(InstanceSpec("alpha", find_free_port()))
 
 
 def test_a_damaged_release_is_replaced_unless_a_server_runs_from_it(

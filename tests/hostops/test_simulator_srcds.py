@@ -20,8 +20,8 @@ from tests.hostops.simulator_fixtures import (
     GameServers,
     Spawned,
     SteamCmd,
-    free_port,
 )
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 LOG_LINE = re.compile(r"^L \d\d/\d\d/\d{4} - \d\d:\d\d:\d\d: (.*)$")
@@ -46,7 +46,7 @@ def servers(installed: Path, tmp_path: Path) -> Iterator[GameServers]:
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return find_free_port()
 
 
 def log_texts(lines: list[str]) -> list[str]:
@@ -106,7 +106,7 @@ def test_the_map_defaults_to_the_first_and_the_mode_can_be_given(
     servers.start(port, "+map", "c5m2_park versus")
     info = a2s.query_info(HOST, port, TIMEOUT)
     assert (info.map, info.max_players, info.keywords) == ("c5m2_park", 8, "versus,secure")
-    other_port = free_port()
+    other_port = find_free_port()
     servers.start(other_port)
     assert a2s.query_info(HOST, other_port, TIMEOUT).map == "c1m1_hotel"
 
@@ -354,7 +354,7 @@ def test_a_ban_keeps_out_and_is_written(servers: GameServers, port: int) -> None
     server.ask("removeid STEAM_1:0:1", "removeid: couldn't find STEAM_1:0:1")
 
     servers.config("exec banned_user.cfg\n")
-    other = servers.start(free_port())
+    other = servers.start(find_free_port())
     other.ask("listid", "1 STEAM_1:0:1 : permanent")
 
 
@@ -822,7 +822,7 @@ def test_ignore_sigint(servers: GameServers, port: int) -> None:
 def test_failures_can_be_limited_to_ports_and_to_some_starts(
     servers: GameServers, port: int
 ) -> None:
-    other_port = free_port()
+    other_port = find_free_port()
     servers.control(fail="port-taken", ports=[port], fail_times=1)
     assert servers.spawn(port).wait() == 1
     servers.start(port)

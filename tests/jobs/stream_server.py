@@ -18,7 +18,7 @@ from django.db import connection
 from django.test import Client
 
 from tests.floors import find_nginx
-from tests.pages.webserver import find_free_port
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 

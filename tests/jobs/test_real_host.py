@@ -23,7 +23,7 @@ from tests.hostops.hosts import (
     latest_run,
     write_control,
 )
-from tests.hostops.simulator_fixtures import free_port
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
     root.mkdir()
     settings.HOST_ROOT = root
     write_control(root)
-    Server.objects.update(port=free_port())
+    Server.objects.update(port=find_free_port())
     run("install")
     run("start", server)
     yield root

@@ -1,0 +1,36 @@
+"""Ports for what the tests start."""
+
+import random
+import socket
+from itertools import cycle
+
+
+def shuffled_ports() -> list[int]:
+    """Return ports that nobody else is likely to take between our look and their use.
+
+    Not the kernel's ephemeral ports (ip_local_port_range: 32768 and up), of which any outgoing connection
+    may be given one at any moment, and not the servers' own in the panel (27015 and up). Shuffled, so that
+    two runs of the tests side by side rarely meet.
+    """
+    ports = list(range(20_000, 27_000))
+    random.SystemRandom().shuffle(ports)
+    return ports
+
+
+PORTS = cycle(shuffled_ports())
+
+
+def find_free_port() -> int:
+    """Return a port that is free for UDP and for TCP on every address, not the one returned before."""
+    while True:
+        port = next(PORTS)
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            try:
+                tcp.bind(("", port))
+                udp.bind(("", port))
+            except OSError:
+                continue
+            return port
