@@ -13,6 +13,10 @@ def ignore_stage(_name: str, _progress: int | None) -> None:
     """Take a stage and do nothing with it."""
 
 
+def do_nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Callbacks:
     """The three things a caller hands to a verb, as one."""

@@ -141,6 +141,8 @@ def _make_parser() -> argparse.ArgumentParser:
         return verb
 
     add("install", "Install the game, or bring it up to date.", _install)
+    check = add("check-update", "Ask Steam whether there is a newer build.", _check_update)
+    check.add_argument("--json", action="store_true", help="print the answer as JSON, and only it")
     initialize = add("initialize", "Write the files of a server.", _initialize)
     initialize.add_argument("name", metavar="NAME")
     initialize.add_argument("--port", type=int, required=True, metavar="N")
@@ -190,6 +192,22 @@ def _make_parser() -> argparse.ArgumentParser:
 def _install(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> int:
     printer = _Printer()
     host.install_runtime(on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    return 0
+
+
+def _check_update(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
+    printer = _Printer()
+
+    def to_stderr(_stream: str, text: str) -> None:
+        printer.line("stderr", text)
+
+    on_line = to_stderr if options.json else printer.line
+    latest = host.check_update(on_line=on_line, on_stage=printer.stage, cancel=cancel)
+    if options.json:
+        installed = next((one.build_id for one in host.releases() if one.is_current), None)
+        is_available = None if installed is None else installed != latest.build_id
+        answer = {"installed": installed, "is_update_available": is_available}
+        print(json.dumps({**asdict(latest), **answer}, indent=2))
     return 0
 
 

@@ -2,17 +2,24 @@
 
 import contextlib
 import errno
+import json
 import os
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
+from hostops.holes import find_data, punch_hole
 from hostops.layout import InstanceLayout
 from hostops.lines import MAX_LINE_BYTES, decode_line, piece_length
 from hostops.specs import ConsoleChunk, ConsolePosition
 
 KEPT_RUNS = 10
 """The output of this many runs is kept; older ones are removed at the next start."""
+
+KEPT_BYTES = 4 * 1024**2
+"""The last part of each run's output stays on the host, whoever has stored it elsewhere."""
+
+RELEASE_STEP_BYTES = 1024**2
 
 MAX_COMMAND_BYTES = 4095  # A write of up to PIPE_BUF bytes, with its line end, is never split.
 _TAIL_BYTES = 16 * 1024
@@ -30,6 +37,9 @@ def list_runs(instance: InstanceLayout) -> list[int]:
 def prune_runs(instance: InstanceLayout) -> None:
     """Remove the output of all but the latest runs."""
     for run in list_runs(instance)[:-KEPT_RUNS]:
+        # The output last: without it, nobody would come back for the others.
+        instance.console_run_path(run).unlink(missing_ok=True)
+        instance.console_stop_path(run).unlink(missing_ok=True)
         instance.console_log_path(run).unlink(missing_ok=True)
 
 
@@ -55,13 +65,18 @@ def read_console(
     `is_alive` says whether the latest run was still going *before* this call: the last line of a
     run that is over is taken even without a line end. A line of more than 64 KiB comes in pieces. A
     position in a run that is not kept any more goes on with the next one that is; a position that
-    cannot be, because the instance was made anew, starts again at the first run.
+    cannot be, because the instance was made anew, starts again at the first run. Where `release` has
+    taken lines away, a line says so.
     """
     runs = list_runs(instance)
     if not runs:
         return ConsoleChunk((), position)
     run, offset = position.run, position.offset
-    if run > runs[-1] or _size(instance, run) < offset:
+    if (
+        run > runs[-1]
+        or _size(instance, run) < offset
+        or not _is_run_of(position, read_started_at(instance, run))
+    ):
         run, offset = runs[0], 0
     elif run not in runs:
         run, offset = next(number for number in runs if number > run), 0
@@ -78,8 +93,37 @@ def read_console(
         lines.extend((run, text) for text in texts)
         budget -= count
         if not at_end or newer is None or budget <= MAX_LINE_BYTES:
-            return ConsoleChunk(tuple(lines), ConsolePosition(run, offset))
+            started_at = read_started_at(instance, run)
+            return ConsoleChunk(tuple(lines), ConsolePosition(run, offset, started_at))
         run, offset = newer, 0
+
+
+def release(instance: InstanceLayout, position: ConsolePosition) -> None:
+    """Free the disk space of what lies more than `KEPT_BYTES` before `position` in its run.
+
+    The file's size and all positions in it stay as they are. In whole MiB, so that it happens seldom.
+    """
+    end = (position.offset - KEPT_BYTES) // RELEASE_STEP_BYTES * RELEASE_STEP_BYTES
+    if end <= 0:
+        return
+    with (
+        contextlib.suppress(FileNotFoundError),
+        instance.console_log_path(position.run).open("r+b") as file,
+    ):
+        punch_hole(file.fileno(), end)
+
+
+def read_started_at(instance: InstanceLayout, run: int) -> float:
+    """Return when a run began, as its launcher wrote it down; 0 where that is not known."""
+    try:
+        return float(json.loads(instance.console_run_path(run).read_bytes())["started_at"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return 0.0  # of an earlier version, not written yet, or emptied by a power cut
+
+
+def _is_run_of(position: ConsolePosition, started_at: float) -> bool:
+    """Whether a run that began then may be the one that `position` is in."""
+    return 0.0 in (position.run_started_at, started_at) or position.run_started_at == started_at
 
 
 def end_of_console(instance: InstanceLayout) -> ConsolePosition:
@@ -164,13 +208,19 @@ def _read_lines(
     """Return lines from `offset`, the offset after them, the bytes read, and whether all was read."""
     try:
         with path.open("rb") as file:
-            file.seek(offset)
+            kept_from = find_data(file.fileno(), offset)
+            file.seek(kept_from)
             data = file.read(budget)
             at_end = not file.read(1)
     except FileNotFoundError:  # removed meanwhile
         return [], offset, 0, True
     texts = []
     start = 0
+    if kept_from > offset:
+        # The hole ends somewhere in a line.
+        start = data.find(b"\n", 0, MAX_LINE_BYTES) + 1
+        texts.append(f"[{kept_from + start - offset} bytes are not kept on the host any more]")
+        offset = kept_from
     while start < len(data):
         end = data.find(b"\n", start, start + MAX_LINE_BYTES + 1)
         if end >= 0:

@@ -38,8 +38,16 @@ class Driver(Protocol):
     def forget(self, instance: InstanceLayout) -> None:
         """Remove what was made outside of the instance's folder; nothing of it runs."""
 
-    def complete(self, statuses: Mapping[str, InstanceStatus]) -> dict[str, InstanceStatus]:
-        """Add what only the driver knows to what the files say."""
+    def complete(
+        self,
+        statuses: Mapping[str, InstanceStatus],
+        *,
+        with_usage: bool = True,
+    ) -> dict[str, InstanceStatus]:
+        """Add what only the driver knows to what the files say; what servers use only if that is wanted."""
+
+    def limits_without_effect(self) -> tuple[str, ...]:
+        """Return those of LIMIT_NAMES that it cannot hold servers to."""
 
     def examine(self) -> Iterator[Finding]:
         """Look whether the driver can do its work here."""

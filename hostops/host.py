@@ -10,12 +10,23 @@ Host objects, in any number of processes, can be used on one root at the same ti
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hostops import console, doctor, install, instances, layers, processes, releases, runs, steamcmd
-from hostops.callbacks import Callbacks, ignore_line, ignore_stage
+from hostops import (
+    app_info,
+    console,
+    doctor,
+    install,
+    instances,
+    layers,
+    processes,
+    releases,
+    runs,
+    steamcmd,
+)
+from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.drivers import Driver, make_driver
 from hostops.errors import HostError, OperationCancelled
 from hostops.files import make_dir
@@ -33,8 +44,11 @@ from hostops.specs import (
     InstanceSpec,
     InstanceState,
     InstanceStatus,
+    LatestBuild,
     OnLine,
     OnStage,
+    RunEnding,
+    RunFacts,
     SteamAccount,
 )
 
@@ -93,12 +107,13 @@ class Host:
         Holds the host alone. Running servers go on with what they were started from.
         """
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
-        with self._whole_host("install", callbacks) as lock:
+        with (
+            self._whole_host("install", callbacks) as lock,
+            hold(self._layout.steam_lock_path, "install", callbacks),
+        ):
             callbacks.stage("Preparing")
             instances.finish_deletions(self._layout)
-            tool = steamcmd.SteamCmd(
-                self._steamcmd_command(callbacks), self._environment(), self._steam_account
-            )
+            tool = self._find_steamcmd(callbacks)
             build_id = install.install_runtime(
                 self._layout,
                 tool,
@@ -107,12 +122,41 @@ class Host:
                 can_overlay=self._find_layering().is_overlay,
                 is_real=self._game_source == "steam",
             )
+            app_info.remember(self._layout, build_id)
             if self._game_source == "steam" and not steamcmd.link_steam_client(self._layout):
                 callbacks.warn(
                     "Steam's client library steamclient.so was not found beside SteamCMD: "
                     f"if servers miss it, copy it to {self._layout.home_dir / '.steam/sdk32'}."
                 )
             return build_id
+
+    def check_update(
+        self,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> LatestBuild:
+        """Ask Steam which build of the game is the latest; return it, and keep it for `facts`.
+
+        Runs beside operations on servers, and waits for an install: SteamCMD cannot be run twice in one home.
+        """
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        self._make_root()
+        with (
+            hold(self._layout.host_lock_path, "check-update", callbacks, shared=True),
+            hold(self._layout.steam_lock_path, "check-update", callbacks) as lock,
+        ):
+            build_id = app_info.ask_latest_build(self._find_steamcmd(callbacks), lock, callbacks)
+            latest = app_info.remember(self._layout, build_id)
+        current = releases.read_current(self._layout)
+        if current is None:
+            callbacks.say(f"Build {build_id} is the latest. The game is not installed here.")
+        elif current == build_id:
+            callbacks.say(f"Build {build_id} is the latest, and current here.")
+        else:
+            callbacks.say(f"Build {build_id} is available. Build {current} is current here.")
+        return latest
 
     def rollback(
         self,
@@ -203,15 +247,21 @@ class Host:
         self,
         name: str,
         *,
+        before_removal: Callable[[], object] = do_nothing,
         on_line: OnLine = ignore_line,
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Stop a server if it runs, and remove all its files, also those that it wrote itself."""
+        """Stop a server if it runs, and remove all its files, also those that it wrote itself.
+
+        `before_removal` is called in between: the last moment to read what it printed. What that raises
+        ends the verb.
+        """
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("delete", name, callbacks) as instance:
             if instance.dir.is_dir():
                 self._stop(instance, callbacks)
+                before_removal()
             else:
                 callbacks.say(f"{name} has no files on this host.")
             self._driver.forget(instance)
@@ -249,11 +299,15 @@ class Host:
         status = self._read_status(self._layout.instance(name))
         return self._driver.complete({name: status})[name]
 
-    def statuses(self) -> dict[str, InstanceStatus]:
-        """Return what every instance is doing, by name. Costs some file reads for each."""
+    def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
+        """Return what every instance is doing, by name. Costs some file reads for each.
+
+        What servers use costs a question to systemd on top, which who looks often may leave out.
+        """
         names = self._layout.instance_names()
         return self._driver.complete(
-            {name: self._read_status(self._layout.instance(name)) for name in names}
+            {name: self._read_status(self._layout.instance(name)) for name in names},
+            with_usage=with_usage,
         )
 
     def facts(self) -> HostFacts:
@@ -266,6 +320,8 @@ class Host:
             layering_detail=f"{layering.detail} {layering.cure}".strip(),
             build_id=releases.read_current(self._layout) or "",
             disk_free_bytes=shutil.disk_usage(self._layout.root).free,
+            limits_without_effect=self._driver.limits_without_effect(),
+            latest=app_info.read_latest(self._layout),
         )
 
     def read_console(
@@ -282,6 +338,31 @@ class Host:
             return ConsoleChunk((), position)
         is_alive = runs.is_alive(instance)
         return console.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
+
+    def release_console(self, name: str, position: ConsolePosition) -> None:
+        """Give back the disk space of what lies far before `position`, which the caller has stored elsewhere.
+
+        The last few MiB of each run stay. Where the file system cannot do that, nothing happens, and the log
+        says so.
+        """
+        console.release(self._layout.instance(name), position)
+
+    def instance_settings(self, name: str) -> tuple[str, ...]:
+        """Return the arguments and configs that a server has, and those that it runs with, as texts.
+
+        They contain its passwords: for who has to keep those out of what it prints.
+        """
+        return instances.read_settings(self._layout.instance(name))
+
+    def run_facts(self, name: str, run: int) -> RunFacts | None:
+        """Return what is known of one start of a server; None if it is not kept any more."""
+        instance = self._layout.instance(name)
+        facts = runs.read_facts(instance, run)
+        if facts is None or facts.ending is not RunEnding.CRASHED:
+            return facts
+        crashed = (one for one in self.status(name).crashed_runs if one.run == run)
+        signal = next((one.exit_signal for one in crashed), None)
+        return replace(facts, exit_signal=signal or "")
 
     def releases(self) -> list[InstalledRelease]:
         """Return the installed builds, the latest first."""
@@ -350,6 +431,11 @@ class Host:
             else {}
         )
         return minimal_environment(self._layout.home_dir, extra)
+
+    def _find_steamcmd(self, callbacks: Callbacks) -> steamcmd.SteamCmd:
+        return steamcmd.SteamCmd(
+            self._steamcmd_command(callbacks), self._environment(), self._steam_account
+        )
 
     def _steamcmd_command(self, callbacks: Callbacks) -> tuple[str, ...]:
         if self._game_source == "simulator":
@@ -432,7 +518,7 @@ class Host:
             self._driver.settle(instance)
         if not runs.is_alive(instance):
             if (last_run := runs.read_run(instance)) is not None:
-                runs.mark_stopping(instance, last_run)  # A crash is known of now.
+                runs.mark_known(instance, last_run)
             callbacks.say(f"{instance.name} does not run.")
             return
         callbacks.stage("Stopping")

@@ -81,6 +81,20 @@ def read_record(instance: InstanceLayout) -> InstanceRecord:
     )
 
 
+def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
+    """Return the arguments and configs that the instance has, and those that it runs with, as texts."""
+    texts = []
+    for path in (instance.record_path, instance.launch_path):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            document = json.loads(path.read_text())
+            texts.append(" ".join(document.get("arguments") or document.get("argv") or ()))
+    # The layer of a running server stays beside the one of its next start.
+    for path in instance.layers_dir.glob(f"*/{SERVER_CONFIG_PATH}"):
+        with contextlib.suppress(FileNotFoundError):
+            texts.append(path.read_text(errors="replace"))
+    return tuple(texts)
+
+
 def prepare(
     layout: HostLayout,
     instance: InstanceLayout,

@@ -17,7 +17,7 @@ library only, and little of it: this runs at every start of a server.
 """
 
 # Without pathlib, whose import would take a quarter of the start-up time:
-# ruff: noqa: PTH104, PTH116, PTH123, PTH208
+# ruff: noqa: PTH104, PTH108, PTH116, PTH123, PTH208
 
 import contextlib
 import fcntl
@@ -133,9 +133,14 @@ def _become_game(root: str, name: str) -> NoReturn:
             "started_at": time.time(),
             "release": plan["release"],
             "port": plan["port"],
-            **_count_restarts(instance),
+            **_look_back(instance),
         },
     )
+    # It was about the run before. Removed only now that it is written down.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{instance}/end")
+    # The next run replaces run.json; under this name it stays as long as the run's output.
+    os.link(f"{instance}/run.json", f"{instance}/console/{run}.json")
     _reset_signals()
     if plan["layering"] == "overlay":
         enter_namespaces()
@@ -187,15 +192,48 @@ def _next_run(console_dir: str) -> int:
     return max(numbers, default=0) + 1
 
 
-def _count_restarts(instance: str) -> dict[str, Any]:
-    """Return what tells a start by systemd alone from one that was asked for: those make a new plan."""
+def _look_back(instance: str) -> dict[str, Any]:
+    """Return what the runs before mean for this one: its restarts, and which of them ended on their own.
+
+    A start by systemd alone has the plan of the run before; one that was asked for makes a new plan.
+    """
     launch = os.stat(f"{instance}/launch.json").st_mtime_ns
     restarted_at: list[float] = []
+    restarts = 0
+    crashed: list[Any] = []
     with contextlib.suppress(OSError, ValueError):  # it never ran, or a power cut emptied the file
         last_run = _read_json(f"{instance}/run.json")
+        crashed = last_run.get("crashed", [])
+        if _has_crashed(instance, last_run):
+            crashed = [*crashed, [last_run["run"], _read_end(instance)]]
         if last_run.get("launch") == launch:
-            restarted_at = [*last_run["restarted_at"], time.time()][-_KEPT_RESTARTS:]
-    return {"launch": launch, "restarted_at": restarted_at}
+            restarted_at = [*last_run["restarted_at"], time.time()]
+            restarts = last_run.get("restarts", 0) + 1
+    return {
+        "launch": launch,
+        "restarted_at": restarted_at[-_KEPT_RESTARTS:],
+        "restarts": restarts,
+        "crashed": crashed[-_KEPT_RESTARTS:],
+    }
+
+
+def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
+    """Whether the run before, which is over, ended on its own while this host was up."""
+    if last_run["boot_id"] != read_boot_id():
+        return False
+    try:
+        stop = _read_json(f"{instance}/stop.json")
+    except (OSError, ValueError):
+        return True
+    return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))
+
+
+def _read_end(instance: str) -> str:
+    try:
+        with open(f"{instance}/end", encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, ValueError):  # it did not run under systemd
+        return ""
 
 
 def _open_console(instance: str, run: int) -> None:

@@ -93,9 +93,22 @@ class InstanceLayout:
         """The last run that was asked to end."""
         return self.dir / "stop.json"
 
+    @property
+    def end_path(self) -> Path:
+        """How the last run under systemd ended: $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, on one line."""
+        return self.dir / "end"
+
     def console_log_path(self, run: int) -> Path:
         """The console output of one run."""
         return self.console_dir / f"{run}.log"
+
+    def console_run_path(self, run: int) -> Path:
+        """What the launcher wrote down of one run. It stays as long as the run's output."""
+        return self.console_dir / f"{run}.json"
+
+    def console_stop_path(self, run: int) -> Path:
+        """There if one run was asked to end."""
+        return self.console_dir / f"{run}.stop"
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,11 @@ class HostLayout:
     def current_link(self) -> Path:
         """The symlink to the release that the next start takes."""
         return self.root / "current"
+
+    @property
+    def latest_build_path(self) -> Path:
+        """Which build Steam handed out when it was last asked."""
+        return self.root / "latest.json"
 
     @property
     def staging_dir(self) -> Path:
@@ -148,6 +166,11 @@ class HostLayout:
     def host_lock_path(self) -> Path:
         """Held alone by an install, shared by operations on instances."""
         return self.root / "locks" / "host.lock"
+
+    @property
+    def steam_lock_path(self) -> Path:
+        """Held alone by whoever runs SteamCMD: two of them must not share its folder and its home."""
+        return self.root / "locks" / "steam.lock"
 
     def instance_lock_path(self, name: str) -> Path:
         """Held alone by an operation on one instance. It outlives the instance."""

@@ -1,7 +1,8 @@
 """Keeps operations on one host apart: `flock` locks that the commands an operation runs inherit.
 
 `install` and `rollback` hold the host's lock alone. Operations on instances share it, and each
-holds its instance's lock alone. Because SteamCMD inherits the lock, it is held as long as an
+holds its instance's lock alone; a look for updates shares it too. Who runs SteamCMD
+holds a lock on that. Because SteamCMD inherits the lock, it is held as long as an
 installer is at work, even if the worker that started it was killed. Whoever comes next finds out
 and ends that orphan. Readers take no lock.
 """
@@ -212,7 +213,10 @@ def _describe_holders(path: Path) -> str:
         return f"{holder.purpose} (process {holder.pid})"
     sharers = [
         other
-        for file in sorted((path.parent / "instances").glob("*.lock"))
+        for file in (
+            *sorted((path.parent / "instances").glob("*.lock")),
+            path.parent / "steam.lock",
+        )
         if (other := read_holder(file)) is not None and other.is_alive
     ]
     if sharers:

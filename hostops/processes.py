@@ -19,7 +19,7 @@ from hostops.layout import InstanceLayout
 from hostops.locks import is_locked, processes_with_open
 from hostops.process import run
 from hostops.readiness import Readiness
-from hostops.specs import CancelToken, Finding, InstanceStatus, Limits
+from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03
 _KILL_SECONDS = 5.0
@@ -53,13 +53,27 @@ class ProcessDriver:
     def forget(self, instance: InstanceLayout) -> None:
         """Do nothing: all that there is lies in the instance's folder."""
 
-    def complete(self, statuses: Mapping[str, InstanceStatus]) -> dict[str, InstanceStatus]:
+    def complete(
+        self,
+        statuses: Mapping[str, InstanceStatus],
+        *,
+        with_usage: bool = True,  # noqa: ARG002 - nobody measures it
+    ) -> dict[str, InstanceStatus]:
         """Add nothing."""
         return dict(statuses)
 
+    def limits_without_effect(self) -> tuple[str, ...]:
+        """Return all of them: nothing watches a process."""
+        return LIMIT_NAMES
+
     def examine(self) -> Iterator[Finding]:
-        """Find nothing: a process can be started anywhere."""
-        yield from ()
+        """Find nothing wrong: a process can be started anywhere. What it is not held to is told."""
+        yield Finding(
+            "Limits",
+            True,
+            "The process driver runs servers without their limits of memory, tasks and CPU weight.",
+            "HOST_DRIVER=systemd holds servers to them: see docs/deploy.md.",
+        )
 
 
 def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:

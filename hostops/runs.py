@@ -8,16 +8,21 @@ an earlier run never speaks for a later one, and any process that looks finds th
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
 from hostops import identity
 from hostops.console import last_line
 from hostops.files import write_atomically
+from hostops.launcher import EXIT_BUSY
 from hostops.layout import InstanceLayout
 from hostops.locks import is_locked
-from hostops.specs import InstanceState, InstanceStatus
+from hostops.namespaces import EXIT_FAILED
+from hostops.specs import CrashedRun, InstanceState, InstanceStatus, RunEnding, RunFacts
+
+LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
+"""How the launcher ends when the game did not come to run."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,10 @@ class Run:
     port: int
     restarted_at: Sequence[float] = ()
     """When it was restarted, by itself after crashes, since somebody started it; the last few."""
+    restarts: int = 0
+    """How often that was, all of them."""
+    crashed: Sequence[tuple[int, str]] = ()
+    """The last runs before that ended on their own, each with what systemd said of its end, or nothing."""
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -49,6 +58,7 @@ class Run:
 class _Mark:
     run: int
     at: float
+    had_crashed: bool = False
 
 
 Record = TypeVar("Record", Run, _Mark)
@@ -76,6 +86,14 @@ def mark_stopping(instance: InstanceLayout, run: Run) -> None:
     """Record that this run is asked to end, so that its end is no crash."""
     if not was_asked_to_stop(instance, run):
         _write_mark(instance.stop_path, run)
+    # The next one that is asked replaces the mark; this one stays as long as the run's output.
+    instance.console_stop_path(run.run).touch()
+
+
+def mark_known(instance: InstanceLayout, run: Run) -> None:
+    """Record that somebody who asked for the end of a run that is over knows of it: a crash stays one."""
+    if not was_asked_to_stop(instance, run):
+        _write_mark(instance.stop_path, run, had_crashed=run.is_of_this_boot)
 
 
 def is_marked_ready(instance: InstanceLayout, run: Run) -> bool:
@@ -96,12 +114,19 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
     run = read_run(instance)
     if run is None:
         return InstanceStatus(name, InstanceState.STOPPED)
-    is_stopping = was_asked_to_stop(instance, run)
+    stop = _read_as(_Mark, instance.stop_path)
+    is_stopping = stop is not None and stop.run == run.run
+    had_crashed = stop is not None and is_stopping and stop.had_crashed
+    status = InstanceStatus(
+        name,
+        InstanceState.STOPPED,
+        run=run.run,
+        restarts=run.restarts,
+        crashed_runs=_crashed_runs(instance, run, had_crashed=had_crashed),
+    )
     if not run.is_of_this_boot:
         detail = "" if is_stopping else "The host has restarted since it ran."
-        return InstanceStatus(
-            name, InstanceState.STOPPED, detail=detail, ended_by_reboot=not is_stopping
-        )
+        return replace(status, detail=detail, ended_by_reboot=not is_stopping)
     if is_alive(instance):
         is_ready = is_marked_ready(instance, run)
         main_process_alive = run.is_main_process_alive
@@ -110,17 +135,50 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
             details.append("It has been asked to stop.")
         if not main_process_alive:
             details.append("Its main process has ended, another process of it is left.")
-        return InstanceStatus(
-            name,
-            InstanceState.RUNNING if is_ready else InstanceState.STARTING,
+        return replace(
+            status,
+            state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,
             pid=run.pid if main_process_alive else None,
             started_at=run.started_at,
             release=run.release,
             detail=" ".join(details),
         )
     if is_stopping:
-        return InstanceStatus(name, InstanceState.STOPPED)
-    return InstanceStatus(name, InstanceState.CRASHED, detail=describe_end(instance, run))
+        return status
+    return replace(
+        status,
+        state=InstanceState.CRASHED,
+        detail=describe_end(instance, run),
+        crashed_runs=(*status.crashed_runs, parse_end(run.run, read_end(instance))),
+    )
+
+
+def read_facts(instance: InstanceLayout, number: int) -> RunFacts | None:
+    """Return what is known of one run whose output is kept, without its signal; None if nothing is.
+
+    Of one that goes on it costs two small files.
+    """
+    run = read_run(instance)
+    if run is None or run.run != number:
+        run = _read_as(Run, instance.console_run_path(number))
+        # There is no output of it any more, or another run has taken its place.
+        is_going_on = False
+    else:
+        # Its lock may be held already by a launcher that is about to write down the next run.
+        is_going_on = run.is_main_process_alive or is_locked(instance.run_lock_path)
+    if run is None:
+        return None
+    if is_going_on:
+        return RunFacts(number, run.started_at, run.release)
+    if instance.console_stop_path(number).exists() or was_asked_to_stop(instance, run):
+        ending = RunEnding.STOPPED
+    else:
+        ending = RunEnding.CRASHED if run.is_of_this_boot else RunEnding.HOST_RESTARTED
+    try:
+        last_output_at = instance.console_log_path(number).stat().st_mtime
+    except FileNotFoundError:
+        last_output_at = None
+    return RunFacts(number, run.started_at, run.release, ending, last_output_at)
 
 
 def describe_end(instance: InstanceLayout, run: Run) -> str:
@@ -130,8 +188,40 @@ def describe_end(instance: InstanceLayout, run: Run) -> str:
     return f"It ended without having been asked to. {last_words}"
 
 
-def _write_mark(path: Path, run: Run) -> None:
-    write_atomically(path, json.dumps(asdict(_Mark(run.run, time.time()))))
+def read_end(instance: InstanceLayout) -> str:
+    """Return what systemd said of the end of the last run; empty if it did not run there."""
+    try:
+        return instance.end_path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def parse_end(run: int, text: str) -> CrashedRun:
+    """Read $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of systemd.exec(5).
+
+    Such as `signal killed SEGV`, `core-dump dumped ABRT`, `exit-code exited 7`, `oom-kill killed KILL`. What
+    is anything else, or says that the launcher and not the game ended, tells nothing.
+    """
+    result, code, status, *_ = [*text.split(), "", "", ""]
+    if code == "exited" and status.isdecimal() and int(status) not in LAUNCH_FAILURES:
+        return CrashedRun(run, exit_code=int(status), is_out_of_memory=result == "oom-kill")
+    if code in ("killed", "dumped") and status:
+        return CrashedRun(run, exit_signal=f"SIG{status}", is_out_of_memory=result == "oom-kill")
+    return CrashedRun(run)
+
+
+def _crashed_runs(
+    instance: InstanceLayout, run: Run, *, had_crashed: bool
+) -> tuple[CrashedRun, ...]:
+    """Return the crashed runs that are over for sure: those before `run`, and itself if somebody knows."""
+    crashed = [parse_end(number, end) for number, end in run.crashed]
+    if had_crashed:
+        crashed.append(parse_end(run.run, read_end(instance)))
+    return tuple(crashed)
+
+
+def _write_mark(path: Path, run: Run, *, had_crashed: bool = False) -> None:
+    write_atomically(path, json.dumps(asdict(_Mark(run.run, time.time(), had_crashed))))
 
 
 def _marked_run(path: Path) -> int | None:

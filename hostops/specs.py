@@ -19,6 +19,8 @@ TASKS_LIMIT_RANGE = range(8, 32_769)
 CPU_WEIGHT_RANGE = range(1, 10_001)
 """systemd's range; 100 is what everything else has."""
 
+LIMIT_NAMES = ("memory", "tasks", "CPU weight")
+
 DRIVERS = ("process", "systemd", "systemd-system")
 """What can run servers: processes, units of the account's own manager, or units of the system's."""
 
@@ -123,12 +125,36 @@ class InstanceSpec:
 
 
 @dataclass(frozen=True)
+class CrashedRun:
+    """A run of a server that ended without having been asked to.
+
+    How it ended only systemd can tell: by a signal such as SIGSEGV or with an exit code, and whether that was
+    because it took more memory than it may. None where nobody knows.
+    """
+
+    run: int
+    exit_signal: str | None = None
+    exit_code: int | None = None
+    is_out_of_memory: bool = False
+
+    @property
+    def how(self) -> str:
+        """How it ended, in a word or three; empty where nobody knows."""
+        if self.is_out_of_memory:
+            return "out of memory"
+        if self.exit_signal is not None:
+            return self.exit_signal
+        return "" if self.exit_code is None else f"exit code {self.exit_code}"
+
+
+@dataclass(frozen=True)
 class InstanceStatus:
     """What one instance is doing. `started_at` is seconds since the epoch; `detail` is for people.
 
-    Only systemd knows the rest: how the last run ended (an exit code, or a signal such as SIGSEGV), how
-    often it was restarted after crashes since somebody started it, and what it uses. None where
-    nothing is known.
+    `run` is the number of its last start, which only grows while the instance is there, and `crashed_runs`
+    are those that ended on their own, the latest at the end: so nobody who looks only now and then misses
+    one. Only systemd knows the rest: how the last run ended, how often it was restarted after crashes since
+    somebody started it, what comes next (`note`), and what it uses. None where nothing is known.
     """
 
     name: str
@@ -142,6 +168,10 @@ class InstanceStatus:
     exit_code: int | None = None
     exit_signal: str | None = None
     restarts: int | None = None
+    run: int | None = None
+    crashed_runs: tuple[CrashedRun, ...] = ()
+    note: str = ""
+    """The state in other words, where more is known: `restarting (2 of 5)`, `gave up`."""
     # Measured anew each time: no difference between two states.
     memory_bytes: int | None = field(default=None, compare=False)
     cpu_seconds: float | None = field(default=None, compare=False)
@@ -169,10 +199,40 @@ class SteamAccount:
 
 @dataclass(frozen=True)
 class ConsolePosition:
-    """A place in a server's console: the byte `offset` in the output of its `run`-th start."""
+    """A place in a server's console: the byte `offset` in the output of its `run`-th start.
+
+    `run_started_at`, where it is known, tells that run from one of the same number after the instance was
+    deleted and made again.
+    """
 
     run: int = 0
     offset: int = 0
+    run_started_at: float = 0.0
+
+
+class RunEnding(StrEnum):
+    """How one start of a server ended: asked to stop, on its own, with the host, or nobody knows."""
+
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    HOST_RESTARTED = "host_restarted"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of one start of a server. Times are seconds since the epoch.
+
+    `ending` is None while it goes on. `last_output_at` is when it last printed something; only systemd knows a
+    signal, and only of the last run.
+    """
+
+    run: int
+    started_at: float
+    release: str
+    ending: RunEnding | None = None
+    last_output_at: float | None = None
+    exit_signal: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,6 +253,18 @@ class HostFacts:
     layering_detail: str = ""
     build_id: str = ""
     disk_free_bytes: int | None = None
+    limits_without_effect: tuple[str, ...] = ()
+    """Those of LIMIT_NAMES that nothing holds servers to here."""
+    latest: "LatestBuild | None" = None
+    """What Steam said last of newer builds; None as long as nobody has asked."""
+
+
+@dataclass(frozen=True)
+class LatestBuild:
+    """The build that Steam handed out when it was last asked; `checked_at` is seconds since the epoch."""
+
+    build_id: str
+    checked_at: float
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ PROGRESS_LINE_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30
 _FULLY_INSTALLED = 4  # the one bit that StateFlags has when nothing is left to do
-_EXIT_UPDATED_ITSELF = 42
+EXIT_UPDATED_ITSELF = 42
 _SCRIPT_PREFIX = ".steamcmd-login-"
 
 # ` Update state (0x61) downloading, progress: 12.34 (1234 / 10000)`
@@ -193,7 +193,7 @@ class SteamCmd:
         callbacks: Callbacks,
         *,
         is_last_word: bool = True,
-    ) -> "_Output":
+    ) -> "Output":
         """Run one update, again where that helps.
 
         Raises if it fails, but not for what the Windows step may cure unless this is the last word.
@@ -208,18 +208,18 @@ class SteamCmd:
         )
         for tries_left in reversed(range(MAX_TRIES)):
             callbacks.stage(f"Asking Steam for the {platform.capitalize()} files")
-            output = _Output(callbacks, password)
-            with self._arguments(commands, password) as arguments:
-                argv = folder.command([*self.command, *arguments])
-                exit_code = self._run(argv, lock, output, callbacks)
+            output = Output(callbacks, password)
+            argv, exit_code = self.run_commands(
+                commands, lock, output, callbacks, folder=folder, password=password
+            )
             if output.is_success:
                 if exit_code:
                     callbacks.warn(
                         f"SteamCMD reported success and then ended with exit code {exit_code}."
                     )
                 return output
-            explanation = output.explanation or _explain_exit(exit_code)
-            if exit_code == _EXIT_UPDATED_ITSELF and tries_left:
+            explanation = output.explanation or explain_exit(exit_code)
+            if exit_code == EXIT_UPDATED_ITSELF and tries_left:
                 callbacks.say("SteamCMD has updated itself and is run again.")
             elif explanation and explanation.is_transient and tries_left:
                 callbacks.warn(f"{explanation.text} Trying again, {tries_left} more times at most.")
@@ -230,8 +230,25 @@ class SteamCmd:
                 )
                 return output
             else:
-                raise _failure(argv, exit_code, explanation)
+                raise failure(argv, exit_code, explanation)
         raise AssertionError("the last try returns or raises")
+
+    def run_commands(
+        self,
+        commands: Sequence[Sequence[str]],
+        lock: int,
+        output: "Output",
+        callbacks: Callbacks,
+        *,
+        folder: InstallFolder | None = None,
+        password: str = "",
+    ) -> tuple[list[str], int]:
+        """Have SteamCMD carry out `commands`, where it sees `folder`; return the command and its exit code."""
+        with self._arguments(commands, password) as arguments:
+            argv = [*self.command, *arguments]
+            if folder is not None:
+                argv = folder.command(argv)
+            return argv, self._run(argv, lock, output, callbacks)
 
     @contextlib.contextmanager
     def _arguments(self, commands: Sequence[Sequence[str]], password: str) -> Iterator[list[str]]:
@@ -254,7 +271,7 @@ class SteamCmd:
         finally:
             Path(path).unlink(missing_ok=True)
 
-    def _run(self, argv: Sequence[str], lock: int, output: "_Output", callbacks: Callbacks) -> int:
+    def _run(self, argv: Sequence[str], lock: int, output: "Output", callbacks: Callbacks) -> int:
         try:
             run(
                 argv,
@@ -401,7 +418,7 @@ def link_steam_client(layout: HostLayout) -> bool:
     return False
 
 
-class _Output:
+class Output:
     """Follows the output of one run: hands it on, reports progress, and remembers what it means."""
 
     def __init__(self, callbacks: Callbacks, secret: str = "") -> None:
@@ -444,13 +461,15 @@ def _explain_line(line: str) -> Explanation | None:
     return next((known for known in EXPLANATIONS if re.search(known.pattern, line)), None)
 
 
-def _explain_exit(exit_code: int) -> Explanation | None:
+def explain_exit(exit_code: int) -> Explanation | None:
+    """Return what an exit code means where no line of the output said it."""
     if exit_code == 0:
         return None
     return next((known for known in EXPLANATIONS if known.exit_code == exit_code), None)
 
 
-def _failure(argv: Sequence[str], exit_code: int, explanation: Explanation | None) -> HostError:
+def failure(argv: Sequence[str], exit_code: int, explanation: Explanation | None) -> HostError:
+    """Return what is to be raised for a run that failed."""
     if explanation:
         text = explanation.text
     elif exit_code < 0:

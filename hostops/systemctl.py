@@ -20,7 +20,6 @@ _PROPERTIES = (
     "ActiveState",
     "SubState",
     "Result",
-    "NRestarts",
     "ExecMainCode",
     "ExecMainStatus",
     "MemoryCurrent",
@@ -50,7 +49,6 @@ class Unit:
     active_state: str
     sub_state: str
     result: str
-    restarts: int = 0
     fragment_path: str = ""
     drop_in_paths: tuple[str, ...] = ()
     exit_code_kind: str = ""
@@ -145,7 +143,6 @@ def parse_show(output: str) -> dict[str, Unit]:
             active_state=values.get("ActiveState", ""),
             sub_state=values.get("SubState", ""),
             result=values.get("Result", ""),
-            restarts=_read_counter(values.get("NRestarts", "")) or 0,
             fragment_path=values.get("FragmentPath", ""),
             drop_in_paths=tuple(values.get("DropInPaths", "").split()),
             # The numbers of waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED.

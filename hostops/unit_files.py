@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostops.errors import HostError
-from hostops.launcher import EXIT_BUSY
 from hostops.layers import LAUNCHER_PATH
 from hostops.layout import HostLayout
-from hostops.namespaces import EXIT_FAILED
+from hostops.runs import LAUNCH_FAILURES
 from hostops.specs import Limits
 from hostops.systemctl import Manager
 
@@ -18,14 +17,13 @@ RESTART_BUDGET = 5
 RESTART_WINDOW_SECONDS = 600
 """A server that crashes more often than the budget within this time stays down."""
 
-LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
-"""How the launcher ends when the game did not come to run."""
-
 _BACK_OFF_VERSION = 254  # of systemd, which brought RestartSteps=
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
 
-# Hidden by ProtectHome=: what the launcher needs from below has to be shown again.
-_HIDDEN_DIRS = (Path("/home"), Path("/root"), Path("/run/user"))
+_WRITE_END = "echo $$SERVICE_RESULT $$EXIT_CODE $$EXIT_STATUS"
+
+# Hidden by ProtectHome= and PrivateTmp=: what the launcher needs from below has to be shown again.
+_HIDDEN_DIRS = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
 
 
 def unit_name(name: str) -> str:
@@ -96,9 +94,12 @@ def template(
     # Beside the root may lie the panel's database and its secrets.
     neighbours = layout.root if layout.root.parent == Path("/") else layout.root.parent
     hidden_dirs = (*_HIDDEN_DIRS, neighbours)
+    needed = (*installation.python_dirs, package_dir)
+    # A folder can be hidden by where it is, or by where links lead to.
+    places = dict.fromkeys((*needed, *(path.resolve() for path in needed)))
     shown = [
         f"BindReadOnlyPaths={_plain(path)}"
-        for path in (*installation.python_dirs, package_dir)
+        for path in places
         if any(path.is_relative_to(hidden) for hidden in hidden_dirs)
     ]
     program = f"{_plain(installation.python_path)} -I -S"
@@ -115,6 +116,8 @@ def template(
         "Type=exec",
         f"ExecStart={program} {_plain(package_dir)}/launcher.py --foreground {root} %i",
         f"ExecStop=-{program} {_plain(package_dir)}/quit.py {root} %i",
+        # How it ended, for who looks only after systemd has restarted it.
+        f"ExecStopPost=-/bin/sh -c '{_WRITE_END} >{root}/instances/%i/end'",
         "KillMode=mixed",
         "KillSignal=SIGINT",
         "TimeoutStopSec=20",

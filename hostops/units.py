@@ -20,7 +20,7 @@ from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
 from hostops.files import make_dir, remove_tree, write_atomically
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.specs import Finding, InstanceState, InstanceStatus, Limits
+from hostops.specs import LIMIT_NAMES, CrashedRun, Finding, InstanceState, InstanceStatus, Limits
 from hostops.systemctl import Manager, Systemctl, Unit
 from hostops.unit_files import RESTART_BUDGET, RESTART_WINDOW_SECONDS, TEMPLATE_NAME, unit_name
 
@@ -28,6 +28,8 @@ _LAUNCH_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _DROP_IN_NAME = "50-limits.conf"
 _GONE_STATES = ("inactive", "failed")
+_CONTROLLERS = dict(zip(LIMIT_NAMES, ("memory", "pids", "cpu"), strict=True))
+"""The kernel's controller behind each limit."""
 
 
 class UnitDriver:
@@ -93,16 +95,31 @@ class UnitDriver:
             remove_tree(self._drop_in_dir(instance))
             self._systemctl.daemon_reload()
 
-    def complete(self, statuses: Mapping[str, InstanceStatus]) -> dict[str, InstanceStatus]:
-        """Add the unit's exit, restarts, memory and CPU time: one call for all."""
-        if not statuses:
-            return {}
-        names = [unit_name(name) for name in statuses]
-        units = self._systemctl.show(names[0] if len(names) == 1 else unit_name("*"))
+    def complete(
+        self, statuses: Mapping[str, InstanceStatus], *, with_usage: bool = True
+    ) -> dict[str, InstanceStatus]:
+        """Add restarts, the end of a crashed unit, memory and CPU time: one call for all.
+
+        Without usage systemd is asked only if something has crashed: all else is in our own files, and
+        fifty servers are a tenth of a second of its time.
+        """
+        asked = [
+            unit_name(name)
+            for name, status in statuses.items()
+            if with_usage or status.state is InstanceState.CRASHED
+        ]
+        units = (
+            self._systemctl.show(asked[0] if len(asked) == 1 else unit_name("*")) if asked else {}
+        )
         return {
             name: self._complete_one(status, units.get(unit_name(name)))
             for name, status in statuses.items()
         }
+
+    def limits_without_effect(self) -> tuple[str, ...]:
+        """Return the limits whose controllers this manager has not been given."""
+        missing = _missing_controllers(self._systemctl.manager)
+        return tuple(limit for limit, controller in _CONTROLLERS.items() if controller in missing)
 
     def examine(self) -> Iterator[Finding]:
         """Look at the manager, the template unit and what it can limit."""
@@ -170,37 +187,38 @@ class UnitDriver:
         return self._version
 
     def _complete_one(self, status: InstanceStatus, unit: Unit | None) -> InstanceStatus:
-        if unit is None:
+        if unit is not None:
+            status = replace(status, memory_bytes=unit.memory_bytes, cpu_seconds=unit.cpu_seconds)
+        is_restarting = status.state is InstanceState.STARTING and status.restarts
+        if not is_restarting and status.state is not InstanceState.CRASHED:
             return status
-        status = replace(status, memory_bytes=unit.memory_bytes, cpu_seconds=unit.cpu_seconds)
         run = runs.read_run(self._layout.instance(status.name))
-        if run is None or status.state in (InstanceState.ABSENT, InstanceState.STOPPED):
+        if run is None:
             return status
-        now = time.time()
-        lately = sum(at > now - RESTART_WINDOW_SECONDS for at in run.restarted_at)
-        status = replace(status, restarts=unit.restarts)
+        lately = _count_restarts(run, time.time())
         if status.state is InstanceState.STARTING and lately:
+            note = f"restarting ({lately} of {RESTART_BUDGET})"
+            status = replace(status, note=note)
             return _with_lead(status, f"Restarting after a crash ({lately} of {RESTART_BUDGET}).")
-        if status.state is not InstanceState.CRASHED:
+        if unit is None or status.state is not InstanceState.CRASHED:
             return status
-        how = ""
-        if unit.exit_code_kind == "exited":
-            status = replace(status, exit_code=unit.exit_status)
-            how = f" (exit code {unit.exit_status})"
-        elif unit.exit_code_kind:
-            status = replace(status, exit_signal=_signal_name(unit.exit_status))
-            how = f" ({status.exit_signal})"
-        if unit.result == "oom-kill":
-            how = " (out of memory)"
+        crash = _complete_crash(status.crashed_runs[-1], unit)
+        how = f" ({crash.how})" if crash.how else ""
+        status = replace(
+            status,
+            crashed_runs=(*status.crashed_runs[:-1], crash),
+            exit_code=crash.exit_code,
+            exit_signal=crash.exit_signal,
+        )
         if unit.active_state not in _GONE_STATES:
-            lead = (
-                f"Crashed{how}, restarting ({min(lately + 1, RESTART_BUDGET)} of {RESTART_BUDGET})."
-            )
-        elif _is_given_up(unit):
+            note = f"restarting ({min(lately + 1, RESTART_BUDGET)} of {RESTART_BUDGET})"
+            return _with_lead(replace(status, note=note), f"Crashed{how}, {note}.")
+        if _is_given_up(unit):
             minutes = RESTART_WINDOW_SECONDS // 60
-            # systemd counts the restart that it refused, too.
-            status = replace(status, restarts=max(0, unit.restarts - 1))
-            lead = f"Crashed{how}, gave up after {lately} restarts within {minutes} minutes."
+            status = replace(status, note="gave up")
+            # As it was when it gave up, not as it is now: that is long ago for who reads it tomorrow.
+            tries = _count_restarts(run, run.started_at)
+            lead = f"Crashed{how}, gave up after {tries} restarts within {minutes} minutes."
         else:
             lead = f"Crashed{how}."
         return _with_lead(status, lead)
@@ -287,22 +305,28 @@ def _examine_linger() -> Finding:
     )
 
 
-def _examine_controllers(manager: Manager) -> Finding:
-    """Look which resources can be limited: what the manager's own control group may pass on.
-
-    A server works without its limits, so what is missing is nothing to stop at.
-    """
+def _missing_controllers(manager: Manager) -> list[str]:
+    """Return the controllers of the kernel that the manager's own control group may not pass on."""
     folder = Path("/sys/fs/cgroup")
     there: set[str] = set()
-    cure = "Boot with control groups v2."
     if manager is Manager.USER:
         folder = folder / "user.slice" / f"user-{os.geteuid()}.slice"
         folder = folder / f"user@{os.geteuid()}.service"
-        cure += " Put deploy/systemd/delegate.conf into /etc/systemd/system/user@.service.d/."
     else:
         there = {path.name for path in folder.glob("*/")}  # The controllers of v1 have folders.
     there |= set(_read(folder / "cgroup.controllers").split())
-    missing = sorted({"cpu", "memory", "pids"} - there)
+    return sorted(set(_CONTROLLERS.values()) - there)
+
+
+def _examine_controllers(manager: Manager) -> Finding:
+    """Look which resources can be limited.
+
+    A server works without its limits, so what is missing is nothing to stop at.
+    """
+    cure = "Boot with control groups v2."
+    if manager is Manager.USER:
+        cure += " Put deploy/systemd/delegate.conf into /etc/systemd/system/user@.service.d/."
+    missing = _missing_controllers(manager)
     if not missing:
         return Finding("Limits", True, "Memory, tasks and CPU weight of servers can be limited.")
     return Finding(
@@ -329,11 +353,25 @@ def _is_given_up(unit: Unit) -> bool:
 
     Its Result= does not say so: it stays that of the last end, and is `start-limit-hit` without one.
     """
-    is_launch_failure = (
-        unit.exit_code_kind == "exited" and unit.exit_status in unit_files.LAUNCH_FAILURES
-    )
+    is_launch_failure = unit.exit_code_kind == "exited" and unit.exit_status in runs.LAUNCH_FAILURES
     is_failure = unit.result in ("signal", "core-dump", "exit-code", "oom-kill", "start-limit-hit")
     return unit.active_state == "failed" and is_failure and not is_launch_failure
+
+
+def _count_restarts(run: runs.Run, until: float) -> int:
+    """Return how often the run was restarted within what was the window of the budget at a moment."""
+    return sum(at > until - RESTART_WINDOW_SECONDS for at in run.restarted_at)
+
+
+def _complete_crash(crash: CrashedRun, unit: Unit) -> CrashedRun:
+    """Add how the unit's last run ended, as systemd has it at hand."""
+    is_out_of_memory = unit.result == "oom-kill"
+    if unit.exit_code_kind == "exited":
+        return replace(crash, exit_code=unit.exit_status, is_out_of_memory=is_out_of_memory)
+    if unit.exit_code_kind:
+        name = _signal_name(unit.exit_status)
+        return replace(crash, exit_signal=name, is_out_of_memory=is_out_of_memory)
+    return crash
 
 
 def _with_lead(status: InstanceStatus, lead: str) -> InstanceStatus:

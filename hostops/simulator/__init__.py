@@ -33,6 +33,8 @@ Runs are counted in a file beside the control file; writing the control file ane
 | | then `Error! App '222860' state is 0x202 after update job.`, exit code 8 |
 | login-failed | exit code 5 |
 | app-info-timeout | exit code 1 |
+| app-info-missing | `app_info_print` knows nothing of the app, exit code 0 |
+| app-info-garbled | `app_info_print` names no build, exit code 0 |
 | exit-0-without-success | half a download, not a word about it, exit code 0 |
 | success-without-manifest | says `Success!` but leaves no manifest, exit code 0 |
 | self-update-42 | says it has updated itself and wants to be run again, exit code 42 |

@@ -20,6 +20,7 @@ from pathlib import Path
 if not __package__:  # started by its path: `-I` keeps the project off the module search path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from hostops.simulator.app_info import app_info_lines
 from hostops.simulator.control import ControlError, Section, open_section
 from hostops.simulator.game_files import GameFile, game_files, platform_files
 
@@ -47,6 +48,8 @@ OTHER_FAILURES = frozenset(
     {
         "login-failed",
         "app-info-timeout",
+        "app-info-missing",
+        "app-info-garbled",
         "exit-0-without-success",
         "success-without-manifest",
         "self-update-42",
@@ -170,6 +173,7 @@ class Session:
         self.platform = "linux"
         self.is_logged_in = False
         self.is_anonymous = True
+        self.has_app_info = False
         self.install_dir = Path.home() / "Steam" / "steamapps" / "common" / INSTALL_DIR_NAME
         self._line_seconds = settings.seconds / (LINES_OF_A_RUN + settings.lines)
 
@@ -213,7 +217,11 @@ class Session:
             self._force_install_dir(arguments)
         elif name == "login":
             self._login(arguments)
-        elif name in ("app_info_update", "app_info_print") or name.startswith("@"):
+        elif name == "app_info_update":
+            self._app_info_update()
+        elif name == "app_info_print":
+            self._app_info_print(arguments)
+        elif name.startswith("@"):
             pass
         elif name == "app_update":
             try:
@@ -260,6 +268,23 @@ class Session:
         self.say("Waiting for client config...OK")
         self.say("Waiting for user info...OK")
         self.is_logged_in = True
+
+    def _app_info_update(self) -> None:
+        if self.settings.failure == "app-info-timeout":
+            self.say("ERROR! Timed out waiting for AppInfo update.")
+            self.exit_code = EXIT_APP_INFO_TIMEOUT
+            return
+        self.has_app_info = self.is_logged_in and self.settings.failure != "app-info-missing"
+
+    def _app_info_print(self, arguments: Sequence[str]) -> None:
+        app_id = arguments[0] if arguments else ""
+        if app_id != APP_ID or not self.has_app_info:
+            self.say(f"No app info for AppID {app_id} found, requesting...")
+            return
+        build_id = self.settings.build_id
+        self.say(f"AppID : {APP_ID}, change number : {build_id}/0, last change : {time.ctime()}")
+        is_garbled = self.settings.failure == "app-info-garbled"
+        print("\n".join(app_info_lines(APP_ID, build_id, is_garbled=is_garbled)))
 
     def _app_update(self, arguments: Sequence[str]) -> int:
         app_id = arguments[0] if arguments else ""

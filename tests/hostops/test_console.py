@@ -1,11 +1,13 @@
 """A console is read line by line over all its runs, and written one line at a time."""
 
+import ctypes
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from hostops import console
+from hostops import console, holes
 from hostops.errors import HostError
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.lines import MAX_LINE_BYTES
@@ -111,8 +113,89 @@ def test_bytes_that_are_no_text_do_not_stop_it(instance: InstanceLayout) -> None
 def test_only_the_latest_runs_are_kept(instance: InstanceLayout) -> None:
     for run in range(1, console.KEPT_RUNS + 4):
         write(instance, run, b"x\n")
+        instance.console_run_path(run).touch()
+        instance.console_stop_path(run).touch()
     console.prune_runs(instance)
-    assert console.list_runs(instance) == list(range(4, console.KEPT_RUNS + 4))
+    kept = range(4, console.KEPT_RUNS + 4)
+    assert console.list_runs(instance) == list(kept)
+    names = {path.name for path in instance.console_dir.iterdir()}
+    assert names == {f"{run}.{kind}" for run in kept for kind in ("log", "json", "stop")}
+
+
+def test_what_is_stored_elsewhere_gives_its_disk_space_back(instance: InstanceLayout) -> None:
+    line = b"x" * 1023 + b"\n"
+    path = instance.console_log_path(1)
+    with path.open("ab") as file:  # as the game has it open, while its output is released
+        end = 0
+        for _ in range(16):
+            file.write(line * 1024)
+            file.flush()
+            end += 1024**2
+            console.release(instance, ConsolePosition(1, end))
+    assert path.stat().st_size == end
+    kept_and_a_bit = console.KEPT_BYTES + 2 * console.RELEASE_STEP_BYTES
+    assert console.KEPT_BYTES <= path.stat().st_blocks * 512 <= kept_and_a_bit
+    # Positions are as they were.
+    write(instance, 1, b"the end\n")
+    assert read(instance, ConsolePosition(1, end)).lines == ((1, "the end"),)
+    behind = read(instance, ConsolePosition(1, end - console.KEPT_BYTES), max_bytes=2**24)
+    assert behind.lines[0] == (1, "x" * 1023)
+    assert len(behind.lines) == console.KEPT_BYTES // 1024 + 1
+
+
+def test_who_reads_from_the_beginning_is_told_what_is_not_there_any_more(
+    instance: InstanceLayout,
+) -> None:
+    line = b"x" * 999 + b"\n"
+    write(instance, 1, line * 10_000)
+    console.release(instance, ConsolePosition(1, 10_000_000))
+    chunk = read(instance, max_bytes=2**24)
+    gap, *lines = [text for _, text in chunk.lines]
+    assert lines == ["x" * 999] * len(lines)
+    assert gap == f"[{10_000_000 - 1000 * len(lines)} bytes are not kept on the host any more]"
+    assert 1000 * len(lines) >= console.KEPT_BYTES
+    assert chunk.position == ConsolePosition(1, 10_000_000)
+
+
+def test_a_little_output_is_left_alone(instance: InstanceLayout) -> None:
+    write(instance, 1, b"x\n" * 100_000)
+    before = instance.console_log_path(1).stat().st_mtime_ns
+    console.release(instance, ConsolePosition(1, 200_000))
+    assert instance.console_log_path(1).stat().st_mtime_ns == before
+    console.release(instance, ConsolePosition(9, 2**30))  # a run that was removed meanwhile
+
+
+def test_where_files_cannot_have_holes_nothing_is_lost_and_the_log_says_so_once(
+    instance: InstanceLayout, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class WithoutHoles:
+        def fallocate(self, *_: int) -> int:
+            ctypes.set_errno(errno.EOPNOTSUPP)
+            return -1
+
+    monkeypatch.setattr(holes, "_libc", WithoutHoles())
+    monkeypatch.setattr(holes, "_devices_without", set())
+    write(instance, 1, b"x" * 99 + b"\n")
+    write(instance, 1, b"y" * 10_000_000 + b"\n")
+    for _ in range(3):
+        console.release(instance, ConsolePosition(1, 10_000_000))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "cannot free parts of files" in caplog.text
+    assert read(instance, max_bytes=1).lines[0] == (1, "x" * 99)
+
+
+def test_a_disk_that_fails_is_not_taken_for_one_without_holes(
+    instance: InstanceLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def fallocate(self, *_: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(holes, "_libc", Failing())
+    write(instance, 1, b"y" * 10_000_000)
+    with pytest.raises(OSError, match="Input/output error"):
+        console.release(instance, ConsolePosition(1, 10_000_000))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hostops import runs
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.host import Host
 from hostops.identity import read_boot_id, read_stat
-from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
+from hostops.specs import LIMIT_NAMES, CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     DRIVER,
     Output,
@@ -358,15 +358,52 @@ def test_a_child_that_outlives_its_main_process_is_found_and_ended(
 # States
 
 
+def crashes_of(host: Host) -> tuple[int | None, list[int]]:
+    """Return the number of alpha's last run, and those of its runs that crashed."""
+    status = host.status("alpha")
+    return status.run, [crash.run for crash in status.crashed_runs]
+
+
 def test_a_crash_is_told_from_a_stop(host: Host, root: Path, alpha: Path) -> None:
     host.start("alpha")
     os.kill(latest_run(root).pid, signal.SIGKILL)
     wait_until(lambda: host.status("alpha").state is CRASHED, 5, "the crash is seen")
     assert "without having been asked to. Its last line was: " in host.status("alpha").detail
+    assert crashes_of(host) == (1, [1])
     host.stop("alpha")
     assert host.status("alpha").state is STOPPED
+    assert crashes_of(host) == (1, [1])
     host.start("alpha")
     assert host.status("alpha").state is RUNNING
+    assert crashes_of(host) == (2, [1])
+
+
+def test_a_crash_is_still_known_when_the_server_runs_again(
+    host: Host, root: Path, alpha: Path
+) -> None:
+    host.start("alpha")
+    host.restart("alpha")  # No crash: this one was asked for.
+    for run in (2, 3):
+        os.kill(latest_run(root).pid, signal.SIGKILL)
+        wait_until(lambda: host.status("alpha").state is CRASHED, 5, "the crash is seen")
+        host.start("alpha")
+        assert crashes_of(host) == (run + 1, list(range(2, run + 1)))
+    how = host.status("alpha").crashed_runs[-1].how
+    assert how == ("SIGKILL" if DRIVER == "systemd" else "")
+    host.delete("alpha")
+    assert crashes_of(host) == (None, [])
+
+
+def test_what_a_reboot_ended_has_not_crashed(host: Host, root: Path, alpha: Path) -> None:
+    host.start("alpha")
+    host.stop("alpha")
+    run = json.loads(instance_of(root).run_path.read_text())
+    instance_of(root).run_path.write_text(json.dumps({**run, "run": 9, "boot_id": "another"}))
+    assert crashes_of(host) == (9, [])
+    host.stop("alpha")
+    assert crashes_of(host) == (9, [])
+    host.start("alpha")
+    assert host.status("alpha").crashed_runs == ()
 
 
 def test_another_host_object_finds_the_same(host: Host, root: Path, alpha: Path) -> None:
@@ -513,6 +550,8 @@ def test_the_facts(host: Host, root: Path) -> None:
     assert (facts.driver, facts.game_source, facts.layering) == (DRIVER, "simulator", "overlay")
     assert facts.layering_detail == ""
     assert facts.disk_free_bytes
+    if DRIVER == "process":
+        assert facts.limits_without_effect == LIMIT_NAMES
 
 
 def test_the_doctor_names_what_is_wrong_and_the_cure(tmp_path: Path, installed_root: Path) -> None:

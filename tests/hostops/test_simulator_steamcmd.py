@@ -297,7 +297,8 @@ def test_every_failure_has_a_test_and_stands_in_the_table() -> None:
     import hostops.simulator
 
     assert all(name in (hostops.simulator.__doc__ or "") for name in FAILURES)
-    source = Path(__file__).read_text()
+    here = Path(__file__)
+    source = here.read_text() + here.with_name("test_app_info.py").read_text()
     assert all(name in source for name in FAILURES - REFUSALS.keys() - STATES.keys())
 
 
@@ -373,7 +374,7 @@ def test_a_folder_it_cannot_write_to_is_a_disk_write_failure(cmd: SteamCmd) -> N
         ('{"steamcmd": {"build_id": "x"}}', "steamcmd.build_id is 'x', but must be a number"),
         (
             '{"steamcmd": {"fail": "fire"}}',
-            "steamcmd.fail is 'fire', but must be one of app-info-t",
+            "steamcmd.fail is 'fire', but must be one of app-info-garbled",
         ),
         ('{"steamcmd": {"fail": null}}', "steamcmd.fail is None, but must be one of"),
         ('{"steamcmd": {"fail": ["crash:3"]}}', "steamcmd.fail is 'crash:3', but must be one of"),

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,15 @@ from hostops.errors import CommandError, HostError
 from hostops.files import make_dir
 from hostops.identity import read_boot_id, read_own_stat
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.specs import InstanceSpec, InstanceState, InstanceStatus, Limits
+from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
 from hostops.systemctl import Manager, Systemctl, Unit, parse_show
-from hostops.unit_files import TEMPLATE_NAME, all_limit_properties, template, unit_name
+from hostops.unit_files import (
+    TEMPLATE_NAME,
+    Installation,
+    all_limit_properties,
+    template,
+    unit_name,
+)
 from hostops.units import UnitDriver
 
 SHOW = "show --property=*"
@@ -248,7 +255,9 @@ def write_run(instance: InstanceLayout, restarts: int) -> None:
     stat = read_own_stat()
     run = runs.Run(3, stat.pid, stat.start_ticks, read_boot_id(), 1.0, "1", 27015)
     times = [time.time() - 5] * restarts
-    instance.run_path.write_text(json.dumps({**run.__dict__, "restarted_at": times}))
+    instance.run_path.write_text(
+        json.dumps({**run.__dict__, "restarted_at": times, "restarts": restarts})
+    )
 
 
 def completed(
@@ -257,41 +266,50 @@ def completed(
     write_run(layout.instance("alpha"), restarts)
     driver, runner = make_driver(layout, Manager.USER)
     runner.declare(f"{SHOW} -- {ALPHA}", answer(**values))
-    return driver.complete({"alpha": InstanceStatus("alpha", state, detail="It ended.")})["alpha"]
+    crashed = (CrashedRun(2), CrashedRun(3)) if state is InstanceState.CRASHED else (CrashedRun(2),)
+    status = InstanceStatus(
+        *("alpha", state), detail="It ended.", run=3, restarts=restarts, crashed_runs=crashed
+    )
+    return driver.complete({"alpha": status})["alpha"]
 
 
 KILLED = {"ExecMainCode": "2", "ExecMainStatus": "11", "Result": "signal"}
 
 
 @pytest.mark.parametrize(
-    ("restarts", "values", "detail"),
+    ("restarts", "values", "detail", "note"),
     [
         (
             1,
             {**KILLED, "ActiveState": "activating", "SubState": "auto-restart"},
             "Crashed (SIGSEGV), restarting (2 of 5).",
+            "restarting (2 of 5)",
         ),
         (
             5,
-            {**KILLED, "ActiveState": "failed", "NRestarts": "6"},
+            {**KILLED, "ActiveState": "failed"},
             "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes.",
+            "gave up",
         ),
         (
             0,
             {"ActiveState": "failed", "Result": "exit-code"}
             | {"ExecMainCode": "1", "ExecMainStatus": "71"},
             "Crashed (exit code 71).",
+            "",
         ),
         (
             0,
             {**KILLED, "Result": "oom-kill", "ActiveState": "activating"},
             "Crashed (out of memory), restarting (1 of 5).",
+            "restarting (1 of 5)",
         ),
-        (0, {"ActiveState": "inactive", "Result": "success"}, "Crashed."),
+        (0, {"ActiveState": "inactive", "Result": "success"}, "Crashed.", ""),
         (
             0,
             {"ActiveState": "unheard-of", "Result": "new", "ExecMainCode": "9"},
             "Crashed, restarting (1 of 5).",
+            "restarting (1 of 5)",
         ),
     ],
 )
@@ -301,16 +319,41 @@ def test_crashes_are_told_apart(
     restarts: int,
     values: dict[str, str],
     detail: str,
+    note: str,
 ) -> None:
     status = completed(layout, InstanceState.CRASHED, restarts, **values)
     assert status.detail == f"{detail} It ended."
+    assert status.note == note
     assert status.state is InstanceState.CRASHED
 
 
+def test_how_the_last_run_crashed_is_told_of_that_run_alone(
+    layout: HostLayout, instance: InstanceLayout
+) -> None:
+    status = completed(layout, InstanceState.CRASHED, 1, **KILLED, ActiveState="failed")
+    assert status.crashed_runs == (CrashedRun(2), CrashedRun(3, exit_signal="SIGSEGV"))
+
+
+def test_how_often_it_was_restarted_before_it_gave_up_is_the_same_tomorrow(
+    layout: HostLayout, instance: InstanceLayout
+) -> None:
+    driver, runner = make_driver(layout, Manager.USER)
+    yesterday = time.time() - 86_400
+    write_run(instance, 0)
+    run = json.loads(instance.run_path.read_text())
+    times = [yesterday - 60 * number for number in reversed(range(5))]
+    run |= {"started_at": yesterday, "restarted_at": times}
+    instance.run_path.write_text(json.dumps(run))
+    runner.declare(f"{SHOW} -- {ALPHA}", answer(**KILLED, ActiveState="failed"))
+    crashed = InstanceStatus("alpha", InstanceState.CRASHED, run=3, crashed_runs=(CrashedRun(3),))
+    status = driver.complete({"alpha": crashed})["alpha"]
+    assert status.detail == "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes."
+
+
 def test_a_restart_shows_while_it_starts(layout: HostLayout, instance: InstanceLayout) -> None:
-    status = completed(layout, InstanceState.STARTING, 2, ActiveState="active", NRestarts="2")
+    status = completed(layout, InstanceState.STARTING, 2, ActiveState="active")
     assert status.detail == "Restarting after a crash (2 of 5). It ended."
-    assert status.restarts == 2
+    assert (status.restarts, status.note) == (2, "restarting (2 of 5)")
 
 
 def test_a_server_that_runs_tells_what_it_uses(
@@ -337,14 +380,27 @@ def test_all_servers_cost_one_call(layout: HostLayout) -> None:
     assert driver.complete({}) == {}
 
 
+def test_who_does_not_ask_for_usage_asks_systemd_only_about_crashes(layout: HostLayout) -> None:
+    driver, runner = make_driver(layout, Manager.USER)
+    running = InstanceStatus("alpha", InstanceState.RUNNING)
+    stopped = InstanceStatus("bravo", InstanceState.STOPPED)
+    statuses = {"alpha": running, "bravo": stopped}
+    assert driver.complete(statuses, with_usage=False) == statuses
+    assert runner.calls == []
+    runner.declare(f"{SHOW} -- {ALPHA}", answer())
+    crashed = replace(running, state=InstanceState.CRASHED)
+    driver.complete({"alpha": crashed, "bravo": stopped}, with_usage=False)
+    assert runner.calls == [f"{SHOW} -- {ALPHA}"]
+
+
 # What systemctl prints
 
 
 @pytest.mark.parametrize("counter", ["[not set]", "", str(2**64 - 1), "infinity"])
 def test_a_counter_that_nobody_keeps_is_none(counter: str) -> None:
-    text = answer(MemoryCurrent=counter, CPUUsageNSec=counter, NRestarts=counter)
+    text = answer(MemoryCurrent=counter, CPUUsageNSec=counter)
     unit = parse_show(text)[ALPHA]
-    assert (unit.memory_bytes, unit.cpu_seconds, unit.restarts) == (None, None, 0)
+    assert (unit.memory_bytes, unit.cpu_seconds) == (None, None)
 
 
 def test_several_units_and_values_with_equals_signs_are_read() -> None:
@@ -398,3 +454,13 @@ def test_a_path_that_a_unit_file_cannot_carry_is_refused(path: str) -> None:
 def test_limits_that_cannot_be_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="cannot be"):
         InstanceSpec("alpha", 27015, **limits)  # type: ignore[arg-type]
+
+
+def test_a_box_shows_where_links_lead_to(layout: HostLayout, tmp_path: Path) -> None:
+    place, link = tmp_path / "real", tmp_path / "link"
+    (place / "hostops").mkdir(parents=True)
+    link.symlink_to(place)
+    installation = Installation(Path("/usr/bin/python3"), link, (link,))
+    text = template(layout, Manager.USER, version=252, installation=installation)
+    for path in (place, place / "hostops"):
+        assert f"BindReadOnlyPaths={path}\n" in text

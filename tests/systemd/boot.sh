@@ -80,8 +80,14 @@ chroot "$new" groupadd --gid "$uid" saferoom
 chroot "$new" useradd --uid "$uid" --gid "$uid" --home-dir /srv/saferoom/home --no-create-home --shell /bin/sh saferoom
 touch "$new/var/lib/systemd/linger/saferoom"
 for path; do
+    if [ ! -e "$new$path" ]; then # It lies below /tmp, whose place an empty one has taken.
+        layers=$work/layers$path
+        mkdir -p "$new$path" "$layers/upper" "$layers/work"
+        mount -t overlay -o "lowerdir=$path,upperdir=$layers/upper,workdir=$layers/work" sandbox "$new$path"
+    fi
     while [ "$path" != / ]; do
-        chmod o+x "$new$path"
+        # A link would lead out of here, to the real folder.
+        [ -L "$new$path" ] || chmod o+x "$new$path"
         path=$(dirname "$path")
     done
 done

@@ -19,9 +19,10 @@ ROOT = STATE_DIR / "host"
 def make_state_dir(path: Path) -> Path:
     """Make what a sandbox has below /srv/saferoom: a home folder, and a host without a game."""
     for folder in (path, path / "home", path / "host"):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, parents=True)
         os.chown(folder, UID, UID)
     write_control(path / "host")
+    os.chown(path / "host/simulator.json", UID, UID)
     return path
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,8 @@ def find_systemd() -> str | None:
 class Sandbox:
     """A booted machine; a context manager. `state_dir` is its /srv/saferoom, and survives it.
 
-    With `has_own_boot_id` a later boot differs from an earlier one to who reads /proc; a unit that gets a
+    With `has_own_boot_id` it was booted just now, and a later boot differs from an earlier one to who reads
+    /proc and the clock of the boot; a unit that gets a
     /proc of its own from systemd sees the real machine's all the same.
     """
 
@@ -121,9 +123,16 @@ class Sandbox:
     def _boot(self) -> None:
         self._work_dir.mkdir(mode=0o700)
         self._make_groups()
-        reachable = [sys.base_prefix, sys.prefix, str(REPOSITORY)]
+        prefix = Path(sys.prefix)
+        reachable = [sys.base_prefix, str(REPOSITORY), sys.prefix, str(prefix.resolve())]
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--uts", "--ipc"]
-        command += ["--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL", "--propagation"]
+        command += ["--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL"]
+        if self._boot_id:  # Another boot, and one that was just now.
+            # By whole seconds only: at the turn of one, or what was done just before would be of this boot.
+            wait_until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) % 1 < 0.05, 2, "a second")
+            up_seconds = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+            command += ["--time", "--boottime", str(-up_seconds)]
+        command += ["--propagation"]
         command += ["private", str(Path(__file__).with_name("boot.sh")), str(self._work_dir)]
         command += [str(self._state_dir), str(UID), self._boot_id, *reachable]
         log_path = self._work_dir.with_suffix(".log")

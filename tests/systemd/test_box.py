@@ -24,7 +24,7 @@ def test_it_cannot_write_outside(alpha: Machine) -> None:
             "/etc/evil",
             "/usr/evil",
             "/var/evil",
-            str(REPOSITORY / "evil"),
+            str(REPOSITORY / "hostops/evil"),
             "/srv/saferoom/home/evil",
         ),
         *(f"{ROOT}/evil", f"{ROOT}/releases/evil", f"{ROOT}/overlays/evil"),

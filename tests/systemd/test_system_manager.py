@@ -80,11 +80,14 @@ def test_a_server_that_takes_too_much_memory_is_ended(alpha: Machine) -> None:
             *(sys.executable, "-m", "hostops", "start", "alpha"), env=alpha.environment
         )
         said = alpha.cli("logs", "alpha")
-        state = alpha.status()["state"]
+        status = alpha.status()
     finally:
         program.write_text(text)
     assert "got it" not in said
-    assert state == InstanceState.CRASHED
+    assert status["state"] == InstanceState.CRASHED
+    crashed_runs = status["crashed_runs"]
+    assert isinstance(crashed_runs, list)
+    assert crashed_runs[-1]["exit_signal"] == "SIGKILL"  # the kernel's, told by systemd
 
 
 def test_a_server_cannot_have_more_tasks_than_it_may(alpha: Machine) -> None:

@@ -1,0 +1,133 @@
+"""Asks Steam which build of the game is the latest, and keeps the answer with the time it was given.
+
+Nothing is downloaded or installed, and the game is not touched.
+"""
+
+import json
+import re
+import time
+from dataclasses import asdict, replace
+
+from hostops.callbacks import Callbacks
+from hostops.errors import HostError
+from hostops.files import write_atomically
+from hostops.layout import HostLayout
+from hostops.specs import GAME_APP_ID, LatestBuild
+from hostops.steamcmd import EXIT_UPDATED_ITSELF, MAX_TRIES, Output, SteamCmd, explain_exit, failure
+
+_APP = str(GAME_APP_ID)
+_BUILD_PATH = [_APP, "depots", "branches", "public", "buildid"]
+_COMMANDS = (
+    ("login", "anonymous"),
+    ("app_info_update", "1"),
+    ("app_info_print", _APP),
+    ("quit",),
+)
+_RETRY_SECONDS = 2.0
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([{}])')
+_KEPT_LINES = 20_000
+"""The real answer has some hundreds."""
+
+
+def ask_latest_build(tool: SteamCmd, lock: int, callbacks: Callbacks) -> str:
+    """Return the build id that Steam hands out on its public branch now. Asked for without any account.
+
+    `lock` is the descriptor of the lock on SteamCMD's home, which it inherits. Raises CommandError or
+    HostError, explained, where Steam gives no answer that can be read: nothing is guessed.
+    """
+    tool = replace(tool, account=None)
+    for tries_left in reversed(range(MAX_TRIES)):
+        callbacks.stage("Asking Steam for its latest build")
+        answer = _Answer(callbacks)
+        argv, exit_code = tool.run_commands(_COMMANDS, lock, answer, callbacks)
+        build_id = find_build_id(answer.text)
+        if build_id is not None:
+            return build_id
+        if exit_code == EXIT_UPDATED_ITSELF and tries_left:
+            callbacks.say("SteamCMD has updated itself and is run again.")
+            continue
+        explanation = answer.explanation or explain_exit(exit_code)
+        if exit_code or explanation:
+            raise failure(argv, exit_code, explanation)
+        # Right after a login it sometimes knows nothing yet of any app, and does so on the next run.
+        if tries_left:
+            callbacks.warn(f"Steam's answer names no build. Trying again, {tries_left} more times.")
+            callbacks.cancel.wait(_RETRY_SECONDS)
+    answer.hand_on()
+    raise HostError(
+        "Steam answered, but did not say which build of the game is the latest: its answer is above. "
+        "Try again in some minutes."
+    )
+
+
+def find_build_id(text: str) -> str | None:
+    """Return the public branch's build id from what `app_info_print` prints, in Valve's KeyValues.
+
+    Of nested blocks `"name" { … }` and values `"name" "value"`, with an escape for a quotation mark. None for
+    whatever lacks it, is cut short before it, or has something there that is no build id.
+    """
+    path: list[str] = []
+    key: str | None = None
+    for match in _TOKEN.finditer(text):
+        string, brace = match[1], match[2]
+        if brace == "{":
+            path.append(key or "")
+            key = None
+        elif brace == "}":
+            if not path:
+                return None
+            path.pop()
+            key = None
+        elif key is None:
+            key = string
+        elif [*path, key] == _BUILD_PATH:
+            return string if re.fullmatch(r"[1-9][0-9]{0,18}", string) else None
+        else:
+            key = None
+    return None
+
+
+def remember(layout: HostLayout, build_id: str) -> LatestBuild:
+    """Keep what Steam has just said, in the place of what it said before."""
+    latest = LatestBuild(build_id, time.time())
+    write_atomically(layout.latest_build_path, json.dumps(asdict(latest)))
+    return latest
+
+
+def read_latest(layout: HostLayout) -> LatestBuild | None:
+    """Return what Steam said last, and when; None if it was never asked, or a power cut emptied the file."""
+    try:
+        document = json.loads(layout.latest_build_path.read_text(encoding="utf-8"))
+        return LatestBuild(str(document["build_id"]), float(document["checked_at"]))
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+class _Answer(Output):
+    """Hands on what SteamCMD prints, but keeps the app's data, which are long and for nobody to read."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        super().__init__(callbacks)
+        self._on_line = callbacks.on_line
+        self._kept: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The app's data."""
+        return "\n".join(self._kept)
+
+    def take_line(self, stream: str, line: str) -> None:
+        """Keep a line of the data, hand on any other."""
+        stripped = line.strip()
+        begins = not self._kept and stripped == f'"{_APP}"'
+        goes_on = bool(self._kept) and stripped[:1] in ('"', "{", "}", "")
+        if stream == "stdout" and (begins or goes_on):
+            if len(self._kept) < _KEPT_LINES:
+                self._kept.append(line)
+            return
+        super().take_line(stream, line)
+
+    def hand_on(self) -> None:
+        """Hand on what was kept, for whoever wants to know why it says nothing."""
+        for line in self._kept[:200]:
+            self._on_line("stdout", line)

@@ -1,0 +1,86 @@
+"""Asking many servers at once: who answers, who does not, and who had better not be listened to."""
+
+import socket
+from contextlib import ExitStack, closing
+
+from hostops.a2s import ServerInfo
+from hostops.a2s_sweep import MOST_CHALLENGES, Sweep
+from tests.hostops.test_a2s import INFO, server_that_answers
+from tests.waiting import wait_until
+
+ANSWER = b"\xff\xff\xff\xffI" + INFO
+CHALLENGE = b"\xff\xff\xff\xffAwxyz"
+
+
+def ask(*ports: int, timeout_seconds: float = 5) -> dict[int, ServerInfo]:
+    """Return what a sweep of `ports` brings."""
+    with closing(Sweep("127.0.0.1", ports, timeout_seconds)) as sweep:
+        wait_until(sweep.collect, 10, "the sweep does not end")
+        return sweep.answers
+
+
+def test_all_are_asked_at_once_and_told_apart() -> None:
+    with ExitStack() as servers:
+        ports = [servers.enter_context(server_that_answers(lambda *_: [ANSWER])) for _ in range(20)]
+        answers = ask(*ports)
+    assert answers.keys() == set(ports)
+    assert {(info.players, info.map) for info in answers.values()} == {(3, "c7m1_docks")}
+
+
+def test_a_challenge_is_answered_and_an_answer_in_parts_is_joined() -> None:
+    def answer(request: bytes, _: int) -> list[bytes]:
+        if not request.endswith(b"wxyz"):
+            return [CHALLENGE]
+        head = b"\xfe\xff\xff\xff\x07\x00\x00\x00\x02"
+        return [
+            head + b"\x01" + b"\xb0\x04" + ANSWER[30:],
+            head + b"\x00" + b"\xb0\x04" + ANSWER[:30],
+        ]
+
+    with server_that_answers(answer) as port:
+        assert ask(port)[port].map == "c7m1_docks"
+
+
+def test_a_lost_answer_is_asked_for_again() -> None:
+    with server_that_answers(lambda _, number: [ANSWER] if number else []) as port:
+        assert port in ask(port, timeout_seconds=0.4)
+
+
+def test_a_silent_a_closed_and_a_confused_server_keep_nobody_waiting() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        closed_port = closed.getsockname()[1]
+    with (
+        server_that_answers(lambda *_: []) as silent,
+        server_that_answers(lambda *_: [b"\xff\xff\xff\xffI\x11cut"]) as confused,
+        server_that_answers(lambda *_: [ANSWER]) as fine,
+    ):
+        assert ask(closed_port, silent, confused, fine, timeout_seconds=0.2).keys() == {fine}
+
+
+def test_who_answers_with_challenges_alone_is_not_asked_for_ever() -> None:
+    requests = []
+
+    def answer(request: bytes, _: int) -> list[bytes]:
+        requests.append(request)
+        return [CHALLENGE]
+
+    with server_that_answers(answer) as port:
+        assert ask(port, timeout_seconds=0.2) == {}
+    # The first question, the second one half-way, and an answer to so many challenges.
+    assert len(requests) == 2 + MOST_CHALLENGES
+
+
+def test_an_answer_from_a_stranger_is_passed_over() -> None:
+    with (
+        server_that_answers(lambda *_: []) as port,
+        closing(Sweep("127.0.0.1", [port], 0.2)) as sweep,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        stranger.sendto(ANSWER, ("127.0.0.1", sweep.port))
+        wait_until(sweep.collect, 10, "the sweep does not end")
+        assert sweep.answers == {}
+
+
+def test_a_sweep_of_nobody_is_over_at_once() -> None:
+    assert ask() == {}
