@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from subprocess import CalledProcessError
 from time import monotonic, sleep
@@ -10,14 +10,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
-from django.utils import timezone
 
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
-from jobs.logs import JobSink, mask_known, secrets_of
-from jobs.models import EXCLUSIVE_OPERATIONS, Job, JobState, LogStream
-from jobs.queue import finish_job
+from jobs.endings import Ending
+from jobs.logs import JobSink
+from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream
+from jobs.safe_lines import mask_known, secrets_of
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def fail_with(error: Exception, **_callbacks: object) -> None:
 
 
 def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
-    """Drive the host as planned, and store the outcome.
+    """Drive the host as planned, and hand the outcome to `sink`, which stores it.
 
     Raises nothing that the job did wrong: whatever it was, it is in the job's row, its log, and, if it
     was not the host layer's own word, with its traceback in the process log. No transaction and no
@@ -68,35 +68,14 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
     job = plan.job
     release_connection()
     logger.info("job %s: %s of %s begins", job.pk, job.operation, job.subject)
-    outcome = carry_out(plan, sink, cancel)
-    server_changes = learn_from(job, outcome)
+    ending = carry_out(plan, sink, cancel)
+    ending = replace(ending, server_changes=learn_from(job, ending))
     release_connection()  # What an install has installed was stored from this thread.
-    is_stored = sink.finish(
-        job,
-        lambda: finish_job(
-            job,
-            exit_code=outcome.exit_code,
-            error=outcome.error,
-            state=outcome.state,
-            server_changes=server_changes,
-        ),
-    )
-    if is_stored:
-        logger.info("job %s: %s", job.pk, outcome.state)
-    else:
-        logger.warning("job %s: ended %s, but its lease was lost before", job.pk, outcome.state)
+    logger.info("job %s: over, %s", job.pk, ending.state)
+    sink.finish(job, ending)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended; `error` is one line for people."""
-
-    state: JobState
-    exit_code: int | None
-    error: str = ""
-
-
-def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Outcome:
+def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
     """Drive the host, its output into `sink`; return how it ended."""
     job = plan.job
 
@@ -106,25 +85,25 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Outcome:
     def on_stage(name: str, progress: int | None = None) -> None:
         sink.stage(job, mask_known(name, plan.secrets), progress)
 
-    def fail(exit_code: int, error: Exception, output: str) -> Outcome:
+    def fail(exit_code: int, error: Exception, output: str) -> Ending:
         for line in output.splitlines():
             on_line(LogStream.STDERR, line)
         text = mask_known(str(error) or type(error).__name__, plan.secrets)
-        return Outcome(JobState.FAILED, exit_code, text)
+        return Ending(JobState.FAILED, exit_code, text)
 
     try:
         cancel.raise_if_cancelled()
         plan.operate(on_line=on_line, on_stage=on_stage, cancel=cancel)
     except OperationCancelled:
         sink.line(job, LogStream.STDERR, cancel.reason)
-        return Outcome(JobState.CANCELLED, None, cancel.reason)
+        return Ending(JobState.CANCELLED, None, cancel.reason)
     except CalledProcessError as error:
         logger.info("job %s: %s", job.pk, error)
         return fail(error.returncode, error, unread_stderr(error) + str(error))
     except Exception as error:
         logger.exception("job %s: %s of %s failed", job.pk, job.operation, job.subject)
         return fail(1, error, str(error) or type(error).__name__)
-    return Outcome(JobState.SUCCEEDED, 0)
+    return Ending(JobState.SUCCEEDED, 0)
 
 
 def unread_stderr(error: CalledProcessError) -> str:
@@ -134,24 +113,24 @@ def unread_stderr(error: CalledProcessError) -> str:
     return f"{text}\n" if text and not text.endswith("\n") else text
 
 
-def learn_from(job: Job, outcome: Outcome) -> dict[str, Any]:
+def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
     """Ask the host what the job left behind; return what is to be stored in the server's row."""
     if job.server is None:
-        if job.operation in EXCLUSIVE_OPERATIONS and job.host:
+        if job.operation in HOST_OPERATIONS and job.host:
             try:
                 operations.report_host(job.host)
             except Exception:
                 logger.exception("job %s: host %s cannot be read", job.pk, job.host)
         return {}
-    actual_state = operations.read_actual_state(job.server)
-    changes: dict[str, Any] = {"actual_state": actual_state, "actual_state_at": timezone.now()}
+    changes = operations.read_state(job.server)
+    actual_state = changes["actual_state"]
     if actual_state == ActualState.ABSENT:
         # The runs of its next instance are counted from the first one again.
-        changes |= {"console_run": 0, "console_offset": 0}
-    if outcome.state == JobState.SUCCEEDED:
+        changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0}
+    if ending.state == JobState.SUCCEEDED:
         changes["last_error"] = ""
-    elif outcome.state == JobState.FAILED:
-        changes["last_error"] = f"{job.operation_label}: {outcome.error}"
+    elif ending.state == JobState.FAILED:
+        changes["last_error"] = f"{job.operation_label}: {ending.error}"
     else:
         # Who cancels a start does not want the server started later; what is, is now what is wanted.
         is_up = actual_state in (ActualState.STARTING, ActualState.RUNNING)

@@ -6,6 +6,8 @@ the hub keeps reads from the database at its own pace. It slows nobody, and lose
 """
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -13,13 +15,19 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
+from jobs.permits import Permit, find_revoked_and_disconnect
 from jobs.reader import Answer, Position, Reader, Reading
 from jobs.topics import Batch, Snapshot, Topic, format_event
+
+logger = logging.getLogger(__name__)
 
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
 END = format_event("", event="end").encode()
+REFUSED = format_event("", event="refused").encode()
 RETRY = b"retry: 1000\n\n"
+CHECK_SECONDS = 15.0
+"""How often it is asked whether those who follow still may."""
 KEPT_BYTES = 1 << 20
 SENT_BYTES = 1 << 18
 JOINED_KEPT = 4
@@ -150,6 +158,10 @@ class Hub:
         self._feeds: dict[Topic, Feed] = {}
         self._reader: Reader | None = None
         self._is_closing = False
+        self._permits: Counter[Permit] = Counter()
+        self._revoked: set[Permit] = set()
+        self._checked_at = monotonic()
+        self._check: asyncio.Future[set[Permit]] | None = None
         # The reader has a thread of its own; watchers that catch up share these.
         self._replaying = ThreadPoolExecutor(4, thread_name_prefix="stream-replay")
 
@@ -161,20 +173,28 @@ class Hub:
             cls._of_loop[loop] = cls()
         return cls._of_loop[loop]
 
-    async def watch(self, topic: Topic, after: int) -> AsyncGenerator[bytes, None]:
+    async def watch(
+        self, topic: Topic, after: int, permit: Permit | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the events of `topic` behind seq `after`, for ever or until its last one.
 
-        Ends without the `end` event when the server stops.
+        Ends without the `end` event when the server stops, and with the event `refused` some seconds after
+        the permit was revoked; without a permit, whoever watches may.
         """
         feed = self._join(topic)
+        if permit:
+            self._permits[permit] += 1
         sent = Snapshot()
         pings = feed.pings
         try:
             yield RETRY
             while not self._is_closing:
+                if permit in self._revoked:
+                    yield REFUSED
+                    return
                 # Taken before the look at the feed, so that nothing falls between look and wait.
                 news, snapshot, head = feed.news, feed.snapshot, feed.head
-                while after < head and not self._is_closing:
+                while after < head and not self._is_closing and permit not in self._revoked:
                     # Not read further than the head: behind it the kept batches fit on.
                     batch = feed.kept_after(after) or await feed.replay(
                         after, head, self._replaying
@@ -186,7 +206,7 @@ class Hub:
                     yield batch.payload
                     await asyncio.sleep(0)
                 if after < head:
-                    return
+                    continue
                 if snapshot != sent:
                     sent = snapshot
                     if snapshot.payload:
@@ -200,6 +220,38 @@ class Hub:
                 await news.wait()
         finally:
             self._leave(feed)
+            if permit:
+                self._forget(permit)
+
+    def _forget(self, permit: Permit) -> None:
+        self._permits[permit] -= 1
+        if not self._permits[permit]:
+            del self._permits[permit]
+            self._revoked.discard(permit)
+
+    def _check_permits(self) -> None:
+        """Have all permits looked at, when it is time, in a thread; whose is revoked is told soon."""
+        if self._check or monotonic() - self._checked_at < CHECK_SECONDS or not self._permits:
+            return
+        self._checked_at = monotonic()
+        self._check = asyncio.get_running_loop().run_in_executor(
+            self._replaying, find_revoked_and_disconnect, list(self._permits)
+        )
+        self._check.add_done_callback(self._take_check)
+
+    def _take_check(self, check: "asyncio.Future[set[Permit]]") -> None:
+        self._check = None
+        if check.cancelled():
+            return
+        if error := check.exception():
+            # Who was let in stays, until somebody can say otherwise.
+            logger.warning("who may follow the streams cannot be checked: %s", error)
+            return
+        # Some may have left meanwhile.
+        self._revoked |= check.result() & self._permits.keys()
+        if self._revoked:
+            for feed in self._feeds.values():
+                feed.wake()
 
     def _publish(self, readings: Sequence[Reading], answer: Answer) -> None:
         """Publish what the reader has read; it is answered after the watchers that wait were served."""
@@ -209,6 +261,7 @@ class Hub:
             if feed and feed.position.head == reading.after:
                 feed.publish(reading)
         self._is_closing = self._is_closing or is_server_stopping()
+        self._check_permits()
         for feed in self._feeds.values():
             if self._is_closing:
                 feed.wake()

@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -139,15 +140,53 @@ class Heartbeat:
         connection.close()
 
 
-def is_gone(worker: Worker | None, *, by_lease: bool = True) -> bool:
+class LeaseWatch:
+    """Tells which workers have fallen silent, by this process's own steady clock. To be used by one thread.
+
+    What the clocks of machines say is compared with nothing: they jump, and differ. A worker has fallen silent
+    when its heartbeat has stayed the same for a whole lease, during which this process has looked regularly.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Sight] = {}
+
+    def has_lapsed(self, worker: Worker) -> bool:
+        """Look at a worker whose row was just read; return whether its lease is over."""
+        lease_seconds: float = settings.JOB_WORKER_LEASE_SECONDS
+        now = monotonic()
+        sight = self._seen.get(worker.pk)
+        is_regular = sight is not None and now - sight.looked_at < lease_seconds / 2
+        if sight is None or not is_regular or sight.heartbeat_at != worker.heartbeat_at:
+            sight = Sight(worker.heartbeat_at, first_looked_at=now, looked_at=now)
+        self._seen[worker.pk] = replace(sight, looked_at=now)
+        return now - sight.first_looked_at >= lease_seconds
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A heartbeat, and when it was looked at first and last, by the steady clock."""
+
+    heartbeat_at: datetime
+    first_looked_at: float
+    looked_at: float
+
+
+def has_lapsed_by_clock(worker: Worker) -> bool:
+    """Return whether the lease of `worker` is over, if its machine's clock and this one agree."""
+    return not worker.is_alive
+
+
+def is_gone(
+    worker: Worker | None, has_lapsed: Callable[[Worker], bool] = has_lapsed_by_clock
+) -> bool:
     """Return whether `worker` is not there any more: stopped, its process gone, or its lease over.
 
     A process that cannot be seen from here (another machine, another container) is judged by its
-    heartbeat alone, and not at all without `by_lease`.
+    heartbeat alone.
     """
     if worker is None or worker.stopped_at is not None:
         return True
     identity = ProcessIdentity.of_worker(worker)
     if identity.can_be_seen_here() and not identity.is_there():
         return True
-    return by_lease and not worker.is_alive
+    return has_lapsed(worker)

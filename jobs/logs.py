@@ -1,101 +1,29 @@
-"""Job logs: makes lines safe, stores them without a gap, and ends a job after its last line.
+"""The lines, the stages and the end of a job: stored in one transaction, in order and without a gap.
 
-Two forms of one thing: `DirectLog` stores each line as it comes, in the thread it comes in; `LogWriter`
-gathers the lines of all jobs of a worker process and stores them in batches from one thread, because
-threads that fight for a database's write lock are slow.
+`DirectLog` stores each line as it comes, in the thread it comes in; `jobs.log_writer` gathers those of many
+jobs.
 """
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from time import monotonic, time
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
-from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs.models import Job, JobLog, LogStream
+from jobs.endings import Ending, store_endings
+from jobs.models import Job, JobLog
+from jobs.safe_lines import MAX_LINE_CHARS, make_line_safe
+from jobs.sql import lock_owned, pipelined, update_all
 from jobs.wakeup import Channel, announce
-from servers.models import Server
 
 logger = logging.getLogger(__name__)
 
-MAX_LINE_CHARS = 4096
-CUT_MARK = " … [cut]"
-MASK = "********"
-
-# What follows one of these words is a password: as a cvar, as a launch argument, in a list of arguments
-# that was printed, or in SteamCMD's login, where it comes after the account's name.
-SECRETS = re.compile(
-    r"""
-    (?P<name>
-      \b (?: rcon_password | sv_password | tv_password | netconpassword )
-      (?= [\s"'=:,] ) ["']? \s* [=:,]? \s*
-      | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
-    )
-    (?P<value> "[^"]*"? | '[^']*'? | [^\s;"']+ )
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-MIN_SECRET_CHARS = 4
-
-
-def find_secrets(*texts: str) -> frozenset[str]:
-    """Return the passwords in launch arguments or config texts, to be masked wherever they appear.
-
-    One that is very short is only masked behind its name: it would mask half of every line.
-    """
-    values = (match["value"] for text in texts for match in SECRETS.finditer(text))
-    return frozenset(
-        secret for value in values if len(secret := value.strip("\"'")) >= MIN_SECRET_CHARS
-    )
-
-
-def secrets_of(job: Job) -> frozenset[str]:
-    """Return the passwords that a job's host is told, from the settings and its server's rows."""
-    known = find_secrets(*server_texts(job.server)) if job.server else frozenset()
-    return known | {settings.STEAM_PASSWORD} if settings.STEAM_PASSWORD else known
-
-
-def server_texts(server: Server) -> tuple[str, ...]:
-    """Return every text of people that an instance is made from."""
-    blueprint = server.blueprint
-    return (blueprint.arguments, blueprint.config, server.arguments, server.config)
-
-
-def mask_known(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with each of `secrets` masked, whatever stands around it."""
-    # A longer one first: it may contain a shorter one.
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret in text:
-            text = text.replace(secret, MASK)
-    return text
-
-
-def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
-    """Return `line` as it may be stored and shown.
-
-    No NUL, no line break, no lone surrogate, invalid UTF-8 replaced, passwords masked that show as such
-    (for others there is `mask_known`), and at most `max_chars` characters, of which the last ones say so
-    if it was longer.
-    """
-    if isinstance(line, bytes):
-        line = line.decode(errors="replace")
-    line = line.rstrip("\r\n")
-    if not line.isprintable():
-        line = line.replace("\0", "").replace("\r", " ").replace("\n", " ")
-        line = line.encode("utf-8", "replace").decode()
-    lowered = line.lower()
-    if "password" in lowered or "+login" in lowered:
-        line = SECRETS.sub(rf"\g<name>{MASK}", line)
-    if len(line) > max_chars:
-        line = line[: max(max_chars - len(CUT_MARK), 0)] + CUT_MARK[:max_chars]
-    return line
+T = TypeVar("T")
 
 
 def append_job_log_line(
@@ -156,30 +84,13 @@ def copy_rows(rows: Iterable[LineRow]) -> None:
             copy.write_row(row)
 
 
-class LineClock:
-    """Tells the time to the millisecond; the lines of one millisecond get the same object."""
-
-    def __init__(self) -> None:
-        self._current = (0, datetime.fromtimestamp(0, UTC))
-
-    def now(self) -> datetime:
-        """Return the time."""
-        milliseconds, moment = self._current
-        now = int(time() * 1000)
-        if now != milliseconds:
-            moment = datetime.fromtimestamp(now / 1000, UTC)
-            self._current = (now, moment)
-        return moment
-
-
-def lines_missing(count: int) -> tuple[str, str, datetime]:
-    """Return the line that marks a gap, where the database refused `count` lines."""
-    noun = "line" if count == 1 else "lines"
-    return (LogStream.STDERR, f"[{count} {noun} could not be stored]", timezone.now())
-
-
 class LeaseLostError(Exception):
-    """The job is not this worker's any more: nothing was stored."""
+    """A job is not this worker's any more: nothing was stored."""
+
+
+def is_cancel_requested(job: Job) -> bool:
+    """Return whether a person has asked for the end of `job`."""
+    return Job.objects.filter(pk=job.pk).exclude(cancel_requested_at=None).exists()
 
 
 @dataclass(frozen=True)
@@ -199,7 +110,8 @@ class Entries:
     job: Job
     lines: list[tuple[str, str, datetime]]
     stages: list[StageReport] = field(default_factory=list)
-    finish: Callable[[], bool] | None = None
+    ending: Ending | None = None
+    has_gap: bool = False
     stored_as: int | None = None
     """The seq that a try gave to the last line; that it was committed, nobody may have heard."""
 
@@ -221,30 +133,26 @@ class Entries:
         ]
         return (
             Entries(self.job, self.lines[:middle], early),
-            Entries(self.job, self.lines[middle:], late, self.finish),
+            Entries(self.job, self.lines[middle:], late, self.ending),
         )
 
-    def store(self) -> Job:
-        """Store everything in one transaction, or nothing; return the job's row as it was.
+    def mark_gap(self, marker: tuple[str, str, datetime]) -> None:
+        """Put `marker` in the place of the lines, which the database refuses."""
+        self.lines, self.has_gap = [marker], True
 
-        Raises `LeaseLostError` if the job is not running for its worker any more.
-        """
-        with transaction.atomic():
-            owned = Job.objects.running().filter(pk=self.job.pk, worker=self.job.worker_id)
-            row = owned.select_for_update(no_key=True).only("cancel_requested_at", "stage").first()
-            if row is None:
-                raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
-            # A connection can break between a commit and its confirmation: then all is there already.
-            if self.stored_as is None or self.stored_as != self.job.last_seq():
-                self._insert(row.stage)
-            if self.stages:
-                name, progress = self.stages[-1].name, self.stages[-1].progress
-                owned.update(stage=name, progress=progress, updated_at=timezone.now())
-                self.job.stage, self.job.progress = name, progress
-            if self.finish and not self.finish():
-                raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
-            announce(Channel.PAGES)
-        return row
+    def store(self) -> None:
+        """Store everything in one transaction of its own, or nothing; as `store_all`."""
+        store_all([self], lambda: None)
+
+    def store_output(self) -> None:
+        """Store the lines and stages in the transaction that is open. Raises `LeaseLostError`."""
+        stage = lock_owned(self.job)
+        if stage is None:
+            raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
+        # A connection can break between a commit and its confirmation: then all is there already.
+        if self.stored_as is None or self.stored_as != self.job.last_seq():
+            self._insert(stage)
+        self._store_stage()
 
     def _insert(self, current_stage: str) -> None:
         if self.lines:
@@ -252,6 +160,13 @@ class Entries:
             self._insert_stages(self.stored_as - len(self.lines), current_stage)
         elif self.stages:
             self._insert_stages(self.job.last_seq(), current_stage)
+
+    def _store_stage(self) -> None:
+        if self.stages:
+            name, progress = self.stages[-1].name, self.stages[-1].progress
+            changes = {"stage": name, "progress": progress, "updated_at": timezone.now()}
+            update_all("jobs_job", changes, [self.job.pk])
+            self.job.stage, self.job.progress = name, progress
 
     def _insert_stages(self, last_seq: int, current: str) -> None:
         """Note where stages began; before these entries, the log ended with `last_seq`, in stage `current`."""
@@ -265,6 +180,23 @@ class Entries:
             current = stage.name
 
 
+def store_all(batch: Sequence[Entries], then: Callable[[], T]) -> T:
+    """Store entries of one or more jobs, in order, in one transaction, and do `then` in it.
+
+    Raises `LeaseLostError` if one of the jobs is not running for its worker any more.
+    """
+    endings = [(entries.job, entries.ending) for entries in batch if entries.ending]
+    with transaction.atomic():
+        for entries in batch:
+            if entries.lines or entries.stages:
+                entries.store_output()
+        with pipelined():
+            if endings and not store_endings(endings):
+                raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
+            announce(Channel.PAGES, *([Channel.QUEUE] if endings else []))
+            return then()
+
+
 class JobSink(Protocol):
     """Where a running job's output goes. Every method may be called from any thread."""
 
@@ -274,8 +206,11 @@ class JobSink(Protocol):
     def stage(self, job: Job, name: str, progress: int | None) -> None:
         """Store where the job is, and its progress in percent."""
 
-    def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
-        """Call `finish` in the transaction that stores the last lines; False: the lease was lost."""
+    def finish(self, job: Job, ending: Ending) -> None:
+        """Store the end, maybe later, in the transaction that stores the last lines.
+
+        Nothing is stored of a job whose lease was lost.
+        """
 
 
 def safe_stage(name: str, progress: int | None) -> tuple[str, int | None]:
@@ -291,194 +226,25 @@ class DirectLog:
         self._lock = threading.Lock()
 
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
-        """Store a line."""
+        """Store a line. Raises `LeaseLostError`."""
         self._store(Entries(job, [(stream, make_line_safe(text), timezone.now())]))
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
-        """Store where the job is."""
+        """Store where the job is. Raises `LeaseLostError`."""
         entries = Entries(job, [])
         entries.add_stage(*safe_stage(name, progress))
         self._store(entries)
 
-    def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
-        """End the job."""
-        try:
-            self._store(Entries(job, [], finish=finish))
-        except LeaseLostError:
-            return False
-        return True
+    def finish(self, job: Job, ending: Ending) -> None:
+        """End the job, unless its lease was lost."""
+        with self._lock:
+            try:
+                Entries(job, [], ending=ending).store()
+            except LeaseLostError as error:
+                logger.warning("%s: its end is not stored", error)
 
     def _store(self, entries: Entries) -> None:
         with self._lock:
-            row = entries.store()
-        if row.cancel_requested_at:
-            self._on_cancel_request()
-
-
-class LogWriter:
-    """Stores the output of all jobs of a process from one thread, in batches.
-
-    A batch is what came within `batch_seconds` of the last one, or `batch_lines` lines before that, and
-    whatever has come while that was stored. At most `max_waiting` lines, and about `max_waiting_chars`
-    characters, wait: then `line` waits too, and with it the command that writes them. While the database is
-    away they wait until it is back. `on_lease_lost` is told, once, of a job that is another's.
-    """
-
-    def __init__(
-        self,
-        *,
-        on_lease_lost: Callable[[Job], None],
-        batch_lines: int = 500,
-        batch_seconds: float = 0.03,
-        max_waiting: int = 20_000,
-        max_waiting_chars: int = 8_000_000,
-    ) -> None:
-        self._on_lease_lost = on_lease_lost
-        self._batch_lines = batch_lines
-        self._batch_seconds = batch_seconds
-        self._max_waiting = max_waiting
-        self._max_waiting_chars = max_waiting_chars
-        self._changed = threading.Condition()
-        self._entries: dict[int, Entries] = {}
-        self._waiting = 0
-        self._waiting_chars = 0
-        self._taken_at = 0.0
-        self._clock = LineClock()
-        self._lost: set[int] = set()
-        self._results: dict[int, bool] = {}
-        self._is_closing = False
-        self._pause = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-
-    @property
-    def waiting_lines(self) -> int:
-        """How many lines wait to be stored."""
-        return self._waiting
-
-    def start(self) -> None:
-        """Start the writing thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Store what waits, and end the thread."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-        self._thread.join()
-
-    def line(self, job: Job, stream: str, text: str | bytes) -> None:
-        """Store a line soon; waits while `max_waiting` lines wait."""
-        safe = make_line_safe(text)
-        with self._changed:
-            while self._is_full() and job.pk not in self._lost:
-                self._changed.wait()
-            if job.pk in self._lost:
-                return
-            self._of(job).lines.append((stream, safe, self._clock.now()))
-            self._waiting += 1
-            self._waiting_chars += len(safe)
-            if self._waiting == 1 or self._waiting == self._batch_lines:
-                self._changed.notify_all()
-
-    def stage(self, job: Job, name: str, progress: int | None) -> None:
-        """Store where the job is, soon."""
-        with self._changed:
-            if job.pk not in self._lost:
-                self._of(job).add_stage(*safe_stage(name, progress))
-                self._changed.notify_all()
-
-    def finish(self, job: Job, finish: Callable[[], bool]) -> bool:
-        """End the job after its last line; returns when that is stored, however long it takes."""
-        with self._changed:
-            if job.pk not in self._lost:
-                self._of(job).finish = finish
-                self._changed.notify_all()
-                while job.pk not in self._results and job.pk not in self._lost:
-                    self._changed.wait()
-            self._lost.discard(job.pk)
-            return self._results.pop(job.pk, False)
-
-    def _is_full(self) -> bool:
-        return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
-
-    def _of(self, job: Job) -> Entries:
-        return self._entries.setdefault(job.pk, Entries(job, []))
-
-    def _run(self) -> None:
-        while self._collect():
-            batch = self._take()
-            for entries in batch:
-                self._store(entries)
-        connection.close()
-
-    def _collect(self) -> bool:
-        """Wait until there is a batch; False when closing and nothing is left."""
-        with self._changed:
-            while not self._entries and not self._is_closing:
-                self._changed.wait()
-            # What comes after a silence is stored at once; what follows it closely waits for company.
-            until = self._taken_at + self._batch_seconds
-            while self._entries and not self._is_urgent() and (left := until - monotonic()) > 0:
-                self._changed.wait(left)
-            self._taken_at = monotonic()
-            return bool(self._entries)
-
-    def _is_urgent(self) -> bool:
-        is_full = self._waiting >= self._batch_lines
-        return is_full or any(
-            entries.finish or entries.stages for entries in self._entries.values()
-        )
-
-    def _take(self) -> Iterable[Entries]:
-        with self._changed:
-            batch = list(self._entries.values())
-            self._entries = {}
-            self._waiting = self._waiting_chars = 0
-            self._changed.notify_all()
-        return batch
-
-    def _store(self, entries: Entries) -> None:
-        """Store `entries`, however long it takes; lines that the database refuses leave a marked gap."""
-        pause_seconds = 0.1
-        has_gap = False
-        while True:
-            try:
-                entries.store()
-            except LeaseLostError as error:
-                logger.warning("%s: its output is dropped", error)
-                self._give_up(entries.job)
-                return
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("job %s: cannot store its log yet: %s", entries.job.pk, error)
-                connection.close()
-                self._pause.wait(pause_seconds)
-                pause_seconds = min(pause_seconds * 2, 5.0)
-            except Exception:
-                if len(entries.lines) > 1:
-                    # One of them may be the reason: the others are kept.
-                    for half in entries.halves():
-                        if entries.job.pk not in self._lost:
-                            self._store(half)
-                    return
-                logger.exception("job %s: this cannot be stored: %r", entries.job.pk, entries.lines)
-                if has_gap or not entries.lines:
-                    self._give_up(entries.job)
-                    return
-                has_gap = True
-                entries.lines = [lines_missing(1)]
-            else:
-                if entries.finish:
-                    self._settle(entries.job, is_lost=False)
-                return
-
-    def _give_up(self, job: Job) -> None:
-        self._settle(job, is_lost=True)
-        self._on_lease_lost(job)
-
-    def _settle(self, job: Job, *, is_lost: bool) -> None:
-        with self._changed:
-            if is_lost:
-                self._lost.add(job.pk)
-            else:
-                self._results[job.pk] = True
-            self._changed.notify_all()
+            entries.store()
+            if is_cancel_requested(entries.job):
+                self._on_cancel_request()

@@ -1,6 +1,7 @@
 """Jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
 
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
+from servers.durations import describe_duration
 from servers.models import Host, Server
 
 
@@ -18,6 +20,7 @@ class Operation(models.TextChoices):
 
     INSTALL = "install", "Install runtime"
     ROLLBACK = "rollback", "Roll back runtime"
+    CHECK = "check", "Check for updates"
     INITIALIZE = "initialize", "Initialize"
     START = "start", "Start"
     STOP = "stop", "Stop"
@@ -27,7 +30,10 @@ class Operation(models.TextChoices):
 
 
 EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
-"""What is done to a whole host: such a job has no server, and runs while no other job of its host does."""
+"""What is done to a whole host alone: such a job runs while no other job of its host does."""
+
+HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK)
+"""What is about a host and no server. A look for updates touches no game, so servers' jobs run beside it."""
 
 
 class JobState(models.TextChoices):
@@ -140,8 +146,17 @@ class Job(models.Model):
     """
 
     operation = models.CharField(max_length=32)
-    server = models.ForeignKey(Server, models.SET_NULL, null=True, blank=True, related_name="jobs")
-    host = models.ForeignKey(Host, models.SET_NULL, null=True, blank=True, related_name="jobs")
+    build_id = models.CharField(
+        max_length=32, blank=True, help_text="Which build a rollback makes current."
+    )
+    # Each index is written twice for every job: those below serve these relations too, and a host or a
+    # worker is looked up by its finished jobs only when it is removed.
+    server = models.ForeignKey(
+        Server, models.SET_NULL, null=True, blank=True, related_name="jobs", db_index=False
+    )
+    host = models.ForeignKey(
+        Host, models.SET_NULL, null=True, blank=True, related_name="jobs", db_index=False
+    )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
@@ -157,7 +172,9 @@ class Job(models.Model):
     error = models.TextField(blank=True, help_text="One line for people.")
     stage = models.CharField(max_length=120, blank=True)
     progress = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Percent.")
-    worker = models.ForeignKey(Worker, models.SET_NULL, null=True, blank=True, related_name="jobs")
+    worker = models.ForeignKey(
+        Worker, models.SET_NULL, null=True, blank=True, related_name="jobs", db_index=False
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
 
     created_at = models.DateTimeField(default=timezone.now)
@@ -223,7 +240,10 @@ class Job(models.Model):
     @property
     def operation_label(self) -> str:
         """The operation in words; an unknown one as it is."""
-        return Operation(self.operation).label if self.operation in Operation else self.operation
+        if self.operation not in Operation:
+            return self.operation
+        label = Operation(self.operation).label
+        return f"{label} to build {self.build_id}" if self.build_id else label
 
     @property
     def subject(self) -> str:
@@ -250,7 +270,7 @@ class Job(models.Model):
         """Whether the job ended without success and what it was about is still there."""
         is_over = self.state in (JobState.FAILED, JobState.CANCELLED)
         has_subject = self.host_id is not None and (
-            self.operation in EXCLUSIVE_OPERATIONS or self.server_id is not None
+            self.operation in HOST_OPERATIONS or self.server_id is not None
         )
         return is_over and has_subject and self.operation in Operation
 
@@ -265,15 +285,14 @@ class Job(models.Model):
     def duration_label(self) -> str:
         """How long the job ran, or has been running, in words; empty before it started."""
         seconds = self.duration_seconds
-        if seconds is None:
-            return ""
-        if seconds < 10:
-            return f"{max(seconds, 0):.1f} s"
-        minutes, seconds = divmod(round(seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        if hours:
-            return f"{hours} h {minutes} min"
-        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return "" if seconds is None else describe_duration(seconds)
+
+    def timed_stages(self) -> list["JobStage"]:
+        """Return the stages in their order, each with its end: when the next began, or the job ended."""
+        stages = list(self.stages.all())
+        for stage, following in zip_longest(stages, stages[1:]):
+            stage.ended_at = following.started_at if following else self.finished_at
+        return stages
 
     def last_seq(self) -> int:
         """Return the number of the last line that the log has now; 0 for none."""
@@ -318,9 +337,18 @@ class JobStage(models.Model):
     first_seq = models.PositiveBigIntegerField()
     started_at = models.DateTimeField()
 
+    ended_at: datetime | None = None
+    """When it was over, as far as `Job.timed_stages` knows."""
+
     class Meta:
         ordering = ["id"]
         indexes = [models.Index(fields=["job", "first_seq"], name="stages_of_job")]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def duration_label(self) -> str:
+        """How long it took, or has taken so far, in words."""
+        ended_at = self.ended_at or timezone.now()
+        return describe_duration((ended_at - self.started_at).total_seconds())

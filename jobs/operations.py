@@ -12,8 +12,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from hostops.host import Host as HostLayer
-from hostops.specs import InstalledRelease, InstanceSpec, SteamAccount
+from hostops.specs import CancelToken, InstalledRelease, InstanceSpec, InstanceStatus, SteamAccount
+from jobs.consoles import finish_console
 from jobs.models import Job, Operation
+from jobs.safe_lines import find_secrets, make_line_safe, mask_known, server_texts
 from jobs.wakeup import Channel, announce
 from servers.models import ActualState, DesiredState, Host, Release, Server
 
@@ -63,7 +65,9 @@ def prepare(job: Job) -> Callable[..., object]:
     if job.operation == Operation.INSTALL:
         return host.install_runtime
     if job.operation == Operation.ROLLBACK:
-        return host.rollback
+        return partial(host.rollback, job.build_id or None)
+    if job.operation == Operation.CHECK:
+        return host.check_update
     if job.server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
     desired_state = DESIRED_STATE.get(Operation(job.operation))
@@ -104,9 +108,10 @@ def reset(host: HostLayer, name: str, **callbacks: Any) -> None:
     host.reset(name, **callbacks)
 
 
-def delete(host: HostLayer, name: str, **callbacks: Any) -> None:
-    """Remove the instance and its runtime files from the host; the server's row stays."""
-    host.delete(name, **callbacks)
+def delete(host: HostLayer, name: str, *, cancel: CancelToken, **callbacks: Any) -> None:
+    """Remove the instance and its runtime files from the host; the server's row and its console stay."""
+    finish = partial(finish_console, host, name, cancel)
+    host.delete(name, before_removal=finish, cancel=cancel, **callbacks)
 
 
 BY_SPEC: dict[Operation, Callable[..., None]] = {
@@ -124,13 +129,32 @@ BY_NAME: dict[Operation, Callable[..., None]] = {
 """What has to work also for a server whose blueprint is broken."""
 
 
-def read_actual_state(server: Server) -> str:
-    """Ask the server's host what its instance is doing; `unknown` if it cannot tell."""
+def read_state(server: Server) -> dict[str, Any]:
+    """Ask the server's host what its instance is doing, as `describe_state`; `unknown` if it cannot tell."""
     try:
-        return get_host(server.host.name).status(server.name).state.value
+        return describe_state(server, get_host(server.host.name).status(server.name))
     except Exception:
         logger.exception("server %s: its state cannot be read", server.name)
-        return ActualState.UNKNOWN
+        return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
+
+
+def read_actual_state(server: Server) -> str:
+    """Ask the server's host what its instance is doing, in a word."""
+    return str(read_state(server)["actual_state"])
+
+
+def describe_state(server: Server, status: InstanceStatus) -> dict[str, Any]:
+    """Return what a server's row is to say of its state. What it quotes of the console has no passwords."""
+    detail = status.detail
+    if detail:
+        detail = mask_known(make_line_safe(detail), find_secrets(*server_texts(server)))
+    return {
+        "actual_state": status.state.value,
+        "state_note": status.note,
+        "state_detail": detail,
+        "running_build_id": status.release or "",
+        "restarts": status.restarts or 0,
+    }
 
 
 def report_host(host: Host) -> None:
@@ -142,7 +166,12 @@ def report_host(host: Host) -> None:
         game_source=facts.game_source,
         layering=facts.layering,
         layering_detail=facts.layering_detail,
+        limits_without_effect=", ".join(facts.limits_without_effect),
         build_id=facts.build_id,
+        latest_build_id=facts.latest.build_id if facts.latest else "",
+        latest_build_at=datetime.fromtimestamp(facts.latest.checked_at, UTC)
+        if facts.latest
+        else None,
         disk_free_bytes=facts.disk_free_bytes,
         load_average=os.getloadavg()[0] / (os.cpu_count() or 1),
         reported_at=timezone.now(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils.timezone import localtime
 
 from jobs.models import JobLog, JobStage
@@ -23,9 +24,11 @@ from jobs.topics import (
     to_batch,
     up_to,
 )
-from servers.models import ConsoleLine
+from servers.consoles import Console
+from servers.models import ConsoleRun
 
 TimedLine = tuple[int, str, str, datetime]
+BegunChapter = tuple[int, str, datetime]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class PageTopic:
     """The events of `log` and of `changes`, and two more that concern the lines behind them.
 
     `clock` says when the lines that follow were written, whenever the second is another one; `chapter` that
-    a stage begins with the next line.
+    a stage, or a run of the server, begins with the next line, and `began` before it, when.
     """
 
     log: JobTopic | ConsoleTopic
@@ -57,15 +60,20 @@ class PageTopic:
         return self.log.read_head()
 
     def read_batch(self, after: int, until: int | None = None) -> Batch | None:
-        """Return the next lines, with their times and the stages that begin among them."""
+        """Return the next lines, with their times and the stages or runs that begin among them."""
         lines = self._read_lines(after, until)
-        stages: list[tuple[int, str]] = []
-        if lines and isinstance(self.log, JobTopic):
-            begun = JobStage.objects.filter(
-                job_id=self.log.job_id, first_seq__gt=after, first_seq__lte=lines[-1][0]
-            )
-            stages = list(begun.order_by("id").values_list("first_seq", "name"))
-        return to_batch(after, with_times(lines, stages))
+        chapters = self._read_chapters(after, lines[-1][0]) if lines else []
+        return to_batch(after, with_times(lines, chapters))
+
+    def _read_chapters(self, after: int, last: int) -> list[BegunChapter]:
+        """Return the chapters that begin behind line `after` and not behind line `last`."""
+        begun: QuerySet[JobStage] | QuerySet[ConsoleRun]
+        if isinstance(self.log, JobTopic):
+            begun = JobStage.objects.filter(job_id=self.log.job_id)
+        else:
+            begun = ConsoleRun.objects.filter(server_id=self.log.server_id)
+        begun = begun.filter(first_seq__gt=after, first_seq__lte=last).order_by("first_seq", "id")
+        return [(chapter.first_seq, chapter.name, chapter.started_at) for chapter in begun]
 
     def _read_lines(self, after: int, until: int | None) -> list[TimedLine]:
         limit = settings.JOB_LOG_REPLAY_LIMIT
@@ -73,23 +81,21 @@ class PageTopic:
             job_lines = JobLog.objects.filter(job_id=self.log.job_id, seq__gt=after)
             rows = up_to(until, job_lines).order_by("seq")[:limit]
             return list(rows.values_list("seq", "stream", "line", "created_at"))
-        console_lines = ConsoleLine.objects.filter(server_id=self.log.server_id, seq__gt=after)
-        values = (
-            up_to(until, console_lines).order_by("seq").values_list("seq", "line", "created_at")
-        )
-        return [(seq, "", line, created_at) for seq, line, created_at in values[:limit]]
+        lines = Console(self.log.server_id).read_after(after, limit, until)
+        return [(line.seq, "", line.line, line.created_at) for line in lines]
 
 
 def with_times(
-    lines: list[TimedLine], stages: Iterable[tuple[int, str]]
+    lines: list[TimedLine], chapters: Iterable[BegunChapter]
 ) -> Iterable[tuple[int, str]]:
     """Yield each line as (seq, events): itself, and before it what a page has to know by then."""
-    waiting = deque(stages)
+    waiting = deque(chapters)
     second: datetime | None = None
     for seq, stream, line, created_at in lines:
         events = ""
         while waiting and waiting[0][0] <= seq:
-            first_seq, name = waiting.popleft()
+            first_seq, name, started_at = waiting.popleft()
+            events += format_event(started_at.isoformat(), event="began")
             # The same words as `data-chapter` in `_log.html`: a page knows a chapter by them.
             events += format_event(f"{first_seq} {name}", event="chapter")
         if created_at.replace(microsecond=0) != second:

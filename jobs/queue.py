@@ -6,20 +6,44 @@ transaction, and none touches a host.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from jobs.liveness import is_gone
+from jobs.claimed import read_running
+from jobs.endings import Ending, one_line, store_endings
+from jobs.liveness import has_lapsed_by_clock, is_gone
 from jobs.logs import append_job_log_line
-from jobs.models import EXCLUSIVE_OPERATIONS, Job, JobState, LogStream, Operation, Worker
+from jobs.models import (
+    HOST_OPERATIONS,
+    Job,
+    JobState,
+    LogStream,
+    Operation,
+    Worker,
+)
+from jobs.scheduler import build_scheduler_state
+from jobs.sql import pipelined, update_all
 from jobs.wakeup import Channel, announce
 from servers.models import ActualState, Host, Server
+
+__all__ = [
+    "build_scheduler_state",
+    "cancel",
+    "claim_jobs",
+    "claim_next_job",
+    "claim_within",
+    "enqueue",
+    "finish_job",
+    "recover_stale_jobs",
+    "request",
+    "retry",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +74,12 @@ def enqueue(
     host: Host | None = None,
     requested_by: Person | None,
     retry_of: Job | None = None,
+    build_id: str = "",
 ) -> Job:
     """Store a queued job and return it; any worker of its host may claim it once this is committed.
 
-    Without a host it is the server's, or the one the settings name. Nothing is refused here: that is
-    `request`'s part.
+    Without a host it is the server's, or the one the settings name; `build_id` is what a rollback goes to, by
+    default the latest other one. Nothing is refused here: that is `request`'s part.
     """
     with transaction.atomic():
         job = Job.objects.create(
@@ -63,6 +88,7 @@ def enqueue(
             host=host or (server.host if server else Host.local()),
             requested_by=requested_by,
             retry_of=retry_of,
+            build_id=build_id,
         )
         announce(Channel.QUEUE, Channel.PAGES)
     return job
@@ -75,6 +101,7 @@ def request(
     host: Host | None = None,
     requested_by: Person,
     retry_of: Job | None = None,
+    build_id: str = "",
 ) -> Requested:
     """Enqueue what a person asked for, or return the job that is about to do just that.
 
@@ -87,11 +114,17 @@ def request(
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(f"{server.name} has just been removed.")
         newest = Job.objects.active().filter(host=host, server=server).order_by("-id").first()
-        if newest and newest.operation == operation and newest.cancel_requested_at is None:
+        is_same = newest and (newest.operation, newest.build_id) == (operation, build_id)
+        if newest and is_same and newest.cancel_requested_at is None:
             return Requested(newest, is_new=False)
         refuse_the_impossible(operation, server, host)
         job = enqueue(
-            operation, server=server, host=host, requested_by=requested_by, retry_of=retry_of
+            operation,
+            server=server,
+            host=host,
+            requested_by=requested_by,
+            retry_of=retry_of,
+            build_id=build_id,
         )
         return Requested(job, is_new=True)
 
@@ -104,7 +137,13 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
             "as long as what it was about still exists."
         )
     return request(
-        job.operation, server=job.server, host=job.host, requested_by=requested_by, retry_of=job
+        job.operation,
+        server=job.server,
+        host=job.host,
+        requested_by=requested_by,
+        retry_of=job,
+        # Where it was on its way to: it may have come there, and is not to go on to another.
+        build_id=job.build_id,
     )
 
 
@@ -112,13 +151,15 @@ def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> 
     """Raise `RequestRefused` if it is certain already that the operation could not succeed."""
     if operation not in Operation:
         raise RequestRefused(f"“{operation}” is not something Saferoom can do.")
-    if (operation in EXCLUSIVE_OPERATIONS) != (server is None):
+    if (operation in HOST_OPERATIONS) != (server is None):
         raise RequestRefused(
             f"“{Operation(operation).label}” is for a whole host: ask an admin to do it in the admin pages."
             if server
             else f"“{operation}” needs a server."
         )
-    if server is None or Job.objects.active().filter(host=host).exists():
+    # Each of these two has its own index; together they would be looked for among all jobs there ever were.
+    is_waiting = Job.objects.queued().filter(host=host).exists()
+    if server is None or is_waiting or Job.objects.running().filter(host=host).exists():
         return  # What runs or waits may change the very thing that is in the way.
     needs_game = operation in (Operation.INITIALIZE, Operation.START, Operation.RESTART)
     if needs_game and host.lacks_game:
@@ -135,114 +176,6 @@ def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> 
 # --- Out of the queue -------------------------------------------------------------------------
 
 
-class QueuedJob(NamedTuple):
-    """What the scheduler knows of a job that waits."""
-
-    id: int
-    server_id: int | None
-    operation: str
-
-
-@dataclass(frozen=True)
-class SchedulerState:
-    """What decides which queued jobs of one host may run, as read from the database at one moment.
-
-    `oldest_queued` holds the oldest ones, in order: more of them are read only if none of these may run.
-    """
-
-    host_id: int
-    is_draining: bool
-    busy_server_ids: frozenset[int]
-    is_busy: bool
-    is_exclusive: bool
-    oldest_queued: tuple[QueuedJob, ...]
-
-    @property
-    def is_exclusive_next(self) -> bool:
-        """Whether an exclusive job is the host's oldest queued one: then no later job may overtake it."""
-        return bool(self.oldest_queued) and self.oldest_queued[0].operation in EXCLUSIVE_OPERATIONS
-
-    def pick(self, limit: int) -> list[int]:
-        """Return the ids of the jobs to run now, the oldest first, at most `limit`."""
-        if self.is_draining or self.is_exclusive or not self.oldest_queued:
-            return []
-        if self.is_exclusive_next:
-            # Exclusive: it waits for what runs, and what is behind it waits for it.
-            return [] if self.is_busy else [self.oldest_queued[0].id]
-        picked = self._pick_from(self.oldest_queued, limit)
-        if not picked and len(self.oldest_queued) == LOOK_AHEAD:
-            picked = self._pick_from(self._read_unblocked(), limit)
-        return picked
-
-    def _pick_from(self, queued: Iterable[QueuedJob], limit: int) -> list[int]:
-        busy = set(self.busy_server_ids)
-        picked: list[int] = []
-        has_skipped = False
-        for job in queued:
-            if job.operation in EXCLUSIVE_OPERATIONS and not has_skipped:
-                break  # With the picked ones gone it is the oldest: what is behind it waits for it.
-            # An exclusive job behind an older one waits for it: that one runs, or can run now.
-            if job.operation in EXCLUSIVE_OPERATIONS or job.server_id in busy:
-                has_skipped = True
-                continue
-            if job.server_id is not None:
-                busy.add(job.server_id)
-            picked.append(job.id)
-            if len(picked) == limit:
-                break
-        return picked
-
-    def _read_unblocked(self) -> list[QueuedJob]:
-        """Look behind the oldest jobs, which are all blocked, for those of other servers."""
-        marks = ", ".join(["%s"] * len(EXCLUSIVE_OPERATIONS))
-        return read_queued(
-            f"AND operation NOT IN ({marks}) AND (server_id IS NULL OR server_id NOT IN"  # noqa: S608
-            " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))",
-            self.host_id,
-            *(operation.value for operation in EXCLUSIVE_OPERATIONS),
-        )
-
-
-LOOK_AHEAD = 64
-"""How many of a host's oldest queued jobs are read at a time."""
-
-
-def read_queued(condition: str, host_id: int, *parameters: str) -> list[QueuedJob]:
-    """Return the oldest queued jobs of a host that meet an SQL condition, at most LOOK_AHEAD."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, server_id, operation FROM jobs_job"  # noqa: S608 - the condition is our own
-            f" WHERE host_id = %s AND state = 'queued' {condition}"
-            " ORDER BY created_at, id LIMIT %s",
-            [host_id, *parameters, LOOK_AHEAD],
-        )
-        return [QueuedJob(*row) for row in cursor.fetchall()]
-
-
-def build_scheduler_state(host: Host | None = None) -> SchedulerState:
-    """Read what decides about the queued jobs of `host`, by default the one the settings name.
-
-    The answer holds only as long as the host's row is locked. It is read at every claim and most wake-ups:
-    as SQL, it takes a tenth of the time that building the same queries anew would.
-    """
-    host_id = (host or Host.local()).pk
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT is_draining FROM servers_host WHERE id = %s", [host_id])
-        (is_draining,) = cursor.fetchone() or (True,)
-        cursor.execute("SELECT host_id, server_id, operation FROM jobs_job WHERE state = 'running'")
-        running = cursor.fetchall()
-    operations_here = [operation for job_host, _, operation in running if job_host == host_id]
-    return SchedulerState(
-        host_id=host_id,
-        is_draining=bool(is_draining),
-        # Of every host: a server that has moved must not run here while its old host still acts.
-        busy_server_ids=frozenset(server for _, server, _ in running if server is not None),
-        is_busy=bool(operations_here),
-        is_exclusive=any(operation in EXCLUSIVE_OPERATIONS for operation in operations_here),
-        oldest_queued=tuple(read_queued("", host_id)),
-    )
-
-
 def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) -> Job | None:
     """Set the oldest runnable job of the worker's host to running and return it, or None.
 
@@ -253,34 +186,61 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
     )
 
 
-def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
-    """Claim the oldest runnable jobs of `host`, at most `limit`, in one transaction; as `claim_next_job`."""
-    # A look without the lock first: most wake-ups find nothing to claim.
-    if not build_scheduler_state(host).pick(limit):
+def claim_jobs(
+    worker: Worker | None, host: Host, limit: int, *, is_likely: bool = False
+) -> list[Job]:
+    """Claim the oldest runnable jobs of `host`, at most `limit`, in one transaction; as `claim_next_job`.
+
+    Where it is not likely that there is one, it is looked for first without the host's lock.
+    """
+    if not is_likely and not build_scheduler_state(host).pick(limit):
         return []
     try:
-        with transaction.atomic():
-            lock_host(host)
-            # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile.
-            ids = set_running(build_scheduler_state(host).pick(limit), worker)
-            if not ids:
-                return []
-            if worker:
-                # A claim is a sign of life: another worker must not take this one, back from a pause, for
-                # dead before its next heartbeat, and fail what it has just claimed.
-                Worker.objects.filter(pk=worker.pk).update(heartbeat_at=timezone.now())
-            announce(Channel.PAGES)
+        with transaction.atomic(), pipelined():
+            jobs = claim_within(worker, host, limit)
+            if jobs:
+                announce(Channel.PAGES)
+            return jobs
     except IntegrityError:
         # The database refused a second running job of one server: two hosts claimed at one moment.
         logger.warning("host %s: a claim lost against another host's; trying again", host.name)
         return []
-    jobs = Job.objects.select_related("server__host", "server__blueprint", "host")
-    return list(jobs.filter(pk__in=ids).order_by("created_at", "id"))
 
 
-def has_queued_jobs(host: Host) -> bool:
-    """Return whether a job of `host` waits."""
-    return bool(read_queued("", host.pk))
+def claim_within(worker: Worker | None, host: Host, limit: int) -> list[Job]:
+    """Claim as `claim_jobs`, in the transaction that is open, which is to be announced to the pages.
+
+    Raises IntegrityError if another host claims a job of the same server at this moment.
+    """
+    lock_host(host)
+    # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile.
+    job_ids = build_scheduler_state(host).pick(limit)
+    if not job_ids:
+        return []
+    if worker:
+        show_life(worker)
+    set_running(job_ids, worker)
+    return read_running(job_ids, host)
+
+
+def set_running(job_ids: Sequence[int], worker: Worker | None) -> None:
+    """Set queued jobs to running, but not those that are cancelled in this moment."""
+    changes = {"state": JobState.RUNNING, "worker_id": worker.pk if worker else None}
+    now = timezone.now()
+    times = {"started_at": now, "updated_at": now}
+    update_all("jobs_job", {**changes, **times}, job_ids, "AND state = 'queued'")
+
+
+def show_life(worker: Worker) -> None:
+    """Let a claim count as a heartbeat, unless one was stored within the last second.
+
+    Another worker must not take this one, back from a pause, for dead before its next heartbeat, and fail
+    what it has just claimed.
+    """
+    now = timezone.now()
+    if now - worker.heartbeat_at > timedelta(seconds=1):
+        worker.heartbeat_at = now
+        update_all("jobs_worker", {"heartbeat_at": now}, [worker.pk])
 
 
 def read_cancel_requests(worker: Worker) -> list[int]:
@@ -294,29 +254,14 @@ def read_cancel_requests(worker: Worker) -> list[int]:
         return [job_id for (job_id,) in cursor.fetchall()]
 
 
-def set_running(job_ids: Sequence[int], worker: Worker | None) -> list[int]:
-    """Set queued jobs to running; return the ids of those that were not cancelled in this moment."""
-    if not job_ids:
-        return []
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    places = ", ".join(["%s"] * len(job_ids))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
-            " SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
-            f" WHERE state = 'queued' AND id IN ({places}) RETURNING id",
-            [worker.pk if worker else None, now, now, *job_ids],
-        )
-        return [job_id for (job_id,) in cursor.fetchall()]
-
-
 def lock_host(host: Host) -> None:
     """Make the claims and requests of `host` take turns until the transaction ends.
 
     On SQLite there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
     """
     if connection.features.has_select_for_update:
-        Host.objects.select_for_update(no_key=True).only("pk").get(pk=host.pk)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM servers_host WHERE id = %s FOR NO KEY UPDATE", [host.pk])
 
 
 # --- The end of a job -------------------------------------------------------------------------
@@ -336,26 +281,14 @@ def finish_job(
     if the job is not `job.worker`'s any more: its lease was lost, and the verdict on it stands.
     """
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
-    now = timezone.now()
-    changes: dict[str, Any] = {
-        "state": state,
-        "exit_code": exit_code,
-        "error": one_line(error),
-        "finished_at": now,
-        "updated_at": now,
-    }
-    if state == JobState.SUCCEEDED and job.progress is not None:
-        changes["progress"] = 100
+    ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
-        owned = Job.objects.running().filter(pk=job.pk, worker=job.worker_id)
-        if owned.update(**changes) == 0:
-            return False
-        if job.server_id and server_changes:
-            Server.objects.filter(pk=job.server_id).update(**server_changes, updated_at=now)
-        announce(Channel.QUEUE, Channel.PAGES)
-    for name, value in changes.items():
-        setattr(job, name, value)
-    return True
+        is_ours = store_endings([(job, ending)])
+        if is_ours:
+            announce(Channel.QUEUE, Channel.PAGES)
+    if is_ours:
+        job.state, job.exit_code, job.error = state, exit_code, one_line(error)
+    return is_ours
 
 
 def cancel(job: Job) -> Job:
@@ -378,20 +311,20 @@ def cancel(job: Job) -> Job:
     return job
 
 
-def recover_stale_jobs(host: Host | None = None, *, by_lease: bool = True) -> list[Job]:
+def recover_stale_jobs(
+    host: Host | None = None, *, has_lapsed: Callable[[Worker], bool] = has_lapsed_by_clock
+) -> list[Job]:
     """Fail every running job, of `host` or of all, whose worker is gone; return those jobs.
 
-    Without `by_lease` only what is certain counts: a worker that said goodbye, or whose process is gone.
-    What their servers are doing is unknown from then on, until their host is asked again. Safe to run in
-    several workers at a time: each job is given its verdict once.
+    `has_lapsed` says of a worker whose process cannot be looked for whether its lease is over. What their
+    servers are doing is unknown from then on, until their host is asked again. Safe to run in several workers
+    at a time: each job is given its verdict once.
     """
     # Without an order: for the usual one SQLite would walk over every job there ever was.
     running = Job.objects.running().order_by().select_related("worker", "server")
     if host:
         running = running.filter(host=host)
-    return [
-        job for job in running if is_gone(job.worker, by_lease=by_lease) and fail_stale_job(job)
-    ]
+    return [job for job in running if is_gone(job.worker, has_lapsed) and fail_stale_job(job)]
 
 
 def fail_stale_job(job: Job) -> bool:
@@ -404,7 +337,6 @@ def fail_stale_job(job: Job) -> bool:
             server_changes={
                 "last_error": f"{job.operation_label}: {WORKER_STOPPED}",
                 "actual_state": ActualState.UNKNOWN,
-                "actual_state_at": timezone.now(),
             },
         )
         if is_ours:
@@ -421,8 +353,3 @@ def prune_jobs(finished_before: datetime) -> int:
     while ids := list(old.values_list("pk", flat=True)[:200]):
         count += Job.objects.filter(pk__in=ids).delete()[1].get("jobs.Job", 0)
     return count
-
-
-def one_line(text: str) -> str:
-    """Return `text` on one line."""
-    return " ".join(text.split())

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET
 from jobs.hub import Hub
 from jobs.models import Job
 from jobs.page_topics import PageTopic
+from jobs.permits import Permit, permit_for
 from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from servers.models import Server
 
@@ -51,10 +52,17 @@ async def follow(
     hub = Hub.of_running_loop()
     if hub.watchers >= most_watchers():
         return refuse_for_now()
-    topic = await sync_to_async(find_topic)(*args, **kwargs)
+
+    def authorize() -> tuple[Topic, Permit]:
+        topic = find_topic(*args, **kwargs)
+        return topic, permit_for(request, topic)
+
+    topic, permit = await sync_to_async(authorize)()
     # A stream may last for days; the connection that authorized it must not.
     await sync_to_async(release_connection)()
-    response = StreamingHttpResponse(hub.watch(topic, after), content_type="text/event-stream")
+    response = StreamingHttpResponse(
+        hub.watch(topic, after, permit), content_type="text/event-stream"
+    )
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx would keep events back until its buffer is full
     return response

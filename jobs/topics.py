@@ -16,7 +16,8 @@ from django.db.models import Count, Max, Model, QuerySet
 from django.utils import timezone
 
 from jobs.models import Job, JobLog, Worker
-from servers.models import ConsoleLine, Server
+from servers.consoles import Console
+from servers.models import Server
 
 Line = TypeVar("Line", bound=Model)
 CHANGES_WINDOW = timedelta(minutes=10)
@@ -133,14 +134,14 @@ class ConsoleTopic:
 
     def read_head(self) -> int:
         """Return the seq of the last line."""
-        lines = ConsoleLine.objects.filter(server_id=self.server_id)
-        return lines.aggregate(last=Max("seq"))["last"] or 0
+        return Console(self.server_id).last_seq()
 
     def read_batch(self, after: int, until: int | None = None) -> Batch | None:
         """Return the next lines that are still kept."""
-        rows = up_to(until, ConsoleLine.objects.filter(server_id=self.server_id, seq__gt=after))
-        values = rows.order_by("seq").values_list("seq", "line")[: settings.JOB_LOG_REPLAY_LIMIT]
-        return to_batch(after, ((seq, format_event(line, seq=seq)) for seq, line in values))
+        lines = Console(self.server_id).read_after(after, settings.JOB_LOG_REPLAY_LIMIT, until)
+        return to_batch(
+            after, ((line.seq, format_event(line.line, seq=line.seq)) for line in lines)
+        )
 
 
 @dataclass(frozen=True)

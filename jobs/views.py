@@ -21,7 +21,7 @@ from jobs.models import Job, JobLog, JobState
 from jobs.waiting import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.live import needs_log
-from servers.log_pages import LogPage, read_log_page
+from servers.log_pages import LogPage, RowLog, read_log_page
 
 JOBS_PER_PAGE = 50
 LINES_OF_FAILURE = 8
@@ -91,7 +91,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
     has_failed = job.state == JobState.FAILED
     log = LogPage()
     if needs_log(request):
-        log = read_log_page(job.logs.all(), request.GET, job.stages.all())
+        log = read_log_page(RowLog(job.logs.all(), job.timed_stages()), request.GET)
     if log.search and log.must_jump:
         return HttpResponseRedirect(f"{job.get_absolute_url()}{log.search.first_url}")
     context = {

@@ -1,4 +1,4 @@
-"""What a worker reads from its host between jobs: the servers' actual states, and their consoles.
+"""What a worker reads from its host between jobs: the servers' actual states. Consoles are in `jobs.consoles`.
 
 Nothing here changes anything on the host; what has to be done there is queued, as any other wish.
 """
@@ -6,32 +6,22 @@ Nothing here changes anything on the host; what has to be done there is queued, 
 import logging
 import time
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from hostops.specs import ConsoleChunk, ConsolePosition, InstanceState, InstanceStatus
+from hostops.specs import CrashedRun, InstanceState, InstanceStatus
 from jobs import operations
-from jobs.logs import append_job_log_line, make_line_safe
+from jobs.consoles import ConsoleCopier, last_words
+from jobs.logs import append_job_log_line
 from jobs.models import Job, LogStream, Operation
 from jobs.queue import enqueue, lock_host
 from jobs.wakeup import Channel, announce
-from servers.models import ActualState, ConsoleLine, Crash, DesiredState, Host, Server
+from servers.models import ActualState, Crash, DesiredState, Host, Server
 
 logger = logging.getLogger(__name__)
-
-CONSOLE_LINES_KEPT = 10_000
-"""Per server. A console is a window on what happens; what is to be kept is in the server's own logs."""
-
-PRUNE_EVERY = 500
-
-CRASH_LINES = 50
-"""How much of its console is kept with a crash."""
-
-CATCH_UP_CHUNKS = 200
-"""How much of a console is copied at most before a crash is recorded, of 256 KiB each."""
 
 
 class HostWatch:
@@ -40,6 +30,7 @@ class HostWatch:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._layer = operations.get_host(host.name)
+        self.consoles = ConsoleCopier(host, self._layer)
 
     def report_host(self) -> None:
         """Store what the host is like."""
@@ -52,7 +43,7 @@ class HostWatch:
 
         The server of a running job is left to that job.
         """
-        statuses = self._layer.statuses()
+        statuses = self._layer.statuses(with_usage=False)
         for server in self._host.servers.filter(~Exists(running_jobs())):
             status = statuses.get(server.name) or InstanceStatus(server.name, InstanceState.ABSENT)
             self._store_state(server, status)
@@ -60,12 +51,12 @@ class HostWatch:
                 self._bring_back(server)
 
     def _store_state(self, server: Server, status: InstanceStatus) -> None:
-        restarts = status.restarts or 0
-        changes: dict[str, Any] = {
-            "actual_state": status.state.value,
-            "running_build_id": status.release or "",
-            "restarts": restarts,
-        }
+        changes = operations.describe_state(server, status)
+        crashes = unrecorded_crashes(server, status)
+        if crashes:
+            changes["crashed_run"] = crashes[-1].run
+        elif (status.run or 0) < server.crashed_run:
+            changes["crashed_run"] = 0  # The instance is gone, or another one is in its place.
         if all(getattr(server, name) == value for name, value in changes.items()):
             return
         now = timezone.now()
@@ -74,11 +65,12 @@ class HostWatch:
         if status.state is InstanceState.ABSENT:
             # The runs of its next instance are counted from the first one again.
             changes |= {"console_run": 0, "console_offset": 0}
-        has_ended = status.state is InstanceState.CRASHED != server.actual_state
-        has_crashed = has_ended or restarts > server.restarts
-        if has_crashed:
-            self._catch_up(server)
-            changes["last_error"] = status.detail
+        if crashes:
+            self.consoles.catch_up(server)
+        rows = [self._describe_crash(server, crash) for crash in crashes]
+        # What a start that failed said of it stays: it says more.
+        if rows and (server.actual_state != ActualState.CRASHED or status.restarts):
+            changes["last_error"] = rows[-1].detail
         with transaction.atomic():
             # A job that began meanwhile knows better; another worker of the host may have been first.
             is_ours = Server.objects.filter(
@@ -86,24 +78,26 @@ class HostWatch:
                 pk=server.pk,
                 actual_state=server.actual_state,
                 restarts=server.restarts,
+                crashed_run=server.crashed_run,
             ).update(**changes, updated_at=now)
             if not is_ours:
                 return
-            if has_crashed:
-                self._record_crash(server, status)
+            Crash.record(server, rows)
             announce(Channel.PAGES)
+        for row in rows:
+            logger.warning("server %s: %s", server.name, row.detail)
 
-    def _record_crash(self, server: Server, status: InstanceStatus) -> None:
-        newest = server.console_lines.order_by("-seq")
-        lines = newest.filter(run=newest.values("run")[:1])
-        texts = list(lines.values_list("line", flat=True)[:CRASH_LINES])
-        Crash.record(
-            server,
-            exit_signal=status.exit_signal or "",
-            detail=status.detail,
-            last_lines="\n".join(reversed(texts)),
+    def _describe_crash(self, server: Server, crash: CrashedRun) -> Crash:
+        lines = last_words(server, crash.run)
+        how = f"Crashed ({crash.how})." if crash.how else "Crashed; how it ended is not known."
+        last_line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        said = f"Its last line was: {last_line[:300]}" if last_line else "It printed nothing."
+        return Crash(
+            server=server,
+            exit_signal=crash.exit_signal or "",
+            detail=f"{how} {said}",
+            last_lines="\n".join(lines),
         )
-        logger.warning("server %s has crashed: %s", server.name, status.detail)
 
     def _bring_back(self, server: Server) -> None:
         """Queue the start of a server that ran when the host went down: once for each boot.
@@ -128,71 +122,15 @@ class HostWatch:
             )
         logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
 
-    # --- Consoles -----------------------------------------------------------------------------
 
-    def copy_consoles(self) -> None:
-        """Copy what the servers of the host have written since the last time into rows."""
-        # Several times a second, and mostly nothing is new: no model objects are made for that.
-        servers = self._host.servers.exclude(actual_state=ActualState.ABSENT)
-        for values in servers.values_list(*Bookmark._fields):
-            self._copy_console(Bookmark(*values))
+def unrecorded_crashes(server: Server, status: InstanceStatus) -> list[CrashedRun]:
+    """Return the crashes of a server that its row does not know of, the latest at the end.
 
-    def _catch_up(self, server: Server) -> None:
-        """Copy all that the server has written, as far as that is within reason."""
-        for _ in range(CATCH_UP_CHUNKS):
-            values = Server.objects.filter(pk=server.pk).values_list(*Bookmark._fields).first()
-            if values is None or not self._copy_console(Bookmark(*values)):
-                return
-
-    def _copy_console(self, bookmark: "Bookmark") -> bool:
-        """Copy the next part of a console; return whether there was one."""
-        position = ConsolePosition(bookmark.console_run, bookmark.console_offset)
-        chunk = self._layer.read_console(bookmark.name, position)
-        if chunk.position == position:
-            return False
-        self._store_console(bookmark, chunk)
-        return True
-
-    def _store_console(self, bookmark: "Bookmark", chunk: ConsoleChunk) -> None:
-        now = timezone.now()
-        first = bookmark.console_seq
-        last = first + len(chunk.lines)
-        rows = [
-            ConsoleLine(
-                server_id=bookmark.pk, seq=seq, run=run, line=make_line_safe(line), created_at=now
-            )
-            for seq, (run, line) in enumerate(chunk.lines, start=first + 1)
-        ]
-        with transaction.atomic():
-            # Lines and position are stored together, and by the one who read from the stored position.
-            is_ours = Server.objects.filter(
-                pk=bookmark.pk,
-                console_run=bookmark.console_run,
-                console_offset=bookmark.console_offset,
-                console_seq=first,
-            ).update(
-                console_run=chunk.position.run,
-                console_offset=chunk.position.offset,
-                console_seq=last,
-            )
-            if not is_ours:
-                return
-            ConsoleLine.objects.bulk_create(rows)
-            announce(Channel.PAGES)
-            if first // PRUNE_EVERY != last // PRUNE_EVERY:
-                ConsoleLine.objects.filter(
-                    server_id=bookmark.pk, seq__lte=last - CONSOLE_LINES_KEPT
-                ).delete()
-
-
-class Bookmark(NamedTuple):
-    """How far the console of a server has been copied, as its row says."""
-
-    pk: int
-    name: str
-    console_run: int
-    console_offset: int
-    console_seq: int
+    They are known by the number of the run, so that one is found also if the server runs again when somebody
+    looks, or a job was about it meanwhile. An instance that was made anew counts its runs from 1 again.
+    """
+    known = server.crashed_run if server.crashed_run <= (status.run or 0) else 0
+    return [crash for crash in status.crashed_runs if crash.run > known]
 
 
 def running_jobs() -> Any:

@@ -1,8 +1,9 @@
 """The worker: claims jobs and carries them out, several at a time, until it is told to stop.
 
-The main thread claims and listens for changes; executor threads drive the host; one thread stores all
-log lines (`jobs.logs`); one beats (`jobs.liveness`); one recovers what other workers left and watches the
-host (`jobs.watch`).
+The main thread is the only one that writes for jobs: it stores what they say and how they end
+(`jobs.log_writer`), and claims the next ones in the same transaction; threads that fight for a database's
+write lock are slow. Executor threads drive the host; one thread beats (`jobs.liveness`); one recovers what
+other workers left and watches the host (`jobs.watch`).
 """
 
 import logging
@@ -23,17 +24,20 @@ from django.utils import timezone
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.execution import Plan, execute, plan
-from jobs.liveness import Heartbeat, register_worker
-from jobs.logs import DirectLog, JobSink, LogWriter
+from jobs.liveness import Heartbeat, LeaseWatch, register_worker
+from jobs.log_writer import LogWriter
+from jobs.logs import DirectLog, JobSink
 from jobs.models import Job, JobState, Worker
+from jobs.players import PlayerWatch
 from jobs.queue import (
     claim_jobs,
     claim_next_job,
+    claim_within,
     fail_stale_job,
-    has_queued_jobs,
     read_cancel_requests,
     recover_stale_jobs,
 )
+from jobs.scheduler import has_queued_jobs
 from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
 from jobs.watch import HostWatch
 from servers.models import Host
@@ -42,6 +46,11 @@ logger = logging.getLogger(__name__)
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 """What Django raises while the database does not answer: a reason to try again, not to give up."""
+FIRST_RETRY_SECONDS = 0.1
+CANCEL_INTERVAL_SECONDS = 0.05
+"""How often cancel requests are read at least while it has much to do; and they are at every change."""
+LONGEST_AWAY_SECONDS = 10.0
+"""How long a worker that was told twice to stop waits for the database, to store what its jobs said."""
 
 
 def run_worker_once(host: Host | None = None) -> bool:
@@ -90,15 +99,26 @@ class WorkerLoop:
     longest_turn_seconds: float = math.inf
     _worker: Worker = field(init=False)
     _heartbeat: Heartbeat = field(init=False)
+    _leases: LeaseWatch = field(default_factory=LeaseWatch)
     _signal: ChangeSignal = field(init=False)
     _writer: LogWriter = field(init=False)
     _wake: Interrupt = field(default_factory=Interrupt)
+    _away_since: float | None = None
+    _has_changed: bool = True
+    _cancels_due_at: float = 0.0
     _is_over: threading.Event = field(default_factory=threading.Event)
     _running: dict[int, CancelToken] = field(default_factory=dict)
     _running_lock: threading.Lock = field(default_factory=threading.Lock)
     _unknown: set[int] = field(default_factory=set)
     _stops: int = 0
     _drain_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._writer = LogWriter(
+            on_due=self._wake.set,
+            on_settled=self._forget,
+            on_lease_lost=lambda job: self._cancel(job.pk),
+        )
 
     def stop(self) -> None:
         """Ask for the end; the second time, impatiently. May be called from a signal handler."""
@@ -116,8 +136,6 @@ class WorkerLoop:
 
     def _work(self) -> None:
         self._signal = open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
-        self._writer = LogWriter(on_lease_lost=lambda job: self._cancel(job.pk))
-        self._writer.start()
         Chore(self._recover, 0).do_if_due()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
         chores.start()
@@ -126,20 +144,38 @@ class WorkerLoop:
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="job") as executor:
             while not self._is_done():
                 self.on_turn(len(self._running), self._stops > 0)
-                try:
-                    has_claimed = self._claim(executor)
-                    self._pass_on_cancel_requests()
-                except DATABASE_AWAY as error:
-                    logger.warning("the database does not answer: %s", error)
-                    connection.close()
-                    has_claimed = False
-                if not has_claimed and not self._is_done():
-                    poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
-                    self._signal.wait(poll_seconds, self._wake)
-        self._writer.close()
+                self._take_turn(executor)
         self._is_over.set()
         chores.join()
         self._signal.close()
+
+    def _take_turn(self, executor: ThreadPoolExecutor) -> None:
+        """Store what is due and claim what can run; then, unless there may be more, wait for a change."""
+        try:
+            has_claimed = self._store_and_claim(executor)
+            if self._has_changed or monotonic() >= self._cancels_due_at:
+                self._pass_on_cancel_requests()
+                self._cancels_due_at = monotonic() + CANCEL_INTERVAL_SECONDS
+                self._has_changed = False
+            self._away_since = None
+            wait_seconds = self._writer.due_in_seconds()
+        except DATABASE_AWAY as error:
+            logger.warning("the database does not answer: %s", error)
+            connection.close()
+            has_claimed = False
+            self._away_since = self._away_since or monotonic()
+            wait_seconds = max(FIRST_RETRY_SECONDS, monotonic() - self._away_since)
+        if not has_claimed and not self._is_done():
+            poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
+            self._has_changed = self._wait_for_change(min(wait_seconds, poll_seconds))
+
+    def _wait_for_change(self, seconds: float) -> bool:
+        try:
+            return self._signal.wait(seconds, self._wake)
+        except DATABASE_AWAY:
+            connection.close()
+            self._wake.wait(FIRST_RETRY_SECONDS)
+            return True  # Nobody knows.
 
     def _register(self) -> Worker:
         while True:
@@ -161,12 +197,25 @@ class WorkerLoop:
 
     def _is_done(self) -> bool:
         with self._running_lock:
-            is_idle = not self._running
+            is_idle = not self._running and self._writer.is_idle
         if self._stops >= 2 or (self._stops == 1 and monotonic() > self._drain_until):
             self._cancel_all()
         if self._stops:
-            return is_idle
+            return is_idle or (self._stops >= 2 and self._has_given_up())
         return self.until_empty and is_idle and not self._has_queued_jobs()
+
+    def _has_given_up(self) -> bool:
+        """Return whether nothing can be stored any more; then what waits is dropped, once."""
+        if self._writer.is_abandoned:
+            return True
+        if self._away_since is None or monotonic() - self._away_since < LONGEST_AWAY_SECONDS:
+            return False
+        logger.error(
+            "the database stays away: %s jobs are left to the next worker, and %s lines are lost",
+            len(self._running),
+            self._writer.abandon(),
+        )
+        return True
 
     def _has_queued_jobs(self) -> bool:
         try:
@@ -174,18 +223,29 @@ class WorkerLoop:
         except DATABASE_AWAY:
             return True
 
-    def _claim(self, executor: ThreadPoolExecutor) -> bool:
-        """Claim as many jobs as there are free threads, and hand them over; True: there were some."""
-        with self._running_lock:
-            free = self.concurrency - len(self._running)
-        if free <= 0 or not self.is_claiming:
-            return False
-        jobs = claim_jobs(self._worker, self.host, free)
+    def _store_and_claim(self, executor: ThreadPoolExecutor) -> bool:
+        """Store what the jobs have said, claim for every free thread; return whether one was claimed."""
+        jobs = self._writer.store(self._claim_beside) or []
+        if not jobs:
+            free = self._count_free()
+            # Only PostgreSQL tells that somebody has asked for something; SQLite, that anything was written.
+            is_likely = self._has_changed and connection.vendor == "postgresql"
+            if free > 0:
+                jobs = claim_jobs(self._worker, self.host, free, is_likely=is_likely)
         with self._running_lock:
             self._running |= {job.pk: CancelToken() for job in jobs}
         for job in jobs:
             executor.submit(self._execute, job.pk, plan(job))
         return bool(jobs)
+
+    def _claim_beside(self, ending: int) -> list[Job]:
+        """Claim in the transaction that stores how `ending` jobs end."""
+        free = self._count_free() + ending
+        return claim_within(self._worker, self.host, free) if ending and free > 0 else []
+
+    def _count_free(self) -> int:
+        with self._running_lock:
+            return self.concurrency - len(self._running) if self.is_claiming else -self.concurrency
 
     def _execute(self, job_id: int, plan: Plan) -> None:
         try:
@@ -193,10 +253,15 @@ class WorkerLoop:
         except Exception:
             # It stays known as running only in the database: `_recover` fails it.
             logger.exception("job %s: lost by the worker", job_id)
-        finally:
-            with self._running_lock:
-                del self._running[job_id]
+            self._forget(plan.job, is_stored=False)
             self._wake.set()
+
+    def _forget(self, job: Job, is_stored: bool) -> None:
+        """Let go of a job that is over; its thread is free."""
+        if not is_stored:
+            logger.warning("job %s: its end was not stored here", job.pk)
+        with self._running_lock:
+            self._running.pop(job.pk, None)
 
     def _pass_on_cancel_requests(self) -> None:
         with self._running_lock:
@@ -218,31 +283,37 @@ class WorkerLoop:
 
     def _do_chores(self) -> None:
         """Recover and watch, each in its own rhythm, until the end."""
-        watch = HostWatch(self.host)
+        watch, players = HostWatch(self.host), PlayerWatch(self.host)
         chores = [
             Chore(self._recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
             Chore(watch.report_host, 60),
             Chore(watch.store_states, 2),
-            Chore(watch.copy_consoles, 0.15),
+            Chore(players.store_players, 0.25),
+            Chore(watch.consoles.copy, 0.15),
         ]
         while not self._is_over.wait(0.05):
             for chore in chores:
                 chore.do_if_due()
         chores[-1].do_if_due()
+        players.close()
         connection.close()
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
-        stale = recover_stale_jobs(by_lease=self._heartbeat.is_steady)
+        stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
         with self._running_lock:
             known = set(self._running)
-        # Claimed in this moment or ended in it: `_claim` and `_run_job` hold such a job for an instant.
+        # Claimed in this moment or ended in it: `_store_and_claim` holds such a job for an instant.
         mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
         stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
         self._unknown = {job.pk for job in mine}
         for job in stale:
             if job.server and job.server.host_id == self.host.pk:
                 job.server.record_actual_state(operations.read_actual_state(job.server))
+
+    def _has_lapsed(self, worker: Worker) -> bool:
+        """Return whether another worker's silence means that it is gone: only who is heard himself can tell."""
+        return self._leases.has_lapsed(worker) and self._heartbeat.is_steady
 
     def _say_goodbye(self) -> None:
         try:

@@ -31,6 +31,7 @@ class SaferoomAdminSite(AdminSite):
         return [
             path("install", self.install, name="install"),
             path("releases/", self.admin_view(self.releases), name="releases"),
+            path("check", self.check_for_updates, name="check"),
             path("rollback", self.rollback, name="rollback"),
             *super().get_urls(),
         ]
@@ -56,11 +57,19 @@ class SaferoomAdminSite(AdminSite):
         return self.request_for_host(request, Operation.INSTALL, host)
 
     @method_decorator([require_POST, sign_in_required])
-    def rollback(self, request: SignedInRequest) -> HttpResponse:
-        """Request that a host goes back to its other release.
+    def check_for_updates(self, request: SignedInRequest) -> HttpResponse:
+        """Request a look whether Steam has a newer build than a host."""
+        if not self.has_permission(request):
+            raise PermissionDenied("Only an admin looks for updates.")
+        host = self.host_to_install_on(request.POST.get("host", ""))
+        return self.request_for_host(request, Operation.CHECK, host)
 
-        The form says from which build. So a second click, or a page that is not up to date, does not lead
-        forth again.
+    @method_decorator([require_POST, sign_in_required])
+    def rollback(self, request: SignedInRequest) -> HttpResponse:
+        """Request that a host goes back to another release.
+
+        The form says from which build to which. So a second click, or a page that is not up to date, does not
+        lead forth again.
         """
         if not self.has_permission(request):
             raise PermissionDenied("Only an admin rolls the game back.")
@@ -71,21 +80,30 @@ class SaferoomAdminSite(AdminSite):
                 f"Nothing was done: build {host.build_id or 'none'} is current on host {host.name} by now.",
             )
             return HttpResponseRedirect(reverse("admin:releases"), status=303)
-        return self.request_for_host(request, Operation.ROLLBACK, host)
+        build_id = request.POST.get("to", "")
+        if not host.releases.filter(build_id=build_id).exists():
+            messages.error(
+                request,
+                f"Nothing was done: build {build_id or 'none'} is not installed on host {host.name}.",
+            )
+            return HttpResponseRedirect(reverse("admin:releases"), status=303)
+        return self.request_for_host(request, Operation.ROLLBACK, host, build_id)
 
     def request_for_host(
-        self, request: SignedInRequest, operation: Operation, host: Host
+        self, request: SignedInRequest, operation: Operation, host: Host, build_id: str = ""
     ) -> HttpResponse:
         """Request what is done to a whole host, and lead to the jobs."""
         try:
-            requested = queue.request(operation, host=host, requested_by=request.user)
+            requested = queue.request(
+                operation, host=host, requested_by=request.user, build_id=build_id
+            )
         except queue.RequestRefused as refusal:
             messages.error(request, str(refusal))
         else:
             job = requested.job
             doing = "is queued" if requested.is_new else "waits or runs already"
             messages.info(
-                request, f"{operation.label} on host {job.host_name} {doing}: job {job.pk}."
+                request, f"{job.operation_label} on host {job.host_name} {doing}: job {job.pk}."
             )
         return HttpResponseRedirect(reverse("admin:jobs_job_changelist"), status=303)
 
@@ -115,7 +133,7 @@ class HostReleases:
 
     host: Host
     releases: list[tuple[Release, list[Server]]]
-    last_install: Job | None
+    failed_check: Job | None
 
     @classmethod
     def of(cls, host: Host) -> "HostReleases":
@@ -130,9 +148,7 @@ class HostReleases:
                 )
                 for release in host.releases.all()
             ],
-            last_install=Job.objects.filter(
-                host=host, operation=Operation.INSTALL, state=JobState.SUCCEEDED
-            ).first(),
+            failed_check=failed_check_of(host),
         )
 
     @property
@@ -141,7 +157,18 @@ class HostReleases:
         return next((release for release, _ in self.releases if not release.is_current), None)
 
     @property
+    def has_latest_installed(self) -> bool:
+        """Whether the build that Steam hands out is there, be it current or not."""
+        return any(release.build_id == self.host.latest_build_id for release, _ in self.releases)
+
+    @property
     def later_release(self) -> Release | None:
         """An installed release that is later than the current one, after a rollback."""
         latest = self.releases[0][0] if self.releases else None
         return latest if latest and not latest.is_current else None
+
+
+def failed_check_of(host: Host) -> Job | None:
+    """Return the newest look for updates of a host, if it failed: then what is known is older than that."""
+    newest = Job.objects.finished().filter(host=host, operation=Operation.CHECK).first()
+    return newest if newest and newest.state == JobState.FAILED else None

@@ -226,6 +226,17 @@ require(JOB_WORKER_GRACE_SECONDS >= 0, "JOB_WORKER_GRACE_SECONDS", "0 or more se
 JOB_LOG_REPLAY_LIMIT = read("JOB_LOG_REPLAY_LIMIT", env.int, "a whole number", default=500)
 require(1 <= JOB_LOG_REPLAY_LIMIT <= 10_000, "JOB_LOG_REPLAY_LIMIT", "between 1 and 10000 rows")
 
+# --- Consoles ---------------------------------------------------------------------------------
+
+CONSOLE_KEEP_BYTES = read(
+    "CONSOLE_KEEP_BYTES", env.int, "a whole number of bytes", default=50 * 1024**2
+)
+require(
+    1024**2 <= CONSOLE_KEEP_BYTES <= 1024**3,
+    "CONSOLE_KEEP_BYTES",
+    "between 1 MiB and 1 GiB in bytes",
+)
+
 # --- The host ---------------------------------------------------------------------------------
 
 HOST_NAME = read("HOST_NAME", env.str, "a host's name", default="local")
@@ -274,6 +285,14 @@ LOGGING: dict[str, Any] = {
     "formatters": {
         "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
+    "filters": {
+        # Who asks is told that, and why: it is an answer, and no fault of the one who gives it.
+        "not_healthz": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: "Service Unavailable: /healthz" not in record.getMessage(),
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"django.request": {"filters": ["not_healthz"]}},
 }

@@ -114,7 +114,10 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ["name", "owner__username"]
     autocomplete_fields = ["owner", "blueprint"]
     written = ["name", "owner", "host", "port", "blueprint", "arguments", "config"]
-    probed = ["desired_state", "actual_state", "actual_state_at", "last_error", "created_at"]
+    probed = [
+        *("desired_state", "actual_state", "actual_state_at", "state_detail", "last_error"),
+        "created_at",
+    ]
 
     def get_fields(self, request: HttpRequest, obj: Server | None = None) -> list[Any]:  # noqa: ARG002
         """Show what the host said of a server that is there."""

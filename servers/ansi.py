@@ -15,6 +15,16 @@ ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]"
     r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
+# The same as far as it is well formed, for the regular expressions of databases, which know no order among
+# alternatives: here a text can be read in one way only.
+HIDDEN = (
+    "(?:(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
+    "|\x1b[\\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)"
+    "|\x1b(?:[ -/]+[0-~]|[0-OQ-WYZ\\\\`-~]))"
+)
+SHOWN = "[^\x1b\x9b]"
+ESCAPES = ("\x1b", "\x9b")
+"""What colours begin with. A line without them is shown as it is, but for stray controls."""
 SGR_PARAMETERS = re.compile(r"[0-9;:]*")
 
 # The sixteen colours as xterm paints them: every other colour becomes the nearest of these.
@@ -113,6 +123,16 @@ def to_pieces(line: str) -> list[Piece]:
             look = select_rendition(look, match[1])
     add_piece(pieces, line[begin:], look)
     return pieces
+
+
+def pattern_of_shown(text: str) -> str:
+    """Return the regular expression, for Python and for databases, of lines that are shown with `text` in them.
+
+    Colours and the like may stand between its characters, and are not searched themselves. What follows a
+    sequence that is cut off is not found.
+    """
+    wanted = f"{HIDDEN}*".join(re.escape(character) for character in text)
+    return f"^{SHOWN}*(?:{HIDDEN}{SHOWN}*)*{wanted}"
 
 
 def add_piece(pieces: list[Piece], text: str, look: Look) -> None:

@@ -9,7 +9,19 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from servers.models import Blueprint, Host, Overlay, Server
+from servers.models.blueprints import (
+    LOWEST_CPU_WEIGHT,
+    LOWEST_MEMORY_LIMIT_MIB,
+    LOWEST_TASKS_LIMIT,
+)
 
+BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
+LOWEST_LIMITS = {
+    "memory_limit_mib": LOWEST_MEMORY_LIMIT_MIB,
+    "tasks_limit": LOWEST_TASKS_LIMIT,
+    "cpu_weight": LOWEST_CPU_WEIGHT,
+}
+NO_LIMIT = {"placeholder": "no limit"}
 CODE = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
 
 
@@ -96,11 +108,12 @@ class BlueprintForm(RowForm):
 
     class Meta:
         model = Blueprint
-        fields = ["name", "is_shared", "arguments", "config"]
+        fields = [*BLUEPRINT_FIELDS, *LOWEST_LIMITS]
         widgets = {
             "name": forms.TextInput(attrs=CODE),
             "arguments": CodeArea(rows=3),
             "config": CodeArea(rows=10),
+            **{name: forms.NumberInput(attrs=NO_LIMIT) for name in LOWEST_LIMITS},
         }
         help_texts = {"name": "Lower-case letters, digits and dashes."}
 
@@ -111,6 +124,8 @@ class BlueprintForm(RowForm):
             if self.instance.pk
             else ()
         )
+        for name, lowest in LOWEST_LIMITS.items():
+            self.fields[name].widget.attrs["min"] = lowest
         # One in use that is no longer shared stays choosable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
         self.overlays = list(Overlay.objects.filter(usable | Q(pk__in=places)))
@@ -125,8 +140,16 @@ class BlueprintForm(RowForm):
             )
 
     def plain_fields(self) -> list[forms.BoundField]:
-        """Return the fields that are not places of overlays."""
-        return [self[name] for name in self.Meta.fields]
+        """Return the fields that are neither limits nor places of overlays."""
+        return [self[name] for name in BLUEPRINT_FIELDS]
+
+    def limit_fields(self) -> list[forms.BoundField]:
+        """Return what its servers may take of their hosts."""
+        return [self[name] for name in LOWEST_LIMITS]
+
+    def limits_matter(self) -> bool:
+        """Whether one of the limits is set, or is to be put right."""
+        return any(field.errors or field.value() for field in self.limit_fields())
 
     def place_fields(self) -> list[forms.BoundField]:
         """Return the places, of the overlays in use first."""

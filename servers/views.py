@@ -17,6 +17,7 @@ from servers.access import (
     get_server_or_404,
     sign_in_required,
 )
+from servers.consoles import Console
 from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
@@ -52,7 +53,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     console = LogPage()
     if needs_log(request):
-        console = read_log_page(server.console_lines.all(), request.GET)
+        console = read_log_page(Console(server.pk), request.GET)
     if console.search and console.must_jump:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     context = {

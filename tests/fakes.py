@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from hostops.callbacks import Callbacks, ignore_line, ignore_stage
+from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.specs import (
+    LIMIT_NAMES,
     CancelToken,
     ConsoleChunk,
     ConsolePosition,
@@ -16,8 +17,10 @@ from hostops.specs import (
     InstanceSpec,
     InstanceState,
     InstanceStatus,
+    LatestBuild,
     OnLine,
     OnStage,
+    RunFacts,
 )
 
 
@@ -45,10 +48,14 @@ class FakeHost:
     specs: list[InstanceSpec] = field(default_factory=list)
     build_id: str = "100"
     console: list[tuple[int, str]] = field(default_factory=list)
+    settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    runs: dict[int, RunFacts] = field(default_factory=dict)
+    released: list[tuple[str, ConsolePosition]] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
     told: dict[str, InstanceStatus] = field(default_factory=dict)
     """What `status` says of a server in the place of its state alone."""
     installed: list[InstalledRelease] = field(default_factory=list)
+    latest: LatestBuild | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -66,6 +73,18 @@ class FakeHost:
         """Install the game."""
         self._do("install_runtime", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
         return self.build_id
+
+    def check_update(
+        self,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> LatestBuild:
+        """Ask for the latest build."""
+        self._do("check_update", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.latest = LatestBuild(self.build_id, 1_800_000_000.0)
+        return self.latest
 
     def rollback(
         self,
@@ -132,11 +151,13 @@ class FakeHost:
         self,
         name: str,
         *,
+        before_removal: Callable[[], object] = do_nothing,
         on_line: OnLine = ignore_line,
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> None:
         """Delete an instance."""
+        before_removal()
         self._do("delete", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
         self.states.pop(name, None)
 
@@ -162,13 +183,18 @@ class FakeHost:
             return self.told[name]
         return InstanceStatus(name, self.states.get(name, InstanceState.ABSENT))
 
-    def statuses(self) -> dict[str, InstanceStatus]:
+    def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
         """Return what every instance is doing."""
         return {name: self.status(name) for name in {*self.states, *self.told}}
 
     def facts(self) -> HostFacts:
         """Return what the host is like."""
-        return HostFacts("process", "simulator", "overlay", build_id=self.build_id)
+        return HostFacts(
+            *("process", "simulator", "overlay"),
+            build_id=self.build_id,
+            limits_without_effect=LIMIT_NAMES,
+            latest=self.latest,
+        )
 
     def read_console(
         self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
@@ -177,6 +203,18 @@ class FakeHost:
         lines = tuple(self.console[position.offset :])
         run = lines[-1][0] if lines else position.run
         return ConsoleChunk(lines, ConsolePosition(run, position.offset + len(lines)))
+
+    def release_console(self, name: str, position: ConsolePosition) -> None:
+        """Remember what is not needed any more."""
+        self.released.append((name, position))
+
+    def instance_settings(self, name: str) -> tuple[str, ...]:
+        """Return what a test says an instance is set to."""
+        return self.settings.get(name, ())
+
+    def run_facts(self, name: str, run: int) -> RunFacts | None:
+        """Return what a test says of a run."""
+        return self.runs.get(run)
 
     def releases(self) -> list[InstalledRelease]:
         """Return the installed releases."""

@@ -6,6 +6,7 @@ name, as in `script/test -m browser`, or any of them in CI, is run all the same,
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -80,10 +81,14 @@ def is_asked_for(floor: Floor, config: pytest.Config) -> bool:
 
 
 class FloorPlugin:
-    """Leaves out what cannot run, and tells of each floor whether it ran."""
+    """Leaves out what cannot run, and tells of each floor whether it ran.
+
+    Tests that run in several processes are left out in each of them, and counted where their reports come
+    together.
+    """
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
+        self._ran: Counter[str] = Counter()
 
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
@@ -91,18 +96,20 @@ class FloorPlugin:
         """Deselect the tests of floors that this machine lacks."""
         for floor in FLOORS:
             mine = [item for item in items if item.get_closest_marker(floor.marker)]
-            self._counts[floor.marker] = len(mine)
-            if floor.find() is None and not is_asked_for(floor, config):
+            if mine and floor.find() is None and not is_asked_for(floor, config):
                 items[:] = [item for item in items if item not in mine]
                 config.hook.pytest_deselected(items=mine)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count the tests of each floor."""
+        if report.when == "call":
+            self._ran.update(floor.marker for floor in FLOORS if floor.marker in report.keywords)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print a line for each floor."""
+        """Print a line for each floor that ran, or could not."""
         for floor in FLOORS:
-            count, found = self._counts.get(floor.marker, 0), floor.find()
-            if not count:
-                continue
-            said = (
-                f"{count} tests with {found}" if found else f"{count} tests NOT run: {floor.cure}"
-            )
-            terminalreporter.write_line(f"floor {floor.marker}: {said}")
+            found = floor.find()
+            if count := self._ran[floor.marker]:
+                terminalreporter.write_line(f"floor {floor.marker}: {count} tests with {found}")
+            elif found is None:
+                terminalreporter.write_line(f"floor {floor.marker}: NOT run: {floor.cure}")

@@ -1,5 +1,6 @@
 """Ports for what the tests start."""
 
+import os
 import random
 import socket
 from itertools import cycle
@@ -9,10 +10,12 @@ def shuffled_ports() -> list[int]:
     """Return ports that nobody else is likely to take between our look and their use.
 
     Not the kernel's ephemeral ports (ip_local_port_range: 32768 and up), of which any outgoing connection
-    may be given one at any moment, and not the servers' own in the panel (27015 and up). Shuffled, so that
-    two runs of the tests side by side rarely meet.
+    may be given one at any moment, and not the servers' own in the panel (27015 and up). Processes that
+    share the tests have no port in common; shuffled, so that two runs side by side rarely meet.
     """
-    ports = list(range(20_000, 27_000))
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(20_000 + share, 27_000, count))
     random.SystemRandom().shuffle(ports)
     return ports
 

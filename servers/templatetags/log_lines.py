@@ -36,6 +36,12 @@ def log_line(line: LogLine, wanted: re.Pattern[str] | None = None) -> SafeString
     )
 
 
+@register.filter
+def plain(text: str) -> str:
+    """Return lines of a log without their colours, for where they are only quoted."""
+    return "\n".join("".join(piece.text for piece in to_pieces(line)) for line in text.split("\n"))
+
+
 def write(piece: Piece, element: str = "span") -> str:
     """Return a piece as HTML."""
     if element == "span" and not piece.classes:

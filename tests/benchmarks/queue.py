@@ -22,7 +22,8 @@ from typing import Any
 
 from tests.fire.postgres import NoPostgresError, Postgres
 
-PEERS = ("procrastinate", "django-tasks-db", "huey", "django-q2")
+PACKAGES = ("procrastinate", "django-tasks-db", "huey", "django-q2")
+PEERS = (*PACKAGES, "huey-synced")
 LAYOUTS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 4), (4, 4))
 COLUMNS = {
     "idle_median_ms": "idle: median ms",
@@ -124,7 +125,7 @@ def main() -> None:
         end="",
     )
     print(f"Python {platform.python_version()}, load {os.getloadavg()[0]:.0f}, ", end="")
-    print(", ".join(f"{package} {version(package)}" for package in PEERS))
+    print(", ".join(f"{package} {version(package)}" for package in PACKAGES))
     for engine in arguments.engine or ("sqlite", "postgresql"):
         scratch = Path(tempfile.mkdtemp(prefix="saferoom-bench-"))
         scratch.chmod(0o755)

@@ -101,7 +101,7 @@ class Saferoom(Contender):
             def status(self, name: str) -> InstanceStatus:
                 return InstanceStatus(name, InstanceState.STOPPED)
 
-            def statuses(self) -> dict[str, InstanceStatus]:
+            def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
                 return {f"s{number}": self.status(f"s{number}") for number in range(SERVERS)}
 
         host = NoOpHost()
@@ -165,18 +165,20 @@ class Procrastinate(Contender):
 
 
 class Huey(Contender):
-    """Threads that poll, with the options of its `huey_consumer`."""
+    """Threads that poll, with the options of its `huey_consumer`. On SQLite it never syncs to the disk."""
 
     name = "huey"
     package = "huey"
     burst = 4000
+    is_synced: ClassVar[bool] = False
 
     def _open(self) -> tuple[Any, Any]:
         huey: Any
         if connection.vendor == "sqlite":
             from huey import SqliteHuey
 
-            huey = SqliteHuey("bench", filename=str(settings.DATABASES["default"]["NAME"]))
+            name = str(settings.DATABASES["default"]["NAME"])
+            huey = SqliteHuey("bench", filename=name, fsync=self.is_synced)
         else:
             from huey.contrib.sql_huey import SqlHuey
             from playhouse.postgres_ext import Psycopg3Database
@@ -212,6 +214,15 @@ class Huey(Contender):
         consumer = huey.create_consumer(workers=threads, periodic=False)
         say_ready()
         consumer.run()
+
+
+class SyncedHuey(Huey):
+    """As huey, but its commits outlive a power cut, as Saferoom's do."""
+
+    name = "huey, synced"
+    package = "huey-synced"
+    engines = ("sqlite",)
+    is_synced = True
 
 
 def django_task(key: int) -> None:
@@ -265,5 +276,12 @@ class DjangoQ2(Contender):
 
 CONTENDERS: dict[str, Contender] = {
     contender.package: contender
-    for contender in (Saferoom(), Procrastinate(), DjangoTasksDb(), Huey(), DjangoQ2())
+    for contender in (
+        Saferoom(),
+        Procrastinate(),
+        DjangoTasksDb(),
+        Huey(),
+        SyncedHuey(),
+        DjangoQ2(),
+    )
 }

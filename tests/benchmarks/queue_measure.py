@@ -7,13 +7,12 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import statistics
 import subprocess
 import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
@@ -25,6 +24,7 @@ from django.db import connection
 
 from tests.benchmarks.queue_contenders import CONTENDERS, Contender
 from tests.benchmarks.queue_marks import MARKS_VARIABLE, Marks
+from tests.freezing import can_write
 
 LOAD_PER_SECOND = 50
 
@@ -160,17 +160,6 @@ def freeze(groups: list[int]) -> None:
         sleep(0.01)
 
 
-def can_write(path: str) -> bool:
-    """Return whether nobody holds the write lock of the SQLite database at `path`."""
-    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as probe:
-        try:
-            probe.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        probe.execute("ROLLBACK")
-        return True
-
-
 def percentile(values: list[float], percent: int) -> float:
     """Return the value below which `percent` percent lie."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
@@ -210,9 +199,11 @@ def measure_claims(count: int) -> float:
 
 def measure_claim_cost(bench: Bench, contender: Contender, queued: int, finished: int) -> None:
     """Print what a claim costs with few rows and with many."""
+    from jobs.queue import recover_stale_jobs
     from servers.models import Server
     from tests.fire.crowd import fill_jobs
 
+    recover_stale_jobs()  # Those that the workers ran when they were killed, after the last mark.
     contender.enqueue_many(bench.keys(300))
     say(contender, "claim_ms_small", measure_claims(300))
     fill_jobs(list(Server.objects.order_by("pk")), queued=queued, finished=finished)

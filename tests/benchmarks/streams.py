@@ -138,9 +138,9 @@ def running_job() -> Iterator[tuple[Any, Callable[[str], None]]]:
     from django.db import connection
     from django.utils import timezone
 
-    from jobs.logs import LogWriter
     from jobs.models import Job, JobState, Worker
     from servers.models import Host
+    from tests.jobs.storing import storing
 
     now = timezone.now()
     worker, _ = Worker.objects.get_or_create(
@@ -155,12 +155,10 @@ def running_job() -> Iterator[tuple[Any, Callable[[str], None]]]:
     )
     job = Job.objects.create(operation="initialize", state=JobState.RUNNING, worker=worker)
     connection.close()
-    writer = LogWriter(on_lease_lost=lambda job: sys.exit(f"job {job.pk} was taken away"))
-    writer.start()
     try:
-        yield job, lambda line: writer.line(job, "stdout", line)
+        with storing(lambda job: sys.exit(f"job {job.pk} was taken away")) as thread:
+            yield job, lambda line: thread.writer.line(job, "stdout", line)
     finally:
-        writer.close()
         Job.objects.filter(pk=job.pk).update(state=JobState.SUCCEEDED)
 
 

@@ -19,6 +19,7 @@ from jobs.queue import WORKER_STOPPED, enqueue
 from servers.models import Blueprint, Host, Server
 from tests.endtoend.panel import PROJECT_DIR
 from tests.fire.journal import JOURNAL_VARIABLE, Entry, read_journal
+from tests.freezing import freeze
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.django_db(transaction=True)]
@@ -88,7 +89,7 @@ def test_a_worker_that_wakes_after_its_lease_loses_the_job_and_works_on(
         wait_until(lambda: install.logs.count() > 0, 60, "the install says nothing")
         assert Worker.objects.get(jobs=install).pid == sleeper.pid
 
-        sleeper.send_signal(signal.SIGSTOP)
+        freeze(sleeper.pid)
         with running_worker(environment):
             wait_until(is_in(install, JobState.FAILED), 60, "nobody recovered the job")
         verdict = Job.objects.values().get(pk=install.pk)

@@ -12,7 +12,8 @@ from django.db.models import Index, UniqueConstraint
 
 from jobs.liveness import register_worker
 from jobs.models import Job
-from jobs.queue import LOOK_AHEAD, claim_next_job, enqueue, read_cancel_requests, recover_stale_jobs
+from jobs.queue import claim_next_job, enqueue, read_cancel_requests, recover_stale_jobs
+from jobs.scheduler import LOOK_AHEAD
 from servers.models import Blueprint, Host, Server
 from tests.fire.crowd import fill_jobs
 
@@ -34,7 +35,7 @@ def plan_on_sqlite(statement: Statement) -> Iterator[str]:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
         for *_, step in cursor.fetchall():
-            if "jobs_job" in step or "ORDER BY" in step:
+            if "jobs_job" in step or " job " in step or "ORDER BY" in step:
                 yield step
 
 
@@ -94,6 +95,8 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
         steps = list(explain(statement))
         assert steps, statement
         for step in steps:
-            if "servers_server" in step or "jobs_worker" in step:
+            if "servers_" in step or "jobs_worker" in step:
                 continue  # What a job belongs to is looked up by its key: tables that stay small.
+            if "INTEGER PRIMARY KEY" in step or "jobs_job_pkey" in step:
+                continue  # The few that were claimed are read by their ids.
             assert any(name in step for name in PARTIAL), f"{step}: {statement}"

@@ -106,8 +106,9 @@ class TwoHosts:
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
     """Return two hosts with their workers running."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # PostgreSQL runs as another user, and has to come by.
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.name.startswith(("test", "popen", "pytest")):
+            folder.chmod(0o755)  # PostgreSQL runs as another user, and has to come by.
     with ExitStack() as stack:
         machines = {}
         for number, name in enumerate(("east", "west"), start=1):

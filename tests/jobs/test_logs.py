@@ -1,28 +1,22 @@
 """Job logs: lines made safe, stored without a gap, and the job's end after the last of them."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
+from jobs.endings import Ending
 from jobs.liveness import register_worker
-from jobs.logs import (
-    CUT_MARK,
-    MASK,
-    DirectLog,
-    Entries,
-    LogWriter,
-    append_job_log_line,
-    find_secrets,
-    make_line_safe,
-    mask_known,
-)
+from jobs.log_writer import LogWriter
+from jobs.logs import DirectLog, Entries, LeaseLostError, append_job_log_line
 from jobs.models import Job, JobLog, JobState
-from jobs.queue import claim_next_job, enqueue, finish_job
+from jobs.queue import claim_next_job, enqueue
+from jobs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
 from servers.models import Server
+from tests.jobs.storing import StoringThread, storing
 from tests.waiting import wait_until
 
 
@@ -33,6 +27,17 @@ def job(server: Server) -> Job:
     job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
     assert job is not None
     return job
+
+
+def claim_another(job: Job, server: Server) -> Job:
+    """Return a job of another server that runs for the same worker."""
+    other = Server.objects.create(
+        name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
+    )
+    enqueue("start", server=other, requested_by=None)
+    second = claim_next_job(job.worker)
+    assert second is not None
+    return second
 
 
 def lines_of(job: Job) -> list[tuple[int, str, str]]:
@@ -125,8 +130,11 @@ class TestAppending:
     def test_a_job_that_is_not_ours_any_more_gets_no_line(self, job: Job) -> None:
         Job.objects.update(state=JobState.FAILED)
         log = DirectLog(on_cancel_request=lambda: None)
-        assert not log.finish(job, lambda: True)
+        with pytest.raises(LeaseLostError):
+            log.line(job, "stdout", "too late")
+        log.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert lines_of(job) == []
+        assert Job.objects.get().state == JobState.FAILED
 
 
 @pytest.mark.django_db(transaction=True)
@@ -161,25 +169,30 @@ class TestWriter:
         return []
 
     @pytest.fixture
-    def writer(self, lost: list[Job]) -> Iterator[LogWriter]:
-        """Return a running writer."""
-        writer = LogWriter(on_lease_lost=lost.append, max_waiting=1000)
-        writer.start()
-        yield writer
-        writer.close()
+    def thread(self, lost: list[Job]) -> Iterator[StoringThread]:
+        """Return a thread that stores what its writer is given."""
+        with storing(lost.append, max_waiting=1000) as thread:
+            yield thread
 
-    def finish(self, writer: LogWriter, job: Job) -> bool:
-        return writer.finish(job, lambda: finish_job(job, exit_code=0))
+    @pytest.fixture
+    def writer(self, thread: StoringThread) -> LogWriter:
+        """Return the writer."""
+        return thread.writer
+
+    @pytest.fixture
+    def finish(self, thread: StoringThread) -> Callable[[Job], bool]:
+        """Return what ends a job with success, and returns whether that was stored."""
+        return lambda job: thread.finish(job, Ending(JobState.SUCCEEDED, 0))
 
     def test_lines_of_two_streams_are_stored_in_order_before_the_job_is_final(
-        self, job: Job, writer: LogWriter
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
     ) -> None:
         def write(stream: str) -> None:
             for number in range(3000):
                 writer.line(job, stream, f"{number}")
 
         run_together(write, "stdout", "stderr")
-        assert self.finish(writer, job)
+        assert finish(job)
         rows = lines_of(job)
         assert [seq for seq, _, _ in rows] == list(range(1, 6001))
         for stream in ("stdout", "stderr"):
@@ -192,85 +205,131 @@ class TestWriter:
         writer.line(job, "stdout", "alone")
         wait_until(lambda: lines_of(job), 5, "the line is not stored")
 
-    def test_the_newest_stage_is_stored(self, job: Job, writer: LogWriter) -> None:
+    def test_the_newest_stage_is_stored(
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+    ) -> None:
         for percent in range(101):
             writer.stage(job, "Downloading", percent)
-        self.finish(writer, job)
+        finish(job)
         job.refresh_from_db()
         assert (job.stage, job.progress) == ("Downloading", 100)
 
-    def test_two_jobs_do_not_mix(self, job: Job, writer: LogWriter, server: Server) -> None:
-        other = Server.objects.create(
-            name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
-        )
-        enqueue("start", server=other, requested_by=None)
-        second = claim_next_job(job.worker)
-        assert second is not None
+    def test_two_jobs_do_not_mix(
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], server: Server
+    ) -> None:
+        second = claim_another(job, server)
         for number in range(10):
             writer.line(job, "stdout", f"a{number}")
             writer.line(second, "stdout", f"b{number}")
-        assert self.finish(writer, job)
-        assert self.finish(writer, second)
+        assert finish(job)
+        assert finish(second)
         assert [line for _, _, line in lines_of(second)] == [f"b{number}" for number in range(10)]
         assert [seq for seq, _, _ in lines_of(second)] == list(range(1, 11))
 
     def test_a_lost_lease_stops_the_output_and_is_told(
-        self, job: Job, writer: LogWriter, lost: list[Job]
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], lost: list[Job]
     ) -> None:
         writer.line(job, "stdout", "ours")
         wait_until(lambda: lines_of(job), 5, "the line is not stored")
         Job.objects.update(state=JobState.FAILED, error="verdict")
         writer.line(job, "stdout", "too late")
         wait_until(lambda: lost, 5, "nobody was told")
-        assert not self.finish(writer, job)
+        assert not finish(job)
         assert [line for _, _, line in lines_of(job)] == ["ours"]
         assert Job.objects.get().error == "verdict"
 
+    def test_a_lost_lease_takes_no_other_job_with_it(
+        self, job: Job, server: Server, lost: list[Job]
+    ) -> None:
+        settled: dict[int, bool] = {}
+        writer = LogWriter(
+            on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
+            on_lease_lost=lost.append,
+        )
+        second = claim_another(job, server)
+        Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")
+        for one in (job, second):
+            writer.line(one, "stdout", "said")
+            writer.finish(one, Ending(JobState.SUCCEEDED, 0))
+        writer.store()
+        assert settled == {job.pk: False, second.pk: True}
+        assert Job.objects.get(pk=second.pk).state == JobState.SUCCEEDED
+        assert [line for _, _, line in lines_of(second)] == ["said"]
+        assert lines_of(job) == []
+        assert Job.objects.get(pk=job.pk).error == "verdict"
+
+    def test_an_end_is_stored_though_what_was_to_happen_beside_it_is_refused(
+        self, job: Job, lost: list[Job]
+    ) -> None:
+        settled: dict[int, bool] = {}
+        writer = LogWriter(
+            on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
+            on_lease_lost=lost.append,
+        )
+        writer.finish(job, Ending(JobState.SUCCEEDED, 0))
+
+        def claim(ending: int) -> None:
+            assert ending == 1
+            raise IntegrityError("another host claims a job of the same server")
+
+        assert writer.store(claim) is None
+        assert settled == {job.pk: True}
+        assert Job.objects.get().state == JobState.SUCCEEDED
+
     def test_while_the_database_is_away_lines_wait(
-        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+        self,
+        job: Job,
+        writer: LogWriter,
+        finish: Callable[[Job], bool],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         is_away = threading.Event()
         is_away.set()
         failures = []
-        store = Entries.store
+        store_output = Entries.store_output
 
-        def store_or_fail(entries: Entries) -> Job:
+        def store_or_fail(entries: Entries) -> None:
             if is_away.is_set():
                 failures.append(entries)
                 raise OperationalError("the database is away")
-            return store(entries)
+            store_output(entries)
 
-        monkeypatch.setattr(Entries, "store", store_or_fail)
+        monkeypatch.setattr(Entries, "store_output", store_or_fail)
         for number in range(5):
             writer.line(job, "stdout", str(number))
         wait_until(lambda: failures, 5, "the writer did not try")
         is_away.clear()
-        assert self.finish(writer, job)
+        assert finish(job)
         assert [line for _, _, line in lines_of(job)] == list("01234")
 
     def test_a_commit_that_nobody_heard_of_is_not_made_twice(
-        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+        self,
+        job: Job,
+        writer: LogWriter,
+        finish: Callable[[Job], bool],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        store = Entries.store
-        unheard: list[Entries] = []
+        store_together = LogWriter._store_together
+        unheard: list[LogWriter] = []
 
-        def store_and_break_down(entries: Entries) -> Job:
-            row = store(entries)
-            if entries.lines and not unheard:
-                unheard.append(entries)
+        def store_and_break_down(writer: LogWriter, then: None) -> None:
+            store_together(writer, then)
+            if not unheard:
+                unheard.append(writer)
                 raise OperationalError("the connection broke behind the commit")
-            return row
 
-        monkeypatch.setattr(Entries, "store", store_and_break_down)
+        monkeypatch.setattr(LogWriter, "_store_together", store_and_break_down)
         writer.stage(job, "Reading", None)
         for number in range(5):
             writer.line(job, "stdout", str(number))
         wait_until(lambda: unheard, 5, "nothing was stored")
-        assert self.finish(writer, job)
+        assert finish(job)
         assert [line for _, _, line in lines_of(job)] == list("01234")
         assert list(job.stages.values_list("name", flat=True)) == ["Reading"]
 
-    def test_a_flood_waits_instead_of_filling_the_memory(self, job: Job, writer: LogWriter) -> None:
+    def test_a_flood_waits_instead_of_filling_the_memory(
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+    ) -> None:
         with transaction.atomic():
             # Nothing can be stored while this transaction is open.
             Job.objects.select_for_update().get(pk=job.pk)
@@ -285,60 +344,74 @@ class TestWriter:
             assert thread.is_alive()
             assert writer.waiting_lines <= 1000
         thread.join(30)
-        assert self.finish(writer, job)
+        assert finish(job)
         assert JobLog.objects.filter(job=job).count() == 5000
 
     def test_lines_that_cannot_be_stored_leave_a_marked_gap(
-        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+        self,
+        job: Job,
+        writer: LogWriter,
+        finish: Callable[[Job], bool],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        store = Entries.store
+        store_output = Entries.store_output
 
-        def refuse_one(entries: Entries) -> Job:
+        def refuse_one(entries: Entries) -> None:
             if any(text == "poison" for _, text, _ in entries.lines):
                 raise ValueError("refused")
-            return store(entries)
+            store_output(entries)
 
-        monkeypatch.setattr(Entries, "store", refuse_one)
+        monkeypatch.setattr(Entries, "store_output", refuse_one)
         writer.line(job, "stdout", "poison")
-        assert self.finish(writer, job)
+        assert finish(job)
         assert lines_of(job) == [(1, "stderr", "[1 line could not be stored]")]
 
     def test_one_line_that_cannot_be_stored_takes_no_other_with_it(
-        self, job: Job, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+        self,
+        job: Job,
+        writer: LogWriter,
+        finish: Callable[[Job], bool],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        store = Entries.store
+        store_output = Entries.store_output
 
-        def refuse_one(entries: Entries) -> Job:
+        def refuse_one(entries: Entries) -> None:
             if any(text == "poison" for _, text, _ in entries.lines):
                 raise ValueError("refused")
-            return store(entries)
+            store_output(entries)
 
-        monkeypatch.setattr(Entries, "store", refuse_one)
+        monkeypatch.setattr(Entries, "store_output", refuse_one)
         texts = [*map(str, range(50)), "poison", *map(str, range(50, 120))]
         # Before the writer looks, so that they come in one batch.
         with writer._changed:
             for text in texts:
                 writer.line(job, "stdout", text)
-        assert self.finish(writer, job)
+        assert finish(job)
         told = ["[1 line could not be stored]" if text == "poison" else text for text in texts]
         assert [line for _, _, line in lines_of(job)] == told
         job.refresh_from_db()
         assert job.state == JobState.SUCCEEDED
 
     def test_a_database_that_refuses_everything_gives_the_job_up(
-        self, job: Job, writer: LogWriter, lost: list[Job], monkeypatch: pytest.MonkeyPatch
+        self,
+        job: Job,
+        writer: LogWriter,
+        finish: Callable[[Job], bool],
+        lost: list[Job],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        def refuse(entries: Entries) -> Job:
+        def refuse(entries: Entries) -> None:
             raise ValueError("refused")
 
-        monkeypatch.setattr(Entries, "store", refuse)
+        monkeypatch.setattr(Entries, "store_output", refuse)
         for number in range(1000):
             writer.line(job, "stdout", str(number))
-        assert not self.finish(writer, job)
+        assert not finish(job)
         assert [given_up.pk for given_up in lost] == [job.pk]
 
     def test_few_long_lines_wait_as_many_short_ones_do(self, job: Job, lost: list[Job]) -> None:
-        writer = LogWriter(on_lease_lost=lost.append, max_waiting_chars=10_000)
+        thread = StoringThread(lost.append, max_waiting_chars=10_000)
+        writer = thread.writer
         finished = threading.Event()
 
         def flood() -> None:
@@ -346,20 +419,22 @@ class TestWriter:
                 writer.line(job, "stdout", "x" * 4000)
             finished.set()
 
-        thread = threading.Thread(target=flood)
-        thread.start()
+        flooding = threading.Thread(target=flood)
+        flooding.start()
         wait_until(lambda: writer.waiting_lines == 3, 5, "the flood has not come")
         assert not finished.is_set()
-        writer.start()
-        thread.join(30)
-        writer.close()
+        thread.start()
+        flooding.join(30)
+        thread.stop()
         assert JobLog.objects.filter(job=job).count() == 100
 
-    def test_every_line_of_a_flood_has_a_time_in_order(self, job: Job, writer: LogWriter) -> None:
+    def test_every_line_of_a_flood_has_a_time_in_order(
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+    ) -> None:
         began = timezone.now() - timedelta(milliseconds=1)
         for number in range(5000):
             writer.line(job, "stdout", str(number))
-        assert self.finish(writer, job)
+        assert finish(job)
         times = list(JobLog.objects.filter(job=job).values_list("created_at", flat=True))
         assert times == sorted(times)
         assert began <= times[0]

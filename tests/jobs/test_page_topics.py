@@ -62,7 +62,7 @@ def test_a_stage_comes_right_before_its_first_line_and_only_there(job: Job) -> N
     for name, first_seq in (("Checking", 1), ("Quick", 3), ("Copying", 3), ("Later", 5)):
         JobStage.objects.create(job=job, name=name, first_seq=first_seq, started_at=timezone.now())
     topic = PageTopic(JobTopic(job.pk), ChangesTopic(None))
-    assert [event for event in read(topic) if not event.startswith("clock")] == [
+    assert [event for event in read(topic) if not event.startswith(("clock", "began"))] == [
         "chapter 1 Checking",
         "stdout line 1",
         "stdout line 2",
@@ -71,6 +71,9 @@ def test_a_stage_comes_right_before_its_first_line_and_only_there(job: Job) -> N
         "stdout line 3",
         "stdout line 4",
     ]
+    began = JobStage.objects.get(name="Copying").started_at
+    events = read(topic)
+    assert events[events.index("chapter 3 Copying") - 1] == f"began {began.isoformat()}"
     assert "chapter 3 Quick" in read(topic, after=2)
     assert "chapter 3 Quick" not in read(topic, after=3)
     assert "chapter 3 Quick" not in read(topic, until=2)
@@ -78,7 +81,7 @@ def test_a_stage_comes_right_before_its_first_line_and_only_there(job: Job) -> N
 
 @override_settings(TIME_ZONE="UTC")
 def test_a_console_is_followed_with_times(server: Server) -> None:
-    ConsoleLine.objects.create(server=server, seq=7, run=1, line="ready", created_at=EVENING)
+    ConsoleLine.objects.create(server=server, seq=7, line="ready", created_at=EVENING)
     topic = PageTopic(ConsoleTopic(server.pk), ChangesTopic(None))
     assert topic.read_head() == 7
     assert read(topic) == ["clock 20:00:00", " ready"]

@@ -11,7 +11,6 @@ from django.utils import timezone
 from jobs.liveness import register_worker
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import (
-    LOOK_AHEAD,
     WORKER_STOPPED,
     RequestRefused,
     build_scheduler_state,
@@ -24,6 +23,7 @@ from jobs.queue import (
     request,
     retry,
 )
+from jobs.scheduler import LOOK_AHEAD
 from servers.models import ActualState, Blueprint, Host, Server
 
 pytestmark = pytest.mark.django_db
@@ -123,6 +123,21 @@ class TestScheduling:
         finish_job(Job.objects.get(pk=rollback.pk), exit_code=0)
         assert claim_next_job(worker) == behind
 
+    def test_a_look_for_updates_runs_beside_servers_jobs_and_never_beside_an_install(
+        self, server: Server, worker: Worker, host: Host
+    ) -> None:
+        look = enqueue("check", host=host, requested_by=None)
+        beside = start(server)
+        installing = install(host)
+        assert claim_next_job(worker) == look
+        assert claim_next_job(worker) == beside
+        finish_job(Job.objects.get(pk=beside.pk), exit_code=0)
+        assert claim_next_job(worker) is None
+        finish_job(Job.objects.get(pk=look.pk), exit_code=0)
+        assert claim_next_job(worker) == installing
+        enqueue("check", host=host, requested_by=None)
+        assert claim_next_job(worker) is None
+
     def test_a_waiting_install_is_not_starved(
         self, make_server: MakeServer, host: Host, worker: Worker
     ) -> None:
@@ -165,6 +180,7 @@ class TestScheduling:
 
     def test_a_claim_is_a_sign_of_life(self, server: Server, worker: Worker) -> None:
         Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        worker.refresh_from_db()
         start(server)
         claim_next_job(worker)
         assert recover_stale_jobs() == []

@@ -51,8 +51,8 @@ def watch(root: Path, host: Host) -> HostWatch:
     return watch
 
 
-def run(operation: str, server: Server | None = None) -> Job:
-    enqueue(operation, server=server, requested_by=None)
+def run(operation: str, server: Server | None = None, build_id: str = "") -> Job:
+    enqueue(operation, server=server, requested_by=None, build_id=build_id)
     return run_next()
 
 
@@ -72,6 +72,11 @@ def test_an_update_beside_a_running_server_and_the_way_back(
     root: Path, watch: HostWatch, host: Host, server: Server
 ) -> None:
     write_control(root, steamcmd={"build_id": LATER_BUILD_ID})
+    host.refresh_from_db()
+    assert (host.build_id, host.available_build_id) == (BUILD_ID, "")
+    run("check")
+    host.refresh_from_db()
+    assert (host.build_id, host.available_build_id) == (BUILD_ID, LATER_BUILD_ID)
     run("install")
     assert installed(host) == [(LATER_BUILD_ID, True), (BUILD_ID, False)]
     watch.store_states()
@@ -82,7 +87,7 @@ def test_an_update_beside_a_running_server_and_the_way_back(
     server.refresh_from_db()
     assert server.running_build_id == LATER_BUILD_ID
 
-    job = run("rollback")
+    job = run("rollback", build_id=BUILD_ID)
     assert f"Build {BUILD_ID} is current now" in job.last_lines(1)[0].line
     assert installed(host) == [(LATER_BUILD_ID, False), (BUILD_ID, True)]
     host.refresh_from_db()
@@ -113,10 +118,28 @@ def test_a_crash_is_kept_with_the_last_words_of_the_game(root: Path, watch: Host
     watch.store_states()
     server = Server.objects.get()
     assert server.actual_state == ActualState.CRASHED
-    assert server.last_error.startswith("It ended without having been asked to.")
+    assert server.last_error.startswith("Crashed; how it ended is not known. Its last line was: ")
     crash = Crash.objects.get()
     assert crash.last_lines.splitlines()[-1].strip() in crash.detail
     assert "simulator" in crash.last_lines
+
+
+@pytest.mark.parametrize("operation", ["start", "stop", "restart", "reset"])
+def test_a_crash_just_before_a_job_is_not_missed(
+    root: Path, watch: HostWatch, server: Server, operation: str
+) -> None:
+    layer = operations.get_host("local")
+    wait_until(
+        lambda: "VAC secure mode is activated" in instance_of(root).console_log_path(1).read_text(),
+        10,
+        "it is not up",
+    )
+    os.kill(latest_run(root).pid, signal.SIGSEGV)
+    wait_until(lambda: layer.status("alpha").state == "crashed", 10, "it does not crash")
+    assert run(operation, server).state == JobState.SUCCEEDED
+    watch.store_states()
+    watch.store_states()
+    assert "VAC secure mode is activated" in Crash.objects.get().last_lines
 
 
 def test_after_a_reboot_the_server_is_started_again(
@@ -155,3 +178,19 @@ def test_a_start_after_a_reboot_that_fails_is_left_to_people(
     assert Job.objects.get().state == JobState.FAILED
     server.refresh_from_db()
     assert "run install first" in server.last_error
+
+
+def test_the_last_lines_of_a_server_that_is_deleted_are_kept(
+    root: Path, server: Server, watch: HostWatch
+) -> None:
+    instance = instance_of(root, server.name)
+    printed = instance.console_log_path(1).read_text().splitlines()
+    run("delete", server)
+    lines = list(server.console_lines.values_list("line", flat=True))
+    assert lines[: len(printed)] == printed
+    assert len(lines) > len(printed), "what it printed while it was stopped is missing"
+    only = server.console_runs.get()
+    assert (only.ending, only.build_id, only.first_seq) == ("stopped", BUILD_ID, 1)
+    run("start", server)
+    watch.consoles.copy()
+    assert [each.number for each in server.console_runs.all()] == [1, 1]

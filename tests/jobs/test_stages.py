@@ -6,7 +6,8 @@ from django.utils import timezone
 
 from jobs import logs
 from jobs.liveness import register_worker
-from jobs.logs import DirectLog, Entries, LogWriter
+from jobs.log_writer import LogWriter
+from jobs.logs import DirectLog, Entries
 from jobs.models import Job, JobState
 from servers.models import Host, Server
 
@@ -42,14 +43,14 @@ def test_a_stage_begins_with_the_line_behind_it(job: Job) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_lines_and_stages_that_are_stored_together_keep_their_order(job: Job) -> None:
-    writer = LogWriter(on_lease_lost=lambda _: None)
+    writer = LogWriter(on_settled=lambda *_: None, on_lease_lost=lambda _: None)
     for number in range(3):
         writer.stage(job, f"Stage {number}", None)
         for line in range(number):
             writer.line(job, "stdout", f"{number}.{line}")
     writer.stage(job, "Last", 7)
-    writer.start()
-    writer.close()
+    writer.store()
+    assert writer.is_idle
     assert stages(job) == [("Stage 0", 1), ("Stage 1", 1), ("Stage 2", 2), ("Last", 4)]
     assert [line.line for line in job.logs.all()] == ["1.0", "2.0", "2.1"]
 

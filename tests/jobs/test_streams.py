@@ -309,7 +309,7 @@ class TestOtherStreams:
     def test_console_lines_are_default_events(self, server: Server) -> None:
         for seq in (5, 6):
             ConsoleLine.objects.create(
-                server=server, seq=seq, run=1, line=f"line {seq}", created_at=timezone.now()
+                server=server, seq=seq, line=f"line {seq}", created_at=timezone.now()
             )
         Server.objects.update(console_seq=6)
         events = run(follow(ConsoleTopic(server.pk), until=lambda events: len(events) == 2))

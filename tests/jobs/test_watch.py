@@ -1,19 +1,27 @@
 """What the watcher makes of what the host says: states, crashes, and what a reboot ended."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from hostops.specs import InstanceState, InstanceStatus
+from hostops.specs import CrashedRun, InstanceState, InstanceStatus
+from jobs.consoles import LAST_WORDS
 from jobs.models import Job, JobState
 from jobs.queue import claim_next_job, enqueue, finish_job
-from jobs.watch import CRASH_LINES, HostWatch
+from jobs.watch import HostWatch
 from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Server
 from tests.fakes import FakeHost
 
-RUNNING = InstanceStatus("alpha", InstanceState.RUNNING, release="100")
-CRASHED = InstanceStatus("alpha", InstanceState.CRASHED, detail="It ended.", exit_signal="SIGSEGV")
+RUNNING = InstanceStatus("alpha", InstanceState.RUNNING, release="100", run=2)
+CRASHED = InstanceStatus(
+    "alpha",
+    InstanceState.CRASHED,
+    detail="It ended.",
+    run=2,
+    crashed_runs=(CrashedRun(2, exit_signal="SIGSEGV"),),
+)
 ENDED_BY_REBOOT = InstanceStatus("alpha", InstanceState.STOPPED, ended_by_reboot=True)
 
 
@@ -30,6 +38,17 @@ def tell(fake_host: FakeHost, watch: HostWatch, status: InstanceStatus) -> Serve
     fake_host.told["alpha"] = status
     watch.store_states()
     return Server.objects.get()
+
+
+def crashed(run: int) -> InstanceStatus:
+    """Return the status of a server whose run of that number, and no other, ended on its own."""
+    return replace(CRASHED, run=run, crashed_runs=(CrashedRun(run),))
+
+
+def running(run: int, *, crashes: tuple[int, ...]) -> InstanceStatus:
+    """Return the status of a server that runs, after runs that ended by SIGSEGV."""
+    ended = tuple(CrashedRun(number, exit_signal="SIGSEGV") for number in crashes)
+    return replace(RUNNING, run=run, crashed_runs=ended)
 
 
 class TestStates:
@@ -68,10 +87,11 @@ class TestCrashes:
         server = tell(fake_host, watch, CRASHED)
         watch.store_states()
         crash = Crash.objects.get()
-        assert (crash.server, crash.exit_signal, crash.detail) == (server, "SIGSEGV", "It ended.")
+        assert (crash.server, crash.exit_signal) == (server, "SIGSEGV")
+        assert crash.detail == "Crashed (SIGSEGV). Its last line was: line 79"
         lines = crash.last_lines.splitlines()
-        assert lines == [f"line {n}" for n in range(80 - CRASH_LINES, 80)]
-        assert server.last_error == "It ended."
+        assert lines == [f"line {n}" for n in range(80 - LAST_WORDS, 80)]
+        assert server.last_error == crash.detail
 
     def test_lines_of_an_earlier_run_are_not_a_crashs_last_words(
         self, watch: HostWatch, fake_host: FakeHost
@@ -79,6 +99,14 @@ class TestCrashes:
         fake_host.console = [(1, "an earlier run"), (2, "this one")]
         tell(fake_host, watch, CRASHED)
         assert Crash.objects.get().last_lines == "this one"
+
+    def test_what_nobody_knows_of_a_crash_is_not_invented(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        tell(fake_host, watch, crashed(2))
+        crash = Crash.objects.get()
+        assert crash.exit_signal == ""
+        assert crash.detail == "Crashed; how it ended is not known. It printed nothing."
 
     def test_two_watchers_record_one_crash(
         self, watch: HostWatch, fake_host: FakeHost, host: Host
@@ -91,24 +119,89 @@ class TestCrashes:
     def test_a_crash_that_systemd_restarts_from_is_recorded(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:
-        for restarts in (1, 2, 2):
-            server = tell(
-                fake_host,
-                watch,
-                InstanceStatus("alpha", InstanceState.RUNNING, release="100", restarts=restarts),
-            )
-            assert server.restarts == restarts
-        assert Crash.objects.count() == 2
-        tell(fake_host, watch, RUNNING)  # Somebody started it anew: it counts from 0 again.
+        for run in (3, 4, 4):
+            server = tell(fake_host, watch, running(run, crashes=(run - 1,)))
+            assert server.actual_state == ActualState.RUNNING
         assert Crash.objects.count() == 2
 
+    def test_each_crash_between_two_looks_is_recorded_with_its_own_lines(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        fake_host.console = [(2, "second"), (3, "third"), (4, "and on")]
+        tell(fake_host, watch, running(4, crashes=(2, 3)))
+        assert list(Crash.objects.values_list("last_lines", flat=True)) == ["third", "second"]
+
+    def test_a_crash_is_not_missed_because_a_job_began_before_anybody_looked(
+        self, watch: HostWatch, fake_host: FakeHost, server: Server
+    ) -> None:
+        job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+        tell(fake_host, watch, CRASHED)
+        assert not Crash.objects.exists()
+        # The job starts the server anew, and reads back that it runs.
+        finish_job(job, exit_code=0, server_changes={"actual_state": "running", "restarts": 0})
+        server = tell(fake_host, watch, running(3, crashes=(2,)))
+        assert Crash.objects.count() == 1
+        assert server.last_error == "Crashed (SIGSEGV). It printed nothing."
+
+    def test_what_a_start_that_failed_said_stays(
+        self, watch: HostWatch, fake_host: FakeHost, server: Server
+    ) -> None:
+        job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+        read_back = {"actual_state": "crashed", "last_error": "Start: alpha could not be started."}
+        finish_job(job, exit_code=1, error="…", server_changes=read_back)
+        server = tell(fake_host, watch, CRASHED)
+        assert Crash.objects.count() == 1
+        assert server.last_error == "Start: alpha could not be started."
+
+    def test_the_first_crash_of_an_instance_that_was_made_anew_is_recorded(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        tell(fake_host, watch, crashed(5))
+        tell(fake_host, watch, crashed(1))
+        assert Crash.objects.count() == 2
+        tell(fake_host, watch, InstanceStatus("alpha", InstanceState.ABSENT))
+        tell(fake_host, watch, crashed(1))
+        assert Crash.objects.count() == 3
+
     def test_the_newest_ones_stay(self, watch: HostWatch, fake_host: FakeHost) -> None:
-        for number in range(CRASHES_KEPT + 3):
-            tell(fake_host, watch, RUNNING)
-            detail = f"crash {number}"
-            tell(fake_host, watch, InstanceStatus("alpha", InstanceState.CRASHED, detail=detail))
-        kept = list(Crash.objects.values_list("detail", flat=True))
-        assert kept == [f"crash {number}" for number in range(CRASHES_KEPT + 2, 2, -1)]
+        for number in range(1, CRASHES_KEPT + 4):
+            fake_host.console = [(run, f"run {run}") for run in range(1, number + 1)]
+            tell(fake_host, watch, crashed(number))
+        kept = list(Crash.objects.values_list("last_lines", flat=True))
+        assert kept == [f"run {number}" for number in range(CRASHES_KEPT + 3, 3, -1)]
+
+
+class TestOutlook:
+    @pytest.mark.parametrize(
+        ("status", "label"),
+        [
+            (CRASHED, "crashed"),
+            (replace(CRASHED, note="restarting (2 of 5)"), "crashed, restarting (2 of 5)"),
+            (replace(CRASHED, note="gave up", detail="Gave up."), "crashed, gave up"),
+            (replace(RUNNING, state=InstanceState.STARTING), "starting"),
+            (
+                replace(RUNNING, state=InstanceState.STARTING, note="restarting (2 of 5)"),
+                "restarting (2 of 5)",
+            ),
+            (RUNNING, "running"),
+        ],
+    )
+    def test_crashed_restarting_and_gave_up_are_told_apart(
+        self, watch: HostWatch, fake_host: FakeHost, status: InstanceStatus, label: str
+    ) -> None:
+        assert tell(fake_host, watch, status).state_label == label
+
+    def test_what_comes_next_is_stored_also_where_the_state_stays(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        tell(fake_host, watch, replace(CRASHED, note="restarting (5 of 5)", detail="Once more."))
+        server = tell(fake_host, watch, replace(CRASHED, note="gave up", detail="It gave up."))
+        assert (server.state_label, server.state_remark) == ("crashed, gave up", "It gave up.")
+
+    def test_a_crash_without_an_outlook_is_told_once(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        assert tell(fake_host, watch, CRASHED).state_remark == ""
 
 
 class TestReboots:
@@ -167,3 +260,8 @@ class TestReboots:
     ) -> None:
         tell(fake_host, watch, CRASHED)
         assert not Job.objects.exists()
+
+
+def test_the_host_reports_which_limits_nothing_holds_servers_to(watch: HostWatch) -> None:
+    watch.report_host()
+    assert Host.objects.get().limits_without_effect == "memory, tasks, CPU weight"

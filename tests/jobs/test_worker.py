@@ -56,6 +56,16 @@ class TestDispatch:
         assert host.build_id == "100"
         assert host.address == "127.0.0.1"
 
+    def test_a_look_for_updates_stores_what_steam_said_and_when(
+        self, host: Host, fake_host: FakeHost
+    ) -> None:
+        assert run("check").state == JobState.SUCCEEDED
+        assert fake_host.verbs == ["check_update"]
+        host.refresh_from_db()
+        assert host.latest_build_id == "100"
+        assert host.latest_build_at is not None
+        assert host.latest_build_at.timestamp() == 1_800_000_000
+
     def test_rollback_has_no_server_and_reports_what_is_current(
         self, host: Host, fake_host: FakeHost
     ) -> None:

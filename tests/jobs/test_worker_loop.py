@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
-from jobs import queue, worker
+from jobs import log_writer, logs, queue, worker
 from jobs.liveness import register_worker
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import cancel, enqueue
@@ -250,16 +250,45 @@ def test_the_loop_outlives_a_database_that_is_away(
     claim = queue.claim_jobs
     failures: list[int] = []
 
-    def claim_or_fail(*args: Any) -> list[Job]:
+    def claim_or_fail(*args: Any, **options: Any) -> list[Job]:
         if len(failures) < 3:
             failures.append(1)
             raise OperationalError("the database is away")
-        return claim(*args)
+        return claim(*args, **options)
 
     monkeypatch.setattr(worker, "claim_jobs", claim_or_fail)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
+
+
+def test_told_twice_to_stop_it_does_not_wait_for_a_database_for_ever(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(worker, "LONGEST_AWAY_SECONDS", 0.2)
+    is_away = threading.Event()
+    store_all = logs.store_all
+
+    def store_or_fail(*args: Any) -> Any:
+        if is_away.is_set():
+            raise OperationalError("the database is away")
+        return store_all(*args)
+
+    monkeypatch.setattr(log_writer, "store_all", store_or_fail)
+    fake_host.act = lambda *_: is_away.set()
+    loop = run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(is_away.is_set, 10, "the job does not run")
+    loop.stop()
+    wait_until(lambda: not loop.is_claiming, 5, "it goes on")
+    assert state_of(job) == JobState.RUNNING
+    loop.stop()
+    wait_until(lambda: "stays away: 1 jobs" in caplog.text, 10, "it waits for the database")
+    wait_until(lambda: Worker.objects.get().stopped_at, 10, "it does not end")
 
 
 def test_states_are_stored_as_the_host_reports_them(
@@ -288,11 +317,13 @@ def test_consoles_become_rows_once_each(
     wait_until(lambda: lines.count() == 2, 10, "the console is not copied")
     fake_host.console.append((2, "after a restart"))
     wait_until(lambda: lines.count() == 3, 10, "the console is not followed")
-    assert list(lines.values_list("seq", "run", "line")) == [
-        (1, 1, "first"),
-        (2, 1, "rcon_password ********"),
-        (3, 2, "after a restart"),
+    assert list(lines.values_list("seq", "line")) == [
+        (1, "first"),
+        (2, "rcon_password ********"),
+        (3, "after a restart"),
     ]
+    runs = Server.objects.get().console_runs
+    assert list(runs.values_list("number", "first_seq")) == [(1, 1), (2, 3)]
 
 
 def test_two_workers_of_one_host_share_the_work(

@@ -1,0 +1,399 @@
+"""Copies what the servers of a host print into the database: the consoles that the panel shows.
+
+The newest lines of a server are rows. Once they are `SEGMENT_BYTES` they become a segment (see
+`servers.models`); those of a flood become one at once. The oldest segments go when there is more than
+`CONSOLE_KEEP_BYTES` of text.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count, pairwise
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
+from jobs.models import Job
+from jobs.safe_lines import find_secrets, make_line_safe, mask_known, server_texts
+from jobs.wakeup import Channel, announce
+from servers.consoles import Console, to_lines
+from servers.models import (
+    ActualState,
+    ConsoleLine,
+    ConsoleRun,
+    ConsoleSegment,
+    Host,
+    Server,
+    StoredLine,
+)
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 128 * 1024
+
+TURN_SECONDS = 0.1
+"""How long one turn goes on with consoles that are behind. Quiet ones are looked at in each turn."""
+
+RUNS_EVERY_SECONDS = 2.0
+"""How often it is looked whether runs have ended."""
+
+LAUNCH_TIME = timedelta(seconds=10)
+"""A launcher writes a run down a moment after it has opened its console."""
+
+CATCH_UP_CHUNKS = 200
+"""How much of a console is copied at most before a crash is recorded, of 256 KiB each."""
+
+RETRY_SECONDS = 0.5
+
+LAST_WORDS = 50
+"""How many lines of its console are kept with a crash."""
+
+
+class ConsoleSource(Protocol):
+    """What the copier needs of a host layer."""
+
+    def read_console(
+        self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
+    ) -> ConsoleChunk:
+        """Return whole lines of a server's console after `position`, and the position after them."""
+
+    def release_console(self, name: str, position: ConsolePosition) -> None:
+        """Give back the disk space of what was stored."""
+
+    def instance_settings(self, name: str) -> tuple[str, ...]:
+        """Return the arguments and configs that a server has, and those that it runs with."""
+
+    def run_facts(self, name: str, run: int) -> RunFacts | None:
+        """Return what is known of one start of a server."""
+
+
+class Bookmark(NamedTuple):
+    """How far the console of a server has been copied, as its row says."""
+
+    pk: int
+    name: str
+    console_run: int
+    console_offset: int
+    console_run_started_at: float
+    console_seq: int
+    console_tail_bytes: int
+
+    @property
+    def position(self) -> ConsolePosition:
+        """The place on the host up to which it has been copied."""
+        return ConsolePosition(self.console_run, self.console_offset, self.console_run_started_at)
+
+
+class ConsoleCopier:
+    """Copies the consoles of one host. To be used by one thread.
+
+    Any number of them may copy the same consoles, and each may be killed at any point: lines are stored in the
+    transaction that moves the position, and only by whoever read from the stored position.
+    """
+
+    def __init__(self, host: Host, source: ConsoleSource) -> None:
+        self._host = host
+        self._source = source
+        # A server without an instance is about to have one while a job of it runs.
+        has_job = Exists(Job.objects.running().filter(server=OuterRef("pk")))
+        self._bookmarks = (
+            host.servers.filter(~Q(actual_state=ActualState.ABSENT) | has_job)
+            .order_by()
+            .values_list(*Bookmark._fields)
+        )
+        self._secrets: dict[int, tuple[int | None, frozenset[str]]] = {}
+        self._going_on: set[int] = set()
+        self._runs_due_at = 0.0
+
+    def copy(self) -> None:
+        """Copy what the servers of the host have written since the last time, or the next part of that."""
+        until = monotonic() + TURN_SECONDS
+        # Several times a second, and mostly nothing is new: no model objects are made for that.
+        bookmarks = [Bookmark(*values) for values in self._bookmarks.all()]
+        failures: list[OSError] = []
+        while bookmarks:
+            behind = []
+            for bookmark in bookmarks:
+                try:
+                    copied = self._copy_next(bookmark)
+                except OSError as error:
+                    # One console that cannot be read does not hold up the others.
+                    failures.append(error)
+                    continue
+                if copied:
+                    behind.append(copied)
+            bookmarks = behind if monotonic() < until else []
+        if monotonic() >= self._runs_due_at:
+            self._runs_due_at = monotonic() + RUNS_EVERY_SECONDS
+            self._close_runs(ConsoleRun.objects.filter(server__host=self._host))
+        if failures:
+            raise failures[0]
+
+    def catch_up(self, server: Server) -> None:
+        """Copy all that the server has written, as far as that is within reason."""
+        self._copy_rest(server, range(CATCH_UP_CHUNKS))
+
+    def finish(self, server: Server) -> None:
+        """Copy all that a server which does not run any more has left, and close its run."""
+        self._copy_rest(server, count())
+        self._close_runs(ConsoleRun.objects.filter(server=server))
+
+    def _copy_rest(self, server: Server, chunks: Iterable[int]) -> None:
+        """Copy a console to its end, or as many chunks of it."""
+        bookmark = read_bookmark(server.pk)
+        for _ in chunks:
+            if bookmark is None:
+                return
+            bookmark = self._copy_next(bookmark)
+
+    def _copy_next(self, bookmark: Bookmark) -> Bookmark | None:
+        """Copy the next part of a console; return how far it is copied then, or None if nothing is new."""
+        position = bookmark.position
+        chunk = self._source.read_console(bookmark.name, position)
+        if chunk.position == position:
+            return None
+        lines = self._make_safe(bookmark, chunk)
+        runs = self._find_new_runs(bookmark, chunk)
+        copied = store(bookmark, chunk.position, lines, runs)
+        if copied is None:  # Another worker was faster, and may have read less.
+            return read_bookmark(bookmark.pk)
+        self._source.release_console(bookmark.name, chunk.position)
+        return copied
+
+    def _make_safe(self, bookmark: Bookmark, chunk: ConsoleChunk) -> list[StoredLine]:
+        """Return the lines as they may be stored, numbered."""
+        if not chunk.lines:
+            return []
+        secrets = self._known_secrets(bookmark, chunk.position)
+        now = timezone.now()
+        return [
+            StoredLine(seq, make_line_safe(mask_known(line, secrets)), now)
+            for seq, (_, line) in enumerate(chunk.lines, start=bookmark.console_seq + 1)
+        ]
+
+    def _known_secrets(self, bookmark: Bookmark, position: ConsolePosition) -> frozenset[str]:
+        """Return the passwords that a server is told now, and those it was told since this worker watches it.
+
+        It may run with those of its last start, which only the host knows when the worker is new.
+        """
+        server = Server.objects.select_related("blueprint").filter(pk=bookmark.pk).first()
+        texts = server_texts(server) if server else ()  # It may have been removed meanwhile.
+        run, secrets = self._secrets.get(bookmark.pk, (None, frozenset()))
+        if run != position.run:
+            texts += self._source.instance_settings(bookmark.name)
+        secrets |= find_secrets(*texts)
+        if settings.STEAM_PASSWORD:
+            secrets |= {settings.STEAM_PASSWORD}
+        self._secrets[bookmark.pk] = (position.run, secrets)
+        return secrets
+
+    def _find_new_runs(self, bookmark: Bookmark, chunk: ConsoleChunk) -> list[ConsoleRun]:
+        """Return the runs, not saved, that begin in `chunk`."""
+        position, known = chunk.position, bookmark.position
+        if (position.run, position.run_started_at) == (known.run, known.run_started_at):
+            return []
+        runs = []
+        first_seqs = {position.run: bookmark.console_seq + len(chunk.lines) + 1}
+        for index in range(len(chunk.lines) - 1, -1, -1):
+            first_seqs[chunk.lines[index][0]] = bookmark.console_seq + index + 1
+        for number in sorted(first_seqs):
+            facts = self._source.run_facts(bookmark.name, number)
+            started_at = facts.started_at if facts else 0.0
+            # Another one of the same number, if the instance was deleted and made again.
+            is_another = 0.0 not in (started_at, known.run_started_at) and (
+                started_at != known.run_started_at
+            )
+            if number != known.run or is_another:
+                runs.append(
+                    ConsoleRun(
+                        server_id=bookmark.pk,
+                        number=number,
+                        first_seq=first_seqs[number],
+                        started_at=to_datetime(started_at) if facts else timezone.now(),
+                        build_id=facts.release if facts else "",
+                    )
+                )
+        return runs
+
+    def _close_runs(self, runs: QuerySet[ConsoleRun]) -> None:
+        """Record how each of `runs` ended that is over since the last look."""
+        going_on = set()
+        for run in runs.filter(ended_at=None).select_related("server"):
+            facts = self._source.run_facts(run.server.name, run.number)
+            if facts and to_datetime(facts.started_at) != run.started_at:
+                if run.build_id:
+                    facts = None  # Those are of another instance, made after this one was deleted.
+                else:
+                    adopt(run, facts)
+            is_just_seen = not run.build_id and timezone.now() - run.started_at < LAUNCH_TIME
+            if facts.ending is None if facts else is_just_seen:
+                going_on.add(run.pk)
+                continue
+            self.catch_up(run.server)
+            close_run(run, facts, was_going_on=run.pk in self._going_on)
+        self._going_on = going_on
+
+
+def read_bookmark(server_id: int) -> Bookmark | None:
+    """Return how far a console has been copied; None if the server has been removed."""
+    values = Server.objects.filter(pk=server_id).values_list(*Bookmark._fields).first()
+    return Bookmark(*values) if values else None
+
+
+def store(
+    bookmark: Bookmark, position: ConsolePosition, lines: list[StoredLine], runs: list[ConsoleRun]
+) -> Bookmark | None:
+    """Store lines, the runs that begin among them and the position after them, or nothing.
+
+    Returns the new bookmark; None if another worker of the host was faster.
+    """
+    segments: list[ConsoleSegment] = []
+    rows, tail_bytes = lines, bookmark.console_tail_bytes + text_bytes(lines)
+    if tail_bytes >= SEGMENT_BYTES:
+        # Read and compressed before the transaction: if they change meanwhile, it does nothing.
+        tail = to_lines(ConsoleLine.objects.filter(server_id=bookmark.pk).order_by("seq"))
+        segments = cut_segments(bookmark.pk, [*tail, *lines], tail_bytes)
+        rows, tail_bytes = [], 0
+    copied = bookmark._replace(
+        console_run=position.run,
+        console_offset=position.offset,
+        console_run_started_at=position.run_started_at,
+        console_seq=bookmark.console_seq + len(lines),
+        console_tail_bytes=tail_bytes,
+    )
+    changes: dict[str, Any] = copied._asdict()
+    del changes["pk"], changes["name"]
+    if runs:
+        changes["updated_at"] = timezone.now()  # for pages that list the runs
+    with transaction.atomic():
+        # Lines and position are stored together, and by the one who read from the stored position.
+        is_ours = Server.objects.filter(
+            pk=bookmark.pk,
+            console_run=bookmark.console_run,
+            console_offset=bookmark.console_offset,
+            console_seq=bookmark.console_seq,
+        ).update(**changes)
+        if not is_ours:
+            return None
+        ConsoleRun.objects.bulk_create(runs)
+        if segments:
+            ConsoleLine.objects.filter(server_id=bookmark.pk).delete()
+            ConsoleSegment.objects.bulk_create(segments)
+            prune(bookmark.pk)
+        ConsoleLine.objects.bulk_create(
+            ConsoleLine(
+                server_id=bookmark.pk, seq=line.seq, line=line.line, created_at=line.created_at
+            )
+            for line in rows
+        )
+        announce(Channel.PAGES)
+    return copied
+
+
+def cut_segments(server_id: int, lines: Sequence[StoredLine], size: int) -> list[ConsoleSegment]:
+    """Return lines of `size` bytes as segments of one to two times `SEGMENT_BYTES`."""
+    pieces = max(1, size // SEGMENT_BYTES)
+    edges = [len(lines) * number // pieces for number in range(pieces + 1)]
+    return [
+        ConsoleSegment.of(server_id, lines[first:end])
+        for first, end in pairwise(edges)
+        if first < end
+    ]
+
+
+def text_bytes(lines: Sequence[StoredLine]) -> int:
+    """Return the size of lines as text, a byte for each line end included."""
+    return len("\n".join([line.line for line in lines]).encode()) + 1 if lines else 0
+
+
+def prune(server_id: int) -> None:
+    """Delete the oldest segments that are too many, and the runs of which nothing is left."""
+    segments = ConsoleSegment.objects.filter(server_id=server_id)
+    sizes = list(segments.order_by("first_seq").values_list("pk", "text_bytes"))
+    total = sum(size for _, size in sizes)
+    doomed = []
+    for pk, size in sizes:
+        if total <= settings.CONSOLE_KEEP_BYTES - SEGMENT_BYTES:  # The rest is for the rows.
+            break
+        doomed.append(pk)
+        total -= size
+    if doomed:
+        segments.filter(pk__in=doomed).delete()
+        console = Console(server_id)
+        # The last run that began before the first line that is left has that line.
+        begun = console.runs().filter(first_seq__lte=console.first_seq())
+        has_lines = begun.order_by("-first_seq", "-id").values_list("pk", flat=True)[:1]
+        begun.exclude(pk__in=list(has_lines)).delete()
+
+
+def adopt(run: ConsoleRun, facts: RunFacts) -> None:
+    """Record when a run began that was seen in the moment before its launcher wrote that down."""
+    run.started_at, run.build_id = to_datetime(facts.started_at), facts.release
+    run.save(update_fields=["started_at", "build_id"])
+
+
+def close_run(run: ConsoleRun, facts: RunFacts | None, *, was_going_on: bool) -> None:
+    """Record how a run ended: now, if it was seen to go on a moment ago, or else after its last output."""
+    now = timezone.now()
+    ended_at = now
+    if facts and facts.last_output_at and not was_going_on:
+        ended_at = to_datetime(facts.last_output_at)
+    later = ConsoleRun.objects.filter(server=run.server, pk__gt=run.pk).order_by("pk").first()
+    if later:
+        ended_at = min(ended_at, later.started_at)
+    ending = facts.ending if facts and facts.ending else RunEnding.UNKNOWN
+    with transaction.atomic():
+        is_closed = ConsoleRun.objects.filter(pk=run.pk, ended_at=None).update(
+            ended_at=max(ended_at, run.started_at),
+            ending=ending.value,
+            exit_signal=facts.exit_signal[:16] if facts else "",
+        )
+        if is_closed:
+            Server.objects.filter(pk=run.server_id).update(updated_at=now)
+            announce(Channel.PAGES)
+
+
+def to_datetime(seconds: float) -> datetime:
+    """Return seconds since the epoch as a time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def last_words(server: Server, run_number: int | None = None) -> list[str]:
+    """Return the last lines that a run of a server has printed: its latest of that number, or its last."""
+    console = Console(server.pk)
+    runs = console.runs()
+    run = (runs if run_number is None else runs.filter(number=run_number)).last()
+    if run is None:
+        return []
+    later = runs.filter(pk__gt=run.pk).first()
+    lines = console.read_before(later.first_seq if later else None, LAST_WORDS)
+    return [line.line for line in lines if line.seq >= run.first_seq]
+
+
+def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> None:
+    """Copy what a server that does not run any more has left, before its files go.
+
+    A database that is away is waited for: what is not copied would be lost. For threads that carry out
+    jobs: holds no database connection afterwards. Raises OperationCancelled.
+    """
+    while True:
+        try:
+            server = Server.objects.select_related("host").filter(name=name).first()
+            if server is not None:
+                ConsoleCopier(server.host, source).finish(server)
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block:
+                raise
+            logger.warning("server %s: its console cannot be stored yet: %s", name, error)
+        else:
+            return
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
+        cancel.wait(RETRY_SECONDS)
+        cancel.raise_if_cancelled()

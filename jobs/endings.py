@@ -1,0 +1,78 @@
+"""How running jobs end, and the one place that stores it: only of a job that is still its worker's."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from jobs.models import Job, JobState
+from jobs.sql import adapt, places, update_all
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended, and what it learned about its server, by column; `error` is for people.
+
+    When the server's state was asked for is not among it: that is now, when it is stored.
+    """
+
+    state: JobState
+    exit_code: int | None
+    error: str = ""
+    server_changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
+    """Store how jobs end, in the transaction that is open, which is to be announced to both channels.
+
+    Ends that are alike are stored together. False: one of the jobs is not its worker's any more, and the
+    transaction is to be rolled back.
+    """
+    now = timezone.now()
+    of_jobs: dict[tuple[int, JobState, int | None, str], list[int]] = defaultdict(list)
+    of_servers: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for job, ending in endings:
+        end = (job.worker_id or 0, ending.state, ending.exit_code, one_line(ending.error))
+        of_jobs[end].append(job.pk)
+        if job.server_id and ending.server_changes:
+            of_servers[tuple(ending.server_changes.items())].append(job.server_id)
+    are_ours = all(store_end(*end, now=now, job_ids=job_ids) for end, job_ids in of_jobs.items())
+    if are_ours:
+        for changes, server_ids in of_servers.items():
+            times = {"actual_state_at": now, "updated_at": now}
+            update_all("servers_server", {**dict(changes), **times}, server_ids)
+    return are_ours
+
+
+def store_end(
+    worker_id: int,
+    state: JobState,
+    exit_code: int | None,
+    error: str,
+    *,
+    now: datetime,
+    job_ids: Sequence[int],
+) -> bool:
+    """Store one end of several jobs of a worker (0: of none); return whether they all were its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
+            " SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
+            " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
+            " WHERE state = 'running' AND COALESCE(worker_id, 0) = %s"
+            f" AND id IN ({places(job_ids)}) RETURNING id",
+            [
+                *map(adapt, (state, exit_code, error, now, now, state == JobState.SUCCEEDED)),
+                *(worker_id, *job_ids),
+            ],
+        )
+        return len(cursor.fetchall()) == len(job_ids)
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line."""
+    return " ".join(text.split())

@@ -1,0 +1,250 @@
+"""Gathers the output of all jobs of a worker process, and stores it in batches, in order and without a gap."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import inf
+from time import monotonic, time
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from jobs.endings import Ending
+from jobs.logs import Entries, LeaseLostError, safe_stage, store_all
+from jobs.models import Job, LogStream
+from jobs.safe_lines import make_line_safe
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LineClock:
+    """Tells the time to the millisecond; the lines of one millisecond get the same object."""
+
+    def __init__(self) -> None:
+        self._current = (0, datetime.fromtimestamp(0, UTC))
+
+    def now(self) -> datetime:
+        """Return the time."""
+        milliseconds, moment = self._current
+        now = int(time() * 1000)
+        if now != milliseconds:
+            moment = datetime.fromtimestamp(now / 1000, UTC)
+            self._current = (now, moment)
+        return moment
+
+
+def lines_missing(count: int) -> tuple[str, str, datetime]:
+    """Return the line that marks a gap, where the database refused `count` lines."""
+    noun = "line" if count == 1 else "lines"
+    return (LogStream.STDERR, f"[{count} {noun} could not be stored]", timezone.now())
+
+
+class LogWriter:
+    """Takes the output of running jobs from any thread; one thread calls `store` whenever something is due.
+
+    Due is a batch: what came within `batch_seconds` of the last one, or `batch_lines` lines before that; a
+    stage or the end of a job is due at once. `on_due` is called when what is waited for may have changed. At
+    most `max_waiting` lines, and about `max_waiting_chars` characters, wait: then `line` waits too, and with
+    it the command that writes them. `on_settled` is told of each end whether it was stored; `on_lease_lost`,
+    once, of a job that still runs here but is another's.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_settled: Callable[[Job, bool], None],
+        on_lease_lost: Callable[[Job], None],
+        on_due: Callable[[], None] = lambda: None,
+        batch_lines: int = 500,
+        batch_seconds: float = 0.03,
+        max_waiting: int = 20_000,
+        max_waiting_chars: int = 8_000_000,
+    ) -> None:
+        self._on_settled = on_settled
+        self._on_lease_lost = on_lease_lost
+        self._on_due = on_due
+        self._batch_lines = batch_lines
+        self._batch_seconds = batch_seconds
+        self._max_waiting = max_waiting
+        self._max_waiting_chars = max_waiting_chars
+        self._changed = threading.Condition()
+        self._entries: dict[int, Entries] = {}
+        self._waiting = 0
+        self._waiting_chars = 0
+        self._is_urgent = False
+        self._taken_at = 0.0
+        self._batch: list[Entries] = []
+        self._clock = LineClock()
+        self._lost: set[int] = set()
+        self.is_abandoned = False
+        """Whether nothing is stored any more."""
+
+    # --- What the jobs' threads call ----------------------------------------------------------
+
+    def line(self, job: Job, stream: str, text: str | bytes) -> None:
+        """Store a line soon; waits while `max_waiting` lines wait."""
+        safe = make_line_safe(text)
+        with self._changed:
+            while self._is_full() and not self._is_unwanted(job):
+                self._changed.wait()
+            if self._is_unwanted(job):
+                return
+            self._of(job).lines.append((stream, safe, self._clock.now()))
+            self._waiting += 1
+            self._waiting_chars += len(safe)
+            is_due = self._waiting in (1, self._batch_lines)
+        if is_due:
+            self._on_due()
+
+    def stage(self, job: Job, name: str, progress: int | None) -> None:
+        """Store where the job is, soon."""
+        with self._changed:
+            if self._is_unwanted(job):
+                return
+            self._of(job).add_stage(*safe_stage(name, progress))
+            self._is_urgent = True
+        self._on_due()
+
+    def finish(self, job: Job, ending: Ending) -> None:
+        """End the job after its last line, soon: `on_settled` tells whether that was stored."""
+        with self._changed:
+            is_unwanted = self._is_unwanted(job)
+            if not is_unwanted:
+                self._of(job).ending = ending
+                self._is_urgent = True
+            self._lost.discard(job.pk)
+        if is_unwanted:
+            self._on_settled(job, False)
+        self._on_due()
+
+    def _is_full(self) -> bool:
+        return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
+
+    def _is_unwanted(self, job: Job) -> bool:
+        return job.pk in self._lost or self.is_abandoned
+
+    def _of(self, job: Job) -> Entries:
+        entries = self._entries.get(job.pk)
+        if entries is None:
+            entries = self._entries[job.pk] = Entries(job, [])
+        return entries
+
+    # --- What the one storing thread calls ----------------------------------------------------
+
+    @property
+    def waiting_lines(self) -> int:
+        """How many lines have come since a batch was taken last."""
+        return self._waiting
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be stored."""
+        return not self._batch and not self._entries
+
+    def due_in_seconds(self) -> float:
+        """Return how long it is until something is due: 0 for now, infinity for not before `on_due`."""
+        if self._batch:
+            return 0.0
+        with self._changed:
+            if not self._entries:
+                return inf
+            if self._is_urgent or self._waiting >= self._batch_lines:
+                return 0.0
+            # What comes after a silence is stored at once; what follows it closely waits for company.
+            return max(self._taken_at + self._batch_seconds - monotonic(), 0.0)
+
+    def store(self, then: Callable[[int], T] | None = None) -> T | None:
+        """Store what is due, and do `then` in the same transaction; return what that returned.
+
+        It is called with the number of jobs whose end is stored. None: nothing was due, or something was
+        refused; then each job's part was stored by itself. Raises OperationalError or InterfaceError while
+        the database is away: everything is kept, and stored by a later call.
+        """
+        if not self._batch and self.due_in_seconds() == 0:
+            self._batch = self._take()
+        if not self._batch:
+            return None
+        try:
+            result = self._store_together(then)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - each part is tried, and told of, by itself
+            logger.debug("a batch of %s parts was refused: %r", len(self._batch), error)
+            self._store_apart()
+            return None
+        batch, self._batch = self._batch, []
+        for part in batch:
+            self._settle(part)
+        return result
+
+    def abandon(self) -> int:
+        """Drop what waits, and what is still to come; return how many lines that are so far."""
+        with self._changed:
+            self.is_abandoned = True
+            dropped = self._waiting + sum(len(part.lines) for part in self._batch)
+            self._entries, self._batch = {}, []
+            self._changed.notify_all()
+        return dropped
+
+    def _take(self) -> list[Entries]:
+        with self._changed:
+            batch = list(self._entries.values())
+            self._entries = {}
+            self._waiting = self._waiting_chars = 0
+            self._is_urgent = False
+            self._taken_at = monotonic()
+            self._changed.notify_all()
+        return batch
+
+    def _store_together(self, then: Callable[[int], T] | None) -> T | None:
+        ending = sum(part.ending is not None for part in self._batch)
+        return store_all(self._batch, lambda: then(ending) if then else None)
+
+    def _store_apart(self) -> None:
+        """Store the batch part by part; lines that the database refuses leave a marked gap."""
+        while self._batch:
+            part = self._batch[0]
+            try:
+                part.store()
+            except LeaseLostError as error:
+                logger.warning("%s: its output is dropped", error)
+                self._give_up(part.job)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                if len(part.lines) > 1:
+                    # One of them may be the reason: the others are kept.
+                    self._batch[:1] = part.halves()
+                    continue
+                logger.exception("job %s: this cannot be stored: %r", part.job.pk, part.lines)
+                if part.lines and not part.has_gap:
+                    part.mark_gap(lines_missing(1))
+                else:
+                    self._give_up(part.job)
+            else:
+                self._settle(self._batch.pop(0))
+
+    def _settle(self, part: Entries) -> None:
+        if part.ending:
+            self._on_settled(part.job, True)
+
+    def _give_up(self, job: Job) -> None:
+        """Drop all there is of `job`, and what its thread will still say."""
+        with self._changed:
+            dropped = [part for part in self._batch if part.job.pk == job.pk]
+            self._batch = [part for part in self._batch if part.job.pk != job.pk]
+            if later := self._entries.pop(job.pk, None):
+                dropped.append(later)
+                self._waiting -= len(later.lines)
+                self._waiting_chars -= sum(len(text) for _, text, _ in later.lines)
+            has_ended = any(part.ending for part in dropped)
+            if not has_ended:
+                self._lost.add(job.pk)
+            self._changed.notify_all()
+        self._on_lease_lost(job)
+        if has_ended:
+            self._on_settled(job, False)

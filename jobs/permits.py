@@ -1,0 +1,128 @@
+"""Whether those who follow a stream may go on: signed in as before, and still allowed to see what it tells.
+
+A stream may last for days. What let it open is kept as a permit, and all permits of a process are looked at
+together every so often (`jobs.hub`).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import cast
+
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from jobs.models import Job
+from jobs.page_topics import PageTopic
+from jobs.topics import ConsoleTopic, JobTopic, Topic
+from servers.models import Server
+
+AT_ONCE = 500
+"""Sessions that one query asks for: databases limit how many parameters there may be."""
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Who follows, by which session, and what: a job's log, a server's console, or only what changes."""
+
+    session_key: str
+    user_id: int
+    is_staff: bool
+    job_id: int | None = None
+    server_id: int | None = None
+
+
+def permit_for(request: HttpRequest, topic: Topic) -> Permit:
+    """Return the permit by which the person behind `request`, who is signed in, follows `topic`."""
+    log = topic.log if isinstance(topic, PageTopic) else topic
+    user = cast("User", request.user)
+    return Permit(
+        request.session.session_key or "",
+        user.pk,
+        user.is_staff,
+        log.job_id if isinstance(log, JobTopic) else None,
+        log.server_id if isinstance(log, ConsoleTopic) else None,
+    )
+
+
+def find_revoked(permits: Collection[Permit]) -> set[Permit]:
+    """Return those of `permits` that nobody would be given any more.
+
+    Costs one query for some hundred sessions, one for the people, and one or two for each who is no admin.
+    """
+    hashes = read_sessions({permit.session_key for permit in permits})
+    people = User.objects.in_bulk({permit.user_id for permit in permits})
+    of_person: dict[int, list[Permit]] = defaultdict(list)
+    revoked = set()
+    for permit in permits:
+        user = people.get(permit.user_id)
+        if user is None or not is_signed_in(user, permit, hashes):
+            revoked.add(permit)
+        elif not user.is_staff:
+            of_person[user.pk].append(permit)
+    for user_id, theirs in of_person.items():
+        revoked |= find_hidden(people[user_id], theirs)
+    return revoked
+
+
+def find_revoked_and_disconnect(permits: Collection[Permit]) -> set[Permit]:
+    """Return what `find_revoked` does, and give the thread's connection back."""
+    try:
+        return find_revoked(permits)
+    finally:
+        connection.close()
+
+
+def is_signed_in(user: User, permit: Permit, hashes: dict[str, tuple[str, str]]) -> bool:
+    """Return whether the permit's session is still this person's, who is what they were."""
+    user_id, session_hash = hashes.get(permit.session_key, ("", ""))
+    return (
+        user.is_active
+        and user.is_staff == permit.is_staff
+        and user_id == str(user.pk)
+        # It changes with the password, which signs out everywhere.
+        and constant_time_compare(session_hash, user.get_session_auth_hash())
+    )
+
+
+def read_sessions(keys: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the user's id and the hash of each session that has not ended."""
+    found = {}
+    for some in in_portions(keys):
+        sessions = Session.objects.filter(session_key__in=some, expire_date__gt=timezone.now())
+        for session in sessions:
+            values = session.get_decoded()
+            found[session.session_key] = (
+                str(values.get(SESSION_KEY, "")),
+                str(values.get(HASH_SESSION_KEY, "")),
+            )
+    return found
+
+
+def in_portions(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Yield `keys` in lists of a bounded length."""
+    rest = iter(keys)
+    while some := list(islice(rest, AT_ONCE)):
+        yield some
+
+
+def find_hidden(user: User, permits: Iterable[Permit]) -> set[Permit]:
+    """Return the permits for what this person, who is no admin, may not see any more."""
+    permits = list(permits)
+    jobs = {permit.job_id for permit in permits if permit.job_id is not None}
+    servers = {permit.server_id for permit in permits if permit.server_id is not None}
+    seen_jobs = set(Job.objects.visible_to(user).filter(pk__in=jobs).values_list("pk", flat=True))
+    visible = Server.objects.visible_to(user).filter(pk__in=servers)
+    seen_servers = set(visible.values_list("pk", flat=True))
+    return {
+        permit
+        for permit in permits
+        if (permit.job_id is not None and permit.job_id not in seen_jobs)
+        or (permit.server_id is not None and permit.server_id not in seen_servers)
+    }

@@ -1,0 +1,77 @@
+"""Who plays where: the worker asks the running servers of its host, and stores what has changed."""
+
+from time import monotonic
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from hostops.a2s import ServerInfo
+from hostops.a2s_sweep import Sweep
+from jobs.safe_lines import make_line_safe
+from jobs.wakeup import Channel, announce
+from servers.models import MAP_CHARS, ActualState, Host, Server
+
+SWEEP_EVERY_SECONDS = 10
+ANSWER_SECONDS = 1.5
+
+
+class PlayerWatch:
+    """Watches the servers of one host. To be used by one thread, which it never keeps waiting."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._sweep: Sweep | None = None
+        self._due_at = 0.0
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether servers have been asked, and may still answer."""
+        return self._sweep is not None
+
+    def store_players(self) -> None:
+        """Ask all running servers at once when it is time, else take their answers; to be called often."""
+        if self._sweep is None:
+            if monotonic() >= self._due_at:
+                self._due_at = monotonic() + SWEEP_EVERY_SECONDS
+                running = self._host.servers.filter(actual_state=ActualState.RUNNING)
+                ports = list(running.values_list("port", flat=True))
+                self._sweep = Sweep(settings.HOST_ADDRESS, ports, ANSWER_SECONDS)
+        elif self._sweep.collect():
+            answers = self._sweep.answers
+            self.close()
+            self._store(answers)
+
+    def close(self) -> None:
+        """Forget the questions that are not answered yet."""
+        if self._sweep:
+            self._sweep.close()
+        self._sweep = None
+
+    def _store(self, answers: dict[int, ServerInfo]) -> None:
+        """Store what differs. A server that did not answer, or does not run, has unknown players: not none."""
+        with transaction.atomic():
+            has_changed = False
+            for server in self._host.servers.only(*PLAYER_FIELDS, "port", "actual_state"):
+                is_running = server.actual_state == ActualState.RUNNING
+                told = describe_players(answers.get(server.port) if is_running else None)
+                if told == {name: getattr(server, name) for name in PLAYER_FIELDS}:
+                    continue
+                has_changed = True
+                Server.objects.filter(pk=server.pk).update(**told, updated_at=timezone.now())
+            if has_changed:
+                announce(Channel.PAGES)
+
+
+PLAYER_FIELDS = ("players", "max_players", "map")
+
+
+def describe_players(info: ServerInfo | None) -> dict[str, int | str | None]:
+    """Return the fields of a server's row as an answer tells them; without one, as unknown."""
+    if info is None:
+        return {"players": None, "max_players": None, "map": ""}
+    return {
+        "players": max(info.players - info.bots, 0),
+        "max_players": info.max_players,
+        "map": make_line_safe(info.map, MAP_CHARS)[:MAP_CHARS],
+    }

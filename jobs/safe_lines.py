@@ -1,0 +1,81 @@
+"""Makes lines of output safe to store and to show: well-formed, not too long, and without passwords."""
+
+import re
+from collections.abc import Iterable
+
+from django.conf import settings
+
+from jobs.models import Job
+from servers.models import Server
+
+MAX_LINE_CHARS = 4096
+CUT_MARK = " … [cut]"
+MASK = "********"
+
+# What follows one of these words is a password: as a cvar, as a launch argument, in a list of arguments
+# that was printed, or in SteamCMD's login, where it comes after the account's name.
+SECRETS = re.compile(
+    r"""
+    (?P<name>
+      \b (?: rcon_password | sv_password | tv_password | netconpassword )
+      (?= [\s"'=:,] ) ["']? \s* [=:,]? \s*
+      | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
+    )
+    (?P<value> "[^"]*"? | '[^']*'? | [^\s;"']+ )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+MIN_SECRET_CHARS = 4
+
+
+def find_secrets(*texts: str) -> frozenset[str]:
+    """Return the passwords in launch arguments or config texts, to be masked wherever they appear.
+
+    One that is very short is only masked behind its name: it would mask half of every line.
+    """
+    values = (match["value"] for text in texts for match in SECRETS.finditer(text))
+    return frozenset(
+        secret for value in values if len(secret := value.strip("\"'")) >= MIN_SECRET_CHARS
+    )
+
+
+def secrets_of(job: Job) -> frozenset[str]:
+    """Return the passwords that a job's host is told, from the settings and its server's rows."""
+    known = find_secrets(*server_texts(job.server)) if job.server else frozenset()
+    return known | {settings.STEAM_PASSWORD} if settings.STEAM_PASSWORD else known
+
+
+def server_texts(server: Server) -> tuple[str, ...]:
+    """Return every text of people that an instance is made from."""
+    blueprint = server.blueprint
+    return (blueprint.arguments, blueprint.config, server.arguments, server.config)
+
+
+def mask_known(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with each of `secrets` masked, whatever stands around it."""
+    # A longer one first: it may contain a shorter one.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret in text:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
+    """Return `line` as it may be stored and shown.
+
+    No NUL, no line break, no lone surrogate, invalid UTF-8 replaced, passwords masked that show as such
+    (for others there is `mask_known`), and at most `max_chars` characters, of which the last ones say so
+    if it was longer.
+    """
+    if isinstance(line, bytes):
+        line = line.decode(errors="replace")
+    line = line.rstrip("\r\n")
+    if not line.isprintable():
+        line = line.replace("\0", "").replace("\r", " ").replace("\n", " ")
+        line = line.encode("utf-8", "replace").decode()
+    lowered = line.lower()
+    if "password" in lowered or "+login" in lowered:
+        line = SECRETS.sub(rf"\g<name>{MASK}", line)
+    if len(line) > max_chars:
+        line = line[: max(max_chars - len(CUT_MARK), 0)] + CUT_MARK[:max_chars]
+    return line

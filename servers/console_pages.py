@@ -1,0 +1,191 @@
+"""The page of a server's console: its runs, a search over all of them, and the console as a text file."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+
+from servers.access import SignedInRequest, get_server_or_404, sign_in_required
+from servers.consoles import Console
+from servers.live import needs_log
+from servers.log_pages import LogPage, Search, read_log_page, read_wanted, to_seq
+from servers.models import ConsoleRun, Server, StoredLine
+
+RUNS_SHOWN = 20
+MATCHES_SHOWN = 100
+LINES_PER_CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A run as the page lists it, with its lines from `first_seq` to `last_seq`: of those that are kept."""
+
+    run: ConsoleRun
+    first_seq: int
+    last_seq: int
+
+    @property
+    def line_count(self) -> int:
+        """How many lines of it are kept."""
+        return max(0, self.last_seq - self.first_seq + 1)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A line that a search has found, the run it is of, and the address that shows it among its neighbours."""
+
+    line: StoredLine
+    run: ConsoleRun | None
+    url: str
+    is_first_of_run: bool
+
+
+@require_safe
+@sign_in_required
+def server_console(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show the runs of a server, and its lines or what a search has found in them."""
+    server = get_server_or_404(request.user, name)
+    console = Console(server.pk)
+    text = read_wanted(request.GET)
+    is_search = bool(text) and to_seq(request.GET.get("line")) is None
+    context: dict[str, Any] = {
+        "server": server,
+        **list_chapters(console, to_seq(request.GET.get("runs_before"))),
+        "is_search": is_search,
+        "console": LogPage(),
+    }
+    if is_search and needs_log(request):
+        context |= find_matches(console, text, to_seq(request.GET.get("matches_before")))
+    elif needs_log(request):
+        context["console"] = read_log_page(console, request.GET)
+    return render(request, "servers/console.html", context)
+
+
+def list_chapters(console: Console, before: int | None) -> dict[str, Any]:
+    """Return the newest runs for the page, or those older than the run `before`; and whether there are more."""
+    runs = console.runs().order_by("-first_seq", "-id")
+    end = console.last_seq() + 1
+    if before:
+        mark = ConsoleRun.objects.filter(server_id=console.server_id, pk=before).first()
+        if mark:
+            runs = runs.filter(first_seq__lte=mark.first_seq, pk__lt=mark.pk)
+            end = mark.first_seq
+    shown = list(runs[: RUNS_SHOWN + 1])
+    first_seq = console.first_seq()
+    chapters = []
+    for run in shown[:RUNS_SHOWN]:
+        chapters.append(Chapter(run, max(run.first_seq, first_seq), end - 1))
+        end = run.first_seq
+    has_older = len(shown) > RUNS_SHOWN
+    return {
+        "chapters": chapters,
+        "runs_before": shown[RUNS_SHOWN - 1].pk if has_older else None,
+        "has_newer_runs": before is not None,
+    }
+
+
+def find_matches(console: Console, text: str, before: int | None) -> dict[str, Any]:
+    """Return what a search has found, for the page: the newest matches, or those before line `before`."""
+    found = console.find(text, before, MATCHES_SHOWN)
+    matches: list[Match] = []
+    runs = console.chapters(found.lines[-1].seq, found.lines[0].seq) if found.lines else []
+    search = Search(text, found.count, None)
+    previous: ConsoleRun | None = None
+    for line in found.lines:
+        while runs and runs[-1].first_seq > line.seq:
+            runs.pop()
+        run = runs[-1] if runs else None
+        is_first = not matches or run != previous
+        matches.append(Match(line, run, search.url(line.seq), is_first))
+        previous = run
+    older = {"q": text, "matches_before": found.lines[-1].seq} if found.has_older else None
+    return {
+        "search": search,
+        "matches": matches,
+        "older_matches": f"?{urlencode(older)}" if older else "",
+        "is_newest": before is None,
+    }
+
+
+# --- The console as a file --------------------------------------------------------------------
+
+
+@require_safe
+@sign_in_required
+def console_text(request: SignedInRequest, name: str) -> StreamingHttpResponse:
+    """Send the console as text, or with `?run=` one run of it."""
+    server = get_server_or_404(request.user, name)
+    console = Console(server.pk)
+    after, last, label = 0, console.last_seq(), "console"
+    if "run" in request.GET:
+        run = get_object_or_404(console.runs(), pk=to_seq(request.GET["run"]))
+        later = console.runs().filter(pk__gt=run.pk).first()
+        after, last = run.first_seq - 1, later.first_seq - 1 if later else last
+        label = f"run-{run.started_at:%Y%m%d-%H%M%S}"
+    text = ConsoleText(server, after, last)
+    is_asgi = isinstance(request, ASGIRequest)
+    response = StreamingHttpResponse(
+        text.chunks_async() if is_asgi else text.chunks(), content_type="text/plain; charset=utf-8"
+    )
+    response["Content-Disposition"] = f'attachment; filename="saferoom-{server.name}-{label}.txt"'
+    return response
+
+
+@dataclass(frozen=True)
+class ConsoleText:
+    """A part of a console as text: the lines behind `after`, up to and with `last`."""
+
+    server: Server
+    after: int
+    last: int
+
+    def chunks(self) -> Iterator[str]:
+        """Yield the text in chunks of bounded size."""
+        seq: int | None = self.after
+        while seq is not None:
+            chunk, seq = self._read(seq)
+            yield chunk
+
+    async def chunks_async(self) -> AsyncIterator[str]:
+        """Yield the same; a slow reader holds no database connection between two chunks."""
+        seq: int | None = self.after
+        while seq is not None:
+            chunk, seq = await sync_to_async(self._read_and_disconnect)(seq)
+            yield chunk
+
+    def _read(self, after: int) -> tuple[str, int | None]:
+        """Return the text of the next lines, and the last one's seq, or None at the end."""
+        console = Console(self.server.pk)
+        lines = console.read_after(after, LINES_PER_CHUNK, self.last)
+        if not lines:
+            return "", None
+        runs = [
+            run for run in console.chapters(lines[0].seq, lines[-1].seq) if run.first_seq > after
+        ]
+        return format_lines(lines, runs), lines[-1].seq
+
+    def _read_and_disconnect(self, after: int) -> tuple[str, int | None]:
+        try:
+            return self._read(after)
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
+
+
+def format_lines(lines: list[StoredLine], runs: list[ConsoleRun]) -> str:
+    """Return one line of text for each line, and one before the first of each run."""
+    heads = {run.first_seq: run for run in runs}
+    texts = []
+    for line in lines:
+        if run := heads.get(line.seq):
+            build = f", build {run.build_id}" if run.build_id else ""
+            texts.append(f"==== {run.name}{build}: {run.outcome} ====\n")
+        texts.append(f"{line.created_at.isoformat(timespec='milliseconds')} {line.line}\n")
+    return "".join(texts)

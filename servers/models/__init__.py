@@ -1,0 +1,54 @@
+"""Hosts, overlays, blueprints and servers. What happens to them is in `jobs`; nothing here touches a host."""
+
+from servers.models.blueprints import (
+    Blueprint,
+    BlueprintOverlay,
+    BlueprintQuerySet,
+    Overlay,
+    OverlayQuerySet,
+)
+from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
+from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
+from servers.models.servers import (
+    CRASHES_KEPT,
+    MAP_CHARS,
+    ActualState,
+    Crash,
+    DesiredState,
+    Server,
+    ServerQuerySet,
+)
+from servers.models.validation import (
+    validate_arguments,
+    validate_config,
+    validate_name,
+    validate_server_name,
+)
+
+__all__ = [
+    "CRASHES_KEPT",
+    "MAP_CHARS",
+    "ActualState",
+    "Block",
+    "Blueprint",
+    "BlueprintOverlay",
+    "BlueprintQuerySet",
+    "ConsoleLine",
+    "ConsoleRun",
+    "ConsoleSegment",
+    "Crash",
+    "DesiredState",
+    "Host",
+    "HostQuerySet",
+    "NoFreePortError",
+    "Overlay",
+    "OverlayQuerySet",
+    "Release",
+    "Server",
+    "ServerQuerySet",
+    "StoredLine",
+    "validate_arguments",
+    "validate_config",
+    "validate_name",
+    "validate_server_name",
+]

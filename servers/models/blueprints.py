@@ -1,0 +1,251 @@
+"""Overlays, and the blueprints that are made of them."""
+
+from collections.abc import Collection
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.functional import cached_property
+
+from hostops.specs import (
+    CPU_WEIGHT_RANGE,
+    LIMIT_NAMES,
+    MEMORY_LIMIT_RANGE,
+    TASKS_LIMIT_RANGE,
+    Limits,
+)
+from servers.models.validation import (
+    User,
+    name_check,
+    validate_arguments,
+    validate_config,
+    validate_name,
+)
+
+MIB = 1024**2
+
+LOWEST_MEMORY_LIMIT_MIB = 512
+"""With less the game does not even load a map, and would be ended at every start."""
+
+LOWEST_TASKS_LIMIT = 32
+"""srcds has a dozen threads of its own, beside the script that runs it."""
+
+LOWEST_CPU_WEIGHT = CPU_WEIGHT_RANGE.start
+
+
+class OverlayQuerySet(models.QuerySet["Overlay"]):
+    """Overlays, by who may use them."""
+
+    def usable_by(self, user: User) -> "OverlayQuerySet":
+        """Return the overlays that `user` may put into a blueprint."""
+        return self if getattr(user, "is_staff", False) else self.filter(is_shared=True)
+
+
+class Overlay(models.Model):
+    """A named set of files laid over the game: addons, SourceMod, maps, cfg.
+
+    The files lie on each host below `HOST_ROOT/overlays/<name>/`, laid out as in the game's own folder.
+    """
+
+    name = models.CharField(max_length=32, unique=True, validators=[validate_name])
+    description = models.TextField(blank=True)
+    is_shared = models.BooleanField(
+        "shared", default=True, help_text="Every owner may use it in blueprints."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = OverlayQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [name_check("overlay_name_is_valid")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BlueprintQuerySet(models.QuerySet["Blueprint"]):
+    """Blueprints, by who may do what with them."""
+
+    def usable_by(self, user: User) -> "BlueprintQuerySet":
+        """Return the blueprints that `user` may make servers from."""
+        if getattr(user, "is_staff", False):
+            return self
+        return self.filter(Q(owner_id=user.pk) | Q(is_shared=True))
+
+    def visible_to(self, user: User) -> "BlueprintQuerySet":
+        """Return the blueprints that `user` may read: the usable ones, and those of their servers.
+
+        One that is no longer shared still says what the servers made from it start with.
+        """
+        if getattr(user, "is_staff", False):
+            return self
+        of_own_servers = Blueprint.objects.filter(servers__owner_id=user.pk).values("pk")
+        return self.filter(Q(owner_id=user.pk) | Q(is_shared=True) | Q(pk__in=of_own_servers))
+
+    def editable_by(self, user: User) -> "BlueprintQuerySet":
+        """Return the blueprints that `user` may change."""
+        return self if getattr(user, "is_staff", False) else self.filter(owner_id=user.pk)
+
+    def with_ordered_overlays(self) -> "BlueprintQuerySet":
+        """Fetch the overlays along, as `blueprint_overlays` with their places, the topmost first."""
+        return self.prefetch_related("blueprint_overlays__overlay")
+
+
+class Blueprint(models.Model):
+    """Ordered overlays, launch arguments and config text that servers are made from.
+
+    It is live-linked: an edit applies at the next start of each server that uses it.
+    """
+
+    name = models.CharField(max_length=32, unique=True, validators=[validate_name])
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="blueprints")
+    is_shared = models.BooleanField(
+        "shared",
+        default=False,
+        help_text="Every owner may make servers from it; only you change it.",
+    )
+    overlays = models.ManyToManyField(
+        Overlay, through="BlueprintOverlay", related_name="blueprints", blank=True
+    )
+    arguments = models.TextField(
+        "launch arguments",
+        blank=True,
+        validators=[validate_arguments],
+        help_text="What srcds is started with, such as +map c1m1_hotel -maxplayers 8.",
+    )
+    config = models.TextField(
+        blank=True,
+        validators=[validate_config],
+        help_text="Goes into cfg/server.cfg, before the server’s own config. Plain ASCII.",
+    )
+    memory_limit_mib = models.PositiveIntegerField(
+        "memory, in MiB",
+        null=True,
+        blank=True,
+        validators=[
+            MinValueValidator(
+                LOWEST_MEMORY_LIMIT_MIB,
+                "The game needs %(limit_value)s MiB at the least: with less it would be ended at each start.",
+            ),
+            MaxValueValidator((MEMORY_LIMIT_RANGE.stop - 1) // MIB),
+        ],
+        help_text="The most that a server may take. One that wants more is ended by the kernel, and "
+        "restarted as after a crash. 2048 is plenty for most.",
+    )
+    tasks_limit = models.PositiveIntegerField(
+        "processes and threads",
+        null=True,
+        blank=True,
+        validators=[
+            MinValueValidator(
+                LOWEST_TASKS_LIMIT,
+                "The game needs %(limit_value)s at the least: with fewer it does not start.",
+            ),
+            MaxValueValidator(TASKS_LIMIT_RANGE.stop - 1),
+        ],
+        help_text="The most that a server may have at a time. More cannot be started: what the game or "
+        "a plugin wanted one for fails, and the game may crash.",
+    )
+    cpu_weight = models.PositiveIntegerField(
+        "CPU weight",
+        null=True,
+        blank=True,
+        validators=[
+            MinValueValidator(LOWEST_CPU_WEIGHT),
+            MaxValueValidator(CPU_WEIGHT_RANGE.stop - 1),
+        ],
+        help_text="Its share where servers compete for a busy processor: 1 to 10000, and 100 is what "
+        "everything else has. An idle processor is never withheld.",
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = BlueprintQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [name_check("blueprint_name_is_valid")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Return the address of the blueprint's page."""
+        return reverse("servers:blueprint_detail", args=[self.name])
+
+    def clean(self) -> None:
+        """Refuse the name that is a page of ours: /blueprints/new/ is where blueprints are made."""
+        if self.name == "new":
+            raise ValidationError(
+                {"name": "“new” is taken by a page of the panel. Choose another name."}
+            )
+
+    @property
+    def limits(self) -> Limits:
+        """What each server made from it may take of its host; ValueError for what cannot be."""
+        return Limits(
+            memory_bytes=None if self.memory_limit_mib is None else self.memory_limit_mib * MIB,
+            tasks=self.tasks_limit,
+            cpu_weight=self.cpu_weight,
+        )
+
+    @property
+    def limits_label(self) -> str:
+        """The limits in words; empty where there is none."""
+        parts = []
+        if self.memory_limit_mib is not None:
+            parts.append(f"{self.memory_limit_mib} MiB of memory")
+        if self.tasks_limit is not None:
+            parts.append(f"{self.tasks_limit} processes and threads")
+        if self.cpu_weight is not None:
+            parts.append(f"CPU weight {self.cpu_weight}")
+        return ", ".join(parts)
+
+    @property
+    def limit_names(self) -> list[str]:
+        """Which limits are set, in the words of `hostops.specs.LIMIT_NAMES`."""
+        values = (self.memory_limit_mib, self.tasks_limit, self.cpu_weight)
+        return [name for name, value in zip(LIMIT_NAMES, values, strict=True) if value is not None]
+
+    def ordered_overlays(self) -> models.QuerySet[Overlay]:
+        """Return the overlays, the topmost first."""
+        return self.overlays.order_by("blueprint_overlays__position")
+
+    @cached_property
+    def overlay_names(self) -> tuple[str, ...]:
+        """The names of the overlays, the topmost first, as they were when this was first asked for."""
+        return tuple(self.ordered_overlays().values_list("name", flat=True))
+
+    def set_overlays(self, overlays: Collection[Overlay]) -> None:
+        """Replace the overlays by `overlays`, the topmost first."""
+        with transaction.atomic():
+            self.blueprint_overlays.all().delete()
+            BlueprintOverlay.objects.bulk_create(
+                BlueprintOverlay(blueprint=self, overlay=overlay, position=position)
+                for position, overlay in enumerate(overlays, start=1)
+            )
+        self.__dict__.pop("overlay_names", None)
+
+
+class BlueprintOverlay(models.Model):
+    """The place of one overlay in a blueprint; position 1 lies on top."""
+
+    blueprint = models.ForeignKey(Blueprint, models.CASCADE, related_name="blueprint_overlays")
+    overlay = models.ForeignKey(Overlay, models.PROTECT, related_name="blueprint_overlays")
+    position = models.PositiveSmallIntegerField(default=1)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["blueprint", "overlay"], name="overlay_once_per_blueprint"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position}. {self.overlay}"

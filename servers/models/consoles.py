@@ -1,0 +1,222 @@
+"""A server's console as it was copied from its host: runs, the newest lines, and segments of older ones.
+
+`servers.consoles` reads them together, as one log; `jobs.consoles` writes them.
+"""
+
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import AnyStr, NamedTuple
+
+from django.db import models
+from django.utils import timezone
+
+from hostops.specs import RunEnding
+from servers.ansi import ESCAPE
+from servers.models.servers import Server
+
+COMPRESSION_LEVEL = 6
+"""Of zlib: a segment takes 2 ms, and a sixth of its text. Level 1 takes 1 ms, and more than a fifth."""
+
+COLOUR_MARKS = (b"\x1b", "\x9b".encode())
+"""What every sequence that colours a text begins with."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class StoredLine(NamedTuple):
+    """A line of a console, wherever it lies. `seq` counts 1, 2, 3 … over all runs of a server."""
+
+    seq: int
+    line: str
+    created_at: datetime
+
+
+class ConsoleRun(models.Model):
+    """One start of a server, as a chapter of its console. `number` counts the starts of one instance.
+
+    It has the lines from `first_seq` up to the next run's first one. `ended_at` is empty while it goes on.
+    """
+
+    class Ending(models.TextChoices):
+        """How a run ended."""
+
+        STOPPED = RunEnding.STOPPED.value, "stopped"
+        CRASHED = RunEnding.CRASHED.value, "crashed"
+        HOST_RESTARTED = RunEnding.HOST_RESTARTED.value, "host restarted"
+        UNKNOWN = RunEnding.UNKNOWN.value, "ended unseen"
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="console_runs", db_index=False)
+    number = models.PositiveIntegerField()
+    first_seq = models.PositiveBigIntegerField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    ending = models.CharField(max_length=16, choices=Ending, blank=True)
+    exit_signal = models.CharField(max_length=16, blank=True)
+    build_id = models.CharField(max_length=32, blank=True)
+
+    class Meta:
+        ordering = ["first_seq", "id"]
+        indexes = [
+            models.Index(fields=["server", "first_seq"], name="console_runs_of_server"),
+            models.Index(
+                fields=["server"], condition=models.Q(ended_at=None), name="console_runs_going_on"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server}: {self.name}"
+
+    @property
+    def name(self) -> str:
+        """What its chapter is called, in words that never change: pages know a chapter by them."""
+        return f"Run of {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words."""
+        if self.ended_at is None:
+            return "goes on"
+        if self.exit_signal:
+            return f"{self.get_ending_display()} with {self.exit_signal}"
+        return self.get_ending_display()
+
+
+class ConsoleLine(models.Model):
+    """One of a console's newest lines. Older ones are in segments."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="console_lines", db_index=False)
+    seq = models.PositiveBigIntegerField()
+    line = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["seq"]
+        constraints = [
+            models.UniqueConstraint(fields=["server", "seq"], name="console_seq_once_per_server")
+        ]
+
+    def __str__(self) -> str:
+        return self.line
+
+
+class ConsoleSegment(models.Model):
+    """Some thousand lines of a console that follow each other, compressed. It is never changed.
+
+    `text_bytes` is their size as text, a byte for each line end included. Segments have no gap between them,
+    and end where the `ConsoleLine` rows begin.
+    """
+
+    server = models.ForeignKey(
+        Server, models.CASCADE, related_name="console_segments", db_index=False
+    )
+    first_seq = models.PositiveBigIntegerField()
+    last_seq = models.PositiveBigIntegerField()
+    text_bytes = models.PositiveIntegerField()
+    # The last column: the others are read without the pages that this one fills.
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ["first_seq"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server", "first_seq"], name="console_segment_once_per_server"
+            )
+        ]
+        indexes = [models.Index(fields=["server", "last_seq"], name="console_segments_by_last_seq")]
+
+    def __str__(self) -> str:
+        return f"{self.first_seq}–{self.last_seq}"
+
+    @classmethod
+    def of(cls, server_id: int, lines: Sequence[StoredLine]) -> "ConsoleSegment":
+        """Return the segment, not saved, of lines that follow each other."""
+        texts = [line.line for line in lines]
+        body = "\n".join(texts).encode()
+        head = pack_times([line.created_at for line in lines]).encode()
+        return cls(
+            server_id=server_id,
+            first_seq=lines[0].seq,
+            last_seq=lines[-1].seq,
+            text_bytes=len(body) + 1,
+            data=zlib.compress(head + b"\n" + body, COMPRESSION_LEVEL),
+        )
+
+
+class Block:
+    """Lines of a console that lie together, and are looked at without making an object of each."""
+
+    def __init__(self, first_seq: int, times: str, body: bytes) -> None:
+        self.first_seq = first_seq
+        self._times = times
+        self._body = body
+
+    @classmethod
+    def of_segment(cls, first_seq: int, data: bytes | memoryview) -> "Block":
+        """Unpack a segment's `data`."""
+        head, _, body = zlib.decompress(data).partition(b"\n")
+        return cls(first_seq, head.decode(), body)
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[StoredLine]) -> "Block":
+        """Return the same of lines that are no segment yet."""
+        body = "\n".join(line.line for line in lines).encode()
+        return cls(lines[0].seq, pack_times([line.created_at for line in lines]), body)
+
+    def lines(self) -> list[StoredLine]:
+        """Return every line."""
+        texts = self._body.decode().split("\n")
+        times = unpack_times(self._times)
+        seqs = range(self.first_seq, self.first_seq + len(texts))
+        return list(map(StoredLine._make, zip(seqs, texts, times, strict=True)))
+
+    def seqs_with(self, text: str) -> list[int]:
+        """Return the seqs of the lines that show `text`, in capitals or not, whatever colours are in it."""
+        if any(mark in self._body for mark in COLOUR_MARKS):
+            wanted = text.lower()
+            return [
+                seq
+                for seq, line in enumerate(self._body.decode().split("\n"), start=self.first_seq)
+                if wanted in ESCAPE.sub("", line).lower()
+            ]
+        if text.isascii():
+            return self._count_lines(self._body.lower(), text.lower().encode(), b"\n")
+        return self._count_lines(self._body.decode().lower(), text.lower(), "\n")
+
+    def _count_lines(self, body: AnyStr, wanted: AnyStr, line_end: AnyStr) -> list[int]:
+        """Return the seqs of the lines of `body` that have `wanted`."""
+        seqs = []
+        seq, counted_to = self.first_seq, 0
+        at = body.find(wanted)
+        while at >= 0:
+            seq += body.count(line_end, counted_to, at)
+            seqs.append(seq)
+            counted_to = body.find(line_end, at)
+            if counted_to < 0:
+                break
+            at = body.find(wanted, counted_to)
+        return seqs
+
+
+def pack_times(times: Sequence[datetime]) -> str:
+    """Return times, to the millisecond, as a text: distances, and how often each comes."""
+    packed: list[str] = []
+    before = 0
+    for time, same in groupby(times):
+        milliseconds = (time - EPOCH) // MILLISECOND
+        packed.append(f"{milliseconds - before}*{sum(1 for _ in same)}")
+        before = milliseconds
+    return " ".join(packed)
+
+
+def unpack_times(packed: str) -> list[datetime]:
+    """Return the times of which `pack_times` made a text. Lines of one moment share their object."""
+    times: list[datetime] = []
+    milliseconds = 0
+    for item in packed.split(" "):
+        distance, _, count = item.partition("*")
+        milliseconds += int(distance)
+        times += [EPOCH + milliseconds * MILLISECOND] * int(count)
+    return times

@@ -1,0 +1,134 @@
+"""Hosts and the releases of the game that are installed there."""
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from hostops.specs import PORT_RANGE
+from servers.models.validation import name_check, validate_name
+
+
+class NoFreePortError(ValidationError):
+    """Every port of the range is taken on a host."""
+
+
+class HostQuerySet(models.QuerySet["Host"]):
+    """Hosts, by how much is on them."""
+
+    def least_loaded(self) -> "Host | None":
+        """Return the host that a new server is best placed on: the one with the fewest servers."""
+        hosts = self.filter(is_draining=False).annotate(server_count=models.Count("servers"))
+        return hosts.order_by("server_count", "name").first()
+
+
+class Host(models.Model):
+    """A machine that runs game servers. What its worker last reported of it is kept here."""
+
+    name = models.CharField(max_length=32, unique=True, validators=[validate_name])
+    address = models.CharField(
+        max_length=255,
+        blank=True,
+        help_text="Name or IP address that players connect to. Shown on server pages.",
+    )
+    driver = models.CharField(max_length=16, blank=True, editable=False)
+    game_source = models.CharField(max_length=16, blank=True, editable=False)
+    is_draining = models.BooleanField(
+        "draining",
+        default=False,
+        help_text="Its workers take no more jobs, and no new server is placed on it.",
+    )
+    layering = models.CharField(max_length=16, blank=True, editable=False)
+    layering_detail = models.TextField(blank=True, editable=False)
+    limits_without_effect = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="Which limits of blueprints nothing holds servers to here.",
+    )
+    build_id = models.CharField(max_length=32, blank=True, editable=False)
+    latest_build_id = models.CharField(
+        max_length=32, blank=True, editable=False, help_text="What Steam hands out."
+    )
+    latest_build_at = models.DateTimeField(
+        null=True, editable=False, help_text="When Steam said so; it may have changed since."
+    )
+    disk_free_bytes = models.BigIntegerField(null=True, editable=False)
+    load_average = models.FloatField(
+        null=True, editable=False, help_text="Of the last minute, as a share of its processors."
+    )
+    reported_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = HostQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [name_check("host_name_is_valid")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def local(cls) -> "Host":
+        """Return the row of the host that the settings name, made if it is missing."""
+        return cls.objects.get_or_create(name=settings.HOST_NAME)[0]
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the servers of this host run the simulated game."""
+        return self.game_source == "simulator"
+
+    @property
+    def load_percent(self) -> int | None:
+        """How busy its processors were in the last minute before its worker's last report."""
+        return None if self.load_average is None else round(self.load_average * 100)
+
+    @property
+    def available_build_id(self) -> str:
+        """The build that Steam handed out when it was last asked, if another one is current here."""
+        is_other = self.build_id and self.latest_build_id != self.build_id
+        return self.latest_build_id if is_other else ""
+
+    @property
+    def lacks_game(self) -> bool:
+        """Whether the host has reported, and has no release of the game."""
+        return self.reported_at is not None and not self.build_id
+
+    def find_free_port(self) -> int:
+        """Return the lowest port no server of this host has; call it in a transaction.
+
+        Raises `NoFreePortError` when all are taken.
+        """
+        # On PostgreSQL the lock makes two new servers take turns; SQLite's transactions always do.
+        Host.objects.select_for_update(no_key=True).get(pk=self.pk)
+        taken = set(self.servers.values_list("port", flat=True))
+        for port in PORT_RANGE:
+            if port not in taken:
+                return port
+        raise NoFreePortError(
+            f"Host {self.name} has no free port between {PORT_RANGE[0]} and {PORT_RANGE[-1]}: "
+            "remove a server first, or give the new one a port by hand."
+        )
+
+
+class Release(models.Model):
+    """One installed build of the game, as the host's worker reported it last."""
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="releases")
+    build_id = models.CharField(max_length=32)
+    is_current = models.BooleanField(default=False)
+    installed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-installed_at", "-build_id"]
+        constraints = [
+            models.UniqueConstraint(fields=["host", "build_id"], name="release_once_per_host"),
+            models.UniqueConstraint(
+                fields=["host"], condition=Q(is_current=True), name="one_current_release_per_host"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.build_id

@@ -1,0 +1,315 @@
+"""Servers, and what is known of their crashes."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import OuterRef, Prefetch, Q, Subquery
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils import timezone
+
+from hostops.specs import InstanceSpec, InstanceState, parse_arguments
+from servers.models.blueprints import Blueprint
+from servers.models.hosts import Host
+from servers.models.validation import (
+    User,
+    name_check,
+    validate_arguments,
+    validate_config,
+    validate_name,
+    validate_server_name,
+)
+
+CRASHES_KEPT = 20
+"""Per server."""
+
+MAP_CHARS = 64
+"""Of a map's name: as long as the engine's own paths let it be."""
+
+
+class DesiredState(models.TextChoices):
+    """What a server should be doing: `start` and `restart` ask for running, `stop` and `delete` for stopped."""
+
+    RUNNING = "running", "running"
+    STOPPED = "stopped", "stopped"
+
+
+class ActualState(models.TextChoices):
+    """What a server's instance was doing when its host was last asked; `unknown` until it was."""
+
+    UNKNOWN = "unknown", "unknown"
+    ABSENT = InstanceState.ABSENT.value, "no instance"
+    STOPPED = InstanceState.STOPPED.value, "stopped"
+    STARTING = InstanceState.STARTING.value, "starting"
+    RUNNING = InstanceState.RUNNING.value, "running"
+    CRASHED = InstanceState.CRASHED.value, "crashed"
+
+
+class ServerQuerySet(models.QuerySet["Server"]):
+    """Servers, by who may know of them."""
+
+    def visible_to(self, user: User) -> "ServerQuerySet":
+        """Return the servers that `user` owns, or all of them for an admin."""
+        return self if getattr(user, "is_staff", False) else self.filter(owner_id=user.pk)
+
+    def with_latest_job(self) -> "ServerQuerySet":
+        """Fetch the newest job of each server along, as the only element of its `latest_jobs`."""
+        # `jobs` knows this package, not the other way round: the relation leads to its model.
+        jobs: models.QuerySet[Any] = models.QuerySet(Server.jobs.rel.related_model)
+        # One look into the index of jobs by server and age for each server, whatever its history.
+        newest_job = jobs.filter(server=OuterRef("pk")).order_by("-created_at", "-id").values("pk")
+        newest_ids = Server.objects.values(newest_job_id=Subquery(newest_job[:1]))
+        newest_jobs = jobs.filter(pk__in=newest_ids)
+        return self.prefetch_related(Prefetch("jobs", newest_jobs, to_attr="latest_jobs"))
+
+
+class Server(models.Model):
+    """A game server as its owner sees it; its own arguments and config follow the blueprint's."""
+
+    name = models.CharField(
+        max_length=32, unique=True, validators=[validate_name, validate_server_name]
+    )
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="servers")
+    host = models.ForeignKey(Host, models.PROTECT, related_name="servers")
+    port = models.PositiveIntegerField(
+        blank=True,
+        validators=[MinValueValidator(1024), MaxValueValidator(65535)],
+        help_text="UDP for the game, TCP for RCON. Leave empty to get the next free one.",
+    )
+    blueprint = models.ForeignKey(Blueprint, models.PROTECT, related_name="servers")
+    arguments = models.TextField(
+        "own launch arguments",
+        blank=True,
+        validators=[validate_arguments],
+        help_text="Added after the blueprint’s.",
+    )
+    config = models.TextField(
+        "own config",
+        blank=True,
+        validators=[validate_config],
+        help_text="Added after the blueprint’s; a later line wins.",
+    )
+    desired_state = models.CharField(
+        max_length=16, choices=DesiredState, default=DesiredState.STOPPED, editable=False
+    )
+    actual_state = models.CharField(
+        max_length=16, choices=ActualState, default=ActualState.UNKNOWN, editable=False
+    )
+    actual_state_at = models.DateTimeField(null=True, editable=False)
+    state_note = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="The state in other words, such as “restarting (2 of 5)”.",
+    )
+    state_detail = models.TextField(blank=True, editable=False)
+    running_build_id = models.CharField(
+        max_length=32,
+        blank=True,
+        editable=False,
+        help_text="The build that it runs from, if it runs.",
+    )
+    restarts = models.PositiveIntegerField(
+        default=0, editable=False, help_text="After crashes, since somebody started it."
+    )
+    crashed_run = models.PositiveIntegerField(
+        default=0,
+        editable=False,
+        help_text="The last of its starts whose crash is recorded; they are counted by its host.",
+    )
+    last_error = models.TextField(blank=True, editable=False)
+    # What the server itself says when it is asked: see jobs.players.
+    players = models.PositiveSmallIntegerField(
+        null=True,
+        editable=False,
+        help_text="People on it, without bots; unknown unless it runs and answers.",
+    )
+    max_players = models.PositiveSmallIntegerField(null=True, editable=False)
+    map = models.CharField(max_length=MAP_CHARS, blank=True, editable=False)
+    # How far the console has been copied, and how much of it waits to become a segment: see jobs.consoles.
+    console_run = models.PositiveIntegerField(default=0, editable=False)
+    console_run_started_at = models.FloatField(default=0, editable=False)
+    console_offset = models.PositiveBigIntegerField(default=0, editable=False)
+    console_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    console_tail_bytes = models.PositiveIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ServerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            name_check("server_name_is_valid"),
+            models.UniqueConstraint(
+                fields=["host", "port"],
+                name="one_server_per_port",
+                violation_error_message="Another server of this host has that port.",
+            ),
+            models.CheckConstraint(
+                condition=Q(port__gte=1024, port__lte=65535), name="server_port_is_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the row; one that has no port is given the next free one, or `NoFreePortError`."""
+        if not self.port:
+            with transaction.atomic():
+                self.port = self.host.find_free_port()
+                super().save(*args, **kwargs)
+        else:
+            super().save(*args, **kwargs)
+
+    def get_absolute_url(self) -> str:
+        """Return the address of the server's page."""
+        return reverse("servers:detail", args=[self.name])
+
+    @property
+    def address(self) -> str:
+        """What a player types after `connect`: the host's address, or its name, and the port."""
+        return f"{self.host.address or self.host.name}:{self.port}"
+
+    @property
+    def runs_other_build(self) -> bool:
+        """Whether it runs from another build than the next start would take."""
+        is_known = self.running_build_id and self.host.build_id
+        return bool(is_known) and self.running_build_id != self.host.build_id
+
+    @property
+    def state_label(self) -> str:
+        """What it is doing, in a word or three: a crash, a try to restart, and giving up are told apart."""
+        if self.state_note and self.actual_state == ActualState.CRASHED:
+            return f"{self.get_actual_state_display()}, {self.state_note}"
+        if self.state_note and self.actual_state == ActualState.STARTING:
+            return self.state_note
+        return self.get_actual_state_display()
+
+    @property
+    def state_remark(self) -> str:
+        """What the host says of the state in a sentence, unless the last error says just that."""
+        if self.actual_state == ActualState.CRASHED and not self.state_note:
+            return ""
+        return self.state_detail
+
+    @property
+    def limits_without_effect(self) -> str:
+        """Which limits of its blueprint its host cannot hold it to, as the host has reported."""
+        names = self.host.limits_without_effect.split(", ")
+        return ", ".join(name for name in self.blueprint.limit_names if name in names)
+
+    @property
+    def has_known_players(self) -> bool:
+        """Whether it runs, and said how many play when it was last asked."""
+        return self.actual_state == ActualState.RUNNING and self.players is not None
+
+    @property
+    def should_be(self) -> str:
+        """The desired state where the actual one is another, in a word; empty where they agree."""
+        is_up = self.actual_state in (ActualState.RUNNING, ActualState.STARTING)
+        if (self.desired_state == DesiredState.RUNNING) == is_up:
+            return ""
+        if self.actual_state == ActualState.UNKNOWN and self.actual_state_at is None:
+            return ""
+        return self.get_desired_state_display()
+
+    @property
+    def operations(self) -> list[str]:
+        """The operations that make sense for what the instance is doing, the likeliest first."""
+        match self.actual_state:
+            case ActualState.RUNNING | ActualState.STARTING:
+                return ["stop", "restart", "initialize", "reset", "delete"]
+            case ActualState.ABSENT:
+                return ["start", "initialize"]
+            case ActualState.STOPPED:
+                return [
+                    "start",
+                    *(["stop"] if self.should_be else []),
+                    "initialize",
+                    "reset",
+                    "delete",
+                ]
+            case _:
+                return ["start", "stop", "restart", "initialize", "reset", "delete"]
+
+    @property
+    def has_instance(self) -> bool:
+        """Whether the host has, or may have, files of this server."""
+        if self.actual_state == ActualState.UNKNOWN:
+            return self.actual_state_at is not None
+        return self.actual_state != ActualState.ABSENT
+
+    def removal_obstacle(self) -> str:
+        """Return why the row cannot be removed now, in a sentence; empty when it can be."""
+        if self.has_instance:
+            return (
+                f"Server {self.name} still has an instance on host {self.host.name}: "
+                "delete the instance first."
+            )
+        if self.jobs.active().exists():
+            return (
+                f"A job of server {self.name} waits or runs: cancel it, or wait until it has ended."
+            )
+        return ""
+
+    def to_spec(self) -> InstanceSpec:
+        """Return what the host layer needs to make this server's instance, as the rows are now."""
+        config = "\n".join(
+            text.rstrip() for text in (self.blueprint.config, self.config) if text.strip()
+        )
+        limits = self.blueprint.limits
+        return InstanceSpec(
+            name=self.name,
+            port=self.port,
+            overlays=self.blueprint.overlay_names,
+            arguments=parse_arguments(f"{self.blueprint.arguments}\n{self.arguments}"),
+            config=config + "\n" if config else "",
+            memory_limit_bytes=limits.memory_bytes,
+            tasks_limit=limits.tasks,
+            cpu_weight=limits.cpu_weight,
+        )
+
+    def record_actual_state(self, state: str) -> None:
+        """Store what the host says the instance is doing."""
+        self.actual_state = state
+        self.actual_state_at = timezone.now()
+        self.save(update_fields=["actual_state", "actual_state_at", "updated_at"])
+
+
+class Crash(models.Model):
+    """An end that nobody asked for: when it was seen, what is known of it, and the last console lines.
+
+    The newest `CRASHES_KEPT` of each server stay.
+    """
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="crashes", db_index=False)
+    at = models.DateTimeField(default=timezone.now)
+    exit_signal = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text="Such as SIGSEGV; empty where it is not known: only systemd tells.",
+    )
+    detail = models.TextField(blank=True)
+    last_lines = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        verbose_name_plural = "crashes"
+        indexes = [models.Index(fields=["server", "-at"], name="crashes_of_server")]
+
+    def __str__(self) -> str:
+        return f"{self.server} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+    @classmethod
+    def record(cls, server: Server, crashes: Sequence[Self]) -> None:
+        """Store crashes of a server, and forget the oldest beyond those that are kept."""
+        if not crashes:
+            return
+        cls.objects.bulk_create(crashes)
+        kept = server.crashes.values_list("pk", flat=True)[:CRASHES_KEPT]
+        server.crashes.exclude(pk__in=list(kept)).delete()

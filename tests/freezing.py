@@ -1,0 +1,47 @@
+"""Freezes processes, but not while one of them holds SQLite's write lock, which would freeze everybody."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from time import sleep
+
+from django.db import connection
+
+from tests.waiting import wait_until
+
+
+def freeze(*pids: int) -> None:
+    """Stop processes; return when they are."""
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: all(is_stopped(pid) for pid in pids), 10, "they do not stop")
+        if connection.vendor != "sqlite" or can_write(str(connection.settings_dict["NAME"])):
+            return
+        thaw(pids)
+        sleep(0.01)  # So that whoever holds the lock comes to let it go.
+
+
+def thaw(pids: Iterable[int]) -> None:
+    """Let them go on."""
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped, as proc(5) tells."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def can_write(path: str) -> bool:
+    """Return whether nobody holds the write lock of the SQLite database at `path`."""
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as probe:
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        probe.execute("ROLLBACK")
+        return True

@@ -1,0 +1,67 @@
+"""A thread that stores what a log writer is given, as a worker's main thread does."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connection
+
+from jobs.endings import Ending
+from jobs.log_writer import LogWriter
+from jobs.models import Job
+from tests.waiting import wait_until
+
+
+class StoringThread:
+    """Stores whenever something is due, and a little later what the database did not take."""
+
+    def __init__(self, on_lease_lost: Callable[[Job], None], **options: Any) -> None:
+        self.settled: dict[int, bool] = {}
+        self._due = threading.Event()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run)
+        self.writer = LogWriter(
+            on_due=self._due.set,
+            on_settled=lambda job, is_stored: self.settled.update({job.pk: is_stored}),
+            on_lease_lost=on_lease_lost,
+            **options,
+        )
+
+    def finish(self, job: Job, ending: Ending, seconds: float = 30) -> bool:
+        """End a job; return whether that was stored, once it is known."""
+        self.writer.finish(job, ending)
+        wait_until(lambda: job.pk in self.settled, seconds, f"job {job.pk} was not settled")
+        return self.settled.pop(job.pk)
+
+    def start(self) -> None:
+        """Begin to store."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what is left, and end."""
+        self._is_over = True
+        self._due.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not (self._is_over and self.writer.is_idle):
+            try:
+                self.writer.store()
+                seconds = self.writer.due_in_seconds()
+            except (OperationalError, InterfaceError):
+                connection.close()
+                seconds = 0.05
+            if not self._is_over or seconds == 0.05:
+                self._due.wait(min(seconds, 1.0))
+                self._due.clear()
+        connection.close()
+
+
+@contextmanager
+def storing(on_lease_lost: Callable[[Job], None], **options: Any) -> Iterator[StoringThread]:
+    """Store within the block."""
+    thread = StoringThread(on_lease_lost, **options)
+    thread.start()
+    yield thread
+    thread.stop()

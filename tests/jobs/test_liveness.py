@@ -1,0 +1,82 @@
+"""Who has fallen silent is told by one steady clock, whatever the clocks of machines say."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from jobs import liveness
+from jobs.liveness import LeaseWatch, register_worker
+from jobs.models import Worker
+from servers.models import Host
+
+pytestmark = pytest.mark.django_db
+
+LEASE_SECONDS = 30.0
+
+
+class Clock:
+    """The steady clock of the process that looks."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, settings: object) -> Clock:
+    """Return the clock that a watch goes by."""
+    settings.JOB_WORKER_LEASE_SECONDS = LEASE_SECONDS  # type: ignore[attr-defined]
+    clock = Clock()
+    monkeypatch.setattr(liveness, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def worker(host: Host) -> Worker:
+    """Return a worker whose heartbeat is to be watched."""
+    return register_worker(host, concurrency=1, is_claiming=True)
+
+
+def look(watch: LeaseWatch, worker: Worker, clock: Clock, *, seconds: float) -> bool:
+    """Look at the worker every few seconds for so long; return what the last look says."""
+    has_lapsed = watch.has_lapsed(worker)
+    for _ in range(round(seconds / 5)):
+        clock.seconds += 5
+        has_lapsed = watch.has_lapsed(worker)
+    return has_lapsed
+
+
+@pytest.mark.parametrize("hours", [-5, 0, 5])
+def test_silence_is_noticed_whatever_the_workers_clock_says(
+    worker: Worker, clock: Clock, hours: int
+) -> None:
+    worker.heartbeat_at = timezone.now() + timedelta(hours=hours)
+    watch = LeaseWatch()
+    assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
+    assert look(watch, worker, clock, seconds=5)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-5), timedelta(hours=5)])
+def test_a_clock_that_jumps_is_no_silence(worker: Worker, clock: Clock, jump: timedelta) -> None:
+    watch = LeaseWatch()
+    for _ in range(20):
+        assert not look(watch, worker, clock, seconds=10)
+        worker.heartbeat_at += jump
+
+
+def test_a_heartbeat_ends_the_silence(worker: Worker, clock: Clock) -> None:
+    watch = LeaseWatch()
+    assert look(watch, worker, clock, seconds=LEASE_SECONDS)
+    worker.heartbeat_at += timedelta(seconds=5)
+    assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
+
+
+def test_who_has_not_looked_for_long_begins_anew(worker: Worker, clock: Clock) -> None:
+    watch = LeaseWatch()
+    assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
+    clock.seconds += 10 * LEASE_SECONDS  # This process was frozen, or the database away.
+    assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
+    assert look(watch, worker, clock, seconds=5)

@@ -1,0 +1,203 @@
+"""Who loses access while a stream is open loses the stream."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import OperationalError, connection
+from django.http import HttpRequest
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from jobs import hub, permits
+from jobs.hub import Hub
+from jobs.models import Job, JobState
+from jobs.page_topics import PageTopic
+from jobs.permits import Permit, find_revoked, permit_for
+from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
+from servers.models import Server
+from tests.jobs.test_streams import Event, parse, run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sign_in(user: User) -> str:
+    """Return the key of a new session of `user`."""
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
+
+
+@pytest.fixture
+def job(server: Server) -> Job:
+    """Return a running job of Alice's server."""
+    return Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
+
+
+@pytest.fixture
+def mine(alice: User, job: Job, server: Server) -> list[Permit]:
+    """Return permits of Alice's one session: for changes, a job, and a console."""
+    key = sign_in(alice)
+    return [
+        Permit(key, alice.pk, False),
+        Permit(key, alice.pk, False, job_id=job.pk),
+        Permit(key, alice.pk, False, server_id=server.pk),
+    ]
+
+
+def test_who_is_as_before_may_go_on(mine: list[Permit], dana: User, job: Job) -> None:
+    admins = Permit(sign_in(dana), dana.pk, True, job_id=job.pk)
+    assert find_revoked([*mine, admins]) == set()
+
+
+def sign_out(alice: User) -> None:
+    Session.objects.all().delete()
+
+
+def let_session_expire(alice: User) -> None:
+    Session.objects.update(expire_date="2020-01-01T00:00Z")
+
+
+def deactivate(alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+
+
+def change_password(alice: User) -> None:
+    alice.set_password("a-better-one-42")
+    alice.save()
+
+
+def promote(alice: User) -> None:
+    # What an admin follows is something else: the page has to be loaded anew.
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+
+
+@pytest.mark.parametrize(
+    "change", [sign_out, let_session_expire, deactivate, change_password, promote]
+)
+def test_who_is_not_signed_in_as_before_loses_everything(
+    mine: list[Permit], alice: User, change: Callable[[User], None]
+) -> None:
+    change(alice)
+    assert find_revoked(mine) == set(mine)
+
+
+def test_an_admin_who_is_none_any_more_loses_what_admins_follow(dana: User, job: Job) -> None:
+    permit = Permit(sign_in(dana), dana.pk, True)
+    User.objects.filter(pk=dana.pk).update(is_staff=False)
+    assert find_revoked([permit]) == {permit}
+
+
+def test_a_server_that_is_given_away_takes_its_log_and_console_along(
+    mine: list[Permit], server: Server, bob: User
+) -> None:
+    Server.objects.update(owner=bob)
+    assert find_revoked(mine) == set(mine[1:])
+
+
+def test_another_persons_session_is_no_permit(alice: User, bob: User) -> None:
+    permit = Permit(sign_in(bob), alice.pk, False)
+    assert find_revoked([permit]) == {permit}
+
+
+def test_a_person_with_many_windows_costs_no_more_queries(mine: list[Permit], alice: User) -> None:
+    with CaptureQueriesContext(connection) as few:
+        find_revoked(mine)
+    more = [Permit(sign_in(alice), alice.pk, False, job_id=mine[1].job_id) for _ in range(30)]
+    with CaptureQueriesContext(connection) as many:
+        assert find_revoked([*mine, *more]) == set()
+    assert len(many) == len(few) == 4
+
+
+@pytest.mark.parametrize("kind", ["job", "console", "changes"])
+def test_a_permit_tells_what_a_page_follows(alice: User, kind: str) -> None:
+    request = HttpRequest()
+    request.user = alice
+    client = Client()
+    client.force_login(alice)
+    request.session = client.session
+    changes = ChangesTopic(alice.pk)
+    topics: dict[str, Topic] = {
+        "job": PageTopic(JobTopic(7), changes),
+        "console": PageTopic(ConsoleTopic(8), changes),
+        "changes": changes,
+    }
+    permit = permit_for(request, topics[kind])
+    assert permit.session_key == client.session.session_key
+    assert (permit.job_id, permit.server_id) == {
+        "job": (7, None),
+        "console": (None, 8),
+        "changes": (None, None),
+    }[kind]
+
+
+# --- In a stream ------------------------------------------------------------------------------
+
+
+async def follow_until_refused(permit: Permit, change: Callable[[], object]) -> list[Event]:
+    """Follow a job, change something once it is live, and return all events when the stream has ended."""
+    events: list[Event] = []
+    assert permit.job_id is not None
+
+    async def collect() -> None:
+        topic = JobTopic(permit.job_id or 0)
+        async with aclosing(Hub.of_running_loop().watch(topic, 0, permit)) as stream:
+            async for payload in stream:
+                events.extend(parse(payload))
+                if len(events) == 1:
+                    await sync_to_async(change)()
+
+    await asyncio.wait_for(collect(), 30)
+    return events
+
+
+def test_an_open_stream_ends_with_a_word_soon_after_its_permit(
+    mine: list[Permit], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.05)
+    events = run(follow_until_refused(mine[1], lambda: sign_out(alice)))
+    assert [event.name for event in events] == ["state", "refused"]
+
+
+def test_a_check_that_fails_throws_nobody_out(
+    mine: list[Permit], alice: User, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def fail(permits: object) -> set[Permit]:
+        tries.append(permits)
+        if len(tries) < 3:
+            raise OperationalError("away")
+        return find_revoked(mine)
+
+    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(permits, "find_revoked", fail)
+    events = run(follow_until_refused(mine[1], lambda: sign_out(alice)))
+    assert events[-1].name == "refused"
+    assert len(tries) == 3
+
+
+def test_others_go_on_when_one_is_refused(
+    mine: list[Permit], dana: User, job: Job, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.05)
+    admins = Permit(sign_in(dana), dana.pk, True, job_id=job.pk)
+
+    async def scenario() -> list[str]:
+        watching = Hub.of_running_loop().watch(JobTopic(job.pk), 0, admins)
+        async with aclosing(watching) as stream:
+            await anext(stream)
+            await follow_until_refused(mine[1], lambda: deactivate(alice))
+            await sync_to_async(finish)(job)
+            return [event.name async for payload in stream for event in parse(payload)]
+
+    assert run(scenario())[-1] == "end"
+
+
+def finish(job: Job) -> None:
+    job.state = JobState.SUCCEEDED
+    job.save()

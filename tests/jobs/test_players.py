@@ -1,0 +1,111 @@
+"""What the worker stores of what servers say of their players."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from jobs.players import SWEEP_EVERY_SECONDS, PlayerWatch
+from servers.models import ActualState, Host, Server
+from tests.hostops.test_a2s import INFO, server_that_answers
+from tests.waiting import wait_until
+
+ANSWER = b"\xff\xff\xff\xffI" + INFO
+
+
+class Game:
+    """A game server that answers queries, or does not."""
+
+    def __init__(self) -> None:
+        self.answer: bytes | None = ANSWER
+        self.questions = 0
+
+    def __call__(self, request: bytes, number: int) -> list[bytes]:
+        """Answer a question."""
+        self.questions += 1
+        return [self.answer] if self.answer else []
+
+
+@pytest.fixture
+def game() -> Game:
+    """Return the game behind the server alpha."""
+    return Game()
+
+
+@pytest.fixture
+def running(game: Game, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Return Alice's server, which runs."""
+    monkeypatch.setattr("jobs.players.ANSWER_SECONDS", 0.1)
+    with server_that_answers(game) as port:
+        server.port = port
+        server.actual_state = ActualState.RUNNING
+        server.save()
+        yield server
+
+
+def sweep(host: Host) -> Server:
+    """Ask all servers of the host once, and return the one there is."""
+    watch = PlayerWatch(host)
+    watch.store_players()
+    wait_for_answers(watch)
+    return Server.objects.get()
+
+
+def wait_for_answers(watch: PlayerWatch) -> None:
+    """Return when all answers are stored."""
+
+    def is_over() -> bool:
+        watch.store_players()
+        return not watch.is_asking
+
+    wait_until(is_over, 10, "the sweep does not end")
+
+
+def test_people_are_counted_without_bots_and_the_map_is_told(running: Server, host: Host) -> None:
+    server = sweep(host)
+    assert (server.players, server.max_players, server.map) == (2, 8, "c7m1_docks")
+    assert server.has_known_players
+
+
+def test_no_answer_means_unknown_and_not_none(running: Server, host: Host, game: Game) -> None:
+    sweep(host)
+    game.answer = None
+    server = sweep(host)
+    assert (server.players, server.max_players, server.map) == (None, None, "")
+    assert not server.has_known_players
+
+
+def test_nothing_is_written_while_nothing_changes(running: Server, host: Host) -> None:
+    before = sweep(host).updated_at
+    assert sweep(host).updated_at == before
+
+
+def test_a_server_that_does_not_run_is_not_asked_and_its_players_are_forgotten(
+    running: Server, host: Host, game: Game
+) -> None:
+    sweep(host)
+    asked = game.questions
+    running.record_actual_state(ActualState.STOPPED)
+    assert sweep(host).players is None
+    assert game.questions == asked
+
+
+def test_servers_are_asked_now_and_then_only(
+    running: Server, host: Host, game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("jobs.players.monotonic", lambda: now)
+    watch = PlayerWatch(host)
+    for _ in range(2):
+        watch.store_players()
+        wait_for_answers(watch)
+        now += SWEEP_EVERY_SECONDS / 2
+    watch.store_players()
+    assert watch.is_asking, "it is time again"
+    watch.close()
+
+
+def test_a_name_of_a_map_that_no_map_has_does_no_harm(
+    running: Server, host: Host, game: Game
+) -> None:
+    game.answer = ANSWER.replace(b"c7m1_docks", b"\xff\r\n" + b"x" * 300)
+    assert len(sweep(host).map) == 64
