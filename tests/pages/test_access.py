@@ -38,6 +38,10 @@ MATRIX = [
     Case("POST", "servers:create", "", (LOGIN, 200, 200, 200)),
     Case("GET", "servers:detail", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:detail", "server", (405, 405, 405, 405)),
+    Case("GET", "servers:console", "server", (LOGIN, 200, 404, 200)),
+    Case("POST", "servers:console", "server", (405, 405, 405, 405)),
+    Case("GET", "servers:console_text", "server", (LOGIN, 200, 404, 200)),
+    Case("POST", "servers:console_text", "server", (405, 405, 405, 405)),
     Case("GET", "servers:edit", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:edit", "server", (LOGIN, 200, 404, 200)),
     Case("GET", "servers:remove", "server", (LOGIN, 200, 404, 200)),
@@ -85,6 +89,8 @@ MATRIX = [
     Case("POST", "admin:install", "", (LOGIN, 403, 403, 303)),
     Case("GET", "admin:rollback", "", (405, 405, 405, 405)),
     Case("POST", "admin:rollback", "", (LOGIN, 403, 403, 303)),
+    Case("GET", "admin:check", "", (405, 405, 405, 405)),
+    Case("POST", "admin:check", "", (LOGIN, 403, 403, 303)),
 ]
 
 
@@ -133,7 +139,7 @@ def outcome(response: HttpResponseBase) -> int | str:
 
 def test_the_matrix_has_every_address() -> None:
     ours = {name for name, _ in walk(get_resolver()) if not name.startswith("admin:")}
-    assert ours | {"admin:install", "admin:rollback"} == {case.url_name for case in MATRIX}
+    assert ours | ADMIN_ACTIONS == {case.url_name for case in MATRIX}
 
 
 def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterator[tuple[str, str]]:
@@ -147,8 +153,9 @@ def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterat
             yield from walk(entry, inner, below)
 
 
-# What the admin shows to those who are not signed in as admins: its way in and out.
-ADMIN_OPEN = {"admin:login", "admin:logout", "admin:install", "admin:rollback"}
+# What the admin shows to those who are not signed in as admins: its way in and out; and what has no page.
+ADMIN_ACTIONS = {"admin:install", "admin:rollback", "admin:check"}
+ADMIN_OPEN = {"admin:login", "admin:logout"} | ADMIN_ACTIONS
 ADMIN_ROUTES = sorted(
     route
     for name, route in walk(get_resolver())

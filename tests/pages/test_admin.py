@@ -64,6 +64,7 @@ def test_the_button_says_what_is_installed(
 
 RELEASES = reverse("admin:releases")
 ROLLBACK = reverse("admin:rollback")
+CHECK = reverse("admin:check")
 
 
 @pytest.fixture
@@ -88,20 +89,70 @@ def test_the_page_shows_which_servers_run_which_release(
     row = page.partition("17000000")[2].partition("</tr>")[0]
     assert server.get_absolute_url() in row
     assert "Roll back to build 17000000" in page
-    assert "is not known here" in page  # nobody invents when Steam was asked
+    assert "(restart it to take build 17840213)" in row
+    assert "it has not been asked yet" in page  # nobody invents what Steam would say
 
 
-def test_the_page_tells_when_steam_was_asked(
-    as_dana: Client, two_releases: Host, dana: User
+@pytest.mark.parametrize(
+    ("latest", "said"),
+    [
+        ("17840213", "Build 17840213 is the latest (checked "),
+        ("18000000", "<strong>Build 18000000 is available</strong> (checked "),
+        ("17000000", "and installed here, but not current"),
+    ],
+)
+def test_the_page_tells_what_steam_said_and_when(
+    as_dana: Client, two_releases: Host, latest: str, said: str
 ) -> None:
+    Host.objects.update(latest_build_id=latest, latest_build_at=timezone.now())
+    assert said in as_dana.get(RELEASES).content.decode()
+
+
+def test_what_an_install_would_fetch_is_told_where_there_is_no_game(
+    as_dana: Client, host: Host
+) -> None:
+    now = timezone.now()
+    Host.objects.update(latest_build_id="18000000", latest_build_at=now, reported_at=now)
+    page = as_dana.get(RELEASES).content.decode()
+    assert "Build 18000000 is what an install would fetch" in page
+    assert "is available" not in page
+
+
+def test_a_build_that_is_available_is_told_at_the_install_button_and_on_the_hosts_page(
+    as_dana: Client, two_releases: Host
+) -> None:
+    Host.objects.update(latest_build_id="18000000", latest_build_at=timezone.now())
+    for url in (reverse("admin:index"), reverse("jobs:hosts")):
+        assert "build 18000000 is available" in as_dana.get(url).content.decode()
+
+
+def test_a_look_for_updates_is_a_job(as_dana: Client, two_releases: Host) -> None:
+    for _ in range(2):
+        as_dana.post(CHECK, {"host": "local"})
+    job = Job.objects.get()
+    assert (job.operation, job.host, job.server) == ("check", two_releases, None)
+
+
+def test_a_look_that_failed_is_told_beside_what_is_known(
+    as_dana: Client, two_releases: Host
+) -> None:
+    Host.objects.update(latest_build_id="17840213", latest_build_at=timezone.now())
     job = Job.objects.create(
-        operation="install",
-        host=two_releases,
-        state=JobState.SUCCEEDED,
-        finished_at=timezone.now(),
+        operation="check", host=two_releases, state=JobState.FAILED, error="Steam is away."
     )
     page = as_dana.get(RELEASES).content.decode()
-    assert f"job {job.pk}</a>. Whether there is one now shows at the next update." in page
+    assert f'there may be a newer one: Steam is away. <a href="{job.get_absolute_url()}"' in page
+    Job.objects.create(operation="check", host=two_releases, state=JobState.SUCCEEDED)
+    assert "Steam is away." not in as_dana.get(RELEASES).content.decode()
+
+
+def test_only_an_admin_looks_for_updates(as_alice: Client, server: Server) -> None:
+    assert as_alice.post(CHECK).status_code == 403
+    assert (
+        as_alice.post(f"{server.get_absolute_url()}jobs/", {"operation": "check"}).status_code
+        == 409
+    )
+    assert not Job.objects.exists()
 
 
 def test_after_a_rollback_the_later_build_is_told(as_dana: Client, two_releases: Host) -> None:
@@ -121,11 +172,33 @@ def test_a_host_without_the_game_says_so(as_dana: Client, host: Host, has_report
 
 
 def test_the_button_queues_a_rollback(as_dana: Client, two_releases: Host, dana: User) -> None:
-    values = {"host": "local", "from": "17840213"}
+    values = {"host": "local", "from": "17840213", "to": "17000000"}
     page = as_dana.post(ROLLBACK, values, follow=True).content.decode()
     job = Job.objects.get()
     assert (job.operation, job.host, job.requested_by) == ("rollback", two_releases, dana)
-    assert f"Roll back runtime on host local is queued: job {job.pk}" in page
+    assert job.build_id == "17000000"
+    said = "Roll back runtime to build 17000000"
+    assert f"{said} on host local is queued: job {job.pk}" in page
+    assert said in as_dana.get(job.get_absolute_url()).content.decode()
+
+
+def test_a_rollback_that_is_retried_goes_to_the_same_build(
+    as_dana: Client, two_releases: Host
+) -> None:
+    job = Job.objects.create(
+        operation="rollback", host=two_releases, build_id="17000000", state=JobState.FAILED
+    )
+    as_dana.post(reverse("jobs:retry", args=[job.pk]))
+    assert Job.objects.latest("pk").build_id == "17000000"
+
+
+def test_a_rollback_to_what_is_not_installed_does_nothing(
+    as_dana: Client, two_releases: Host
+) -> None:
+    values = {"host": "local", "from": "17840213", "to": "1"}
+    page = as_dana.post(ROLLBACK, values, follow=True).content.decode()
+    assert "Nothing was done: build 1 is not installed on host local." in page
+    assert not Job.objects.exists()
 
 
 def test_a_rollback_of_a_page_that_is_out_of_date_does_nothing(

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, Route
 
-from servers.ansi import Piece, to_pieces
+from servers.ansi import Piece, pattern_of_shown, to_pieces
 from servers.log_pages import Search
 from servers.templatetags.log_lines import write_marked
 
@@ -116,6 +116,33 @@ def test_what_is_looked_for_is_marked_across_colours() -> None:
         'one <mark>t</mark><mark class="ansi-bold">wo</mark><span class="ansi-bold"> th</span>'
         "ree &lt;<mark>two</mark>&gt;"
     )
+
+
+def test_a_search_sees_what_is_shown_and_nothing_else() -> None:
+    random_ = random.Random(7)
+    hidden = [
+        "\x1b[31m",
+        "\x1b[0;38;5;208m",
+        "\x9b1m",
+        "\x1b[2K",
+        "\x1b]0;text\x07",
+        "\x1b(B",
+        "\x1bM",
+    ]
+    shown = ["text", "31m", "[", "]0;", "ä", "💥", "\t", " ", "<b>", "M", "\\", "(B", "x" * 9]
+    lines = [
+        "".join(random_.choices(hidden + shown, k=random_.randint(1, 24))) for _ in range(3_000)
+    ]
+    texts = ["".join(piece.text for piece in to_pieces(line)) for line in lines]
+    found = 0
+    for line, text in zip(lines, texts, strict=True):
+        begin = random_.randrange(len(text) + 1)
+        words = [text[begin : begin + random_.randint(1, 8)], random_.choice(texts)[:4], "31m"]
+        for word in filter(None, words):
+            is_found = re.search(pattern_of_shown(word), line) is not None
+            assert is_found == (word in text), (line, word)
+            found += is_found
+    assert found > len(lines)
 
 
 @pytest.mark.browser

@@ -1,7 +1,10 @@
 """What the pages do in a real browser while something changes behind them. Logs: `test_log_browser.py`."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -35,6 +38,17 @@ def test_an_update_leaves_an_open_confirmation_and_the_focus_alone(
     expect(page.get_by_role("button", name="Restart alpha")).to_be_visible()
     expect(delete).to_be_visible()
     expect(delete).to_be_focused()
+
+
+def test_what_becomes_of_a_crash_changes_in_place(open_page: OpenPage, server: Server) -> None:
+    page = open_page()
+    page.goto("/servers/alpha/")
+    badge = page.locator(".server-state-word .state")
+    for note in ("restarting (1 of 5)", "gave up"):
+        server.state_note = note
+        server.save()
+        server.record_actual_state(ActualState.CRASHED)
+        expect(badge).to_have_text(f"crashed, {note}")
 
 
 def test_an_update_leaves_what_is_being_typed_alone(
@@ -136,3 +150,37 @@ def test_a_keyboard_reaches_the_content_first(open_page: OpenPage, server: Serve
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
+
+
+# --- Access that ends -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["while live", "while away"])
+def test_who_is_signed_out_elsewhere_is_told(
+    open_page: OpenPage, site: WebServer, running_job: Job, is_away: bool
+) -> None:
+    site.stop()
+    site.start(CHECK_SECONDS="0.2")
+    page = open_page()
+    page.goto(running_job.get_absolute_url())
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    if is_away:
+        site.stop()
+        expect(page.locator("[data-log-status]")).to_have_text("Reconnecting…")
+    Session.objects.all().delete()
+    if is_away:
+        site.start()
+    expect(page.get_by_text("You are signed out, or may not see this any more")).to_be_visible()
+    expect(page.locator("[data-log-status]")).to_have_text("Not live any more")
+
+
+def test_a_page_comes_back_after_a_refusal_for_now(
+    open_page: OpenPage, site: WebServer, running_job: Job
+) -> None:
+    page = open_page()
+    events = re.compile("/events")
+    page.context.route(events, lambda route: route.fulfill(status=503))
+    page.goto(running_job.get_absolute_url())
+    expect(page.locator("[data-log-status]")).to_have_text("Reconnecting…")
+    page.context.unroute(events)
+    expect(page.locator("[data-log-status]")).to_have_text("Live")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
@@ -28,6 +29,15 @@ def test_it_is_well_with_a_worker_that_beats(client: Client, worker: Worker) -> 
         "heartbeat_age_seconds": 0,
         "is_claiming": True,
     }
+
+
+def test_not_being_well_is_an_answer_and_no_error_in_the_process_log(
+    client: Client, db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert client.get(HEALTHZ).status_code == 503
+    assert "healthz" not in caplog.text
+    client.get("/no/such/page/")
+    assert "/no/such/page/" in caplog.text
 
 
 def test_it_is_not_well_without_a_worker(client: Client, db: None) -> None:

@@ -1,6 +1,7 @@
 """The log of a job in a real browser: live, older, searched, linked to, and flooded."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -119,9 +120,7 @@ def test_the_console_goes_on_live(open_page: OpenPage, server: Server) -> None:
     page = open_page()
     page.goto(server.get_absolute_url())
     expect(page.get_by_text("Nothing yet.")).to_be_visible()
-    ConsoleLine.objects.create(
-        server=server, seq=1, run=1, line="<i>ready</i>", created_at=timezone.now()
-    )
+    ConsoleLine.objects.create(server=server, seq=1, line="<i>ready</i>", created_at=timezone.now())
     expect(page.locator(".log-line")).to_have_text("<i>ready</i>")
     expect(page.get_by_text("Nothing yet.")).to_have_count(0)
 
@@ -245,13 +244,21 @@ def test_earlier_lines_are_loaded_in_place(open_page: OpenPage, running_job: Job
     assert after is not None
     assert abs(before["y"] - after["y"]) < 2
     assert shown_seqs(page) == list(range(501, 2_501))
-    assert page.locator("summary").all_text_contents() == ["Checking", "Downloading"]
+    assert stage_names(page) == ["Checking", "Downloading"]
 
     add_lines(running_job, 2_501, 2_510)
     expect(line(page, 2_510)).to_be_attached()
     page.get_by_role("link", name="Load earlier lines").click()
     expect(page.get_by_role("link", name="Load earlier lines")).to_have_count(0)
     assert shown_seqs(page) == list(range(1, 2_511))
+
+
+def stage_names(page: Page) -> list[str]:
+    """Return the names of the stages on the page, without their durations."""
+    names: list[str] = page.locator("summary").evaluate_all(
+        "summaries => summaries.map(summary => summary.firstChild.data.trim())"
+    )
+    return names
 
 
 def test_later_lines_lead_back_to_the_live_end(open_page: OpenPage, running_job: Job) -> None:
@@ -334,6 +341,50 @@ def test_copied_lines_are_their_text_alone(open_page: OpenPage, running_job: Job
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == "line 10 <b>as it is</b>\nline 11 <b>as it is</b>\n"
+
+
+def test_lines_are_copied_where_the_browser_has_no_clipboard_for_scripts(
+    open_page: OpenPage, running_job: Job
+) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    # As over plain HTTP; what was copied is pasted instead of read.
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.goto(f"{running_job.get_absolute_url()}#L10-L11")
+    button = page.get_by_role("button", name="Copy lines 10–11")
+    button.click()
+    copied = page.get_by_role("button", name="Copied")
+    expect(copied).to_be_focused()
+    page.get_by_role("searchbox").focus()
+    page.keyboard.press("Control+V")
+    pasted = "line 10 <b>as it is</b> line 11 <b>as it is</b>"
+    expect(page.get_by_role("searchbox")).to_have_value(
+        re.compile(pasted.replace(" line", ".?line"))
+    )
+
+
+def test_a_stage_tells_how_long_it_took_and_a_running_one_how_long_so_far(
+    open_page: OpenPage, running_job: Job
+) -> None:
+    now = timezone.now()
+    JobStage.objects.create(
+        job=running_job, name="Checking", first_seq=1, started_at=now - timedelta(seconds=95)
+    )
+    JobStage.objects.create(
+        job=running_job, name="Loading", first_seq=100, started_at=now - timedelta(seconds=30)
+    )
+    page = open_page()
+    page.goto(running_job.get_absolute_url())
+    took = page.locator(".log-took")
+    expect(took.nth(0)).to_have_text("1 min 5 s")
+    first = took.nth(1).text_content()
+    expect(took.nth(1)).not_to_have_text(first or "")
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    JobStage.objects.create(
+        job=running_job, name="Copying", first_seq=201, started_at=now + timedelta(seconds=10)
+    )
+    add_lines(running_job, 201, 201)
+    expect(took.nth(1)).to_have_text("40 s")
+    expect(took.nth(2)).to_have_text(re.compile(r"^\d+(\.\d)? s$"))
 
 
 # --- Search and options -----------------------------------------------------------------------

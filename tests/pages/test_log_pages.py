@@ -99,7 +99,7 @@ def test_a_console_whose_oldest_lines_are_gone_is_read_the_same_way(
     as_alice: Client, server: Server
 ) -> None:
     ConsoleLine.objects.bulk_create(
-        ConsoleLine(server=server, seq=seq, run=1, line=f"at {seq}", created_at=timezone.now())
+        ConsoleLine(server=server, seq=seq, line=f"at {seq}", created_at=timezone.now())
         for seq in range(701, 2_301)
     )
     url = server.get_absolute_url()
@@ -179,6 +179,20 @@ def test_a_search_takes_every_character_as_it_is(
     assert f"1 of {count} {noun}" in response.content.decode()
 
 
+def test_a_search_finds_what_colours_divide_and_not_the_colours(
+    as_alice: Client, failed_job: Job
+) -> None:
+    lines = ["a nee\x1b[1mdle h\x1b[0;31mere", "\x1b]0;title\x07Needle", "ne edle \x1b[31m", "31m"]
+    for seq, text in enumerate(lines, start=3):
+        JobLog.objects.create(job=failed_job, seq=seq, stream="stdout", line=text)
+    url = failed_job.get_absolute_url()
+    page = read(as_alice, url + "?q=needle&line=3")
+    assert "1 of 2 lines with" in page
+    assert '<mark>nee</mark><mark class="ansi-bold">dle</mark>' in page
+    assert "1 of 1 line with" in read(as_alice, url + "?q=31m&line=6")
+    assert "0 lines found" in read(as_alice, url + "?q=title&line=3")
+
+
 @pytest.mark.parametrize("text", ["nothing like it", "\0", " ", "x" * 5_000])
 def test_a_search_without_a_match_shows_the_newest_lines(
     as_alice: Client, long_job: Job, text: str
@@ -216,7 +230,7 @@ def groups(page: str) -> list[tuple[str, int, int]]:
     found = []
     log = page.split("data-log-lines>")[1]
     for part in re.split("<details", log):
-        name = re.search("<summary>([^<]*)</summary>", part)
+        name = re.search("<summary>([^<]*?) ?<", part)
         numbers = [int(number) for number in re.findall(r'id="L(\d+)"', part)]
         if name or numbers:
             first, last = (numbers[0], numbers[-1]) if numbers else (0, 0)
@@ -238,3 +252,10 @@ def test_a_page_costs_no_more_queries_with_more_lines_and_stages(
             )
 
     assert_same_queries(as_alice, failed_job.get_absolute_url(), make_more)
+
+
+def test_last_lines_are_quoted_without_their_colours(as_alice: Client, failed_job: Job) -> None:
+    JobLog.objects.create(job=failed_job, seq=3, stream="stderr", line="\x1b[31mno <space>\x1b[0m")
+    page = read(as_alice, failed_job.get_absolute_url(), **REFRESH)
+    assert "no &lt;space&gt;\n" in page
+    assert "\x1b" not in page

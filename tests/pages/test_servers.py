@@ -155,9 +155,7 @@ def test_the_page_says_that_the_host_lacks_the_game(as_alice: Client, server: Se
 
 def test_the_console_starts_with_its_newest_lines(as_alice: Client, server: Server) -> None:
     ConsoleLine.objects.bulk_create(
-        ConsoleLine(
-            server=server, seq=seq, run=1, line=f"<i>line {seq}</i>", created_at=timezone.now()
-        )
+        ConsoleLine(server=server, seq=seq, line=f"<i>line {seq}</i>", created_at=timezone.now())
         for seq in range(1, 1_102)
     )
     page = as_alice.get(server.get_absolute_url()).content.decode()
@@ -170,9 +168,7 @@ def test_the_console_starts_with_its_newest_lines(as_alice: Client, server: Serv
 def test_a_page_that_refreshes_itself_is_not_sent_the_console_again(
     as_alice: Client, server: Server
 ) -> None:
-    ConsoleLine.objects.create(
-        server=server, seq=1, run=1, line="hello there", created_at=timezone.now()
-    )
+    ConsoleLine.objects.create(server=server, seq=1, line="hello there", created_at=timezone.now())
     page = as_alice.get(server.get_absolute_url(), headers={"X-Saferoom-Refresh": "1"})
     assert "hello there" not in page.content.decode()
 
@@ -373,12 +369,29 @@ def test_a_server_with_a_waiting_job_is_not_removed(as_alice: Client, server: Se
 def test_a_crash_is_shown_with_its_last_words(as_alice: Client, stopped_server: Server) -> None:
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
     assert "Crashes" not in page
-    Crash.record(
-        stopped_server, exit_signal="SIGSEGV", detail="It ended.", last_lines="first\n<b>last</b>"
-    )
+    crash = Crash(server=stopped_server, exit_signal="SIGSEGV", last_lines="first\n<b>last</b>")
+    Crash.record(stopped_server, [crash])
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
     assert "<code>SIGSEGV</code>" in page
     assert "first\n&lt;b&gt;last&lt;/b&gt;" in page
+
+
+@pytest.mark.parametrize("path", ["/servers/", "/servers/alpha/", "/blueprints/coop/"])
+def test_what_becomes_of_a_crash_is_told_on_every_page_with_the_state(
+    as_alice: Client, stopped_server: Server, path: str
+) -> None:
+    Server.objects.update(actual_state="crashed", desired_state="running")
+    labels = {"": "crashed", "restarting (2 of 5)": "crashed, restarting (2 of 5)"}
+    for note, label in {**labels, "gave up": "crashed, gave up"}.items():
+        Server.objects.update(state_note=note)
+        page = as_alice.get(path).content.decode()
+        assert f'data-state="crashed">{label}</span>' in page
+
+
+def test_the_hosts_words_on_a_state_are_shown(as_alice: Client, stopped_server: Server) -> None:
+    said = "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes."
+    Server.objects.update(actual_state="crashed", state_note="gave up", state_detail=said)
+    assert said in as_alice.get(stopped_server.get_absolute_url()).content.decode()
 
 
 def test_a_reset_is_confirmed_and_becomes_a_job(as_alice: Client, stopped_server: Server) -> None:
@@ -393,4 +406,28 @@ def test_a_reset_is_confirmed_and_becomes_a_job(as_alice: Client, stopped_server
 def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Server) -> None:
     Server.objects.update(running_build_id="17000000")
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
-    assert "Build 17840213 is taken at the next start or restart." in page
+    assert "Restart to take build 17840213." in page
+    assert "restart to take build 17840213" in as_alice.get("/servers/").content.decode()
+    Host.objects.update(build_id="")  # What the host has is not known: then nothing is promised.
+    assert "estart to take" not in as_alice.get(stopped_server.get_absolute_url()).content.decode()
+
+
+# --- Players ----------------------------------------------------------------------------------
+
+
+def test_the_players_of_a_running_server_are_shown_with_its_map(
+    as_alice: Client, server: Server
+) -> None:
+    Server.objects.update(actual_state="running", players=3, max_players=8, map="c1m1_<hotel>")
+    for url in (reverse("servers:list"), server.get_absolute_url()):
+        page = as_alice.get(url).content.decode()
+        assert "3/8 · " in page
+        assert "c1m1_&lt;hotel&gt;" in page
+
+
+@pytest.mark.parametrize(("state", "players"), [("running", None), ("stopped", 3)])
+def test_unknown_players_are_not_shown_as_none(
+    as_alice: Client, server: Server, state: str, players: int | None
+) -> None:
+    Server.objects.update(actual_state=state, players=players, max_players=8, map="c1m1_hotel")
+    assert "Players:" not in as_alice.get(reverse("servers:list")).content.decode()

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, cast
 
+import django
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
 
 from tests.ports import find_free_port
@@ -19,7 +20,13 @@ from tests.waiting import wait_until
 
 def make_application() -> ASGIStaticFilesHandler:
     """Return the project's pages together with its static files as they lie in the source."""
-    return ASGIStaticFilesHandler(get_asgi_application())
+    django.setup()
+    # What needs that can be imported only now.
+    from jobs import hub
+    from l4d2site.asgi import serve
+
+    hub.CHECK_SECONDS = float(os.environ.get("CHECK_SECONDS", hub.CHECK_SECONDS))
+    return ASGIStaticFilesHandler(cast("ASGIHandler", serve))  # Any ASGI application will do.
 
 
 class WebServer:
@@ -30,7 +37,7 @@ class WebServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         """Return once it answers."""
         self._process = subprocess.Popen(
             [
@@ -40,7 +47,11 @@ class WebServer:
                 "tests.pages.webserver:make_application()",
             ],
             cwd=settings.BASE_DIR,
-            env={**os.environ, "DATABASE_URL": database_url(connection.settings_dict)},
+            env={
+                **os.environ,
+                "DATABASE_URL": database_url(connection.settings_dict),
+                **environment,
+            },
             start_new_session=True,
         )
         wait_until(self._answers, 20, "the web server does not answer")

@@ -53,6 +53,8 @@ def test_good_settings_load() -> None:
         ("JOB_WORKER_LEASE_SECONDS", "1"),
         ("JOB_WORKER_GRACE_SECONDS", "-1"),
         ("JOB_LOG_REPLAY_LIMIT", "0"),
+        ("CONSOLE_KEEP_BYTES", "50 MB"),
+        ("CONSOLE_KEEP_BYTES", "1000"),
         ("HOST_NAME", "Not A Name"),
         ("HOST_ROOT", "relative/folder"),
         ("HOST_DRIVER", "docker"),

@@ -6,6 +6,12 @@ import { follow } from "./stream.js";
 // Some things change without an event, such as a heartbeat that does not come.
 const UNTOLD_CHANGES_MS = 30_000;
 const PATIENCE_MS = 4_000;
+const LOST =
+  "The connection to the panel is lost: what is shown here may be out of date. Trying again; " +
+  "if this stays, load the page anew.";
+const REFUSED =
+  "You are signed out, or may not see this any more: what is shown here is not kept up to date. " +
+  "Load the page anew.";
 
 const address = document.body.dataset.liveFrom;
 const notice = document.querySelector("[data-connection]");
@@ -26,19 +32,18 @@ export function onChange(event) {
 
 // A reconnect of a moment, as when the server restarts, is nobody's business.
 export function onConnection(status) {
-  if (status === "live") {
-    clearTimeout(timer);
-    timer = 0;
-    notice.hidden = true;
-    notice.textContent = "";
-  } else if (!timer) {
-    timer = setTimeout(() => {
-      notice.textContent =
-        "The connection to the panel is lost: what is shown here may be out of date. Trying again; " +
-        "if this stays, load the page anew.";
-      notice.hidden = false;
-    }, PATIENCE_MS);
+  if (status === "reconnecting") {
+    timer ||= setTimeout(() => say(LOST), PATIENCE_MS);
+    return;
   }
+  clearTimeout(timer);
+  timer = 0;
+  say(status === "refused" ? REFUSED : "");
+}
+
+function say(text) {
+  notice.textContent = text;
+  notice.hidden = !text;
 }
 
 if (address) {

@@ -1,94 +1,57 @@
-// The links to earlier and later lines: they fetch the page they lead to, and its rows join those shown.
+// Fetches lines of a log that are not shown: where the links to earlier and later ones lead, or the newest.
 
-// Return the page at `address`, with its log.
-export async function fetchPage(address) {
-  const headers = { "X-Saferoom-Refresh": "log" };
-  const response = await fetch(address, { headers, redirect: "error", cache: "no-store" });
-  if (!response.ok) throw new Error(`${address} was answered with ${response.status}`);
-  return new DOMParser().parseFromString(await response.text(), "text/html");
-}
+import { fetchPage } from "./fetch_page.js";
+import { keepPlace } from "./keep_place.js";
+import { adoptRows } from "./log_chapters.js";
+import { LogLinks } from "./log_links.js";
+import { selectLines } from "./permalink.js";
 
-export class ChunkLinks {
+export class Chunks {
   #log;
   #rows;
   #onChunk;
 
   constructor(log, rows, onChunk) {
-    this.#log = log;
-    this.#rows = rows;
-    this.#onChunk = onChunk;
+    [this.#log, this.#rows, this.#onChunk] = [log, rows, onChunk];
+    this.links = new LogLinks(log, rows);
     log.addEventListener("click", (event) => {
       const link = event.target.closest("a.log-more");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      this.#load(link);
+      if (link.ariaBusy !== "true") this.#load(link, "logEarlier" in link.dataset);
     });
   }
 
-  get hasLater() {
-    return this.#find("later") !== null;
+  // Show the newest lines instead of those that are shown; returns whether it could.
+  async loadNewest() {
+    const page = await fetchPage(location.pathname).catch(() => null);
+    // The browser says better than a log what is wrong.
+    if (!page) return location.assign(location.pathname);
+    this.#rows.clear();
+    adoptRows(this.#rows.root, page, false);
+    for (const name of ["earlier", "later"]) this.links.copy(name, page);
+    history.replaceState(null, "", location.pathname);
+    selectLines(this.#log);
+    return true;
   }
 
-  // Show the link that leads on from the first row ("earlier") or from the last one ("later").
-  offer(name) {
-    const query = new URLSearchParams(this.#log.dataset.logWanted ? { q: this.#log.dataset.logWanted } : {});
-    if (name === "earlier") query.set("before", this.#rows.first.dataset.seq);
-    else query.set("after", this.#rows.last.dataset.seq);
-    this.#put(name, `?${query}`);
-  }
-
-  // Show the rows of `page` instead, which are none so far.
-  take(page) {
-    this.#rows.adopt(page, false);
-    for (const name of ["earlier", "later"]) this.#copy(name, page);
-  }
-
-  async #load(link) {
-    if (link.ariaBusy === "true") return;
+  async #load(link, isBefore) {
     link.ariaBusy = "true";
-    const isBefore = "logEarlier" in link.dataset;
     try {
       const page = await fetchPage(link.href);
-      this.#keepPlace(isBefore ? this.#rows.first : this.#rows.last, () => {
-        this.#rows.adopt(page, isBefore);
-        this.#copy(isBefore ? "earlier" : "later", page);
-        if (this.#rows.cut(!isBefore)) this.offer(isBefore ? "later" : "earlier");
-      });
-      this.#onChunk();
+      keepPlace(this.#log, isBefore ? this.#rows.first : this.#rows.last, () => this.#add(page, isBefore));
     } catch {
       link.ariaBusy = "false";
       link.textContent = "These lines could not be loaded. Try again";
-    }
-  }
-
-  // Change the rows while `row` stays where it is on the screen.
-  #keepPlace(row, change) {
-    const before = row.getBoundingClientRect().top;
-    change();
-    if (row.isConnected) this.#log.scrollTop += row.getBoundingClientRect().top - before;
-  }
-
-  #copy(name, page) {
-    this.#put(name, page.querySelector(`[data-log-${name}]`)?.getAttribute("href"));
-  }
-
-  #put(name, href) {
-    if (!href) {
-      this.#find(name)?.remove();
       return;
     }
-    const link = this.#find(name) ?? document.createElement("a");
-    link.className = "log-more";
-    link.setAttribute(`data-log-${name}`, "");
-    link.href = href;
-    link.ariaBusy = "false";
-    link.textContent = `Load ${name} lines`;
-    if (link.isConnected) return;
-    if (name === "earlier") this.#log.prepend(link);
-    else this.#log.append(link);
+    selectLines(this.#log);
+    this.#onChunk();
   }
 
-  #find(name) {
-    return this.#log.querySelector(`[data-log-${name}]`);
+  #add(page, isBefore) {
+    adoptRows(this.#rows.root, page, isBefore);
+    this.links.copy(isBefore ? "earlier" : "later", page);
+    if (this.#rows.cut(!isBefore)) this.links.offer(isBefore ? "later" : "earlier");
   }
 }

@@ -1,5 +1,6 @@
 // The button that copies lines: those that the address means, else all that are shown.
 
+import { copyText } from "./copy_text.js";
 import { readRange } from "./permalink.js";
 
 function rowsOf(frame) {
@@ -14,12 +15,12 @@ function showLabel(button) {
 }
 
 for (const button of document.querySelectorAll("[data-log-copy]")) {
-  button.hidden = !navigator.clipboard;
+  button.hidden = false;
   showLabel(button);
   document.addEventListener("saferoom:selection", () => showLabel(button));
   button.addEventListener("click", async () => {
     const rows = rowsOf(button.closest("[data-log-frame]"));
-    await navigator.clipboard.writeText(rows.map((row) => `${row.textContent}\n`).join(""));
+    await copyText(rows.map((row) => `${row.textContent}\n`).join(""));
     button.textContent = "Copied";
     setTimeout(() => showLabel(button), 1_500);
   });

@@ -1,5 +1,7 @@
 // How lines are shown, at the boxes with `data-log-option`: remembered for the next page.
 
+import { keepPlace } from "./keep_place.js";
+
 // A browser may keep storage from a page altogether; then a choice holds for this page.
 function storage() {
   try {
@@ -15,19 +17,23 @@ for (const box of document.querySelectorAll("[data-log-option]")) {
   if (kept) box.checked = kept === "on";
   box.addEventListener("change", () => {
     storage()?.setItem(key, box.checked ? "on" : "off");
-    keepPlace(box);
+    keepReader(box);
   });
 }
 
 // What a choice does to the height of lines must not carry the reader elsewhere.
-function keepPlace(box) {
+function keepReader(box) {
   const log = box.closest("[data-log-frame]").querySelector("[data-log]");
   box.checked = !box.checked;
-  const top = log.getBoundingClientRect().top;
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
-  const row = [...log.querySelectorAll(".log-line")].find((one) => one.getBoundingClientRect().bottom > top);
-  const before = row?.getBoundingClientRect().top;
-  box.checked = !box.checked;
+  keepPlace(log, isAtEnd ? null : firstInView(log), () => (box.checked = !box.checked));
   if (isAtEnd) log.scrollTop = log.scrollHeight;
-  else if (row) log.scrollTop += row.getBoundingClientRect().top - before;
+}
+
+// By blocks first: a row that is not in view has no place until the browser is asked for it.
+function firstInView(log) {
+  const top = log.getBoundingClientRect().top;
+  const isBelowTop = (element) => element.getBoundingClientRect().bottom > top;
+  const block = [...log.querySelectorAll(".log-block")].find(isBelowTop);
+  return block && [...block.children].find(isBelowTop);
 }

@@ -1,73 +1,59 @@
-// The stream of a log, and of all else that its page follows: hands over what came, a batch for each frame.
+// The stream of a log, and of all else that its page follows: hands over what came, line by line.
 
 import { onChange, onConnection } from "./live.js";
 import { refresh } from "./refresh.js";
 import { follow } from "./stream.js";
+import { WorkerSource } from "./worker_source.js";
 
 export class LogStream {
-  #address;
+  #log;
   #lastSeq;
   #to;
-  #waiting = [];
   #at = "";
-  #isOver = false;
+  #began;
+  #stop = () => {};
 
-  // Begins behind line `lastSeq`. `to` has `onEntries`, `onStatus` and `onEnd`.
-  constructor(address, lastSeq, to) {
-    this.#address = address;
-    this.#lastSeq = lastSeq;
-    this.#to = to;
+  // The stream of the element `log`, behind line `lastSeq`. `to` has `onEntry`, `onStatus` and `onEnd`.
+  constructor(log, lastSeq, to) {
+    [this.#log, this.#lastSeq, this.#to] = [log.dataset, lastSeq, to];
   }
 
   // Returns a function that ends it: nothing is handed over after that.
   follow() {
-    const stop = follow(
-      () => `${this.#address}&after=${this.#lastSeq}`,
-      {
-        stdout: this.#onLine("stdout"),
-        stderr: this.#onLine("stderr"),
-        message: this.#onLine(""),
-        clock: (event) => (this.#at = event.data),
-        chapter: (event) => this.#push({ chapter: event.data }),
-        state: refresh,
-        change: onChange,
-        end: () => {
-          stop();
-          this.#hand();
-          this.#to.onStatus("ended");
-          this.#to.onEnd();
-          refresh();
-        },
-      },
-      (status) => {
-        onConnection(status);
-        this.#to.onStatus(status);
-      },
-    );
-    return () => {
-      this.#isOver = true;
-      stop();
+    const events = {
+      stdout: (event) => this.#onLine("stdout", event),
+      stderr: (event) => this.#onLine("stderr", event),
+      message: (event) => this.#onLine("", event),
+      clock: (event) => (this.#at = event.data),
+      began: (event) => (this.#began = event.data),
+      chapter: (event) => this.#to.onEntry({ chapter: event.data, began: this.#began }),
+      state: refresh,
+      change: onChange,
+      end: () => this.#onEnd(),
     };
+    const address = () => `${this.#log.log}&after=${this.#lastSeq}`;
+    const connect = (address) => new WorkerSource(this.#log.logWorker, address);
+    this.#stop = follow(address, events, (status) => this.#onStatus(status), connect);
+    return this.#stop;
   }
 
   // A line that was there before is left out: after a reconnect some may come again.
-  #onLine(stream) {
-    return (event) => {
-      const seq = Number(event.lastEventId);
-      if (seq <= this.#lastSeq) return;
-      this.#lastSeq = seq;
-      this.#push({ seq, stream, text: event.data, at: this.#at });
-    };
+  #onLine(stream, event) {
+    const seq = Number(event.lastEventId);
+    if (seq <= this.#lastSeq) return;
+    this.#lastSeq = seq;
+    this.#to.onEntry({ seq, stream, text: event.data, at: this.#at });
   }
 
-  #push(entry) {
-    if (this.#waiting.length === 0) requestAnimationFrame(() => this.#hand());
-    this.#waiting.push(entry);
+  #onStatus(status) {
+    onConnection(status);
+    this.#to.onStatus(status);
   }
 
-  #hand() {
-    const entries = this.#waiting;
-    this.#waiting = [];
-    if (entries.length && !this.#isOver) this.#to.onEntries(entries);
+  #onEnd() {
+    this.#stop();
+    this.#to.onStatus("ended");
+    this.#to.onEnd();
+    refresh();
   }
 }

@@ -12,19 +12,15 @@ export class News {
     this.#region = region;
   }
 
-  // Take what came into account; it is told when the pause since the last news is over.
-  count(entries) {
-    for (const { chapter, stream } of entries) {
-      if (chapter !== undefined) continue;
-      this.#lines += 1;
-      if (stream === "stderr") this.#errors += 1;
-    }
+  // Take a line that came into account; it is told when the pause since the last news is over.
+  count({ stream }) {
+    this.#lines += 1;
+    if (stream === "stderr") this.#errors += 1;
     this.#timer ||= setTimeout(() => this.#tell(), PAUSE_MS);
   }
 
   #tell() {
     this.#timer = 0;
-    if (!this.#lines) return;
     const errors = this.#errors ? `, ${this.#errors} of them on stderr` : "";
     this.#region.textContent = `${this.#lines} new line${this.#lines === 1 ? "" : "s"}${errors}`;
     this.#lines = this.#errors = 0;

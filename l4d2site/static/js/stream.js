@@ -1,36 +1,48 @@
 // Server-Sent Events that come back: also after answers at which EventSource itself gives up.
 
+import { askStatus } from "./ask_status.js";
+
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
 
-// Follow the stream at `address()`, which is asked anew for each connection. `events` maps names to
-// handlers; `onStatus` hears "live" and "reconnecting". Returns a function that ends it.
-export function follow(address, events, onStatus = () => {}) {
+// Follow the stream at `address()`, which is asked anew for each connection. `events` maps names to handlers;
+// `onStatus` hears "live", "reconnecting", and, as the last word, "refused". `connect` opens what is like an
+// EventSource. Returns a function that ends it.
+export function follow(address, events, onStatus = () => {}, connect = (at) => new EventSource(at)) {
   let source = null;
   let timer = 0;
   let wait = FIRST_WAIT_MS;
-  let isOver = false;
+  const over = new AbortController();
 
   function open() {
     clearTimeout(timer);
     // A hidden tab holds no connection: over HTTP/1.1 a browser has six for a host, in all its tabs.
-    if (isOver || source || document.hidden) return;
-    source = new EventSource(address());
+    if (over.signal.aborted || source || document.hidden) return;
+    source = connect(address());
     source.onopen = () => {
       wait = FIRST_WAIT_MS;
       onStatus("live");
     };
     source.onerror = onError;
     for (const [name, handle] of Object.entries(events)) source.addEventListener(name, handle);
+    source.addEventListener("refused", refuse);
   }
 
-  function onError() {
+  async function onError() {
     onStatus("reconnecting");
     // Still connecting: EventSource tries again by itself. Closed: the answer was none it accepts.
     if (source?.readyState !== EventSource.CLOSED) return;
     drop();
     timer = setTimeout(open, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+    if ([403, 404].includes(await askStatus(address(), over.signal))) refuse();
+  }
+
+  function refuse() {
+    if (over.signal.aborted) return;
+    over.abort();
+    drop();
+    onStatus("refused");
   }
 
   function drop() {
@@ -39,17 +51,10 @@ export function follow(address, events, onStatus = () => {}) {
     source = null;
   }
 
-  const onVisibility = () => (document.hidden ? drop() : open());
-  document.addEventListener("visibilitychange", onVisibility);
-  window.addEventListener("pagehide", drop);
-  window.addEventListener("pageshow", open);
+  const listen = { signal: over.signal };
+  document.addEventListener("visibilitychange", () => (document.hidden ? drop() : open()), listen);
+  window.addEventListener("pagehide", drop, listen);
+  window.addEventListener("pageshow", open, listen);
   open();
-
-  return function end() {
-    isOver = true;
-    drop();
-    document.removeEventListener("visibilitychange", onVisibility);
-    window.removeEventListener("pagehide", drop);
-    window.removeEventListener("pageshow", open);
-  };
+  return () => (over.abort(), drop());
 }

@@ -6,6 +6,7 @@ export class Tail {
   #log;
   #jump;
   #top = 0;
+  #frame = 0;
   isFollowed = false;
   // Whether newer lines are left out of the log: then its end is not the newest line.
   isCut = false;
@@ -26,7 +27,10 @@ export class Tail {
   show() {
     this.#goToEnd();
     this.look();
-    requestAnimationFrame(() => this.isFollowed && this.#goToEnd());
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.isFollowed) this.#goToEnd();
+    });
   }
 
   // Find out where the reader is.

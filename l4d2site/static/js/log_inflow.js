@@ -1,0 +1,60 @@
+// Puts what a stream brought into the rows of a log: a part at a time, so that the page stays quick in a flood.
+
+import { inFrames } from "./in_frames.js";
+import { MOST_ROWS } from "./log_rows.js";
+import { readRange, selectLines } from "./permalink.js";
+
+const BUDGET_MS = 6;
+const PORTION = 20;
+// When more waits than one frame has time for, frames between are left to the browser, and to the reader.
+const PAUSE_MS = 40;
+
+export class Inflow {
+  #waiting = [];
+  #plan = inFrames(() => this.#draw());
+
+  // `parts` are the `log`, its `rows`, `tail` and `links`, and `onFull`, called when rows that are read leave no room.
+  constructor(parts) {
+    Object.assign(this, parts);
+  }
+
+  push(entry) {
+    this.#waiting.push(entry);
+    this.#plan();
+  }
+
+  clear() {
+    this.#waiting = [];
+  }
+
+  #draw() {
+    if (!this.#waiting.length) return;
+    if (this.tail.isFollowed) this.#drawNewest();
+    else this.#drawBelow(MOST_ROWS - this.rows.count);
+    if (readRange()) selectLines(this.log);
+    if (this.#waiting.length) this.#plan(PAUSE_MS);
+  }
+
+  #drawNewest() {
+    const surplus = this.#waiting.length - MOST_ROWS;
+    // Rows that would be gone again are not made at all.
+    if (surplus > 0) this.rows.skip(this.#waiting.splice(0, surplus));
+    this.#add(Infinity);
+    if (this.rows.cut(true) || surplus > 0) this.links.offer("earlier");
+    this.tail.show();
+  }
+
+  // Rows that somebody reads stay. What has no room beside them waits until it is asked for.
+  #drawBelow(room) {
+    if (room > 0) return this.#add(room);
+    this.links.offer("later");
+    this.onFull();
+  }
+
+  #add(most) {
+    const until = performance.now() + BUDGET_MS;
+    for (let room = most; room > 0 && this.#waiting.length && performance.now() < until; room -= PORTION) {
+      this.rows.add(this.#waiting.splice(0, Math.min(PORTION, room)));
+    }
+  }
+}

@@ -1,0 +1,52 @@
+// The links above and below the rows of a log, to earlier and to later lines.
+
+export class LogLinks {
+  #log;
+  #rows;
+
+  constructor(log, rows) {
+    this.#log = log;
+    this.#rows = rows;
+  }
+
+  get hasLater() {
+    return this.#find("later") !== null;
+  }
+
+  // Show the link that leads on from the first row ("earlier") or from the last one ("later").
+  offer(name) {
+    const query = new URLSearchParams(this.#log.dataset.logWanted ? { q: this.#log.dataset.logWanted } : {});
+    if (name === "earlier") query.set("before", this.#rows.first.dataset.seq);
+    else query.set("after", this.#rows.last.dataset.seq);
+    this.#put(name, `?${query}`);
+  }
+
+  // Show the link that `page` has, or none.
+  copy(name, page) {
+    this.#put(name, page.querySelector(`[data-log-${name}]`)?.getAttribute("href"));
+  }
+
+  #put(name, href) {
+    if (!href) {
+      this.#find(name)?.remove();
+      return;
+    }
+    const link = this.#find(name) ?? this.#insert(name);
+    link.href = href;
+    link.ariaBusy = "false";
+    link.textContent = `Load ${name} lines`;
+  }
+
+  #insert(name) {
+    const link = document.createElement("a");
+    link.className = "log-more";
+    link.setAttribute(`data-log-${name}`, "");
+    if (name === "earlier") this.#log.prepend(link);
+    else this.#log.append(link);
+    return link;
+  }
+
+  #find(name) {
+    return this.#log.querySelector(`[data-log-${name}]`);
+  }
+}

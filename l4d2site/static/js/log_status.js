@@ -1,0 +1,32 @@
+// Says below a log whether it is live, and to a screen reader, now and then, how much it has grown.
+
+import { News } from "./news.js";
+
+const WORDS = {
+  connecting: "Connecting…",
+  live: "Live",
+  reconnecting: "Reconnecting…",
+  refused: "Not live any more",
+  ended: "Ended",
+  older: "Showing older lines",
+};
+
+export class LogStatus {
+  #region;
+  #news;
+
+  constructor(frame) {
+    this.#region = frame.querySelector("[data-log-status]");
+    this.#news = new News(frame.querySelector("[data-log-news]"));
+  }
+
+  show(word) {
+    if (this.#region.dataset.state === word) return;
+    this.#region.textContent = WORDS[word];
+    this.#region.dataset.state = word;
+  }
+
+  count(entry) {
+    if (entry.chapter === undefined) this.#news.count(entry);
+  }
+}
