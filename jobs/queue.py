@@ -28,7 +28,7 @@ from jobs.models import (
     Worker,
 )
 from jobs.scheduler import build_scheduler_state
-from jobs.sql import pipelined, update_all
+from jobs.sql import adapt, pipelined, update_all
 from jobs.wakeup import Channel, announce
 from servers.models import ActualState, Host, Server
 
@@ -238,9 +238,10 @@ def show_life(worker: Worker) -> None:
     what it has just claimed.
     """
     now = timezone.now()
-    if now - worker.heartbeat_at > timedelta(seconds=1):
-        worker.heartbeat_at = now
-        update_all("jobs_worker", {"heartbeat_at": now}, [worker.pk])
+    second_ago = adapt(now - timedelta(seconds=1))
+    update_all(
+        "jobs_worker", {"heartbeat_at": now}, [worker.pk], "AND heartbeat_at < %s", second_ago
+    )
 
 
 def read_cancel_requests(worker: Worker) -> list[int]:

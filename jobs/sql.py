@@ -28,14 +28,18 @@ def places(values: Iterable[object]) -> str:
 
 
 def update_all(
-    table: str, changes: Mapping[str, Any], ids: Sequence[int], condition: str = ""
+    table: str,
+    changes: Mapping[str, Any],
+    ids: Sequence[int],
+    condition: str = "",
+    *parameters: Any,
 ) -> None:
     """Make the same changes, by column, to those rows that also meet an SQL condition of our own."""
     columns = ", ".join(f"{column} = %s" for column in changes)
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {table} SET {columns} WHERE id IN ({places(ids)}) {condition}",  # noqa: S608
-            [*map(adapt, changes.values()), *ids],
+            [*map(adapt, changes.values()), *ids, *parameters],
         )
 
 

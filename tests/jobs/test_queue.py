@@ -180,7 +180,6 @@ class TestScheduling:
 
     def test_a_claim_is_a_sign_of_life(self, server: Server, worker: Worker) -> None:
         Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
-        worker.refresh_from_db()
         start(server)
         claim_next_job(worker)
         assert recover_stale_jobs() == []
