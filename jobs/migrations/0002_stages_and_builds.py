@@ -45,10 +45,20 @@ class Migration(migrations.Migration):
             name='host',
             field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='servers.host'),
         ),
+        # On PostgreSQL, taking db_index from a field drops every index over just that column that is not in
+        # Meta.indexes, and a conditional unique constraint is such an index: it is put back afterwards.
+        migrations.RemoveConstraint(
+            model_name='job',
+            name='one_running_job_per_server',
+        ),
         migrations.AlterField(
             model_name='job',
             name='server',
             field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='servers.server'),
+        ),
+        migrations.AddConstraint(
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'running')), fields=('server',), name='one_running_job_per_server'),
         ),
         migrations.AlterField(
             model_name='job',

@@ -1,0 +1,70 @@
+"""The tables as the migrations leave them, new and from the first schema: they hold what the models declare."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import IntegrityError, connection, models, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.state import StateApps
+
+from jobs.models import Job
+from servers.models import Server
+
+FIRST_SCHEMA = [("jobs", "0001_initial"), ("servers", "0001_initial")]
+
+pytestmark = pytest.mark.django_db
+
+
+def list_tables() -> list[type[models.Model]]:
+    return [*apps.get_app_config("servers").get_models(), *apps.get_app_config("jobs").get_models()]
+
+
+def find_missing() -> list[str]:
+    """Name each constraint and index of the models that the database does not have."""
+    missing = []
+    with connection.cursor() as cursor:
+        for model in list_tables():
+            there = connection.introspection.get_constraints(cursor, model._meta.db_table)
+            declared = [*model._meta.constraints, *model._meta.indexes]
+            missing += [one.name for one in declared if one.name not in there]
+    return missing
+
+
+@pytest.fixture
+def first_schema(transactional_db: None) -> Iterator[StateApps]:
+    """Take the database back to the first schema, and afterwards forward again."""
+    executor = MigrationExecutor(connection)
+    executor.migrate(FIRST_SCHEMA)
+    try:
+        yield executor.loader.project_state(FIRST_SCHEMA).apps
+    finally:
+        call_command("migrate", verbosity=0)
+
+
+def test_it_holds_every_constraint_and_index_of_the_models() -> None:
+    assert list_tables()
+    assert find_missing() == []
+
+
+def test_what_was_stored_in_the_first_schema_is_there_after_an_upgrade(
+    first_schema: StateApps,
+) -> None:
+    old = first_schema.get_model
+    user = old("auth", "User").objects.create(username="kim")
+    host = old("servers", "Host").objects.create(name="attic")
+    blueprint = old("servers", "Blueprint").objects.create(name="coop", owner=user)
+    server = old("servers", "Server").objects.create(
+        name="alpha", owner=user, host=host, port=27015, blueprint=blueprint
+    )
+    job = old("jobs", "Job").objects.create(operation="start", server=server, state="running")
+    old("jobs", "JobLog").objects.create(job=job, seq=1, stream="stdout", line="Starting.")
+
+    call_command("migrate", verbosity=0)
+
+    assert find_missing() == []
+    assert Server.objects.get().host.name == "attic"
+    assert [log.line for log in Job.objects.get().logs.all()] == ["Starting."]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Job.objects.create(operation="stop", server=Server.objects.get(), state="running")
