@@ -78,7 +78,10 @@ def start(instance: InstanceLayout) -> str:
     log_path = instance.console_log_path(1)
     return (
         wait_until(
-            lambda: "up" in log_path.read_text() and log_path.read_text(), 10, "the game printed up"
+            # As a line: what the shell says of what it may not write has it too, in "upper".
+            lambda: "up" in log_path.read_text().splitlines() and log_path.read_text(),
+            10,
+            "the game printed up",
         )
         or ""
     )
