@@ -1,15 +1,16 @@
-"""Reads the jobs that a worker has just claimed, with all it needs to carry them out."""
+"""Sets the jobs that a worker claims to running, and reads all it needs to carry them out."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
 
 from django.db import connection, models
+from django.utils import timezone
 
-from jobs.models import Job
-from jobs.sql import places, plain_columns
+from jobs.models import Job, Worker
+from jobs.sql import adapt, among, execute, plain_columns
 from servers.models import Blueprint, Host, Server
 
 TABLES: tuple[tuple[str, type[models.Model]], ...] = (
@@ -21,30 +22,59 @@ TABLES: tuple[tuple[str, type[models.Model]], ...] = (
 Made = dict[tuple[type[models.Model], int], Any]
 
 
-def read_running(job_ids: Sequence[int], host: Host) -> list[Job]:
-    """Return those of a host's jobs that run, in the order given, with their servers and the blueprints.
+def set_running(
+    job_ids: Sequence[int], worker: Worker | None, host: Host
+) -> Callable[[], list[Job]]:
+    """Set queued jobs of a host to running, but not those that are cancelled in this moment.
 
-    Columns that need a conversion, such as times, are read when they are asked for.
+    Call what is returned, once the transaction is over, to have them, in the order given, with their servers
+    and the blueprints. Columns that need a conversion, such as times, are read when they are asked for.
     """
-    made: Made = {}
-    with connection.cursor() as cursor:
-        cursor.execute(select_jobs(len(job_ids)), job_ids)
-        jobs = {row[0]: make_job(row, host, made) for row in cursor.fetchall()}
-    add_overlays([row for (model, _), row in made.items() if model is Blueprint])
-    return [jobs[job_id] for job_id in job_ids if job_id in jobs]
+    now = adapt(timezone.now())
+    is_one, one_of = among(job_ids)
+    update = (
+        "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
+        f" WHERE id {is_one} AND state = 'queued'"
+    )
+    parameters = [worker.pk if worker else None, now, now, *one_of]
+    if connection.vendor == "postgresql":
+        result = execute(f"WITH job AS ({update} RETURNING *) {select_jobs('job')}", parameters)
+    else:
+        execute(update, parameters)
+        running = f"WHERE job.id {is_one} AND job.state = 'running'"
+        result = execute(f"{select_jobs('jobs_job job')} {running}", one_of)
+
+    def fetch() -> list[Job]:
+        made: Made = {}
+        jobs = {row[0]: make_job(row, host, made) for row in result.fetchall()}
+        return [jobs[job_id] for job_id in job_ids if job_id in jobs]
+
+    return fetch
 
 
 @cache
-def select_jobs(count: int) -> str:
-    """Return the statement that reads `count` jobs, those that run, with the plain columns of `TABLES`."""
+def select_jobs(source: str) -> str:
+    """Return the statement that reads the jobs of `source`, with the plain columns of `TABLES`.
+
+    The last column holds the names of the overlays, the topmost first, as an array, or as JSON on SQLite.
+    """
     columns = ", ".join(
         f"{alias}.{column}" for alias, model in TABLES for column in plain_columns(model)
     )
+    names = (
+        "SELECT overlay.name FROM servers_blueprintoverlay place"
+        " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
+        " WHERE place.blueprint_id = blueprint.id ORDER BY place.position"
+    )
+    overlays = (
+        f"ARRAY({names})"
+        if connection.vendor == "postgresql"
+        else f"(SELECT json_group_array(name) FROM ({names}))"  # noqa: S608
+    )
     return (
-        f"SELECT {columns} FROM jobs_job job"  # noqa: S608
+        f"SELECT {columns}, {overlays} FROM {source}"  # noqa: S608
         " LEFT JOIN servers_server server ON server.id = job.server_id"
         " LEFT JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
-        f" WHERE job.id IN ({places(range(count))}) AND job.state = 'running'"
     )
 
 
@@ -55,6 +85,8 @@ def make_job(row: Sequence[Any], host: Host, made: Made) -> Job:
     job, server, blueprint = (make(model, values, made) for _, model in TABLES)
     job.host, job.server = host, server
     if server:
+        names = row[-1]
+        blueprint.overlay_names = tuple(json.loads(names) if isinstance(names, str) else names)
         server.blueprint = blueprint
         if server.host_id == job.host_id:
             server.host = host
@@ -69,22 +101,3 @@ def make(model: type[models.Model], values: Iterator[Any], made: Made) -> Any:
     if own[0] is not None and key not in made:
         made[key] = model.from_db(connection.alias, columns, own)
     return made.get(key)
-
-
-def add_overlays(blueprints: Sequence[Blueprint]) -> None:
-    """Read the names of the overlays of blueprints into them, the topmost first."""
-    if not blueprints:
-        return
-    ids = [blueprint.pk for blueprint in blueprints]
-    names: dict[int, list[str]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT place.blueprint_id, overlay.name FROM servers_blueprintoverlay place"  # noqa: S608
-            " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
-            f" WHERE place.blueprint_id IN ({places(ids)}) ORDER BY place.position",
-            ids,
-        )
-        for blueprint_id, name in cursor.fetchall():
-            names[blueprint_id].append(name)
-    for blueprint in blueprints:
-        blueprint.overlay_names = tuple(names[blueprint.pk])

@@ -1,16 +1,15 @@
 """How running jobs end, and the one place that stores it: only of a job that is still its worker's."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from jobs.models import Job, JobState
-from jobs.sql import adapt, places, update_all
+from jobs.sql import Result, adapt, among, execute, update_all
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,11 @@ class Ending:
     server_changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
+def store_endings(endings: Iterable[tuple[Job, Ending]]) -> Callable[[], bool]:
     """Store how jobs end, in the transaction that is open, which is to be announced to both channels.
 
-    Ends that are alike are stored together. False: one of the jobs is not its worker's any more, and the
-    transaction is to be rolled back.
+    Ends that are alike are stored together. What is returned tells, in the same transaction, whether all of
+    the jobs still were their worker's: if not, it is to be rolled back.
     """
     now = timezone.now()
     of_jobs: dict[tuple[int, JobState, int | None, str], list[int]] = defaultdict(list)
@@ -40,12 +39,14 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
         of_jobs[end].append(job.pk)
         if job.server_id and ending.server_changes:
             of_servers[tuple(ending.server_changes.items())].append(job.server_id)
-    are_ours = all(store_end(*end, now=now, job_ids=job_ids) for end, job_ids in of_jobs.items())
-    if are_ours:
-        for changes, server_ids in of_servers.items():
-            times = {"actual_state_at": now, "updated_at": now}
-            update_all("servers_server", {**dict(changes), **times}, server_ids)
-    return are_ours
+    stored = [
+        (store_end(*end, now=now, job_ids=job_ids), len(job_ids))
+        for end, job_ids in of_jobs.items()
+    ]
+    for changes, server_ids in of_servers.items():
+        times = {"actual_state_at": now, "updated_at": now}
+        update_all("servers_server", {**dict(changes), **times}, server_ids)
+    return lambda: all(len(result.fetchall()) == count for result, count in stored)
 
 
 def store_end(
@@ -56,21 +57,19 @@ def store_end(
     *,
     now: datetime,
     job_ids: Sequence[int],
-) -> bool:
-    """Store one end of several jobs of a worker (0: of none); return whether they all were its own."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
-            " SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
-            " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
-            " WHERE state = 'running' AND COALESCE(worker_id, 0) = %s"
-            f" AND id IN ({places(job_ids)}) RETURNING id",
-            [
-                *map(adapt, (state, exit_code, error, now, now, state == JobState.SUCCEEDED)),
-                *(worker_id, *job_ids),
-            ],
-        )
-        return len(cursor.fetchall()) == len(job_ids)
+) -> Result:
+    """Store one end of several jobs of a worker (0: of none); return those that were its own."""
+    is_one, one_of = among(job_ids)
+    return execute(
+        "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
+        " SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
+        " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
+        f" WHERE state = 'running' AND COALESCE(worker_id, 0) = %s AND id {is_one} RETURNING id",
+        [
+            *map(adapt, (state, exit_code, error, now, now, state == JobState.SUCCEEDED)),
+            *(worker_id, *one_of),
+        ],
+    )
 
 
 def one_line(text: str) -> str:

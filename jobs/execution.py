@@ -9,7 +9,13 @@ from time import monotonic, sleep
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    OperationalError,
+    connection,
+    connections,
+)
 
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
@@ -140,5 +146,6 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
 
 def release_connection() -> None:
     """Give back this thread's database connection, unless a caller's transaction is open on it."""
-    if not connection.in_atomic_block:
-        connection.close()
+    own = connections[DEFAULT_DB_ALIAS]
+    if own.connection is not None and not own.in_atomic_block:
+        own.close()

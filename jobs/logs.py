@@ -191,10 +191,12 @@ def store_all(batch: Sequence[Entries], then: Callable[[], T]) -> T:
             if entries.lines or entries.stages:
                 entries.store_output()
         with pipelined():
-            if endings and not store_endings(endings):
-                raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
+            are_ours = store_endings(endings)
             announce(Channel.PAGES, *([Channel.QUEUE] if endings else []))
-            return then()
+            result = then()
+            if not are_ours():
+                raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
+            return result
 
 
 class JobSink(Protocol):

@@ -1,5 +1,6 @@
 """Jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
 
+import math
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Any
@@ -89,6 +90,9 @@ class Worker(models.Model):
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField(db_index=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
+
+    claimed_at = -math.inf
+    """When a claim counted as its heartbeat last, by the steady clock of its process."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -225,13 +229,17 @@ class Job(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row; a new one is given its host, and the names of what it is about."""
         if self._state.adding:
-            if self.host is None:
-                self.host = self.server.host if self.server else Host.local()
-            self.host_name = self.host.name
-            self.server_name = self.server.name if self.server else ""
-            if self.requested_by:
-                self.requested_by_name = self.requested_by.get_username()
+            self.copy_names()
         super().save(*args, **kwargs)
+
+    def copy_names(self) -> None:
+        """Note what the job is about, by default the host of the settings, and who asks, before it is stored."""
+        if self.host is None:
+            self.host = self.server.host if self.server else Host.local()
+        self.host_name = self.host.name
+        self.server_name = self.server.name if self.server else ""
+        if self.requested_by:
+            self.requested_by_name = self.requested_by.get_username()
 
     def get_absolute_url(self) -> str:
         """Return the address of the job's page."""

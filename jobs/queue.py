@@ -9,13 +9,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from jobs.claimed import read_running
+from jobs.claimed import set_running
 from jobs.endings import Ending, one_line, store_endings
 from jobs.liveness import has_lapsed_by_clock, is_gone
 from jobs.logs import append_job_log_line
@@ -28,7 +30,7 @@ from jobs.models import (
     Worker,
 )
 from jobs.scheduler import build_scheduler_state
-from jobs.sql import adapt, pipelined, update_all
+from jobs.sql import adapt, execute, insert, pipelined, update_all
 from jobs.wakeup import Channel, announce
 from servers.models import ActualState, Host, Server
 
@@ -81,16 +83,19 @@ def enqueue(
     Without a host it is the server's, or the one the settings name; `build_id` is what a rollback goes to, by
     default the latest other one. Nothing is refused here: that is `request`'s part.
     """
-    with transaction.atomic():
-        job = Job.objects.create(
-            operation=operation,
-            server=server,
-            host=host or (server.host if server else Host.local()),
-            requested_by=requested_by,
-            retry_of=retry_of,
-            build_id=build_id,
-        )
+    job = Job(
+        operation=operation,
+        server=server,
+        host=host,
+        requested_by=requested_by,
+        retry_of=retry_of,
+        build_id=build_id,
+    )
+    job.copy_names()
+    with transaction.atomic(), pipelined():
         announce(Channel.QUEUE, Channel.PAGES)
+        identify = insert(job)
+    identify()
     return job
 
 
@@ -197,38 +202,30 @@ def claim_jobs(
         return []
     try:
         with transaction.atomic(), pipelined():
-            jobs = claim_within(worker, host, limit)
-            if jobs:
+            fetch = claim_within(worker, host, limit)
+            if fetch:
                 announce(Channel.PAGES)
-            return jobs
+        return fetch() if fetch else []
     except IntegrityError:
         # The database refused a second running job of one server: two hosts claimed at one moment.
         logger.warning("host %s: a claim lost against another host's; trying again", host.name)
         return []
 
 
-def claim_within(worker: Worker | None, host: Host, limit: int) -> list[Job]:
+def claim_within(worker: Worker | None, host: Host, limit: int) -> Callable[[], list[Job]] | None:
     """Claim as `claim_jobs`, in the transaction that is open, which is to be announced to the pages.
 
-    Raises IntegrityError if another host claims a job of the same server at this moment.
+    Returns what is to be called for the jobs once that is committed; None: nothing could be claimed. Raises
+    IntegrityError if another host claims a job of the same server at this moment.
     """
     lock_host(host)
     # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile.
     job_ids = build_scheduler_state(host).pick(limit)
     if not job_ids:
-        return []
+        return None
     if worker:
         show_life(worker)
-    set_running(job_ids, worker)
-    return read_running(job_ids, host)
-
-
-def set_running(job_ids: Sequence[int], worker: Worker | None) -> None:
-    """Set queued jobs to running, but not those that are cancelled in this moment."""
-    changes = {"state": JobState.RUNNING, "worker_id": worker.pk if worker else None}
-    now = timezone.now()
-    times = {"started_at": now, "updated_at": now}
-    update_all("jobs_job", {**changes, **times}, job_ids, "AND state = 'queued'")
+    return set_running(job_ids, worker, host)
 
 
 def show_life(worker: Worker) -> None:
@@ -237,22 +234,24 @@ def show_life(worker: Worker) -> None:
     Another worker must not take this one, back from a pause, for dead before its next heartbeat, and fail
     what it has just claimed.
     """
-    now = timezone.now()
+    if monotonic() - worker.claimed_at < 1:
+        return
+    now, claimed_at = timezone.now(), monotonic()
     second_ago = adapt(now - timedelta(seconds=1))
     update_all(
         "jobs_worker", {"heartbeat_at": now}, [worker.pk], "AND heartbeat_at < %s", second_ago
     )
+    transaction.on_commit(partial(setattr, worker, "claimed_at", claimed_at))
 
 
 def read_cancel_requests(worker: Worker) -> list[int]:
     """Return the ids of the jobs that `worker` runs and a person has asked to end."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM jobs_job WHERE state = 'running' AND host_id = %s"
-            " AND worker_id = %s AND cancel_requested_at IS NOT NULL",
-            [worker.host_id, worker.pk],
-        )
-        return [job_id for (job_id,) in cursor.fetchall()]
+    rows = execute(
+        "SELECT id FROM jobs_job WHERE state = 'running' AND host_id = %s"
+        " AND worker_id = %s AND cancel_requested_at IS NOT NULL",
+        [worker.host_id, worker.pk],
+    ).fetchall()
+    return [job_id for (job_id,) in rows]
 
 
 def lock_host(host: Host) -> None:
@@ -261,8 +260,7 @@ def lock_host(host: Host) -> None:
     On SQLite there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
     """
     if connection.features.has_select_for_update:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT FROM servers_host WHERE id = %s FOR NO KEY UPDATE", [host.pk])
+        execute("SELECT FROM servers_host WHERE id = %s FOR NO KEY UPDATE", [host.pk])
 
 
 # --- The end of a job -------------------------------------------------------------------------
@@ -284,9 +282,11 @@ def finish_job(
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
-        is_ours = store_endings([(job, ending)])
+        is_ours = store_endings([(job, ending)])()
         if is_ours:
             announce(Channel.QUEUE, Channel.PAGES)
+        else:
+            transaction.set_rollback(True)
     if is_ours:
         job.state, job.exit_code, job.error = state, exit_code, one_line(error)
     return is_ours

@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from django.db import connection
-
 from jobs.models import EXCLUSIVE_OPERATIONS
-from jobs.sql import adapt, places
+from jobs.sql import adapt, execute, places
 from servers.models import Host
 
 
@@ -75,9 +73,8 @@ class SchedulerState:
             " AND (server_id IS NULL OR server_id NOT IN"
             " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))"
         )
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [self.host_id, *map(adapt, EXCLUSIVE_OPERATIONS)])
-            return [QueuedJob(*row) for row in cursor.fetchall()]
+        rows = execute(statement, [self.host_id, *map(adapt, EXCLUSIVE_OPERATIONS)]).fetchall()
+        return [QueuedJob(*row) for row in rows]
 
 
 LOOK_AHEAD = 32
@@ -95,9 +92,7 @@ def select_queued(condition: str = "") -> str:
 
 def has_queued_jobs(host: Host) -> bool:
     """Return whether a job of `host` waits."""
-    with connection.cursor() as cursor:
-        cursor.execute(select_queued(), [host.pk])
-        return cursor.fetchone() is not None
+    return bool(execute(select_queued(), [host.pk]).fetchall())
 
 
 def build_scheduler_state(host: Host | None = None) -> SchedulerState:
@@ -106,15 +101,14 @@ def build_scheduler_state(host: Host | None = None) -> SchedulerState:
     The answer holds only as long as the host's row is locked. It is read at every claim and most wake-ups.
     """
     host_id = (host or Host.local()).pk
-    with connection.cursor() as running_cursor, connection.cursor() as queued_cursor:
-        # Of every host: a server that has moved must not run here while its old host still acts.
-        running_cursor.execute(
-            "SELECT host.is_draining, job.host_id, job.server_id, job.operation FROM servers_host host"
-            " LEFT JOIN jobs_job job ON job.state = 'running' WHERE host.id = %s",
-            [host_id],
-        )
-        queued_cursor.execute(select_queued(), [host_id])
-        running, queued = running_cursor.fetchall(), queued_cursor.fetchall()
+    # Running ones of every host: a server that has moved must not run here while its old host still acts.
+    of_running = execute(
+        "SELECT host.is_draining, job.host_id, job.server_id, job.operation FROM servers_host host"
+        " LEFT JOIN jobs_job job ON job.state = 'running' WHERE host.id = %s",
+        [host_id],
+    )
+    of_queued = execute(select_queued(), [host_id])
+    running, queued = of_running.fetchall(), of_queued.fetchall()
     operations_here = [operation for _, job_host, _, operation in running if job_host == host_id]
     return SchedulerState(
         host_id=host_id,

@@ -1,30 +1,108 @@
 """What the few statements have in common that a worker executes for every job, as SQL.
 
-Building such a query anew takes the ORM ten to a hundred times as long as executing it takes the database.
+Building such a query anew takes the ORM ten to a hundred times as long as executing it takes the database, and
+Django's cursor as long as SQLite takes for it. They are executed on Django's connection, in its transactions.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Protocol, cast
 
-from django.db import connection, models
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 from jobs.models import Job
 
 
+class Result(Protocol):
+    """What a statement returns, to be fetched once."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A result that has come: a statement of SQLite that is left half-way keeps its transaction from ending."""
+
+    rows: list[Any]
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows."""
+        return self.rows
+
+
+def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
+    """Execute a statement, with %s for each parameter, on this thread's connection.
+
+    PostgreSQL keeps its plan: give it few texts, and lists by `among`. What is to happen at each execution
+    (`connection.execute_wrapper`, the log of queries) does.
+    """
+    # Once: what stands behind `connection` is looked up each time.
+    own = connections[DEFAULT_DB_ALIAS]
+    if own.execute_wrappers or own.queries_logged:
+        cursor = own.cursor()
+        cursor.execute(statement, parameters)
+        return cursor
+    if own.connection is None:
+        own.ensure_connection()
+    with own.wrap_database_errors:
+        if own.vendor == "postgresql":
+            return psycopg.Cursor(own.connection).execute(
+                cast("Any", statement), parameters, prepare=True
+            )
+        return Rows(own.connection.execute(with_question_marks(statement), parameters).fetchall())
+
+
+@lru_cache(maxsize=256)
+def with_question_marks(statement: str) -> str:
+    """Return `statement` with SQLite's places for parameters."""
+    return statement.replace("%s", "?")
+
+
 def adapt(value: Any) -> Any:
-    """Return `value` as a cursor takes it."""
+    """Return `value` as a statement takes it."""
     if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
+        return adapt_time(value)
     return value.value if isinstance(value, Enum) else value
+
+
+@lru_cache(maxsize=16)
+def adapt_time(value: datetime) -> Any:
+    """Return a time as a statement takes it: several of one transaction have the same."""
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def among(values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Return the condition that what stands before it is one of `values`, and its parameters."""
+    if connection.vendor == "postgresql":
+        return "= ANY(%s)", [list(values)]
+    return f"IN ({places(values)})", [*values]
 
 
 def places(values: Iterable[object]) -> str:
     """Return as many placeholders as there are values."""
-    return ", ".join("%s" for _ in values)
+    return ", ".join(["%s" for _ in values])
+
+
+def insert(row: models.Model) -> Callable[[], None]:
+    """Insert a new row; call what is returned, after the transaction at the latest, to give it its id."""
+    fields = [field for field in row._meta.concrete_fields if not field.primary_key]
+    columns = ", ".join([str(field.column) for field in fields])
+    result = execute(
+        f"INSERT INTO {row._meta.db_table} ({columns}) VALUES ({places(fields)}) RETURNING id",  # noqa: S608
+        [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields],
+    )
+
+    def identify() -> None:
+        [(row.pk,)] = result.fetchall()
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+    return identify
 
 
 def update_all(
@@ -35,20 +113,21 @@ def update_all(
     *parameters: Any,
 ) -> None:
     """Make the same changes, by column, to those rows that also meet an SQL condition of our own."""
-    columns = ", ".join(f"{column} = %s" for column in changes)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET {columns} WHERE id IN ({places(ids)}) {condition}",  # noqa: S608
-            [*map(adapt, changes.values()), *ids, *parameters],
-        )
+    columns = ", ".join([f"{column} = %s" for column in changes])
+    is_one, one_of = among(ids)
+    execute(
+        f"UPDATE {table} SET {columns} WHERE id {is_one} {condition}",  # noqa: S608
+        [*map(adapt, changes.values()), *one_of, *parameters],
+    )
 
 
 @contextmanager
 def pipelined() -> Iterator[None]:
     """Send each statement of the block at once, without waiting for the result of the one before.
 
-    Only until a result is fetched: then those of all earlier ones have come too. PostgreSQL only; SQLite
-    has nothing to wait for. COPY is not possible in it.
+    Only until a result is fetched: then those of all earlier ones have come too. At the end of the block the
+    transaction is committed, if it is the outermost one. PostgreSQL only; SQLite has nothing to wait for. COPY
+    is not possible in it.
     """
     if connection.vendor != "postgresql":
         yield
@@ -56,6 +135,9 @@ def pipelined() -> Iterator[None]:
     connection.ensure_connection()
     with connection.wrap_database_errors, connection.connection.pipeline():
         yield
+        if connection.in_atomic_block and not connection.savepoint_ids:
+            # Sent with what was sent before: Django finds nothing left to commit.
+            psycopg.Cursor(connection.connection).execute("COMMIT", prepare=False)
 
 
 @cache
@@ -76,11 +158,9 @@ def lock_owned(job: Job) -> str | None:
     None: it is not its worker's any more.
     """
     lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT stage FROM jobs_job"  # noqa: S608 - nothing but places for parameters
-            f" WHERE id = %s AND state = 'running' AND COALESCE(worker_id, 0) = %s{lock}",
-            [job.pk, job.worker_id or 0],
-        )
-        row = cursor.fetchone()
-    return str(row[0]) if row else None
+    rows = execute(
+        "SELECT stage FROM jobs_job"  # noqa: S608 - nothing but places for parameters
+        f" WHERE id = %s AND state = 'running' AND COALESCE(worker_id, 0) = %s{lock}",
+        [job.pk, job.worker_id or 0],
+    ).fetchall()
+    return str(rows[0][0]) if rows else None

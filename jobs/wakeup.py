@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import psycopg
 from django.db import connection
 
+from jobs.sql import execute
+
 logger = logging.getLogger(__name__)
 
 ASK_SECONDS = 0.004
@@ -262,6 +264,5 @@ def open_change_signal(channel: Channel, poll_interval_seconds: float) -> Change
 def announce(*channels: Channel) -> None:
     """Tell those who wait that something has changed: once this transaction is committed, if one is open."""
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            calls = ", ".join(["pg_notify(%s, '')"] * len(channels))
-            cursor.execute(f"SELECT {calls}", [*channels])
+        calls = ", ".join(["pg_notify(%s, '')"] * len(channels))
+        execute(f"SELECT {calls}", [*channels])

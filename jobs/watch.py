@@ -5,7 +5,10 @@ Nothing here changes anything on the host; what has to be done there is queued, 
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
@@ -22,6 +25,9 @@ from jobs.wakeup import Channel, announce
 from servers.models import ActualState, Crash, DesiredState, Host, Server
 
 logger = logging.getLogger(__name__)
+
+STORED_AT_ONCE = 20
+"""The news of so many servers share a transaction: one for each would have jobs wait for the disk that often."""
 
 
 class HostWatch:
@@ -44,13 +50,22 @@ class HostWatch:
         The server of a running job is left to that job.
         """
         statuses = self._layer.statuses(with_usage=False)
-        for server in self._host.servers.filter(~Exists(running_jobs())):
-            status = statuses.get(server.name) or InstanceStatus(server.name, InstanceState.ABSENT)
-            self._store_state(server, status)
+        seen = [
+            (
+                server,
+                statuses.get(server.name) or InstanceStatus(server.name, InstanceState.ABSENT),
+            )
+            for server in self._host.servers.filter(~Exists(running_jobs()))
+        ]
+        news = iter([one for server, status in seen if (one := self._look_at(server, status))])
+        while some := list(islice(news, STORED_AT_ONCE)):
+            self._store(some)
+        for server, status in seen:
             if status.ended_by_reboot and server.desired_state == DesiredState.RUNNING:
                 self._bring_back(server)
 
-    def _store_state(self, server: Server, status: InstanceStatus) -> None:
+    def _look_at(self, server: Server, status: InstanceStatus) -> "News | None":
+        """Return what is to be stored of a server; None if it is what is stored already."""
         changes = operations.describe_state(server, status)
         crashes = unrecorded_crashes(server, status)
         if crashes:
@@ -58,10 +73,9 @@ class HostWatch:
         elif (status.run or 0) < server.crashed_run:
             changes["crashed_run"] = 0  # The instance is gone, or another one is in its place.
         if all(getattr(server, name) == value for name, value in changes.items()):
-            return
-        now = timezone.now()
+            return None
         if status.state.value != server.actual_state:
-            changes["actual_state_at"] = now
+            changes["actual_state_at"] = timezone.now()
         if status.state is InstanceState.ABSENT:
             # The runs of its next instance are counted from the first one again.
             changes |= {"console_run": 0, "console_offset": 0}
@@ -71,21 +85,16 @@ class HostWatch:
         # What a start that failed said of it stays: it says more.
         if rows and (server.actual_state != ActualState.CRASHED or status.restarts):
             changes["last_error"] = rows[-1].detail
+        return News(server, changes, rows)
+
+    def _store(self, news: Sequence["News"]) -> None:
         with transaction.atomic():
-            # A job that began meanwhile knows better; another worker of the host may have been first.
-            is_ours = Server.objects.filter(
-                ~Exists(running_jobs()),
-                pk=server.pk,
-                actual_state=server.actual_state,
-                restarts=server.restarts,
-                crashed_run=server.crashed_run,
-            ).update(**changes, updated_at=now)
-            if not is_ours:
-                return
-            Crash.record(server, rows)
-            announce(Channel.PAGES)
-        for row in rows:
-            logger.warning("server %s: %s", server.name, row.detail)
+            stored = [one for one in news if one.store()]
+            if stored:
+                announce(Channel.PAGES)
+        for one in stored:
+            for row in one.crashes:
+                logger.warning("server %s: %s", one.server.name, row.detail)
 
     def _describe_crash(self, server: Server, crash: CrashedRun) -> Crash:
         lines = last_words(server, crash.run)
@@ -121,6 +130,30 @@ class HostWatch:
                 "Saferoom starts it again.",
             )
         logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
+
+
+@dataclass(frozen=True)
+class News:
+    """What a look at a server's instance found that its row does not say."""
+
+    server: Server
+    changes: Mapping[str, Any]
+    crashes: Sequence[Crash]
+
+    def store(self) -> bool:
+        """Store it in the transaction that is open; False if somebody knows better, and nothing was stored."""
+        server = self.server
+        # A job that began meanwhile knows better; another worker of the host may have been first.
+        is_ours = Server.objects.filter(
+            ~Exists(running_jobs()),
+            pk=server.pk,
+            actual_state=server.actual_state,
+            restarts=server.restarts,
+            crashed_run=server.crashed_run,
+        ).update(**self.changes, updated_at=timezone.now())
+        if is_ours:
+            Crash.record(server, self.crashes)
+        return bool(is_ours)
 
 
 def unrecorded_crashes(server: Server, status: InstanceStatus) -> list[CrashedRun]:

@@ -225,7 +225,8 @@ class WorkerLoop:
 
     def _store_and_claim(self, executor: ThreadPoolExecutor) -> bool:
         """Store what the jobs have said, claim for every free thread; return whether one was claimed."""
-        jobs = self._writer.store(self._claim_beside) or []
+        fetch = self._writer.store(self._claim_beside)
+        jobs = fetch() if fetch else []
         if not jobs:
             free = self._count_free()
             # Only PostgreSQL tells that somebody has asked for something; SQLite, that anything was written.
@@ -238,10 +239,10 @@ class WorkerLoop:
             executor.submit(self._execute, job.pk, plan(job))
         return bool(jobs)
 
-    def _claim_beside(self, ending: int) -> list[Job]:
+    def _claim_beside(self, ending: int) -> Callable[[], list[Job]] | None:
         """Claim in the transaction that stores how `ending` jobs end."""
         free = self._count_free() + ending
-        return claim_within(self._worker, self.host, free) if ending and free > 0 else []
+        return claim_within(self._worker, self.host, free) if ending and free > 0 else None
 
     def _count_free(self) -> int:
         with self._running_lock:

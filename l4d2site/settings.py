@@ -216,6 +216,8 @@ if not IS_SQLITE:
         "keepalives_interval": 1,
         "keepalives_count": 2,
         "tcp_user_timeout": _patience_seconds * 1000,  # milliseconds
+        # Plans are kept of the statements that ask for it (`jobs.sql`): Django's own never do.
+        "prepare_threshold": 0,
         # A process that is frozen in a transaction must not hold its locks against all others.
         "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s",
     } | DATABASES["default"].get("OPTIONS", {})

@@ -113,7 +113,9 @@ class TestCrashes:
     ) -> None:
         stale = Server.objects.get()
         tell(fake_host, watch, CRASHED)
-        HostWatch(host)._store_state(stale, CRASHED)
+        news = HostWatch(host)._look_at(stale, CRASHED)
+        assert news and news.crashes
+        assert not news.store()
         assert Crash.objects.count() == 1
 
     def test_a_crash_that_systemd_restarts_from_is_recorded(
