@@ -33,7 +33,8 @@ def set_running(
     now = adapt(timezone.now())
     is_one, one_of = among(job_ids)
     update = (
-        "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
+        "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
+        " SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
         f" WHERE id {is_one} AND state = 'queued'"
     )
     parameters = [worker.pk if worker else None, now, now, *one_of]

@@ -92,7 +92,7 @@ class Worker(models.Model):
     stopped_at = models.DateTimeField(null=True, blank=True)
 
     claimed_at = -math.inf
-    """When a claim counted as its heartbeat last, by the steady clock of its process."""
+    """When a claim counted as its heartbeat last, in seconds since its machine was booted."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -232,18 +232,18 @@ class Job(models.Model):
             self.copy_names()
         super().save(*args, **kwargs)
 
+    def get_absolute_url(self) -> str:
+        """Return the address of the job's page."""
+        return reverse("jobs:detail", args=[self.pk])
+
     def copy_names(self) -> None:
-        """Note what the job is about, by default the host of the settings, and who asks, before it is stored."""
+        """Note by name what a new job is about, the settings' host if nothing is said, and who asks for it."""
         if self.host is None:
             self.host = self.server.host if self.server else Host.local()
         self.host_name = self.host.name
         self.server_name = self.server.name if self.server else ""
         if self.requested_by:
             self.requested_by_name = self.requested_by.get_username()
-
-    def get_absolute_url(self) -> str:
-        """Return the address of the job's page."""
-        return reverse("jobs:detail", args=[self.pk])
 
     @property
     def operation_label(self) -> str:

@@ -6,11 +6,11 @@ transaction, and none touches a host.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -234,9 +234,10 @@ def show_life(worker: Worker) -> None:
     Another worker must not take this one, back from a pause, for dead before its next heartbeat, and fail
     what it has just claimed.
     """
-    if monotonic() - worker.claimed_at < 1:
+    # A clock that nobody sets, and that goes on while the machine sleeps.
+    now, claimed_at = timezone.now(), clock_gettime(CLOCK_BOOTTIME)
+    if claimed_at - worker.claimed_at < 1:
         return
-    now, claimed_at = timezone.now(), monotonic()
     second_ago = adapt(now - timedelta(seconds=1))
     update_all(
         "jobs_worker", {"heartbeat_at": now}, [worker.pk], "AND heartbeat_at < %s", second_ago

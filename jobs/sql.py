@@ -100,7 +100,8 @@ def insert(row: models.Model) -> Callable[[], None]:
 
     def identify() -> None:
         [(row.pk,)] = result.fetchall()
-        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+        state = row._state  # noqa: SLF001 - documented, as what says whether a row is stored
+        state.adding, state.db = False, DEFAULT_DB_ALIAS
 
     return identify
 

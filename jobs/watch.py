@@ -27,7 +27,7 @@ from servers.models import ActualState, Crash, DesiredState, Host, Server
 logger = logging.getLogger(__name__)
 
 STORED_AT_ONCE = 20
-"""The news of so many servers share a transaction: one for each would have jobs wait for the disk that often."""
+"""The news of so many servers share a transaction: with one for each, jobs wait for the disk that often."""
 
 
 class HostWatch:

@@ -304,8 +304,10 @@ class TestEnding:
             heartbeat_at=timezone.now(),
         )
         Job.objects.update(worker=other)
-        assert not finish_job(job, exit_code=0)
+        learnt = {"last_error": "not for this worker to say"}
+        assert not finish_job(job, exit_code=0, server_changes=learnt)
         assert Job.objects.get().state == JobState.RUNNING
+        assert Server.objects.get().last_error == ""
 
     def test_the_error_is_one_line(self, server: Server, worker: Worker) -> None:
         start(server)

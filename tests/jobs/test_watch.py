@@ -114,7 +114,8 @@ class TestCrashes:
         stale = Server.objects.get()
         tell(fake_host, watch, CRASHED)
         news = HostWatch(host)._look_at(stale, CRASHED)
-        assert news and news.crashes
+        assert news
+        assert news.crashes
         assert not news.store()
         assert Crash.objects.count() == 1
 

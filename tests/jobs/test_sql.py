@@ -1,0 +1,103 @@
+"""Statements past Django's cursor: in its transactions all the same, on both engines."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from jobs import queue
+from jobs.liveness import register_worker
+from jobs.models import Job, JobState, Worker
+from jobs.queue import claim_next_job, enqueue
+from jobs.sql import execute, insert, pipelined
+from servers.models import Blueprint, Host, Overlay, Server
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_database_refuses_at_the_commit_is_told(host: Host) -> None:
+    """The rows that foreign keys lead to are looked for at the commit, on both engines."""
+    job = Job(operation="install", host=host)
+    job.copy_names()
+    job.host_id = host.pk + 1000
+    with pytest.raises(IntegrityError), transaction.atomic(), pipelined():
+        insert(job)
+    assert not Job.objects.exists()
+    assert not connection.in_atomic_block
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_statement_undoes_those_before_it(host: Host) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic(), pipelined():
+        insert(Job(operation="install", host=host, state=JobState.RUNNING))
+        insert(Job(operation="rollback", host=host, state=JobState.RUNNING))
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_of_another_transaction_nothing_is_committed(host: Host) -> None:
+    with transaction.atomic():
+        with transaction.atomic(), pipelined():
+            insert(Job(operation="install", host=host))
+        assert Job.objects.exists()
+        transaction.set_rollback(True)
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_inserted_row_knows_its_id(server: Server) -> None:
+    job = enqueue("start", server=server, requested_by=None)
+    assert Job.objects.get() == job
+    job.error = "saved again, not stored twice"
+    job.save()
+    assert Job.objects.get().error == job.error
+
+
+@pytest.mark.django_db
+def test_who_wraps_djangos_cursor_sees_every_statement() -> None:
+    seen = []
+
+    def note(do: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        seen.append(sql)
+        return do(sql, parameters, many, context)
+
+    with connection.execute_wrapper(note):
+        assert execute("SELECT %s", [1]).fetchall() == [(1,)]
+    assert execute("SELECT %s", [2]).fetchall() == [(2,)]
+    assert seen == ["SELECT %s"]
+
+
+@pytest.mark.django_db
+def test_a_claimed_job_has_its_overlays_the_topmost_first(
+    server: Server, blueprint: Blueprint
+) -> None:
+    names = ("zoo", "maps", "admin")
+    blueprint.set_overlays([Overlay.objects.create(name=name) for name in names])
+    enqueue("start", server=server, requested_by=None)
+    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
+    assert job
+    assert job.server
+    assert job.server.to_spec().overlays == names
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_claim_after_a_pause_is_a_sign_of_life(
+    server: Server, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = register_worker(host, concurrency=4, is_claiming=True)
+    seconds = 0.0
+    monkeypatch.setattr(queue, "clock_gettime", lambda _clock: seconds)
+    hour_ago = timezone.now() - timedelta(hours=1)
+
+    def claim_is_heard() -> bool:
+        Worker.objects.update(heartbeat_at=hour_ago)
+        job = enqueue("start", server=server, requested_by=None)
+        assert claim_next_job(worker) == job
+        queue.finish_job(Job.objects.get(pk=job.pk), exit_code=0)
+        return Worker.objects.get().heartbeat_at > hour_ago
+
+    assert claim_is_heard()
+    assert not claim_is_heard()
+    seconds = 1.5
+    assert claim_is_heard()
