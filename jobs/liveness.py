@@ -10,12 +10,13 @@ from time import monotonic
 from typing import Self
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from hostops import __version__
 from hostops.identity import is_alive, read_boot_id, read_own_stat
 from jobs.models import Worker
+from jobs.wakeup import Channel, announce
 from servers.models import Host
 
 logger = logging.getLogger(__name__)
@@ -186,7 +187,24 @@ def is_gone(
     """
     if worker is None or worker.stopped_at is not None:
         return True
+    return is_known_to_be_gone(worker) or has_lapsed(worker)
+
+
+def is_known_to_be_gone(worker: Worker) -> bool:
+    """Return whether the worker's process would be seen from here, and is not there."""
     identity = ProcessIdentity.of_worker(worker)
-    if identity.can_be_seen_here() and not identity.is_there():
-        return True
-    return has_lapsed(worker)
+    return identity.can_be_seen_here() and not identity.is_there()
+
+
+def record_gone_workers() -> None:
+    """Record as stopped those workers that ended without a word, so that nobody waits for their lease to end.
+
+    Only where their processes would be seen: a worker that is merely silent may come back.
+    """
+    workers = Worker.objects.filter(stopped_at=None).select_related("host")
+    gone = [worker.pk for worker in workers if is_known_to_be_gone(worker)]
+    if gone:
+        with transaction.atomic():
+            silent = Worker.objects.filter(pk__in=gone, stopped_at=None)
+            silent.update(stopped_at=timezone.now(), is_claiming=False)
+            announce(Channel.PAGES)

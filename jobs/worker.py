@@ -24,7 +24,7 @@ from django.utils import timezone
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.execution import Plan, execute, plan
-from jobs.liveness import Heartbeat, LeaseWatch, register_worker
+from jobs.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.log_writer import LogWriter
 from jobs.logs import DirectLog, JobSink
 from jobs.models import Job, JobState, Worker
@@ -301,6 +301,7 @@ class WorkerLoop:
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
+        record_gone_workers()
         stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
         with self._running_lock:
             known = set(self._running)

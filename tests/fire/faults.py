@@ -85,15 +85,18 @@ class Crew:
                     self.unstarted += 1
                 else:
                     self.unexpected.append(f"pid {worker.process.pid}: exit code {exit_code}")
-                self._note_death(worker)
+                self._note_death(worker, monotonic())
                 self.hire(worker.host)
 
     def kill(self) -> bool:
         """Kill a worker as nothing can resist, and start another."""
         worker = random.choice(self.workers)
         worker.process.kill()
+        # From now on it does nothing more. On a busy machine its locks can be another worker's before `wait`
+        # comes back here: that would look as if both had held them.
+        died_at = monotonic()
         worker.process.wait()
-        self._note_death(worker)
+        self._note_death(worker, died_at)
         self.hire(worker.host)
         return True
 
@@ -121,11 +124,11 @@ class Crew:
                 self.unexpected.append(
                     f"pid {worker.process.pid}: exit code {exit_code} at the end"
                 )
-            self._note_death(worker, replace=False)
+            self._note_death(worker, monotonic(), replace=False)
         self.workers.clear()
 
-    def _note_death(self, worker: WorkerProcess, *, replace: bool = True) -> None:
-        self.deaths[worker.process.pid].append(monotonic())
+    def _note_death(self, worker: WorkerProcess, died_at: float, *, replace: bool = True) -> None:
+        self.deaths[worker.process.pid].append(died_at)
         if replace:
             self.workers.remove(worker)
 

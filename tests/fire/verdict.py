@@ -121,7 +121,7 @@ def host_spans(entries: list[Entry], deaths: dict[int, list[float]]) -> Iterator
             yield Span(entry.job, entry.host, entry.subject, start.at, entry.at)
     for start in open_since.values():
         # In a long run a pid is given out again: the death meant is the next one.
-        died_at = min(at for at in deaths[start.pid] if at >= start.at)
+        died_at = min((at for at in deaths[start.pid] if at >= start.at), default=start.at)
         yield Span(start.job, start.host, start.subject, start.at, died_at)
 
 

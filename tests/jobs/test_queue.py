@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from jobs.liveness import register_worker
+from jobs.liveness import record_gone_workers, register_worker
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import (
     WORKER_STOPPED,
@@ -384,6 +384,18 @@ class TestRecovery:
     ) -> None:
         self.running_job(server, self.worker_row(host, boot_id="another machine", pid=4_194_304))
         assert recover_stale_jobs() == []
+
+    def test_only_workers_that_are_known_to_be_gone_are_recorded_as_stopped(
+        self, host: Host
+    ) -> None:
+        long_ago = timezone.now() - timedelta(hours=1)
+        killed = self.worker_row(host, pid=4_194_304)
+        silent = self.worker_row(host, boot_id="another machine", heartbeat_at=long_ago)
+        here = register_worker(host, concurrency=4, is_claiming=True)
+        record_gone_workers()
+        assert set(Worker.objects.filter(stopped_at=None)) == {silent, here}
+        killed.refresh_from_db()
+        assert not killed.is_claiming
 
     def test_a_running_job_without_a_worker_is_stale(self, server: Server) -> None:
         job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)

@@ -29,9 +29,13 @@ def test_what_the_database_refuses_at_the_commit_is_told(host: Host) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_refused_statement_undoes_those_before_it(host: Host) -> None:
-    with pytest.raises(IntegrityError), transaction.atomic(), pipelined():
-        insert(Job(operation="install", host=host, state=JobState.RUNNING))
-        insert(Job(operation="rollback", host=host, state=JobState.RUNNING))
+    def run_both() -> None:
+        with transaction.atomic(), pipelined():
+            insert(Job(operation="install", host=host, state=JobState.RUNNING))
+            insert(Job(operation="rollback", host=host, state=JobState.RUNNING))
+
+    with pytest.raises(IntegrityError):
+        run_both()
     assert not Job.objects.exists()
 
 
