@@ -1,11 +1,15 @@
 """What axe-core finds on the pages, and what a screen reader hears of a log that grows."""
 
 import json
-from itertools import product
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, product
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
@@ -90,6 +94,39 @@ def test_axe_finds_nothing_on_any_page(
     if said := violations(page):
         found["/accounts/login/"] = said
     assert not found, json.dumps(found, indent=1)
+
+
+@contextmanager
+def lines_pouring_in(job: Job, first: int) -> Iterator[None]:
+    """Add line after line to the log of `job`, from `first` on, as long as the block runs."""
+    is_over = threading.Event()
+
+    def pour() -> None:
+        for seq in count(first, 50):
+            add_lines(job, seq, seq + 49, "stderr" if seq % 100 == 1 else "stdout")
+            if is_over.wait(0.02):
+                break
+        connection.close()
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_axe_finds_nothing_while_lines_pour_in(open_page: OpenPage, running_job: Job) -> None:
+    page = open_page()
+    page.goto(running_job.get_absolute_url())
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    with lines_pouring_in(running_job, 201):
+        expect(line(page, 400)).to_be_attached()
+        assert violations(page) == []
+        page.get_by_role("log").evaluate("log => { log.scrollTop = 100 }")
+        expect(page.get_by_role("button", name="Jump to live")).to_be_visible()
+        assert violations(page) == []
 
 
 @pytest.mark.parametrize("address", ["", "#L1-L400"], ids=["plain", "selected"])
