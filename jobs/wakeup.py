@@ -26,6 +26,9 @@ ASK_SECONDS = 0.004
 ASK_AFTER_WRITE = ((0.02, 0.0005), (1.0, 0.004))
 """So long after its log was written, it is asked so often."""
 
+SELECT_LIMIT = 1024
+"""select(2) takes only descriptors below this, and a web server has thousands."""
+
 IN_MODIFY = 0x2
 """Of inotify(7)."""
 
@@ -73,9 +76,10 @@ class Interrupt:
 
 def wait_to_read(descriptors: list[int], seconds: float) -> None:
     """Wait until one of `descriptors` can be read from, at most `seconds`."""
-    poll = (
-        select.poll()
-    )  # select() takes no descriptor above 1,023, and a web server has thousands.
+    if max(descriptors) < SELECT_LIMIT:
+        select.select(descriptors, [], [], max(seconds, 0))
+        return
+    poll = select.poll()  # It waits for a whole millisecond where half a one is meant.
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
     poll.poll(max(seconds, 0) * 1000)
