@@ -47,7 +47,7 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
     if own.execute_wrappers or own.queries_logged:
         cursor = own.cursor()
         cursor.execute(statement, parameters)
-        return cursor
+        return cursor if own.vendor == "postgresql" else Rows(cursor.fetchall())
     if own.connection is None:
         own.ensure_connection()
     with own.wrap_database_errors:

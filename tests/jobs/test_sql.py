@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs import queue
@@ -70,6 +71,18 @@ def test_who_wraps_djangos_cursor_sees_every_statement() -> None:
         assert execute("SELECT %s", [1]).fetchall() == [(1,)]
     assert execute("SELECT %s", [2]).fetchall() == [(2,)]
     assert seen == ["SELECT %s"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_come_and_go_under_the_log_of_queries(server: Server) -> None:
+    worker = register_worker(server.host, concurrency=1, is_claiming=True)
+    with CaptureQueriesContext(connection) as queries:
+        enqueue("start", server=server, requested_by=None)
+        job = claim_next_job(worker)
+        assert job
+        assert queue.finish_job(job, exit_code=0, server_changes={"last_error": ""})
+    assert Job.objects.get().state == JobState.SUCCEEDED
+    assert any("UPDATE jobs_job" in query["sql"] for query in queries)
 
 
 @pytest.mark.django_db
