@@ -127,8 +127,8 @@ def pipelined() -> Iterator[None]:
     """Send each statement of the block at once, without waiting for the result of the one before.
 
     Only until a result is fetched: then those of all earlier ones have come too. At the end of the block the
-    transaction is committed, if it is the outermost one. PostgreSQL only; SQLite has nothing to wait for. COPY
-    is not possible in it.
+    transaction is committed, if it is the outermost one and not to be rolled back. PostgreSQL only; SQLite has
+    nothing to wait for. COPY is not possible in it.
     """
     if connection.vendor != "postgresql":
         yield
@@ -136,7 +136,8 @@ def pipelined() -> Iterator[None]:
     connection.ensure_connection()
     with connection.wrap_database_errors, connection.connection.pipeline():
         yield
-        if connection.in_atomic_block and not connection.savepoint_ids:
+        is_outermost = connection.in_atomic_block and not connection.savepoint_ids
+        if is_outermost and not connection.needs_rollback:
             # Sent with what was sent before: Django finds nothing left to commit.
             psycopg.Cursor(connection.connection).execute("COMMIT", prepare=False)
 

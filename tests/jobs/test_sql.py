@@ -50,6 +50,14 @@ def test_inside_of_another_transaction_nothing_is_committed(host: Host) -> None:
     assert not Job.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_is_to_be_rolled_back_is_not_committed(host: Host) -> None:
+    with transaction.atomic(), pipelined():
+        insert(Job(operation="install", host=host))
+        transaction.set_rollback(True)
+    assert not Job.objects.exists()
+
+
 @pytest.mark.django_db
 def test_an_inserted_row_knows_its_id(server: Server) -> None:
     job = enqueue("start", server=server, requested_by=None)
