@@ -28,6 +28,7 @@ DESIRED_STATE = {
     Operation.RESET: DesiredState.STOPPED,
     Operation.DELETE: DesiredState.STOPPED,
 }
+OPERATIONS = frozenset(Operation)  # Asking the enumeration itself builds a list each time.
 
 
 class MalformedJobError(Exception):
@@ -59,7 +60,7 @@ def prepare(job: Job) -> Callable[..., object]:
     The result takes `on_line`, `on_stage` and `cancel`, and raises what the host layer raises. Raises
     `MalformedJobError`, or ValueError for a server that the host layer would refuse.
     """
-    if job.operation not in Operation:
+    if job.operation not in OPERATIONS:
         raise MalformedJobError(f"“{job.operation}” is not an operation Saferoom knows.")
     host = get_host(job.host_name)
     if job.operation == Operation.INSTALL:
@@ -70,12 +71,12 @@ def prepare(job: Job) -> Callable[..., object]:
         return host.check_update
     if job.server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
-    desired_state = DESIRED_STATE.get(Operation(job.operation))
+    operation = Operation(job.operation)
+    desired_state = DESIRED_STATE.get(operation)
     if desired_state and desired_state != job.server.desired_state:
         Server.objects.filter(pk=job.server.pk).update(
             desired_state=desired_state, updated_at=timezone.now()
         )
-    operation = Operation(job.operation)
     if operation in BY_NAME:
         return partial(BY_NAME[operation], host, job.server.name)
     return partial(BY_SPEC[operation], host, job.server.to_spec())

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from django.conf import settings
 
@@ -28,6 +29,7 @@ SECRETS = re.compile(
 MIN_SECRET_CHARS = 4
 
 
+@lru_cache(maxsize=1024)
 def find_secrets(*texts: str) -> frozenset[str]:
     """Return the passwords in launch arguments or config texts, to be masked wherever they appear.
 

@@ -16,7 +16,6 @@ from hostops.specs import (
     LIMIT_NAMES,
     MEMORY_LIMIT_RANGE,
     TASKS_LIMIT_RANGE,
-    Limits,
 )
 from servers.models.validation import (
     User,
@@ -184,15 +183,6 @@ class Blueprint(models.Model):
             raise ValidationError(
                 {"name": "“new” is taken by a page of the panel. Choose another name."}
             )
-
-    @property
-    def limits(self) -> Limits:
-        """What each server made from it may take of its host; ValueError for what cannot be."""
-        return Limits(
-            memory_bytes=None if self.memory_limit_mib is None else self.memory_limit_mib * MIB,
-            tasks=self.tasks_limit,
-            cpu_weight=self.cpu_weight,
-        )
 
     @property
     def limits_label(self) -> str:

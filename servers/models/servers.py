@@ -1,6 +1,7 @@
 """Servers, and what is known of their crashes."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Self
 
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from hostops.specs import InstanceSpec, InstanceState, parse_arguments
-from servers.models.blueprints import Blueprint
+from servers.models.blueprints import MIB, Blueprint
 from servers.models.hosts import Host
 from servers.models.validation import (
     User,
@@ -259,19 +260,16 @@ class Server(models.Model):
 
     def to_spec(self) -> InstanceSpec:
         """Return what the host layer needs to make this server's instance, as the rows are now."""
-        config = "\n".join(
-            text.rstrip() for text in (self.blueprint.config, self.config) if text.strip()
-        )
-        limits = self.blueprint.limits
-        return InstanceSpec(
-            name=self.name,
-            port=self.port,
-            overlays=self.blueprint.overlay_names,
-            arguments=parse_arguments(f"{self.blueprint.arguments}\n{self.arguments}"),
-            config=config + "\n" if config else "",
-            memory_limit_bytes=limits.memory_bytes,
-            tasks_limit=limits.tasks,
-            cpu_weight=limits.cpu_weight,
+        blueprint = self.blueprint
+        return make_spec(
+            self.name,
+            self.port,
+            blueprint.overlay_names,
+            f"{blueprint.arguments}\n{self.arguments}",
+            (blueprint.config, self.config),
+            blueprint.memory_limit_mib,
+            blueprint.tasks_limit,
+            blueprint.cpu_weight,
         )
 
     def record_actual_state(self, state: str) -> None:
@@ -279,6 +277,31 @@ class Server(models.Model):
         self.actual_state = state
         self.actual_state_at = timezone.now()
         self.save(update_fields=["actual_state", "actual_state_at", "updated_at"])
+
+
+@lru_cache(maxsize=1024)  # Most servers are what they were at their last job.
+def make_spec(
+    name: str,
+    port: int,
+    overlays: tuple[str, ...],
+    arguments: str,
+    configs: tuple[str, ...],
+    memory_limit_mib: int | None,
+    tasks_limit: int | None,
+    cpu_weight: int | None,
+) -> InstanceSpec:
+    """Return a server as the host layer takes it; ValueError for what it would refuse."""
+    config = "\n".join(text.rstrip() for text in configs if text.strip())
+    return InstanceSpec(
+        name=name,
+        port=port,
+        overlays=overlays,
+        arguments=parse_arguments(arguments),
+        config=config + "\n" if config else "",
+        memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * MIB,
+        tasks_limit=tasks_limit,
+        cpu_weight=cpu_weight,
+    )
 
 
 class Crash(models.Model):
