@@ -29,7 +29,7 @@ class Contender(ABC):
     engines: ClassVar[tuple[str, ...]] = ("sqlite", "postgresql")
     has_threads: ClassVar[bool] = True
     burst: ClassVar[int] = 1000
-    """How many jobs a measurement of throughput takes: a second or more of work."""
+    """How many jobs a measurement of throughput takes, unless they are done within a second."""
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Make what it needs in the database, beyond the migrations."""
