@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.models import Job, JobState
-from jobs.sql import Result, adapt, among, execute, update_all
+from jobs.sql import adapt, among, update_all, update_counted
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> Callable[[], bool]:
     for changes, server_ids in of_servers.items():
         times = {"actual_state_at": now, "updated_at": now}
         update_all("servers_server", {**dict(changes), **times}, server_ids)
-    return lambda: all(len(result.fetchall()) == count for result, count in stored)
+    return lambda: all(count_stored() == count for count_stored, count in stored)
 
 
 def store_end(
@@ -57,14 +57,14 @@ def store_end(
     *,
     now: datetime,
     job_ids: Sequence[int],
-) -> Result:
-    """Store one end of several jobs of a worker (0: of none); return those that were its own."""
+) -> Callable[[], int]:
+    """Store one end of several jobs of a worker (0: of none); what is returned tells how many were its own."""
     is_one, one_of = among(job_ids)
-    return execute(
+    return update_counted(
         "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
         " SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
         " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
-        f" WHERE state = 'running' AND COALESCE(worker_id, 0) = %s AND id {is_one} RETURNING id",
+        f" WHERE state = 'running' AND COALESCE(worker_id, 0) = %s AND id {is_one}",
         [
             *map(adapt, (state, exit_code, error, now, now, state == JobState.SUCCEEDED)),
             *(worker_id, *one_of),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from subprocess import CalledProcessError
 from time import monotonic, sleep
@@ -69,13 +69,12 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
 
     Raises nothing that the job did wrong: whatever it was, it is in the job's row, its log, and, if it
     was not the host layer's own word, with its traceback in the process log. No transaction and no
-    connection is held while the host is driven.
+    connection is held while the host is driven, unless the caller holds one.
     """
     job = plan.job
-    release_connection()
     logger.info("job %s: %s of %s begins", job.pk, job.operation, job.subject)
     ending = carry_out(plan, sink, cancel)
-    ending = replace(ending, server_changes=learn_from(job, ending))
+    ending = Ending(ending.state, ending.exit_code, ending.error, learn_from(job, ending))
     release_connection()  # What an install has installed was stored from this thread.
     logger.info("job %s: over, %s", job.pk, ending.state)
     sink.finish(job, ending)

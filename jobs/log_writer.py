@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+END_SECONDS = 0.01
+"""How long the end of a job waits for those of others at most."""
+
 
 class LineClock:
     """Tells the time to the millisecond; the lines of one millisecond get the same object."""
@@ -47,7 +50,8 @@ class LogWriter:
     """Takes the output of running jobs from any thread; one thread calls `store` whenever something is due.
 
     Due is a batch: what came within `batch_seconds` of the last one, or `batch_lines` lines before that; a
-    stage or the end of a job is due at once. `on_due` is called when what is waited for may have changed. At
+    stage or the end of a job is due at once; an end while more short jobs `can_wait` for its thread, with
+    theirs, within `END_SECONDS`. `on_due` is called when what is waited for may have changed. At
     most `max_waiting` lines, and about `max_waiting_chars` characters, wait: then `line` waits too, and with
     it the command that writes them. `on_settled` is told of each end whether it was stored; `on_lease_lost`,
     once, of a job that still runs here but is another's.
@@ -59,6 +63,7 @@ class LogWriter:
         on_settled: Callable[[Job, bool], None],
         on_lease_lost: Callable[[Job], None],
         on_due: Callable[[], None] = lambda: None,
+        can_wait: Callable[[], bool] = lambda: False,
         batch_lines: int = 500,
         batch_seconds: float = 0.03,
         max_waiting: int = 20_000,
@@ -67,6 +72,7 @@ class LogWriter:
         self._on_settled = on_settled
         self._on_lease_lost = on_lease_lost
         self._on_due = on_due
+        self._can_wait = can_wait
         self._batch_lines = batch_lines
         self._batch_seconds = batch_seconds
         self._max_waiting = max_waiting
@@ -77,6 +83,7 @@ class LogWriter:
         self._waiting_chars = 0
         self._is_urgent = False
         self._taken_at = 0.0
+        self._ended_at = inf
         self._batch: list[Entries] = []
         self._clock = LineClock()
         self._lost: set[int] = set()
@@ -111,15 +118,18 @@ class LogWriter:
 
     def finish(self, job: Job, ending: Ending) -> None:
         """End the job after its last line, soon: `on_settled` tells whether that was stored."""
+        can_wait = self._can_wait()
         with self._changed:
             is_unwanted = self._is_unwanted(job)
             if not is_unwanted:
                 self._of(job).ending = ending
-                self._is_urgent = True
+                self._ended_at = min(self._ended_at, monotonic())
+                self._is_urgent = self._is_urgent or not can_wait
             self._lost.discard(job.pk)
         if is_unwanted:
             self._on_settled(job, False)
-        self._on_due()
+        if is_unwanted or not can_wait:
+            self._on_due()
 
     def _is_full(self) -> bool:
         return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
@@ -155,7 +165,9 @@ class LogWriter:
             if self._is_urgent or self._waiting >= self._batch_lines:
                 return 0.0
             # What comes after a silence is stored at once; what follows it closely waits for company.
-            return max(self._taken_at + self._batch_seconds - monotonic(), 0.0)
+            ends_due_at = self._ended_at + END_SECONDS
+            lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf
+            return max(min(ends_due_at, lines_due_at) - monotonic(), 0.0)
 
     def store(self, then: Callable[[int], T] | None = None) -> T | None:
         """Store what is due, and do `then` in the same transaction; return what that returned.
@@ -196,6 +208,7 @@ class LogWriter:
             self._entries = {}
             self._waiting = self._waiting_chars = 0
             self._is_urgent = False
+            self._ended_at = inf
             self._taken_at = monotonic()
             self._changed.notify_all()
         return batch

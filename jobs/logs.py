@@ -19,6 +19,7 @@ from jobs.endings import Ending, store_endings
 from jobs.models import Job, JobLog
 from jobs.safe_lines import MAX_LINE_CHARS, make_line_safe
 from jobs.sql import lock_owned, pipelined, update_all
+from jobs.turns import write_turn
 from jobs.wakeup import Channel, announce
 
 logger = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def store_all(batch: Sequence[Entries], then: Callable[[], T]) -> T:
     Raises `LeaseLostError` if one of the jobs is not running for its worker any more.
     """
     endings = [(entries.job, entries.ending) for entries in batch if entries.ending]
-    with transaction.atomic():
+    with write_turn(), transaction.atomic():
         for entries in batch:
             if entries.lines or entries.stages:
                 entries.store_output()

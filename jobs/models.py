@@ -40,8 +40,8 @@ HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK)
 class JobState(models.TextChoices):
     """Where a job is.
 
-    `queued → running → succeeded | failed | cancelled`, and `queued → cancelled`. Nothing else; the last
-    three are final.
+    `queued → running → succeeded | failed | cancelled`, and `queued → cancelled`; `running → queued` for what a
+    worker has claimed and not begun. Nothing else; the last three are final.
     """
 
     QUEUED = "queued", "queued"

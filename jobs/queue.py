@@ -1,12 +1,12 @@
 """The queue: which job may run next, and every transition a job makes.
 
 `enqueue` → queued; `claim_next_job` → running; `finish_job` → succeeded, failed or cancelled;
-`cancel` → cancelled, or a request to the worker; `recover_stale_jobs` → failed. Each is one short
-transaction, and none touches a host.
+`cancel` → cancelled, or a request to the worker; `give_back` → queued again; `recover_stale_jobs` → failed.
+Each is one short transaction, and none touches a host.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from jobs.claimed import set_running
+from jobs.claimed import set_oldest_running, set_running
 from jobs.endings import Ending, one_line, store_endings
 from jobs.liveness import has_lapsed_by_clock, is_gone
 from jobs.logs import append_job_log_line
@@ -31,7 +31,8 @@ from jobs.models import (
 )
 from jobs.scheduler import build_scheduler_state
 from jobs.sql import adapt, execute, insert, pipelined, update_all
-from jobs.wakeup import Channel, announce
+from jobs.turns import write_turn
+from jobs.wakeup import Channel, announce, announcing
 from servers.models import ActualState, Host, Server
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WORKER_STOPPED = "worker stopped while the job ran"
+NEVER_STARTED = "Cancelled before it started."
 
 Person = User
 
@@ -92,10 +94,7 @@ def enqueue(
         build_id=build_id,
     )
     job.copy_names()
-    with transaction.atomic(), pipelined():
-        announce(Channel.QUEUE, Channel.PAGES)
-        identify = insert(job)
-    identify()
+    insert(job, returning=announcing(Channel.QUEUE, Channel.PAGES))
     return job
 
 
@@ -192,16 +191,29 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
 
 
 def claim_jobs(
-    worker: Worker | None, host: Host, limit: int, *, is_likely: bool = False
+    worker: Worker | None,
+    host: Host,
+    limit: int,
+    *,
+    is_likely: bool = False,
+    is_idle: bool = False,
 ) -> list[Job]:
     """Claim the oldest runnable jobs of `host`, at most `limit`, in one transaction; as `claim_next_job`.
 
-    Where it is not likely that there is one, it is looked for first without the host's lock.
+    Where it is not likely that there is one, it is looked for first without the host's lock. Where the worker
+    is idle, it may be that only the oldest is claimed.
     """
-    if not is_likely and not build_scheduler_state(host).pick(limit):
+    if not is_likely and not build_scheduler_state(host, limit).pick(limit):
         return []
     try:
-        with transaction.atomic(), pipelined():
+        if worker and is_idle and connection.vendor == "postgresql":
+            with transaction.atomic(), pipelined():
+                lock_host(host)
+                show_life(worker)
+                fetch_oldest = set_oldest_running(worker, host)
+            if jobs := fetch_oldest():
+                return jobs
+        with write_turn(), transaction.atomic(), pipelined():
             fetch = claim_within(worker, host, limit)
             if fetch:
                 announce(Channel.PAGES)
@@ -220,12 +232,29 @@ def claim_within(worker: Worker | None, host: Host, limit: int) -> Callable[[], 
     """
     lock_host(host)
     # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile.
-    job_ids = build_scheduler_state(host).pick(limit)
+    job_ids = build_scheduler_state(host, limit).pick(limit)
     if not job_ids:
         return None
     if worker:
         show_life(worker)
     return set_running(job_ids, worker, host)
+
+
+def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
+    """Put claimed jobs that were not begun back into the queue, or cancel them if that was asked for meanwhile.
+
+    They keep their places in it. Nothing happens to those that are not the worker's any more.
+    """
+    now = timezone.now()
+    unclaimed: dict[str, Any] = {"worker": None, "started_at": None, "updated_at": now}
+    with transaction.atomic():
+        mine = Job.objects.running().filter(worker=worker, pk__in=[job.pk for job in jobs])
+        to_cancel = mine.exclude(cancel_requested_at=None)
+        to_cancel.update(
+            state=JobState.CANCELLED, error=NEVER_STARTED, finished_at=now, **unclaimed
+        )
+        mine.update(state=JobState.QUEUED, **unclaimed)
+        announce(Channel.QUEUE, Channel.PAGES)
 
 
 def show_life(worker: Worker) -> None:
@@ -300,7 +329,7 @@ def cancel(job: Job) -> Job:
         queued = Job.objects.filter(pk=job.pk, state=JobState.QUEUED)
         was_queued = queued.update(
             state=JobState.CANCELLED,
-            error="Cancelled before it started.",
+            error=NEVER_STARTED,
             cancel_requested_at=now,
             finished_at=now,
             updated_at=now,

@@ -43,18 +43,23 @@ class SchedulerState:
         if self.is_exclusive_next:
             # Exclusive: it waits for what runs, and what is behind it waits for it.
             return [] if self.is_busy else [self.oldest_queued[0].id]
-        picked = self._pick_from(self.oldest_queued, limit)
-        if not picked and len(self.oldest_queued) == LOOK_AHEAD:
-            picked = self._pick_from(self._read_unblocked(), limit)
+        picked, may_go_on = self._pick_from(self.oldest_queued, limit)
+        if may_go_on and len(picked) < limit and len(self.oldest_queued) >= LOOK_AHEAD:
+            # Some of the oldest are blocked: those that are not, among all that wait, begin with the same ones.
+            picked, _ = self._pick_from(self._read_unblocked(limit), limit)
         return picked
 
-    def _pick_from(self, queued: Iterable[QueuedJob], limit: int) -> list[int]:
+    def _pick_from(self, queued: Iterable[QueuedJob], limit: int) -> tuple[list[int], bool]:
+        """Return what may run of these, and whether jobs behind them may too."""
         busy = set(self.busy_server_ids)
         picked: list[int] = []
         has_skipped = False
         for job in queued:
             if job.operation in EXCLUSIVE_OPERATIONS and not has_skipped:
-                break  # With the picked ones gone it is the oldest: what is behind it waits for it.
+                return (
+                    picked,
+                    False,
+                )  # With the picked ones gone it is the oldest: the others wait for it.
             # An exclusive job behind an older one waits for it: that one runs, or can run now.
             if job.operation in EXCLUSIVE_OPERATIONS or job.server_id in busy:
                 has_skipped = True
@@ -64,16 +69,18 @@ class SchedulerState:
             picked.append(job.id)
             if len(picked) == limit:
                 break
-        return picked
+        return picked, True
 
-    def _read_unblocked(self) -> list[QueuedJob]:
-        """Look behind the oldest jobs, which are all blocked, for those of other servers."""
+    def _read_unblocked(self, limit: int) -> list[QueuedJob]:
+        """Look among all jobs for the oldest ones of servers that no job runs for."""
         statement = select_queued(
             f"AND operation NOT IN ({places(EXCLUSIVE_OPERATIONS)})"  # noqa: S608 - only places
             " AND (server_id IS NULL OR server_id NOT IN"
             " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))"
         )
-        rows = execute(statement, [self.host_id, *map(adapt, EXCLUSIVE_OPERATIONS)]).fetchall()
+        rows = execute(
+            statement, [self.host_id, *map(adapt, EXCLUSIVE_OPERATIONS), max(limit, LOOK_AHEAD)]
+        ).fetchall()
         return [QueuedJob(*row) for row in rows]
 
 
@@ -82,20 +89,23 @@ LOOK_AHEAD = 32
 
 
 def select_queued(condition: str = "") -> str:
-    """Return the statement that reads a host's oldest queued jobs that meet an SQL condition of our own."""
+    """Return the statement that reads a host's oldest queued jobs that meet an SQL condition of our own.
+
+    Its last parameter is how many at most.
+    """
     return (
         "SELECT id, server_id, operation FROM jobs_job"  # noqa: S608
         f" WHERE host_id = %s AND state = 'queued' {condition}"
-        f" ORDER BY created_at, id LIMIT {LOOK_AHEAD}"
+        f" ORDER BY created_at, id LIMIT %s"
     )
 
 
 def has_queued_jobs(host: Host) -> bool:
     """Return whether a job of `host` waits."""
-    return bool(execute(select_queued(), [host.pk]).fetchall())
+    return bool(execute(select_queued(), [host.pk, 1]).fetchall())
 
 
-def build_scheduler_state(host: Host | None = None) -> SchedulerState:
+def build_scheduler_state(host: Host | None = None, limit: int = 1) -> SchedulerState:
     """Read what decides about the queued jobs of `host`, by default the one the settings name.
 
     The answer holds only as long as the host's row is locked. It is read at every claim and most wake-ups.
@@ -107,7 +117,7 @@ def build_scheduler_state(host: Host | None = None) -> SchedulerState:
         " LEFT JOIN jobs_job job ON job.state = 'running' WHERE host.id = %s",
         [host_id],
     )
-    of_queued = execute(select_queued(), [host_id])
+    of_queued = execute(select_queued(), [host_id, max(limit, LOOK_AHEAD)])
     running, queued = of_running.fetchall(), of_queued.fetchall()
     operations_here = [operation for _, job_host, _, operation in running if job_host == host_id]
     return SchedulerState(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import psycopg
@@ -30,6 +31,8 @@ class Rows:
     """A result that has come: a statement of SQLite that is left half-way keeps its transaction from ending."""
 
     rows: list[Any]
+    count: int = 0
+    """How many rows the statement changed."""
 
     def fetchall(self) -> list[Any]:
         """Return the rows."""
@@ -47,7 +50,7 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
     if own.execute_wrappers or own.queries_logged:
         cursor = own.cursor()
         cursor.execute(statement, parameters)
-        return cursor if own.vendor == "postgresql" else Rows(cursor.fetchall())
+        return cursor if own.vendor == "postgresql" else Rows(cursor.fetchall(), cursor.rowcount)
     if own.connection is None:
         own.ensure_connection()
     with own.wrap_database_errors:
@@ -55,13 +58,31 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
             return psycopg.Cursor(own.connection).execute(
                 cast("Any", statement), parameters, prepare=True
             )
-        return Rows(own.connection.execute(with_question_marks(statement), parameters).fetchall())
+        cursor = own.connection.execute(with_question_marks(statement), parameters)
+        return Rows(cursor.fetchall(), cursor.rowcount)
+
+
+def update_counted(statement: str, parameters: Sequence[Any]) -> Callable[[], int]:
+    """Execute an UPDATE; call what is returned, in the same transaction, to learn how many rows it changed."""
+    if connection.vendor == "postgresql":
+        result = execute(f"{statement} RETURNING id", parameters)
+        return lambda: len(result.fetchall())
+    # SQLite returns rows one by one, and gives way to another thread at each.
+    count = cast("Rows", execute(statement, parameters)).count
+    return lambda: count
 
 
 @lru_cache(maxsize=256)
 def with_question_marks(statement: str) -> str:
     """Return `statement` with SQLite's places for parameters."""
     return statement.replace("%s", "?")
+
+
+def find_database_file() -> Path | None:
+    """Return where the SQLite database is; None for one in memory, and for PostgreSQL."""
+    name = str(connection.settings_dict["NAME"])
+    is_file = connection.vendor == "sqlite" and name != ":memory:" and "mode=memory" not in name
+    return Path(name) if is_file else None
 
 
 def adapt(value: Any) -> Any:
@@ -89,21 +110,17 @@ def places(values: Iterable[object]) -> str:
     return ", ".join(["%s" for _ in values])
 
 
-def insert(row: models.Model) -> Callable[[], None]:
-    """Insert a new row; call what is returned, after the transaction at the latest, to give it its id."""
+def insert(row: models.Model, returning: str = "") -> None:
+    """Insert a new row, give it its id, and evaluate SQL of our own `returning` beside it: one round trip."""
     fields = [field for field in row._meta.concrete_fields if not field.primary_key]
     columns = ", ".join([str(field.column) for field in fields])
-    result = execute(
-        f"INSERT INTO {row._meta.db_table} ({columns}) VALUES ({places(fields)}) RETURNING id",  # noqa: S608
+    [(row.pk, *_)] = execute(
+        f"INSERT INTO {row._meta.db_table} ({columns}) VALUES ({places(fields)})"  # noqa: S608
+        f" RETURNING id {returning}",
         [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields],
-    )
-
-    def identify() -> None:
-        [(row.pk,)] = result.fetchall()
-        state = row._state  # noqa: SLF001 - documented, as what says whether a row is stored
-        state.adding, state.db = False, DEFAULT_DB_ALIAS
-
-    return identify
+    ).fetchall()
+    state = row._state  # noqa: SLF001 - documented, as what says whether a row is stored
+    state.adding, state.db = False, DEFAULT_DB_ALIAS
 
 
 def update_all(

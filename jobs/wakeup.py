@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import psycopg
 from django.db import connection
 
-from jobs.sql import execute
+from jobs.sql import execute, find_database_file
 
 logger = logging.getLogger(__name__)
 
@@ -259,14 +259,18 @@ def open_change_signal(channel: Channel, poll_interval_seconds: float) -> Change
     """Return the best signal that the default database gives."""
     if connection.vendor == "postgresql":
         return NotifySignal(channel)
-    name = str(connection.settings_dict["NAME"])
-    if "mode=memory" in name or name == ":memory:":
-        return PollSignal(poll_interval_seconds)
-    return DataVersionSignal(Path(name))
+    database = find_database_file()
+    return DataVersionSignal(database) if database else PollSignal(poll_interval_seconds)
 
 
 def announce(*channels: Channel) -> None:
     """Tell those who wait that something has changed: once this transaction is committed, if one is open."""
     if connection.vendor == "postgresql":
-        calls = ", ".join(["pg_notify(%s, '')"] * len(channels))
-        execute(f"SELECT {calls}", [*channels])
+        execute(f"SELECT 1 {announcing(*channels)}")
+
+
+def announcing(*channels: Channel) -> str:
+    """Return what announces for each row, put behind the columns of a SELECT or a RETURNING."""
+    if connection.vendor == "postgresql":
+        return "".join([f", pg_notify('{channel}', '')" for channel in channels])
+    return ""

@@ -2,7 +2,7 @@
 
 The main thread is the only one that writes for jobs: it stores what they say and how they end
 (`jobs.log_writer`), and claims the next ones in the same transaction; threads that fight for a database's
-write lock are slow. Executor threads drive the host; one thread beats (`jobs.liveness`); one recovers what
+write lock are slow. Several drive the host (`jobs.threads`); one beats (`jobs.liveness`); one recovers what
 other workers left and watches the host (`jobs.watch`).
 """
 
@@ -11,7 +11,6 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -23,7 +22,7 @@ from django.utils import timezone
 
 from hostops.specs import CancelToken
 from jobs import operations
-from jobs.execution import Plan, execute, plan
+from jobs.execution import Plan, execute, plan, release_connection
 from jobs.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.log_writer import LogWriter
 from jobs.logs import DirectLog, JobSink
@@ -34,10 +33,12 @@ from jobs.queue import (
     claim_next_job,
     claim_within,
     fail_stale_job,
+    give_back,
     read_cancel_requests,
     recover_stale_jobs,
 )
 from jobs.scheduler import has_queued_jobs
+from jobs.threads import JobThreads
 from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
 from jobs.watch import HostWatch
 from servers.models import Host
@@ -78,7 +79,9 @@ def run_job(job_id: int, *, sink: JobSink | None = None, cancel: CancelToken | N
     if job.state != JobState.RUNNING:
         raise ValueError(f"Job {job.pk} is {job.state}: claim it before running it.")
     cancel = cancel or CancelToken()
-    execute(plan(job), sink or DirectLog(on_cancel_request=cancel.cancel), cancel)
+    carried_out = plan(job)
+    release_connection()
+    execute(carried_out, sink or DirectLog(on_cancel_request=cancel.cancel), cancel)
 
 
 @dataclass
@@ -102,6 +105,7 @@ class WorkerLoop:
     _leases: LeaseWatch = field(default_factory=LeaseWatch)
     _signal: ChangeSignal = field(init=False)
     _writer: LogWriter = field(init=False)
+    _threads: JobThreads = field(init=False)
     _wake: Interrupt = field(default_factory=Interrupt)
     _away_since: float | None = None
     _has_changed: bool = True
@@ -110,12 +114,15 @@ class WorkerLoop:
     _running: dict[int, CancelToken] = field(default_factory=dict)
     _running_lock: threading.Lock = field(default_factory=threading.Lock)
     _unknown: set[int] = field(default_factory=set)
+    _late: list[Job] = field(default_factory=list)
     _stops: int = 0
     _drain_until: float = 0.0
 
     def __post_init__(self) -> None:
+        self._threads = JobThreads(self.concurrency, self._execute, on_late=self._wake.set)
         self._writer = LogWriter(
             on_due=self._wake.set,
+            can_wait=self._threads.has_waiting,
             on_settled=self._forget,
             on_lease_lost=lambda job: self._cancel(job.pk),
         )
@@ -141,24 +148,25 @@ class WorkerLoop:
         chores.start()
         logger.info("%s is ready, %s jobs at a time", self._worker, self.concurrency)
         self.on_ready()
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="job") as executor:
+        with self._threads:
             while not self._is_done():
                 self.on_turn(len(self._running), self._stops > 0)
-                self._take_turn(executor)
+                self._take_turn()
         self._is_over.set()
         chores.join()
         self._signal.close()
 
-    def _take_turn(self, executor: ThreadPoolExecutor) -> None:
+    def _take_turn(self) -> None:
         """Store what is due and claim what can run; then, unless there may be more, wait for a change."""
         try:
-            has_claimed = self._store_and_claim(executor)
+            self._give_back_late()
+            has_claimed = self._store_and_claim()
             if self._has_changed or monotonic() >= self._cancels_due_at:
                 self._pass_on_cancel_requests()
                 self._cancels_due_at = monotonic() + CANCEL_INTERVAL_SECONDS
                 self._has_changed = False
             self._away_since = None
-            wait_seconds = self._writer.due_in_seconds()
+            wait_seconds = min(self._writer.due_in_seconds(), self._threads.look_in_seconds())
         except DATABASE_AWAY as error:
             logger.warning("the database does not answer: %s", error)
             connection.close()
@@ -167,7 +175,11 @@ class WorkerLoop:
             wait_seconds = max(FIRST_RETRY_SECONDS, monotonic() - self._away_since)
         if not has_claimed and not self._is_done():
             poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
-            self._has_changed = self._wait_for_change(min(wait_seconds, poll_seconds))
+            seconds = min(wait_seconds, poll_seconds)
+            if self._threads.has_waiting():
+                self._wake.wait(seconds)  # Whatever has changed: the next turn is soon.
+            else:
+                self._has_changed = self._wait_for_change(seconds)
 
     def _wait_for_change(self, seconds: float) -> bool:
         try:
@@ -223,8 +235,8 @@ class WorkerLoop:
         except DATABASE_AWAY:
             return True
 
-    def _store_and_claim(self, executor: ThreadPoolExecutor) -> bool:
-        """Store what the jobs have said, claim for every free thread; return whether one was claimed."""
+    def _store_and_claim(self) -> bool:
+        """Store what the jobs have said, claim for every free place; return whether one was claimed."""
         fetch = self._writer.store(self._claim_beside)
         jobs = fetch() if fetch else []
         if not jobs:
@@ -232,11 +244,14 @@ class WorkerLoop:
             # Only PostgreSQL tells that somebody has asked for something; SQLite, that anything was written.
             is_likely = self._has_changed and connection.vendor == "postgresql"
             if free > 0:
-                jobs = claim_jobs(self._worker, self.host, free, is_likely=is_likely)
+                jobs = claim_jobs(
+                    self._worker, self.host, free, is_likely=is_likely, is_idle=not self._running
+                )
         with self._running_lock:
             self._running |= {job.pk: CancelToken() for job in jobs}
-        for job in jobs:
-            executor.submit(self._execute, job.pk, plan(job))
+        # All plans first: from the first one on, the threads want to run as well.
+        for plan_of_job in [plan(job) for job in jobs]:
+            self._threads.submit(plan_of_job)
         return bool(jobs)
 
     def _claim_beside(self, ending: int) -> Callable[[], list[Job]] | None:
@@ -246,14 +261,26 @@ class WorkerLoop:
 
     def _count_free(self) -> int:
         with self._running_lock:
-            return self.concurrency - len(self._running) if self.is_claiming else -self.concurrency
+            places = self._threads.places if self.is_claiming else 0
+            return places - len(self._running)
 
-    def _execute(self, job_id: int, plan: Plan) -> None:
+    def _give_back_late(self) -> None:
+        """Put back into the queue what was claimed ahead, and begun by no thread in time."""
+        self._late += self._threads.take_back()
+        if self._late:
+            give_back(self._worker, self._late)
+            logger.info("%s claimed jobs had to wait: they are queued again", len(self._late))
+            with self._running_lock:
+                for job in self._late:
+                    self._running.pop(job.pk, None)
+            self._late = []
+
+    def _execute(self, plan: Plan) -> None:
         try:
-            execute(plan, self._writer, self._running[job_id])
-        except Exception:
+            execute(plan, self._writer, self._running[plan.job.pk])
+        except BaseException:  # Whatever it is, this thread has more jobs to carry out.
             # It stays known as running only in the database: `_recover` fails it.
-            logger.exception("job %s: lost by the worker", job_id)
+            logger.exception("job %s: lost by the worker", plan.job.pk)
             self._forget(plan.job, is_stored=False)
             self._wake.set()
 

@@ -28,6 +28,7 @@ from jobs.queue import (
     claim_next_job,
     enqueue,
     finish_job,
+    give_back,
     recover_stale_jobs,
 )
 from servers.models import Blueprint, Host, Server
@@ -165,18 +166,35 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What workers do
 
-    @rule(which=anything, limit=st.integers(min_value=1, max_value=4))
-    def claim(self, which: int, limit: int) -> None:
+    @rule(which=anything, limit=st.integers(min_value=1, max_value=4), is_idle=st.booleans())
+    def claim(self, which: int, limit: int, is_idle: bool) -> None:
         worker = self.workers[which % WORKERS]
-        expected: list[int] = []
+        expected: list[ModelJob] = []
         while len(expected) < limit and (job := self.model.choose(worker.host_id)):
             job.state, job.worker = JobState.RUNNING, worker.pk
-            expected.append(job.pk)
+            expected.append(job)
         if limit == 1:
-            claimed = claim_next_job(worker)
-            assert ([claimed.pk] if claimed else []) == expected
+            claimed = [job for job in [claim_next_job(worker)] if job]
         else:
-            assert [job.pk for job in claim_jobs(worker, worker.host, limit)] == expected
+            claimed = claim_jobs(worker, worker.host, limit, is_likely=is_idle, is_idle=is_idle)
+        assert bool(claimed) == bool(expected)
+        if is_idle:
+            for job in expected[len(claimed) :]:
+                job.state, job.worker = JobState.QUEUED, None
+            del expected[len(claimed) :]
+        assert [job.pk for job in claimed] == [job.pk for job in expected]
+        if Worker.objects.alive().filter(pk=worker.pk).exists():
+            self.dead.discard(worker.pk)  # It was silent, and a claim is a sign of life.
+
+    @precondition(lambda self: self.model.in_state(JobState.RUNNING))
+    @rule(which=anything, whom=anything)
+    def give_a_job_back(self, which: int, whom: int) -> None:
+        mine = self.any_of(self.model.in_state(JobState.RUNNING), which)
+        worker = self.workers[whom % WORKERS]
+        give_back(worker, [Job.objects.get(pk=mine.pk)])
+        if worker.pk == mine.worker:
+            mine.state = JobState.CANCELLED if mine.is_to_end else JobState.QUEUED
+            mine.worker = None
 
     @precondition(lambda self: self.model.in_state(JobState.RUNNING))
     @rule(which=anything, end=st.sampled_from(FINAL))

@@ -8,9 +8,10 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
+from jobs import log_writer
 from jobs.endings import Ending
 from jobs.liveness import register_worker
-from jobs.log_writer import LogWriter
+from jobs.log_writer import END_SECONDS, LogWriter
 from jobs.logs import DirectLog, Entries, LeaseLostError, append_job_log_line
 from jobs.models import Job, JobLog, JobState
 from jobs.queue import claim_next_job, enqueue
@@ -213,6 +214,30 @@ class TestWriter:
         finish(job)
         job.refresh_from_db()
         assert (job.stage, job.progress) == ("Downloading", 100)
+
+    def test_an_end_waits_for_others_only_while_there_is_more_to_do(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr(log_writer, "monotonic", lambda: now)
+        has_more = [True]
+        told: list[int] = []
+        writer = LogWriter(
+            on_settled=lambda _job, _is_stored: None,
+            on_lease_lost=lambda _job: None,
+            on_due=lambda: told.append(1),
+            can_wait=lambda: has_more[0],
+        )
+        writer.finish(job, Ending(JobState.SUCCEEDED, 0))
+        assert not told
+        assert writer.due_in_seconds() == pytest.approx(END_SECONDS)
+        now += 2 * END_SECONDS
+        assert writer.due_in_seconds() == 0
+        now = 1000.0
+        has_more[0] = False
+        writer.finish(Job(pk=job.pk + 1), Ending(JobState.SUCCEEDED, 0))
+        assert told
+        assert writer.due_in_seconds() == 0
 
     def test_two_jobs_do_not_mix(
         self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], server: Server

@@ -19,6 +19,7 @@ from jobs.queue import (
     claim_next_job,
     enqueue,
     finish_job,
+    give_back,
     recover_stale_jobs,
     request,
     retry,
@@ -237,6 +238,63 @@ class TestScheduling:
         claim_next_job(worker)
         assert claim_next_job(worker) == behind
 
+    def test_what_is_behind_blocked_jobs_is_claimed_together_with_what_is_before_them(
+        self, make_server: MakeServer, worker: Worker, host: Host
+    ) -> None:
+        busy, before, behind = make_server("busy"), make_server("before"), make_server("behind")
+        start(busy)
+        assert claim_next_job(worker)
+        first = start(before)
+        for _ in range(LOOK_AHEAD):
+            start(busy)
+        second, third = start(behind), start(make_server("last"))
+        assert claim_jobs(worker, host, 3) == [first, second, third]
+
+    def test_nothing_behind_an_install_is_claimed_together_with_what_is_before_it(
+        self, make_server: MakeServer, worker: Worker, host: Host
+    ) -> None:
+        first = start(make_server("before"))
+        enqueue("install", host=host, requested_by=None)
+        for number in range(LOOK_AHEAD):
+            start(make_server(f"behind-{number}"))
+        assert claim_jobs(worker, host, LOOK_AHEAD) == [first]
+
+    @pytest.mark.parametrize("operation", ["start", "install"])
+    def test_an_idle_worker_claims_the_oldest_whatever_it_is(
+        self, server: Server, host: Host, worker: Worker, operation: str
+    ) -> None:
+        oldest = enqueue(
+            operation, server=server if operation == "start" else None, host=host, requested_by=None
+        )
+        enqueue("check", host=host, requested_by=None)
+        job, *_ = claim_jobs(worker, host, 4, is_likely=True, is_idle=True)
+        assert job == oldest
+        stored = Job.objects.get(pk=job.pk)
+        assert (stored.state, stored.worker) == (JobState.RUNNING, worker)
+        assert stored.started_at
+        assert job.host == host
+        assert job.server == (server if operation == "start" else None)
+
+    def test_an_idle_worker_leaves_what_may_not_run(
+        self, make_server: MakeServer, host: Host, worker: Worker
+    ) -> None:
+        """Its own server still runs elsewhere, where it was before; then the host is drained."""
+        away = Host.objects.create(name="away")
+        server = make_server("moved", on=away)
+        start(server)
+        assert claim_next_job(register_worker(away, concurrency=1, is_claiming=True))
+        server.host = host
+        server.save()
+        start(server)
+        assert claim_jobs(worker, host, 4, is_likely=True, is_idle=True) == []
+        other = start(make_server("other"))
+        host.is_draining = True
+        host.save()
+        assert claim_jobs(worker, host, 4, is_likely=True, is_idle=True) == []
+        host.is_draining = False
+        host.save()
+        assert claim_jobs(worker, host, 4, is_likely=True, is_idle=True) == [other]
+
     def test_claiming_stores_who_and_when(self, server: Server, worker: Worker) -> None:
         start(server)
         claim_next_job(worker)
@@ -331,6 +389,46 @@ class TestEnding:
         asked_at = job.cancel_requested_at
         assert asked_at is not None
         assert cancel(job).cancel_requested_at == asked_at
+
+
+class TestGivingBack:
+    def test_a_job_that_was_not_begun_waits_in_its_old_place(
+        self, make_server: MakeServer, worker: Worker, host: Host
+    ) -> None:
+        older, newer = start(make_server("a")), start(make_server("b"))
+        assert claim_jobs(worker, host, 1) == [older]
+        give_back(worker, [older])
+        older.refresh_from_db()
+        assert (older.state, older.worker, older.started_at) == (JobState.QUEUED, None, None)
+        assert claim_jobs(worker, host, 2) == [older, newer]
+
+    def test_one_that_is_to_end_is_cancelled(self, server: Server, worker: Worker) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job
+        cancel(job)
+        give_back(worker, [job])
+        job.refresh_from_db()
+        assert job.state == JobState.CANCELLED
+        assert "before it started" in job.error
+        assert (job.worker, job.started_at) == (None, None)
+
+    def test_what_is_not_the_workers_any_more_is_left_alone(
+        self, make_server: MakeServer, worker: Worker, host: Host
+    ) -> None:
+        start(make_server("a"))
+        start(make_server("b"))
+        over, taken = claim_jobs(worker, host, 2)
+        assert finish_job(over, exit_code=0)
+        other = Worker.objects.get(pk=worker.pk)
+        other.pk, other.pid = None, worker.pid + 1
+        other.save()
+        Job.objects.filter(pk=taken.pk).update(worker=other)
+        give_back(worker, [over, taken])
+        over.refresh_from_db()
+        taken.refresh_from_db()
+        assert over.state == JobState.SUCCEEDED
+        assert (taken.state, taken.worker) == (JobState.RUNNING, other)
 
 
 class TestRecovery:

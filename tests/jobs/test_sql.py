@@ -12,7 +12,7 @@ from jobs import queue
 from jobs.liveness import register_worker
 from jobs.models import Job, JobState, Worker
 from jobs.queue import claim_next_job, enqueue
-from jobs.sql import execute, insert, pipelined
+from jobs.sql import execute, insert, pipelined, update_counted
 from servers.models import Blueprint, Host, Overlay, Server
 
 
@@ -126,3 +126,26 @@ def test_each_claim_after_a_pause_is_a_sign_of_life(
     assert not claim_is_heard()
     seconds = 1.5
     assert claim_is_heard()
+
+
+@pytest.mark.django_db
+def test_an_update_tells_how_many_rows_it_changed(server: Server) -> None:
+    for _ in range(3):
+        enqueue("start", server=server, requested_by=None)
+    with transaction.atomic(), pipelined():
+        count_some = update_counted("UPDATE jobs_job SET stage = %s WHERE id > %s", ["x", 1])
+        count_none = update_counted("UPDATE jobs_job SET stage = %s WHERE id < %s", ["x", 0])
+        expected = Job.objects.filter(stage="x").count()
+        assert (count_some(), count_none()) == (expected, 0)
+    assert expected >= 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_the_database_refuses_is_not_there_and_nothing_is_left_open(host: Host) -> None:
+    missing = Host(pk=host.pk + 1000, name="missing")
+    with pytest.raises(IntegrityError):
+        enqueue("install", host=missing, requested_by=None)
+    assert not Job.objects.exists()
+    assert not connection.in_atomic_block
+    enqueue("install", host=host, requested_by=None)
+    assert Job.objects.count() == 1

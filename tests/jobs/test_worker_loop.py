@@ -16,6 +16,7 @@ from jobs import log_writer, logs, queue, worker
 from jobs.liveness import register_worker
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import cancel, enqueue
+from jobs.threads import JobThreads
 from jobs.worker import WorkerLoop, worker_loop
 from servers.models import ActualState, Blueprint, Host, Server
 from tests.fakes import Call, FakeHost
@@ -34,13 +35,13 @@ def servers(alice: User, host: Host, blueprint: Blueprint) -> list[Server]:
 
 
 @pytest.fixture
-def run_loop(host: Host) -> Iterator[Callable[[], WorkerLoop]]:
+def run_loop(host: Host) -> Iterator[Callable[..., WorkerLoop]]:
     """Return what starts a worker in a thread; it is stopped, and waited for, at the end."""
     loops: list[tuple[WorkerLoop, threading.Thread]] = []
 
-    def start() -> WorkerLoop:
+    def start(concurrency: int = 4) -> WorkerLoop:
         is_ready = threading.Event()
-        loop = WorkerLoop(host=host, concurrency=4, on_ready=is_ready.set)
+        loop = WorkerLoop(host=host, concurrency=concurrency, on_ready=is_ready.set)
 
         def run() -> None:
             loop.run()
@@ -106,6 +107,43 @@ def test_jobs_of_one_server_take_turns_in_order(
         "delete",
     ]
     assert_no_overlap(fake_host.calls)
+
+
+def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queue(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[..., WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There it can be seen waiting, cancelled, or taken by another worker; it is not begun twice."""
+    may_end = threading.Event()
+    monkeypatch.setattr(JobThreads, "places", 4)  # As if all jobs had been short.
+    fake_host.act = lambda _verb, name, *_: may_end.wait(20) if name == "s0" else None
+    jobs = [enqueue("initialize", server=server, requested_by=None) for server in servers]
+    given_back: list[Job] = []
+
+    def note(of: Worker, late: list[Job]) -> None:
+        given_back.extend(late)
+        queue.give_back(of, late)
+
+    monkeypatch.setattr(worker, "give_back", note)
+    try:
+        loop = run_loop(1)
+        wait_until(lambda: len(given_back) == 3, 10, "nothing is given back")
+        monkeypatch.setattr(JobThreads, "places", 1)
+        loop.stop()  # So that it claims nothing any more; the long one may still end.
+        wait_until(lambda: queued() == 3, 10, "they do not wait in the queue")
+        assert cancel(jobs[3]).state == JobState.CANCELLED
+    finally:
+        may_end.set()
+    wait_until(lambda: state_of(jobs[0]) == JobState.SUCCEEDED, 10, "the long one does not end")
+    worker_loop(until_empty=True, concurrency=1)
+    assert [state_of(job) for job in jobs] == [*[JobState.SUCCEEDED] * 3, JobState.CANCELLED]
+    assert [call.subject for call in fake_host.calls] == ["s0", "s1", "s2"]
+
+
+def queued() -> int:
+    return Job.objects.queued().count()
 
 
 def test_an_install_overlaps_nothing(

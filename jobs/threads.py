@@ -1,0 +1,136 @@
+"""The threads that carry out a worker's jobs, and how far ahead of them jobs may be claimed.
+
+A commit that outlives a power cut costs more than a job that takes a fraction of a millisecond. So jobs that
+are that short are claimed several at a time: as many as are to begin within `AHEAD_SECONDS`, by how long the
+latest took. If one then takes longer, those that wait behind it go back into the queue.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import CLOCK_BOOTTIME, clock_gettime
+from types import TracebackType
+from typing import Self, TypeVar
+
+from django.conf import settings
+
+from jobs.execution import Plan
+from jobs.models import Job
+
+T = TypeVar("T")
+
+AHEAD_SECONDS = 0.01
+"""How long a claimed job may be expected to wait for a thread."""
+MOST_AHEAD = 128
+"""How many claimed jobs wait for a thread at most, however short they are."""
+LATE_SECONDS = 0.05
+"""How long claimed jobs wait at most while no thread gets free."""
+WEIGHT = 1 / 4
+"""Of the latest job, in how long jobs are expected to take."""
+
+
+def boot_seconds() -> float:
+    """Return the seconds since the machine was booted: of a clock that nobody sets, and no pause stops."""
+    return clock_gettime(CLOCK_BOOTTIME)
+
+
+class JobThreads:
+    """`count` threads that carry out plans, in the order in which one other thread submits them.
+
+    `on_late` is called, from any thread, when there is something to `take_back`.
+    """
+
+    def __init__(
+        self, count: int, carry_out: Callable[[Plan], None], on_late: Callable[[], None]
+    ) -> None:
+        self._count = count
+        self._carry_out = carry_out
+        self._on_late = on_late
+        self._waiting: SimpleQueue[tuple[Plan, float] | None] = SimpleQueue()
+        self._late: SimpleQueue[Plan] = SimpleQueue()
+        self._busy: set[int] = set()
+        self._submitted_at = 0.0
+        self._typical_seconds = LATE_SECONDS
+        self._threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"job_{number}")
+            for number in range(count)
+        ]
+
+    def __enter__(self) -> Self:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the threads, once they have carried out all there is."""
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, plan: Plan) -> None:
+        """Let the next free thread carry out a plan."""
+        self._submitted_at = boot_seconds()
+        self._waiting.put((plan, self._submitted_at))
+
+    @property
+    def places(self) -> int:
+        """How many jobs may be claimed and not over yet: one for each thread, and those ahead."""
+        return self._count + self._ahead
+
+    @property
+    def _ahead(self) -> int:
+        return min(self._count * int(AHEAD_SECONDS / self._typical_seconds), MOST_AHEAD)
+
+    def has_waiting(self) -> bool:
+        """Return whether a claimed job waits for a thread."""
+        return not self._waiting.empty()
+
+    def look_in_seconds(self) -> float:
+        """Return after how long to look for ends, and for what to `take_back`; infinity: not at all."""
+        if not self._late.empty():
+            return 0.0
+        return AHEAD_SECONDS if self.has_waiting() else math.inf
+
+    def take_back(self) -> list[Job]:
+        """Return the jobs that have waited for a thread for too long. None of them is begun any more."""
+        is_stuck = self.has_waiting() and len(self._busy) == self._count
+        if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:
+            # Not even the latest was begun: what runs takes longer than was expected.
+            self._typical_seconds = max(self._typical_seconds, LATE_SECONDS)
+            for entry in empty(self._waiting):
+                if entry:
+                    self._late.put(entry[0])
+        return [plan.job for plan in empty(self._late)]
+
+    def _work(self, number: int) -> None:
+        while entry := self._waiting.get():
+            plan, submitted_at = entry
+            began_at = boot_seconds()
+            if began_at - submitted_at > settings.JOB_WORKER_LEASE_SECONDS / 2:
+                # The process was frozen, and this job may have been given up for dead meanwhile.
+                self._late.put(plan)
+                self._on_late()
+                continue
+            self._busy.add(number)
+            self._carry_out(plan)
+            self._busy.discard(number)
+            seconds = boot_seconds() - began_at
+            self._typical_seconds += (seconds - self._typical_seconds) * WEIGHT
+
+
+def empty(queue: "SimpleQueue[T]") -> list[T]:
+    """Return what is in a queue, and take it out."""
+    items = []
+    try:
+        while True:
+            items.append(queue.get_nowait())
+    except Empty:
+        return items

@@ -1,0 +1,53 @@
+"""Lets workers that share an SQLite database take turns in writing.
+
+SQLite lets those who find it locked sleep, ever longer, up to a tenth of a second, however soon it is free.
+That is right for a page now and then; of four busy workers, three are asleep most of the time.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from time import monotonic, sleep
+
+from django.db import connection
+
+from jobs.sql import find_database_file
+
+TRY_SECONDS = 0.0002
+PATIENCE_SECONDS = 0.1
+"""How long to wait for a turn: one that takes longer may be that of a frozen worker. Then SQLite decides."""
+
+
+@contextmanager
+def write_turn() -> Iterator[None]:
+    """Do the block's transaction when no other worker does such a one. A courtesy: nothing relies on it."""
+    database = find_database_file()
+    if database is None or connection.in_atomic_block:
+        yield
+        return
+    descriptor = open_turns(database)
+    until = monotonic() + PATIENCE_SECONDS
+    while not has_lock(descriptor) and monotonic() < until:
+        sleep(TRY_SECONDS)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@cache
+def open_turns(database: Path) -> int:
+    """Return the descriptor of the file beside a database that is locked by whose turn it is."""
+    return os.open(f"{database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def has_lock(descriptor: int) -> bool:
+    """Lock the file unless another process has; return whether it is locked for this one now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""The threads of a worker: what they carry out, how far ahead of them is claimed, and what they leave."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from jobs import threads
+from jobs.execution import Plan
+from jobs.models import Job
+from jobs.threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
+from tests.waiting import wait_until
+
+
+class Clock:
+    """A clock that stands still until it is set forward."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put a clock that the test sets under the threads."""
+    clock = Clock()
+    monkeypatch.setattr(threads, "boot_seconds", clock)
+    return clock
+
+
+class Work:
+    """What the threads carry out: it is noted, waits while that is not open, and sets the clock forward."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seconds = 0.0
+        self.begun: list[int] = []
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self.was_late = threading.Event()
+
+    def carry_out(self, plan: Plan) -> None:
+        self.begun.append(plan.job.pk)
+        self.is_open.wait(10)
+        self.clock.seconds += self.seconds
+
+
+Open = Callable[[int], JobThreads]
+
+
+@pytest.fixture
+def work(clock: Clock) -> Work:
+    """Return the work."""
+    return Work(clock)
+
+
+@pytest.fixture
+def start(work: Work) -> Iterator[Open]:
+    """Return what starts so many threads; at the end they are let go on, and waited for."""
+    with ExitStack() as stack:
+        stack.callback(work.is_open.set)
+
+        def start(count: int) -> JobThreads:
+            return stack.enter_context(JobThreads(count, work.carry_out, work.was_late.set))
+
+        yield start
+        work.is_open.set()
+
+
+def plan(number: int) -> Plan:
+    return Plan(Job(pk=number), lambda **_callbacks: None)
+
+
+def submit(job_threads: JobThreads, *numbers: int) -> None:
+    for number in numbers:
+        job_threads.submit(plan(number))
+
+
+def test_plans_are_carried_out_in_order(start: Open, work: Work) -> None:
+    submit(start(1), *range(100))
+    wait_until(lambda: len(work.begun) == 100, 10, "they are not carried out")
+    assert work.begun == list(range(100))
+
+
+def test_nothing_is_claimed_ahead_of_threads_that_have_done_nothing_yet(start: Open) -> None:
+    assert start(4).places == 4
+
+
+def test_what_is_short_is_claimed_ahead_and_what_is_not_so_short_is_not(
+    start: Open, work: Work
+) -> None:
+    job_threads = start(1)
+
+    def do(count: int, seconds: float, places: int) -> None:
+        work.seconds = seconds
+        submit(job_threads, *range(count))
+        wait_until(lambda: job_threads.places == places, 10, f"not {places} places")
+
+    do(40, AHEAD_SECONDS / 10.5, 1 + 10)
+    do(60, 0.0, 1 + MOST_AHEAD)
+    do(1, 1.0, 1)
+    do(40, AHEAD_SECONDS / 2.5, 1 + 2)
+    do(40, AHEAD_SECONDS * 1.1, 1)
+
+
+def test_what_waits_behind_a_long_job_is_given_back_and_not_begun(
+    start: Open, work: Work, clock: Clock
+) -> None:
+    work.is_open.clear()
+    job_threads = start(1)
+    submit(job_threads, 1)
+    wait_until(lambda: work.begun, 10, "the first is not begun")
+    submit(job_threads, 2, 3)
+    assert job_threads.look_in_seconds() == AHEAD_SECONDS
+    clock.seconds += LATE_SECONDS
+    assert job_threads.take_back() == []
+    clock.seconds += 0.001
+    assert [job.pk for job in job_threads.take_back()] == [2, 3]
+    assert not job_threads.has_waiting()
+    assert job_threads.places == 1
+    work.is_open.set()
+    submit(job_threads, 4)
+    wait_until(lambda: work.begun == [1, 4], 10, f"not 1 and 4, but {work.begun}")
+
+
+def test_what_a_free_thread_is_about_to_take_is_left_to_it(work: Work, clock: Clock) -> None:
+    """However late: on a machine with too much to do a thread can take long to wake up."""
+    job_threads = JobThreads(1, work.carry_out, work.was_late.set)
+    submit(job_threads, 1)
+    clock.seconds += 10 * LATE_SECONDS
+    assert job_threads.take_back() == []
+    with job_threads:
+        wait_until(lambda: work.begun, 10, "it is not begun")
+
+
+def test_what_was_claimed_before_a_long_freeze_is_not_begun(
+    start: Open, work: Work, clock: Clock, settings: Any
+) -> None:
+    """By now others may have given its worker up for dead, and the job may be running elsewhere."""
+    job_threads = JobThreads(1, work.carry_out, work.was_late.set)
+    submit(job_threads, 1)
+    clock.seconds += settings.JOB_WORKER_LEASE_SECONDS
+    with job_threads:
+        assert work.was_late.wait(10)
+        assert [job.pk for job in job_threads.take_back()] == [1]
+    assert work.begun == []
