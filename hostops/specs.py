@@ -287,26 +287,32 @@ class Finding:
     cure: str = ""
 
 
-@dataclass
 class CancelToken:
     """Asks a running operation to end. `cancel()` may be called from any thread, and more than once."""
 
-    reason: str = "Cancelled on request."
-    _event: threading.Event = field(default_factory=threading.Event)
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self.reason = "Cancelled on request."
+        self.is_cancelled = False
+        """Whether the end was asked for."""
+        self._event: threading.Event | None = None  # Most are never waited for.
 
     def cancel(self, reason: str = "Cancelled on request.") -> None:
         """Ask for the end; the first reason that is given stands."""
-        if not self._event.is_set():
-            self.reason = reason
-        self._event.set()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the end was asked for."""
-        return self._event.is_set()
+        with self._lock:
+            if not self.is_cancelled:
+                self.reason = reason
+            self.is_cancelled = True
+            if self._event:
+                self._event.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait for at most `seconds`; return whether the end was asked for."""
+        with self._lock:
+            if self.is_cancelled:
+                return True
+            self._event = self._event or threading.Event()
         return self._event.wait(seconds)
 
     def raise_if_cancelled(self) -> None:

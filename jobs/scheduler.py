@@ -1,5 +1,6 @@
 """Which queued jobs of a host may run now: the rules, and the rows that decide."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -76,33 +77,32 @@ class SchedulerState:
         statement = select_queued(
             f"AND operation NOT IN ({places(EXCLUSIVE_OPERATIONS)})"  # noqa: S608 - only places
             " AND (server_id IS NULL OR server_id NOT IN"
-            " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))"
+            " (SELECT server_id FROM jobs_job WHERE state = 'running' AND server_id IS NOT NULL))",
+            limit,
         )
-        rows = execute(
-            statement, [self.host_id, *map(adapt, EXCLUSIVE_OPERATIONS), max(limit, LOOK_AHEAD)]
-        ).fetchall()
+        rows = execute(statement, [self.host_id, *map(adapt, EXCLUSIVE_OPERATIONS)]).fetchall()
         return [QueuedJob(*row) for row in rows]
 
 
 LOOK_AHEAD = 32
-"""How many of a host's oldest queued jobs are read at a time."""
+"""How many of a host's oldest queued jobs are read at a time, or a multiple of it."""
 
 
-def select_queued(condition: str = "") -> str:
+def select_queued(condition: str = "", limit: int = 1) -> str:
     """Return the statement that reads a host's oldest queued jobs that meet an SQL condition of our own.
 
-    Its last parameter is how many at most.
+    It reads `limit` jobs or a little more: plans are kept for few texts, and depend on how much is read.
     """
     return (
         "SELECT id, server_id, operation FROM jobs_job"  # noqa: S608
         f" WHERE host_id = %s AND state = 'queued' {condition}"
-        f" ORDER BY created_at, id LIMIT %s"
+        f" ORDER BY created_at, id LIMIT {math.ceil(limit / LOOK_AHEAD) * LOOK_AHEAD}"
     )
 
 
 def has_queued_jobs(host: Host) -> bool:
     """Return whether a job of `host` waits."""
-    return bool(execute(select_queued(), [host.pk, 1]).fetchall())
+    return bool(execute(select_queued(), [host.pk]).fetchall())
 
 
 def build_scheduler_state(host: Host | None = None, limit: int = 1) -> SchedulerState:
@@ -117,7 +117,7 @@ def build_scheduler_state(host: Host | None = None, limit: int = 1) -> Scheduler
         " LEFT JOIN jobs_job job ON job.state = 'running' WHERE host.id = %s",
         [host_id],
     )
-    of_queued = execute(select_queued(), [host_id, max(limit, LOOK_AHEAD)])
+    of_queued = execute(select_queued(limit=limit), [host_id])
     running, queued = of_running.fetchall(), of_queued.fetchall()
     operations_here = [operation for _, job_host, _, operation in running if job_host == host_id]
     return SchedulerState(
