@@ -25,15 +25,27 @@ PORTS = cycle(shuffled_ports())
 
 def find_free_port() -> int:
     """Return a port that is free for UDP and for TCP on every address, not the one returned before."""
+    return next(filter(is_free, PORTS))
+
+
+def find_free_ports(count: int) -> range:
+    """Return `count` free ports in a row, none of which `find_free_port` ever gives out."""
     while True:
-        port = next(PORTS)
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-        ):
-            try:
-                tcp.bind(("", port))
-                udp.bind(("", port))
-            except OSError:
-                continue
-            return port
+        first = random.SystemRandom().randrange(28_000, 32_768 - count)
+        ports = range(first, first + count)
+        if all(map(is_free, ports)):
+            return ports
+
+
+def is_free(port: int) -> bool:
+    """Return whether nobody has `port`, for UDP or for TCP, on any address."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        try:
+            tcp.bind(("", port))
+            udp.bind(("", port))
+        except OSError:
+            return False
+        return True

@@ -20,6 +20,7 @@ from servers.models import Blueprint, Host, Server
 from tests.fire.chaos import Options, Stage
 from tests.fire.faults import Crew, PostgresFaults, Trouble
 from tests.fire.verdict import Verdict, judge
+from tests.ports import find_free_ports
 
 T = TypeVar("T")
 
@@ -109,17 +110,16 @@ def make_servers(hosts: list[str]) -> list[Server]:
     """Make the hosts' rows, and their servers."""
     owner = User.objects.create_user("chaos")
     blueprint = Blueprint.objects.create(name="chaos", owner=owner, arguments="+map c1m1_hotel")
-    # Below the ports that the kernel gives out by itself.
-    first_port = random.SystemRandom().randrange(20_000, 30_000)
+    ports = iter(find_free_ports(len(hosts) * SERVERS_PER_HOST))
     return [
         Server.objects.create(
             name=f"{name}-s{number:02}",
             owner=owner,
             host=Host.objects.get_or_create(name=name)[0],
-            port=first_port + place * SERVERS_PER_HOST + number,
+            port=next(ports),
             blueprint=blueprint,
         )
-        for place, name in enumerate(hosts)
+        for name in hosts
         for number in range(SERVERS_PER_HOST)
     ]
 
