@@ -1,27 +1,36 @@
 """Sets the jobs that a worker claims to running, and reads all it needs to carry them out."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.db.models.base import ModelState
 from django.utils import timezone
 
 from jobs.models import Job, Worker
-from jobs.sql import adapt, among, execute, plain_columns
+from jobs.sql import adapt, among, execute
 from jobs.wakeup import Channel, announcing
 from servers.models import Blueprint, Host, Server
 
-TABLES: tuple[tuple[str, type[models.Model]], ...] = (
-    ("job", Job),
-    ("server", Server),
-    ("blueprint", Blueprint),
-)
+M = TypeVar("M", bound=models.Model)
 
-Made = dict[tuple[type[models.Model], int], Any]
+JOB_COLUMNS = (
+    *("id", "operation", "build_id", "state", "worker_id"),
+    *("host_id", "host_name", "server_id", "server_name"),
+)
+SERVER_COLUMNS = (
+    *("id", "name", "host_id", "blueprint_id", "port"),
+    *("arguments", "config", "desired_state"),
+)
+BLUEPRINT_COLUMNS = (
+    *("id", "arguments", "config"),
+    *("memory_limit_mib", "tasks_limit", "cpu_weight"),
+)
+"""What carrying out a job takes: none needs a conversion, and others are read when they are asked for."""
+
+Row = Sequence[Any]
 
 
 def set_running(
@@ -30,29 +39,22 @@ def set_running(
     """Set queued jobs of a host to running, but not those that are cancelled in this moment.
 
     Call what is returned, once the transaction is over, to have them, in the order given, with their servers
-    and the blueprints. Columns that need a conversion, such as times, are read when they are asked for.
+    and the blueprints, as far as carrying them out takes.
     """
     now = adapt(timezone.now())
     is_one, one_of = among(job_ids)
-    update = (
+    fetch = update_fetching(
         "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
         " SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
-        f" WHERE id {is_one} AND state = 'queued'"
+        f" WHERE id {is_one} AND state = 'queued'",
+        [worker.pk if worker else None, now, now, *one_of],
     )
-    parameters = [worker.pk if worker else None, now, now, *one_of]
-    if connection.vendor == "postgresql":
-        result = execute(f"WITH job AS ({update} RETURNING *) {select_jobs('job')}", parameters)
-    else:
-        execute(update, parameters)
-        running = f"WHERE job.id {is_one} AND job.state = 'running'"
-        result = execute(f"{select_jobs('jobs_job job')} {running}", one_of)
 
-    def fetch() -> list[Job]:
-        made: Made = {}
-        jobs = {row[0]: make_job(row, host, made) for row in result.fetchall()}
+    def fetch_in_order() -> list[Job]:
+        jobs = {job.id: job for job in make_jobs(fetch(), host)}
         return [jobs[job_id] for job_id in job_ids if job_id in jobs]
 
-    return fetch
+    return fetch_in_order
 
 
 def set_oldest_running(worker: Worker, host: Host) -> Callable[[], list[Job]]:
@@ -62,35 +64,53 @@ def set_oldest_running(worker: Worker, host: Host) -> Callable[[], list[Job]]:
     also where others might. Announces to the pages. PostgreSQL only; returns the same as `set_running`.
     """
     now = adapt(timezone.now())
-    result = execute(
-        "WITH job AS (UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
-        " SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
+    fetch = update_fetching(
+        "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
         " WHERE id = (SELECT id FROM jobs_job WHERE host_id = %s AND state = 'queued'"
         " ORDER BY created_at, id LIMIT 1) AND state = 'queued'"
         " AND NOT EXISTS (SELECT FROM jobs_job other WHERE other.state = 'running'"
         " AND (other.host_id = jobs_job.host_id OR other.server_id = jobs_job.server_id))"
-        " AND NOT (SELECT is_draining FROM servers_host host WHERE host.id = jobs_job.host_id)"
-        f" RETURNING *) {select_jobs('job', announcing(Channel.PAGES))}",
+        " AND NOT (SELECT is_draining FROM servers_host host WHERE host.id = jobs_job.host_id)",
         [worker.pk, now, now, host.pk],
+        beside=announcing(Channel.PAGES),
     )
+    return lambda: make_jobs(fetch(), host)
 
-    def fetch() -> list[Job]:
-        made: Made = {}
-        return [make_job(row, host, made) for row in result.fetchall()]
 
-    return fetch
+def update_fetching(
+    update: str, parameters: Sequence[Any], beside: str = ""
+) -> Callable[[], Iterable[tuple[Row, Row]]]:
+    """Execute an UPDATE of jobs; call what is returned for the rows of the jobs, each with its server's.
+
+    SQL of our own `beside` them is evaluated for each; PostgreSQL only.
+    """
+    if connection.vendor == "postgresql":
+        result = execute(
+            f"WITH job AS ({update} RETURNING *) SELECT {columns('job', JOB_COLUMNS)},"  # noqa: S608
+            f" {columns_of_server()} {beside} FROM job"
+            f" LEFT JOIN ({SERVERS}) ON server.id = job.server_id",
+            parameters,
+        )
+        split = len(JOB_COLUMNS)
+        return lambda: [(row[:split], row[split:]) for row in result.fetchall()]
+    jobs = execute(f"{update} RETURNING {', '.join(JOB_COLUMNS)}", parameters).fetchall()
+    place = JOB_COLUMNS.index("server_id")
+    is_one, one_of = among([job[place] for job in jobs])
+    select = f"SELECT {columns_of_server()} FROM {SERVERS} WHERE server.id {is_one}"  # noqa: S608
+    servers = {server[0]: server for server in execute(select, one_of).fetchall()}
+    return lambda: [(job, servers.get(job[place], NO_SERVER)) for job in jobs]
+
+
+SERVERS = "servers_server server JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
+NO_SERVER = (None,)
 
 
 @cache
-def select_jobs(source: str, beside: str = "") -> str:
-    """Return the statement that reads the jobs of `source`, with the plain columns of `TABLES`.
+def columns_of_server() -> str:
+    """Return what is selected of `SERVERS`: behind the columns the overlays' names, the topmost first.
 
-    Behind them come the names of the overlays, the topmost first, as an array, or as JSON on SQLite; then SQL
-    of our own `beside` them.
+    They are an array, or JSON on SQLite.
     """
-    columns = ", ".join(
-        f"{alias}.{column}" for alias, model in TABLES for column in plain_columns(model)
-    )
     names = (
         "SELECT overlay.name FROM servers_blueprintoverlay place"
         " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
@@ -101,52 +121,51 @@ def select_jobs(source: str, beside: str = "") -> str:
         if connection.vendor == "postgresql"
         else f"(SELECT json_group_array(name) FROM ({names}))"  # noqa: S608
     )
-    return (
-        f"SELECT {columns}, {overlays} {beside} FROM {source}"  # noqa: S608
-        " LEFT JOIN servers_server server ON server.id = job.server_id"
-        " LEFT JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
+    return ", ".join(
+        [columns("server", SERVER_COLUMNS), columns("blueprint", BLUEPRINT_COLUMNS), overlays]
     )
 
 
-def make_job(row: Sequence[Any], host: Host, made: Made) -> Job:
-    """Return the job that a row of `select_jobs` holds, with what it relates to; each is `made` once."""
-    of_job, of_server, of_blueprint, of_overlays = find_places()
-    job: Job = make(Job, row[of_job], made)
-    server = make(Server, row[of_server], made)
-    blueprint = make(Blueprint, row[of_blueprint], made)
-    relate(job, host=host, server=server)
-    if server:
-        if "overlay_names" not in blueprint.__dict__:
-            names = row[of_overlays]
-            blueprint.overlay_names = tuple(json.loads(names) if isinstance(names, str) else names)
-        relate(server, blueprint=blueprint)
-        if server.host_id == job.host_id:
-            relate(server, host=host)
-    return job
+def columns(table: str, names: Iterable[str]) -> str:
+    """Return what selects columns of a table."""
+    return ", ".join([f"{table}.{name}" for name in names])
 
 
-@cache
-def find_places() -> tuple[slice, slice, slice, int]:
-    """Return where in a row of `select_jobs` the columns of each of `TABLES` are, and the names of overlays."""
-    job, server, blueprint = accumulate(len(plain_columns(model)) for _, model in TABLES)
-    return slice(job), slice(job, server), slice(server, blueprint), blueprint
+def make_jobs(rows: Iterable[tuple[Row, Row]], host: Host) -> list[Job]:
+    """Return the jobs of `host` in rows of `update_fetching`, with what they relate to."""
+    blueprints: dict[int, Blueprint] = {}
+    return [
+        make(Job, JOB_COLUMNS, of_job, host=host, server=make_server(of_server, host, blueprints))
+        for of_job, of_server in rows
+    ]
 
 
-def make(model: type[models.Model], values: Sequence[Any], made: Made) -> Any:
-    """Return the row of `model` whose plain columns have these values; None if the outer join found none.
+def make_server(row: Row, host: Host, blueprints: dict[int, Blueprint]) -> Server | None:
+    """Return a server, with its host if that is `host`; its blueprint is among `blueprints` from then on."""
+    if row[0] is None:
+        return None
+    split = len(SERVER_COLUMNS)
+    blueprint = blueprints.get(row[split])
+    if blueprint is None:
+        *of_blueprint, overlays = row[split : split + len(BLUEPRINT_COLUMNS) + 1]
+        blueprint = make(Blueprint, BLUEPRINT_COLUMNS, of_blueprint)
+        blueprint.overlay_names = tuple(
+            json.loads(overlays) if isinstance(overlays, str) else overlays
+        )
+        blueprints[blueprint.id] = blueprint
+    server = make(Server, SERVER_COLUMNS, row, blueprint=blueprint)
+    if server.host_id == host.id:
+        server._state.fields_cache["host"] = host  # noqa: SLF001
+    return server
+
+
+def make(model: type[M], names: Sequence[str], row: Row, **related: models.Model | None) -> M:
+    """Return a row of `model` with these columns, which a row begins with, and its relations as known.
 
     As unpickling makes it: `Model.from_db` takes as long as all statements of a claim do.
     """
-    key = (model, values[0])
-    if key in made or values[0] is None:
-        return made.get(key)
-    row = made[key] = model.__new__(model)
-    state = ModelState()
-    state.adding, state.db = False, DEFAULT_DB_ALIAS
-    row.__dict__.update(zip(plain_columns(model), values, strict=True), _state=state)
-    return row
-
-
-def relate(row: models.Model, **related: models.Model | None) -> None:
-    """Let relations of `row` be what they are known to be, as `select_related` does."""
-    row._state.fields_cache.update(related)  # noqa: SLF001
+    made = model.__new__(model)
+    made.__dict__.update(zip(names, row))  # noqa: B905
+    state = made._state = ModelState()  # noqa: SLF001
+    state.adding, state.db, state.fields_cache = False, DEFAULT_DB_ALIAS, related
+    return made

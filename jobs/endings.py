@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from django.utils import timezone
 
@@ -12,8 +12,7 @@ from jobs.models import Job, JobState
 from jobs.sql import adapt, among, update_all, update_counted
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a job ended, and what it learned about its server, by column; `error` is for people.
 
     When the server's state was asked for is not among it: that is now, when it is stored.
@@ -22,7 +21,7 @@ class Ending:
     state: JobState
     exit_code: int | None
     error: str = ""
-    server_changes: Mapping[str, Any] = field(default_factory=dict)
+    server_changes: Mapping[str, Any] = MappingProxyType({})
 
 
 def store_endings(endings: Iterable[tuple[Job, Ending]]) -> Callable[[], bool]:
@@ -36,7 +35,7 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> Callable[[], bool]:
     of_servers: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for job, ending in endings:
         end = (job.worker_id or 0, ending.state, ending.exit_code, one_line(ending.error))
-        of_jobs[end].append(job.pk)
+        of_jobs[end].append(job.id)
         if job.server_id and ending.server_changes:
             of_servers[tuple(ending.server_changes.items())].append(job.server_id)
     stored = [

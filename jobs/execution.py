@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from subprocess import CalledProcessError
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import (
@@ -31,8 +30,7 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A running job and what carries it out, which needs the database no more."""
 
     job: Job
@@ -45,14 +43,15 @@ def plan(job: Job) -> Plan:
 
     A database that is away is waited for, but no longer than the lease of the job's worker.
     """
-    until = monotonic() + settings.JOB_WORKER_LEASE_SECONDS
+    until: float | None = None
     while True:
         try:
             return Plan(job, operations.prepare(job), secrets_of(job))
         except (OperationalError, InterfaceError) as error:
+            until = until or monotonic() + settings.JOB_WORKER_LEASE_SECONDS
             if connection.in_atomic_block or monotonic() > until:
                 return Plan(job, partial(fail_with, error))
-            logger.warning("job %s: cannot read what it needs yet: %s", job.pk, error)
+            logger.warning("job %s: cannot read what it needs yet: %s", job.id, error)
             connection.close()
             sleep(PAUSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - raised again where the job's failures are handled
@@ -72,11 +71,11 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
     connection is held while the host is driven, unless the caller holds one.
     """
     job = plan.job
-    logger.info("job %s: %s of %s begins", job.pk, job.operation, job.subject)
+    logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
     ending = carry_out(plan, sink, cancel)
     ending = Ending(ending.state, ending.exit_code, ending.error, learn_from(job, ending))
     release_connection()  # What an install has installed was stored from this thread.
-    logger.info("job %s: over, %s", job.pk, ending.state)
+    logger.info("job %s: over, %s", job.id, ending.state)
     sink.finish(job, ending)
 
 
@@ -103,10 +102,10 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
         sink.line(job, LogStream.STDERR, cancel.reason)
         return Ending(JobState.CANCELLED, None, cancel.reason)
     except CalledProcessError as error:
-        logger.info("job %s: %s", job.pk, error)
+        logger.info("job %s: %s", job.id, error)
         return fail(error.returncode, error, unread_stderr(error) + str(error))
     except Exception as error:
-        logger.exception("job %s: %s of %s failed", job.pk, job.operation, job.subject)
+        logger.exception("job %s: %s of %s failed", job.id, job.operation, job.subject)
         return fail(1, error, str(error) or type(error).__name__)
     return Ending(JobState.SUCCEEDED, 0)
 
@@ -120,14 +119,15 @@ def unread_stderr(error: CalledProcessError) -> str:
 
 def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
     """Ask the host what the job left behind; return what is to be stored in the server's row."""
-    if job.server is None:
+    server = job.server
+    if server is None:
         if job.operation in HOST_OPERATIONS and job.host:
             try:
                 operations.report_host(job.host)
             except Exception:
-                logger.exception("job %s: host %s cannot be read", job.pk, job.host)
+                logger.exception("job %s: host %s cannot be read", job.id, job.host)
         return {}
-    changes = operations.read_state(job.server)
+    changes = operations.read_state(server)
     actual_state = changes["actual_state"]
     if actual_state == ActualState.ABSENT:
         # The runs of its next instance are counted from the first one again.

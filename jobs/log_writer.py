@@ -125,7 +125,7 @@ class LogWriter:
                 self._of(job).ending = ending
                 self._ended_at = min(self._ended_at, monotonic())
                 self._is_urgent = self._is_urgent or not can_wait
-            self._lost.discard(job.pk)
+            self._lost.discard(job.id)
         if is_unwanted:
             self._on_settled(job, False)
         if is_unwanted or not can_wait:
@@ -135,12 +135,12 @@ class LogWriter:
         return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
 
     def _is_unwanted(self, job: Job) -> bool:
-        return job.pk in self._lost or self.is_abandoned
+        return job.id in self._lost or self.is_abandoned
 
     def _of(self, job: Job) -> Entries:
-        entries = self._entries.get(job.pk)
+        entries = self._entries.get(job.id)
         if entries is None:
-            entries = self._entries[job.pk] = Entries(job, [])
+            entries = self._entries[job.id] = Entries(job, [])
         return entries
 
     # --- What the one storing thread calls ----------------------------------------------------
@@ -233,7 +233,7 @@ class LogWriter:
                     # One of them may be the reason: the others are kept.
                     self._batch[:1] = part.halves()
                     continue
-                logger.exception("job %s: this cannot be stored: %r", part.job.pk, part.lines)
+                logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
                 if part.lines and not part.has_gap:
                     part.mark_gap(lines_missing(1))
                 else:
@@ -248,15 +248,15 @@ class LogWriter:
     def _give_up(self, job: Job) -> None:
         """Drop all there is of `job`, and what its thread will still say."""
         with self._changed:
-            dropped = [part for part in self._batch if part.job.pk == job.pk]
-            self._batch = [part for part in self._batch if part.job.pk != job.pk]
-            if later := self._entries.pop(job.pk, None):
+            dropped = [part for part in self._batch if part.job.id == job.id]
+            self._batch = [part for part in self._batch if part.job.id != job.id]
+            if later := self._entries.pop(job.id, None):
                 dropped.append(later)
                 self._waiting -= len(later.lines)
                 self._waiting_chars -= sum(len(text) for _, text, _ in later.lines)
             has_ended = any(part.ending for part in dropped)
             if not has_ended:
-                self._lost.add(job.pk)
+                self._lost.add(job.id)
             self._changed.notify_all()
         self._on_lease_lost(job)
         if has_ended:

@@ -21,7 +21,7 @@ from servers.models import ActualState, DesiredState, Host, Release, Server
 
 logger = logging.getLogger(__name__)
 
-DESIRED_STATE = {
+DESIRED_STATE: dict[str, DesiredState] = {
     Operation.START: DesiredState.RUNNING,
     Operation.RESTART: DesiredState.RUNNING,
     Operation.STOP: DesiredState.STOPPED,
@@ -60,26 +60,26 @@ def prepare(job: Job) -> Callable[..., object]:
     The result takes `on_line`, `on_stage` and `cancel`, and raises what the host layer raises. Raises
     `MalformedJobError`, or ValueError for a server that the host layer would refuse.
     """
-    if job.operation not in OPERATIONS:
-        raise MalformedJobError(f"“{job.operation}” is not an operation Saferoom knows.")
-    host = get_host(job.host_name)
-    if job.operation == Operation.INSTALL:
+    operation, host = job.operation, get_host(job.host_name)
+    if operation not in OPERATIONS:
+        raise MalformedJobError(f"“{operation}” is not an operation Saferoom knows.")
+    if operation == Operation.INSTALL:
         return host.install_runtime
-    if job.operation == Operation.ROLLBACK:
+    if operation == Operation.ROLLBACK:
         return partial(host.rollback, job.build_id or None)
-    if job.operation == Operation.CHECK:
+    if operation == Operation.CHECK:
         return host.check_update
-    if job.server is None:
+    server = job.server
+    if server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
-    operation = Operation(job.operation)
     desired_state = DESIRED_STATE.get(operation)
-    if desired_state and desired_state != job.server.desired_state:
-        Server.objects.filter(pk=job.server.pk).update(
+    if desired_state and desired_state != server.desired_state:
+        Server.objects.filter(pk=server.pk).update(
             desired_state=desired_state, updated_at=timezone.now()
         )
     if operation in BY_NAME:
-        return partial(BY_NAME[operation], host, job.server.name)
-    return partial(BY_SPEC[operation], host, job.server.to_spec())
+        return partial(BY_NAME[operation], host, server.name)
+    return partial(BY_SPEC[operation], host, server.to_spec())
 
 
 def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
@@ -115,14 +115,14 @@ def delete(host: HostLayer, name: str, *, cancel: CancelToken, **callbacks: Any)
     host.delete(name, before_removal=finish, cancel=cancel, **callbacks)
 
 
-BY_SPEC: dict[Operation, Callable[..., None]] = {
+BY_SPEC: dict[str, Callable[..., None]] = {
     Operation.INITIALIZE: initialize,
     Operation.START: start,
     Operation.RESTART: restart,
 }
 """What brings an instance up to date, and so needs to know what the server is made of."""
 
-BY_NAME: dict[Operation, Callable[..., None]] = {
+BY_NAME: dict[str, Callable[..., None]] = {
     Operation.STOP: stop,
     Operation.RESET: reset,
     Operation.DELETE: delete,

@@ -43,8 +43,9 @@ def find_secrets(*texts: str) -> frozenset[str]:
 
 def secrets_of(job: Job) -> frozenset[str]:
     """Return the passwords that a job's host is told, from the settings and its server's rows."""
-    known = find_secrets(*server_texts(job.server)) if job.server else frozenset()
-    return known | {settings.STEAM_PASSWORD} if settings.STEAM_PASSWORD else known
+    server, of_steam = job.server, settings.STEAM_PASSWORD
+    known = find_secrets(*server_texts(server)) if server else frozenset()
+    return known | {of_steam} if of_steam else known
 
 
 def server_texts(server: Server) -> tuple[str, ...]:

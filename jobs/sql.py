@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -157,18 +157,6 @@ def pipelined() -> Iterator[None]:
         if is_outermost and not connection.needs_rollback:
             # Sent with what was sent before: Django finds nothing left to commit.
             psycopg.Cursor(connection.connection).execute("COMMIT", prepare=False)
-
-
-@cache
-def plain_columns(model: type[models.Model]) -> tuple[str, ...]:
-    """Return the columns of `model`, without times, whose values the database's driver returns as they are."""
-    return tuple(
-        str(field.column)
-        for field in model._meta.concrete_fields
-        if not isinstance(field, models.DateTimeField)
-        and not field.get_db_converters(connection)
-        and not connection.ops.get_db_converters(field.get_col(model._meta.db_table))
-    )
 
 
 def lock_owned(job: Job) -> str | None:

@@ -52,6 +52,7 @@ class JobThreads:
         self._busy: set[int] = set()
         self._submitted_at = 0.0
         self._typical_seconds = LATE_SECONDS
+        self._longest_wait = settings.JOB_WORKER_LEASE_SECONDS / 2
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"job_{number}")
             for number in range(count)
@@ -114,7 +115,7 @@ class JobThreads:
         while entry := self._waiting.get():
             plan, submitted_at = entry
             began_at = boot_seconds()
-            if began_at - submitted_at > settings.JOB_WORKER_LEASE_SECONDS / 2:
+            if began_at - submitted_at > self._longest_wait:
                 # The process was frozen, and this job may have been given up for dead meanwhile.
                 self._late.put(plan)
                 self._on_late()

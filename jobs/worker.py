@@ -67,7 +67,7 @@ def run_worker_once(host: Host | None = None) -> bool:
     if job is None:
         return False
     with Heartbeat(worker, is_claiming=lambda: True):
-        run_job(job.pk)
+        run_job(job.id)
     return True
 
 
@@ -78,7 +78,7 @@ def run_job(job_id: int, *, sink: JobSink | None = None, cancel: CancelToken | N
     """
     job = Job.objects.select_related("server__host", "server__blueprint", "host").get(pk=job_id)
     if job.state != JobState.RUNNING:
-        raise ValueError(f"Job {job.pk} is {job.state}: claim it before running it.")
+        raise ValueError(f"Job {job.id} is {job.state}: claim it before running it.")
     cancel = cancel or CancelToken()
     carried_out = plan(job)
     release_connection()
@@ -125,7 +125,7 @@ class WorkerLoop:
             on_due=self._wake.set,
             can_wait=self._threads.has_waiting,
             on_settled=self._forget,
-            on_lease_lost=lambda job: self._cancel(job.pk),
+            on_lease_lost=lambda job: self._cancel(job.id),
         )
 
     def stop(self) -> None:
@@ -249,7 +249,7 @@ class WorkerLoop:
                     self._worker, self.host, free, is_likely=is_likely, is_idle=not self._running
                 )
         with self._running_lock:
-            self._running |= {job.pk: CancelToken() for job in jobs}
+            self._running |= {job.id: CancelToken() for job in jobs}
         # All plans first: from the first one on, the threads want to run as well.
         for plan_of_job in [plan(job) for job in jobs]:
             self._threads.submit(plan_of_job)
@@ -273,24 +273,24 @@ class WorkerLoop:
             logger.info("%s claimed jobs had to wait: they are queued again", len(self._late))
             with self._running_lock:
                 for job in self._late:
-                    self._running.pop(job.pk, None)
+                    self._running.pop(job.id, None)
             self._late = []
 
     def _execute(self, plan: Plan) -> None:
         try:
-            execute(plan, self._writer, self._running[plan.job.pk])
+            execute(plan, self._writer, self._running[plan.job.id])
         except BaseException:  # Whatever it is, this thread has more jobs to carry out.
             # It stays known as running only in the database: `_recover` fails it.
-            logger.exception("job %s: lost by the worker", plan.job.pk)
+            logger.exception("job %s: lost by the worker", plan.job.id)
             self._forget(plan.job, is_stored=False)
             self._wake.set()
 
     def _forget(self, job: Job, is_stored: bool) -> None:
         """Let go of a job that is over; its thread is free."""
         if not is_stored:
-            logger.warning("job %s: its end was not stored here", job.pk)
+            logger.warning("job %s: its end was not stored here", job.id)
         with self._running_lock:
-            self._running.pop(job.pk, None)
+            self._running.pop(job.id, None)
 
     def _pass_on_cancel_requests(self) -> None:
         with self._running_lock:
@@ -335,8 +335,8 @@ class WorkerLoop:
             known = set(self._running)
         # Claimed in this moment or ended in it: `_store_and_claim` holds such a job for an instant.
         mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
-        stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
-        self._unknown = {job.pk for job in mine}
+        stale += [job for job in mine if job.id in self._unknown and fail_stale_job(job)]
+        self._unknown = {job.id for job in mine}
         for job in stale:
             if job.server and job.server.host_id == self.host.pk:
                 job.server.record_actual_state(operations.read_actual_state(job.server))

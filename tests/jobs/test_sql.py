@@ -2,18 +2,27 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from hostops.errors import HostError
+from hostops.specs import CancelToken
 from jobs import queue
+from jobs.claimed import JOB_COLUMNS
+from jobs.endings import Ending
+from jobs.execution import execute as carry_out
+from jobs.execution import plan
 from jobs.liveness import register_worker
-from jobs.models import Job, JobState, Worker
+from jobs.models import Job, JobState, Operation, Worker
+from jobs.operations import BY_NAME, BY_SPEC
 from jobs.queue import claim_next_job, enqueue
 from jobs.sql import execute, insert, pipelined, update_counted
 from servers.models import Blueprint, Host, Overlay, Server
+from tests.fakes import FakeHost
 
 
 @pytest.mark.django_db(transaction=True)
@@ -104,6 +113,30 @@ def test_a_claimed_job_has_its_overlays_the_topmost_first(
     assert job
     assert job.server
     assert job.server.to_spec().overlays == names
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("operation", sorted({*BY_SPEC, *BY_NAME} - {Operation.DELETE}))
+def test_a_claimed_job_has_all_that_carrying_it_out_takes(
+    server: Server, fake_host: FakeHost, operation: str
+) -> None:
+    """But the end of a console, which a removal copies."""
+    worker = register_worker(server.host, concurrency=1, is_claiming=True)
+    asked_for = enqueue(operation, server=server, requested_by=server.owner)
+    job = claim_next_job(worker)
+    assert job
+    stored: list[Ending] = []
+    sink = Mock(finish=lambda _job, ending: stored.append(ending))
+    fake_host.act = Mock(side_effect=HostError("no"))
+    with CaptureQueriesContext(connection) as queries:
+        carry_out(plan(job), sink, CancelToken())
+    assert [ending.error for ending in stored] == ["no"]
+    assert not [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
+    assert job.server
+    assert job.server.to_spec() == server.to_spec()
+    asked_for.refresh_from_db()
+    for column in JOB_COLUMNS:
+        assert getattr(job, column) == getattr(asked_for, column)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -123,6 +123,7 @@ def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queu
     given_back: list[Job] = []
 
     def note(of: Worker, late: list[Job]) -> None:
+        monkeypatch.setattr(JobThreads, "places", 1)  # They are not claimed again at once.
         given_back.extend(late)
         queue.give_back(of, late)
 
@@ -130,7 +131,6 @@ def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queu
     try:
         loop = run_loop(1)
         wait_until(lambda: len(given_back) == 3, 10, "nothing is given back")
-        monkeypatch.setattr(JobThreads, "places", 1)
         loop.stop()  # So that it claims nothing any more; the long one may still end.
         wait_until(lambda: queued() == 3, 10, "they do not wait in the queue")
         assert cancel(jobs[3]).state == JobState.CANCELLED
