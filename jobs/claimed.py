@@ -3,18 +3,15 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connection, models
-from django.db.models.base import ModelState
+from django.db import connection
 from django.utils import timezone
 
 from jobs.models import Job, Worker
-from jobs.sql import adapt, among, execute
+from jobs.sql import adapt, among, execute, make
 from jobs.wakeup import Channel, announcing
 from servers.models import Blueprint, Host, Server
-
-M = TypeVar("M", bound=models.Model)
 
 JOB_COLUMNS = (
     *("id", "operation", "build_id", "state", "worker_id"),
@@ -101,7 +98,9 @@ def update_fetching(
     return lambda: [(job, servers.get(job[place], NO_SERVER)) for job in jobs]
 
 
-SERVERS = "servers_server server JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
+SERVERS = (
+    "servers_server server JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
+)
 NO_SERVER = (None,)
 
 
@@ -157,15 +156,3 @@ def make_server(row: Row, host: Host, blueprints: dict[int, Blueprint]) -> Serve
     if server.host_id == host.id:
         server._state.fields_cache["host"] = host  # noqa: SLF001
     return server
-
-
-def make(model: type[M], names: Sequence[str], row: Row, **related: models.Model | None) -> M:
-    """Return a row of `model` with these columns, which a row begins with, and its relations as known.
-
-    As unpickling makes it: `Model.from_db` takes as long as all statements of a claim do.
-    """
-    made = model.__new__(model)
-    made.__dict__.update(zip(names, row))  # noqa: B905
-    state = made._state = ModelState()  # noqa: SLF001
-    state.adding, state.db, state.fields_cache = False, DEFAULT_DB_ALIAS, related
-    return made

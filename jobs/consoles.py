@@ -20,6 +20,7 @@ from django.utils import timezone
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
 from jobs.models import Job
 from jobs.safe_lines import find_secrets, make_line_safe, mask_known, server_texts
+from jobs.turns import write_turn
 from jobs.wakeup import Channel, announce
 from servers.consoles import Console, to_lines
 from servers.models import (
@@ -270,7 +271,7 @@ def store(
     del changes["pk"], changes["name"]
     if runs:
         changes["updated_at"] = timezone.now()  # for pages that list the runs
-    with transaction.atomic():
+    with write_turn(), transaction.atomic():
         # Lines and position are stored together, and by the one who read from the stored position.
         is_ours = Server.objects.filter(
             pk=bookmark.pk,

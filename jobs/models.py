@@ -143,6 +143,17 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(Q(server__owner_id=user.pk) | is_orphan)
 
 
+def names_of(
+    server: Server | None, host: Host, requested_by: AbstractBaseUser | None
+) -> dict[str, str]:
+    """Return the names that a job notes of what it is about, by column."""
+    return {
+        "server_name": server.name if server else "",
+        "host_name": host.name,
+        "requested_by_name": requested_by.get_username() if requested_by else "",
+    }
+
+
 class Job(models.Model):
     """One request to carry out one operation, and what came of it.
 
@@ -240,10 +251,8 @@ class Job(models.Model):
         """Note by name what a new job is about, the settings' host if nothing is said, and who asks for it."""
         if self.host is None:
             self.host = self.server.host if self.server else Host.local()
-        self.host_name = self.host.name
-        self.server_name = self.server.name if self.server else ""
-        if self.requested_by:
-            self.requested_by_name = self.requested_by.get_username()
+        for column, name in names_of(self.server, self.host, self.requested_by).items():
+            setattr(self, column, name or getattr(self, column))
 
     @property
     def operation_label(self) -> str:

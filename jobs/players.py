@@ -9,6 +9,7 @@ from django.utils import timezone
 from hostops.a2s import ServerInfo
 from hostops.a2s_sweep import Sweep
 from jobs.safe_lines import make_line_safe
+from jobs.turns import write_turn
 from jobs.wakeup import Channel, announce
 from servers.models import MAP_CHARS, ActualState, Host, Server
 
@@ -50,17 +51,19 @@ class PlayerWatch:
 
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. A server that did not answer, or does not run, has unknown players: not none."""
-        with transaction.atomic():
-            has_changed = False
-            for server in self._host.servers.only(*PLAYER_FIELDS, "port", "actual_state"):
-                is_running = server.actual_state == ActualState.RUNNING
-                told = describe_players(answers.get(server.port) if is_running else None)
-                if told == {name: getattr(server, name) for name in PLAYER_FIELDS}:
-                    continue
-                has_changed = True
-                Server.objects.filter(pk=server.pk).update(**told, updated_at=timezone.now())
-            if has_changed:
-                announce(Channel.PAGES)
+        news = []
+        for server in self._host.servers.only(*PLAYER_FIELDS, "port", "actual_state"):
+            is_running = server.actual_state == ActualState.RUNNING
+            told = describe_players(answers.get(server.port) if is_running else None)
+            if told != {name: getattr(server, name) for name in PLAYER_FIELDS}:
+                news.append((server, told))
+        if not news:
+            return
+        with write_turn(), transaction.atomic():
+            for server, told in news:
+                as_seen = Server.objects.filter(pk=server.pk, actual_state=server.actual_state)
+                as_seen.update(**told, updated_at=timezone.now())
+            announce(Channel.PAGES)
 
 
 PLAYER_FIELDS = ("players", "max_players", "map")

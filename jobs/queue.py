@@ -28,6 +28,7 @@ from jobs.models import (
     LogStream,
     Operation,
     Worker,
+    names_of,
 )
 from jobs.scheduler import build_scheduler_state
 from jobs.sql import adapt, execute, insert, pipelined, update_all
@@ -85,17 +86,27 @@ def enqueue(
     Without a host it is the server's, or the one the settings name; `build_id` is what a rollback goes to, by
     default the latest other one. Nothing is refused here: that is `request`'s part.
     """
-    job = Job(
-        operation=operation,
+    host = host or (server.host if server else Host.local())
+    now = timezone.now()
+    return insert(
+        Job,
+        {
+            "operation": operation,
+            "build_id": build_id,
+            "server_id": server.pk if server else None,
+            "host_id": host.pk,
+            "requested_by_id": requested_by.pk if requested_by else None,
+            "retry_of_id": retry_of.pk if retry_of else None,
+            **names_of(server, host, requested_by),
+            "created_at": now,
+            "updated_at": now,
+        },
+        returning=announcing(Channel.QUEUE, Channel.PAGES),
         server=server,
         host=host,
         requested_by=requested_by,
         retry_of=retry_of,
-        build_id=build_id,
     )
-    job.copy_names()
-    insert(job, returning=announcing(Channel.QUEUE, Channel.PAGES))
-    return job
 
 
 def request(

@@ -1,4 +1,4 @@
-"""Lets workers that share an SQLite database take turns in writing.
+"""Lets the workers that share an SQLite database, and each one's threads, take turns in writing.
 
 SQLite lets those who find it locked sleep, ever longer, up to a tenth of a second, however soon it is free.
 That is right for a page now and then; of four busy workers, three are asleep most of the time.
@@ -6,9 +6,10 @@ That is right for a page now and then; of four busy workers, three are asleep mo
 
 import fcntl
 import os
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -23,12 +24,12 @@ PATIENCE_SECONDS = 0.1
 
 @contextmanager
 def write_turn() -> Iterator[None]:
-    """Do the block's transaction when no other worker does such a one. A courtesy: nothing relies on it."""
+    """Do the block's transaction when no other thread does such a one. A courtesy: nothing relies on it."""
     database = find_database_file()
     if database is None or connection.in_atomic_block:
         yield
         return
-    descriptor = open_turns(database)
+    descriptor = turns.open(database)
     until = monotonic() + PATIENCE_SECONDS
     while not has_lock(descriptor) and monotonic() < until:
         sleep(TRY_SECONDS)
@@ -38,10 +39,29 @@ def write_turn() -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-@cache
-def open_turns(database: Path) -> int:
-    """Return the descriptor of the file beside a database that is locked by whose turn it is."""
-    return os.open(f"{database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+class TurnsFile:
+    """The file beside a database that is locked by whose turn it is."""
+
+    def __init__(self, database: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self.descriptor = os.open(f"{database}-turns", flags, 0o600)
+        weakref.finalize(self, os.close, self.descriptor)
+
+
+class Turns(threading.local):
+    """The files as one thread has them open: locks of flock(2) exclude those of other openings only."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, TurnsFile] = {}
+
+    def open(self, database: Path) -> int:
+        """Return the descriptor of the file beside `database`."""
+        if database not in self._files:
+            self._files[database] = TurnsFile(database)
+        return self._files[database].descriptor
+
+
+turns = Turns()
 
 
 def has_lock(descriptor: int) -> bool:

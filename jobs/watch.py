@@ -5,10 +5,11 @@ Nothing here changes anything on the host; what has to be done there is queued, 
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import islice
+from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import Any
 
 from django.db import transaction
@@ -21,13 +22,14 @@ from jobs.consoles import ConsoleCopier, last_words
 from jobs.logs import append_job_log_line
 from jobs.models import Job, LogStream, Operation
 from jobs.queue import enqueue, lock_host
+from jobs.turns import write_turn
 from jobs.wakeup import Channel, announce
 from servers.models import ActualState, Crash, DesiredState, Host, Server
 
 logger = logging.getLogger(__name__)
 
 STORED_AT_ONCE = 20
-"""The news of so many servers share a transaction: with one for each, jobs wait for the disk that often."""
+"""So many news share a transaction: with one for each, jobs wait for the disk that often."""
 
 
 class HostWatch:
@@ -49,7 +51,7 @@ class HostWatch:
 
         The server of a running job is left to that job.
         """
-        statuses = self._layer.statuses(with_usage=False)
+        statuses, now = self._layer.statuses(with_usage=False), timezone.now()
         seen = [
             (
                 server,
@@ -57,14 +59,15 @@ class HostWatch:
             )
             for server in self._host.servers.filter(~Exists(running_jobs()))
         ]
-        news = iter([one for server, status in seen if (one := self._look_at(server, status))])
+        found = [self._look_at(server, status, now) for server, status in seen]
+        news = iter(gather_alike([one for one in found if one]))
         while some := list(islice(news, STORED_AT_ONCE)):
             self._store(some)
         for server, status in seen:
             if status.ended_by_reboot and server.desired_state == DesiredState.RUNNING:
                 self._bring_back(server)
 
-    def _look_at(self, server: Server, status: InstanceStatus) -> "News | None":
+    def _look_at(self, server: Server, status: InstanceStatus, now: datetime) -> "News | None":
         """Return what is to be stored of a server; None if it is what is stored already."""
         changes = operations.describe_state(server, status)
         crashes = unrecorded_crashes(server, status)
@@ -75,7 +78,7 @@ class HostWatch:
         if all(getattr(server, name) == value for name, value in changes.items()):
             return None
         if status.state.value != server.actual_state:
-            changes["actual_state_at"] = timezone.now()
+            changes["actual_state_at"] = now
         if status.state is InstanceState.ABSENT:
             # The runs of its next instance are counted from the first one again.
             changes |= {"console_run": 0, "console_offset": 0}
@@ -85,16 +88,15 @@ class HostWatch:
         # What a start that failed said of it stays: it says more.
         if rows and (server.actual_state != ActualState.CRASHED or status.restarts):
             changes["last_error"] = rows[-1].detail
-        return News(server, changes, rows)
+        return News([server], changes, rows)
 
     def _store(self, news: Sequence["News"]) -> None:
-        with transaction.atomic():
+        with write_turn(), transaction.atomic():
             stored = [one for one in news if one.store()]
             if stored:
                 announce(Channel.PAGES)
-        for one in stored:
-            for row in one.crashes:
-                logger.warning("server %s: %s", one.server.name, row.detail)
+        for row in chain.from_iterable([one.crashes for one in stored]):
+            logger.warning("server %s: %s", row.server.name, row.detail)
 
     def _describe_crash(self, server: Server, crash: CrashedRun) -> Crash:
         lines = last_words(server, crash.run)
@@ -134,26 +136,48 @@ class HostWatch:
 
 @dataclass(frozen=True)
 class News:
-    """What a look at a server's instance found that its row does not say."""
+    """What a look at instances found that the rows of their servers, which are alike, do not say."""
 
-    server: Server
+    servers: Sequence[Server]
     changes: Mapping[str, Any]
     crashes: Sequence[Crash]
 
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What the rows said when the instances were looked at."""
+        return {name: getattr(self.servers[0], name) for name in SEEN_FIELDS}
+
     def store(self) -> bool:
-        """Store it in the transaction that is open; False if somebody knows better, and nothing was stored."""
-        server = self.server
+        """Store it in the transaction that is open; False if others know better, and nothing was stored."""
         # A job that began meanwhile knows better; another worker of the host may have been first.
-        is_ours = Server.objects.filter(
-            ~Exists(running_jobs()),
-            pk=server.pk,
-            actual_state=server.actual_state,
-            restarts=server.restarts,
-            crashed_run=server.crashed_run,
-        ).update(**self.changes, updated_at=timezone.now())
-        if is_ours:
-            Crash.record(server, self.crashes)
+        as_seen = Server.objects.filter(
+            ~Exists(running_jobs()), pk__in=[server.pk for server in self.servers], **self.seen
+        )
+        is_ours = as_seen.update(**self.changes, updated_at=timezone.now())
+        if is_ours and self.crashes:
+            Crash.record(self.servers[0], self.crashes)
         return bool(is_ours)
+
+
+SEEN_FIELDS = ("actual_state", "restarts", "crashed_run")
+
+
+def gather_alike(news: Iterable[News]) -> list[News]:
+    """Make one of those news that are alike: after a restart of the host they are so of every server.
+
+    One is stored as fast as another, and what is stored keeps the database from everybody else. News of
+    crashes stay by themselves.
+    """
+    gathered: dict[Any, list[News]] = defaultdict(list)
+    for one in news:
+        is_alike = (*one.seen.values(), *sorted(one.changes.items()))
+        gathered[one.servers[0].pk if one.crashes else is_alike].append(one)
+    return [
+        News(
+            [server for one in alike for server in one.servers], alike[0].changes, alike[0].crashes
+        )
+        for alike in gathered.values()
+    ]
 
 
 def unrecorded_crashes(server: Server, status: InstanceStatus) -> list[CrashedRun]:

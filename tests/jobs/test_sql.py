@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.forms import model_to_dict
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -25,14 +26,17 @@ from servers.models import Blueprint, Host, Overlay, Server
 from tests.fakes import FakeHost
 
 
+def insert_job(host: Host, **values: Any) -> Job:
+    now = timezone.now()
+    of_install = {"operation": "install", "host_id": host.pk, "created_at": now, "updated_at": now}
+    return insert(Job, {**of_install, **values})
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_the_database_refuses_at_the_commit_is_told(host: Host) -> None:
     """The rows that foreign keys lead to are looked for at the commit, on both engines."""
-    job = Job(operation="install", host=host)
-    job.copy_names()
-    job.host_id = host.pk + 1000
     with pytest.raises(IntegrityError), transaction.atomic(), pipelined():
-        insert(job)
+        insert_job(host, host_id=host.pk + 1000)
     assert not Job.objects.exists()
     assert not connection.in_atomic_block
 
@@ -41,8 +45,8 @@ def test_what_the_database_refuses_at_the_commit_is_told(host: Host) -> None:
 def test_a_refused_statement_undoes_those_before_it(host: Host) -> None:
     def run_both() -> None:
         with transaction.atomic(), pipelined():
-            insert(Job(operation="install", host=host, state=JobState.RUNNING))
-            insert(Job(operation="rollback", host=host, state=JobState.RUNNING))
+            insert_job(host, state=JobState.RUNNING)
+            insert_job(host, state=JobState.RUNNING)
 
     with pytest.raises(IntegrityError):
         run_both()
@@ -53,7 +57,7 @@ def test_a_refused_statement_undoes_those_before_it(host: Host) -> None:
 def test_inside_of_another_transaction_nothing_is_committed(host: Host) -> None:
     with transaction.atomic():
         with transaction.atomic(), pipelined():
-            insert(Job(operation="install", host=host))
+            insert_job(host)
         assert Job.objects.exists()
         transaction.set_rollback(True)
     assert not Job.objects.exists()
@@ -62,15 +66,25 @@ def test_inside_of_another_transaction_nothing_is_committed(host: Host) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_what_is_to_be_rolled_back_is_not_committed(host: Host) -> None:
     with transaction.atomic(), pipelined():
-        insert(Job(operation="install", host=host))
+        insert_job(host)
         transaction.set_rollback(True)
     assert not Job.objects.exists()
 
 
 @pytest.mark.django_db
-def test_an_inserted_row_knows_its_id(server: Server) -> None:
+def test_an_enqueued_job_is_the_row_that_is_stored(server: Server) -> None:
+    other = enqueue("stop", server=server, requested_by=None)
+    job = enqueue("start", server=server, requested_by=server.owner, retry_of=other, build_id="7")
+    stored = Job.objects.get(pk=job.pk)
+    assert model_to_dict(job) == model_to_dict(stored)
+    assert (job.created_at, job.updated_at) == (stored.created_at, stored.updated_at)
+    assert (job.host, job.server, job.requested_by) == (server.host, server, server.owner)
+    assert job.requested_by_name == server.owner.username
+
+
+@pytest.mark.django_db
+def test_an_inserted_row_can_be_saved_again(server: Server) -> None:
     job = enqueue("start", server=server, requested_by=None)
-    assert Job.objects.get() == job
     job.error = "saved again, not stored twice"
     job.save()
     assert Job.objects.get().error == job.error

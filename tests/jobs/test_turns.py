@@ -68,6 +68,24 @@ def test_a_turn_begins_as_soon_as_the_other_one_is_over(
         assert not is_free(others)
 
 
+def test_the_threads_of_a_worker_take_turns_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 20)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with write_turn():
+            has_begun.set()
+            may_end.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert has_begun.wait(20)
+    threading.Timer(0.02, may_end.set).start()
+    with write_turn():
+        assert may_end.is_set()
+    thread.join()
+
+
 def test_a_frozen_worker_is_not_waited_for_for_ever(others: int, host: Host) -> None:
     fcntl.flock(others, fcntl.LOCK_EX)
     with write_turn(), transaction.atomic():

@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
@@ -64,6 +66,32 @@ class TestStates:
         watch.store_states()
         assert Server.objects.values().get() == before
 
+    def test_news_that_are_alike_are_stored_together(
+        self, watch: HostWatch, fake_host: FakeHost, server: Server
+    ) -> None:
+        server.refresh_from_db()
+        for port, name in enumerate(("bravo", "charlie", "delta", "echo"), start=27016):
+            server.pk, server.name, server.port = None, name, port
+            server.save(force_insert=True)
+        enqueue("stop", server=Server.objects.get(name="echo"), requested_by=None)
+        assert claim_next_job()
+        stopped = replace(RUNNING, state=InstanceState.STOPPED)
+        fake_host.told |= {name: replace(stopped, name=name) for name in ("alpha", "bravo")}
+        fake_host.told |= {name: replace(CRASHED, name=name) for name in ("charlie", "delta")}
+        with CaptureQueriesContext(connection) as queries:
+            watch.store_states()
+        told = dict(Server.objects.values_list("name", "actual_state"))
+        assert told == {
+            "alpha": "stopped",
+            "bravo": "stopped",
+            "echo": "running",
+            "charlie": "crashed",
+            "delta": "crashed",
+        }
+        assert Crash.objects.count() == 2
+        stored = [one for one in queries if one["sql"].startswith('UPDATE "servers_server"')]
+        assert len(stored) == 3
+
     def test_the_console_of_an_absent_instance_begins_anew(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:
@@ -113,7 +141,7 @@ class TestCrashes:
     ) -> None:
         stale = Server.objects.get()
         tell(fake_host, watch, CRASHED)
-        news = HostWatch(host)._look_at(stale, CRASHED)
+        news = HostWatch(host)._look_at(stale, CRASHED, timezone.now())
         assert news
         assert news.crashes
         assert not news.store()
