@@ -52,16 +52,17 @@ class PlayerWatch:
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. A server that did not answer, or does not run, has unknown players: not none."""
         news = []
-        for server in self._host.servers.only(*PLAYER_FIELDS, "port", "actual_state"):
-            is_running = server.actual_state == ActualState.RUNNING
-            told = describe_players(answers.get(server.port) if is_running else None)
-            if told != {name: getattr(server, name) for name in PLAYER_FIELDS}:
-                news.append((server, told))
+        rows = self._host.servers.order_by().values("pk", "port", "actual_state", *PLAYER_FIELDS)
+        for row in rows:
+            is_running = row["actual_state"] == ActualState.RUNNING
+            told = describe_players(answers.get(row["port"]) if is_running else None)
+            if told != {name: row[name] for name in PLAYER_FIELDS}:
+                news.append((row, told))
         if not news:
             return
         with write_turn(), transaction.atomic():
-            for server, told in news:
-                as_seen = Server.objects.filter(pk=server.pk, actual_state=server.actual_state)
+            for row, told in news:
+                as_seen = Server.objects.filter(pk=row["pk"], actual_state=row["actual_state"])
                 as_seen.update(**told, updated_at=timezone.now())
             announce(Channel.PAGES)
 

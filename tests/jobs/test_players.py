@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from jobs.players import SWEEP_EVERY_SECONDS, PlayerWatch
 from servers.models import ActualState, Host, Server
@@ -77,6 +79,27 @@ def test_no_answer_means_unknown_and_not_none(running: Server, host: Host, game:
 def test_nothing_is_written_while_nothing_changes(running: Server, host: Host) -> None:
     before = sweep(host).updated_at
     assert sweep(host).updated_at == before
+
+
+def test_the_rows_of_all_servers_are_read_together(running: Server, host: Host) -> None:
+    def count_queries() -> int:
+        watch = PlayerWatch(host)
+        with CaptureQueriesContext(connection) as queries:
+            watch.store_players()
+            wait_for_answers(watch)
+        return len(queries)
+
+    sweep(host)
+    of_one = count_queries()
+    for number in range(3):
+        Server.objects.create(
+            name=f"idle-{number}",
+            port=27100 + number,
+            owner=running.owner,
+            host=host,
+            blueprint=running.blueprint,
+        )
+    assert count_queries() == of_one
 
 
 def test_a_server_that_does_not_run_is_not_asked_and_its_players_are_forgotten(
