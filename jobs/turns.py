@@ -65,7 +65,7 @@ turns = Turns()
 
 
 def has_lock(descriptor: int) -> bool:
-    """Lock the file unless another process has; return whether it is locked for this one now."""
+    """Lock the file unless another has; return whether it is locked by this descriptor now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

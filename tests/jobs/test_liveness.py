@@ -9,20 +9,11 @@ from jobs import liveness
 from jobs.liveness import LeaseWatch, register_worker
 from jobs.models import Worker
 from servers.models import Host
+from tests.clocks import Clock
 
 pytestmark = pytest.mark.django_db
 
 LEASE_SECONDS = 30.0
-
-
-class Clock:
-    """The steady clock of the process that looks."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

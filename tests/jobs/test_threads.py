@@ -11,17 +11,8 @@ from jobs import threads
 from jobs.execution import Plan
 from jobs.models import Job
 from jobs.threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
+from tests.clocks import Clock
 from tests.waiting import wait_until
-
-
-class Clock:
-    """A clock that stands still until it is set forward."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from jobs.models import Job, JobLog, JobState
+from jobs.models import Job, JobLog, JobState, Worker
+from jobs.queue import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, Server
 from tests.pages.browsing import OpenPage
 from tests.pages.webserver import WebServer
@@ -49,6 +50,26 @@ def test_what_becomes_of_a_crash_changes_in_place(open_page: OpenPage, server: S
         server.save()
         server.record_actual_state(ActualState.CRASHED)
         expect(badge).to_have_text(f"crashed, {note}")
+
+
+def test_a_job_that_goes_back_into_the_queue_waits_on_its_open_page_again(
+    open_page: OpenPage, worker: Worker, server: Server
+) -> None:
+    job = enqueue("start", server=server, requested_by=server.owner)
+    page = open_page()
+    page.goto(job.get_absolute_url())
+    state = page.locator(".state", has_text=re.compile("queued|running|succeeded")).first
+    expect(state).to_have_text("queued")
+    assert claim_next_job(worker)
+    expect(state).to_have_text("running")
+    give_back(worker, [job])
+    expect(state).to_have_text("queued")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    again = claim_next_job(worker)
+    assert again
+    finish_job(again, exit_code=0)
+    expect(state).to_have_text("succeeded")
+    expect(page.locator("[data-log-status]")).to_have_text("Ended")
 
 
 def test_an_update_leaves_what_is_being_typed_alone(
