@@ -57,10 +57,8 @@ class SchedulerState:
         has_skipped = False
         for job in queued:
             if job.operation in EXCLUSIVE_OPERATIONS and not has_skipped:
-                return (
-                    picked,
-                    False,
-                )  # With the picked ones gone it is the oldest: the others wait for it.
+                # With the picked ones gone it is the oldest: the others wait for it.
+                return picked, False
             # An exclusive job behind an older one waits for it: that one runs, or can run now.
             if job.operation in EXCLUSIVE_OPERATIONS or job.server_id in busy:
                 has_skipped = True
