@@ -7,13 +7,13 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
@@ -49,17 +49,20 @@ class HostWatch:
     def store_states(self) -> None:
         """Store what differs from what is stored, record crashes, and bring back what a reboot ended.
 
-        The server of a running job is left to that job.
+        The server of a running job is left to that job. The rows are read before the host is asked: what a
+        job stores meanwhile is newer than what is seen here.
         """
-        statuses, now = self._layer.statuses(with_usage=False), timezone.now()
+        looked_at = timezone.now()
+        servers = list(self._host.servers.filter(~Exists(running_jobs())))
+        statuses = self._layer.statuses(with_usage=False)
         seen = [
             (
                 server,
                 statuses.get(server.name) or InstanceStatus(server.name, InstanceState.ABSENT),
             )
-            for server in self._host.servers.filter(~Exists(running_jobs()))
+            for server in servers
         ]
-        found = [self._look_at(server, status, now) for server, status in seen]
+        found = [self._look_at(server, status, looked_at) for server, status in seen]
         news = iter(gather_alike([one for one in found if one]))
         while some := list(islice(news, STORED_AT_ONCE)):
             self._store(some)
@@ -67,7 +70,9 @@ class HostWatch:
             if status.ended_by_reboot and server.desired_state == DesiredState.RUNNING:
                 self._bring_back(server)
 
-    def _look_at(self, server: Server, status: InstanceStatus, now: datetime) -> "News | None":
+    def _look_at(
+        self, server: Server, status: InstanceStatus, looked_at: datetime
+    ) -> "News | None":
         """Return what is to be stored of a server; None if it is what is stored already."""
         changes = operations.describe_state(server, status)
         crashes = unrecorded_crashes(server, status)
@@ -78,7 +83,7 @@ class HostWatch:
         if all(getattr(server, name) == value for name, value in changes.items()):
             return None
         if status.state.value != server.actual_state:
-            changes["actual_state_at"] = now
+            changes["actual_state_at"] = looked_at
         if status.state is InstanceState.ABSENT:
             # The runs of its next instance are counted from the first one again.
             changes |= {"console_run": 0, "console_offset": 0}
@@ -88,7 +93,7 @@ class HostWatch:
         # What a start that failed said of it stays: it says more.
         if rows and (server.actual_state != ActualState.CRASHED or status.restarts):
             changes["last_error"] = rows[-1].detail
-        return News([server], changes, rows)
+        return News(looked_at, [server], changes, rows)
 
     def _store(self, news: Sequence["News"]) -> None:
         with write_turn(), transaction.atomic():
@@ -138,6 +143,7 @@ class HostWatch:
 class News:
     """What a look at instances found that the rows of their servers, which are alike, do not say."""
 
+    looked_at: datetime
     servers: Sequence[Server]
     changes: Mapping[str, Any]
     crashes: Sequence[Crash]
@@ -149,9 +155,12 @@ class News:
 
     def store(self) -> bool:
         """Store it in the transaction that is open; False if others know better, and nothing was stored."""
-        # A job that began meanwhile knows better; another worker of the host may have been first.
+        # A job that runs, or has ended meanwhile, knows better; another worker of the host may have been first.
         as_seen = Server.objects.filter(
-            ~Exists(running_jobs()), pk__in=[server.pk for server in self.servers], **self.seen
+            Q(actual_state_at=None) | Q(actual_state_at__lte=self.looked_at),
+            ~Exists(running_jobs()),
+            pk__in=[server.pk for server in self.servers],
+            **self.seen,
         )
         is_ours = as_seen.update(**self.changes, updated_at=timezone.now())
         if is_ours and self.crashes:
@@ -173,9 +182,7 @@ def gather_alike(news: Iterable[News]) -> list[News]:
         is_alike = (*one.seen.values(), *sorted(one.changes.items()))
         gathered[one.servers[0].pk if one.crashes else is_alike].append(one)
     return [
-        News(
-            [server for one in alike for server in one.servers], alike[0].changes, alike[0].crashes
-        )
+        replace(alike[0], servers=[server for one in alike for server in one.servers])
         for alike in gathered.values()
     ]
 

@@ -66,6 +66,26 @@ class TestStates:
         watch.store_states()
         assert Server.objects.values().get() == before
 
+    def test_what_a_job_stored_while_the_host_was_asked_is_newer(
+        self, watch: HostWatch, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also if it left the server in the state that it was in."""
+        server = tell(fake_host, watch, replace(RUNNING, state=InstanceState.STOPPED))
+
+        def be_overtaken(**_options: bool) -> dict[str, InstanceStatus]:
+            enqueue("initialize", server=server, requested_by=None)
+            job = claim_next_job()
+            assert job
+            assert finish_job(job, exit_code=0, server_changes={"actual_state": "stopped"})
+            return {}  # As it was before: there is no instance.
+
+        monkeypatch.setattr(fake_host, "statuses", be_overtaken)
+        watch.store_states()
+        assert Server.objects.get().actual_state == ActualState.STOPPED
+        monkeypatch.setattr(fake_host, "statuses", lambda **_options: {})
+        watch.store_states()
+        assert Server.objects.get().actual_state == ActualState.ABSENT
+
     def test_news_that_are_alike_are_stored_together(
         self, watch: HostWatch, fake_host: FakeHost, server: Server
     ) -> None:
