@@ -74,7 +74,8 @@ def statements_by_state() -> Iterator[list[Statement]]:
 
     def note(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         looks = sql.startswith("SELECT") and "state" in sql.rpartition("WHERE")[2]
-        if "jobs_job" in sql and (looks or sql.startswith("WITH")):
+        claims = sql.startswith(("WITH", "UPDATE jobs_job SET state = 'running'"))
+        if "jobs_job" in sql and (looks or claims):
             statements.append((sql, parameters))
         return execute(sql, parameters, many, context)
 
@@ -109,7 +110,7 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
         for step in steps:
             if "servers_" in step or "jobs_worker" in step:
                 continue  # What a job belongs to is looked up by its key: tables that stay small.
-            by_id = ("job.id IN", "id = ANY", "id = (SELECT")
+            by_id = ("WHERE id IN", "id = ANY", "id = (SELECT")
             if any(text in statement[0] for text in by_id) and (
                 "INTEGER PRIMARY KEY" in step or "jobs_job_pkey" in step
             ):

@@ -46,7 +46,7 @@ def test_a_refused_statement_undoes_those_before_it(host: Host) -> None:
     def run_both() -> None:
         with transaction.atomic(), pipelined():
             insert_job(host, state=JobState.RUNNING)
-            insert_job(host, state=JobState.RUNNING)
+            insert_job(host, operation="rollback", state=JobState.RUNNING)
 
     with pytest.raises(IntegrityError):
         run_both()
