@@ -58,7 +58,9 @@ def set_oldest_running(worker: Worker, host: Host) -> Callable[[], list[Job]]:
     """Set the oldest queued job of a host to running if no job runs there, nor one of its server elsewhere.
 
     It may run by all the rules, whatever it does, so this takes one round trip; but nothing is set to running
-    also where others might. Announces to the pages. PostgreSQL only; returns the same as `set_running`.
+    also where others might. Nor if any job has changed while this was on its way, or waited for the host's
+    lock: else the end of the job before could be later than the start. Announces to the pages. PostgreSQL
+    only; returns the same as `set_running`.
     """
     now = adapt(timezone.now())
     fetch = update_fetching(
@@ -67,8 +69,9 @@ def set_oldest_running(worker: Worker, host: Host) -> Callable[[], list[Job]]:
         " ORDER BY created_at, id LIMIT 1) AND state = 'queued'"
         " AND NOT EXISTS (SELECT FROM jobs_job other WHERE other.state = 'running'"
         " AND (other.host_id = jobs_job.host_id OR other.server_id = jobs_job.server_id))"
-        " AND NOT (SELECT is_draining FROM servers_host host WHERE host.id = jobs_job.host_id)",
-        [worker.pk, now, now, host.pk],
+        " AND NOT (SELECT is_draining FROM servers_host host WHERE host.id = jobs_job.host_id)"
+        " AND (SELECT max(updated_at) FROM jobs_job) <= %s",
+        [worker.pk, now, now, host.pk, now],
         beside=announcing(Channel.PAGES),
     )
     return lambda: make_jobs(fetch(), host)

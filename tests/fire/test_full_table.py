@@ -60,7 +60,7 @@ def plan_on_postgresql(statement: Statement) -> Iterator[str]:
         node = nodes.pop()
         nodes += node.get("Plans", [])
         if "Index Name" in node:
-            yield f"{node['Node Type']} {node['Index Name']}"
+            yield f"{node['Node Type']} {node.get('Scan Direction')} {node['Index Name']}"
         elif node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs_job":
             yield "Seq Scan"
         elif node["Node Type"] == "Sort" and node["Plan Rows"] > LOOK_AHEAD:
@@ -115,4 +115,6 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
                 "INTEGER PRIMARY KEY" in step or "jobs_job_pkey" in step
             ):
                 continue  # The few that were claimed are read by their ids.
+            if "max(updated_at)" in statement[0] and "Backward jobs_by_change" in step:
+                continue  # The latest change is read, from the end: of one entry.
             assert any(name in step for name in PARTIAL), f"{step}: {statement}"

@@ -1,6 +1,7 @@
 """The judge of the chaos run is judged: each thing that must not happen is made up, and found."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -94,6 +95,37 @@ def test_it_finds_a_server_that_was_touched_while_an_install_ran(
     journal.write("end", install.pk, is_whole=True)
     found = faults(judge([install.pk, stop.pk], path, {}, []))
     assert found == {"overlaps on a host"}
+
+
+def test_it_finds_what_the_rows_say_that_cannot_be(
+    server: Server, path: Path, journal: Journal
+) -> None:
+    first, second, hasty = (
+        succeed(enqueue("stop", server=server, requested_by=None)) for _ in range(3)
+    )
+    for job in (first, second, hasty):
+        carry_out(journal, job)
+
+    def set_times(job: Job, started_after: float, finished_after: float) -> None:
+        Job.objects.filter(pk=job.pk).update(
+            started_at=hasty.created_at + timedelta(seconds=started_after),
+            finished_at=hasty.created_at + timedelta(seconds=finished_after),
+        )
+
+    def found() -> set[str]:
+        return faults(judge([first.pk, second.pk, hasty.pk], path, {}, []))
+
+    set_times(first, 1, 2)
+    set_times(second, 2, 3)
+    set_times(hasty, 3, 4)
+    assert found() == set()
+    set_times(second, 1.5, 3)
+    assert found() == {"overlaps in the database"}
+    set_times(second, 0.2, 0.8)
+    assert found() == {"a server's jobs out of order"}
+    Job.objects.filter(pk__in=[first.pk, second.pk]).update(started_at=None, finished_at=None)
+    set_times(hasty, -0.001, 1)
+    assert found() == {"started before it was enqueued"}
 
 
 def test_what_a_killed_worker_did_ended_with_it(

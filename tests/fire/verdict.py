@@ -93,6 +93,11 @@ def judge(
         "overlaps on a host": name_overlaps(host_spans(entries, deaths)),
         "overlaps in the database": name_overlaps(database_spans(jobs.values())),
         "a server's jobs out of order": out_of_order(jobs.values()),
+        "started before it was enqueued": [
+            str(job)
+            for job in jobs.values()
+            if job.started_at and job.started_at < job.created_at
+        ],
         "logs with a gap": [
             str(row["job"])
             for row in JobLog.objects.values("job").annotate(count=Count("pk"), last=Max("seq"))

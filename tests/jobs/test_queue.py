@@ -1,11 +1,12 @@
 """The queue: scheduling, requests, and every transition."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from jobs.liveness import record_gone_workers, register_worker
@@ -20,12 +21,14 @@ from jobs.queue import (
     enqueue,
     finish_job,
     give_back,
+    lock_host,
     recover_stale_jobs,
     request,
     retry,
 )
 from jobs.scheduler import LOOK_AHEAD
 from servers.models import ActualState, Blueprint, Host, Server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -303,6 +306,46 @@ class TestScheduling:
         assert job.worker == worker
         assert job.started_at is not None
         assert job.created_at <= job.started_at <= job.updated_at
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_waited_for_another_is_not_said_to_have_started_before_its_end(
+    server: Server, host: Host, worker: Worker
+) -> None:
+    """The claim of an idle worker was on its way, and had read the clock, when the job before it ended."""
+    before = start(server)
+    assert claim_next_job(worker) == before
+    after = start(server)
+
+    def claim() -> None:
+        claim_jobs(worker, host, 4, is_likely=True, is_idle=True)
+        connection.close()
+
+    claiming = threading.Thread(target=claim)
+    with transaction.atomic():
+        lock_host(host)
+        claiming.start()
+        wait_until(waits_for_a_lock, 30, "the claim does not wait for the host's lock")
+        assert finish_job(Job.objects.get(pk=before.pk), exit_code=0)
+    claiming.join()
+    before.refresh_from_db()
+    after.refresh_from_db()
+    assert before.finished_at
+    assert after.started_at
+    assert before.finished_at <= after.started_at
+
+
+def waits_for_a_lock() -> bool:
+    """Return whether a connection to this database waits for another's lock."""
+    with connection.cursor() as cursor:
+        # What is known of the others is kept for the whole transaction.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT 1 FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(cursor.fetchall())
 
 
 class TestDatabaseRefusals:
