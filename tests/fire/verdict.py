@@ -94,9 +94,7 @@ def judge(
         "overlaps in the database": name_overlaps(database_spans(jobs.values())),
         "a server's jobs out of order": out_of_order(jobs.values()),
         "started before it was enqueued": [
-            str(job)
-            for job in jobs.values()
-            if job.started_at and job.started_at < job.created_at
+            str(job) for job in jobs.values() if job.started_at and job.started_at < job.created_at
         ],
         "logs with a gap": [
             str(row["job"])
