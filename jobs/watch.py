@@ -49,11 +49,11 @@ class HostWatch:
     def store_states(self) -> None:
         """Store what differs from what is stored, record crashes, and bring back what a reboot ended.
 
-        The server of a running job is left to that job. The rows are read before the host is asked: what a
-        job stores meanwhile is newer than what is seen here.
+        The server of a running job is left to that job. The rows are read before the host is asked: of one
+        that a job has changed meanwhile, the job knew more.
         """
-        looked_at = timezone.now()
         servers = list(self._host.servers.filter(~Exists(running_jobs())))
+        looked_at = timezone.now()
         statuses = self._layer.statuses(with_usage=False)
         seen = [
             (
@@ -93,7 +93,7 @@ class HostWatch:
         # What a start that failed said of it stays: it says more.
         if rows and (server.actual_state != ActualState.CRASHED or status.restarts):
             changes["last_error"] = rows[-1].detail
-        return News(looked_at, [server], changes, rows)
+        return News([server], changes, rows)
 
     def _store(self, news: Sequence["News"]) -> None:
         with write_turn(), transaction.atomic():
@@ -143,7 +143,6 @@ class HostWatch:
 class News:
     """What a look at instances found that the rows of their servers, which are alike, do not say."""
 
-    looked_at: datetime
     servers: Sequence[Server]
     changes: Mapping[str, Any]
     crashes: Sequence[Crash]
@@ -156,8 +155,10 @@ class News:
     def store(self) -> bool:
         """Store it in the transaction that is open; False if others know better, and nothing was stored."""
         # A job that runs, or has ended meanwhile, knows better; another worker of the host may have been first.
+        # Times are compared with nothing but what was read: clocks are set back.
+        told_at = [server.actual_state_at for server in self.servers]
         as_seen = Server.objects.filter(
-            Q(actual_state_at=None) | Q(actual_state_at__lte=self.looked_at),
+            Q(actual_state_at=None) | Q(actual_state_at__in=told_at),
             ~Exists(running_jobs()),
             pk__in=[server.pk for server in self.servers],
             **self.seen,

@@ -86,6 +86,12 @@ class TestStates:
         watch.store_states()
         assert Server.objects.get().actual_state == ActualState.ABSENT
 
+    def test_a_clock_that_was_set_back_hides_nothing(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        Server.objects.update(actual_state_at=timezone.now() + timedelta(hours=1))
+        assert tell(fake_host, watch, CRASHED).actual_state == ActualState.CRASHED
+
     def test_news_that_are_alike_are_stored_together(
         self, watch: HostWatch, fake_host: FakeHost, server: Server
     ) -> None:
