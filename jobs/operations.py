@@ -139,11 +139,6 @@ def read_state(server: Server) -> dict[str, Any]:
         return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
 
 
-def read_actual_state(server: Server) -> str:
-    """Ask the server's host what its instance is doing, in a word."""
-    return str(read_state(server)["actual_state"])
-
-
 def describe_state(server: Server, status: InstanceStatus) -> dict[str, Any]:
     """Return what a server's row is to say of its state. What it quotes of the console has no passwords."""
     detail = status.detail

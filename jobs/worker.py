@@ -22,7 +22,6 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken
-from jobs import operations
 from jobs.execution import Plan, execute, plan, release_connection
 from jobs.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.log_writer import LogWriter
@@ -104,6 +103,7 @@ class WorkerLoop:
     _worker: Worker = field(init=False)
     _heartbeat: Heartbeat = field(init=False)
     _leases: LeaseWatch = field(default_factory=LeaseWatch)
+    _watch: HostWatch = field(init=False)
     _signal: ChangeSignal = field(init=False)
     _writer: LogWriter = field(init=False)
     _threads: JobThreads = field(init=False)
@@ -143,6 +143,7 @@ class WorkerLoop:
         self._say_goodbye()
 
     def _work(self) -> None:
+        self._watch = HostWatch(self.host)
         self._signal = open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
         Chore(self._recover, 0).do_if_due()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
@@ -312,13 +313,13 @@ class WorkerLoop:
 
     def _do_chores(self) -> None:
         """Recover and watch, each in its own rhythm, until the end."""
-        watch, players = HostWatch(self.host), PlayerWatch(self.host)
+        players = PlayerWatch(self.host)
         chores = [
             Chore(self._recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
-            Chore(watch.report_host, 60),
-            Chore(watch.store_states, 2),
+            Chore(self._watch.report_host, 60),
+            Chore(self._watch.store_states, 2),
             Chore(players.store_players, 0.25),
-            Chore(watch.consoles.copy, 0.15),
+            Chore(self._watch.consoles.copy, 0.15),
         ]
         while not self._is_over.wait(0.05):
             for chore in chores:
@@ -337,9 +338,8 @@ class WorkerLoop:
         mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
         stale += [job for job in mine if job.id in self._unknown and fail_stale_job(job)]
         self._unknown = {job.id for job in mine}
-        for job in stale:
-            if job.server and job.server.host_id == self.host.pk:
-                job.server.record_actual_state(operations.read_actual_state(job.server))
+        if stale:
+            self._watch.store_states()
 
     def _has_lapsed(self, worker: Worker) -> bool:
         """Return whether another worker's silence means that it is gone: only who is heard himself can tell."""

@@ -272,12 +272,6 @@ class Server(models.Model):
             blueprint.cpu_weight,
         )
 
-    def record_actual_state(self, state: str) -> None:
-        """Store what the host says the instance is doing."""
-        self.actual_state = state
-        self.actual_state_at = timezone.now()
-        self.save(update_fields=["actual_state", "actual_state_at", "updated_at"])
-
 
 @lru_cache(maxsize=1024)  # Most servers are what they were at their last job.
 def make_spec(

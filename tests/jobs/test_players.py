@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from jobs.players import SWEEP_EVERY_SECONDS, PlayerWatch
 from servers.models import ActualState, Host, Server
 from tests.hostops.test_a2s import INFO, server_that_answers
+from tests.states import record_state
 from tests.waiting import wait_until
 
 ANSWER = b"\xff\xff\xff\xffI" + INFO
@@ -107,7 +108,7 @@ def test_a_server_that_does_not_run_is_not_asked_and_its_players_are_forgotten(
 ) -> None:
     sweep(host)
     asked = game.questions
-    running.record_actual_state(ActualState.STOPPED)
+    record_state(running, ActualState.STOPPED)
     assert sweep(host).players is None
     assert game.questions == asked
 

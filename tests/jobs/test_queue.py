@@ -28,6 +28,7 @@ from jobs.queue import (
 )
 from jobs.scheduler import LOOK_AHEAD
 from servers.models import ActualState, Blueprint, Host, Server
+from tests.states import record_state
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -594,7 +595,7 @@ class TestRequests:
         assert request("start", server=server, requested_by=alice).is_new
 
     def test_stopping_what_is_not_there_is_refused(self, server: Server, alice: User) -> None:
-        server.record_actual_state(ActualState.ABSENT)
+        record_state(server, ActualState.ABSENT)
         with pytest.raises(RequestRefused, match="no instance"):
             request("stop", server=server, requested_by=alice)
 

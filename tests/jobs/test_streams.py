@@ -33,6 +33,7 @@ from jobs.models import Job, JobState
 from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
 from l4d2site.asgi import serve
 from servers.models import ConsoleLine, Server
+from tests.states import record_state
 from tests.waiting import wait_until
 
 SEQ = re.compile(rb"^id: (\d+)$", re.MULTILINE)
@@ -328,7 +329,7 @@ class TestOtherStreams:
             three = asyncio.ensure_future(follow(ChangesTopic(bob.pk), until=lambda e: len(e) == 2))
             feeds = Hub.of_running_loop()._feeds
             await wait_for(lambda: len(feeds) == 2 and all(f.is_ready for f in feeds.values()))
-            await sync_to_async(server.record_actual_state)("running")
+            await sync_to_async(record_state)(server, "running")
             events = await two
             await asyncio.sleep(0.1)
             was_told = three.done()

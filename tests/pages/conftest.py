@@ -15,6 +15,7 @@ from servers.models import ActualState, Host, Server
 from tests.floors import find_chromium
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.webserver import WebServer
+from tests.states import record_state
 
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -74,7 +75,7 @@ def worker(host: Host) -> Worker:
 def stopped_server(server: Server, installed_host: Host) -> Server:
     """Return Alice's server with an instance that does not run."""
     server.host = installed_host
-    server.record_actual_state(ActualState.STOPPED)
+    record_state(server, ActualState.STOPPED)
     return server
 
 

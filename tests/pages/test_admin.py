@@ -11,6 +11,7 @@ from django.utils import timezone
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, JobLog, JobState, Worker
 from servers.models import ActualState, Blueprint, Host, Overlay, Release, Server
+from tests.states import record_state
 
 INSTALL = reverse("admin:install")
 JOBS = reverse("admin:jobs_job_changelist")
@@ -266,7 +267,7 @@ def test_a_server_with_an_active_job_is_not_deleted(as_dana: Client, server: Ser
 
 
 def test_a_server_without_instance_and_jobs_is_deleted(as_dana: Client, server: Server) -> None:
-    server.record_actual_state(ActualState.ABSENT)
+    record_state(server, ActualState.ABSENT)
     delete(as_dana, "server", server)
     assert not Server.objects.exists()
 

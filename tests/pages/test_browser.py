@@ -13,6 +13,7 @@ from jobs.queue import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, Server
 from tests.pages.browsing import OpenPage
 from tests.pages.webserver import WebServer
+from tests.states import record_state
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def test_an_open_list_is_true(open_page: OpenPage, stopped_server: Server) -> None:
     page = open_page()
     expect(page.get_by_role("button", name="Start alpha")).to_be_visible()
-    stopped_server.record_actual_state(ActualState.RUNNING)
+    record_state(stopped_server, ActualState.RUNNING)
     expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()
     expect(page.get_by_role("button", name="Start alpha")).to_have_count(0)
 
@@ -35,7 +36,7 @@ def test_an_update_leaves_an_open_confirmation_and_the_focus_alone(
     page.get_by_text("Delete instance…").click()
     delete = page.get_by_role("button", name="Delete the instance alpha")
     delete.focus()
-    stopped_server.record_actual_state(ActualState.RUNNING)
+    record_state(stopped_server, ActualState.RUNNING)
     expect(page.get_by_role("button", name="Restart alpha")).to_be_visible()
     expect(delete).to_be_visible()
     expect(delete).to_be_focused()
@@ -48,7 +49,7 @@ def test_what_becomes_of_a_crash_changes_in_place(open_page: OpenPage, server: S
     for note in ("restarting (1 of 5)", "gave up"):
         server.state_note = note
         server.save()
-        server.record_actual_state(ActualState.CRASHED)
+        record_state(server, ActualState.CRASHED)
         expect(badge).to_have_text(f"crashed, {note}")
 
 
@@ -78,9 +79,9 @@ def test_an_update_leaves_what_is_being_typed_alone(
     page = open_page()
     page.goto("/servers/alpha/edit/")
     page.get_by_label("Own config").fill("hostname half-typed")
-    server.record_actual_state(ActualState.RUNNING)
+    record_state(server, ActualState.RUNNING)
     with page.expect_response(lambda response: response.url.endswith("/servers/alpha/edit/")):
-        server.record_actual_state(ActualState.STOPPED)
+        record_state(server, ActualState.STOPPED)
     expect(page.get_by_label("Own config")).to_have_value("hostname half-typed")
 
 
@@ -92,7 +93,7 @@ def test_a_lost_connection_is_told_and_its_return_too(
     expect(page.get_by_role("link", name="alpha")).to_be_visible()
     site.stop()
     expect(notice).to_be_visible(timeout=15_000)
-    server.record_actual_state(ActualState.RUNNING)
+    record_state(server, ActualState.RUNNING)
     site.start()
     expect(notice).to_be_hidden(timeout=15_000)
     expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()

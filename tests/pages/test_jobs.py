@@ -15,6 +15,7 @@ from jobs.models import Job, JobLog, JobState
 from jobs.views import JOBS_PER_PAGE
 from servers.models import ActualState, Server
 from tests.pages.queries import assert_same_queries
+from tests.states import record_state
 
 LIST = reverse("jobs:list")
 
@@ -62,7 +63,7 @@ def test_an_operation_that_a_server_does_not_have_is_refused_with_the_reason(
 def test_an_impossible_request_is_refused_with_the_reason(
     as_alice: Client, stopped_server: Server
 ) -> None:
-    stopped_server.record_actual_state(ActualState.ABSENT)
+    record_state(stopped_server, ActualState.ABSENT)
     url = reverse("jobs:create", args=[stopped_server.name])
     response = as_alice.post(url, {"operation": "delete"})
     assert response.status_code == 409

@@ -12,6 +12,7 @@ from jobs.models import Job, Worker
 from servers.forms import ServerForm
 from servers.models import ActualState, Blueprint, ConsoleLine, Crash, DesiredState, Host, Server
 from tests.pages.queries import assert_same_queries
+from tests.states import record_state
 
 LIST = reverse("servers:list")
 NEW = reverse("servers:create")
@@ -122,7 +123,7 @@ def make_servers(owner: User, host: Host, blueprint: Blueprint) -> None:
 def test_the_actions_fit_the_state(
     as_alice: Client, server: Server, state: str, offered: set[str], missing: set[str]
 ) -> None:
-    server.record_actual_state(state)
+    record_state(server, state)
     page = as_alice.get(server.get_absolute_url()).content.decode()
     for operation in offered:
         assert f'name="operation" value="{operation}"' in page
@@ -352,7 +353,7 @@ def test_removing_asks_first_and_then_removes_the_row(
 def test_a_server_with_an_instance_is_not_removed(
     as_alice: Client, server: Server, state: str
 ) -> None:
-    server.record_actual_state(state)
+    record_state(server, state)
     response = as_alice.post(reverse("servers:remove", args=[server.name]))
     assert response.status_code == 409
     assert "delete the instance first" in response.content.decode()
