@@ -1,18 +1,23 @@
 """The hosts page: what each host is like, who works there, and whether it is being drained."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Max
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from jobs.models import Job, JobState, Worker
+from jobs.models import Job, Worker
 from jobs.wakeup import Channel, announce
 from servers.access import SignedInRequest, sign_in_required
-from servers.models import ActualState, Host, Server
+from servers.models import ActualState, Host, Release, Server
+
+NAMED_JOBS = 8
+"""So many running jobs of a host are named; it can have a hundred very short ones."""
 
 
 @dataclass
@@ -21,8 +26,10 @@ class HostRow:
 
     host: Host
     servers: Counter[str]
-    jobs: Counter[str]
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[Worker]
+    running_jobs: list[Job]
+    queued_job_count: int
+    last_heartbeat_at: datetime | None
 
     @property
     def server_count(self) -> int:
@@ -35,24 +42,19 @@ class HostRow:
         return self.servers[ActualState.RUNNING]
 
     @property
-    def running_job_count(self) -> int:
-        """How many jobs run."""
-        return self.jobs[JobState.RUNNING]
+    def named_jobs(self) -> list[Job]:
+        """The running jobs that are named: those that have run for longest."""
+        return self.running_jobs[:NAMED_JOBS]
 
     @property
-    def queued_job_count(self) -> int:
-        """How many jobs wait."""
-        return self.jobs[JobState.QUEUED]
+    def unnamed_job_count(self) -> int:
+        """How many more jobs run."""
+        return len(self.running_jobs) - len(self.named_jobs)
 
     @property
-    def living_workers(self) -> list[Worker]:
-        """The workers that beat."""
-        return [worker for worker in self.workers if worker.is_alive]
-
-    @property
-    def last_worker(self) -> Worker | None:
-        """The worker that beat last, be it gone or not."""
-        return max(self.workers, key=lambda worker: worker.heartbeat_at, default=None)
+    def older_releases(self) -> list[Release]:
+        """The installed builds that are not current: what servers may still run, and can be gone back to."""
+        return [release for release in self.host.releases.all() if not release.is_current]
 
 
 def read_hosts() -> list[HostRow]:
@@ -60,14 +62,25 @@ def read_hosts() -> list[HostRow]:
     servers: dict[int, Counter[str]] = defaultdict(Counter)
     for host_id, state in Server.objects.values_list("host_id", "actual_state"):
         servers[host_id][state] += 1
-    jobs: dict[int | None, Counter[str]] = defaultdict(Counter)
-    for host_id, state in Job.objects.active().values_list("host_id", "state"):
-        jobs[host_id][state] += 1
-    rows = [HostRow(host, servers[host.pk], jobs[host.pk]) for host in Host.objects.all()]
-    of_id = {row.host.pk: row for row in rows}
-    for worker in Worker.objects.filter(stopped_at=None).order_by("-heartbeat_at")[:200]:
-        of_id[worker.host_id].workers.append(worker)
-    return rows
+    running: dict[int | None, list[Job]] = defaultdict(list)
+    for job in Job.objects.running().order_by("started_at", "id"):
+        running[job.host_id].append(job)
+    queued = Counter(Job.objects.queued().values_list("host_id", flat=True))
+    workers: dict[int, list[Worker]] = defaultdict(list)
+    for worker in Worker.objects.alive().order_by("pid"):
+        workers[worker.host_id].append(worker)
+    beats = dict(Worker.objects.order_by().values_list("host").annotate(Max("heartbeat_at")))
+    return [
+        HostRow(
+            host,
+            servers[host.pk],
+            workers[host.pk],
+            running[host.pk],
+            queued[host.pk],
+            beats.get(host.pk),
+        )
+        for host in Host.objects.prefetch_related("releases")
+    ]
 
 
 def require_admin(request: SignedInRequest) -> None:

@@ -6,7 +6,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from django.utils.timezone import localtime
 
+from jobs.hosts import NAMED_JOBS
 from jobs.liveness import register_worker
 from jobs.models import Job, JobState, Worker
 from servers.models import Blueprint, Host, Server
@@ -36,6 +38,47 @@ def test_a_host_is_shown_with_its_worker_and_what_it_does(as_dana: Client, serve
     assert "0 of 1 running" in html
 
 
+def test_running_jobs_are_named_and_lead_to_their_pages(
+    as_dana: Client, alice: User, blueprint: Blueprint, host: Host
+) -> None:
+    jobs = [
+        Job.objects.create(
+            operation="start",
+            server=Server.objects.create(
+                name=f"s{number}", owner=alice, host=host, blueprint=blueprint, port=27015 + number
+            ),
+            state=JobState.RUNNING,
+            started_at=timezone.now(),
+        )
+        for number in range(NAMED_JOBS + 2)
+    ]
+    html = page(as_dana)
+    for job in jobs[:NAMED_JOBS]:
+        assert f'href="{job.get_absolute_url()}">Start <span class="name">{job.subject}<' in html
+    assert jobs[NAMED_JOBS].get_absolute_url() not in html
+    assert "and 2 more" in html
+
+
+def test_older_builds_are_shown_beside_the_current_one(as_dana: Client, host: Host) -> None:
+    Host.objects.update(build_id="200", reported_at=timezone.now())
+    for build_id in ("100", "200"):
+        host.releases.create(
+            build_id=build_id, is_current=build_id == "200", installed_at=timezone.now()
+        )
+    html = page(as_dana)
+    assert "build 200" in html
+    assert "Also installed</a>: 100<" in html
+
+
+def test_a_worker_that_has_stopped_leaves_its_last_heartbeat(as_dana: Client, host: Host) -> None:
+    register_worker(host, concurrency=1, is_claiming=True)
+    then = timezone.now() - timedelta(hours=5)
+    Worker.objects.update(heartbeat_at=then, stopped_at=then)
+    html = page(as_dana)
+    assert "none is running" in html
+    assert localtime(then).isoformat() in html
+
+
 def test_a_worker_that_is_gone_is_not_shown_as_running(as_dana: Client, host: Host) -> None:
     register_worker(host, concurrency=1, is_claiming=True)
     Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
@@ -44,9 +87,15 @@ def test_a_worker_that_is_gone_is_not_shown_as_running(as_dana: Client, host: Ho
     assert "1 jobs at a time" not in html
 
 
-def test_a_host_is_drained_and_takes_jobs_again(as_dana: Client, host: Host) -> None:
+def test_a_host_is_drained_and_takes_jobs_again(
+    as_dana: Client, host: Host, server: Server
+) -> None:
+    running = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
     answer = as_dana.post("/hosts/local/drain", {"draining": "true"}, follow=True)
     assert "takes no more jobs" in answer.content.decode()
+    assert "Is being drained" in page(as_dana)
+    running.delete()
+    assert "Is drained: no job runs" in page(as_dana)
     host.refresh_from_db()
     assert host.is_draining
     as_dana.post("/hosts/local/drain", {"draining": "false"})
@@ -64,6 +113,7 @@ def test_its_queries_do_not_grow_with_the_hosts(as_dana: Client, host: Host) -> 
         for number in range(5):
             other = Host.objects.create(name=f"h{number}")
             register_worker(other, concurrency=1, is_claiming=True)
+            other.releases.create(build_id="100", installed_at=timezone.now())
 
     assert_same_queries(as_dana, "/hosts/", make_more)
 
