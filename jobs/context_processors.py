@@ -31,7 +31,7 @@ def hosts_of(request: HttpRequest) -> QuerySet[Host]:
 
 
 def worker_notes(hosts: QuerySet[Host]) -> list[str]:
-    """Return one sentence for each host that has no worker, or only ones that are told to pause."""
+    """Return one sentence for each host on which no job is begun now: why, and until when."""
     is_claiming: dict[int, bool] = {}
     for worker in Worker.objects.alive().filter(host__in=hosts):
         is_claiming[worker.host_id] = worker.is_claiming or is_claiming.get(worker.host_id, False)
@@ -41,7 +41,11 @@ def worker_notes(hosts: QuerySet[Host]) -> list[str]:
             notes.append(f"No worker is running on host {host.name}: jobs wait until it is back.")
         elif not is_claiming[host.pk]:
             notes.append(
-                f"The worker on host {host.name} is paused by JOB_WORKER_ENABLED=false: "
-                "jobs wait until that changes."
+                f"The worker on host {host.name} takes no more jobs: it is being stopped, or "
+                "JOB_WORKER_ENABLED is false. Jobs wait until one takes them."
+            )
+        elif host.is_draining:
+            notes.append(
+                f"Host {host.name} is drained: jobs wait until an admin lets it take them again."
             )
     return notes

@@ -190,7 +190,15 @@ def test_the_page_says_that_the_worker_pauses(
 ) -> None:
     Worker.objects.update(is_claiming=False)
     page = as_alice.get(server.get_absolute_url()).content.decode()
-    assert "paused by JOB_WORKER_ENABLED=false" in page
+    assert "The worker on host local takes no more jobs" in page
+
+
+def test_the_page_says_that_the_host_is_drained(
+    as_alice: Client, server: Server, worker: Worker
+) -> None:
+    Host.objects.update(is_draining=True)
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    assert "Host local is drained: jobs wait until an admin lets it take them again." in page
 
 
 def test_owners_are_not_told_of_workers_of_hosts_they_have_nothing_on(
