@@ -29,8 +29,12 @@ class SystemdNotifier:
         return self._watchdog_seconds / 3
 
     def ready(self) -> None:
-        """Say that the worker takes jobs."""
-        self._send("READY=1")
+        """Say that the worker takes jobs, and in the same message that it has none yet.
+
+        Whoever waited for the unit to start finds it with a status.
+        """
+        self._status = describe(0, is_draining=False)
+        self._send("READY=1", f"STATUS={self._status}")
 
     def turn(self, running_jobs: int, is_draining: bool) -> None:
         """Say what has changed since the last turn, and, often enough, that the worker is alive."""
@@ -38,8 +42,7 @@ class SystemdNotifier:
         if is_draining and not self._is_stopping:
             self._is_stopping = True
             lines.append("STOPPING=1")
-        jobs = f"{running_jobs} job{'' if running_jobs == 1 else 's'}"
-        status = f"Finishing {jobs}, then stopping." if is_draining else f"Carrying out {jobs}."
+        status = describe(running_jobs, is_draining)
         if status != self._status:
             self._status = status
             lines.append(f"STATUS={status}")
@@ -60,6 +63,12 @@ class SystemdNotifier:
         except OSError as error:
             # Jobs matter more than who hears of them; a watchdog that hears nothing acts by itself.
             logger.warning("systemd cannot be told %s: %s", ", ".join(lines), error)
+
+
+def describe(running_jobs: int, is_draining: bool) -> str:
+    """Return what a worker does, in words."""
+    jobs = f"{running_jobs} job{'' if running_jobs == 1 else 's'}"
+    return f"Finishing {jobs}, then stopping." if is_draining else f"Carrying out {jobs}."
 
 
 def _read_watchdog_seconds() -> float:

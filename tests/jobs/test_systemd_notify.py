@@ -44,8 +44,11 @@ def manager(
 
 
 def test_it_says_that_it_is_ready(manager: Manager) -> None:
-    SystemdNotifier().ready()
-    assert manager.read() == ["READY=1"]
+    systemd = SystemdNotifier()
+    systemd.ready()
+    assert manager.read() == ["READY=1", "STATUS=Carrying out 0 jobs."]
+    systemd.turn(0, False)
+    assert manager.read() == ["WATCHDOG=1"]
 
 
 def test_it_says_what_it_does_when_that_changes(manager: Manager) -> None:
