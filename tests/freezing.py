@@ -32,8 +32,12 @@ def thaw(pids: Iterable[int]) -> None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Return whether a process is stopped, as proc(5) tells."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    """Return whether every thread of a process is stopped, as proc(5) tells: they stop one by one."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # A thread ended while we looked.
+    return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
 
 def can_write(path: str) -> bool:

@@ -24,7 +24,7 @@ from django.db import connection
 
 from tests.benchmarks.queue_contenders import CONTENDERS, Contender
 from tests.benchmarks.queue_marks import MARKS_VARIABLE, Marks
-from tests.freezing import can_write
+from tests.freezing import freeze
 
 LOAD_PER_SECOND = 50
 MOST_JOBS = 20_000
@@ -143,7 +143,7 @@ def measure_throughput(bench: Bench, contender: Contender, groups: list[int], co
 
     The workers are frozen while the jobs are enqueued, so that all begin with a full queue.
     """
-    freeze(groups)
+    freeze(*processes_of(groups))
     contender.enqueue_many(bench.keys(count))
     began_at = monotonic_ns()
     for group in groups:
@@ -157,35 +157,29 @@ def measure_throughput(bench: Bench, contender: Contender, groups: list[int], co
     return count / ((max(times) - began_at) / 1e9)
 
 
-def freeze(groups: list[int]) -> None:
-    """Stop the processes, but not while one of them holds SQLite's write lock."""
-    while True:
-        for group in groups:
-            os.killpg(group, signal.SIGSTOP)
-        if connection.vendor != "sqlite" or can_write(str(connection.settings_dict["NAME"])):
-            return
-        for group in groups:
-            os.killpg(group, signal.SIGCONT)
-        sleep(0.01)
-
-
 def percentile(values: list[float], percent: int) -> float:
     """Return the value below which `percent` percent lie."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
+def processes_of(groups: list[int]) -> list[int]:
+    """Return the ids of the processes in process groups."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if group_of(pid) in groups]
+
+
+def group_of(pid: int) -> int | None:
+    """Return the process group of a process; None if it has ended."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
 def memory_of(groups: list[int]) -> float:
     """Return the MiB of the process groups: private pages, and each shared page by its share (PSS)."""
-    kib = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            group = int(stat.read_text().rpartition(")")[2].split()[2])
-            if group in groups:
-                rollup = (stat.parent / "smaps_rollup").read_text()
-                kib += int(rollup.partition("\nPss:")[2].split()[0])
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # It ended while we looked.
-    return kib / 1024
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in processes_of(groups)]
+    return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups) / 1024
 
 
 def measure_claims(count: int) -> float:
