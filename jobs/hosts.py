@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Max
+from django.db.models import Count, Max
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -65,7 +65,8 @@ def read_hosts() -> list[HostRow]:
     running: dict[int | None, list[Job]] = defaultdict(list)
     for job in Job.objects.running().order_by("started_at", "id"):
         running[job.host_id].append(job)
-    queued = Counter(Job.objects.queued().values_list("host_id", flat=True))
+    of_queued = Job.objects.queued().order_by().values_list("host")
+    queued = Counter(dict(of_queued.annotate(Count("pk"))))
     workers: dict[int, list[Worker]] = defaultdict(list)
     for worker in Worker.objects.alive().order_by("pid"):
         workers[worker.host_id].append(worker)
