@@ -170,5 +170,7 @@ class HostReleases:
 
 def failed_check_of(host: Host) -> Job | None:
     """Return the newest look for updates of a host, if it failed: then what is known is older than that."""
-    newest = Job.objects.finished().filter(host=host, operation=Operation.CHECK).first()
+    # Without a server are only the jobs of whole hosts: else all jobs there ever were would be gone through.
+    checks = Job.objects.finished().filter(server=None, host=host, operation=Operation.CHECK)
+    newest = checks.first()
     return newest if newest and newest.state == JobState.FAILED else None
