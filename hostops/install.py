@@ -46,7 +46,8 @@ def install_runtime(
     if build_id != before:
         releases.switch(layout, build_id)
         callbacks.say(f"Build {build_id} is current now. Servers take it at their next start.")
-    callbacks.stage("Cleaning up")
+    # It is done: from here on nothing is cancelled any more.
+    callbacks.on_stage("Cleaning up", None)
     releases.prune(layout, [build_id, _kept_release(layout, build_id, before)], callbacks)
     return build_id
 

@@ -159,10 +159,10 @@ def claim(instance: InstanceLayout) -> Iterator[None]:
 
 def delete(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -> None:
     """Remove the files of an instance that does not run, and what an interrupted removal left of it."""
+    callbacks.stage("Removing files")
     if instance.dir.is_dir():
         with claim(instance):
             _doom(layout, instance, instance.dir)
-    callbacks.stage("Removing files")
     finish_deletions(layout, instance.name)
 
 

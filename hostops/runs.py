@@ -142,6 +142,7 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
             started_at=run.started_at,
             release=run.release,
             detail=" ".join(details),
+            is_stopping=is_stopping,
         )
     if is_stopping:
         return status

@@ -165,6 +165,8 @@ class InstanceStatus:
     detail: str = ""
     ended_by_reboot: bool = False
     """It ran, nobody stopped it, and the host has restarted since."""
+    is_stopping: bool = False
+    """It runs, and has been asked to end: it will, also if whoever asked does not wait for it."""
     exit_code: int | None = None
     exit_signal: str | None = None
     restarts: int | None = None

@@ -127,9 +127,9 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
             except Exception:
                 logger.exception("job %s: host %s cannot be read", job.id, job.host)
         return {}
-    changes = operations.read_state(server)
-    actual_state = changes["actual_state"]
-    if actual_state == ActualState.ABSENT:
+    status = operations.read_status(server)
+    changes = operations.describe_state(server, status)
+    if changes["actual_state"] == ActualState.ABSENT:
         # The runs of its next instance are counted from the first one again.
         changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0}
     if ending.state == JobState.SUCCEEDED:
@@ -137,9 +137,11 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
     elif ending.state == JobState.FAILED:
         changes["last_error"] = f"{job.operation_label}: {ending.error}"
     else:
-        # Who cancels a start does not want the server started later; what is, is now what is wanted.
-        is_up = actual_state in (ActualState.STARTING, ActualState.RUNNING)
-        changes["desired_state"] = DesiredState.RUNNING if is_up else DesiredState.STOPPED
+        # Who cancels a start does not want the server started later; what is, is now what is wanted. One that
+        # was told to quit before its stop was cancelled will do so.
+        is_up = changes["actual_state"] in (ActualState.STARTING, ActualState.RUNNING)
+        stays = is_up and status is not None and not status.is_stopping
+        changes["desired_state"] = DesiredState.RUNNING if stays else DesiredState.STOPPED
     return changes
 
 

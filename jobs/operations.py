@@ -130,17 +130,19 @@ BY_NAME: dict[str, Callable[..., None]] = {
 """What has to work also for a server whose blueprint is broken."""
 
 
-def read_state(server: Server) -> dict[str, Any]:
-    """Ask the server's host what its instance is doing, as `describe_state`; `unknown` if it cannot tell."""
+def read_status(server: Server) -> InstanceStatus | None:
+    """Ask the server's host what its instance is doing; None if it cannot tell."""
     try:
-        return describe_state(server, get_host(server.host.name).status(server.name))
+        return get_host(server.host.name).status(server.name)
     except Exception:
         logger.exception("server %s: its state cannot be read", server.name)
-        return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
+        return None
 
 
-def describe_state(server: Server, status: InstanceStatus) -> dict[str, Any]:
+def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, Any]:
     """Return what a server's row is to say of its state. What it quotes of the console has no passwords."""
+    if status is None:
+        return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
     detail = status.detail
     if detail:
         detail = mask_known(make_line_safe(detail), find_secrets(*server_texts(server)))

@@ -7,7 +7,14 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from hostops.errors import CommandError, HostError, OperationCancelled
-from hostops.specs import CancelToken, InstalledRelease, InstanceState, OnLine, OnStage
+from hostops.specs import (
+    CancelToken,
+    InstalledRelease,
+    InstanceState,
+    InstanceStatus,
+    OnLine,
+    OnStage,
+)
 from jobs.models import Job, JobState
 from jobs.queue import cancel, enqueue
 from jobs.worker import run_job, run_worker_once
@@ -239,6 +246,23 @@ class TestOutcomes:
         assert job.error == "Cancelled on request."
         server.refresh_from_db()
         assert server.desired_state == DesiredState.STOPPED
+
+    @pytest.mark.parametrize(
+        ("is_stopping", "desired"), [(False, DesiredState.RUNNING), (True, DesiredState.STOPPED)]
+    )
+    def test_after_a_cancelled_stop_what_will_be_is_wanted(
+        self, server: Server, fake_host: FakeHost, is_stopping: bool, desired: DesiredState
+    ) -> None:
+        def act(*_: object) -> None:
+            raise OperationCancelled("ended")
+
+        fake_host.act = act
+        fake_host.told["alpha"] = InstanceStatus(
+            "alpha", InstanceState.RUNNING, is_stopping=is_stopping
+        )
+        assert run("stop", server).state == JobState.CANCELLED
+        server.refresh_from_db()
+        assert (server.actual_state, server.desired_state) == (ActualState.RUNNING, desired)
 
     def test_an_operation_that_succeeds_all_the_same_has_succeeded(
         self, server: Server, fake_host: FakeHost

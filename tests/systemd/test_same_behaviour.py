@@ -15,8 +15,9 @@ pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
         ["tests/hostops/test_host.py"],
         # The command line is killed at one of its steps after another.
         [f"tests/hostops/test_crashes.py::test_{verb}" for verb in ("start", "stop", "delete")],
+        ["tests/hostops/test_cancels.py::test_verbs_of_a_server"],
     ],
-    ids=["verbs", "killed"],
+    ids=["verbs", "killed", "cancelled"],
 )
 def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox, tests: list[str]) -> None:
     done = sandbox.run(
