@@ -22,6 +22,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken
+from jobs import checkpoints
 from jobs.execution import Plan, execute, plan, release_connection
 from jobs.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.log_writer import LogWriter
@@ -318,6 +319,7 @@ class WorkerLoop:
             Chore(self._recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
             Chore(self._watch.report_host, 60),
             Chore(self._watch.store_states, 2),
+            Chore(checkpoints.copy_log, checkpoints.EVERY_SECONDS),
             Chore(players.store_players, 0.25),
             Chore(self._watch.consoles.copy, 0.15),
         ]

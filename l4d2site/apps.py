@@ -9,6 +9,10 @@ class SaferoomConfig(AppConfig):
 
     name = "l4d2site"
 
+    def ready(self) -> None:
+        """Register the checks."""
+        from l4d2site import checks  # noqa: F401 - Django's way: not before the apps are there
+
 
 class SaferoomAdminConfig(AdminConfig):
     """Registers the models of every app at `SaferoomAdminSite`."""

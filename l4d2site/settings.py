@@ -151,7 +151,8 @@ if IS_SQLITE:
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         # FULL: a job is recorded as running before its host is touched, also over a power cut.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        # No automatic checkpoints: `jobs.checkpoints` makes them.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

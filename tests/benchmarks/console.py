@@ -109,6 +109,7 @@ def measure(name: str, megabytes: int, trickle_batches: int) -> None:
     from django.core.management import call_command
     from django.db import connection
 
+    from jobs.checkpoints import copy_log
     from tests.benchmarks import console_stores
 
     kinds: dict[str, Callable[[Any, Path], ConsoleStore]] = {
@@ -132,6 +133,7 @@ def measure(name: str, megabytes: int, trickle_batches: int) -> None:
         with Meter() as trickle:
             for batch in batches:
                 contender.append(batch, keep)
+                copy_log()
         row |= {
             "trickle_ms": trickle.seconds / trickle_batches * 1000,
             "trickle_cpu_ms": trickle.cpu_seconds / trickle_batches * 1000,
@@ -143,6 +145,7 @@ def measure(name: str, megabytes: int, trickle_batches: int) -> None:
         with Meter() as flood:
             for chunk in chunks:
                 contender.append(chunk, keep)
+                copy_log()
         row |= {
             "flood_seconds": flood.seconds,
             "flood_cpu_seconds": flood.cpu_seconds,
@@ -165,6 +168,7 @@ def measure(name: str, megabytes: int, trickle_batches: int) -> None:
         with Meter() as pruning:
             for chunk in chunks:
                 contender.append(chunk, keep)
+                copy_log()
         row["prune_ms"] = pruning.seconds / 5 * 1000
     print(json.dumps(row))
 

@@ -1,4 +1,4 @@
-"""A thread that stores what a log writer is given, as a worker's main thread does."""
+"""A thread that stores what a log writer is given, and copies SQLite's log, as a worker's threads do."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 
+from jobs.checkpoints import copy_log
 from jobs.endings import Ending
 from jobs.log_writer import LogWriter
 from jobs.models import Job
@@ -48,6 +49,7 @@ class StoringThread:
         while not (self._is_over and self.writer.is_idle):
             try:
                 self.writer.store()
+                copy_log()
                 seconds = self.writer.due_in_seconds()
             except (OperationalError, InterfaceError):
                 connection.close()

@@ -1,0 +1,38 @@
+"""What `manage.py check` says of the machine, each with an id that stays."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage, Info, Tags, register
+from django.db import connection
+
+FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+"""The first releases without the WAL-reset bug, in their series and behind the last: https://sqlite.org/wal.html."""
+
+
+def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Return whether this SQLite may lose commits where writes and checkpoints are made at one time."""
+    is_fixed = version >= FIXED_IN[-1] or any(
+        version[:2] == fixed[:2] and version >= fixed for fixed in FIXED_IN
+    )
+    return version >= (3, 7, 0) and not is_fixed
+
+
+@register(Tags.database)
+def check_sqlite(
+    databases: Sequence[str] | None = None,  # noqa: ARG001 - as Django calls it
+    **_options: Any,
+) -> list[CheckMessage]:
+    """Say that other programs can make this SQLite lose commits, where it is the one that is used."""
+    if connection.vendor != "sqlite" or not has_wal_reset_bug(sqlite3.sqlite_version_info[:3]):
+        return []
+    return [
+        Info(
+            f"SQLite {sqlite3.sqlite_version} can lose commits where a checkpoint is made beside a write. "
+            "Saferoom never does that; another program that writes to its database might.",
+            hint="Let no other program open the database while Saferoom runs, or use SQLite 3.51.3 or newer, "
+            "or PostgreSQL.",
+            id="saferoom.I001",
+        )
+    ]
