@@ -3,7 +3,7 @@
 The main thread is the only one that writes for jobs: it stores what they say and how they end
 (`jobs.log_writer`), and claims the next ones in the same transaction; threads that fight for a database's
 write lock are slow. Several drive the host (`jobs.threads`); one beats (`jobs.liveness`); one recovers what
-other workers left and watches the host (`jobs.watch`).
+other workers left, watches the host (`jobs.watch`), and copies SQLite's log (`jobs.checkpoints`).
 """
 
 import gc

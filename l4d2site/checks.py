@@ -31,8 +31,8 @@ def check_sqlite(
         Info(
             f"SQLite {sqlite3.sqlite_version} can lose commits where a checkpoint is made beside a write. "
             "Saferoom never does that; another program that writes to its database might.",
-            hint="Let no other program open the database while Saferoom runs, or use SQLite 3.51.3 or newer, "
-            "or PostgreSQL.",
+            hint="Let no other program write to the database while Saferoom runs, or use SQLite 3.51.3 or "
+            "newer, or PostgreSQL.",
             id="saferoom.I001",
         )
     ]
