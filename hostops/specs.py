@@ -2,11 +2,11 @@
 
 import re
 import shlex
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic, sleep
 
 from hostops.errors import OperationCancelled
 
@@ -289,33 +289,34 @@ class Finding:
     cure: str = ""
 
 
-class CancelToken:
-    """Asks a running operation to end. `cancel()` may be called from any thread, and more than once."""
+CANCEL_LOOK_SECONDS = 0.05
+"""How often who waits looks whether the end was asked for."""
 
-    _lock = threading.Lock()
+
+class CancelToken:
+    """Asks a running operation to end.
+
+    `cancel` may be called from any thread, more than once, and from a signal handler: it takes no lock, which
+    the thread that the signal interrupts might hold.
+    """
 
     def __init__(self) -> None:
         self.reason = "Cancelled on request."
         self.is_cancelled = False
         """Whether the end was asked for."""
-        self._event: threading.Event | None = None  # Most are never waited for.
 
     def cancel(self, reason: str = "Cancelled on request.") -> None:
         """Ask for the end; the first reason that is given stands."""
-        with self._lock:
-            if not self.is_cancelled:
-                self.reason = reason
-            self.is_cancelled = True
-            if self._event:
-                self._event.set()
+        if not self.is_cancelled:
+            self.reason = reason
+        self.is_cancelled = True
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most `seconds`; return whether the end was asked for."""
-        with self._lock:
-            if self.is_cancelled:
-                return True
-            self._event = self._event or threading.Event()
-        return self._event.wait(seconds)
+        """Wait for at most `seconds`; return, soon after it was, whether the end was asked for."""
+        until = monotonic() + seconds
+        while not self.is_cancelled and (left := until - monotonic()) > 0:
+            sleep(min(left, CANCEL_LOOK_SECONDS))
+        return self.is_cancelled
 
     def raise_if_cancelled(self) -> None:
         """Raise `OperationCancelled` if the end was asked for."""

@@ -4,6 +4,7 @@ Each case calls a verb again and again, with a token that cancels it at the firs
 cancelled at, until there is none left.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import FrameType
 
 import pytest
 
+from hostops import specs
 from hostops.errors import OperationCancelled
 from hostops.host import Host
 from hostops.releases import is_whole
@@ -83,6 +85,33 @@ def cancelled_at_each_look(verb: Verb) -> Iterator[Look]:
 
 def assert_current_is_whole(root: Path) -> None:
     assert is_whole((root / "current").resolve())
+
+
+def test_the_first_reason_stands() -> None:
+    token = CancelToken()
+    for reason in ("Cancelled by SIGTERM.", "Cancelled by SIGINT."):
+        token.cancel(reason)
+    with pytest.raises(OperationCancelled, match="SIGTERM"):
+        token.raise_if_cancelled()
+
+
+def test_a_signal_ends_the_waiting_of_the_thread_that_it_interrupts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = CancelToken()
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(specs, "sleep", nap)
+    before = signal.signal(signal.SIGUSR1, lambda *_: token.cancel())
+    try:
+        assert token.wait(60)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(naps) == 1
 
 
 def test_install(tmp_path: Path) -> None:
