@@ -46,6 +46,6 @@ def worker_notes(hosts: QuerySet[Host]) -> list[str]:
             )
         elif host.is_draining:
             notes.append(
-                f"Host {host.name} is drained: jobs wait until an admin lets it take them again."
+                f"Host {host.name} takes no more jobs, as an admin drains it: they wait until it does again."
             )
     return notes

@@ -198,7 +198,10 @@ def test_the_page_says_that_the_host_is_drained(
 ) -> None:
     Host.objects.update(is_draining=True)
     page = as_alice.get(server.get_absolute_url()).content.decode()
-    assert "Host local is drained: jobs wait until an admin lets it take them again." in page
+    assert (
+        "Host local takes no more jobs, as an admin drains it: they wait until it does again."
+        in page
+    )
 
 
 def test_owners_are_not_told_of_workers_of_hosts_they_have_nothing_on(
