@@ -8,7 +8,7 @@ address = os.environ.get("BIND", "127.0.0.1")
 bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
 worker_class = "asgi"
 workers = 1
-# Each open page holds a stream. The streams have a limit of their own below this (jobs/streams.py).
+# Each open page holds a stream. The streams have a limit of their own below this (jobs/live/streams.py).
 worker_connections = 10_000
 # Streams end by themselves when the server stops; this is for requests that hang.
 graceful_timeout = 10
@@ -19,7 +19,7 @@ control_socket_disable = True
 
 def post_worker_init(worker: Any) -> None:
     """Prepare for thousands of streams, and tell them when this process has been asked to stop."""
-    from jobs import hub
+    from jobs.live import fan_out
 
     # A process is given 1,024 descriptors to begin with, and each stream is one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -27,4 +27,4 @@ def post_worker_init(worker: Any) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    hub.is_server_stopping = lambda: not worker.alive
+    fan_out.is_server_stopping = lambda: not worker.alive

@@ -13,10 +13,17 @@ from django.utils import timezone
 
 from hostops.host import Host as HostLayer
 from hostops.specs import CancelToken, InstalledRelease, InstanceSpec, InstanceStatus, SteamAccount
-from jobs.consoles import finish_console
+from jobs.database import (
+    Channel,
+    announce,
+)
+from jobs.logs import (
+    find_secrets,
+    make_line_safe,
+    mask_known,
+    server_texts,
+)
 from jobs.models import Job, Operation
-from jobs.safe_lines import find_secrets, make_line_safe, mask_known, server_texts
-from jobs.wakeup import Channel, announce
 from servers.models import ActualState, DesiredState, Host, Release, Server
 
 logger = logging.getLogger(__name__)
@@ -54,11 +61,16 @@ def get_host(name: str) -> HostLayer:
     )
 
 
-def prepare(job: Job) -> Callable[..., object]:
+FinishConsole = Callable[[HostLayer, str, CancelToken], object]
+"""Stores what a server has printed before its files are removed."""
+
+
+def prepare(job: Job, finish_console: FinishConsole) -> Callable[..., object]:
     """Read what the job needs from the database, and return what carries it out without it.
 
-    The result takes `on_line`, `on_stage` and `cancel`, and raises what the host layer raises. Raises
-    `MalformedJobError`, or ValueError for a server that the host layer would refuse.
+    `finish_console` is called before a deletion removes anything. The result takes `on_line`, `on_stage` and
+    `cancel`, and raises what the host layer raises. Raises `MalformedJobError`, or ValueError for a server that
+    the host layer would refuse.
     """
     operation, host = job.operation, get_host(job.host_name)
     if operation not in OPERATIONS:
@@ -77,6 +89,8 @@ def prepare(job: Job) -> Callable[..., object]:
         Server.objects.filter(pk=server.pk).update(
             desired_state=desired_state, updated_at=timezone.now()
         )
+    if operation == Operation.DELETE:
+        return partial(delete, host, server.name, finish_console)
     if operation in BY_NAME:
         return partial(BY_NAME[operation], host, server.name)
     return partial(BY_SPEC[operation], host, server.to_spec())
@@ -109,7 +123,14 @@ def reset(host: HostLayer, name: str, **callbacks: Any) -> None:
     host.reset(name, **callbacks)
 
 
-def delete(host: HostLayer, name: str, *, cancel: CancelToken, **callbacks: Any) -> None:
+def delete(
+    host: HostLayer,
+    name: str,
+    finish_console: FinishConsole,
+    *,
+    cancel: CancelToken,
+    **callbacks: Any,
+) -> None:
     """Remove the instance and its runtime files from the host; the server's row and its console stay."""
     finish = partial(finish_console, host, name, cancel)
     host.delete(name, before_removal=finish, cancel=cancel, **callbacks)
@@ -125,9 +146,8 @@ BY_SPEC: dict[str, Callable[..., None]] = {
 BY_NAME: dict[str, Callable[..., None]] = {
     Operation.STOP: stop,
     Operation.RESET: reset,
-    Operation.DELETE: delete,
 }
-"""What has to work also for a server whose blueprint is broken."""
+"""What has to work also for a server whose blueprint is broken; so has a deletion."""
 
 
 def read_status(server: Server) -> InstanceStatus | None:

@@ -151,7 +151,7 @@ if IS_SQLITE:
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         # FULL: a job is recorded as running before its host is touched, also over a power cut.
-        # No automatic checkpoints: `jobs.checkpoints` makes them.
+        # No automatic checkpoints: `jobs.database.wal_checkpoints` makes them.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -217,7 +217,7 @@ if not IS_SQLITE:
         "keepalives_interval": 1,
         "keepalives_count": 2,
         "tcp_user_timeout": _patience_seconds * 1000,  # milliseconds
-        # Plans are kept of the statements that ask for it (`jobs.sql`): Django's own never do.
+        # Plans are kept of the statements that ask for it (`jobs.database.sql`): Django's own never do.
         "prepare_threshold": 0,
         # A process that is frozen in a transaction must not hold its locks against all others.
         "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s",

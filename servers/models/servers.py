@@ -122,7 +122,7 @@ class Server(models.Model):
         help_text="The last of its starts whose crash is recorded; they are counted by its host.",
     )
     last_error = models.TextField(blank=True, editable=False)
-    # What the server itself says when it is asked: see jobs.players.
+    # What the server itself says when it is asked: see jobs.watch.player_watch.
     players = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
@@ -130,7 +130,8 @@ class Server(models.Model):
     )
     max_players = models.PositiveSmallIntegerField(null=True, editable=False)
     map = models.CharField(max_length=MAP_CHARS, blank=True, editable=False)
-    # How far the console has been copied, and how much of it waits to become a segment: see jobs.consoles.
+    # How far the console has been copied, and how much of it waits to become a segment:
+    # see jobs.watch.console_copier.
     console_run = models.PositiveIntegerField(default=0, editable=False)
     console_run_started_at = models.FloatField(default=0, editable=False)
     console_offset = models.PositiveBigIntegerField(default=0, editable=False)

@@ -109,7 +109,7 @@ def measure(name: str, megabytes: int, trickle_batches: int) -> None:
     from django.core.management import call_command
     from django.db import connection
 
-    from jobs.checkpoints import copy_log
+    from jobs.database.wal_checkpoints import copy_log
     from tests.benchmarks import console_stores
 
     kinds: dict[str, Callable[[Any, Path], ConsoleStore]] = {

@@ -250,7 +250,7 @@ def start(host: Host, name: str) -> None:
 
 def measure_calls(host: Host) -> Row:
     """Return what each part of a round costs, once nothing changes any more."""
-    from jobs.watch import HostWatch
+    from jobs.watch.host_watch import HostWatch
     from servers.models import Host as HostRow
 
     watch = HostWatch(HostRow.local())

@@ -82,7 +82,7 @@ class Saferoom(Contender):
 
     def enqueue(self, key: int) -> None:
         """Enqueue a job of the next server."""
-        from jobs.queue import enqueue
+        from jobs.queue.transitions import enqueue
 
         server = self._servers[key % SERVERS]
         enqueue("initialize", server=server, requested_by=server.owner)
@@ -91,7 +91,7 @@ class Saferoom(Contender):
         """Run the product's worker loop over a host layer that does nothing."""
         from hostops.specs import InstanceState, InstanceStatus
         from jobs import operations
-        from jobs.worker import worker_loop
+        from jobs.worker.worker_process import worker_loop
         from tests.fakes import FakeHost
 
         class NoOpHost(FakeHost):

@@ -184,8 +184,11 @@ def memory_of(groups: list[int]) -> float:
 
 def measure_claims(count: int) -> float:
     """Return the median milliseconds of a claim, of `count` one after the other; each is finished again."""
-    from jobs.liveness import register_worker
-    from jobs.queue import claim_next_job, finish_job
+    from jobs.queue.liveness import register_worker
+    from jobs.queue.transitions import (
+        claim_next_job,
+        finish_job,
+    )
     from servers.models import Host
 
     worker = register_worker(Host.local(), concurrency=4, is_claiming=True)
@@ -202,7 +205,7 @@ def measure_claims(count: int) -> float:
 
 def measure_claim_cost(bench: Bench, contender: Contender, queued: int, finished: int) -> None:
     """Print what a claim costs with few rows, with a tenth of what is asked for, and with all of it."""
-    from jobs.queue import recover_stale_jobs
+    from jobs.queue.transitions import recover_stale_jobs
     from servers.models import Server
     from tests.fire.crowd import fill_jobs
 

@@ -59,8 +59,10 @@ def keep_journal(journal: Journal) -> None:
     vars(operations)["HostLayer"] = JournallingHost  # What `get_host` makes.
     prepare = operations.prepare
 
-    def prepare_written_down(job: Job) -> Callable[..., object]:
-        act = prepare(job)
+    def prepare_written_down(
+        job: Job, finish_console: operations.FinishConsole
+    ) -> Callable[..., object]:
+        act = prepare(job, finish_console)
 
         def carry_out(*, on_line: Callable[[str, str], None], **callbacks: Any) -> object:
             lines = count()
@@ -86,9 +88,9 @@ def keep_journal(journal: Journal) -> None:
 
 def claim_far_ahead() -> None:
     """Let the worker take the jobs of the chaos run for short ones, of which it claims several for a thread."""
-    from jobs import threads
+    from jobs.worker import job_threads
 
-    vars(threads)["AHEAD_SECONDS"] = 0.5
+    vars(job_threads)["AHEAD_SECONDS"] = 0.5
 
 
 def main() -> None:

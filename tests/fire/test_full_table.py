@@ -10,16 +10,16 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Index, UniqueConstraint
 
-from jobs.liveness import register_worker
 from jobs.models import Job
-from jobs.queue import (
+from jobs.queue.liveness import register_worker
+from jobs.queue.scheduler import LOOK_AHEAD
+from jobs.queue.transitions import (
     claim_jobs,
     claim_next_job,
     enqueue,
     read_cancel_requests,
     recover_stale_jobs,
 )
-from jobs.scheduler import LOOK_AHEAD
 from servers.models import Blueprint, Host, Server
 from tests.fire.crowd import fill_jobs
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from jobs.models import Job, JobState, Operation, Worker
-from jobs.queue import (
+from jobs.queue.transitions import (
     WORKER_STOPPED,
     cancel,
     claim_jobs,

@@ -82,7 +82,7 @@ class TwoHosts:
         self.manage(
             "shell",
             "-c",
-            "from jobs.queue import enqueue; from servers.models import Host, Server\n"
+            "from jobs.queue.transitions import enqueue; from servers.models import Host, Server\n"
             f"enqueue({operation!r}, server={of_server}, host=Host.objects.get(name={host!r}),"
             " requested_by=None)",
         )

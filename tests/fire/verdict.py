@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db.models import Count, Max
 
 from jobs.models import Job, JobLog, JobState
-from jobs.queue import WORKER_STOPPED
+from jobs.queue.transitions import WORKER_STOPPED
 from tests.fire.journal import Entry, read_journal
 
 

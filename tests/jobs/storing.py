@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 
-from jobs.checkpoints import copy_log
-from jobs.endings import Ending
-from jobs.log_writer import LogWriter
+from jobs.database.wal_checkpoints import copy_log
+from jobs.logs.finishing import Ending
+from jobs.logs.log_writer import LogWriter
 from jobs.models import Job
 from tests.waiting import wait_until
 

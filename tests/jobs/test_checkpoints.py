@@ -11,9 +11,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 
-from jobs import checkpoints
-from jobs.checkpoints import copy_log, when_log_was_written
-from jobs.turns import turns
+from jobs.database import wal_checkpoints
+from jobs.database.wal_checkpoints import (
+    copy_log,
+    when_log_was_written,
+)
+from jobs.database.write_turns import turns
 from servers.models import Host
 from tests.freezing import can_write
 
@@ -26,7 +29,7 @@ pytestmark = [
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the tests' own database, with nothing in its log that is not in itself."""
-    monkeypatch.setattr(checkpoints, "EVERY_SECONDS", 0)
+    monkeypatch.setattr(wal_checkpoints, "EVERY_SECONDS", 0)
     Host.local()
     path = Path(connection.settings_dict["NAME"])
     os.utime(turns.open(path), (0, 0))  # As if it had never been done.
@@ -73,13 +76,13 @@ def test_what_was_written_is_in_the_database_then(
 
 def test_nobody_writes_meanwhile(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     could_write: list[bool] = []
-    open_another = checkpoints.open_another
+    open_another = wal_checkpoints.open_another
 
     def look_and_open(path: Path) -> sqlite3.Connection:
         could_write.append(can_write(str(path)))
         return open_another(path)
 
-    monkeypatch.setattr(checkpoints, "open_another", look_and_open)
+    monkeypatch.setattr(wal_checkpoints, "open_another", look_and_open)
     make_user("alice")
     copy_log()
     assert could_write == [False]
@@ -108,7 +111,7 @@ def test_where_nothing_was_written_nothing_is_done(
     make_user("alice")
     copy_log()
     written_at = when_log_was_written(database)
-    monkeypatch.setattr(checkpoints, "open_another", lambda _path: pytest.fail("it was opened"))
+    monkeypatch.setattr(wal_checkpoints, "open_another", lambda _path: pytest.fail("it was opened"))
     copy_log()
     assert when_log_was_written(database) == written_at
 
@@ -119,11 +122,11 @@ def test_it_is_done_once_for_all_workers_within_a_while(
     make_user("alice")
     copy_log()
     make_user("bob")
-    monkeypatch.setattr(checkpoints, "EVERY_SECONDS", 1000)
+    monkeypatch.setattr(wal_checkpoints, "EVERY_SECONDS", 1000)
     copy_log()
     assert read_without_log() == ["alice"]
     # As after the clock was set back.
-    monkeypatch.setattr(checkpoints, "time_ns", lambda: 0)
+    monkeypatch.setattr(wal_checkpoints, "time_ns", lambda: 0)
     copy_log()
     assert read_without_log() == ["alice", "bob"]
 

@@ -23,10 +23,16 @@ from hostops.identity import read_boot_id
 from hostops.instances import SERVER_CONFIG_PATH
 from hostops.layout import InstanceLayout
 from hostops.specs import CancelToken, ConsoleChunk
-from jobs import consoles
-from jobs.consoles import SEGMENT_BYTES, Bookmark, ConsoleCopier, last_words, store
+from jobs.live.topics import ConsoleTopic
 from jobs.models import Job, JobState
-from jobs.topics import ConsoleTopic
+from jobs.watch import console_copier
+from jobs.watch.console_copier import (
+    SEGMENT_BYTES,
+    Bookmark,
+    ConsoleCopier,
+    last_words,
+    store,
+)
 from servers.consoles import Console
 from servers.models import (
     ActualState,
@@ -248,7 +254,7 @@ class TestExactness:
     ) -> None:
         game.flood(2_000_000)
         other = ConsoleCopier(host, HostLayer(game.root))
-        monkeypatch.setattr(consoles, "TURN_SECONDS", 0)
+        monkeypatch.setattr(console_copier, "TURN_SECONDS", 0)
         overtaking = iter([True, False, True, True])
         read_console = HostLayer.read_console
 
@@ -340,7 +346,7 @@ import django; django.setup()
 from pathlib import Path
 from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
-from jobs.consoles import ConsoleCopier
+from jobs.watch.console_copier import ConsoleCopier
 from servers.models import Host
 copier = ConsoleCopier(Host.objects.get(), HostLayer(Path(ROOT)))
 print("ready", flush=True)
@@ -412,7 +418,7 @@ class TestRuns:
     @pytest.fixture(autouse=True)
     def look_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let the copier look at each turn whether runs have ended."""
-        monkeypatch.setattr(consoles, "RUNS_EVERY_SECONDS", 0)
+        monkeypatch.setattr(console_copier, "RUNS_EVERY_SECONDS", 0)
 
     def test_a_run_begins_with_its_first_line(self, game: Game, copier: ConsoleCopier) -> None:
         game.write("one", "two")
@@ -494,12 +500,14 @@ class TestRuns:
     ) -> None:
         game.flood(3 * SEGMENT_BYTES)
         copier.catch_up(Server.objects.get())
-        assert last_words(Server.objects.get()) == game.printed[-consoles.LAST_WORDS :]
+        assert last_words(Server.objects.get()) == game.printed[-console_copier.LAST_WORDS :]
         game.start()
         game.write("one", "two")
         copier.copy()
         assert last_words(Server.objects.get()) == ["one", "two"]
-        assert last_words(Server.objects.get(), 1) == game.printed[-consoles.LAST_WORDS - 2 : -2]
+        assert (
+            last_words(Server.objects.get(), 1) == game.printed[-console_copier.LAST_WORDS - 2 : -2]
+        )
         assert last_words(Server.objects.get(), 9) == []
 
 
@@ -523,13 +531,13 @@ class TestBeforeTheFilesGo:
             finish(copier, server)
 
         monkeypatch.setattr(ConsoleCopier, "finish", finish_or_fail)
-        monkeypatch.setattr(consoles, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(console_copier, "RETRY_SECONDS", 0.01)
         return failures
 
     def test_what_it_printed_waits_for_the_database(self, game: Game, failures: list[int]) -> None:
         game.write("last words")
         failures += [1, 2]
-        consoles.finish_console(HostLayer(game.root), "alpha", CancelToken())
+        console_copier.finish_console(HostLayer(game.root), "alpha", CancelToken())
         assert not failures
         assert ConsoleLine.objects.get().line == "last words"
 
@@ -539,7 +547,7 @@ class TestBeforeTheFilesGo:
         cancel = CancelToken()
         cancel.cancel()
         with pytest.raises(OperationCancelled):
-            consoles.finish_console(HostLayer(game.root), "alpha", cancel)
+            console_copier.finish_console(HostLayer(game.root), "alpha", cancel)
 
 
 # --- Secrets, space ---------------------------------------------------------------------------

@@ -5,9 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from jobs import liveness
-from jobs.liveness import LeaseWatch, register_worker
 from jobs.models import Worker
+from jobs.queue import liveness
+from jobs.queue.liveness import (
+    LeaseWatch,
+    register_worker,
+)
 from servers.models import Host
 from tests.clocks import Clock
 

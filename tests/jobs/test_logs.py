@@ -8,14 +8,31 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from jobs import log_writer
-from jobs.endings import Ending
-from jobs.liveness import register_worker
-from jobs.log_writer import END_SECONDS, LogWriter
-from jobs.logs import DirectLog, Entries, LeaseLostError, append_job_log_line
+from jobs.logs import log_writer
+from jobs.logs.finishing import Ending
+from jobs.logs.job_output import (
+    DirectLog,
+    Entries,
+    LeaseLostError,
+    append_job_log_line,
+)
+from jobs.logs.log_writer import (
+    END_SECONDS,
+    LogWriter,
+)
+from jobs.logs.safe_lines import (
+    CUT_MARK,
+    MASK,
+    find_secrets,
+    make_line_safe,
+    mask_known,
+)
 from jobs.models import Job, JobLog, JobState
-from jobs.queue import claim_next_job, enqueue
-from jobs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
+from jobs.queue.liveness import register_worker
+from jobs.queue.transitions import (
+    claim_next_job,
+    enqueue,
+)
 from servers.models import Server
 from tests.jobs.storing import StoringThread, storing
 from tests.waiting import wait_until

@@ -7,9 +7,13 @@ from django.contrib.auth.models import User
 from django.test import override_settings
 from django.utils import timezone
 
+from jobs.live.page_topics import PageTopic
+from jobs.live.topics import (
+    ChangesTopic,
+    ConsoleTopic,
+    JobTopic,
+)
 from jobs.models import Job, JobLog, JobStage, JobState
-from jobs.page_topics import PageTopic
-from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic
 from servers.models import ConsoleLine, Server
 
 EVENING = datetime(2026, 1, 1, 20, 0, 0, tzinfo=UTC)

@@ -13,12 +13,21 @@ from django.http import HttpRequest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from jobs import hub, permits
-from jobs.hub import Hub
+from jobs.live import fan_out, stream_access
+from jobs.live.fan_out import Hub
+from jobs.live.page_topics import PageTopic
+from jobs.live.stream_access import (
+    Permit,
+    find_revoked,
+    permit_for,
+)
+from jobs.live.topics import (
+    ChangesTopic,
+    ConsoleTopic,
+    JobTopic,
+    Topic,
+)
 from jobs.models import Job, JobState
-from jobs.page_topics import PageTopic
-from jobs.permits import Permit, find_revoked, permit_for
-from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from servers.models import Server
 from tests.jobs.test_streams import Event, parse, run
 
@@ -158,7 +167,7 @@ async def follow_until_refused(permit: Permit, change: Callable[[], object]) -> 
 def test_an_open_stream_ends_with_a_word_soon_after_its_permit(
     mine: list[Permit], alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(fan_out, "CHECK_SECONDS", 0.05)
     events = run(follow_until_refused(mine[1], lambda: sign_out(alice)))
     assert [event.name for event in events] == ["state", "refused"]
 
@@ -174,8 +183,8 @@ def test_a_check_that_fails_throws_nobody_out(
             raise OperationalError("away")
         return find_revoked(mine)
 
-    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(permits, "find_revoked", fail)
+    monkeypatch.setattr(fan_out, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(stream_access, "find_revoked", fail)
     events = run(follow_until_refused(mine[1], lambda: sign_out(alice)))
     assert events[-1].name == "refused"
     assert len(tries) == 3
@@ -184,7 +193,7 @@ def test_a_check_that_fails_throws_nobody_out(
 def test_others_go_on_when_one_is_refused(
     mine: list[Permit], dana: User, job: Job, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(fan_out, "CHECK_SECONDS", 0.05)
     admins = Permit(sign_in(dana), dana.pk, True, job_id=job.pk)
 
     async def scenario() -> list[str]:

@@ -6,7 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs.players import SWEEP_EVERY_SECONDS, PlayerWatch
+from jobs.watch.player_watch import (
+    SWEEP_EVERY_SECONDS,
+    PlayerWatch,
+)
 from servers.models import ActualState, Host, Server
 from tests.hostops.test_a2s import INFO, server_that_answers
 from tests.states import record_state
@@ -37,7 +40,7 @@ def game() -> Game:
 @pytest.fixture
 def running(game: Game, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Return Alice's server, which runs."""
-    monkeypatch.setattr("jobs.players.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("jobs.watch.player_watch.ANSWER_SECONDS", 0.1)
     with server_that_answers(game) as port:
         server.port = port
         server.actual_state = ActualState.RUNNING
@@ -117,7 +120,7 @@ def test_servers_are_asked_now_and_then_only(
     running: Server, host: Host, game: Game, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr("jobs.players.monotonic", lambda: now)
+    monkeypatch.setattr("jobs.watch.player_watch.monotonic", lambda: now)
     watch = PlayerWatch(host)
     for _ in range(2):
         watch.store_players()

@@ -9,9 +9,13 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from jobs.liveness import record_gone_workers, register_worker
 from jobs.models import Job, JobState, Operation, Worker
-from jobs.queue import (
+from jobs.queue.liveness import (
+    record_gone_workers,
+    register_worker,
+)
+from jobs.queue.scheduler import LOOK_AHEAD
+from jobs.queue.transitions import (
     WORKER_STOPPED,
     RequestRefused,
     build_scheduler_state,
@@ -26,7 +30,6 @@ from jobs.queue import (
     request,
     retry,
 )
-from jobs.scheduler import LOOK_AHEAD
 from servers.models import ActualState, Blueprint, Host, Server
 from tests.states import record_state
 from tests.waiting import wait_until

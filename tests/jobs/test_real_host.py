@@ -11,9 +11,9 @@ import pytest
 from hostops.identity import read_boot_id
 from jobs import operations
 from jobs.models import Job, JobState
-from jobs.queue import enqueue
-from jobs.watch import HostWatch
-from jobs.worker import worker_loop
+from jobs.queue.transitions import enqueue
+from jobs.watch.host_watch import HostWatch
+from jobs.worker.worker_process import worker_loop
 from servers.models import ActualState, Crash, DesiredState, Host, Server
 from tests.hostops.hosts import (
     BUILD_ID,

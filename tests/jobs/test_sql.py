@@ -12,16 +12,24 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
-from jobs import queue
-from jobs.claimed import JOB_COLUMNS
-from jobs.endings import Ending
-from jobs.execution import execute as carry_out
-from jobs.execution import plan
-from jobs.liveness import register_worker
+from jobs.database.sql import (
+    execute,
+    insert,
+    pipelined,
+    update_counted,
+)
+from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.operations import BY_NAME, BY_SPEC
-from jobs.queue import claim_next_job, enqueue
-from jobs.sql import execute, insert, pipelined, update_counted
+from jobs.queue import transitions
+from jobs.queue.claim_statements import JOB_COLUMNS
+from jobs.queue.liveness import register_worker
+from jobs.queue.transitions import (
+    claim_next_job,
+    enqueue,
+)
+from jobs.worker.execution import execute as carry_out
+from jobs.worker.execution import plan
 from servers.models import Blueprint, Host, Overlay, Server
 from tests.fakes import FakeHost
 
@@ -111,7 +119,7 @@ def test_jobs_come_and_go_under_the_log_of_queries(server: Server) -> None:
         enqueue("start", server=server, requested_by=None)
         job = claim_next_job(worker)
         assert job
-        assert queue.finish_job(job, exit_code=0, server_changes={"last_error": ""})
+        assert transitions.finish_job(job, exit_code=0, server_changes={"last_error": ""})
     assert Job.objects.get().state == JobState.SUCCEEDED
     assert any("UPDATE jobs_job" in query["sql"] for query in queries)
 
@@ -159,14 +167,14 @@ def test_each_claim_after_a_pause_is_a_sign_of_life(
 ) -> None:
     worker = register_worker(host, concurrency=4, is_claiming=True)
     seconds = 0.0
-    monkeypatch.setattr(queue, "clock_gettime", lambda _clock: seconds)
+    monkeypatch.setattr(transitions, "clock_gettime", lambda _clock: seconds)
     hour_ago = timezone.now() - timedelta(hours=1)
 
     def claim_is_heard() -> bool:
         Worker.objects.update(heartbeat_at=hour_ago)
         job = enqueue("start", server=server, requested_by=None)
         assert claim_next_job(worker) == job
-        queue.finish_job(Job.objects.get(pk=job.pk), exit_code=0)
+        transitions.finish_job(Job.objects.get(pk=job.pk), exit_code=0)
         return Worker.objects.get().heartbeat_at > hour_ago
 
     assert claim_is_heard()

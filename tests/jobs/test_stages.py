@@ -4,11 +4,14 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from jobs import logs
-from jobs.liveness import register_worker
-from jobs.log_writer import LogWriter
-from jobs.logs import DirectLog, Entries
+from jobs.logs import job_output
+from jobs.logs.job_output import (
+    DirectLog,
+    Entries,
+)
+from jobs.logs.log_writer import LogWriter
 from jobs.models import Job, JobState
+from jobs.queue.liveness import register_worker
 from servers.models import Host, Server
 
 
@@ -65,7 +68,7 @@ def test_a_stage_whose_transaction_failed_is_stored_by_the_next_try(
         raise OperationalError("the database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(logs, "announce", fail)
+        patch.setattr(job_output, "announce", fail)
         with pytest.raises(OperationalError):
             entries.store()
     assert stages(job) == []

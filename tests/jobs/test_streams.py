@@ -26,11 +26,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from jobs import hub, reader, streams
-from jobs.hub import Hub
-from jobs.logs import insert_lines
+from jobs.live import fan_out, streams, topic_reader
+from jobs.live.fan_out import Hub
+from jobs.live.topics import (
+    ChangesTopic,
+    ConsoleTopic,
+    JobTopic,
+    Topic,
+    format_event,
+)
+from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
-from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
 from l4d2site.asgi import serve
 from servers.models import ConsoleLine, Server
 from tests.states import record_state
@@ -233,7 +239,7 @@ class TestJobStream:
     def test_a_slow_watcher_loses_nothing(
         self, job: Job, monkeypatch: pytest.MonkeyPatch, settings: Any
     ) -> None:
-        monkeypatch.setattr(hub, "KEPT_BYTES", 2000)
+        monkeypatch.setattr(fan_out, "KEPT_BYTES", 2000)
         settings.JOB_LOG_REPLAY_LIMIT = 20
 
         async def scenario() -> list[Event]:
@@ -300,7 +306,7 @@ class TestJobStream:
         async def scenario() -> list[Event]:
             events = asyncio.ensure_future(follow(JobTopic(job.pk)))
             await asyncio.sleep(0)
-            monkeypatch.setattr(hub, "is_server_stopping", lambda: True)
+            monkeypatch.setattr(fan_out, "is_server_stopping", lambda: True)
             return await events
 
         assert [event.name for event in run(scenario())] in ([], ["state"])
@@ -454,14 +460,14 @@ class TestReader:
         assert line_numbers(run(scenario())) == [1, 2, 3, 4, 5, 6]
 
     def test_a_silent_stream_is_kept_alive(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hub, "PING_SECONDS", 0.05)
-        monkeypatch.setattr(reader, "FALLBACK_SECONDS", 0.1)
+        monkeypatch.setattr(fan_out, "PING_SECONDS", 0.05)
+        monkeypatch.setattr(topic_reader, "FALLBACK_SECONDS", 0.1)
 
         async def scenario() -> None:
             pings = 0
             async with aclosing(Hub.of_running_loop().watch(JobTopic(job.pk), 0)) as stream:
                 async for payload in stream:
-                    pings += payload == hub.PING
+                    pings += payload == fan_out.PING
                     if pings == 3:
                         return
 
@@ -628,8 +634,8 @@ def test_whoever_is_cut_off_anywhere_gets_every_line_once(
         return seen
 
     with (
-        patch.object(hub, "KEPT_BYTES", kept_bytes),
-        patch.object(hub, "SENT_BYTES", sent_bytes),
+        patch.object(fan_out, "KEPT_BYTES", kept_bytes),
+        patch.object(fan_out, "SENT_BYTES", sent_bytes),
         override_settings(JOB_LOG_REPLAY_LIMIT=limit),
     ):
         assert run(scenario()) == list(range(1, total + 1))

@@ -10,9 +10,12 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jobs.logs import insert_lines
+from jobs.database.change_signals import (
+    Channel,
+    announce,
+)
+from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
-from jobs.wakeup import Channel, announce
 from servers.models import Server
 from tests.jobs.stream_server import Nginx, Panel, Watcher, cookie_of
 from tests.waiting import wait_until

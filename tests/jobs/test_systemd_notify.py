@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.systemd_notify import SystemdNotifier
+from jobs.worker.systemd_notify import SystemdNotifier
 
 
 class Manager:
@@ -71,7 +71,7 @@ def test_it_gives_signs_of_life_often_enough(
     monkeypatch.setenv("WATCHDOG_USEC", "8000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     now = [100.0]
-    monkeypatch.setattr("jobs.systemd_notify.monotonic", lambda: now[0])
+    monkeypatch.setattr("jobs.worker.systemd_notify.monotonic", lambda: now[0])
     systemd = SystemdNotifier()
     assert systemd.longest_turn_seconds < 4
     systemd.turn(0, False)

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-from jobs import threads
-from jobs.execution import Plan
 from jobs.models import Job
-from jobs.threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
+from jobs.worker import job_threads
+from jobs.worker.execution import Plan
+from jobs.worker.job_threads import (
+    AHEAD_SECONDS,
+    LATE_SECONDS,
+    MOST_AHEAD,
+    JobThreads,
+)
 from tests.clocks import Clock
 from tests.waiting import wait_until
 
@@ -19,7 +24,7 @@ from tests.waiting import wait_until
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock that the test sets under the threads."""
     clock = Clock()
-    monkeypatch.setattr(threads, "boot_seconds", clock)
+    monkeypatch.setattr(job_threads, "boot_seconds", clock)
     return clock
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from django.db import connection, transaction
 
-from jobs import turns
-from jobs.turns import write_turn
+from jobs.database import write_turns
+from jobs.database.write_turns import write_turn
 from servers.models import Host
 
 pytestmark = [
@@ -54,7 +54,7 @@ def test_a_turn_that_failed_is_over(others: int) -> None:
 def test_a_turn_begins_as_soon_as_the_other_one_is_over(
     others: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(write_turns, "PATIENCE_SECONDS", 20)
     fcntl.flock(others, fcntl.LOCK_EX)
     was_freed = threading.Event()
 
@@ -69,7 +69,7 @@ def test_a_turn_begins_as_soon_as_the_other_one_is_over(
 
 
 def test_the_threads_of_a_worker_take_turns_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(write_turns, "PATIENCE_SECONDS", 20)
     has_begun, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:

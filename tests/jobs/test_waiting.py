@@ -7,10 +7,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from jobs.liveness import register_worker
 from jobs.models import Job, Worker
-from jobs.queue import claim_next_job, enqueue
-from jobs.waiting import explain_waiting
+from jobs.queue.liveness import register_worker
+from jobs.queue.transitions import (
+    claim_next_job,
+    enqueue,
+)
+from jobs.queue.wait_reasons import explain_waiting
 from servers.models import Blueprint, Host, Server
 
 pytestmark = pytest.mark.django_db

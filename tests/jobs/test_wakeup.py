@@ -8,8 +8,15 @@ from time import monotonic
 import pytest
 from django.db import connection, transaction
 
-from jobs import wakeup
-from jobs.wakeup import ChangeSignal, Channel, FileWatch, Interrupt, announce, open_change_signal
+from jobs.database import change_signals
+from jobs.database.change_signals import (
+    ChangeSignal,
+    Channel,
+    FileWatch,
+    Interrupt,
+    announce,
+    open_change_signal,
+)
 from servers.models import Host
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,7 +111,7 @@ def test_where_no_folder_can_be_watched_changes_are_seen_too(
     def refuse(_path: Path) -> FileWatch:
         raise OSError("too many open files")
 
-    monkeypatch.setattr(wakeup, "FileWatch", refuse)
+    monkeypatch.setattr(change_signals, "FileWatch", refuse)
     signal = open_change_signal(Channel.QUEUE, 60)
     while signal.wait(0.1, interrupt):
         pass

@@ -9,10 +9,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
-from jobs.consoles import LAST_WORDS
 from jobs.models import Job, JobState
-from jobs.queue import claim_next_job, enqueue, finish_job
-from jobs.watch import HostWatch
+from jobs.queue.transitions import (
+    claim_next_job,
+    enqueue,
+    finish_job,
+)
+from jobs.watch.console_copier import LAST_WORDS
+from jobs.watch.host_watch import HostWatch
 from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Server
 from tests.fakes import FakeHost
 

@@ -12,12 +12,20 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
-from jobs import log_writer, logs, queue, worker
-from jobs.liveness import register_worker
+from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
-from jobs.queue import cancel, enqueue
-from jobs.threads import JobThreads
-from jobs.worker import WorkerLoop, worker_loop
+from jobs.queue import transitions
+from jobs.queue.liveness import register_worker
+from jobs.queue.transitions import (
+    cancel,
+    enqueue,
+)
+from jobs.worker import worker_process
+from jobs.worker.job_threads import JobThreads
+from jobs.worker.worker_process import (
+    WorkerLoop,
+    worker_loop,
+)
 from servers.models import ActualState, Blueprint, Host, Server
 from tests.fakes import Call, FakeHost
 from tests.waiting import wait_until
@@ -125,9 +133,9 @@ def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queu
     def note(of: Worker, late: list[Job]) -> None:
         monkeypatch.setattr(JobThreads, "places", 1)  # They are not claimed again at once.
         given_back.extend(late)
-        queue.give_back(of, late)
+        transitions.give_back(of, late)
 
-    monkeypatch.setattr(worker, "give_back", note)
+    monkeypatch.setattr(worker_process, "give_back", note)
     try:
         loop = run_loop(1)
         wait_until(lambda: len(given_back) == 3, 10, "nothing is given back")
@@ -273,7 +281,7 @@ def test_a_job_that_the_worker_itself_lost_is_failed(
     def break_down(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(worker, "execute", break_down)
+    monkeypatch.setattr(worker_process, "execute", break_down)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.FAILED, 15, "the job hangs")
@@ -285,7 +293,7 @@ def test_the_loop_outlives_a_database_that_is_away(
     run_loop: Callable[[], WorkerLoop],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    claim = queue.claim_jobs
+    claim = transitions.claim_jobs
     failures: list[int] = []
 
     def claim_or_fail(*args: Any, **options: Any) -> list[Job]:
@@ -294,7 +302,7 @@ def test_the_loop_outlives_a_database_that_is_away(
             raise OperationalError("the database is away")
         return claim(*args, **options)
 
-    monkeypatch.setattr(worker, "claim_jobs", claim_or_fail)
+    monkeypatch.setattr(worker_process, "claim_jobs", claim_or_fail)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
@@ -307,9 +315,9 @@ def test_told_twice_to_stop_it_does_not_wait_for_a_database_for_ever(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(worker, "LONGEST_AWAY_SECONDS", 0.2)
+    monkeypatch.setattr(worker_process, "LONGEST_AWAY_SECONDS", 0.2)
     is_away = threading.Event()
-    store_all = logs.store_all
+    store_all = job_output.store_all
 
     def store_or_fail(*args: Any) -> Any:
         if is_away.is_set():

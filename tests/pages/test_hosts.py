@@ -8,9 +8,9 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.timezone import localtime
 
-from jobs.hosts import NAMED_JOBS
-from jobs.liveness import register_worker
 from jobs.models import Job, JobState, Worker
+from jobs.pages.host_pages import NAMED_JOBS
+from jobs.queue.liveness import register_worker
 from servers.models import Blueprint, Host, Server
 from tests.pages.queries import assert_same_queries
 

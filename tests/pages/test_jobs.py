@@ -10,9 +10,9 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.liveness import register_worker
 from jobs.models import Job, JobLog, JobState
-from jobs.views import JOBS_PER_PAGE
+from jobs.pages.job_pages import JOBS_PER_PAGE
+from jobs.queue.liveness import register_worker
 from servers.models import ActualState, Server
 from tests.pages.queries import assert_same_queries
 from tests.states import record_state

@@ -22,10 +22,10 @@ def make_application() -> ASGIStaticFilesHandler:
     """Return the project's pages together with its static files as they lie in the source."""
     django.setup()
     # What needs that can be imported only now.
-    from jobs import hub
+    from jobs.live import fan_out
     from l4d2site.asgi import serve
 
-    hub.CHECK_SECONDS = float(os.environ.get("CHECK_SECONDS", hub.CHECK_SECONDS))
+    fan_out.CHECK_SECONDS = float(os.environ.get("CHECK_SECONDS", fan_out.CHECK_SECONDS))
     return ASGIStaticFilesHandler(cast("ASGIHandler", serve))  # Any ASGI application will do.
 
 

@@ -19,8 +19,9 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.db.models import Max  # noqa: E402
 
 from hostops.specs import InstanceStatus  # noqa: E402
-from jobs import operations, queue  # noqa: E402
+from jobs import operations  # noqa: E402
 from jobs.models import Job, JobState  # noqa: E402
+from jobs.queue import transitions  # noqa: E402
 from servers.models import Blueprint, Crash, DesiredState, Host, Server  # noqa: E402
 from tests.hostops.hosts import BUILD_ID, LATER_BUILD_ID, write_control  # noqa: E402
 from tests.waiting import wait_until  # noqa: E402
@@ -54,7 +55,7 @@ def told(name: str) -> InstanceStatus:
 def ask_for(operation: str, name: str | None = None, build_id: str = "") -> Job:
     server = row(name) if name else None
     owner = User.objects.get()
-    return queue.enqueue(operation, server=server, requested_by=owner, build_id=build_id)
+    return transitions.enqueue(operation, server=server, requested_by=owner, build_id=build_id)
 
 
 def reread(job: Job) -> Job:
@@ -83,13 +84,16 @@ def do_in_spite_of_a_kill(operation: str, name: str | None = None, build_id: str
     wait_for_end(job)
     if job.state == JobState.SUCCEEDED:  # It was faster.
         return
-    assert (job.state, job.error) == (JobState.FAILED, queue.WORKER_STOPPED), (job.state, job.error)
+    assert (job.state, job.error) == (JobState.FAILED, transitions.WORKER_STOPPED), (
+        job.state,
+        job.error,
+    )
     interrupted.append(operation)
     if name:
         wait_until(
             lambda: row(name).actual_state == told(name).state, 10, f"{name}: its row is not true"
         )
-    again = wait_for_end(queue.retry(job, requested_by=User.objects.get()).job)
+    again = wait_for_end(transitions.retry(job, requested_by=User.objects.get()).job)
     assert again.state == JobState.SUCCEEDED, (operation, name, again.error)
 
 

@@ -10,8 +10,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from hostops.specs import NAME_PATTERN
-from jobs.systemd_notify import SystemdNotifier
-from jobs.worker import worker_loop
+from jobs.worker import (
+    SystemdNotifier,
+    worker_loop,
+)
 from servers.models import Host
 
 

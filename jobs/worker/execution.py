@@ -1,4 +1,4 @@
-"""One job from its plan to its outcome, whatever the host does. Who claims it is in `jobs.worker`."""
+"""One job from its plan to its outcome, whatever the host does. Who claims it is in `worker_process`."""
 
 import logging
 from collections.abc import Callable
@@ -19,10 +19,14 @@ from django.db import (
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
-from jobs.endings import Ending
-from jobs.logs import JobSink
+from jobs.logs import (
+    Ending,
+    JobSink,
+    mask_known,
+    secrets_of,
+)
 from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream
-from jobs.safe_lines import mask_known, secrets_of
+from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
@@ -46,7 +50,7 @@ def plan(job: Job) -> Plan:
     until: float | None = None
     while True:
         try:
-            return Plan(job, operations.prepare(job), secrets_of(job))
+            return Plan(job, operations.prepare(job, finish_console), secrets_of(job))
         except (OperationalError, InterfaceError) as error:
             until = until or monotonic() + settings.JOB_WORKER_LEASE_SECONDS
             if connection.in_atomic_block or monotonic() > until:

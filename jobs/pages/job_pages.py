@@ -1,4 +1,4 @@
-"""The pages of jobs, and the requests for them. What pages follow live is in `jobs.streams`."""
+"""The pages of jobs, and the requests for them. What pages follow live is in `jobs.live.streams`."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -18,7 +18,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
 from jobs.models import Job, JobLog, JobState
-from jobs.waiting import explain_waiting
+from jobs.queue import (
+    explain_waiting,
+)
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page

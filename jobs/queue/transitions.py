@@ -17,10 +17,23 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from jobs.claimed import set_oldest_running, set_running
-from jobs.endings import Ending, one_line, store_endings
-from jobs.liveness import has_lapsed_by_clock, is_gone
-from jobs.logs import append_job_log_line
+from jobs.database import (
+    Channel,
+    adapt,
+    announce,
+    announcing,
+    execute,
+    insert,
+    pipelined,
+    update_all,
+    write_turn,
+)
+from jobs.logs import (
+    Ending,
+    append_job_log_line,
+    one_line,
+    store_endings,
+)
 from jobs.models import (
     HOST_OPERATIONS,
     Job,
@@ -30,10 +43,15 @@ from jobs.models import (
     Worker,
     names_of,
 )
-from jobs.scheduler import build_scheduler_state
-from jobs.sql import adapt, execute, insert, pipelined, update_all
-from jobs.turns import write_turn
-from jobs.wakeup import Channel, announce, announcing
+from jobs.queue.claim_statements import (
+    set_oldest_running,
+    set_running,
+)
+from jobs.queue.liveness import (
+    has_lapsed_by_clock,
+    is_gone,
+)
+from jobs.queue.scheduler import build_scheduler_state
 from servers.models import ActualState, Host, Server
 
 __all__ = [

@@ -5,8 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jobs.database import (
+    adapt,
+    execute,
+    places,
+)
 from jobs.models import EXCLUSIVE_OPERATIONS
-from jobs.sql import adapt, execute, places
 from servers.models import Host
 
 

@@ -1,6 +1,6 @@
 """The lines, the stages and the end of a job: stored in one transaction, in order and without a gap.
 
-`DirectLog` stores each line as it comes, in the thread it comes in; `jobs.log_writer` gathers those of many
+`DirectLog` stores each line as it comes, in the thread it comes in; `log_writer` gathers those of many
 jobs.
 """
 
@@ -15,12 +15,23 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs.endings import Ending, store_endings
+from jobs.database import (
+    Channel,
+    announce,
+    lock_owned,
+    pipelined,
+    update_all,
+    write_turn,
+)
+from jobs.logs.finishing import (
+    Ending,
+    store_endings,
+)
+from jobs.logs.safe_lines import (
+    MAX_LINE_CHARS,
+    make_line_safe,
+)
 from jobs.models import Job, JobLog
-from jobs.safe_lines import MAX_LINE_CHARS, make_line_safe
-from jobs.sql import lock_owned, pipelined, update_all
-from jobs.turns import write_turn
-from jobs.wakeup import Channel, announce
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
-from jobs.scheduler import build_scheduler_state
+from jobs.queue.scheduler import build_scheduler_state
 
 
 def explain_waiting(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""The streams that browsers follow (Server-Sent Events). What they carry is in `topics`, how in `hub`."""
+"""The streams that browsers follow (Server-Sent Events). What they carry is in `topics`, how in `fan_out`."""
 
 import logging
 import resource
@@ -12,11 +12,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
-from jobs.hub import Hub
+from jobs.live.fan_out import Hub
+from jobs.live.page_topics import PageTopic
+from jobs.live.stream_access import (
+    Permit,
+    permit_for,
+)
+from jobs.live.topics import (
+    ChangesTopic,
+    ConsoleTopic,
+    JobTopic,
+    Topic,
+)
 from jobs.models import Job
-from jobs.page_topics import PageTopic
-from jobs.permits import Permit, permit_for
-from jobs.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from servers.models import Server
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,10 @@
 """The worker: claims jobs and carries them out, several at a time, until it is told to stop.
 
 The main thread is the only one that writes for jobs: it stores what they say and how they end
-(`jobs.log_writer`), and claims the next ones in the same transaction; threads that fight for a database's
-write lock are slow. Several drive the host (`jobs.threads`); one beats (`jobs.liveness`); one recovers what
-other workers left, watches the host (`jobs.watch`), and copies SQLite's log (`jobs.checkpoints`).
+(`jobs.logs.log_writer`), and claims the next ones in the same transaction; threads that fight for a
+database's write lock are slow. Several drive the host (`job_threads`); one beats (`jobs.queue.liveness`);
+one recovers what other workers left, watches the host (`jobs.watch`), and copies SQLite's log
+(`jobs.database.wal_checkpoints`).
 """
 
 import gc
@@ -22,26 +23,45 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken
-from jobs import checkpoints
-from jobs.execution import Plan, execute, plan, release_connection
-from jobs.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
-from jobs.log_writer import LogWriter
-from jobs.logs import DirectLog, JobSink
+from jobs.database import (
+    CHECKPOINT_SECONDS,
+    ChangeSignal,
+    Channel,
+    Interrupt,
+    copy_log,
+    open_change_signal,
+)
+from jobs.logs import (
+    DirectLog,
+    JobSink,
+    LogWriter,
+)
 from jobs.models import Job, JobState, Worker
-from jobs.players import PlayerWatch
 from jobs.queue import (
+    Heartbeat,
+    LeaseWatch,
     claim_jobs,
     claim_next_job,
     claim_within,
     fail_stale_job,
     give_back,
+    has_queued_jobs,
     read_cancel_requests,
+    record_gone_workers,
     recover_stale_jobs,
+    register_worker,
 )
-from jobs.scheduler import has_queued_jobs
-from jobs.threads import JobThreads
-from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
-from jobs.watch import HostWatch
+from jobs.watch import (
+    HostWatch,
+    PlayerWatch,
+)
+from jobs.worker.execution import (
+    Plan,
+    execute,
+    plan,
+    release_connection,
+)
+from jobs.worker.job_threads import JobThreads
 from servers.models import Host
 
 logger = logging.getLogger(__name__)
@@ -74,7 +94,7 @@ def run_worker_once(host: Host | None = None) -> bool:
 def run_job(job_id: int, *, sink: JobSink | None = None, cancel: CancelToken | None = None) -> None:
     """Carry out a claimed job in this thread: read what it needs, drive the host, store the outcome.
 
-    Raises nothing that the job did wrong (see `jobs.execution`), but ValueError for one that is not running.
+    Raises nothing that the job did wrong (see `execution`), but ValueError for one that is not running.
     """
     job = Job.objects.select_related("server__host", "server__blueprint", "host").get(pk=job_id)
     if job.state != JobState.RUNNING:
@@ -319,7 +339,7 @@ class WorkerLoop:
             Chore(self._recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
             Chore(self._watch.report_host, 60),
             Chore(self._watch.store_states, 2),
-            Chore(checkpoints.copy_log, checkpoints.EVERY_SECONDS),
+            Chore(copy_log, CHECKPOINT_SECONDS),
             Chore(players.store_players, 0.25),
             Chore(self._watch.consoles.copy, 0.15),
         ]

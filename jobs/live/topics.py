@@ -1,6 +1,6 @@
 """What can be watched: a job, a server's console, and everything that one may see on the pages.
 
-A topic says how to read the database and how its events look; `jobs.streams` does the rest. Everything here is
+A topic says how to read the database and how its events look; `streams` does the rest. Everything here is
 synchronous and runs in the hub's reading threads.
 """
 

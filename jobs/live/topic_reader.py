@@ -10,8 +10,17 @@ from time import monotonic
 
 from django.db import InterfaceError, OperationalError, connection
 
-from jobs.topics import Batch, Snapshot, Topic
-from jobs.wakeup import ChangeSignal, Channel, Interrupt, open_change_signal
+from jobs.database import (
+    ChangeSignal,
+    Channel,
+    Interrupt,
+    open_change_signal,
+)
+from jobs.live.topics import (
+    Batch,
+    Snapshot,
+    Topic,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Self, TypeVar
 
 from django.conf import settings
 
-from jobs.execution import Plan
 from jobs.models import Job
+from jobs.worker.execution import Plan
 
 T = TypeVar("T")
 

@@ -18,10 +18,18 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
+from jobs.database import (
+    Channel,
+    announce,
+    write_turn,
+)
+from jobs.logs import (
+    find_secrets,
+    make_line_safe,
+    mask_known,
+    server_texts,
+)
 from jobs.models import Job
-from jobs.safe_lines import find_secrets, make_line_safe, mask_known, server_texts
-from jobs.turns import write_turn
-from jobs.wakeup import Channel, announce
 from servers.consoles import Console, to_lines
 from servers.models import (
     ActualState,

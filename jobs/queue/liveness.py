@@ -15,8 +15,11 @@ from django.utils import timezone
 
 from hostops import __version__
 from hostops.identity import is_alive, read_boot_id, read_own_stat
+from jobs.database import (
+    Channel,
+    announce,
+)
 from jobs.models import Worker
-from jobs.wakeup import Channel, announce
 from servers.models import Host
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Whether those who follow a stream may go on: signed in as before, and still allowed to see what it tells.
 
 A stream may last for days. What let it open is kept as a permit, and all permits of a process are looked at
-together every so often (`jobs.hub`).
+together every so often (`jobs.live.fan_out`).
 """
 
 from collections import defaultdict
@@ -18,9 +18,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from jobs.live.page_topics import PageTopic
+from jobs.live.topics import (
+    ConsoleTopic,
+    JobTopic,
+    Topic,
+)
 from jobs.models import Job
-from jobs.page_topics import PageTopic
-from jobs.topics import ConsoleTopic, JobTopic, Topic
 from servers.models import Server
 
 AT_ONCE = 500

@@ -8,8 +8,13 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
+from jobs.database import (
+    adapt,
+    among,
+    update_all,
+    update_counted,
+)
 from jobs.models import Job, JobState
-from jobs.sql import adapt, among, update_all, update_counted
 
 
 class Ending(NamedTuple):

@@ -17,7 +17,10 @@ from typing import Any, Protocol
 import psycopg
 from django.db import connection
 
-from jobs.sql import execute, find_database_file
+from jobs.database.sql import (
+    execute,
+    find_database_file,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """One reader of the database for any number of watchers.
 
-Each process and event loop has one hub. Its reader (`jobs.reader`) reads each watched topic once, and every
+Each process and event loop has one hub. Its reader (`topic_reader`) reads each watched topic once, and every
 watcher of it takes the same encoded bytes. A watcher has a position and nothing else: one that is behind what
 the hub keeps reads from the database at its own pace. It slows nobody, and loses nothing.
 """
@@ -15,9 +15,22 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
-from jobs.permits import Permit, find_revoked_and_disconnect
-from jobs.reader import Answer, Position, Reader, Reading
-from jobs.topics import Batch, Snapshot, Topic, format_event
+from jobs.live.stream_access import (
+    Permit,
+    find_revoked_and_disconnect,
+)
+from jobs.live.topic_reader import (
+    Answer,
+    Position,
+    Reader,
+    Reading,
+)
+from jobs.live.topics import (
+    Batch,
+    Snapshot,
+    Topic,
+    format_event,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What a worker reads from its host between jobs: the servers' actual states. Consoles are in `jobs.consoles`.
+"""What a worker reads from its host between jobs: the servers' actual states. Consoles are in `console_copier`.
 
 Nothing here changes anything on the host; what has to be done there is queued, as any other wish.
 """
@@ -18,12 +18,23 @@ from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
 from jobs import operations
-from jobs.consoles import ConsoleCopier, last_words
-from jobs.logs import append_job_log_line
+from jobs.database import (
+    Channel,
+    announce,
+    write_turn,
+)
+from jobs.logs import (
+    append_job_log_line,
+)
 from jobs.models import Job, LogStream, Operation
-from jobs.queue import enqueue, lock_host
-from jobs.turns import write_turn
-from jobs.wakeup import Channel, announce
+from jobs.queue import (
+    enqueue,
+    lock_host,
+)
+from jobs.watch.console_copier import (
+    ConsoleCopier,
+    last_words,
+)
 from servers.models import ActualState, Crash, DesiredState, Host, Server
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 from django.db import connection
 
-from jobs.sql import find_database_file
+from jobs.database.sql import find_database_file
 
 TRY_SECONDS = 0.0002
 PATIENCE_SECONDS = 0.1

@@ -11,10 +11,15 @@ from typing import TypeVar
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from jobs.endings import Ending
-from jobs.logs import Entries, LeaseLostError, safe_stage, store_all
+from jobs.logs.finishing import Ending
+from jobs.logs.job_output import (
+    Entries,
+    LeaseLostError,
+    safe_stage,
+    store_all,
+)
+from jobs.logs.safe_lines import make_line_safe
 from jobs.models import Job, LogStream
-from jobs.safe_lines import make_line_safe
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,15 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from jobs.database import (
+    Channel,
+    adapt,
+    among,
+    announcing,
+    execute,
+    make,
+)
 from jobs.models import Job, Worker
-from jobs.sql import adapt, among, execute, make
-from jobs.wakeup import Channel, announcing
 from servers.models import Blueprint, Host, Server
 
 JOB_COLUMNS = (

@@ -8,9 +8,14 @@ from django.utils import timezone
 
 from hostops.a2s import ServerInfo
 from hostops.a2s_sweep import Sweep
-from jobs.safe_lines import make_line_safe
-from jobs.turns import write_turn
-from jobs.wakeup import Channel, announce
+from jobs.database import (
+    Channel,
+    announce,
+    write_turn,
+)
+from jobs.logs import (
+    make_line_safe,
+)
 from servers.models import MAP_CHARS, ActualState, Host, Server
 
 SWEEP_EVERY_SECONDS = 10

@@ -12,8 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.timezone import localtime
 
-from jobs.models import JobLog, JobStage
-from jobs.topics import (
+from jobs.live.topics import (
     Batch,
     ChangesTopic,
     ConsoleTopic,
@@ -24,6 +23,7 @@ from jobs.topics import (
     to_batch,
     up_to,
 )
+from jobs.models import JobLog, JobStage
 from servers.consoles import Console
 from servers.models import ConsoleRun
 

@@ -1,0 +1,62 @@
+"""The queue: which job may run next, every transition that a job makes, and whether its worker is there.
+
+Nothing here touches a host.
+"""
+
+from jobs.queue.liveness import (
+    Heartbeat,
+    LeaseWatch,
+    record_gone_workers,
+    register_worker,
+)
+from jobs.queue.scheduler import (
+    build_scheduler_state,
+    has_queued_jobs,
+)
+from jobs.queue.transitions import (
+    Requested,
+    RequestRefused,
+    cancel,
+    claim_jobs,
+    claim_next_job,
+    claim_within,
+    enqueue,
+    fail_stale_job,
+    finish_job,
+    give_back,
+    lock_host,
+    prune_jobs,
+    read_cancel_requests,
+    recover_stale_jobs,
+    request,
+    retry,
+)
+from jobs.queue.wait_reasons import (
+    explain_waiting,
+)
+
+__all__ = [
+    "Heartbeat",
+    "LeaseWatch",
+    "RequestRefused",
+    "Requested",
+    "build_scheduler_state",
+    "cancel",
+    "claim_jobs",
+    "claim_next_job",
+    "claim_within",
+    "enqueue",
+    "explain_waiting",
+    "fail_stale_job",
+    "finish_job",
+    "give_back",
+    "has_queued_jobs",
+    "lock_host",
+    "prune_jobs",
+    "read_cancel_requests",
+    "record_gone_workers",
+    "recover_stale_jobs",
+    "register_worker",
+    "request",
+    "retry",
+]

@@ -1,0 +1,17 @@
+"""The worker: the process that claims jobs and carries them out."""
+
+from jobs.worker.systemd_notify import (
+    SystemdNotifier,
+)
+from jobs.worker.worker_process import (
+    run_job,
+    run_worker_once,
+    worker_loop,
+)
+
+__all__ = [
+    "SystemdNotifier",
+    "run_job",
+    "run_worker_once",
+    "worker_loop",
+]
