@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hostops import unit_files
+from hostops.drivers import unit_files
+from hostops.drivers.systemctl import (
+    Manager,
+    Systemctl,
+)
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import GAME_SOURCES, Host
 from hostops.layout import HostLayout
@@ -25,7 +29,6 @@ from hostops.specs import (
     InstanceStatus,
     SteamAccount,
 )
-from hostops.systemctl import Manager, Systemctl
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

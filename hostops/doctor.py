@@ -3,12 +3,16 @@
 import os
 from collections.abc import Iterator
 
-from hostops import preflight, releases, steamcmd
-from hostops.files import free_bytes, walk_files
-from hostops.install import GAME_BYTES
-from hostops.layers import Layering
+from hostops.instances import releases
+from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
+from hostops.linux.files import (
+    free_bytes,
+    walk_files,
+)
 from hostops.specs import Finding
+from hostops.steam import preflight, steamcmd
+from hostops.steam.install import GAME_BYTES
 
 _LOW_SPACE_BYTES = 2 * 10**9
 

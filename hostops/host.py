@@ -14,26 +14,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hostops import (
-    app_info,
-    console,
-    doctor,
-    install,
-    instances,
-    layers,
-    processes,
-    releases,
-    runs,
-    steamcmd,
-)
+from hostops import doctor
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
-from hostops.drivers import Driver, make_driver
+from hostops.drivers import process_driver
+from hostops.drivers.driver import (
+    Driver,
+    make_driver,
+)
+from hostops.drivers.readiness import (
+    Readiness,
+    require_free_port,
+)
 from hostops.errors import HostError, OperationCancelled
-from hostops.files import make_dir
+from hostops.instances import console_files, instance_files, layers, releases, runs
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.locks import hold
-from hostops.process import minimal_environment
-from hostops.readiness import Readiness, require_free_port
+from hostops.linux.files import make_dir
+from hostops.linux.locks import hold
+from hostops.linux.process import minimal_environment
 from hostops.specs import (
     CancelToken,
     ConsoleChunk,
@@ -51,6 +48,7 @@ from hostops.specs import (
     RunFacts,
     SteamAccount,
 )
+from hostops.steam import app_info, install, steamcmd
 
 GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
@@ -112,7 +110,7 @@ class Host:
             hold(self._layout.steam_lock_path, "install", callbacks),
         ):
             callbacks.stage("Preparing")
-            instances.finish_deletions(self._layout)
+            instance_files.finish_deletions(self._layout)
             tool = self._find_steamcmd(callbacks)
             build_id = install.install_runtime(
                 self._layout,
@@ -195,7 +193,7 @@ class Host:
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("initialize", spec.name, callbacks):
             callbacks.stage("Writing files")
-            instances.initialize(self._layout, spec, callbacks)
+            instance_files.initialize(self._layout, spec, callbacks)
 
     def start(
         self,
@@ -237,7 +235,7 @@ class Host:
         """Stop a server if it runs, and start it."""
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("restart", name, callbacks) as instance:
-            instances.read_record(
+            instance_files.read_record(
                 instance
             )  # Before it is stopped: what cannot be started again stays.
             self._stop(instance, callbacks)
@@ -265,7 +263,7 @@ class Host:
             else:
                 callbacks.say(f"{name} has no files on this host.")
             self._driver.forget(instance)
-            instances.delete(self._layout, instance, callbacks)
+            instance_files.delete(self._layout, instance, callbacks)
 
     def reset(
         self,
@@ -278,9 +276,9 @@ class Host:
         """Stop a server if it runs, and remove what it wrote; its settings and its console log stay."""
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("reset", name, callbacks) as instance:
-            instances.read_record(instance)  # Refuses one that is not there.
+            instance_files.read_record(instance)  # Refuses one that is not there.
             self._stop(instance, callbacks)
-            instances.reset(self._layout, instance, callbacks)
+            instance_files.reset(self._layout, instance, callbacks)
 
     def send_command(self, name: str, command: str) -> None:
         """Write one line to a server's console.
@@ -290,7 +288,7 @@ class Host:
         instance = self._layout.instance(name)
         if not runs.is_alive(instance):
             raise HostError(f"{name} does not run: start it first.")
-        console.send_line(instance, command)
+        console_files.send_line(instance, command)
 
     # Reading: takes no lock that anyone waits for.
 
@@ -334,10 +332,12 @@ class Host:
         is kept. Where nothing is new, it costs some microseconds.
         """
         instance = self._layout.instance(name)
-        if console.is_at_end(instance, position):
+        if console_files.is_at_end(instance, position):
             return ConsoleChunk((), position)
         is_alive = runs.is_alive(instance)
-        return console.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
+        return console_files.read_console(
+            instance, position, is_alive=is_alive, max_bytes=max_bytes
+        )
 
     def release_console(self, name: str, position: ConsolePosition) -> None:
         """Give back the disk space of what lies far before `position`, which the caller has stored elsewhere.
@@ -345,14 +345,14 @@ class Host:
         The last few MiB of each run stay. Where the file system cannot do that, nothing happens, and the log
         says so.
         """
-        console.release(self._layout.instance(name), position)
+        console_files.release(self._layout.instance(name), position)
 
     def instance_settings(self, name: str) -> tuple[str, ...]:
         """Return the arguments and configs that a server has, and those that it runs with, as texts.
 
         They contain its passwords: for who has to keep those out of what it prints.
         """
-        return instances.read_settings(self._layout.instance(name))
+        return instance_files.read_settings(self._layout.instance(name))
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
         """Return what is known of one start of a server; None if it is not kept any more."""
@@ -466,8 +466,8 @@ class Host:
 
     def _start(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         callbacks.stage("Preparing")
-        record = instances.read_record(instance)
-        tail_from = console.end_of_console(instance)
+        record = instance_files.read_record(instance)
+        tail_from = console_files.end_of_console(instance)
         if not runs.is_alive(instance):
             try:
                 self._launch(instance, record, callbacks)
@@ -483,11 +483,11 @@ class Host:
             tail_from = replace(tail_from, offset=0)
         try:
             callbacks.stage("Waiting for the game to answer")
-            processes.wait_until_ready(
+            process_driver.wait_until_ready(
                 instance,
                 self._readiness,
                 self._start_timeout_seconds,
-                console.ConsoleTail(instance, tail_from, callbacks),
+                console_files.ConsoleTail(instance, tail_from, callbacks),
                 callbacks,
             )
         except BaseException as error:
@@ -502,14 +502,16 @@ class Host:
         callbacks.say(f"{instance.name} answers on port {record.port}.")
 
     def _launch(
-        self, instance: InstanceLayout, record: instances.InstanceRecord, callbacks: Callbacks
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
         self._driver.settle(instance)
         require_free_port(self._layout, instance, record.port)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
         environment = self._environment()
-        instances.prepare(self._layout, instance, self._find_layering(), environment, callbacks)
+        instance_files.prepare(
+            self._layout, instance, self._find_layering(), environment, callbacks
+        )
         callbacks.stage("Starting")
         self._driver.launch(instance, record.limits, environment, callbacks)
 

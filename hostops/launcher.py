@@ -31,14 +31,17 @@ from typing import Any, NoReturn
 # Run by its path and isolated, it does not have the package on its search path.
 sys.path.append(__file__.rsplit("/", 2)[0])
 
-from hostops.identity import read_boot_id, read_own_stat
-from hostops.namespaces import (
+from hostops.linux.namespaces import (
     EXIT_FAILED,
     LaunchError,
     drop_privileges,
     enter_namespaces,
     make_read_only,
     mount_overlay,
+)
+from hostops.linux.process_identity import (
+    read_boot_id,
+    read_own_stat,
 )
 
 EXIT_BUSY = 75

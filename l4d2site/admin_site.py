@@ -153,7 +153,7 @@ class HostReleases:
 
     @property
     def rollback_to(self) -> Release | None:
-        """What `hostops.releases.choose_rollback` will choose: the latest that is not current."""
+        """What `hostops.instances.releases.choose_rollback` will choose: the latest that is not current."""
         return next((release for release, _ in self.releases if not release.is_current), None)
 
     @property

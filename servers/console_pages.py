@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
-from servers.consoles import Console
+from servers.console_reader import Console
 from servers.live import needs_log
 from servers.log_pages import LogPage, Search, read_log_page, read_wanted, to_seq
 from servers.models import ConsoleRun, Server, StoredLine

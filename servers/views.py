@@ -17,7 +17,7 @@ from servers.access import (
     get_server_or_404,
     sign_in_required,
 )
-from servers.consoles import Console
+from servers.console_reader import Console
 from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page

@@ -16,7 +16,7 @@ from django.db.models import Count, Max, Model, QuerySet
 from django.utils import timezone
 
 from jobs.models import Job, JobLog, Worker
-from servers.consoles import Console
+from servers.console_reader import Console
 from servers.models import Server
 
 Line = TypeVar("Line", bound=Model)

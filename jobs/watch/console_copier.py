@@ -30,7 +30,10 @@ from jobs.logs import (
     server_texts,
 )
 from jobs.models import Job
-from servers.consoles import Console, to_lines
+from servers.console_reader import (
+    Console,
+    to_lines,
+)
 from servers.models import (
     ActualState,
     ConsoleLine,

@@ -6,8 +6,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from hostops.a2s import ServerInfo
-from hostops.a2s_sweep import Sweep
+from hostops.query.a2s import ServerInfo
+from hostops.query.a2s_sweep import Sweep
 from jobs.database import (
     Channel,
     announce,

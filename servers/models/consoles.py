@@ -1,6 +1,6 @@
 """A server's console as it was copied from its host: runs, the newest lines, and segments of older ones.
 
-`servers.consoles` reads them together, as one log; `jobs.watch.console_copier` writes them.
+`servers.console_reader` reads them together, as one log; `jobs.watch.console_copier` writes them.
 """
 
 import zlib

@@ -17,7 +17,11 @@ from jobs.watch.console_copier import (
     store,
     text_bytes,
 )
-from servers.consoles import Console, open_segment, to_lines
+from servers.console_reader import (
+    Console,
+    open_segment,
+    to_lines,
+)
 from servers.models import Block, ConsoleLine, ConsoleSegment, Server, StoredLine
 
 

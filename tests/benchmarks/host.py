@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hostops import staging
-from hostops.files import make_dir, remove_tree, switch_symlink
 from hostops.host import Host
 from hostops.layout import HostLayout
+from hostops.linux.files import (
+    make_dir,
+    remove_tree,
+    switch_symlink,
+)
 from hostops.specs import CancelToken, InstanceSpec
-from hostops.staging import Assembly
+from hostops.steam import staging
+from hostops.steam.staging import Assembly
 from tests.hostops.hosts import end_everything, write_control
 from tests.ports import find_free_port
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from hostops.identity import read_stat
+from hostops.linux.process_identity import read_stat
 from tests.endtoend.panel import Panel, wait_for_line
 from tests.waiting import wait_until
 

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from hostops import a2s
-from hostops.a2s import Fragment, QueryError
+from hostops.query import a2s
+from hostops.query.a2s import (
+    Fragment,
+    QueryError,
+)
 
 # As a Left 4 Dead 2 server sends it, from behind the letter I.
 INFO = (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hostops.app_info import find_build_id
 from hostops.errors import CommandError, HostError
 from hostops.host import Host
 from hostops.simulator.app_info import app_info_lines
+from hostops.steam.app_info import find_build_id
 from tests.hostops.hosts import (
     BUILD_ID,
     CLI,
@@ -49,7 +49,7 @@ def test_a_build_id_is_found_at_its_place_and_nowhere_else(text: str, build_id: 
 @pytest.fixture
 def host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Return a host with the game installed."""
-    monkeypatch.setattr("hostops.app_info._RETRY_SECONDS", 0)
+    monkeypatch.setattr("hostops.steam.app_info._RETRY_SECONDS", 0)
     return Host(root, game_source="simulator")
 
 

@@ -15,7 +15,7 @@ import pytest
 from hostops import specs
 from hostops.errors import OperationCancelled
 from hostops.host import Host
-from hostops.releases import is_whole
+from hostops.instances.releases import is_whole
 from hostops.specs import CancelToken, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     BUILD_ID,

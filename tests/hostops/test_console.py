@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hostops import console, holes
 from hostops.errors import HostError
+from hostops.instances import console_files
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.lines import MAX_LINE_BYTES
+from hostops.linux import holes
+from hostops.linux.lines import MAX_LINE_BYTES
 from hostops.specs import ConsoleChunk, ConsolePosition
 
 START = ConsolePosition()
@@ -30,7 +31,7 @@ def read(
     is_alive: bool = True,
     max_bytes: int = 262_144,
 ) -> ConsoleChunk:
-    return console.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
+    return console_files.read_console(instance, position, is_alive=is_alive, max_bytes=max_bytes)
 
 
 def write(instance: InstanceLayout, run: int, data: bytes) -> None:
@@ -111,13 +112,13 @@ def test_bytes_that_are_no_text_do_not_stop_it(instance: InstanceLayout) -> None
 
 
 def test_only_the_latest_runs_are_kept(instance: InstanceLayout) -> None:
-    for run in range(1, console.KEPT_RUNS + 4):
+    for run in range(1, console_files.KEPT_RUNS + 4):
         write(instance, run, b"x\n")
         instance.console_run_path(run).touch()
         instance.console_stop_path(run).touch()
-    console.prune_runs(instance)
-    kept = range(4, console.KEPT_RUNS + 4)
-    assert console.list_runs(instance) == list(kept)
+    console_files.prune_runs(instance)
+    kept = range(4, console_files.KEPT_RUNS + 4)
+    assert console_files.list_runs(instance) == list(kept)
     names = {path.name for path in instance.console_dir.iterdir()}
     assert names == {f"{run}.{kind}" for run in kept for kind in ("log", "json", "stop")}
 
@@ -131,16 +132,16 @@ def test_what_is_stored_elsewhere_gives_its_disk_space_back(instance: InstanceLa
             file.write(line * 1024)
             file.flush()
             end += 1024**2
-            console.release(instance, ConsolePosition(1, end))
+            console_files.release(instance, ConsolePosition(1, end))
     assert path.stat().st_size == end
-    kept_and_a_bit = console.KEPT_BYTES + 2 * console.RELEASE_STEP_BYTES
-    assert console.KEPT_BYTES <= path.stat().st_blocks * 512 <= kept_and_a_bit
+    kept_and_a_bit = console_files.KEPT_BYTES + 2 * console_files.RELEASE_STEP_BYTES
+    assert console_files.KEPT_BYTES <= path.stat().st_blocks * 512 <= kept_and_a_bit
     # Positions are as they were.
     write(instance, 1, b"the end\n")
     assert read(instance, ConsolePosition(1, end)).lines == ((1, "the end"),)
-    behind = read(instance, ConsolePosition(1, end - console.KEPT_BYTES), max_bytes=2**24)
+    behind = read(instance, ConsolePosition(1, end - console_files.KEPT_BYTES), max_bytes=2**24)
     assert behind.lines[0] == (1, "x" * 1023)
-    assert len(behind.lines) == console.KEPT_BYTES // 1024 + 1
+    assert len(behind.lines) == console_files.KEPT_BYTES // 1024 + 1
 
 
 def test_who_reads_from_the_beginning_is_told_what_is_not_there_any_more(
@@ -148,21 +149,21 @@ def test_who_reads_from_the_beginning_is_told_what_is_not_there_any_more(
 ) -> None:
     line = b"x" * 999 + b"\n"
     write(instance, 1, line * 10_000)
-    console.release(instance, ConsolePosition(1, 10_000_000))
+    console_files.release(instance, ConsolePosition(1, 10_000_000))
     chunk = read(instance, max_bytes=2**24)
     gap, *lines = [text for _, text in chunk.lines]
     assert lines == ["x" * 999] * len(lines)
     assert gap == f"[{10_000_000 - 1000 * len(lines)} bytes are not kept on the host any more]"
-    assert 1000 * len(lines) >= console.KEPT_BYTES
+    assert 1000 * len(lines) >= console_files.KEPT_BYTES
     assert chunk.position == ConsolePosition(1, 10_000_000)
 
 
 def test_a_little_output_is_left_alone(instance: InstanceLayout) -> None:
     write(instance, 1, b"x\n" * 100_000)
     before = instance.console_log_path(1).stat().st_mtime_ns
-    console.release(instance, ConsolePosition(1, 200_000))
+    console_files.release(instance, ConsolePosition(1, 200_000))
     assert instance.console_log_path(1).stat().st_mtime_ns == before
-    console.release(instance, ConsolePosition(9, 2**30))  # a run that was removed meanwhile
+    console_files.release(instance, ConsolePosition(9, 2**30))  # a run that was removed meanwhile
 
 
 def test_where_files_cannot_have_holes_nothing_is_lost_and_the_log_says_so_once(
@@ -178,7 +179,7 @@ def test_where_files_cannot_have_holes_nothing_is_lost_and_the_log_says_so_once(
     write(instance, 1, b"x" * 99 + b"\n")
     write(instance, 1, b"y" * 10_000_000 + b"\n")
     for _ in range(3):
-        console.release(instance, ConsolePosition(1, 10_000_000))
+        console_files.release(instance, ConsolePosition(1, 10_000_000))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "cannot free parts of files" in caplog.text
     assert read(instance, max_bytes=1).lines[0] == (1, "x" * 99)
@@ -195,7 +196,7 @@ def test_a_disk_that_fails_is_not_taken_for_one_without_holes(
     monkeypatch.setattr(holes, "_libc", Failing())
     write(instance, 1, b"y" * 10_000_000)
     with pytest.raises(OSError, match="Input/output error"):
-        console.release(instance, ConsolePosition(1, 10_000_000))
+        console_files.release(instance, ConsolePosition(1, 10_000_000))
 
 
 @pytest.mark.parametrize(
@@ -203,15 +204,15 @@ def test_a_disk_that_fails_is_not_taken_for_one_without_holes(
 )
 def test_what_is_not_one_line_of_text_is_refused(instance: InstanceLayout, command: str) -> None:
     with pytest.raises(ValueError, match="console command"):
-        console.send_line(instance, command)
+        console_files.send_line(instance, command)
 
 
 def test_a_line_for_nobody_is_an_error(instance: InstanceLayout) -> None:
     with pytest.raises(HostError, match="alpha does not run"):
-        console.send_line(instance, "status")
+        console_files.send_line(instance, "status")
     os.mkfifo(instance.console_input_path)
     with pytest.raises(HostError, match="alpha does not run"):
-        console.send_line(instance, "status")
+        console_files.send_line(instance, "status")
 
 
 def test_a_server_that_reads_nothing_is_told_apart(instance: InstanceLayout) -> None:
@@ -219,8 +220,8 @@ def test_a_server_that_reads_nothing_is_told_apart(instance: InstanceLayout) -> 
     reader = os.open(instance.console_input_path, os.O_RDWR)
     try:
         for _ in range(16):  # a pipe holds 64 KiB
-            console.send_line(instance, "x" * 4000)
+            console_files.send_line(instance, "x" * 4000)
         with pytest.raises(HostError, match="has not read its console for a long time"):
-            console.send_line(instance, "x" * 4000)
+            console_files.send_line(instance, "x" * 4000)
     finally:
         os.close(reader)

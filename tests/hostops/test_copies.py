@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hostops import layers
 from hostops.errors import OperationCancelled
 from hostops.host import Host
+from hostops.instances import layers
 from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import CLI, LATER_BUILD_ID, REPOSITORY, Output, latest_run, write_control
 from tests.waiting import wait_until

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostops.host import Host
-from hostops.releases import is_whole
+from hostops.instances.releases import is_whole
 from hostops.specs import InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     BUILD_ID,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hostops import files
 from hostops.errors import OperationCancelled
+from hostops.linux import files
 from hostops.specs import CancelToken
 
 

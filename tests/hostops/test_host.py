@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hostops import runs
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.host import Host
-from hostops.identity import read_boot_id, read_stat
+from hostops.instances import runs
+from hostops.linux.process_identity import (
+    read_boot_id,
+    read_stat,
+)
 from hostops.specs import LIMIT_NAMES, CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     DRIVER,
@@ -280,7 +283,7 @@ def test_a_cancelled_start_leaves_nothing_running(host: Host, root: Path, alpha:
 def test_a_game_that_prints_no_ready_line_is_ready_when_it_answers(
     host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostops.readiness.READY_LINE", b"never printed")
+    monkeypatch.setattr("hostops.drivers.readiness.READY_LINE", b"never printed")
     host.start("alpha")
     assert host.status("alpha").state is RUNNING
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hostops import releases
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
+from hostops.instances import releases
 from hostops.layout import HostLayout
 from hostops.specs import CancelToken, InstanceSpec
 from tests.hostops.hosts import (

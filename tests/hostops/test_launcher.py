@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from hostops import layers
+from hostops.drivers.process_driver import launch
 from hostops.errors import HostError
+from hostops.instances import layers
+from hostops.instances.runs import read_run
 from hostops.launcher import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.locks import is_locked
-from hostops.namespaces import LaunchError, mount_overlay
-from hostops.processes import launch
-from hostops.runs import read_run
+from hostops.linux.locks import is_locked
+from hostops.linux.namespaces import (
+    LaunchError,
+    mount_overlay,
+)
 from tests.hostops.hosts import end_everything, game_processes
 from tests.waiting import wait_until
 

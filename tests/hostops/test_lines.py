@@ -2,7 +2,10 @@
 
 import pytest
 
-from hostops.lines import MAX_LINE_BYTES, LineSplitter
+from hostops.linux.lines import (
+    MAX_LINE_BYTES,
+    LineSplitter,
+)
 
 
 def split(*chunks: bytes) -> list[str]:

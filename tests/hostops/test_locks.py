@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hostops import locks
 from hostops.callbacks import Callbacks
 from hostops.errors import OperationCancelled
-from hostops.identity import living_processes, read_boot_id, read_own_stat
+from hostops.linux import locks
+from hostops.linux.process_identity import (
+    living_processes,
+    read_boot_id,
+    read_own_stat,
+)
 from hostops.specs import CancelToken
 from tests.hostops.hosts import REPOSITORY, Output, read_until
 from tests.waiting import wait_until

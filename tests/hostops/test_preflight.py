@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hostops import install, preflight
 from hostops.errors import HostError
 from hostops.host import Host
 from hostops.layout import HostLayout
+from hostops.steam import install, preflight
 
 ELF_32, ELF_64 = b"\x7fELF\x01", b"\x7fELF\x02"
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from hostops.errors import CommandError, HostError, OperationCancelled
-from hostops.identity import living_processes
-from hostops.lines import MAX_LINE_BYTES
-from hostops.process import minimal_environment, run
+from hostops.linux.lines import MAX_LINE_BYTES
+from hostops.linux.process import (
+    minimal_environment,
+    run,
+)
+from hostops.linux.process_identity import living_processes
 from hostops.specs import CancelToken
 from tests.hostops.hosts import Output
 from tests.waiting import wait_until

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from hostops import rcon
-from hostops.rcon import Packet, RconError
+from hostops.query import rcon
+from hostops.query.rcon import (
+    Packet,
+    RconError,
+)
 
 GRANTED = Packet(1, 0).encode() + Packet(1, 2).encode()
 REFUSED = Packet(1, 0).encode() + Packet(-1, 2).encode()

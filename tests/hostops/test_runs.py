@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostops.runs import parse_end
+from hostops.instances.runs import parse_end
 from hostops.specs import CrashedRun
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hostops import a2s, rcon
+from hostops.query import a2s, rcon
 from hostops.simulator.srcds import FAILURES
 from tests.hostops.simulator_fixtures import (
     READY_LINE,

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from hostops import steamcmd
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
-from hostops.identity import living_processes
+from hostops.linux.process_identity import living_processes
 from hostops.specs import CancelToken, SteamAccount
-from hostops.staging import PlainFolder
-from hostops.steamcmd import SteamCmd
+from hostops.steam import steamcmd
+from hostops.steam.staging import PlainFolder
+from hostops.steam.steamcmd import SteamCmd
 from tests.hostops.hosts import BUILD_ID, Output, write_control
 
 PASSWORD = "correct horse'$(id)"

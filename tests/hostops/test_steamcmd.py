@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hostops import steamcmd
 from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.layout import HostLayout
 from hostops.specs import CancelToken
-from hostops.staging import PlainFolder
-from hostops.steamcmd import SteamCmd
+from hostops.steam import steamcmd
+from hostops.steam.staging import PlainFolder
+from hostops.steam.steamcmd import SteamCmd
 from tests.hostops.hosts import BUILD_ID, LATER_BUILD_ID, Output, write_control
 
 

@@ -10,22 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from hostops import runs
 from hostops.callbacks import Callbacks
-from hostops.errors import CommandError, HostError
-from hostops.files import make_dir
-from hostops.identity import read_boot_id, read_own_stat
-from hostops.layout import HostLayout, InstanceLayout
-from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
-from hostops.systemctl import Manager, Systemctl, Unit, parse_show
-from hostops.unit_files import (
+from hostops.drivers.systemctl import (
+    Manager,
+    Systemctl,
+    Unit,
+    parse_show,
+)
+from hostops.drivers.systemd_driver import UnitDriver
+from hostops.drivers.unit_files import (
     TEMPLATE_NAME,
     Installation,
     all_limit_properties,
     template,
     unit_name,
 )
-from hostops.units import UnitDriver
+from hostops.errors import CommandError, HostError
+from hostops.instances import runs
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux.files import make_dir
+from hostops.linux.process_identity import (
+    read_boot_id,
+    read_own_stat,
+)
+from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
 
 SHOW = "show --property=*"
 ALPHA = unit_name("alpha")

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from hostops import files, install, releases, staging
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
+from hostops.instances import releases
 from hostops.layout import HostLayout
+from hostops.linux import files
 from hostops.specs import CancelToken, InstanceState
-from hostops.staging import Assembly, OverlaidRelease
+from hostops.steam import install, staging
+from hostops.steam.staging import (
+    Assembly,
+    OverlaidRelease,
+)
 from tests.hostops.hosts import (
     BUILD_ID,
     CLI,

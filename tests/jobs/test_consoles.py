@@ -19,9 +19,9 @@ from django.utils import timezone
 
 from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
-from hostops.identity import read_boot_id
-from hostops.instances import SERVER_CONFIG_PATH
+from hostops.instances.instance_files import SERVER_CONFIG_PATH
 from hostops.layout import InstanceLayout
+from hostops.linux.process_identity import read_boot_id
 from hostops.specs import CancelToken, ConsoleChunk
 from jobs.live.topics import ConsoleTopic
 from jobs.models import Job, JobState
@@ -33,7 +33,7 @@ from jobs.watch.console_copier import (
     last_words,
     store,
 )
-from servers.consoles import Console
+from servers.console_reader import Console
 from servers.models import (
     ActualState,
     ConsoleLine,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostops.identity import read_boot_id
+from hostops.linux.process_identity import read_boot_id
 from jobs import operations
 from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from servers.console_pages import MATCHES_SHOWN, RUNS_SHOWN
-from servers.consoles import Console
+from servers.console_reader import Console
 from servers.models import ConsoleLine, ConsoleRun, ConsoleSegment, Server, StoredLine
 from tests.pages.test_log_pages import groups, link, read, seqs
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from hostops.drivers.systemctl import Manager
+from hostops.drivers.unit_files import (
+    Installation,
+    template,
+)
 from hostops.layout import HostLayout
-from hostops.systemctl import Manager
-from hostops.unit_files import Installation, template
 from tests.systemd.conftest import Machine
 from tests.systemd.deployment import (
     DEPLOY,

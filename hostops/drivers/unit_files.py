@@ -5,12 +5,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostops.drivers.systemctl import Manager
 from hostops.errors import HostError
-from hostops.layers import LAUNCHER_PATH
+from hostops.instances.layers import LAUNCHER_PATH
+from hostops.instances.runs import LAUNCH_FAILURES
 from hostops.layout import HostLayout
-from hostops.runs import LAUNCH_FAILURES
 from hostops.specs import Limits
-from hostops.systemctl import Manager
 
 TEMPLATE_NAME = "saferoom-game@.service"
 RESTART_BUDGET = 5

@@ -9,16 +9,23 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from hostops import console, runs
 from hostops.callbacks import Callbacks
+from hostops.drivers.readiness import Readiness
 from hostops.errors import CommandError, HostError
-from hostops.identity import ProcessStat, read_stat, send_signal
+from hostops.instances import console_files, runs
+from hostops.instances.layers import LAUNCHER_COMMAND
 from hostops.launcher import LOCK_SECONDS
-from hostops.layers import LAUNCHER_COMMAND
 from hostops.layout import InstanceLayout
-from hostops.locks import is_locked, processes_with_open
-from hostops.process import run
-from hostops.readiness import Readiness
+from hostops.linux.locks import (
+    is_locked,
+    processes_with_open,
+)
+from hostops.linux.process import run
+from hostops.linux.process_identity import (
+    ProcessStat,
+    read_stat,
+    send_signal,
+)
 from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03
@@ -99,7 +106,7 @@ def wait_until_ready(
     instance: InstanceLayout,
     readiness: Readiness,
     timeout_seconds: float,
-    tail: console.ConsoleTail,
+    tail: console_files.ConsoleTail,
     callbacks: Callbacks,
 ) -> None:
     """Wait until the instance's run answers, handing its console lines on.
@@ -119,7 +126,7 @@ def wait_until_ready(
         if last_run is not None and readiness.is_ready(instance, last_run):
             return
         if time.monotonic() > deadline:
-            line = last_run and console.last_line(instance, last_run.run)
+            line = last_run and console_files.last_line(instance, last_run.run)
             raise HostError(
                 f"{instance.name} did not answer within {timeout_seconds:g} s of its start, and is ended. "
                 + (f"Its last line was: {line}" if line else "It printed nothing.")
@@ -145,7 +152,7 @@ def end(
     last_run = _wait_for_record(instance)
     if last_run is not None:
         runs.mark_stopping(instance, last_run)
-    tail = console.ConsoleTail(instance, console.end_of_console(instance), callbacks)
+    tail = console_files.ConsoleTail(instance, console_files.end_of_console(instance), callbacks)
     if (ask or ask_to_quit)(instance):
         if _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel):
             return
@@ -184,14 +191,14 @@ def _wait_for_record(instance: InstanceLayout) -> runs.Run | None:
 def ask_to_quit(instance: InstanceLayout) -> bool:
     """Write `quit` to the server's console; return False if it cannot read that now."""
     try:
-        console.send_line(instance, "quit")
+        console_files.send_line(instance, "quit")
     except HostError:  # It hangs, or does not read yet: then by a signal.
         return False
     return True
 
 
 def _wait_for_end(
-    instance: InstanceLayout, seconds: float, tail: console.ConsoleTail, cancel: CancelToken
+    instance: InstanceLayout, seconds: float, tail: console_files.ConsoleTail, cancel: CancelToken
 ) -> bool:
     """Wait until nothing of the run is left, handing its last lines on; return whether that came."""
     deadline = time.monotonic() + seconds

@@ -1,6 +1,6 @@
 """Asks all game servers of a host at once what they run, without waiting for any of them.
 
-For one server, and for more than `ServerInfo`, see `hostops.a2s`.
+For one server, and for more than `ServerInfo`, see `hostops.query.a2s`.
 """
 
 import socket
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from hostops.a2s import (
+from hostops.query.a2s import (
     CHALLENGE_ANSWER,
     INFO_ANSWER,
     INFO_REQUEST,

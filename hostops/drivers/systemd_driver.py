@@ -15,14 +15,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hostops import processes, runs, unit_files
 from hostops.callbacks import Callbacks
+from hostops.drivers import process_driver, unit_files
+from hostops.drivers.systemctl import (
+    Manager,
+    Systemctl,
+    Unit,
+)
+from hostops.drivers.unit_files import (
+    RESTART_BUDGET,
+    RESTART_WINDOW_SECONDS,
+    TEMPLATE_NAME,
+    unit_name,
+)
 from hostops.errors import CommandError, HostError
-from hostops.files import make_dir, remove_tree, write_atomically
+from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux.files import (
+    make_dir,
+    remove_tree,
+    write_atomically,
+)
 from hostops.specs import LIMIT_NAMES, CrashedRun, Finding, InstanceState, InstanceStatus, Limits
-from hostops.systemctl import Manager, Systemctl, Unit
-from hostops.unit_files import RESTART_BUDGET, RESTART_WINDOW_SECONDS, TEMPLATE_NAME, unit_name
 
 _LAUNCH_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -74,11 +88,11 @@ class UnitDriver:
         def ask(instance: InstanceLayout) -> bool:
             unit = unit_name(instance.name)
             if self._show(unit).active_state in _GONE_STATES:  # Another driver has started it.
-                return processes.ask_to_quit(instance)
+                return process_driver.ask_to_quit(instance)
             self._systemctl.begin_stop(unit)
             return True
 
-        processes.end(instance, timeout_seconds, callbacks, ask)
+        process_driver.end(instance, timeout_seconds, callbacks, ask)
         self.settle(instance)
 
     def settle(self, instance: InstanceLayout) -> None:

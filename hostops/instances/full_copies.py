@@ -12,8 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
-from hostops.files import copy_file, make_dir, remove_tree, walk_files, write_atomically
 from hostops.layout import InstanceLayout
+from hostops.linux.files import (
+    copy_file,
+    make_dir,
+    remove_tree,
+    walk_files,
+    write_atomically,
+)
 
 Version = tuple[int, int]
 """Size in bytes and modification time in nanoseconds."""

@@ -14,9 +14,9 @@ import os
 import sys
 
 # Run by its path and isolated, it does not have the package on its search path.
-sys.path.append(__file__.rsplit("/", 2)[0])
+sys.path.append(__file__.rsplit("/", 3)[0])
 
-from hostops.namespaces import (
+from hostops.linux.namespaces import (
     EXIT_FAILED,
     LaunchError,
     drop_privileges,

@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hostops import console, layers, releases, runs, trees
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
-from hostops.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
+from hostops.instances import console_files, full_copies, layers, releases, runs
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux.files import (
+    make_dir,
+    remove_leftovers,
+    remove_tree,
+    sync_dir,
+    write_atomically,
+)
 from hostops.specs import InstanceSpec, Limits, parse_arguments, require_config
 
 SERVER_CONFIG_PATH = "left4dead2/cfg/server.cfg"
@@ -110,17 +116,17 @@ def prepare(
     configured = layers.list_generated(stack[0])
     with claim(instance):
         remove_leftovers(instance.dir)
-        console.prune_runs(instance)
+        console_files.prune_runs(instance)
         layers.prune_layers(instance.layers_dir, record.layer)
         if layering.is_overlay:
-            trees.fold_tree(instance, callbacks)
+            full_copies.fold_tree(instance, callbacks)
             layers.uncover(instance.upper_dir, configured, callbacks)
         else:
             callbacks.warn(
                 f"This host cannot mount overlays, so {instance.name} gets a full copy of the game. "
                 f"{layering.detail} {layering.cure}"
             )
-            trees.refresh_tree(instance, stack, configured, callbacks)
+            full_copies.refresh_tree(instance, stack, configured, callbacks)
         plan = {
             "layering": layering.kind,
             # Relative: short, and free of what the root's path may contain.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hostops.errors import CommandError, HostError
-from hostops.process import run
+from hostops.linux.process import run
 
 Runner = Callable[[Sequence[str]], str]
 """Runs a command and returns its stdout; raises CommandError with its stderr if it fails."""

@@ -4,11 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from hostops.callbacks import Callbacks
+from hostops.drivers.process_driver import ProcessDriver
+from hostops.drivers.systemctl import (
+    Manager,
+    Systemctl,
+)
+from hostops.drivers.systemd_driver import UnitDriver
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.processes import ProcessDriver
 from hostops.specs import DRIVERS, Finding, InstanceStatus, Limits
-from hostops.systemctl import Manager, Systemctl
-from hostops.units import UnitDriver
 
 
 class Driver(Protocol):

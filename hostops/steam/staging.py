@@ -16,9 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from hostops import releases
-from hostops.files import make_dir, remove_tree, sync_dir, write_atomically
+from hostops.instances import releases
 from hostops.layout import HostLayout
+from hostops.linux.files import (
+    make_dir,
+    remove_tree,
+    sync_dir,
+    write_atomically,
+)
 from hostops.specs import CancelToken
 
 UPDATE_MOUNT_COMMAND = (

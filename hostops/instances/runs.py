@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
-from hostops import identity
-from hostops.console import last_line
-from hostops.files import write_atomically
+from hostops.instances.console_files import last_line
 from hostops.launcher import EXIT_BUSY
 from hostops.layout import InstanceLayout
-from hostops.locks import is_locked
-from hostops.namespaces import EXIT_FAILED
+from hostops.linux import process_identity
+from hostops.linux.files import write_atomically
+from hostops.linux.locks import is_locked
+from hostops.linux.namespaces import EXIT_FAILED
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus, RunEnding, RunFacts
 
 LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
@@ -46,12 +46,12 @@ class Run:
     @property
     def is_of_this_boot(self) -> bool:
         """Whether the host has not restarted since."""
-        return self.boot_id == identity.read_boot_id()
+        return self.boot_id == process_identity.read_boot_id()
 
     @property
     def is_main_process_alive(self) -> bool:
         """Whether exactly the process that was started still runs."""
-        return self.is_of_this_boot and identity.is_alive(self.pid, self.start_ticks)
+        return self.is_of_this_boot and process_identity.is_alive(self.pid, self.start_ticks)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hostops.errors import HostError
-from hostops.files import free_bytes
 from hostops.layout import HostLayout
+from hostops.linux.files import free_bytes
 from hostops.specs import Finding
 
 LOADER_PATH = Path("/lib/ld-linux.so.2")

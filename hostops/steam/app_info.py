@@ -10,10 +10,17 @@ from dataclasses import asdict, replace
 
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
-from hostops.files import write_atomically
 from hostops.layout import HostLayout
+from hostops.linux.files import write_atomically
 from hostops.specs import GAME_APP_ID, LatestBuild
-from hostops.steamcmd import EXIT_UPDATED_ITSELF, MAX_TRIES, Output, SteamCmd, explain_exit, failure
+from hostops.steam.steamcmd import (
+    EXIT_UPDATED_ITSELF,
+    MAX_TRIES,
+    Output,
+    SteamCmd,
+    explain_exit,
+    failure,
+)
 
 _APP = str(GAME_APP_ID)
 _BUILD_PATH = [_APP, "depots", "branches", "public", "buildid"]

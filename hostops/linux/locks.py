@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hostops import identity
 from hostops.callbacks import Callbacks
-from hostops.files import make_dir
-from hostops.process import end_group
+from hostops.linux import process_identity
+from hostops.linux.files import make_dir
+from hostops.linux.process import end_group
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0  # Looking for orphans reads all of /proc.
@@ -38,7 +38,7 @@ class Holder:
     @property
     def is_alive(self) -> bool:
         """Whether exactly this process still runs."""
-        return self.boot_id == identity.read_boot_id() and identity.is_alive(
+        return self.boot_id == process_identity.read_boot_id() and process_identity.is_alive(
             self.pid, self.start_ticks
         )
 
@@ -92,7 +92,7 @@ def is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def processes_with_open(path: Path) -> list[identity.ProcessStat]:
+def processes_with_open(path: Path) -> list[process_identity.ProcessStat]:
     """Return the processes that have this file open, other than this one, as far as we may see them."""
     try:
         wanted = path.stat()
@@ -100,7 +100,7 @@ def processes_with_open(path: Path) -> list[identity.ProcessStat]:
         return []
     return [
         process
-        for process in identity.living_processes()
+        for process in process_identity.living_processes()
         if process.pid != os.getpid()
         and any(True for _ in _descriptors_of(process.pid, wanted.st_dev, wanted.st_ino))
     ]
@@ -138,13 +138,13 @@ def _try_lock(descriptor: int, operation: int) -> bool:
 
 
 def _write_holder(descriptor: int, purpose: str) -> None:
-    process = identity.read_own_stat()
-    holder = Holder(process.pid, process.start_ticks, identity.read_boot_id(), purpose)
+    process = process_identity.read_own_stat()
+    holder = Holder(process.pid, process.start_ticks, process_identity.read_boot_id(), purpose)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
 
 
-def _orphaned_heirs(path: Path) -> list[identity.ProcessStat]:
+def _orphaned_heirs(path: Path) -> list[process_identity.ProcessStat]:
     """Return the processes that hold the lock at `path` only because their dead parent left it to them."""
     before = read_holder(path)
     if before is not None and before.is_alive:
@@ -155,7 +155,7 @@ def _orphaned_heirs(path: Path) -> list[identity.ProcessStat]:
         return []
     heirs = [
         process
-        for process in identity.living_processes()
+        for process in process_identity.living_processes()
         if any(
             _holds_by_inheritance(process.pid, number)
             for number in _descriptors_of(process.pid, wanted.st_dev, wanted.st_ino)
@@ -188,18 +188,20 @@ def _holds_by_inheritance(pid: int, descriptor: str) -> bool:
     return "FLOCK" in fields.get("lock", "") and not int(fields["flags"], 8) & os.O_CLOEXEC
 
 
-def _end_orphans(path: Path, heirs: list[identity.ProcessStat], callbacks: Callbacks) -> None:
+def _end_orphans(
+    path: Path, heirs: list[process_identity.ProcessStat], callbacks: Callbacks
+) -> None:
     holder = read_holder(path)
     owner = f"{holder.purpose} (process {holder.pid})" if holder else "its parent"
     for heir in heirs:
         callbacks.warn(
-            f"Process {heir.pid} ({identity.read_command(heir.pid)[:120]}) was left behind when "
+            f"Process {heir.pid} ({process_identity.read_command(heir.pid)[:120]}) was left behind when "
             f"{owner} died, and still works on the host's files. It is being ended.",
         )
     for group in {heir.group for heir in heirs}:
         # Still the same group: one of those that were found has to be in it and alive.
         if any(
-            (now := identity.read_stat(heir.pid)) and now == heir
+            (now := process_identity.read_stat(heir.pid)) and now == heir
             for heir in heirs
             if heir.group == group
         ):

@@ -1,0 +1,6 @@
+"""Talks to running game servers over the network: A2S queries and RCON.
+
+Other rooms use these modules.
+"""
+
+__all__ = ["a2s", "a2s_sweep", "rcon"]
