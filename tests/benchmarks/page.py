@@ -45,7 +45,7 @@ def write_lines(job_id: int, first: int, last: int) -> None:
 
     django.setup()
     from jobs.models import Job
-    from tests.jobs.storing import storing
+    from tests.jobs.logs.storing import storing
 
     job = Job.objects.get(pk=job_id)
     with storing(lambda job: sys.exit(f"job {job.pk} was taken away")) as thread:

@@ -140,7 +140,7 @@ def running_job() -> Iterator[tuple[Any, Callable[[str], None]]]:
 
     from jobs.models import Job, JobState, Worker
     from servers.models import Host
-    from tests.jobs.storing import storing
+    from tests.jobs.logs.storing import storing
 
     now = timezone.now()
     worker, _ = Worker.objects.get_or_create(

@@ -11,7 +11,7 @@ from jobs.watch.player_watch import (
     PlayerWatch,
 )
 from servers.models import ActualState, Host, Server
-from tests.hostops.test_a2s import INFO, server_that_answers
+from tests.hostops.query.test_a2s import INFO, server_that_answers
 from tests.states import record_state
 from tests.waiting import wait_until
 

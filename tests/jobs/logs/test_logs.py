@@ -34,7 +34,7 @@ from jobs.queue.transitions import (
     enqueue,
 )
 from servers.models import Server
-from tests.jobs.storing import StoringThread, storing
+from tests.jobs.logs.storing import StoringThread, storing
 from tests.waiting import wait_until
 
 

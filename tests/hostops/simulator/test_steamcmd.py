@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostops.simulator.steamcmd import FAILURES, REFUSALS, STATES, Manifest, parse_commands
-from tests.hostops.simulator_fixtures import STEAMCMD, Spawned, SteamCmd
+from tests.hostops.simulator.fixtures import STEAMCMD, Spawned, SteamCmd
 from tests.waiting import wait_until
 
 PROGRESS = re.compile(
@@ -298,7 +298,7 @@ def test_every_failure_has_a_test_and_stands_in_the_table() -> None:
 
     assert all(name in (hostops.simulator.__doc__ or "") for name in FAILURES)
     here = Path(__file__)
-    source = here.read_text() + here.with_name("test_app_info.py").read_text()
+    source = here.read_text() + (here.parents[1] / "steam/test_app_info.py").read_text()
     assert all(name in source for name in FAILURES - REFUSALS.keys() - STATES.keys())
 
 

@@ -17,7 +17,7 @@ from jobs.database.change_signals import (
 from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
 from servers.models import Server
-from tests.jobs.stream_server import Nginx, Panel, Watcher, cookie_of
+from tests.jobs.live.stream_server import Nginx, Panel, Watcher, cookie_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

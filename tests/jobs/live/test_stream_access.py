@@ -29,7 +29,7 @@ from jobs.live.topics import (
 )
 from jobs.models import Job, JobState
 from servers.models import Server
-from tests.jobs.test_streams import Event, parse, run
+from tests.jobs.live.test_streams import Event, parse, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

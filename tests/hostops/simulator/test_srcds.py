@@ -14,7 +14,7 @@ import pytest
 
 from hostops.query import a2s, rcon
 from hostops.simulator.srcds import FAILURES
-from tests.hostops.simulator_fixtures import (
+from tests.hostops.simulator.fixtures import (
     READY_LINE,
     TIMEOUT,
     GameServers,

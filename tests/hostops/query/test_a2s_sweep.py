@@ -8,7 +8,7 @@ from hostops.query.a2s_sweep import (
     MOST_CHALLENGES,
     Sweep,
 )
-from tests.hostops.test_a2s import INFO, server_that_answers
+from tests.hostops.query.test_a2s import INFO, server_that_answers
 from tests.waiting import wait_until
 
 ANSWER = b"\xff\xff\xff\xffI" + INFO

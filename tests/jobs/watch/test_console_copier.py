@@ -44,7 +44,7 @@ from servers.models import (
     StoredLine,
 )
 from tests.hostops.hosts import REPOSITORY
-from tests.jobs.stream_server import url_of_test_database
+from tests.jobs.live.stream_server import url_of_test_database
 from tests.waiting import wait_until
 
 STARTED_AT = 1_767_000_000.25
