@@ -1,6 +1,6 @@
 """What a terminal would make of a log line: colours and weights become CSS classes, all else is dropped.
 
-`static/js/ansi.js` follows the same rules for lines that come live; a test holds the two together. A line
+`static/js/log/ansi.js` follows the same rules for lines that come live; a test holds the two together. A line
 is read for itself: a colour that is left on ends with its line.
 """
 

@@ -1,4 +1,4 @@
-"""How long something took, in words. `static/js/log_took.js` says it the same way for what still runs."""
+"""How long something took, in words. `static/js/log/durations.js` says it the same way for what still runs."""
 
 
 def describe_duration(seconds: float) -> str:

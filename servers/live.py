@@ -1,11 +1,11 @@
-"""What a page that keeps itself true asks for. The other half is `static/js/live.js`."""
+"""What a page that keeps itself true asks for. The other half is `static/js/live/live.js`."""
 
 from django.http import HttpRequest
 
 REFRESH_HEADER = "X-Saferoom-Refresh"
 
 
-# The value with which a page fetches lines of its log besides; see `static/js/log_chunks.js`.
+# The value with which a page fetches lines of its log besides; see `static/js/log/chunks.js`.
 WITH_LOG = "log"
 
 

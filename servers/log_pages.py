@@ -17,7 +17,7 @@ from servers.ansi import ESCAPES, pattern_of_shown
 
 LINES_SHOWN = 1_000
 BLOCK_LINES = 20
-"""Lines that a browser lays out together. As in `static/js/log_blocks.js`."""
+"""Lines that a browser lays out together. As in `static/js/log/blocks.js`."""
 LARGEST_SEQ = 2**63 - 1
 LONGEST_SEARCH = 200
 

@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
@@ -155,8 +155,8 @@ def test_javascript_follows_the_same_rules(browser: Browser) -> None:
     page.goto("http://modules.test/")
     results = page.evaluate(
         """async (lines) => {
-            const { toPieces } = await import('/ansi.js');
-            const { markPieces, toPattern } = await import('/row.js');
+            const { toPieces } = await import('/log/ansi.js');
+            const { markPieces, toPattern } = await import('/log/row.js');
             return lines.map((line) => {
                 const pieces = toPieces(line);
                 const marked = markPieces(pieces, toPattern('T'));
@@ -177,7 +177,7 @@ def test_javascript_follows_the_same_rules(browser: Browser) -> None:
 
 def serve_module(route: Route) -> None:
     """Answer with a module of the project, or an empty page."""
-    name = Path(route.request.url).name
+    name = urlsplit(route.request.url).path.lstrip("/")
     module = settings.BASE_DIR / "l4d2site/static/js" / name
     if name.endswith(".js"):
         route.fulfill(body=module.read_text(), content_type="text/javascript")

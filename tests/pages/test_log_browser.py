@@ -21,7 +21,7 @@ from tests.pages.webserver import WebServer
 from tests.waiting import wait_until
 
 MOST_ROWS = 3_000
-"""What `log_rows.js` keeps."""
+"""What `rows.js` keeps."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -1,5 +1,6 @@
 """What all pages have in common: notes, error pages, navigation, and the rules for their files."""
 
+import posixpath
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from servers.models import Host, Server
 TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
 STATIC: Path = settings.BASE_DIR / "l4d2site" / "static"
 STYLES = sorted((STATIC / "css").rglob("*.css"))
-MODULES = sorted((STATIC / "js").glob("*.js"))
+MODULES = sorted((STATIC / "js").rglob("*.js"))
 
 
 @pytest.fixture
@@ -253,15 +254,13 @@ def test_each_token_that_is_used_is_defined() -> None:
 def test_the_scripts_find_each_other_under_their_hashed_names(tmp_path: Path) -> None:
     storage = HashedStaticFilesStorage(location=tmp_path, base_url="/static/")
     shutil.copytree(STATIC / "js", tmp_path / "js")
-    names = [f"js/{module.name}" for module in MODULES]
+    names = [module.relative_to(STATIC).as_posix() for module in MODULES]
     done = storage.post_process({name: (storage, name) for name in names})
     hashed = {new for _, new, _ in done if new}
     imports = [
-        f"js/{imported}"
+        posixpath.normpath(f"{posixpath.dirname(name)}/{imported}")
         for name in hashed
-        for imported in re.findall(
-            r"""import[^"']*["']\./([^"']+)""", (tmp_path / name).read_text()
-        )
+        for imported in re.findall(r"""import[^"']*["'](\.[^"']+)""", (tmp_path / name).read_text())
     ]
     assert imports
     # Django rewrites an import only if it ends with a semicolon.

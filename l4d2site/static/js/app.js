@@ -1,8 +1,8 @@
 // What the pages can do beyond plain forms and links; without this file they still work.
-import "./sources.js";
-import "./copy.js";
-import "./live.js";
-import "./log_options.js";
-import "./log.js";
-import "./log_copy.js";
-import "./times.js";
+import "./live/sources.js";
+import "./forms/copy.js";
+import "./live/live.js";
+import "./log/options.js";
+import "./log/log.js";
+import "./log/copy_lines.js";
+import "./live/times.js";

@@ -1,7 +1,7 @@
 // Puts what a stream brought into the rows of a log: a part at a time, so that the page stays quick in a flood.
 
 import { inFrames } from "./in_frames.js";
-import { MOST_ROWS } from "./log_rows.js";
+import { MOST_ROWS } from "./rows.js";
 import { readRange, selectLines } from "./permalink.js";
 
 const BUDGET_MS = 6;

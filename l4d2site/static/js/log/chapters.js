@@ -1,6 +1,6 @@
 // The chapters of a log: the stages of a job, the runs of a server. They fold.
 
-import { endDuration, makeDuration } from "./log_took.js";
+import { endDuration, makeDuration } from "./durations.js";
 
 export function findChapter(root, key) {
   return root.querySelector(`[data-chapter="${CSS.escape(key)}"]`);

@@ -1,7 +1,7 @@
 // The rows of a log: a bounded number of them, in blocks and chapters, each line once.
 
-import { appendRow, cutBlock, firstBlock, lastBlock } from "./log_blocks.js";
-import { addChapter, entryOfLast } from "./log_chapters.js";
+import { appendRow, cutBlock, firstBlock, lastBlock } from "./blocks.js";
+import { addChapter, entryOfLast } from "./chapters.js";
 import { makeRow, toPattern } from "./row.js";
 
 export const MOST_ROWS = 3_000;

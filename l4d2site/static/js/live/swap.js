@@ -1,6 +1,6 @@
 // Puts the contents of a newly fetched page's live regions into those of the open page.
 
-import { showCopyButtons } from "./copy.js";
+import { showCopyButtons } from "../forms/copy.js";
 import { sources } from "./sources.js";
 import { showTimes } from "./times.js";
 

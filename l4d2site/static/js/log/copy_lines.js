@@ -1,6 +1,6 @@
 // The button that copies lines: those that the address means, else all that are shown.
 
-import { copyText } from "./copy_text.js";
+import { copyText } from "../forms/copy_text.js";
 import { readRange } from "./permalink.js";
 
 function rowsOf(frame) {

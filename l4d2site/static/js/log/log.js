@@ -1,12 +1,12 @@
 // The log or console on a page, at the element with `data-log`: follows its end, or shows older lines.
 
-import { followChanges } from "./live.js";
-import { Chunks } from "./log_chunks.js";
-import { Inflow } from "./log_inflow.js";
-import { LogRows } from "./log_rows.js";
-import { LogStatus } from "./log_status.js";
+import { followChanges } from "../live/live.js";
+import { Chunks } from "./chunks.js";
+import { Inflow } from "./inflow.js";
+import { LogRows } from "./rows.js";
+import { LogStatus } from "./status.js";
 import { LogStream } from "./log_stream.js";
-import { endDuration, showDurations } from "./log_took.js";
+import { endDuration, showDurations } from "./durations.js";
 import { readRange } from "./permalink.js";
 import { Tail } from "./tail.js";
 

@@ -1,9 +1,9 @@
 // The stream of a log, and of all else that its page follows: hands over what came, line by line.
 
-import { onChange, onConnection } from "./live.js";
-import { refresh } from "./refresh.js";
-import { follow } from "./stream.js";
-import { WorkerSource } from "./worker_source.js";
+import { onChange, onConnection } from "../live/live.js";
+import { refresh } from "../live/refresh.js";
+import { follow } from "../live/stream.js";
+import { WorkerSource } from "../live/worker_source.js";
 
 export class LogStream {
   #log;

@@ -2,8 +2,8 @@
 
 import { fetchPage } from "./fetch_page.js";
 import { keepPlace } from "./keep_place.js";
-import { adoptRows } from "./log_chapters.js";
-import { LogLinks } from "./log_links.js";
+import { adoptRows } from "./chapters.js";
+import { LogLinks } from "./links.js";
 import { selectLines } from "./permalink.js";
 
 export class Chunks {
