@@ -1,4 +1,4 @@
-"""The tag that writes one line of a log as HTML. `static/js/log/row.js` does the same for lines that come live."""
+"""The tag that writes one line of a log as HTML; `static/js/log/row.js` does it for lines that come live."""
 
 import re
 from itertools import pairwise
