@@ -1,14 +1,31 @@
 """What the host layer takes and gives: frozen dataclasses, and the rules for names, ports and arguments."""
 
+import ipaddress
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic, sleep
 
+from hostops.config_text import ConfigError as ConfigError
+from hostops.config_text import require_config as require_config
 from hostops.errors import OperationCancelled
+from hostops.launch_arguments import (
+    OPTIONS as OPTIONS,
+)
+from hostops.launch_arguments import (
+    ArgumentsError as ArgumentsError,
+)
+from hostops.launch_arguments import (
+    Fault as Fault,
+)
+from hostops.launch_arguments import (
+    parse_arguments as parse_arguments,
+)
+from hostops.launch_arguments import (
+    require_arguments as require_arguments,
+)
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)
@@ -26,22 +43,6 @@ DRIVERS = ("process", "systemd", "systemd-system")
 
 GAME_APP_ID = 222860
 """Steam's app id of the Left 4 Dead 2 dedicated server."""
-
-# srcds arguments that the host layer sets itself, in the spelling srcds accepts.
-RESERVED_ARGUMENTS = frozenset(
-    {
-        "-game",
-        "-console",
-        "-port",
-        "+port",
-        "+hostport",
-        "-ip",
-        "+ip",
-        "-norestart",
-        "-strictportbind",
-    }
-    | {"-autoupdate", "-pidfile", "-fork", "-steam_dir", "-steamcmd_script"}
-)
 
 Stream = str
 """`stdout` or `stderr`."""
@@ -107,6 +108,10 @@ class InstanceSpec:
     memory_limit_bytes: int | None = None
     tasks_limit: int | None = None
     cpu_weight: int | None = None
+    bind_address: str = ""
+    """The IPv4 address that the game binds to; empty: it chooses, and listens on all of them."""
+    rcon_password: str = field(default="", repr=False)
+    join_password: str = field(default="", repr=False)
 
     @property
     def limits(self) -> Limits:
@@ -122,6 +127,10 @@ class InstanceSpec:
             raise ValueError(
                 f"Port {self.port} of server {self.name} is not between 1024 and 65535."
             )
+        if self.bind_address:
+            ipaddress.IPv4Address(self.bind_address)  # raises ValueError
+        for what, secret in (("RCON", self.rcon_password), ("join", self.join_password)):
+            require_secret(what, secret)
 
 
 @dataclass(frozen=True)
@@ -334,36 +343,15 @@ def require_name(name: str) -> str:
     return name
 
 
-def parse_arguments(text: str) -> tuple[str, ...]:
-    """Split srcds launch arguments as a shell would, over any number of lines.
-
-    Raises ValueError for an open quote, a control character, or an argument the host layer sets
-    itself.
-    """
-    try:
-        arguments = tuple(shlex.split(text, comments=False))
-    except ValueError as error:
-        raise ValueError(f"The launch arguments cannot be read: {error}.") from None
-    for argument in arguments:
-        if any(ord(character) < 32 for character in argument):
-            raise ValueError(f"The launch argument {argument!r} contains a control character.")
-        if argument.lower() in RESERVED_ARGUMENTS:
-            raise ValueError(
-                f"Saferoom sets {argument} itself: leave it out of the launch arguments."
-            )
-    return arguments
+SECRET_PATTERN = re.compile(r"[!-~]{0,64}")
+"""What a password may be: printable ASCII without blanks, as the engine's console splits at them."""
 
 
-def require_config(text: str) -> str:
-    """Return the text of a cfg file, or raise ValueError if srcds would choke on it.
-
-    Left 4 Dead 2 reads cfg files as ASCII; other bytes, in comments too, break the rest of the
-    file.
-    """
-    for number, line in enumerate(text.splitlines(), start=1):
-        for character in line:
-            if character != "\t" and not " " <= character <= "~":
-                raise ValueError(
-                    f"Line {number} of the config contains {character!r}: the game reads plain ASCII only."
-                )
-    return text
+def require_secret(what: str, secret: str) -> str:
+    """Return a password, or raise ValueError, without showing it, if a cfg file cannot carry it."""
+    if not SECRET_PATTERN.fullmatch(secret) or any(one in secret for one in '"\\;'):
+        raise ValueError(
+            f"The {what} password must have at most 64 letters, digits and signs, and no blank, "
+            "quotation mark, backslash or semicolon."
+        )
+    return secret

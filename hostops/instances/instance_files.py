@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,7 @@ from hostops.linux.files import (
     sync_dir,
     write_atomically,
 )
-from hostops.specs import InstanceSpec, Limits, parse_arguments, require_config
+from hostops.specs import InstanceSpec, Limits, require_arguments, require_config
 
 SERVER_CONFIG_PATH = "left4dead2/cfg/server.cfg"
 """The one config that Left 4 Dead 2 reads by itself: it does not know `+servercfgfile`."""
@@ -44,7 +43,7 @@ class InstanceRecord:
 
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
     """Write the files that make the instance what `spec` says, from its next start on."""
-    parse_arguments(shlex.join(spec.arguments))
+    arguments = require_arguments(spec.arguments)
     require_config(spec.config)
     release = releases.require_current(layout)
     for overlay in spec.overlays:
@@ -59,7 +58,7 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     ):
         make_dir(folder)
     layer = layers.generate_layer(instance.layers_dir, _generate_files(spec))
-    record = InstanceRecord(spec.name, spec.port, spec.overlays, spec.arguments, layer, spec.limits)
+    record = InstanceRecord(spec.name, spec.port, spec.overlays, arguments, layer, spec.limits)
     write_atomically(instance.record_path, json.dumps(asdict(record)))
     overlays = f" with {', '.join(spec.overlays)} over it" if spec.overlays else ""
     callbacks.say(f"{spec.name} is made of build {release}{overlays}, on port {spec.port}.")

@@ -32,6 +32,19 @@ class Host(models.Model):
         blank=True,
         help_text="Name or IP address that players connect to. Shown on server pages.",
     )
+    bind_address = models.GenericIPAddressField(
+        "bind address",
+        protocol="IPv4",
+        null=True,
+        blank=True,
+        help_text="The address that its game servers bind to (-ip), such as 0.0.0.0. Empty: the game chooses.",
+    )
+    taken_ports = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="Ports that other programs hold, as its worker saw.",
+    )
     driver = models.CharField(max_length=16, blank=True, editable=False)
     game_source = models.CharField(max_length=16, blank=True, editable=False)
     is_draining = models.BooleanField(

@@ -93,6 +93,19 @@ class Server(models.Model):
         validators=[validate_config],
         help_text="Added after the blueprint’s; a later line wins.",
     )
+    bind_address = models.GenericIPAddressField(
+        "bind address",
+        protocol="IPv4",
+        null=True,
+        blank=True,
+        help_text="The address that the game binds to (-ip). Empty: its host’s, or all of them.",
+    )
+    # Fernet tokens; `servers.secrets` writes and reads them.
+    rcon_password_token = models.TextField(blank=True, editable=False)
+    join_password_token = models.TextField(blank=True, editable=False)
+    # The parts of cfg/server.cfg as they were last written, without passwords: see `servers.config_chain`.
+    config_chain = models.JSONField(default=list, blank=True, editable=False)
+    config_chain_at = models.DateTimeField(null=True, editable=False)
     desired_state = models.CharField(
         max_length=16, choices=DesiredState, default=DesiredState.STOPPED, editable=False
     )

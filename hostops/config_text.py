@@ -1,0 +1,46 @@
+"""Which text a cfg file of a server may have: characters the game reads, and no line that moves it."""
+
+from collections.abc import Iterator, Sequence
+
+from hostops.console_commands import MOVING, name_character, names_used, split_commands
+
+_SHOWN_FAULTS = 20
+
+
+class ConfigError(ValueError):
+    """A config that the game must not be given; `faults` has all that is wrong, a sentence for each line."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        shown = list(faults[:_SHOWN_FAULTS])
+        if len(faults) > len(shown):
+            shown.append(f"{len(faults) - len(shown)} more lines are alike.")
+        super().__init__("\n".join(shown))
+        self.faults = tuple(faults)
+
+
+def require_config(text: str) -> str:
+    """Return the text of a cfg file, or raise `ConfigError` naming every line that the game would choke on.
+
+    Left 4 Dead 2 reads cfg files as ASCII; other bytes, in comments too, break the rest of the file. A line
+    ends with a line feed, alone or behind a carriage return, and with nothing else.
+    """
+    lines = enumerate(text.split("\n"), start=1)
+    faults = [
+        f"Line {number} of the config {what}"
+        for number, line in lines
+        for what in find_line_faults(line.removesuffix("\r"))
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return text
+
+
+def find_line_faults(line: str) -> Iterator[str]:
+    """Yield what is wrong with one line, as what follows “Line 3 of the config”."""
+    bad = [one for one in dict.fromkeys(line) if one != "\t" and not " " <= one <= "~"]
+    if bad:
+        yield f"contains {', '.join(map(name_character, bad))}: the game reads plain ASCII only."
+    for command in split_commands(line):
+        for name in names_used(command):
+            if reason := MOVING.get(name):
+                yield f"sets {name}, which it cannot: {reason}."

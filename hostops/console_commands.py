@@ -1,0 +1,121 @@
+"""What Saferoom has to know of the game's console: what moves a server, what is secret, what ends it.
+
+How the console splits a line is here as well (Source SDK, `Cbuf_Execute` and `CCommand::Tokenize`).
+"""
+
+import re
+from collections.abc import Iterator
+
+PORT_FIELD = "the port is a field of the server"
+ADDRESS_FIELD = (
+    "only an admin may set the address that a server binds to: it is a field of the server and of its host "
+    "in the admin pages"
+)
+_OWN_CONFIG = (
+    "it is a secret, and others can read launch arguments: put it into the server's own config"
+)
+_NO_OTHER_PORT = "it opens another port; the console is on the server's page"
+
+MOVING: dict[str, str] = {
+    "port": PORT_FIELD,
+    "hostport": PORT_FIELD,
+    "clientport": PORT_FIELD,
+    "tv_port": "SourceTV's port is given by the game",
+    "ip": ADDRESS_FIELD,
+    "hostip": ADDRESS_FIELD,
+    "net_start": PORT_FIELD,
+}
+"""Console variables that move a server to another port or address, and where to set what they set."""
+
+SECRETS: dict[str, str] = {
+    "rcon_password": "it is the field “RCON password” of the server",
+    "sv_password": "it is the field “Join password” of the server",
+    "tv_password": _OWN_CONFIG,
+    "tv_relaypassword": _OWN_CONFIG,
+    "sv_setsteamaccount": _OWN_CONFIG,
+    "netconpassword": _NO_OTHER_PORT,
+    "rcon": "it would carry the RCON password: use the server's console",
+    "sm_rcon": "use the server's console",
+}
+"""Console variables and commands that carry a secret, and where it belongs."""
+
+NO_COMMANDS: dict[str, str] = {
+    "quit": "it would end the server",
+    "exit": "it would end the server",
+    "killserver": "it would end the server",
+    "_restart": "it would end the server",
+    "restart": "it would end the server",
+    "crash": "it would end the server",
+    "stuffcmds": "it would read the launch arguments again",
+}
+
+PASSING_ON = frozenset(
+    {
+        "alias",
+        "sm_cvar",
+        "sm_rcon",
+        "sm_execcfg",
+        "rcon",
+        "incrementvar",
+        "multvar",
+        "toggle",
+        "cmd",
+        "bind",
+    }
+)
+"""Commands that carry out, or set, what they are given: `alias x "hostport 27016"`."""
+
+_TOKEN = re.compile(r'"([^"]*)"?|([^\s"]+)')
+
+
+def split_commands(line: str) -> Iterator[str]:
+    """Yield the commands of a line, as the console does: `;` ends one, and `//` the line, outside of quotes."""
+    command = ""
+    is_quoted = False
+    for position, character in enumerate(line):
+        if character == '"':
+            is_quoted = not is_quoted
+        if not is_quoted and line.startswith("//", position):
+            break
+        if character == ";" and not is_quoted:
+            yield command
+            command = ""
+        else:
+            command += character
+    yield command
+
+
+def names_used(command: str) -> Iterator[str]:
+    """Yield, in lower case, the name a command begins with, and those it passes on to be carried out."""
+    tokens = [quoted or plain for quoted, plain in _TOKEN.findall(command)]
+    if not tokens:
+        return
+    # A quoted first token is a command as well.
+    first = tokens[0].strip().lower()
+    yield first
+    if first in PASSING_ON:
+        rest = " ".join(tokens[1:]).replace('"', " ")
+        for part in rest.split(";"):
+            yield from (word.lower() for word in part.split())
+
+
+def name_character(character: str) -> str:
+    """Return a character as a sentence can name it: “—” (em dash)."""
+    from unicodedata import name
+
+    called = _CONTROLS.get(character) or name(character, f"U+{ord(character):04X}").lower()
+    return f"“{character}” ({called})" if character.isprintable() else f"{character!r} ({called})"
+
+
+_CONTROLS = {
+    "\0": "NUL",
+    "\a": "bell",
+    "\b": "backspace",
+    "\t": "tab",
+    "\n": "line feed",
+    "\v": "vertical tab",
+    "\f": "form feed",
+    "\r": "carriage return",
+    "\x1b": "escape",
+    "\x7f": "delete",
+}

@@ -1,0 +1,416 @@
+"""Which launch arguments a server may have, judged as the engine will read them.
+
+The engine joins its arguments into one line and splits that again, in some branches without the quotes
+(Source SDK, `CCommandLine`). So every word of the joined line is judged, not every argument: a word inside a
+quoted value counts. docs/arguments.md has the same table for people; a test holds the two together.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from hostops.console_commands import (
+    ADDRESS_FIELD,
+    MOVING,
+    NO_COMMANDS,
+    PORT_FIELD,
+    SECRETS,
+    name_character,
+    names_used,
+)
+
+MAX_COMMAND_BYTES = 1900
+"""The engine's line has 2,048 bytes, and cuts what is longer."""
+
+OWN_COMMAND_BYTES = 150
+"""What Saferoom's own part of the line takes at most: the program, the game, the port, an address, a map."""
+
+
+class Who(Enum):
+    """Who may set an option of the engine."""
+
+    OWNER = "owners"
+    SAFEROOM = "Saferoom"
+    ADMIN = "admins"
+    NOBODY = "nobody"
+
+
+class Option(NamedTuple):
+    """An option of the engine: who sets it, what it does, and the form of its value ("" for none).
+
+    For one that owners may not set, `text` says where it belongs instead.
+    """
+
+    who: Who
+    text: str
+    value: str = ""
+    pattern: str = ""
+
+
+OPTIONS: dict[str, Option] = {
+    "-tickrate": Option(
+        Who.OWNER,
+        "Ticks a second; needs a plugin that enables it, stock is 30.",
+        "30 to 128",
+        r"(?:[3-9][0-9]|1[01][0-9]|12[0-8])",
+    ),
+    "-maxplayers": Option(
+        Who.OWNER,
+        "The most players; more than 8 need l4dtoolz.",
+        "1 to 32",
+        r"(?:[1-9]|[12][0-9]|3[0-2])",
+    ),
+    "-insecure": Option(Who.OWNER, "Switches Valve Anti-Cheat off."),
+    "-nohltv": Option(Who.OWNER, "Switches SourceTV off."),
+    "-nobots": Option(Who.OWNER, "Starts without bots."),
+    "-nomaster": Option(Who.OWNER, "Keeps the server out of the server browser."),
+    "-nobreakpad": Option(Who.OWNER, "Sends no crash reports to Valve."),
+    "-nominidumps": Option(Who.OWNER, "Writes no crash dumps."),
+    "-nowatchdog": Option(Who.OWNER, "Does not end the server by itself when it hangs."),
+    "-nodns": Option(Who.OWNER, "Looks up no names."),
+    "-novid": Option(Who.OWNER, "Means nothing to a server; common in copied lines."),
+    "-nojoy": Option(Who.OWNER, "Means nothing to a server; common in copied lines."),
+    "-noipx": Option(Who.OWNER, "Means nothing to a server; common in copied lines."),
+    "-usercon": Option(Who.OWNER, "Allows RCON, which is allowed anyway."),
+    "-lv": Option(Who.OWNER, "Low violence."),
+    "-dev": Option(Who.OWNER, "Prints developer messages."),
+    "-high": Option(Who.OWNER, "Asks for a high priority; without effect here."),
+    "-threads": Option(
+        Who.OWNER, "How many threads the engine uses.", "1 to 16", r"(?:[1-9]|1[0-6])"
+    ),
+    "-heapsize": Option(Who.OWNER, "The size of the heap, in KiB.", "a number", r"[0-9]{4,7}"),
+    "-num_edicts": Option(Who.OWNER, "The most entities.", "a number", r"[0-9]{3,5}"),
+    "-language": Option(Who.OWNER, "The language of messages.", "such as english", r"[a-z]{2,16}"),
+    "-game": Option(Who.SAFEROOM, "the game is always left4dead2"),
+    "-console": Option(Who.SAFEROOM, "the console is always on"),
+    "-port": Option(Who.SAFEROOM, PORT_FIELD),
+    "-strictportbind": Option(Who.SAFEROOM, "a server that cannot have its port is not started"),
+    "-norestart": Option(Who.SAFEROOM, "Saferoom restarts a server itself"),
+    "-steam": Option(Who.SAFEROOM, "it is not needed"),
+    "-ip": Option(
+        Who.ADMIN,
+        ADDRESS_FIELD,
+    ),
+    "-autoupdate": Option(Who.NOBODY, "an admin updates the game in the admin pages"),
+    "-steam_dir": Option(Who.NOBODY, "an admin updates the game in the admin pages"),
+    "-steamcmd_script": Option(Who.NOBODY, "an admin updates the game in the admin pages"),
+    "-steamerr": Option(Who.NOBODY, "an admin updates the game in the admin pages"),
+    "-binary": Option(Who.NOBODY, "Saferoom starts the game's own program and no other"),
+    "-debug": Option(Who.NOBODY, "Saferoom keeps the last lines and the signal of each crash"),
+    "-debuglog": Option(Who.NOBODY, "Saferoom keeps the last lines and the signal of each crash"),
+    "-gdb": Option(Who.NOBODY, "Saferoom starts no debugger"),
+    "-pidfile": Option(Who.NOBODY, "Saferoom knows the process itself"),
+    "-fork": Option(Who.NOBODY, "make one server for each"),
+    "-timeout": Option(Who.NOBODY, "Saferoom restarts a server itself"),
+    "-ignoresigint": Option(Who.NOBODY, "it would keep the server from being stopped"),
+    "-notrap": Option(Who.NOBODY, "it would keep the server from being stopped"),
+    "-nodefaultmap": Option(Who.NOBODY, "a server without a map cannot be joined"),
+    "-condebug": Option(Who.NOBODY, "Saferoom keeps the console itself"),
+    "-consolelog": Option(Who.NOBODY, "Saferoom keeps the console itself"),
+    "-conclearlog": Option(Who.NOBODY, "Saferoom keeps the console itself"),
+    "-netconport": Option(Who.NOBODY, "it opens another port; the console is on the server's page"),
+    "-netconpassword": Option(
+        Who.NOBODY, "it opens another port; the console is on the server's page"
+    ),
+}
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_BEGINS = re.compile(r"\s*(?:\+|-(?![0-9]))")
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+_QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2018\u2019\u201a\u201b\u2032\u2033"
+_BLANKS = "\u00a0\u2002\u2003\u2009\u202f\u3000"
+_COMMENTS = ("//", "#", ";")
+
+
+class Fault(NamedTuple):
+    """What is wrong with one word of launch arguments, in a sentence, and where: `Line 2`, or an empty text."""
+
+    place: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+class ArgumentsError(ValueError):
+    """Launch arguments that the engine must not be given; `faults` has all that is wrong, in order."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = tuple(faults)
+
+
+class Argument(NamedTuple):
+    """One argument as a shell would split it off, and where it begins."""
+
+    text: str
+    place: str = ""
+
+
+def parse_arguments(text: str) -> tuple[str, ...]:
+    """Split launch arguments as a shell would, over any number of lines, and judge them.
+
+    A line that ends with a backslash goes on in the next one. Raises `ArgumentsError` with every fault.
+    """
+    arguments, faults = _split(text)
+    faults += _judge(arguments)
+    if faults:
+        raise ArgumentsError(sorted(faults, key=lambda fault: _line_number(fault.place)))
+    return tuple(_as_words(arguments))
+
+
+def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
+    """Judge launch arguments that are split already; raise `ArgumentsError` with every fault."""
+    kept = [Argument(text) for text in arguments]
+    if faults := _judge(kept):
+        raise ArgumentsError(faults)
+    return tuple(_as_words(kept))
+
+
+def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
+    """Return those arguments that may be executed, and the faults of the others.
+
+    For what was stored before these rules: an option or a command goes with all of its values.
+    """
+    kept: list[str] = []
+    faults: list[Fault] = []
+    for group in _groups([Argument(text) for text in arguments]):
+        if found := list(_judge_group(group)):
+            faults += found
+        else:
+            kept += _as_words(group)
+    while kept and _length(kept) > MAX_COMMAND_BYTES - OWN_COMMAND_BYTES:
+        faults.append(
+            Fault("", f"“{kept.pop()}” is left out: the line is too long for the engine.")
+        )
+    return kept, faults
+
+
+def _judge(arguments: Sequence[Argument]) -> list[Fault]:
+    faults = [fault for group in _groups(arguments) for fault in _judge_group(group)]
+    size = _length([argument.text for argument in arguments])
+    most = MAX_COMMAND_BYTES - OWN_COMMAND_BYTES
+    if size > most:
+        faults.append(
+            Fault(
+                "",
+                f"The launch arguments have {size:,} bytes, and the engine takes {most:,}: "
+                "put cvars into the config.",
+            )
+        )
+    return faults
+
+
+def _groups(arguments: Sequence[Argument]) -> Iterator[list[Argument]]:
+    """Yield each option or command with the values that follow it."""
+    group: list[Argument] = []
+    for argument in arguments:
+        # A negative number is a value, to which the game is deaf: it belongs to what it stands behind.
+        if group and _BEGINS.match(argument.text):
+            yield group
+            group = []
+        group.append(argument)
+        # What follows an option that has its value, or takes none, stands alone.
+        option = OPTIONS.get(group[0].text.lower())
+        if option and option.who is Who.OWNER and len(group) > bool(option.value):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
+    """Yield what is wrong with an option or a command and its values."""
+    for argument in group:
+        yield from _judge_characters(argument)
+    if any(character in argument.text for argument in group for character in _DASHES + _QUOTES):
+        return  # What the words would mean is another question once that is put right.
+    words = [(word, argument.place) for argument in group for word in argument.text.split()]
+    if not words:
+        yield Fault(group[0].place, "An empty argument means nothing to the game: leave it out.")
+        return
+    (first, place), values = words[0], words[1:]
+    if first.startswith(_COMMENTS):
+        yield Fault(
+            place,
+            f"“{first}” looks like a comment: launch arguments have none. Leave the line out.",
+        )
+        return
+    if first.startswith("+"):
+        yield from _judge_command(first, place, [word for word, _ in values])
+    elif first.startswith("-"):
+        yield from _judge_option(first, place, [word for word, _ in values])
+    elif first.startswith("@"):
+        yield _refuse_file(first, place)
+    else:
+        yield Fault(
+            place,
+            f"“{first}” stands alone: a launch argument begins with - or +, and its value follows it.",
+        )
+    for word, where in values:
+        if word.startswith(("-", "+")):
+            yield _refuse_hidden(word, where, first)
+        elif word.startswith("@"):
+            yield _refuse_file(word, where)
+
+
+def _judge_characters(argument: Argument) -> Iterator[Fault]:
+    text, place = argument
+    for character in dict.fromkeys(text):
+        if character in _DASHES:
+            what = f"{name_character(character)}. You probably meant “-”, a plain minus sign."
+        elif character in _QUOTES:
+            what = f"{name_character(character)}. You probably meant a plain quotation mark."
+        elif character in _BLANKS:
+            what = f"{name_character(character)}. You probably meant a plain blank."
+        elif character == '"':
+            what = "a quotation mark, at which the game ends the value. Leave it out."
+        elif character == ";":
+            what = (
+                "“;”, at which the game begins another command: give each its own +, "
+                "or put it into the config."
+            )
+        elif ord(character) < 32 or ord(character) == 127:
+            what = f"the control character {name_character(character)}. Leave it out."
+        elif ord(character) > 126:
+            what = f"{name_character(character)}: the game reads plain ASCII only."
+        else:
+            continue
+        yield Fault(place, f"“{_shown(text)}” contains {what}")
+
+
+def _judge_option(word: str, place: str, values: Sequence[str]) -> Iterator[Fault]:
+    name, equals, _ = word.partition("=")
+    option = OPTIONS.get(name.lower())
+    if option is None:
+        yield Fault(
+            place,
+            f"{_shown(name)} is not an option that Saferoom knows: leave it out. "
+            "Options that owners may use are listed in docs/arguments.md.",
+        )
+    elif option.who is not Who.OWNER:
+        yield Fault(place, _refusal(name, option))
+    elif equals or name != name.lower():
+        yield Fault(place, f"Write {word} as {name.lower()}{' VALUE' if option.value else ''}.")
+    elif option.value and not values:
+        yield Fault(place, f"{name} needs a value: {option.value}.")
+    elif option.value and not re.fullmatch(option.pattern, values[0]):
+        yield Fault(place, f"{name} takes {option.value}, not “{values[0]}”.")
+    elif len(values) > bool(option.value) and not values[bool(option.value)].startswith(("-", "+")):
+        yield Fault(
+            place,
+            f"{name} takes {'one value' if option.value else 'no value'}: “{' '.join(values)}” is more.",
+        )
+
+
+def _judge_command(word: str, place: str, values: Sequence[str]) -> Iterator[Fault]:
+    if not _NAME.fullmatch(word[1:]):
+        yield Fault(
+            place,
+            f"“{_shown(word)}” is no command: a plus sign is followed by the name of a cvar or command.",
+        )
+        return
+    for name in names_used(" ".join((word[1:], *values))):
+        if reason := MOVING.get(name) or SECRETS.get(name) or NO_COMMANDS.get(name):
+            shown = word if name == word[1:].lower() else f"{word} with {name}"
+            yield Fault(place, f"{shown} cannot be a launch argument: {reason}.")
+
+
+def _refuse_hidden(word: str, place: str, first: str) -> Fault:
+    name = word.partition("=")[0].lower()
+    option = OPTIONS.get(name)
+    if option and option.who is not Who.OWNER:
+        return Fault(place, f"The value of {first} contains {name}, and {_refusal(name, option)}")
+    return Fault(
+        place,
+        f"The value of {first} contains “{_shown(word)}”, which the game would take for a launch argument of "
+        f"its own: put {first.lstrip('+-')} into the config.",
+    )
+
+
+def _shown(text: str) -> str:
+    """Return what a fault quotes of a text: printable, and not too long."""
+    text = "".join(one if one.isprintable() else "�" for one in text)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _refuse_file(word: str, place: str) -> Fault:
+    return Fault(
+        place,
+        f"“{word}”: the game would read further arguments from a file of that name. Leave it out.",
+    )
+
+
+def _refusal(name: str, option: Option) -> str:
+    if option.who is Who.SAFEROOM:
+        return f"Saferoom sets {name} itself: {option.text}. Leave it out of the launch arguments."
+    if option.who is Who.ADMIN:
+        return f"{name} cannot be a launch argument: {option.text}."
+    return f"{name} cannot be used: {option.text}. Leave it out of the launch arguments."
+
+
+def _as_words(arguments: Iterable[Argument]) -> Iterator[str]:
+    """Yield arguments as they are executed: an option and its value apart, a command's value whole."""
+    for argument in arguments:
+        if argument.text.startswith("-"):
+            yield from argument.text.split()
+        else:
+            yield argument.text
+
+
+def _length(arguments: Sequence[str]) -> int:
+    return sum(len(text.encode(errors="replace")) + 1 for text in arguments)
+
+
+def _line_number(place: str) -> float:
+    return float(place.removeprefix("Line ")) if place else float("inf")
+
+
+def _split(text: str) -> tuple[list[Argument], list[Fault]]:
+    """Split as a POSIX shell does, without any expansion; return the arguments, and a quote that is open."""
+    arguments: list[Argument] = []
+    faults: list[Fault] = []
+    line, quote, current, begun_at = 1, "", None, 1
+    text = text.replace("\r\n", "\n")
+    position = 0
+    while position < len(text):
+        character = text[position]
+        position += 1
+        following = text[position : position + 1]
+        if character == "\n":
+            line += 1
+        if character == "\\" and following == "\n" and quote != "'":
+            position, line = position + 1, line + 1
+        elif (
+            character == "\\" and following and (not quote or (quote == '"' and following in '"\\'))
+        ):
+            current, begun_at = _begun(current, begun_at, line)
+            current += following
+            position += 1
+        elif quote:
+            if character == quote:
+                quote = ""
+            else:
+                current = (current or "") + character
+        elif character in "\"'":
+            current, begun_at = _begun(current, begun_at, line)
+            quote = character
+        elif character in " \t\n":
+            if current is not None:
+                arguments.append(Argument(current, f"Line {begun_at}"))
+            current = None
+        else:
+            current, begun_at = _begun(current, begun_at, line)
+            current += character
+    if quote:
+        faults.append(
+            Fault(f"Line {begun_at}", f"The quotation mark {quote} is opened and not closed.")
+        )
+    elif current is not None:
+        arguments.append(Argument(current, f"Line {begun_at}"))
+    return arguments, faults
+
+
+def _begun(current: str | None, begun_at: int, line: int) -> tuple[str, int]:
+    return ("", line) if current is None else (current, begun_at)
