@@ -224,9 +224,11 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
     """Yield what is wrong with an option or a command and its values."""
     for argument in group:
         yield from _judge_characters(argument)
-    if any(character in argument.text for argument in group for character in _DASHES + _QUOTES):
-        return  # What the words would mean is another question once that is put right.
-    words = [(word, argument.place) for argument in group for word in argument.text.split()]
+    # What a word with a typographic sign would mean is another question, once that is put right.
+    plain = [one for one in group if not set(one.text) & set(_DASHES + _QUOTES)]
+    words = [(word, argument.place) for argument in plain for word in argument.text.split()]
+    if group[0] not in plain:
+        return
     if not words:
         yield Fault(group[0].place, "An empty argument means nothing to the game: leave it out.")
         return

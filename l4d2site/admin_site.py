@@ -1,7 +1,7 @@
 """The admin site, and what it adds: installing, updating and rolling back the game on a host."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib import messages
@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from jobs import queue
 from jobs.models import Job, JobState, Operation
 from servers.access import SignedInRequest, sign_in_required
-from servers.models import Host, Release, Server
+from servers.models import Blueprint, Host, Release, Server
 
 
 class SaferoomAdminSite(AdminSite):
@@ -44,6 +44,12 @@ class SaferoomAdminSite(AdminSite):
             "install_hosts": Host.objects.all(),
             "install_host_name": settings.HOST_NAME,
         }
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """Show the index, with the rows that cannot be started as they are."""
+        return super().index(request, {**(extra_context or {}), "faulty_rows": read_faulty_rows()})
 
     @method_decorator([require_POST, sign_in_required])
     def install(self, request: SignedInRequest) -> HttpResponse:
@@ -174,3 +180,35 @@ def failed_check_of(host: Host) -> Job | None:
     checks = Job.objects.finished().filter(server=None, host=host, operation=Operation.CHECK)
     newest = checks.first()
     return newest if newest and newest.state == JobState.FAILED else None
+
+
+class FaultyRow(NamedTuple):
+    """A blueprint or server whose stored arguments or config break a rule that was made later."""
+
+    kind: str
+    name: str
+    owner: str
+    url: str
+    first_fault: str
+
+
+def read_faulty_rows() -> list[FaultyRow]:
+    """Return what cannot be started as it is: the blueprints, then servers with faults of their own."""
+    blueprints = {row.pk: row for row in Blueprint.objects.select_related("owner") if row.faults}
+    servers = [
+        row
+        for row in Server.objects.select_related("owner", "blueprint")
+        if row.blueprint_id not in blueprints and row.spec_faults
+    ]
+    return [
+        *(
+            FaultyRow("Blueprint", row.name, str(row.owner), row.get_absolute_url(), row.faults[0])
+            for row in blueprints.values()
+        ),
+        *(
+            FaultyRow(
+                "Server", row.name, str(row.owner), row.get_absolute_url(), row.spec_faults[0]
+            )
+            for row in servers
+        ),
+    ]

@@ -3,7 +3,9 @@
 import pytest
 from django.contrib.auth.models import User
 
+from jobs import operations
 from servers.models import Blueprint, Host, Server
+from tests.fakes import FakeHost
 from tests.floors import FloorPlugin
 
 
@@ -46,3 +48,11 @@ def blueprint(alice: User) -> Blueprint:
 def server(alice: User, host: Host, blueprint: Blueprint) -> Server:
     """Return a server of Alice's."""
     return Server.objects.create(name="alpha", owner=alice, host=host, blueprint=blueprint)
+
+
+@pytest.fixture
+def fake_host(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    """Put a fake where the worker gets its host layer."""
+    fake = FakeHost()
+    monkeypatch.setattr(operations, "get_host", lambda _name: fake)
+    return fake

@@ -19,6 +19,8 @@ from hostops.specs import (
 )
 from servers.models.validation import (
     User,
+    find_argument_faults,
+    find_config_faults,
     name_check,
     validate_arguments,
     validate_config,
@@ -183,6 +185,11 @@ class Blueprint(models.Model):
             raise ValidationError(
                 {"name": "“new” is taken by a page of the panel. Choose another name."}
             )
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with its arguments and config: stored before a rule was made, they may break it."""
+        return [*find_argument_faults(self.arguments), *find_config_faults(self.config)]
 
     @property
     def limits_label(self) -> str:

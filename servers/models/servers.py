@@ -12,11 +12,19 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
-from hostops.specs import InstanceSpec, InstanceState, parse_arguments
+from hostops.specs import (
+    ArgumentsError,
+    InstanceSpec,
+    InstanceState,
+    parse_arguments,
+    require_arguments,
+)
 from servers.models.blueprints import MIB, Blueprint
 from servers.models.hosts import Host
 from servers.models.validation import (
     User,
+    find_argument_faults,
+    find_config_faults,
     name_check,
     validate_arguments,
     validate_config,
@@ -272,14 +280,28 @@ class Server(models.Model):
             )
         return ""
 
+    @property
+    def spec_faults(self) -> tuple[str, ...]:
+        """Why it cannot be started with what its rows say, a sentence for each reason; mostly none.
+
+        Rows that were stored before a rule was made may break it.
+        """
+        blueprint = self.blueprint
+        return find_spec_faults(
+            (blueprint.arguments, self.arguments), (blueprint.config, self.config)
+        )
+
     def to_spec(self) -> InstanceSpec:
-        """Return what the host layer needs to make this server's instance, as the rows are now."""
+        """Return what the host layer needs to make this server's instance, as the rows are now.
+
+        Raises ValueError with all that is wrong with its arguments and configs.
+        """
         blueprint = self.blueprint
         return make_spec(
             self.name,
             self.port,
             blueprint.overlay_names,
-            f"{blueprint.arguments}\n{self.arguments}",
+            (blueprint.arguments, self.arguments),
             (blueprint.config, self.config),
             blueprint.memory_limit_mib,
             blueprint.tasks_limit,
@@ -292,24 +314,49 @@ def make_spec(
     name: str,
     port: int,
     overlays: tuple[str, ...],
-    arguments: str,
-    configs: tuple[str, ...],
+    arguments: tuple[str, str],
+    configs: tuple[str, str],
     memory_limit_mib: int | None,
     tasks_limit: int | None,
     cpu_weight: int | None,
 ) -> InstanceSpec:
     """Return a server as the host layer takes it; ValueError for what it would refuse."""
+    if faults := find_spec_faults(arguments, configs):
+        raise ValueError("\n".join(faults))
     config = "\n".join(text.rstrip() for text in configs if text.strip())
     return InstanceSpec(
         name=name,
         port=port,
         overlays=overlays,
-        arguments=parse_arguments(arguments),
+        arguments=tuple(word for text in arguments for word in parse_arguments(text)),
         config=config + "\n" if config else "",
         memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * MIB,
         tasks_limit=tasks_limit,
         cpu_weight=cpu_weight,
     )
+
+
+@lru_cache(maxsize=4096)
+def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tuple[str, ...]:
+    """Return what is wrong with launch arguments and configs, each of the blueprint and of the server."""
+    whose = ("the blueprint’s", "the server’s own")
+    faults = [
+        f"In {owner} launch arguments: {fault}"
+        for owner, text in zip(whose, arguments, strict=True)
+        for fault in find_argument_faults(text)
+    ]
+    faults += [
+        f"In {owner} config: {fault}"
+        for owner, text in zip(whose, configs, strict=True)
+        for fault in find_config_faults(text)
+    ]
+    if not faults:
+        try:
+            # Each may be short enough, and both together too long for the engine.
+            require_arguments(word for text in arguments for word in parse_arguments(text))
+        except ArgumentsError as error:
+            faults = [f"Blueprint and server together: {fault}" for fault in error.faults]
+    return tuple(faults)
 
 
 class Crash(models.Model):

@@ -6,7 +6,13 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 
-from hostops.specs import NAME_PATTERN, parse_arguments, require_config
+from hostops.specs import (
+    NAME_PATTERN,
+    ArgumentsError,
+    ConfigError,
+    parse_arguments,
+    require_config,
+)
 
 User = AbstractBaseUser | AnonymousUser
 
@@ -23,19 +29,33 @@ def validate_server_name(name: str) -> None:
 
 
 def validate_arguments(text: str) -> None:
-    """Refuse launch arguments that cannot be split or that Saferoom sets itself."""
+    """Refuse launch arguments that the engine must not be given, with all that is wrong."""
+    if faults := find_argument_faults(text):
+        raise ValidationError(faults)
+
+
+def find_argument_faults(text: str) -> list[str]:
+    """Return what is wrong with launch arguments, a sentence for each fault."""
     try:
         parse_arguments(text)
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
+    except ArgumentsError as error:
+        return [str(fault) for fault in error.faults]
+    return []
 
 
 def validate_config(text: str) -> None:
-    """Refuse config text that the game cannot read."""
+    """Refuse config text that the game cannot read, with all that is wrong."""
+    if faults := find_config_faults(text):
+        raise ValidationError(faults)
+
+
+def find_config_faults(text: str) -> list[str]:
+    """Return what is wrong with a config, a sentence for each fault."""
     try:
         require_config(text)
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
+    except ConfigError as error:
+        return list(error.faults)
+    return []
 
 
 def name_check(name: str) -> models.CheckConstraint:

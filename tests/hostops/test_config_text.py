@@ -1,0 +1,73 @@
+"""Configs: the characters the game reads, and lines that would move the server."""
+
+import pytest
+
+from hostops.config_text import ConfigError, require_config
+from hostops.console_commands import split_commands
+
+
+def faults_of(text: str) -> list[str]:
+    """Return what is wrong with a config."""
+    try:
+        require_config(text)
+    except ConfigError as error:
+        return list(error.faults)
+    return []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hostname x",
+        "log on\r\nsv_lan 0\r\n",
+        "\tsv_lan 0 // port 5",
+        'say "hostport 1; port 2"',
+        "// ip",
+    ],
+)
+def test_it_takes_what_the_game_reads(text: str) -> None:
+    assert require_config(text) == text
+
+
+@pytest.mark.parametrize(
+    "character", [*"\v\f\x1c\x1d\x1e\x85\u2028\u2029\r\0\x1b\x7f", "é", "—", "\u00a0", "\ufeff"]
+)
+def test_it_refuses_each_character_that_the_game_does_not_read(character: str) -> None:
+    """Also those at which Python's `splitlines` would have ended the line, and swallowed them."""
+    assert len(faults_of(f"log on\na{character}b\nsv_lan 0")) == 1
+    assert faults_of(f"log on\na{character}b")[0].startswith("Line 2 of the config contains")
+
+
+def test_it_names_all_bad_lines_at_once() -> None:
+    faults = faults_of("a é\nfine\nb — c\nhostport 1\nd\u2028e")
+    assert [fault.split()[1] for fault in faults] == ["1", "3", "4", "5"]
+    assert "(em dash)" in faults[1]
+
+
+def test_a_book_in_another_alphabet_does_not_make_a_book_of_faults() -> None:
+    with pytest.raises(ConfigError, match="480 more lines are alike"):
+        require_config("\n".join(["привет"] * 500))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hostport 27016",
+        'HostPort "27016"',
+        '"hostport" 27016',
+        "log on; port 27016",
+        "ip 10.0.0.1",
+        "alias p hostport 27016",
+        'alias p "log on; hostport 27016"',
+        "sm_cvar hostport 27016",
+        "incrementvar hostport 27015 27099 1",
+        "\thostport\t27016 // as my friends know it",
+    ],
+)
+def test_it_refuses_lines_that_move_the_server(line: str) -> None:
+    assert "which it cannot" in faults_of(f"log on\n{line}")[0]
+
+
+def test_a_semicolon_and_a_comment_count_outside_of_quotes_only() -> None:
+    assert list(split_commands('say "a; // b"; log on // c; d')) == ['say "a; // b"', " log on "]

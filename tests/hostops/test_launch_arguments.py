@@ -1,0 +1,218 @@
+"""Launch arguments: what owners may hand to the engine, judged word by word as the engine reads them."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hostops.launch_arguments import (
+    MAX_COMMAND_BYTES,
+    OPTIONS,
+    OWN_COMMAND_BYTES,
+    ArgumentsError,
+    Who,
+    drop_faulty,
+    parse_arguments,
+    require_arguments,
+)
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/arguments.md"
+
+
+def faults_of(text: str) -> list[str]:
+    """Return what is wrong with launch arguments."""
+    try:
+        parse_arguments(text)
+    except ArgumentsError as error:
+        return [str(fault) for fault in error.faults]
+    return []
+
+
+# --- What reaches the game ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        ("-tickrate 60 +map c2m1_highway", ("-tickrate", "60", "+map", "c2m1_highway")),
+        ('+map "c2m1_highway coop"', ("+map", "c2m1_highway coop")),
+        ("+sv_search_key *", ("+sv_search_key", "*")),
+        ("-tickrate 60 \\\r\n+map c2m1_highway", ("-tickrate", "60", "+map", "c2m1_highway")),
+        ("-insecure\r\n-nobots\r\n", ("-insecure", "-nobots")),
+        ('"-maxplayers 8"', ("-maxplayers", "8")),
+        ("+hostname Night\\ crew", ("+hostname", "Night crew")),
+        ("+sv_tags 'a b'", ("+sv_tags", "a b")),
+    ],
+)
+def test_it_splits_as_a_shell_does(text: str, words: tuple[str, ...]) -> None:
+    assert parse_arguments(text) == words
+
+
+# --- What does not ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '+hostname "night -autoupdate -steam_dir . -steamcmd_script y;id>LEAK;:"',
+        '+hostname "Night crew -port 27097" +map c2m1_highway',
+        "+hostname 'x\t-port 27097'",
+        '+hostname "x +hostport 27097"',
+        '-maxplayers "8 -port 27097"',
+        "+map c2m1_highway \\\n-port 27097",
+        "-PORT 27097",
+        "-Port=27097",
+        "--port 27097",
+        "-port27097",
+        "+PORT 27097",
+        "+hostport 27097",
+        "+ip 10.0.0.1",
+        "-ip 0.0.0.0 +map c2m1_highway",
+        "-binary /bin/echo",
+        "-autoupdate",
+        "-norestart",
+        "-netconport 4000",
+        "-netconpassword x",
+        "-condebug",
+        "@options",
+        '+hostname "a @options"',
+        "+rcon_password hunter2",
+        "+RCON_PASSWORD hunter2",
+        "+sv_password hunter2",
+        "+tv_password hunter2",
+        "+sv_setsteamaccount ABC",
+        "+sm_cvar rcon_password hunter2",
+        '+alias "p hostport 27097"',
+        "+quit",
+        "+say 'a \"b\"'",
+        '+say "a;b"',
+        "+map c1m1_hotel\x0b",
+        "+hostname café",
+        "+hostname Night crew -insecure off",
+        "competitive -insecure",
+        "-tickrate",
+        "-tickrate fast",
+        "-tickrate 60 70",
+        "-insecure yes",
+        "+sv_gravity -100",
+        '""',
+        '+hostname "open',
+        "+",
+        "+9lives",
+        "# competitive",
+    ],
+)
+def test_it_refuses_what_moves_the_server_or_runs_something_else(text: str) -> None:
+    assert faults_of(text)
+    # As it comes to the host layer, split already.
+    try:
+        words = shlex.split(text.replace("\r\n", "\n"))
+    except ValueError:
+        return
+    with pytest.raises(ArgumentsError):
+        require_arguments(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-ip 0.0.0.0", "only an admin may set the address"),
+        ("-port 27016", "Saferoom sets -port itself: the port is a field of the server"),
+        ('+hostname "a -port 27016"', "The value of +hostname contains -port"),
+        ('+hostname "a -x"', "put hostname into the config"),
+        ("+sv_gravity -100", "put sv_gravity into the config"),
+        ("// competitive\n-tickrate 100", "“//” looks like a comment"),
+        ("–tickrate 100", "(en dash). You probably meant “-”"),
+        (
+            "+hostname “My server”",
+            "(left double quotation mark). You probably meant a plain quotation mark",
+        ),
+        ("+hostname a\u00a0b", "(no-break space). You probably meant a plain blank"),
+        ("-Tickrate 60", "Write -Tickrate as -tickrate VALUE"),
+        ("-tickrate=60", "Write -tickrate=60 as -tickrate VALUE"),
+        ("-tickrate 5000", "-tickrate takes 30 to 128, not “5000”"),
+        ("-foo", "-foo is not an option that Saferoom knows"),
+        ("+rcon_password x", "it is the field “RCON password”"),
+        ("+sv_setsteamaccount x", "put it into the server's own config"),
+        ('+map "x', "is opened and not closed"),
+    ],
+)
+def test_each_fault_says_what_to_do(text: str, said: str) -> None:
+    assert said in "\n".join(faults_of(text))
+
+
+def test_no_fault_shows_a_secret() -> None:
+    text = "\n".join(
+        faults_of("+rcon_password hunter2 +sm_cvar sv_password hunter2 -netconpassword hunter2")
+    )
+    assert "rcon_password" in text
+    assert "hunter2" not in text
+
+
+def test_all_faults_are_told_at_once_each_with_its_line() -> None:
+    faults = faults_of('-tickrate 60\n-port 1\n\n+hostname "a\n-binary x"\n–insecure')
+    assert [fault.partition(":")[0] for fault in faults] == ["Line 2", "Line 4", "Line 4", "Line 6"]
+
+
+def test_both_texts_together_may_not_be_longer_than_the_engines_line() -> None:
+    most = MAX_COMMAND_BYTES - OWN_COMMAND_BYTES
+    name = "x" * (most - len("+hostname") - 2)
+    assert parse_arguments(f"+hostname {name}")
+    assert "bytes" in faults_of(f"+hostname {name}x")[0]
+
+
+@given(st.text(st.sampled_from("-+@\"';=\\ \t\nap0*portmap"), max_size=40))
+@example('-maxplayers "8 -port 1"')
+@example("+a\\ -port")
+def test_every_word_of_what_passes_is_allowed(text: str) -> None:
+    try:
+        arguments = parse_arguments(text)
+    except ArgumentsError:
+        return
+    line = " ".join(arguments)
+    assert not set(line) & set('";\n')
+    for word in line.split():
+        assert not word.startswith("@")
+        if word.startswith("-"):
+            assert OPTIONS[word].who is Who.OWNER
+    # What passes once passes again: the host layer judges what the form has judged.
+    assert require_arguments(arguments) == arguments
+
+
+@given(st.lists(st.text(st.sampled_from('-+@"; xport0'), min_size=1, max_size=12), max_size=6))
+def test_what_is_left_of_faulty_arguments_passes(arguments: list[str]) -> None:
+    kept, faults = drop_faulty(arguments)
+    assert require_arguments(kept) == tuple(kept)
+    assert bool(faults) == (" ".join(kept) != " ".join(" ".join(arguments).split()))
+
+
+def test_a_faulty_argument_takes_its_values_along_and_nothing_else() -> None:
+    stored = [
+        "+hostname",
+        "Night crew -port 27097",
+        "+map",
+        "c2m1_highway",
+        "-binary",
+        "/bin/echo",
+        "-insecure",
+    ]
+    kept, faults = drop_faulty(stored)
+    assert kept == ["+map", "c2m1_highway", "-insecure"]
+    assert len(faults) == 2
+
+
+# --- The table ----------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_table_of_the_code() -> None:
+    page = PAGE.read_text()
+    for name, option in OPTIONS.items():
+        value = f" *{option.value}*" if option.value else ""
+        row = f"| `{name}`{value} | {option.text[0].upper()}{option.text[1:].rstrip('.')}. |"
+        assert row in page, row
+        section = page[: page.index(row)].rpartition("\n## ")[2].partition("\n")[0]
+        assert option.who.value in section
+    assert page.count("| `-") == len(OPTIONS)
