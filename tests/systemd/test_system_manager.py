@@ -71,7 +71,7 @@ def test_memory_and_cpu_time_are_told(alpha: Machine) -> None:
 
 def test_a_server_that_takes_too_much_memory_is_ended(alpha: Machine) -> None:
     alpha.cli("initialize", "alpha", "--port", "27015", "--memory", "64")
-    program = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    program = next((alpha.root / "releases").iterdir()) / "srcds_linux"
     text = program.read_text()
     hog = "import time; hog = bytearray(256 * 1024 * 1024); print('got it', flush=True); time.sleep(99)"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S -c "{hog}"\n')

@@ -131,7 +131,7 @@ def test_a_start_takes_the_place_of_the_restart_that_is_due(alpha: Machine) -> N
 def test_a_launch_that_fails_is_told_in_the_launchers_words_and_not_repeated(
     alpha: Machine,
 ) -> None:
-    program = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    program = next((alpha.root / "releases").iterdir()) / "srcds_linux"
     text = program.read_text()
     program.write_text("#!/no/such/interpreter\n")
     try:
