@@ -59,6 +59,18 @@ def test_the_life_of_a_server(alpha: Machine) -> None:
     assert alpha.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*") == ""
 
 
+def test_nothing_executes_valves_script(alpha: Machine) -> None:
+    script = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    text = script.read_text()
+    script.write_text("#!/bin/sh\ntouch was-executed\nexit 1\n")
+    try:
+        for verb in ("start", "restart", "stop"):
+            alpha.cli(verb, "alpha")
+        assert not list(alpha.root.rglob("was-executed"))
+    finally:
+        script.write_text(text)
+
+
 def test_memory_and_cpu_time_are_told(alpha: Machine) -> None:
     alpha.cli("start", "alpha")
     status = alpha.status()
