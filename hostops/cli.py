@@ -159,6 +159,12 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="one launch argument of srcds; write --argument=-insecure for those with a dash",
     )
+    initialize.add_argument(
+        "--bind-address",
+        default="",
+        metavar="IPV4",
+        help="the address that it listens on, 0.0.0.0 for all (default: the game chooses)",
+    )
     initialize.add_argument("--config", type=Path, metavar="FILE", help="its server.cfg")
     initialize.add_argument(
         "--memory", type=int, metavar="MIB", help="the most memory it may take, in MiB"
@@ -228,6 +234,7 @@ def _initialize(host: Host, options: argparse.Namespace, cancel: CancelToken) ->
         memory_limit_bytes=None if options.memory is None else options.memory * 1024**2,
         tasks_limit=options.tasks,
         cpu_weight=options.cpu_weight,
+        bind_address=options.bind_address,
     )
     printer = _Printer()
     host.initialize(spec, on_line=printer.line, on_stage=printer.stage, cancel=cancel)

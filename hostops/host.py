@@ -235,9 +235,9 @@ class Host:
         """Stop a server if it runs, and start it."""
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("restart", name, callbacks) as instance:
-            instance_files.read_record(
-                instance
-            )  # Before it is stopped: what cannot be started again stays.
+            # Before it is stopped: what cannot be started again stays.
+            instance_files.read_record(instance)
+            releases.require_current(self._layout)
             self._stop(instance, callbacks)
             self._start(instance, callbacks)
 
@@ -504,8 +504,9 @@ class Host:
     def _launch(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
+        releases.require_current(self._layout)
         self._driver.settle(instance)
-        require_free_port(self._layout, instance, record.port)
+        require_free_port(self._layout, instance, record.port, record.only_address)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
         environment = self._environment()

@@ -8,8 +8,11 @@
 
 It leaves its caller's session, takes the instance's run.lock, which the game and its children keep
 open for as long as one of them lives, writes run.json, makes a user and a mount namespace of its
-own, mounts the overlay there, gives up every capability and executes `./srcds_run`. Nothing is
-mounted on the host and nothing has to be cleaned up: the mount goes when the game does.
+own, mounts the overlay there, gives up every capability and executes the engine, `./srcds_linux`.
+Nothing is mounted on the host and nothing has to be cleaned up: the mount goes when the game does.
+
+A plan of an earlier version is not executed as it is: the engine's arguments are made anew from it,
+without the worker, since systemd may restart a server before the panel has written another.
 
 The caller's process ends with exit code 0 once the game's program has replaced the launcher;
 otherwise it prints what failed, which is in the console log as well once there is one. Standard
@@ -31,6 +34,12 @@ from typing import Any, NoReturn
 # Run by its path and isolated, it does not have the package on its search path.
 sys.path.append(__file__.rsplit("/", 2)[0])
 
+from hostops.engine_command import (
+    LIBRARY_PATH,
+    PLAN_VERSION,
+    PROGRAM,
+    remake_command,
+)
 from hostops.linux.namespaces import (
     EXIT_FAILED,
     LaunchError,
@@ -136,6 +145,7 @@ def _become_game(root: str, name: str) -> NoReturn:
             "started_at": time.time(),
             "release": plan["release"],
             "port": plan["port"],
+            "address": plan.get("address", ""),
             **_look_back(instance),
         },
     )
@@ -144,6 +154,7 @@ def _become_game(root: str, name: str) -> NoReturn:
         os.unlink(f"{instance}/end")
     # The next run replaces run.json; under this name it stays as long as the run's output.
     os.link(f"{instance}/run.json", f"{instance}/console/{run}.json")
+    argv = _read_command(plan, name)
     _reset_signals()
     if plan["layering"] == "overlay":
         enter_namespaces()
@@ -156,14 +167,30 @@ def _become_game(root: str, name: str) -> NoReturn:
         os.chdir(f"{instance}/tree")
     drop_privileges()
     _keep_only({0, 1, 2, lock})
-    argv: list[str] = plan["argv"]
+    environment = {**plan["environment"], "LD_LIBRARY_PATH": LIBRARY_PATH}
     try:
-        os.execve(argv[0], argv, plan["environment"])  # noqa: S606 - this is what it is for
+        os.execve(PROGRAM, argv, environment)  # noqa: S606 - this is what it is for
     except OSError as error:
         raise LaunchError(
-            f"{argv[0]} of release {plan['release']} could not be executed: {error.strerror}. "
+            f"{PROGRAM} of release {plan['release']} could not be executed: {error.strerror}. "
             "Install the game again."
         ) from error
+
+
+def _read_command(plan: dict[str, Any], name: str) -> list[str]:
+    """Return the engine's argv; what is left out of an earlier version's is said on the console."""
+    argv: list[str] = plan["argv"]
+    version = plan.get("version", 1)
+    if version > PLAN_VERSION:
+        raise LaunchError(
+            f"{name} was last started by a newer version of Saferoom, whose launch plan this one cannot read "
+            f"(version {version}, it reads {PLAN_VERSION}): start {name} once more."
+        )
+    if version < PLAN_VERSION:
+        argv, left_out = remake_command(argv, plan["port"])
+        for text in left_out:
+            os.write(2, f"{text}\n".encode(errors="replace"))
+    return argv
 
 
 def _take_run_lock(path: str, name: str) -> int:

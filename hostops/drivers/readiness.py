@@ -68,22 +68,33 @@ class Readiness:
             return False
         self._queried_at[instance] = now
         try:
-            query_info(self._query_address, run.port, timeout_seconds=_QUERY_SECONDS)
+            address = run.address or self._query_address
+            query_info(address, run.port, timeout_seconds=_QUERY_SECONDS)
         except QueryError:
             return False
         return True
 
 
-def require_free_port(layout: HostLayout, instance: InstanceLayout, port: int) -> None:
-    """Raise HostError if something has the port, UDP or TCP: srcds takes both."""
+def require_free_port(
+    layout: HostLayout, instance: InstanceLayout, port: int, address: str = ""
+) -> None:
+    """Raise HostError if something has the port, UDP or TCP: srcds takes both.
+
+    `address` is the one that the server is to listen on; empty for all of them.
+    """
     for protocol, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)):
         with socket.socket(socket.AF_INET, kind) as probe:
             if kind == socket.SOCK_STREAM:
                 # Connections that ended lately do not keep a server from listening.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("", port))
+                probe.bind((address, port))
             except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise HostError(
+                        f"{instance.name} is to listen on {address}, which is no address of this host: "
+                        "an admin can give the server, or its host, another bind address."
+                    ) from None
                 if error.errno != errno.EADDRINUSE:
                     raise
                 raise HostError(

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
+from hostops.engine_command import PLAN_VERSION, make_command
 from hostops.errors import HostError
 from hostops.instances import console_files, full_copies, layers, releases, runs
+from hostops.launch_arguments import drop_faulty
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import (
@@ -26,7 +28,7 @@ from hostops.specs import InstanceSpec, Limits, require_arguments, require_confi
 SERVER_CONFIG_PATH = "left4dead2/cfg/server.cfg"
 """The one config that Left 4 Dead 2 reads by itself: it does not know `+servercfgfile`."""
 
-_DEFAULT_MAP = "c1m1_hotel"
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class InstanceRecord:
     arguments: tuple[str, ...]
     layer: str
     limits: Limits = field(default_factory=Limits)
+    bind_address: str = ""
+
+    @property
+    def only_address(self) -> str:
+        """The one address that the game listens on; empty if it listens on all."""
+        return "" if self.bind_address == _EVERY_ADDRESS else self.bind_address
 
 
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
@@ -58,7 +66,9 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     ):
         make_dir(folder)
     layer = layers.generate_layer(instance.layers_dir, _generate_files(spec))
-    record = InstanceRecord(spec.name, spec.port, spec.overlays, arguments, layer, spec.limits)
+    record = InstanceRecord(
+        spec.name, spec.port, spec.overlays, arguments, layer, spec.limits, spec.bind_address
+    )
     write_atomically(instance.record_path, json.dumps(asdict(record)))
     overlays = f" with {', '.join(spec.overlays)} over it" if spec.overlays else ""
     callbacks.say(f"{spec.name} is made of build {release}{overlays}, on port {spec.port}.")
@@ -82,7 +92,9 @@ def read_record(instance: InstanceLayout) -> InstanceRecord:
         overlays=tuple(document["overlays"]),
         arguments=tuple(document["arguments"]),
         layer=document["layer"],
-        limits=Limits(**document.get("limits", {})),  # an earlier version wrote none
+        # Earlier versions wrote none of these.
+        limits=Limits(**document.get("limits", {})),
+        bind_address=document.get("bind_address", ""),
     )
 
 
@@ -127,12 +139,14 @@ def prepare(
             )
             full_copies.refresh_tree(instance, stack, configured, callbacks)
         plan = {
+            "version": PLAN_VERSION,
             "layering": layering.kind,
             # Relative: short, and free of what the root's path may contain.
             "lower": [str(path.relative_to(layout.root)) for path in stack],
             "release": release,
             "port": record.port,
-            "argv": _command(record),
+            "address": record.only_address,
+            "argv": _command(record, callbacks),
             "environment": environment,
         }
         write_atomically(instance.launch_path, json.dumps(plan))
@@ -210,17 +224,9 @@ def _generate_files(spec: InstanceSpec) -> dict[str, str]:
     return {SERVER_CONFIG_PATH: spec.config.rstrip("\n") + "\n"}
 
 
-def _command(record: InstanceRecord) -> list[str]:
-    map_argument = () if "+map" in record.arguments else ("+map", _DEFAULT_MAP)
-    return [
-        "./srcds_run",
-        "-game",
-        "left4dead2",
-        "-console",
-        "-norestart",
-        "-strictportbind",
-        "-port",
-        str(record.port),
-        *map_argument,
-        *record.arguments,
-    ]
+def _command(record: InstanceRecord, callbacks: Callbacks) -> list[str]:
+    """Return the engine's argv. A record of an earlier version may have arguments that are none any more."""
+    arguments, faults = drop_faulty(record.arguments)
+    for fault in faults:
+        callbacks.warn(f"A launch argument from before the upgrade is left out. {fault}")
+    return make_command(record.port, record.bind_address, arguments)

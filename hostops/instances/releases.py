@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
+from hostops.engine_command import PROGRAM
 from hostops.errors import HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout
@@ -17,30 +18,31 @@ from hostops.linux.files import (
 from hostops.specs import InstalledRelease
 
 REQUIRED_FILES = ("srcds_run", "srcds_linux")
-"""Without these a folder is no Linux server, whatever SteamCMD said."""
+"""Without these an install is no Linux server, whatever SteamCMD said. Only the engine is ever executed."""
+
+_PROGRAM_NAME = PROGRAM.removeprefix("./")
 
 
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a game server that can be started."""
-    return all((folder / name).is_file() for name in REQUIRED_FILES) and os.access(
-        folder / REQUIRED_FILES[0], os.X_OK
-    )
+    return not _find_fault(folder)
 
 
 def read_current(layout: HostLayout) -> str | None:
     """Return the build id of the release that the next start takes, or None."""
-    try:
-        build_id = layout.current_link.readlink().name
-    except FileNotFoundError:
-        return None
-    return build_id if is_whole(layout.releases_dir / build_id) else None
+    build_id = _read_link(layout)
+    return build_id if build_id and is_whole(layout.releases_dir / build_id) else None
 
 
 def require_current(layout: HostLayout) -> str:
     """Return the current build id, or raise HostError saying what to do."""
-    build_id = read_current(layout)
-    if build_id is None:
+    build_id = _read_link(layout)
+    if build_id is None or not (layout.releases_dir / build_id).is_dir():
         raise HostError("The game is not installed on this host: run install first.")
+    if fault := _find_fault(layout.releases_dir / build_id):
+        raise HostError(
+            f"Build {build_id} on this host cannot be started: {fault}. Install the game again."
+        )
     return build_id
 
 
@@ -93,11 +95,8 @@ def publish(layout: HostLayout, folder: Path, build_id: str) -> None:
 def switch(layout: HostLayout, build_id: str) -> None:
     """Let `current` point to another whole release, by one rename."""
     folder = layout.releases_dir / build_id
-    if not is_whole(folder):
-        raise HostError(
-            f"Release {build_id} lacks {' or '.join(REQUIRED_FILES)} and cannot be used: "
-            "install the game again."
-        )
+    if fault := _find_fault(folder):
+        raise HostError(f"Release {build_id} cannot be used: {fault}. Install the game again.")
     switch_symlink(layout.current_link, f"releases/{build_id}")
 
 
@@ -143,6 +142,22 @@ def _doom(folder: Path) -> None:
 def latest(layout: HostLayout) -> str | None:
     """Return the build id of the release that was installed last, or None."""
     return next((folder.name for folder in _folders_by_age(layout) if is_whole(folder)), None)
+
+
+def _read_link(layout: HostLayout) -> str | None:
+    """Return the build id that `current` names, be its release there or not; None without a link."""
+    try:
+        return layout.current_link.readlink().name
+    except FileNotFoundError:
+        return None
+
+
+def _find_fault(folder: Path) -> str:
+    """Return why a folder is not a game server that can be started; empty if it is one."""
+    program = folder / _PROGRAM_NAME
+    if not program.is_file():
+        return f"it has no {_PROGRAM_NAME}"
+    return "" if os.access(program, os.X_OK) else f"its {_PROGRAM_NAME} may not be executed"
 
 
 def _folders_by_age(layout: HostLayout) -> list[Path]:

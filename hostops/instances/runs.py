@@ -42,6 +42,8 @@ class Run:
     """How often that was, all of them."""
     crashed: Sequence[tuple[int, str]] = ()
     """The last runs before that ended on their own, each with what systemd said of its end, or nothing."""
+    address: str = ""
+    """The one address that it listens on; empty if it listens on all."""
 
     @property
     def is_of_this_boot(self) -> bool:

@@ -1,8 +1,9 @@
 """An honest stand-in for Valve's programs: it speaks their protocols, and fails in every way they fail.
 
 `steamcmd.py` stands in for SteamCMD and installs a small tree in the shape of Left 4 Dead 2's dedicated
-server. That tree's `srcds_run` starts `srcds.py`, which has a console, logs, A2S and RCON, but no game. Both
-say on their first line that they are simulated.
+server. That tree's `srcds_linux` is `srcds.py`, which has a console, logs, A2S and RCON, but no game. Both
+say on their first line that they are simulated. The tree has a `srcds_run` too, as careless with its
+arguments as Valve's: a release has one, though nothing of Saferoom executes it.
 
 How they behave can be told by a JSON file whose path is in the environment variable `SAFEROOM_SIMULATOR`.
 Each program reads it when it starts; without it, or without a setting in it, the default holds. A file with a

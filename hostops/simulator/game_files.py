@@ -38,37 +38,56 @@ CAMPAIGNS = (
 
 LIBRARIES = ("dedicated", "engine", "filesystem_stdio", "materialsystem", "steam_api", "vphysics")
 
+# What L4D2's own script does, mistakes included; of what it can do only what bears on the arguments.
 SRCDS_RUN = """\
 #!/bin/sh
-# Written by the simulator of SteamCMD: this is not Valve's srcds_run.
+# Written by the simulator of SteamCMD: this is not Valve's srcds_run, but it is as careless as that: arguments
+# are split once more and expanded, and some of them evaluated. Nothing of Saferoom executes it: the launcher
+# starts ./srcds_linux itself.
+init() {
+    restart=yes timeout=10 game=left4dead2 binary=./srcds_linux autoupdate= steam_dir= steamcmd_script= map=
+    params=$*
+    while [ $# -gt 0 ]; do
+        case "$1" in
+        -norestart) restart= ;;
+        -timeout) timeout=$2 ;;
+        -game) game=$2 ;;
+        -binary) binary=$2 ;;
+        -autoupdate) autoupdate=yes ;;
+        -steam_dir) steam_dir=$2 ;;
+        -steamcmd_script) steamcmd_script=$2 ;;
+        -nodefaultmap | +map) map=given ;;
+        esac
+        shift
+    done
+    [ "$map" ] || params="$params +map c1m1_hotel"
+    if [ ! -d "$game" ]; then
+        echo "ERROR: Invalid game type '$game' sepecified."
+        exit 1
+    fi
+    if [ ! -x "$binary" ]; then
+        echo "ERROR: Source Engine binary '$binary' not found, exiting"
+        exit 1
+    fi
+}
+update() {
+    [ "$autoupdate" ] || return 0
+    echo 'Updating server using Steam.'
+    eval "$steam_dir/steamcmd.sh +runscript $steamcmd_script"
+}
+export LD_LIBRARY_PATH=".:bin:$LD_LIBRARY_PATH"
 cd "${0%/*}" || exit 1
-restart=yes timeout=10 game=left4dead2 before=
-for argument in "$@"; do
-    case "$before" in
-    -timeout) timeout=$argument ;;
-    -game) game=$argument ;;
-    esac
-    [ "$argument" = -norestart ] && restart=
-    before=$argument
-done
-if [ ! -d "$game" ]; then
-    echo "ERROR: Invalid game type '$game' sepecified."
-    exit 1
-fi
-if [ ! -x ./srcds_linux ]; then
-    echo "ERROR: Source Engine binary './srcds_linux' not found, exiting"
-    exit 1
-fi
-# Unquoted, as in Valve's script: an argument with a space in it reaches the game as two.
-set -f
-set -- $*
-[ "$restart" ] || exec ./srcds_linux "$@"
+# Unquoted, here and below: an argument with a space in it becomes two, and a star the names of files.
+init $*
+update
+[ "$restart" ] || exec $binary $params
 echo 'Server will auto-restart if there is a crash.'
 trap 'exit 0' INT
-until ./srcds_linux "$@"; do
+until $binary $params; do
     echo "Add \\"-debug\\" to the $0 command line to generate a debug.log to help with solving this problem"
     echo "$(date): Server restart in $timeout seconds"
     sleep "$timeout"
+    update
 done
 echo "$(date): Server Quit"
 """

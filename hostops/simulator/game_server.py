@@ -81,6 +81,8 @@ class GameServer:
         if self._arguments.has_console_log:
             self._open_console_log()
         self._print_banner()
+        for name in self._arguments.missing_files:
+            self._print(f"Parameter file '{name}' not found, skipping...")
         if not self._game.game_dir.is_dir():
             self._print(f"Error: there is no game in {self._game.game_dir}.")
             return EXIT_NO_GAME
@@ -141,16 +143,16 @@ class GameServer:
     def _start_map(self) -> None:
         if "crash-at-start" in self._failures:
             crash()
-        map_command = ["map", DEFAULT_MAP]
-        for name, *values in self._arguments.commands:
-            if name == "map":
-                map_command = [name, *values]
+        map_command = f"map {DEFAULT_MAP}"
+        for line in self._arguments.commands:
+            if line.lower().split()[:1] == ["map"]:
+                map_command = line
             else:
-                # Quotes keep a value whole that has `//` in it; several words are the rest of a line.
-                rest = f'"{values[0]}"' if len(values) == 1 else " ".join(values)
-                self._commands.run(f"{name} {rest}", is_command_line=True)
+                # Without the quotes that it may have had: a semicolon begins another command, and `//`
+                # ends the line.
+                self._commands.run(line, is_command_line=True)
         self._create_run_time_files()
-        self._commands.run(" ".join(map_command))
+        self._commands.run(map_command)
 
     def _become_ready(self) -> None:
         if "never-ready" in self._failures:

@@ -1,9 +1,10 @@
-"""A stand-in for `srcds_linux`: the program behind the simulated game's `srcds_run`.
+"""A stand-in for `srcds_linux`, the engine of the game.
 
 It is started in the folder of an installed game and behaves as Left 4 Dead 2's server does towards those
 who run one: its console, its files, its queries, RCON, and its ways to end. It simulates no game.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from hostops.simulator.control import ControlError, Section, open_section
 from hostops.simulator.game_server import GameServer
 
 EXIT_BAD_CONTROL = 2
+EXIT_NO_LIBRARY = 1
+
+LIBRARY_NAME = "dedicated.so"
 
 FAILURES = frozenset(
     {
@@ -59,18 +63,33 @@ class Settings:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a game server with the arguments `argv` until it ends; return its exit code."""
+    """Run a game server with the command line `argv`, program included; return its exit code."""
     # As in any C program: a lost reader ends it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    arguments = parse_arguments(argv)
+    folder = Path.cwd()
+    if not _finds_libraries(folder):
+        print(
+            f"Failed to open {LIBRARY_NAME} ({LIBRARY_NAME}: cannot open shared object file: "
+            "No such file or directory)",
+            file=sys.stderr,
+        )
+        return EXIT_NO_LIBRARY
+    arguments = parse_arguments(argv, folder)
     try:
         settings = Settings(open_section("srcds"), arguments.port)
     except ControlError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_CONTROL
-    server = GameServer(Path.cwd(), arguments, settings.failures)
+    server = GameServer(folder, arguments, settings.failures)
     return server.run(settings.start_seconds, settings.crash_after_seconds)
 
 
+def _finds_libraries(folder: Path) -> bool:
+    """Whether the engine would find its own libraries, as the dynamic loader looks for them (ld.so(8))."""
+    search_path = os.environ.get("LD_LIBRARY_PATH", "")
+    places = search_path.replace(";", ":").split(":") if search_path else []
+    return any((folder / place / LIBRARY_NAME).is_file() for place in places)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["./srcds_linux", *sys.argv[1:]]))

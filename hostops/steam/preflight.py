@@ -123,7 +123,7 @@ def _written(layout: HostLayout) -> Iterator[Path]:
         if path.exists():
             yield path
     yield from layout.releases_dir.glob("[0-9]*")
-    yield from layout.releases_dir.glob("[0-9]*/srcds_run")
+    yield from layout.releases_dir.glob("[0-9]*/srcds_linux")
 
 
 def _has_library(name: str) -> bool:

@@ -30,7 +30,7 @@ def test_a_server_can_be_run_by_hand(cli: CLI, root: Path, tmp_path: Path) -> No
     cli.succeed(
         *("initialize", "alpha", "--port", port, "--overlay", "maps"),
         *("--argument=-insecure", "--argument", "+map", "--argument", "c2m1_highway"),
-        *("--config", str(config)),
+        *("--config", str(config), "--bind-address", "127.0.0.1"),
     )
     assert f"answers on port {port}" in cli.succeed("start", "alpha")
     status = json.loads(cli.succeed("status", "--json"))
@@ -38,7 +38,7 @@ def test_a_server_can_be_run_by_hand(cli: CLI, root: Path, tmp_path: Path) -> No
     assert json.loads(cli.succeed("status", "alpha", "--json")) == status
     assert "alpha" in cli.succeed("status")
     arguments = Path(f"/proc/{status['alpha']['pid']}/cmdline").read_bytes().split(b"\0")
-    assert arguments[-4:-1] == [b"-insecure", b"+map", b"c2m1_highway"]
+    assert arguments[-6:-1] == [b"-ip", b"127.0.0.1", b"-insecure", b"+map", b"c2m1_highway"]
     assert "Connection to Steam servers successful." in cli.succeed("logs", "alpha")
     assert "used by alpha" in cli.succeed("releases")
     cli.succeed("restart", "alpha")

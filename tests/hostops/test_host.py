@@ -20,6 +20,7 @@ from hostops.linux.process_identity import (
 from hostops.specs import LIMIT_NAMES, CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     DRIVER,
+    LATER_BUILD_ID,
     Output,
     game_processes,
     instance_of,
@@ -181,6 +182,87 @@ def test_a_server_without_files_cannot_be_started(host: Host) -> None:
         host.send_command("alpha", "status")
 
 
+def test_a_release_that_cannot_be_started_stops_nothing_and_starts_nothing(
+    host: Host, root: Path, alpha: Path, spec: InstanceSpec
+) -> None:
+    host.start("alpha")
+    pid = latest_run(root).pid
+    (root / "current" / "srcds_linux").chmod(0o644)
+    message = (
+        r"Build \d+ on this host .* its srcds_linux may not be executed\. Install the game again\."
+    )
+    with pytest.raises(HostError, match=message):
+        host.restart("alpha")
+    with pytest.raises(HostError, match=message):
+        host.initialize(spec)
+    assert (host.status("alpha").state, latest_run(root).pid) == (RUNNING, pid)
+    host.stop("alpha")
+    plan = (alpha / "launch.json").read_text()
+    # Before the port is looked at, and anything written.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", spec.port))
+        with pytest.raises(HostError, match=message):
+            host.start("alpha")
+    assert (alpha / "launch.json").read_text() == plan
+    assert latest_run(root).run == 1
+
+
+@pytest.mark.parametrize("layering", ["overlay", "copy"])
+def test_nothing_executes_valves_script(root: Path, spec: InstanceSpec, layering: str) -> None:
+    host = Host(root, driver=DRIVER, game_source="simulator", layering=layering)
+    script = root / "current" / "srcds_run"
+    script.write_text("#!/bin/sh\ntouch was-executed\nexit 1\n")
+    host.initialize(spec)
+    for verb in (host.start, host.restart):
+        verb("alpha")
+        assert host.status("alpha").state is RUNNING
+    host.stop("alpha")
+    script.unlink()
+    host.start("alpha")
+    host.stop("alpha")
+    write_control(root, steamcmd={"build_id": LATER_BUILD_ID})
+    host.install_runtime()
+    assert not list(root.rglob("was-executed"))
+
+
+def test_a_server_that_listens_on_one_address_is_asked_there(
+    host: Host, root: Path, spec: InstanceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostops.drivers.readiness.READY_LINE", b"never printed")
+    host.initialize(replace(spec, bind_address="127.0.0.2"))
+    host.start("alpha")
+    assert host.status("alpha").state is RUNNING
+    assert latest_run(root).address == "127.0.0.2"
+    assert f"Network: IP 127.0.0.2, mode MP, dedicated Yes, ports {spec.port} SV" in console_text(
+        host
+    )
+    # The port is free on the others: another server may have it there.
+    host.initialize(replace(spec, name="bravo", bind_address="127.0.0.3"))
+    host.start("bravo")
+    host.stop("bravo")
+    host.initialize(replace(spec, name="bravo", bind_address="127.0.0.2"))
+    with pytest.raises(HostError, match=rf"Port {spec.port} .* in use by the server alpha"):
+        host.start("bravo")
+
+
+def test_a_server_that_listens_everywhere_is_asked_where_all_are(
+    host: Host, root: Path, spec: InstanceSpec
+) -> None:
+    host.initialize(replace(spec, bind_address="0.0.0.0"))  # noqa: S104
+    host.start("alpha")
+    assert latest_run(root).address == ""
+    assert b"\0-ip\0000.0.0.0\0" in Path(f"/proc/{latest_run(root).pid}/cmdline").read_bytes()
+
+
+def test_an_address_that_is_not_this_hosts_is_refused(host: Host, spec: InstanceSpec) -> None:
+    host.initialize(replace(spec, bind_address="192.0.2.1"))
+    with pytest.raises(
+        HostError, match=r"listen on 192\.0\.2\.1, which is no address of this host"
+    ):
+        host.start("alpha")
+    assert host.status("alpha").state is STOPPED
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_port_in_use_is_named(
     host: Host, alpha: Path, spec: InstanceSpec, kind: socket.SocketKind
@@ -297,7 +379,7 @@ def test_a_game_that_answers_no_query_is_ready_by_its_line(
 
 
 def test_a_program_that_cannot_be_executed_is_told(host: Host, root: Path, alpha: Path) -> None:
-    program = root / "current" / "srcds_run"
+    program = root / "current" / "srcds_linux"
     program.write_text("#!/no/such/interpreter\n")
     with pytest.raises(CommandError, match="could not be executed: No such file"):
         host.start("alpha")
@@ -340,8 +422,8 @@ def test_the_last_lines_are_handed_on_while_it_stops(host: Host, alpha: Path) ->
 def test_a_child_that_outlives_its_main_process_is_found_and_ended(
     host: Host, root: Path, alpha: Path
 ) -> None:
-    # As the real one: a shell script that waits for the program it started.
-    program = root / "current" / "srcds_run"
+    # A shell script that waits for the program it started.
+    program = root / "current" / "srcds_linux"
     program.write_text(program.read_text().replace("exec ", "", 1))
     host.start("alpha")
     both = game_processes(root)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,7 +51,7 @@ def instance(tmp_path: Path) -> InstanceLayout:
         layout.overlays_dir / "bottom" / "left4dead2",
     ):
         folder.mkdir(parents=True)
-    program = layout.releases_dir / "1" / "srcds_run"
+    program = layout.releases_dir / "1" / "srcds_linux"
     program.write_text(GAME)
     program.chmod(0o755)
     for layer in (
@@ -64,11 +66,13 @@ def instance(tmp_path: Path) -> InstanceLayout:
 
 def write_plan(instance: InstanceLayout, **changes: object) -> None:
     plan = {
+        "version": 2,
         "layering": "overlay",
         "lower": ["overlays/top", "overlays/bottom", "releases/1"],
         "release": "1",
         "port": 27015,
-        "argv": ["./srcds_run", "-port", "27015"],
+        "address": "",
+        "argv": ["./srcds_linux", "-port", "27015"],
         "environment": {"PATH": os.environ["PATH"], "HOME": "/home/game"},
         **changes,
     }
@@ -124,7 +128,7 @@ def test_the_game_has_no_capability_and_can_get_none(instance: InstanceLayout) -
 
 
 def test_the_game_cannot_change_what_is_kept_about_it(instance: InstanceLayout) -> None:
-    program = instance.root / "releases" / "1" / "srcds_run"
+    program = instance.root / "releases" / "1" / "srcds_linux"
     tries = "run.json launch.json console/1.log console/2.log upper/past-the-overlay work/x"
     program.write_text(
         f"#!/bin/sh\nfor path in {tries}; do echo changed > ../$path && echo changed $path; done\n"
@@ -145,11 +149,14 @@ def test_the_game_gets_its_environment_and_descriptors_and_no_others(
         line.split("=", 1) for line in (instance.upper_dir / "seen-env").read_text().splitlines()
     )
     # The shell itself adds the other two.
-    assert environment.keys() - {"PWD", "OLDPWD", "_", "SHLVL"} == {"PATH", "HOME"}
+    assert environment.keys() - {"PWD", "OLDPWD", "_", "SHLVL"} == {
+        *("PATH", "HOME", "LD_LIBRARY_PATH"),
+    }
+    assert environment["LD_LIBRARY_PATH"] == ".:bin"
     descriptors = (instance.upper_dir / "seen-fds").read_text()
     targets = sorted(line.split(" -> ")[1] for line in descriptors.splitlines() if " -> " in line)
     # Not those that the shell itself has open: its script, and the file that this list went to.
-    own = [target for target in targets if not target.endswith(("/srcds_run", "/seen-fds"))]
+    own = [target for target in targets if not target.endswith(("/srcds_linux", "/seen-fds"))]
     directory = str(instance.dir)
     assert own == sorted(
         [
@@ -199,8 +206,12 @@ def test_commands_reach_the_game_and_a_writer_that_goes_does_not_end_it(
     [
         ({"lower": ["overlays/gone", "releases/1"]}, "The folder overlays/gone is missing."),
         (
-            {"argv": ["./no_program"]},
-            r"./no_program of release 1 could not be executed: No such file",
+            {"lower": ["overlays/top", "overlays/bottom"]},
+            r"./srcds_linux of release 1 could not be executed: No such file.*Install the game again",
+        ),
+        (
+            {"version": 3},
+            r"alpha was last started by a newer version of Saferoom.*version 3, it reads 2",
         ),
         ({"layering": "copy"}, "Starting alpha failed: FileNotFoundError"),
     ],
@@ -211,8 +222,100 @@ def test_a_launch_that_fails_says_why_to_its_caller_and_in_the_console(
     write_plan(instance, **changes)
     with pytest.raises(HostError, match=message):
         launch(instance, {"PATH": os.environ["PATH"]})
-    assert message.replace("\\", "").split(":")[0] in instance.console_log_path(1).read_text()
+    assert re.search(message, instance.console_log_path(1).read_text())
     assert not is_locked(instance.run_lock_path)
+
+
+def test_a_program_that_may_not_be_executed_is_refused(instance: InstanceLayout) -> None:
+    (instance.root / "releases" / "1" / "srcds_linux").chmod(0o644)
+    with pytest.raises(HostError, match=r"executed: Permission denied\. Install the game"):
+        launch(instance, {"PATH": os.environ["PATH"]})
+
+
+# What the releases before wrote: without a version, and for srcds_run.
+
+OLD_LEAD = ["./srcds_run", "-game", "left4dead2", "-console", "-norestart", "-strictportbind"]
+
+
+def write_old_plan(instance: InstanceLayout, *arguments: str) -> None:
+    plan = {
+        "layering": "overlay",
+        "lower": ["overlays/top", "overlays/bottom", "releases/1"],
+        "release": "1",
+        "port": 27015,
+        "argv": [*OLD_LEAD, "-port", "27015", *arguments],
+        "environment": {"PATH": os.environ["PATH"], "HOME": "/home/game"},
+    }
+    instance.launch_path.write_text(json.dumps(plan))
+
+
+def test_an_old_plan_is_made_anew_for_the_engine(instance: InstanceLayout) -> None:
+    write_old_plan(
+        instance, "+map", "c5m2_park versus", "+hostname", "Two words", "-tickrate", "60"
+    )
+    before = instance.launch_path.read_bytes()
+    said = start(instance)
+    assert (instance.upper_dir / "seen-arguments").read_text() == (
+        "-game left4dead2 -console -strictportbind -port 27015 "
+        "+map c5m2_park versus +hostname Two words -tickrate 60\n"
+    )
+    assert said == "up\n"
+    assert instance.launch_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-binary", "/bin/echo"], ["-binary cannot be used"]),
+        (
+            ["+hostname", "x -autoupdate -steam_dir . -steamcmd_script y;id;:"],
+            ["-autoupdate", "“;”"],
+        ),
+        (["+hostname", "Night -port 27097"], ["The value of +hostname contains -port"]),
+        (["+sv_password", "sesame"], ["+sv_password cannot be a launch argument"]),
+        (["@more.txt"], ["“@more.txt”"]),
+        (["-norestart", "-port", "27097"], ["-norestart", "-port"]),
+    ],
+)
+def test_what_may_not_reach_the_engine_is_left_out_of_an_old_plan_and_said(
+    instance: InstanceLayout, arguments: list[str], said: list[str]
+) -> None:
+    write_old_plan(instance, "-insecure", *arguments, "+map", "c2m1_highway")
+    lines = start(instance).splitlines()
+    assert (instance.upper_dir / "seen-arguments").read_text() == (
+        "-game left4dead2 -console -strictportbind -port 27015 -insecure +map c2m1_highway\n"
+    )
+    assert lines.pop() == "up"
+    assert all(
+        line.startswith("A launch argument from before the upgrade is left out. ") for line in lines
+    )
+    assert all(any(part in line for line in lines) for part in said)
+    assert "sesame" not in "".join(lines)
+
+
+def test_an_old_plan_without_a_map_that_is_left_gets_the_default(instance: InstanceLayout) -> None:
+    write_old_plan(instance, "+map", "c2m1_highway;quit")
+    start(instance)
+    assert (instance.upper_dir / "seen-arguments").read_text().endswith("+map c1m1_hotel\n")
+
+
+def test_a_launch_loads_the_table_of_options_only_for_an_old_plan(instance: InstanceLayout) -> None:
+    # A start is fast because nothing is loaded that it does not need.
+    def loaded(run: int) -> str:
+        code = (
+            "import os, sys; sys.argv.pop(0)\n"
+            "os.execve = lambda *_: (print(*sys.modules, sep='\\n', flush=True), os._exit(0))\n"
+            "__file__ = sys.argv[0]\n"
+            "with open(__file__) as file: exec(compile(file.read(), __file__, 'exec'))\n"
+        )
+        argv = [sys.executable, "-I", "-S", "-c", code, *layers.LAUNCHER_COMMAND[3:]]
+        subprocess.run([*argv, "--foreground", str(instance.root), "alpha"], check=True)
+        return instance.console_log_path(run).read_text()
+
+    heavy = {"hostops.launch_arguments", "hostops.console_commands", "dataclasses", "pathlib"}
+    assert not heavy & set(loaded(1).splitlines())
+    write_old_plan(instance, "-insecure")
+    assert "hostops.launch_arguments" in loaded(2).splitlines()
 
 
 def test_too_many_layers_are_refused_with_the_kernels_limit() -> None:

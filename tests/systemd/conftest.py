@@ -84,7 +84,7 @@ class Machine:
         It takes the game's place in a release of its own, so this is for a server that does not run.
         """
         output = self.root / "instances" / name / "upper" / "seen"
-        game = next((self.root / "releases").iterdir()) / "srcds_run"
+        game = next((self.root / "releases").iterdir()) / "srcds_linux"
         before = game.read_text()
         game.write_text(f"#!/bin/sh\n( {program} ) >seen.new 2>&1\nmv seen.new seen\nread line\n")
         try:

@@ -59,6 +59,18 @@ def test_the_life_of_a_server(alpha: Machine) -> None:
     assert alpha.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*") == ""
 
 
+def test_nothing_executes_valves_script(alpha: Machine) -> None:
+    script = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    text = script.read_text()
+    script.write_text("#!/bin/sh\ntouch was-executed\nexit 1\n")
+    try:
+        for verb in ("start", "restart", "stop"):
+            alpha.cli(verb, "alpha")
+        assert not list(alpha.root.rglob("was-executed"))
+    finally:
+        script.write_text(text)
+
+
 def test_memory_and_cpu_time_are_told(alpha: Machine) -> None:
     alpha.cli("start", "alpha")
     status = alpha.status()
@@ -71,7 +83,7 @@ def test_memory_and_cpu_time_are_told(alpha: Machine) -> None:
 
 def test_a_server_that_takes_too_much_memory_is_ended(alpha: Machine) -> None:
     alpha.cli("initialize", "alpha", "--port", "27015", "--memory", "64")
-    program = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    program = next((alpha.root / "releases").iterdir()) / "srcds_linux"
     text = program.read_text()
     hog = "import time; hog = bytearray(256 * 1024 * 1024); print('got it', flush=True); time.sleep(99)"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S -c "{hog}"\n')

@@ -96,6 +96,35 @@ def test_what_crashes_is_restarted_and_in_the_end_given_up(hurried: Machine) -> 
     hurried.cli("delete", "alpha")
 
 
+def test_an_end_by_a_signal_is_known_exactly(hurried: Machine) -> None:
+    hurried.cli("start", "alpha")
+    hurried.send("sim_crash ABRT")
+    crashed = wait_until(lambda: hurried.status()["crashed_runs"], 10, "the crash is known")
+    assert isinstance(crashed, list)
+    assert (crashed[0]["run"], crashed[0]["exit_signal"], crashed[0]["exit_code"]) == (
+        *(1, "SIGABRT", None),
+    )
+
+
+def test_an_end_by_an_exit_code_is_known_exactly(hurried: Machine) -> None:
+    program = next((hurried.root / "releases").iterdir()) / "srcds_linux"
+    text = program.read_text()
+    program.write_text(
+        "#!/bin/sh\necho Connection to Steam servers successful.\nread line\nexit 7\n"
+    )
+    try:
+        hurried.cli("start", "alpha")
+        # systemd watches the game itself, with nothing in between.
+        pid = hurried.show("alpha", "MainPID")
+        assert "./srcds_linux" in hurried.sandbox.succeed("cat", f"/proc/{pid}/cmdline")
+        hurried.send("go")
+        wait_until(lambda: hurried.status()["restarts"] == 1, 10, "it is restarted")
+        crashed = hurried.status()["crashed_runs"]
+    finally:
+        program.write_text(text)
+    assert crashed == [{"run": 1, "exit_signal": None, "exit_code": 7, "is_out_of_memory": False}]
+
+
 def test_the_console_goes_on_over_a_restart_by_systemd(hurried: Machine) -> None:
     hurried.cli("start", "alpha")
     hurried.send("sim_crash")
@@ -131,7 +160,7 @@ def test_a_start_takes_the_place_of_the_restart_that_is_due(alpha: Machine) -> N
 def test_a_launch_that_fails_is_told_in_the_launchers_words_and_not_repeated(
     alpha: Machine,
 ) -> None:
-    program = next((alpha.root / "releases").iterdir()) / "srcds_run"
+    program = next((alpha.root / "releases").iterdir()) / "srcds_linux"
     text = program.read_text()
     program.write_text("#!/no/such/interpreter\n")
     try:

@@ -150,6 +150,7 @@ class GameServers:
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "SAFEROOM_SIMULATOR": str(self.control_path),
+            "LD_LIBRARY_PATH": ".:bin",
         }
         self._spawned: list[Spawned] = []
         self.control()
@@ -164,14 +165,18 @@ class GameServers:
         (self.game_dir / "left4dead2" / "cfg" / name).write_bytes(content)
 
     def spawn(self, port: int, *arguments: str, stdin: int = subprocess.PIPE) -> Spawned:
-        """Start `srcds_run` without waiting for anything."""
-        argv = ["./srcds_run", "-game", "left4dead2", "-console", "-port", str(port), "-norestart"]
-        spawned = Spawned([*argv, *arguments], self.game_dir, self.environment, stdin)
+        """Start `srcds_linux` without waiting for anything."""
+        argv = ["./srcds_linux", "-game", "left4dead2", "-console", "-port", str(port), *arguments]
+        return self.run(argv, stdin=stdin)
+
+    def run(self, argv: list[str], *, stdin: int = subprocess.PIPE) -> Spawned:
+        """Start a program of the game without waiting for anything."""
+        spawned = Spawned(argv, self.game_dir, self.environment, stdin)
         self._spawned.append(spawned)
         return spawned
 
     def start(self, port: int, *arguments: str) -> Spawned:
-        """Start `srcds_run` and wait until it is ready."""
+        """Start `srcds_linux` and wait until it is ready."""
         spawned = self.spawn(port, "-strictportbind", *arguments)
         spawned.wait_for(READY_LINE)
         return spawned

@@ -18,7 +18,6 @@ from tests.hostops.simulator.fixtures import (
     READY_LINE,
     TIMEOUT,
     GameServers,
-    Spawned,
     SteamCmd,
 )
 from tests.ports import find_free_port
@@ -125,35 +124,129 @@ def test_a_map_that_is_not_there_keeps_it_from_being_ready(servers: GameServers,
     server.wait_for(READY_LINE)
 
 
-def test_srcds_run_refuses_a_game_that_is_not_there(servers: GameServers, port: int) -> None:
-    server = servers.spawn(port, "-game", "cstrike")
+def test_it_does_not_start_without_the_path_of_its_libraries(
+    servers: GameServers, port: int
+) -> None:
+    for path in (None, "", ".", "/usr/lib:/lib"):
+        servers.environment.pop("LD_LIBRARY_PATH", None)
+        if path is not None:
+            servers.environment["LD_LIBRARY_PATH"] = path
+        server = servers.spawn(port)
+        assert server.wait() == 1
+        assert len(server.lines) == 1
+        assert server.lines[0].startswith(
+            "Failed to open dedicated.so (dedicated.so: cannot open shared object file: "
+        )
+
+
+# Its command line
+
+
+def test_an_argument_with_blanks_reaches_it_as_several(servers: GameServers, port: int) -> None:
+    other = find_free_port()
+    server = servers.start(port, "+hostname", f"Night crew -port {other} -ip 127.0.0.2 -insecure")
+    info = a2s.query_info("127.0.0.2", other, TIMEOUT)
+    assert (info.name, info.is_vac_secured) == ("Night crew", False)
+    assert server.wait_for(f"Network: IP 127.0.0.2, mode MP, dedicated Yes, ports {other} SV")
+
+
+@pytest.mark.parametrize("word", ["-port", "-PORT", "+port", "+hostport"])
+def test_the_last_port_wins_wherever_it_stands(servers: GameServers, port: int, word: str) -> None:
+    other = find_free_port()
+    servers.start(port, "-port", str(port + 1), "+map", "c5m2_park", word, str(other), "-insecure")
+    assert a2s.query_info(HOST, other, TIMEOUT).port == other
+
+
+def test_quotes_keep_words_together_and_end_inside_an_argument(
+    servers: GameServers, port: int
+) -> None:
+    server = servers.start(port, '+echo "one -insecure two', 'three" +echo fo"ur', '-maxplayers" 7')
+    assert {"one -insecure two three", "four -maxplayers 7"} <= set(server.lines)
+    assert a2s.query_info(HOST, port, TIMEOUT).is_vac_secured
+
+
+def test_a_value_never_begins_with_a_dash_or_a_plus(servers: GameServers, port: int) -> None:
+    servers.start(port, "+sv_region", "-1", "-maxplayers", "+hostname", "Beta")
+    info = a2s.query_info(HOST, port, TIMEOUT)
+    assert (info.name, info.max_players) == ("Beta", 8)
+    servers.start(find_free_port(), "+sv_region", "1").ask("sv_region", '"sv_region" = "1"')
+
+
+def test_an_option_takes_the_next_word_and_what_follows_is_a_command(
+    servers: GameServers, port: int
+) -> None:
+    server = servers.start(port, "-insecure", "1", "frobnicate", "version")
+    assert 'Unknown command "frobnicate"' in server.lines
+    assert not any("Unknown command" in line and "1" in line for line in server.lines)
+    assert any(line.startswith("Exe build: simulated") for line in server.lines)
+
+
+def test_a_semicolon_on_the_command_line_begins_another_command(
+    servers: GameServers, port: int
+) -> None:
+    servers.start(port, "+hostname", "Night;sv_password", "hunter2")
+    info = a2s.query_info(HOST, port, TIMEOUT)
+    assert (info.name, info.has_password) == ("Night", True)
+
+
+def test_further_arguments_are_read_from_a_file(servers: GameServers, port: int) -> None:
+    (servers.game_dir / "more.txt").write_text('+hostname "From a file"\n-insecure\n@other.txt\n')
+    server = servers.start(port, "@more.txt", "@missing.txt", "-maxplayers", "6")
+    info = a2s.query_info(HOST, port, TIMEOUT)
+    assert (info.name, info.is_vac_secured, info.max_players) == ("From a file", False, 6)
+    assert "Parameter file 'missing.txt' not found, skipping..." in server.lines
+
+
+def test_its_command_line_is_cut(servers: GameServers, port: int) -> None:
+    fixed = f"./srcds_linux -game left4dead2 -console -port {port} -strictportbind +echo  -insecure"
+    servers.start(port, "+echo", "x" * (2047 - len(fixed)), "-insecure")
+    assert not a2s.query_info(HOST, port, TIMEOUT).is_vac_secured
+    other = find_free_port()
+    servers.start(other, "+echo", "x" * (2047 - len(fixed) + 1), "-insecure")
+    assert a2s.query_info(HOST, other, TIMEOUT).is_vac_secured
+
+
+# Valve's script, which nothing of ours executes
+
+
+def test_srcds_run_refuses_a_game_that_is_not_there(servers: GameServers) -> None:
+    server = servers.run(["./srcds_run", "-game", "cstrike"])
     assert server.wait() == 1
     assert "ERROR: Invalid game type 'cstrike' sepecified." in server.lines
 
 
-def test_srcds_run_splits_arguments_at_spaces_as_valves_does(
+def test_srcds_run_sets_the_path_of_the_libraries_and_a_map(
     servers: GameServers, port: int
 ) -> None:
-    servers.start(port, "+hostname", "Two words", "+sv_region", "-1", "-maxplayers", "6")
-    info = a2s.query_info(HOST, port, TIMEOUT)
-    assert (info.name, info.max_players) == ("Two words", 6)
+    del servers.environment["LD_LIBRARY_PATH"]
+    servers.run(["./srcds_run", "-port", str(port), "-norestart"]).wait_for(READY_LINE)
+    assert a2s.query_info(HOST, port, TIMEOUT).map == "c1m1_hotel"
+
+
+def test_srcds_run_is_as_careless_as_valves(servers: GameServers, port: int) -> None:
+    def said(*arguments: str) -> list[str]:
+        server = servers.run(["./srcds_run", "-port", str(port), "-norestart", *arguments])
+        server.wait()
+        return server.lines
+
+    evil = "night -autoupdate -steam_dir . -steamcmd_script y;id>ran;:"
+    assert said("+hostname", f"{evil} -binary /bin/echo")[-1].startswith(f"-port {port} ")
+    assert (servers.game_dir / "ran").read_text().startswith("uid=")
+    assert "bin left4dead2 " in said("-binary", "/bin/echo", "+sv_search_key", "*")[-1]
 
 
 def test_without_norestart_srcds_run_starts_it_again(servers: GameServers, port: int) -> None:
     argv = ["./srcds_run", "-port", str(port), "-timeout", "0"]
-    supervised = Spawned(argv, servers.game_dir, servers.environment)
-    try:
-        supervised.wait_for("Server will auto-restart if there is a crash.")
-        supervised.wait_for(READY_LINE)
-        supervised.send("sim_crash")
-        supervised.wait_for('Add "-debug" to the ./srcds_run command line')
-        supervised.wait_for(": Server restart in 0 seconds")
-        supervised.wait_for(READY_LINE, count=2)
-        supervised.send("quit")
-        assert supervised.wait() == 0
-        assert supervised.lines[-1].endswith(": Server Quit")
-    finally:
-        supervised.close()
+    supervised = servers.run(argv)
+    supervised.wait_for("Server will auto-restart if there is a crash.")
+    supervised.wait_for(READY_LINE)
+    supervised.send("sim_crash")
+    supervised.wait_for('Add "-debug" to the ./srcds_run command line')
+    supervised.wait_for(": Server restart in 0 seconds")
+    supervised.wait_for(READY_LINE, count=2)
+    supervised.send("quit")
+    assert supervised.wait() == 0
+    assert supervised.lines[-1].endswith(": Server Quit")
 
 
 # Its port
@@ -455,7 +548,7 @@ def test_no_text_on_its_console_ends_it(servers: GameServers, port: int) -> None
 def test_a_full_disk_does_not_end_it(servers: GameServers, port: int) -> None:
     with Path("/dev/full").open("w") as full:
         process = subprocess.Popen(
-            ["./srcds_run", "-port", str(port), "-norestart"],
+            ["./srcds_linux", "-port", str(port)],
             cwd=servers.game_dir,
             env=servers.environment,
             stdin=subprocess.PIPE,
@@ -608,7 +701,8 @@ def test_info_needs_a_challenge_of_ones_own(servers: GameServers, port: int) -> 
 
 
 def test_rules_come_in_several_datagrams(servers: GameServers, port: int) -> None:
-    servers.start(port, "+sv_tags", "x" * 3000)
+    long = dict.fromkeys(("sv_tags", "sv_contact", "nextlevel"), "x" * 450)
+    servers.start(port, *(word for name, value in long.items() for word in (f"+{name}", value)))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(TIMEOUT)
         client.connect((HOST, port))
@@ -624,7 +718,7 @@ def test_rules_come_in_several_datagrams(servers: GameServers, port: int) -> Non
     assert len(ids) == 1
     assert 1 <= ids.pop() <= 32767
     rules = a2s.query_rules(HOST, port, TIMEOUT)
-    assert rules["sv_tags"] == "x" * 3000
+    assert {name: rules[name] for name in long} == long
     assert rules["sv_gravity"] == "800"
 
 

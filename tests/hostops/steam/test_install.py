@@ -136,8 +136,13 @@ def test_a_whole_release_that_was_not_switched_to_is_taken(host: Host, root: Pat
 
 
 def test_a_folder_that_lacks_the_program_is_no_release(host: Host, root: Path) -> None:
-    (root / "releases" / BUILD_ID / "srcds_run").unlink()
+    (root / "releases" / BUILD_ID / "srcds_linux").unlink()
     assert host.facts().build_id == ""
+    with pytest.raises(
+        HostError, match=rf"Build {BUILD_ID} .* it has no srcds_linux\. Install the game again"
+    ):
+        host.initialize(InstanceSpec("alpha", find_free_port()))
+    (root / "current").unlink()
     with pytest.raises(HostError, match="run install first"):
         host.initialize(InstanceSpec("alpha", find_free_port()))
 
