@@ -46,7 +46,10 @@ COPIES_DIR = "saferoom"
 MAX_CHAIN_BYTES = 6 * 1024
 """More than this is warned of: the engine's buffer has 8,192 bytes, and plugins execute files of their own."""
 
-_MAX_STORED_BYTES = 64 * 1024**2
+_MAX_SHOWN_CHARS = 16 * 1024
+"""Of a part's text: twice what the engine can take."""
+
+_MAX_STORED_BYTES = 16 * 1024**2
 _HEADER = "// Written by Saferoom, and written again before each start."
 _PASSWORD = re.compile(r'(rcon_password|sv_password) "([!-~]*)"')
 
@@ -128,8 +131,11 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
     secrets = {passwords.rcon, passwords.join}.union(*(part.copy.secrets for part in parts))
 
     def to_part(path: str, source: str, text: str, warnings: Sequence[str]) -> ConfigPart:
+        text = mask_secrets(text, secrets)
+        if len(text) > _MAX_SHOWN_CHARS:
+            text = f"{text[:_MAX_SHOWN_CHARS]}\n… [cut]"
         masked = tuple(mask_secrets(one, secrets) for one in warnings)
-        return ConfigPart(f"cfg/{path}", source, mask_secrets(text, secrets), masked)
+        return ConfigPart(f"cfg/{path}", source, text, masked)
 
     return ConfigChain(
         {
