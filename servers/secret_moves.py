@@ -118,8 +118,9 @@ def find_unmoved(row: Server | Blueprint) -> list[str]:
     """
     if not has_keys():
         return []
-    is_used = isinstance(row, Server) or row.servers.exists()
-    return [describe(setting, row, is_used) for setting in find_settings(row.arguments, row.config)]
+    found = find_settings(row.arguments, row.config)
+    is_used = bool(found) and (isinstance(row, Server) or row.servers.exists())
+    return [describe(setting, row, is_used) for setting in found]
 
 
 def describe(setting: Setting, row: Server | Blueprint, is_used: bool) -> str:
