@@ -102,6 +102,20 @@ class TestMoves:
         assert loop.called
         assert passwords(server) == ("hunter2", "")
 
+    def test_the_panel_begins_with_it_once_its_tables_are_there(self, blueprint: Blueprint) -> None:
+        server = make_old_server("old", blueprint, config="rcon_password hunter2")
+        seen: list[tuple[str, bool]] = []
+
+        def note(step: str, *_: Any, **__: Any) -> None:
+            server.refresh_from_db()
+            seen.append((step, bool(server.stored_secrets)))
+
+        serve = "l4d2site.management.commands.serve"
+        with patch(f"{serve}.call_command", note), patch(f"{serve}.supervise") as supervise:
+            supervise.side_effect = lambda **_: note("supervise")
+            call_command("serve", stdout=StringIO())
+        assert seen == [("migrate", False), ("collectstatic", True), ("supervise", True)]
+
     def test_a_worker_with_other_keys_says_so_and_works(
         self, server: Server, settings: Any
     ) -> None:
