@@ -10,6 +10,9 @@ from time import monotonic, sleep
 
 from hostops.config_text import ConfigError as ConfigError
 from hostops.config_text import require_config as require_config
+from hostops.console_commands import SECRETS as SECRETS
+from hostops.console_commands import names_used as names_used
+from hostops.console_commands import split_commands as split_commands
 from hostops.errors import OperationCancelled
 from hostops.launch_arguments import (
     OPTIONS as OPTIONS,

@@ -29,7 +29,7 @@ from jobs.logs import (
     find_secrets,
     make_line_safe,
     mask_known,
-    server_texts,
+    secrets_of_server,
 )
 from jobs.models import Job, Operation
 from servers.models import ActualState, DesiredState, Host, Release, Server
@@ -172,13 +172,23 @@ def read_status(server: Server) -> InstanceStatus | None:
         return None
 
 
+def read_running_secrets(host_name: str, name: str) -> frozenset[str]:
+    """Return the passwords that an instance was told, of which its row may know only the later ones."""
+    try:
+        return find_secrets(*get_host(host_name).instance_settings(name))
+    except Exception:
+        logger.exception("server %s: the settings that it runs with cannot be read", name)
+        return frozenset()
+
+
 def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, Any]:
     """Return what a server's row is to say of its state. What it quotes of the console has no passwords."""
     if status is None:
         return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
     detail = status.detail
     if detail:
-        detail = mask_known(make_line_safe(detail), find_secrets(*server_texts(server)))
+        secrets = secrets_of_server(server) | read_running_secrets(server.host.name, server.name)
+        detail = make_line_safe(mask_known(detail, secrets))
     return {
         "actual_state": status.state.value,
         "state_note": status.note,
@@ -196,7 +206,7 @@ def read_config_chain(server: Server) -> dict[str, Any]:
     """
     try:
         parts = get_host(server.host.name).config_chain(server.name)
-        secrets = find_secrets(*server_texts(server))
+        secrets = secrets_of_server(server)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
         if not chain or chain == server.config_chain:
             return {}

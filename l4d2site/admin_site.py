@@ -17,6 +17,7 @@ from jobs import queue
 from jobs.models import Job, JobState, Operation
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Blueprint, Host, Release, Server
+from servers.secrets import keys_note
 
 
 class SaferoomAdminSite(AdminSite):
@@ -43,6 +44,7 @@ class SaferoomAdminSite(AdminSite):
             **context,
             "install_hosts": Host.objects.all(),
             "install_host_name": settings.HOST_NAME,
+            "secrets_note": keys_note() if self.has_permission(request) else "",
         }
 
     def index(

@@ -4,8 +4,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Info, Tags, register
+from django.core.checks import CheckMessage, Info, Tags, Warning, register  # noqa: A004 - Django's name
 from django.db import connection
+
+from servers.secrets import has_keys
 
 FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """The first releases without the WAL-reset bug, in their series and behind the last: https://sqlite.org/wal.html."""
@@ -34,5 +36,20 @@ def check_sqlite(
             hint="Let no other program write to the database while Saferoom runs, or use SQLite 3.51.3 or "
             "newer, or PostgreSQL.",
             id="saferoom.I001",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_secrets_keys(**_options: Any) -> list[CheckMessage]:
+    """Say that the passwords of servers are not encrypted as long as there is no key for it."""
+    if has_keys():
+        return []
+    return [
+        Warning(
+            "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, unencrypted.",
+            hint="Run manage.py makesecretskey, put the line that it prints into the settings of the panel and "
+            "of every worker, and restart them.",
+            id="saferoom.W001",
         )
     ]

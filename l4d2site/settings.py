@@ -42,7 +42,7 @@ def shown(name: str) -> str:
     """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
     return (
         "set"
-        if name in {"SECRET_KEY", "DATABASE_URL", "STEAM_PASSWORD"}
+        if name in {"SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "STEAM_PASSWORD"}
         else repr(env.str(name, ""))
     )
 
@@ -76,6 +76,19 @@ SECRET_KEY = read(
     **({"default": "insecure-and-for-debugging-only"} if DEBUG else {}),
 )
 require(len(SECRET_KEY) >= 20, "SECRET_KEY", "at least 20 characters long")
+# With these the servers' passwords are encrypted: the first one encrypts, all of them decrypt.
+SECRETS_KEYS: list[str] = [
+    key.strip()
+    for key in read(
+        "SECRETS_KEYS", env.list, "a comma-separated list of keys of Fernet", default=[]
+    )
+    if key.strip()
+]
+require(
+    all(re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) for key in SECRETS_KEYS),
+    "SECRETS_KEYS",
+    "a comma-separated list of keys that manage.py makesecretskey makes",
+)
 ALLOWED_HOSTS = read(
     "ALLOWED_HOSTS",
     env.list,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -54,6 +54,19 @@ def get_server_or_404(user: User, name: str) -> Server:
     return get_object_or_404(servers, name=name)
 
 
+def may_change(user: User, row: Server | Blueprint) -> bool:
+    """Return whether `user` may change a server or a blueprint, and so read its passwords."""
+    return user.is_staff or row.owner_id == user.pk
+
+
+def get_changeable_server_or_404(user: User, name: str) -> Server:
+    """Return the server if `user` may change it: who may not is not told either that it is there."""
+    server = get_server_or_404(user, name)
+    if not may_change(user, server):
+        raise Http404(f"Server {name} is not {user}'s to change.")
+    return server
+
+
 def get_blueprint_or_404(user: User, name: str) -> Blueprint:
     """Return the blueprint with its owner, if `user` may know of it."""
     blueprints = Blueprint.objects.visible_to(user).select_related("owner")
@@ -63,7 +76,7 @@ def get_blueprint_or_404(user: User, name: str) -> Blueprint:
 def get_editable_blueprint(user: User, name: str) -> Blueprint:
     """Return the blueprint if `user` may change it; one that they may only use is a 403."""
     blueprint = get_blueprint_or_404(user, name)
-    if not (user.is_staff or blueprint.owner_id == user.pk):
+    if not may_change(user, blueprint):
         raise PermissionDenied(
             f"Blueprint {blueprint.name} belongs to {blueprint.owner}: "
             "only they or an admin change it."

@@ -6,10 +6,10 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
+from servers.secret_fields import SecretsForm
 
 # Permissions are owner and admin, nothing between: groups would promise what they do not do.
 admin.site.unregister(Group)
@@ -87,8 +87,8 @@ class BlueprintAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     inlines = [BlueprintOverlayInline]
 
 
-class ServerAdminForm(ModelForm):  # type: ignore[type-arg]
-    """A server; without a port it must be possible to find one."""
+class ServerAdminForm(SecretsForm):
+    """A server; without a port it must be possible to find one. Passwords go out of its config here too."""
 
     def clean(self) -> dict[str, Any]:
         """Give a server without a port the next free one, or say in the form that there is none."""
@@ -126,6 +126,12 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:  # noqa: ARG002
         """Keep what is written by jobs; and name and host, while files on the host go by them."""
         return [*self.probed, *(["name", "host"] if obj and obj.has_instance else [])]
+
+    def save_model(self, request: HttpRequest, obj: Server, form: Any, change: bool) -> None:
+        """Store the server, and say which passwords went out of its config."""
+        super().save_model(request, obj, form, change)
+        for note in form.notes:
+            self.message_user(request, note)
 
     def obstacle(self, row: Server) -> str:
         """Keep a server that its host still has files of, or that a job is about."""

@@ -14,6 +14,9 @@ from servers.models.blueprints import (
     LOWEST_MEMORY_LIMIT_MIB,
     LOWEST_TASKS_LIMIT,
 )
+from servers.secret_fields import SecretsForm
+from servers.secret_texts import find_settings
+from servers.secrets import has_keys
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
 LOWEST_LIMITS = {
@@ -64,7 +67,7 @@ class RowForm(forms.ModelForm):  # type: ignore[type-arg]
             )
 
 
-class ServerForm(RowForm):
+class ServerForm(SecretsForm, RowForm):
     """A server as its owner makes or changes it. A server stays on its host and keeps its name."""
 
     class Meta:
@@ -101,6 +104,14 @@ class ServerForm(RowForm):
             host.help_text = "The one with the fewest servers is chosen already."
             host.empty_label = "Choose one"
             self.initial["host"] = Host.objects.least_loaded()
+        self.add_secret_fields()
+
+    def save(self, commit: bool = True) -> Server:
+        """Store the server; of one that is there only what the form writes."""
+        if self.instance._state.adding:  # noqa: SLF001 - documented
+            return cast("Server", super().save(commit))
+        self.save_changes()
+        return self.instance
 
 
 class BlueprintForm(RowForm):
@@ -115,7 +126,11 @@ class BlueprintForm(RowForm):
             "config": CodeArea(rows=10),
             **{name: forms.NumberInput(attrs=NO_LIMIT) for name in LOWEST_LIMITS},
         }
-        help_texts = {"name": "Lower-case letters, digits and dashes."}
+        help_texts = {
+            "name": "Lower-case letters, digits and dashes.",
+            "is_shared": "Every owner may then read its launch arguments and config, and make servers from it. "
+            "Only you and admins change it. Passwords do not belong here: each server has its own.",
+        }
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -157,8 +172,14 @@ class BlueprintForm(RowForm):
         return sorted(fields, key=lambda field: (field.initial is None, field.initial or 0))
 
     def clean(self) -> dict[str, Any]:
-        """Refuse two overlays at one place."""
+        """Refuse two overlays at one place, and passwords: they are fields of each server."""
         cleaned = super().clean() or self.cleaned_data
+        for setting in find_settings("", cleaned.get("config", "")) if has_keys() else ():
+            self.add_error(
+                "config",
+                f"{setting.place} sets {setting.secret.cvar}, a password that every server of this blueprint "
+                f"would share. Leave it out here, and set the field “{setting.secret.label}” of each server.",
+            )
         taken: dict[int, Overlay] = {}
         for overlay in self.overlays:
             place = cleaned.get(place_name(overlay))

@@ -4,7 +4,7 @@ from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import config_pages, console_pages, views
+from servers import config_pages, console_pages, secret_pages, views
 
 
 class NameConverter:
@@ -33,6 +33,7 @@ server_urls = [
     path("<name:name>/console/", console_pages.server_console, name="console"),
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
     path("<name:name>/edit/", views.server_edit, name="edit"),
+    path("<name:name>/secrets/<slug:secret>/", secret_pages.show_secret, name="secret"),
     path("<name:name>/remove/", views.server_remove, name="remove"),
 ]
 

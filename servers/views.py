@@ -15,6 +15,7 @@ from servers.access import (
     get_blueprint_or_404,
     get_editable_blueprint,
     get_server_or_404,
+    may_change,
     sign_in_required,
 )
 from servers.console_reader import Console
@@ -22,6 +23,8 @@ from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
 from servers.models import Blueprint, Host, Server
+from servers.secret_moves import find_unmoved
+from servers.secret_texts import hide_secrets
 
 JOBS_SHOWN = 10
 CRASHES_SHOWN = 5
@@ -56,12 +59,15 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         console = read_log_page(Console(server.pk), request.GET)
     if console.search and console.must_jump:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
+    is_own = may_change(request.user, server)
     context = {
         "server": server,
         "jobs": server.jobs.all()[:JOBS_SHOWN],
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
         "removal_obstacle": server.removal_obstacle(),
+        "secrets_are_shown": is_own,
+        "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
     }
     return render(request, "servers/detail.html", context)
 
@@ -85,6 +91,7 @@ def server_create(request: SignedInRequest) -> HttpResponse:
         if not hosts:
             server.host = Host.local()
         if form.try_save():
+            say_notes(request, form)
             messages.success(request, f"Server {server.name} is made. Start it when you like.")
             return redirect(server)
     context = {"form": form, "has_blueprint": usable.exists()}
@@ -98,11 +105,18 @@ def server_edit(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     form = ServerForm(request.POST or None, instance=server, user=request.user, hosts=[])
     if request.method == "POST" and form.is_valid() and form.try_save():
+        say_notes(request, form)
         messages.success(
             request, f"Server {server.name} is changed. It applies at its next start or restart."
         )
         return redirect(server)
     return render(request, "servers/form.html", {"form": form, "server": server})
+
+
+def say_notes(request: SignedInRequest, form: ServerForm) -> None:
+    """Tell what the form did besides storing what was typed."""
+    for note in form.notes:
+        messages.info(request, note)
 
 
 @form_page
@@ -154,12 +168,17 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
 def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
     """Return what the pages about one blueprint say of it and of the servers that use it."""
     servers = list(blueprint.servers.visible_to(user).select_related("host", "owner"))
+    is_editable = may_change(user, blueprint)
+    arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
     return {
         "blueprint": blueprint,
         "overlays": blueprint.ordered_overlays(),
         "servers": servers,
         "others_count": blueprint.servers.count() - len(servers),
-        "is_editable": user.is_staff or blueprint.owner_id == user.pk,
+        "is_editable": is_editable,
+        "shown_arguments": arguments,
+        "shown_config": config,
+        "secret_notes": find_unmoved(blueprint) if is_editable else [],
     }
 
 

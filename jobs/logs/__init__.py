@@ -21,7 +21,7 @@ from jobs.logs.safe_lines import (
     make_line_safe,
     mask_known,
     secrets_of,
-    server_texts,
+    secrets_of_server,
 )
 
 __all__ = [
@@ -35,6 +35,6 @@ __all__ = [
     "mask_known",
     "one_line",
     "secrets_of",
-    "server_texts",
+    "secrets_of_server",
     "store_endings",
 ]

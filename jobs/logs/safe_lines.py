@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from django.conf import settings
 
@@ -29,29 +28,43 @@ SECRETS = re.compile(
 MIN_SECRET_CHARS = 4
 
 
-@lru_cache(maxsize=1024)
 def find_secrets(*texts: str) -> frozenset[str]:
-    """Return the passwords in launch arguments or config texts, to be masked wherever they appear.
+    """Return the passwords in launch arguments or config texts, to be masked wherever they appear."""
+    values = (
+        match["value"].strip("\"'")
+        for text in texts
+        if may_have_secret(text)
+        for match in SECRETS.finditer(text)
+    )
+    return to_be_masked(values)
+
+
+def to_be_masked(secrets: Iterable[str]) -> frozenset[str]:
+    """Return those of `secrets` that are masked wherever they appear.
 
     One that is very short is only masked behind its name: it would mask half of every line.
     """
-    values = (match["value"] for text in texts for match in SECRETS.finditer(text))
-    return frozenset(
-        secret for value in values if len(secret := value.strip("\"'")) >= MIN_SECRET_CHARS
-    )
+    return frozenset(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS)
 
 
 def secrets_of(job: Job) -> frozenset[str]:
     """Return the passwords that a job's host is told, from the settings and its server's rows."""
     server, of_steam = job.server, settings.STEAM_PASSWORD
-    known = find_secrets(*server_texts(server)) if server else frozenset()
+    known = secrets_of_server(server) if server else frozenset()
     return known | {of_steam} if of_steam else known
 
 
-def server_texts(server: Server) -> tuple[str, ...]:
-    """Return every text of people that an instance is made from."""
+def secrets_of_server(server: Server) -> frozenset[str]:
+    """Return the passwords that a server's next start is told: its fields', and those in texts of people."""
     blueprint = server.blueprint
-    return (blueprint.arguments, blueprint.config, server.arguments, server.config)
+    texts = (blueprint.arguments, blueprint.config, server.arguments, server.config)
+    return find_secrets(*texts) | to_be_masked(server.readable_secrets())
+
+
+def may_have_secret(text: str) -> bool:
+    """Return whether it is worth looking for what `SECRETS` finds."""
+    lowered = text.lower()
+    return "password" in lowered or "+login" in lowered
 
 
 def mask_known(text: str, secrets: Iterable[str]) -> str:
@@ -76,8 +89,7 @@ def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
     if not line.isprintable():
         line = line.replace("\0", "").replace("\r", " ").replace("\n", " ")
         line = line.encode("utf-8", "replace").decode()
-    lowered = line.lower()
-    if "password" in lowered or "+login" in lowered:
+    if may_have_secret(line):
         line = SECRETS.sub(rf"\g<name>{MASK}", line)
     if len(line) > max_chars:
         line = line[: max(max_chars - len(CUT_MARK), 0)] + CUT_MARK[:max_chars]

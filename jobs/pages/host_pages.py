@@ -18,6 +18,7 @@ from jobs.database import (
 from jobs.models import Job, Worker
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import ActualState, Host, Release, Server
+from servers.secrets import keys_note
 
 NAMED_JOBS = 8
 """So many running jobs of a host are named; it can have a hundred very short ones."""
@@ -98,7 +99,7 @@ def require_admin(request: SignedInRequest) -> None:
 def host_list(request: SignedInRequest) -> HttpResponse:
     """Show every host."""
     require_admin(request)
-    return render(request, "hosts/list.html", {"rows": read_hosts()})
+    return render(request, "hosts/list.html", {"rows": read_hosts(), "secrets_note": keys_note()})
 
 
 @require_POST

@@ -25,8 +25,12 @@ JOB_COLUMNS = (
 )
 SERVER_COLUMNS = (
     *("id", "name", "host_id", "blueprint_id", "port"),
-    *("arguments", "config", "desired_state"),
+    *("arguments", "config", "desired_state", "bind_address"),
+    *("rcon_password_token", "join_password_token"),
 )
+HOST_COLUMNS = ("bind_address",)
+"""What an admin may have changed since the worker read the row of its host."""
+
 BLUEPRINT_COLUMNS = (
     *("id", "arguments", "config"),
     *("memory_limit_mib", "tasks_limit", "cpu_weight"),
@@ -109,6 +113,7 @@ def update_fetching(
 
 SERVERS = (
     "servers_server server JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
+    " JOIN servers_host server_host ON server_host.id = server.host_id"
 )
 NO_SERVER = (None,)
 
@@ -130,7 +135,12 @@ def columns_of_server() -> str:
         else f"(SELECT json_group_array(name) FROM ({names}))"  # noqa: S608
     )
     return ", ".join(
-        [columns("server", SERVER_COLUMNS), columns("blueprint", BLUEPRINT_COLUMNS), overlays]
+        [
+            columns("server", SERVER_COLUMNS),
+            columns("server_host", HOST_COLUMNS),
+            columns("blueprint", BLUEPRINT_COLUMNS),
+            overlays,
+        ]
     )
 
 
@@ -152,7 +162,8 @@ def make_server(row: Row, host: Host, blueprints: dict[int, Blueprint]) -> Serve
     """Return a server, with its host if that is `host`; its blueprint is among `blueprints` from then on."""
     if row[0] is None:
         return None
-    split = len(SERVER_COLUMNS)
+    of_host = len(SERVER_COLUMNS)
+    split = of_host + len(HOST_COLUMNS)
     blueprint = blueprints.get(row[split])
     if blueprint is None:
         *of_blueprint, overlays = row[split : split + len(BLUEPRINT_COLUMNS) + 1]
@@ -163,5 +174,6 @@ def make_server(row: Row, host: Host, blueprints: dict[int, Blueprint]) -> Serve
         blueprints[blueprint.id] = blueprint
     server = make(Server, SERVER_COLUMNS, row, blueprint=blueprint)
     if server.host_id == host.id:
+        [host.bind_address] = row[of_host:split]
         server._state.fields_cache["host"] = host  # noqa: SLF001
     return server

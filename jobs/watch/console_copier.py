@@ -27,7 +27,7 @@ from jobs.logs import (
     find_secrets,
     make_line_safe,
     mask_known,
-    server_texts,
+    secrets_of_server,
 )
 from jobs.models import Job
 from servers.console_reader import (
@@ -194,11 +194,11 @@ class ConsoleCopier:
         It may run with those of its last start, which only the host knows when the worker is new.
         """
         server = Server.objects.select_related("blueprint").filter(pk=bookmark.pk).first()
-        texts = server_texts(server) if server else ()  # It may have been removed meanwhile.
         run, secrets = self._secrets.get(bookmark.pk, (None, frozenset()))
+        if server:  # It may have been removed meanwhile.
+            secrets |= secrets_of_server(server)
         if run != position.run:
-            texts += self._source.instance_settings(bookmark.name)
-        secrets |= find_secrets(*texts)
+            secrets |= find_secrets(*self._source.instance_settings(bookmark.name))
         if settings.STEAM_PASSWORD:
             secrets |= {settings.STEAM_PASSWORD}
         self._secrets[bookmark.pk] = (position.run, secrets)

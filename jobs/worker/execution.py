@@ -85,18 +85,21 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
 
 def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
     """Drive the host, its output into `sink`; return how it ended."""
-    job = plan.job
+    job, secrets = plan.job, plan.secrets
+    if job.server_id:
+        # A server that runs may quote those that it was started with.
+        secrets |= operations.read_running_secrets(job.host_name, job.server_name)
 
     def on_line(stream: str, text: str) -> None:
-        sink.line(job, stream, mask_known(text, plan.secrets))
+        sink.line(job, stream, mask_known(text, secrets))
 
     def on_stage(name: str, progress: int | None = None) -> None:
-        sink.stage(job, mask_known(name, plan.secrets), progress)
+        sink.stage(job, mask_known(name, secrets), progress)
 
     def fail(exit_code: int, error: Exception, output: str) -> Ending:
         for line in output.splitlines():
             on_line(LogStream.STDERR, line)
-        text = mask_known(str(error) or type(error).__name__, plan.secrets)
+        text = mask_known(str(error) or type(error).__name__, secrets)
         return Ending(JobState.FAILED, exit_code, text)
 
     try:

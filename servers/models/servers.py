@@ -1,6 +1,7 @@
 """Servers, and what is known of their crashes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from hostops.specs import (
     InstanceState,
     parse_arguments,
     require_arguments,
+    require_secret,
 )
 from servers.models.blueprints import MIB, Blueprint
 from servers.models.hosts import Host
@@ -30,6 +32,16 @@ from servers.models.validation import (
     validate_config,
     validate_name,
     validate_server_name,
+)
+from servers.secret_texts import Taken, sets_secret, take_secrets
+from servers.secrets import (
+    SecretError,
+    ServerSecret,
+    decrypt,
+    encrypt,
+    has_keys,
+    make_password,
+    rotate,
 )
 
 CRASHES_KEPT = 20
@@ -182,7 +194,12 @@ class Server(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the row; one that has no port is given the next free one, or `NoFreePortError`."""
+        """Save the row; one that has no port is given the next free one, or `NoFreePortError`.
+
+        A new one is given its passwords, if there are keys for them.
+        """
+        if self._state.adding and has_keys():
+            self.adopt_secrets()
         if not self.port:
             with transaction.atomic():
                 self.port = self.host.find_free_port()
@@ -281,32 +298,155 @@ class Server(models.Model):
             )
         return ""
 
+    # --- Passwords ----------------------------------------------------------------------------
+
+    def has_secret(self, secret: ServerSecret) -> bool:
+        """Return whether a password is stored; whether it can be decrypted is another question."""
+        return bool(getattr(self, secret.column))
+
+    def read_secret(self, secret: ServerSecret) -> str:
+        """Return a password, empty if there is none. Raises `SecretError` with a whole sentence."""
+        token = getattr(self, secret.column)
+        if not token:
+            return ""
+        try:
+            return decrypt(token)
+        except SecretError as error:
+            raise SecretError(
+                f"The {secret.what} password of server {self.name} {error}."
+            ) from None
+
+    def set_secret(self, secret: ServerSecret, plain: str) -> None:
+        """Put the token of a password into its column, or nothing for an empty one; does not save.
+
+        Raises `SecretError` without keys, and ValueError for what a config cannot carry.
+        """
+        require_secret(secret.what, plain)
+        setattr(self, secret.column, encrypt(plain) if plain else "")
+
+    @property
+    def stored_secrets(self) -> list[ServerSecret]:
+        """The passwords that are stored."""
+        return [secret for secret in ServerSecret if self.has_secret(secret)]
+
+    @property
+    def secret_faults(self) -> list[str]:
+        """A sentence for each password that is stored and cannot be decrypted."""
+        faults = []
+        for secret in ServerSecret:
+            try:
+                self.read_secret(secret)
+            except SecretError as error:
+                faults.append(str(error))
+        return faults
+
+    def readable_secrets(self) -> list[str]:
+        """Return the passwords that can be decrypted, for who has to keep them out of what is shown."""
+        readable = []
+        for secret in ServerSecret:
+            try:
+                readable.append(self.read_secret(secret))
+            except SecretError:
+                continue  # What nobody here can read nobody here has given to the game.
+        return [plain for plain in readable if plain]
+
+    def adopt_secrets(self) -> None:
+        """Fill the password fields from the texts that the server is made of; does not save.
+
+        Its own texts lose what is taken. What its blueprint sets is copied if nothing of its own does. If
+        nothing sets an RCON password, it gets a random one.
+        """
+        own = take_secrets(self.arguments, self.config)
+        self.arguments, self.config = own.arguments, own.config
+        blueprint = self.blueprint
+        given = take_secrets(blueprint.arguments, blueprint.config).values
+        values = {
+            secret: value
+            for secret, value in given.items()
+            if not self.has_secret(secret) and not sets_secret(self.arguments, self.config, secret)
+        } | own.values
+        for secret, value in values.items():
+            self.set_secret(secret, value)
+        self.make_rcon_password()
+
+    def make_rcon_password(self) -> bool:
+        """Set a random RCON password if the field is empty; does not save. Returns whether it did.
+
+        Not where a text sets one that cannot be moved into the field: tools of the owner know that one.
+        """
+        secret = ServerSecret.RCON_PASSWORD
+        if self.has_secret(secret) or any(
+            sets_secret(row.arguments, row.config, secret) for row in (self, self.blueprint)
+        ):
+            return False
+        self.set_secret(secret, make_password())
+        return True
+
+    def rotate_secrets(self) -> int:
+        """Encrypt the passwords anew with the first key; does not save. Returns how many.
+
+        `secret_faults` names the others.
+        """
+        count = 0
+        for secret in self.stored_secrets:
+            try:
+                setattr(self, secret.column, rotate(getattr(self, secret.column)))
+            except SecretError:
+                continue
+            count += 1
+        return count
+
+    # --- What its host is told ----------------------------------------------------------------
+
     @property
     def spec_faults(self) -> tuple[str, ...]:
         """Why it cannot be started with what its rows say, a sentence for each reason; mostly none.
 
         Rows that were stored before a rule was made may break it.
         """
-        blueprint = self.blueprint
+        taken_of_blueprint, taken_of_own = self._take_argued_secrets()
         return find_spec_faults(
-            (blueprint.arguments, self.arguments), (blueprint.config, self.config)
+            (taken_of_blueprint.arguments, taken_of_own.arguments),
+            (self.blueprint.config, self.config),
         )
+
+    def _take_argued_secrets(self) -> tuple[Taken, Taken]:
+        """Return the blueprint's launch arguments and its own, with their passwords apart.
+
+        A password among launch arguments, from before there were fields or keys, does not become argv.
+        """
+        return take_secrets(self.blueprint.arguments, ""), take_secrets(self.arguments, "")
 
     def to_spec(self) -> InstanceSpec:
         """Return what the host layer needs to make this server's instance, as the rows are now.
 
-        Raises ValueError with all that is wrong with its arguments and configs.
+        Raises ValueError with all that is wrong with its arguments and configs, and for a password that cannot
+        be decrypted.
         """
         blueprint = self.blueprint
-        return make_spec(
+        configs = (blueprint.config, self.config)
+        taken_of_blueprint, taken_of_own = self._take_argued_secrets()
+        spec = make_spec(
             self.name,
             self.port,
             blueprint.overlay_names,
-            (blueprint.arguments, self.arguments),
-            (blueprint.config, self.config),
+            (taken_of_blueprint.arguments, taken_of_own.arguments),
+            configs,
             blueprint.memory_limit_mib,
             blueprint.tasks_limit,
             blueprint.cpu_weight,
+            self.bind_address or self.host.bind_address or "",
+        )
+        secrets = {secret: self.read_secret(secret) for secret in ServerSecret}
+        for secret, value in {**taken_of_blueprint.values, **taken_of_own.values}.items():
+            # As in the game: a config is read after the launch arguments, and wins.
+            if not any(sets_secret("", config, secret) for config in configs):
+                secrets[secret] = secrets[secret] or value
+        # Not through `make_spec`, which remembers what it is given.
+        return replace(
+            spec,
+            rcon_password=secrets[ServerSecret.RCON_PASSWORD],
+            join_password=secrets[ServerSecret.JOIN_PASSWORD],
         )
 
 
@@ -320,8 +460,9 @@ def make_spec(
     memory_limit_mib: int | None,
     tasks_limit: int | None,
     cpu_weight: int | None,
+    bind_address: str,
 ) -> InstanceSpec:
-    """Return a server as the host layer takes it; ValueError for what it would refuse."""
+    """Return a server as the host layer takes it, without passwords; ValueError for what it would refuse."""
     if faults := find_spec_faults(arguments, configs):
         raise ValueError("\n".join(faults))
     config = "\n".join(text.rstrip() for text in configs if text.strip())
@@ -334,6 +475,7 @@ def make_spec(
         memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * MIB,
         tasks_limit=tasks_limit,
         cpu_weight=cpu_weight,
+        bind_address=bind_address,
     )
 
 

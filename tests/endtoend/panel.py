@@ -123,7 +123,14 @@ class Panel:
     @property
     def environment(self) -> dict[str, str]:
         """What the processes of this panel are told."""
-        ours = ("SECRET_KEY", "DATABASE_URL", "HOST_ROOT", "GAME_SOURCE", "DJANGO_SETTINGS_MODULE")
+        ours = (
+            "SECRET_KEY",
+            "SECRETS_KEYS",
+            "DATABASE_URL",
+            "HOST_ROOT",
+            "GAME_SOURCE",
+            "DJANGO_SETTINGS_MODULE",
+        )
         inherited = {name: value for name, value in os.environ.items() if name not in ours}
         return inherited | {
             "VAR_DIR": str(self.var_dir),

@@ -16,6 +16,7 @@ from jobs.queue.transitions import (
     give_back,
 )
 from servers.models import ActualState, Blueprint, Host, Overlay, Server
+from servers.secrets import ServerSecret
 from tests.pages.browsing import OpenPage
 from tests.pages.webserver import WebServer
 from tests.states import record_state
@@ -102,6 +103,52 @@ def test_a_lost_connection_is_told_and_its_return_too(
     site.start()
     expect(notice).to_be_hidden(timeout=15_000)
     expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()
+
+
+# --- Passwords --------------------------------------------------------------------------------
+
+
+def test_a_password_is_shown_in_its_place_until_it_is_hidden(
+    open_page: OpenPage, server: Server
+) -> None:
+    server.set_secret(ServerSecret.RCON_PASSWORD, "<b>hunter2</b>")
+    server.save()
+    page = open_page()
+    page.goto("/servers/alpha/")
+    value = page.locator("[data-secret-value]")
+    expect(value).to_have_text("••••")
+    page.get_by_role("button", name="Show the RCON password").click()
+    expect(value).to_have_text("<b>hunter2</b>")
+    expect(page).to_have_url(re.compile("/servers/alpha/$"))
+    record_state(server, ActualState.RUNNING)
+    expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()
+    expect(value).to_have_text("<b>hunter2</b>")
+    page.get_by_role("button", name="Hide the RCON password").click()
+    expect(value).to_have_text("••••")
+
+
+def test_without_scripts_a_password_is_shown_on_a_page_of_its_own(
+    open_page: OpenPage, server: Server
+) -> None:
+    server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2-of-rcon")
+    server.save()
+    page = open_page(java_script_enabled=False)
+    page.goto("/servers/alpha/")
+    page.get_by_role("button", name="Show the RCON password").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("RCON password of alpha")
+    expect(page.get_by_text("hunter2-of-rcon")).to_be_visible()
+    page.get_by_role("link", name="Back to alpha").click()
+    expect(page.get_by_text("hunter2-of-rcon")).to_have_count(0)
+
+
+def test_a_password_that_cannot_be_had_any_more_leads_to_the_page_that_says_why(
+    open_page: OpenPage, server: Server
+) -> None:
+    page = open_page()
+    page.goto("/servers/alpha/")
+    Session.objects.all().delete()
+    page.get_by_role("button", name="Show the RCON password").click()
+    expect(page).to_have_url(re.compile("/accounts/login/"))
 
 
 # --- All kinds of screens ---------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 import sqlite3
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from l4d2site.checks import check_sqlite, has_wal_reset_bug
+from l4d2site.checks import check_secrets_keys, check_sqlite, has_wal_reset_bug
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,17 @@ def test_postgresql_has_nothing_to_do_with_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 40, 1))
     monkeypatch.setattr(connection, "vendor", "postgresql")
     assert check_sqlite() == []
+
+
+def test_no_key_for_passwords_is_a_warning_with_the_command(settings: Any) -> None:
+    assert check_secrets_keys() == []
+    settings.SECRETS_KEYS = []
+    (message,) = check_secrets_keys()
+    assert message.id == "saferoom.W001"
+    assert "manage.py makesecretskey" in str(message.hint)
+    output = StringIO()
+    call_command("check", stdout=output, stderr=output)
+    assert "saferoom.W001" in output.getvalue()
 
 
 @pytest.mark.django_db

@@ -40,6 +40,8 @@ def test_good_settings_load() -> None:
     [
         ("SECRET_KEY", None),
         ("SECRET_KEY", "short"),
+        ("SECRETS_KEYS", "not-a-key"),
+        ("SECRETS_KEYS", "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU=,short"),
         ("DEBUG", "ture"),
         ("VAR_DIR", "relative/folder"),
         ("CSRF_TRUSTED_ORIGINS", "panel.example.org"),
@@ -71,7 +73,8 @@ def test_a_bad_value_is_named(name: str, value: str | None) -> None:
     assert answer.stderr.startswith(f"saferoom: {name} is ")
     assert "must be" in answer.stderr
     assert "Traceback" not in answer.stderr
-    assert str(value) not in answer.stderr or name not in ("SECRET_KEY", "DATABASE_URL")
+    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL")
+    assert str(value) not in answer.stderr or name not in secret
 
 
 def test_debugging_needs_no_secret() -> None:

@@ -15,6 +15,7 @@ from jobs.worker import (
     worker_loop,
 )
 from servers.models import Host
+from servers.secret_moves import OtherKeysError, move_found_secrets
 
 
 def host_name(text: str) -> str:
@@ -63,6 +64,10 @@ class Command(BaseCommand):
             raise CommandError("JOB_WORKER_ENABLED is false: this worker would wait for ever.")
         try:
             host, _ = Host.objects.get_or_create(name=options["host"])
+            move_found_secrets()
+        except OtherKeysError as error:
+            # Its other jobs can be done; the start of a server whose password it cannot read says so again.
+            self.stderr.write(str(error))
         except (OperationalError, InterfaceError) as error:
             raise CommandError(
                 f"The database does not answer, so this worker does not start: {error}",

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, transaction
 
 from l4d2site.supervisor import StartError, port_from_environment, supervise
+from servers.secret_moves import OtherKeysError, move_found_secrets
 
 
 class Command(BaseCommand):
@@ -25,6 +26,10 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0)
         except OperationalError as error:
             raise CommandError(f"The database does not answer: {error}") from None
+        try:
+            move_found_secrets()
+        except OtherKeysError as error:
+            self.stderr.write(str(error))
         call_command("collectstatic", verbosity=0, interactive=False)
         self.ensure_admin()
         try:

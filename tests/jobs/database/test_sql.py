@@ -161,6 +161,18 @@ def test_a_claimed_job_has_all_that_carrying_it_out_takes(
         assert getattr(job, column) == getattr(asked_for, column)
 
 
+@pytest.mark.django_db
+def test_a_claimed_job_has_the_address_that_its_host_is_given_now(server: Server) -> None:
+    """The worker has read the row of its host once, when it started."""
+    worker = register_worker(server.host, concurrency=1, is_claiming=True)
+    Host.objects.update(bind_address="10.0.0.7")
+    enqueue("start", server=server, requested_by=None)
+    job = claim_next_job(worker)
+    assert job
+    assert job.server
+    assert job.server.to_spec().bind_address == "10.0.0.7"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_each_claim_after_a_pause_is_a_sign_of_life(
     server: Server, host: Host, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,7 @@ from servers.models import (
     Server,
     StoredLine,
 )
+from servers.secrets import ServerSecret
 from tests.hostops.hosts import REPOSITORY
 from tests.jobs.live.stream_server import url_of_test_database
 from tests.waiting import wait_until
@@ -584,6 +585,25 @@ def test_a_new_worker_masks_the_passwords_that_a_server_runs_with(
     game.write("hunter2 another1 sesame")
     copier.copy()
     assert [line.line for line in stored()] == ["******** ******** ********"]
+
+
+@pytest.mark.django_db
+def test_the_passwords_in_its_fields_are_masked_also_after_a_change(
+    game: Game, copier: ConsoleCopier, server: Server
+) -> None:
+    for secret, plain in (
+        (ServerSecret.RCON_PASSWORD, "hunter2"),
+        (ServerSecret.JOIN_PASSWORD, "sesame"),
+    ):
+        server.set_secret(secret, plain)
+    server.save()
+    game.write("hunter2 sesame")
+    copier.copy()
+    server.set_secret(ServerSecret.RCON_PASSWORD, "another1")
+    server.save(update_fields=["rcon_password_token"])
+    game.write("hunter2 another1")
+    copier.copy()
+    assert [line.line for line in stored()] == ["******** ********"] * 2
 
 
 @pytest.mark.django_db

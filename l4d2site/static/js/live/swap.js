@@ -1,6 +1,7 @@
 // Puts the contents of a newly fetched page's live regions into those of the open page.
 
 import { showCopyButtons } from "../forms/copy.js";
+import { showSecretsAgain } from "../forms/secrets.js";
 import { sources } from "./sources.js";
 import { showTimes } from "./times.js";
 
@@ -29,6 +30,7 @@ function swap(region, update) {
   const focused = document.activeElement;
   const label = region.contains(focused) ? nameOf(focused) : null;
   region.replaceChildren(...update.childNodes);
+  showSecretsAgain(region); // Before the focus is put back: by then a button is called “Hide” again.
   for (const id of openIds) document.getElementById(id)?.setAttribute("open", "");
   if (label !== null) {
     const heir = [...region.querySelectorAll(focusables)].find((one) => nameOf(one) === label);

@@ -1,0 +1,106 @@
+"""The passwords of servers, encrypted with the keys in `SECRETS_KEYS`: the first encrypts, all of them decrypt.
+
+What is stored is a Fernet token. Nothing here keeps a plain text.
+"""
+
+import secrets
+import string
+from functools import lru_cache
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.db.models import TextChoices
+
+PASSWORD_CHARS = 24
+"""Of a password that Saferoom makes, from 62 characters: 142 bits."""
+
+NO_KEYS = (
+    "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, where everybody who may read "
+    "those reads them. Run manage.py makesecretskey, put the line that it prints into the settings of the "
+    "panel and of every worker, and restart them."
+)
+
+
+class ServerSecret(TextChoices):
+    """A password of a server. The value is the name of its form field, and what its column begins with."""
+
+    RCON_PASSWORD = "rcon_password", "RCON password"
+    JOIN_PASSWORD = "join_password", "Join password"
+
+    @property
+    def column(self) -> str:
+        """The column of `Server` that has its token."""
+        return f"{self.value}_token"
+
+    @property
+    def what(self) -> str:
+        """What stands before “password” inside of a sentence."""
+        return "RCON" if self is ServerSecret.RCON_PASSWORD else "join"
+
+    @property
+    def cvar(self) -> str:
+        """The console variable that it is the value of."""
+        return "rcon_password" if self is ServerSecret.RCON_PASSWORD else "sv_password"
+
+
+class SecretError(ValueError):
+    """A secret that cannot be stored or read.
+
+    The text says why; in what this module raises it follows the name of the secret: “cannot be read: …”.
+    """
+
+
+def has_keys() -> bool:
+    """Return whether secrets can be stored."""
+    return bool(settings.SECRETS_KEYS)
+
+
+def keys_note() -> str:
+    """Return what admins are told where there are no keys; empty where there are."""
+    return "" if has_keys() else NO_KEYS
+
+
+def encrypt(plain: str) -> str:
+    """Return the token of a secret, made with the first key. Raises `SecretError` if there is none."""
+    return _fernet("stored").encrypt(plain.encode()).decode()
+
+
+def decrypt(token: str) -> str:
+    """Return the secret in a token. Raises `SecretError` if no key fits."""
+    try:
+        return _fernet("read").decrypt(token.encode()).decode()
+    except InvalidToken:  # Its own text is empty.
+        raise SecretError(_WRONG_KEY) from None
+
+
+def rotate(token: str) -> str:
+    """Return a token of the same secret, made with the first key. Raises `SecretError` if no key fits."""
+    try:
+        return _fernet("read").rotate(token.encode()).decode()
+    except InvalidToken:
+        raise SecretError(_WRONG_KEY) from None
+
+
+def make_password() -> str:
+    """Return a random password of letters and digits, which every console and every tool can be given."""
+    characters = string.ascii_letters + string.digits
+    return "".join(secrets.choice(characters) for _ in range(PASSWORD_CHARS))
+
+
+_WRONG_KEY = (
+    "cannot be decrypted: none of the keys in SECRETS_KEYS is the one that it was encrypted with. Put that key "
+    "back behind the others, or set a new password"
+)
+
+
+def _fernet(what: str) -> MultiFernet:
+    if not has_keys():
+        raise SecretError(
+            f"cannot be {what}: SECRETS_KEYS is not set. Set it to what the rest of the panel has"
+        )
+    return _make_fernet(tuple(settings.SECRETS_KEYS))
+
+
+@lru_cache(maxsize=4)  # Of keys, which are in the settings anyway; never of secrets.
+def _make_fernet(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])

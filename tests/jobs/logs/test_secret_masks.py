@@ -1,0 +1,112 @@
+"""The passwords in a server's fields do not show in logs, states and errors, wherever they appear there."""
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from hostops.errors import HostError
+from hostops.specs import CancelToken, InstanceState, InstanceStatus
+from jobs.logs.finishing import Ending
+from jobs.logs.safe_lines import MASK, secrets_of_server
+from jobs.models import JobState
+from jobs.operations import describe_state
+from jobs.queue.liveness import register_worker
+from jobs.queue.transitions import claim_next_job, enqueue
+from jobs.worker.execution import execute, plan
+from servers.models import Server
+from servers.secrets import ServerSecret
+from tests.fakes import FakeHost
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def server(server: Server) -> Server:
+    """Return Alice's server with both passwords."""
+    server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2-of-rcon")
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "sesame-to-join")
+    server.save()
+    return server
+
+
+def carry_out_start(server: Server) -> tuple[list[str], Ending]:
+    """Carry out a start of the server; return the lines of its log, and how it ended."""
+    enqueue("start", server=server, requested_by=None)
+    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
+    assert job
+    lines: list[str] = []
+    endings: list[Ending] = []
+    sink = Mock(
+        line=lambda _job, _stream, text: lines.append(text),
+        finish=lambda _job, ending: endings.append(ending),
+    )
+    execute(plan(job), sink, CancelToken())
+    return lines, endings[0]
+
+
+def test_a_jobs_lines_and_error_have_none(server: Server, fake_host: FakeHost) -> None:
+    fake_host.settings["alpha"] = ('rcon_password "running-with-this"',)
+
+    def fail(*arguments: Any) -> None:
+        arguments[2]("stdout", "told: hunter2-of-rcon, sesame-to-join, running-with-this")
+        raise HostError("It printed hunter2-of-rcon, and then running-with-this.")
+
+    fake_host.act = fail
+    lines, ending = carry_out_start(server)
+    assert lines[0] == f"told: {MASK}, {MASK}, {MASK}"
+    assert ending.error == f"It printed {MASK}, and then {MASK}."
+    assert fake_host.specs[0].rcon_password == "hunter2-of-rcon"
+
+
+def test_a_job_whose_server_has_unreadable_settings_says_so_and_goes_on(
+    server: Server, fake_host: FakeHost, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(FakeHost, "instance_settings", Mock(side_effect=PermissionError("no")))
+    assert carry_out_start(server)[1].state == JobState.SUCCEEDED
+    assert "server alpha: the settings that it runs with cannot be read" in caplog.text
+
+
+def test_a_start_with_a_password_that_cannot_be_decrypted_fails_with_the_sentence(
+    server: Server, fake_host: FakeHost, settings: Any
+) -> None:
+    settings.SECRETS_KEYS = []
+    _, ending = carry_out_start(server)
+    assert ending.state == JobState.FAILED
+    assert ending.error.startswith("The RCON password of server alpha cannot be read")
+    assert fake_host.specs == []
+
+
+def test_it_can_be_stopped_all_the_same(server: Server, fake_host: FakeHost, settings: Any) -> None:
+    settings.SECRETS_KEYS = []
+    enqueue("stop", server=server, requested_by=None)
+    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
+    assert job
+    execute(plan(job), Mock(), CancelToken())
+    assert fake_host.verbs == ["stop"]
+
+
+def test_a_states_detail_has_none_also_those_that_it_runs_with(
+    server: Server, fake_host: FakeHost
+) -> None:
+    fake_host.settings["alpha"] = ('sv_password "running-with-this"',)
+    detail = "Its last lines: hunter2-of-rcon sesame-to-join running-with-this"
+    status = InstanceStatus("alpha", InstanceState.RUNNING, detail=detail)
+    described = describe_state(server, status)
+    assert described["state_detail"] == f"Its last lines: {MASK} {MASK} {MASK}"
+
+
+def test_a_very_short_one_does_not_mask_half_of_every_line(server: Server) -> None:
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "abc")
+    assert secrets_of_server(server) == {"hunter2-of-rcon"}
+
+
+def test_no_module_remembers_them(server: Server) -> None:
+    import gc
+
+    secrets_of_server(server)
+    server.to_spec()
+    gc.collect()
+    kept = [one for one in gc.get_objects() if isinstance(one, (dict, list, tuple, set))]
+    holders = [one for one in kept if isinstance(one, (list, set)) and "hunter2-of-rcon" in one]
+    assert holders == []

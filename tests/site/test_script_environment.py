@@ -1,0 +1,82 @@
+"""What `script/server` writes into `var/local.env`: chosen once, and never over what somebody set."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.endtoend.panel import PROJECT_DIR
+
+KEY = r"SECRETS_KEYS=([A-Za-z0-9_-]{43}=)"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a project's folder as far as the script needs one, without a `.env`."""
+    folder = tmp_path / "project"
+    (folder / "script").mkdir(parents=True)
+    shutil.copy(PROJECT_DIR / "script/environment", folder / "script/environment")
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / ".venv/bin/python").chmod(0o755)
+    return folder
+
+
+def choose(project: Path, **environment: str) -> str:
+    """Let the script choose, as `script/server` does; return what `var/local.env` says then."""
+    subprocess.run(
+        ["bash", "-euc", "source script/environment; choose_settings; choose_secrets_key"],
+        cwd=project,
+        env={"PATH": os.environ["PATH"], **environment},
+        check=True,
+        timeout=60,
+    )
+    path = project / "var/local.env"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list((project / "var").iterdir()) == [path]
+    return path.read_text()
+
+
+def make_old(project: Path, text: str) -> None:
+    """Leave a `var/local.env` as an earlier version wrote it."""
+    (project / "var").mkdir()
+    (project / "var/local.env").write_text(text)
+    (project / "var/local.env").chmod(0o600)
+
+
+def test_a_new_panel_gets_a_key(project: Path) -> None:
+    secret_key, game, key = choose(project).splitlines()
+    assert secret_key.startswith("SECRET_KEY=")
+    assert game == "GAME_SOURCE=simulator"
+    match = re.fullmatch(KEY, key)
+    assert match
+    Fernet(match[1])
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_an_older_panel_gets_one_behind_what_it_has(project: Path, end: str) -> None:
+    make_old(project, f"SECRET_KEY=old\nGAME_SOURCE=steam{end}")
+    assert re.fullmatch(rf"SECRET_KEY=old\nGAME_SOURCE=steam\n{KEY}\n", choose(project))
+
+
+def test_a_second_start_changes_nothing(project: Path) -> None:
+    assert choose(project) == choose(project)
+
+
+def test_one_that_is_set_elsewhere_is_not_doubled(project: Path) -> None:
+    assert "SECRETS_KEYS" not in choose(project, SECRETS_KEYS="of the environment")
+    (project / ".env").write_text("DEBUG=true\nexport SECRETS_KEYS=of the file\n")
+    assert "SECRETS_KEYS" not in choose(project)
+    (project / ".env").write_text("# SECRETS_KEYS=not set\n")
+    assert "SECRETS_KEYS" in choose(project)
+
+
+def test_a_worker_by_itself_makes_no_key(project: Path) -> None:
+    """On another machine it would be another one than the panel's."""
+    assert "choose_secrets_key" not in (PROJECT_DIR / "script/worker").read_text()
+    assert "choose_secrets_key" in (PROJECT_DIR / "script/server").read_text()
