@@ -268,6 +268,8 @@ class HostFacts:
     """Those of LIMIT_NAMES that nothing holds servers to here."""
     latest: "LatestBuild | None" = None
     """What Steam said last of newer builds; None as long as nobody has asked."""
+    taken_ports: tuple[int, ...] = ()
+    """Those of PORT_RANGE that are held by anything but the game server that was given one."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ HOLD_AND_RUN = """
 import sys
 from pathlib import Path
 from hostops.callbacks import Callbacks
-from hostops.locks import hold
-from hostops.process import run
+from hostops.linux.locks import hold
+from hostops.linux.process import run
 program = "import os, signal; os.write(1, b'child %d\\\\n' % os.getpid()); signal.pause()"
 with hold(Path(sys.argv[1]), "install", Callbacks()) as lock:
     run([sys.executable, "-S", "-c", program], environment={}, pass_fds=(lock,),
