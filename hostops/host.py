@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hostops import doctor
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
-from hostops.drivers import process_driver
+from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import (
     Driver,
     make_driver,
@@ -31,6 +31,7 @@ from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
 from hostops.linux.process import minimal_environment
+from hostops.linux.sockets import WILDCARD
 from hostops.specs import (
     CancelToken,
     ConsoleChunk,
@@ -320,6 +321,7 @@ class Host:
             disk_free_bytes=shutil.disk_usage(self._layout.root).free,
             limits_without_effect=self._driver.limits_without_effect(),
             latest=app_info.read_latest(self._layout),
+            taken_ports=port_holders.find_taken_ports(self._layout),
         )
 
     def read_console(
@@ -477,6 +479,8 @@ class Host:
                     raise
         elif runs.read_status(instance).state is InstanceState.RUNNING:
             callbacks.say(f"{instance.name} runs already.")
+            # What is wrong there is told, and ends nobody's game.
+            self._look_at_port(instance, record, callbacks)
             return
         else:
             callbacks.say(f"{instance.name} is starting already.")
@@ -490,6 +494,7 @@ class Host:
                 console_files.ConsoleTail(instance, tail_from, callbacks),
                 callbacks,
             )
+            port = self._look_at_port(instance, record, callbacks)
         except BaseException as error:
             # Half a start is none. Ending it is not to be cancelled in its turn.
             if runs.is_alive(instance):
@@ -499,13 +504,27 @@ class Host:
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
             raise
-        callbacks.say(f"{instance.name} answers on port {record.port}.")
+        callbacks.say(
+            f"{instance.name} answers on port {port}." if port else f"{instance.name} is up."
+        )
+
+    def _look_at_port(
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
+    ) -> int | None:
+        """Return the port that the server was seen to hold; None if this account may not look."""
+        run = runs.read_run(instance)
+        if run is None:
+            raise HostError(f"{instance.name} left no record of its start: restart it.")
+        address = record.bind_address or WILDCARD
+        has_port = port_holders.require_own_port(self._layout, instance, run, address, callbacks)
+        # The one that it was started with: the record may have another for its next start.
+        return run.port if has_port else None
 
     def _launch(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
         self._driver.settle(instance)
-        require_free_port(self._layout, instance, record.port)
+        require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
         environment = self._environment()

@@ -39,6 +39,7 @@ class InstanceRecord:
     arguments: tuple[str, ...]
     layer: str
     limits: Limits = field(default_factory=Limits)
+    bind_address: str = ""
 
 
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
@@ -58,7 +59,9 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     ):
         make_dir(folder)
     layer = layers.generate_layer(instance.layers_dir, _generate_files(spec))
-    record = InstanceRecord(spec.name, spec.port, spec.overlays, arguments, layer, spec.limits)
+    record = InstanceRecord(
+        spec.name, spec.port, spec.overlays, arguments, layer, spec.limits, spec.bind_address
+    )
     write_atomically(instance.record_path, json.dumps(asdict(record)))
     overlays = f" with {', '.join(spec.overlays)} over it" if spec.overlays else ""
     callbacks.say(f"{spec.name} is made of build {release}{overlays}, on port {spec.port}.")
@@ -83,6 +86,7 @@ def read_record(instance: InstanceLayout) -> InstanceRecord:
         arguments=tuple(document["arguments"]),
         layer=document["layer"],
         limits=Limits(**document.get("limits", {})),  # an earlier version wrote none
+        bind_address=document.get("bind_address", ""),  # nor this
     )
 
 
