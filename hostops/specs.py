@@ -26,6 +26,9 @@ from hostops.launch_arguments import (
 from hostops.launch_arguments import (
     require_arguments as require_arguments,
 )
+from hostops.launch_arguments import (
+    take_bind_address as take_bind_address,
+)
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)
