@@ -32,6 +32,7 @@ server_urls = [
     path("<name:name>/console/", console_pages.server_console, name="console"),
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
     path("<name:name>/edit/", views.server_edit, name="edit"),
+    path("<name:name>/move-port/", views.server_move_port, name="move_port"),
     path("<name:name>/remove/", views.server_remove, name="remove"),
 ]
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from servers.access import (
     SignedInRequest,
@@ -21,7 +21,7 @@ from servers.console_reader import Console
 from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
-from servers.models import Blueprint, Host, Server
+from servers.models import Blueprint, Host, NoFreePortError, Server
 
 JOBS_SHOWN = 10
 CRASHES_SHOWN = 5
@@ -62,8 +62,28 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
         "removal_obstacle": server.removal_obstacle(),
+        "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }
     return render(request, "servers/detail.html", context)
+
+
+@require_POST
+@sign_in_required
+def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
+    """Give a server whose port another program holds the next free one; it is started from its page."""
+    server = get_server_or_404(request.user, name)
+    try:
+        port = server.move_to_free_port()
+    except NoFreePortError as error:
+        messages.error(request, error.message)
+    except IntegrityError:
+        messages.error(request, "Somebody took that port at the same moment. Please try again.")
+    else:
+        if port is None:
+            messages.info(request, f"Server {name} keeps port {server.port}: it is free.")
+        else:
+            messages.success(request, f"Server {name} has port {port} now. Start it when you like.")
+    return redirect(server)
 
 
 @form_page
@@ -86,6 +106,7 @@ def server_create(request: SignedInRequest) -> HttpResponse:
             server.host = Host.local()
         if form.try_save():
             messages.success(request, f"Server {server.name} is made. Start it when you like.")
+            tell_of_address(request, form)
             return redirect(server)
     context = {"form": form, "has_blueprint": usable.exists()}
     return render(request, "servers/form.html", context)
@@ -101,8 +122,19 @@ def server_edit(request: SignedInRequest, name: str) -> HttpResponse:
         messages.success(
             request, f"Server {server.name} is changed. It applies at its next start or restart."
         )
+        tell_of_address(request, form)
         return redirect(server)
     return render(request, "servers/form.html", {"form": form, "server": server})
+
+
+def tell_of_address(request: SignedInRequest, form: ServerForm) -> None:
+    """Say what has become of an -ip among the arguments."""
+    if form.moved_address:
+        messages.info(
+            request,
+            f"-ip {form.moved_address} is now the bind address of server {form.instance.name}, and no launch "
+            "argument. It is changed in the admin pages.",
+        )
 
 
 @form_page
