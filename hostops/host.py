@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hostops import doctor
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
-from hostops.drivers import process_driver
+from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import (
     Driver,
     make_driver,
@@ -31,6 +31,7 @@ from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
 from hostops.linux.process import minimal_environment
+from hostops.linux.sockets import WILDCARD
 from hostops.query import passwords
 from hostops.specs import (
     CancelToken,
@@ -323,6 +324,7 @@ class Host:
             disk_free_bytes=shutil.disk_usage(self._layout.root).free,
             limits_without_effect=self._driver.limits_without_effect(),
             latest=app_info.read_latest(self._layout),
+            taken_ports=port_holders.find_taken_ports(self._layout),
         )
 
     def read_console(
@@ -487,6 +489,8 @@ class Host:
                     raise
         elif runs.read_status(instance).state is InstanceState.RUNNING:
             callbacks.say(f"{instance.name} runs already.")
+            # What is wrong there is told, and ends nobody's game.
+            self._look_at_port(instance, record, callbacks)
             return
         else:
             callbacks.say(f"{instance.name} is starting already.")
@@ -500,6 +504,7 @@ class Host:
                 console_files.ConsoleTail(instance, tail_from, callbacks),
                 callbacks,
             )
+            port = self._look_at_port(instance, record, callbacks)
         except BaseException as error:
             # Half a start is none. Ending it is not to be cancelled in its turn.
             if runs.is_alive(instance):
@@ -509,25 +514,42 @@ class Host:
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
             raise
-        callbacks.say(f"{instance.name} answers on port {record.port}.")
-        self._check_passwords(instance, record.port, callbacks)
+        callbacks.say(
+            f"{instance.name} answers on port {port}." if port else f"{instance.name} is up."
+        )
+        self._check_passwords(instance, record, callbacks)
 
-    def _check_passwords(self, instance: InstanceLayout, port: int, callbacks: Callbacks) -> None:
+    def _check_passwords(
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
+    ) -> None:
         """Say if a server that was just started has other passwords than it was given. It runs either way."""
         given = instance_files.read_launched_passwords(self._layout, instance)
-        if given.rcon:
-            fault = passwords.find_fault(
-                self._query_address, port, given.rcon, given.join, callbacks.cancel
+        address = record.only_address or self._query_address
+        if given.rcon and (
+            fault := passwords.find_fault(
+                address, record.port, given.rcon, given.join, callbacks.cancel
             )
-            if fault:
-                callbacks.warn(fault)
+        ):
+            callbacks.warn(fault)
+
+    def _look_at_port(
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
+    ) -> int | None:
+        """Return the port that the server was seen to hold; None if this account may not look."""
+        run = runs.read_run(instance)
+        if run is None:
+            raise HostError(f"{instance.name} left no record of its start: restart it.")
+        address = record.bind_address or WILDCARD
+        has_port = port_holders.require_own_port(self._layout, instance, run, address, callbacks)
+        # The one that it was started with: the record may have another for its next start.
+        return run.port if has_port else None
 
     def _launch(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
         releases.require_current(self._layout)
         self._driver.settle(instance)
-        require_free_port(self._layout, instance, record.port, record.only_address)
+        require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
         environment = self._environment()

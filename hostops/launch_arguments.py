@@ -8,6 +8,7 @@ quoted value counts. docs/arguments.md has the same table for people; a test hol
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from hostops.console_commands import (
@@ -121,6 +122,12 @@ _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2018\u2019\u201a\u201b\u2032\u2033"
 _BLANKS = "\u00a0\u2002\u2003\u2009\u202f\u3000"
 _COMMENTS = ("//", "#", ";")
+_CONTINUED = re.compile(r"\\\r?\n")
+# As `_split` finds them, and left as they are written: quotations, escapes, and lines that go on.
+_WORD = re.compile(
+    r"""(?: \\\r?\n | \\. | "(?: \\. | [^"\\] )*" | '[^']*' | [^\s"'\\] )+""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 class Fault(NamedTuple):
@@ -185,6 +192,42 @@ def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
             Fault("", f"“{kept.pop()}” is left out: the line is too long for the engine.")
         )
     return kept, faults
+
+
+def take_bind_address(text: str) -> tuple[str, str]:
+    """Return launch arguments without `-ip ADDRESS`, and that address; the text itself and "" if it has none.
+
+    Only where both stand as words of their own, outside of any quotation. Raises `ArgumentsError` for what is
+    no IPv4 address, and for two of them.
+    """
+    words = list(_WORD.finditer(text))
+    bare = [_CONTINUED.sub("", word.group()) for word in words]
+    places = [index for index, word in enumerate(bare) if word.lower() == "-ip"]
+    if not places:
+        return text, ""
+    address = bare[places[0] + 1] if places[0] + 1 < len(bare) else ""
+    if len(places) > 1 or not _is_ipv4(address):
+        raise ArgumentsError(
+            [
+                Fault(
+                    "", "-ip takes one IPv4 address, such as -ip 0.0.0.0, and may stand there once."
+                )
+            ]
+        )
+    before = text[: words[places[0]].start()].rstrip(" \t")
+    after = text[words[places[0] + 1].end() :].lstrip(" \t")
+    if not before or before.endswith("\n"):
+        return f"{before}{after.lstrip()}".strip(), address
+    blank = "" if after.startswith(("\r", "\n")) else " "
+    return f"{before}{blank}{after}".strip(), address
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _judge(arguments: Sequence[Argument]) -> list[Fault]:

@@ -29,6 +29,9 @@ from hostops.launch_arguments import (
 from hostops.launch_arguments import (
     require_arguments as require_arguments,
 )
+from hostops.launch_arguments import (
+    take_bind_address as take_bind_address,
+)
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)
@@ -285,6 +288,8 @@ class HostFacts:
     """Those of LIMIT_NAMES that nothing holds servers to here."""
     latest: "LatestBuild | None" = None
     """What Steam said last of newer builds; None as long as nobody has asked."""
+    taken_ports: tuple[int, ...] = ()
+    """Those of PORT_RANGE that are held by anything but the game server that was given one."""
 
 
 @dataclass(frozen=True)

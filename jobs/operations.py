@@ -24,6 +24,7 @@ from hostops.specs import (
 from jobs.database import (
     Channel,
     announce,
+    write_turn,
 )
 from jobs.logs import (
     find_secrets,
@@ -250,9 +251,23 @@ def report_host(host: Host) -> None:
         load_average=os.getloadavg()[0] / (os.cpu_count() or 1),
         reported_at=timezone.now(),
     )
+    store_taken_ports(host, facts.taken_ports)
     # Until an admin says how players reach it, the address at which its own servers answer is the best guess.
     Host.objects.filter(pk=host.pk, address="").update(address=settings.HOST_ADDRESS)
     store_releases(host, installed)
+
+
+def report_taken_ports(host: Host) -> None:
+    """Store which ports of this machine other programs hold, as the host layer sees it now."""
+    store_taken_ports(host, get_host(host.name).facts().taken_ports)
+
+
+def store_taken_ports(host: Host, ports: Sequence[int]) -> None:
+    """Store which ports other programs hold on a host, and tell pages of it if that is news."""
+    with write_turn(), transaction.atomic():
+        others = Host.objects.filter(pk=host.pk).exclude(taken_ports=list(ports))
+        if others.update(taken_ports=list(ports)):
+            announce(Channel.PAGES)
 
 
 def store_releases(host: Host, installed: Sequence[InstalledRelease]) -> None:

@@ -205,6 +205,10 @@ if read_bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
+# The web server's own port: deploy/gunicorn.conf.py reads the same. No game server is given it.
+PANEL_PORT = read("PORT", env.int, "a port number", default=8000)
+require(1 <= PANEL_PORT <= 65535, "PORT", "a port number from 1 to 65535")
+
 # --- Jobs -------------------------------------------------------------------------------------
 
 JOB_WORKER_ENABLED = read_bool("JOB_WORKER_ENABLED", default=True)

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from servers.forms import find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
 from servers.secret_fields import SecretsForm
 
@@ -43,6 +44,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         "layering_detail",
         "build_id",
         "disk_free_bytes",
+        "taken_ports",
         "reported_at",
         "created_at",
     ]
@@ -94,7 +96,11 @@ class ServerAdminForm(SecretsForm):
         """Give a server without a port the next free one, or say in the form that there is none."""
         cleaned = super().clean() or self.cleaned_data
         host = cleaned.get("host") or getattr(self.instance, "host", None)
-        if host and "port" in cleaned and not cleaned["port"]:
+        if host and (
+            text := find_port_obstacle(self.instance, host, cleaned.get("port"), is_staff=True)
+        ):
+            self.add_error("port", text)
+        elif host and "port" in cleaned and not cleaned["port"]:
             try:
                 with transaction.atomic():
                     cleaned["port"] = host.find_free_port()
@@ -113,7 +119,10 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ["owner", "host", "blueprint"]
     search_fields = ["name", "owner__username"]
     autocomplete_fields = ["owner", "blueprint"]
-    written = ["name", "owner", "host", "port", "blueprint", "arguments", "config"]
+    written = [
+        *("name", "owner", "host", "port", "bind_address"),
+        *("blueprint", "arguments", "config"),
+    ]
     probed = [
         *("desired_state", "actual_state", "actual_state_at", "state_detail", "last_error"),
         "created_at",

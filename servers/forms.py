@@ -3,17 +3,20 @@
 from typing import Any, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from hostops.specs import take_bind_address
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.models.blueprints import (
     LOWEST_CPU_WEIGHT,
     LOWEST_MEMORY_LIMIT_MIB,
     LOWEST_TASKS_LIMIT,
 )
+from servers.models.validation import validate_arguments
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
 from servers.secrets import has_keys
@@ -86,7 +89,13 @@ class ServerForm(SecretsForm, RowForm):
 
     def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.user = user
+        self.moved_address = ""
+        """The address that was written as -ip, and has become the server's bind address."""
         is_new = self.instance.pk is None
+        if user.is_staff:
+            # `clean_arguments` judges what is left of them.
+            self.fields["arguments"].validators = []
         usable = Q(pk__in=Blueprint.objects.usable_by(user).values("pk"))
         current = Q(pk=self.instance.blueprint_id)
         blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
@@ -106,12 +115,53 @@ class ServerForm(SecretsForm, RowForm):
             self.initial["host"] = Host.objects.least_loaded()
         self.add_secret_fields()
 
+    def clean_arguments(self) -> str:
+        """Take -ip out of what an admin wrote: it is a field, and for nobody else to set."""
+        text: str = self.cleaned_data["arguments"]
+        if self.user.is_staff:
+            try:
+                text, self.moved_address = take_bind_address(text)
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
+            validate_arguments(text)
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a port that is not for this user, or that another program holds."""
+        cleaned = super().clean() or self.cleaned_data
+        host = cleaned.get("host") or get_host(self.instance) or Host(name=settings.HOST_NAME)
+        port, is_staff = cleaned.get("port"), self.user.is_staff
+        if text := find_port_obstacle(self.instance, host, port, is_staff=is_staff):
+            self.add_error("port", text)
+        if self.moved_address:
+            self.set_columns.append("bind_address")
+            self.notes.append(
+                f"-ip {self.moved_address} is now the bind address of server {self.instance.name}, "
+                "and no launch argument. It is changed in the admin pages."
+            )
+        return cleaned
+
     def save(self, commit: bool = True) -> Server:
         """Store the server; of one that is there only what the form writes."""
+        if self.moved_address:
+            self.instance.bind_address = self.moved_address
         if self.instance._state.adding:  # noqa: SLF001 - documented
             return cast("Server", super().save(commit))
         self.save_changes()
         return self.instance
+
+
+def get_host(server: Server) -> Host | None:
+    """Return the server's host; None while it has none."""
+    return server.host if server.host_id else None
+
+
+def find_port_obstacle(server: Server, host: Host, port: int | None, *, is_staff: bool) -> str:
+    """Return why the server may not be given this port there; empty if it may, or has it already."""
+    is_kept = server.pk is not None and (server.host_id, server.port) == (host.pk, port)
+    if port is None or is_kept:
+        return ""
+    return host.find_port_obstacle(port, is_staff=is_staff)
 
 
 class BlueprintForm(RowForm):

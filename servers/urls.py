@@ -34,6 +34,7 @@ server_urls = [
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
     path("<name:name>/edit/", views.server_edit, name="edit"),
     path("<name:name>/secrets/<slug:secret>/", secret_pages.show_secret, name="secret"),
+    path("<name:name>/move-port/", views.server_move_port, name="move_port"),
     path("<name:name>/remove/", views.server_remove, name="remove"),
 ]
 

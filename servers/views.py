@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from servers.access import (
     SignedInRequest,
@@ -22,7 +22,7 @@ from servers.console_reader import Console
 from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
-from servers.models import Blueprint, Host, Server
+from servers.models import Blueprint, Host, NoFreePortError, Server
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
 
@@ -68,8 +68,28 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "removal_obstacle": server.removal_obstacle(),
         "secrets_are_shown": is_own,
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
+        "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }
     return render(request, "servers/detail.html", context)
+
+
+@require_POST
+@sign_in_required
+def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
+    """Give a server whose port another program holds the next free one; it is started from its page."""
+    server = get_server_or_404(request.user, name)
+    try:
+        port = server.move_to_free_port()
+    except NoFreePortError as error:
+        messages.error(request, error.message)
+    except IntegrityError:
+        messages.error(request, "Somebody took that port at the same moment. Please try again.")
+    else:
+        if port is None:
+            messages.info(request, f"Server {name} keeps port {server.port}: it is free.")
+        else:
+            messages.success(request, f"Server {name} has port {port} now. Start it when you like.")
+    return redirect(server)
 
 
 @form_page

@@ -58,6 +58,7 @@ class FakeHost:
     """What `status` says of a server in the place of its state alone."""
     installed: list[InstalledRelease] = field(default_factory=list)
     latest: LatestBuild | None = None
+    taken_ports: tuple[int, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -196,6 +197,7 @@ class FakeHost:
             build_id=self.build_id,
             limits_without_effect=LIMIT_NAMES,
             latest=self.latest,
+            taken_ports=self.taken_ports,
         )
 
     def read_console(

@@ -1,12 +1,12 @@
 """Finds out whether a server can be started on its port, and whether a started one answers."""
 
-import errno
-import socket
 import time
 
+from hostops.drivers import port_holders
 from hostops.errors import HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux.sockets import WILDCARD
 from hostops.query.a2s import (
     QueryError,
     query_info,
@@ -76,37 +76,19 @@ class Readiness:
 
 
 def require_free_port(
-    layout: HostLayout, instance: InstanceLayout, port: int, address: str = ""
+    layout: HostLayout, instance: InstanceLayout, port: int, address: str = WILDCARD
 ) -> None:
-    """Raise HostError if something has the port, UDP or TCP: srcds takes both.
+    """Raise HostError if the instance cannot have the port at the address, UDP and TCP: srcds takes both.
 
-    `address` is the one that the server is to listen on; empty for all of them.
+    The text says who holds it, as far as this account may see that, and which port is free.
     """
-    for protocol, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            if kind == socket.SOCK_STREAM:
-                # Connections that ended lately do not keep a server from listening.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL:
-                    raise HostError(
-                        f"{instance.name} is to listen on {address}, which is no address of this host: "
-                        "an admin can give the server, or its host, another bind address."
-                    ) from None
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                raise HostError(
-                    f"Port {port} ({protocol}) of {instance.name} is in use by "
-                    f"{_find_user(layout, instance, port)}. Stop that, or give {instance.name} another port."
-                ) from None
-
-
-def _find_user(layout: HostLayout, instance: InstanceLayout, port: int) -> str:
-    for name in layout.instance_names():
-        other = layout.instance(name)
-        last_run = runs.read_run(other)
-        if other != instance and last_run and last_run.port == port and runs.is_alive(other):
-            return f"the server {name}"
-    return "another program on this host"
+    protocol = port_holders.find_conflict(port, address)
+    if protocol is None:
+        return
+    held = port_holders.find_in_the_way(port, address, protocol)
+    free = port_holders.find_free_port(layout)
+    raise HostError(
+        f"Port {port} ({protocol}) of {instance.name} is in use by "
+        f"{port_holders.describe_holder(layout, instance, held)}. "
+        f"Stop that, or give {instance.name} another port{'.' if free is None else f': {free} is free.'}"
+    )

@@ -106,6 +106,15 @@ def processes_with_open(path: Path) -> list[process_identity.ProcessStat]:
     ]
 
 
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a process has this file open, as far as we may see that."""
+    try:
+        wanted = path.stat()
+    except FileNotFoundError:
+        return False
+    return any(True for _ in _descriptors_of(pid, wanted.st_dev, wanted.st_ino))
+
+
 def _acquire(
     descriptor: int,
     path: Path,

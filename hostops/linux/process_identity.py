@@ -34,14 +34,8 @@ def read_boot_id() -> str:
 
 def read_stat(pid: int) -> ProcessStat | None:
     """Return what is known of process `pid`, or None if there is none or it is a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field is the command's name in parentheses, and may hold spaces and parentheses.
-    fields = text[text.rindex(")") + 2 :].split()
-    if fields[0] in _ENDED_STATES:
+    fields = _read_fields(pid)
+    if not fields or fields[0] in _ENDED_STATES:
         return None
     return ProcessStat(pid, int(fields[2]), int(fields[3]), int(fields[19]))
 
@@ -65,6 +59,30 @@ def living_processes() -> Iterator[ProcessStat]:
     for name in os.listdir("/proc"):
         if name.isdecimal() and (stat := read_stat(int(name))) is not None:
             yield stat
+
+
+def read_ancestry(pid: int) -> list[int]:
+    """Return the numbers of a process, its parent, and so on up to the first one; none if it is gone."""
+    ancestry: list[int] = []
+    # A number that is used again while this looks must not make it go round.
+    while pid not in ancestry and (fields := _read_fields(pid)):
+        ancestry.append(pid)
+        pid = int(fields[1])
+    return ancestry
+
+
+def family_of(pid: int) -> set[int]:
+    """Return the numbers of a process, its descendants, and what is in the session of that number."""
+    family = {pid}
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (fields := _read_fields(int(name))):
+            parents[int(name)] = int(fields[1])
+            if int(fields[3]) == pid:
+                family.add(int(name))
+    while grown := {child for child, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return family
 
 
 def read_command(pid: int) -> str:
@@ -92,3 +110,15 @@ def send_signal(process: ProcessStat, signal_number: int) -> bool:
     finally:
         os.close(pidfd)
     return True
+
+
+def _read_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat (proc_pid_stat(5)) from the state on; none if it is gone."""
+    try:
+        # open() rather than pathlib: the launcher imports this module and has to start quickly.
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    # The second field is the command's name in parentheses, and may hold spaces and parentheses.
+    return text[text.rindex(")") + 2 :].split()

@@ -5,8 +5,8 @@ For one server, and for more than `ServerInfo`, see `hostops.query.a2s`.
 
 import socket
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from hostops.query.a2s import (
     CHALLENGE_ANSWER,
@@ -26,43 +26,41 @@ MOST_CHALLENGES = 3
 """Of one server in one sweep: who answers every answer with a new challenge is not asked for ever."""
 
 
-class Sweep:
-    """One question to each server of `address`, put at once and, to who is silent, once more half-way.
+class _Target(NamedTuple):
+    """Where a server is asked: by which socket, and at which address, as the socket calls it."""
 
-    The ports of those that do not answer before `timeout_seconds` are over are not in `answers`.
+    socket: socket.socket
+    name: tuple[Any, ...]
+
+
+class Sweep:
+    """One question to each server, put at once and, to who is silent, once more half-way.
+
+    `addresses` has the address of each server by its port. The ports of those that do not answer before
+    `timeout_seconds` are over are not in `answers`.
     """
 
-    def __init__(self, address: str, ports: Iterable[int], timeout_seconds: float) -> None:
+    def __init__(self, addresses: Mapping[int, str], timeout_seconds: float) -> None:
         self.answers: dict[int, ServerInfo] = {}
-        self._waiting = set(ports)
+        self._waiting = set(addresses)
         self._challenges: dict[int, int] = {}
         self._fragments: dict[tuple[int, int], list[Fragment]] = {}
         self._deadline = time.monotonic() + timeout_seconds
         self._ask_again_at: float | None = self._deadline - timeout_seconds / 2
-        found = socket.getaddrinfo(address, None, type=socket.SOCK_DGRAM)[0]
-        family, kind, protocol, _, target = found
-        self._target: tuple[Any, ...] = target
-        self._socket = socket.socket(family, kind, protocol)
-        self._socket.setblocking(False)
-        self._socket.bind(("", 0))
+        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        known = {address: self._open(address) for address in set(addresses.values())}
+        self._targets = {port: known[address] for port, address in addresses.items()}
         self._ask_waiting()
 
     @property
-    def port(self) -> int:
-        """The port that the answers come to."""
-        port: int = self._socket.getsockname()[1]
-        return port
+    def ports(self) -> list[int]:
+        """The ports that the answers come to: one for IPv4, one for IPv6, as far as there is anybody to ask."""
+        return [one.getsockname()[1] for one in self._sockets.values()]
 
     def collect(self) -> bool:
         """Take the answers that have come; True: that was all. Takes no time worth speaking of."""
-        while self._waiting:
-            try:
-                datagram, sender = self._socket.recvfrom(MAX_DATAGRAM)
-            except BlockingIOError:
-                break
-            # Anybody may send to this port.
-            if sender[0] == self._target[0] and sender[1] in self._waiting:
-                self._take(sender[1], datagram)
+        for one in self._sockets.values():
+            self._receive(one)
         now = time.monotonic()
         if self._ask_again_at is not None and now >= self._ask_again_at:
             # A datagram may get lost, and srcds drops queries when there are many.
@@ -71,8 +69,30 @@ class Sweep:
         return not self._waiting or now >= self._deadline
 
     def close(self) -> None:
-        """Let go of the port that the answers come to."""
-        self._socket.close()
+        """Let go of the ports that the answers come to."""
+        for one in self._sockets.values():
+            one.close()
+
+    def _open(self, address: str) -> "_Target":
+        """Return the numbers of an address, with a socket that can ask there."""
+        family, kind, protocol, _, name = socket.getaddrinfo(address, None, type=socket.SOCK_DGRAM)[
+            0
+        ]
+        if family not in self._sockets:
+            self._sockets[family] = one = socket.socket(family, kind, protocol)
+            one.setblocking(False)
+            one.bind(("", 0))
+        return _Target(self._sockets[family], name)
+
+    def _receive(self, one: socket.socket) -> None:
+        while self._waiting:
+            try:
+                datagram, sender = one.recvfrom(MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            # Anybody may send to this port.
+            if sender[1] in self._waiting and sender[0] == self._targets[sender[1]].name[0]:
+                self._take(sender[1], datagram)
 
     def _take(self, port: int, datagram: bytes) -> None:
         try:
@@ -101,10 +121,9 @@ class Sweep:
             self._ask(port, b"")
 
     def _ask(self, port: int, challenge: bytes) -> None:
+        sender, name = self._targets[port]
         try:
-            self._socket.sendto(
-                WHOLE + INFO_REQUEST + challenge, (self._target[0], port, *self._target[2:])
-            )
+            sender.sendto(WHOLE + INFO_REQUEST + challenge, (name[0], port, *name[2:]))
         except OSError:
             # The network is away, or its queue full: the server is asked again, or stays unanswered.
             return

@@ -40,9 +40,7 @@ class PlayerWatch:
         if self._sweep is None:
             if monotonic() >= self._due_at:
                 self._due_at = monotonic() + SWEEP_EVERY_SECONDS
-                running = self._host.servers.filter(actual_state=ActualState.RUNNING)
-                ports = list(running.values_list("port", flat=True))
-                self._sweep = Sweep(settings.HOST_ADDRESS, ports, ANSWER_SECONDS)
+                self._sweep = Sweep(self._find_addresses(), ANSWER_SECONDS)
         elif self._sweep.collect():
             answers = self._sweep.answers
             self.close()
@@ -53,6 +51,13 @@ class PlayerWatch:
         if self._sweep:
             self._sweep.close()
         self._sweep = None
+
+    def _find_addresses(self) -> dict[int, str]:
+        """Return where the running servers are asked, by port: one that binds to one address answers there."""
+        running = self._host.servers.filter(actual_state=ActualState.RUNNING)
+        # The host's own row may have been changed since this worker read it.
+        servers = running.select_related("host").only("port", "bind_address", "host__bind_address")
+        return {server.port: server.own_address or settings.HOST_ADDRESS for server in servers}
 
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. A server that did not answer, or does not run, has unknown players: not none."""

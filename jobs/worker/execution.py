@@ -25,13 +25,14 @@ from jobs.logs import (
     mask_known,
     secrets_of,
 )
-from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream
+from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.2
+STARTS = (Operation.START, Operation.RESTART)
 
 
 class Plan(NamedTuple):
@@ -134,6 +135,12 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
             except Exception:
                 logger.exception("job %s: host %s cannot be read", job.id, job.host)
         return {}
+    if ending.state == JobState.FAILED and job.operation in STARTS:
+        # Its page offers another port at once if a program holds the server's.
+        try:
+            operations.report_taken_ports(server.host)
+        except Exception:
+            logger.exception("job %s: the ports of host %s cannot be read", job.id, server.host)
     status = operations.read_status(server)
     changes = operations.describe_state(server, status)
     if job.operation in operations.BY_SPEC:

@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from hostops.specs import PORT_RANGE
+from servers.models.ports import find_panel_ports, find_port_obstacle
 from servers.models.validation import name_check, validate_name
 
 
@@ -110,20 +111,36 @@ class Host(models.Model):
         return self.reported_at is not None and not self.build_id
 
     def find_free_port(self) -> int:
-        """Return the lowest port no server of this host has; call it in a transaction.
+        """Return the lowest port that no server of this host has and no program holds; in a transaction.
 
-        Raises `NoFreePortError` when all are taken.
+        What programs hold is what the host's worker reported last. Raises `NoFreePortError` when all are taken.
         """
         # On PostgreSQL the lock makes two new servers take turns; SQLite's transactions always do.
-        Host.objects.select_for_update(no_key=True).get(pk=self.pk)
-        taken = set(self.servers.values_list("port", flat=True))
-        for port in PORT_RANGE:
-            if port not in taken:
-                return port
+        self.taken_ports = Host.objects.select_for_update(no_key=True).get(pk=self.pk).taken_ports
+        if (port := self.next_free_port()) is not None:
+            return port
         raise NoFreePortError(
             f"Host {self.name} has no free port between {PORT_RANGE[0]} and {PORT_RANGE[-1]}: "
-            "remove a server first, or give the new one a port by hand."
+            "remove a server first, or ask an admin to give the server another port."
         )
+
+    def next_free_port(self) -> int | None:
+        """Return the port that `find_free_port` would, without a lock: somebody else may take it before."""
+        taken = {
+            *self.servers.values_list("port", flat=True),
+            *self.taken_ports,
+            *find_panel_ports(),
+        }
+        return next((port for port in PORT_RANGE if port not in taken), None)
+
+    def find_port_obstacle(self, port: int, *, is_staff: bool) -> str:
+        """Return why people like this may not give a server here a port, in a sentence; empty if they may."""
+        if port in self.taken_ports:
+            return (
+                f"Another program on host {self.name} holds port {port}. Choose another port, or leave it "
+                "empty to get the next free one."
+            )
+        return find_port_obstacle(port, is_staff=is_staff)
 
 
 class Release(models.Model):

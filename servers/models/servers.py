@@ -47,6 +47,7 @@ from servers.secrets import (
 CRASHES_KEPT = 20
 """Per server."""
 
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be compared with
 MAP_CHARS = 64
 """Of a map's name: as long as the engine's own paths let it be."""
 
@@ -210,6 +211,34 @@ class Server(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of the server's page."""
         return reverse("servers:detail", args=[self.name])
+
+    def move_to_free_port(self) -> int | None:
+        """Give the server the next free port if another program holds its own, and return that; else None.
+
+        Applies at the next start. Raises `NoFreePortError`, and IntegrityError if somebody typed that very port
+        into a form at the same moment.
+        """
+        with transaction.atomic():
+            # The lock that every search for a port takes: a second click finds the server moved already.
+            port = self.host.find_free_port()
+            self.refresh_from_db(fields=["port", "actual_state"])
+            if not self.is_port_taken:
+                return None
+            self.port = port
+            self.save(update_fields=["port", "updated_at"])
+        return port
+
+    @property
+    def is_port_taken(self) -> bool:
+        """Whether another program holds its port, as the host's worker saw when it last looked."""
+        is_up = self.actual_state in (ActualState.RUNNING, ActualState.STARTING)
+        return not is_up and self.port in self.host.taken_ports
+
+    @property
+    def own_address(self) -> str:
+        """The one address that it binds to, by its own setting or its host's; empty if it is all of them."""
+        address = self.bind_address or self.host.bind_address or ""
+        return "" if address == ALL_ADDRESSES else address
 
     @property
     def address(self) -> str:

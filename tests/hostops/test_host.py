@@ -289,7 +289,7 @@ def test_a_port_in_use_is_named(
         other.bind(("127.0.0.1", spec.port))
         if kind is socket.SOCK_STREAM:
             other.listen()
-        with pytest.raises(HostError, match=rf"Port {spec.port} .* another program"):
+        with pytest.raises(HostError, match=rf"Port {spec.port} .* \(process {os.getpid()}\)"):
             host.start("alpha")
     assert host.status("alpha").state is STOPPED
 

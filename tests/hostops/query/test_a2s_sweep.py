@@ -17,7 +17,7 @@ CHALLENGE = b"\xff\xff\xff\xffAwxyz"
 
 def ask(*ports: int, timeout_seconds: float = 5) -> dict[int, ServerInfo]:
     """Return what a sweep of `ports` brings."""
-    with closing(Sweep("127.0.0.1", ports, timeout_seconds)) as sweep:
+    with closing(Sweep(dict.fromkeys(ports, "127.0.0.1"), timeout_seconds)) as sweep:
         wait_until(sweep.collect, 10, "the sweep does not end")
         return sweep.answers
 
@@ -28,6 +28,33 @@ def test_all_are_asked_at_once_and_told_apart() -> None:
         answers = ask(*ports)
     assert answers.keys() == set(ports)
     assert {(info.players, info.map) for info in answers.values()} == {(3, "c7m1_docks")}
+
+
+def test_each_is_asked_at_its_own_address() -> None:
+    with (
+        server_that_answers(lambda *_: [ANSWER]) as here,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other,
+    ):
+        other.bind(("::1", 0))
+        other_port = other.getsockname()[1]
+        with closing(Sweep({here: "127.0.0.1", other_port: "::1"}, 5)) as sweep:
+            _, client = other.recvfrom(2048)
+            other.sendto(ANSWER, client)
+            wait_until(sweep.collect, 10, "the sweep does not end")
+            assert sweep.answers.keys() == {here, other_port}
+
+
+def test_an_answer_from_another_address_is_passed_over() -> None:
+    with (
+        server_that_answers(lambda *_: []) as port,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        closing(Sweep({port: "127.0.0.1"}, 0.2)) as sweep,
+    ):
+        stranger.bind(("127.0.0.2", port))
+        (answers_to,) = sweep.ports
+        stranger.sendto(ANSWER, ("127.0.0.1", answers_to))
+        wait_until(sweep.collect, 10, "the sweep does not end")
+        assert sweep.answers == {}
 
 
 def test_a_challenge_is_answered_and_an_answer_in_parts_is_joined() -> None:
@@ -77,10 +104,11 @@ def test_who_answers_with_challenges_alone_is_not_asked_for_ever() -> None:
 def test_an_answer_from_a_stranger_is_passed_over() -> None:
     with (
         server_that_answers(lambda *_: []) as port,
-        closing(Sweep("127.0.0.1", [port], 0.2)) as sweep,
+        closing(Sweep({port: "127.0.0.1"}, 0.2)) as sweep,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
     ):
-        stranger.sendto(ANSWER, ("127.0.0.1", sweep.port))
+        (answers_to,) = sweep.ports
+        stranger.sendto(ANSWER, ("127.0.0.1", answers_to))
         wait_until(sweep.collect, 10, "the sweep does not end")
         assert sweep.answers == {}
 

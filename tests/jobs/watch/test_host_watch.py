@@ -9,6 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
+from jobs import operations
+from jobs.database import Channel
 from jobs.models import Job, JobState
 from jobs.queue.transitions import (
     claim_next_job,
@@ -321,6 +323,18 @@ class TestReboots:
     ) -> None:
         tell(fake_host, watch, CRASHED)
         assert not Job.objects.exists()
+
+
+def test_the_host_reports_which_ports_other_programs_hold_and_tells_pages_of_a_change(
+    watch: HostWatch, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[Channel] = []
+    monkeypatch.setattr(operations, "announce", announced.append)
+    for ports in ((27020, 27021), (27020, 27021), ()):
+        fake_host.taken_ports = ports
+        watch.report_host()
+        assert Host.objects.get().taken_ports == list(ports)
+    assert announced == [Channel.PAGES] * 2
 
 
 def test_the_host_reports_which_limits_nothing_holds_servers_to(watch: HostWatch) -> None:

@@ -1,6 +1,7 @@
 """What the worker stores of what servers say of their players."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from jobs.watch.player_watch import (
     PlayerWatch,
 )
 from servers.models import ActualState, Host, Server
+from servers.models.servers import ALL_ADDRESSES
 from tests.hostops.query.test_a2s import INFO, server_that_answers
 from tests.states import record_state
 from tests.waiting import wait_until
@@ -70,6 +72,23 @@ def test_people_are_counted_without_bots_and_the_map_is_told(running: Server, ho
     server = sweep(host)
     assert (server.players, server.max_players, server.map) == (2, 8, "c7m1_docks")
     assert server.has_known_players
+
+
+@pytest.mark.parametrize(
+    ("own", "of_host"),
+    [("127.0.0.1", None), (None, "127.0.0.1"), ("127.0.0.1", "127.0.0.2")],
+)
+def test_a_server_that_binds_to_one_address_is_asked_there(
+    running: Server, host: Host, settings: Any, own: str | None, of_host: str | None
+) -> None:
+    settings.HOST_ADDRESS = "127.0.0.2"  # Nobody answers here.
+    assert sweep(host).players is None
+    Server.objects.update(bind_address=own)
+    Host.objects.update(bind_address=of_host)
+    assert sweep(host).players == 2
+    # All addresses are asked where the host's servers answer.
+    Server.objects.update(bind_address=ALL_ADDRESSES)
+    assert sweep(host).players is None
 
 
 def test_no_answer_means_unknown_and_not_none(running: Server, host: Host, game: Game) -> None:

@@ -167,6 +167,32 @@ class TestDispatch:
         run("install")
         assert [one.build_id for one in host.releases.all()] == ["99"]
 
+    @pytest.mark.parametrize("operation", ["start", "restart"])
+    def test_a_start_that_fails_reports_at_once_which_ports_are_held(
+        self, server: Server, fake_host: FakeHost, host: Host, operation: str
+    ) -> None:
+        def fail(verb: str, *_: object) -> None:
+            if verb == "start":
+                fake_host.taken_ports = (server.port,)
+                raise HostError(f"Port {server.port} (UDP) of alpha is in use.")
+
+        fake_host.act = fail
+        assert run(operation, server).state == JobState.FAILED
+        server = Server.objects.get()
+        assert server.host.taken_ports == [server.port]
+        assert server.is_port_taken
+
+    def test_a_report_that_fails_leaves_the_jobs_own_failure(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise HostError("Port 27015 (UDP) of alpha is in use.")
+
+        fake_host.act = fail
+        monkeypatch.setattr(FakeHost, "facts", lambda _self: 1 / 0)
+        job = run("start", server)
+        assert job.error == "Port 27015 (UDP) of alpha is in use."
+
     def test_there_may_be_nothing_to_do(self, fake_host: FakeHost, host: Host) -> None:
         assert run_worker_once() is False
 
@@ -205,7 +231,7 @@ class TestDispatch:
         Blueprint.objects.update(arguments='+map "c1m1_hotel')
         job = run("start", server)
         assert job.state == JobState.FAILED
-        assert "launch arguments cannot be read" in job.error
+        assert "is opened and not closed" in job.error
         assert run("stop", server).state == JobState.SUCCEEDED
         assert run("delete", server).state == JobState.SUCCEEDED
 

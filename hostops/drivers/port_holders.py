@@ -1,0 +1,298 @@
+"""Who holds the ports of this host: the game that was given one, another game, or another program.
+
+What is said of a port was looked at: in the kernel's tables, in what processes have open, or by binding to it.
+"""
+
+import contextlib
+import errno
+import pwd
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from hostops.callbacks import Callbacks
+from hostops.errors import HostError
+from hostops.instances import instance_files, runs
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux import process_identity, sockets
+from hostops.linux.locks import has_open, processes_with_open
+from hostops.linux.sockets import WILDCARD, BoundSocket, Protocol
+from hostops.specs import PORT_RANGE
+
+_LOOK_SECONDS = 2.0
+"""The game opens RCON's socket after its own, and may still be at it when it answers."""
+_POLL_SECONDS = 0.1
+
+Running = Mapping[str, runs.Run]
+"""The last runs of those instances of which something is alive, by name."""
+
+
+def find_conflict(port: int, address: str) -> Protocol | None:
+    """Return for which protocol a game could not have a port at an address; None if it can have it.
+
+    Tries to bind to it, UDP and TCP, as the game will. Raises HostError if the address is none of this host.
+    """
+    for protocol, kind in ((Protocol.UDP, socket.SOCK_DGRAM), (Protocol.TCP, socket.SOCK_STREAM)):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if protocol is Protocol.TCP:
+                # Connections that ended lately do not keep a server from listening.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return protocol
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise HostError(
+                        f"{address} is no address of this host: an admin sets the bind address of the server "
+                        "or of its host in the admin pages."
+                    ) from error
+                raise
+    return None
+
+
+def find_free_port(layout: HostLayout) -> int | None:
+    """Return the lowest port of the range that no instance here has and nothing holds, if there is one."""
+    taken = {one.port for one in sockets.read_bound() if one.is_in_the_way_of(WILDCARD)}
+    for name in layout.instance_names():
+        with contextlib.suppress(HostError):  # It is being deleted.
+            taken.add(instance_files.read_record(layout.instance(name)).port)
+    taken |= {run.port for run in _find_running(layout).values()}
+    for port in PORT_RANGE:
+        # The tables are quicker, and do not show a TCP socket that does not listen yet.
+        if port not in taken and find_conflict(port, WILDCARD) is None:
+            return port
+    return None
+
+
+def find_taken_ports(layout: HostLayout) -> tuple[int, ...]:
+    """Return the ports of the range that anything but the game server that was given one holds.
+
+    That is another program, or a game server with a port beside its own, as for SourceTV. It takes a pass
+    over /proc if there is such a socket, and otherwise a look at each game server that runs.
+    """
+    running = _find_running(layout)
+    given = {run.port: name for name, run in running.items()}
+    strange: list[BoundSocket] = []
+    for one in sockets.read_bound():
+        if one.port in PORT_RANGE and one.is_in_the_way_of(WILDCARD):
+            owner = given.get(one.port)
+            if owner is None or one.inode not in _look_into(running[owner].pid):
+                strange.append(one)
+    holders = sockets.find_processes({one.inode for one in strange})
+    taken = set()
+    for one in strange:
+        owner = given.get(one.port)
+        pids = holders.get(one.inode, ())
+        if pids:
+            is_owners = any(_find_server(layout, pid, running) == owner for pid in pids)
+        else:
+            is_owners = owner is not None and not _may_look_into(running[owner].pid)
+        if owner is None or not is_owners:
+            taken.add(one.port)
+    return tuple(sorted(taken))
+
+
+def describe_holder(
+    layout: HostLayout, instance: InstanceLayout, held: Sequence[BoundSocket]
+) -> str:
+    """Say who holds sockets that keep an instance from its port: a server, a program, or an account's."""
+    running = _find_running(layout)
+    holders = sockets.find_processes({one.inode for one in held})
+    for pid in sorted(pid for pids in holders.values() for pid in pids):
+        server = _find_server(layout, pid, running)
+        if server and server != instance.name:
+            return f"the server {server}"
+        if name := sockets.read_name(pid):
+            return f"{name} (process {pid})"
+    # Nobody whom this account may look into. A server may run as another account.
+    for one in held:
+        for name, run in running.items():
+            if run.port == one.port and name != instance.name and not _may_look_into(run.pid):
+                return f"the server {name}"
+        return f"another program (of account {_account_name(one.uid)})"
+    return "another program"
+
+
+def find_in_the_way(port: int, address: str, protocol: Protocol) -> list[BoundSocket]:
+    """Return the sockets that are in the way of a game that is to have a port at an address."""
+    return [
+        one
+        for one in sockets.read_bound()
+        if one.port == port and one.protocol is protocol and one.is_in_the_way_of(address)
+    ]
+
+
+def require_own_port(
+    layout: HostLayout,
+    instance: InstanceLayout,
+    run: runs.Run,
+    address: str,
+    callbacks: Callbacks,
+) -> bool:
+    """Look whether the run's own processes hold its port, for the game (UDP) and for RCON (TCP).
+
+    Waits up to 2 s for them, or for a cancel. Raises HostError if they hold another port, or another program
+    holds theirs. A game without RCON, and one that this account may not look into, is only told of; False for
+    the latter, of which nothing is known.
+    """
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while not (look := _look(instance, run, address)).is_complete and time.monotonic() < deadline:
+        callbacks.cancel.raise_if_cancelled()
+        callbacks.cancel.wait(_POLL_SECONDS)
+    name, port = instance.name, run.port
+    if look.has(Protocol.UDP):
+        if not look.has(Protocol.TCP):
+            _tell_of_rcon(layout, instance, look, callbacks)
+        return True
+    in_the_way = [one for one in look.others if one.protocol is Protocol.UDP]
+    if look.game_ports:
+        holder = (
+            f"{describe_holder(layout, instance, in_the_way)} has {port}. " if in_the_way else ""
+        )
+        raise HostError(
+            f"{name} was to have port {port} and took {', '.join(map(str, look.game_ports))}: {holder}"
+            f"look for hostport or port in its arguments, its config and its overlays’ configs, "
+            "and restart it."
+        )
+    if look.unseen:
+        callbacks.warn(
+            f"Whether {name} holds port {port} was not looked at: this account may not see what process "
+            f"{look.unseen[0]} has open."
+        )
+        return False
+    if in_the_way:
+        raise HostError(
+            f"{name} was to have port {port} (UDP), which {describe_holder(layout, instance, in_the_way)} has. "
+            f"Stop that and restart {name}, or give {name} another port."
+        )
+    raise HostError(
+        f"{name} was to have port {port} (UDP), and holds no port. Read its console, and restart it."
+    )
+
+
+class _Look(NamedTuple):
+    """What was seen of the port of a run: its own sockets on any port, and those of others that are in its way.
+
+    `unseen` are the run's processes that this account may not look into.
+    """
+
+    port: int
+    own: Sequence[BoundSocket]
+    others: Sequence[BoundSocket]
+    unseen: Sequence[int] = ()
+
+    def has(self, protocol: Protocol) -> bool:
+        """Whether the run holds its port."""
+        return any(one.port == self.port and one.protocol is protocol for one in self.own)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run holds all that it was given."""
+        return self.has(Protocol.UDP) and self.has(Protocol.TCP)
+
+    @property
+    def game_ports(self) -> list[int]:
+        """The ports that the game may be found at: those with RCON beside it, or else all that are UDP's."""
+        udp, tcp = self.ports(Protocol.UDP), self.ports(Protocol.TCP)
+        return sorted(udp & tcp or udp)
+
+    def ports(self, protocol: Protocol) -> set[int]:
+        """Return the ports of one protocol that the run holds."""
+        return {one.port for one in self.own if one.protocol is protocol}
+
+
+def _look(instance: InstanceLayout, run: runs.Run, address: str) -> _Look:
+    """Look at the main process alone if that is enough, and else at all of them."""
+    table = sockets.read_bound()
+    look = _sort(table, run, address, _look_into(run.pid) if run.is_main_process_alive else ())
+    if look.is_complete:
+        return look
+    pids = {one.pid for one in processes_with_open(instance.run_lock_path)}
+    if run.is_main_process_alive:
+        pids |= process_identity.family_of(run.pid)
+    inodes: set[int] = set()
+    unseen = []
+    for pid in sorted(pids):
+        try:
+            inodes |= sockets.inodes_of(pid)
+        except PermissionError:
+            unseen.append(pid)
+    return _sort(table, run, address, inodes)._replace(unseen=unseen)
+
+
+def _sort(
+    table: Sequence[BoundSocket], run: runs.Run, address: str, inodes: Collection[int]
+) -> _Look:
+    own = [one for one in table if one.inode in inodes]
+    others = [
+        one
+        for one in table
+        if one.inode not in inodes and one.port == run.port and one.is_in_the_way_of(address)
+    ]
+    return _Look(run.port, own, others)
+
+
+def _tell_of_rcon(
+    layout: HostLayout, instance: InstanceLayout, look: _Look, callbacks: Callbacks
+) -> None:
+    """Warn that the game has no RCON; HostError if another program would be sent its password."""
+    name, port = instance.name, look.port
+    in_the_way = [one for one in look.others if one.protocol is Protocol.TCP]
+    if in_the_way and not look.unseen:
+        raise HostError(
+            f"{name} has port {port} for the game (UDP), but "
+            f"{describe_holder(layout, instance, in_the_way)} has it for RCON (TCP), and would be sent the "
+            f"RCON password. Stop that and restart {name}, or give {name} another port."
+        )
+    where = ", ".join(str(other) for other in sorted(look.ports(Protocol.TCP)))
+    callbacks.warn(
+        f"RCON of {name} cannot be reached: the game does not listen on port {port} (TCP)"
+        + (f", but on {where}." if where else ".")
+    )
+
+
+def _find_running(layout: HostLayout) -> Running:
+    found = {}
+    for name in layout.instance_names():
+        instance = layout.instance(name)
+        run = runs.read_run(instance)
+        if run is not None and runs.is_alive(instance):
+            found[name] = run
+    return found
+
+
+def _find_server(layout: HostLayout, pid: int, running: Running) -> str | None:
+    """Return the name of the instance whose run a process is part of."""
+    family = set(process_identity.read_ancestry(pid))
+    if (stat := process_identity.read_stat(pid)) is not None:
+        family.add(stat.session)
+    for name, run in running.items():
+        is_of_family = run.pid in family and run.is_main_process_alive
+        if is_of_family or has_open(pid, layout.instance(name).run_lock_path):
+            return name
+    return None
+
+
+def _look_into(pid: int) -> frozenset[int]:
+    """Return the sockets of a process; none if this account may not look."""
+    try:
+        return sockets.inodes_of(pid)
+    except PermissionError:
+        return frozenset()
+
+
+def _may_look_into(pid: int) -> bool:
+    try:
+        sockets.inodes_of(pid)
+    except PermissionError:
+        return False
+    return True
+
+
+def _account_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,149 @@
+"""Which sockets are bound to a port of this machine, and which processes hold them: read from /proc.
+
+The tables of proc_net(5) are those of this process's own network namespace, which game servers share. They
+lack TCP sockets that are bound and do not listen: only an attempt to bind finds those.
+"""
+
+import ipaddress
+import os
+import socket
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+WILDCARD = "0.0.0.0"  # noqa: S104 - to be compared with, not to be bound to
+
+# States of sockets (include/net/tcp_states.h). A UDP socket has the first two only.
+_ESTABLISHED = 0x01
+_CLOSED = 0x07
+_LISTENING = 0x0A
+
+
+class Protocol(StrEnum):
+    """What a port is a port of."""
+
+    UDP = "UDP"
+    TCP = "TCP"
+
+
+_TABLES = {
+    "udp": Protocol.UDP,
+    "udp6": Protocol.UDP,
+    "tcp": Protocol.TCP,
+    "tcp6": Protocol.TCP,
+}
+
+
+class BoundSocket(NamedTuple):
+    """A UDP socket with a local port, or a TCP socket that listens. `uid` is the account that made it."""
+
+    protocol: Protocol
+    address: str
+    port: int
+    uid: int
+    inode: int
+
+    def is_in_the_way_of(self, address: str) -> bool:
+        """Whether an IPv4 socket of this port could not be bound to `address` beside it.
+
+        One on all addresses of IPv6 takes those of IPv4 along unless it was made IPV6_ONLY, which the tables
+        do not tell: it counts as in the way.
+        """
+        return address in (self.address, WILDCARD) or self.address in (WILDCARD, "::")
+
+
+def parse_table(text: str, protocol: Protocol) -> Iterator[BoundSocket]:
+    """Yield the sockets of a table of /proc/net: `udp`, `udp6`, `tcp` or `tcp6`.
+
+    A line is `0: 0100007F:6987 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 0 4711 …`: number,
+    local and remote address and port, state, queues, timer, retransmits, uid, timeout, inode. Addresses are
+    hexadecimal, in words of 32 bits in the order of the processor's bytes.
+    """
+    states = (_LISTENING,) if protocol is Protocol.TCP else (_ESTABLISHED, _CLOSED)
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if int(fields[3], 16) not in states:
+            continue
+        address, _, port = fields[1].partition(":")
+        yield BoundSocket(
+            protocol, _parse_address(address), int(port, 16), int(fields[7]), int(fields[9])
+        )
+
+
+def read_bound() -> list[BoundSocket]:
+    """Return all UDP sockets that are bound to a port, and all TCP sockets that listen."""
+    found: list[BoundSocket] = []
+    for name, protocol in _TABLES.items():
+        try:
+            text = Path("/proc/net", name).read_text(encoding="ascii")
+        except FileNotFoundError:  # a kernel without IPv6
+            continue
+        found += parse_table(text, protocol)
+    return found
+
+
+def inodes_of(pid: int) -> frozenset[int]:
+    """Return the inodes of the sockets that a process has open; none if it is gone.
+
+    Raises PermissionError where this account may not look: at another account's processes (it needs the
+    permission of ptrace(2)). A process in a user namespace that this account made may be looked at.
+    """
+    folder = f"/proc/{pid}/fd"
+    try:
+        numbers = os.listdir(folder)  # noqa: PTH208 - thousands of them: paths would take twice as long
+    except (FileNotFoundError, ProcessLookupError):
+        return frozenset()
+    found = set()
+    for number in numbers:
+        try:
+            target = os.readlink(f"{folder}/{number}")  # noqa: PTH115
+        except (FileNotFoundError, ProcessLookupError):  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            found.add(int(target[8:-1]))
+    return frozenset(found)
+
+
+def find_processes(inodes: Collection[int]) -> dict[int, list[int]]:
+    """Return the processes that have each of these sockets open, as far as this account may see them.
+
+    One pass over /proc, however many sockets are asked for; none for none.
+    """
+    found: dict[int, list[int]] = defaultdict(list)
+    wanted = frozenset(inodes)
+    if not wanted:
+        return {}
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdecimal():
+            continue
+        try:
+            held = inodes_of(int(name)) & wanted
+        except PermissionError:
+            continue
+        for inode in held:
+            found[inode].append(int(name))
+    return dict(found)
+
+
+def read_name(pid: int) -> str:
+    """Return the name of a process's program, of at most 15 printable characters; empty if it is gone."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    # A process chooses it freely.
+    return "".join(one if one.isprintable() else "�" for one in name.removesuffix("\n"))
+
+
+def _parse_address(text: str) -> str:
+    words = [bytes.fromhex(text[start : start + 8]) for start in range(0, len(text), 8)]
+    if sys.byteorder == "little":
+        words = [word[::-1] for word in words]
+    packed = b"".join(words)
+    if len(packed) == 4:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    mapped = ipaddress.IPv6Address(packed).ipv4_mapped
+    return str(mapped) if mapped else socket.inet_ntop(socket.AF_INET6, packed)

@@ -1,0 +1,32 @@
+"""Which ports a server may be given: those of the range, and for admins others that the panel does not need."""
+
+from django.conf import settings
+
+from hostops.specs import PORT_RANGE
+
+POSTGRES_PORT = 5432
+LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
+
+
+def find_panel_ports() -> frozenset[int]:
+    """Return the ports that the panel itself needs on this machine: the web server's and the database's."""
+    ports = {settings.PANEL_PORT}
+    database = settings.DATABASES["default"]
+    address = str(database.get("HOST") or "")
+    # A path is the folder of its socket: then it is here, and listens on its port as well.
+    is_here = address in (*LOOPBACK, settings.HOST_ADDRESS) or address.startswith("/")
+    if not settings.IS_SQLITE and is_here:
+        ports.add(int(database.get("PORT") or POSTGRES_PORT))
+    return frozenset(ports)
+
+
+def find_port_obstacle(port: int, *, is_staff: bool) -> str:
+    """Return why people like this may not give a server a port, in a sentence; empty if they may."""
+    if not is_staff and port not in PORT_RANGE:
+        return (
+            f"Choose a port from {PORT_RANGE[0]} to {PORT_RANGE[-1]}, or leave it empty to get the next free "
+            "one. Only an admin may give a server another one."
+        )
+    if port in find_panel_ports():
+        return f"Saferoom itself needs port {port}. Choose another one."
+    return ""
