@@ -6,6 +6,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hostops.simulator.command_buffer import (
+    BREAKS,
+    MAX_WORDS,
+    NO_BREAKS,
+    TOO_MANY_WORDS,
+    CommandBuffer,
+    Entry,
+    next_word,
+    readable_text,
+    split_words,
+)
 from hostops.simulator.game import Game, is_file
 
 SIMULATOR_HELP = (
@@ -16,7 +27,11 @@ SIMULATOR_HELP = (
     "sim_flood N                    print N lines",
     "sim_hang                       stop answering, as a server in an endless loop does",
 )
-MAX_NESTED_EXECS = 30
+FATAL_EXEC_DEPTH = 30
+"""So many cfg files that execute each other overflow the stack. Where the engine's ends is not known."""
+
+OWN_PREFIX = "sim_"
+"""Of the commands that only the simulator has: they split their words at blanks alone."""
 
 
 class Commands:
@@ -28,8 +43,8 @@ class Commands:
         self.game = game
         self._hang = hang
         self._hangs_on_quit = hangs_on_quit
+        self._buffer = CommandBuffer(game.print)
         self._exec_depth = 0
-        self._has_overflowed = False
         self._bytes_in = self._bytes_out = 0
         self._stats_at = time.monotonic()
         self._commands: dict[str, Callable[[list[str], str], None]] = {
@@ -68,17 +83,24 @@ class Commands:
 
     def run(self, text: str, *, is_command_line: bool = False) -> None:
         """Carry out the commands in `text`. Hidden cvars can be set from the command line only."""
-        for command in split_commands(text):
-            name, rest = next_word(command)
-            if not name or self._has_overflowed:
-                continue
-            arguments = split_words(rest)
-            rest = _without_quotes(rest)
-            act = self._commands.get(name.lower())
-            if act:
-                act(arguments, rest)
-            else:
-                self._cvar(name, arguments, rest, is_command_line=is_command_line)
+        self._buffer.add(text, is_command_line=is_command_line)
+        for entry in self._buffer.take_until():
+            self._carry_out(entry)
+
+    def _carry_out(self, entry: Entry) -> None:
+        name, rest = next_word(entry.command)
+        if not name:
+            return
+        arguments = split_words(rest, NO_BREAKS if name.startswith(OWN_PREFIX) else BREAKS)
+        if len(arguments) >= MAX_WORDS:
+            self.game.print(TOO_MANY_WORDS)
+            arguments = arguments[: MAX_WORDS - 1]
+        rest = _without_quotes(rest)
+        act = self._commands.get(name.lower())
+        if act:
+            act(arguments, rest)
+        else:
+            self._cvar(name, arguments, rest, is_command_line=entry.is_command_line)
 
     def load_map(self, name: str) -> None:
         """Load the map `name` if it is there, and read server.cfg as every map change does."""
@@ -119,20 +141,19 @@ class Commands:
         if not is_inside or not is_file(path):
             self.game.print(f"exec: couldn't exec {name}")
             return
-        if self._exec_depth >= MAX_NESTED_EXECS:
-            self._has_overflowed = True
-            self.game.print("Cbuf_AddText: buffer overflow")
-            return
-        self._exec_depth += 1
         try:
-            self.game.print(f"execing {name}")
-            for line in readable_lines(path.read_bytes()):
-                self.run(line)
+            text = readable_text(path.read_bytes())
         except OSError as error:
             self.game.print(f"exec: couldn't exec {name}: {error.strerror}")
-        finally:
-            self._exec_depth -= 1
-            self._has_overflowed = self._has_overflowed and self._exec_depth > 0
+            return
+        if self._exec_depth >= FATAL_EXEC_DEPTH:
+            crash()
+        self.game.print(f"execing {name}")
+        self._exec_depth += 1
+        end = self._buffer.insert(text)
+        for entry in self._buffer.take_until(end):
+            self._carry_out(entry)
+        self._exec_depth -= 1
 
     def _log(self, arguments: list[str], _: str) -> None:
         if arguments == ["on"]:
@@ -187,6 +208,7 @@ class Commands:
         if not arguments:
             self.game.print("Usage: kick < name >")
             return
+        arguments = join_steam_id(arguments)
         player = self.game.find_player(rest) or self.game.find_player(arguments[0])
         if player is None:
             self.game.print(f'Can\'t kick "{rest}", name not found')
@@ -194,6 +216,7 @@ class Commands:
         self.game.leave(player, " ".join(arguments[1:]) or "Kicked by Console")
 
     def _banid(self, arguments: list[str], _: str) -> None:
+        arguments = join_steam_id(arguments)
         minutes = _number(arguments[0]) if arguments else None
         if minutes is None or len(arguments) < 2:
             self.game.print("Usage: banid < minutes > < userid | uniqueid > { kick }")
@@ -210,6 +233,7 @@ class Commands:
             self.game.leave(player, "Kicked and banned")
 
     def _removeid(self, arguments: list[str], _: str) -> None:
+        arguments = join_steam_id(arguments)
         if not arguments:
             self.game.print("Usage: removeid < slot | uniqueid >")
         elif self.game.bans.remove(arguments[0]):
@@ -331,48 +355,12 @@ def crash(number: signal.Signals = signal.SIGSEGV) -> None:
     os.kill(os.getpid(), number)
 
 
-def readable_lines(content: bytes) -> list[str]:
-    """Return the lines of a cfg file as the game sees them: it is lost at the first byte that is not ASCII."""
-    for position, byte in enumerate(content):
-        if byte > 127:
-            content = content[:position]
-            break
-    return content.decode("ascii").splitlines()
-
-
-def split_commands(text: str) -> list[str]:
-    """Split a line at each semicolon outside of quotes, up to a `//` outside of quotes."""
-    commands = [""]
-    is_quoted = False
-    for position, character in enumerate(text):
-        if character == '"':
-            is_quoted = not is_quoted
-        if not is_quoted and text.startswith("//", position):
-            break
-        if not is_quoted and character in ";\n\r":
-            commands.append("")
-        else:
-            commands[-1] += character
-    return commands
-
-
-def next_word(text: str) -> tuple[str, str]:
-    """Return the first word of `text`, and the rest. There is no way to escape a quote."""
-    text = text.strip()
-    if text.startswith('"'):
-        word, _, rest = text[1:].partition('"')
-    else:
-        end = next((n for n, char in enumerate(text) if char.isspace() or char == '"'), len(text))
-        word, rest = text[:end], text[end:]
-    return word, rest.strip()
-
-
-def split_words(text: str) -> list[str]:
-    """Split a command's arguments into words; quotes keep a word together."""
-    words: list[str] = []
-    while text.strip():
-        word, text = next_word(text)
-        words.append(word)
+def join_steam_id(words: list[str]) -> list[str]:
+    """Return the words with a Steam id as one of them: the console splits it at its colons."""
+    for start, word in enumerate(words):
+        end = start + 5
+        if word.startswith("STEAM_") and words[start + 1 : end : 2] == [":", ":"]:
+            return [*words[:start], "".join(words[start:end]), *words[end:]]
     return words
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hostops.query import a2s, rcon
+from hostops.simulator.command_buffer import OVERFLOW, TOO_MANY_WORDS
 from hostops.simulator.srcds import FAILURES
 from tests.hostops.simulator.fixtures import (
     READY_LINE,
@@ -249,15 +250,66 @@ def test_hidden_cvars_are_set_from_the_command_line_only(servers: GameServers, p
     assert a2s.query_info(HOST, port, TIMEOUT).keywords == "scavenge,secure"
 
 
-def test_a_cfg_file_that_executes_itself_is_stopped(servers: GameServers, port: int) -> None:
-    servers.config("exec server.cfg\n")
-    assert "Cbuf_AddText: buffer overflow" in servers.start(port).lines
+@pytest.mark.parametrize("command", ["exec server.cfg", "exec more", "map c2m1_highway"])
+def test_a_cfg_file_that_leads_back_to_itself_crashes_the_game(
+    servers: GameServers, port: int, command: str
+) -> None:
+    servers.config(f"{command}\n")
+    servers.config("exec server.cfg\n", "more.cfg")
+    assert servers.spawn(port).wait() == -signal.SIGSEGV
 
 
-def test_a_server_cfg_that_changes_the_map_is_stopped(servers: GameServers, port: int) -> None:
-    servers.config("map c1m2_streets; map c1m1_hotel\nmap c1m3_mall\n")
+def test_what_does_not_fit_into_the_command_buffer_is_lost(servers: GameServers, port: int) -> None:
+    filler = "// comments take room as well\nsv_gravity 700\n" * 170
+    servers.config(f"rcon_password first\nexec big.cfg\nhostname last // {'x' * 400}\n")
+    servers.config(filler, "big.cfg")
     server = servers.start(port)
-    assert server.lines.count("Cbuf_AddText: buffer overflow") == 1
+    assert server.ask("hostname", '"hostname" = "last"')
+    assert OVERFLOW not in server.lines
+    servers.config(filler + "// a bit more\n" * 10, "big.cfg")
+    server.send("hostname first; changelevel c1m2_streets")
+    server.wait_for('Started map "c1m2_streets"')
+    assert server.lines.count(OVERFLOW) == 1
+    assert server.ask("hostname", '"hostname" = "first"')
+    assert "hostname" in rcon.execute(HOST, port, "first", "status", TIMEOUT)
+
+
+def test_a_command_that_is_too_long_takes_the_rest_of_its_text_along(
+    servers: GameServers, port: int
+) -> None:
+    servers.config("exec long.cfg\nsv_gravity 700\n")
+    servers.config(f"echo {'x' * 505}\necho {'y' * 506}\nhostname lost\n", "long.cfg")
+    server = servers.start(port)
+    assert "x" * 505 in server.lines
+    assert "WARNING: Command too long... ignoring!" in server.lines
+    assert server.ask("hostname", '"hostname" = "Left 4 Dead 2"')
+    assert server.ask("sv_gravity", '"sv_gravity" = "700"')
+
+
+def test_a_command_has_at_most_64_words(servers: GameServers, port: int) -> None:
+    server = servers.start(port)
+    server.ask("maps" + " c1" * 63 + "; echo done", "done")
+    assert TOO_MANY_WORDS not in server.lines
+    assert server.ask("maps" + " c1" * 64, TOO_MANY_WORDS)
+
+
+def test_outside_of_quotes_brackets_and_colons_are_words_of_their_own(
+    servers: GameServers, port: int
+) -> None:
+    server = servers.start(port)
+    assert server.ask("{hostname x", 'Unknown command "{"')
+    server.send("sv_tags'a'; hostname \"it's {1}\"")
+    assert server.ask("sv_tags", '"sv_tags" = "\'a\'"')
+    assert server.ask("hostname", '"hostname" = "it\'s {1}"')
+
+
+def test_exec_finds_files_in_folders_below_cfg(servers: GameServers, port: int) -> None:
+    (servers.game_dir / "left4dead2" / "cfg" / "saferoom").mkdir()
+    servers.config("hostname deep\n", "saferoom/10-maps.cfg")
+    servers.config("exec saferoom/10-maps\nexec saferoom/missing.cfg\n")
+    server = servers.start(port)
+    assert "exec: couldn't exec saferoom/missing.cfg" in server.lines
+    assert server.ask("hostname", '"hostname" = "deep"')
 
 
 def test_exec_stays_inside_the_cfg_folder(servers: GameServers, port: int) -> None:
@@ -608,7 +660,8 @@ def test_info_needs_a_challenge_of_ones_own(servers: GameServers, port: int) -> 
 
 
 def test_rules_come_in_several_datagrams(servers: GameServers, port: int) -> None:
-    servers.start(port, "+sv_tags", "x" * 3000)
+    values = {name: name[-1] * 480 for name in ("sv_tags", "sv_contact", "nextlevel")}
+    servers.start(port, *(word for name, text in values.items() for word in (f"+{name}", text)))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(TIMEOUT)
         client.connect((HOST, port))
@@ -624,7 +677,7 @@ def test_rules_come_in_several_datagrams(servers: GameServers, port: int) -> Non
     assert len(ids) == 1
     assert 1 <= ids.pop() <= 32767
     rules = a2s.query_rules(HOST, port, TIMEOUT)
-    assert rules["sv_tags"] == "x" * 3000
+    assert {name: rules[name] for name in values} == values
     assert rules["sv_gravity"] == "800"
 
 
