@@ -3,4 +3,4 @@
 Other rooms use these modules.
 """
 
-__all__ = ["a2s", "a2s_sweep", "rcon"]
+__all__ = ["a2s", "a2s_sweep", "passwords", "rcon"]

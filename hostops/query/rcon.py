@@ -33,6 +33,10 @@ class RconError(HostError):
     """A command could not be sent over RCON, or its answer did not come."""
 
 
+class PasswordRefusedError(RconError):
+    """The server has another RCON password, or none."""
+
+
 @dataclass(frozen=True)
 class Packet:
     """One RCON packet."""
@@ -68,9 +72,10 @@ def parse_packet(data: bytes) -> tuple[Packet, bytes] | None:
 def execute(address: str, port: int, password: str, command: str, timeout_seconds: float) -> str:
     """Carry out one console command on the server at `address` and return what it printed.
 
-    Raises RconError after `timeout_seconds` at the latest, and ValueError for a command that cannot be sent:
-    one with a line break or another control character, or of more than 4,086 bytes. A server that is told to
-    quit closes the connection without an answer, which is an RconError too.
+    Raises RconError after `timeout_seconds` at the latest, PasswordRefusedError for a wrong password, and
+    ValueError for a command that cannot be sent: one with a line break or another control character, or of more
+    than 4,086 bytes. A server that is told to quit closes the connection without an answer, which is an
+    RconError too.
     """
     body = _encoded(command)
     where = f"{address}:{port}"
@@ -81,7 +86,7 @@ def execute(address: str, port: int, password: str, command: str, timeout_second
             conversation.authenticate(password)
             return conversation.execute(body)
     except RconError as error:
-        raise RconError(f"RCON at {where} failed. {error}") from None
+        raise type(error)(f"RCON at {where} failed. {error}") from None
     except ConnectionRefusedError:
         raise RconError(
             f"RCON at {where} refused the connection: no server has this TCP port open. "
@@ -105,7 +110,7 @@ class _Conversation:
         self._received = b""
 
     def authenticate(self, password: str) -> None:
-        """Log in; raises RconError for a wrong password."""
+        """Log in; raises PasswordRefusedError for a wrong password."""
         self._send(Packet(AUTH_ID, AUTH, password.encode()))
         while True:
             packet = self._receive()
@@ -113,7 +118,7 @@ class _Conversation:
             if packet.kind != AUTH_RESPONSE:
                 continue
             if packet.identifier == REFUSED_ID:
-                raise RconError(
+                raise PasswordRefusedError(
                     "The server refused the password: it must be the rcon_password of the server's config, "
                     "which may not be empty."
                 )
