@@ -37,10 +37,15 @@ def require_config(text: str) -> str:
 
 def find_line_faults(line: str) -> Iterator[str]:
     """Yield what is wrong with one line, as what follows “Line 3 of the config”."""
-    bad = [one for one in dict.fromkeys(line) if one != "\t" and not " " <= one <= "~"]
-    if bad:
-        yield f"contains {', '.join(map(name_character, bad))}: the game reads plain ASCII only."
+    yield from find_character_faults(line)
     for command in split_commands(line):
         for name in names_used(command):
             if reason := MOVING.get(name):
                 yield f"sets {name}, which it cannot: {reason}."
+
+
+def find_character_faults(line: str) -> Iterator[str]:
+    """Yield which characters of a line the game does not read, in one sentence like those of a line."""
+    bad = [one for one in dict.fromkeys(line) if one != "\t" and not " " <= one <= "~"]
+    if bad:
+        yield f"contains {', '.join(map(name_character, bad))}: the game reads plain ASCII only."

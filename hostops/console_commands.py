@@ -65,7 +65,10 @@ PASSING_ON = frozenset(
 )
 """Commands that carry out, or set, what they are given: `alias x "hostport 27016"`."""
 
-_TOKEN = re.compile(r'"([^"]*)"?|([^\s"]+)')
+EXECUTING = frozenset({"exec", "execifexists", "execwithwhitelist", "sm_execcfg"})
+"""Commands that carry out a cfg file; `sm_execcfg` is SourceMod's."""
+
+_TOKEN = re.compile(r"""\"([^"]*)"?|([{}()':]|[^\s"{}()':]+)""")
 
 
 def split_commands(line: str) -> Iterator[str]:
@@ -85,9 +88,14 @@ def split_commands(line: str) -> Iterator[str]:
     yield command
 
 
+def split_words(command: str) -> list[str]:
+    """Return the words of a command. Outside of quotes each of `{}()':` is a word of its own."""
+    return [quoted or plain for quoted, plain in _TOKEN.findall(command)]
+
+
 def names_used(command: str) -> Iterator[str]:
     """Yield, in lower case, the name a command begins with, and those it passes on to be carried out."""
-    tokens = [quoted or plain for quoted, plain in _TOKEN.findall(command)]
+    tokens = split_words(command)
     if not tokens:
         return
     # A quoted first token is a command as well.
@@ -97,6 +105,12 @@ def names_used(command: str) -> Iterator[str]:
         rest = " ".join(tokens[1:]).replace('"', " ")
         for part in rest.split(";"):
             yield from (word.lower() for word in part.split())
+
+
+def file_executed(command: str) -> str:
+    """Return the cfg file that a command carries out, as it is written there; empty if there is none."""
+    words = split_words(command)
+    return words[1] if len(words) > 1 and words[0].strip().lower() in EXECUTING else ""
 
 
 def name_character(character: str) -> str:

@@ -26,13 +26,15 @@ from hostops.drivers.readiness import (
     require_free_port,
 )
 from hostops.errors import HostError, OperationCancelled
-from hostops.instances import console_files, instance_files, layers, releases, runs
+from hostops.instances import config_chain, console_files, instance_files, layers, releases, runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
 from hostops.linux.process import minimal_environment
+from hostops.query import passwords
 from hostops.specs import (
     CancelToken,
+    ConfigPart,
     ConsoleChunk,
     ConsolePosition,
     Finding,
@@ -88,6 +90,7 @@ class Host:
         self._stop_timeout_seconds = stop_timeout_seconds
         self._forced_layering = layers.Layering(layering) if layering else None
         self._layering: layers.Layering | None = None
+        self._query_address = query_address
         self._readiness = Readiness(query_address)
         self._steam_account = steam_account
 
@@ -354,6 +357,13 @@ class Host:
         """
         return instance_files.read_settings(self._layout.instance(name))
 
+    def config_chain(self, name: str) -> tuple[ConfigPart, ...]:
+        """Return the parts of a server's config as they were last written; empty if none was.
+
+        Raises HostError if something else has taken the place of what was written.
+        """
+        return config_chain.read_parts(self._layout.instance(name))
+
     def run_facts(self, name: str, run: int) -> RunFacts | None:
         """Return what is known of one start of a server; None if it is not kept any more."""
         instance = self._layout.instance(name)
@@ -500,6 +510,17 @@ class Host:
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
             raise
         callbacks.say(f"{instance.name} answers on port {record.port}.")
+        self._check_passwords(instance, record.port, callbacks)
+
+    def _check_passwords(self, instance: InstanceLayout, port: int, callbacks: Callbacks) -> None:
+        """Say if a server that was just started has other passwords than it was given. It runs either way."""
+        given = instance_files.read_launched_passwords(self._layout, instance)
+        if given.rcon:
+            fault = passwords.find_fault(
+                self._query_address, port, given.rcon, given.join, callbacks.cancel
+            )
+            if fault:
+                callbacks.warn(fault)
 
     def _launch(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks

@@ -24,6 +24,11 @@ class InstanceLayout:
         return self.dir / "instance.json"
 
     @property
+    def config_chain_path(self) -> Path:
+        """The config chain as it was last written, for people: without passwords."""
+        return self.dir / "chain.json"
+
+    @property
     def layers_dir(self) -> Path:
         """The generated layers, each named by the digest of its files."""
         return self.dir / "layers"

@@ -134,6 +134,20 @@ class InstanceSpec:
 
 
 @dataclass(frozen=True)
+class ConfigPart:
+    """One file of a server's config chain as it was last written, for people: without passwords.
+
+    `path` is below the game's own folder (`cfg/saferoom/10-maps.cfg`), `source` says whose file it is a copy
+    of, and `warnings` are sentences.
+    """
+
+    path: str
+    source: str
+    text: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CrashedRun:
     """A run of a server that ended without having been asked to.
 

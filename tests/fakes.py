@@ -9,6 +9,7 @@ from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.specs import (
     LIMIT_NAMES,
     CancelToken,
+    ConfigPart,
     ConsoleChunk,
     ConsolePosition,
     Finding,
@@ -49,6 +50,7 @@ class FakeHost:
     build_id: str = "100"
     console: list[tuple[int, str]] = field(default_factory=list)
     settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    chains: dict[str, tuple[ConfigPart, ...]] = field(default_factory=dict)
     runs: dict[int, RunFacts] = field(default_factory=dict)
     released: list[tuple[str, ConsolePosition]] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
@@ -211,6 +213,10 @@ class FakeHost:
     def instance_settings(self, name: str) -> tuple[str, ...]:
         """Return what a test says an instance is set to."""
         return self.settings.get(name, ())
+
+    def config_chain(self, name: str) -> tuple[ConfigPart, ...]:
+        """Return what a test says a config consists of."""
+        return self.chains.get(name, ())
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
         """Return what a test says of a run."""

@@ -3,4 +3,4 @@
 Other rooms use these modules.
 """
 
-__all__ = ["console_files", "instance_files", "layers", "releases", "runs"]
+__all__ = ["config_chain", "console_files", "instance_files", "layers", "releases", "runs"]

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
-from hostops.instances import console_files, full_copies, layers, releases, runs
+from hostops.instances import config_chain, console_files, full_copies, layers, releases, runs
+from hostops.instances.cfg_files import CFG_DIR, MAX_FILE_BYTES, UnreadableFileError, read_regular
+from hostops.instances.config_chain import COPIES_DIR, SERVER_CONFIG_PATH, Passwords
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import (
@@ -22,9 +24,6 @@ from hostops.linux.files import (
     write_atomically,
 )
 from hostops.specs import InstanceSpec, Limits, require_arguments, require_config
-
-SERVER_CONFIG_PATH = "left4dead2/cfg/server.cfg"
-"""The one config that Left 4 Dead 2 reads by itself: it does not know `+servercfgfile`."""
 
 _DEFAULT_MAP = "c1m1_hotel"
 
@@ -42,12 +41,17 @@ class InstanceRecord:
 
 
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
-    """Write the files that make the instance what `spec` says, from its next start on."""
+    """Write the files that make the instance what `spec` says, from its next start on.
+
+    Reads the configs of the release and the overlays as they are now. Raises HostError, before anything is
+    written, if they execute each other in a circle.
+    """
     arguments = require_arguments(spec.arguments)
     require_config(spec.config)
     release = releases.require_current(layout)
     for overlay in spec.overlays:
         layers.require_overlay(layout, overlay, spec.name)
+    chain = config_chain.make_chain(layout, spec, release)
     instance = layout.instance(spec.name)
     for folder in (
         instance.upper_dir,
@@ -57,9 +61,13 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
         instance.console_dir,
     ):
         make_dir(folder)
-    layer = layers.generate_layer(instance.layers_dir, _generate_files(spec))
+    layer = layers.generate_layer(instance.layers_dir, chain.files)
+    config_chain.store_parts(instance, chain.parts)
     record = InstanceRecord(spec.name, spec.port, spec.overlays, arguments, layer, spec.limits)
     write_atomically(instance.record_path, json.dumps(asdict(record)))
+    for part in chain.parts:
+        for warning in part.warnings:
+            callbacks.warn(warning)
     overlays = f" with {', '.join(spec.overlays)} over it" if spec.overlays else ""
     callbacks.say(f"{spec.name} is made of build {release}{overlays}, on port {spec.port}.")
     if runs.is_alive(instance):
@@ -93,11 +101,25 @@ def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             document = json.loads(path.read_text())
             texts.append(" ".join(document.get("arguments") or document.get("argv") or ()))
-    # The layer of a running server stays beside the one of its next start.
-    for path in instance.layers_dir.glob(f"*/{SERVER_CONFIG_PATH}"):
-        with contextlib.suppress(FileNotFoundError):
-            texts.append(path.read_text(errors="replace"))
+    # The layer of a running server stays beside the one of its next start. What a file of the chain sets has to
+    # be known as well as what server.cfg does.
+    for pattern in (SERVER_CONFIG_PATH, f"{CFG_DIR}/{COPIES_DIR}/*.cfg"):
+        for path in sorted(instance.layers_dir.glob(f"*/{pattern}")):
+            with contextlib.suppress(FileNotFoundError):
+                texts.append(path.read_text(errors="replace"))
     return tuple(texts)
+
+
+def read_launched_passwords(layout: HostLayout, instance: InstanceLayout) -> Passwords:
+    """Return the passwords that Saferoom gave the last launch; none if an earlier version wrote its config."""
+    try:
+        plan = json.loads(instance.launch_path.read_text())
+        path = f"{plan['lower'][0]}/{SERVER_CONFIG_PATH}"
+        return config_chain.read_passwords(read_regular(layout.root, path, MAX_FILE_BYTES))
+    except (FileNotFoundError, UnreadableFileError, ValueError, LookupError):
+        return (
+            Passwords()
+        )  # Of an earlier version, or not there any more: it is the game that is to run.
 
 
 def prepare(
@@ -201,13 +223,6 @@ def _doom(layout: HostLayout, instance: InstanceLayout, folder: Path) -> None:
 def _doomed_dir(layout: HostLayout, name: str, number: int) -> Path:
     # Dots, which no name has: so the leftovers of `a` are not taken for those of `a-b`.
     return layout.instances_dir / f".deleting.{name}.{number}"
-
-
-def _generate_files(spec: InstanceSpec) -> dict[str, str]:
-    """Return the generated layer's files. Without a config, the overlays' or the game's own stands."""
-    if not spec.config.strip():
-        return {}
-    return {SERVER_CONFIG_PATH: spec.config.rstrip("\n") + "\n"}
 
 
 def _command(record: InstanceRecord) -> list[str]:

@@ -25,7 +25,6 @@ from hostops.linux.files import (
     make_dir,
     remove_tree,
     sync_dir,
-    write_atomically,
 )
 from hostops.linux.process import (
     minimal_environment,
@@ -99,20 +98,25 @@ def probe(root: Path) -> Layering:
     return Layering("overlay")
 
 
-def generate_layer(layers_dir: Path, files: Mapping[str, str]) -> str:
-    """Make the layer that holds exactly these files, by relative path, and return its digest."""
+def generate_layer(layers_dir: Path, files: Mapping[str, bytes]) -> str:
+    """Make the layer that holds exactly these files, by relative path, and return its digest.
+
+    Only the game's own account can read the files: some hold passwords.
+    """
     digest = hashlib.sha256()
-    for path, text in sorted(files.items()):
-        digest.update(f"{path}\0{len(text)}\0{text}\0".encode())
+    for path, content in sorted(files.items()):
+        digest.update(f"{path}\0{len(content)}\0".encode() + content + b"\0")
     name = digest.hexdigest()[:16]
     layer_dir = layers_dir / name
     if not layer_dir.is_dir():
         unfinished = make_dir(layers_dir) / f".{name}.new"
         remove_tree(unfinished)
         make_dir(unfinished)
-        for path, text in files.items():
+        for path, content in files.items():
             make_dir((unfinished / path).parent)
-            write_atomically(unfinished / path, text, mode=0o640)
+            _write_synced(unfinished / path, content)
+        for folder in {folder for path in files for folder in Path(path).parents}:
+            sync_dir(unfinished / folder)
         unfinished.rename(layer_dir)
         sync_dir(layers_dir)
     return name
@@ -189,6 +193,14 @@ def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None
                     f"The old one is kept as {saved.name}."
                 )
                 break
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    """Write a new file down to the disk. That it is whole is told by the name of its layer, not by its own."""
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _make_transparent(folder: Path) -> None:

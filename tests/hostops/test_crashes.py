@@ -82,7 +82,8 @@ def test_initialize(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
         if host.status("alpha").state is not InstanceState.ABSENT:
             record = json.loads((root / "instances" / "alpha" / "instance.json").read_text())
             layer = root / "instances" / "alpha" / "layers" / record["layer"]
-            assert (layer / "left4dead2" / "cfg" / "server.cfg").read_text() == 'hostname "Alpha"\n'
+            copy = layer / "left4dead2" / "cfg" / "saferoom" / "90-config.cfg"
+            assert copy.read_text() == 'hostname "Alpha"\n'
         if change % 4 == 0:
             cli.succeed(*arguments)
             assert host.status("alpha").state is InstanceState.STOPPED

@@ -110,17 +110,35 @@ def test_a_config_that_the_server_wrote_itself_does_not_hide_ours(host: Host, al
     assert saved.read_text() == 'hostname "Its own"\n'
 
 
-def test_without_a_config_that_of_an_overlay_stands(
+def test_without_a_config_that_of_the_topmost_overlay_has_the_last_word(
     host: Host, root: Path, spec: InstanceSpec
 ) -> None:
     for name in ("top", "bottom"):
         path = root / "overlays" / name / "left4dead2" / "cfg" / "server.cfg"
         path.parent.mkdir(parents=True)
-        path.write_text(f'hostname "{name}"\n')
+        path.write_text(f'hostname "{name}"\nsv_tags "{name}"\n')
+    (root / "overlays/top/left4dead2/cfg/server.cfg").write_text('hostname "top"\n')
     host.initialize(replace(spec, config="", overlays=("top", "bottom")))
     host.start("alpha")
-    host.send_command("alpha", "hostname")
+    host.send_command("alpha", "hostname; sv_tags")
     wait_until(lambda: '"hostname" = "top"' in console_text(host), 5, "the top overlay's name")
+    wait_until(lambda: '"sv_tags" = "bottom"' in console_text(host), 5, "what only one sets")
+
+
+def test_a_packs_config_and_a_blueprints_both_apply(
+    host: Host, root: Path, spec: InstanceSpec
+) -> None:
+    """The case of an overlay that brings its own server.cfg."""
+    folder = root / "overlays" / "pack" / "left4dead2" / "cfg"
+    folder.mkdir(parents=True)
+    (folder / "server.cfg").write_text("sv_consistency 0\nexec more.cfg\n")
+    (folder / "more.cfg").write_text("sv_gravity 700\n")
+    host.initialize(replace(spec, config='hostname "Our night"\n', overlays=("pack",)))
+    host.start("alpha")
+    host.send_command("alpha", "sv_consistency; sv_gravity; hostname")
+    wait_until(lambda: '"hostname" = "Our night"' in console_text(host), 5, "the blueprint's line")
+    assert '"sv_consistency" = "0"' in console_text(host)
+    assert '"sv_gravity" = "700"' in console_text(host)
 
 
 def test_what_the_server_wrote_survives_an_update(host: Host, root: Path, alpha: Path) -> None:

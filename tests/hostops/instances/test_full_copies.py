@@ -97,7 +97,7 @@ def test_what_the_server_wrote_is_kept_and_ours_follows(
     assert changed.read_text() == "changed by the server"
     assert (tree / "left4dead2" / "addons" / "three.vpk").read_text() == "two"
     assert not (tree / "left4dead2" / "addons" / "two.vpk").exists()
-    assert (tree / CFG / "server.cfg").read_text() == 'hostname "Later"\n'
+    assert (tree / CFG / "saferoom" / "90-config.cfg").read_text() == 'hostname "Later"\n'
     for path in (root / "releases" / LATER_BUILD_ID).rglob("*"):
         mine = tree / path.relative_to(root / "releases" / LATER_BUILD_ID)
         if path.is_file() and mine.name != "console.log":
@@ -137,10 +137,12 @@ def test_a_config_that_the_server_changed_is_moved_aside(
 ) -> None:
     host.start("alpha")
     host.stop("alpha")
+    ours = (tree / CFG / "server.cfg").read_text()
     (tree / CFG / "server.cfg").write_text('hostname "Its own, and longer"\n')
     output = Output()
     host.start("alpha", on_line=output.on_line)
-    assert (tree / CFG / "server.cfg").read_text() == 'hostname "Alpha"\n'
+    assert (tree / CFG / "server.cfg").read_text() == ours
+    assert "exec saferoom/90-config.cfg" in ours
     (saved,) = (tree / CFG).glob("server.cfg.saved-*")
     assert saved.read_text() == 'hostname "Its own, and longer"\n'
     assert f"kept as {saved.name}" in output.errors()

@@ -19,25 +19,25 @@ CONFIG = "left4dead2/cfg/server.cfg"
 
 
 def test_a_layer_is_made_once_and_named_by_its_content(tmp_path: Path) -> None:
-    first = generate_layer(tmp_path, {CONFIG: "hostname a\n"})
+    first = generate_layer(tmp_path, {CONFIG: b"hostname a\n"})
     made_at = (tmp_path / first / CONFIG).stat().st_mtime_ns
-    assert generate_layer(tmp_path, {CONFIG: "hostname a\n"}) == first
+    assert generate_layer(tmp_path, {CONFIG: b"hostname a\n"}) == first
     assert (tmp_path / first / CONFIG).stat().st_mtime_ns == made_at
-    second = generate_layer(tmp_path, {CONFIG: "hostname b\n"})
+    second = generate_layer(tmp_path, {CONFIG: b"hostname b\n"})
     assert second != first
     assert list_generated(tmp_path / second) == [CONFIG]
 
 
 def test_half_a_layer_is_made_anew(tmp_path: Path) -> None:
-    name = generate_layer(tmp_path / "other", {CONFIG: "a\n"})
+    name = generate_layer(tmp_path / "other", {CONFIG: b"a\n"})
     (tmp_path / f".{name}.new" / "left4dead2").mkdir(parents=True)
-    assert generate_layer(tmp_path, {CONFIG: "a\n"}) == name
+    assert generate_layer(tmp_path, {CONFIG: b"a\n"}) == name
     assert (tmp_path / name / CONFIG).read_text() == "a\n"
 
 
 def test_unused_layers_are_removed(tmp_path: Path) -> None:
-    old = generate_layer(tmp_path, {CONFIG: "a\n"})
-    new = generate_layer(tmp_path, {CONFIG: "b\n"})
+    old = generate_layer(tmp_path, {CONFIG: b"a\n"})
+    new = generate_layer(tmp_path, {CONFIG: b"b\n"})
     prune_layers(tmp_path, new)
     assert [path.name for path in tmp_path.iterdir()] == [new]
     assert old != new

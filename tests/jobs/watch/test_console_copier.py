@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
-from hostops.instances.instance_files import SERVER_CONFIG_PATH
+from hostops.instances.config_chain import SERVER_CONFIG_PATH
 from hostops.layout import InstanceLayout
 from hostops.linux.process_identity import read_boot_id
 from hostops.specs import CancelToken, ConsoleChunk

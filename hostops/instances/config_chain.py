@@ -1,0 +1,360 @@
+"""What `cfg/server.cfg` of an instance consists of: copies of all its configs, executed one after another.
+
+Left 4 Dead 2 reads this one file by itself, and does not know `+servercfgfile`. The generated one executes the
+release's own file, then each overlay's, the lowest first, then the config of the spec: a later line wins. The
+passwords stand in it first and last. The engine's command buffer has 8,192 bytes, and what comes last can be
+lost in it (sourcemod#817, LinuxGSM#1914); what comes first can be set once more by a file that is executed.
+"""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from hostops.errors import HostError
+from hostops.instances.cfg_files import (
+    CFG_DIR,
+    MAX_BYTES,
+    MAX_FILES,
+    SERVER_CFG,
+    Budget,
+    CfgFiles,
+    UnreadableFileError,
+    read_cfg_files,
+    read_regular,
+    show_path,
+)
+from hostops.instances.config_copies import (
+    ConfigCopy,
+    copy_config,
+    find_first_bad_line,
+    list_executed,
+    mask_secrets,
+    shorten,
+)
+from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux.files import write_atomically
+from hostops.specs import ConfigPart, InstanceSpec
+
+SERVER_CONFIG_PATH = f"{CFG_DIR}/{SERVER_CFG}"
+COPIES_DIR = "saferoom"
+"""Below cfg/. The copies lie here."""
+
+MAX_CHAIN_BYTES = 6 * 1024
+"""More than this is warned of: the engine's buffer has 8,192 bytes, and plugins execute files of their own."""
+
+_MAX_SHOWN_CHARS = 16 * 1024
+"""Of a part's text: twice what the engine can take."""
+
+_MAX_STORED_BYTES = 16 * 1024**2
+_HEADER = "// Written by Saferoom, and written again before each start."
+_PASSWORD = re.compile(r'(rcon_password|sv_password) "([!-~]*)"')
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """The passwords that a server.cfg sets; empty for one that it leaves alone."""
+
+    rcon: str = field(default="", repr=False)
+    join: str = field(default="", repr=False)
+
+    def lines(self) -> list[str]:
+        """Return the commands that set them. Quoted: `//` and `;` end nothing inside of quotes."""
+        pairs = (("rcon_password", self.rcon), ("sv_password", self.join))
+        return [f'{name} "{password}"' for name, password in pairs if password]
+
+
+@dataclass(frozen=True)
+class ConfigChain:
+    """The generated files, by their path in the instance's tree, and what people are told of them."""
+
+    files: Mapping[str, bytes] = field(repr=False)
+    parts: tuple[ConfigPart, ...]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer with its cfg files, and how the copy of its server.cfg is called."""
+
+    label: str
+    copy_name: str
+    cfg: CfgFiles
+    is_overlay: bool = True
+
+    @cached_property
+    def by_lower_path(self) -> Mapping[str, bytes]:
+        """The contents of its cfg files by their path in lower case."""
+        return {path.lower(): content for path, content in self.cfg.contents.items()}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A copy in the chain, by its path below cfg/. `layer` is None for the spec's config."""
+
+    path: str
+    source: str
+    where: str
+    copy: ConfigCopy
+    layer: _Layer | None = None
+
+
+def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigChain:
+    """Return the config chain of a spec, from the files as they are now.
+
+    Raises HostError if the files execute each other in a circle, which crashes the game.
+    """
+    passwords = Passwords(spec.rcon_password, spec.join_password)
+    own = [line.split(" ", 1)[0] for line in passwords.lines()]
+    budget = Budget()
+    layers = _read_layers(layout, spec, release, budget)
+    parts = list(_make_parts(spec, layers, own))
+    lines = [
+        _HEADER,
+        *passwords.lines(),
+        *(f"exec {part.path}" for part in parts),
+        *passwords.lines(),
+    ]
+    server_cfg = "".join(f"{line}\n" for line in lines)
+    executed = _Executed(parts, layers)
+    executed.refuse_circles(spec.name)
+    size = len(server_cfg) + sum(len(part.copy.content) for part in parts) + executed.further_bytes
+    warnings = [
+        *_warn_of_unread(layers, budget, spec.name),
+        *executed.find_conflicts(),
+        *_warn_of_characters(layers),
+        *_warn_of_size(size, spec.name),
+    ]
+    head = copy_config(server_cfg.encode(), "cfg/server.cfg", ())
+    secrets = {passwords.rcon, passwords.join}.union(*(part.copy.secrets for part in parts))
+
+    def to_part(path: str, source: str, text: str, warnings: Sequence[str]) -> ConfigPart:
+        text = mask_secrets(text, secrets)
+        if len(text) > _MAX_SHOWN_CHARS:
+            text = f"{text[:_MAX_SHOWN_CHARS]}\n… [cut]"
+        masked = tuple(mask_secrets(one, secrets) for one in warnings)
+        return ConfigPart(f"cfg/{path}", source, text, masked)
+
+    return ConfigChain(
+        {
+            SERVER_CONFIG_PATH: server_cfg.encode(),
+            **{f"{CFG_DIR}/{part.path}": part.copy.content for part in parts},
+        },
+        (
+            to_part(SERVER_CFG, "Saferoom", head.text, warnings),
+            *(
+                to_part(part.path, part.source, part.copy.text, part.copy.warnings)
+                for part in parts
+            ),
+        ),
+    )
+
+
+def store_parts(instance: InstanceLayout, parts: Sequence[ConfigPart]) -> None:
+    """Keep what people are told of the chain, for `read_parts`."""
+    write_atomically(
+        instance.config_chain_path, json.dumps({"parts": [asdict(part) for part in parts]})
+    )
+
+
+def read_parts(instance: InstanceLayout) -> tuple[ConfigPart, ...]:
+    """Return the chain as it was last written; empty if none was. HostError if the file is not ours."""
+    path = instance.config_chain_path
+    try:
+        document = json.loads(read_regular(instance.dir, path.name, _MAX_STORED_BYTES))
+        return tuple(_to_part(one) for one in document["parts"])
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except UnreadableFileError as error:
+        reason = f"it {error}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        reason = "it is not what Saferoom wrote"
+    raise HostError(
+        f"The config chain of {instance.name} cannot be read from {path}: {reason}. "
+        "Initialize the server again."
+    )
+
+
+def read_passwords(server_cfg: bytes) -> Passwords:
+    """Return the passwords that a generated server.cfg begins with; none from a file that is not ours."""
+    header, *lines = server_cfg.decode("latin-1").split("\n")
+    found: dict[str, str] = {}
+    for line in lines if header == _HEADER else ():
+        if (match := _PASSWORD.fullmatch(line)) is None:
+            break
+        found.setdefault(match[1], match[2])
+    return Passwords(found.get("rcon_password", ""), found.get("sv_password", ""))
+
+
+def _read_layers(
+    layout: HostLayout, spec: InstanceSpec, release: str, budget: Budget
+) -> list[_Layer]:
+    """Return the layers with their cfg files, the lowest first. The budget goes to overlays first."""
+    layers = []
+    for position, overlay in enumerate(reversed(spec.overlays), start=1):
+        cfg = read_cfg_files(layout.overlays_dir / overlay, budget)
+        # Two digits, whatever the number: it only shows the order, which server.cfg has.
+        copy_name = f"{min(9 + position, 89)}-{overlay}.cfg"
+        layers.append(_Layer(f"overlay {overlay}", copy_name, cfg))
+    cfg = read_cfg_files(layout.releases_dir / release, Budget())
+    return [_Layer(f"build {release}", "00-release.cfg", cfg, is_overlay=False), *layers]
+
+
+def _make_parts(
+    spec: InstanceSpec, layers: Sequence[_Layer], own: Sequence[str]
+) -> Iterator[_Part]:
+    for layer in layers:
+        if (original := layer.cfg.contents.get(SERVER_CFG)) is not None:
+            where = f"cfg/server.cfg of {layer.label}"
+            copy = copy_config(original, where, own)
+            source = f"{layer.label[0].upper()}{layer.label[1:]}"
+            yield _Part(f"{COPIES_DIR}/{layer.copy_name}", source, where, copy, layer)
+    if spec.config.strip():
+        copy = copy_config(spec.config.encode(), "the config", own)
+        source = "Config of the blueprint and the server"
+        yield _Part(f"{COPIES_DIR}/90-config.cfg", source, "the config", copy)
+
+
+class _Executed:
+    """Which files the chain executes, and those in their turn."""
+
+    def __init__(self, parts: Sequence[_Part], layers: Sequence[_Layer]) -> None:
+        self._layers = layers
+        self._parts = {part.path: part for part in parts}
+        self._executes = {SERVER_CFG: tuple(self._parts)}
+        self._further: dict[str, tuple[_Layer, bytes]] = {}
+        """The files beside the chain's own, each with the topmost layer that has it: the game sees that one."""
+        for part in parts:
+            self._executes[part.path] = _to_paths(part.copy.executes)
+        waiting = [path for part in parts for path in self._executes[part.path]]
+        while waiting:
+            path = waiting.pop()
+            if path not in self._executes:
+                self._executes[path] = self._look_into(path)
+                waiting += self._executes[path]
+
+    @property
+    def further_bytes(self) -> int:
+        """How many bytes the files beside the chain's own have."""
+        return sum(len(content) for _, content in self._further.values())
+
+    def refuse_circles(self, name: str) -> None:
+        """Raise HostError if a file leads back to itself; it names the files of the circle, in order."""
+        done: set[str] = set()
+        here = [SERVER_CFG]
+        left = [list(self._executes[SERVER_CFG])]
+        while here:
+            if not left[-1]:
+                done.add(here.pop())
+                left.pop()
+                continue
+            path = left[-1].pop(0)
+            if path in here:
+                circle = [*here[here.index(path) :], path]
+                raise HostError(
+                    f"The configs of {name} execute each other in a circle, which crashes the game: "
+                    f"{' → '.join(map(self._describe, circle))}. Take one of these exec lines out."
+                )
+            if path not in done:
+                here.append(path)
+                left.append(list(self._executes[path]))
+
+    def find_conflicts(self) -> Iterator[str]:
+        """Yield, in sentences, which overlay has a file of its own and executes that of another."""
+        for part in self._parts.values():
+            if part.layer is None or not part.layer.is_overlay:
+                continue
+            for path in sorted(self._reached_from(part.path) & self._further.keys()):
+                top, content = self._further[path]
+                if part.layer.by_lower_path.get(path) not in (None, content):
+                    yield (
+                        f"cfg/{show_path(path)} is in {part.layer.label}, which executes it, and in "
+                        f"{top.label}, which lies over it: both get that of {top.label}. "
+                        "Give one of the two files another name."
+                    )
+
+    def _look_into(self, path: str) -> tuple[str, ...]:
+        for layer in reversed(self._layers):
+            if (content := layer.by_lower_path.get(path)) is not None:
+                self._further[path] = layer, content
+                return _to_paths(list_executed(content))
+        return ()
+
+    def _reached_from(self, path: str) -> set[str]:
+        reached: set[str] = set()
+        waiting = [path]
+        while waiting:
+            for one in self._executes[waiting.pop()]:
+                if one not in reached:
+                    reached.add(one)
+                    waiting.append(one)
+        return reached
+
+    def _describe(self, path: str) -> str:
+        if path in self._parts:
+            return self._parts[path].where
+        of_layer = f" of {self._further[path][0].label}" if path in self._further else ""
+        return f"cfg/{show_path(path)}{of_layer}"
+
+
+def _to_paths(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths below cfg/ of files as commands name them, in lower case; none outside of it.
+
+    The engine adds the extension where there is none, and may not tell upper case from lower.
+    """
+    paths = []
+    for name in names:
+        path = posixpath.normpath(name.replace("\\", "/").lstrip("/")).lower()
+        if path != "." and not path.startswith("../") and path != "..":
+            paths.append(path if posixpath.splitext(path)[1] else f"{path}.cfg")
+    return tuple(paths)
+
+
+def _warn_of_unread(layers: Sequence[_Layer], budget: Budget, name: str) -> Iterator[str]:
+    for layer in layers:
+        if reason := layer.cfg.unread.get(SERVER_CFG):
+            yield f"cfg/server.cfg of {layer.label} is left out, as it {reason}."
+        others = [
+            f"Nothing looked into cfg/{show_path(path)} of {layer.label}, as it {reason}."
+            for path, reason in layer.cfg.unread.items()
+            if path != SERVER_CFG
+        ]
+        yield from shorten(others, "files are alike")
+    if budget.is_spent:
+        yield (
+            f"The overlays of {name} have more than {MAX_FILES:,} cfg files, or more than "
+            f"{MAX_BYTES // 1024**2} MiB of them: nothing looked into the rest."
+        )
+
+
+def _warn_of_characters(layers: Sequence[_Layer]) -> tuple[str, ...]:
+    """Say which other files of overlays the game will be lost in, wherever they are executed from."""
+    return shorten(
+        [
+            f"Line {bad[0]} of cfg/{show_path(path)} of {layer.label} {bad[1]}"
+            for layer in layers
+            if layer.is_overlay
+            for path, content in layer.cfg.contents.items()
+            if path != SERVER_CFG and (bad := find_first_bad_line(content)) is not None
+        ],
+        "cfg files are alike",
+    )
+
+
+def _warn_of_size(size: int, name: str) -> Iterator[str]:
+    if size > MAX_CHAIN_BYTES:
+        yield (
+            f"The configs of {name} have {size:,} bytes together. The game's command buffer has 8,192, and "
+            f"loses what does not fit: keep them below {MAX_CHAIN_BYTES:,}."
+        )
+
+
+def _to_part(document: Any) -> ConfigPart:
+    part = ConfigPart(
+        document["path"], document["source"], document["text"], tuple(document["warnings"])
+    )
+    if not all(isinstance(one, str) for one in (part.path, part.source, part.text, *part.warnings)):
+        raise TypeError("a part of a config chain consists of texts")
+    return part

@@ -1,0 +1,165 @@
+"""Makes the copy of one config for the chain: what of it the game is given, and what people are told of it."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from hostops.config_text import find_character_faults, find_line_faults
+from hostops.console_commands import (
+    MOVING,
+    SECRETS,
+    file_executed,
+    names_used,
+    split_commands,
+    split_words,
+)
+
+MAX_COMMAND_BYTES = 510
+"""The engine discards a command of 511 bytes and more (Source SDK, `CCommand::MaxCommandLength`)."""
+
+MASK = "********"
+
+_BAD = re.compile(rb"[^\t\r\n -~]|\r(?!\n|\Z)")
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = " \t\r"
+_SHOWN_WARNINGS = 20
+_MIN_SECRET_CHARS = 4
+"""A shorter password is masked only behind its name: it would mask half of every line."""
+
+
+@dataclass(frozen=True)
+class ConfigCopy:
+    """A copy of a config, `text` as people may see it, the files it executes, and the passwords it has."""
+
+    content: bytes
+    text: str
+    warnings: tuple[str, ...]
+    executes: tuple[str, ...]
+    secrets: frozenset[str] = field(repr=False)
+
+
+def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy:
+    """Return the copy of a config, command by command, as bytes; `where` names it in warnings.
+
+    Comments and blank lines are stripped. What sets one of `own`, which Saferoom sets itself, is left out with
+    a warning, and so is what would move the server to another port, and a command that is too long: the engine
+    discards it with the rest of the file.
+    """
+    lines: list[str] = []
+    texts: list[str] = []
+    warnings: list[str] = []
+    executes: list[str] = []
+    secrets: set[str] = set()
+    for number, line in enumerate(original.removeprefix(_BOM).split(b"\n"), start=1):
+        # Latin-1 has a character for each byte: what is not looked for comes out as it was.
+        commands = [
+            command.strip(_BLANKS)
+            for command in split_commands(line.decode("latin-1"))
+            if command.strip(_BLANKS)
+        ]
+        kept = []
+        for command in commands:
+            names = set(names_used(command))
+            secrets |= _find_secrets(command, names)
+            faults = _find_faults(command, names, own)
+            warnings += (f"Line {number} of {where} {fault}" for fault, _ in faults)
+            if all(is_kept for _, is_kept in faults):
+                kept.append(command)
+                executes += filter(None, [file_executed(command)])
+        if kept:
+            lines.append("; ".join(kept))
+            texts.append("; ".join(_mask(command) for command in kept))
+    return ConfigCopy(
+        "".join(f"{line}\n" for line in lines).encode("latin-1"),
+        to_text("".join(f"{text}\n" for text in texts).encode("latin-1")),
+        shorten(warnings, "warnings of this file are alike"),
+        tuple(executes),
+        frozenset(secrets),
+    )
+
+
+def list_executed(content: bytes) -> tuple[str, ...]:
+    """Return the files that a cfg file of the game executes, as they are written there."""
+    commands = (
+        command
+        for line in content.split(b"\n")
+        if b"exec" in line.lower()
+        for command in split_commands(line.decode("latin-1"))
+    )
+    return tuple(filter(None, map(file_executed, commands)))
+
+
+def find_first_bad_line(content: bytes) -> tuple[int, str] | None:
+    """Return the first line that has characters which the game does not read, and what is wrong with it."""
+    if _BAD.search(content) is None:
+        return None  # Nearly all files, at once.
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        for fault in find_character_faults(_readable(line.removesuffix(b"\r"))):
+            return number, fault
+    return None
+
+
+def mask_secrets(text: str, secrets: Collection[str]) -> str:
+    """Return `text` with each of these passwords masked, but for very short ones."""
+    # A longer one first: it may contain a shorter one.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _MIN_SECRET_CHARS:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def shorten(warnings: list[str], rest: str) -> tuple[str, ...]:
+    """Return the first warnings, and how many more there are."""
+    shown = warnings[:_SHOWN_WARNINGS]
+    if len(warnings) > len(shown):
+        shown.append(f"{len(warnings) - len(shown)} more {rest}.")
+    return tuple(shown)
+
+
+def to_text(content: bytes) -> str:
+    """Return what a page and a database can take of a cfg file: no control characters, no half characters."""
+    text = content.decode("utf-8", "replace")
+    return "".join(
+        one if one in "\n\t" or one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text
+    )
+
+
+def _find_faults(
+    command: str, names: Collection[str], own: Collection[str]
+) -> list[tuple[str, bool]]:
+    """Return what is wrong with a command, and whether it is kept all the same."""
+    if ours := sorted(set(own) & set(names)):
+        return [(f"sets {ours[0]}, which Saferoom sets itself. It is left out.", False)]
+    if (size := len(command)) > MAX_COMMAND_BYTES:
+        fault = (
+            f"is a command of {size} bytes. It is left out: the game drops one of more than "
+            f"{MAX_COMMAND_BYTES}, with all that follows it."
+        )
+        return [(fault, False)]
+    is_moving = not MOVING.keys().isdisjoint(names)
+    faults = find_line_faults(_readable(command.encode("latin-1")))
+    return [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
+
+
+def _readable(line: bytes) -> str:
+    """Return a line with the characters that its author meant, where that can be told."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _find_secrets(command: str, names: Collection[str]) -> set[str]:
+    if SECRETS.keys().isdisjoint(names):
+        return set()
+    words = " ".join(split_words(command)[1:]).split()
+    value = words[-1] if words else ""
+    return {value} if len(value) >= _MIN_SECRET_CHARS and value.lower() not in SECRETS else set()
+
+
+def _mask(command: str) -> str:
+    """Return a command without the password that it sets."""
+    words = split_words(command)
+    if len(words) < 2 or SECRETS.keys().isdisjoint(names_used(command)):
+        return command
+    return f"{words[0]} {MASK}"
