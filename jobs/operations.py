@@ -1,5 +1,6 @@
 """What each operation does on a host. Besides `jobs.watch`, the only place that drives the host layer."""
 
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -12,7 +13,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from hostops.host import Host as HostLayer
-from hostops.specs import CancelToken, InstalledRelease, InstanceSpec, InstanceStatus, SteamAccount
+from hostops.specs import (
+    CancelToken,
+    ConfigPart,
+    InstalledRelease,
+    InstanceSpec,
+    InstanceStatus,
+    SteamAccount,
+)
 from jobs.database import (
     Channel,
     announce,
@@ -35,6 +43,11 @@ DESIRED_STATE: dict[str, DesiredState] = {
     Operation.RESET: DesiredState.STOPPED,
     Operation.DELETE: DesiredState.STOPPED,
 }
+MAX_CONFIG_PARTS = 128
+MAX_CONFIG_CHARS = 20_000
+MAX_CONFIG_WARNINGS = 100
+"""What a row has of a config chain at most: the host layer writes less."""
+
 OPERATIONS = frozenset(Operation)  # Asking the enumeration itself builds a list each time.
 
 
@@ -172,6 +185,39 @@ def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, A
         "state_detail": detail,
         "running_build_id": status.release or "",
         "restarts": status.restarts or 0,
+    }
+
+
+def read_config_chain(server: Server) -> dict[str, Any]:
+    """Return what the server's row is to say of its config chain: by column, as SQL takes it, if it is news.
+
+    Whatever keeps it from being read is in the log, and the row stays as it is. It has no passwords, nor what
+    the database does not take: where games are not boxed, they could have written what the host layer reads.
+    """
+    try:
+        parts = get_host(server.host.name).config_chain(server.name)
+        secrets = find_secrets(*server_texts(server))
+        chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
+        if not chain or chain == server.config_chain:
+            return {}
+    except Exception:
+        logger.exception("server %s: its config chain cannot be read", server.name)
+        return {}
+    return {"config_chain": json.dumps(chain), "config_chain_at": timezone.now()}
+
+
+def describe_part(part: ConfigPart, secrets: frozenset[str]) -> dict[str, Any]:
+    """Return one part of a config chain as a server's row has it."""
+
+    def to_safe(text: str) -> str:
+        lines = text[:MAX_CONFIG_CHARS].split("\n")
+        return "\n".join(make_line_safe(mask_known(line, secrets)) for line in lines)
+
+    return {
+        "path": to_safe(part.path),
+        "source": to_safe(part.source),
+        "text": to_safe(part.text),
+        "warnings": [to_safe(warning) for warning in part.warnings[:MAX_CONFIG_WARNINGS]],
     }
 
 

@@ -133,6 +133,8 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
         return {}
     status = operations.read_status(server)
     changes = operations.describe_state(server, status)
+    if job.operation in operations.BY_SPEC:
+        changes |= operations.read_config_chain(server)
     if changes["actual_state"] == ActualState.ABSENT:
         # The runs of its next instance are counted from the first one again.
         changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0}

@@ -9,6 +9,7 @@ from django.utils import timezone
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.specs import (
     CancelToken,
+    ConfigPart,
     InstalledRelease,
     InstanceState,
     InstanceStatus,
@@ -60,6 +61,73 @@ class TestDispatch:
         assert run(operation, server).state == JobState.SUCCEEDED
         assert fake_host.verbs == verbs
         assert {call.subject for call in fake_host.calls} == {"alpha"}
+
+    @pytest.mark.parametrize("operation", ["initialize", "start", "restart"])
+    def test_what_writes_the_config_leaves_it_in_the_servers_row(
+        self, server: Server, fake_host: FakeHost, operation: str
+    ) -> None:
+        parts = (
+            ConfigPart("cfg/server.cfg", "Saferoom", "exec x\n", ()),
+            ConfigPart("cfg/saferoom/10-é.cfg", "Overlay maps", "hostname é\n", ("A", "B")),
+        )
+        fake_host.chains["alpha"] = parts
+        assert run(operation, server).state == JobState.SUCCEEDED
+        server.refresh_from_db()
+        assert server.config_chain == [
+            {"path": "cfg/server.cfg", "source": "Saferoom", "text": "exec x\n", "warnings": []},
+            {
+                "path": "cfg/saferoom/10-é.cfg",
+                "source": "Overlay maps",
+                "text": "hostname é\n",
+                "warnings": ["A", "B"],
+            },
+        ]
+        written_at = server.config_chain_at
+        assert written_at is not None
+        # The same again is no news.
+        run(operation, server)
+        server.refresh_from_db()
+        assert server.config_chain_at == written_at
+        fake_host.chains["alpha"] = parts[:1]
+        run(operation, server)
+        server.refresh_from_db()
+        assert len(server.config_chain) == 1
+        assert server.config_chain_at > written_at
+
+    @pytest.mark.parametrize("operation", ["stop", "reset", "delete"])
+    def test_what_writes_no_config_leaves_the_one_in_the_row(
+        self, server: Server, fake_host: FakeHost, operation: str
+    ) -> None:
+        fake_host.chains["alpha"] = (ConfigPart("cfg/server.cfg", "Saferoom", "", ()),)
+        run(operation, server)
+        server.refresh_from_db()
+        assert server.config_chain == []
+
+    def test_a_config_that_cannot_be_read_fails_no_job_and_keeps_what_is_stored(
+        self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Server.objects.update(config_chain=[{"path": "cfg/server.cfg"}])
+        monkeypatch.delattr(FakeHost, "config_chain")
+        assert run("start", server).state == JobState.SUCCEEDED
+        server.refresh_from_db()
+        assert server.config_chain == [{"path": "cfg/server.cfg"}]
+        assert server.config_chain_at is None
+
+    def test_a_stored_config_has_no_password_and_nothing_that_a_database_refuses(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        Server.objects.update(config='rcon_password "hunter2"\n')
+        text = "say hunter2\nsv_password sesame\nnul \0 half \ud800\n"
+        fake_host.chains["alpha"] = (
+            ConfigPart("cfg/\0", "\ud800", text, ("hunter2",)),
+            *[ConfigPart("cfg/long", "Saferoom", "x" * 100_000, ("\n",) * 1_000)] * 200,
+        )
+        assert run("start", server).state == JobState.SUCCEEDED
+        server.refresh_from_db()
+        first = server.config_chain[0]
+        assert first["text"].startswith("say ********\nsv_password ********\nnul  half ")
+        assert first["warnings"] == ["********"]
+        assert len(str(server.config_chain)) < 128 * 21_000
 
     def test_install_has_no_server(self, host: Host, fake_host: FakeHost) -> None:
         job = run("install")

@@ -14,7 +14,7 @@ from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue
 from jobs.watch.host_watch import HostWatch
 from jobs.worker.worker_process import worker_loop
-from servers.models import ActualState, Crash, DesiredState, Host, Server
+from servers.models import ActualState, Crash, DesiredState, Host, Overlay, Server
 from tests.hostops.hosts import (
     BUILD_ID,
     LATER_BUILD_ID,
@@ -96,6 +96,25 @@ def test_an_update_beside_a_running_server_and_the_way_back(
     watch.store_states()
     server.refresh_from_db()
     assert server.running_build_id == BUILD_ID
+
+
+def test_the_config_that_was_written_is_on_the_servers_row(root: Path, server: Server) -> None:
+    folder = root / "overlays" / "pack" / "left4dead2" / "cfg"
+    folder.mkdir(parents=True)
+    (folder / "server.cfg").write_bytes(b"sv_tags caf\xe9 // a comment\nhostport 27016\n")
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    Server.objects.update(config='hostname "Our night"\n')
+    job = run("initialize", server)
+    server.refresh_from_db()
+    assert [part["path"] for part in server.config_chain] == [
+        "cfg/server.cfg",
+        "cfg/saferoom/10-pack.cfg",
+        "cfg/saferoom/90-config.cfg",
+    ]
+    pack = server.config_chain[1]
+    assert pack["text"] == "sv_tags caf\N{REPLACEMENT CHARACTER}\n"
+    assert "sets hostport, which it cannot" in pack["warnings"][1]
+    assert pack["warnings"][1] in [line.line for line in job.logs.all()]
 
 
 def test_a_reset_leaves_a_stopped_server(root: Path, watch: HostWatch, server: Server) -> None:
