@@ -4,7 +4,7 @@ from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import console_pages, views
+from servers import config_pages, console_pages, views
 
 
 class NameConverter:
@@ -29,6 +29,7 @@ server_urls = [
     path("", views.server_list, name="list"),
     path("new/", views.server_create, name="create"),
     path("<name:name>/", views.server_detail, name="detail"),
+    path("<name:name>/config/", config_pages.server_config, name="config"),
     path("<name:name>/console/", console_pages.server_console, name="console"),
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
     path("<name:name>/edit/", views.server_edit, name="edit"),

@@ -54,7 +54,8 @@ class ServerQuerySet(models.QuerySet["Server"]):
 
     def visible_to(self, user: User) -> "ServerQuerySet":
         """Return the servers that `user` owns, or all of them for an admin."""
-        return self if getattr(user, "is_staff", False) else self.filter(owner_id=user.pk)
+        servers = self.defer("config_chain")  # Kilobytes each, and only one page shows it.
+        return servers if getattr(user, "is_staff", False) else servers.filter(owner_id=user.pk)
 
     def with_latest_job(self) -> "ServerQuerySet":
         """Fetch the newest job of each server along, as the only element of its `latest_jobs`."""
@@ -103,7 +104,7 @@ class Server(models.Model):
     # Fernet tokens; `servers.secrets` writes and reads them.
     rcon_password_token = models.TextField(blank=True, editable=False)
     join_password_token = models.TextField(blank=True, editable=False)
-    # The parts of cfg/server.cfg as they were last written, without passwords: see `servers.config_chain`.
+    # The parts of cfg/server.cfg as they were last written, without passwords: see `servers.config_pages`.
     config_chain = models.JSONField(default=list, blank=True, editable=False)
     config_chain_at = models.DateTimeField(null=True, editable=False)
     desired_state = models.CharField(

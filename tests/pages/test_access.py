@@ -38,6 +38,8 @@ MATRIX = [
     Case("POST", "servers:create", "", (LOGIN, 200, 200, 200)),
     Case("GET", "servers:detail", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:detail", "server", (405, 405, 405, 405)),
+    Case("GET", "servers:config", "server", (LOGIN, 200, 404, 200)),
+    Case("POST", "servers:config", "server", (405, 405, 405, 405)),
     Case("GET", "servers:console", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:console", "server", (405, 405, 405, 405)),
     Case("GET", "servers:console_text", "server", (LOGIN, 200, 404, 200)),

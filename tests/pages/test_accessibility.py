@@ -42,6 +42,15 @@ def paths(
     alice.save()
     server.last_error = "Start: Port 27015 is taken."
     server.desired_state, server.actual_state = "running", "crashed"
+    server.config_chain = [
+        {
+            "path": "cfg/saferoom/10-maps.cfg",
+            "source": "Overlay maps",
+            "text": "sv_lan 0\n" * 100,
+            "warnings": ["Line 1 sets hostport. It is left out."],
+        }
+    ]
+    server.config_chain_at = timezone.now()
     server.save()
     queued = Job.objects.create(operation="stop", server=server)
     ConsoleLine.objects.create(
@@ -57,6 +66,7 @@ def paths(
         "/servers/",
         "/servers/new/",
         server.get_absolute_url(),
+        f"{server.get_absolute_url()}config/",
         f"{server.get_absolute_url()}edit/",
         f"{server.get_absolute_url()}remove/",
         "/blueprints/",

@@ -1,0 +1,15 @@
+"""The page of a server's config: which files it consists of, in the order in which the game reads them."""
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from servers.access import SignedInRequest, get_server_or_404, sign_in_required
+
+
+@require_safe
+@sign_in_required
+def server_config(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show the parts of `cfg/server.cfg` as the server's host wrote them last, without passwords."""
+    server = get_server_or_404(request.user, name)
+    return render(request, "servers/config.html", {"server": server, "parts": server.config_chain})
