@@ -16,7 +16,6 @@ from servers.models.blueprints import (
     LOWEST_MEMORY_LIMIT_MIB,
     LOWEST_TASKS_LIMIT,
 )
-from servers.models.validation import validate_arguments
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
 from servers.secrets import has_keys
@@ -94,7 +93,7 @@ class ServerForm(SecretsForm, RowForm):
         """The address that was written as -ip, and has become the server's bind address."""
         is_new = self.instance.pk is None
         if user.is_staff:
-            # `clean_arguments` judges what is left of them.
+            # The row judges what `clean_arguments` leaves of them.
             self.fields["arguments"].validators = []
         usable = Q(pk__in=Blueprint.objects.usable_by(user).values("pk"))
         current = Q(pk=self.instance.blueprint_id)
@@ -123,7 +122,6 @@ class ServerForm(SecretsForm, RowForm):
                 text, self.moved_address = take_bind_address(text)
             except ValueError as error:
                 raise ValidationError(str(error)) from None
-            validate_arguments(text)
         return text
 
     def clean(self) -> dict[str, Any]:

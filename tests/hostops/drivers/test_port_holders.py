@@ -59,6 +59,10 @@ if {has_child!r} and os.fork():
     os.closerange(3, 256)
     os.wait()
     sys.exit()
+if {lets_go!r}:
+    for number in os.listdir("/proc/self/fd"):
+        if os.path.realpath("/proc/self/fd/" + number).endswith("run.lock"):
+            os.close(int(number))
 print("Connection to Steam servers successful.", flush=True)
 sys.stdin.readline()
 """
@@ -84,12 +88,18 @@ def other_program(
             process.kill()
 
 
-def put_game(root: Path, *binds: tuple[socket.SocketKind, int], has_child: bool = False) -> None:
+def put_game(
+    root: Path,
+    *binds: tuple[socket.SocketKind, int],
+    has_child: bool = False,
+    lets_go: bool = False,
+) -> None:
     """Put a game that binds just that into the place of the release's."""
     text = GAME.format(
         python=sys.executable,
         binds=[(int(kind), port) for kind, port in binds],
         has_child=has_child,
+        lets_go=lets_go,
     )
     for name in ("srcds_run", "srcds_linux"):
         program = root / "current" / name
@@ -214,10 +224,11 @@ def test_a_start_is_believed_once_the_game_holds_both_of_its_ports(
     assert not output.errors()
 
 
+@pytest.mark.parametrize("lets_go", [False, True], ids=["with the lock", "without"])
 def test_a_child_of_the_game_may_hold_the_ports(
-    host: Host, root: Path, alpha: Path, spec: InstanceSpec
+    host: Host, root: Path, alpha: Path, spec: InstanceSpec, lets_go: bool
 ) -> None:
-    put_game(root, (UDP, spec.port), (TCP, spec.port), has_child=True)
+    put_game(root, (UDP, spec.port), (TCP, spec.port), has_child=True, lets_go=lets_go)
     output = Output()
     host.start("alpha", on_line=output.on_line)
     assert sockets.inodes_of(latest_run(root).pid) == frozenset(), "its main process holds none"
