@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from hostops.instances import releases
+from hostops.instances import instance_files, releases
 from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
 from hostops.linux.files import (
@@ -31,6 +31,7 @@ def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterato
     )
     yield from _examine_game(layout)
     yield from _examine_overlays(layout)
+    yield from _examine_passwords(layout)
     if game_source == "simulator":
         yield Finding(
             "Game source", True, "The game is simulated: nothing is downloaded from Steam."
@@ -101,6 +102,24 @@ def _examine_overlays(layout: HostLayout) -> Iterator[Finding]:
                 f"{foreign} belongs to another user or group, so servers cannot change their copy of it.",
                 f"chown -R {mine[0]}:{mine[1]} {folder}",
             )
+
+
+def _examine_passwords(layout: HostLayout) -> Iterator[Finding]:
+    """Tell of passwords that stand in configs of people: others can read a blueprint's."""
+    names = [
+        name
+        for name in layout.instance_names()
+        if instance_files.has_password_in_config(layout.instance(name))
+    ]
+    if names:
+        yield Finding(
+            "Passwords",
+            True,
+            f"{', '.join(names)} {'has its' if len(names) == 1 else 'have their'} password in a config, "
+            "which all who may use its blueprint can read.",
+            "Set SECRETS_KEYS for panel and workers (manage.py makesecretskey prints a line with one) and "
+            "restart them: passwords are moved into fields of the servers, and stored encrypted.",
+        )
 
 
 def _examine_steam(layout: HostLayout) -> Iterator[Finding]:

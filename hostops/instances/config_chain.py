@@ -43,6 +43,10 @@ SERVER_CONFIG_PATH = f"{CFG_DIR}/{SERVER_CFG}"
 COPIES_DIR = "saferoom"
 """Below cfg/. The copies lie here."""
 
+_SPEC_COPY = f"{COPIES_DIR}/90-config.cfg"
+SPEC_CONFIG_PATH = f"{CFG_DIR}/{_SPEC_COPY}"
+"""The copy of the config that blueprint and server have."""
+
 MAX_CHAIN_BYTES = 6 * 1024
 """More than this is warned of: the engine's buffer has 8,192 bytes, and plugins execute files of their own."""
 
@@ -214,7 +218,7 @@ def _make_parts(
     if spec.config.strip():
         copy = copy_config(spec.config.encode(), "the config", own)
         source = "Config of the blueprint and the server"
-        yield _Part(f"{COPIES_DIR}/90-config.cfg", source, "the config", copy)
+        yield _Part(_SPEC_COPY, source, "the config", copy)
 
 
 class _Executed:

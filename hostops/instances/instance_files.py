@@ -10,11 +10,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
+from hostops.console_commands import names_used, split_commands
 from hostops.engine_command import PLAN_VERSION, make_command
 from hostops.errors import HostError
 from hostops.instances import config_chain, console_files, full_copies, layers, releases, runs
 from hostops.instances.cfg_files import CFG_DIR, MAX_FILE_BYTES, UnreadableFileError, read_regular
-from hostops.instances.config_chain import COPIES_DIR, SERVER_CONFIG_PATH, Passwords
+from hostops.instances.config_chain import (
+    COPIES_DIR,
+    SERVER_CONFIG_PATH,
+    SPEC_CONFIG_PATH,
+    Passwords,
+)
 from hostops.launch_arguments import drop_faulty
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
@@ -120,6 +126,21 @@ def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
             with contextlib.suppress(FileNotFoundError):
                 texts.append(path.read_text(errors="replace"))
     return tuple(texts)
+
+
+def has_password_in_config(instance: InstanceLayout) -> bool:
+    """Return whether the config of people, as it was last written, sets a password."""
+    try:
+        layer = f"layers/{read_record(instance).layer}"
+        config = read_regular(instance.dir, f"{layer}/{SPEC_CONFIG_PATH}", MAX_FILE_BYTES)
+    except (FileNotFoundError, NotADirectoryError, UnreadableFileError, HostError):
+        return False  # It has none, or is being deleted.
+    return any(
+        name in ("rcon_password", "sv_password")
+        for line in config.decode("latin-1").split("\n")
+        for command in split_commands(line)
+        for name in names_used(command)
+    )
 
 
 def read_launched_passwords(layout: HostLayout, instance: InstanceLayout) -> Passwords:

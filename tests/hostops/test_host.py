@@ -668,6 +668,15 @@ def test_the_doctor_names_what_is_wrong_and_the_cure(tmp_path: Path, installed_r
     assert not {finding.subject: finding for finding in forced}["Layers"].is_ok
 
 
+def test_the_doctor_names_servers_whose_passwords_stand_in_a_config(host: Host, root: Path) -> None:
+    host.initialize(InstanceSpec("open", 27020, config='log on; RCON_password "hunter2"'))
+    host.initialize(InstanceSpec("kept", 27021, rcon_password="hunter2"))
+    (finding,) = [one for one in host.doctor() if one.subject == "Passwords"]
+    assert finding.text.startswith("open has its password in a config")
+    assert "makesecretskey" in finding.cure
+    assert "hunter2" not in finding.text + finding.cure
+
+
 def test_the_doctor_tells_of_a_folder_it_cannot_use(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (finding,) = Host(tmp_path / "file" / "root").doctor()
