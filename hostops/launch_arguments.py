@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import NamedTuple
 
 from hostops.console_commands import (
@@ -178,20 +179,56 @@ def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
 def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
     """Return those arguments that may be executed, and the faults of the others.
 
-    For what was stored before these rules: an option or a command goes with all of its values.
+    For what was stored before these rules: an option or a command goes with all of its values. A password
+    stays: it stood there already, and without it a restart would open the server to everybody.
     """
     kept: list[str] = []
     faults: list[Fault] = []
-    for group in _groups([Argument(text) for text in arguments]):
-        if found := list(_judge_group(group)):
-            faults += found
-        else:
+    split = [Argument(text) for text in arguments]
+    for group in _groups(split):
+        found = list(_judge_group(group))
+        if not found or (_is_password(group) and len(found) == 1):
             kept += _as_words(group)
+        else:
+            faults += found
     while kept and _length(kept) > MAX_COMMAND_BYTES - OWN_COMMAND_BYTES:
-        faults.append(
-            Fault("", f"“{kept.pop()}” is left out: the line is too long for the engine.")
-        )
-    return kept, faults
+        text = f"“{_shown(kept.pop())}” is left out: the line is too long for the engine."
+        faults.append(Fault("", text))
+    return kept, _hide_secrets(faults, split)
+
+
+def _is_password(group: Sequence[Argument]) -> bool:
+    """Whether it is a password with its value, in which nothing but that it stands here is a fault."""
+    names = ("+rcon_password", "+sv_password", "+tv_password", "+sv_setsteamaccount")
+    return len(group) == 2 and group[0].text.lower() in names and len(group[1].text.split()) == 1
+
+
+def _hide_secrets(faults: Iterable[Fault], arguments: Sequence[Argument]) -> list[Fault]:
+    """Return the faults without the values of passwords, which they may quote."""
+    words = [word for argument in arguments for word in argument.text.split()]
+    secret_values = {
+        value
+        for name, value in pairwise(words)
+        if name.lower().lstrip("+-") in SECRETS and not OPTIONS.get(value.lower())
+    }
+    hidden = [*secret_values]
+    # An argument is quoted whole, too, with the blanks that it has.
+    hidden += [
+        argument.text
+        for argument in arguments
+        if not secret_values.isdisjoint(argument.text.split())
+        and not argument.text.startswith(("+", "-"))
+    ]
+    hidden.sort(key=len, reverse=True)
+    shown = []
+    for fault in faults:
+        text = fault.text
+        for value in hidden:
+            text = text.replace(f"“{_shown(value)}”", "“••••”").replace(
+                f"{_shown(value)} is not an", "•••• is not an"
+            )
+        shown.append(Fault(fault.place, text))
+    return shown
 
 
 def take_bind_address(text: str) -> tuple[str, str]:
@@ -232,6 +269,7 @@ def _is_ipv4(text: str) -> bool:
 
 def _judge(arguments: Sequence[Argument]) -> list[Fault]:
     faults = [fault for group in _groups(arguments) for fault in _judge_group(group)]
+    faults = _hide_secrets(faults, arguments)
     size = _length([argument.text for argument in arguments])
     most = MAX_COMMAND_BYTES - OWN_COMMAND_BYTES
     if size > most:
@@ -294,6 +332,12 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
             f"“{first}” stands alone: a launch argument begins with - or +, and its value follows it.",
         )
     for word, where in values:
+        if "//" in word and first.startswith("+"):
+            yield Fault(
+                where,
+                f"“{_shown(word)}” contains “//”, behind which the game takes all for a comment: "
+                f"put {first.lstrip('+')} into the config, its value in quotation marks.",
+            )
         if word.startswith(("-", "+")):
             yield _refuse_hidden(word, where, first)
         elif word.startswith("@"):
