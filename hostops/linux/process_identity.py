@@ -32,9 +32,24 @@ def read_boot_id() -> str:
 
 def read_stat(pid: int) -> ProcessStat | None:
     """Return what is known of process `pid`, or None if there is none or it is a zombie."""
+    return _read_stat(str(pid))
+
+
+def read_own_stat() -> ProcessStat:
+    """Return what /proc says of this process; its number is the one by which others find it there.
+
+    In a PID namespace that is not /proc's own this is another number than `os.getpid()`.
+    """
+    stat = _read_stat("self")
+    if stat is None:
+        raise OSError("/proc does not show this process: is it mounted, and of this namespace?")
+    return stat
+
+
+def _read_stat(name: str) -> ProcessStat | None:
     try:
         # open() rather than pathlib: the launcher imports this module and has to start quickly.
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             text = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -42,15 +57,8 @@ def read_stat(pid: int) -> ProcessStat | None:
     fields = text[text.rindex(")") + 2 :].split()
     if fields[0] in _ENDED_STATES:
         return None
+    pid = int(text.partition(" ")[0])
     return ProcessStat(pid, int(fields[2]), int(fields[3]), int(fields[19]))
-
-
-def read_own_stat() -> ProcessStat:
-    """Return what /proc says of this process."""
-    stat = read_stat(os.getpid())
-    if stat is None:
-        raise OSError("/proc does not show this process: is it mounted, and of this namespace?")
-    return stat
 
 
 def is_alive(pid: int, start_ticks: int) -> bool:
