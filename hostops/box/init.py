@@ -3,6 +3,7 @@ signals on, reaps what is orphaned and ends as the game does. With it ends whate
 
 The launcher calls, in this order (a process of its own, with one thread, its console open at 0, 1, 2):
 
+    tell_systemd = connect_to_systemd()       # tells nobody where systemd did not start us
     enter_user_namespace()                    # hostops.linux.namespaces
     init = become_init(tell_systemd)          # the caller ends in here; the init comes back
     # session, run.json: read_own_stat() has the number by which the host knows the init
@@ -15,8 +16,9 @@ The launcher calls, in this order (a process of its own, with one thread, its co
 
 and, if anything in between fails, `init.give_up(exit_code)` before it exits with that code.
 
-The user namespace comes first, because that is what allows the rest without root. The launcher that
-started it all stays outside of every mount of the box: it can still reach systemd's socket.
+The user namespace comes first, because that is what allows the rest without root. What is to be
+written outside of the box later (a report, run.json) is opened before `enter_root`: the paths are gone
+then, and so is what Python would still have to import.
 """
 
 # Without pathlib, as everything that the launcher imports:
@@ -153,20 +155,21 @@ def become_init(on_started: Callable[[int], None]) -> Init:
     raise LaunchError("The game's init ended before the game was started: was it killed?")
 
 
-def tell_systemd(pid: int) -> None:
-    """Tell systemd, if it started us, that process `pid` is the unit's main one and is ready.
+def connect_to_systemd() -> Callable[[int], None]:
+    """Return what tells systemd that a process is the unit's main one and is ready; for Type=notify.
 
-    For Type=notify; the process that calls this may end afterwards. Raises OSError.
+    It is connected now, since the socket is not in the box; without a NOTIFY_SOCKET it tells nobody.
+    The process that tells may end right afterwards. Both raise OSError.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
-        return
+        return lambda _: None
     import socket  # not for who only starts a game: 3 ms
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        # "@" stands for the zero byte of an abstract address (sd_notify(3)).
-        notify.connect(f"\0{address[1:]}" if address.startswith("@") else address)
-        notify.send(f"MAINPID={pid}\nREADY=1".encode())
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    # "@" stands for the zero byte of an abstract address (sd_notify(3)).
+    notify.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+    return lambda pid: notify.sendall(f"MAINPID={pid}\nREADY=1".encode())
 
 
 def _refused(reason: str) -> Wall:

@@ -68,12 +68,14 @@ class Case:
     is_root: bool = False
     has_pid_namespace: bool = True
     has_covered_proc: bool = False
+    has_second_walls: bool = True
 
     def __str__(self) -> str:
         account = "root" if self.is_root else "account"
         box = ("boxed" if self.has_pid_namespace else "boxed-no-pid") if self.is_boxed else "before"
         proc = "-covered-proc" if self.has_covered_proc else ""
-        return f"{box}-{self.layering}-{account}{proc}"
+        second = "" if self.has_second_walls else "-first-walls-only"
+        return f"{box}-{self.layering}-{account}{proc}{second}"
 
 
 @dataclass
@@ -243,11 +245,13 @@ class Game:
             "argv": [self.host.python, "-I", "-S", str(HERE / "intruder.py"), "targets.json"],
             "environment": {"HOME": str(instance / "home"), "PATH": "/usr/bin:/bin"},
             "without_pid_namespace": not self.case.has_pid_namespace,
+            "without_second_walls": not self.case.has_second_walls,
             "box": {
                 "game_dir": str(self.game_dir),
                 "home_dir": str(instance / "home"),
                 "read_only": [
                     str(HERE),
+                    str(REPOSITORY / "hostops"),
                     str(Path(self.host.python).parents[1]),
                     str(root / "simulator.json"),
                 ],
@@ -383,7 +387,8 @@ class Game:
         if record.exists() and record.read_text() and read_stat(self.pid) is not None:
             os.kill(self.pid, signal.SIGKILL)
         for child in self.children_left():
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # It ends with the init just now.
+                os.kill(child, signal.SIGKILL)
         if self._process is not None:
             self._process.wait(20)
             assert self._process.stderr is not None

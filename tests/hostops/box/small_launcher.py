@@ -1,6 +1,7 @@
 """The least that a launcher has to do to start a game in the box, or without one, to compare.
 
     python -I -S small_launcher.py PLAN.json
+    python -I -S small_launcher.py --foreground PLAN.json      as a unit's main process
 
 Starts the game and stays its parent, as systemd does: prints `started PID` when the game's program
 runs, and ends with its exit status. What failed is on stderr.
@@ -15,12 +16,13 @@ import os
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 sys.path.append(__file__.rsplit("/", 4)[0])
 
 from hostops.box import landlock, seccomp
-from hostops.box.init import become_init
+from hostops.box.init import become_init, connect_to_systemd
 from hostops.box.root import Root, enter_root, leave_mounts
 from hostops.box.wall import Wall
 from hostops.linux.namespaces import (
@@ -74,10 +76,14 @@ def start_unboxed(plan: dict[str, Any]) -> None:
     os.execve(plan["argv"][0], plan["argv"], plan["environment"])
 
 
-def start_boxed(plan: dict[str, Any], report: int) -> None:
+def start_boxed(plan: dict[str, Any], report: int, on_started: Callable[[int], None]) -> None:
     """Become the game in the box."""
     if plan.get("without_pid_namespace"):
         refuse_namespaces()
+    if plan.get("without_second_walls"):
+        # A kernel without them.
+        landlock.restrict_files = restrict_nothing
+        seccomp.refuse_calls = refuse_nothing
     began = time.perf_counter()
     fields: dict[str, Any] = dict(plan["box"])
     for name in ("read_only", "hidden"):
@@ -86,7 +92,7 @@ def start_boxed(plan: dict[str, Any], report: int) -> None:
     run = os.open(f"{plan['root']}/instances/{plan['name']}/run.json", os.O_WRONLY | os.O_CREAT)
     lock = os.open(f"{plan['root']}/instances/{plan['name']}/run.lock", os.O_WRONLY | os.O_CREAT)
     enter_user_namespace()
-    init = become_init(lambda pid: None)
+    init = become_init(on_started)
     try:
         if init.wall.stands:
             os.setsid()
@@ -114,6 +120,14 @@ def start_boxed(plan: dict[str, Any], report: int) -> None:
         os._exit(error.exit_code)
 
 
+def restrict_nothing(root: Root) -> None:
+    """Stand for a kernel without Landlock."""
+
+
+def refuse_nothing(alone_with: int | None = None) -> None:
+    """Stand for a kernel without seccomp."""
+
+
 def refuse_namespaces() -> None:
     """Refuse PID and IPC namespaces as RestrictNamespaces=user mnt does in a unit: by a filter."""
     instructions = [
@@ -135,8 +149,11 @@ def refuse_namespaces() -> None:
 
 def main() -> int:
     """Start what the plan says and return its exit status."""
-    with open(sys.argv[1]) as file:
+    with open(sys.argv[-1]) as file:
         plan = json.load(file)
+    if sys.argv[1] == "--foreground":
+        open_console(plan)
+        start_boxed(plan, 2, connect_to_systemd())
     reader, report = os.pipe()
     launcher = os.fork()
     if launcher == 0:
@@ -146,7 +163,7 @@ def main() -> int:
             open_console(plan)
             if plan["box"] is None:
                 start_unboxed(plan)
-            start_boxed(plan, report)
+            start_boxed(plan, report, lambda _: None)
         except BaseException as error:  # noqa: BLE001 - the test has to hear of it
             os.write(report, repr(error).encode())
             os._exit(70)

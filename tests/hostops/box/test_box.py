@@ -2,13 +2,19 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.hostops.box.boxes import SECRET, Case, Game, HostileHost
+from hostops.simulator.game_files import game_files
+from hostops.simulator.steamcmd import DEFAULT_BUILD_ID
+from tests.hostops.box.boxes import REPOSITORY, SECRET, Case, Game, HostileHost
 from tests.hostops.box.intruder import DONE
+from tests.ports import find_free_port, is_free
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.box
 
@@ -25,6 +31,13 @@ BOXED = [
     ),
 ]
 UNBOXED = [Case(is_boxed=False), Case(is_boxed=False, layering="copy")]
+
+# On kernels without Landlock and seccomp the first walls, the namespaces, stand alone.
+FIRST_WALLS = [
+    Case(layering=layering, is_root=is_root, has_second_walls=False)
+    for layering in ("overlay", "copy")
+    for is_root in ((False, True) if IS_ROOT else (False,))
+]
 
 # What a game without a PID namespace of its own, or whose /proc is the host's, still sees.
 SEEN_OF_OTHERS = {"see a command line"}
@@ -71,6 +84,34 @@ def test_nothing_that_a_hostile_game_tries_succeeds(reports: Any, case: Case) ->
     if not case.has_pid_namespace:
         allowed |= SHARED_WITHOUT_IPC_NAMESPACE
     assert done <= allowed
+
+
+@pytest.mark.parametrize("case", FIRST_WALLS, ids=str)
+def test_the_first_walls_keep_it_from_the_machine_by_themselves(reports: Any, case: Case) -> None:
+    report, _ = reports(case)
+    done = {name for name, outcome in report["tries"].items() if outcome == DONE}
+    assert done <= {
+        # The two that only Landlock has an answer to.
+        *("connect abstract socket", "console reopened"),
+        # Doors into the kernel, which lead to nothing of others by themselves.
+        *("keyctl", "add_key", "userfaultfd", "io_uring", "bpf", "perf_event_open"),
+    }
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="looking into another's mount namespace takes root")
+def test_nothing_of_the_old_root_is_left_in_the_mount_namespace(host: HostileHost) -> None:
+    """So that who breaks out of the chroot is in an empty folder."""
+    program = (
+        "import ctypes, os, sys; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "mounts = os.open(f'/proc/{sys.argv[1]}/ns/mnt', os.O_RDONLY)\n"
+        "assert libc.setns(mounts, 0) == 0; print(os.listdir('/'))"
+    )
+    with host.run(Case()) as game:
+        assert game.report
+        said = subprocess.run(
+            [sys.executable, "-c", program, str(game.pid)], capture_output=True, text=True
+        )
+    assert said.stdout == "['root']\n", said
 
 
 @pytest.mark.parametrize("case", UNBOXED, ids=str)
@@ -178,13 +219,33 @@ def test_a_folder_of_the_host_below_the_system_does_not_show(host: HostileHost) 
     box["read_only"] += [str(shown), str(host.dir / "srv")]
     box["hidden"] += [str(host.dir / "srv/panel")]
     for name in ("game_dir", "home_dir"):
-        box[name] = box[name].replace(str(game.instance_dir.name), f"alpha-{Case(layering='copy')}")
+        box[name] = box[name].replace(game.instance_dir.name, f"alpha-{Case(layering='copy')}")
     box["game_dir"] = box["game_dir"].replace("merged", "tree")
     with host.run(Case(layering="copy"), box=box) as game:
         tries = game.report["tries"]
     assert tries["read code's settings"] == DONE
     assert tries["write code"] == "EROFS"
     assert (tries["read database"], tries["read other instance"]) == ("ENOENT", "ENOENT")
+
+
+def test_the_simulated_game_runs_in_its_box(host: HostileHost) -> None:
+    """Of the project it needs the folder hostops, read-only; its port is the host's."""
+    port = find_free_port()
+    for file in game_files(DEFAULT_BUILD_ID, 1):
+        file.write(host.root / "releases/1")
+    srcds = str(REPOSITORY / "hostops/simulator/srcds.py")
+    arguments = ["-game", "left4dead2", "-port", str(port), "+map", "c1m1_hotel"]
+    with host.run(Case(), argv=[host.python, "-I", "-S", srcds, *arguments]) as game:
+        wait_until(
+            lambda: (
+                "Connection to Steam servers successful." in game.console or not game.is_running
+            ),
+            20,
+            "the game is up",
+        )
+        assert not is_free(port), game.console
+        game.type("quit")
+        assert game.wait() == 0, game.console
 
 
 def test_a_home_full_of_links_leads_nowhere(host: HostileHost) -> None:
