@@ -376,6 +376,7 @@ def main() -> int:
         },
         "root": sorted(os.listdir("/")),
         "etc": sorted(os.listdir("/etc")),
+        "etc/ssl": sorted(os.listdir("/etc/ssl")),
         "dev": sorted(os.listdir("/dev")),
         "pid": os.getpid(),
         "status": status(),
