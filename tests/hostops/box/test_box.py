@@ -25,7 +25,12 @@ BOXED = [
     # Without a PID namespace: an old unit that allows user and mount namespaces alone.
     Case(has_pid_namespace=False),
     *(
-        [Case(is_root=True), Case(is_root=True, layering="copy"), Case(has_covered_proc=True)]
+        [
+            Case(is_root=True),
+            Case(is_root=True, layering="copy"),
+            Case(is_root=True, has_pid_namespace=False),
+            Case(has_covered_proc=True),
+        ]
         if IS_ROOT
         else []
     ),
