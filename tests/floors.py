@@ -6,12 +6,14 @@ name, as in `script/test -m browser`, or any of them in CI, is run all the same,
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
+from hostops.box.probe import walls_here
 from tests.fire.networks import find_namespaces
 from tests.fire.postgres import NoPostgresError, find_programs
 from tests.systemd.sandbox import find_systemd
@@ -55,7 +57,26 @@ def find_postgres() -> str | None:
         return None
 
 
+def find_box() -> str | None:
+    """Return how many walls a box has here, if it can be had at all."""
+    walls = walls_here()
+    if not any(wall.name == "Own root" and wall.stands for wall in walls):
+        return None
+    return f"{sum(wall.stands for wall in walls)} of {len(walls)} walls"
+
+
+def find_compiler32() -> str | None:
+    """Return a compiler that makes 32-bit programs; a C library for them is not needed."""
+    compiler = shutil.which("gcc")
+    if compiler is None or os.uname().machine != "x86_64":
+        return None
+    command = [compiler, "-m32", "-x", "c", "-fsyntax-only", "-"]
+    return compiler if subprocess.run(command, input=b"").returncode == 0 else None
+
+
 FLOORS = [
+    Floor("box", find_box, "allow user namespaces to this account, on Linux 5.12 or newer"),
+    Floor("compiler32", find_compiler32, "install gcc on x86-64 (Debian: apt install gcc)"),
     Floor("postgres", find_postgres, "install postgresql (Debian: apt install postgresql)"),
     Floor(
         "machines",

@@ -37,7 +37,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _CAPABILITIES = 64
 _MAX_OPTION_BYTES = 4095  # mount(2) takes one page, with the NUL
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LaunchError(Exception):
@@ -50,10 +50,30 @@ class LaunchError(Exception):
 
 def enter_namespaces() -> None:
     """Move to a user namespace where we are who we were, and to a mount namespace that is ours alone."""
+    _enter_user_namespace("making a user and a mount namespace", _CLONE_NEWUSER | _CLONE_NEWNS)
+    make_mounts_private()
+
+
+def enter_user_namespace() -> None:
+    """Move to a user namespace where we are who we were, with every capability over what is made in it."""
+    _enter_user_namespace("making a user namespace", _CLONE_NEWUSER)
+
+
+def enter_mount_namespace() -> None:
+    """Move to a mount namespace that is ours alone. Needs the capabilities of a user namespace."""
+    call("making a mount namespace", libc.unshare, _CLONE_NEWNS)
+    make_mounts_private()
+
+
+def make_mounts_private() -> None:
+    """Let no mount of this namespace show outside of it, and none from outside show in it."""
+    call("making mounts private", libc.mount, b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+
+
+def _enter_user_namespace(what: str, flags: int) -> None:
     uid, gid = os.geteuid(), os.getegid()
-    what = "making a user and a mount namespace"
     try:
-        _call(what, _libc.unshare, _CLONE_NEWUSER | _CLONE_NEWNS)
+        call(what, libc.unshare, flags)
     except LaunchError as error:
         if ctypes.get_errno() != errno.ENOSPC:
             raise
@@ -69,7 +89,6 @@ def enter_namespaces() -> None:
                 file.write(text)
         except OSError as error:
             raise LaunchError(f"Writing {path} failed: {error.strerror}.") from error
-    _call("making mounts private", _libc.mount, b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
 def mount_overlay(lower: list[str], upper: str, work: str, merged: str) -> None:
@@ -89,8 +108,8 @@ def mount_overlay(lower: list[str], upper: str, work: str, merged: str) -> None:
         if not os.path.isdir(folder):
             raise LaunchError(f"The folder {folder} is missing.")
     flags = _MS_NOSUID | _MS_NODEV
-    _call(
-        "mounting the overlay", _libc.mount, b"overlay", merged.encode(), b"overlay", flags, options
+    call(
+        "mounting the overlay", libc.mount, b"overlay", merged.encode(), b"overlay", flags, options
     )
 
 
@@ -99,34 +118,36 @@ def make_read_only(folder: str) -> None:
 
     Files that are open already can still be written to.
     """
-    mount, path = _libc.mount, folder.encode()
-    _call("binding the folder", mount, path, path, None, _MS_BIND | _MS_REC, None)
+    mount, path = libc.mount, folder.encode()
+    call("binding the folder", mount, path, path, None, _MS_BIND | _MS_REC, None)
     # What the mount forbids already, the owner of a user namespace may not allow again.
     state = os.statvfs(folder).f_flag
     kept = state & (_MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME | _MS_NODIRATIME)
     if state & _ST_RELATIME:
         kept |= _MS_RELATIME
     flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept
-    _call("making the folder read-only", mount, None, path, None, flags, None)
+    call("making the folder read-only", mount, None, path, None, flags, None)
 
 
 def drop_privileges() -> None:
     """Give up every capability, for good: also what the owner of a user namespace would get by exec."""
     for capability in range(_CAPABILITIES):
-        if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1 and (
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
+        if libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1 and (
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
         ):
             if ctypes.get_errno() != errno.EPERM:
                 raise LaunchError(f"Dropping capability {capability} failed.")
             break  # Without CAP_SETPCAP there is none to lose, and the next lines let none come.
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _call("dropping capabilities", _libc.capset, header, (ctypes.c_uint32 * 6)())
-    _call("forbidding new privileges", _libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    call("dropping capabilities", libc.capset, header, (ctypes.c_uint32 * 6)())
+    call("forbidding new privileges", libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _call(what: str, function: Any, *arguments: Any) -> None:
-    """Call a function of the C library and raise LaunchError if it fails."""
-    if function(*arguments) != 0:
+def call(what: str, function: Any, *arguments: Any) -> int:
+    """Call a function of the C library and return what it does; raise LaunchError if that is negative."""
+    result: int = function(*arguments)
+    if result < 0:
         number = ctypes.get_errno()
         name = errno.errorcode.get(number, str(number))
         raise LaunchError(f"{what[0].upper()}{what[1:]} failed: {os.strerror(number)} ({name}).")
+    return result

@@ -34,18 +34,21 @@ def read_boot_id() -> str:
 
 def read_stat(pid: int) -> ProcessStat | None:
     """Return what is known of process `pid`, or None if there is none or it is a zombie."""
-    fields = _read_fields(pid)
-    if not fields or fields[0] in _ENDED_STATES:
+    fields = _read_fields(str(pid))
+    if not fields or fields[1] in _ENDED_STATES:
         return None
-    return ProcessStat(pid, int(fields[2]), int(fields[3]), int(fields[19]))
+    return ProcessStat(int(fields[0]), int(fields[3]), int(fields[4]), int(fields[20]))
 
 
 def read_own_stat() -> ProcessStat:
-    """Return what /proc says of this process."""
-    stat = read_stat(os.getpid())
-    if stat is None:
+    """Return what /proc says of this process; its number is the one by which others find it there.
+
+    In a PID namespace that is not /proc's own this is another number than `os.getpid()`.
+    """
+    fields = _read_fields("self")
+    if not fields:
         raise OSError("/proc does not show this process: is it mounted, and of this namespace?")
-    return stat
+    return ProcessStat(int(fields[0]), int(fields[3]), int(fields[4]), int(fields[20]))
 
 
 def is_alive(pid: int, start_ticks: int) -> bool:
@@ -65,9 +68,9 @@ def read_ancestry(pid: int) -> list[int]:
     """Return the numbers of a process, its parent, and so on up to the first one; none if it is gone."""
     ancestry: list[int] = []
     # A number that is used again while this looks must not make it go round.
-    while pid not in ancestry and (fields := _read_fields(pid)):
+    while pid not in ancestry and (fields := _read_fields(str(pid))):
         ancestry.append(pid)
-        pid = int(fields[1])
+        pid = int(fields[2])
     return ancestry
 
 
@@ -76,9 +79,9 @@ def family_of(pid: int) -> set[int]:
     family = {pid}
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
-        if name.isdecimal() and (fields := _read_fields(int(name))):
-            parents[int(name)] = int(fields[1])
-            if int(fields[3]) == pid:
+        if name.isdecimal() and (fields := _read_fields(name)):
+            parents[int(name)] = int(fields[2])
+            if int(fields[4]) == pid:
                 family.add(int(name))
     while grown := {child for child, parent in parents.items() if parent in family} - family:
         family |= grown
@@ -112,13 +115,13 @@ def send_signal(process: ProcessStat, signal_number: int) -> bool:
     return True
 
 
-def _read_fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat (proc_pid_stat(5)) from the state on; none if it is gone."""
+def _read_fields(name: str) -> list[str]:
+    """Return the fields of /proc/NAME/stat (proc_pid_stat(5)) but for the command's name; none if it is gone."""
     try:
         # open() rather than pathlib: the launcher imports this module and has to start quickly.
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return []
-    # The second field is the command's name in parentheses, and may hold spaces and parentheses.
-    return text[text.rindex(")") + 2 :].split()
+    # The name stands second in parentheses, and may hold spaces and parentheses.
+    return [text.partition(" ")[0], *text[text.rindex(")") + 2 :].split()]

@@ -1,0 +1,86 @@
+"""The last steps of the process that becomes the game: its limits, its second walls, its program."""
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Collection, Mapping
+from typing import NoReturn
+
+from hostops.box import landlock, seccomp
+from hostops.box.root import Root
+from hostops.linux.namespaces import LaunchError, call, libc
+
+_CLOSE_RANGE = 436  # include/uapi/asm-generic/unistd.h; Linux 5.11
+_CLOSE_RANGE_CLOEXEC = 4
+_LAST_DESCRIPTOR = 0xFFFFFFFF
+
+MOST_FILE_BYTES = 8 << 30
+"""How far the game may write into one file: the last resort against a log that fills the disk.
+
+The kernel looks at the position, not at the size. A cap that people meet would cut demos of long runs.
+"""
+
+
+def become_program(
+    root: Root,
+    argv: list[str],
+    environment: Mapping[str, str],
+    *,
+    alone_with: int | None,
+    keep: Collection[int] = (),
+) -> NoReturn:
+    """Execute the game in the box; every descriptor but 0, 1, 2 and those of `keep` is closed by that.
+
+    The caller is in the box's root and has dropped its capabilities. `alone_with` is the caller's
+    process number if it has no PID namespace. Raises LaunchError.
+    """
+    close_on_exec({0, 1, 2, *keep})
+    _reset_signals()
+    _limit()
+    landlock.restrict_files(root)
+    seccomp.refuse_calls(alone_with)
+    try:
+        os.execve(argv[0], argv, environment)  # noqa: S606 - this is what it is for
+    except OSError as error:
+        raise LaunchError(f"{argv[0]} could not be executed: {error.strerror}.") from error
+
+
+def close_on_exec(kept: Collection[int]) -> None:
+    """Let exec close every descriptor but these, which it is to hand on."""
+    first = 0
+    for descriptor in sorted(kept):
+        os.set_inheritable(descriptor, True)
+        _close_range(first, descriptor - 1)
+        first = descriptor + 1
+    _close_range(first, _LAST_DESCRIPTOR)
+
+
+def _close_range(first: int, last: int) -> None:
+    if first <= last:
+        call(
+            "closing descriptors",
+            libc.syscall,
+            _CLOSE_RANGE,
+            ctypes.c_ulong(first),
+            ctypes.c_ulong(last),
+            _CLOSE_RANGE_CLOEXEC,
+        )
+
+
+def _reset_signals() -> None:
+    """Undo what Python, a shell and the init set, which a new program would keep.
+
+    SIGXFSZ alone stays ignored: at the limit of a file a write fails then (EFBIG), and the game lives.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        handler = signal.SIG_IGN if number == signal.SIGXFSZ else signal.SIG_DFL
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _limit() -> None:
+    for what, wanted in ((resource.RLIMIT_FSIZE, MOST_FILE_BYTES), (resource.RLIMIT_CORE, 0)):
+        allowed = resource.getrlimit(what)[1]
+        most = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+        resource.setrlimit(what, (most, most))

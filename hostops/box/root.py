@@ -1,0 +1,242 @@
+"""The files of the box: a root of its own, on which stands only what is listed here.
+
+A list of what is there, not of what is hidden: with the latter, /etc, /var/lib and every folder that
+nobody thought of stayed readable. A path in the box is the host's own or is not there, so that what
+was written down outside (a folder, an interpreter) means the same inside.
+"""
+
+# Without pathlib, as everything that the launcher imports:
+# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
+
+import os
+from typing import NamedTuple
+
+from hostops.box.mounts import (
+    NO_DEVICES,
+    NO_EXEC,
+    NO_SUID,
+    READ_ONLY,
+    attach,
+    clone_tree,
+    leave_old_root,
+    mount_proc,
+    mount_tmpfs,
+    restrict,
+)
+from hostops.box.small_etc import read_small_etc
+from hostops.box.wall import Wall
+from hostops.linux.namespaces import LaunchError, enter_mount_namespace, libc
+
+_CLONE_NEWIPC = 0x08000000  # linux/sched.h
+_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin")
+# Not /etc/ssl itself: its private keys are readable to root, and the game of root's is root too.
+_CERTIFICATES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted")
+DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
+_STAGE_BYTES = 16 << 20
+
+
+class Root(NamedTuple):
+    """What stands in a box beside the system. All paths are absolute.
+
+    game_dir     the instance's tree, or its mounted overlay: the game's working directory, writable
+    home_dir     its HOME, writable: a folder of the instance's own
+    read_only    further files and folders; a link is shown as what it leads to, at both names
+    hidden       folders that must not show, whatever stands above them: the host's root, the panel's
+    steamclient  Valve's steamclient.so, or "" without; it shows as ~/.steam/sdk32/steamclient.so
+    """
+
+    game_dir: str
+    home_dir: str
+    read_only: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    steamclient: str = ""
+    tmp_bytes: int = 1 << 30
+    shm_bytes: int = 256 << 20
+
+    @property
+    def writable_dirs(self) -> tuple[str, ...]:
+        """Return every folder that the game may write to."""
+        return (self.game_dir, self.home_dir, "/tmp", "/dev/shm")  # noqa: S108 - they are its own
+
+
+def leave_mounts() -> Wall:
+    """Move to a mount namespace of our own, and to one for System V and POSIX queues if that is allowed.
+
+    Needs the capabilities of a user namespace. Whatever is mounted afterwards is seen here alone.
+    """
+    enter_mount_namespace()
+    name = "Own shared memory and message queues"
+    if libc.unshare(_CLONE_NEWIPC) == 0:
+        return Wall(name, stands=True)
+    return Wall(
+        name,
+        False,
+        "IPC namespaces are refused here: the game shares System V memory and POSIX queues with this "
+        "account's programs.",
+        "Allow them: RestrictNamespaces=user mnt pid ipc in the unit, or the container's seccomp profile.",
+    )
+
+
+def enter_root(root: Root) -> tuple[Wall, ...]:
+    """Make the root of the box and move into it, working directory included; return which walls stand.
+
+    Comes after `leave_mounts`, and after the overlay is mounted; needs their capabilities, which are
+    still to be dropped. Afterwards nothing of the old root is mounted in this namespace: only open
+    descriptors lead there. Because it ends with a chroot, user namespaces can no longer be made.
+    Raises LaunchError.
+    """
+    try:
+        shown = _clone_sources(root)
+        steamclient = (
+            clone_tree(os.path.realpath(root.steamclient), READ_ONLY | NO_SUID | NO_DEVICES)
+            if root.steamclient
+            else None
+        )
+        files = read_small_etc(root.home_dir)
+        # The game's folder is there for certain; what it covers is copied already.
+        mount_tmpfs(root.game_dir, _STAGE_BYTES)
+        os.chdir(root.game_dir)
+        os.mkdir("root", 0o755)
+        wall = _furnish("root", root, shown, files)
+        leave_old_root()
+        stage = _open_folder(".")
+        restrict(stage, "the root", READ_ONLY)
+        os.close(stage)
+        os.chdir("root")
+        os.chroot(".")
+        if steamclient is not None:
+            # Only now: the game may have left links in its home, and here they lead nowhere else.
+            _attach_steamclient(steamclient, root.home_dir)
+        os.chdir(root.game_dir)
+    except OSError as error:
+        raise LaunchError(
+            f"Making the game's own root failed at {error.filename or 'a mount'}: {error.strerror}."
+        ) from error
+    return (Wall("Own root", stands=True), wall)
+
+
+class _Shown(NamedTuple):
+    """A copied mount and where it is to be."""
+
+    path: str
+    tree: int
+    is_folder: bool
+
+
+def _clone_sources(root: Root) -> list[_Shown]:
+    """Copy all mounts that are to stand in the box, in the order in which they are to be attached."""
+    fixed = READ_ONLY | NO_SUID | NO_DEVICES
+    shown: list[_Shown] = []
+
+    def show(path: str, attributes: int, source: str = "") -> None:
+        source = source or path
+        shown.append(_Shown(path, clone_tree(source, attributes), os.path.isdir(source)))
+
+    for path in _SYSTEM:
+        if os.path.isdir(path) and not os.path.islink(path):
+            show(path, fixed)
+    for path in _CERTIFICATES:
+        if os.path.isdir(path):
+            show(path, fixed, os.path.realpath(path))
+    for name in DEVICES:
+        show(f"/dev/{name}", NO_SUID | NO_EXEC)
+    show("/proc", fixed | NO_EXEC)
+    names = {_both_names(path): os.path.realpath(path) for path in root.read_only}
+    # A folder before what lies in it, which it would cover.
+    for name, source in sorted((name, source) for both, source in names.items() for name in both):
+        if not _is_within(name, _SYSTEM) or _is_within(name, root.hidden):
+            show(name, fixed, source)
+    show(root.home_dir, NO_SUID | NO_DEVICES)
+    show(root.game_dir, NO_SUID | NO_DEVICES)
+    return shown
+
+
+def _furnish(top: str, root: Root, shown: list[_Shown], files: dict[str, bytes]) -> Wall:
+    """Put everything in its place below `top`; return whether the game has a /proc of its own."""
+    for path in _SYSTEM:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), f"{top}{path}")
+    for name, content in files.items():
+        _write(f"{top}/etc/{name}", content)
+    for folder, size in (("/tmp", root.tmp_bytes), ("/dev/shm", root.shm_bytes)):  # noqa: S108
+        os.makedirs(f"{top}{folder}", 0o755)
+        mount_tmpfs(f"{top}{folder}", size, "1777")
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, f"{top}/dev/{name}")
+    hidden = dict.fromkeys(name for path in root.hidden for name in _both_names(path))
+    has_own_proc = False
+    masks: list[tuple[str, int]] = []
+    for mount in shown:
+        _make_mount_point(f"{top}{mount.path}", mount.is_folder)
+        if mount.path == "/proc" and (has_own_proc := mount_proc(f"{top}/proc")):
+            os.close(mount.tree)
+        else:
+            attach(mount.tree, f"{top}{mount.path}")
+        for path in hidden:
+            mask = f"{top}{path}"
+            if _is_within(path, (mount.path,)) and os.path.isdir(mask):
+                mount_tmpfs(mask, _STAGE_BYTES)
+                masks.append((mask, _open_folder(mask)))
+    # Only now: what is shown inside of them needed its place.
+    for mask, descriptor in masks:
+        restrict(descriptor, mask, READ_ONLY)
+        os.close(descriptor)
+    name = "Other processes out of sight"
+    if has_own_proc:
+        return Wall(name, stands=True)
+    return Wall(
+        name,
+        False,
+        "The kernel allows no /proc of the game's own: it sees which processes run on this host, with "
+        "their command lines, but can neither signal nor read them.",
+        "It takes a PID namespace, and a /proc of which no part is covered (containers cover parts).",
+    )
+
+
+def _open_folder(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _both_names(path: str) -> tuple[str, ...]:
+    """Return the path, and the one that it leads to if it has links."""
+    return tuple(dict.fromkeys((os.path.normpath(path), os.path.realpath(path))))
+
+
+def _is_within(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _make_mount_point(path: str, is_folder: bool) -> None:
+    """Make what a mount needs to be put on, unless it is there: a folder, or an empty file."""
+    if os.path.exists(path):
+        return
+    os.makedirs(path if is_folder else os.path.dirname(path), 0o755, exist_ok=True)
+    if not is_folder:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    with open(path, "xb") as file:
+        file.write(content)
+
+
+def _attach_steamclient(tree: int, home_dir: str) -> None:
+    """Show Valve's library where srcds looks for it. We are in the box, and the home is the game's."""
+    folder = home_dir
+    for name in (".steam", "sdk32"):
+        folder = f"{folder}/{name}"
+        if os.path.islink(folder):
+            os.unlink(folder)
+        os.makedirs(folder, 0o755, exist_ok=True)
+    path = f"{folder}/steamclient.so"
+    if os.path.islink(path):
+        os.unlink(path)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+    attach(tree, path)
