@@ -116,7 +116,7 @@ def send_signal(process: ProcessStat, signal_number: int) -> bool:
 
 
 def _read_fields(name: str) -> list[str]:
-    """Return the fields of /proc/NAME/stat (proc_pid_stat(5)) but for the command's name; none if it is gone."""
+    """Return the fields of /proc/NAME/stat (proc_pid_stat(5)) without the name; none if it is gone."""
     try:
         # open() rather than pathlib: the launcher imports this module and has to start quickly.
         with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
