@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             game_source=options.source,
             query_address=options.query_address,
             steam_account=_steam_account(),
+            allow_unboxed=os.environ.get("HOST_UNBOXED", "").lower() == "true",
         )
         code: int = options.carry_out(host, options, cancel)
     except OperationCancelled as error:

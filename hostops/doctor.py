@@ -1,8 +1,9 @@
 """Looks whether this host can do its work, and says what to do where it cannot."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from hostops.box.wall import Wall
 from hostops.instances import instance_files, releases
 from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
@@ -38,6 +39,15 @@ def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterato
         )
     else:
         yield from _examine_steam(layout)
+
+
+def examine_walls(walls: Iterable[Wall]) -> Iterator[Finding]:
+    """Yield one finding for each wall of the box that game servers run in."""
+    for wall in walls:
+        text = (
+            f"{wall.name} stands." if wall.stands else f"{wall.name} does not stand. {wall.why_not}"
+        )
+        yield Finding("Box", wall.stands, text, wall.cure)
 
 
 def _examine_user() -> Finding:

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostops import doctor
+from hostops.box.probe import has_box, walls_here
+from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import (
@@ -50,6 +52,7 @@ from hostops.specs import (
     RunEnding,
     RunFacts,
     SteamAccount,
+    WallFacts,
 )
 from hostops.steam import app_info, install, steamcmd
 
@@ -64,7 +67,8 @@ class Host:
     """The host whose files lie below `root`.
 
     `query_address` is where its servers answer: a real one does not answer on 127.0.0.1. `layering`
-    forces `overlay` or `copy`; by default the host is probed. Making a Host touches nothing.
+    forces `overlay` or `copy`; by default the host is probed. `allow_unboxed` lets a real game run where
+    no box can be had (`hostops.box`). Making a Host touches nothing.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Host:
         stop_timeout_seconds: float = 20,
         layering: str | None = None,
         steam_account: SteamAccount | None = None,
+        allow_unboxed: bool = False,
     ) -> None:
         if game_source not in GAME_SOURCES:
             raise ValueError(f"{game_source!r} is no game source: use {' or '.join(GAME_SOURCES)}.")
@@ -94,6 +99,8 @@ class Host:
         self._query_address = query_address
         self._readiness = Readiness(query_address)
         self._steam_account = steam_account
+        self._allow_unboxed = allow_unboxed
+        self._walls: tuple[Wall, ...] | None = None
 
     # Verbs
 
@@ -324,6 +331,10 @@ class Host:
             disk_free_bytes=shutil.disk_usage(self._layout.root).free,
             limits_without_effect=self._driver.limits_without_effect(),
             latest=app_info.read_latest(self._layout),
+            walls=tuple(
+                WallFacts(wall.name, wall.stands, "" if wall.stands else wall.sentence)
+                for wall in self._find_walls()
+            ),
             taken_ports=port_holders.find_taken_ports(self._layout),
         )
 
@@ -397,6 +408,7 @@ class Host:
             ]
         return [
             *doctor.examine(self._layout, layering, self._game_source),
+            *doctor.examine_walls(self._find_walls()),
             *self._driver.examine(),
         ]
 
@@ -552,12 +564,40 @@ class Host:
         require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
-        environment = self._environment()
         instance_files.prepare(
-            self._layout, instance, self._find_layering(), environment, callbacks
+            self._layout,
+            instance,
+            self._find_layering(),
+            self._environment(),
+            callbacks,
+            is_boxed=self._find_box(instance, callbacks),
         )
         callbacks.stage("Starting")
-        self._driver.launch(instance, record.limits, environment, callbacks)
+        self._driver.launch(instance, record.limits, self._environment(), callbacks)
+        if run := runs.read_run(instance):
+            runs.tell_walls(run, callbacks)
+
+    def _find_box(self, instance: InstanceLayout, callbacks: Callbacks) -> bool:
+        """Return whether a game gets a box here; HostError where a real one must not run without."""
+        walls = self._find_walls()
+        if has_box(walls):
+            return True
+        reason = walls[0].sentence
+        is_simulated = self._game_source == "simulator"
+        if not (self._driver.boxes_by_itself or is_simulated or self._allow_unboxed):
+            raise HostError(
+                f"{instance.name} is not started: this host has no box that would keep the game's code from "
+                f"the panel's files and from other servers. {reason} Or use HOST_DRIVER=systemd-system, or "
+                "set HOST_UNBOXED=true if the game's code and its plugins may read and change all of that."
+            )
+        callbacks.warn(f"{instance.name} runs without a box of its own. {reason}")
+        return False
+
+    def _find_walls(self) -> tuple[Wall, ...]:
+        """Return the walls of the box here. What was found to stand is not tried again."""
+        if self._walls is None or not has_box(self._walls):
+            self._walls = walls_here()
+        return self._walls
 
     def _stop(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         if not runs.is_alive(instance):

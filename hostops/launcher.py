@@ -2,14 +2,14 @@
 
     python -I -S launcher.py ROOT NAME       start instance NAME as its launch.json says
     python -I -S launcher.py --foreground ROOT NAME
-                                             the same, in this very process: for systemd
+                                             the same, as the main process of a unit
     python -I -S launcher.py --probe DIR     try a mount of DIR/lower and DIR/upper, and say what
     fails
 
-It leaves its caller's session, takes the instance's run.lock, which the game and its children keep
-open for as long as one of them lives, writes run.json, makes a user and a mount namespace of its
-own, mounts the overlay there, gives up every capability and executes the engine, `./srcds_linux`.
-Nothing is mounted on the host and nothing has to be cleaned up: the mount goes when the game does.
+It leaves its caller's session, takes the instance's run.lock, writes run.json, mounts the overlay in
+namespaces of its own, enters the box (`hostops.box`), and executes the engine there, `./srcds_linux`.
+An init of a PID namespace holds the lock, and is what the host knows as the run: what the game starts
+ends with it. Nothing is mounted on the host and nothing has to be cleaned up.
 
 A plan of an earlier version is not executed as it is: the engine's arguments are made anew from it,
 without the worker, since systemd may restart a server before the panel has written another.
@@ -20,7 +20,7 @@ library only, and little of it: this runs at every start of a server.
 """
 
 # Without pathlib, whose import would take a quarter of the start-up time:
-# ruff: noqa: PTH104, PTH108, PTH116, PTH123, PTH208
+# ruff: noqa: PTH102, PTH108, PTH110, PTH116, PTH123, PTH208
 
 import contextlib
 import fcntl
@@ -29,11 +29,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 # Run by its path and isolated, it does not have the package on its search path.
 sys.path.append(__file__.rsplit("/", 2)[0])
 
+from hostops.box import landlock, seccomp
+from hostops.box.init import Init, become_init, connect_to_systemd
+from hostops.box.root import Root, enter_root, leave_mounts
 from hostops.engine_command import (
     LIBRARY_PATH,
     PLAN_VERSION,
@@ -45,6 +49,7 @@ from hostops.linux.namespaces import (
     LaunchError,
     drop_privileges,
     enter_namespaces,
+    enter_user_namespace,
     make_read_only,
     mount_overlay,
 )
@@ -65,7 +70,7 @@ def main(arguments: list[str]) -> int:
         return _probe(arguments[1])
     if arguments[:1] == ["--foreground"] and len(arguments) == 3:
         root, name = arguments[1:]
-        _launch(root, name, _open_report(root, name))
+        _launch(root, name, _open_report(root, name), is_unit=True)
     if len(arguments) != 2:
         print("usage: launcher.py [--foreground] ROOT NAME | --probe DIR", file=sys.stderr)
         return 2
@@ -73,7 +78,7 @@ def main(arguments: list[str]) -> int:
     report_read, report_write = os.pipe()
     if os.fork() == 0:
         os.close(report_read)
-        _launch(root, name, report_write)
+        _launch(root, name, report_write, is_unit=False)
     os.close(report_write)
     # The pipe closes without a word when the game's program takes over: its end is not inherited.
     with open(report_read, encoding="utf-8") as report:
@@ -109,10 +114,16 @@ def _open_report(root: str, name: str) -> int:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def _launch(root: str, name: str, report: int) -> NoReturn:
+def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
     """Become the game server; on failure write `CODE MESSAGE` to `report` and exit."""
+    init: Init | None = None
+
+    def keep_init(one: Init) -> None:
+        nonlocal init
+        init = one
+
     try:
-        _become_game(root, name)
+        _become_game(root, name, is_unit, keep_init)
     except LaunchError as error:
         message, code = str(error), error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to hear of it
@@ -121,10 +132,17 @@ def _launch(root: str, name: str, report: int) -> NoReturn:
     # Its stderr is the console log, if it came that far.
     with contextlib.suppress(OSError):
         os.write(2, f"{message}\n".encode())
+    # Last: the launcher outside ends at this, and systemd then ends us.
+    if init is not None:
+        init.give_up(code)
     os._exit(code)
 
 
-def _become_game(root: str, name: str) -> NoReturn:
+def _become_game(
+    root: str, name: str, is_unit: bool, keep_init: Callable[[Init], None]
+) -> NoReturn:
+    # It is connected before the root changes; where no unit listens it tells nobody.
+    tell_systemd = connect_to_systemd()
     if os.getsid(0) != os.getpid():  # systemd has made a session already
         os.setsid()
     os.umask(0o027)
@@ -134,40 +152,43 @@ def _become_game(root: str, name: str) -> NoReturn:
     lock = _take_run_lock(f"{instance}/run.lock", name)
     run = _next_run(f"{instance}/console")
     _open_console(instance, run)
-    process = read_own_stat()
-    _write_json(
-        f"{instance}/run.json",
-        {
-            "run": run,
-            "pid": process.pid,
-            "start_ticks": process.start_ticks,
-            "boot_id": read_boot_id(),
-            "started_at": time.time(),
-            "release": plan["release"],
-            "port": plan["port"],
-            "address": plan.get("address", ""),
-            **_look_back(instance),
-        },
-    )
-    # It was about the run before. Removed only now that it is written down.
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{instance}/end")
-    # The next run replaces run.json; under this name it stays as long as the run's output.
-    os.link(f"{instance}/run.json", f"{instance}/console/{run}.json")
     argv = _read_command(plan, name)
+    environment = {**plan["environment"], "LD_LIBRARY_PATH": LIBRARY_PATH}
+    # A plan of an earlier version knows nothing of a box, and its server gets one all the same.
+    if plan.get("is_boxed", plan["layering"] == "overlay"):
+        box = _plan_box(root, instance, plan)
+        environment["HOME"] = box.home_dir
+        enter_user_namespace()
+        # A unit of an earlier version does not listen, and would lose sight of its main process.
+        is_deaf = is_unit and "NOTIFY_SOCKET" not in os.environ
+        refusal = "the unit is of an earlier version" if is_deaf else ""
+        init = become_init(tell_systemd, refusal=refusal)
+        keep_init(init)
+        if init.wall.stands:
+            os.setsid()
+        # Not before: the init's number is the one by which the host knows the run.
+        record = _write_run(instance, plan, run)
+        walls = [init.wall, leave_mounts()]
+        if plan["layering"] == "overlay":
+            _mount(instance, plan)
+        folder = os.open(instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        walls += [*enter_root(box), landlock.look(), seccomp.look()]
+        _write_json("run.json", {**record, "walls": walls}, folder)
+        drop_privileges()
+        init.run(box, argv, environment, keep={lock})
+    _write_run(instance, plan, run)
     _reset_signals()
     if plan["layering"] == "overlay":
         enter_namespaces()
-        merged = f"{instance}/merged"
-        mount_overlay(plan["lower"], f"{instance}/upper", f"{instance}/work", merged)
+        _mount(instance, plan)
         # Its records and its console log are for us to believe: the game is not to change them.
         make_read_only(instance)
-        os.chdir(merged)
+        os.chdir(f"{instance}/merged")
     else:
         os.chdir(f"{instance}/tree")
     drop_privileges()
     _keep_only({0, 1, 2, lock})
-    environment = {**plan["environment"], "LD_LIBRARY_PATH": LIBRARY_PATH}
+    tell_systemd(os.getpid())
     try:
         os.execve(PROGRAM, argv, environment)  # noqa: S606 - this is what it is for
     except OSError as error:
@@ -175,6 +196,57 @@ def _become_game(root: str, name: str) -> NoReturn:
             f"{PROGRAM} of release {plan['release']} could not be executed: {error.strerror}. "
             "Install the game again."
         ) from error
+
+
+def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
+    """Return what stands in the box of a game. Makes the folder that is its HOME."""
+    home = f"{root}/{instance}/home"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home, 0o750)
+    steamclient = f"{root}/home/.steam/sdk32/steamclient.so"
+    control_file = plan["environment"].get("SAFEROOM_SIMULATOR")
+    shown: tuple[str, ...] = ()
+    if control_file is not None:
+        # The simulated game is a program of this very Python, and is told by a file how to behave.
+        prefix = sys.executable.rsplit("/", 2)[0]
+        shown = (prefix, sys.prefix, sys.base_prefix, __file__.rsplit("/", 1)[0])
+        if os.path.exists(control_file):
+            shown = (*shown, control_file)
+    return Root(
+        game_dir=f"{root}/{instance}/{'merged' if plan['layering'] == 'overlay' else 'tree'}",
+        home_dir=home,
+        read_only=shown,
+        hidden=(root,),
+        steamclient="" if shown or not os.path.exists(steamclient) else steamclient,
+    )
+
+
+def _mount(instance: str, plan: dict[str, Any]) -> None:
+    """Mount the layers of a plan at the instance's `merged`."""
+    mount_overlay(plan["lower"], f"{instance}/upper", f"{instance}/work", f"{instance}/merged")
+
+
+def _write_run(instance: str, plan: dict[str, Any], run: int) -> dict[str, Any]:
+    """Write down which process runs, and return that."""
+    process = read_own_stat()
+    record = {
+        "run": run,
+        "pid": process.pid,
+        "start_ticks": process.start_ticks,
+        "boot_id": read_boot_id(),
+        "started_at": time.time(),
+        "release": plan["release"],
+        "port": plan["port"],
+        "address": plan.get("address", ""),
+        **_look_back(instance),
+    }
+    _write_json(f"{instance}/run.json", record)
+    # It was about the run before. Removed only now that it is written down.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{instance}/end")
+    # The next run replaces run.json; under this name it stays as long as the run's output.
+    os.link(f"{instance}/run.json", f"{instance}/console/{run}.json")
+    return record
 
 
 def _read_command(plan: dict[str, Any], name: str) -> list[str]:
@@ -308,11 +380,17 @@ def _read_json(path: str) -> dict[str, Any]:
     return document
 
 
-def _write_json(path: str, document: dict[str, Any]) -> None:
-    """Replace a file by a rename. After a power cut its boot id is an old one, so it need not be synced."""
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
+def _write_json(path: str, document: dict[str, Any], folder: int | None = None) -> None:
+    """Replace a file, below an open folder if one is given, by a rename.
+
+    After a power cut its boot id is an old one, so it need not be synced.
+    """
+    descriptor = os.open(
+        f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640, dir_fd=folder
+    )
+    with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(document, file)
-    os.rename(f"{path}.new", path)
+    os.rename(f"{path}.new", path, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 if __name__ == "__main__":

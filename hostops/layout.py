@@ -59,6 +59,11 @@ class InstanceLayout:
         return self.dir / "tree.json"
 
     @property
+    def home_dir(self) -> Path:
+        """HOME of the game, where it has a box of its own."""
+        return self.dir / "home"
+
+    @property
     def console_dir(self) -> Path:
         """The console output, a file for each run."""
         return self.dir / "console"

@@ -288,8 +288,19 @@ class HostFacts:
     """Those of LIMIT_NAMES that nothing holds servers to here."""
     latest: "LatestBuild | None" = None
     """What Steam said last of newer builds; None as long as nobody has asked."""
+    walls: tuple["WallFacts", ...] = ()
+    """What keeps a game's code in here; where it cannot be boxed, one wall that does not stand."""
     taken_ports: tuple[int, ...] = ()
     """Those of PORT_RANGE that are held by anything but the game server that was given one."""
+
+
+@dataclass(frozen=True)
+class WallFacts:
+    """One wall of the box that game servers run in; `sentence` says why it does not stand, and the cure."""
+
+    name: str
+    stands: bool
+    sentence: str = ""
 
 
 @dataclass(frozen=True)

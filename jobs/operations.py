@@ -67,6 +67,7 @@ def get_host(name: str) -> HostLayer:
         driver=settings.HOST_DRIVER,
         game_source=settings.GAME_SOURCE,
         query_address=settings.HOST_ADDRESS,
+        allow_unboxed=settings.HOST_UNBOXED,
         steam_account=SteamAccount(
             settings.STEAM_ACCOUNT, settings.STEAM_PASSWORD, settings.STEAM_PASSWORD_FILE
         )

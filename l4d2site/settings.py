@@ -269,6 +269,7 @@ HOST_ROOT = Path(read("HOST_ROOT", env.str, "a folder", default=str(VAR_DIR / "h
 require(HOST_ROOT.is_absolute(), "HOST_ROOT", "an absolute path")
 HOST_DRIVER = read("HOST_DRIVER", env.str, " or ".join(map(repr, DRIVERS)), default="process")
 require(HOST_DRIVER in DRIVERS, "HOST_DRIVER", " or ".join(map(repr, DRIVERS)))
+HOST_UNBOXED = read_bool("HOST_UNBOXED", default=False)
 HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="127.0.0.1")
 try:
     ipaddress.ip_address(HOST_ADDRESS)

@@ -43,7 +43,9 @@ def become_program(
     try:
         os.execve(argv[0], argv, environment)  # noqa: S606 - this is what it is for
     except OSError as error:
-        raise LaunchError(f"{argv[0]} could not be executed: {error.strerror}.") from error
+        raise LaunchError(
+            f"{argv[0]} could not be executed: {error.strerror}. Install the game again."
+        ) from error
 
 
 def close_on_exec(kept: Collection[int]) -> None:

@@ -113,7 +113,7 @@ class Init:
             os.write(self._outside, str(exit_code).encode())
 
 
-def become_init(on_started: Callable[[int], None]) -> Init:
+def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init:
     """Return in the first process of a new PID namespace, whose parent is the caller's parent.
 
     The caller itself stays outside, and ends here: with exit code 0 after `on_started(pid)`, once the
@@ -121,9 +121,13 @@ def become_init(on_started: Callable[[int], None]) -> Init:
     namespaces are refused the caller returns as what it was; `wall` says so, and the game is held by
     the system call filter alone: what it starts can outlive it then.
 
+    `refusal` says why no PID namespace may be made, where the caller knows that.
+
     The caller has one thread and the capabilities of a user namespace. Its parent has to reap the
     init: systemd does, and a launcher does whose child this is, by ending.
     """
+    if refusal:
+        return Init(_refused(refusal), -1, on_started)
     clone = _CLONE.get(os.uname().machine)
     if clone is None:
         return Init(_refused(f"not known on {os.uname().machine}"), -1, on_started)

@@ -16,7 +16,7 @@ if not __package__:
 from hostops.box import landlock, seccomp
 from hostops.box.init import become_init
 from hostops.box.root import Root, enter_root, leave_mounts
-from hostops.box.wall import Wall
+from hostops.box.wall import OWN_ROOT, Wall
 from hostops.linux.namespaces import LaunchError, drop_privileges, enter_user_namespace
 
 _PROGRAM = "/bin/true"
@@ -49,13 +49,18 @@ def walls_here() -> tuple[Wall, ...]:
             reason = " ".join(line for stream, line in said if stream == "stderr")
             return (
                 Wall(
-                    "Own root",
+                    OWN_ROOT,
                     False,
                     reason or "The probe ended without a word.",
                     "The box needs Linux 5.12 or newer and user namespaces for this account.",
                 ),
             )
     return tuple(Wall(*json.loads(line)) for stream, line in said if stream == "stdout")
+
+
+def has_box(walls: tuple[Wall, ...]) -> bool:
+    """Return whether a game can be boxed at all where these walls were found: its own root stands."""
+    return any(wall.name == OWN_ROOT and wall.stands for wall in walls)
 
 
 def main(arguments: list[str]) -> int:

@@ -24,7 +24,7 @@ from hostops.box.mounts import (
     restrict,
 )
 from hostops.box.small_etc import read_small_etc
-from hostops.box.wall import Wall
+from hostops.box.wall import OWN_ROOT, Wall
 from hostops.linux.namespaces import LaunchError, enter_mount_namespace, libc
 
 _CLONE_NEWIPC = 0x08000000  # linux/sched.h
@@ -118,7 +118,7 @@ def enter_root(root: Root) -> tuple[Wall, ...]:
         raise LaunchError(
             f"Making the game's own root failed at {error.filename or 'a mount'}: {error.strerror}."
         ) from error
-    return (Wall("Own root", stands=True), wall)
+    return (Wall(OWN_ROOT, stands=True), wall)
 
 
 class _Shown(NamedTuple):

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+OWN_ROOT = "Own root"
+"""The wall without which there is no box."""
+
 
 class Wall(NamedTuple):
     """One wall: what it keeps from whom, and where it does not stand, why and what would put it up."""

@@ -20,6 +20,10 @@ class Driver(Protocol):
     Whatever the driver, the launcher starts a server, writes down its run, and holds its lock.
     """
 
+    @property
+    def boxes_by_itself(self) -> bool:
+        """Whether it keeps a game from the panel and from other servers also without `hostops.box`."""
+
     def launch(
         self,
         instance: InstanceLayout,

@@ -36,6 +36,8 @@ _KILL_POLL_SECONDS = 0.1  # between two looks for processes that were forked mea
 class ProcessDriver:
     """Runs servers as processes of this account, without anything that watches them (see `Driver`)."""
 
+    boxes_by_itself = False
+
     def launch(
         self,
         instance: InstanceLayout,

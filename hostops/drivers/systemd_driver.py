@@ -58,6 +58,8 @@ class UnitDriver:
         self._systemctl = systemctl
         self._is_users = systemctl.manager is Manager.USER
         self._version: int | None = None
+        # In the account's own manager the sandbox of a unit takes the same namespaces as the box does.
+        self.boxes_by_itself = not self._is_users
 
     def launch(
         self,

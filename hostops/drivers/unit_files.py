@@ -113,7 +113,11 @@ def template(
         "",
         "[Service]",
         *([f"User={user}", f"Group={user}"] if manager is Manager.SYSTEM else []),
-        "Type=exec",
+        # The launcher names the init of the game's PID namespace as the main process.
+        "Type=notify",
+        "NotifyAccess=all",
+        # Of the init, when it hands on the SIGINT by which systemd asks the game to end.
+        "SuccessExitStatus=130",
         f"ExecStart={program} {_plain(package_dir)}/launcher.py --foreground {root} %i",
         f"ExecStop=-{program} {_plain(package_dir)}/quit.py {root} %i",
         # How it ended, for who looks only after systemd has restarted it.
@@ -145,8 +149,13 @@ def template(
         "PrivateDevices=yes",
         "ProtectProc=invisible",
         "# No way to a manager, which could start something outside of this box.",
-        "InaccessiblePaths=-/run/dbus -/run/systemd/private -/run/systemd/notify",
-        *(["InaccessiblePaths=-%t"] if manager is Manager.USER else []),
+        "InaccessiblePaths=-/run/dbus -/run/systemd/private",
+        # By its socket the launcher says that the game runs.
+        *(
+            ["TemporaryFileSystem=%t:ro", "BindPaths=-%t/systemd/notify"]
+            if manager is Manager.USER
+            else []
+        ),
         f"InaccessiblePaths=-/etc/saferoom -{_plain(installation.code_dir)}/.env",
         "",
         "# What it may do: what a 32-bit srcds with SourceMod's just-in-time compiler needs.",
@@ -165,7 +174,7 @@ def template(
         "RestrictSUIDSGID=yes",
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
         # The launcher's own: it mounts the server's files, and gives up that power.
-        "RestrictNamespaces=user mnt",
+        "RestrictNamespaces=user mnt pid ipc",
         "SystemCallArchitectures=native x86",
         "SystemCallFilter=@system-service @mount",
         "SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap",

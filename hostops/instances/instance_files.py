@@ -161,6 +161,8 @@ def prepare(
     layering: layers.Layering,
     environment: dict[str, str],
     callbacks: Callbacks,
+    *,
+    is_boxed: bool,
 ) -> None:
     """Make everything ready for a launch, and write `launch.json`. Raises HostError if the instance runs."""
     record = read_record(instance)
@@ -184,6 +186,7 @@ def prepare(
         plan = {
             "version": PLAN_VERSION,
             "layering": layering.kind,
+            "is_boxed": is_boxed,
             # Relative: short, and free of what the root's path may contain.
             "lower": [str(path.relative_to(layout.root)) for path in stack],
             "release": release,
@@ -232,7 +235,7 @@ def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) ->
     """Remove what an instance that does not run has written; also what an interrupted reset left of it."""
     callbacks.stage("Removing what the server wrote")
     with claim(instance):
-        for folder in (instance.upper_dir, instance.tree_dir):
+        for folder in (instance.upper_dir, instance.tree_dir, instance.home_dir):
             if folder.is_dir():
                 _doom(layout, instance, folder)
         make_dir(instance.upper_dir)

@@ -6,12 +6,15 @@ an earlier run never speaks for a later one, and any process that looks finds th
 """
 
 import json
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
+from hostops.box.wall import Wall
+from hostops.callbacks import Callbacks
 from hostops.instances.console_files import last_line
 from hostops.launcher import EXIT_BUSY
 from hostops.layout import InstanceLayout
@@ -44,6 +47,8 @@ class Run:
     """The last runs before that ended on their own, each with what systemd said of its end, or nothing."""
     address: str = ""
     """The one address that it listens on; empty if it listens on all."""
+    walls: Sequence[tuple[str, bool, str, str]] = ()
+    """The walls of its box (`hostops.box.wall.Wall`); none if it has no box."""
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -156,6 +161,18 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
     )
 
 
+def tell_walls(run: Run, callbacks: Callbacks) -> None:
+    """Say which walls stand around a run, and of the others why they do not."""
+    walls = [Wall(*wall) for wall in run.walls]
+    if not walls:
+        return
+    standing = ", ".join(wall.name.lower() for wall in walls if wall.stands)
+    callbacks.say(f"It runs in a box: {standing}.")
+    for wall in walls:
+        if not wall.stands:
+            callbacks.warn(wall.sentence)
+
+
 def read_facts(instance: InstanceLayout, number: int) -> RunFacts | None:
     """Return what is known of one run whose output is kept, without its signal; None if nothing is.
 
@@ -206,11 +223,22 @@ def parse_end(run: int, text: str) -> CrashedRun:
     is anything else, or says that the launcher and not the game ended, tells nothing.
     """
     result, code, status, *_ = [*text.split(), "", "", ""]
+    if code == "exited" and status.isdecimal() and (name := _signal_name(int(status) - 128)):
+        # The init of the game's PID namespace ends with 128 and the signal's number, as a shell does.
+        return CrashedRun(run, exit_signal=name, is_out_of_memory=result == "oom-kill")
     if code == "exited" and status.isdecimal() and int(status) not in LAUNCH_FAILURES:
         return CrashedRun(run, exit_code=int(status), is_out_of_memory=result == "oom-kill")
     if code in ("killed", "dumped") and status:
         return CrashedRun(run, exit_signal=f"SIG{status}", is_out_of_memory=result == "oom-kill")
     return CrashedRun(run)
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal, such as SIGSEGV; empty for what is none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
 
 
 def _crashed_runs(

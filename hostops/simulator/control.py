@@ -87,13 +87,17 @@ class Section:
     def count_run(self, name: str) -> int:
         """Return how many runs called `name` this control file has seen before this one, and count it.
 
-        The count is kept beside the control file; writing the control file anew starts again at 0.
+        The count is kept beside the control file, or, where that cannot be written to, in HOME: a server in
+        its box has only that. Writing the control file anew starts again at 0.
         """
         if self.path is None:
             return 0
         status = self.path.stat()
         version = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}"
-        counter = self.path.with_name(f"{self.path.name}.{name}-runs")
+        folder = self.path.parent
+        if not os.access(folder, os.W_OK):
+            folder = Path(os.environ.get("HOME", folder))
+        counter = folder / f"{self.path.name}.{name}-runs"
         try:
             with counter.open("a+", encoding="ascii") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -124,7 +125,9 @@ def test_the_game_has_no_capability_and_can_get_none(instance: InstanceLayout) -
     }
     assert status["NoNewPrivs"] == "1"
     assert status["Uid"].split() == [str(os.getuid())] * 4
-    assert status["SigIgn"] == status["SigBlk"] == "0" * 16
+    # SIGXFSZ alone is ignored: a file at its limit makes a write fail, and does not end the game.
+    assert int(status["SigIgn"], 16) == 1 << (signal.SIGXFSZ - 1)
+    assert status["SigBlk"] == "0" * 16
 
 
 def test_the_game_cannot_change_what_is_kept_about_it(instance: InstanceLayout) -> None:
@@ -134,10 +137,14 @@ def test_the_game_cannot_change_what_is_kept_about_it(instance: InstanceLayout) 
         f"#!/bin/sh\nfor path in {tries}; do echo changed > ../$path && echo changed $path; done\n"
         "rm ../run.json && echo removed\necho mine > own && echo up\nread line\n"
     )
-    said = start(instance)
-    assert "changed" not in said.replace("cannot create", "")
-    assert "removed" not in said
+    before = instance.launch_path.read_bytes()
+    start(instance)
+    # In the box these paths are not there; what it may make in their places, nobody else sees.
     assert read_run(instance)
+    assert instance.launch_path.read_bytes() == before
+    assert not (instance.upper_dir / "past-the-overlay").exists()
+    assert not (instance.work_dir / "x").exists()
+    assert not (instance.console_dir / "2.log").exists()
     assert (instance.upper_dir / "own").read_text() == "mine\n"
 
 
@@ -158,14 +165,12 @@ def test_the_game_gets_its_environment_and_descriptors_and_no_others(
     # Not those that the shell itself has open: its script, and the file that this list went to.
     own = [target for target in targets if not target.endswith(("/srcds_linux", "/seen-fds"))]
     directory = str(instance.dir)
-    assert own == sorted(
-        [
-            f"{directory}/console.in",
-            f"{directory}/console/1.log",
-            f"{directory}/console/1.log",
-            f"{directory}/run.lock",
-        ]
-    )
+    # Not the lock of the run: the init holds it, and the game cannot let go of it.
+    assert own == [
+        f"{directory}/console.in",
+        f"{directory}/console/1.log",
+        f"{directory}/console/1.log",
+    ]
 
 
 def test_the_run_is_written_down_and_its_lock_is_the_games(instance: InstanceLayout) -> None:
@@ -207,7 +212,7 @@ def test_commands_reach_the_game_and_a_writer_that_goes_does_not_end_it(
         ({"lower": ["overlays/gone", "releases/1"]}, "The folder overlays/gone is missing."),
         (
             {"lower": ["overlays/top", "overlays/bottom"]},
-            r"./srcds_linux of release 1 could not be executed: No such file.*Install the game again",
+            r"./srcds_linux could not be executed: No such file.*Install the game again",
         ),
         (
             {"version": 3},

@@ -93,7 +93,10 @@ def test_the_runs_lock_is_out_of_the_games_reach(host: HostileHost) -> None:
 
 def test_a_program_that_cannot_be_executed_is_told_and_ends_the_launcher(host: HostileHost) -> None:
     with host.run(Case(), argv=["./nothing"]) as game:
-        assert game.said == "./nothing could not be executed: No such file or directory.\n"
+        assert (
+            game.said
+            == "./nothing could not be executed: No such file or directory. Install the game again.\n"
+        )
         assert game.wait() == 71
 
 

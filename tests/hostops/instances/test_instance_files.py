@@ -20,7 +20,9 @@ def prepare(root: Path, output: Output | None = None) -> dict[str, object]:
     callbacks = Callbacks(output.on_line) if output else Callbacks()
     instance = instance_of(root)
     layering = layers.Layering("overlay")
-    instance_files.prepare(HostLayout(root), instance, layering, {"HOME": "/home"}, callbacks)
+    instance_files.prepare(
+        HostLayout(root), instance, layering, {"HOME": "/home"}, callbacks, is_boxed=True
+    )
     plan: dict[str, object] = json.loads(instance.launch_path.read_text())
     return plan
 
