@@ -92,9 +92,6 @@ class ServerForm(SecretsForm, RowForm):
         self.moved_address = ""
         """The address that was written as -ip, and has become the server's bind address."""
         is_new = self.instance.pk is None
-        if user.is_staff:
-            # The row judges what `clean_arguments` leaves of them.
-            self.fields["arguments"].validators = []
         usable = Q(pk__in=Blueprint.objects.usable_by(user).values("pk"))
         current = Q(pk=self.instance.blueprint_id)
         blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
@@ -115,7 +112,7 @@ class ServerForm(SecretsForm, RowForm):
         self.add_secret_fields()
 
     def clean_arguments(self) -> str:
-        """Take -ip out of what an admin wrote: it is a field, and for nobody else to set."""
+        """Take -ip, which is a field, out of what an admin wrote; the row judges the rest."""
         text: str = self.cleaned_data["arguments"]
         if self.user.is_staff:
             try:
