@@ -115,7 +115,7 @@ def template(
         *([f"User={user}", f"Group={user}"] if manager is Manager.SYSTEM else []),
         # The launcher names the init of the game's PID namespace as the main process.
         "Type=notify",
-        "NotifyAccess=all",
+        "NotifyAccess=main",
         # Of the init, when it hands on the SIGINT by which systemd asks the game to end.
         "SuccessExitStatus=130",
         f"ExecStart={program} {_plain(package_dir)}/launcher.py --foreground {root} %i",

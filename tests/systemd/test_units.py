@@ -114,9 +114,10 @@ def test_an_end_by_an_exit_code_is_known_exactly(hurried: Machine) -> None:
     )
     try:
         hurried.cli("start", "alpha")
-        # systemd watches the game itself, with nothing in between.
+        # systemd watches the init of the game's PID namespace, whose only child is the game.
         pid = hurried.show("alpha", "MainPID")
-        assert "./srcds_linux" in hurried.sandbox.succeed("cat", f"/proc/{pid}/cmdline")
+        (game,) = hurried.sandbox.succeed("cat", f"/proc/{pid}/task/{pid}/children").split()
+        assert "./srcds_linux" in hurried.sandbox.succeed("cat", f"/proc/{game}/cmdline")
         hurried.send("go")
         wait_until(lambda: hurried.status()["restarts"] == 1, 10, "it is restarted")
         crashed = hurried.status()["crashed_runs"]
