@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+from hostops.errors import HostError
 from hostops.instances import releases
 from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
@@ -90,10 +91,18 @@ def _examine_overlays(layout: HostLayout) -> Iterator[Finding]:
     """Look for files of other users: the kernel refuses (EOVERFLOW) to let a server change those."""
     mine = (os.geteuid(), os.getegid())
     for folder in sorted(layout.overlays_dir.glob("*")):
-        foreign = next(
-            (path for path, status in walk_files(folder) if (status.st_uid, status.st_gid) != mine),
-            None,
-        )
+        try:
+            foreign = next(
+                (
+                    path
+                    for path, status in walk_files(folder)
+                    if (status.st_uid, status.st_gid) != mine
+                ),
+                None,
+            )
+        except HostError as error:
+            yield Finding(f"Overlay {folder.name}", False, str(error), f"Look at {folder}.")
+            continue
         if foreign is not None:
             yield Finding(
                 f"Overlay {folder.name}",

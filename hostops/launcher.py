@@ -20,10 +20,12 @@ library only, and little of it: this runs at every start of a server.
 # ruff: noqa: PTH104, PTH108, PTH116, PTH123, PTH208
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from typing import Any, NoReturn
@@ -45,7 +47,10 @@ from hostops.linux.process_identity import (
 )
 
 EXIT_BUSY = 75
+RUN_VARIABLE = "SAFEROOM_RUN"
+"""Names the run in the environment of its processes, by the nonce in run.json."""
 _KEPT_RESTARTS = 50
+_MAX_RECORD_CHARS = 1024**2
 LOCK_SECONDS = 2.0
 """How long to try for run.lock: whoever looks whether a server runs holds it for an instant."""
 
@@ -126,19 +131,18 @@ def _become_game(root: str, name: str) -> NoReturn:
     run = _next_run(f"{instance}/console")
     _open_console(instance, run)
     process = read_own_stat()
-    _write_json(
-        f"{instance}/run.json",
-        {
-            "run": run,
-            "pid": process.pid,
-            "start_ticks": process.start_ticks,
-            "boot_id": read_boot_id(),
-            "started_at": time.time(),
-            "release": plan["release"],
-            "port": plan["port"],
-            **_look_back(instance),
-        },
-    )
+    record = {
+        "run": run,
+        "pid": process.pid,
+        "start_ticks": process.start_ticks,
+        "boot_id": read_boot_id(),
+        "started_at": time.time(),
+        "release": plan["release"],
+        "port": plan["port"],
+        "nonce": os.urandom(16).hex(),
+        **_look_back(instance),
+    }
+    _write_json(f"{instance}/run.json", record)
     # It was about the run before. Removed only now that it is written down.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{instance}/end")
@@ -147,6 +151,9 @@ def _become_game(root: str, name: str) -> NoReturn:
     _reset_signals()
     if plan["layering"] == "overlay":
         enter_namespaces()
+        # By it a child is found that left its session and closed everything. The record is always whole.
+        namespace = os.stat("/proc/self/ns/mnt").st_ino
+        _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
         merged = f"{instance}/merged"
         mount_overlay(plan["lower"], f"{instance}/upper", f"{instance}/work", merged)
         # Its records and its console log are for us to believe: the game is not to change them.
@@ -157,8 +164,9 @@ def _become_game(root: str, name: str) -> NoReturn:
     drop_privileges()
     _keep_only({0, 1, 2, lock})
     argv: list[str] = plan["argv"]
+    environment = {RUN_VARIABLE: record["nonce"], **plan["environment"]}
     try:
-        os.execve(argv[0], argv, plan["environment"])  # noqa: S606 - this is what it is for
+        os.execve(argv[0], argv, environment)  # noqa: S606 - this is what it is for
     except OSError as error:
         raise LaunchError(
             f"{argv[0]} of release {plan['release']} could not be executed: {error.strerror}. "
@@ -168,7 +176,7 @@ def _become_game(root: str, name: str) -> NoReturn:
 
 def _take_run_lock(path: str, name: str) -> int:
     """Return the descriptor of the lock. It is inherited by the game: its lock lasts as long as the run."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -191,7 +199,9 @@ def _take_run_lock(path: str, name: str) -> int:
 
 
 def _next_run(console_dir: str) -> int:
-    numbers = (int(name[:-4]) for name in os.listdir(console_dir) if name[:-4].isdecimal())
+    # Whatever else the game may have put there: no run has a number of ten digits.
+    stems = [name[:-4] for name in os.listdir(console_dir) if len(name) < 14]
+    numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
     return max(numbers, default=0) + 1
 
 
@@ -204,7 +214,8 @@ def _look_back(instance: str) -> dict[str, Any]:
     restarted_at: list[float] = []
     restarts = 0
     crashed: list[Any] = []
-    with contextlib.suppress(OSError, ValueError):  # it never ran, or a power cut emptied the file
+    # It never ran, a power cut emptied the file, or the game has written it.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         last_run = _read_json(f"{instance}/run.json")
         crashed = last_run.get("crashed", [])
         if _has_crashed(instance, last_run):
@@ -226,15 +237,14 @@ def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
         return False
     try:
         stop = _read_json(f"{instance}/stop.json")
-    except (OSError, ValueError):
+        return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))
+    except (OSError, ValueError, AttributeError):
         return True
-    return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))
 
 
 def _read_end(instance: str) -> str:
     try:
-        with open(f"{instance}/end", encoding="utf-8") as file:
-            return file.read().strip()
+        return _read_record(f"{instance}/end").strip()
     except (OSError, ValueError):  # it did not run under systemd
         return ""
 
@@ -242,10 +252,13 @@ def _read_end(instance: str) -> str:
 def _open_console(instance: str, run: int) -> None:
     """Put the FIFO at stdin and the run's log at stdout and stderr."""
     fifo = f"{instance}/console.in"
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISFIFO(os.lstat(fifo).st_mode):
+            os.unlink(fifo)  # put there by an earlier run
     with contextlib.suppress(FileExistsError):
         os.mkfifo(fifo, 0o600)
     # Open for writing as well: so the game never reads an end of file when a writer goes.
-    _move_descriptor(os.open(fifo, os.O_RDWR), 0)
+    _move_descriptor(os.open(fifo, os.O_RDWR | os.O_NOFOLLOW), 0)
     log = os.open(
         f"{instance}/console/{run}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
     )
@@ -276,9 +289,17 @@ def _keep_only(descriptors: set[int]) -> None:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        document: dict[str, Any] = json.load(file)
+    document: dict[str, Any] = json.loads(_read_record(path))
     return document
+
+
+def _read_record(path: str) -> str:
+    """Return what a file says; OSError if it is none: the game may have put a FIFO or a link there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no file", path)
+        return file.read(_MAX_RECORD_CHARS)
 
 
 def _write_json(path: str, document: dict[str, Any]) -> None:

@@ -27,6 +27,8 @@ FAILURES = frozenset(
         "hang-on-quit",
         "ignore-sigint",
         "no-query-answer",
+        "flood",
+        "flood-lines",
     }
 )
 

@@ -12,7 +12,7 @@ from hostops.drivers.process_driver import launch
 from hostops.errors import HostError
 from hostops.instances import layers
 from hostops.instances.runs import read_run
-from hostops.launcher import EXIT_BUSY
+from hostops.launcher import EXIT_BUSY, RUN_VARIABLE
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.locks import is_locked
 from hostops.linux.namespaces import (
@@ -144,8 +144,8 @@ def test_the_game_gets_its_environment_and_descriptors_and_no_others(
     environment = dict(
         line.split("=", 1) for line in (instance.upper_dir / "seen-env").read_text().splitlines()
     )
-    # The shell itself adds the other two.
-    assert environment.keys() - {"PWD", "OLDPWD", "_", "SHLVL"} == {"PATH", "HOME"}
+    # The shell itself adds some more.
+    assert environment.keys() - {"PWD", "OLDPWD", "_", "SHLVL"} == {"PATH", "HOME", RUN_VARIABLE}
     descriptors = (instance.upper_dir / "seen-fds").read_text()
     targets = sorted(line.split(" -> ")[1] for line in descriptors.splitlines() if " -> " in line)
     # Not those that the shell itself has open: its script, and the file that this list went to.
