@@ -53,6 +53,7 @@ def get_host(name: str) -> HostLayer:
         driver=settings.HOST_DRIVER,
         game_source=settings.GAME_SOURCE,
         query_address=settings.HOST_ADDRESS,
+        min_free_bytes=settings.HOST_MIN_FREE_BYTES,
         steam_account=SteamAccount(
             settings.STEAM_ACCOUNT, settings.STEAM_PASSWORD, settings.STEAM_PASSWORD_FILE
         )
@@ -156,6 +157,15 @@ def read_status(server: Server) -> InstanceStatus | None:
         return get_host(server.host.name).status(server.name)
     except Exception:
         logger.exception("server %s: its state cannot be read", server.name)
+        return None
+
+
+def measure_own_bytes(server: Server) -> int | None:
+    """Return how much of its host's disk a server's own files take; None if it cannot be told."""
+    try:
+        return get_host(server.host.name).own_bytes(server.name)
+    except Exception:
+        logger.exception("server %s: its own files cannot be measured", server.name)
         return None
 
 
