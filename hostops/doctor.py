@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from hostops.box.wall import Wall
+from hostops.errors import HostError
 from hostops.instances import instance_files, releases
 from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
@@ -101,10 +102,18 @@ def _examine_overlays(layout: HostLayout) -> Iterator[Finding]:
     """Look for files of other users: the kernel refuses (EOVERFLOW) to let a server change those."""
     mine = (os.geteuid(), os.getegid())
     for folder in sorted(layout.overlays_dir.glob("*")):
-        foreign = next(
-            (path for path, status in walk_files(folder) if (status.st_uid, status.st_gid) != mine),
-            None,
-        )
+        try:
+            foreign = next(
+                (
+                    path
+                    for path, status in walk_files(folder)
+                    if (status.st_uid, status.st_gid) != mine
+                ),
+                None,
+            )
+        except HostError as error:
+            yield Finding(f"Overlay {folder.name}", False, str(error), f"Look at {folder}.")
+            continue
         if foreign is not None:
             yield Finding(
                 f"Overlay {folder.name}",

@@ -28,7 +28,15 @@ from hostops.drivers.readiness import (
     require_free_port,
 )
 from hostops.errors import HostError, OperationCancelled
-from hostops.instances import config_chain, console_files, instance_files, layers, releases, runs
+from hostops.instances import (
+    config_chain,
+    console_files,
+    disk_usage,
+    instance_files,
+    layers,
+    releases,
+    runs,
+)
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
@@ -59,6 +67,12 @@ from hostops.steam import app_info, install, steamcmd
 GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
 
+_ABORT_SECONDS = 1.0
+"""How long a server that has not answered is asked to end before it is killed."""
+
+LAST_WORDS = 50
+"""So many lines of its console tell why a start failed."""
+
 _UNATTENDED_SECONDS = 5.0
 """Whoever waits for a start sees at once that it answers. From this age on, so does whoever looks."""
 
@@ -83,6 +97,7 @@ class Host:
         layering: str | None = None,
         steam_account: SteamAccount | None = None,
         allow_unboxed: bool = False,
+        min_free_bytes: int = disk_usage.MIN_FREE_BYTES,
     ) -> None:
         if game_source not in GAME_SOURCES:
             raise ValueError(f"{game_source!r} is no game source: use {' or '.join(GAME_SOURCES)}.")
@@ -101,6 +116,7 @@ class Host:
         self._steam_account = steam_account
         self._allow_unboxed = allow_unboxed
         self._walls: tuple[Wall, ...] | None = None
+        self._min_free_bytes = min_free_bytes
 
     # Verbs
 
@@ -363,6 +379,21 @@ class Host:
         """
         console_files.release(self._layout.instance(name), position)
 
+    def trim_consoles(self, most_bytes: int) -> dict[str, int]:
+        """Trim every console (see `trim_console`); return the size of each one's latest run, by name."""
+        return {name: self.trim_console(name, most_bytes) for name in self._layout.instance_names()}
+
+    def trim_console(self, name: str, most_bytes: int) -> int:
+        """Give back the disk space of all but the end of a run's output if it takes more than `most_bytes`.
+
+        Whether it is stored elsewhere or not: whoever reads it gets a line that says how much is left out.
+        Returns the size of the output, with what was given back; 0 if that cannot be had.
+        """
+        try:
+            return console_files.trim(self._layout.instance(name), most_bytes)
+        except (HostError, OSError):  # It tells whoever reads the console.
+            return 0
+
     def instance_settings(self, name: str) -> tuple[str, ...]:
         """Return the arguments and configs that a server has, and those that it runs with, as texts.
 
@@ -376,6 +407,10 @@ class Host:
         Raises HostError if something else has taken the place of what was written.
         """
         return config_chain.read_parts(self._layout.instance(name))
+
+    def own_bytes(self, name: str) -> int:
+        """Return how much of the disk a server's own files take; of very many, what the first ones do."""
+        return disk_usage.own_bytes(self._layout.instance(name))
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
         """Return what is known of one start of a server; None if it is not kept any more."""
@@ -491,7 +526,6 @@ class Host:
     def _start(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         callbacks.stage("Preparing")
         record = instance_files.read_record(instance)
-        tail_from = console_files.end_of_console(instance)
         if not runs.is_alive(instance):
             try:
                 self._launch(instance, record, callbacks)
@@ -506,21 +540,21 @@ class Host:
             return
         else:
             callbacks.say(f"{instance.name} is starting already.")
-            tail_from = replace(tail_from, offset=0)
         try:
             callbacks.stage("Waiting for the game to answer")
             process_driver.wait_until_ready(
                 instance,
                 self._readiness,
                 self._start_timeout_seconds,
-                console_files.ConsoleTail(instance, tail_from, callbacks),
                 callbacks,
             )
             port = self._look_at_port(instance, record, callbacks)
         except BaseException as error:
+            if not isinstance(error, OperationCancelled):
+                self._tell_last_words(instance, callbacks)
             # Half a start is none. Ending it is not to be cancelled in its turn.
             if runs.is_alive(instance):
-                self._driver.end(instance, self._stop_timeout_seconds, Callbacks(callbacks.on_line))
+                self._abort(instance, callbacks)
             else:
                 self._driver.settle(instance)
             if isinstance(error, OperationCancelled):
@@ -556,11 +590,35 @@ class Host:
         # The one that it was started with: the record may have another for its next start.
         return run.port if has_port else None
 
+    def _abort(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
+        """End a start, without patience: nobody plays on a server that has not answered yet."""
+
+        def tell_warnings(stream: str, line: str) -> None:
+            # What the game prints stays in its console.
+            if stream == "stderr":
+                callbacks.on_line(stream, line)
+
+        seconds = min(self._stop_timeout_seconds, _ABORT_SECONDS)
+        self._driver.end(instance, seconds, Callbacks(tell_warnings))
+
+    def _tell_last_words(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
+        """Put the end of the console into what a start that failed says."""
+        last_run = runs.read_run(instance)
+        if last_run is None:
+            return
+        lines = console_files.last_lines(instance, last_run.run, LAST_WORDS)
+        if lines:
+            callbacks.warn(f"The last {len(lines)} lines of the console of {instance.name}:")
+        for line in lines:
+            callbacks.warn(line)
+
     def _launch(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
         releases.require_current(self._layout)
         self._driver.settle(instance)
+        process_driver.end_survivors(instance, callbacks)  # They may have its port.
+        disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
         require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
@@ -603,6 +661,7 @@ class Host:
         if not runs.is_alive(instance):
             self._driver.settle(instance)
         if not runs.is_alive(instance):
+            process_driver.end_survivors(instance, callbacks)
             if (last_run := runs.read_run(instance)) is not None:
                 runs.mark_known(instance, last_run)
             callbacks.say(f"{instance.name} does not run.")

@@ -23,10 +23,12 @@ library only, and little of it: this runs at every start of a server.
 # ruff: noqa: PTH102, PTH108, PTH110, PTH116, PTH123, PTH208
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -59,7 +61,10 @@ from hostops.linux.process_identity import (
 )
 
 EXIT_BUSY = 75
+RUN_VARIABLE = "SAFEROOM_RUN"
+"""Names the run in the environment of its processes, by the nonce in run.json."""
 _KEPT_RESTARTS = 50
+_MAX_RECORD_CHARS = 1024**2
 LOCK_SECONDS = 2.0
 """How long to try for run.lock: whoever looks whether a server runs holds it for an instant."""
 
@@ -171,15 +176,21 @@ def _become_game(
         walls = [init.wall, leave_mounts()]
         if plan["layering"] == "overlay":
             _mount(instance, plan)
+        # By it a child is found that left its session and closed everything. The record is always whole.
+        record["mount_namespace"] = os.stat("/proc/self/ns/mnt").st_ino
+        environment[RUN_VARIABLE] = record["nonce"]
         folder = os.open(instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         walls += [*enter_root(box), landlock.look(), seccomp.look()]
         _write_json("run.json", {**record, "walls": walls}, folder)
         drop_privileges()
         init.run(box, argv, environment, keep={lock})
-    _write_run(instance, plan, run)
+    record = _write_run(instance, plan, run)
+    environment[RUN_VARIABLE] = record["nonce"]
     _reset_signals()
     if plan["layering"] == "overlay":
         enter_namespaces()
+        namespace = os.stat("/proc/self/ns/mnt").st_ino
+        _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
         _mount(instance, plan)
         # Its records and its console log are for us to believe: the game is not to change them.
         make_read_only(instance)
@@ -238,6 +249,7 @@ def _write_run(instance: str, plan: dict[str, Any], run: int) -> dict[str, Any]:
         "release": plan["release"],
         "port": plan["port"],
         "address": plan.get("address", ""),
+        "nonce": os.urandom(16).hex(),
         **_look_back(instance),
     }
     _write_json(f"{instance}/run.json", record)
@@ -267,7 +279,7 @@ def _read_command(plan: dict[str, Any], name: str) -> list[str]:
 
 def _take_run_lock(path: str, name: str) -> int:
     """Return the descriptor of the lock. It is inherited by the game: its lock lasts as long as the run."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -290,7 +302,9 @@ def _take_run_lock(path: str, name: str) -> int:
 
 
 def _next_run(console_dir: str) -> int:
-    numbers = (int(name[:-4]) for name in os.listdir(console_dir) if name[:-4].isdecimal())
+    # Whatever else the game may have put there: no run has a number of ten digits.
+    stems = [name[:-4] for name in os.listdir(console_dir) if len(name) < 14]
+    numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
     return max(numbers, default=0) + 1
 
 
@@ -303,7 +317,8 @@ def _look_back(instance: str) -> dict[str, Any]:
     restarted_at: list[float] = []
     restarts = 0
     crashed: list[Any] = []
-    with contextlib.suppress(OSError, ValueError):  # it never ran, or a power cut emptied the file
+    # It never ran, a power cut emptied the file, or the game has written it.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         last_run = _read_json(f"{instance}/run.json")
         crashed = last_run.get("crashed", [])
         if _has_crashed(instance, last_run):
@@ -325,15 +340,14 @@ def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
         return False
     try:
         stop = _read_json(f"{instance}/stop.json")
-    except (OSError, ValueError):
+        return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))
+    except (OSError, ValueError, AttributeError):
         return True
-    return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))
 
 
 def _read_end(instance: str) -> str:
     try:
-        with open(f"{instance}/end", encoding="utf-8") as file:
-            return file.read().strip()
+        return _read_record(f"{instance}/end").strip()
     except (OSError, ValueError):  # it did not run under systemd
         return ""
 
@@ -341,10 +355,13 @@ def _read_end(instance: str) -> str:
 def _open_console(instance: str, run: int) -> None:
     """Put the FIFO at stdin and the run's log at stdout and stderr."""
     fifo = f"{instance}/console.in"
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISFIFO(os.lstat(fifo).st_mode):
+            os.unlink(fifo)  # put there by an earlier run
     with contextlib.suppress(FileExistsError):
         os.mkfifo(fifo, 0o600)
     # Open for writing as well: so the game never reads an end of file when a writer goes.
-    _move_descriptor(os.open(fifo, os.O_RDWR), 0)
+    _move_descriptor(os.open(fifo, os.O_RDWR | os.O_NOFOLLOW), 0)
     log = os.open(
         f"{instance}/console/{run}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
     )
@@ -375,9 +392,17 @@ def _keep_only(descriptors: set[int]) -> None:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        document: dict[str, Any] = json.load(file)
+    document: dict[str, Any] = json.loads(_read_record(path))
     return document
+
+
+def _read_record(path: str) -> str:
+    """Return what a file says; OSError if it is none: the game may have put a FIFO or a link there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no file", path)
+        return file.read(_MAX_RECORD_CHARS)
 
 
 def _write_json(path: str, document: dict[str, Any], folder: int | None = None) -> None:

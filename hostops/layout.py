@@ -1,9 +1,12 @@
 """Where everything lies below a host's root."""
 
+import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostops.specs import require_name
+from hostops.specs import NAME_PATTERN, require_name
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,11 @@ class InstanceLayout:
 
     root: Path
     name: str
+
+    @property
+    def trusted_dir(self) -> Path:
+        """The folder of all instances. Nothing below it is to be opened but by `linux.untrusted`."""
+        return self.root / "instances"
 
     @property
     def dir(self) -> Path:
@@ -192,5 +200,19 @@ class HostLayout:
 
     def instance_names(self) -> list[str]:
         """The names of all instances that are whole."""
-        # Not those that begin with a dot: they are being deleted.
-        return sorted(path.parent.name for path in self.instances_dir.glob("[!.]*/instance.json"))
+        try:
+            names = sorted(os.listdir(self.instances_dir))  # noqa: PTH208 - a look many times a second
+        except FileNotFoundError:
+            return []
+        # Among the others are those that are being deleted: they begin with a dot.
+        return [name for name in names if re.fullmatch(NAME_PATTERN, name) and self._is_whole(name)]
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether an instance has its record, or something in its place; no link is followed."""
+        folder = f"{self.instances_dir}/{name}"
+        try:
+            return stat.S_ISDIR(os.lstat(folder).st_mode) and os.path.lexists(
+                f"{folder}/instance.json"
+            )
+        except FileNotFoundError:  # deleted meanwhile
+            return False

@@ -9,6 +9,7 @@ some seconds. Standard library only; runs inside the server's own box.
 import contextlib
 import os
 import select
+import stat
 import sys
 
 WAIT_SECONDS = 10
@@ -24,8 +25,11 @@ def main(root: str, name: str) -> int:
     except ProcessLookupError:
         return 0
     with contextlib.suppress(OSError):  # It hangs, or reads nothing yet: the signals are for that.
-        console = os.open(f"{root}/instances/{name}/console.in", os.O_WRONLY | os.O_NONBLOCK)
-        os.write(console, b"quit\n")
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
+        console = os.open(f"{root}/instances/{name}/console.in", flags)
+        # The game may have put a file there, where it can write its own folder.
+        if stat.S_ISFIFO(os.fstat(console).st_mode):
+            os.write(console, b"quit\n")
     ended = select.poll()
     ended.register(process, select.POLLIN)
     return 0 if ended.poll(WAIT_SECONDS * 1000) else 1

@@ -68,6 +68,7 @@ def get_host(name: str) -> HostLayer:
         game_source=settings.GAME_SOURCE,
         query_address=settings.HOST_ADDRESS,
         allow_unboxed=settings.HOST_UNBOXED,
+        min_free_bytes=settings.HOST_MIN_FREE_BYTES,
         steam_account=SteamAccount(
             settings.STEAM_ACCOUNT, settings.STEAM_PASSWORD, settings.STEAM_PASSWORD_FILE
         )
@@ -181,6 +182,15 @@ def read_running_secrets(host_name: str, name: str) -> frozenset[str]:
     except Exception:
         logger.exception("server %s: the settings that it runs with cannot be read", name)
         return frozenset()
+
+
+def measure_own_bytes(server: Server) -> int | None:
+    """Return how much of its host's disk a server's own files take; None if it cannot be told."""
+    try:
+        return get_host(server.host.name).own_bytes(server.name)
+    except Exception:
+        logger.exception("server %s: its own files cannot be measured", server.name)
+        return None
 
 
 def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, Any]:

@@ -245,6 +245,12 @@ JOB_WORKER_GRACE_SECONDS = read(
 require(JOB_WORKER_GRACE_SECONDS >= 0, "JOB_WORKER_GRACE_SECONDS", "0 or more seconds")
 JOB_LOG_REPLAY_LIMIT = read("JOB_LOG_REPLAY_LIMIT", env.int, "a whole number", default=500)
 require(1 <= JOB_LOG_REPLAY_LIMIT <= 10_000, "JOB_LOG_REPLAY_LIMIT", "between 1 and 10000 rows")
+JOB_LOG_MAX_BYTES = read(
+    "JOB_LOG_MAX_BYTES", env.int, "a whole number of bytes", default=64_000_000
+)
+require(
+    100_000 <= JOB_LOG_MAX_BYTES <= 10**12, "JOB_LOG_MAX_BYTES", "between 100 kB and 1 TB in bytes"
+)
 
 # --- Consoles ---------------------------------------------------------------------------------
 
@@ -275,6 +281,10 @@ try:
     ipaddress.ip_address(HOST_ADDRESS)
 except ValueError:
     require(False, "HOST_ADDRESS", "the IP address under which this host's game servers answer")
+HOST_MIN_FREE_BYTES = read(
+    "HOST_MIN_FREE_BYTES", env.int, "a whole number of bytes", default=1024**3
+)
+require(0 <= HOST_MIN_FREE_BYTES <= 2**50, "HOST_MIN_FREE_BYTES", "between 0 and 1 PiB in bytes")
 GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
 require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
 # An account that owns the game, for when Steam refuses it to anonymous users.

@@ -50,7 +50,8 @@ def page_to_return_to(request: HttpRequest) -> str:
 
 def get_server_or_404(user: User, name: str) -> Server:
     """Return the server with its host, blueprint and owner, if `user` may know of it."""
-    servers = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
+    servers = Server.objects.visible_to(user).with_heartbeat()
+    servers = servers.select_related("host", "blueprint", "owner")
     return get_object_or_404(servers, name=name)
 
 

@@ -42,7 +42,7 @@ def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers one may see, or say what to do before there can be one."""
     servers = Server.objects.visible_to(request.user).select_related("host", "blueprint", "owner")
     context = {
-        "servers": servers.with_latest_job(),
+        "servers": servers.with_heartbeat().with_latest_job(),
         "has_game": Host.objects.exclude(build_id="").exists(),
         "has_blueprint": Blueprint.objects.usable_by(request.user).exists(),
     }

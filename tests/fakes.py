@@ -57,6 +57,7 @@ class FakeHost:
     told: dict[str, InstanceStatus] = field(default_factory=dict)
     """What `status` says of a server in the place of its state alone."""
     installed: list[InstalledRelease] = field(default_factory=list)
+    own_sizes: dict[str, int] = field(default_factory=dict)
     latest: LatestBuild | None = None
     taken_ports: tuple[int, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -199,6 +200,18 @@ class FakeHost:
             latest=self.latest,
             taken_ports=self.taken_ports,
         )
+
+    def own_bytes(self, name: str) -> int:
+        """Return how much a server has written."""
+        return self.own_sizes.get(name, 0)
+
+    def trim_consoles(self, most_bytes: int) -> dict[str, int]:
+        """Trim nothing: what it prints lies nowhere."""
+        return {name: self.trim_console(name, most_bytes) for name in self.states}
+
+    def trim_console(self, name: str, most_bytes: int) -> int:
+        """Trim nothing."""
+        return 0
 
     def read_console(
         self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144

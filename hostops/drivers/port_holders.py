@@ -15,9 +15,10 @@ from hostops.callbacks import Callbacks
 from hostops.errors import HostError
 from hostops.instances import instance_files, runs
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux import process_identity, sockets
-from hostops.linux.locks import has_open, processes_with_open
+from hostops.linux import process_identity, sockets, untrusted
+from hostops.linux.locks import has_open
 from hostops.linux.sockets import WILDCARD, BoundSocket, Protocol
+from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import PORT_RANGE
 
 _LOOK_SECONDS = 2.0
@@ -209,7 +210,7 @@ def _look(instance: InstanceLayout, run: runs.Run, address: str) -> _Look:
     look = _sort(table, run, address, _look_into(run.pid) if run.is_main_process_alive else ())
     if look.is_complete:
         return look
-    pids = {one.pid for one in processes_with_open(instance.run_lock_path)}
+    pids = {one.pid for one in runs.find_processes(instance, run)}
     if run.is_main_process_alive:
         pids |= process_identity.family_of(run.pid)
     inodes: set[int] = set()
@@ -270,9 +271,17 @@ def _find_server(layout: HostLayout, pid: int, running: Running) -> str | None:
         family.add(stat.session)
     for name, run in running.items():
         is_of_family = run.pid in family and run.is_main_process_alive
-        if is_of_family or has_open(pid, layout.instance(name).run_lock_path):
+        if is_of_family or _holds_lock(pid, layout.instance(name)):
             return name
     return None
+
+
+def _holds_lock(pid: int, instance: InstanceLayout) -> bool:
+    try:
+        lock = untrusted.read_status(instance.run_lock_path, instance.trusted_dir)
+    except (FileNotFoundError, UntrustedFileError):
+        return False
+    return has_open(pid, lock)
 
 
 def _look_into(pid: int) -> frozenset[int]:

@@ -1,8 +1,8 @@
 """The `process` driver: starts a server through the launcher and ends it. Waiting for a start, and the
 order in which an end is asked for, are the same for every driver.
 
-The game is a process of its own that outlives whoever started it. That it lives shows by its lock,
-which it and its children hold.
+The game is a process of its own that outlives whoever started it. That it lives shows by its record and, for
+its children, by what `runs.find_processes` goes by.
 """
 
 import signal
@@ -16,21 +16,14 @@ from hostops.instances import console_files, runs
 from hostops.instances.layers import LAUNCHER_COMMAND
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import InstanceLayout
-from hostops.linux.locks import (
-    is_locked,
-    processes_with_open,
-)
 from hostops.linux.process import run
-from hostops.linux.process_identity import (
-    ProcessStat,
-    read_stat,
-    send_signal,
-)
+from hostops.linux.process_identity import ProcessStat, read_command, send_signal
 from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03
 _KILL_SECONDS = 5.0
-_KILL_POLL_SECONDS = 0.1  # between two looks for processes that were forked meanwhile
+_KILL_POLL_SECONDS = 0.03  # between two looks for processes that were forked meanwhile
+_MOST_NAMED = 5
 
 
 class ProcessDriver:
@@ -108,19 +101,17 @@ def wait_until_ready(
     instance: InstanceLayout,
     readiness: Readiness,
     timeout_seconds: float,
-    tail: console_files.ConsoleTail,
     callbacks: Callbacks,
 ) -> None:
-    """Wait until the instance's run answers, handing its console lines on.
+    """Wait until the instance's run answers.
 
-    Raises HostError if it ends or time runs out, OperationCancelled on a cancel; it is not ended
-    here.
+    What it prints meanwhile is its console's. However much that is, a cancel and the deadline act
+    within a fraction of a second. Raises HostError if it ends or time runs out, OperationCancelled
+    on a cancel; it is not ended here.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
-        # Looked at before its output is read: so nothing it printed before its end is missed.
         is_alive = runs.is_alive(instance)
-        tail.pump(is_alive=is_alive)
         last_run = runs.read_run(instance)
         if not is_alive:
             end = runs.describe_end(instance, last_run) if last_run else "It left nothing behind."
@@ -131,7 +122,7 @@ def wait_until_ready(
             line = last_run and console_files.last_line(instance, last_run.run)
             raise HostError(
                 f"{instance.name} did not answer within {timeout_seconds:g} s of its start, and is ended. "
-                + (f"Its last line was: {line}" if line else "It printed nothing.")
+                + (f"Its last line was: {line[:300]}" if line else "It printed nothing.")
             )
         callbacks.cancel.raise_if_cancelled()
         callbacks.cancel.wait(_POLL_SECONDS)
@@ -155,25 +146,47 @@ def end(
     if last_run is not None:
         runs.mark_stopping(instance, last_run)
     tail = console_files.ConsoleTail(instance, console_files.end_of_console(instance), callbacks)
+    has_ended = False
     if (ask or ask_to_quit)(instance):
-        if _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel):
-            return
-        callbacks.warn(f"{instance.name} does not react to quit: sending SIGINT.")
-    _signal_all(instance, last_run, signal.SIGINT)
-    if _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel):
+        has_ended = _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel)
+        if not has_ended:
+            callbacks.warn(f"{instance.name} does not react to quit: sending SIGINT.")
+    if not has_ended:
+        _signal_all(instance, last_run, signal.SIGINT)
+        has_ended = _wait_for_end(instance, timeout_seconds / 2, tail, callbacks.cancel)
+    if not has_ended:
+        callbacks.warn(f"{instance.name} does not react to SIGINT either: sending SIGKILL.")
+        _kill(instance, last_run)
+        tail.pump(is_alive=False)
+    end_survivors(instance, callbacks)
+
+
+def end_survivors(instance: InstanceLayout, callbacks: Callbacks) -> None:
+    """End what has outlived the main process of the last run, by SIGKILL: nobody else would."""
+    last_run = runs.read_run(instance)
+    survivors = runs.find_processes(instance, last_run)
+    if not survivors:
         return
-    callbacks.warn(f"{instance.name} does not react to SIGINT either: sending SIGKILL.")
-    left: list[ProcessStat] = []
-    deadline = time.monotonic() + _KILL_SECONDS
-    while time.monotonic() < deadline:
-        left = _signal_all(instance, last_run, signal.SIGKILL)
-        if _wait_for_end(instance, _KILL_POLL_SECONDS, tail, CancelToken()):
-            return
-    numbers = ", ".join(str(process.pid) for process in left) or "of another user"
-    raise HostError(
-        f"{instance.name} does not end, not even by SIGKILL (process {numbers}): it waits for a disk "
-        "or network file system, or belongs to another user. Check the host's disks and who started it."
+    commands = [f"{one.pid} ({read_command(one.pid)[:80]})" for one in survivors[:_MOST_NAMED]]
+    rest = len(survivors) - len(commands)
+    callbacks.warn(
+        f"{instance.name} has left processes behind, which are ended: {', '.join(commands)}"
+        f"{f' and {rest} more' if rest else ''}."
     )
+    _kill(instance, last_run)
+
+
+def _kill(instance: InstanceLayout, last_run: runs.Run | None) -> None:
+    """Send SIGKILL to all processes of a run until none is left, or raise HostError."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while (left := _signal_all(instance, last_run, signal.SIGKILL)) or runs.is_alive(instance):
+        if time.monotonic() > deadline:
+            numbers = ", ".join(str(process.pid) for process in left) or "of another user"
+            raise HostError(
+                f"{instance.name} does not end, not even by SIGKILL (process {numbers}): it waits for a disk "
+                "or network file system, or belongs to another user. Check the host's disks and who started it."
+            )
+        time.sleep(_KILL_POLL_SECONDS)
 
 
 def _wait_for_record(instance: InstanceLayout) -> runs.Run | None:
@@ -183,7 +196,7 @@ def _wait_for_record(instance: InstanceLayout) -> runs.Run | None:
         last_run = runs.read_run(instance)
         if (
             (last_run is not None and last_run.is_main_process_alive)
-            or not is_locked(instance.run_lock_path)
+            or not runs.is_launch_locked(instance)
             or time.monotonic() > deadline
         ):
             return last_run
@@ -202,10 +215,10 @@ def ask_to_quit(instance: InstanceLayout) -> bool:
 def _wait_for_end(
     instance: InstanceLayout, seconds: float, tail: console_files.ConsoleTail, cancel: CancelToken
 ) -> bool:
-    """Wait until nothing of the run is left, handing its last lines on; return whether that came."""
+    """Wait until the run is over, handing its last lines on; return whether it came to that."""
     deadline = time.monotonic() + seconds
     while True:
-        is_alive = is_locked(instance.run_lock_path)
+        is_alive = runs.is_alive(instance)
         tail.pump(is_alive=is_alive)
         if not is_alive:
             return True
@@ -218,10 +231,6 @@ def _wait_for_end(
 def _signal_all(
     instance: InstanceLayout, last_run: runs.Run | None, signal_number: int
 ) -> list[ProcessStat]:
-    """Signal every process of the run and return them: those that hold its lock, and its main one."""
-    found = {process.pid: process for process in processes_with_open(instance.run_lock_path)}
-    if last_run is not None and last_run.is_of_this_boot:
-        main_process = read_stat(last_run.pid)
-        if main_process is not None and main_process.start_ticks == last_run.start_ticks:
-            found[last_run.pid] = main_process
-    return [process for process in found.values() if send_signal(process, signal_number)]
+    """Signal every process of the run, and return those that were there."""
+    found = runs.find_processes(instance, last_run)
+    return [process for process in found if send_signal(process, signal_number)]

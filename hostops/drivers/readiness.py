@@ -6,7 +6,10 @@ from hostops.drivers import port_holders
 from hostops.errors import HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux import untrusted
+from hostops.linux.holes import find_data
 from hostops.linux.sockets import WILDCARD
+from hostops.linux.untrusted import UntrustedFileError
 from hostops.query.a2s import (
     QueryError,
     query_info,
@@ -18,6 +21,8 @@ READY_LINE = b"Connection to Steam servers successful."
 _QUERY_SECONDS = 0.2
 _QUERY_INTERVAL_SECONDS = 0.5
 _CHUNK_BYTES = 1 << 20
+_TURN_BYTES = 4 << 20
+"""Searched in one call: some milliseconds."""
 
 
 class Readiness:
@@ -43,22 +48,27 @@ class Readiness:
         return False
 
     def _has_ready_line(self, instance: InstanceLayout, run: runs.Run) -> bool:
+        """Look at the next `_TURN_BYTES` of what it has printed: a flood may outrun that."""
         number, offset = self._offsets.get(instance, (0, 0))
         if number != run.run:
             offset = 0
         try:
-            with instance.console_log_path(run.run).open("rb") as file:
-                file.seek(offset)
-                while data := file.read(_CHUNK_BYTES):
-                    if READY_LINE in data:
-                        return True
-                    # What comes next may complete a line that has begun.
-                    offset = max(offset, file.tell() - len(READY_LINE) + 1)
-                    if len(data) < _CHUNK_BYTES:
-                        break
-                    file.seek(offset)
-        except FileNotFoundError:
+            path = instance.console_log_path(run.run)
+            descriptor = untrusted.open_file(path, instance.trusted_dir)
+        except (FileNotFoundError, UntrustedFileError):
             return False
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+            offset = find_data(descriptor, offset)
+            end = offset + _TURN_BYTES
+            while offset < end:
+                file.seek(offset)
+                data = file.read(_CHUNK_BYTES)
+                if READY_LINE in data:
+                    return True
+                # What comes next may complete a line that has begun.
+                offset = max(offset, file.tell() - len(READY_LINE) + 1)
+                if len(data) < _CHUNK_BYTES:
+                    break
         self._offsets[instance] = (run.run, offset)
         return False
 

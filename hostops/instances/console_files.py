@@ -1,14 +1,21 @@
-"""A server's console: its output in one file for each run, and its input through a FIFO."""
+"""A server's console: its output in one file for each run, and its input through a FIFO.
+
+The game holds its output open, may cut it or make it one huge hole, and where overlays cannot be
+mounted may put anything in its place: all of it is opened by `linux.untrusted`, and read in pieces
+of bounded size.
+"""
 
 import contextlib
 import errno
-import json
 import os
-from pathlib import Path
+import re
+import stat
 
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
+from hostops.instances import records
 from hostops.layout import InstanceLayout
+from hostops.linux import untrusted
 from hostops.linux.holes import (
     find_data,
     punch_hole,
@@ -18,6 +25,7 @@ from hostops.linux.lines import (
     decode_line,
     piece_length,
 )
+from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import ConsoleChunk, ConsolePosition
 
 KEPT_RUNS = 10
@@ -28,26 +36,38 @@ KEPT_BYTES = 4 * 1024**2
 
 RELEASE_STEP_BYTES = 1024**2
 
+MAX_CHUNK_LINES = 8192
+"""A chunk of a console ends after so many lines: an empty one takes a hundred times its byte in memory."""
+
+_MAX_ENTRIES = 10_000
+"""In a console's folder, where a dozen runs have three files each."""
+
+_RUN_LOG = re.compile(r"([1-9][0-9]{0,8})\.log", re.ASCII)
+
 MAX_COMMAND_BYTES = 4095  # A write of up to PIPE_BUF bytes, with its line end, is never split.
-_TAIL_BYTES = 16 * 1024
+_TAIL_BYTES = 64 * 1024
+_LAST_WORDS_BYTES = 256 * 1024
+_LINE_COST = 64  # of a line besides its text, where it is stored
+_BLOCK_BYTES = 512  # what st_blocks counts, whatever the file system's own block
 
 
 def list_runs(instance: InstanceLayout) -> list[int]:
     """Return the numbers of the runs whose output is kept, oldest first."""
     try:
-        names = [path.stem for path in instance.console_dir.glob("*.log")]
+        with untrusted.open_folder(instance.console_dir, instance.trusted_dir) as folder:
+            names = untrusted.list_names(folder, _MAX_ENTRIES)
     except FileNotFoundError:
         return []
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(match[1]) for name in names if (match := _RUN_LOG.fullmatch(name)))
 
 
 def prune_runs(instance: InstanceLayout) -> None:
     """Remove the output of all but the latest runs."""
     for run in list_runs(instance)[:-KEPT_RUNS]:
         # The output last: without it, nobody would come back for the others.
-        instance.console_run_path(run).unlink(missing_ok=True)
-        instance.console_stop_path(run).unlink(missing_ok=True)
-        instance.console_log_path(run).unlink(missing_ok=True)
+        untrusted.remove_file(instance.console_run_path(run), instance.trusted_dir)
+        untrusted.remove_file(instance.console_stop_path(run), instance.trusted_dir)
+        untrusted.remove_file(instance.console_log_path(run), instance.trusted_dir)
 
 
 def is_at_end(instance: InstanceLayout, position: ConsolePosition) -> bool:
@@ -55,13 +75,14 @@ def is_at_end(instance: InstanceLayout, position: ConsolePosition) -> bool:
 
     For who looks at many consoles many times a second, and mostly finds nothing.
     """
-    folder = f"{instance.console_dir}/"
-    try:
-        is_read = os.stat(f"{folder}{position.run}.log").st_size == position.offset  # noqa: PTH116
-    except FileNotFoundError:
-        return False
-    # Runs are numbered one after the other.
-    return is_read and not os.path.exists(f"{folder}{position.run + 1}.log")  # noqa: PTH110
+    with (
+        contextlib.suppress(FileNotFoundError),
+        untrusted.open_folder(instance.console_dir, instance.trusted_dir) as folder,
+    ):
+        # Runs are numbered one after the other.
+        is_read = untrusted.stat_at(folder, f"{position.run}.log").st_size == position.offset
+        return is_read and not untrusted.exists_at(folder, f"{position.run + 1}.log")
+    return False
 
 
 def read_console(
@@ -72,37 +93,44 @@ def read_console(
     `is_alive` says whether the latest run was still going *before* this call: the last line of a
     run that is over is taken even without a line end. A line of more than 64 KiB comes in pieces. A
     position in a run that is not kept any more goes on with the next one that is; a position that
-    cannot be, because the instance was made anew, starts again at the first run. Where `release` has
-    taken lines away, a line says so.
+    cannot be, because the instance was made anew, starts again at the first run, and one behind what
+    the game has cut starts again at that run. Where `release` or `trim` has taken lines away, a line
+    says so. What is no file in the place of a run's output counts as an empty one.
     """
     runs = list_runs(instance)
     if not runs:
         return ConsoleChunk((), position)
-    run, offset = position.run, position.offset
-    if (
-        run > runs[-1]
-        or _size(instance, run) < offset
-        or not _is_run_of(position, read_started_at(instance, run))
-    ):
-        run, offset = runs[0], 0
-    elif run not in runs:
-        run, offset = next(number for number in runs if number > run), 0
+    run, offset = _begin(instance, position, runs)
     lines: list[tuple[int, str]] = []
     budget = max(max_bytes, MAX_LINE_BYTES + 1)
-    while True:
-        newer = next((number for number in runs if number > run), None)
+    for newer in [*[number for number in runs if number > run][:KEPT_RUNS], None]:
         texts, offset, count, at_end = _read_lines(
-            instance.console_log_path(run),
+            instance,
+            run,
             offset,
-            budget,
-            is_over=newer is not None or not is_alive,
+            (budget, MAX_CHUNK_LINES - len(lines)),
+            is_over=run != runs[-1] or not is_alive,
         )
         lines.extend((run, text) for text in texts)
         budget -= count
-        if not at_end or newer is None or budget <= MAX_LINE_BYTES:
-            started_at = read_started_at(instance, run)
-            return ConsoleChunk(tuple(lines), ConsolePosition(run, offset, started_at))
+        is_full = budget <= MAX_LINE_BYTES or len(lines) >= MAX_CHUNK_LINES
+        if not at_end or newer is None or is_full:
+            break
         run, offset = newer, 0
+    return ConsoleChunk(tuple(lines), ConsolePosition(run, offset, read_started_at(instance, run)))
+
+
+def _begin(instance: InstanceLayout, position: ConsolePosition, runs: list[int]) -> tuple[int, int]:
+    """Return the run and the offset to read from."""
+    started_at = read_started_at(instance, position.run)
+    if position.run > runs[-1] or not _is_run_of(position, started_at):
+        return runs[0], 0
+    if position.run not in runs:
+        return next(number for number in runs if number > position.run), 0
+    if _size(instance, position.run) < position.offset:
+        is_cut = position.run_started_at == started_at != 0
+        return (position.run if is_cut else runs[0]), 0
+    return position.run, position.offset
 
 
 def release(instance: InstanceLayout, position: ConsolePosition) -> None:
@@ -110,21 +138,46 @@ def release(instance: InstanceLayout, position: ConsolePosition) -> None:
 
     The file's size and all positions in it stay as they are. In whole MiB, so that it happens seldom.
     """
-    end = (position.offset - KEPT_BYTES) // RELEASE_STEP_BYTES * RELEASE_STEP_BYTES
+    with contextlib.suppress(FileNotFoundError, UntrustedFileError):
+        _free(instance, position.run, position.offset)
+
+
+def trim(instance: InstanceLayout, most_bytes: int) -> int:
+    """Free all but the last part of the latest run's output if it takes more than `most_bytes` on the disk.
+
+    For a game that prints faster than anybody stores it. Returns the size of the file, so that the caller sees
+    how fast it grows.
+    """
+    runs = list_runs(instance)
+    if not runs:
+        return 0
+    try:
+        status = untrusted.read_status(instance.console_log_path(runs[-1]), instance.trusted_dir)
+        if stat.S_ISREG(status.st_mode) and status.st_blocks * _BLOCK_BYTES > most_bytes:
+            _free(instance, runs[-1], status.st_size)
+    except (FileNotFoundError, UntrustedFileError):
+        return 0
+    return status.st_size
+
+
+def _free(instance: InstanceLayout, run: int, offset: int) -> None:
+    end = (offset - KEPT_BYTES) // RELEASE_STEP_BYTES * RELEASE_STEP_BYTES
     if end <= 0:
         return
-    with (
-        contextlib.suppress(FileNotFoundError),
-        instance.console_log_path(position.run).open("r+b") as file,
-    ):
-        punch_hole(file.fileno(), end)
+    path = instance.console_log_path(run)
+    descriptor = untrusted.open_file(path, instance.trusted_dir, os.O_RDWR)
+    try:
+        punch_hole(descriptor, end)
+    finally:
+        os.close(descriptor)
 
 
 def read_started_at(instance: InstanceLayout, run: int) -> float:
     """Return when a run began, as its launcher wrote it down; 0 where that is not known."""
+    document = records.read_document(instance.console_run_path(run), instance.trusted_dir)
     try:
-        return float(json.loads(instance.console_run_path(run).read_bytes())["started_at"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return records.seconds((document or {})["started_at"])
+    except records.MALFORMED:
         return 0.0  # of an earlier version, not written yet, or emptied by a power cut
 
 
@@ -141,14 +194,25 @@ def end_of_console(instance: InstanceLayout) -> ConsolePosition:
 
 def last_line(instance: InstanceLayout, run: int) -> str:
     """Return the last line of a run that is not empty, or an empty text."""
+    lines = last_lines(instance, run, 1)
+    return lines[0].strip() if lines else ""
+
+
+def last_lines(instance: InstanceLayout, run: int, count: int) -> list[str]:
+    """Return the last `count` lines of a run that are not empty, as far as they are among its last bytes."""
     try:
-        with instance.console_log_path(run).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return ""
-    return next((text for line in reversed(lines) if (text := decode_line(line).strip())), "")
+        path = instance.console_log_path(run)
+        descriptor = untrusted.open_file(path, instance.trusted_dir)
+    except (FileNotFoundError, UntrustedFileError):
+        return []
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        size = file.seek(0, os.SEEK_END)
+        start = find_data(descriptor, max(0, size - _TAIL_BYTES))
+        file.seek(start)
+        pieces = file.read(_TAIL_BYTES).split(b"\n")
+    if start > 0 and len(pieces) > 1:
+        del pieces[0]  # It began before what was read.
+    return [text for piece in pieces if (text := decode_line(piece).rstrip()).strip()][-count:]
 
 
 def send_line(instance: InstanceLayout, line: str) -> None:
@@ -163,7 +227,9 @@ def send_line(instance: InstanceLayout, line: str) -> None:
     if not line.strip() or len(data) > MAX_COMMAND_BYTES:
         raise ValueError(f"A console command has 1 to {MAX_COMMAND_BYTES} bytes.")
     try:
-        descriptor = os.open(instance.console_input_path, os.O_WRONLY | os.O_NONBLOCK)
+        descriptor = untrusted.open_file(
+            instance.console_input_path, instance.trusted_dir, os.O_WRONLY, stat.S_IFIFO
+        )
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENXIO):  # never started; nobody has it open
             raise HostError(f"{instance.name} does not run: start it first.") from None
@@ -181,7 +247,10 @@ def send_line(instance: InstanceLayout, line: str) -> None:
 
 
 class ConsoleTail:
-    """Hands new console lines of one instance on, while an operation waits for it."""
+    """Hands the last words of one instance on, while an operation waits for its end.
+
+    At most a piece at a time, and so much in all: the rest is in the console.
+    """
 
     def __init__(
         self, instance: InstanceLayout, position: ConsolePosition, callbacks: Callbacks
@@ -189,46 +258,62 @@ class ConsoleTail:
         self._instance = instance
         self._position = position
         self._callbacks = callbacks
+        self._budget = _LAST_WORDS_BYTES
 
     def pump(self, *, is_alive: bool) -> None:
-        """Give all lines that came since the last call to `on_line`."""
-        while True:
+        """Give new lines to `on_line`: a piece of them, or, once the game is over, all there is."""
+        while self._budget > 0:
             chunk = read_console(
                 self._instance, self._position, is_alive=is_alive, max_bytes=MAX_LINE_BYTES
             )
             for _, line in chunk.lines:
+                self._budget -= len(line) + _LINE_COST
                 self._callbacks.say(line)
-            if chunk.position == self._position:
-                return
+            is_at_end = chunk.position == self._position
             self._position = chunk.position
+            if self._budget <= 0:
+                self._callbacks.say(f"[{self._instance.name} prints more than is shown here.]")
+            if is_at_end or is_alive:
+                return
 
 
 def _size(instance: InstanceLayout, run: int) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return instance.console_log_path(run).stat().st_size
+    with contextlib.suppress(FileNotFoundError, UntrustedFileError):
+        status = untrusted.read_status(instance.console_log_path(run), instance.trusted_dir)
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
     return 0
 
 
 def _read_lines(
-    path: Path, offset: int, budget: int, *, is_over: bool
+    instance: InstanceLayout, run: int, offset: int, budget: tuple[int, int], *, is_over: bool
 ) -> tuple[list[str], int, int, bool]:
-    """Return lines from `offset`, the offset after them, the bytes read, and whether all was read."""
+    """Return lines from `offset`, the offset after them, the bytes read, and whether all was read.
+
+    `budget` is how many bytes and how many lines there may be.
+    """
+    max_bytes, max_lines = budget
     try:
-        with path.open("rb") as file:
-            kept_from = find_data(file.fileno(), offset)
-            file.seek(kept_from)
-            data = file.read(budget)
-            at_end = not file.read(1)
-    except FileNotFoundError:  # removed meanwhile
+        path = instance.console_log_path(run)
+        descriptor = untrusted.open_file(path, instance.trusted_dir)
+    except (FileNotFoundError, UntrustedFileError):  # removed meanwhile, or nothing of ours
         return [], offset, 0, True
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        kept_from = find_data(descriptor, offset)
+        file.seek(kept_from)
+        data = file.read(max_bytes)
+        at_end = not file.read(1)
     texts = []
     start = 0
     if kept_from > offset:
         # The hole ends somewhere in a line.
         start = data.find(b"\n", 0, MAX_LINE_BYTES) + 1
-        texts.append(f"[{kept_from + start - offset} bytes are not kept on the host any more]")
+        texts.append(f"[{kept_from + start - offset:,} bytes are not kept on the host any more]")
         offset = kept_from
     while start < len(data):
+        if len(texts) >= max_lines:
+            at_end = False
+            break
         end = data.find(b"\n", start, start + MAX_LINE_BYTES + 1)
         if end >= 0:
             texts.append(decode_line(data[start:end].removesuffix(b"\r")))

@@ -5,6 +5,7 @@ ours follow the release, the overlays and the config; what the server wrote or c
 Files are told apart by size and modification time.
 """
 
+import contextlib
 import json
 import os
 import stat
@@ -12,17 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
+from hostops.instances.records import MALFORMED
 from hostops.layout import InstanceLayout
-from hostops.linux.files import (
-    copy_file,
-    make_dir,
-    remove_tree,
-    walk_files,
-    write_atomically,
-)
+from hostops.linux import untrusted
+from hostops.linux.files import copy_at, remove_tree, walk_files, write_atomically
+from hostops.linux.untrusted import UntrustedFileError
 
 Version = tuple[int, int]
 """Size in bytes and modification time in nanoseconds."""
+
+_MAX_MANIFEST_BYTES = 64 * 1024**2
+_MOST_WARNINGS = 10
 
 
 def refresh_tree(
@@ -37,34 +38,23 @@ def refresh_tree(
     `configured` are the paths for which the server's own version never stands. Interrupted at any
     point, it is taken up by the next call.
     """
-    tree = instance.tree_dir
-    wanted = _merge(layers)
-    known = _read_manifest(instance)
-    if not tree.is_dir():
+    wanted = _merge(layers, callbacks)
+    known = read_manifest(instance, callbacks)
+    if not untrusted.exists(instance.tree_dir, instance.trusted_dir):
         known = {}
         _take_over_upper(instance, callbacks)
     # Until all is copied a file may be in its old or its new version: both are ours.
     both = {path: [*known.get(path, []), version] for path, (_, version) in wanted.items()}
     _write_manifest(instance, {**known, **both})
-    for path in known.keys() - wanted.keys():
-        if _version(tree / path) in known[path]:
-            (tree / path).unlink()
-    done = 0
-    for path, (source, version) in wanted.items():
-        callbacks.stage("Copying the game", 100 * done // len(wanted))
-        done += 1
-        target = tree / path
-        there = _version(target)
-        if there == version:
-            continue
-        if there is not None and there not in known.get(path, []):
-            if path not in configured:
-                continue
-            saved = target.with_name(f"{target.name}.saved-{there[1]}")
-            target.rename(saved)
-            callbacks.warn(f"The server had its own {path}; it is kept as {saved.name}.")
-        make_dir(target.parent)
-        copy_file(source, target, callbacks.cancel)
+    with contextlib.ExitStack() as closing:
+        tree = closing.enter_context(untrusted.open_folder(instance.tree_dir, instance.trusted_dir))
+        sources = {layer: _open_layer(layer, closing) for layer in layers}
+        for path in known.keys() - wanted.keys():
+            _remove_ours(tree, path, known[path])
+        for done, (path, (layer, version)) in enumerate(wanted.items()):
+            callbacks.stage("Copying the game", 100 * done // len(wanted))
+            source = (sources[layer], path)
+            _bring(tree, source, version, known.get(path, []), path in configured, callbacks)
     _write_manifest(instance, {path: [version] for path, (_, version) in wanted.items()})
 
 
@@ -74,68 +64,168 @@ def fold_tree(instance: InstanceLayout, callbacks: Callbacks) -> None:
 
     For a host that copied once and can mount overlays now. The instance must not run.
     """
-    tree = instance.tree_dir
-    if not tree.is_dir():
+    if not untrusted.exists(instance.tree_dir, instance.trusted_dir):
         return
     callbacks.say(
         "This host can mount overlays now: taking over what the server wrote in its copy."
     )
-    known = _read_manifest(instance)
-    for path, _ in walk_files(tree):
-        callbacks.cancel.raise_if_cancelled()
-        if _version(tree / path) not in known.get(path, []):
-            target = instance.upper_dir / path
-            _make_parents(target, instance.upper_dir)
-            (tree / path).replace(target)
-    remove_tree(tree)
+    known = read_manifest(instance, callbacks)
+    with (
+        untrusted.open_folder(instance.tree_dir, instance.trusted_dir) as tree,
+        untrusted.open_folder(instance.upper_dir, instance.trusted_dir) as upper,
+    ):
+        for path, status in untrusted.walk(tree, opens_up=True):
+            callbacks.cancel.raise_if_cancelled()
+            if (status.st_size, status.st_mtime_ns) not in known.get(path, []):
+                _move(tree, upper, path)
+    remove_tree(instance.tree_dir)
     instance.tree_manifest_path.unlink(missing_ok=True)
+
+
+def _bring(
+    tree: int,
+    source: tuple[int, str],
+    version: Version,
+    known: Sequence[Version],
+    is_configured: bool,
+    callbacks: Callbacks,
+) -> None:
+    """Bring one of our files to the tree, unless the server has a version of its own that stands."""
+    path = source[1]
+    parent, _, name = path.rpartition("/")
+
+    def move_aside(folder: int, obstacle: str) -> None:
+        mark = str(untrusted.stat_at(folder, obstacle).st_mtime_ns)
+        saved = untrusted.save_aside(folder, obstacle, mark)
+        callbacks.warn(f"The server had {obstacle} in the way of {path}; it is kept as {saved}.")
+
+    folder = untrusted.make_folders(tree, parent, move_aside)
+    try:
+        there = _version(folder, name)
+        if there == version:
+            return
+        if there is not None and there not in known:
+            if not is_configured:
+                return
+            saved = untrusted.save_aside(folder, name, str(there[1]))
+            callbacks.warn(f"The server had its own {path}; it is kept as {saved}.")
+        copy_at(*source, folder, name, callbacks.cancel)
+    finally:
+        os.close(folder)
+
+
+def _remove_ours(tree: int, path: str, versions: Sequence[Version]) -> None:
+    """Remove a file of the tree that no layer has any more, unless the server has changed it."""
+    parent, _, name = path.rpartition("/")
+    # What stands in the place of one of its folders is the server's own.
+    with contextlib.suppress(FileNotFoundError, UntrustedFileError):
+        folder = untrusted.open_folder_at(tree, parent) if parent else os.dup(tree)
+        try:
+            if _version(folder, name) in versions:
+                os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+
+def _move(tree: int, upper: int, path: str) -> None:
+    """Move a file from the tree to the upper layer, in the place of whatever is in the way there."""
+    parent, _, name = path.rpartition("/")
+    source = untrusted.open_folder_at(tree, parent, opens_up=True) if parent else os.dup(tree)
+    try:
+        # Files and whiteouts are in the way.
+        target = untrusted.make_folders(upper, parent, untrusted.remove_at)
+        try:
+            untrusted.remove_at(target, name)
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
 def _take_over_upper(instance: InstanceLayout, callbacks: Callbacks) -> None:
     """Begin a copy with what the server wrote while overlays could be mounted."""
     beginning = instance.dir / "tree.new"
     remove_tree(beginning)
-    make_dir(beginning)
-    for path, status in walk_files(instance.upper_dir):
-        if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            copy_file(instance.upper_dir / path, beginning / path, callbacks.cancel)
+    untrusted.require_folder(beginning, instance.trusted_dir)
+    with (
+        untrusted.open_folder(instance.upper_dir, instance.trusted_dir) as upper,
+        untrusted.open_folder(beginning, instance.trusted_dir) as target,
+    ):
+        for path, status in untrusted.walk(upper, opens_up=True):
+            callbacks.cancel.raise_if_cancelled()
+            if _can_be_copied(status):
+                parent, _, name = path.rpartition("/")
+                folder = untrusted.make_folders(target, parent, untrusted.remove_at)
+                try:
+                    copy_at(upper, path, folder, name, callbacks.cancel)
+                finally:
+                    os.close(folder)
     beginning.rename(instance.tree_dir)
 
 
-def _merge(layers: Sequence[Path]) -> dict[str, tuple[Path, Version]]:
-    """Return what the layers show together: each path with its source and that one's version."""
+def _merge(layers: Sequence[Path], callbacks: Callbacks) -> dict[str, tuple[Path, Version]]:
+    """Return what the layers show together: each path with its layer and its version there.
+
+    Links are copied as links. What else is no file, such as a FIFO or a device in an overlay, is told of and
+    left out.
+    """
     merged: dict[str, tuple[Path, Version]] = {}
+    skipped: list[str] = []
     for layer in layers:
         for path, status in walk_files(layer):
-            merged.setdefault(path, (layer / path, (status.st_size, status.st_mtime_ns)))
+            if _can_be_copied(status):
+                merged.setdefault(path, (layer, (status.st_size, status.st_mtime_ns)))
+            else:
+                skipped.append(f"{layer.name}/{path}")
+    for text in skipped[:_MOST_WARNINGS]:
+        callbacks.warn(f"{text} is neither a file nor a link: it is left out.")
+    if len(skipped) > _MOST_WARNINGS:
+        callbacks.warn(f"So are {len(skipped) - _MOST_WARNINGS:,} more.")
     return merged
 
 
-def _version(path: Path) -> Version | None:
+def _can_be_copied(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
+
+
+def _open_layer(layer: Path, closing: contextlib.ExitStack) -> int:
+    """Hold a layer open. People may have made an overlay's folder a link, which is followed."""
+    descriptor = os.open(layer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    closing.callback(os.close, descriptor)
+    return descriptor
+
+
+def _version(folder: int, name: str) -> Version | None:
     try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+        status = untrusted.stat_at(folder, name)
+    except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns
 
 
-def _make_parents(target: Path, top: Path) -> None:
-    """Make the folders above `target`, in the place of files and whiteouts that are in the way."""
-    for part in reversed(target.relative_to(top).parents[:-1]):
-        folder = top / part
-        if os.path.lexists(folder) and not folder.is_dir():
-            folder.unlink()
-        make_dir(folder)
+def read_manifest(
+    instance: InstanceLayout, callbacks: Callbacks | None = None
+) -> dict[str, list[Version]]:
+    """Return which files of the tree are ours. Without a manifest none is: all are the server's own.
 
-
-def _read_manifest(instance: InstanceLayout) -> dict[str, list[Version]]:
+    Where overlays cannot be mounted, the game may be able to write it.
+    """
+    path = instance.tree_manifest_path
     try:
-        document = json.loads(instance.tree_manifest_path.read_text())
+        document = json.loads(untrusted.read_file(path, instance.trusted_dir, _MAX_MANIFEST_BYTES))
+        return {
+            name: [(int(size), int(time_ns)) for size, time_ns in versions]
+            for name, versions in document.items()
+        }
     except FileNotFoundError:
         return {}
-    return {
-        path: [(size, time_ns) for size, time_ns in versions] for path, versions in document.items()
-    }
+    except (*MALFORMED, UntrustedFileError) as error:
+        (callbacks or Callbacks()).warn(
+            f"{path.name} does not tell which files of {instance.name} are ours ({error}): those that "
+            "differ are kept as its own. Reset the server to have all of them copied again."
+        )
+        return {}
 
 
 def _write_manifest(instance: InstanceLayout, manifest: dict[str, list[Version]]) -> None:

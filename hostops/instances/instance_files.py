@@ -4,16 +4,26 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hostops.callbacks import Callbacks
 from hostops.console_commands import names_used, split_commands
 from hostops.engine_command import PLAN_VERSION, make_command
 from hostops.errors import HostError
-from hostops.instances import config_chain, console_files, full_copies, layers, releases, runs
+from hostops.instances import (
+    config_chain,
+    console_files,
+    full_copies,
+    layers,
+    records,
+    releases,
+    runs,
+)
 from hostops.instances.cfg_files import CFG_DIR, MAX_FILE_BYTES, UnreadableFileError, read_regular
 from hostops.instances.config_chain import (
     COPIES_DIR,
@@ -24,6 +34,7 @@ from hostops.instances.config_chain import (
 from hostops.launch_arguments import drop_faulty
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux import untrusted
 from hostops.linux.files import (
     make_dir,
     remove_leftovers,
@@ -31,9 +42,18 @@ from hostops.linux.files import (
     sync_dir,
     write_atomically,
 )
-from hostops.specs import InstanceSpec, Limits, require_arguments, require_config
+from hostops.linux.untrusted import UntrustedFileError
+from hostops.specs import (
+    InstanceSpec,
+    Limits,
+    require_arguments,
+    require_config,
+    require_name,
+)
 
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with
+_MAX_WORD = 64 * 1024  # of the launch arguments: far above what any check lets through
+_MAX_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,8 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
         instance.layers_dir,
         instance.console_dir,
     ):
-        make_dir(folder)
+        make_dir(instance.dir)
+        untrusted.require_folder(folder, instance.trusted_dir)
     layer = layers.generate_layer(instance.layers_dir, chain.files)
     config_chain.store_parts(instance, chain.parts)
     record = InstanceRecord(
@@ -93,39 +114,74 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
 
 
 def read_record(instance: InstanceLayout) -> InstanceRecord:
-    """Return what the instance is made of; HostError if it has not been initialized."""
+    """Return what the instance is made of; HostError if it has not been initialized, or that cannot be read."""
+    path = instance.record_path
+    if not untrusted.exists(path, instance.trusted_dir):
+        raise HostError(f"{instance.name} has no files on this host: initialize it first.")
+    document = records.read_document(path, instance.trusted_dir)
     try:
-        document = json.loads(instance.record_path.read_text())
-    except FileNotFoundError:
+        return _parse_record(instance, document or {})
+    except records.MALFORMED as error:
         raise HostError(
-            f"{instance.name} has no files on this host: initialize it first."
+            f"{path} does not say what {instance.name} is made of ({error}): initialize it again."
         ) from None
-    return InstanceRecord(
-        name=document["name"],
-        port=document["port"],
-        overlays=tuple(document["overlays"]),
-        arguments=tuple(document["arguments"]),
-        layer=document["layer"],
-        # Earlier versions wrote none of these.
-        limits=Limits(**document.get("limits", {})),
-        bind_address=document.get("bind_address", ""),
+
+
+def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> InstanceRecord:
+    limits = document.get("limits", {})  # an earlier version wrote none
+    record = InstanceRecord(
+        name=instance.name,
+        port=records.whole_number(document["port"], 1, 65535),
+        overlays=tuple(require_name(name) for name in document["overlays"]),
+        arguments=tuple(records.short_text(word, _MAX_WORD) for word in document["arguments"]),
+        layer=records.short_text(document["layer"], 64),
+        limits=Limits(
+            **{
+                name: records.whole_number(value, high=2**63)
+                for name, value in limits.items()
+                if value is not None
+            }
+        ),
+        bind_address=records.short_text(document.get("bind_address", ""), 64),
     )
+    if not re.fullmatch(r"[0-9a-f]+", record.layer):
+        raise ValueError(f"{record.layer!r} is no layer")
+    return record
 
 
 def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
     """Return the arguments and configs that the instance has, and those that it runs with, as texts."""
     texts = []
     for path in (instance.record_path, instance.launch_path):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
-            document = json.loads(path.read_text())
-            texts.append(" ".join(document.get("arguments") or document.get("argv") or ()))
+        document = records.read_document(path, instance.trusted_dir) or {}
+        words = document.get("arguments") or document.get("argv")
+        if isinstance(words, list):
+            texts.append(" ".join(word for word in words if isinstance(word, str)))
     # The layer of a running server stays beside the one of its next start. What a file of the chain sets has to
     # be known as well as what server.cfg does.
-    for pattern in (SERVER_CONFIG_PATH, f"{CFG_DIR}/{COPIES_DIR}/*.cfg"):
-        for path in sorted(instance.layers_dir.glob(f"*/{pattern}")):
-            with contextlib.suppress(FileNotFoundError):
-                texts.append(path.read_text(errors="replace"))
+    names: list[str] = []
+    with (
+        contextlib.suppress(FileNotFoundError, UntrustedFileError),
+        untrusted.open_folder(instance.layers_dir, instance.trusted_dir) as folder,
+    ):
+        names = untrusted.list_names(folder, _MAX_LAYERS)
+    for name in sorted(names):
+        texts += _read_configs(instance, instance.layers_dir / name)
     return tuple(texts)
+
+
+def _read_configs(instance: InstanceLayout, layer_dir: Path) -> Iterator[str]:
+    """Yield the texts of a generated layer's config files."""
+    copies_dir = layer_dir / CFG_DIR / COPIES_DIR
+    paths = [layer_dir / SERVER_CONFIG_PATH]
+    with (
+        contextlib.suppress(FileNotFoundError, UntrustedFileError),
+        untrusted.open_folder(copies_dir, instance.trusted_dir) as folder,
+    ):
+        paths += [copies_dir / name for name in sorted(untrusted.list_names(folder, _MAX_LAYERS))]
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, UntrustedFileError):
+            yield untrusted.read_file(path, instance.trusted_dir).decode(errors="replace")
 
 
 def has_password_in_config(instance: InstanceLayout) -> bool:
@@ -145,8 +201,8 @@ def has_password_in_config(instance: InstanceLayout) -> bool:
 
 def read_launched_passwords(layout: HostLayout, instance: InstanceLayout) -> Passwords:
     """Return the passwords that Saferoom gave the last launch; none if an earlier version wrote its config."""
+    plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
     try:
-        plan = json.loads(instance.launch_path.read_text())
         path = f"{plan['lower'][0]}/{SERVER_CONFIG_PATH}"
         return config_chain.read_passwords(read_regular(layout.root, path, MAX_FILE_BYTES))
     except (FileNotFoundError, UnreadableFileError, ValueError, LookupError):
@@ -166,9 +222,17 @@ def prepare(
 ) -> None:
     """Make everything ready for a launch, and write `launch.json`. Raises HostError if the instance runs."""
     record = read_record(instance)
-    make_dir(instance.upper_dir)  # A reset that was killed may have left none.
+    # A reset that was killed may have left none.
+    untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
+    untrusted.require_folder(instance.console_dir, instance.trusted_dir)
+    untrusted.require_folder(instance.layers_dir, instance.trusted_dir)
     release = releases.require_current(layout)
     stack = layers.lower_layers(layout, instance, record.layer, record.overlays, release)
+    with (
+        contextlib.suppress(FileNotFoundError),
+        untrusted.open_folder(stack[0], instance.trusted_dir),
+    ):
+        pass  # It is a folder, and no link to somebody else's: what is in it will be the game's.
     configured = layers.list_generated(stack[0])
     with claim(instance):
         remove_leftovers(instance.dir)
@@ -204,7 +268,7 @@ def claim(instance: InstanceLayout) -> Iterator[None]:
 
     Shares run.lock, which a launch needs alone: so whoever looks meanwhile does not see a server run.
     """
-    descriptor = os.open(instance.run_lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open_run_lock(instance)
     try:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
@@ -222,6 +286,15 @@ def claim(instance: InstanceLayout) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _open_run_lock(instance: InstanceLayout) -> int:
+    """Return a descriptor of the run's lock; what the game has put in its place is removed."""
+    try:
+        return untrusted.create_file(instance.run_lock_path, instance.trusted_dir)
+    except UntrustedFileError:
+        untrusted.remove_file(instance.run_lock_path, instance.trusted_dir)
+        return untrusted.create_file(instance.run_lock_path, instance.trusted_dir)
+
+
 def delete(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -> None:
     """Remove the files of an instance that does not run, and what an interrupted removal left of it."""
     callbacks.stage("Removing files")
@@ -236,15 +309,19 @@ def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) ->
     callbacks.stage("Removing what the server wrote")
     with claim(instance):
         for folder in (instance.upper_dir, instance.tree_dir, instance.home_dir):
-            if folder.is_dir():
+            # Whatever it is: a link that the game has put there goes as well.
+            if untrusted.exists(folder, instance.trusted_dir):
                 _doom(layout, instance, folder)
-        make_dir(instance.upper_dir)
+        untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
     finish_deletions(layout, instance.name)
     callbacks.say(f"What {instance.name} wrote is removed: its next start is as its first one.")
 
 
 def finish_deletions(layout: HostLayout, name: str = "*") -> None:
-    """Remove what an interrupted removal left of one instance, or of all of them."""
+    """Remove what an interrupted removal left of one instance, or of all of them.
+
+    What has come so far is not cancelled: nothing of it can be brought back.
+    """
     for doomed in layout.instances_dir.glob(f".deleting.{name}.*"):
         remove_tree(doomed)
 
@@ -252,7 +329,7 @@ def finish_deletions(layout: HostLayout, name: str = "*") -> None:
 def _doom(layout: HostLayout, instance: InstanceLayout, folder: Path) -> None:
     """Take a folder of an instance out by one rename: what a crash leaves belongs to nothing any more."""
     number = 1
-    while (doomed := _doomed_dir(layout, instance.name, number)).exists():
+    while os.path.lexists(doomed := _doomed_dir(layout, instance.name, number)):
         number += 1
     folder.rename(doomed)
     sync_dir(folder.parent)

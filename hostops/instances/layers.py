@@ -21,6 +21,7 @@ from pathlib import Path
 from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux import untrusted
 from hostops.linux.files import (
     make_dir,
     remove_tree,
@@ -169,30 +170,12 @@ def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None
     """Move aside what hides these files of a lower layer. The instance must not run.
 
     The game may have written its own file in the place of one of ours, or removed it or its folder,
-    which overlayfs records as a whiteout (a 0:0 device) or an opaque folder. Written files are kept
-    beside, with the time.
+    which overlayfs records as a whiteout (a 0:0 device) or an opaque folder. It may also have put
+    a link or a FIFO there. What it wrote is kept beside, with the time.
     """
-    for path in paths:
-        parts = Path(path).parts
-        for depth in range(1, len(parts) + 1):
-            here = upper_dir.joinpath(*parts[:depth])
-            try:
-                mode = here.lstat().st_mode
-            except FileNotFoundError:
-                break
-            if depth < len(parts) and stat.S_ISDIR(mode):
-                _make_transparent(here)
-            elif stat.S_ISCHR(mode):
-                here.unlink()
-                break
-            else:
-                saved = here.with_name(f"{here.name}.saved-{time.strftime('%Y%m%d-%H%M%S')}")
-                here.rename(saved)
-                callbacks.warn(
-                    f"The server had its own {path}; the configured one takes its place. "
-                    f"The old one is kept as {saved.name}."
-                )
-                break
+    with untrusted.open_folder(upper_dir, upper_dir.parent, opens_up=True) as upper:
+        for path in paths:
+            _uncover_one(upper, path, callbacks)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -203,7 +186,49 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _make_transparent(folder: Path) -> None:
+def _uncover_one(upper: int, path: str, callbacks: Callbacks) -> None:
+    *folders, name = path.split("/")
+    here = os.dup(upper)
+    try:
+        for folder in folders:
+            if not _uncover_folder(here, folder, path, callbacks):
+                return
+            inner = untrusted.open_folder_at(here, folder, opens_up=True)
+            os.close(here)
+            here = inner
+            _make_transparent(here)
+        _move_aside(here, name, path, callbacks)
+    finally:
+        os.close(here)
+
+
+def _uncover_folder(here: int, name: str, path: str, callbacks: Callbacks) -> bool:
+    """Whether there is a folder; what else is in its place is moved aside."""
+    try:
+        if stat.S_ISDIR(untrusted.stat_at(here, name).st_mode):
+            return True
+    except FileNotFoundError:
+        return False
+    _move_aside(here, name, path, callbacks)
+    return False
+
+
+def _move_aside(here: int, name: str, path: str, callbacks: Callbacks) -> None:
+    try:
+        status = untrusted.stat_at(here, name)
+    except FileNotFoundError:
+        return
+    if stat.S_ISCHR(status.st_mode):
+        os.unlink(name, dir_fd=here)
+        return
+    saved = untrusted.save_aside(here, name, time.strftime("%Y%m%d-%H%M%S"))
+    callbacks.warn(
+        f"The server had its own {path}; the configured one takes its place. "
+        f"The old one is kept as {saved}."
+    )
+
+
+def _make_transparent(folder: int) -> None:
     try:
         os.removexattr(folder, _OPAQUE)
     except OSError as error:

@@ -5,12 +5,13 @@ import ctypes
 import errno
 import fcntl
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hostops.errors import HostError
+from hostops.linux import untrusted
 from hostops.specs import CancelToken
 
 _FICLONE = 0x40049409  # linux/fs.h: make a file share another's blocks (btrfs, XFS, bcachefs)
@@ -18,6 +19,8 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # linux/fcntl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 _COPY_CHUNK_BYTES = 16 * 1024 * 1024
+_TEMPORARY_NAME_BYTES = 240
+_NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA, errno.EINVAL, errno.EPERM, errno.EACCES)
 
 
 def make_dir(path: Path, mode: int = 0o750) -> Path:
@@ -37,6 +40,9 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
+    except IsADirectoryError:
+        Path(temporary).unlink(missing_ok=True)
+        raise HostError(f"{path} is a folder where a file belongs: remove it.") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -85,29 +91,33 @@ def exchange(one: Path, other: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a folder with everything in it, never following a symlink. It may be missing.
 
-    overlayfs leaves folders of mode 000 behind, which their owner cannot list: they are opened up
-    first.
+    What a game wrote may be as deep and as full as it likes, and closed to its owner, as
+    overlayfs's own folders are.
     """
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return
-    path.chmod(stat.S_IRWXU)
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            inner = Path(folder, name)
-            mode = inner.lstat().st_mode
-            if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
-                inner.chmod(stat.S_IRWXU)
-    shutil.rmtree(path)
+    try:
+        untrusted.remove_at(folder, path.name)
+    finally:
+        os.close(folder)
 
 
 def walk_files(top: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every file and symlink below `top` as (path relative to it, lstat), in a stable order."""
-    for folder, names, files in os.walk(top):
-        names.sort()
-        inside = Path(folder).relative_to(top)
-        for name in sorted([*files, *(name for name in names if Path(folder, name).is_symlink())]):
-            yield str(inside / name), Path(folder, name).lstat()
+    """Yield every file and symlink below `top` as (path relative to it, lstat), in a stable order.
+
+    For trees that people and SteamCMD made, of any size; `top` may be a link to one, and without a folder there
+    there is nothing. What a game could have written is for `untrusted.walk`.
+    """
+    try:
+        folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        yield from untrusted.walk(folder, max_entries=None)
+    finally:
+        os.close(folder)
 
 
 def tree_size(top: Path) -> int:
@@ -127,22 +137,105 @@ def copy_file(source: Path, target: Path, cancel: CancelToken) -> None:
     The target appears under its name only when it is whole, and takes the place of what was there.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.copying")
-    temporary.unlink(missing_ok=True)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    from_folder = os.open(source.parent, flags)
     try:
-        if source.is_symlink():
-            temporary.symlink_to(source.readlink())
+        to_folder = os.open(target.parent, flags)
+        try:
+            copy_at(from_folder, source.name, to_folder, target.name, cancel)
+        finally:
+            os.close(to_folder)
+    finally:
+        os.close(from_folder)
+
+
+def copy_at(from_folder: int, source: str, to_folder: int, name: str, cancel: CancelToken) -> None:
+    """Do what `copy_file` does between folders that are held open.
+
+    `source` is relative to the one, and `name` a name in the other. Raises `UntrustedFileError` for a source
+    that is neither a file nor a symlink.
+    """
+    temporary = f".{untrusted.shorten(name, _TEMPORARY_NAME_BYTES)}.copying"
+    untrusted.remove_at(to_folder, temporary)
+    try:
+        status = untrusted.stat_at(from_folder, source)
+        if stat.S_ISLNK(status.st_mode):
+            _copy_link(from_folder, source, to_folder, temporary)
         else:
-            with source.open("rb") as reader, temporary.open("xb") as writer:
-                if not _share_blocks(reader.fileno(), writer.fileno()):
-                    while chunk := reader.read(_COPY_CHUNK_BYTES):
-                        cancel.raise_if_cancelled()
-                        writer.write(chunk)
-        shutil.copystat(source, temporary, follow_symlinks=False)
-        temporary.replace(target)
+            _copy_content(from_folder, source, to_folder, temporary, cancel)
+        os.rename(temporary, name, src_dir_fd=to_folder, dst_dir_fd=to_folder)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        untrusted.remove_at(to_folder, temporary)
         raise
+
+
+def _copy_link(from_folder: int, source: str, to_folder: int, name: str) -> None:
+    pinned = untrusted.pin(from_folder, source)
+    try:
+        # readlinkat(2): an empty path is the link that is held open.
+        os.symlink(os.readlink("", dir_fd=pinned), name, dir_fd=to_folder)
+        status = os.fstat(pinned)
+    finally:
+        os.close(pinned)
+    times = (status.st_atime_ns, status.st_mtime_ns)
+    os.utime(name, ns=times, dir_fd=to_folder, follow_symlinks=False)
+
+
+def _copy_content(
+    from_folder: int, source: str, to_folder: int, name: str, cancel: CancelToken
+) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    reader = untrusted.open_at(from_folder, source)
+    try:
+        writer = os.open(name, flags, 0o600, dir_fd=to_folder)
+        try:
+            if not _share_blocks(reader, writer):
+                _require_room(reader, source, to_folder)
+                while chunk := os.read(reader, _COPY_CHUNK_BYTES):
+                    cancel.raise_if_cancelled()
+                    _write_all(writer, chunk)
+            _copy_attributes(reader, writer)
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _require_room(reader: int, source: str, to_folder: int) -> None:
+    """Refuse what cannot fit: a file that is one hole takes no space, and its copy all there is."""
+    free, size = os.fstatvfs(to_folder), os.fstat(reader).st_size
+    if size > free.f_bavail * free.f_frsize:
+        raise HostError(
+            f"Copying {source} takes {size:,} bytes, more than are free. If the game made it, reset the server."
+        )
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _copy_attributes(source: int, target: int) -> None:
+    """Copy mode, times and the extended attributes that may be copied, as `shutil.copystat` does."""
+    status = os.fstat(source)
+    for attribute in _list_attributes(source):
+        try:
+            os.setxattr(target, attribute, os.getxattr(source, attribute))
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTES:
+                raise
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _list_attributes(descriptor: int) -> list[str]:
+    try:
+        return os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_ATTRIBUTES:
+            raise
+        return []
 
 
 def copy_tree(

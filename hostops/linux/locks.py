@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
-from hostops.linux import process_identity
+from hostops.linux import process_identity, untrusted
 from hostops.linux.files import make_dir
 from hostops.linux.process import end_group
+from hostops.linux.untrusted import UntrustedFileError
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0  # Looking for orphans reads all of /proc.
@@ -80,11 +81,14 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
-def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock alone. Takes it, shared, for an instant."""
+def is_locked(path: Path, beneath: Path | None = None) -> bool:
+    """Whether somebody holds the lock alone. Takes it, shared, for an instant.
+
+    Only `beneath` is trusted, by default the file's own folder. What is no file there is no lock.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        descriptor = untrusted.open_file(path, beneath or path.parent)
+    except (FileNotFoundError, UntrustedFileError):
         return False
     try:
         return not _try_lock(descriptor, fcntl.LOCK_SH)
@@ -92,27 +96,9 @@ def is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def processes_with_open(path: Path) -> list[process_identity.ProcessStat]:
-    """Return the processes that have this file open, other than this one, as far as we may see them."""
-    try:
-        wanted = path.stat()
-    except FileNotFoundError:
-        return []
-    return [
-        process
-        for process in process_identity.living_processes()
-        if process.pid != os.getpid()
-        and any(True for _ in _descriptors_of(process.pid, wanted.st_dev, wanted.st_ino))
-    ]
-
-
-def has_open(pid: int, path: Path) -> bool:
-    """Whether a process has this file open, as far as we may see that."""
-    try:
-        wanted = path.stat()
-    except FileNotFoundError:
-        return False
-    return any(True for _ in _descriptors_of(pid, wanted.st_dev, wanted.st_ino))
+def has_open(pid: int, status: os.stat_result) -> bool:
+    """Whether a process has the file open that `status` is of, as far as we may see that."""
+    return any(True for _ in _descriptors_of(pid, status.st_dev, status.st_ino))
 
 
 def _acquire(

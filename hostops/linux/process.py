@@ -23,6 +23,7 @@ from hostops.specs import CancelToken, OnLine
 
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 5.0
+_LAST_CALL_BYTES = 1024**2  # the most that a pipe holds: fs.pipe-max-size of proc(5)
 
 
 def minimal_environment(home_dir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -172,11 +173,15 @@ class _Reader:
         self._descriptor = descriptor
         self._on_line = on_line
         self._is_last_call = threading.Event()
+        self._left_bytes = _LAST_CALL_BYTES
         self._thread = threading.Thread(target=self._run, name=f"read-{stream}", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Read what is there and end, even if a process that left the group holds the stream open."""
+        """Read what is there and end, even if a process that left the group holds the stream open.
+
+        Such a process may write faster than this reads: so no more than the stream can hold is taken.
+        """
         self._is_last_call.set()
         self._thread.join()
 
@@ -196,10 +201,15 @@ class _Reader:
         poll.register(self._descriptor, select.POLLIN)
         while True:
             is_last_call = self._is_last_call.is_set()
+            if self._left_bytes <= 0:
+                return b""
             if poll.poll(0 if is_last_call else _POLL_SECONDS * 1000):
                 try:
-                    return os.read(self._descriptor, 65536)
+                    data = os.read(self._descriptor, 65536)
                 except OSError:  # EIO: how a terminal says that its last process is gone
                     return b""
+                if is_last_call:
+                    self._left_bytes -= len(data)
+                return data
             if is_last_call:
                 return b""

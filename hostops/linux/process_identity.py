@@ -88,6 +88,36 @@ def family_of(pid: int) -> set[int]:
     return family
 
 
+def read_mount_namespace(pid: int) -> int | None:
+    """Return the inode of a process's mount namespace; None if it is gone, or not ours to look into."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino  # noqa: PTH116 - the launcher does without pathlib
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+
+
+def read_mounts(pid: int) -> bytes:
+    """Return a process's mountinfo, or the first MiB of it; nothing if it is not ours to look into."""
+    return _read_some(f"/proc/{pid}/mountinfo", 1024**2)
+
+
+def read_environment(pid: int) -> list[str]:
+    """Return the `NAME=VALUE` that a process was started with; nothing if it is not ours to look into.
+
+    It may have overwritten them.
+    """
+    data = _read_some(f"/proc/{pid}/environ", 128 * 1024)
+    return data.decode("utf-8", "replace").split("\0")
+
+
+def _read_some(path: str, max_bytes: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(max_bytes)
+    except OSError:  # gone, going (EINVAL), or not ours
+        return b""
+
+
 def read_command(pid: int) -> str:
     """Return the command line of a process for people, or an empty text if it is gone."""
     try:

@@ -59,6 +59,8 @@ Of `srcds`:
 | never-ready | runs, but has no ready line and answers no query |
 | no-query-answer | is ready, but answers no query |
 | hang-on-quit | `quit` makes it hang: only signals end it |
+| flood | prints as fast as it can from its first moment on, and does nothing else; only signals end it |
+| flood-lines | does the same with lines of one character, which are the most there can be |
 | ignore-sigint | SIGINT does nothing; with hang-on-quit, only SIGTERM and SIGKILL end it |
 
 On a server's console `sim_help` lists the commands that only the simulator has: they let players join, and

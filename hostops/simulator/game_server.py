@@ -4,6 +4,7 @@ One thread that sleeps in poll() until somebody wants something of it: idle, it 
 """
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -11,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from hostops.simulator.arguments import DEFAULT_MAP, Arguments
 from hostops.simulator.commands import Commands, crash
@@ -28,6 +30,12 @@ EXIT_PORT_TAKEN = 1
 EXIT_NO_GAME = 1
 PORTS_TO_TRY = 32
 MAX_COMMAND = 4096
+
+FLOODS = {
+    "flood": b"SCRIPT PERF WARNING --- the simulated game prints this as fast as it can\n",
+    "flood-lines": b"x\n",
+}
+FLOOD_CHUNK_BYTES = 64 * 1024
 
 
 class PortTakenError(Exception):
@@ -83,6 +91,8 @@ class GameServer:
         self._print_banner()
         for name in self._arguments.missing_files:
             self._print(f"Parameter file '{name}' not found, skipping...")
+        if flood := self._failures & FLOODS.keys():
+            self._flood(FLOODS[min(flood)])
         if not self._game.game_dir.is_dir():
             self._print(f"Error: there is no game in {self._game.game_dir}.")
             return EXIT_NO_GAME
@@ -250,6 +260,20 @@ class GameServer:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         while True:
             signal.pause()
+
+    def _flood(self, line: bytes) -> NoReturn:
+        """Print as fast as the kernel takes it; SIGINT ends it as it ends one that hangs."""
+        if "ignore-sigint" not in self._failures:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        data = line * (FLOOD_CHUNK_BYTES // len(line))
+        while True:
+            try:
+                os.write(STDOUT, data)
+            except OSError as error:
+                # A full disk, or a file as large as it may be (EFBIG): it goes on trying, as a game does.
+                if error.errno not in (errno.ENOSPC, errno.EFBIG):
+                    raise
+                time.sleep(0.01)
 
     # Console
 

@@ -31,6 +31,8 @@ FAILURES = frozenset(
         "hang-on-quit",
         "ignore-sigint",
         "no-query-answer",
+        "flood",
+        "flood-lines",
     }
 )
 

@@ -27,6 +27,10 @@ from jobs.logs.finishing import (
     Ending,
     store_endings,
 )
+from jobs.logs.log_cap import (
+    LogCaps,
+    LogLine,
+)
 from jobs.logs.safe_lines import (
     MAX_LINE_CHARS,
     make_line_safe,
@@ -237,28 +241,32 @@ class DirectLog:
 
     def __init__(self, on_cancel_request: Callable[[], None]) -> None:
         self._on_cancel_request = on_cancel_request
+        self._caps = LogCaps()
         self._lock = threading.Lock()
 
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
         """Store a line. Raises `LeaseLostError`."""
-        self._store(Entries(job, [(stream, make_line_safe(text), timezone.now())]))
+        with self._lock:
+            lines = self._caps.take(job, LogLine(stream, make_line_safe(text), timezone.now()))
+            self._store(Entries(job, [*lines]))
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
         """Store where the job is. Raises `LeaseLostError`."""
         entries = Entries(job, [])
         entries.add_stage(*safe_stage(name, progress))
-        self._store(entries)
+        with self._lock:
+            self._store(entries)
 
     def finish(self, job: Job, ending: Ending) -> None:
         """End the job, unless its lease was lost."""
         with self._lock:
             try:
-                Entries(job, [], ending=ending).store()
+                Entries(job, [*self._caps.finish(job)], ending=ending).store()
             except LeaseLostError as error:
                 logger.warning("%s: its end is not stored", error)
 
     def _store(self, entries: Entries) -> None:
-        with self._lock:
+        if entries.lines or entries.stages:
             entries.store()
-            if is_cancel_requested(entries.job):
-                self._on_cancel_request()
+        if is_cancel_requested(entries.job):
+            self._on_cancel_request()

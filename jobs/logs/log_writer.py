@@ -18,6 +18,10 @@ from jobs.logs.job_output import (
     safe_stage,
     store_all,
 )
+from jobs.logs.log_cap import (
+    LogCaps,
+    LogLine,
+)
 from jobs.logs.safe_lines import make_line_safe
 from jobs.models import Job, LogStream
 
@@ -91,6 +95,7 @@ class LogWriter:
         self._ended_at = inf
         self._batch: list[Entries] = []
         self._clock = LineClock()
+        self._caps = LogCaps()
         self._lost: set[int] = set()
         self.is_abandoned = False
         """Whether nothing is stored any more."""
@@ -105,10 +110,9 @@ class LogWriter:
                 self._changed.wait()
             if self._is_unwanted(job):
                 return
-            self._of(job).lines.append((stream, safe, self._clock.now()))
-            self._waiting += 1
-            self._waiting_chars += len(safe)
-            is_due = self._waiting in (1, self._batch_lines)
+            stored = self._caps.take(job, LogLine(stream, safe, self._clock.now()))
+            self._add(job, stored)
+            is_due = bool(stored) and self._waiting in (1, self._batch_lines)
         if is_due:
             self._on_due()
 
@@ -126,7 +130,9 @@ class LogWriter:
         can_wait = self._can_wait()
         with self._changed:
             is_unwanted = self._is_unwanted(job)
+            last_lines = self._caps.finish(job)
             if not is_unwanted:
+                self._add(job, last_lines)
                 self._of(job).ending = ending
                 self._ended_at = min(self._ended_at, monotonic())
                 self._is_urgent = self._is_urgent or not can_wait
@@ -135,6 +141,12 @@ class LogWriter:
             self._on_settled(job, False)
         if is_unwanted or not can_wait:
             self._on_due()
+
+    def _add(self, job: Job, lines: list[LogLine]) -> None:
+        for line in lines:
+            self._of(job).lines.append(line)
+            self._waiting += 1
+            self._waiting_chars += len(line.text)
 
     def _is_full(self) -> bool:
         return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars

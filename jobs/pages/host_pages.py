@@ -41,6 +41,11 @@ class HostRow:
         return self.servers.total()
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nobody is there to tell what its servers do, but somebody was."""
+        return not self.workers and self.last_heartbeat_at is not None
+
+    @property
     def running_server_count(self) -> int:
         """How many of them run."""
         return self.servers[ActualState.RUNNING]

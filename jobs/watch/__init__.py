@@ -3,6 +3,9 @@
 from jobs.watch.console_copier import (
     finish_console,
 )
+from jobs.watch.console_guard import (
+    ConsoleGuard,
+)
 from jobs.watch.host_watch import (
     HostWatch,
 )
@@ -11,6 +14,7 @@ from jobs.watch.player_watch import (
 )
 
 __all__ = [
+    "ConsoleGuard",
     "HostWatch",
     "PlayerWatch",
     "finish_console",

@@ -6,9 +6,10 @@ The newest lines of a server are rows. Once they are `SEGMENT_BYTES` they become
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count, pairwise
+from itertools import pairwise
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from hostops.errors import HostError
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
 from jobs.database import (
     Channel,
@@ -48,6 +50,9 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 128 * 1024
 
+SEGMENT_LINES = 4096
+"""So many new lines at once become a segment as well: a row costs more than a short line."""
+
 TURN_SECONDS = 0.1
 """How long one turn goes on with consoles that are behind. Quiet ones are looked at in each turn."""
 
@@ -57,8 +62,11 @@ RUNS_EVERY_SECONDS = 2.0
 LAUNCH_TIME = timedelta(seconds=10)
 """A launcher writes a run down a moment after it has opened its console."""
 
-CATCH_UP_CHUNKS = 200
-"""How much of a console is copied at most before a crash is recorded, of 256 KiB each."""
+CATCH_UP_SECONDS = 2.0
+"""How long all of a console is copied before a crash is recorded. Other servers wait meanwhile."""
+
+FINISH_SECONDS = 60.0
+"""The same before a deletion removes it."""
 
 RETRY_SECONDS = 0.5
 
@@ -76,6 +84,9 @@ class ConsoleSource(Protocol):
 
     def release_console(self, name: str, position: ConsolePosition) -> None:
         """Give back the disk space of what was stored."""
+
+    def trim_console(self, name: str, most_bytes: int) -> int:
+        """Give back all but the end of a run's output, stored or not."""
 
     def instance_settings(self, name: str) -> tuple[str, ...]:
         """Return the arguments and configs that a server has, and those that it runs with."""
@@ -121,47 +132,66 @@ class ConsoleCopier:
         self._secrets: dict[int, tuple[int | None, frozenset[str]]] = {}
         self._going_on: set[int] = set()
         self._runs_due_at = 0.0
+        self._first = 0
+        self._failing: dict[int, str] = {}
 
     def copy(self) -> None:
         """Copy what the servers of the host have written since the last time, or the next part of that."""
         until = monotonic() + TURN_SECONDS
         # Several times a second, and mostly nothing is new: no model objects are made for that.
-        bookmarks = [Bookmark(*values) for values in self._bookmarks.all()]
-        failures: list[OSError] = []
-        while bookmarks:
-            behind = []
-            for bookmark in bookmarks:
-                try:
-                    copied = self._copy_next(bookmark)
-                except OSError as error:
-                    # One console that cannot be read does not hold up the others.
-                    failures.append(error)
-                    continue
-                if copied:
-                    behind.append(copied)
-            bookmarks = behind if monotonic() < until else []
+        bookmarks = deque(Bookmark(*values) for values in self._bookmarks.all())
+        # Begins with the one that the last turn had no more time for: none floods the others away.
+        bookmarks.rotate(-self._first)
+        count = len(bookmarks)
+        done = 0
+        while bookmarks and monotonic() < until:
+            done += 1
+            if copied := self._try_copy_next(bookmarks.popleft()):
+                bookmarks.append(copied)
+        self._first = (self._first + done) % count if done < count else 0
         if monotonic() >= self._runs_due_at:
             self._runs_due_at = monotonic() + RUNS_EVERY_SECONDS
             self._close_runs(ConsoleRun.objects.filter(server__host=self._host))
-        if failures:
-            raise failures[0]
 
     def catch_up(self, server: Server) -> None:
-        """Copy all that the server has written, as far as that is within reason."""
-        self._copy_rest(server, range(CATCH_UP_CHUNKS))
+        """Copy all that the server has written; of more than `CATCH_UP_SECONDS` can copy, the end."""
+        self._copy_rest(server, CATCH_UP_SECONDS, CancelToken())
 
-    def finish(self, server: Server) -> None:
-        """Copy all that a server which does not run any more has left, and close its run."""
-        self._copy_rest(server, count())
+    def finish(self, server: Server, cancel: CancelToken) -> None:
+        """Copy all that a server which does not run any more has left, and close its run.
+
+        Raises OperationCancelled.
+        """
+        self._copy_rest(server, FINISH_SECONDS, cancel)
         self._close_runs(ConsoleRun.objects.filter(server=server))
 
-    def _copy_rest(self, server: Server, chunks: Iterable[int]) -> None:
-        """Copy a console to its end, or as many chunks of it."""
+    def _copy_rest(self, server: Server, seconds: float, cancel: CancelToken) -> None:
+        """Copy a console to its end; from so many seconds on, all but the last part is left out.
+
+        A server that still prints as fast as it can is left after twice that time.
+        """
+        began_at = monotonic()
+        is_trimmed = False
         bookmark = read_bookmark(server.pk)
-        for _ in chunks:
-            if bookmark is None:
-                return
+        while bookmark and monotonic() - began_at < 2 * seconds:
+            cancel.raise_if_cancelled()
+            if not is_trimmed and monotonic() - began_at > seconds:
+                self._source.trim_console(server.name, 0)
+                is_trimmed = True
             bookmark = self._copy_next(bookmark)
+
+    def _try_copy_next(self, bookmark: Bookmark) -> Bookmark | None:
+        """Do what `_copy_next` does; a console that cannot be read is told of once, and holds up no other."""
+        try:
+            copied = self._copy_next(bookmark)
+        except (OSError, HostError) as error:
+            if self._failing.get(bookmark.pk) != str(error):
+                logger.warning("server %s: its console cannot be read: %s", bookmark.name, error)
+            self._failing[bookmark.pk] = str(error)
+            return None
+        if self._failing:
+            self._failing.pop(bookmark.pk, None)
+        return copied
 
     def _copy_next(self, bookmark: Bookmark) -> Bookmark | None:
         """Copy the next part of a console; return how far it is copied then, or None if nothing is new."""
@@ -266,7 +296,7 @@ def store(
     """
     segments: list[ConsoleSegment] = []
     rows, tail_bytes = lines, bookmark.console_tail_bytes + text_bytes(lines)
-    if tail_bytes >= SEGMENT_BYTES:
+    if tail_bytes >= SEGMENT_BYTES or len(lines) >= SEGMENT_LINES:
         # Read and compressed before the transaction: if they change meanwhile, it does nothing.
         tail = to_lines(ConsoleLine.objects.filter(server_id=bookmark.pk).order_by("seq"))
         segments = cut_segments(bookmark.pk, [*tail, *lines], tail_bytes)
@@ -397,7 +427,7 @@ def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> Non
         try:
             server = Server.objects.select_related("host").filter(name=name).first()
             if server is not None:
-                ConsoleCopier(server.host, source).finish(server)
+                ConsoleCopier(server.host, source).finish(server, cancel)
         except (OperationalError, InterfaceError) as error:
             if connection.in_atomic_block:
                 raise

@@ -35,6 +35,7 @@ from jobs.watch.console_copier import (
     ConsoleCopier,
     last_words,
 )
+from jobs.watch.console_guard import ConsoleGuard
 from servers.models import ActualState, Crash, DesiredState, Host, Server
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,23 @@ class HostWatch:
         self._host = host
         self._layer = operations.get_host(host.name)
         self.consoles = ConsoleCopier(host, self._layer)
+        self.guard = ConsoleGuard(self._layer)
 
     def report_host(self) -> None:
         """Store what the host is like."""
         operations.report_host(self._host)
+
+    def store_sizes(self) -> None:
+        """Store how much the servers have written themselves, where that has changed."""
+        servers = self._host.servers.exclude(actual_state=ActualState.ABSENT)
+        for server in servers.filter(~Exists(running_jobs())):
+            size = operations.measure_own_bytes(server)
+            if size != server.own_bytes:
+                with write_turn(), transaction.atomic():
+                    Server.objects.filter(pk=server.pk).update(
+                        own_bytes=size, updated_at=timezone.now()
+                    )
+                    announce(Channel.PAGES)
 
     # --- States -------------------------------------------------------------------------------
 

@@ -147,7 +147,9 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
         changes |= operations.read_config_chain(server)
     if changes["actual_state"] == ActualState.ABSENT:
         # The runs of its next instance are counted from the first one again.
-        changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0}
+        changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0, "own_bytes": None}
+    elif job.operation in (Operation.STOP, Operation.RESET):
+        changes["own_bytes"] = operations.measure_own_bytes(server)
     if ending.state == JobState.SUCCEEDED:
         changes["last_error"] = ""
     elif ending.state == JobState.FAILED:

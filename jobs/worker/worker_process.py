@@ -10,6 +10,7 @@ one recovers what other workers left, watches the host (`jobs.watch`), and copie
 import gc
 import logging
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -60,6 +61,11 @@ from jobs.worker.execution import (
     execute,
     plan,
     release_connection,
+)
+from jobs.worker.expectations import (
+    EXIT_STUCK,
+    LOOK_SECONDS,
+    ClaimExpectation,
 )
 from jobs.worker.job_threads import JobThreads
 from servers.models import Host
@@ -137,6 +143,7 @@ class WorkerLoop:
     _running_lock: threading.Lock = field(default_factory=threading.Lock)
     _unknown: set[int] = field(default_factory=set)
     _late: list[Job] = field(default_factory=list)
+    _expectation: ClaimExpectation = field(init=False)
     _stops: int = 0
     _drain_until: float = 0.0
 
@@ -165,10 +172,13 @@ class WorkerLoop:
 
     def _work(self) -> None:
         self._watch = HostWatch(self.host)
+        self._expectation = ClaimExpectation(self.host)
         self._signal = open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
         Chore(self._recover, 0).do_if_due()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
         chores.start()
+        guard = threading.Thread(target=self._guard_consoles, name="consoles", daemon=True)
+        guard.start()
         logger.info("%s is ready, %s jobs at a time", self._worker, self.concurrency)
         self.on_ready()
         with self._threads:
@@ -177,6 +187,7 @@ class WorkerLoop:
                 self._take_turn()
         self._is_over.set()
         chores.join()
+        guard.join()
         self._signal.close()
 
     def _take_turn(self) -> None:
@@ -336,9 +347,11 @@ class WorkerLoop:
         """Recover and watch, each in its own rhythm, until the end."""
         players = PlayerWatch(self.host)
         chores = [
+            Chore(self._expect_claims, LOOK_SECONDS),
             Chore(self._recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
             Chore(self._watch.report_host, 60),
             Chore(self._watch.store_states, 2),
+            Chore(self._watch.store_sizes, 600),
             Chore(copy_log, CHECKPOINT_SECONDS),
             Chore(players.store_players, 0.25),
             Chore(self._watch.consoles.copy, 0.15),
@@ -349,6 +362,22 @@ class WorkerLoop:
         chores[-1].do_if_due()
         players.close()
         connection.close()
+
+    def _expect_claims(self) -> None:
+        """End this process if its main thread does not claim what can run."""
+        with self._running_lock:
+            has_free_thread = self.is_claiming and len(self._running) < self.concurrency
+        if reason := self._expectation.find_breach(has_free_thread=has_free_thread):
+            logger.critical(reason)
+            # The thread that is stuck would hold up any gentler end. Game servers go on; the jobs that run
+            # are failed by the next worker.
+            os._exit(EXIT_STUCK)
+
+    def _guard_consoles(self) -> None:
+        """Keep what servers print within bounds until the end, whatever the database and the chores do."""
+        wait_seconds = 0.0
+        while not self._is_over.wait(wait_seconds):
+            wait_seconds = self._watch.guard.look()
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""

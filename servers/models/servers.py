@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Self
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import OuterRef, Prefetch, Q, Subquery
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from hostops.specs import (
     ArgumentsError,
@@ -77,6 +80,16 @@ class ServerQuerySet(models.QuerySet["Server"]):
         """Return the servers that `user` owns, or all of them for an admin."""
         servers = self.defer("config_chain")  # Kilobytes each, and only one page shows it.
         return servers if getattr(user, "is_staff", False) else servers.filter(owner_id=user.pk)
+
+    def with_heartbeat(self) -> "ServerQuerySet":
+        """Fetch along when each server's host was last heard of: see `Server.not_heard_of_since`."""
+        # `jobs` knows this package, not the other way round: the relation leads to its model, and to its rule.
+        workers: Any = Host.workers.rel.related_model
+        of_host = workers.objects.filter(host=OuterRef("host_id"))
+        newest_beat = of_host.order_by("-heartbeat_at").values("heartbeat_at")[:1]
+        return self.annotate(
+            host_is_heard=Exists(of_host.alive()), host_heard_at=Subquery(newest_beat)
+        )
 
     def with_latest_job(self) -> "ServerQuerySet":
         """Fetch the newest job of each server along, as the only element of its `latest_jobs`."""
@@ -157,6 +170,11 @@ class Server(models.Model):
         help_text="The last of its starts whose crash is recorded; they are counted by its host.",
     )
     last_error = models.TextField(blank=True, editable=False)
+    own_bytes = models.PositiveBigIntegerField(
+        null=True,
+        editable=False,
+        help_text="What it wrote itself takes on its host's disk; unknown until that was measured.",
+    )
     # What the server itself says when it is asked: see jobs.watch.player_watch.
     players = models.PositiveSmallIntegerField(
         null=True,
@@ -252,8 +270,29 @@ class Server(models.Model):
         return bool(is_known) and self.running_build_id != self.host.build_id
 
     @property
+    def not_heard_of_since(self) -> datetime | None:
+        """When a worker of its host last beat, if none does now: what runs there is not known since.
+
+        None of a host that is heard of, or that never had a worker.
+        """
+        own: dict[str, Any] = vars(self)
+        if "host_is_heard" not in own:
+            found = Server.objects.with_heartbeat().filter(pk=self.pk).first()
+            annotated = vars(found) if found else {"host_is_heard": True, "host_heard_at": None}
+            own |= {name: annotated[name] for name in ("host_is_heard", "host_heard_at")}
+        heard_at: datetime | None = own["host_heard_at"]
+        return None if own["host_is_heard"] else heard_at
+
+    @property
+    def shown_state(self) -> str:
+        """The actual state, or `unknown` while its host is not heard of."""
+        return ActualState.UNKNOWN.value if self.not_heard_of_since else self.actual_state
+
+    @property
     def state_label(self) -> str:
         """What it is doing, in a word or three: a crash, a try to restart, and giving up are told apart."""
+        if since := self.not_heard_of_since:
+            return f"not heard of since {date_format(localtime(since), 'j M, H:i')}"
         if self.state_note and self.actual_state == ActualState.CRASHED:
             return f"{self.get_actual_state_display()}, {self.state_note}"
         if self.state_note and self.actual_state == ActualState.STARTING:
@@ -263,6 +302,12 @@ class Server(models.Model):
     @property
     def state_remark(self) -> str:
         """What the host says of the state in a sentence, unless the last error says just that."""
+        if since := self.not_heard_of_since:
+            when = date_format(localtime(since), "j M Y, H:i T")
+            return (
+                f"No worker of host {self.host.name} has been heard of since {when}. "
+                f"Then it was {self.get_actual_state_display()}."
+            )
         if self.actual_state == ActualState.CRASHED and not self.state_note:
             return ""
         return self.state_detail
@@ -276,11 +321,15 @@ class Server(models.Model):
     @property
     def has_known_players(self) -> bool:
         """Whether it runs, and said how many play when it was last asked."""
+        if self.not_heard_of_since:
+            return False
         return self.actual_state == ActualState.RUNNING and self.players is not None
 
     @property
     def should_be(self) -> str:
         """The desired state where the actual one is another, in a word; empty where they agree."""
+        if self.not_heard_of_since:
+            return ""
         is_up = self.actual_state in (ActualState.RUNNING, ActualState.STARTING)
         if (self.desired_state == DesiredState.RUNNING) == is_up:
             return ""

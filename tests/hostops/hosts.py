@@ -152,8 +152,10 @@ def game_processes(root: Path) -> list[int]:
     """Return the processes of game servers that run below `root`, by what they have open."""
     found: set[int] = set()
     for lock in (root / "instances").glob("*/run.lock"):
-        found.update(process.pid for process in locks.processes_with_open(lock))
-    return sorted(found)
+        status = lock.stat()
+        found.update(one.pid for one in living_processes() if locks.has_open(one.pid, status))
+    # An operation that runs in this very process may have the lock open meanwhile.
+    return sorted(found - {os.getpid()})
 
 
 def installers(root: Path) -> list[int]:

@@ -15,7 +15,7 @@ from hostops.drivers.process_driver import launch
 from hostops.errors import HostError
 from hostops.instances import layers
 from hostops.instances.runs import read_run
-from hostops.launcher import EXIT_BUSY
+from hostops.launcher import EXIT_BUSY, RUN_VARIABLE
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.locks import is_locked
 from hostops.linux.namespaces import (
@@ -155,9 +155,9 @@ def test_the_game_gets_its_environment_and_descriptors_and_no_others(
     environment = dict(
         line.split("=", 1) for line in (instance.upper_dir / "seen-env").read_text().splitlines()
     )
-    # The shell itself adds the other two.
+    # The shell itself adds some more.
     assert environment.keys() - {"PWD", "OLDPWD", "_", "SHLVL"} == {
-        *("PATH", "HOME", "LD_LIBRARY_PATH"),
+        *("PATH", "HOME", "LD_LIBRARY_PATH", RUN_VARIABLE),
     }
     assert environment["LD_LIBRARY_PATH"] == ".:bin"
     descriptors = (instance.upper_dir / "seen-fds").read_text()

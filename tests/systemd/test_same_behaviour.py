@@ -16,8 +16,10 @@ pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
         # The command line is killed at one of its steps after another.
         [f"tests/hostops/test_crashes.py::test_{verb}" for verb in ("start", "stop", "delete")],
         ["tests/hostops/test_cancels.py::test_verbs_of_a_server"],
+        # Above all that what outlives a game ends with its control group.
+        ["tests/hostops/test_floods.py"],
     ],
-    ids=["verbs", "killed", "cancelled"],
+    ids=["verbs", "killed", "cancelled", "floods"],
 )
 def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox, tests: list[str]) -> None:
     done = sandbox.run(

@@ -153,7 +153,7 @@ def test_who_reads_from_the_beginning_is_told_what_is_not_there_any_more(
     chunk = read(instance, max_bytes=2**24)
     gap, *lines = [text for _, text in chunk.lines]
     assert lines == ["x" * 999] * len(lines)
-    assert gap == f"[{10_000_000 - 1000 * len(lines)} bytes are not kept on the host any more]"
+    assert gap == f"[{10_000_000 - 1000 * len(lines):,} bytes are not kept on the host any more]"
     assert 1000 * len(lines) >= console_files.KEPT_BYTES
     assert chunk.position == ConsolePosition(1, 10_000_000)
 

@@ -247,7 +247,7 @@ class TestExactness:
                 with contextlib.suppress(ConnectionError):
                     copier.copy()
         assert len(set(broken)) >= 4, broken
-        copier.finish(Server.objects.get())
+        copier.finish(Server.objects.get(), CancelToken())
         assert_exact(game)
 
     def test_who_was_overtaken_goes_on_from_there_to_the_end(
@@ -266,7 +266,7 @@ class TestExactness:
             return chunk
 
         monkeypatch.setattr(HostLayer, "read_console", read_and_be_overtaken)
-        copier.finish(Server.objects.get())
+        copier.finish(Server.objects.get(), CancelToken())
         assert next(overtaking, None) is None
         assert_exact(game)
 
@@ -285,7 +285,7 @@ class TestExactness:
             path = game.root / "instances" / name / "console" / "1.log"
             path.mkdir(parents=True)
         game.write("one")
-        with pytest.raises(IsADirectoryError):
+        for _ in range(3):
             copier.copy()
         assert list(server.console_lines.values_list("line", flat=True)) == ["one"]
 
@@ -525,11 +525,11 @@ class TestBeforeTheFilesGo:
         failures: list[int] = []
         finish = ConsoleCopier.finish
 
-        def finish_or_fail(copier: ConsoleCopier, server: Server) -> None:
+        def finish_or_fail(copier: ConsoleCopier, server: Server, cancel: CancelToken) -> None:
             if failures:
                 failures.pop()
                 raise OperationalError("database or disk is full")
-            finish(copier, server)
+            finish(copier, server, cancel)
 
         monkeypatch.setattr(ConsoleCopier, "finish", finish_or_fail)
         monkeypatch.setattr(console_copier, "RETRY_SECONDS", 0.01)

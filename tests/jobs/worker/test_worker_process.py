@@ -20,13 +20,14 @@ from jobs.queue.transitions import (
     cancel,
     enqueue,
 )
-from jobs.worker import worker_process
+from jobs.worker import expectations, worker_process
 from jobs.worker.job_threads import JobThreads
 from jobs.worker.worker_process import (
     WorkerLoop,
     worker_loop,
 )
 from servers.models import ActualState, Blueprint, Host, Server
+from tests.clocks import Clock
 from tests.fakes import Call, FakeHost
 from tests.waiting import wait_until
 
@@ -389,3 +390,89 @@ def test_two_workers_of_one_host_share_the_work(
         assert_no_overlap([call for call in fake_host.calls if call.subject == server.name])
     assert len(fake_host.calls) == 5 * 4 * 3
     assert not JobLog.objects.exists()
+
+
+class StuckError(Exception):
+    """Raised where the process would end."""
+
+
+def test_a_worker_that_claims_nothing_of_what_can_run_ends_with_the_reason(
+    host: Host,
+    servers: list[Server],
+    run_loop: Callable[..., WorkerLoop],
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exits: list[int] = []
+
+    def exit_here(code: int) -> None:
+        exits.append(code)
+        raise StuckError
+
+    monkeypatch.setattr("os._exit", exit_here)
+    monkeypatch.setattr(worker_process, "claim_jobs", lambda *_, **__: [])
+    monkeypatch.setattr(worker_process, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(expectations, "CLAIM_SECONDS", 0.5)
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: exits, 20, "the worker does not end")
+    assert exits[0] == 70
+    assert f"Job {job.pk} of host {host.name} could have run for" in caplog.text
+    assert state_of(job) == JobState.QUEUED
+
+
+class TestTheExpectation:
+    """A job that may run is claimed within a minute, unless there is a reason."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """Return the clock that it goes by."""
+        clock = Clock()
+        monkeypatch.setattr(expectations, "monotonic", clock)
+        return clock
+
+    @pytest.fixture
+    def look(self, host: Host, clock: Clock) -> Callable[..., str]:
+        """Return what lets time pass, looking every few seconds."""
+        expectation = expectations.ClaimExpectation(host)
+
+        def look(seconds: float, *, step: float = 5.0, has_free_thread: bool = True) -> str:
+            until = clock.seconds + seconds
+            while clock.seconds < until:
+                clock.seconds += step
+                if reason := expectation.find_breach(has_free_thread=has_free_thread):
+                    return reason
+            return ""
+
+        return look
+
+    def test_a_minute_beside_a_free_thread_is_too_long(
+        self, servers: list[Server], look: Callable[..., str]
+    ) -> None:
+        assert not look(600)
+        enqueue("stop", server=servers[0], requested_by=None)
+        assert not look(60)
+        assert "the worker is stuck" in look(10)
+
+    def test_busy_threads_and_long_pauses_are_reasons(
+        self, servers: list[Server], look: Callable[..., str]
+    ) -> None:
+        enqueue("stop", server=servers[0], requested_by=None)
+        assert not look(600, has_free_thread=False)
+        assert not look(50)
+        assert not look(6000, step=100)
+        assert not look(50)
+
+    def test_a_job_that_waits_by_the_rules_is_not_expected(
+        self, servers: list[Server], look: Callable[..., str]
+    ) -> None:
+        running = enqueue("start", server=servers[0], requested_by=None)
+        Job.objects.filter(pk=running.pk).update(state=JobState.RUNNING, started_at=timezone.now())
+        enqueue("stop", server=servers[0], requested_by=None)
+        assert not look(600)
+        # Others take their turns: each time it is another one.
+        for server in servers[1:]:
+            job = enqueue("stop", server=server, requested_by=None)
+            assert not look(50)
+            Job.objects.filter(pk=job.pk).update(state=JobState.CANCELLED)

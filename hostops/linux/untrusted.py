@@ -1,0 +1,463 @@
+"""Opens, lists, moves and removes what a game server could have written, which is native code of strangers.
+
+Nothing here follows a symbolic link below the folder that the caller trusts, waits for another
+program, or takes anything but the kind of file that it expects. A file is pinned first (O_PATH,
+which opens no device and wakes no writer), looked at, and only then opened: so what was looked at
+is what is read.
+
+Relative paths stay within their folder: they have no `..`. A path that is missing raises
+FileNotFoundError; whatever else is in the way raises `UntrustedFileError`.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from hostops.errors import HostError
+
+MAX_RECORD_BYTES = 1024**2
+"""No record that this program writes about an instance or a run is larger."""
+
+MAX_ENTRIES = 200_000
+"""A tree of more files than this is not gone through: the game with SourceMod and every addon has a tenth."""
+
+_OPENAT2 = 437  # the same number on every architecture; Linux 5.6
+_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH of linux/openat2.h
+_NOT_AVAILABLE = (errno.ENOSYS, errno.EPERM)  # EPERM: a seccomp profile that does not know it
+_PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEVER_WAIT = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_BATCH = 4096
+_NAME_BYTES = 255
+
+_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_REASONS = {
+    errno.ELOOP: "leads through a symbolic link",
+    errno.ENOTDIR: "leads through something that is not a folder",
+    errno.EXDEV: "leads out of its folder",
+    errno.ENAMETOOLONG: "has a name that is too long",
+    errno.EACCES: "may not be opened",
+    errno.EAGAIN: "is held by a program that does not let go of it",
+    errno.EISDIR: "is a folder",
+}
+
+_CURE = "Remove it, or reset the server if its game put it there."
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+class UntrustedFileError(HostError):
+    """Something that this program did not put there stands in the place of one of its files."""
+
+
+# --- One file -----------------------------------------------------------------------------------
+
+
+def pin(folder: int, relative: str) -> int:
+    """Return an O_PATH descriptor of whatever is at `relative`, a link included; the caller closes it."""
+    parts = _split(relative)
+    global _open_beneath  # noqa: PLW0603 - which call the kernel has is found out once
+    try:
+        return _open_beneath(folder, parts)
+    except OSError as error:
+        if _open_beneath is _open_at_once and error.errno in _NOT_AVAILABLE:
+            _open_beneath = _open_step_by_step
+            return pin(folder, relative)
+        raise _explained(error, relative) from None
+
+
+def open_at(folder: int, relative: str, flags: int = os.O_RDONLY, kind: int = stat.S_IFREG) -> int:
+    """Return a descriptor of the file at `relative`, which must be of that kind (S_IFREG, S_IFIFO, S_IFDIR)."""
+    pinned = pin(folder, relative)
+    try:
+        _require_kind(pinned, relative, kind)
+        return _reopen(pinned, relative, flags)
+    finally:
+        os.close(pinned)
+
+
+def stat_at(folder: int, relative: str) -> os.stat_result:
+    """Return what is at `relative`, as lstat does."""
+    pinned = pin(folder, relative)
+    try:
+        return os.fstat(pinned)
+    finally:
+        os.close(pinned)
+
+
+def exists_at(folder: int, relative: str) -> bool:
+    """Whether anything is at `relative`, a link included."""
+    try:
+        os.close(pin(folder, relative))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def open_file(path: Path, beneath: Path, flags: int = os.O_RDONLY, kind: int = stat.S_IFREG) -> int:
+    """Return a descriptor of the file `path`, of which only `beneath` is trusted."""
+    with _trusted(beneath) as folder:
+        return open_at(folder, _relative(path, beneath), flags, kind)
+
+
+def create_file(path: Path, beneath: Path, mode: int = 0o600) -> int:
+    """Return a descriptor, to read and write, of the file `path`; it is made if it is missing."""
+    with open_folder(path.parent, beneath) as folder:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            return os.open(path.name, flags, mode, dir_fd=folder)
+        return open_at(folder, path.name, os.O_RDWR)
+
+
+def read_file(path: Path, beneath: Path, max_bytes: int = MAX_RECORD_BYTES) -> bytes:
+    """Return the content of the file `path`, of which only `beneath` is trusted."""
+    descriptor = open_file(path, beneath)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise UntrustedFileError(f"{path} has more than {max_bytes:,} bytes, and is not read.")
+    return data
+
+
+def read_status(path: Path, beneath: Path) -> os.stat_result:
+    """Return what is at `path`, as lstat does; only `beneath` is trusted."""
+    with _trusted(beneath) as folder:
+        return stat_at(folder, _relative(path, beneath))
+
+
+def exists(path: Path, beneath: Path) -> bool:
+    """Whether anything is at `path`, of which only `beneath` is trusted."""
+    try:
+        read_status(path, beneath)
+    except (FileNotFoundError, UntrustedFileError):
+        return False
+    return True
+
+
+def remove_file(path: Path, beneath: Path) -> None:
+    """Remove the file `path`, whatever it is; it may be missing."""
+    with contextlib.suppress(FileNotFoundError), open_folder(path.parent, beneath) as folder:
+        remove_at(folder, path.name)
+
+
+# --- One folder ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def open_folder(path: Path, beneath: Path, *, opens_up: bool = False) -> Iterator[int]:
+    """Hold the folder `path` open for the block, of which only `beneath` is trusted.
+
+    `opens_up` as of `open_folder_at`.
+    """
+    with _trusted(beneath) as anchor:
+        relative = _relative(path, beneath)
+        descriptor = (
+            open_folder_at(anchor, relative, opens_up=opens_up) if relative else os.dup(anchor)
+        )
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_folder_at(folder: int, relative: str, *, opens_up: bool = False) -> int:
+    """Return a descriptor of the folder at `relative`.
+
+    With `opens_up`, one that its owner may not list is made so that they may: overlayfs and games leave such.
+    """
+    pinned = pin(folder, relative)
+    try:
+        status = _require_kind(pinned, relative, stat.S_IFDIR)
+        if opens_up and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(_name_of(pinned), stat.S_IRWXU)  # noqa: PTH101
+        return _reopen(pinned, relative, os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(pinned)
+
+
+def make_folders(
+    folder: int, relative: str, move_aside: Callable[[int, str], object], mode: int = 0o750
+) -> int:
+    """Return a descriptor of the folder at `relative`, made with those above it where they are missing.
+
+    `move_aside` is called with a folder and a name in it where anything but a folder is in the way.
+    """
+    current = os.dup(folder)
+    try:
+        for name in _split(relative) if relative else ():
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, mode, dir_fd=current)
+                inner = open_folder_at(current, name, opens_up=True)
+            except UntrustedFileError:
+                move_aside(current, name)
+                os.mkdir(name, mode, dir_fd=current)
+                inner = open_folder_at(current, name)
+            os.close(current)
+            current = inner
+    except BaseException:
+        os.close(current)
+        raise
+    return current
+
+
+def require_folder(path: Path, beneath: Path, mode: int = 0o750) -> None:
+    """Make the folder `path` if it is missing; raise `UntrustedFileError` if something else is there."""
+    with open_folder(path.parent, beneath) as folder:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.name, mode, dir_fd=folder)
+        os.close(open_folder_at(folder, path.name))
+
+
+def list_names(folder: int, max_entries: int) -> list[str]:
+    """Return the names in a folder; UntrustedFileError if there are more than `max_entries`."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, max_entries + 1)]
+    if len(names) > max_entries:
+        raise UntrustedFileError(
+            f"{_path_of(folder)} holds more than {max_entries:,} files, and is not gone through."
+        )
+    return names
+
+
+def save_aside(folder: int, name: str, mark: str) -> str:
+    """Rename what is at `name` to `NAME.saved-MARK`, or the like if that is taken; return the new name."""
+    for number in range(1000):
+        suffix = f".saved-{mark}" + (f"-{number}" if number else "")
+        saved = shorten(name, _NAME_BYTES - len(suffix)) + suffix
+        try:
+            stat_at(folder, saved)
+        except FileNotFoundError:
+            os.rename(name, saved, src_dir_fd=folder, dst_dir_fd=folder)
+            return saved
+    raise UntrustedFileError(
+        f"{_path_of(folder)}/{name} is in the way, and no name is free to keep it under: remove it."
+    )
+
+
+def shorten(name: str, max_bytes: int) -> str:
+    """Return the beginning of a file's name that takes at most `max_bytes`."""
+    return os.fsdecode(os.fsencode(name)[:max_bytes])
+
+
+# --- Trees --------------------------------------------------------------------------------------
+
+
+def walk(
+    folder: int, *, max_entries: int | None = MAX_ENTRIES, opens_up: bool = False
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield all below `folder` that is no folder as (relative path, lstat), in a stable order.
+
+    Links are yielded and not followed. Raises `UntrustedFileError` for more than `max_entries` in all, folders
+    among them. Between two items nothing but `folder` need stay as it is.
+    """
+    waiting = [""]
+    count = 0
+    while waiting:
+        relative = waiting.pop()
+        inside = f"{relative}/" if relative else ""
+        try:
+            here = (
+                open_folder_at(folder, relative, opens_up=opens_up) if relative else os.dup(folder)
+            )
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        folders: list[str] = []
+        files: list[tuple[str, os.stat_result]] = []
+        try:
+            left = None if max_entries is None else max_entries - count
+            names = os.listdir(here) if left is None else list_names(here, left)  # noqa: PTH208
+            count += len(names)
+            for name in sorted(names):
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(inside + name)
+                    else:
+                        files.append((inside + name, status))
+        finally:
+            os.close(here)
+        waiting.extend(reversed(folders))
+        yield from files
+
+
+def remove_at(folder: int, name: str) -> None:
+    """Remove what is at `name`, a folder with everything in it; it may be missing.
+
+    However deep and however full: folders in it are brought up to its top one by one, so neither the stack, nor
+    the length of a path, nor the number of open files is a limit.
+    """
+    try:
+        top = open_folder_at(folder, name, opens_up=True)
+    except FileNotFoundError:
+        return
+    except UntrustedFileError:
+        os.unlink(name, dir_fd=folder)
+        return
+    try:
+        _empty(top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=folder)
+
+
+def _empty(top: int) -> None:
+    number = 0
+    while names := _some_names(top):
+        for name in names:
+            try:
+                os.unlink(name, dir_fd=top)
+                continue
+            except (
+                IsADirectoryError,
+                PermissionError,
+            ) as error:  # unlink(2): EPERM on other systems
+                if isinstance(error, PermissionError) and not _is_folder(top, name):
+                    raise
+            inner = open_folder_at(top, name, opens_up=True)
+            try:
+                while found := _some_names(inner):
+                    for each in found:
+                        if not _is_folder(inner, each):
+                            os.unlink(each, dir_fd=inner)
+                            continue
+                        # The `..` of a folder that moves is written to.
+                        os.close(open_folder_at(inner, each, opens_up=True))
+                        number = _hoist(inner, each, top, number)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+
+
+def _hoist(source: int, name: str, top: int, number: int) -> int:
+    """Move a folder to `top`, under a number that is free; return the next one to try."""
+    while True:
+        number += 1
+        try:
+            os.rename(name, f".{number}", src_dir_fd=source, dst_dir_fd=top)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            continue
+        return number
+
+
+def _some_names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, _BATCH)]
+
+
+def _is_folder(folder: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+# --- How ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _trusted(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_at_once(folder: int, parts: list[str]) -> int:
+    how = _OpenHow(_PIN, 0, _RESOLVE)
+    path = os.fsencode("/".join(parts))
+    size = ctypes.c_size_t(ctypes.sizeof(how))
+    number = _libc.syscall(ctypes.c_long(_OPENAT2), folder, path, ctypes.byref(how), size)
+    if number < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(number)
+
+
+def _open_step_by_step(folder: int, parts: list[str]) -> int:
+    """Do the same where the kernel has no openat2: one component after the other."""
+    current = os.dup(folder)
+    try:
+        for name in parts[:-1]:
+            inner = os.open(name, _PIN | os.O_DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = inner
+        return os.open(parts[-1], _PIN, dir_fd=current)
+    finally:
+        os.close(current)
+
+
+_open_beneath: Callable[[int, list[str]], int] = _open_at_once
+
+
+def _reopen(pinned: int, relative: str, flags: int) -> int:
+    try:
+        return os.open(_name_of(pinned), flags | _NEVER_WAIT)
+    except OSError as error:
+        raise _explained(error, relative) from None
+
+
+def _name_of(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _path_of(descriptor: int) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(_name_of(descriptor))  # noqa: PTH115
+    return "a folder"
+
+
+def _require_kind(pinned: int, relative: str, kind: int) -> os.stat_result:
+    status = os.fstat(pinned)
+    found = stat.S_IFMT(status.st_mode)
+    if found != kind:
+        raise UntrustedFileError(
+            f"{relative} is {_KINDS.get(found, 'nothing known')} where {_KINDS[kind]} belongs. {_CURE}"
+        )
+    return status
+
+
+def _explained(error: OSError, relative: str) -> Exception:
+    reason = _REASONS.get(error.errno or 0)
+    if reason is None:
+        return error
+    return UntrustedFileError(f"{relative} {reason}. {_CURE}")
+
+
+def _relative(path: Path, beneath: Path) -> str:
+    """Return `path` below `beneath`, by its text: neither is resolved."""
+    text, top = str(path), f"{beneath}/"
+    if text == str(beneath):
+        return ""
+    if not text.startswith(top):
+        raise ValueError(f"{path} is not below {beneath}.")
+    return text[len(top) :]
+
+
+def _split(relative: str) -> list[str]:
+    parts = relative.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise UntrustedFileError(f"{relative!r} is not a path within a folder.")
+    return parts

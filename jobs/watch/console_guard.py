@@ -1,0 +1,40 @@
+"""Keeps what servers print from filling their host's disk, stored or not: it needs no database."""
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Protocol
+
+MOST_BYTES = 64 * 1024**2
+"""What one run's output may take on its host. Far more than the panel is behind, unless something floods."""
+
+LONGEST_WAIT_SECONDS = 1.0
+SHORTEST_WAIT_SECONDS = 0.02
+
+
+class TrimmableConsoles(Protocol):
+    """What the guard needs of a host layer."""
+
+    def trim_consoles(self, most_bytes: int) -> Mapping[str, int]:
+        """Trim every console; return the size of each one's latest run, by name."""
+
+
+class ConsoleGuard:
+    """Trims the consoles of one host, the sooner the faster one of them grows. To be used by one thread."""
+
+    def __init__(self, source: TrimmableConsoles) -> None:
+        self._source = source
+        self._sizes: Mapping[str, int] = {}
+        self._looked_at = monotonic()
+
+    def look(self) -> float:
+        """Trim what is too large; return after how many seconds to look again."""
+        sizes = self._source.trim_consoles(MOST_BYTES)
+        seconds = max(monotonic() - self._looked_at, SHORTEST_WAIT_SECONDS)
+        growths = [size - self._sizes.get(name, size) for name, size in sizes.items()]
+        self._sizes, self._looked_at = sizes, monotonic()
+        bytes_a_second = max(growths, default=0) / seconds
+        if bytes_a_second <= 0:
+            return LONGEST_WAIT_SECONDS
+        # So that it grows by a quarter of what it may be until then.
+        wait_seconds = MOST_BYTES / 4 / bytes_a_second
+        return min(max(wait_seconds, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)

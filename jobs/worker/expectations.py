@@ -1,0 +1,47 @@
+"""What a worker is expected to do, and is ended for if it does not: its supervisor starts another one."""
+
+import os
+from time import monotonic
+
+from jobs.queue import build_scheduler_state
+from servers.models import Host
+
+CLAIM_SECONDS = 60.0
+"""How long the oldest job that may run can wait beside a free thread until the worker counts as stuck."""
+
+LOOK_SECONDS = 5.0
+
+EXIT_STUCK = os.EX_SOFTWARE  # 70
+
+
+class ClaimExpectation:
+    """Notices that a worker does not claim what it could. To be used by one thread, not the one that claims."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._job_id: int | None = None
+        self._since = 0.0
+        self._looked_at = monotonic()
+
+    def find_breach(self, *, has_free_thread: bool) -> str:
+        """Look; return what the worker has not done, or an empty text. Raises what the database raises.
+
+        Only a wait that was looked at regularly counts, and only of one and the same job: a process that was
+        frozen, or a database that was away, is no reason.
+        """
+        now = monotonic()
+        is_regular = now - self._looked_at < 3 * LOOK_SECONDS
+        self._looked_at = now
+        previous, self._job_id = self._job_id, None
+        if not has_free_thread:
+            return ""
+        self._job_id = next(iter(build_scheduler_state(self._host).pick(1)), None)
+        if self._job_id is None or self._job_id != previous or not is_regular:
+            self._since = now
+            return ""
+        if now - self._since < CLAIM_SECONDS:
+            return ""
+        return (
+            f"Job {self._job_id} of host {self._host.name} could have run for {now - self._since:.0f} s, and a "
+            "thread of this worker is free, but it was not claimed: the worker is stuck, and ends."
+        )
