@@ -48,6 +48,12 @@ _PASSED_ON = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    # Sent to the run's main process by whoever wants the game to dump: one of the init's own is no child's.
+    signal.SIGABRT,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
 )
 _NAME = "Own processes"
 _CURE = (

@@ -9,6 +9,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from hostops import host
+from hostops.box.wall import OWN_ROOT, Wall
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import locks
@@ -156,6 +160,22 @@ def game_processes(root: Path) -> list[int]:
         found.update(one.pid for one in living_processes() if locks.has_open(one.pid, status))
     # An operation that runs in this very process may have the lock open meanwhile.
     return sorted(found - {os.getpid()})
+
+
+def game_pid(root: Path, name: str = "alpha") -> int:
+    """Return the process that is the game itself: the one that the init of its box has started."""
+    run = runs.read_run(instance_of(root, name))
+    assert run is not None
+    (pid,) = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    return int(pid)
+
+
+def without_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let hosts find that no game can be boxed here."""
+    wall = Wall(
+        OWN_ROOT, stands=False, why_not="User namespaces are forbidden.", cure="Allow them."
+    )
+    monkeypatch.setattr(host, "walls_here", lambda: (wall,))
 
 
 def installers(root: Path) -> list[int]:

@@ -22,9 +22,11 @@ from tests.hostops.hosts import (
     DRIVER,
     LATER_BUILD_ID,
     Output,
+    game_pid,
     game_processes,
     instance_of,
     latest_run,
+    without_box,
     write_control,
 )
 from tests.ports import find_free_port
@@ -271,13 +273,13 @@ def test_a_server_that_listens_everywhere_is_asked_where_all_are(
     host.initialize(replace(spec, bind_address="0.0.0.0"))  # noqa: S104
     host.start("alpha")
     assert latest_run(root).address == ""
-    assert b"\0-ip\0000.0.0.0\0" in Path(f"/proc/{latest_run(root).pid}/cmdline").read_bytes()
+    assert b"\0-ip\0000.0.0.0\0" in Path(f"/proc/{game_pid(root)}/cmdline").read_bytes()
 
 
 def test_an_address_that_is_not_this_hosts_is_refused(host: Host, spec: InstanceSpec) -> None:
     host.initialize(replace(spec, bind_address="192.0.2.1"))
     with pytest.raises(
-        HostError, match=r"listen on 192\.0\.2\.1, which is no address of this host"
+        HostError, match=r"192\.0\.2\.1 is no address of this host: an admin sets the bind address"
     ):
         host.start("alpha")
     assert host.status("alpha").state is STOPPED
@@ -440,8 +442,10 @@ def test_the_last_lines_are_handed_on_while_it_stops(host: Host, alpha: Path) ->
 
 @pytest.mark.skipif(DRIVER != "process", reason="systemd ends by itself what is left")
 def test_a_child_that_outlives_its_main_process_is_found_and_ended(
-    host: Host, root: Path, alpha: Path
+    host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where it has no box; in one it ends with the init."""
+    without_box(monkeypatch)
     # A shell script that waits for the program it started.
     program = root / "current" / "srcds_linux"
     program.write_text(program.read_text().replace("exec ", "", 1))

@@ -432,10 +432,11 @@ def test_the_box_stays_closed() -> None:
     text = template(HostLayout(Path("/srv/saferoom/host")), Manager.USER, version=252)
     for line in (
         "ProtectHome=tmpfs",
-        "InaccessiblePaths=-%t",
+        "TemporaryFileSystem=%t:ro",
+        "BindPaths=-%t/systemd/notify",
         "PrivateUsers=yes",
         "NoNewPrivileges=yes",
-        "RestrictNamespaces=user mnt",
+        "RestrictNamespaces=user mnt pid ipc",
         "SystemCallArchitectures=native x86",
         "TemporaryFileSystem=/srv/saferoom:ro",
         "BindPaths=/srv/saferoom/host/instances/%i",
