@@ -20,6 +20,7 @@ from hostops.drivers.systemctl import (
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import GAME_SOURCES, Host
 from hostops.layout import HostLayout
+from hostops.linux.sockets import find_own_address
 from hostops.specs import (
     DRIVERS,
     CancelToken,
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.root,
             driver=options.driver,
             game_source=options.source,
-            query_address=options.query_address,
+            query_address=options.query_address
+            or ("127.0.0.1" if options.source == "simulator" else find_own_address()),
             steam_account=_steam_account(),
             allow_unboxed=os.environ.get("HOST_UNBOXED", "").lower() == "true",
         )
@@ -132,8 +134,8 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--query-address",
-        default=os.environ.get("HOST_ADDRESS", "127.0.0.1"),
-        help="the address where servers answer (HOST_ADDRESS)",
+        default=os.environ.get("HOST_ADDRESS", ""),
+        help="the address where servers answer (HOST_ADDRESS; default: that of the default route)",
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
@@ -315,6 +317,7 @@ def _print_unit(_host: Host, options: argparse.Namespace, _cancel: CancelToken) 
         Manager.SYSTEM,
         version=Systemctl(Manager.SYSTEM).version(),
         user=options.user or getpass.getuser(),
+        is_simulated=options.source == "simulator",
     )
     print(text, end="")
     return 0

@@ -105,7 +105,9 @@ class Host:
             raise ValueError(f"{layering!r} is no layering: use {' or '.join(LAYERINGS)}.")
         self._layout = HostLayout(Path(root).absolute())
         self._driver_name = driver
-        self._driver: Driver = make_driver(driver, self._layout)
+        self._driver: Driver = make_driver(
+            driver, self._layout, is_simulated=game_source == "simulator"
+        )
         self._game_source = game_source
         self._start_timeout_seconds = start_timeout_seconds
         self._stop_timeout_seconds = stop_timeout_seconds
@@ -637,6 +639,10 @@ class Host:
 
     def _find_box(self, instance: InstanceLayout, callbacks: Callbacks) -> bool:
         """Return whether a game gets a box here; HostError where a real one must not run without."""
+        if self._walls is None and self._find_layering().is_overlay and not self._allow_unboxed:
+            # What mounts an overlay makes a box as well; if not, the launcher says what failed. A look at all
+            # walls takes longer than the whole launch.
+            return True
         walls = self._find_walls()
         if has_box(walls):
             return True

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -254,6 +255,7 @@ def report_host(host: Host) -> None:
         layering_detail=facts.layering_detail,
         limits_without_effect=", ".join(facts.limits_without_effect),
         build_id=facts.build_id,
+        walls=[asdict(wall) for wall in facts.walls],
         latest_build_id=facts.latest.build_id if facts.latest else "",
         latest_build_at=datetime.fromtimestamp(facts.latest.checked_at, UTC)
         if facts.latest

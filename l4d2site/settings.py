@@ -13,6 +13,7 @@ from zoneinfo import available_timezones
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -276,7 +277,12 @@ require(HOST_ROOT.is_absolute(), "HOST_ROOT", "an absolute path")
 HOST_DRIVER = read("HOST_DRIVER", env.str, " or ".join(map(repr, DRIVERS)), default="process")
 require(HOST_DRIVER in DRIVERS, "HOST_DRIVER", " or ".join(map(repr, DRIVERS)))
 HOST_UNBOXED = read_bool("HOST_UNBOXED", default=False)
-HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="127.0.0.1")
+GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
+require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
+# A real game does not answer on loopback.
+HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="") or (
+    "127.0.0.1" if GAME_SOURCE == "simulator" else find_own_address()
+)
 try:
     ipaddress.ip_address(HOST_ADDRESS)
 except ValueError:
@@ -285,8 +291,6 @@ HOST_MIN_FREE_BYTES = read(
     "HOST_MIN_FREE_BYTES", env.int, "a whole number of bytes", default=1024**3
 )
 require(0 <= HOST_MIN_FREE_BYTES <= 2**50, "HOST_MIN_FREE_BYTES", "between 0 and 1 PiB in bytes")
-GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
-require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
 # An account that owns the game, for when Steam refuses it to anonymous users.
 STEAM_ACCOUNT = read("STEAM_ACCOUNT", env.str, "a Steam account's name", default="")
 STEAM_PASSWORD = read("STEAM_PASSWORD", env.str, "a password", default="")

@@ -60,11 +60,11 @@ class Driver(Protocol):
         """Look whether the driver can do its work here."""
 
 
-def make_driver(name: str, layout: HostLayout) -> Driver:
+def make_driver(name: str, layout: HostLayout, *, is_simulated: bool = False) -> Driver:
     """Return the driver called `name`; ValueError if it is not one of DRIVERS."""
     if name not in DRIVERS:
         raise ValueError(f"{name!r} is no driver: use {' or '.join(DRIVERS)}.")
     if name == "process":
         return ProcessDriver()
     manager = Manager.USER if name == "systemd" else Manager.SYSTEM
-    return UnitDriver(layout, Systemctl(manager))
+    return UnitDriver(layout, Systemctl(manager), is_simulated=is_simulated)

@@ -53,9 +53,12 @@ class UnitDriver:
     root's: an admin puts the template there, and limits are set for one boot at a time.
     """
 
-    def __init__(self, layout: HostLayout, systemctl: Systemctl) -> None:
+    def __init__(
+        self, layout: HostLayout, systemctl: Systemctl, *, is_simulated: bool = False
+    ) -> None:
         self._layout = layout
         self._systemctl = systemctl
+        self._is_simulated = is_simulated
         self._is_users = systemctl.manager is Manager.USER
         self._version: int | None = None
         # In the account's own manager the sandbox of a unit takes the same namespaces as the box does.
@@ -296,7 +299,11 @@ class UnitDriver:
             f"| sudo tee /etc/systemd/system/{TEMPLATE_NAME} && sudo systemctl daemon-reload"
         )
         wanted = unit_files.template(
-            self._layout, Manager.SYSTEM, version=self._find_version(), user=getpass.getuser()
+            self._layout,
+            Manager.SYSTEM,
+            version=self._find_version(),
+            user=getpass.getuser(),
+            is_simulated=self._is_simulated,
         )
         if not unit.fragment_path:
             return Finding("Template unit", False, f"There is no {TEMPLATE_NAME}.", command)

@@ -83,6 +83,7 @@ def template(
     version: int,
     user: str = "saferoom",
     installation: Installation | None = None,
+    is_simulated: bool = False,
 ) -> str:
     """Return the template unit for the servers of a host. `user` is whom the system's manager runs them as.
 
@@ -163,6 +164,12 @@ def template(
         *(["PrivateUsers=yes"] if manager is Manager.USER else ["RemoveIPC=no"]),
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
+        # What listens on loopback trusts whoever reaches it. In the account's own manager systemd ignores this.
+        *(
+            ["IPAddressDeny=localhost link-local", *_allow_resolvers()]
+            if manager is Manager.SYSTEM and not is_simulated
+            else []
+        ),
         "ProtectKernelTunables=yes",
         "ProtectKernelModules=yes",
         "ProtectKernelLogs=yes",
@@ -183,6 +190,19 @@ def template(
         "",
     ]
     return "\n".join(lines)
+
+
+def _allow_resolvers() -> list[str]:
+    """Return what lets a game look up names where the resolver listens on loopback, as systemd's does.
+
+    The filter knows addresses and no ports (systemd.resource-control(5)).
+    """
+    try:
+        lines = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    servers = [line.split()[1] for line in lines if re.match(r"nameserver\s+(127\.|::1)", line)]
+    return [f"IPAddressAllow={server}" for server in servers if re.fullmatch(r"[0-9.:]+", server)]
 
 
 def _plain(path: Path) -> str:

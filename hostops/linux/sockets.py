@@ -73,6 +73,21 @@ def parse_table(text: str, protocol: Protocol) -> Iterator[BoundSocket]:
         )
 
 
+def find_own_address() -> str:
+    """Return the IPv4 address of the interface that the default route leads through; loopback without one.
+
+    Nothing is sent: connecting a UDP socket only looks the route up. The address is one of those that are
+    kept for documentation (RFC 5737).
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address
+
+
 def read_bound() -> list[BoundSocket]:
     """Return all UDP sockets that are bound to a port, and all TCP sockets that listen."""
     found: list[BoundSocket] = []

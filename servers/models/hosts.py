@@ -68,6 +68,12 @@ class Host(models.Model):
     latest_build_at = models.DateTimeField(
         null=True, editable=False, help_text="When Steam said so; it may have changed since."
     )
+    walls = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="What keeps a game's code in on this host.",
+    )
     disk_free_bytes = models.BigIntegerField(null=True, editable=False)
     load_average = models.FloatField(
         null=True, editable=False, help_text="Of the last minute, as a share of its processors."
@@ -98,6 +104,16 @@ class Host(models.Model):
     def load_percent(self) -> int | None:
         """How busy its processors were in the last minute before its worker's last report."""
         return None if self.load_average is None else round(self.load_average * 100)
+
+    @property
+    def standing_walls(self) -> str:
+        """The walls of the box that its game servers run in, in words; empty where there are none."""
+        return ", ".join(wall["name"].lower() for wall in self.walls if wall["stands"])
+
+    @property
+    def missing_walls(self) -> list[str]:
+        """A sentence for each wall that does not stand: why, and what would put it up."""
+        return [wall["sentence"] for wall in self.walls if not wall["stands"]]
 
     @property
     def available_build_id(self) -> str:

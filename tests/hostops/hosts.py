@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostops import host
-from hostops.box.wall import OWN_ROOT, Wall
+from hostops.host import Host
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import locks
@@ -172,10 +171,7 @@ def game_pid(root: Path, name: str = "alpha") -> int:
 
 def without_box(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hosts find that no game can be boxed here."""
-    wall = Wall(
-        OWN_ROOT, stands=False, why_not="User namespaces are forbidden.", cure="Allow them."
-    )
-    monkeypatch.setattr(host, "walls_here", lambda: (wall,))
+    monkeypatch.setattr(Host, "_find_box", lambda *_: False)
 
 
 def installers(root: Path) -> list[int]:

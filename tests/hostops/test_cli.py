@@ -11,6 +11,7 @@ from hostops.host import Host
 from hostops.specs import InstanceState
 from tests.hostops.hosts import (
     CLI,
+    game_pid,
     game_processes,
     installers,
     latest_run,
@@ -37,7 +38,7 @@ def test_a_server_can_be_run_by_hand(cli: CLI, root: Path, tmp_path: Path) -> No
     assert status["alpha"]["state"] == "running"
     assert json.loads(cli.succeed("status", "alpha", "--json")) == status
     assert "alpha" in cli.succeed("status")
-    arguments = Path(f"/proc/{status['alpha']['pid']}/cmdline").read_bytes().split(b"\0")
+    arguments = Path(f"/proc/{game_pid(root)}/cmdline").read_bytes().split(b"\0")
     assert arguments[-6:-1] == [b"-ip", b"127.0.0.1", b"-insecure", b"+map", b"c2m1_highway"]
     assert "Connection to Steam servers successful." in cli.succeed("logs", "alpha")
     assert "used by alpha" in cli.succeed("releases")

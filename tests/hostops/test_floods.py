@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from hostops.drivers import port_holders
 from hostops.drivers.readiness import Readiness
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
 from hostops.instances import console_files, runs
-from hostops.linux.process_identity import ProcessStat, read_command, read_stat
+from hostops.linux.process_identity import (
+    ProcessStat,
+    living_processes,
+    read_command,
+    read_stat,
+)
 from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     DRIVER,
@@ -203,6 +209,12 @@ def test_a_flooding_game_takes_no_more_of_the_disk_than_it_may(
     assert most < 200 * MIB, "the console was not trimmed"
 
 
+@pytest.fixture
+def is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let doubles of the game do without a port."""
+    monkeypatch.setattr(port_holders, "require_own_port", lambda *_: True)
+
+
 SURVIVOR = """#!/bin/sh
 setsid sh -c 'exec 0</dev/null 1>/dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
   exec {program} 4242' &
@@ -211,6 +223,7 @@ read line
 """
 
 
+@pytest.mark.usefixtures("is_not_looked_at")
 @pytest.mark.parametrize("layering", ["overlay", "copy"])
 @pytest.mark.parametrize("end", ["stop", "delete", "reset", "crash and start", "crash and stop"])
 def test_a_child_that_hides_and_outlives_the_game_is_found_and_ended(
@@ -248,6 +261,7 @@ def test_a_child_that_hides_and_outlives_the_game_is_found_and_ended(
         assert "alpha has left processes behind, which are ended: " in output.errors()
 
 
+@pytest.mark.usefixtures("is_not_looked_at")
 @pytest.mark.parametrize("layering", ["overlay", "copy"])
 @pytest.mark.parametrize("end", ["stop", "crash"])
 def test_in_its_box_a_child_ends_with_the_game(
@@ -257,15 +271,15 @@ def test_in_its_box_a_child_ends_with_the_game(
         root, driver=DRIVER, game_source="simulator", stop_timeout_seconds=2, layering=layering
     )
     host.initialize(spec)
-    (root / "current" / "srcds_linux").write_text(SURVIVOR.format(program="env -i /bin/sleep"))
+    (root / "current" / "srcds_linux").write_text(
+        SURVIVOR.format(program="env -i /bin/sleep").replace("4242", "4243")
+    )
     host.start("alpha")
-    instance = instance_of(root)
-    last_run = runs.read_run(instance)
-    assert last_run is not None
 
     def find_child() -> ProcessStat | None:
-        found = runs.find_processes(instance, last_run)
-        return next((one for one in found if "sleep 4242" in read_command(one.pid)), None)
+        return next(
+            (one for one in living_processes() if "sleep 4243" in read_command(one.pid)), None
+        )
 
     child = wait_until(find_child, 10, "it has no child")
     assert child is not None
@@ -277,6 +291,7 @@ def test_in_its_box_a_child_ends_with_the_game(
     host.stop("alpha")
 
 
+@pytest.mark.usefixtures("is_not_looked_at")
 def test_in_its_box_a_game_does_not_have_the_lock_to_let_go_of(
     host: Host, root: Path, alpha: Path
 ) -> None:
@@ -290,6 +305,7 @@ def test_in_its_box_a_game_does_not_have_the_lock_to_let_go_of(
     host.stop("alpha")
 
 
+@pytest.mark.usefixtures("is_not_looked_at")
 def test_a_game_that_lets_go_of_its_lock_still_counts_as_running_and_is_ended(
     host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostops.simulator.game_files import game_files
+from hostops.simulator.game_files import game_files, platform_files
 from hostops.simulator.steamcmd import DEFAULT_BUILD_ID
 from tests.hostops.box.boxes import REPOSITORY, SECRET, Case, Game, HostileHost
 from tests.hostops.box.intruder import DONE
@@ -243,11 +243,13 @@ def test_a_folder_of_the_host_below_the_system_does_not_show(host: HostileHost) 
 def test_the_simulated_game_runs_in_its_box(host: HostileHost) -> None:
     """Of the project it needs the folder hostops, read-only; its port is the host's."""
     port = find_free_port()
-    for file in game_files(DEFAULT_BUILD_ID, 1):
+    files = game_files(DEFAULT_BUILD_ID, 1) + platform_files("linux", DEFAULT_BUILD_ID)
+    for file in files:
         file.write(host.root / "releases/1")
     srcds = str(REPOSITORY / "hostops/simulator/srcds.py")
     arguments = ["-game", "left4dead2", "-port", str(port), "+map", "c1m1_hotel"]
-    with host.run(Case(), argv=[host.python, "-I", "-S", srcds, *arguments]) as game:
+    argv = ["/usr/bin/env", "LD_LIBRARY_PATH=.:bin", host.python, "-I", "-S", srcds, *arguments]
+    with host.run(Case(), argv=argv) as game:
         wait_until(
             lambda: (
                 "Connection to Steam servers successful." in game.console or not game.is_running

@@ -11,7 +11,7 @@ from hostops.errors import OperationCancelled
 from hostops.host import Host
 from hostops.instances import layers
 from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
-from tests.hostops.hosts import CLI, LATER_BUILD_ID, REPOSITORY, Output, write_control
+from tests.hostops.hosts import CLI, LATER_BUILD_ID, REPOSITORY, Output, game_pid, write_control
 from tests.waiting import wait_until
 
 CFG = Path("left4dead2", "cfg")

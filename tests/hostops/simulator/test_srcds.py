@@ -928,6 +928,15 @@ def test_never_ready(servers: GameServers, port: int) -> None:
         a2s.query_info(HOST, port, 0.2)
 
 
+@pytest.mark.parametrize("failure", ["flood", "flood-lines"])
+def test_a_flood_does_not_end_by_itself(servers: GameServers, port: int, failure: str) -> None:
+    servers.control(fail=failure)
+    server = servers.spawn(port)
+    wait_until(lambda: len(server.lines) > 10_000, TIMEOUT, "it does not flood")
+    assert not any(READY_LINE in line for line in server.lines)
+    server.process.kill()
+
+
 def test_no_query_answer(servers: GameServers, port: int) -> None:
     servers.control(fail="no-query-answer")
     servers.start(port)
