@@ -82,10 +82,14 @@ async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> N
 
 
 async def discard(receive: Receive) -> None:
-    """Read what is left of a request and keep nothing, up to `LINGER_BYTES`."""
+    """Read what is left of a request and keep nothing; of more than `LINGER_BYTES` do not return.
+
+    The client is then held up in sending, in which it may come to read, until the caller loses patience.
+    """
     left = LINGER_BYTES
     while left > 0:
         message = await receive()
         left -= len(message.get("body", b""))
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             return
+    await asyncio.get_running_loop().create_future()

@@ -61,7 +61,9 @@ class HashThreads:
 
 def lower_priority() -> None:
     """Let the calling thread alone yield to the others: in Linux niceness belongs to a thread."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    thread = threading.get_native_id()
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
+    os.setpriority(os.PRIO_PROCESS, thread, niceness)  # The kernel takes more than 19 for 19.
 
 
 hash_threads = HashThreads()

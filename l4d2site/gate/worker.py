@@ -14,6 +14,7 @@ class GateWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """Serves ASGI, and holds connections to their limits."""
 
     connections: Connections
+    _has_backlog = False
 
     def init_process(self) -> None:
         """Load the application and serve, until told to stop."""
@@ -35,3 +36,13 @@ class GateWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         # gunicorn gives a silent body up after `timeout`, without an answer. Before that, `bodies` answers.
         self.cfg.set("timeout", int(settings.BODY_SECONDS) + 30)
         super().run()
+
+    def notify(self) -> None:
+        """Tell that this process is alive; gunicorn calls this each second from when it listens."""
+        super().notify()
+        if not self._has_backlog:
+            # asyncio made the queue of connections 100 long. One that finds it full tries again after 1, 3, 7
+            # seconds: in a flood, so would those of others. Linux takes the new length at once.
+            self._has_backlog = True
+            for listener in self.sockets:
+                listener.sock.listen(self.cfg.backlog)

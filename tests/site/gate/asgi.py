@@ -46,6 +46,11 @@ class Exchange:
         self.sent.append(message)
 
     @property
+    def parts_left(self) -> int:
+        """How many parts of the body nobody has asked for."""
+        return len(self._messages)
+
+    @property
     def status(self) -> int | None:
         """The status of the answer, if it has begun."""
         return self.sent[0]["status"] if self.sent else None

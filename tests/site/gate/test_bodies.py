@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
+
+from l4d2site.gate import answers
 from l4d2site.gate.bodies import FREE_BYTES, RETRY_SECONDS, BodyLimits, BoundedBodies, Budget
 from l4d2site.gate.entrance import Entrance
 from tests.site.gate.asgi import Exchange, make_scope, read_all
@@ -170,3 +173,20 @@ class TestBudget:
         assert exchange.status == 429
         budget.take("alice", 4 * MIB)
         assert budget.held == 8 * MIB
+
+
+def test_a_client_that_never_stops_sending_is_left_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "LINGER_SECONDS", 0.05)
+    exchange = Exchange([b"x" * MIB] * 50)
+
+    async def scenario() -> None:
+        await exchange.run(
+            behind(BoundedBodies(read_all, LIMITS)), make_scope(transfer_encoding="chunked")
+        )
+
+    asyncio.run(scenario())
+    assert exchange.status == 413
+    # 3 MiB and one too many, and then as much as is read for the client to notice.
+    assert exchange.parts_left == 50 - 4 - answers.LINGER_BYTES // MIB

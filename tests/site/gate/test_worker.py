@@ -1,6 +1,7 @@
 """The gate as it is deployed: gunicorn itself, with limits so low that a test can reach them."""
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -238,6 +239,20 @@ def test_many_who_ask_at_one_moment_get_no_more_places_than_there_are(
         heads = [connection.read_head() for connection in connections]
     statuses = [int(head.split()[1]) for head in heads]
     assert sorted(statuses) == [200] * 3 + [429] * 9
+
+
+def test_the_queue_of_connections_is_as_long_as_gunicorn_says(panel: Panel) -> None:
+    def backlog() -> int:
+        listening = subprocess.run(
+            ["ss", "--listening", "--tcp", "--numeric", "--no-header", f"sport = :{panel.port}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(listening.stdout.split()[2])
+
+    longest = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    wait_until(lambda: backlog() == min(2048, longest), 10, "the queue is too short")
 
 
 def test_worker_connections_means_what_it_says(tmp_path: Path, alice: User) -> None:
