@@ -138,8 +138,11 @@ def visit(port: int, cookie: str, ending: Connection) -> None:
     times = []
     while not ending.poll():
         began = monotonic()
-        answer = ask(port, "GET", "/servers/", address=VISITOR, Cookie=cookie)
-        times.append((answer.status, monotonic() - began))
+        try:
+            status = ask(port, "GET", "/servers/", address=VISITOR, Cookie=cookie).status
+        except (OSError, http.client.HTTPException):
+            status = 0  # No answer at all: counted as refused.
+        times.append((status, monotonic() - began))
         sleep(PAUSE_SECONDS)
     ending.send(times)
 
