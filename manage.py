@@ -10,6 +10,7 @@ from django.core.management import execute_from_command_line
 
 def main() -> None:
     """Run the command that the arguments name; a bad setting ends it with one line, not a traceback."""
+    os.umask(0o077)  # What any command writes is its own account's alone.
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "l4d2site.settings")
     try:
         execute_from_command_line(sys.argv)

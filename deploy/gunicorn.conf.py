@@ -4,11 +4,14 @@ import os
 import resource
 from typing import Any
 
+# What the processes write is their account's alone. gunicorn's setting `umask` is for Unix sockets only.
+os.umask(0o077)
 address = os.environ.get("BIND", "127.0.0.1")
 bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
-worker_class = "asgi"
+worker_class = "l4d2site.gate.worker.GateWorker"
 workers = 1
 # Each open page holds a stream. The streams have a limit of their own below this (jobs/live/streams.py).
+# Further connections are answered with 503 (l4d2site/gate/connections.py).
 worker_connections = 10_000
 # Streams end by themselves when the server stops; this is for requests that hang.
 graceful_timeout = 10

@@ -10,8 +10,10 @@ class SaferoomConfig(AppConfig):
     name = "l4d2site"
 
     def ready(self) -> None:
-        """Register the checks."""
-        from l4d2site import checks  # noqa: F401 - Django's way: not before the apps are there
+        """Register the checks, and what gives a new SQLite database its mode."""
+        # Django's way: not before the apps are there.
+        from jobs import database  # noqa: F401
+        from l4d2site import checks  # noqa: F401
 
 
 class SaferoomAdminConfig(AdminConfig):

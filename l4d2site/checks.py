@@ -1,12 +1,17 @@
 """What `manage.py check` says of the machine, each with an id that stays."""
 
 import sqlite3
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from django.core.checks import CheckMessage, Info, Tags, Warning, register  # noqa: A004 - Django's name
+from django.conf import settings
+from django.core.checks import CheckMessage, Info, Tags, register
+from django.core.checks import Warning as CheckWarning
 from django.db import connection
 
+from jobs.database import SHARED_FILE, database_files, find_database_file, is_shared
 from servers.secrets import has_keys
 
 FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
@@ -46,10 +51,82 @@ def check_secrets_keys(**_options: Any) -> list[CheckMessage]:
     if has_keys():
         return []
     return [
-        Warning(
+        CheckWarning(
             "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, unencrypted.",
             hint="Run manage.py makesecretskey, put the line that it prints into the settings of the panel and "
             "of every worker, and restart them.",
-            id="saferoom.W001",
+            id="saferoom.W004",
         )
     ]
+
+
+@register(Tags.security)
+def check_who_can_read(**_options: Any) -> list[CheckMessage]:
+    """Say which of the panel's own files every account of the machine can read or change."""
+    return [
+        CheckWarning(
+            f"Every account of this machine can get at {path}.",
+            hint=f"chmod {mode} {path}",
+            id="saferoom.W001",
+        )
+        for path, mode in private_paths()
+        if is_open_to_all(path)
+    ]
+
+
+@register(Tags.security)
+def check_shared_database(**_options: Any) -> list[CheckMessage]:
+    """Say which files of a shared SQLite database the other account cannot use."""
+    database = sqlite_file()
+    if database is None or not is_shared(database.parent):
+        return []
+    return [
+        CheckWarning(
+            f"{path} is in a shared folder, but has the mode {mode:o}: the other account cannot use it.",
+            hint=f"As its owner, {path.owner()}: chmod {SHARED_FILE:o} {path}",
+            id="saferoom.W002",
+        )
+        for path in database_files(database)
+        if (mode := stat.S_IMODE(path.stat().st_mode)) != SHARED_FILE
+    ]
+
+
+@register(Tags.security)
+def check_proxies(**_options: Any) -> list[CheckMessage]:
+    """Say that all people count as one, where the proxy before the panel is not trusted."""
+    if settings.SECURE_PROXY_SSL_HEADER is None or not settings.TRUSTED_PROXIES.is_empty:
+        return []
+    return [
+        CheckWarning(
+            "BEHIND_TLS_PROXY is true, but TRUSTED_PROXIES names no proxy: everybody counts as one address, so "
+            "that one person's failed sign-ins or open pages use up what all may have.",
+            hint="Set TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1, or to unix for a Unix socket.",
+            id="saferoom.W003",
+        )
+    ]
+
+
+def private_paths() -> Iterator[tuple[Path, str]]:
+    """Yield what holds secrets and is there, each with the mode that it should have."""
+    database = sqlite_file()
+    for folder in sorted({settings.VAR_DIR} | ({database.parent} if database else set())):
+        if folder.is_dir():
+            yield folder, "2770" if folder.stat().st_mode & stat.S_ISGID else "700"
+    for path in (settings.BASE_DIR / ".env", settings.VAR_DIR / "local.env"):
+        if path.exists():
+            yield path, "600"
+    if database and not is_shared(database.parent):
+        for path in database_files(database):
+            yield path, "600"
+
+
+def sqlite_file() -> Path | None:
+    """Return where the SQLite database of the settings lies, if it is one in a file."""
+    return find_database_file() if connection.vendor == "sqlite" else None
+
+
+def is_open_to_all(path: Path) -> bool:
+    """Return whether every account may use `path`, and may enter all folders on the way to it."""
+    return bool(path.stat().st_mode & stat.S_IRWXO) and all(
+        folder.stat().st_mode & stat.S_IXOTH for folder in path.parents
+    )

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
+from l4d2site.gate.addresses import TrustedProxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -126,6 +127,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "l4d2site.gate.password_hashing.TooManyHashesMiddleware",
 ]
 
 ROOT_URLCONF = "l4d2site.urls"
@@ -193,10 +195,15 @@ require(TIME_ZONE in available_timezones(), "TIME_ZONE", "a time zone such as Eu
 USE_I18N = False
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = Path(read("STATIC_ROOT", env.str, "a folder", default=str(VAR_DIR / "static")))
+require(STATIC_ROOT.is_absolute(), "STATIC_ROOT", "an absolute path")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "l4d2site.staticfiles.HashedStaticFilesStorage"},
+    "staticfiles": {
+        "BACKEND": "l4d2site.staticfiles.HashedStaticFilesStorage",
+        # A web server of another account may serve them, whatever the umask is.
+        "OPTIONS": {"file_permissions_mode": 0o644, "directory_permissions_mode": 0o755},
+    },
 }
 SESSION_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -209,6 +216,42 @@ if read_bool("BEHIND_TLS_PROXY", default=False):
 # The web server's own port: deploy/gunicorn.conf.py reads the same. No game server is given it.
 PANEL_PORT = read("PORT", env.int, "a port number", default=8000)
 require(1 <= PANEL_PORT <= 65535, "PORT", "a port number from 1 to 65535")
+# --- The gate ---------------------------------------------------------------------------------
+
+try:
+    TRUSTED_PROXIES = TrustedProxies.parse(env.list("TRUSTED_PROXIES", default=[]))
+except ValueError:
+    require(False, "TRUSTED_PROXIES", "a comma-separated list of IP addresses, networks, and unix")
+
+
+def read_limit(name: str, default: int, lowest: int = 1) -> int:
+    """Return the variable `name`, a whole number that is at least `lowest`."""
+    number: int = read(name, env.int, "a whole number", default=default)
+    require(number >= lowest, name, f"a whole number, at least {lowest}")
+    return number
+
+
+SIGN_IN_FAILURES_PER_ADDRESS = read_limit("SIGN_IN_FAILURES_PER_ADDRESS", 10)
+SIGN_IN_FAILURES_PER_ACCOUNT = read_limit("SIGN_IN_FAILURES_PER_ACCOUNT", 10)
+HEADER_SECONDS = read_limit("HEADER_SECONDS", 10)
+BODY_IDLE_SECONDS = read_limit("BODY_IDLE_SECONDS", 30)
+BODY_SECONDS = read_limit("BODY_SECONDS", 120)
+BODY_MAX_BYTES = read_limit("BODY_MAX_BYTES", 3 * 1024**2, lowest=64 * 1024)
+BODIES_MAX_BYTES = read_limit("BODIES_MAX_BYTES", 64 * 1024**2, lowest=1024**2)
+require(
+    BODIES_MAX_BYTES >= 4 * BODY_MAX_BYTES,
+    "BODIES_MAX_BYTES",
+    "at least four times BODY_MAX_BYTES: an address may hold a quarter of it",
+)
+CONNECTIONS_PER_ADDRESS = read_limit("CONNECTIONS_PER_ADDRESS", 300)
+STREAMS_PER_ADDRESS = read_limit("STREAMS_PER_ADDRESS", 50)
+STREAMS_PER_PERSON = read_limit("STREAMS_PER_PERSON", 100)
+# Django puts what is larger than these on the disk, or refuses it. What the gate lets through is neither.
+FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
+PASSWORD_HASHERS = [
+    "l4d2site.gate.password_hashing.Argon2Hasher",
+    "l4d2site.gate.password_hashing.PBKDF2Hasher",
+]
 
 # --- Jobs -------------------------------------------------------------------------------------
 

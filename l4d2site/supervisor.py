@@ -106,7 +106,7 @@ def supervise(*, base_dir: Path, bind: str, port: int, health_host: str, say: Sa
             web = Child(
                 "web server",
                 [
-                    *(python, "-m", "gunicorn", "-k", "asgi"),
+                    *(python, "-m", "gunicorn"),
                     *("-c", str(base_dir / "deploy/gunicorn.conf.py"), "l4d2site.asgi:application"),
                 ],
                 say,

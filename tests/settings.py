@@ -8,6 +8,7 @@ os.environ["SECRET_KEY"] = "a-key-that-only-the-tests-have"
 os.environ["SECRETS_KEYS"] = "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU="
 os.environ["GAME_SOURCE"] = "simulator"
 _scratch = Path(tempfile.mkdtemp(prefix="saferoom-tests-"))
+os.environ["VAR_DIR"] = str(_scratch / "var")
 os.environ["HOST_ROOT"] = str(_scratch / "host")
 os.environ.setdefault("DATABASE_URL", f"sqlite:///{_scratch / 'saferoom.sqlite3'}")
 for name in ("DEBUG", "ALLOWED_HOSTS", "HOST_NAME", "JOB_WORKER_ENABLED", "JOB_LOG_REPLAY_LIMIT"):

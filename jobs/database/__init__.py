@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL need: hot statements as SQL, news of commits, turns at writing, checkpoints."""
+"""What SQLite and PostgreSQL need: SQL, news of commits, turns at writing, checkpoints, modes of files."""
 
 from jobs.database.change_signals import (
     ChangeSignal,
@@ -8,10 +8,17 @@ from jobs.database.change_signals import (
     announcing,
     open_change_signal,
 )
+from jobs.database.file_modes import (
+    SHARED_FILE,
+    database_files,
+    is_shared,
+    keep_private,
+)
 from jobs.database.sql import (
     adapt,
     among,
     execute,
+    find_database_file,
     insert,
     lock_owned,
     make,
@@ -32,6 +39,7 @@ from jobs.database.write_turns import (
 
 __all__ = [
     "CHECKPOINT_SECONDS",
+    "SHARED_FILE",
     "ChangeSignal",
     "Channel",
     "Interrupt",
@@ -40,8 +48,12 @@ __all__ = [
     "announce",
     "announcing",
     "copy_log",
+    "database_files",
     "execute",
+    "find_database_file",
     "insert",
+    "is_shared",
+    "keep_private",
     "lock_owned",
     "make",
     "open_change_signal",

@@ -15,6 +15,7 @@ from time import monotonic, sleep
 
 from django.db import connection
 
+from jobs.database.file_modes import new_file_mode
 from jobs.database.sql import find_database_file
 
 TRY_SECONDS = 0.0002
@@ -43,8 +44,13 @@ class TurnsFile:
     """The file beside a database that is locked by whose turn it is."""
 
     def __init__(self, database: Path) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self.descriptor = os.open(f"{database}-turns", flags, 0o600)
+        path, mode = f"{database}-turns", new_file_mode(database)
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self.descriptor = os.open(path, flags, mode)
+            os.fchmod(self.descriptor, mode)  # The umask has taken the group's part.
+        except FileExistsError:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self.descriptor)
 
 

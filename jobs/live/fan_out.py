@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
+from jobs.live.open_streams import OpenStreams, StreamPlace
 from jobs.live.stream_access import (
     Permit,
     find_revoked_and_disconnect,
@@ -168,6 +169,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.watchers = 0
+        self.open_streams = OpenStreams()
         self._feeds: dict[Topic, Feed] = {}
         self._reader: Reader | None = None
         self._is_closing = False
@@ -187,12 +189,16 @@ class Hub:
         return cls._of_loop[loop]
 
     async def watch(
-        self, topic: Topic, after: int, permit: Permit | None = None
+        self,
+        topic: Topic,
+        after: int,
+        permit: Permit | None = None,
+        place: StreamPlace | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events of `topic` behind seq `after`, for ever or until its last one.
 
         Ends without the `end` event when the server stops, and with the event `refused` some seconds after
-        the permit was revoked; without a permit, whoever watches may.
+        the permit was revoked; without a permit, whoever watches may. Leaves `place` at its end.
         """
         feed = self._join(topic)
         if permit:
@@ -235,6 +241,8 @@ class Hub:
             self._leave(feed)
             if permit:
                 self._forget(permit)
+            if place:
+                place.leave()
 
     def _forget(self, permit: Permit) -> None:
         self._permits[permit] -= 1

@@ -1,11 +1,13 @@
 """The streams that browsers follow (Server-Sent Events). What they carry is in `topics`, how in `fan_out`."""
 
+import asyncio
 import logging
 import resource
 from collections.abc import Callable
 from typing import ParamSpec
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -13,6 +15,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
 from jobs.live.fan_out import Hub
+from jobs.live.open_streams import StreamPlace
 from jobs.live.page_topics import PageTopic
 from jobs.live.stream_access import (
     Permit,
@@ -32,6 +35,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 MAX_WATCHERS = 5000
 """Streams of one web process at a time: beyond what was measured, pages would have to wait for their turn."""
+RETRY_SECONDS = 10
 
 
 @require_GET
@@ -58,7 +62,7 @@ async def follow(
     """Answer with the events of the topic that `find_topic` returns, if it does not refuse."""
     after = read_position(request)
     hub = Hub.of_running_loop()
-    if hub.watchers >= most_watchers():
+    if hub.open_streams.total >= most_watchers():
         return refuse_for_now()
 
     def authorize() -> tuple[Topic, Permit]:
@@ -68,12 +72,30 @@ async def follow(
     topic, permit = await sync_to_async(authorize)()
     # A stream may last for days; the connection that authorized it must not.
     await sync_to_async(release_connection)()
+    # Others may have come while this one was authorized. From here to `take_place` nothing else runs.
+    if hub.open_streams.total >= most_watchers():
+        return refuse_for_now()
+    if hub.open_streams.of_person(permit.user_id) >= settings.STREAMS_PER_PERSON:
+        return refuse_person()
+    place = take_place(hub, permit)
     response = StreamingHttpResponse(
-        hub.watch(topic, after, permit), content_type="text/event-stream"
+        hub.watch(topic, after, permit, place), content_type="text/event-stream"
     )
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx would keep events back until its buffer is full
     return response
+
+
+def take_place(hub: Hub, permit: Permit) -> StreamPlace:
+    """Count the stream that is about to begin.
+
+    It leaves its place at its end. One that never begins, as its client is gone by then, has no end of its own,
+    but the task that would have sent it has.
+    """
+    place = hub.open_streams.add(permit.user_id)
+    if task := asyncio.current_task():
+        task.add_done_callback(lambda _: place.leave())
+    return place
 
 
 def most_watchers() -> int:
@@ -87,11 +109,25 @@ def most_watchers() -> int:
 def refuse_for_now() -> HttpResponse:
     """Answer that too many follow already."""
     logger.warning("a stream was refused: %s are open already", most_watchers())
+    return refuse(503, "Too many pages follow this panel live at the moment. Try again in a while.")
+
+
+def refuse_person() -> HttpResponse:
+    """Answer that this person follows enough already."""
+    return refuse(
+        429,
+        f"You follow this panel live in {settings.STREAMS_PER_PERSON} pages already. Close some of them, "
+        f"or try again in {RETRY_SECONDS} seconds.",
+    )
+
+
+def refuse(status: int, text: str) -> HttpResponse:
+    """Return an answer that is no stream, and says when to ask again."""
     return HttpResponse(
-        "Too many pages follow this panel live at the moment. Try again in a while.",
-        status=503,
+        text,
+        status=status,
         content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": "10", "Cache-Control": "no-store"},
+        headers={"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"},
     )
 
 

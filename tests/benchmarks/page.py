@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.streams import Row, Watchers, note, print_table, watchers_of
+from tests.benchmarks.streams import NO_LIMITS, Row, Watchers, note, print_table, watchers_of
 from tests.waiting import wait_until
 
 LINES_BEFORE = 1_000
@@ -158,7 +158,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing stays behind.
     with tempfile.TemporaryDirectory(prefix="saferoom-bench-") as folder:
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+        os.environ.update(NO_LIMITS, DJANGO_SETTINGS_MODULE="tests.settings")
         os.environ.setdefault("DATABASE_URL", f"sqlite:///{Path(folder) / 'bench.sqlite3'}")
         import django
 

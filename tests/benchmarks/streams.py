@@ -29,6 +29,10 @@ LATENCY_LINES = 80
 LATENCY_SECONDS = 0.1
 
 Row = dict[str, Any]
+NO_LIMITS = dict.fromkeys(
+    ("CONNECTIONS_PER_ADDRESS", "STREAMS_PER_ADDRESS", "STREAMS_PER_PERSON"), "100000"
+)
+"""All watchers of the benchmarks are one person at one address."""
 
 
 class Web:
@@ -292,6 +296,7 @@ def main() -> None:
             DJANGO_SETTINGS_MODULE="tests.benchmarks.streams_settings",
             SECRET_KEY="only-for-this-benchmark",
             VAR_DIR=folder,
+            **NO_LIMITS,
         )
         os.environ.setdefault("DATABASE_URL", f"sqlite:///{folder}/bench.sqlite3")
         cookie = prepare()

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import (
@@ -258,3 +258,30 @@ def test_a_page_comes_back_after_a_refusal_for_now(
     expect(page.locator("[data-log-status]")).to_have_text("Reconnecting…")
     page.context.unroute(events)
     expect(page.locator("[data-log-status]")).to_have_text("Live")
+
+
+def test_a_page_without_a_place_says_so_and_waits_as_long_as_it_was_told(
+    open_page: OpenPage, running_job: Job
+) -> None:
+    page = open_page()
+    page.clock.install()
+    events = re.compile("/events")
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.resource_type)
+        route.fulfill(status=429, headers={"Retry-After": "20"}, body="Too many.")
+
+    page.context.route(events, refuse)
+    page.goto(running_job.get_absolute_url())
+    expect(page.locator("[data-log-status]")).to_have_text("Waiting to go live…")
+    expect(page.get_by_text("Too many pages follow this panel live")).to_be_visible()
+    # The connection was answered, so it is not lost.
+    expect(page.get_by_text("The connection to the panel is lost")).to_have_count(0)
+    before = len(asked)
+    page.clock.run_for(19_000)
+    assert len(asked) == before
+    page.context.unroute(events)
+    page.clock.run_for(12_000)
+    expect(page.locator("[data-log-status]")).to_have_text("Live")
+    expect(page.get_by_text("Too many pages follow this panel live")).to_be_hidden()

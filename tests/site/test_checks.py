@@ -1,14 +1,27 @@
 """What `manage.py check` says of the machine."""
 
 import sqlite3
+from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import call_command
 from django.db import connection
 
-from l4d2site.checks import check_secrets_keys, check_sqlite, has_wal_reset_bug
+from l4d2site import checks
+from l4d2site.checks import (
+    check_proxies,
+    check_secrets_keys,
+    check_shared_database,
+    check_sqlite,
+    check_who_can_read,
+    has_wal_reset_bug,
+)
+from l4d2site.gate.addresses import TrustedProxies
 
 
 @pytest.mark.parametrize(
@@ -52,13 +65,66 @@ def test_no_key_for_passwords_is_a_warning_with_the_command(settings: Any) -> No
     assert check_secrets_keys() == []
     settings.SECRETS_KEYS = []
     (message,) = check_secrets_keys()
-    assert message.id == "saferoom.W001"
+    assert message.id == "saferoom.W004"
     assert "manage.py makesecretskey" in str(message.hint)
     output = StringIO()
     call_command("check", stdout=output, stderr=output)
-    assert "saferoom.W001" in output.getvalue()
+    assert "saferoom.W004" in output.getvalue()
 
 
 @pytest.mark.django_db
 def test_the_command_finds_nothing_worse() -> None:
     call_command("check", "--database", "default", "--fail-level", "WARNING", stdout=StringIO())
+
+
+class TestWhoCanRead:
+    @pytest.fixture
+    def var_dir(self, tmp_path: Path, settings: LazySettings) -> Iterator[Path]:
+        """Return a `VAR_DIR` that everybody can reach, with a database in it."""
+        # pytest keeps its folders to itself; and the umask of this process may be the product's.
+        private = (tmp_path, tmp_path.parent, tmp_path.parent.parent)
+        var_dir = tmp_path / "var"
+        var_dir.mkdir()
+        for folder in (*private, var_dir):
+            folder.chmod(0o755)
+        for name in ("panel.sqlite3", "local.env"):
+            (var_dir / name).touch()
+            (var_dir / name).chmod(0o644)
+        settings.VAR_DIR, settings.BASE_DIR = var_dir, tmp_path
+        with patch.object(checks, "sqlite_file", lambda: var_dir / "panel.sqlite3"):
+            yield var_dir
+        for folder in private:
+            folder.chmod(0o700)
+
+    def test_what_every_account_can_reach_is_told_with_the_cure(self, var_dir: Path) -> None:
+        messages = check_who_can_read()
+        assert {message.id for message in messages} == {"saferoom.W001"}
+        assert [message.hint for message in messages] == [
+            f"chmod 700 {var_dir}",
+            f"chmod 600 {var_dir / 'local.env'}",
+            f"chmod 600 {var_dir / 'panel.sqlite3'}",
+        ]
+
+    @pytest.mark.parametrize("mode", [0o700, 0o750, 0o2770])
+    def test_behind_a_closed_folder_nothing_is_open(self, var_dir: Path, mode: int) -> None:
+        var_dir.chmod(mode)
+        assert check_who_can_read() == []
+
+    def test_a_file_that_the_other_account_cannot_use_is_told(self, var_dir: Path) -> None:
+        assert check_shared_database() == []
+        var_dir.chmod(0o2770)
+        (message,) = check_shared_database()
+        assert message.id == "saferoom.W002"
+        assert "chmod 660" in str(message.hint)
+        (var_dir / "panel.sqlite3").chmod(0o660)
+        assert check_shared_database() == []
+
+
+def test_a_proxy_that_is_not_trusted_is_told(settings: LazySettings) -> None:
+    assert check_proxies() == []
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    (message,) = check_proxies()
+    assert message.id == "saferoom.W003"
+    assert "TRUSTED_PROXIES" in str(message.hint)
+    settings.TRUSTED_PROXIES = TrustedProxies.parse(["unix"])
+    assert check_proxies() == []

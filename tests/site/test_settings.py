@@ -69,6 +69,14 @@ def test_good_settings_load() -> None:
         ("STEAM_PASSWORD", 'quo"te'),
         ("GAME_SOURCE", "torrent"),
         ("TIME_ZONE", "Mars/Olympus"),
+        ("STATIC_ROOT", "relative/folder"),
+        ("TRUSTED_PROXIES", "proxy.example.org"),
+        ("TRUSTED_PROXIES", "127.0.0.1,0.0.0.0/0"),
+        ("SIGN_IN_FAILURES_PER_ADDRESS", "0"),
+        ("HEADER_SECONDS", "soon"),
+        ("BODY_MAX_BYTES", "3 MiB"),
+        ("BODIES_MAX_BYTES", "4000000"),
+        ("STREAMS_PER_PERSON", "0"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str | None) -> None:

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from hostops.specs import NAME_PATTERN
+from jobs.database import keep_private
 from jobs.worker import (
     SystemdNotifier,
     worker_loop,
@@ -62,6 +63,8 @@ class Command(BaseCommand):
         """Run the worker."""
         if options["until_empty"] and not settings.JOB_WORKER_ENABLED:
             raise CommandError("JOB_WORKER_ENABLED is false: this worker would wait for ever.")
+        if settings.VAR_DIR.is_dir():
+            keep_private(settings.VAR_DIR)
         try:
             host, _ = Host.objects.get_or_create(name=options["host"])
             move_found_secrets()

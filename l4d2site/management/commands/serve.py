@@ -10,6 +10,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, transaction
 
+from jobs.database import keep_private
+from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.supervisor import StartError, port_from_environment, supervise
 from servers.secret_moves import OtherKeysError, move_found_secrets
 
@@ -21,7 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, **_options: Any) -> None:
         """Set up and run."""
-        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+        settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_private(settings.VAR_DIR)
         try:
             call_command("migrate", verbosity=0)
         except OperationalError as error:
@@ -61,6 +64,7 @@ class Command(BaseCommand):
                 "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
             )
             self.say(f"Sign in as admin with {shown}. It is not shown again.")
+        hash_threads.end()  # The supervisor starts processes in a way that is safe with one thread only.
 
     def health_host(self) -> str:
         """Return a host name that the web server answers to."""

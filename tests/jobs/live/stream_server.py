@@ -45,8 +45,8 @@ class Panel:
         self.var_dir = var_dir
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Return once it answers."""
+    def start(self, **environment: str) -> None:
+        """Return once it answers; `environment` is added to that of its processes."""
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"),
@@ -59,6 +59,7 @@ class Panel:
                 "VAR_DIR": str(self.var_dir),
                 "PORT": str(self.port),
                 "ALLOWED_HOSTS": "localhost,127.0.0.1",
+                **environment,
             },
         )
         wait_until(self._answers, 30, "the panel does not answer")

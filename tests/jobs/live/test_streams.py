@@ -543,6 +543,33 @@ class TestCrowd:
         assert response.status_code == 503
         assert int(response["Retry-After"]) > 0
 
+    @override_settings(STREAMS_PER_PERSON=3)
+    def test_one_person_has_so_many_and_gets_them_back(
+        self, job: Job, alice: User, bob: User
+    ) -> None:
+        async def ask(client: AsyncClient) -> Any:
+            return await client.get("/events")
+
+        async def scenario() -> list[int]:
+            hers, his, here = AsyncClient(), AsyncClient(), Hub.of_running_loop()
+            await hers.aforce_login(alice)
+            await his.aforce_login(bob)
+            # Each in a task of its own, as a web server has them; a stream that nobody reads ends with it.
+            first = await asyncio.gather(*(ask(hers) for _ in range(5)), ask(his))
+            assert here.open_streams.total == 0
+            places = [here.open_streams.add(alice.pk) for _ in range(3)]
+            refused = await ask(hers)
+            # One that is read ends when its reader leaves.
+            stream = here.watch(ChangesTopic(alice.pk), 0, None, places[0])
+            await anext(stream)
+            await stream.aclose()
+            again = await ask(hers)
+            return [one.status_code for one in (*first, refused, again)]
+
+        statuses = run(scenario())
+        assert sorted(statuses[:5]) == [200] * 3 + [429] * 2
+        assert statuses[5:] == [200, 429, 200]
+
     def test_a_stream_holds_no_thread(self, job: Job, alice: User) -> None:
         async def scenario() -> int:
             client = AsyncClient()

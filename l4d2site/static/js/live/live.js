@@ -9,9 +9,14 @@ const PATIENCE_MS = 4_000;
 const LOST =
   "The connection to the panel is lost: what is shown here may be out of date. Trying again; " +
   "if this stays, load the page anew.";
+const FULL =
+  "Too many pages follow this panel live: what is shown here may be out of date. Close some of them; this page " +
+  "tries again by itself.";
 const REFUSED =
   "You are signed out, or may not see this any more: what is shown here is not kept up to date. " +
   "Load the page anew.";
+
+const NOTICES = { full: FULL, refused: REFUSED };
 
 const address = document.body.dataset.liveFrom;
 const notice = document.querySelector("[data-connection]");
@@ -38,7 +43,7 @@ export function onConnection(status) {
   }
   clearTimeout(timer);
   timer = 0;
-  say(status === "refused" ? REFUSED : "");
+  say(NOTICES[status] ?? "");
 }
 
 function say(text) {

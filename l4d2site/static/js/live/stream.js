@@ -6,7 +6,7 @@ const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
 
 // Follow the stream at `address()`, which is asked anew for each connection. `events` maps names to handlers;
-// `onStatus` hears "live", "reconnecting", and, as the last word, "refused". `connect` opens what is like an
+// `onStatus` hears "live", "reconnecting", "full", and, as the last word, "refused". `connect` opens what is like an
 // EventSource. Returns a function that ends it.
 export function follow(address, events, onStatus = () => {}, connect = (at) => new EventSource(at)) {
   let source = null;
@@ -35,7 +35,17 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
     drop();
     timer = setTimeout(open, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
-    if ([403, 404].includes(await askStatus(address(), over.signal))) refuse();
+    const { status, retryMs } = await askStatus(address(), over.signal);
+    if ([403, 404].includes(status)) refuse();
+    else if (retryMs > 0 && !source) waitForPlace(retryMs);
+  }
+
+  // There are too many streams. Not all who wait come back at the same moment.
+  function waitForPlace(retryMs) {
+    if (over.signal.aborted) return;
+    onStatus("full");
+    clearTimeout(timer);
+    timer = setTimeout(open, Math.max(wait, retryMs) * (1 + Math.random() / 2));
   }
 
   function refuse() {

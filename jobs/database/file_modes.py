@@ -1,0 +1,80 @@
+"""Who may read what Saferoom keeps: its own account, and where an SQLite database is shared by two, both.
+
+Every process creates files with umask 077. Two accounts share an SQLite database only in a folder of mode 2770,
+which belongs to a group of both and hands that group on; there its files are 0660.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
+
+from jobs.database.sql import find_database_file
+
+PRIVATE_FOLDER, SHARED_FOLDER = 0o700, 0o2770
+PRIVATE_FILE, SHARED_FILE = 0o600, 0o660
+
+_made_shared: set[Path] = set()
+
+
+def keep_private(folder: Path) -> None:
+    """Take a folder away from everybody else, unless it is shared or belongs to another account.
+
+    What cannot be mended so is told by the system check `saferoom.W001`.
+    """
+    status = folder.stat()
+    if status.st_mode & stat.S_ISGID or status.st_uid != os.geteuid():
+        return
+    if stat.S_IMODE(status.st_mode) & ~PRIVATE_FOLDER:
+        folder.chmod(PRIVATE_FOLDER)
+
+
+def is_shared(folder: Path) -> bool:
+    """Return whether two accounts share a folder: its mode is 2770."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(folder.stat().st_mode) == SHARED_FOLDER
+    return False
+
+
+def database_files(database: Path) -> Iterator[Path]:
+    """Yield the files that belong to an SQLite database and are there."""
+    for ending in ("", "-wal", "-shm", "-turns"):
+        path = database.with_name(database.name + ending)
+        if path.exists():
+            yield path
+
+
+def new_file_mode(database: Path) -> int:
+    """Return the mode of a file that is made beside a database."""
+    return SHARED_FILE if is_shared(database.parent) else PRIVATE_FILE
+
+
+def share_database_files(database: Path) -> None:
+    """Give the files of a database in a shared folder the mode 0660.
+
+    Only their owner can: those of the other account are left to it, and `saferoom.W002` tells of them.
+    """
+    if not is_shared(database.parent):
+        return
+    for path in database_files(database):
+        with suppress(
+            FileNotFoundError
+        ):  # SQLite takes the log away when the last connection closes.
+            status = path.stat()
+            if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != SHARED_FILE:
+                path.chmod(SHARED_FILE)
+
+
+@receiver(connection_created)
+def share_new_database(**_: Any) -> None:
+    """Share the database as soon as it is there; once, as SQLite gives later files the database's own mode."""
+    database = find_database_file() if connection.vendor == "sqlite" else None
+    if database is not None and database not in _made_shared:
+        share_database_files(database)
+        _made_shared.add(database)

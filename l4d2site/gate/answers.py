@@ -1,0 +1,95 @@
+"""How the gate says no: a status, a sentence, and when to try again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+Scope = Mapping[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 8 * 1024**2
+
+
+class RefusedError(Exception):
+    """A request is refused; `str` is the sentence for the person who asked.
+
+    `ends_connection` where a part of the request has not been read: no other request can follow it.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        text: str,
+        *,
+        retry_seconds: float = 0,
+        ends_connection: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_seconds = retry_seconds
+        self.ends_connection = ends_connection
+
+    @property
+    def body(self) -> bytes:
+        """The text of the answer."""
+        return f"{self}\n".encode()
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the answer."""
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        if self.retry_seconds:
+            headers.append((b"retry-after", b"%d" % ceil(self.retry_seconds)))
+        if self.ends_connection:
+            headers.append((b"connection", b"close"))
+        return headers
+
+    def as_http1(self) -> bytes:
+        """Return the whole answer as it goes over a connection that no application has seen."""
+        start = f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n".encode()
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers)
+        return start + lines + b"\r\n" + self.body
+
+
+async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> None:
+    """Answer with `refusal`, and let a client that is still sending come to reading it.
+
+    A connection that is closed while bytes arrive is reset, and many clients then lose the answer.
+    """
+    start = {
+        "type": "http.response.start",
+        "status": refusal.status.value,
+        "headers": refusal.headers,
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": refusal.body})
+    if refusal.ends_connection:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await discard(receive)
+
+
+async def discard(receive: Receive) -> None:
+    """Read what is left of a request and keep nothing; of more than `LINGER_BYTES` do not return.
+
+    The client is then held up in sending, in which it may come to read, until the caller loses patience.
+    """
+    left = LINGER_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+    await asyncio.get_running_loop().create_future()

@@ -1,0 +1,182 @@
+"""What requests send: how much of it, how fast, and how much of all that is held in memory at one time."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from l4d2site.gate.addresses import address_group, client_address
+from l4d2site.gate.answers import Application, Message, Receive, RefusedError, Scope, Send
+
+FREE_BYTES = 16 * 1024
+"""Bytes of each body that the budget does not count: a form of usual size is taken also when it is spent."""
+SHARE_OF_ADDRESS = 4
+"""One address may hold a quarter of the budget."""
+RETRY_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """`BODY_MAX_BYTES`, `BODIES_MAX_BYTES`, `BODY_IDLE_SECONDS` and `BODY_SECONDS`: see the README."""
+
+    most_bytes: int
+    most_bytes_held: int
+    idle_seconds: float
+    seconds: float
+
+
+class Budget:
+    """The bytes of all bodies that are held, and who holds them."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held: Counter[str] = Counter()
+        self._total = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        return self._total
+
+    def take(self, address: str, count: int) -> None:
+        """Hold `count` more bytes for `address`. Raises `RefusedError`."""
+        if self._held[address] + count > self._most_bytes // SHARE_OF_ADDRESS:
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Your address is sending too much at one time. Let what it sends come to its end first.",
+                retry_seconds=RETRY_SECONDS,
+                ends_connection=True,
+            )
+        if self._total + count > self._most_bytes:
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "The panel is being sent more than it can hold at the moment. "
+                f"Try again in {RETRY_SECONDS} seconds.",
+                retry_seconds=RETRY_SECONDS,
+                ends_connection=True,
+            )
+        self._held[address] += count
+        self._total += count
+
+    def give_back(self, address: str, count: int) -> None:
+        """Hold `count` bytes less."""
+        self._total -= count
+        self._held[address] -= count
+        if not self._held[address]:
+            del self._held[address]
+
+
+class BoundedBodies:
+    """Passes requests on to the application, whose `receive` refuses a body that breaks a limit.
+
+    Django reads a whole body, into memory or a file, before it looks at anything else of a request, and
+    keeps it until the request has ended.
+    """
+
+    def __init__(self, application: Application, limits: BodyLimits) -> None:
+        self._application = application
+        self._limits = limits
+        self.budget = Budget(limits.most_bytes_held)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request. Raises `RefusedError` before anything was sent."""
+        length = 0 if scope["type"] != "http" else declared_length(scope)
+        if length == 0:
+            await self._application(scope, receive, send)
+            return
+        if scope["method"] in ("GET", "HEAD"):
+            raise RefusedError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"A {scope['method']} request carries no body here.",
+                ends_connection=True,
+            )
+        if length is not None and length > self._limits.most_bytes:
+            raise too_large(self._limits.most_bytes)
+        address = address_group(client_address(scope))
+        body = Body(self._limits, self.budget, address, receive, send)
+        try:
+            await self._application(scope, body.receive, body.send)
+        finally:
+            body.release()
+
+
+class Body:
+    """The body of one request, as the application takes it."""
+
+    def __init__(
+        self, limits: BodyLimits, budget: Budget, address: str, receive: Receive, send: Send
+    ) -> None:
+        self._limits = limits
+        self._budget = budget
+        self._address = address
+        self._receive = receive
+        self._send = send
+        self._until = asyncio.get_running_loop().time() + limits.seconds
+        self._bytes = 0
+        self._counted = 0
+        self._is_complete = False
+        self._is_answered = False
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next part. Raises `RefusedError`; `ConnectionAbortedError` if the answer has begun."""
+        if self._is_complete:
+            return await self._receive()
+        try:
+            message = await self._receive_in_time()
+            self._take(len(message.get("body", b"")))
+        except RefusedError:
+            if self._is_answered:
+                raise ConnectionAbortedError("a limit was broken after the answer began") from None
+            raise
+        self._is_complete = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a part of the answer on."""
+        self._is_answered = True
+        await self._send(message)
+
+    def release(self) -> None:
+        """Give back to the budget what was taken of it."""
+        self._budget.give_back(self._address, self._counted)
+
+    async def _receive_in_time(self) -> dict[str, Any]:
+        until = min(self._until, asyncio.get_running_loop().time() + self._limits.idle_seconds)
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._receive()
+        except TimeoutError:
+            raise RefusedError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "What you sent did not arrive in time: nothing came for "
+                f"{self._limits.idle_seconds:g} seconds, or all of it took more than "
+                f"{self._limits.seconds:g}. Send it again.",
+                ends_connection=True,
+            ) from None
+
+    def _take(self, count: int) -> None:
+        self._bytes += count
+        if self._bytes > self._limits.most_bytes:
+            raise too_large(self._limits.most_bytes)
+        more = max(0, self._bytes - FREE_BYTES) - self._counted
+        if more:
+            self._budget.take(self._address, more)
+            self._counted += more
+
+
+def declared_length(scope: Scope) -> int | None:
+    """Return how long a request says its body is; None if it comes in chunks."""
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" in headers:
+        return None
+    return int(headers.get(b"content-length", 0))
+
+
+def too_large(most_bytes: int) -> RefusedError:
+    """Return the refusal of a body that is too large."""
+    return RefusedError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"What you sent is too large: the panel takes at most {most_bytes / 1024**2:g} MiB in one request.",
+        ends_connection=True,
+    )

@@ -1,0 +1,164 @@
+"""How many connections there may be, in all and of one address, and how long a request may take to begin."""
+
+import asyncio
+import resource
+from collections import Counter
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol
+
+from l4d2site.gate.addresses import TrustedProxies, address_group, read_address
+from l4d2site.gate.answers import RefusedError
+
+KEPT_DESCRIPTORS = 256
+"""Of the process, for what pages need beside a connection: the database, templates, a burst of refusals."""
+LINGER_SECONDS = 1.0
+MOST_LINGERING = 64
+RETRY_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """`worker_connections`, `CONNECTIONS_PER_ADDRESS`, `HEADER_SECONDS` and `TRUSTED_PROXIES`."""
+
+    most: int
+    per_address: int
+    header_seconds: float
+    proxies: TrustedProxies
+
+
+class Connections:
+    """Counts those that are open. Called in the event loop of the worker."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self.lingering = 0
+        self._open = 0
+        self._of_address: Counter[str] = Counter()
+
+    def enter(self, peer: str) -> str:
+        """Count a connection of `peer`; return what to `leave` with. Raises `RefusedError`.
+
+        Those of a trusted proxy are not counted for its address: each stands for somebody else.
+        """
+        is_proxy = self.limits.proxies.trusts(peer)
+        address = "" if is_proxy else address_group(peer)
+        if not is_proxy and self._of_address[address] >= self.limits.per_address:
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"Your address has {self.limits.per_address} open connections already. "
+                f"Close some pages, or try again in {RETRY_SECONDS} seconds.",
+                retry_seconds=RETRY_SECONDS,
+                ends_connection=True,
+            )
+        if self._open >= self.limits.most:
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "The panel has as many connections as it can take. "
+                f"Try again in {RETRY_SECONDS} seconds.",
+                retry_seconds=RETRY_SECONDS,
+                ends_connection=True,
+            )
+        self._open += 1
+        if not is_proxy:
+            self._of_address[address] += 1
+        return address
+
+    def leave(self, address: str) -> None:
+        """Count a connection less."""
+        self._open -= 1
+        if self._of_address[address]:
+            self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]
+
+
+class GateProtocol(ASGIProtocol):  # type: ignore[misc]
+    """gunicorn's connection, with the limits that gunicorn's ASGI worker does not have.
+
+    It counts `worker_connections` and does not stop at them, and waits for the first request for ever.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        super().__init__(worker)
+        # What waits for the application to take it; a whole page of a form fits in.
+        self._max_buffer_size = 64 * 1024
+        self._connections: Connections = worker.connections
+        self._address: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_refused = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Take the connection, or answer why not and end it."""
+        peer = transport.get_extra_info("peername")
+        try:
+            self._address = self._connections.enter(read_address(peer[0]) if peer else "")
+        except RefusedError as refusal:
+            self._refuse(transport, refusal)
+            return
+        super().connection_made(transport)
+        self._timer = self.worker.loop.call_later(
+            self._connections.limits.header_seconds, self._end_for_silence
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived, unless the answer is no already."""
+        if not self._is_refused:
+            super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the connection."""
+        self._stop_timer()
+        if self._is_refused:
+            self._connections.lingering -= 1
+        else:
+            super().connection_lost(exc)
+        if self._address is not None:
+            self._connections.leave(self._address)
+            self._address = None
+
+    def _on_headers_complete(self) -> Any:
+        self._stop_timer()
+        return super()._on_headers_complete()
+
+    def _refuse(self, transport: Any, refusal: RefusedError) -> None:
+        """Answer before a request was read, with no task and no parser for it.
+
+        The connection stays a moment for the request to arrive: one that is closed before that is reset, and
+        the client may lose the answer. In a flood there is no time for it.
+        """
+        self._is_refused = True
+        self._connections.lingering += 1
+        transport.write(refusal.as_http1())
+        if self._connections.lingering > MOST_LINGERING:
+            transport.close()
+            return
+        transport.write_eof()
+        self._timer = self.worker.loop.call_later(LINGER_SECONDS, transport.abort)
+
+    def _end_for_silence(self) -> None:
+        seconds = self._connections.limits.header_seconds
+        refusal = RefusedError(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"No whole request came within {seconds:g} seconds.",
+            ends_connection=True,
+        )
+        self._safe_write(refusal.as_http1())
+        self._close_transport()
+        # Its task waits for a request, and sees now that there is none to come.
+        self._request_ready.set()
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+
+def most_connections(wanted: int) -> int:
+    """Return how many connections this process can have: `wanted`, or what its descriptors allow."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(descriptors - KEPT_DESCRIPTORS, descriptors // 2))

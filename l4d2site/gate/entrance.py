@@ -1,0 +1,107 @@
+"""The ASGI application around the others: who asks is found out once, and what is too much is refused."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+
+from l4d2site.gate.addresses import address_group, client_address
+from l4d2site.gate.answers import Application, Receive, RefusedError, Scope, Send, send_refusal
+from l4d2site.gate.bodies import BodyLimits, BoundedBodies
+from l4d2site.gate.failures import Failures
+from l4d2site.gate.sign_in import SignInGate
+
+RETRY_SECONDS = 10
+
+
+def behind_gate(application: Application) -> "Entrance":
+    """Return `application` with everything before it that the settings ask for."""
+    failures = Failures(
+        per_address=settings.SIGN_IN_FAILURES_PER_ADDRESS,
+        per_account=settings.SIGN_IN_FAILURES_PER_ACCOUNT,
+    )
+    limits = BodyLimits(
+        most_bytes=settings.BODY_MAX_BYTES,
+        most_bytes_held=settings.BODIES_MAX_BYTES,
+        idle_seconds=settings.BODY_IDLE_SECONDS,
+        seconds=settings.BODY_SECONDS,
+    )
+    return Entrance(
+        BoundedBodies(SignInGate(application, failures), limits),
+        requests_per_address=settings.CONNECTIONS_PER_ADDRESS,
+        streams_per_address=settings.STREAMS_PER_ADDRESS,
+    )
+
+
+class Entrance:
+    """Lets each address have so many requests and streams at one time, and sends the refusals from inside.
+
+    A connection carries one request at a time. So for those who come through a proxy, whose connections are not
+    counted, the limit of requests is that of connections. Django finds the client's address in `REMOTE_ADDR`.
+    """
+
+    def __init__(
+        self, application: Application, *, requests_per_address: int, streams_per_address: int
+    ) -> None:
+        self._application = application
+        self._requests = Places(requests_per_address)
+        self._streams = Places(streams_per_address)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif scope["type"] != "http":
+            await self._application(scope, receive, send)
+        else:
+            address = client_address(scope)
+            client = (address, 0) if address else None
+            try:
+                await self._serve({**scope, "client": client}, address, receive, send)
+            except RefusedError as refusal:
+                await send_refusal(refusal, receive, send)
+
+    async def _serve(
+        self, scope: dict[str, Any], address: str, receive: Receive, send: Send
+    ) -> None:
+        kind = self._streams if is_stream(scope) else self._requests
+        with kind.taken(address_group(address)):
+            await self._application(scope, receive, send)
+
+
+class Places:
+    """So many at one time for each address."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, address: str) -> Iterator[None]:
+        """Do the block in a place of `address`. Raises `RefusedError`."""
+        if self._taken[address] >= self._most:
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"Your address has {self._most} open requests of this kind already. "
+                f"Close some pages, or try again in {RETRY_SECONDS} seconds.",
+                retry_seconds=RETRY_SECONDS,
+            )
+        self._taken[address] += 1
+        try:
+            yield
+        finally:
+            self._taken[address] -= 1
+            if not self._taken[address]:
+                del self._taken[address]
+
+
+def is_stream(scope: Scope) -> bool:
+    """Return whether a request is for a stream, which may last for days.
+
+    The address of every stream ends in `/events`, and of nothing else.
+    """
+    path: str = scope["path"]
+    return path.endswith("/events")

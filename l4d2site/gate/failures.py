@@ -1,0 +1,85 @@
+"""Which addresses have failed to sign in lately.
+
+It is kept in memory: a restart forgets it, and no stranger makes the database write.
+"""
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from time import monotonic
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 300.0
+
+
+class Failure(NamedTuple):
+    """An attempt that failed, at a time of the monotonic clock."""
+
+    at: float
+    account: str
+
+
+class Failures:
+    """Counts failures by address and by account and address, over the last `WINDOW_SECONDS`.
+
+    Never by account alone: then a stranger could lock a person out. Addresses are groups as
+    `addresses.address_group` makes them.
+    """
+
+    def __init__(
+        self, *, per_address: int, per_account: int, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._per_address = per_address
+        self._per_account = per_account
+        self._clock = clock
+        # The one that failed last is the last.
+        self._of_address: OrderedDict[str, deque[Failure]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many addresses are remembered."""
+        return len(self._of_address)
+
+    def add(self, address: str, account: str) -> None:
+        """Count a failure."""
+        failures = self._of_address.setdefault(address, deque())
+        failures.append(Failure(self._clock(), account))
+        self._of_address.move_to_end(address)
+        self._forget_old()
+        if self.wait_seconds(address, account):
+            logger.warning("sign-in: %s has failed %s times", address, len(failures))
+
+    def forgive(self, address: str, account: str) -> None:
+        """Forget the failures of an account from an address, from which its password came now.
+
+        Those with other accounts stay: having an account is no licence to guess.
+        """
+        left = deque(one for one in self._of_address.get(address, ()) if one.account != account)
+        if left:
+            self._of_address[address] = left
+        else:
+            self._of_address.pop(address, None)
+
+    def wait_seconds(self, address: str, account: str) -> float:
+        """Return in how many seconds that account may be tried from that address; 0 for now."""
+        since = self._clock() - WINDOW_SECONDS
+        recent = [one for one in self._of_address.get(address, ()) if one.at > since]
+        with_account = [one for one in recent if one.account == account]
+        frees_at = [
+            failures[-limit].at
+            for failures, limit in (
+                (recent, self._per_address),
+                (with_account, self._per_account),
+            )
+            if len(failures) >= limit
+        ]
+        return max(frees_at) - since if frees_at else 0.0
+
+    def _forget_old(self) -> None:
+        since = self._clock() - WINDOW_SECONDS
+        while self._of_address:
+            address, failures = next(iter(self._of_address.items()))
+            if failures[-1].at > since:
+                return
+            del self._of_address[address]

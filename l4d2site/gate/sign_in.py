@@ -1,0 +1,180 @@
+"""Attempts to sign in: how many may fail, how many go on at a time, and who waits, without a thread."""
+
+import asyncio
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from math import ceil
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_login_failed
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
+
+from l4d2site.gate.addresses import address_group, client_address
+from l4d2site.gate.answers import Application, Message, Receive, RefusedError, Scope, Send
+from l4d2site.gate.failures import Failures
+from l4d2site.gate.password_hashing import HASHES_AT_ONCE, MOST_WAITING, busy
+from l4d2site.gate.turns import TooManyWaitError, Turns, TurnsOfEach
+
+PATHS = frozenset({"/accounts/login/", "/admin/login/"})
+MOST_BODY_BYTES = 64 * 1024
+ANSWER_SECONDS = 0.5
+"""How long a failed attempt takes at the least. An account that has not signed in since PBKDF2 hashed passwords
+takes longer to check than a name that nobody has: without this, the time would tell which names exist."""
+MOST_OF_ADDRESS_WAITING = 8
+LONGEST_NAME = 150
+KEY = "saferoom.sign_in"
+
+
+@dataclass
+class Attempt:
+    """What came of an attempt, as Django's signals tell it."""
+
+    has_failed: bool = False
+    has_succeeded: bool = False
+
+
+class SignInGate:
+    """Lets attempts at `PATHS` through to the application, one of each address and two in all at a time.
+
+    An address waits in a line of its own first, so that a flood from one takes no place from the others.
+    """
+
+    def __init__(self, application: Application, failures: Failures) -> None:
+        self._application = application
+        self._failures = failures
+        self._turns_of_address = TurnsOfEach(most_waiting=MOST_OF_ADDRESS_WAITING)
+        self._turns = Turns(at_once=HASHES_AT_ONCE, most_waiting=MOST_WAITING)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request. Raises `RefusedError` before anything was sent."""
+        if not is_attempt(scope):
+            await self._application(scope, receive, send)
+            return
+        body = await read_body(receive)
+        if body is None:
+            return
+        address, account = address_group(client_address(scope)), account_in(scope, body)
+        self._require_few_failures(address, account)
+        try:
+            async with self._turns_of_address.take(address):
+                # Those before it in the line may have been the last that were allowed.
+                self._require_few_failures(address, account)
+                answer = await self._attempt(scope, body, address, account)
+        except TooManyWaitError:
+            raise busy() from None
+        for message in answer:
+            await send(message)
+
+    async def _attempt(
+        self, scope: Scope, body: bytes, address: str, account: str
+    ) -> list[Message]:
+        """Have the application answer; return the answer, and count what came of it.
+
+        The answer is held back in here, so that no slow reader keeps the others waiting.
+        """
+        attempt = Attempt()
+        scope = {**scope, "state": {**scope.get("state", {}), KEY: attempt}}
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        async with self._turns.take():
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._application(scope, replay(body), keep)
+            except asyncio.CancelledError:
+                # The client is gone and knows nothing of the outcome, but it was an attempt.
+                self._failures.add(address, account)
+                raise
+        if attempt.has_failed:
+            self._failures.add(address, account)
+            await asyncio.sleep(began + ANSWER_SECONDS - asyncio.get_running_loop().time())
+        elif attempt.has_succeeded:
+            self._failures.forgive(address, account)
+        return answer
+
+    def _require_few_failures(self, address: str, account: str) -> None:
+        seconds = self._failures.wait_seconds(address, account)
+        if seconds:
+            minutes = ceil(seconds / 60)
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many attempts to sign in from your address have failed. "
+                f"Try again in {minutes} {'minute' if minutes == 1 else 'minutes'}.",
+                retry_seconds=seconds,
+            )
+
+
+def is_attempt(scope: Scope) -> bool:
+    """Return whether a request may make Django check a password for signing in."""
+    return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """Return the body of an attempt; None if the client left. Raises `RefusedError`."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MOST_BODY_BYTES:
+            raise RefusedError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"Signing in takes a form of at most {MOST_BODY_BYTES // 1024} KiB.",
+                ends_connection=True,
+            )
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def replay(body: bytes) -> Receive:
+    """Return a `receive` that gives `body`, and then nothing.
+
+    Not even that the client left: Django would let go of a check that its thread goes on with, and the next one
+    would begin beside it.
+    """
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_kept() -> dict[str, Any]:
+        if not messages:
+            await asyncio.get_running_loop().create_future()
+        return messages.pop()
+
+    return receive_kept
+
+
+def account_in(scope: Scope, body: bytes) -> str:
+    """Return the account that an attempt names, read from its form just as Django will read it."""
+    try:
+        name = ASGIRequest(dict(scope), BytesIO(body)).POST.get("username", "")
+    except (BadRequest, SuspiciousOperation, MultiPartParserError, UnicodeError):
+        return ""  # Django will refuse it, and no password is looked at.
+    return unicodedata.normalize("NFKC", str(name)).strip().casefold()[:LONGEST_NAME]
+
+
+def attempt_of(request: HttpRequest | None) -> Attempt:
+    """Return the attempt that `request` is; one that nobody looks at if it did not come through the gate."""
+    scope: Mapping[str, Any] = getattr(request, "scope", {})
+    attempt: Attempt = scope.get("state", {}).get(KEY) or Attempt()
+    return attempt
+
+
+@receiver(user_login_failed)
+def note_failure(request: HttpRequest | None = None, **_: Any) -> None:
+    """Have the attempt that `request` is counted as failed; views may call it for what has no signal."""
+    attempt_of(request).has_failed = True
+
+
+@receiver(user_logged_in)
+def note_success(request: HttpRequest | None = None, **_: Any) -> None:
+    """Have the attempt that `request` is forgive those that failed before."""
+    attempt_of(request).has_succeeded = True

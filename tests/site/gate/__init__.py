@@ -1,0 +1,1 @@
+"""The gate: l4d2site/gate/."""

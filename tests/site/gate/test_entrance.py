@@ -1,0 +1,97 @@
+"""The entrance: one address has so many places, and inside everybody has their own address."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from l4d2site.gate.addresses import TrustedProxies
+from l4d2site.gate.entrance import Entrance
+from tests.site.gate.asgi import Exchange, make_scope, read_all
+
+
+class Holding:
+    """An application that answers when it is told to, and keeps the scopes that it got."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.scopes: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve a request."""
+        self.scopes.append(scope)
+        await self.release.wait()
+        await read_all(scope, receive, send)
+
+
+def entrance(application: Any) -> Entrance:
+    return Entrance(application, requests_per_address=3, streams_per_address=2)
+
+
+async def ask_at_once(scopes: list[dict[str, Any]]) -> list[int | None]:
+    """Return the statuses of requests that are there at one time."""
+    application = Holding()
+    door = entrance(application)
+    exchanges = [Exchange() for _ in scopes]
+    tasks = [
+        asyncio.create_task(exchange.run(door, scope))
+        for exchange, scope in zip(exchanges, scopes, strict=True)
+    ]
+    await asyncio.sleep(0)
+    application.release.set()
+    await asyncio.gather(*tasks)
+    return [exchange.status for exchange in exchanges]
+
+
+def test_an_address_has_so_many_streams_and_requests_at_one_time() -> None:
+    streams = [make_scope("GET", "/jobs/7/events") for _ in range(3)]
+    pages = [make_scope("GET", "/servers/") for _ in range(4)]
+    elsewhere = make_scope("GET", "/events")
+    elsewhere["client"] = ("203.0.113.9", 1)
+    statuses = asyncio.run(ask_at_once([*streams, *pages, elsewhere]))
+    assert statuses == [200, 200, 429, 200, 200, 200, 429, 200]
+
+
+def test_a_64_of_ipv6_is_one_address() -> None:
+    scopes = [make_scope("GET", "/events") for _ in range(4)]
+    for number, scope in enumerate(scopes):
+        scope["client"] = (f"2001:db8::{number}", 1)
+    scopes[3]["client"] = ("2001:db8:0:1::", 1)
+    assert asyncio.run(ask_at_once(scopes)) == [200, 200, 429, 200]
+
+
+def test_behind_a_proxy_the_address_it_names_counts(settings: LazySettings) -> None:
+    settings.TRUSTED_PROXIES = TrustedProxies.parse(["198.51.100.7"])
+    scopes = [make_scope("GET", "/events", x_forwarded_for=f"203.0.113.{n}") for n in range(5)]
+    assert asyncio.run(ask_at_once(scopes)) == [200] * 5
+    scopes = [make_scope("GET", "/events", x_forwarded_for="203.0.113.9") for _ in range(3)]
+    assert asyncio.run(ask_at_once(scopes)) == [200, 200, 429]
+
+
+def test_a_place_is_free_again_also_after_a_fault() -> None:
+    async def fails(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        door = entrance(fails)
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                await Exchange().run(door, make_scope("GET", "/events"))
+
+    asyncio.run(scenario())
+
+
+def test_what_is_inside_finds_the_clients_address(settings: LazySettings) -> None:
+    settings.TRUSTED_PROXIES = TrustedProxies.parse(["198.51.100.7"])
+    application = Holding()
+    application.release.set()
+    scope = make_scope("GET", "/", x_forwarded_for="203.0.113.9")
+    asyncio.run(Exchange().run(entrance(application), scope))
+    assert application.scopes[0]["client"] == ("203.0.113.9", 0)
+
+
+def test_a_web_socket_is_closed_without_a_fault() -> None:
+    exchange = Exchange()
+    asyncio.run(exchange.run(entrance(read_all), {"type": "websocket", "path": "/", "headers": []}))
+    assert exchange.sent == [{"type": "websocket.close"}]

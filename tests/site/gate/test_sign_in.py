@@ -1,0 +1,236 @@
+"""Attempts to sign in, through the gate to Django: who is refused, who waits, and what strangers learn."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlencode
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.db import connections
+from django.http import HttpRequest
+
+from l4d2site.asgi import serve
+from l4d2site.gate import sign_in
+from l4d2site.gate.entrance import Entrance
+from l4d2site.gate.failures import Failures
+from l4d2site.gate.sign_in import MOST_OF_ADDRESS_WAITING, SignInGate, account_in
+from tests.site.gate.asgi import Exchange, make_scope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FORM = "application/x-www-form-urlencoded"
+TOKEN = "a" * 32
+PATHS = ["/accounts/login/", "/admin/login/"]
+
+
+@pytest.fixture(autouse=True)
+def fast() -> Iterator[None]:
+    """Answer at once; how long an answer takes has a test of its own."""
+    with patch.object(sign_in, "ANSWER_SECONDS", 0.0):
+        yield
+
+
+class Door:
+    """The panel behind the gate, with a limit of 3 failures for an address and 2 for an account there."""
+
+    def __init__(self, application: Any = serve) -> None:
+        failures = Failures(per_address=3, per_account=2)
+        self._entrance = Entrance(
+            SignInGate(application, failures), requests_per_address=1000, streams_per_address=10
+        )
+
+    async def post(
+        self, name: str, password: str, *, address: str = "198.51.100.7", path: str = PATHS[0]
+    ) -> Exchange:
+        """Try to sign in."""
+        form = {"username": name, "password": password, "csrfmiddlewaretoken": TOKEN}
+        body = urlencode(form).encode()
+        scope = make_scope(
+            path=path,
+            content_type=FORM,
+            content_length=str(len(body)),
+            host="localhost",
+            cookie=f"csrftoken={TOKEN}",
+        )
+        scope["client"] = (address, 1)
+        exchange = Exchange([body])
+        await exchange.run(self._entrance, scope)
+        return exchange
+
+
+def run(scenario: Any) -> Any:
+    """Run a scenario; no thread keeps a connection afterwards."""
+
+    async def run_and_close() -> Any:
+        try:
+            return await scenario
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(run_and_close())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_who_fails_too_often_waits_and_nobody_else(alice: User, path: str) -> None:
+    async def scenario() -> list[Exchange]:
+        door = Door()
+        return [
+            await door.post("alice", "wrong", path=path),
+            await door.post(" ALICE ", "wrong", path=path),
+            # The account has failed twice from here: not even the password is looked at.
+            await door.post("alice", "alice-password", path=path),
+            await door.post("bob", "wrong", path=path),
+            # And three times the address.
+            await door.post("carol", "wrong", path=path),
+            await door.post("alice", "alice-password", path=path, address="203.0.113.9"),
+        ]
+
+    exchanges = run(scenario())
+    statuses = [exchange.status for exchange in exchanges]
+    # Alice is no admin, and the admin's form says so.
+    elsewhere = 302 if path == PATHS[0] else 200
+    assert statuses == [200, 200, 429, 200, 429, elsewhere]
+    assert 290 <= int(exchanges[2].headers[b"retry-after"]) <= 300
+    assert b"Try again in 5 minutes" in exchanges[2].sent[1]["body"]
+
+
+def test_who_signs_in_is_forgiven(alice: User) -> None:
+    async def scenario() -> list[int | None]:
+        door = Door()
+        passwords = ["wrong", "alice-password"] * 4
+        return [(await door.post("alice", password)).status for password in passwords]
+
+    assert run(scenario()) == [200, 302] * 4
+
+
+def test_one_address_tries_one_after_another_and_two_try_at_a_time(alice: User) -> None:
+    trying: list[str] = []
+    most: list[int] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        address = scope["client"][0]
+        assert address not in trying
+        trying.append(address)
+        most.append(len(trying))
+        await asyncio.sleep(0.01)
+        trying.remove(address)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def scenario() -> list[Exchange]:
+        door = Door(slow)
+        return await asyncio.gather(
+            *(door.post("alice", "wrong") for _ in range(50)),
+            *(door.post("alice", "wrong", address=f"203.0.113.{n}") for n in range(5)),
+        )
+
+    exchanges = run(scenario())
+    flood = [exchange.status for exchange in exchanges[:50]]
+    assert flood.count(200) == 1 + MOST_OF_ADDRESS_WAITING
+    assert flood.count(429) == 50 - 1 - MOST_OF_ADDRESS_WAITING
+    # The flood has a line of its own, and takes no place from others.
+    assert [exchange.status for exchange in exchanges[50:]] == [200] * 5
+    assert max(most) == 2
+    refused = next(exchange for exchange in exchanges if exchange.status == 429)
+    assert int(refused.headers[b"retry-after"]) > 0
+
+
+def test_beyond_two_and_eight_more_the_answer_is_429() -> None:
+    release = asyncio.Event()
+
+    async def held(scope: Any, receive: Any, send: Any) -> None:
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def scenario() -> list[int | None]:
+        door = Door(held)
+        tries = [
+            asyncio.create_task(door.post("alice", "wrong", address=f"203.0.113.{n}"))
+            for n in range(30)
+        ]
+        done, _ = await asyncio.wait(tries[10:])
+        assert len(done) == 20
+        assert not any(one.done() for one in tries[:10])
+        release.set()
+        return [(await one).status for one in tries]
+
+    assert run(scenario()) == [200] * 10 + [429] * 20
+
+
+def test_an_attempt_whose_client_leaves_counts_and_frees_its_place() -> None:
+    async def never(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> int | None:
+        door = Door(never)
+        for _ in range(2):
+            attempt = asyncio.create_task(door.post("alice", "wrong"))
+            await asyncio.sleep(0.01)
+            attempt.cancel()
+            await asyncio.gather(attempt, return_exceptions=True)
+        async with asyncio.timeout(5):  # What is let through is never answered here.
+            return (await door.post("alice", "wrong")).status
+
+    assert run(scenario()) == 429
+
+
+def test_a_name_that_nobody_has_is_answered_as_one_that_somebody_has(alice: User) -> None:
+    async def scenario() -> list[tuple[int | None, str, float]]:
+        door = Door()
+        answers = []
+        for name in ("alice", "nobody"):
+            began = monotonic()
+            exchange = await door.post(name, "wrong")
+            body = b"".join(message.get("body", b"") for message in exchange.sent).decode()
+            page = re.sub(r'value="\w{64}"', "", body.replace(name, "NAME"))
+            answers.append((exchange.status, page, monotonic() - began))
+        return answers
+
+    with patch.object(sign_in, "ANSWER_SECONDS", 0.3):
+        known, unknown = run(scenario())
+    assert known[:2] == unknown[:2]
+    assert min(known[2], unknown[2]) >= 0.3
+
+
+def test_a_form_that_is_too_large_is_refused_before_django_sees_it() -> None:
+    exchange = run(Door(application=None).post("alice", "x" * 70_000))
+    assert exchange.status == 413
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "account"),
+    [
+        (FORM, b"username=Alice&password=x", "alice"),
+        (FORM, b"username=bob&username=Alice", "alice"),
+        (FORM, "username=\uff41\uff4c\uff49\uff43\uff45".encode(), "alice"),
+        (FORM, b"username=%FF", "\ufffd"),
+        (FORM, b"", ""),
+        (FORM, b"&".join(b"a=1" for _ in range(2000)), ""),
+        ("application/json", b'{"username": "alice"}', ""),
+        (
+            "multipart/form-data; boundary=B",
+            b'--B\r\nContent-Disposition: form-data; name="username"\r\n\r\nalice\r\n--B--\r\n',
+            "alice",
+        ),
+        ("multipart/form-data", b"username=alice", ""),
+        ("multipart/form-data; boundary=B", b"--B\r\nbroken", ""),
+        (f"{FORM}; charset=no-such-charset", b"username=alice", "alice"),
+        (FORM, b"username=" + b"a" * 5000, "a" * 150),
+    ],
+)
+def test_the_account_is_what_django_will_read(content_type: str, body: bytes, account: str) -> None:
+    scope = make_scope(content_type=content_type, content_length=str(len(body)))
+    assert account_in(scope, body) == account
+
+
+def test_a_sign_in_outside_of_the_gate_works(alice: User) -> None:
+    request = HttpRequest()
+    assert authenticate(request, username="alice", password="wrong") is None
+    assert authenticate(request, username="alice", password="alice-password") == alice
