@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 os.environ["SECRET_KEY"] = "a-key-that-only-the-tests-have"
+os.environ["SECRETS_KEYS"] = "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU="
 os.environ["GAME_SOURCE"] = "simulator"
 _scratch = Path(tempfile.mkdtemp(prefix="saferoom-tests-"))
 os.environ["HOST_ROOT"] = str(_scratch / "host")
