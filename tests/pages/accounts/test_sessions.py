@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from allauth.core.context import request_context
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -90,13 +91,26 @@ def test_a_changed_password_ends_all_others(alice: User) -> None:
         "new_password2": "a-better-one-42",
     }
     here.post(reverse("password_change"), values)
+    # They are gone at once, not only when their browsers come back.
+    (row,) = PersonSession.objects.filter(user=alice)
     assert phone.get(SESSIONS).status_code == 302
     assert here.get(SESSIONS).status_code == 200
-    (row,) = PersonSession.objects.filter(user=alice)
     # The session has another key then, but it was not begun anew.
     assert row == session_of(here)
     assert abs(row.signed_in_at - signed_in_at) < timedelta(milliseconds=1)
     assert not Session.objects.exclude(pk=row.session_id).exists()
+
+
+def test_the_session_in_which_the_password_is_changed_is_not_ended(
+    alice: User, rf: RequestFactory
+) -> None:
+    here = browser(alice)
+    request = rf.post("/")
+    request.user, request.session = alice, here.session
+    with request_context(request):
+        alice.set_password("a-better-one-42")
+        alice.save()
+    assert Session.objects.filter(pk=request.session.session_key).exists()
 
 
 def test_a_password_that_an_admin_changes_ends_all(alice: User, as_dana: Client) -> None:
