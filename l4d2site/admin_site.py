@@ -7,17 +7,30 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+)
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import URLPattern, URLResolver, path, reverse, reverse_lazy
 from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from jobs import queue
 from jobs.models import Job, JobState, Operation
+from l4d2site.accounts.pages import SignIn
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Blueprint, Host, Release, Server
 from servers.secrets import keys_note
+
+
+class AdminSignIn(SignIn):
+    """The panel's sign-in, which leads to the admin pages."""
+
+    default_url = reverse_lazy("admin:index")
 
 
 class SaferoomAdminSite(AdminSite):
@@ -46,6 +59,29 @@ class SaferoomAdminSite(AdminSite):
             "install_host_name": settings.HOST_NAME,
             "secrets_note": keys_note() if self.has_permission(request) else "",
         }
+
+    @method_decorator(never_cache)
+    def login(
+        self,
+        request: HttpRequest,
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002 - as Django calls it
+    ) -> HttpResponse:
+        """Sign in as everywhere; who is signed in already and may not be here is told so.
+
+        To lead them to the sign-in, as Django does, would lead them back here.
+        """
+        if request.user.is_authenticated and not self.has_permission(request):
+            raise PermissionDenied("Only an admin sees the admin pages.")
+        response: HttpResponse = AdminSignIn.as_view()(request)
+        return response
+
+    def password_change(  # type: ignore[override] # It shows no page of its own.
+        self,
+        request: HttpRequest,  # noqa: ARG002 - as Django calls it
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        """Lead to the panel's page for that."""
+        return HttpResponseRedirect(reverse("password_change"))
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views import defaults
 
 ErrorView = Callable[..., HttpResponse]
@@ -32,3 +33,11 @@ def releasing_connection(view: ErrorView) -> ErrorView:
 bad_request = releasing_connection(defaults.bad_request)
 permission_denied = releasing_connection(defaults.permission_denied)
 page_not_found = releasing_connection(defaults.page_not_found)
+
+
+@releasing_connection
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    """Answer who has tried too often (allauth's limits)."""
+    response = render(request, "429.html", status=429)
+    response.headers["Retry-After"] = "300"  # seconds: the longest of the limits
+    return response

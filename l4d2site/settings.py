@@ -44,7 +44,7 @@ def shown(name: str) -> str:
     """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
     return (
         "set"
-        if name in {"SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "STEAM_PASSWORD"}
+        if name in {"SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "STEAM_PASSWORD"}
         else repr(env.str(name, ""))
     )
 
@@ -113,7 +113,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "l4d2site.apps.SaferoomConfig",
+    "l4d2site.accounts.apps.AccountsConfig",
     "servers",
     "jobs",
 ]
@@ -127,6 +131,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "l4d2site.accounts.middleware.hold_unready_accounts",
     "l4d2site.gate.password_hashing.TooManyHashesMiddleware",
 ]
 
@@ -174,18 +180,80 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People -----------------------------------------------------------------------------------
 
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+AUTHENTICATION_BACKENDS = ["l4d2site.accounts.backend.AccountBackend"]
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    # Ten characters; and told by Django of every change of a password, by whatever way it was made.
+    {"NAME": "l4d2site.accounts.password_changes.PasswordPolicy"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-LOGIN_URL = "login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "servers:list"
-LOGOUT_REDIRECT_URL = "login"
+LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_ADAPTER = "l4d2site.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_PRESERVE_USERNAME_CASING = True
+# Guesses of a second factor are counted per account, which only who has its password can use up. Guesses of
+# passwords are limited before Django, per address: an account must not be locked by strangers.
+ACCOUNT_RATE_LIMITS: dict[str, str | None] = {
+    **dict.fromkeys(
+        ("change_password", "login", "manage_email", "reset_password_from_key", "signup")
+    ),
+    "login_failed": "10/300s/key",
+    # Requests for a mail with a link: by the address they come from, and by the one it goes to.
+    "reset_password": "5/300s/ip,3/3600s/key",
+}
+MFA_ADAPTER = "l4d2site.accounts.second_factors.SecondFactorAdapter"
+MFA_FORMS = {
+    "activate_totp": "l4d2site.accounts.forms.AppForm",
+    "authenticate": "l4d2site.accounts.forms.SecondFactorForm",
+    "reauthenticate": "l4d2site.accounts.forms.ReauthenticationForm",
+    "add_webauthn": "l4d2site.accounts.forms.PasskeyForm",
+    "login_webauthn": "l4d2site.accounts.forms.PasskeySignInForm",
+}
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Saferoom"
+# What counts guesses: more than enough entries, so that none is thrown out to make room.
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 20_000},
+    }
+}
+REQUIRE_STAFF_MFA = read_bool("REQUIRE_STAFF_MFA", default=False)
+ACCOUNT_EVENTS_KEEP_DAYS = read(
+    "ACCOUNT_EVENTS_KEEP_DAYS", env.int, "a whole number of days", default=90
+)
+require(1 <= ACCOUNT_EVENTS_KEEP_DAYS <= 3650, "ACCOUNT_EVENTS_KEEP_DAYS", "between 1 and 3650")
+PANEL_URL = read("PANEL_URL", env.str, "the panel's address", default="").rstrip("/")
+require(
+    re.fullmatch(r"(https?://[^/?#\s]+)?", PANEL_URL) is not None,
+    "PANEL_URL",
+    "an address without a path, such as https://panel.example.org",
+)
+
+# --- Mail -------------------------------------------------------------------------------------
+
+EMAIL_URL = env.str("EMAIL_URL", default="")
+if EMAIL_URL:
+    _expected = "a URL such as smtp+tls://user:password@mail.example.org:587"
+    try:
+        _mail = env.email_url("EMAIL_URL")
+    except (ImproperlyConfigured, ValueError):
+        require(False, "EMAIL_URL", _expected)
+    globals().update({name: value for name, value in _mail.items() if value is not None})
+    # The address in a mail is not to be taken from the request of whoever had it sent.
+    require(PANEL_URL != "", "PANEL_URL", "set where EMAIL_URL is, as mails have links in them")
+EMAIL_TIMEOUT = 20  # seconds
+DEFAULT_FROM_EMAIL = read(
+    "DEFAULT_FROM_EMAIL", env.str, "an e-mail address", default="saferoom@localhost"
+)
 
 # --- Pages ------------------------------------------------------------------------------------
 

@@ -93,10 +93,19 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def supervise(*, base_dir: Path, bind: str, port: int, health_host: str, say: Say) -> None:
+def supervise(
+    *,
+    base_dir: Path,
+    bind: str,
+    port: int,
+    health_host: str,
+    passkey_host: str | None,
+    say: Say,
+) -> None:
     """Run web server and worker until SIGTERM or SIGINT. Raises `StartError`.
 
-    The first signal lets running jobs finish, while the pages stay up; the second cancels them.
+    `passkey_host` is a name at which browsers offer passkeys, which they do at no IP address. The first signal
+    lets running jobs finish, while the pages stay up; the second cancels them.
     """
     require_free_port(bind, port)
     python = sys.executable
@@ -116,6 +125,8 @@ def supervise(*, base_dir: Path, bind: str, port: int, health_host: str, say: Sa
             children.append(worker)
             if wait_until_healthy(f"http://127.0.0.1:{port}/healthz", health_host, children, count):
                 say(f"Saferoom is ready at http://127.0.0.1:{port}/")
+                if passkey_host:
+                    say(f"To use passkeys, open it at http://{passkey_host}:{port}/")
             while not count():
                 for child in children:
                     child.keep_running()

@@ -11,9 +11,11 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from jobs.models import Job
+from l4d2site.accounts.models import Invitation, PersonSession
 from servers.models import Blueprint, Server
+from tests.pages.conftest import sign_in
 
-LOGIN = "login"
+LOGIN = "account_login"
 PEOPLE = ("anonymous", "alice", "bob", "dana")
 
 
@@ -80,11 +82,44 @@ MATRIX = [
     Case("POST", "jobs:create", "server", (LOGIN, 303, 404, 303), (("operation", "start"),)),
     Case("GET", "jobs:console_events", "server", (403, 200, 404, 200)),
     Case("GET", "jobs:change_events", "", (403, 200, 200, 200)),
-    Case("GET", "login", "", (200, 302, 302, 302)),
+    Case("GET", "account_login", "", (200, 302, 302, 302)),
     Case("GET", "logout", "", (405, 405, 405, 405)),
     Case("POST", "logout", "", (302, 302, 302, 302)),
     Case("GET", "password_change", "", (LOGIN, 200, 200, 200)),
     Case("POST", "password_change", "", (LOGIN, 200, 200, 200)),
+    Case("GET", "account_reauthenticate", "", (LOGIN, 200, 200, 200)),
+    Case("GET", "sessions", "", (LOGIN, 200, 200, 200)),
+    Case("GET", "session_revoke_others", "", (405, 405, 405, 405)),
+    Case("POST", "session_revoke_others", "", (LOGIN, 302, 302, 302)),
+    Case("GET", "session_revoke", "session", (405, 405, 405, 405)),
+    Case("POST", "session_revoke", "session", (LOGIN, 302, 404, 404)),
+    Case("GET", "people", "", (LOGIN, 403, 403, 200)),
+    Case("GET", "reset_link", "person", (405, 405, 405, 405)),
+    Case("POST", "reset_link", "person", (LOGIN, 403, 403, 200)),
+    Case("GET", "invitation_make", "", (405, 405, 405, 405)),
+    Case("POST", "invitation_make", "", (LOGIN, 403, 403, 302)),
+    Case("GET", "invitation_revoke", "invitation", (405, 405, 405, 405)),
+    Case("POST", "invitation_revoke", "invitation", (LOGIN, 403, 403, 302)),
+    Case("GET", "invitation", "token", (200, 200, 200, 200)),
+    Case("GET", "invitation", "bad token", (404, 404, 404, 404)),
+    Case("GET", "reset_request", "", (404, 404, 404, 404)),
+    Case("GET", "reset", "bad reset", (200, 200, 200, 200)),
+    Case("GET", "mfa_index", "", (LOGIN, 200, 200, 200)),
+    # The door of the second factor: only who has just given a password gets in.
+    Case("GET", "mfa_authenticate", "", (302, 302, 302, 302)),
+    Case("GET", "mfa_reauthenticate", "", (LOGIN, 302, 302, 302)),
+    Case("GET", "mfa_activate_totp", "", (LOGIN, 302, 302, 302)),
+    Case("GET", "mfa_deactivate_totp", "", (LOGIN, 404, 404, 404)),
+    Case("GET", "mfa_view_recovery_codes", "", (LOGIN, 404, 404, 404)),
+    Case("GET", "mfa_generate_recovery_codes", "", (LOGIN, 302, 302, 302)),
+    Case("GET", "mfa_download_recovery_codes", "", (LOGIN, 404, 404, 404)),
+    Case("GET", "mfa_list_webauthn", "", (LOGIN, 200, 200, 200)),
+    Case("GET", "mfa_add_webauthn", "", (LOGIN, 302, 302, 302)),
+    Case("GET", "mfa_login_webauthn", "", (302, 302, 302, 302)),
+    Case("POST", "mfa_login_webauthn", "", (302, 302, 302, 302)),
+    Case("GET", "mfa_reauthenticate_webauthn", "", (LOGIN, 302, 302, 302)),
+    Case("GET", "mfa_edit_webauthn", "passkey", (LOGIN, 302, 302, 302)),
+    Case("GET", "mfa_remove_webauthn", "passkey", (LOGIN, 302, 302, 302)),
     Case("GET", "healthz", "", (503, 503, 503, 503)),
     Case("POST", "healthz", "", (405, 405, 405, 405)),
     Case("GET", "admin:install", "", (405, 405, 405, 405)),
@@ -103,6 +138,8 @@ def subjects(
     """Return what the addresses of the matrix are about, by the matrix's word for it."""
     shared = Blueprint.objects.create(name="versus", owner=dana, is_shared=True)
     install = Job.objects.create(operation="install", requested_by=dana, state="failed")
+    sign_in(alice)
+    invited = Invitation.objects.create(made_by=dana)
     return {
         "": [],
         "server": [server.name],
@@ -111,6 +148,13 @@ def subjects(
         "shared": [shared.name],
         "job": [failed_job.pk],
         "install": [install.pk],
+        "session": [str(PersonSession.objects.get(user=alice).pk)],
+        "person": [bob.pk],
+        "invitation": [str(invited.pk)],
+        "token": [invited.token],
+        "bad token": ["not-a-token"],
+        "bad reset": ["MQ", "not-a-token"],
+        "passkey": [1],
     }
 
 
@@ -134,7 +178,7 @@ def test_everybody_gets_what_the_matrix_says(
 
 def outcome(response: HttpResponseBase) -> int | str:
     """Return the status of a response, or LOGIN if it leads to that page."""
-    if response.headers.get("Location", "").startswith(reverse("login") + "?next="):
+    if response.headers.get("Location", "").startswith(reverse("account_login") + "?next="):
         return LOGIN
     return response.status_code
 
@@ -196,14 +240,16 @@ def test_after_signing_in_one_is_back_on_the_page_of_the_form(server: Server) ->
         {"operation": "start"},
         headers={"Referer": f"http://testserver{page}"},
     )
-    assert response.headers["Location"] == f"{reverse('login')}?next={page}"
+    assert response.headers["Location"] == f"{reverse('account_login')}?next={page}"
 
 
 def test_a_referer_from_elsewhere_is_not_followed(server: Server) -> None:
     response = Client().post(
         reverse("jobs:create", args=[server.name]), headers={"Referer": "https://evil.example/x"}
     )
-    assert response.headers["Location"] == f"{reverse('login')}?next={reverse('servers:list')}"
+    assert (
+        response.headers["Location"] == f"{reverse('account_login')}?next={reverse('servers:list')}"
+    )
 
 
 def test_an_owner_still_reads_the_blueprint_of_their_server_when_it_is_not_shared_any_more(

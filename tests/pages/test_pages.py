@@ -48,7 +48,7 @@ def pages(server: Server, failed_job: Job) -> list[str]:
 def test_every_page_says_that_the_game_is_simulated(as_alice: Client, pages: list[str]) -> None:
     for url in [*pages, "/nothing/here/"]:
         assert "Simulated game." in as_alice.get(url).content.decode(), url
-    assert "Simulated game." in Client().get(reverse("login")).content.decode()
+    assert "Simulated game." in Client().get(reverse("account_login")).content.decode()
 
 
 def test_no_page_says_so_where_the_game_is_real(
@@ -184,12 +184,12 @@ def test_signing_in_leads_to_where_one_wanted_to_go(client: Client, alice: User)
 
 def test_signing_in_does_not_lead_elsewhere(client: Client, alice: User) -> None:
     values = {"username": "alice", "password": "alice-password", "next": "https://evil.example/"}
-    response = client.post(reverse("login"), values)
+    response = client.post(reverse("account_login"), values)
     assert response.headers["Location"] == reverse("servers:list")
 
 
 def test_a_wrong_password_is_told(client: Client, alice: User) -> None:
-    response = client.post(reverse("login"), {"username": "alice", "password": "wrong"})
+    response = client.post(reverse("account_login"), {"username": "alice", "password": "wrong"})
     assert "Please enter a correct username and password" in response.content.decode()
 
 

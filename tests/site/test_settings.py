@@ -77,6 +77,11 @@ def test_good_settings_load() -> None:
         ("BODY_MAX_BYTES", "3 MiB"),
         ("BODIES_MAX_BYTES", "4000000"),
         ("STREAMS_PER_PERSON", "0"),
+        ("PANEL_URL", "panel.example.org"),
+        ("PANEL_URL", "https://panel.example.org/path"),
+        ("EMAIL_URL", "pigeon://hunter2@host"),
+        ("REQUIRE_STAFF_MFA", "maybe"),
+        ("ACCOUNT_EVENTS_KEEP_DAYS", "0"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str | None) -> None:
@@ -85,8 +90,16 @@ def test_a_bad_value_is_named(name: str, value: str | None) -> None:
     assert answer.stderr.startswith(f"saferoom: {name} is ")
     assert "must be" in answer.stderr
     assert "Traceback" not in answer.stderr
-    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL")
+    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL")
     assert str(value) not in answer.stderr or name not in secret
+
+
+def test_mails_need_the_address_of_the_panel() -> None:
+    answer = load(EMAIL_URL="smtp://mail.example.org")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("saferoom: PANEL_URL is '', but must be set where EMAIL_URL is")
+    good = load(EMAIL_URL="smtp://mail.example.org", PANEL_URL="https://panel.example.org")
+    assert good.returncode == 0, good.stderr
 
 
 def test_debugging_needs_no_secret() -> None:

@@ -1,27 +1,32 @@
-"""`manage.py rotatesecrets`: encrypts every stored password anew with the first key of SECRETS_KEYS."""
+"""`manage.py rotatesecrets`: encrypts every stored secret anew with the first key of SECRETS_KEYS."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from l4d2site.accounts.second_factors import rotate_second_factors
 from servers.secret_moves import rotate_secrets
 from servers.secrets import NO_KEYS, has_keys
 
 
 class Command(BaseCommand):
-    """Rotates the passwords, and says how many."""
+    """Rotates the servers' passwords and people's second factors, and says how many."""
 
     help = (
-        "Encrypt every stored password anew with the first of SECRETS_KEYS, so that the others can be removed. "
-        "It can be killed and run again."
+        "Encrypt every stored password and second factor anew with the first of SECRETS_KEYS, so that the "
+        "others can be removed. It can be killed and run again."
     )
 
     def handle(self, **_options: Any) -> None:
-        """Rotate; exit code 1 if a password could not be decrypted."""
+        """Rotate; exit code 1 if one could not be decrypted."""
         if not has_keys():
             raise CommandError(NO_KEYS)
-        count, faults = rotate_secrets()
-        self.stdout.write(f"Encrypted {count} passwords with the first key.")
+        passwords, faults = rotate_secrets()
+        second_factors, more_faults = rotate_second_factors()
+        faults = [*faults, *more_faults]
+        self.stdout.write(f"Encrypted {passwords} passwords with the first key.")
+        if second_factors:
+            self.stdout.write(f"Encrypted {second_factors} secrets of second factors with it.")
         for fault in faults:
             self.stderr.write(fault)
         if faults:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, transaction
 
 from jobs.database import keep_private
+from l4d2site.accounts.models import FirstPassword
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.supervisor import StartError, port_from_environment, supervise
 from servers.secret_moves import OtherKeysError, move_found_secrets
@@ -41,6 +42,7 @@ class Command(BaseCommand):
                 bind=os.environ.get("BIND", "127.0.0.1"),
                 port=port_from_environment(),
                 health_host=self.health_host(),
+                passkey_host="localhost" if "localhost" in settings.ALLOWED_HOSTS else None,
                 say=self.say,
             )
         except StartError as error:
@@ -52,18 +54,22 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def ensure_admin(self) -> None:
-        """Create the first admin; its password is printed this once, and kept nowhere."""
+        """Create the first admin. A password made here is printed once, kept nowhere, and must be changed."""
         if User.objects.filter(is_superuser=True).exists():
             return
         given = os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")
         password = given or secrets.token_urlsafe(12)
         with transaction.atomic():
-            User.objects.create_superuser("admin", password=password)
+            admin = User.objects.create_superuser("admin", password=password)
+            if not given:
+                # It stands in a terminal's history, or in a journal.
+                FirstPassword.objects.create(user=admin)
             # Printed before it is committed: an admin whose password nobody has seen would lock all out.
             shown = (
                 "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
             )
-            self.say(f"Sign in as admin with {shown}. It is not shown again.")
+            then = "" if given else " You choose your own then."
+            self.say(f"Sign in as admin with {shown}. It is not shown again.{then}")
         hash_threads.end()  # The supervisor starts processes in a way that is safe with one thread only.
 
     def health_host(self) -> str:

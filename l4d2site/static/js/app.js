@@ -1,6 +1,7 @@
 // What the pages can do beyond plain forms and links; without this file they still work.
 import "./live/sources.js";
 import "./forms/copy.js";
+import "./forms/passkeys.js";
 import "./forms/secrets.js";
 import "./live/live.js";
 import "./log/options.js";

@@ -1,0 +1,17 @@
+"""Whose password is checked at the sign-in."""
+
+from allauth.account.auth_backends import AuthenticationBackend
+from django.contrib.auth.models import User
+
+
+class AccountBackend(AuthenticationBackend):  # type: ignore[misc] # allauth has no types
+    """allauth's, where an exact user name wins over one that differs in case.
+
+    Alone, allauth would let neither of `alice` and `Alice` in: a panel may have had both for years.
+    """
+
+    def _authenticate_by_username(self, username: str, password: str) -> User | None:
+        exact = User.objects.filter(username=username).first()
+        if exact is None:
+            return super()._authenticate_by_username(username, password)  # type: ignore[no-any-return]
+        return self._check_password(exact, password)  # type: ignore[no-any-return]

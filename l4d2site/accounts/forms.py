@@ -1,0 +1,154 @@
+"""The forms of the door."""
+
+from typing import Any, cast
+
+from allauth.account.forms import LoginForm
+from allauth.core import context
+from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
+from django import forms
+from django.contrib.auth.forms import (
+    BaseUserCreationForm,
+    PasswordChangeForm,
+    PasswordResetForm,
+)
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_login_failed
+from django.core.exceptions import ValidationError
+
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind, Invitation
+
+
+class SignInForm(LoginForm):  # type: ignore[misc] # allauth has no types
+    """allauth's, whose field `login` goes by `username`, as browsers and scripts know it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["login"].label = "Username"
+        self.fields["login"].widget.attrs["autofocus"] = True
+        self.fields["password"].help_text = ""
+        for field in self.fields.values():
+            field.widget.attrs.pop("placeholder", None)
+
+    def add_prefix(self, field_name: str) -> str:
+        """Return the name of a field as it is sent."""
+        return "username" if field_name == "login" else field_name
+
+
+class NewPasswordForm(PasswordChangeForm):
+    """Changes one's own password, to another one."""
+
+    def clean_old_password(self) -> str:
+        """Refuse a wrong one, and tell of it: it is a guess as at the sign-in."""
+        try:
+            return super().clean_old_password()
+        except ValidationError:
+            user_login_failed.send(
+                sender=__name__,
+                credentials={"username": self.user.get_username()},
+                request=context.request,
+            )
+            raise
+
+    def clean_new_password1(self) -> str:
+        """Refuse the password that one has."""
+        password = cast("str", self.cleaned_data["new_password1"])
+        if self.user.check_password(password):
+            raise ValidationError("That is the password you have. Choose another one.")
+        return password
+
+
+class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Invites somebody."""
+
+    class Meta:
+        model = Invitation
+        fields = ["note", "email"]
+        labels = {"note": "For whom", "email": "E-mail address"}
+        help_texts = {
+            "note": "Only for you, to tell invitations apart.",
+            "email": "The link is sent there. Leave it empty to pass the link on yourself.",
+        }
+
+
+class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]
+    """Makes the account of somebody who was invited."""
+
+    class Meta:
+        model = User
+        fields = ["username"]
+        help_texts = {"username": "Letters, digits and @/./+/-/_ only."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].widget.attrs |= {"autofocus": True, "autocomplete": "username"}
+        self.fields["password2"].help_text = ""
+
+    def clean_username(self) -> str:
+        """Refuse a name that differs from another one only in case."""
+        username = cast("str", self.cleaned_data["username"])
+        if User.objects.filter(username__iexact=username).exists():
+            raise ValidationError("That name is taken. Choose another one.")
+        return username
+
+
+class ResetRequestForm(PasswordResetForm):
+    """Asks for a mail with a link."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "email", "autofocus": True}),
+    )
+
+
+class CodeMixin:
+    """Has a field for a code, which phones offer digits for."""
+
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["code"].label = "Code"
+        attributes = self.fields["code"].widget.attrs
+        attributes.pop("placeholder", None)
+        attributes |= {"inputmode": "numeric", "autofocus": True}
+
+
+class SecondFactorForm(CodeMixin, AuthenticateForm):  # type: ignore[misc]
+    """Asks for a code after the password."""
+
+
+class ReauthenticationForm(CodeMixin, ReauthenticateForm):  # type: ignore[misc]
+    """Asks once more for a code."""
+
+
+class AppForm(CodeMixin, ActivateTOTPForm):  # type: ignore[misc]
+    """Sets up an app."""
+
+
+class PasskeyForm(AddWebAuthnForm):  # type: ignore[misc]
+    """Adds a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].label = "Name"
+        self.fields["name"].help_text = "Such as the device it is kept on."
+        self.fields["name"].max_length = 60
+        self.fields["passwordless"].label = "Sign in with it alone, without a password"
+        self.fields["passwordless"].help_text = "The device then asks for a PIN or a fingerprint."
+        self.fields["passwordless"].initial = True
+
+
+class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
+    """Signs in with a passkey alone; what fails is recorded."""
+
+    def clean_credential(self) -> Any:
+        """Return what the passkey belongs to."""
+        try:
+            return super().clean_credential()
+        except ValidationError:
+            record_event(EventKind.SIGN_IN_FAILED, context.request, detail="passkey")
+            raise

@@ -1,0 +1,70 @@
+"""Mails with links, where EMAIL_URL says how they are sent.
+
+They are sent beside the request, so that its duration does not tell whether there was one to send.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import connection
+from django.template.loader import render_to_string
+
+from l4d2site.accounts.forms import ResetRequestForm
+from l4d2site.accounts.models import Invitation
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 20
+_sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mail")
+_places = BoundedSemaphore(MOST_WAITING)
+
+
+def has_mail() -> bool:
+    """Return whether mails can be sent."""
+    return bool(settings.EMAIL_URL)
+
+
+def send_soon(send: Callable[[], object]) -> bool:
+    """Let `send` run in the thread that sends mails. False if too many wait already."""
+    if not _places.acquire(blocking=False):
+        logger.error("a mail was not sent: %s wait to be sent already", MOST_WAITING)
+        return False
+
+    def run() -> None:
+        try:
+            send()
+        except Exception:  # Its caller has answered long ago.
+            logger.exception("a mail could not be sent")
+        finally:
+            connection.close()
+            _places.release()
+
+    _sender.submit(run)
+    return True
+
+
+def send_reset_mail(form: ResetRequestForm) -> bool:
+    """Mail a link to each account with the address in `form`, if there is any. False if too many mails wait."""
+    panel = urlsplit(settings.PANEL_URL)
+    return send_soon(
+        lambda: form.save(
+            domain_override=panel.netloc,
+            use_https=panel.scheme == "https",
+            subject_template_name="accounts/reset_mail_subject.txt",
+            email_template_name="accounts/reset_mail.txt",
+        )
+    )
+
+
+def send_invitation_mail(invitation: Invitation) -> bool:
+    """Mail the link of an invitation to the address that it has. False if too many mails wait."""
+    link = settings.PANEL_URL + invitation.get_absolute_url()
+    text = render_to_string("accounts/invitation_mail.txt", {"link": link})
+    return send_soon(
+        lambda: send_mail("Your invitation to Saferoom", text, None, [invitation.email])
+    )

@@ -1,0 +1,43 @@
+"""`manage.py resetmfa`: takes the second factors of somebody away who has lost them."""
+
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind
+from l4d2site.accounts.password_changes import end_sessions
+
+
+class Command(BaseCommand):
+    """For who has neither their second factor nor a recovery code any more."""
+
+    help = "Remove the second factors and recovery codes of a person, and sign them out everywhere."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the person's name."""
+        parser.add_argument("username")
+
+    def handle(self, *, username: str, **_options: Any) -> None:
+        """Remove them."""
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            raise CommandError(f"There is no account called {username!r}.")
+        found = list(Authenticator.objects.filter(user=user).order_by("pk"))
+        for authenticator in found:
+            what = str(authenticator)
+            authenticator.delete()
+            record_event(
+                EventKind.SECOND_FACTOR_REMOVED, None, user=user, detail=f"{what}, by a command"
+            )
+        sessions = end_sessions(user)
+        if not found:
+            self.stdout.write(f"{username} has no second factor. Ended sessions: {sessions}.")
+            return
+        what = ", ".join(str(authenticator) for authenticator in found)
+        self.stdout.write(
+            f"Removed from {username}: {what}. Ended sessions: {sessions}. "
+            "The password alone signs in now."
+        )

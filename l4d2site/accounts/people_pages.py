@@ -1,0 +1,213 @@
+"""The pages on which admins let people in, and those that their links lead to."""
+
+import uuid
+from typing import Any
+
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
+from allauth.core import ratelimit
+from allauth.mfa.models import Authenticator
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.contrib.auth.tokens import default_token_generator
+from django.contrib.auth.views import PasswordResetConfirmView
+from django.contrib.messages.views import SuccessMessageMixin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse, reverse_lazy
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from l4d2site.accounts.addresses import make_link
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.forms import AcceptanceForm, InvitationForm, ResetRequestForm
+from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
+from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.errors import too_many_requests
+from servers.access import SignedInRequest, sign_in_required
+
+PEOPLE_PER_PAGE = 100
+
+require_page = require_http_methods(["GET", "HEAD", "POST"])
+
+
+def may_invite(user: User) -> bool:
+    """Return whether `user` may make accounts, by an invitation or in the admin."""
+    return user.is_staff and user.has_perm("auth.add_user")
+
+
+def may_reset(user: User, person: User | None = None) -> bool:
+    """Return whether `user` may make reset links, or that of `person`.
+
+    Only a superuser makes one for a superuser: with it one becomes that person.
+    """
+    is_allowed = user.is_staff and user.has_perm("auth.change_user")
+    return is_allowed and (person is None or user.is_superuser or not person.is_superuser)
+
+
+@require_safe
+@never_cache
+@sign_in_required
+def people(request: SignedInRequest) -> HttpResponse:
+    """Show who has an account, and the invitations that are open."""
+    if not (may_invite(request.user) or may_reset(request.user)):
+        raise PermissionDenied("Only an admin sees who has an account.")
+    rows = User.objects.annotate(
+        has_second_factor=Exists(Authenticator.objects.filter(user_id=OuterRef("pk")))
+    ).order_by("username")
+    page = Paginator(rows, PEOPLE_PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "people": [(person, may_reset(request.user, person)) for person in page],
+        "may_invite": may_invite(request.user),
+        "form": make_invitation_form(),
+        "invitations": [
+            (invitation, make_link(request, invitation.get_absolute_url()))
+            for invitation in Invitation.objects.open().select_related("made_by")
+        ]
+        if may_invite(request.user)
+        else [],
+    }
+    return render(request, "accounts/people.html", context)
+
+
+def make_invitation_form(data: Any = None) -> InvitationForm:
+    """Return the form for an invitation; without mail it asks for no address."""
+    form = InvitationForm(data)
+    if not has_mail():
+        del form.fields["email"]
+    return form
+
+
+def describe_errors(form: InvitationForm) -> str:
+    """Return what is wrong with `form` in sentences."""
+    return " ".join(str(error) for errors in form.errors.values() for error in errors)
+
+
+@require_POST
+@sign_in_required
+def invitation_make(request: SignedInRequest) -> HttpResponse:
+    """Make an invitation; its link is on the page of people as long as it is open."""
+    if not may_invite(request.user):
+        raise PermissionDenied("Only an admin invites people.")
+    form = make_invitation_form(request.POST)
+    form.instance.made_by = request.user
+    if not form.is_valid():
+        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        return redirect("people")
+    invitation = form.save()
+    record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=invitation.note)
+    if invitation.email and send_invitation_mail(invitation):
+        messages.success(request, f"The invitation is on its way to {invitation.email}.")
+    else:
+        messages.success(request, "The invitation is made. Give its link to the one it is for.")
+    return redirect("people")
+
+
+@require_POST
+@sign_in_required
+def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
+    """Revoke an invitation that nobody has accepted yet."""
+    if not may_invite(request.user):
+        raise PermissionDenied("Only an admin revokes invitations.")
+    deleted, _ = Invitation.objects.open().filter(pk=pk).delete()
+    if deleted:
+        record_event(EventKind.INVITATION_REVOKED, request, user=request.user)
+        messages.success(request, "The invitation is revoked. Its link leads nowhere now.")
+    else:
+        messages.error(request, "That invitation was accepted, revoked or over already.")
+    return redirect("people")
+
+
+@require_page
+@never_cache
+@sensitive_post_parameters("password1", "password2")
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the account of somebody who was invited, and sign them in."""
+    found = Invitation.of_token(token)
+    if found is None:
+        return render(request, "accounts/invitation_over.html", status=404)
+    if request.user.is_authenticated:
+        return render(request, "accounts/invitation_other.html")
+    form = AcceptanceForm(request.POST or None)
+    if form.is_valid():
+        try:
+            user = accept(found, form)
+        except IntegrityError:
+            form.add_error("username", "That name has just been taken. Choose another one.")
+        else:
+            if user is None:
+                return render(request, "accounts/invitation_over.html", status=404)
+            record_event(EventKind.INVITATION_ACCEPTED, request, user=user, detail=found.note)
+            credentials = {"username": user.get_username()}
+            response: HttpResponse = perform_password_login(request, credentials, Login(user=user))
+            return response
+    return render(request, "accounts/invitation.html", {"form": form})
+
+
+@transaction.atomic
+def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
+    """Make the account that `form` describes; None if the invitation was used or revoked meanwhile."""
+    user = User.objects.create_user(
+        form.cleaned_data["username"],
+        email=invitation.email,
+        password=form.cleaned_data["password1"],
+    )
+    if invitation.accept(user):
+        return user
+    transaction.set_rollback(True)
+    return None
+
+
+@require_POST
+@never_cache
+@sign_in_required
+def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Make a link with which a person sets a new password, and show it this once."""
+    if not may_reset(request.user):
+        raise PermissionDenied("Only an admin makes links for new passwords.")
+    person = get_object_or_404(User, pk=pk, is_active=True)
+    if not may_reset(request.user, person):
+        raise PermissionDenied("Only a superuser makes a link for a superuser’s new password.")
+    place = [
+        urlsafe_base64_encode(force_bytes(person.pk)),
+        default_token_generator.make_token(person),
+    ]
+    by = request.user.get_username()
+    record_event(EventKind.RESET_LINK_MADE, request, user=person, detail=f"by {by}")
+    context = {"person": person, "link": make_link(request, reverse("reset", args=place))}
+    return render(request, "accounts/reset_link.html", context)
+
+
+class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ignore[type-arg]
+    """Sets a new password by a link. Nobody is signed in by it: a second factor is still asked for."""
+
+    template_name = "accounts/reset.html"
+    success_url = reverse_lazy("account_login")
+    success_message = "Your password is changed. Sign in with it."
+
+
+@require_page
+@never_cache
+def reset_request(request: HttpRequest) -> HttpResponse:
+    """Mail a link for a new password, where the panel sends mails. Says the same whoever asks."""
+    if not has_mail():
+        raise Http404("This panel sends no mails.")
+    form = ResetRequestForm(request.POST or None)
+    if not form.is_valid():
+        return render(request, "accounts/reset_request.html", {"form": form})
+    key = form.cleaned_data["email"].lower()
+    if not ratelimit.consume(request, action="reset_password", key=key):
+        return too_many_requests(request)
+    if not send_reset_mail(form):
+        return render(
+            request, "accounts/reset_request.html", {"form": form, "is_busy": True}, status=503
+        )
+    return render(request, "accounts/reset_requested.html")

@@ -1,0 +1,167 @@
+"""What Django and allauth tell of accounts, on its way into the record and the list of sessions."""
+
+from typing import Any
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.mfa import signals as mfa_signals
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import Group, User
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind, FirstPassword
+from l4d2site.accounts.password_changes import MUST_CHANGE, current_request, said_by
+from l4d2site.accounts.sessions import begin_session
+
+ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
+"""The columns of a user that say what they may do, in words."""
+
+# --- Sessions ---------------------------------------------------------------------------------
+
+
+@receiver(user_logged_in)
+def note_sign_in(request: HttpRequest, user: User, **_kwargs: Any) -> None:
+    """Record a sign-in, and whether it was with a password that must be changed."""
+    begin_session(request, user)
+    if FirstPassword.objects.filter(user=user).exists():
+        request.session[MUST_CHANGE] = True
+    record_event(EventKind.SIGN_IN, request, user=user)
+
+
+@receiver(user_login_failed)
+def note_failed_sign_in(
+    credentials: dict[str, Any], request: HttpRequest | None = None, **_kwargs: Any
+) -> None:
+    """Record a password that was wrong, or a name that nobody has: the record does not tell which."""
+    record_event(EventKind.SIGN_IN_FAILED, request, name=str(credentials.get("username") or ""))
+
+
+@receiver(user_logged_out)
+def note_sign_out(request: HttpRequest, user: User | None, **_kwargs: Any) -> None:
+    """Record a sign-out; that of nobody is none."""
+    if user is not None:
+        record_event(EventKind.SIGN_OUT, request, user=user)
+
+
+# --- Second factors ---------------------------------------------------------------------------
+
+
+@receiver(mfa_signals.authentication_failed)
+def note_failed_second_factor(
+    request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any
+) -> None:
+    """Record a code or key that was wrong."""
+    record_event(
+        EventKind.SECOND_FACTOR_FAILED,
+        request,
+        user=user,
+        detail=str(authenticator.get_type_display()),
+    )
+
+
+@receiver(mfa_signals.authenticator_added)
+def note_added_second_factor(
+    request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any
+) -> None:
+    """Record a new second factor. Its set-up has proved it, so that this session has used one."""
+    if authenticator.type == Authenticator.Type.RECOVERY_CODES:
+        record_event(EventKind.RECOVERY_CODES_MADE, request, user=user)
+        return
+    record_authentication(request, user, method="mfa", id=authenticator.pk, type=authenticator.type)
+    record_event(EventKind.SECOND_FACTOR_ADDED, request, user=user, detail=str(authenticator))
+
+
+@receiver(mfa_signals.authenticator_removed)
+def note_removed_second_factor(
+    request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any
+) -> None:
+    """Record that a second factor is gone."""
+    record_event(EventKind.SECOND_FACTOR_REMOVED, request, user=user, detail=str(authenticator))
+
+
+@receiver(mfa_signals.authenticator_reset)
+def note_new_recovery_codes(request: HttpRequest, user: User, **_kwargs: Any) -> None:
+    """Record that recovery codes were made anew."""
+    record_event(EventKind.RECOVERY_CODES_MADE, request, user=user)
+
+
+# --- Roles ------------------------------------------------------------------------------------
+
+
+@receiver(pre_save, sender=User)
+def compare_roles(
+    instance: User, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
+) -> None:
+    """Note on `instance` what its row says of its roles, for `note_saved_account`."""
+    is_about_roles = update_fields is None or not ROLES.keys().isdisjoint(update_fields)
+    if instance.pk and is_about_roles and not raw:
+        stored = User.objects.filter(pk=instance.pk).values(*ROLES).first()
+        instance._stored_roles = stored  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+@receiver(post_save, sender=User)
+def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any) -> None:
+    """Record a new account, or what has changed of its roles."""
+    before: dict[str, bool] | None = instance.__dict__.pop("_stored_roles", None)
+    if raw:
+        return
+    request = current_request()
+    by = said_by(request, instance)
+    if created:
+        roles = [
+            word for name, word in ROLES.items() if name != "is_active" and getattr(instance, name)
+        ]
+        record_event(EventKind.ACCOUNT_MADE, request, user=instance, detail=", ".join([*roles, by]))
+    elif before:
+        changes = [
+            f"{'' if getattr(instance, name) else 'not '}{word}"
+            for name, word in ROLES.items()
+            if before[name] != getattr(instance, name)
+        ]
+        if changes:
+            record_event(
+                EventKind.ROLE_CHANGED, request, user=instance, detail=", ".join([*changes, by])
+            )
+
+
+@receiver(post_delete, sender=User)
+def note_removed_account(instance: User, **_kwargs: Any) -> None:
+    """Record that an account is gone."""
+    request = current_request()
+    record_event(
+        EventKind.ACCOUNT_REMOVED,
+        request,
+        name=instance.get_username(),
+        detail=said_by(request, instance),
+    )
+
+
+@receiver(m2m_changed, sender=User.groups.through)
+@receiver(m2m_changed, sender=User.user_permissions.through)
+@receiver(m2m_changed, sender=Group.permissions.through)
+def note_changed_permissions(
+    instance: User | Group, action: str, model: Any, pk_set: set[int] | None, **_kwargs: Any
+) -> None:
+    """Record groups and permissions that were given or taken, to or from a person or a group.
+
+    From the other side (`group.user_set`) the instance is the group, and those in `pk_set` are people.
+    """
+    verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "all taken:"}
+    if action not in verbs or (action != "pre_clear" and not pk_set):
+        return
+    request = current_request()
+    is_person = isinstance(instance, User)
+    things = model.objects.filter(pk__in=pk_set or ()).order_by("pk")
+    kind = str(model._meta.verbose_name_plural)
+    listed = ", ".join(str(thing) for thing in things[:10])
+    by = said_by(request, instance) if isinstance(instance, User) else ""
+    record_event(
+        EventKind.ROLE_CHANGED,
+        request,
+        user=instance if isinstance(instance, User) else None,
+        name="" if is_person else f"group {instance}",
+        detail=" ".join(filter(None, [kind, verbs[action], listed, by])),
+    )

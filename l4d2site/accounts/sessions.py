@@ -1,0 +1,91 @@
+"""The list of one's own sessions: kept while they are used, at the cost of one write a minute at the most."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.db import DatabaseError, IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from l4d2site.accounts.addresses import client_address
+from l4d2site.accounts.models import PersonSession
+
+logger = logging.getLogger(__name__)
+
+SIGNED_IN_AT = "saferoom_signed_in_at"
+"""In the session: seconds since the epoch. Outlives a new session key, as a changed password gives."""
+
+SEEN_SECONDS = 60
+
+
+def begin_session(request: HttpRequest, user: User) -> None:
+    """Note that `user` has just signed in, with the session of `request`."""
+    now = timezone.now()
+    request.session[SIGNED_IN_AT] = now.timestamp()
+    store_session(request, user, now)
+
+
+def note_seen(request: HttpRequest) -> None:
+    """Note that the session of `request`, which somebody has signed in with, is in use.
+
+    Writes at most once a minute. A page is worth more than this note, so a database that refuses it is logged.
+    """
+    key = request.session.session_key
+    if not key or not cache.add(f"seen:{key}", True, SEEN_SECONDS):
+        return
+    now = timezone.now()
+    try:
+        rows = PersonSession.objects.filter(session_id=key)
+        is_noted = rows.filter(last_seen_at__lt=now - timedelta(seconds=SEEN_SECONDS)).update(
+            last_seen_at=now, **describe(request)
+        )
+        if not is_noted and not rows.exists():
+            store_session(request, cast("User", request.user), now)
+    except DatabaseError as error:
+        logger.warning("the time a session was last seen could not be stored: %s", error)
+
+
+def store_session(request: HttpRequest, user: User, now: datetime) -> None:
+    """Insert the row of the session of `request`, unless it has one or has been ended meanwhile."""
+    signed_in_at = datetime.fromtimestamp(request.session.get(SIGNED_IN_AT, now.timestamp()), UTC)
+    try:
+        with transaction.atomic():
+            PersonSession.objects.create(
+                session_id=request.session.session_key or "",
+                user=user,
+                signed_in_at=signed_in_at,
+                last_seen_at=now,
+                **describe(request),
+            )
+    except IntegrityError as error:
+        logger.info("a session was ended, or stored by another request, just now: %s", error)
+    cache.add(f"seen:{request.session.session_key}", True, SEEN_SECONDS)
+
+
+def describe(request: HttpRequest) -> dict[str, str]:
+    """Return the columns that say where a session is used."""
+    return {
+        "address": client_address(request),
+        "user_agent": request.headers.get("User-Agent", "")[:300],
+    }
+
+
+def find_sessions(user: User) -> list[PersonSession]:
+    """Return the sessions with which `user` is signed in now, the one seen last first.
+
+    One that was begun with an older password is none, whatever its row says.
+    """
+    rows = PersonSession.objects.filter(user=user, session__expire_date__gt=timezone.now())
+    current_hash = user.get_session_auth_hash()
+    return [
+        row
+        for row in rows.select_related("session")
+        if constant_time_compare(
+            str(row.session.get_decoded().get(HASH_SESSION_KEY, "")), current_hash
+        )
+    ]

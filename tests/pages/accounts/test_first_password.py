@@ -1,0 +1,110 @@
+"""A password that Saferoom made and printed has to be changed before anything else."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+
+from l4d2site.accounts.models import FirstPassword
+from l4d2site.management.commands import serve
+
+LOGIN = reverse("account_login")
+PASSWORD = reverse("password_change")
+NEW = {"new_password1": "a-better-one-42", "new_password2": "a-better-one-42"}
+
+
+@pytest.fixture
+def first_admin(db: None, monkeypatch: pytest.MonkeyPatch) -> tuple[User, str]:
+    """Return the admin that `manage.py serve` makes, and the password it prints."""
+    monkeypatch.delenv("SAFEROOM_ADMIN_PASSWORD", raising=False)
+    said: list[str] = []
+    command = serve.Command()
+    monkeypatch.setattr(command, "say", said.append)
+    command.ensure_admin()
+    assert "You choose your own then." in said[0]
+    return User.objects.get(), said[0].partition("the password ")[2].partition(".")[0]
+
+
+@pytest.fixture
+def newcomer(first_admin: tuple[User, str], client: Client) -> Client:
+    """Return a browser that has signed in with the first password."""
+    client.post(LOGIN, {"username": "admin", "password": first_admin[1]})
+    return client
+
+
+@pytest.mark.parametrize(
+    "name", ["servers:list", "jobs:hosts", "admin:index", "sessions", "people", "mfa_index"]
+)
+def test_every_page_leads_to_the_change(newcomer: Client, name: str) -> None:
+    response = newcomer.get(reverse(name))
+    assert response.headers["Location"] == PASSWORD
+    page = newcomer.get(PASSWORD).content.decode()
+    assert "Saferoom made your password." in page
+    assert "data-live-from" not in page  # Its stream would be refused.
+
+
+def test_nothing_can_be_posted_and_no_stream_followed(newcomer: Client) -> None:
+    assert newcomer.post(reverse("admin:install")).headers["Location"] == PASSWORD
+    for url in (reverse("jobs:change_events"), "/jobs/1/events"):
+        response = newcomer.get(url)
+        assert response.status_code == 403
+        assert "Choose one of your own" in response.content.decode()
+
+
+def test_one_can_sign_out(newcomer: Client) -> None:
+    assert newcomer.post(reverse("logout")).headers["Location"] == LOGIN
+
+
+def test_the_change_opens_the_panel(newcomer: Client, first_admin: tuple[User, str]) -> None:
+    response = newcomer.post(PASSWORD, {"old_password": first_admin[1], **NEW})
+    assert response.headers["Location"] == reverse("servers:list")
+    assert newcomer.get(reverse("servers:list")).status_code == 200
+    assert not FirstPassword.objects.exists()
+
+
+def test_the_same_password_is_no_change(newcomer: Client, first_admin: tuple[User, str]) -> None:
+    old = first_admin[1]
+    page = newcomer.post(
+        PASSWORD, {"old_password": old, "new_password1": old, "new_password2": old}
+    ).content.decode()
+    assert "That is the password you have." in page
+    assert newcomer.get(reverse("servers:list")).headers["Location"] == PASSWORD
+
+
+def test_a_change_by_another_way_counts_too(
+    first_admin: tuple[User, str], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "a-better-one-42")
+    call_command("changepassword", "admin")
+    client.post(LOGIN, {"username": "admin", "password": "a-better-one-42"})
+    assert client.get(reverse("servers:list")).status_code == 200
+
+
+def test_a_hash_that_is_renewed_is_no_change(
+    first_admin: tuple[User, str], client: Client, settings: object
+) -> None:
+    settings.PASSWORD_HASHERS = [  # type: ignore[attr-defined]
+        "django.contrib.auth.hashers.ScryptPasswordHasher",
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+    ]
+    client.post(LOGIN, {"username": "admin", "password": first_admin[1]})
+    assert User.objects.get().password.startswith("scrypt")
+    assert client.get(reverse("servers:list")).headers["Location"] == PASSWORD
+
+
+def test_a_password_that_was_given_need_not_be_changed(
+    db: None, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEROOM_ADMIN_PASSWORD", "given-password")
+    command = serve.Command()
+    monkeypatch.setattr(command, "say", lambda _text: None)
+    command.ensure_admin()
+    client.post(LOGIN, {"username": "admin", "password": "given-password"})
+    assert client.get(reverse("servers:list")).status_code == 200
+
+
+def test_a_password_has_ten_characters(as_alice: Client) -> None:
+    short = {"new_password1": "short-one", "new_password2": "short-one"}
+    response = as_alice.post(PASSWORD, {"old_password": "alice-password", **short})
+    assert "at least 10 characters" in response.content.decode()

@@ -1,0 +1,157 @@
+"""Invitations: who makes them, and that each makes one account."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.core import mail
+from django.db import connections
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from l4d2site.accounts.models import AccountEvent, EventKind, Invitation
+from tests.waiting import wait_until
+
+PEOPLE = reverse("people")
+MAKE = reverse("invitation_make")
+EVE = {"username": "eve", "password1": "a-password-of-eve", "password2": "a-password-of-eve"}
+
+
+@pytest.fixture
+def invitation(dana: User) -> Invitation:
+    """Return an open invitation."""
+    return Invitation.objects.create(made_by=dana, note="Eve")
+
+
+def test_an_admin_makes_one_and_sees_its_link(as_dana: Client, dana: User) -> None:
+    page = as_dana.post(MAKE, {"note": "Eve"}, follow=True).content.decode()
+    invitation = Invitation.objects.get()
+    assert f'value="http://testserver{invitation.get_absolute_url()}"' in page
+    assert invitation.made_by == dana
+    assert AccountEvent.objects.get(kind=EventKind.INVITATION_MADE).detail == "Eve"
+
+
+def test_links_begin_with_the_address_of_the_panel(as_dana: Client, invitation: Invitation) -> None:
+    with override_settings(PANEL_URL="https://panel.example.org"):
+        page = as_dana.get(PEOPLE).content.decode()
+    assert f'value="https://panel.example.org{invitation.get_absolute_url()}"' in page
+
+
+def test_it_makes_one_account_that_is_signed_in(client: Client, invitation: Invitation) -> None:
+    response = client.post(invitation.get_absolute_url(), EVE)
+    assert response.headers["Location"] == reverse("servers:list")
+    eve = User.objects.get(username="eve")
+    assert client.session["_auth_user_id"] == str(eve.pk)
+    assert (eve.is_staff, eve.is_superuser) == (False, False)
+    invitation.refresh_from_db()
+    assert invitation.accepted_by == eve
+    kinds = list(
+        AccountEvent.objects.filter(user=eve).order_by("pk").values_list("kind", flat=True)
+    )
+    assert kinds == [EventKind.ACCOUNT_MADE, EventKind.INVITATION_ACCEPTED, EventKind.SIGN_IN]
+
+
+def test_a_link_works_once(invitation: Invitation) -> None:
+    Client().post(invitation.get_absolute_url(), EVE)
+    for ask in (Client().get, Client().post):
+        response = ask(invitation.get_absolute_url(), {**EVE, "username": "mallory"})
+        assert response.status_code == 404
+        assert "This invitation is over" in response.content.decode()
+    assert not User.objects.filter(username="mallory").exists()
+
+
+def test_two_that_accept_at_one_time_make_one_account(
+    client: Client, invitation: Invitation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both have seen it open; this one comes second.
+    monkeypatch.setattr(Invitation, "of_token", classmethod(lambda _cls, _token: invitation))
+    Invitation.objects.update(accepted_at=timezone.now())
+    assert client.post(invitation.get_absolute_url(), EVE).status_code == 404
+    assert not User.objects.filter(username="eve").exists()
+
+
+def test_it_ends_after_seven_days(client: Client, invitation: Invitation) -> None:
+    assert timedelta(days=6.9) < invitation.expires_at - timezone.now() < timedelta(days=7)
+    Invitation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert client.post(invitation.get_absolute_url(), EVE).status_code == 404
+
+
+def test_a_revoked_one_leads_nowhere(
+    as_dana: Client, client: Client, invitation: Invitation
+) -> None:
+    link = invitation.get_absolute_url()
+    as_dana.post(reverse("invitation_revoke", args=[invitation.pk]))
+    assert client.get(link).status_code == 404
+    assert AccountEvent.objects.filter(kind=EventKind.INVITATION_REVOKED).count() == 1
+
+
+def test_one_that_was_accepted_cannot_be_revoked(as_dana: Client, invitation: Invitation) -> None:
+    Client().post(invitation.get_absolute_url(), EVE)
+    page = as_dana.post(
+        reverse("invitation_revoke", args=[invitation.pk]), follow=True
+    ).content.decode()
+    assert "was accepted, revoked or over already" in page
+    assert Invitation.objects.exists()
+
+
+def test_a_token_that_was_not_signed_here_is_none(client: Client, invitation: Invitation) -> None:
+    for token in (invitation.pk.hex, f"{invitation.pk.hex}:forged", invitation.token[:-1]):
+        assert client.get(reverse("invitation", args=[token])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"username": "Dana"}, "That name is taken."),
+        ({"password1": "short", "password2": "short"}, "at least 10 characters"),
+        ({"password2": "another-password"}, "didn’t match"),
+    ],
+)
+def test_what_cannot_be_is_told_and_the_link_stays_open(
+    client: Client, invitation: Invitation, values: dict[str, str], complaint: str
+) -> None:
+    page = client.post(invitation.get_absolute_url(), {**EVE, **values}).content.decode()
+    assert complaint in page
+    assert Invitation.objects.open().exists()
+    assert User.objects.count() == 1
+
+
+def test_who_has_an_account_is_told_to_sign_out_first(
+    as_alice: Client, invitation: Invitation
+) -> None:
+    for ask in (as_alice.get, as_alice.post):
+        page = ask(invitation.get_absolute_url(), EVE).content.decode()
+        assert "You are signed in as" in page
+    assert not User.objects.filter(username="eve").exists()
+
+
+def test_staff_need_the_permission_to_add_people(as_alice: Client, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    assert as_alice.get(PEOPLE).status_code == 403
+    alice.user_permissions.add(Permission.objects.get(codename="add_user"))
+    assert as_alice.post(MAKE, {"note": "Eve"}).status_code == 302
+    assert Invitation.objects.count() == 1
+    # To change people is another permission.
+    assert "Make a reset link" not in as_alice.get(PEOPLE).content.decode()
+
+
+def test_without_mail_no_address_is_asked_for(as_dana: Client) -> None:
+    assert 'name="email"' not in as_dana.get(PEOPLE).content.decode()
+    as_dana.post(MAKE, {"note": "Eve", "email": "eve@example.org"})
+    assert Invitation.objects.get().email == ""
+    assert mail.outbox == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_mail_the_link_is_sent(as_dana: Client) -> None:
+    with override_settings(EMAIL_URL="smtp://mail", PANEL_URL="https://panel.example.org"):
+        as_dana.post(MAKE, {"note": "Eve", "email": "eve@example.org"})
+        wait_until(lambda: mail.outbox, 10, "no mail was sent")
+    (sent,) = mail.outbox
+    assert sent.to == ["eve@example.org"]
+    link = Invitation.objects.get().get_absolute_url()
+    assert f"https://panel.example.org{link}\n" in str(sent.body)
+    assert sent.from_email == settings.DEFAULT_FROM_EMAIL
+    connections.close_all()

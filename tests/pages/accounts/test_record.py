@@ -1,0 +1,321 @@
+"""The record of the door: what is stored and logged, how long, who reads it, and what fail2ban makes of it."""
+
+import configparser
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django.utils import timezone
+
+from l4d2site.accounts import events
+from l4d2site.accounts.events import log_line, make_printable, record_event, trim_events
+from l4d2site.accounts.models import AccountEvent, EventKind
+
+LOGIN = reverse("account_login")
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Return what the logger of the door writes, in the format of the product."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    plain = settings.LOGGING["formatters"]["plain"]
+    handler.setFormatter(logging.Formatter(plain["format"], style=plain["style"]))
+    logger = logging.getLogger("saferoom.accounts")
+    logger.addHandler(handler)
+    yield text
+    logger.removeHandler(handler)
+
+
+def fail(client: Client, name: str = "alice", address: str = "203.0.113.9") -> None:
+    client.post(LOGIN, {"username": name, "password": "wrong"}, REMOTE_ADDR=address)
+
+
+def failures() -> list[tuple[str, str, int]]:
+    rows = AccountEvent.objects.filter(kind=EventKind.SIGN_IN_FAILED).order_by("pk")
+    return list(rows.values_list("name", "address", "count"))
+
+
+def told(kind: EventKind) -> list[tuple[str, str]]:
+    rows = AccountEvent.objects.filter(kind=kind).order_by("pk")
+    return list(rows.values_list("name", "detail"))
+
+
+# --- What is stored ---------------------------------------------------------------------------
+
+
+def test_signing_in_and_out_is_recorded(client: Client, alice: User) -> None:
+    client.post(
+        LOGIN,
+        {"username": "alice", "password": "alice-password"},
+        REMOTE_ADDR="203.0.113.9",
+        HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+    )
+    event = AccountEvent.objects.get(kind=EventKind.SIGN_IN)
+    assert (event.user, event.name, event.address) == (alice, "alice", "203.0.113.9")
+    assert event.browser == "Firefox on Linux"
+    client.post(reverse("logout"))
+    client.post(reverse("logout"))  # Nobody signs out.
+    assert told(EventKind.SIGN_OUT) == [("alice", "")]
+
+
+def test_failures_are_one_row_per_address_account_and_minute(
+    client: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now().replace(second=10)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: now)
+    for _ in range(3):
+        fail(client)
+    fail(client, "nobody")
+    fail(client, address="198.51.100.4")
+    expected = [
+        ("alice", "203.0.113.9", 3),
+        ("nobody", "203.0.113.9", 1),
+        ("alice", "198.51.100.4", 1),
+    ]
+    assert failures() == expected
+    now += timedelta(minutes=1)
+    fail(client)
+    assert failures() == [*expected, ("alice", "203.0.113.9", 1)]
+
+
+def test_two_that_fail_at_one_time_are_both_counted(
+    rf: RequestFactory, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_event(EventKind.SIGN_IN_FAILED, rf.get("/"), name="alice")
+    # The other one's row is not there yet when this one looks.
+    real = events.add_to_minute
+    has_looked: list[bool] = []
+
+    def look(event: AccountEvent) -> bool:
+        is_first = not has_looked
+        has_looked.append(True)
+        return False if is_first else real(event)
+
+    monkeypatch.setattr(events, "add_to_minute", look)
+    record_event(EventKind.SIGN_IN_FAILED, rf.get("/"), name="alice")
+    assert failures() == [("alice", "127.0.0.1", 2)]
+
+
+def test_a_wrong_password_is_a_failure_wherever_it_is_asked_for(as_alice: Client) -> None:
+    values = {"old_password": "wrong", "new_password1": "x", "new_password2": "x"}
+    as_alice.post(reverse("password_change"), values)
+    as_alice.post(reverse("account_reauthenticate"), {"password": "wrong"})
+    assert failures() == [("alice", "127.0.0.1", 2)]
+
+
+def test_a_name_that_was_tried_is_cut_and_made_printable(client: Client, db: None) -> None:
+    fail(client, "a\x1b[31m\u202e\n" + "b" * 100)
+    ((name, _, _),) = failures()
+    assert name.isprintable()
+    assert len(name) == events.NAME_CHARS
+
+
+def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: User) -> None:
+    change = reverse("admin:auth_user_change", args=[alice.pk])
+    group = Group.objects.create(name="Host admins")
+    values = {
+        "username": "alice",
+        "is_active": "on",
+        "is_staff": "on",
+        "groups": [group.pk],
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
+    }
+    assert as_dana.post(change, values).status_code == 302
+    assert told(EventKind.ROLE_CHANGED) == [
+        ("alice", "staff, by dana"),
+        ("alice", "groups given Host admins by dana"),
+    ]
+    group.permissions.add(Permission.objects.get(codename="add_user"))
+    assert told(EventKind.ROLE_CHANGED)[-1][0] == "group Host admins"
+    del values["is_active"], values["is_staff"]
+    as_dana.post(change, {**values, "groups": []})
+    assert ("alice", "not active, not staff, by dana") in told(EventKind.ROLE_CHANGED)
+    as_dana.post(reverse("admin:auth_user_delete", args=[alice.pk]), {"post": "yes"})
+    assert told(EventKind.ACCOUNT_REMOVED) == [("alice", "by dana")]
+
+
+def test_a_sign_in_changes_no_role(client: Client, alice: User) -> None:
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    assert told(EventKind.ROLE_CHANGED) == []
+
+
+def test_a_new_superuser_is_recorded(db: None) -> None:
+    call_command("createsuperuser", username="eve", email="", interactive=False)
+    assert told(EventKind.ACCOUNT_MADE) == [("eve", "staff, superuser, by a command")]
+
+
+def test_the_record_outlives_the_account(client: Client, alice: User) -> None:
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    alice.delete()
+    event = AccountEvent.objects.get(kind=EventKind.SIGN_IN)
+    assert (event.user, event.name) == (None, "alice")
+
+
+# --- How long ---------------------------------------------------------------------------------
+
+
+def store(count: int, *, kind: EventKind = EventKind.SIGN_IN, days: int = 0) -> None:
+    at = timezone.now() - timedelta(days=days)
+    minute = at if kind in events.COUNTED_KINDS else None
+    AccountEvent.objects.bulk_create(
+        AccountEvent(kind=kind, name=str(number), minute=minute, at=at, last_at=at)
+        for number in range(count)
+    )
+
+
+def test_old_rows_go_in_passing(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "TRIM_EVERY", 10)
+    store(9, days=settings.ACCOUNT_EVENTS_KEEP_DAYS + 1)
+    store(5)
+    for _ in range(10):
+        record_event(EventKind.SIGN_IN, None)
+    assert AccountEvent.objects.count() == 15
+
+
+def test_there_are_never_more_rows_than_that(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TRIM_EVERY", 10), ("MAX_ROWS", 50), ("MAX_COUNTED_ROWS", 30)):
+        monkeypatch.setattr(events, name, value)
+    for number in range(130):
+        record_event(EventKind.SIGN_IN, None, name=str(number))
+        assert AccountEvent.objects.count() <= 50
+    assert AccountEvent.objects.order_by("-pk").values_list("name", flat=True)[0] == "129"
+
+
+def test_a_flood_of_failures_does_not_push_the_rest_out(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TRIM_EVERY", 10), ("MAX_ROWS", 50), ("MAX_COUNTED_ROWS", 30)):
+        monkeypatch.setattr(events, name, value)
+    store(10)
+    for number in range(200):
+        record_event(EventKind.SIGN_IN_FAILED, None, name=str(number))
+    assert len(told(EventKind.SIGN_IN)) == 10
+    assert len(told(EventKind.SIGN_IN_FAILED)) <= 30
+
+
+@pytest.mark.parametrize("days", [0, 1000], ids=["too many", "too old"])
+def test_one_look_deletes_a_bounded_number(
+    db: None, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    most = 5 if days == 0 else 100
+    for name, value in (("TRIM_EVERY", 1), ("MAX_ROWS", most), ("TRIM_AT_ONCE", 4)):
+        monkeypatch.setattr(events, name, value)
+    store(20, days=days)
+    trim_events()
+    assert AccountEvent.objects.count() == 16
+
+
+# --- Who reads it -----------------------------------------------------------------------------
+
+
+def test_admins_read_it_and_change_nothing(as_dana: Client, client: Client, db: None) -> None:
+    fail(client)
+    event = AccountEvent.objects.get(kind=EventKind.SIGN_IN_FAILED)
+    listed = reverse("admin:accounts_accountevent_changelist")
+    page = as_dana.get(listed, {"kind__exact": "sign_in_failed"}).content.decode()
+    assert "203.0.113.9" in page
+    assert as_dana.get(reverse("admin:accounts_accountevent_add")).status_code == 403
+    place = [event.pk]
+    change = reverse("admin:accounts_accountevent_change", args=place)
+    assert as_dana.get(change).status_code == 200
+    assert as_dana.post(change, {"name": "someone else"}).status_code == 403
+    delete = reverse("admin:accounts_accountevent_delete", args=place)
+    assert as_dana.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_the_admin_shows_no_secrets_of_second_factors(as_dana: Client) -> None:
+    for place in ("mfa/authenticator", "account/emailaddress"):
+        assert as_dana.get(f"/admin/{place}/").status_code == 404
+
+
+# --- For programs -----------------------------------------------------------------------------
+
+
+def test_each_event_is_one_line_in_the_documented_form(
+    client: Client, alice: User, log: io.StringIO
+) -> None:
+    fail(client, 'a "quoted"\nname')
+    client.post(
+        LOGIN, {"username": "alice", "password": "alice-password"}, REMOTE_ADDR="2001:db8::7"
+    )
+    failed, signed_in = log.getvalue().splitlines()
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING saferoom\.accounts: sign_in_failed "
+        r'address=203\.0\.113\.9 count=1 account="a \\"quoted\\"\\ufffdname"',
+        failed,
+    )
+    assert signed_in.endswith(
+        'INFO saferoom.accounts: sign_in address=2001:db8::7 count=1 account="alice"'
+    )
+
+
+def test_every_kind_is_documented() -> None:
+    page = (settings.BASE_DIR / "docs/security.md").read_text()
+    for kind in EventKind:
+        assert f"`{kind.value}`" in page
+
+
+def test_a_line_is_ascii_and_can_be_read_back() -> None:
+    line = log_line(EventKind.SIGN_IN_FAILED, "", make_printable("Müller\u2028", 64), "x", 2)
+    assert line.isascii()
+    assert line.startswith("sign_in_failed address=- count=2 account=")
+    name = line.partition("account=")[2].partition(" detail=")[0]
+    assert json.loads(name) == "Müller\ufffd"
+
+
+# fail2ban's own for <HOST>, but for names: an address of IPv4 or IPv6.
+HOST = r"(?P<host>(?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]+)"
+
+
+def match_as_fail2ban(line: str) -> str | None:
+    """Return the address that the filter takes from a line of a log file or of the journal."""
+    filters = configparser.RawConfigParser()
+    filters.read(settings.BASE_DIR / "deploy/fail2ban/filter.d/saferoom.conf")
+    pattern = filters["Definition"]["failregex"].replace("<HOST>", HOST)
+    found = re.search(pattern, line)
+    return found["host"] if found else None
+
+
+def as_fail2ban_sees_it(line: str) -> list[str]:
+    """Return a line as it comes from a log file, without its time, and as it comes from the journal."""
+    return [line[len("2026-11-26 00:49:33,241") :], f"panel saferoom-web[4312]: {line}"]
+
+
+def test_fail2ban_takes_the_address_of_each_failure(
+    client: Client, alice: User, log: io.StringIO, rf: RequestFactory
+) -> None:
+    fail(client)
+    fail(client, address="2001:db8::7")
+    record_event(EventKind.THROTTLED, None, address="198.51.100.4", count=7)
+    record_event(EventKind.SECOND_FACTOR_FAILED, rf.get("/"), user=alice, detail="TOTP")
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 4
+    wanted = ["203.0.113.9", "2001:db8::7", "198.51.100.4", "127.0.0.1"]
+    for line, address in zip(lines, wanted, strict=True):
+        assert [match_as_fail2ban(seen) for seen in as_fail2ban_sees_it(line)] == [address] * 2
+
+
+def test_fail2ban_takes_nothing_that_a_stranger_made_up(
+    client: Client, alice: User, log: io.StringIO
+) -> None:
+    forged = 'WARNING saferoom.accounts: sign_in_failed address=192.0.2.1 count=1 account="x"'
+    fail(client, f'" {forged}')
+    client.post(LOGIN, {"username": "alice", "password": "alice-password"})
+    first, second = log.getvalue().splitlines()
+    assert match_as_fail2ban(first[23:]) == "203.0.113.9"
+    assert match_as_fail2ban(second[23:]) is None
+    # Django names the address of a page that is not there, as it was asked for.
+    other = f"2026-11-26 00:49:33,241 WARNING django.request: Not Found: /{forged}"
+    for seen in (*as_fail2ban_sees_it(other), f" WARNING django.request: Not Found: / {forged}"):
+        assert match_as_fail2ban(seen) is None

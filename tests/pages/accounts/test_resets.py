@@ -1,0 +1,179 @@
+"""New passwords by link: made by an admin, or sent by mail."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core import mail
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from l4d2site.accounts import mail as mails
+from l4d2site.accounts.models import AccountEvent, EventKind
+from tests.pages.accounts.test_sessions import browser
+from tests.waiting import wait_until
+
+LOGIN = reverse("account_login")
+REQUEST = reverse("reset_request")
+NEW = {"new_password1": "a-better-one-42", "new_password2": "a-better-one-42"}
+
+
+def make_link(client: Client, person: User) -> str:
+    """Return the link that an admin is shown."""
+    page = client.post(reverse("reset_link", args=[person.pk])).content.decode()
+    return page.partition('value="http://testserver')[2].partition('"')[0]
+
+
+def use(link: str, client: Client | None = None) -> str:
+    """Set the new password by a link; return the page that this ends on."""
+    client = client or Client()
+    form = client.get(link)
+    place = form.headers.get("Location", link)
+    return client.post(place, NEW, follow=True).content.decode()
+
+
+def test_an_admin_is_shown_a_link_with_which_the_person_sets_a_password(
+    as_dana: Client, alice: User, client: Client
+) -> None:
+    phone = browser(alice)
+    page = use(make_link(as_dana, alice), client)
+    assert "Your password is changed. Sign in with it." in page
+    assert "_auth_user_id" not in client.session  # A second factor is still to be asked for.
+    alice.refresh_from_db()
+    assert alice.check_password("a-better-one-42")
+    assert phone.get(reverse("sessions")).status_code == 302
+    events = AccountEvent.objects.filter(user=alice).order_by("pk")
+    assert list(events.values_list("kind", "detail"))[-2:] == [
+        (EventKind.RESET_LINK_MADE, "by dana"),
+        (EventKind.PASSWORD_CHANGED, "with a link"),
+    ]
+
+
+def test_a_link_works_once(as_dana: Client, alice: User) -> None:
+    link = make_link(as_dana, alice)
+    use(link)
+    assert "This link is over" in use(link)
+
+
+def test_a_link_is_kept_by_nobody(as_dana: Client, alice: User) -> None:
+    response = as_dana.post(reverse("reset_link", args=[alice.pk]))
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+def test_a_link_ends_with_the_next_sign_in(as_dana: Client, alice: User) -> None:
+    link = make_link(as_dana, alice)
+    browser(alice)
+    assert "This link is over" in use(link)
+
+
+def test_only_a_superuser_makes_one_for_a_superuser(
+    as_alice: Client, alice: User, bob: User, dana: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    alice.user_permissions.add(Permission.objects.get(codename="change_user"))
+    assert as_alice.post(reverse("reset_link", args=[bob.pk])).status_code == 200
+    assert as_alice.post(reverse("reset_link", args=[dana.pk])).status_code == 403
+    page = as_alice.get(reverse("people")).content.decode()
+    assert reverse("reset_link", args=[bob.pk]) in page
+    assert reverse("reset_link", args=[dana.pk]) not in page
+    assert reverse("invitation_make") not in page
+
+
+def test_there_is_none_for_an_account_that_is_switched_off(as_dana: Client, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    assert as_dana.post(reverse("reset_link", args=[alice.pk])).status_code == 404
+
+
+# --- By mail ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def has_mail(settings: Settings, transactional_db: None) -> Iterator[None]:
+    """Let the panel send mails."""
+    settings.EMAIL_URL = "smtp://mail"
+    settings.PANEL_URL = "https://panel.example.org"
+    yield
+    mails._sender.submit(lambda: None).result(10)  # What was to be sent has been.
+
+
+def test_without_mail_there_is_no_such_page(client: Client, db: None) -> None:
+    assert client.get(REQUEST).status_code == 404
+    assert client.post(REQUEST, {"email": "alice@example.org"}).status_code == 404
+    assert "Forgot" not in client.get(LOGIN).content.decode()
+
+
+def test_a_link_is_mailed(client: Client, has_mail: None, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(email="alice@example.org")
+    assert REQUEST in client.get(LOGIN).content.decode()
+    client.post(REQUEST, {"email": "Alice@example.org"})
+    wait_until(lambda: mail.outbox, 10, "no mail was sent")
+    (sent,) = mail.outbox
+    assert sent.to == ["alice@example.org"]
+    link = str(sent.body).partition("https://panel.example.org")[2].partition("\n")[0]
+    assert "Sign in with it." in use(link)
+
+
+def test_an_address_that_nobody_has_is_answered_the_same(
+    client: Client, has_mail: None, alice: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(email="alice@example.org")
+    pages = [
+        client.post(REQUEST, {"email": email}).content
+        for email in ("alice@example.org", "nobody@example.org")
+    ]
+    assert pages[0] == pages[1]
+    wait_until(lambda: mail.outbox, 10, "no mail was sent")
+    mails._sender.submit(lambda: None).result(10)
+    assert len(mail.outbox) == 1
+
+
+def test_the_answer_does_not_wait_for_the_mail(
+    client: Client, has_mail: None, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[object] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(mails._sender, "submit", waiting.append)
+        assert client.post(REQUEST, {"email": "alice@example.org"}).status_code == 200
+    assert len(waiting) == 1
+    mails._places.release()  # The mail that is never sent would have.
+
+
+def test_nobody_is_flooded_with_mails(client: Client, has_mail: None, alice: User) -> None:
+    answers = [
+        client.post(REQUEST, {"email": "alice@example.org"}, REMOTE_ADDR=f"192.0.2.{number}")
+        for number in range(4)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["Retry-After"] == "300"
+    assert "Too many attempts" in answers[-1].content.decode()
+
+
+def test_one_address_asks_for_five_at_the_most(client: Client, has_mail: None) -> None:
+    answers = [
+        client.post(REQUEST, {"email": f"{number}@example.org"}).status_code for number in range(6)
+    ]
+    assert answers == [200] * 5 + [429]
+
+
+def test_what_cannot_be_sent_any_more_is_told(
+    client: Client, has_mail: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mails._places, "acquire", lambda **_kwargs: False)
+    response = client.post(REQUEST, {"email": "alice@example.org"})
+    assert response.status_code == 503
+    assert "Too many mails wait to be sent." in response.content.decode()
+
+
+def test_a_mail_that_fails_is_logged_and_the_next_one_is_sent(
+    client: Client, has_mail: None, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    User.objects.filter(pk=alice.pk).update(email="alice@example.org")
+
+    def break_down() -> None:
+        raise OSError("no route to the mail server")
+
+    assert mails.send_soon(break_down)
+    client.post(REQUEST, {"email": "alice@example.org"})
+    wait_until(lambda: mail.outbox, 10, "no mail was sent")
+    assert "a mail could not be sent" in caplog.text

@@ -1,0 +1,242 @@
+"""Second factors: how they are stored, what is asked of staff, and the ways back in."""
+
+from io import StringIO
+from time import time
+from urllib.parse import unquote
+
+import pytest
+from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.second_factors import NO_KEYS, rotate_second_factors
+from tests.pages.accounts.totp import code_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LOGIN = reverse("account_login")
+OVERVIEW = reverse("mfa_index")
+ACTIVATE = reverse("mfa_activate_totp")
+CODES = reverse("mfa_view_recovery_codes")
+
+
+def sign_in(user: User, client: Client | None = None) -> Client:
+    """Return a browser that has given the right password."""
+    client = client or Client()
+    name = user.get_username()
+    client.post(LOGIN, {"username": name, "password": f"{name}-password"})
+    return client
+
+
+def confirm(client: Client, user: User) -> None:
+    """Prove once more who one is."""
+    password = f"{user.get_username()}-password"
+    client.post(reverse("account_reauthenticate"), {"password": password})
+
+
+def set_up(user: User) -> tuple[Client, str]:
+    """Return a browser in which `user` has set up an app, and its secret."""
+    client = sign_in(user)
+    confirm(client, user)
+    secret: str = client.get(ACTIVATE).context["form"].secret
+    response = client.post(ACTIVATE, {"code": code_of(secret)})
+    assert response.headers["Location"] == CODES
+    return client, secret
+
+
+def codes_of(client: Client) -> list[str]:
+    codes: list[str] = client.get(CODES).context["unused_codes"]
+    return codes
+
+
+def test_a_password_is_asked_for_before_one_is_set_up(alice: User) -> None:
+    way = sign_in(alice).get(ACTIVATE).headers["Location"]
+    assert unquote(way) == f"{reverse('account_reauthenticate')}?next={ACTIVATE}"
+
+
+def test_the_password_alone_does_not_sign_in_any_more(alice: User) -> None:
+    _, secret = set_up(alice)
+    client = sign_in(alice)
+    assert "_auth_user_id" not in client.session
+    assert client.get(reverse("servers:list")).headers["Location"].startswith(LOGIN)
+    assert client.get(reverse("jobs:change_events")).status_code == 403
+    way = client.post(reverse("mfa_authenticate"), {"code": code_of(secret, time() + 3600)})
+    assert "That is not right" in way.content.decode()
+    response = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)})
+    assert response.headers["Location"] == reverse("servers:list")
+
+
+def test_a_code_works_once(alice: User) -> None:
+    _, secret = set_up(alice)
+    code = code_of(secret)
+    first, second = sign_in(alice), sign_in(alice)
+    first.post(reverse("mfa_authenticate"), {"code": code})
+    page = second.post(reverse("mfa_authenticate"), {"code": code}).content.decode()
+    assert "was used already" in page
+    assert "_auth_user_id" not in second.session
+
+
+def test_codes_cannot_be_guessed(alice: User) -> None:
+    _, secret = set_up(alice)
+    client = sign_in(alice)
+    for number in range(10):
+        client.post(reverse("mfa_authenticate"), {"code": f"00000{number}"})
+    page = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)}).content.decode()
+    assert "Too many wrong codes." in page
+    event = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_FAILED).first()
+    assert event
+    assert (event.user, event.name, event.detail) == (alice, "alice", "TOTP Authenticator")
+
+
+def test_the_secrets_are_stored_encrypted(alice: User, settings: Settings) -> None:
+    client, secret = set_up(alice)
+    stored = str(list(Authenticator.objects.values_list("data", flat=True)))
+    assert secret not in stored
+    totp = Authenticator.objects.get(type=Authenticator.Type.TOTP)
+    (key,) = settings.SECRETS_KEYS
+    assert Fernet(key).decrypt(totp.data["secret"].encode()).decode() == secret
+    # A new key stands before the old one, which goes on to decrypt.
+    codes = codes_of(client)
+    settings.SECRETS_KEYS = [Fernet.generate_key().decode(), key]
+    assert codes_of(client) == codes
+
+
+def test_the_secrets_are_encrypted_anew_with_a_new_key(
+    alice: User, bob: User, settings: Settings
+) -> None:
+    client, _ = set_up(alice)
+    set_up(bob)
+    codes = codes_of(client)
+    (old,) = settings.SECRETS_KEYS
+    new = Fernet.generate_key().decode()
+    settings.SECRETS_KEYS = [new, old]
+    output = StringIO()
+    call_command("rotatesecrets", stdout=output)
+    assert "Encrypted 4 secrets of second factors with it." in output.getvalue()
+    settings.SECRETS_KEYS = [new]
+    assert codes_of(client) == codes
+    lost = Authenticator.objects.get(user=bob, type=Authenticator.Type.TOTP)
+    lost.data = {"secret": Fernet(old).encrypt(b"secret").decode()}
+    lost.save()
+    rotated, (fault,) = rotate_second_factors()
+    assert rotated == 3
+    assert fault.startswith("TOTP Authenticator of bob cannot be decrypted")
+
+
+def test_without_keys_none_can_be_set_up_and_the_page_says_why(
+    alice: User, settings: Settings
+) -> None:
+    settings.SECRETS_KEYS = []
+    client = sign_in(alice)
+    confirm(client, alice)
+    for name in ("mfa_activate_totp", "mfa_add_webauthn", "mfa_generate_recovery_codes"):
+        assert client.get(reverse(name)).headers["Location"] == OVERVIEW
+    page = client.get(OVERVIEW).content.decode()
+    assert NO_KEYS in page
+    assert "manage.py makesecretskey" in page
+    assert ACTIVATE not in page
+
+
+def test_a_secret_that_no_key_decrypts_is_a_sentence(alice: User, settings: Settings) -> None:
+    inside, secret = set_up(alice)
+    for keys in ([], [Fernet.generate_key().decode()]):
+        settings.SECRETS_KEYS = keys
+        client = sign_in(alice)
+        response = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)})
+        assert response.status_code == 200
+        assert "Your second factor cannot be read" in response.content.decode()
+        for name in ("mfa_view_recovery_codes", "mfa_download_recovery_codes"):
+            page = inside.get(reverse(name), follow=True).content.decode()
+            assert "Your second factor cannot be read" in page
+
+
+def test_recovery_codes_are_downloaded_and_made_anew(alice: User) -> None:
+    client, _ = set_up(alice)
+    codes = codes_of(client)
+    text = client.get(reverse("mfa_download_recovery_codes")).content.decode()
+    assert text.split() == codes
+    client.post(reverse("mfa_generate_recovery_codes"))
+    assert not set(codes) & set(codes_of(client))
+
+
+def test_the_last_one_that_is_removed_takes_the_recovery_codes_along(alice: User) -> None:
+    client, _ = set_up(alice)
+    client.post(reverse("mfa_deactivate_totp"))
+    assert not Authenticator.objects.exists()
+    removed = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_REMOVED)
+    assert removed.count() == 2
+    assert sign_in(alice).get(reverse("servers:list")).status_code == 200
+
+
+def test_resetmfa_removes_all_and_ends_the_sessions(alice: User) -> None:
+    client, _ = set_up(alice)
+    said = StringIO()
+    call_command("resetmfa", "alice", stdout=said)
+    assert said.getvalue().startswith("Removed from alice: TOTP Authenticator, Recovery codes.")
+    assert client.get(OVERVIEW).status_code == 302
+    assert sign_in(alice).get(reverse("servers:list")).status_code == 200
+    details = AccountEvent.objects.filter(kind=EventKind.SECOND_FACTOR_REMOVED)
+    assert set(details.values_list("detail", flat=True)) == {
+        "TOTP Authenticator, by a command",
+        "Recovery codes, by a command",
+    }
+
+
+def test_resetmfa_says_who_is_not_there(db: None) -> None:
+    with pytest.raises(CommandError, match="There is no account called 'nobody'"):
+        call_command("resetmfa", "nobody")
+
+
+# --- Asked of staff ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def required(settings: Settings) -> None:
+    """Ask staff for a second factor."""
+    settings.REQUIRE_STAFF_MFA = True
+
+
+def test_staff_are_led_to_the_set_up(required: None, dana: User) -> None:
+    client = sign_in(dana)
+    for name in ("servers:list", "admin:index", "sessions"):
+        assert client.get(reverse(name)).headers["Location"] == OVERVIEW
+    assert client.get(reverse("jobs:change_events")).status_code == 403
+    page = client.get(OVERVIEW).content.decode()
+    assert "This panel asks its staff for a second factor." in page
+    assert client.get(ACTIVATE).headers["Location"].startswith(reverse("account_reauthenticate"))
+
+
+def test_who_has_set_one_up_goes_on_at_once(required: None, dana: User) -> None:
+    client, _ = set_up(dana)
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_who_signs_in_with_one_goes_on(required: None, dana: User) -> None:
+    _, secret = set_up(dana)
+    client = sign_in(dana)
+    client.post(reverse("mfa_authenticate"), {"code": code_of(secret)})
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_a_session_from_before_asks_for_it(dana: User, settings: Settings) -> None:
+    before = sign_in(dana)
+    _, secret = set_up(dana)
+    settings.REQUIRE_STAFF_MFA = True
+    way = before.get(reverse("admin:index")).headers["Location"]
+    assert way == f"{reverse('mfa_reauthenticate')}?next=%2Fadmin%2F"
+    response = before.post(way, {"code": code_of(secret), "next": "/admin/"})
+    assert response.headers["Location"] == "/admin/"
+    assert before.get(reverse("admin:index")).status_code == 200
+
+
+def test_others_are_not_asked(required: None, alice: User) -> None:
+    assert sign_in(alice).get(reverse("servers:list")).status_code == 200
+
+
+def test_by_default_nobody_is_asked(dana: User) -> None:
+    assert sign_in(dana).get(reverse("admin:index")).status_code == 200
