@@ -14,6 +14,7 @@ from jobs.models import Job
 from l4d2site.accounts.models import Invitation, PersonSession
 from servers.models import Blueprint, Server
 from tests.pages.conftest import sign_in
+from servers.secrets import ServerSecret
 
 LOGIN = "account_login"
 PEOPLE = ("anonymous", "alice", "bob", "dana")
@@ -48,6 +49,10 @@ MATRIX = [
     Case("POST", "servers:console_text", "server", (405, 405, 405, 405)),
     Case("GET", "servers:edit", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:edit", "server", (LOGIN, 200, 404, 200)),
+    Case("GET", "servers:secret", "secret", (405, 405, 405, 405)),
+    Case("POST", "servers:secret", "secret", (LOGIN, 200, 404, 200)),
+    Case("GET", "servers:move_port", "server", (405, 405, 405, 405)),
+    Case("POST", "servers:move_port", "server", (LOGIN, 302, 404, 302)),
     Case("GET", "servers:remove", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:remove", "server", (LOGIN, 302, 404, 302)),
     Case("GET", "servers:blueprint_list", "", (LOGIN, 200, 200, 200)),
@@ -140,9 +145,12 @@ def subjects(
     install = Job.objects.create(operation="install", requested_by=dana, state="failed")
     sign_in(alice)
     invited = Invitation.objects.create(made_by=dana)
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "sesame-to-join")
+    server.save()
     return {
         "": [],
         "server": [server.name],
+        "secret": [server.name, ServerSecret.JOIN_PASSWORD],
         "blueprint": [blueprint.name],
         "host": [server.host.name],
         "shared": [shared.name],
