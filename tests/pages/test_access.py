@@ -13,8 +13,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from jobs.models import Job
 from l4d2site.accounts.models import Invitation, PersonSession
 from servers.models import Blueprint, Server
-from tests.pages.conftest import sign_in
 from servers.secrets import ServerSecret
+from tests.pages.conftest import sign_in
 
 LOGIN = "account_login"
 PEOPLE = ("anonymous", "alice", "bob", "dana")
