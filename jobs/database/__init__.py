@@ -8,12 +8,7 @@ from jobs.database.change_signals import (
     announcing,
     open_change_signal,
 )
-from jobs.database.file_modes import (
-    SHARED_FILE,
-    database_files,
-    is_shared,
-    keep_private,
-)
+from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
 from jobs.database.sql import (
     adapt,
     among,
@@ -27,15 +22,9 @@ from jobs.database.sql import (
     update_all,
     update_counted,
 )
-from jobs.database.wal_checkpoints import (
-    EVERY_SECONDS as CHECKPOINT_SECONDS,
-)
-from jobs.database.wal_checkpoints import (
-    copy_log,
-)
-from jobs.database.write_turns import (
-    write_turn,
-)
+from jobs.database.wal_checkpoints import EVERY_SECONDS as CHECKPOINT_SECONDS
+from jobs.database.wal_checkpoints import copy_log
+from jobs.database.write_turns import write_turn
 
 __all__ = [
     "CHECKPOINT_SECONDS",

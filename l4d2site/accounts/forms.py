@@ -8,11 +8,7 @@ from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
 from django import forms
-from django.contrib.auth.forms import (
-    BaseUserCreationForm,
-    PasswordChangeForm,
-    PasswordResetForm,
-)
+from django.contrib.auth.forms import BaseUserCreationForm, PasswordChangeForm, PasswordResetForm
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError

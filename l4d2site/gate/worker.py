@@ -2,12 +2,7 @@
 
 from gunicorn.workers import gasgi
 
-from l4d2site.gate.connections import (
-    ConnectionLimits,
-    Connections,
-    GateProtocol,
-    most_connections,
-)
+from l4d2site.gate.connections import ConnectionLimits, Connections, GateProtocol, most_connections
 
 
 class GateWorker(gasgi.ASGIWorker):  # type: ignore[misc]
