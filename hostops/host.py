@@ -19,14 +19,8 @@ from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.drivers import port_holders, process_driver
-from hostops.drivers.driver import (
-    Driver,
-    make_driver,
-)
-from hostops.drivers.readiness import (
-    Readiness,
-    require_free_port,
-)
+from hostops.drivers.driver import Driver, make_driver
+from hostops.drivers.readiness import Readiness, require_free_port
 from hostops.errors import HostError, OperationCancelled
 from hostops.instances import (
     config_chain,

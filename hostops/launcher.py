@@ -40,12 +40,7 @@ sys.path.append(__file__.rsplit("/", 2)[0])
 from hostops.box import landlock, seccomp
 from hostops.box.init import Init, become_init, connect_to_systemd
 from hostops.box.root import Root, enter_root, leave_mounts
-from hostops.engine_command import (
-    LIBRARY_PATH,
-    PLAN_VERSION,
-    PROGRAM,
-    remake_command,
-)
+from hostops.engine_command import LIBRARY_PATH, PLAN_VERSION, PROGRAM, remake_command
 from hostops.linux.namespaces import (
     EXIT_FAILED,
     LaunchError,
@@ -55,10 +50,7 @@ from hostops.linux.namespaces import (
     make_read_only,
     mount_overlay,
 )
-from hostops.linux.process_identity import (
-    read_boot_id,
-    read_own_stat,
-)
+from hostops.linux.process_identity import read_boot_id, read_own_stat
 
 EXIT_BUSY = 75
 RUN_VARIABLE = "SAFEROOM_RUN"

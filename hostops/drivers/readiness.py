@@ -10,10 +10,7 @@ from hostops.linux import untrusted
 from hostops.linux.holes import find_data
 from hostops.linux.sockets import WILDCARD
 from hostops.linux.untrusted import UntrustedFileError
-from hostops.query.a2s import (
-    QueryError,
-    query_info,
-)
+from hostops.query.a2s import QueryError, query_info
 
 READY_LINE = b"Connection to Steam servers successful."
 """What srcds prints once it is up."""

@@ -16,15 +16,8 @@ from hostops.errors import HostError
 from hostops.instances import records
 from hostops.layout import InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.holes import (
-    find_data,
-    punch_hole,
-)
-from hostops.linux.lines import (
-    MAX_LINE_BYTES,
-    decode_line,
-    piece_length,
-)
+from hostops.linux.holes import find_data, punch_hole
+from hostops.linux.lines import MAX_LINE_BYTES, decode_line, piece_length
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import ConsoleChunk, ConsolePosition
 

@@ -35,21 +35,9 @@ from hostops.launch_arguments import drop_faulty
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import (
-    make_dir,
-    remove_leftovers,
-    remove_tree,
-    sync_dir,
-    write_atomically,
-)
+from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
 from hostops.linux.untrusted import UntrustedFileError
-from hostops.specs import (
-    InstanceSpec,
-    Limits,
-    require_arguments,
-    require_config,
-    require_name,
-)
+from hostops.specs import InstanceSpec, Limits, require_arguments, require_config, require_name
 
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with
 _MAX_WORD = 64 * 1024  # of the launch arguments: far above what any check lets through

@@ -14,12 +14,7 @@ from hostops.drivers.readiness import Readiness
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
 from hostops.instances import console_files, runs
-from hostops.linux.process_identity import (
-    ProcessStat,
-    living_processes,
-    read_command,
-    read_stat,
-)
+from hostops.linux.process_identity import ProcessStat, living_processes, read_command, read_stat
 from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     DRIVER,
