@@ -21,7 +21,7 @@ SECRETS = re.compile(
       (?= [\s"'=:,] ) ["']? \s* [=:,]? \s*
       | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
     )
-    (?P<value> "[^"]*"? | '[^']*'? | [^\s;"']+ )
+    (?P<value> "[^"]+"? | '[^']+'? | [^\s;"']+ )
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -12,6 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from jobs.models import Job
 from servers.models import Blueprint, Server
+from servers.secrets import ServerSecret
 
 LOGIN = "login"
 PEOPLE = ("anonymous", "alice", "bob", "dana")
@@ -46,6 +47,10 @@ MATRIX = [
     Case("POST", "servers:console_text", "server", (405, 405, 405, 405)),
     Case("GET", "servers:edit", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:edit", "server", (LOGIN, 200, 404, 200)),
+    Case("GET", "servers:secret", "secret", (405, 405, 405, 405)),
+    Case("POST", "servers:secret", "secret", (LOGIN, 200, 404, 200)),
+    Case("GET", "servers:move_port", "server", (405, 405, 405, 405)),
+    Case("POST", "servers:move_port", "server", (LOGIN, 302, 404, 302)),
     Case("GET", "servers:remove", "server", (LOGIN, 200, 404, 200)),
     Case("POST", "servers:remove", "server", (LOGIN, 302, 404, 302)),
     Case("GET", "servers:blueprint_list", "", (LOGIN, 200, 200, 200)),
@@ -103,9 +108,12 @@ def subjects(
     """Return what the addresses of the matrix are about, by the matrix's word for it."""
     shared = Blueprint.objects.create(name="versus", owner=dana, is_shared=True)
     install = Job.objects.create(operation="install", requested_by=dana, state="failed")
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "sesame-to-join")
+    server.save()
     return {
         "": [],
         "server": [server.name],
+        "secret": [server.name, ServerSecret.JOIN_PASSWORD],
         "blueprint": [blueprint.name],
         "host": [server.host.name],
         "shared": [shared.name],

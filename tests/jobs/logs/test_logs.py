@@ -104,6 +104,8 @@ class TestSafeLines:
         [
             "+login anonymous +app_update 222860 validate",
             "Bad rcon_password.",
+            'rcon from "127.0.0.1:47244": command "sv_password"',
+            'sv_password ""',
             "+login gabe +app_update 222860",
         ],
     )
