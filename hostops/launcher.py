@@ -34,12 +34,7 @@ from typing import Any, NoReturn
 # Run by its path and isolated, it does not have the package on its search path.
 sys.path.append(__file__.rsplit("/", 2)[0])
 
-from hostops.engine_command import (
-    LIBRARY_PATH,
-    PLAN_VERSION,
-    PROGRAM,
-    remake_command,
-)
+from hostops.engine_command import LIBRARY_PATH, PLAN_VERSION, PROGRAM, remake_command
 from hostops.linux.namespaces import (
     EXIT_FAILED,
     LaunchError,
@@ -48,10 +43,7 @@ from hostops.linux.namespaces import (
     make_read_only,
     mount_overlay,
 )
-from hostops.linux.process_identity import (
-    read_boot_id,
-    read_own_stat,
-)
+from hostops.linux.process_identity import read_boot_id, read_own_stat
 
 EXIT_BUSY = 75
 _KEPT_RESTARTS = 50

@@ -14,24 +14,12 @@ from hostops.console_commands import SECRETS as SECRETS
 from hostops.console_commands import names_used as names_used
 from hostops.console_commands import split_commands as split_commands
 from hostops.errors import OperationCancelled
-from hostops.launch_arguments import (
-    OPTIONS as OPTIONS,
-)
-from hostops.launch_arguments import (
-    ArgumentsError as ArgumentsError,
-)
-from hostops.launch_arguments import (
-    Fault as Fault,
-)
-from hostops.launch_arguments import (
-    parse_arguments as parse_arguments,
-)
-from hostops.launch_arguments import (
-    require_arguments as require_arguments,
-)
-from hostops.launch_arguments import (
-    take_bind_address as take_bind_address,
-)
+from hostops.launch_arguments import OPTIONS as OPTIONS
+from hostops.launch_arguments import ArgumentsError as ArgumentsError
+from hostops.launch_arguments import Fault as Fault
+from hostops.launch_arguments import parse_arguments as parse_arguments
+from hostops.launch_arguments import require_arguments as require_arguments
+from hostops.launch_arguments import take_bind_address as take_bind_address
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)

@@ -21,17 +21,8 @@ from hostops.specs import (
     InstanceStatus,
     SteamAccount,
 )
-from jobs.database import (
-    Channel,
-    announce,
-    write_turn,
-)
-from jobs.logs import (
-    find_secrets,
-    make_line_safe,
-    mask_known,
-    secrets_of_server,
-)
+from jobs.database import Channel, announce, write_turn
+from jobs.logs import find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job, Operation
 from servers.models import ActualState, DesiredState, Host, Release, Server
 

@@ -11,11 +11,7 @@ from django.db.models import Q
 
 from hostops.specs import take_bind_address
 from servers.models import Blueprint, Host, Overlay, Server
-from servers.models.blueprints import (
-    LOWEST_CPU_WEIGHT,
-    LOWEST_MEMORY_LIMIT_MIB,
-    LOWEST_TASKS_LIMIT,
-)
+from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
 from servers.secrets import has_keys

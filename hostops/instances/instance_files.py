@@ -24,13 +24,7 @@ from hostops.instances.config_chain import (
 from hostops.launch_arguments import drop_faulty
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_leftovers,
-    remove_tree,
-    sync_dir,
-    write_atomically,
-)
+from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
 from hostops.specs import InstanceSpec, Limits, require_arguments, require_config
 
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with

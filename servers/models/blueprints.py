@@ -11,12 +11,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.functional import cached_property
 
-from hostops.specs import (
-    CPU_WEIGHT_RANGE,
-    LIMIT_NAMES,
-    MEMORY_LIMIT_RANGE,
-    TASKS_LIMIT_RANGE,
-)
+from hostops.specs import CPU_WEIGHT_RANGE, LIMIT_NAMES, MEMORY_LIMIT_RANGE, TASKS_LIMIT_RANGE
 from servers.models.validation import (
     User,
     find_argument_faults,

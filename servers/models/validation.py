@@ -6,13 +6,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 
-from hostops.specs import (
-    NAME_PATTERN,
-    ArgumentsError,
-    ConfigError,
-    parse_arguments,
-    require_config,
-)
+from hostops.specs import NAME_PATTERN, ArgumentsError, ConfigError, parse_arguments, require_config
 
 User = AbstractBaseUser | AnonymousUser
 

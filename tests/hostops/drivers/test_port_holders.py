@@ -17,13 +17,7 @@ from hostops.layout import HostLayout
 from hostops.linux import sockets
 from hostops.linux.sockets import WILDCARD
 from hostops.specs import CancelToken, InstanceSpec, InstanceState
-from tests.hostops.hosts import (
-    Output,
-    game_processes,
-    instance_of,
-    latest_run,
-    read_until,
-)
+from tests.hostops.hosts import Output, game_processes, instance_of, latest_run, read_until
 from tests.ports import find_free_port, find_free_ports
 
 HOLDER = """

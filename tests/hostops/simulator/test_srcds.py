@@ -15,12 +15,7 @@ import pytest
 from hostops.query import a2s, rcon
 from hostops.simulator.command_buffer import OVERFLOW, TOO_MANY_WORDS
 from hostops.simulator.srcds import FAILURES
-from tests.hostops.simulator.fixtures import (
-    READY_LINE,
-    TIMEOUT,
-    GameServers,
-    SteamCmd,
-)
+from tests.hostops.simulator.fixtures import READY_LINE, TIMEOUT, GameServers, SteamCmd
 from tests.ports import find_free_port
 from tests.waiting import wait_until
 
