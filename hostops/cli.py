@@ -13,10 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hostops.drivers import unit_files
-from hostops.drivers.systemctl import (
-    Manager,
-    Systemctl,
-)
+from hostops.drivers.systemctl import Manager, Systemctl
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import GAME_SOURCES, Host
 from hostops.layout import HostLayout

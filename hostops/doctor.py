@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from hostops.instances import releases
 from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
-from hostops.linux.files import (
-    free_bytes,
-    walk_files,
-)
+from hostops.linux.files import free_bytes, walk_files
 from hostops.specs import Finding
 from hostops.steam import preflight, steamcmd
 from hostops.steam.install import GAME_BYTES

@@ -17,14 +17,8 @@ from pathlib import Path
 from hostops import doctor
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.drivers import process_driver
-from hostops.drivers.driver import (
-    Driver,
-    make_driver,
-)
-from hostops.drivers.readiness import (
-    Readiness,
-    require_free_port,
-)
+from hostops.drivers.driver import Driver, make_driver
+from hostops.drivers.readiness import Readiness, require_free_port
 from hostops.errors import HostError, OperationCancelled
 from hostops.instances import console_files, instance_files, layers, releases, runs
 from hostops.layout import HostLayout, InstanceLayout

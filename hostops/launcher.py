@@ -39,10 +39,7 @@ from hostops.linux.namespaces import (
     make_read_only,
     mount_overlay,
 )
-from hostops.linux.process_identity import (
-    read_boot_id,
-    read_own_stat,
-)
+from hostops.linux.process_identity import read_boot_id, read_own_stat
 
 EXIT_BUSY = 75
 _KEPT_RESTARTS = 50

@@ -13,16 +13,8 @@ from django.utils import timezone
 
 from hostops.host import Host as HostLayer
 from hostops.specs import CancelToken, InstalledRelease, InstanceSpec, InstanceStatus, SteamAccount
-from jobs.database import (
-    Channel,
-    announce,
-)
-from jobs.logs import (
-    find_secrets,
-    make_line_safe,
-    mask_known,
-    server_texts,
-)
+from jobs.database import Channel, announce
+from jobs.logs import find_secrets, make_line_safe, mask_known, server_texts
 from jobs.models import Job, Operation
 from servers.models import ActualState, DesiredState, Host, Release, Server
 

@@ -5,10 +5,7 @@ from typing import Protocol
 
 from hostops.callbacks import Callbacks
 from hostops.drivers.process_driver import ProcessDriver
-from hostops.drivers.systemctl import (
-    Manager,
-    Systemctl,
-)
+from hostops.drivers.systemctl import Manager, Systemctl
 from hostops.drivers.systemd_driver import UnitDriver
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.specs import DRIVERS, Finding, InstanceStatus, Limits

@@ -16,16 +16,9 @@ from hostops.instances import console_files, runs
 from hostops.instances.layers import LAUNCHER_COMMAND
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import InstanceLayout
-from hostops.linux.locks import (
-    is_locked,
-    processes_with_open,
-)
+from hostops.linux.locks import is_locked, processes_with_open
 from hostops.linux.process import run
-from hostops.linux.process_identity import (
-    ProcessStat,
-    read_stat,
-    send_signal,
-)
+from hostops.linux.process_identity import ProcessStat, read_stat, send_signal
 from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03

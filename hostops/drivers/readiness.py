@@ -7,10 +7,7 @@ import time
 from hostops.errors import HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.query.a2s import (
-    QueryError,
-    query_info,
-)
+from hostops.query.a2s import QueryError, query_info
 
 READY_LINE = b"Connection to Steam servers successful."
 """What srcds prints once it is up."""

@@ -17,11 +17,7 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.drivers import process_driver, unit_files
-from hostops.drivers.systemctl import (
-    Manager,
-    Systemctl,
-    Unit,
-)
+from hostops.drivers.systemctl import Manager, Systemctl, Unit
 from hostops.drivers.unit_files import (
     RESTART_BUDGET,
     RESTART_WINDOW_SECONDS,
@@ -31,11 +27,7 @@ from hostops.drivers.unit_files import (
 from hostops.errors import CommandError, HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_tree,
-    write_atomically,
-)
+from hostops.linux.files import make_dir, remove_tree, write_atomically
 from hostops.specs import LIMIT_NAMES, CrashedRun, Finding, InstanceState, InstanceStatus, Limits
 
 _LAUNCH_SECONDS = 10.0

@@ -9,15 +9,8 @@ from pathlib import Path
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
 from hostops.layout import InstanceLayout
-from hostops.linux.holes import (
-    find_data,
-    punch_hole,
-)
-from hostops.linux.lines import (
-    MAX_LINE_BYTES,
-    decode_line,
-    piece_length,
-)
+from hostops.linux.holes import find_data, punch_hole
+from hostops.linux.lines import MAX_LINE_BYTES, decode_line, piece_length
 from hostops.specs import ConsoleChunk, ConsolePosition
 
 KEPT_RUNS = 10

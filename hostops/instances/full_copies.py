@@ -13,13 +13,7 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.layout import InstanceLayout
-from hostops.linux.files import (
-    copy_file,
-    make_dir,
-    remove_tree,
-    walk_files,
-    write_atomically,
-)
+from hostops.linux.files import copy_file, make_dir, remove_tree, walk_files, write_atomically
 
 Version = tuple[int, int]
 """Size in bytes and modification time in nanoseconds."""

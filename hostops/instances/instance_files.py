@@ -15,13 +15,7 @@ from hostops.errors import HostError
 from hostops.instances import console_files, full_copies, layers, releases, runs
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_leftovers,
-    remove_tree,
-    sync_dir,
-    write_atomically,
-)
+from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
 from hostops.specs import InstanceSpec, Limits, parse_arguments, require_config
 
 SERVER_CONFIG_PATH = "left4dead2/cfg/server.cfg"

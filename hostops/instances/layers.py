@@ -21,16 +21,8 @@ from pathlib import Path
 from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_tree,
-    sync_dir,
-    write_atomically,
-)
-from hostops.linux.process import (
-    minimal_environment,
-    run,
-)
+from hostops.linux.files import make_dir, remove_tree, sync_dir, write_atomically
+from hostops.linux.process import minimal_environment, run
 
 LAUNCHER_PATH = Path(__file__).resolve().parents[1] / "launcher.py"
 LAUNCHER_COMMAND = (sys.executable, "-I", "-S", str(LAUNCHER_PATH))

@@ -8,12 +8,7 @@ from hostops.callbacks import Callbacks
 from hostops.errors import HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout
-from hostops.linux.files import (
-    exchange,
-    remove_tree,
-    switch_symlink,
-    sync_dir,
-)
+from hostops.linux.files import exchange, remove_tree, switch_symlink, sync_dir
 from hostops.specs import InstalledRelease
 
 REQUIRED_FILES = ("srcds_run", "srcds_linux")

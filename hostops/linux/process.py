@@ -14,11 +14,7 @@ from pathlib import Path
 from hostops.callbacks import ignore_line
 from hostops.errors import CommandError, HostError
 from hostops.linux.lines import LineSplitter
-from hostops.linux.process_identity import (
-    ProcessStat,
-    living_processes,
-    send_signal,
-)
+from hostops.linux.process_identity import ProcessStat, living_processes, send_signal
 from hostops.specs import CancelToken, OnLine
 
 _POLL_SECONDS = 0.1

@@ -6,22 +6,10 @@ from hostops.callbacks import Callbacks
 from hostops.errors import HostError
 from hostops.instances import releases
 from hostops.layout import HostLayout
-from hostops.linux.files import (
-    can_share_blocks,
-    copy_tree,
-    make_dir,
-    remove_tree,
-    tree_size,
-)
+from hostops.linux.files import can_share_blocks, copy_tree, make_dir, remove_tree, tree_size
 from hostops.steam import preflight, staging
-from hostops.steam.staging import (
-    OverlaidRelease,
-    PlainFolder,
-)
-from hostops.steam.steamcmd import (
-    SteamCmd,
-    require_installed,
-)
+from hostops.steam.staging import OverlaidRelease, PlainFolder
+from hostops.steam.steamcmd import SteamCmd, require_installed
 
 GAME_BYTES = 12 * 10**9
 """What a first install takes on disk at its peak: the game, and what SteamCMD has under way."""

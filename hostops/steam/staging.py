@@ -18,12 +18,7 @@ from typing import Protocol
 
 from hostops.instances import releases
 from hostops.layout import HostLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_tree,
-    sync_dir,
-    write_atomically,
-)
+from hostops.linux.files import make_dir, remove_tree, sync_dir, write_atomically
 from hostops.specs import CancelToken
 
 UPDATE_MOUNT_COMMAND = (

@@ -22,18 +22,11 @@ from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
 from hostops.instances.releases import REQUIRED_FILES
 from hostops.layout import HostLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_tree,
-    sync_dir,
-)
+from hostops.linux.files import make_dir, remove_tree, sync_dir
 from hostops.linux.namespaces import EXIT_FAILED
 from hostops.linux.process import run
 from hostops.specs import GAME_APP_ID, SteamAccount
-from hostops.steam.staging import (
-    STEAM_DIR_NAME,
-    InstallFolder,
-)
+from hostops.steam.staging import STEAM_DIR_NAME, InstallFolder
 
 DOWNLOAD_URL = "https://steamcdn-a.akamaihd.net/client/installer/steamcmd_linux.tar.gz"
 SIMULATOR_PATH = Path(__file__).resolve().parents[1] / "simulator" / "steamcmd.py"

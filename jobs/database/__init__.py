@@ -20,15 +20,9 @@ from jobs.database.sql import (
     update_all,
     update_counted,
 )
-from jobs.database.wal_checkpoints import (
-    EVERY_SECONDS as CHECKPOINT_SECONDS,
-)
-from jobs.database.wal_checkpoints import (
-    copy_log,
-)
-from jobs.database.write_turns import (
-    write_turn,
-)
+from jobs.database.wal_checkpoints import EVERY_SECONDS as CHECKPOINT_SECONDS
+from jobs.database.wal_checkpoints import copy_log
+from jobs.database.write_turns import write_turn
 
 __all__ = [
     "CHECKPOINT_SECONDS",

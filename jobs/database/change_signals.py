@@ -17,10 +17,7 @@ from typing import Any, Protocol
 import psycopg
 from django.db import connection
 
-from jobs.database.sql import (
-    execute,
-    find_database_file,
-)
+from jobs.database.sql import execute, find_database_file
 
 logger = logging.getLogger(__name__)
 

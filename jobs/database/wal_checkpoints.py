@@ -13,10 +13,7 @@ from time import time_ns
 from django.db import transaction
 
 from jobs.database.sql import find_database_file
-from jobs.database.write_turns import (
-    turns,
-    write_turn,
-)
+from jobs.database.write_turns import turns, write_turn
 
 EVERY_SECONDS = 0.5
 """How often it is done at most. All writers wait for it: more often, and it shows in the jobs a second."""

@@ -1,10 +1,6 @@
 """What browsers follow while a page is open: Server-Sent Events, one reader for all who watch."""
 
-from jobs.live.streams import (
-    change_events,
-    console_events,
-    job_events,
-)
+from jobs.live.streams import change_events, console_events, job_events
 
 __all__ = [
     "change_events",

@@ -15,22 +15,9 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
-from jobs.live.stream_access import (
-    Permit,
-    find_revoked_and_disconnect,
-)
-from jobs.live.topic_reader import (
-    Answer,
-    Position,
-    Reader,
-    Reading,
-)
-from jobs.live.topics import (
-    Batch,
-    Snapshot,
-    Topic,
-    format_event,
-)
+from jobs.live.stream_access import Permit, find_revoked_and_disconnect
+from jobs.live.topic_reader import Answer, Position, Reader, Reading
+from jobs.live.topics import Batch, Snapshot, Topic, format_event
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from jobs.live.page_topics import PageTopic
-from jobs.live.topics import (
-    ConsoleTopic,
-    JobTopic,
-    Topic,
-)
+from jobs.live.topics import ConsoleTopic, JobTopic, Topic
 from jobs.models import Job
 from servers.models import Server
 

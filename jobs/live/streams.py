@@ -14,16 +14,8 @@ from django.views.decorators.http import require_GET
 
 from jobs.live.fan_out import Hub
 from jobs.live.page_topics import PageTopic
-from jobs.live.stream_access import (
-    Permit,
-    permit_for,
-)
-from jobs.live.topics import (
-    ChangesTopic,
-    ConsoleTopic,
-    JobTopic,
-    Topic,
-)
+from jobs.live.stream_access import Permit, permit_for
+from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from jobs.models import Job
 from servers.models import Server
 

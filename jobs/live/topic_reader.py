@@ -10,17 +10,8 @@ from time import monotonic
 
 from django.db import InterfaceError, OperationalError, connection
 
-from jobs.database import (
-    ChangeSignal,
-    Channel,
-    Interrupt,
-    open_change_signal,
-)
-from jobs.live.topics import (
-    Batch,
-    Snapshot,
-    Topic,
-)
+from jobs.database import ChangeSignal, Channel, Interrupt, open_change_signal
+from jobs.live.topics import Batch, Snapshot, Topic
 
 logger = logging.getLogger(__name__)
 

@@ -3,26 +3,10 @@
 How a job ends is stored here too, because that happens in the transaction that stores its last lines.
 """
 
-from jobs.logs.finishing import (
-    Ending,
-    one_line,
-    store_endings,
-)
-from jobs.logs.job_output import (
-    DirectLog,
-    JobSink,
-    append_job_log_line,
-)
-from jobs.logs.log_writer import (
-    LogWriter,
-)
-from jobs.logs.safe_lines import (
-    find_secrets,
-    make_line_safe,
-    mask_known,
-    secrets_of,
-    server_texts,
-)
+from jobs.logs.finishing import Ending, one_line, store_endings
+from jobs.logs.job_output import DirectLog, JobSink, append_job_log_line
+from jobs.logs.log_writer import LogWriter
+from jobs.logs.safe_lines import find_secrets, make_line_safe, mask_known, secrets_of, server_texts
 
 __all__ = [
     "DirectLog",

@@ -8,12 +8,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
-from jobs.database import (
-    adapt,
-    among,
-    update_all,
-    update_counted,
-)
+from jobs.database import adapt, among, update_all, update_counted
 from jobs.models import Job, JobState
 
 

@@ -15,22 +15,9 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs.database import (
-    Channel,
-    announce,
-    lock_owned,
-    pipelined,
-    update_all,
-    write_turn,
-)
-from jobs.logs.finishing import (
-    Ending,
-    store_endings,
-)
-from jobs.logs.safe_lines import (
-    MAX_LINE_CHARS,
-    make_line_safe,
-)
+from jobs.database import Channel, announce, lock_owned, pipelined, update_all, write_turn
+from jobs.logs.finishing import Ending, store_endings
+from jobs.logs.safe_lines import MAX_LINE_CHARS, make_line_safe
 from jobs.models import Job, JobLog
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from jobs.logs.finishing import Ending
-from jobs.logs.job_output import (
-    Entries,
-    LeaseLostError,
-    safe_stage,
-    store_all,
-)
+from jobs.logs.job_output import Entries, LeaseLostError, safe_stage, store_all
 from jobs.logs.safe_lines import make_line_safe
 from jobs.models import Job, LogStream
 

@@ -1,17 +1,7 @@
 """The pages of jobs and hosts, and the requests that they post."""
 
-from jobs.pages.host_pages import (
-    host_drain,
-    host_list,
-)
-from jobs.pages.job_pages import (
-    job_cancel,
-    job_create,
-    job_detail,
-    job_list,
-    job_log,
-    job_retry,
-)
+from jobs.pages.host_pages import host_drain, host_list
+from jobs.pages.job_pages import job_cancel, job_create, job_detail, job_list, job_log, job_retry
 
 __all__ = [
     "host_drain",

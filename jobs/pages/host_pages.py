@@ -11,10 +11,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from jobs.database import (
-    Channel,
-    announce,
-)
+from jobs.database import Channel, announce
 from jobs.models import Job, Worker
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import ActualState, Host, Release, Server

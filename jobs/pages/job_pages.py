@@ -7,20 +7,13 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
-from django.http import (
-    HttpRequest,
-    HttpResponse,
-    HttpResponseRedirect,
-    StreamingHttpResponse,
-)
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
 from jobs.models import Job, JobLog, JobState
-from jobs.queue import (
-    explain_waiting,
-)
+from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page

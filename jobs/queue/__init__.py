@@ -3,16 +3,8 @@
 Nothing here touches a host.
 """
 
-from jobs.queue.liveness import (
-    Heartbeat,
-    LeaseWatch,
-    record_gone_workers,
-    register_worker,
-)
-from jobs.queue.scheduler import (
-    build_scheduler_state,
-    has_queued_jobs,
-)
+from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
+from jobs.queue.scheduler import build_scheduler_state, has_queued_jobs
 from jobs.queue.transitions import (
     Requested,
     RequestRefused,
@@ -31,9 +23,7 @@ from jobs.queue.transitions import (
     request,
     retry,
 )
-from jobs.queue.wait_reasons import (
-    explain_waiting,
-)
+from jobs.queue.wait_reasons import explain_waiting
 
 __all__ = [
     "Heartbeat",

@@ -8,14 +8,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from jobs.database import (
-    Channel,
-    adapt,
-    among,
-    announcing,
-    execute,
-    make,
-)
+from jobs.database import Channel, adapt, among, announcing, execute, make
 from jobs.models import Job, Worker
 from servers.models import Blueprint, Host, Server
 

@@ -14,15 +14,8 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from hostops import __version__
-from hostops.linux.process_identity import (
-    is_alive,
-    read_boot_id,
-    read_own_stat,
-)
-from jobs.database import (
-    Channel,
-    announce,
-)
+from hostops.linux.process_identity import is_alive, read_boot_id, read_own_stat
+from jobs.database import Channel, announce
 from jobs.models import Worker
 from servers.models import Host
 

@@ -5,11 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jobs.database import (
-    adapt,
-    execute,
-    places,
-)
+from jobs.database import adapt, execute, places
 from jobs.models import EXCLUSIVE_OPERATIONS
 from servers.models import Host
 

@@ -28,29 +28,10 @@ from jobs.database import (
     update_all,
     write_turn,
 )
-from jobs.logs import (
-    Ending,
-    append_job_log_line,
-    one_line,
-    store_endings,
-)
-from jobs.models import (
-    HOST_OPERATIONS,
-    Job,
-    JobState,
-    LogStream,
-    Operation,
-    Worker,
-    names_of,
-)
-from jobs.queue.claim_statements import (
-    set_oldest_running,
-    set_running,
-)
-from jobs.queue.liveness import (
-    has_lapsed_by_clock,
-    is_gone,
-)
+from jobs.logs import Ending, append_job_log_line, one_line, store_endings
+from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation, Worker, names_of
+from jobs.queue.claim_statements import set_oldest_running, set_running
+from jobs.queue.liveness import has_lapsed_by_clock, is_gone
 from jobs.queue.scheduler import build_scheduler_state
 from servers.models import ActualState, Host, Server
 

@@ -1,14 +1,8 @@
 """What a worker reads from its host beside jobs: states of servers, crashes, players, consoles."""
 
-from jobs.watch.console_copier import (
-    finish_console,
-)
-from jobs.watch.host_watch import (
-    HostWatch,
-)
-from jobs.watch.player_watch import (
-    PlayerWatch,
-)
+from jobs.watch.console_copier import finish_console
+from jobs.watch.host_watch import HostWatch
+from jobs.watch.player_watch import PlayerWatch
 
 __all__ = [
     "HostWatch",

@@ -18,22 +18,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
-from jobs.database import (
-    Channel,
-    announce,
-    write_turn,
-)
-from jobs.logs import (
-    find_secrets,
-    make_line_safe,
-    mask_known,
-    server_texts,
-)
+from jobs.database import Channel, announce, write_turn
+from jobs.logs import find_secrets, make_line_safe, mask_known, server_texts
 from jobs.models import Job
-from servers.console_reader import (
-    Console,
-    to_lines,
-)
+from servers.console_reader import Console, to_lines
 from servers.models import (
     ActualState,
     ConsoleLine,

@@ -18,23 +18,11 @@ from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
 from jobs import operations
-from jobs.database import (
-    Channel,
-    announce,
-    write_turn,
-)
-from jobs.logs import (
-    append_job_log_line,
-)
+from jobs.database import Channel, announce, write_turn
+from jobs.logs import append_job_log_line
 from jobs.models import Job, LogStream, Operation
-from jobs.queue import (
-    enqueue,
-    lock_host,
-)
-from jobs.watch.console_copier import (
-    ConsoleCopier,
-    last_words,
-)
+from jobs.queue import enqueue, lock_host
+from jobs.watch.console_copier import ConsoleCopier, last_words
 from servers.models import ActualState, Crash, DesiredState, Host, Server
 
 logger = logging.getLogger(__name__)

@@ -8,14 +8,8 @@ from django.utils import timezone
 
 from hostops.query.a2s import ServerInfo
 from hostops.query.a2s_sweep import Sweep
-from jobs.database import (
-    Channel,
-    announce,
-    write_turn,
-)
-from jobs.logs import (
-    make_line_safe,
-)
+from jobs.database import Channel, announce, write_turn
+from jobs.logs import make_line_safe
 from servers.models import MAP_CHARS, ActualState, Host, Server
 
 SWEEP_EVERY_SECONDS = 10

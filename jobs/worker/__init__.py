@@ -1,13 +1,7 @@
 """The worker: the process that claims jobs and carries them out."""
 
-from jobs.worker.systemd_notify import (
-    SystemdNotifier,
-)
-from jobs.worker.worker_process import (
-    run_job,
-    run_worker_once,
-    worker_loop,
-)
+from jobs.worker.systemd_notify import SystemdNotifier
+from jobs.worker.worker_process import run_job, run_worker_once, worker_loop
 
 __all__ = [
     "SystemdNotifier",

@@ -8,23 +8,12 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import (
-    DEFAULT_DB_ALIAS,
-    InterfaceError,
-    OperationalError,
-    connection,
-    connections,
-)
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
 
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
-from jobs.logs import (
-    Ending,
-    JobSink,
-    mask_known,
-    secrets_of,
-)
+from jobs.logs import Ending, JobSink, mask_known, secrets_of
 from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState

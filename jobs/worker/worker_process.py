@@ -31,11 +31,7 @@ from jobs.database import (
     copy_log,
     open_change_signal,
 )
-from jobs.logs import (
-    DirectLog,
-    JobSink,
-    LogWriter,
-)
+from jobs.logs import DirectLog, JobSink, LogWriter
 from jobs.models import Job, JobState, Worker
 from jobs.queue import (
     Heartbeat,
@@ -51,16 +47,8 @@ from jobs.queue import (
     recover_stale_jobs,
     register_worker,
 )
-from jobs.watch import (
-    HostWatch,
-    PlayerWatch,
-)
-from jobs.worker.execution import (
-    Plan,
-    execute,
-    plan,
-    release_connection,
-)
+from jobs.watch import HostWatch, PlayerWatch
+from jobs.worker.execution import Plan, execute, plan, release_connection
 from jobs.worker.job_threads import JobThreads
 from servers.models import Host
 

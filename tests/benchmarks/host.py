@@ -22,11 +22,7 @@ from typing import Any
 
 from hostops.host import Host
 from hostops.layout import HostLayout
-from hostops.linux.files import (
-    make_dir,
-    remove_tree,
-    switch_symlink,
-)
+from hostops.linux.files import make_dir, remove_tree, switch_symlink
 from hostops.specs import CancelToken, InstanceSpec
 from hostops.steam import staging
 from hostops.steam.staging import Assembly

@@ -15,10 +15,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from hostops.host import Host as HostLayer
 from jobs.models import Job, Operation
-from jobs.queue.transitions import (
-    cancel,
-    enqueue,
-)
+from jobs.queue.transitions import cancel, enqueue
 from servers.models import Blueprint, Host, Server
 from tests.fire.chaos import Options, Stage
 from tests.fire.faults import Crew, PostgresFaults, Trouble

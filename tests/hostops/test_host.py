@@ -13,10 +13,7 @@ import pytest
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.host import Host
 from hostops.instances import runs
-from hostops.linux.process_identity import (
-    read_boot_id,
-    read_stat,
-)
+from hostops.linux.process_identity import read_boot_id, read_stat
 from hostops.specs import LIMIT_NAMES, CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
     DRIVER,

@@ -15,10 +15,7 @@ from hostops.instances.runs import read_run
 from hostops.launcher import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.locks import is_locked
-from hostops.linux.namespaces import (
-    LaunchError,
-    mount_overlay,
-)
+from hostops.linux.namespaces import LaunchError, mount_overlay
 from tests.hostops.hosts import end_everything, game_processes
 from tests.waiting import wait_until
 

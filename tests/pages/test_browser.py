@@ -9,12 +9,7 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from jobs.models import Job, JobLog, JobState, Worker
-from jobs.queue.transitions import (
-    claim_next_job,
-    enqueue,
-    finish_job,
-    give_back,
-)
+from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, Server
 from tests.pages.browsing import OpenPage
 from tests.pages.webserver import WebServer

@@ -9,14 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from jobs.models import Job, JobLog, JobStage, JobState
 from servers.models import ConsoleLine, Server
-from tests.pages.browsing import (
-    OpenPage,
-    add_lines,
-    distance_to_end,
-    is_in_view,
-    line,
-    shown_seqs,
-)
+from tests.pages.browsing import OpenPage, add_lines, distance_to_end, is_in_view, line, shown_seqs
 from tests.pages.webserver import WebServer
 from tests.waiting import wait_until
 

@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from hostops.drivers.systemctl import Manager
-from hostops.drivers.unit_files import (
-    Installation,
-    template,
-)
+from hostops.drivers.unit_files import Installation, template
 from hostops.layout import HostLayout
 from tests.systemd.conftest import Machine
 from tests.systemd.deployment import (

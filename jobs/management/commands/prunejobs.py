@@ -6,9 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from jobs.queue import (
-    prune_jobs,
-)
+from jobs.queue import prune_jobs
 
 
 class Command(BaseCommand):

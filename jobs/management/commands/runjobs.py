@@ -10,10 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from hostops.specs import NAME_PATTERN
-from jobs.worker import (
-    SystemdNotifier,
-    worker_loop,
-)
+from jobs.worker import SystemdNotifier, worker_loop
 from servers.models import Host
 
 

@@ -11,12 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostops.callbacks import Callbacks
-from hostops.drivers.systemctl import (
-    Manager,
-    Systemctl,
-    Unit,
-    parse_show,
-)
+from hostops.drivers.systemctl import Manager, Systemctl, Unit, parse_show
 from hostops.drivers.systemd_driver import UnitDriver
 from hostops.drivers.unit_files import (
     TEMPLATE_NAME,
@@ -29,10 +24,7 @@ from hostops.errors import CommandError, HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
-from hostops.linux.process_identity import (
-    read_boot_id,
-    read_own_stat,
-)
+from hostops.linux.process_identity import read_boot_id, read_own_stat
 from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
 
 SHOW = "show --property=*"

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 from hostops.callbacks import Callbacks
-from hostops.instances.layers import (
-    generate_layer,
-    list_generated,
-    prune_layers,
-    uncover,
-)
+from hostops.instances.layers import generate_layer, list_generated, prune_layers, uncover
 from tests.hostops.hosts import Output
 
 CONFIG = "left4dead2/cfg/server.cfg"

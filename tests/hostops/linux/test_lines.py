@@ -2,10 +2,7 @@
 
 import pytest
 
-from hostops.linux.lines import (
-    MAX_LINE_BYTES,
-    LineSplitter,
-)
+from hostops.linux.lines import MAX_LINE_BYTES, LineSplitter
 
 
 def split(*chunks: bytes) -> list[str]:

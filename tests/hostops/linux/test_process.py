@@ -10,10 +10,7 @@ import pytest
 
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.linux.lines import MAX_LINE_BYTES
-from hostops.linux.process import (
-    minimal_environment,
-    run,
-)
+from hostops.linux.process import minimal_environment, run
 from hostops.linux.process_identity import living_processes
 from hostops.specs import CancelToken
 from tests.hostops.hosts import Output

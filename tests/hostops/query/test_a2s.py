@@ -10,10 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from hostops.query import a2s
-from hostops.query.a2s import (
-    Fragment,
-    QueryError,
-)
+from hostops.query.a2s import Fragment, QueryError
 
 # As a Left 4 Dead 2 server sends it, from behind the letter I.
 INFO = (

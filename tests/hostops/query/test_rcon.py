@@ -10,10 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from hostops.query import rcon
-from hostops.query.rcon import (
-    Packet,
-    RconError,
-)
+from hostops.query.rcon import Packet, RconError
 
 GRANTED = Packet(1, 0).encode() + Packet(1, 2).encode()
 REFUSED = Packet(1, 0).encode() + Packet(-1, 2).encode()

@@ -14,13 +14,7 @@ import pytest
 
 from hostops.query import a2s, rcon
 from hostops.simulator.srcds import FAILURES
-from tests.hostops.simulator.fixtures import (
-    READY_LINE,
-    TIMEOUT,
-    GameServers,
-    Spawned,
-    SteamCmd,
-)
+from tests.hostops.simulator.fixtures import READY_LINE, TIMEOUT, GameServers, Spawned, SteamCmd
 from tests.ports import find_free_port
 from tests.waiting import wait_until
 

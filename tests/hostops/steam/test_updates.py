@@ -14,10 +14,7 @@ from hostops.layout import HostLayout
 from hostops.linux import files
 from hostops.specs import CancelToken, InstanceState
 from hostops.steam import install, staging
-from hostops.steam.staging import (
-    Assembly,
-    OverlaidRelease,
-)
+from hostops.steam.staging import Assembly, OverlaidRelease
 from tests.hostops.hosts import (
     BUILD_ID,
     CLI,

@@ -12,22 +12,14 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
-from jobs.database.sql import (
-    execute,
-    insert,
-    pipelined,
-    update_counted,
-)
+from jobs.database.sql import execute, insert, pipelined, update_counted
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.operations import BY_NAME, BY_SPEC
 from jobs.queue import transitions
 from jobs.queue.claim_statements import JOB_COLUMNS
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import (
-    claim_next_job,
-    enqueue,
-)
+from jobs.queue.transitions import claim_next_job, enqueue
 from jobs.worker.execution import execute as carry_out
 from jobs.worker.execution import plan
 from servers.models import Blueprint, Host, Overlay, Server

@@ -12,10 +12,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 
 from jobs.database import wal_checkpoints
-from jobs.database.wal_checkpoints import (
-    copy_log,
-    when_log_was_written,
-)
+from jobs.database.wal_checkpoints import copy_log, when_log_was_written
 from jobs.database.write_turns import turns
 from servers.models import Host
 from tests.freezing import can_write

@@ -8,11 +8,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from jobs.live.page_topics import PageTopic
-from jobs.live.topics import (
-    ChangesTopic,
-    ConsoleTopic,
-    JobTopic,
-)
+from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic
 from jobs.models import Job, JobLog, JobStage, JobState
 from servers.models import ConsoleLine, Server
 

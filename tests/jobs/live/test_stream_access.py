@@ -16,17 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from jobs.live import fan_out, stream_access
 from jobs.live.fan_out import Hub
 from jobs.live.page_topics import PageTopic
-from jobs.live.stream_access import (
-    Permit,
-    find_revoked,
-    permit_for,
-)
-from jobs.live.topics import (
-    ChangesTopic,
-    ConsoleTopic,
-    JobTopic,
-    Topic,
-)
+from jobs.live.stream_access import Permit, find_revoked, permit_for
+from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from jobs.models import Job, JobState
 from servers.models import Server
 from tests.jobs.live.test_streams import Event, parse, run

@@ -28,13 +28,7 @@ from hypothesis import strategies as st
 
 from jobs.live import fan_out, streams, topic_reader
 from jobs.live.fan_out import Hub
-from jobs.live.topics import (
-    ChangesTopic,
-    ConsoleTopic,
-    JobTopic,
-    Topic,
-    format_event,
-)
+from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
 from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
 from l4d2site.asgi import serve

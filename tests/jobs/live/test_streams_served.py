@@ -10,10 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jobs.database.change_signals import (
-    Channel,
-    announce,
-)
+from jobs.database.change_signals import Channel, announce
 from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
 from servers.models import Server

@@ -10,29 +10,12 @@ from django.utils import timezone
 
 from jobs.logs import log_writer
 from jobs.logs.finishing import Ending
-from jobs.logs.job_output import (
-    DirectLog,
-    Entries,
-    LeaseLostError,
-    append_job_log_line,
-)
-from jobs.logs.log_writer import (
-    END_SECONDS,
-    LogWriter,
-)
-from jobs.logs.safe_lines import (
-    CUT_MARK,
-    MASK,
-    find_secrets,
-    make_line_safe,
-    mask_known,
-)
+from jobs.logs.job_output import DirectLog, Entries, LeaseLostError, append_job_log_line
+from jobs.logs.log_writer import END_SECONDS, LogWriter
+from jobs.logs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
 from jobs.models import Job, JobLog, JobState
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import (
-    claim_next_job,
-    enqueue,
-)
+from jobs.queue.transitions import claim_next_job, enqueue
 from servers.models import Server
 from tests.jobs.logs.storing import StoringThread, storing
 from tests.waiting import wait_until

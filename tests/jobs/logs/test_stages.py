@@ -5,10 +5,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from jobs.logs import job_output
-from jobs.logs.job_output import (
-    DirectLog,
-    Entries,
-)
+from jobs.logs.job_output import DirectLog, Entries
 from jobs.logs.log_writer import LogWriter
 from jobs.models import Job, JobState
 from jobs.queue.liveness import register_worker

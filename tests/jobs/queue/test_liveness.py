@@ -7,10 +7,7 @@ from django.utils import timezone
 
 from jobs.models import Worker
 from jobs.queue import liveness
-from jobs.queue.liveness import (
-    LeaseWatch,
-    register_worker,
-)
+from jobs.queue.liveness import LeaseWatch, register_worker
 from servers.models import Host
 from tests.clocks import Clock
 

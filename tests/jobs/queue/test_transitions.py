@@ -10,10 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from jobs.models import Job, JobState, Operation, Worker
-from jobs.queue.liveness import (
-    record_gone_workers,
-    register_worker,
-)
+from jobs.queue.liveness import record_gone_workers, register_worker
 from jobs.queue.scheduler import LOOK_AHEAD
 from jobs.queue.transitions import (
     WORKER_STOPPED,

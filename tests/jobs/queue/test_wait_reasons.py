@@ -9,10 +9,7 @@ from django.utils import timezone
 
 from jobs.models import Job, Worker
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import (
-    claim_next_job,
-    enqueue,
-)
+from jobs.queue.transitions import claim_next_job, enqueue
 from jobs.queue.wait_reasons import explain_waiting
 from servers.models import Blueprint, Host, Server
 

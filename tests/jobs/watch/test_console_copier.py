@@ -26,13 +26,7 @@ from hostops.specs import CancelToken, ConsoleChunk
 from jobs.live.topics import ConsoleTopic
 from jobs.models import Job, JobState
 from jobs.watch import console_copier
-from jobs.watch.console_copier import (
-    SEGMENT_BYTES,
-    Bookmark,
-    ConsoleCopier,
-    last_words,
-    store,
-)
+from jobs.watch.console_copier import SEGMENT_BYTES, Bookmark, ConsoleCopier, last_words, store
 from servers.console_reader import Console
 from servers.models import (
     ActualState,

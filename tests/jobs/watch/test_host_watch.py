@@ -10,11 +10,7 @@ from django.utils import timezone
 
 from hostops.specs import CrashedRun, InstanceState, InstanceStatus
 from jobs.models import Job, JobState
-from jobs.queue.transitions import (
-    claim_next_job,
-    enqueue,
-    finish_job,
-)
+from jobs.queue.transitions import claim_next_job, enqueue, finish_job
 from jobs.watch.console_copier import LAST_WORDS
 from jobs.watch.host_watch import HostWatch
 from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Server

@@ -6,10 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs.watch.player_watch import (
-    SWEEP_EVERY_SECONDS,
-    PlayerWatch,
-)
+from jobs.watch.player_watch import SWEEP_EVERY_SECONDS, PlayerWatch
 from servers.models import ActualState, Host, Server
 from tests.hostops.query.test_a2s import INFO, server_that_answers
 from tests.states import record_state

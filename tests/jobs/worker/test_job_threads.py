@@ -10,12 +10,7 @@ import pytest
 from jobs.models import Job
 from jobs.worker import job_threads
 from jobs.worker.execution import Plan
-from jobs.worker.job_threads import (
-    AHEAD_SECONDS,
-    LATE_SECONDS,
-    MOST_AHEAD,
-    JobThreads,
-)
+from jobs.worker.job_threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
 from tests.clocks import Clock
 from tests.waiting import wait_until
 

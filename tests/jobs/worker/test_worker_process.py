@@ -16,16 +16,10 @@ from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import transitions
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import (
-    cancel,
-    enqueue,
-)
+from jobs.queue.transitions import cancel, enqueue
 from jobs.worker import worker_process
 from jobs.worker.job_threads import JobThreads
-from jobs.worker.worker_process import (
-    WorkerLoop,
-    worker_loop,
-)
+from jobs.worker.worker_process import WorkerLoop, worker_loop
 from servers.models import ActualState, Blueprint, Host, Server
 from tests.fakes import Call, FakeHost
 from tests.waiting import wait_until
