@@ -272,7 +272,7 @@ def test_a_server_that_listens_everywhere_is_asked_where_all_are(
 def test_an_address_that_is_not_this_hosts_is_refused(host: Host, spec: InstanceSpec) -> None:
     host.initialize(replace(spec, bind_address="192.0.2.1"))
     with pytest.raises(
-        HostError, match=r"listen on 192\.0\.2\.1, which is no address of this host"
+        HostError, match=r"192\.0\.2\.1 is no address of this host: an admin sets the bind address"
     ):
         host.start("alpha")
     assert host.status("alpha").state is STOPPED
