@@ -106,12 +106,25 @@ def test_an_end_by_a_signal_is_known_exactly(hurried: Machine) -> None:
     )
 
 
+_GAME_THAT_ENDS_BY_ITSELF = """\
+#!{python}
+import socket, sys
+port = int(sys.argv[sys.argv.index("-port") + 1])
+held = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+for one in held:
+    one.bind(("0.0.0.0", port))
+held[1].listen()
+print("Connection to Steam servers successful.", flush=True)
+sys.stdin.readline()
+sys.exit(7)
+"""
+"""Holds its port, and ends with code 7 upon a line."""
+
+
 def test_an_end_by_an_exit_code_is_known_exactly(hurried: Machine) -> None:
     program = next((hurried.root / "releases").iterdir()) / "srcds_linux"
     text = program.read_text()
-    program.write_text(
-        "#!/bin/sh\necho Connection to Steam servers successful.\nread line\nexit 7\n"
-    )
+    program.write_text(_GAME_THAT_ENDS_BY_ITSELF.format(python=sys.executable))
     try:
         hurried.cli("start", "alpha")
         # systemd watches the init of the game's PID namespace, whose only child is the game.
