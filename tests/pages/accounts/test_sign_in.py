@@ -140,7 +140,7 @@ def test_a_session_from_before_the_upgrade_is_over(as_alice: Client, alice: User
 def test_streams_pass_the_door_without_a_thread_each(tmp_path: Path, alice: User) -> None:
     (tmp_path / "var/static").mkdir(parents=True)
     panel = Panel(tmp_path / "var")
-    panel.start()
+    panel.start(STREAMS_PER_ADDRESS="1000", STREAMS_PER_PERSON="1000")
     try:
         cookie = cookie_of(alice)
         with ExitStack() as stack:
