@@ -22,7 +22,11 @@ from l4d2site.gate.failures import Failures
 from l4d2site.gate.password_hashing import HASHES_AT_ONCE, MOST_WAITING, busy
 from l4d2site.gate.turns import TooManyWaitError, Turns, TurnsOfEach
 
-PATHS = frozenset({"/accounts/login/", "/admin/login/"})
+PATHS = frozenset(
+    {"/accounts/login/", "/admin/login/", "/accounts/password/", "/accounts/reauthenticate/"}
+)
+"""Where a password is checked. The last two check that of somebody signed in: a stolen session must not help to
+guess it."""
 MOST_BODY_BYTES = 64 * 1024
 ANSWER_SECONDS = 0.5
 """How long a failed attempt takes at the least. An account that has not signed in since PBKDF2 hashed passwords
@@ -114,7 +118,7 @@ class SignInGate:
 
 
 def is_attempt(scope: Scope) -> bool:
-    """Return whether a request may make Django check a password for signing in."""
+    """Return whether a request may make Django check a password."""
     return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS
 
 
