@@ -4,6 +4,7 @@ A missing or malformed value raises `ImproperlyConfigured` with the variable's n
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,25 @@ from django.core.exceptions import ImproperlyConfigured
 
 from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
+from l4d2site.env_files import EnvFiles
 from l4d2site.gate.addresses import TrustedProxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+_files = EnvFiles(os.environ)
+_files.read(BASE_DIR / ".env")
 VAR_DIR = Path(env.str("VAR_DIR", default="") or BASE_DIR / "var")
 # What `script/server` chose at its first run; everything above wins over it.
-environ.Env.read_env(VAR_DIR / "local.env")
+_files.read(VAR_DIR / "local.env")
+
+SECRET_NAMES = frozenset(
+    {
+        *("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "STEAM_PASSWORD"),
+        "HEALTH_TOKEN",
+    }
+)
+"""Variables whose values no message shows."""
 
 T = TypeVar("T")
 
@@ -35,24 +46,26 @@ def read(name: str, cast: Callable[..., T], expected: str, **default: Any) -> T:
     except ImproperlyConfigured:
         raise ImproperlyConfigured(
             f"{name} is not set. It must be {expected}. Set it in the environment or in .env."
+            f"{_files.unread}"
         ) from None
     except (ValueError, TypeError):
-        raise ImproperlyConfigured(f"{name} is {shown(name)}, but must be {expected}.") from None
+        raise ImproperlyConfigured(describe_fault(name, expected)) from None
+
+
+def describe_fault(name: str, expected: str) -> str:
+    """Return what is wrong with the variable `name`, and where it is set."""
+    return f"{name} is {shown(name)}{_files.place_of(name)}, but must be {expected}."
 
 
 def shown(name: str) -> str:
     """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
-    return (
-        "set"
-        if name in {"SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "STEAM_PASSWORD"}
-        else repr(env.str(name, ""))
-    )
+    return "set" if name in SECRET_NAMES else repr(env.str(name, ""))
 
 
 def require(is_valid: bool, name: str, expected: str) -> None:
     """Refuse the value of the variable `name` unless `is_valid`."""
     if not is_valid:
-        raise ImproperlyConfigured(f"{name} is {shown(name)}, but must be {expected}.")
+        raise ImproperlyConfigured(describe_fault(name, expected))
 
 
 require(VAR_DIR.is_absolute(), "VAR_DIR", "an absolute path")
