@@ -138,6 +138,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
+    "l4d2site.security.keep_out_of_caches",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -287,12 +288,29 @@ STORAGES = {
     },
 }
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 # Behind a reverse proxy that ends TLS (deploy/), which sets this header itself.
 if read_bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+# For so long browsers refuse to come without TLS, or past a certificate that they do not trust. So it is
+# for those to turn on who have such a certificate: with another one nobody would get in any more.
+SECURE_HSTS_SECONDS = read("HSTS_SECONDS", env.int, "a whole number of seconds", default=0)
+require(0 <= SECURE_HSTS_SECONDS <= 63_072_000, "HSTS_SECONDS", "between 0 and 63072000, two years")
+require(
+    SECURE_HSTS_SECONDS == 0 or SESSION_COOKIE_SECURE,
+    "HSTS_SECONDS",
+    "0 unless BEHIND_TLS_PROXY is true: without TLS no browser heeds it",
+)
+# Of what `manage.py check --deploy` asks for, each with the reason why it is not done here.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS: HSTS_SECONDS, for whoever has a certificate that browsers trust.
+    "security.W005",  # HSTS for subdomains: the panel does not know what else lives below its domain.
+    "security.W008",  # A redirect to TLS: the proxy's, which is the one that listens without it.
+    "security.W021",  # HSTS preloading: cannot be taken back for months, for a whole domain.
+]
 
 # The web server's own port: deploy/gunicorn.conf.py reads the same. No game server is given it.
 PANEL_PORT = read("PORT", env.int, "a port number", default=8000)
