@@ -471,5 +471,9 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"django.request": {"filters": ["not_healthz"]}},
+    "loggers": {
+        "django.request": {"filters": ["not_healthz"]},
+        "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
+    },
+        "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
 }
