@@ -352,6 +352,15 @@ PASSWORD_HASHERS = [
     "l4d2site.gate.password_hashing.PBKDF2Hasher",
 ]
 
+# --- Health -----------------------------------------------------------------------------------
+
+HEALTH_TOKEN = read("HEALTH_TOKEN", env.str, "a long random text", default="")
+require(
+    re.fullmatch(r"([A-Za-z0-9._~+/-]{20,}=*)?", HEALTH_TOKEN) is not None,
+    "HEALTH_TOKEN",
+    "at least 20 letters, digits and .-_~+/ (such as `openssl rand -hex 32` prints)",
+)
+
 # --- Jobs -------------------------------------------------------------------------------------
 
 JOB_WORKER_ENABLED = read_bool("JOB_WORKER_ENABLED", default=True)
@@ -463,11 +472,12 @@ LOGGING: dict[str, Any] = {
         "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
     "filters": {
+        "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
         # Who asks is told that, and why: it is an answer, and no fault of the one who gives it.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: "Service Unavailable: /healthz" not in record.getMessage(),
-        }
+        },
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
@@ -475,5 +485,4 @@ LOGGING: dict[str, Any] = {
         "django.request": {"filters": ["not_healthz"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
     },
-        "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
 }
