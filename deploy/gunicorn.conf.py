@@ -1,13 +1,23 @@
 """gunicorn's settings: one process whose event loop serves pages and streams."""
 
+import importlib
 import os
 import resource
+import sys
 from typing import Any
 
-# What the processes write is their account's alone. gunicorn's setting `umask` is for Unix sockets only.
+from django.core.exceptions import ImproperlyConfigured
+from gunicorn.arbiter import Arbiter
+
+# What the processes write is their account's alone.
 os.umask(0o077)
+# Of a Unix socket only: who is in its group may connect, which a proxy has to be.
+umask = 0o117
 address = os.environ.get("BIND", "127.0.0.1")
-bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
+if address.startswith("unix:"):
+    bind = address
+else:
+    bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
 worker_class = "l4d2site.gate.worker.GateWorker"
 workers = 1
 # Each open page holds a stream. The streams have a limit of their own below this (jobs/live/streams.py).
@@ -18,6 +28,15 @@ graceful_timeout = 10
 accesslog = None
 # It would lie in the home folder, shared by every gunicorn of the user.
 control_socket_disable = True
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Say in one line what is wrong with the settings; gunicorn would show a traceback, and try for ever."""
+    try:
+        importlib.import_module(os.environ.get("DJANGO_SETTINGS_MODULE", "l4d2site.settings"))
+    except ImproperlyConfigured as error:
+        print(f"saferoom: {error}", file=sys.stderr)
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def post_worker_init(worker: Any) -> None:

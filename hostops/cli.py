@@ -2,13 +2,14 @@
 
 import argparse
 import getpass
+import ipaddress
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0, 1 if it failed (with the reason on stderr), 2 for a wrong command line, and 128 plus
     the signal's number if SIGINT or SIGTERM cancelled it.
     """
+    if fault := _find_fault(os.environ):
+        print(fault, file=sys.stderr)
+        return EXIT_USAGE
     options = _make_parser().parse_args(arguments)
     received: list[int] = []
     cancel = CancelToken()
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             query_address=options.query_address
             or ("127.0.0.1" if options.source == "simulator" else find_own_address()),
             steam_account=_steam_account(),
-            allow_unboxed=os.environ.get("HOST_UNBOXED", "").lower() == "true",
+            allow_unboxed=_BOOLEANS[os.environ.get("HOST_UNBOXED", "false").strip().lower()],
         )
         code: int = options.carry_out(host, options, cancel)
     except OperationCancelled as error:
@@ -94,6 +98,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return 128 + received[0] if received else code
+
+
+def _find_fault(environment: Mapping[str, str]) -> str:
+    """Return what is wrong with the first variable that is, by its name; empty if nothing is."""
+    for name, (is_valid, expected) in _VARIABLES.items():
+        value = environment.get(name, "")
+        if value and not is_valid(value):
+            return f"{name} is {value!r}, but must be {expected}."
+    return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+# As the panel takes them.
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
+_BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
+_VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
+    "HOST_DRIVER": (DRIVERS.__contains__, " or ".join(DRIVERS)),
+    "GAME_SOURCE": (GAME_SOURCES.__contains__, " or ".join(GAME_SOURCES)),
+    "HOST_ADDRESS": (_is_address, "the IP address under which this host's servers answer"),
+    "HOST_UNBOXED": (lambda text: text.strip().lower() in _BOOLEANS, "true or false"),
+    "STEAM_PASSWORD_FILE": (os.path.isabs, "the absolute path of a file with mode 600"),
+}
 
 
 def _steam_account() -> SteamAccount | None:

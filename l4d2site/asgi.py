@@ -15,6 +15,7 @@ from django.conf import settings  # noqa: E402 - Django has to be set up first
 
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
+from l4d2site.security import add_static_headers  # noqa: E402
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -38,5 +39,6 @@ if settings.STATIC_ROOT.is_dir():
         root=settings.STATIC_ROOT,
         prefix=settings.STATIC_URL,
         allow_all_origins=False,
+        add_headers_function=add_static_headers,
     )
 application = behind_gate(served)

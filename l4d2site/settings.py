@@ -4,6 +4,7 @@ A missing or malformed value raises `ImproperlyConfigured` with the variable's n
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,25 @@ from django.core.exceptions import ImproperlyConfigured
 
 from hostops.linux.sockets import find_own_address
 from hostops.specs import DRIVERS, NAME_PATTERN
+from l4d2site.env_files import EnvFiles
 from l4d2site.gate.addresses import TrustedProxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+_files = EnvFiles(os.environ)
+_files.read(BASE_DIR / ".env")
 VAR_DIR = Path(env.str("VAR_DIR", default="") or BASE_DIR / "var")
 # What `script/server` chose at its first run; everything above wins over it.
-environ.Env.read_env(VAR_DIR / "local.env")
+_files.read(VAR_DIR / "local.env")
+
+SECRET_NAMES = frozenset(
+    {
+        *("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "STEAM_PASSWORD"),
+        "HEALTH_TOKEN",
+    }
+)
+"""Variables whose values no message shows."""
 
 T = TypeVar("T")
 
@@ -35,24 +46,26 @@ def read(name: str, cast: Callable[..., T], expected: str, **default: Any) -> T:
     except ImproperlyConfigured:
         raise ImproperlyConfigured(
             f"{name} is not set. It must be {expected}. Set it in the environment or in .env."
+            f"{_files.unread}"
         ) from None
     except (ValueError, TypeError):
-        raise ImproperlyConfigured(f"{name} is {shown(name)}, but must be {expected}.") from None
+        raise ImproperlyConfigured(describe_fault(name, expected)) from None
+
+
+def describe_fault(name: str, expected: str) -> str:
+    """Return what is wrong with the variable `name`, and where it is set."""
+    return f"{name} is {shown(name)}{_files.place_of(name)}, but must be {expected}."
 
 
 def shown(name: str) -> str:
     """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
-    return (
-        "set"
-        if name in {"SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "STEAM_PASSWORD"}
-        else repr(env.str(name, ""))
-    )
+    return "set" if name in SECRET_NAMES else repr(env.str(name, ""))
 
 
 def require(is_valid: bool, name: str, expected: str) -> None:
     """Refuse the value of the variable `name` unless `is_valid`."""
     if not is_valid:
-        raise ImproperlyConfigured(f"{name} is {shown(name)}, but must be {expected}.")
+        raise ImproperlyConfigured(describe_fault(name, expected))
 
 
 require(VAR_DIR.is_absolute(), "VAR_DIR", "an absolute path")
@@ -125,6 +138,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
+    "l4d2site.security.keep_out_of_caches",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -274,12 +288,29 @@ STORAGES = {
     },
 }
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 # Behind a reverse proxy that ends TLS (deploy/), which sets this header itself.
 if read_bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+# For so long browsers refuse to come without TLS, or past a certificate that they do not trust. So it is
+# for those to turn on who have such a certificate: with another one nobody would get in any more.
+SECURE_HSTS_SECONDS = read("HSTS_SECONDS", env.int, "a whole number of seconds", default=0)
+require(0 <= SECURE_HSTS_SECONDS <= 63_072_000, "HSTS_SECONDS", "between 0 and 63072000, two years")
+require(
+    SECURE_HSTS_SECONDS == 0 or SESSION_COOKIE_SECURE,
+    "HSTS_SECONDS",
+    "0 unless BEHIND_TLS_PROXY is true: without TLS no browser heeds it",
+)
+# Of what `manage.py check --deploy` asks for, each with the reason why it is not done here.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS: HSTS_SECONDS, for whoever has a certificate that browsers trust.
+    "security.W005",  # HSTS for subdomains: the panel does not know what else lives below its domain.
+    "security.W008",  # A redirect to TLS: the proxy's, which is the one that listens without it.
+    "security.W021",  # HSTS preloading: cannot be taken back for months, for a whole domain.
+]
 
 # The web server's own port: deploy/gunicorn.conf.py reads the same. No game server is given it.
 PANEL_PORT = read("PORT", env.int, "a port number", default=8000)
@@ -320,6 +351,15 @@ PASSWORD_HASHERS = [
     "l4d2site.gate.password_hashing.Argon2Hasher",
     "l4d2site.gate.password_hashing.PBKDF2Hasher",
 ]
+
+# --- Health -----------------------------------------------------------------------------------
+
+HEALTH_TOKEN = read("HEALTH_TOKEN", env.str, "a long random text", default="")
+require(
+    re.fullmatch(r"([A-Za-z0-9._~+/-]{20,}=*)?", HEALTH_TOKEN) is not None,
+    "HEALTH_TOKEN",
+    "at least 20 letters, digits and .-_~+/ (such as `openssl rand -hex 32` prints)",
+)
 
 # --- Jobs -------------------------------------------------------------------------------------
 
@@ -432,13 +472,17 @@ LOGGING: dict[str, Any] = {
         "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
     "filters": {
+        "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
         # Who asks is told that, and why: it is an answer, and no fault of the one who gives it.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: "Service Unavailable: /healthz" not in record.getMessage(),
-        }
+        },
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"django.request": {"filters": ["not_healthz"]}},
+    "loggers": {
+        "django.request": {"filters": ["not_healthz"]},
+        "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
+    },
 }

@@ -4,21 +4,23 @@ For one machine without systemd; under systemd each is a unit of its own.
 """
 
 import ctypes
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 READY_SECONDS = 60
+ASK_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 30
 
 Say = Callable[[str], object]
@@ -88,6 +90,59 @@ class Child:
         self._process.wait()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the web server listens: a port of the address `bind`, or the Unix socket that `unix:/PATH` is."""
+
+    bind: str
+    port: int
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The path of the Unix socket; None for a port."""
+        return Path(self.bind.removeprefix("unix:")) if self.bind.startswith("unix:") else None
+
+    def url(self, host: str) -> str:
+        """Return where browsers on this machine find it, as far as they can."""
+        return self.bind if self.socket_path else f"http://{host}:{self.port}/"
+
+    def require_free(self) -> None:
+        """Raise `StartError` if something listens there already, or nothing can."""
+        if self.socket_path:
+            require_free_socket(self.socket_path)
+        else:
+            require_free_port(self.bind, self.port)
+
+    def ask(self, path: str, host: str) -> tuple[int, str]:
+        """Return the status and the beginning of the answer to a GET request. Raises `OSError`."""
+        web = (
+            UnixConnection(self.socket_path)
+            if self.socket_path
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=ASK_SECONDS)
+        )
+        with closing(web):
+            try:
+                web.request("GET", path, headers={"Host": host})
+                response = web.getresponse()
+                return response.status, response.read(500).decode(errors="replace")
+            except http.client.HTTPException as error:
+                raise ConnectionError(repr(error)) from error
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP through a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ASK_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of to a host."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
 def end_with_parent() -> None:
     """Let the kernel end this process when the supervisor is gone, however that came about."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -96,8 +151,7 @@ def end_with_parent() -> None:
 def supervise(
     *,
     base_dir: Path,
-    bind: str,
-    port: int,
+    place: Place,
     health_host: str,
     passkey_host: str | None,
     say: Say,
@@ -107,7 +161,7 @@ def supervise(
     `passkey_host` is a name at which browsers offer passkeys, which they do at no IP address. The first signal
     lets running jobs finish, while the pages stay up; the second cancels them.
     """
-    require_free_port(bind, port)
+    place.require_free()
     python = sys.executable
     children: list[Child] = []
     with counted_signals() as count:
@@ -123,10 +177,10 @@ def supervise(
             children.append(web)
             worker = Child("worker", [python, str(base_dir / "manage.py"), "runjobs"], say)
             children.append(worker)
-            if wait_until_healthy(f"http://127.0.0.1:{port}/healthz", health_host, children, count):
-                say(f"Saferoom is ready at http://127.0.0.1:{port}/")
-                if passkey_host:
-                    say(f"To use passkeys, open it at http://{passkey_host}:{port}/")
+            if wait_until_healthy(place, health_host, children, count):
+                say(f"Saferoom is ready at {place.url('127.0.0.1')}")
+                if passkey_host and not place.socket_path:
+                    say(f"To use passkeys, open it at {place.url(passkey_host)}")
             while not count():
                 for child in children:
                     child.keep_running()
@@ -168,8 +222,30 @@ def require_free_port(bind: str, port: int) -> None:
             ) from None
 
 
+def require_free_socket(path: Path) -> None:
+    """Raise `StartError` if no Unix socket can be made at `path`. One that nobody listens on is replaced."""
+    if not path.is_absolute():
+        raise StartError(
+            f"BIND is unix:{path}, but must be an address, or unix: and an absolute path."
+        )
+    if not path.parent.is_dir():
+        raise StartError(f"The folder {path.parent} of BIND is not there. Make it first.")
+    if path.exists() and not path.is_socket():
+        raise StartError(f"{path} of BIND is there already, and is no socket. Choose another path.")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except OSError as error:
+            raise StartError(
+                f"The socket {path} of BIND cannot be used: {error.strerror}."
+            ) from None
+    raise StartError(f"Another process listens at {path}. Stop it, or choose another path in BIND.")
+
+
 def wait_until_healthy(
-    url: str, health_host: str, children: Sequence[Child], count: Callable[[], int]
+    place: Place, health_host: str, children: Sequence[Child], count: Callable[[], int]
 ) -> bool:
     """Wait until web server and worker answer; False if the end was asked for before."""
     until = monotonic() + READY_SECONDS
@@ -181,11 +257,10 @@ def wait_until_healthy(
                     f"The {child.name} ended with code {child.exit_code} at its start: see above."
                 )
         try:
-            request = urllib.request.Request(url, headers={"Host": health_host})  # noqa: S310
-            with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+            status, text = place.ask("/healthz", health_host)
+            if status == HTTPStatus.OK:
                 return True
-        except urllib.error.HTTPError as error:
-            answer = f"{error.code} {error.read(500).decode(errors='replace')}"
+            answer = f"{status} {text}"
         except OSError as error:
             answer = str(error)
         if monotonic() > until:

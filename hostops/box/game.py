@@ -81,8 +81,18 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def most_file_bytes() -> int:
+    """Return how far a game that this process starts may write into one file."""
+    return _allowed(resource.RLIMIT_FSIZE, MOST_FILE_BYTES)
+
+
 def _limit() -> None:
     for what, wanted in ((resource.RLIMIT_FSIZE, MOST_FILE_BYTES), (resource.RLIMIT_CORE, 0)):
-        allowed = resource.getrlimit(what)[1]
-        most = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+        most = _allowed(what, wanted)
         resource.setrlimit(what, (most, most))
+
+
+def _allowed(what: int, wanted: int) -> int:
+    """Return `wanted`, or less where this process itself is held to less."""
+    allowed = resource.getrlimit(what)[1]
+    return wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 
+from hostops.box.game import most_file_bytes
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
 from hostops.instances import records
@@ -163,6 +164,17 @@ def _free(instance: InstanceLayout, run: int, offset: int) -> None:
         punch_hole(descriptor, end)
     finally:
         os.close(descriptor)
+
+
+def describe_fullness(instance: InstanceLayout, run: int) -> str:
+    """Say so if a boxed run's output has come to the limit of a file: the game's writes fail. Or return ""."""
+    most = most_file_bytes()
+    if _size(instance, run) < most:
+        return ""
+    return (
+        f"It has printed {most / 1024**2:,.0f} MiB, the most that one run can: nothing that it prints now is "
+        "kept. Find out in its console what it prints so much of, and restart it."
+    )
 
 
 def read_started_at(instance: InstanceLayout, run: int) -> float:

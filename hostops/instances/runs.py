@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks
 from hostops.instances import records
-from hostops.instances.console_files import last_line
+from hostops.instances.console_files import describe_fullness, last_line
 from hostops.launcher import EXIT_BUSY, RUN_VARIABLE
 from hostops.layout import InstanceLayout
 from hostops.linux import process_identity, untrusted
@@ -251,6 +251,8 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
             details.append("It has been asked to stop.")
         if not main_process_alive:
             details.append("Its main process has ended, another process of it is left.")
+        if run.walls and (full := describe_fullness(instance, run.run)):
+            details.append(full)
         return replace(
             status,
             state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,
@@ -318,7 +320,8 @@ def describe_end(instance: InstanceLayout, run: Run) -> str:
     """Say, for people, what is known of a run that ended on its own."""
     line = last_line(instance, run.run)
     last_words = f"Its last line was: {line[:300]}" if line else "It printed nothing."
-    return f"It ended without having been asked to. {last_words}"
+    full = run.walls and describe_fullness(instance, run.run)
+    return f"It ended without having been asked to. {last_words}{full and f' {full}'}"
 
 
 def read_end(instance: InstanceLayout) -> str:

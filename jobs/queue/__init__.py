@@ -4,6 +4,7 @@ Nothing here touches a host.
 """
 
 from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
+from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
 from jobs.queue.scheduler import build_scheduler_state, has_queued_jobs
 from jobs.queue.transitions import (
     Requested,
@@ -26,6 +27,7 @@ from jobs.queue.transitions import (
 from jobs.queue.wait_reasons import explain_waiting
 
 __all__ = [
+    "CLAIM_SECONDS",
     "Heartbeat",
     "LeaseWatch",
     "RequestRefused",
@@ -38,6 +40,7 @@ __all__ = [
     "enqueue",
     "explain_waiting",
     "fail_stale_job",
+    "find_overdue_job",
     "finish_job",
     "give_back",
     "has_queued_jobs",

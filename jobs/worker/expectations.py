@@ -3,11 +3,8 @@
 import os
 from time import monotonic
 
-from jobs.queue import build_scheduler_state
+from jobs.queue import CLAIM_SECONDS, build_scheduler_state
 from servers.models import Host
-
-CLAIM_SECONDS = 60.0
-"""How long the oldest job that may run can wait beside a free thread until the worker counts as stuck."""
 
 LOOK_SECONDS = 5.0
 

@@ -20,7 +20,7 @@ from django.utils.http import urlencode
 from l4d2site.accounts.password_changes import MUST_CHANGE
 from l4d2site.accounts.sessions import note_seen
 
-ALWAYS_OPEN = frozenset({"healthz", "logout", "admin:logout", "account_login"})
+ALWAYS_OPEN = frozenset({"healthz", "livez", "logout", "admin:logout", "account_login"})
 """What nobody is kept from: the way out, and what is not for people."""
 
 REAUTHENTICATIONS = frozenset(

@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "a-password-for-the-tour"
+HEALTH_TOKEN = "a-token-that-only-the-tour-has"
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Panel:
             "VAR_DIR": str(self.var_dir),
             "PORT": str(self.port),
             "SAFEROOM_ADMIN_PASSWORD": PASSWORD,
+            "HEALTH_TOKEN": HEALTH_TOKEN,
         }
 
     @property
@@ -216,9 +218,14 @@ class Panel:
         return str(statuses[name]["state"]) if name in statuses else "absent"
 
     def health(self) -> dict[str, Any]:
-        """Return what /healthz says."""
-        health: dict[str, Any] = json.loads(self.client.get("/healthz").text)
-        return health
+        """Return what /healthz says to who has the token."""
+        authorization = {"Authorization": f"Bearer {HEALTH_TOKEN}"}
+        request = urllib.request.Request(f"{self.url}/healthz", headers=authorization)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.load(response)  # type: ignore[no-any-return]
+        except urllib.error.HTTPError as error:
+            return json.load(error)  # type: ignore[no-any-return]
 
     def worker_pid(self) -> int | None:
         """Return the pid of the worker that beats, if one does."""

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,10 +85,11 @@ class Output:
 
 
 class CLI:
-    """Runs `python -m hostops` on a root, as a process."""
+    """Runs `python -m hostops` on a root, as a process, which another program may start: `prefix`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, prefix: Sequence[str] = ()) -> None:
         self.root = root
+        self._prefix = prefix
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOST_ROOT": str(root),
@@ -100,7 +101,7 @@ class CLI:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "hostops", *arguments],
+            [*self._prefix, sys.executable, "-m", "hostops", *arguments],
             cwd=REPOSITORY,
             env=self.environment,
             capture_output=True,
@@ -119,7 +120,7 @@ class CLI:
         """Begin a verb; `program` runs in the place of the module, as text. The caller waits for it."""
         how = ["-c", program] if program else ["-m", "hostops"]
         return subprocess.Popen(
-            [sys.executable, *how, *arguments],
+            [*self._prefix, sys.executable, *how, *arguments],
             cwd=REPOSITORY,
             env=self.environment,
             stdout=subprocess.PIPE,

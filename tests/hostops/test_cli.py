@@ -57,6 +57,24 @@ def test_an_install_by_hand(empty_root: Path) -> None:
     assert (done.returncode, done.stderr.splitlines()[-1][:26]) == (1, "There is no other release ")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOST_DRIVER", "docker"),
+        ("GAME_SOURCE", "torrent"),
+        ("HOST_ADDRESS", "nowhere"),
+        ("HOST_UNBOXED", "maybe"),
+        ("STEAM_PASSWORD_FILE", "relative/file"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named_in_one_line(cli: CLI, name: str, value: str) -> None:
+    cli.environment[name] = value
+    done = cli.run("status")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{name} is '{value}', but must be ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_failure_is_one_sentence_and_exit_code_1(cli: CLI) -> None:
     done = cli.run("start", "alpha")
     assert done.returncode == 1

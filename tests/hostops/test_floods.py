@@ -1,5 +1,6 @@
 """A game that prints as fast as it can holds up nobody: not who starts it, ends it, or reads its console."""
 
+import json
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from hostops.instances import console_files, runs
 from hostops.linux.process_identity import ProcessStat, living_processes, read_command, read_stat
 from hostops.specs import CancelToken, ConsolePosition, InstanceSpec, InstanceState
 from tests.hostops.hosts import (
+    CLI,
     DRIVER,
     Output,
     game_pid,
@@ -125,6 +127,31 @@ def test_a_game_that_floods_is_stopped(flooding: Path) -> None:
     host.stop("alpha", on_line=output.on_line)
     assert host.status("alpha").state in (InstanceState.STOPPED, InstanceState.CRASHED)
     assert not runs.is_alive(instance)
+
+
+def test_a_game_that_comes_to_the_limit_of_a_file_lives_and_its_state_says_so(
+    flooding: Path,
+) -> None:
+    if DRIVER != "process":
+        pytest.skip(
+            "a unit is not this test's child, which is how the game gets a small limit here"
+        )
+    cli = CLI(flooding, prefix=("prlimit", f"--fsize={4 * MIB}"))
+    starting = cli.start("start", "alpha")
+
+    def detail() -> str:
+        alpha = json.loads(cli.succeed("status", "--json")).get("alpha", {})
+        return str(alpha["detail"]) if alpha.get("state") == "starting" else ""
+
+    said = wait_until(
+        lambda: "It has printed" in (text := detail()) and text, 30, "nothing is said"
+    )
+    assert str(said).startswith("It has printed 4 MiB, the most that one run can")
+    assert console_size(flooding) == 4 * MIB
+    for pid in game_processes(flooding):
+        os.kill(pid, signal.SIGKILL)
+    words, _ = starting.communicate(timeout=60)
+    assert "It has printed 4 MiB" in words
 
 
 def write_flood(instance_dir: Path, size: int, line: bytes = b"x" * 99 + b"\n") -> Path:

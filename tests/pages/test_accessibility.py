@@ -83,6 +83,7 @@ def paths(
         failed_job.get_absolute_url(),
         queued.get_absolute_url(),
         "/accounts/password/",
+        "/health/",
         "/nowhere/",
     ]
 

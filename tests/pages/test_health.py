@@ -1,85 +1,481 @@
-"""What a monitor is told."""
+"""What a monitor is told, what those are told who run the panel, and how soon."""
 
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import OperationalError, connection
-from django.test import Client
+from django.db.backends.signals import connection_created
+from django.http import HttpResponse
+from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
+from psycopg import errors
 
-from jobs.models import Worker
+from hostops import __version__
+from jobs.models import Job, JobState, Worker
+from l4d2site.health import pages
+from l4d2site.health.looks import Looks
+from servers.models import Host, Server
+from tests.jobs.live.stream_server import Panel, Watcher
+from tests.pages.conftest import sign_in
+from tests.waiting import wait_until
 
 HEALTHZ = reverse("healthz")
+TOKEN = "a-token-that-only-the-tests-have"
+
+# Health is looked at in a thread of its own, which does not see what another one has not committed.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_it_is_well_with_a_worker_that_beats(client: Client, worker: Worker) -> None:
-    response = client.get(HEALTHZ)
-    answer = response.json()
+@pytest.fixture(autouse=True)
+def has_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the panel have a token, and nothing in mind of an earlier test."""
+    monkeypatch.setattr(pages, "health", pages.Health())
+    with override_settings(HEALTH_TOKEN=TOKEN):
+        yield
+
+
+def ask(client: Client, **headers: str) -> HttpResponse:
+    """Return the answer of a look that is made now."""
+    pages.health.looks.forget()
+    response: HttpResponse = client.get(HEALTHZ, headers=headers)  # type: ignore[assignment]
+    return response
+
+
+def facts(status: int = 200) -> Any:
+    """Return what who has the token is told."""
+    response = ask(Client(), Authorization=f"Bearer {TOKEN}")
+    assert response.status_code == status, response.content
+    return response.json()  # type: ignore[attr-defined]
+
+
+# --- Who is told what -------------------------------------------------------------------------
+
+
+def test_a_stranger_gets_the_word_and_nothing_else(client: Client, worker: Worker) -> None:
+    response = ask(client)
     assert response.status_code == 200
-    assert (answer["status"], answer["web"], answer["database"]) == ("ok", "ok", "ok")
-    (told,) = answer["workers"]
-    assert told["heartbeat_age_seconds"] < 30
-    assert {**told, "heartbeat_age_seconds": 0} == {
+    assert response.json() == {"status": "ok"}  # type: ignore[attr-defined]
+    Worker.objects.all().delete()
+    response = ask(client)
+    assert response.status_code == 503
+    assert response.json() == {"status": "unhealthy"}  # type: ignore[attr-defined]
+
+
+def test_an_owner_is_a_stranger_here_and_staff_are_told(
+    as_alice: Client, as_dana: Client, worker: Worker
+) -> None:
+    assert ask(as_alice).json() == {"status": "ok"}  # type: ignore[attr-defined]
+    assert ask(as_dana).json()["database"] == "ok"  # type: ignore[attr-defined]
+
+
+def test_staff_who_owe_a_second_factor_are_strangers_till_then(dana: User, worker: Worker) -> None:
+    with override_settings(REQUIRE_STAFF_MFA=True):
+        assert ask(sign_in(dana)).json() == {"status": "ok"}  # type: ignore[attr-defined]
+
+
+def test_the_token_shows_the_facts(worker: Worker) -> None:
+    Host.objects.update(driver="systemd")
+    Worker.objects.update(version=__version__)
+    told = facts()
+    assert (told["status"], told["web"], told["database"]) == ("ok", "ok", "ok")
+    assert told["faults"] == told["notes"] == []
+    (of_worker,) = told["workers"]
+    assert 0 <= of_worker["heartbeat_age_seconds"] < 30
+    assert {**of_worker, "heartbeat_age_seconds": 0} == {
         "host": "local",
         "pid": 4312,
+        "version": __version__,
+        "concurrency": 4,
         "heartbeat_age_seconds": 0,
         "is_claiming": True,
     }
+    (of_host,) = told["hosts"]
+    assert of_host["driver"] == "systemd"
+    assert of_host["last_heard_at"] == worker.heartbeat_at.isoformat()
 
 
-def test_not_being_well_is_an_answer_and_no_error_in_the_process_log(
-    client: Client, db: None, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("header", [f"Bearer {TOKEN}x", "Bearer ", "Bearer", f"bearer x{TOKEN}"])
+def test_a_wrong_token_is_refused(client: Client, worker: Worker, header: str) -> None:
+    response = ask(client, Authorization=header)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert b"workers" not in response.content
+
+
+def test_no_token_is_right_where_none_is_set(client: Client, worker: Worker) -> None:
+    with override_settings(HEALTH_TOKEN=""):
+        assert ask(client, Authorization="Bearer ").status_code == 401
+        assert ask(client).status_code == 200
+
+
+def test_a_token_in_the_address_is_refused_even_if_it_is_right(
+    client: Client, worker: Worker
 ) -> None:
-    assert client.get(HEALTHZ).status_code == 503
+    response = client.get(HEALTHZ, {"token": TOKEN})
+    assert response.status_code == 400
+    assert "Authorization: Bearer" in response.json()["reason"]
+
+
+def test_other_credentials_are_not_ours_to_judge(client: Client, worker: Worker) -> None:
+    assert ask(client, Authorization="Basic YTpi").status_code == 200
+
+
+def test_no_cache_keeps_the_answer(client: Client, worker: Worker) -> None:
+    assert "no-store" in ask(client).headers["Cache-Control"]
+
+
+def test_the_page_shows_staff_what_is_wrong(
+    as_dana: Client, as_alice: Client, client: Client, server: Server
+) -> None:
+    html = as_dana.get(reverse("health")).content.decode()
+    assert "No worker has sent a heartbeat in the last 30 seconds." in html
+    assert 'id="health-local"' in html
+    assert as_alice.get(reverse("health")).status_code == 403
+    assert client.get(reverse("health")).status_code == 302
+
+
+# --- What is looked at ------------------------------------------------------------------------
+
+
+def test_it_is_not_well_without_a_worker() -> None:
+    assert facts(503)["reason"] == "No worker has sent a heartbeat in the last 30 seconds."
+
+
+def test_workers_that_stopped_or_do_not_beat_do_not_count(worker: Worker) -> None:
+    Worker.objects.update(stopped_at=timezone.now())
+    facts(503)
+    Worker.objects.update(stopped_at=None, heartbeat_at=timezone.now() - timedelta(hours=1))
+    facts(503)
+
+
+def make_far_host(**fields: Any) -> Host:
+    """Return a host whose worker was heard of an hour ago."""
+    far = Host.objects.create(name="far", **fields)
+    long_ago = timezone.now() - timedelta(hours=1)
+    Worker.objects.create(
+        host=far,
+        pid=1,
+        process_started=1,
+        concurrency=1,
+        started_at=long_ago,
+        heartbeat_at=long_ago,
+    )
+    return far
+
+
+def test_a_host_whose_servers_nobody_can_start_is_a_fault(worker: Worker, server: Server) -> None:
+    Server.objects.update(host=make_far_host())
+    told = facts(503)
+    assert told["reason"] == (
+        "Host far: its worker was last heard of 1 h 0 min ago. Its servers cannot be started or stopped."
+    )
+
+
+def test_a_silent_host_without_servers_or_that_is_drained_is_only_noted(
+    worker: Worker, server: Server
+) -> None:
+    far = make_far_host()
+    assert facts()["notes"] == ["Host far: its worker was last heard of 1 h 0 min ago."]
+    Server.objects.update(host=far)
+    facts(503)
+    Host.objects.update(is_draining=True)
+    assert "Host far: its worker was last heard of 1 h 0 min ago." in facts()["notes"]
+
+
+def test_a_worker_of_another_version_is_noted(worker: Worker) -> None:
+    Worker.objects.update(version="0.0.1")
+    (note,) = facts()["notes"]
+    assert note.startswith(
+        f"Host local: its worker is of version 0.0.1, the panel of {__version__}"
+    )
+
+
+@pytest.fixture
+def waiting(worker: Worker, server: Server) -> Job:
+    """Return a job that has waited for two minutes beside a free thread of a worker that beats."""
+    long_ago = timezone.now() - timedelta(minutes=2)
+    Worker.objects.update(started_at=long_ago)
+    job = Job.objects.create(operation="start", server=server, created_at=long_ago)
+    Job.objects.update(updated_at=long_ago)
+    return job
+
+
+def test_a_worker_that_beats_and_does_nothing_is_a_fault(waiting: Job) -> None:
+    reason = facts(503)["reason"]
+    assert reason.startswith(f"Host local: job {waiting.pk} could have run for 60 s")
+
+
+def test_a_job_that_waits_for_another_one_is_none(waiting: Job) -> None:
+    long_ago = timezone.now() - timedelta(minutes=2)
+    Job.objects.create(
+        operation="stop", server=waiting.server, state=JobState.RUNNING, started_at=long_ago
+    )
+    Job.objects.update(updated_at=long_ago)
+    facts()
+
+
+@pytest.mark.parametrize("column", ["started_at", "finished_at"])
+def test_a_worker_that_has_just_done_something_is_not_stuck(waiting: Job, column: str) -> None:
+    Job.objects.create(
+        operation="check",
+        host=waiting.host,
+        state=JobState.SUCCEEDED,
+        **{"started_at": None, column: timezone.now()},
+    )
+    facts()
+
+
+def test_a_worker_whose_threads_are_all_busy_is_not_stuck(waiting: Job) -> None:
+    long_ago = timezone.now() - timedelta(minutes=2)
+    Worker.objects.update(concurrency=1)
+    Job.objects.create(
+        operation="check", host=waiting.host, state=JobState.RUNNING, started_at=long_ago
+    )
+    Job.objects.update(updated_at=long_ago)
+    facts()
+
+
+def test_a_worker_that_is_not_to_claim_or_has_just_come_is_not_stuck(waiting: Job) -> None:
+    Worker.objects.update(is_claiming=False)
+    assert facts()["notes"] == ["Host local: its worker takes no more jobs."]
+    Worker.objects.update(is_claiming=True, started_at=timezone.now())
+    facts()
+
+
+def test_a_job_that_has_not_waited_long_is_none(waiting: Job) -> None:
+    Job.objects.update(created_at=timezone.now())
+    facts()
+
+
+# --- The database -----------------------------------------------------------------------------
+
+
+@contextmanager
+def on_new_connections(statement_or_error: str | Exception, *, of: str = "") -> Iterator[None]:
+    """Have every new connection execute a statement first, or fail at each with `of` in it with the error."""
+
+    def refuse(execute: Any, sql: str, *arguments: Any) -> Any:
+        assert isinstance(statement_or_error, Exception)
+        if of in sql:
+            raise OperationalError("password=hunter2") from statement_or_error
+        return execute(sql, *arguments)
+
+    def prepare(connection: Any, **_: Any) -> None:
+        if isinstance(statement_or_error, str):
+            connection.cursor().execute(statement_or_error)
+        else:
+            connection.execute_wrappers.append(refuse)
+
+    connection_created.connect(prepare)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(prepare)
+
+
+def test_a_database_that_is_away_is_told_without_its_own_words(
+    client: Client, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with on_new_connections(errors.AdminShutdown()):
+        told = facts(503)
+        assert (told["database"], told["reason"]) == ("away", "The database does not answer.")
+        assert ask(client).json() == {"status": "unhealthy"}  # type: ignore[attr-defined]
+    assert "hunter2" not in str(told)
+    assert "hunter2" in caplog.text
+
+
+def test_who_is_signed_in_is_answered_too_when_the_database_is_away(
+    as_dana: Client, worker: Worker
+) -> None:
+    with on_new_connections(errors.AdminShutdown()):
+        assert ask(as_dana).json() == {"status": "unhealthy"}  # type: ignore[attr-defined]
+
+
+def test_a_database_older_than_the_code_says_what_to_run(worker: Worker) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM django_migrations WHERE app = 'jobs' ORDER BY name DESC")
+        newest = cursor.fetchall()[0][0]
+        cursor.execute("UPDATE django_migrations SET name = 'away' WHERE name = %s", [newest])
+        try:
+            told = facts(503)
+        finally:
+            cursor.execute("UPDATE django_migrations SET name = %s WHERE name = 'away'", [newest])
+    assert told["database"] == "schema behind"
+    assert "run manage.py migrate" in told["reason"]
+
+
+@pytest.mark.skipif(
+    settings.IS_SQLITE,
+    reason="a standby is PostgreSQL's; SQLite's read-only file is tested by itself",
+)
+def test_a_read_only_server_is_told(worker: Worker) -> None:
+    with on_new_connections("SET default_transaction_read_only = on"):
+        told = facts(503)
+    assert told["database"] == "read-only"
+    assert told["workers"], "what can be read is still told"
+
+
+@pytest.mark.skipif(settings.IS_SQLITE, reason="SQLite's disk is looked at directly")
+def test_a_full_disk_of_the_server_is_told_by_a_write_that_fails(worker: Worker) -> None:
+    with on_new_connections("SET temp_file_limit = 0"):
+        # Another limit, which only a write to the server's disk can meet.
+        assert facts(503)["database"] == "away"
+    with on_new_connections(errors.DiskFull(), of="generate_series"):
+        assert facts(503)["database"] == "disk full"
+
+
+@pytest.mark.skipif(
+    not settings.IS_SQLITE, reason="PostgreSQL's is tested by the server's own word"
+)
+def test_a_read_only_file_is_told(tmp_path: Path, worker: Worker) -> None:
+    database = tmp_path / "database/saferoom.sqlite3"
+    database.parent.mkdir()
+    with (
+        closing(sqlite3.connect(connection.settings_dict["NAME"])) as source,
+        closing(sqlite3.connect(database)) as copy,
+    ):
+        source.backup(copy)
+    assert state_of(database) == "ok"
+    database.chmod(0o400)
+    assert state_of(database) == "read-only"
+    database.chmod(0o600)
+    database.parent.chmod(0o500)
+    assert state_of(database) == "read-only"
+    database.parent.chmod(0o700)
+    database.unlink()
+    assert state_of(database) == "away"
+    assert not database.exists(), "the look has made a database"
+
+
+def state_of(database: Path) -> str:
+    """Return what a process finds that may do no more than the modes of files let their owner do."""
+    program = (
+        "import django; django.setup()\n"
+        "from l4d2site.health.database_state import find_database_state\n"
+        "print(find_database_state().value)"
+    )
+    unprivileged = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    done = subprocess.run(
+        [*(unprivileged if os.geteuid() == 0 else []), sys.executable, "-c", program],
+        cwd=settings.BASE_DIR,
+        env=os.environ
+        | {"DATABASE_URL": f"sqlite:///{database}", "DJANGO_SETTINGS_MODULE": "l4d2site.settings"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(not settings.IS_SQLITE, reason="PostgreSQL has a disk of its own")
+def test_a_full_disk_below_the_file_is_told(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l4d2site.health.database_state.LEAST_FREE_BYTES", 2**62)
+    told = facts(503)
+    assert (told["database"], told["faults"]) == (
+        "disk full",
+        ["The disk of the database is full: nothing can be stored."],
+    )
+
+
+def test_little_space_on_the_panels_own_disk_is_noted(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("l4d2site.health.facts.LOW_FREE_BYTES", 2**62)
+    with override_settings(VAR_DIR=tmp_path):
+        (note,) = facts()["notes"]
+    assert note.startswith(f"The panel's own disk, {tmp_path}, has ")
+
+
+# --- How soon, and at what cost ---------------------------------------------------------------
+
+
+def test_not_being_well_is_told_once_and_is_no_error_in_the_process_log(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert ask(client).status_code == 503
     assert "healthz" not in caplog.text
+    assert caplog.text.count("health: No worker has sent a heartbeat") == 1
     client.get("/no/such/page/")
     assert "/no/such/page/" in caplog.text
 
 
-def test_it_is_not_well_without_a_worker(client: Client, db: None) -> None:
-    response = client.get(HEALTHZ)
-    assert response.status_code == 503
-    assert response.json()["reason"] == "No worker has sent a heartbeat in the last 30 seconds."
-
-
-def test_workers_that_stopped_or_do_not_beat_do_not_count(client: Client, worker: Worker) -> None:
-    Worker.objects.update(stopped_at=timezone.now())
-    assert client.get(HEALTHZ).status_code == 503
-    Worker.objects.update(stopped_at=None, heartbeat_at=timezone.now() - timedelta(hours=1))
-    assert client.get(HEALTHZ).status_code == 503
-
-
-@contextmanager
-def broken_database() -> Iterator[None]:
-    """Make each statement fail as it does when the database is away."""
-
-    def refuse(*args: Any) -> None:
-        raise OperationalError("could not connect: password=hunter2")
-
-    with connection.execute_wrapper(refuse):
-        yield
-
-
-def test_it_says_so_when_the_database_is_away_and_tells_strangers_no_more(
+def test_who_asks_often_is_given_what_was_found_a_moment_ago(
     client: Client, worker: Worker
 ) -> None:
-    with broken_database():
-        response = client.get(HEALTHZ)
-    assert response.status_code == 503
-    assert response.json()["reason"] == "The database does not answer."
-    assert "hunter2" not in response.content.decode()
+    looked: list[None] = []
+
+    def count(connection: Any, **_: Any) -> None:
+        looked.append(None)
+
+    connection_created.connect(count)
+    try:
+        pages.health.looks.forget()
+        began_at = monotonic()
+        for _ in range(50):
+            client.get(HEALTHZ)
+        assert len(looked) <= 1 + int(monotonic() - began_at)
+    finally:
+        connection_created.disconnect(count)
 
 
-def test_a_signed_in_monitor_is_answered_too_when_the_database_is_away(
-    as_alice: Client, worker: Worker
-) -> None:
-    with broken_database():
-        assert as_alice.get(HEALTHZ).status_code == 503
+def test_a_look_that_hangs_keeps_nobody_and_gets_no_company() -> None:
+    released = Event()
+    begun: list[None] = []
+
+    def hang() -> str:
+        begun.append(None)
+        assert released.wait(60)
+        return "found"
+
+    looks = Looks(hang, kept_seconds=60, patience_seconds=0.05)
+    assert looks.latest() is None
+    began_at = monotonic()
+    assert [looks.latest() for _ in range(20)] == [None] * 20
+    assert monotonic() - began_at < 1, "each waited anew for a look that is known to hang"
+    assert len(begun) == 1
+    released.set()
+    assert wait_until(looks.latest, 5, "the look has not come back") == "found"
 
 
-def test_no_cache_keeps_the_answer(client: Client, worker: Worker) -> None:
-    assert "no-cache" in client.get(HEALTHZ).headers["Cache-Control"]
+class MutePanel(Panel):
+    """A panel whose database takes connections and says nothing."""
+
+    def _answers(self) -> bool:
+        try:
+            return self.place.ask("/livez", "localhost")[0] == 200
+        except OSError:
+            return False
+
+
+def test_it_answers_within_two_seconds_when_the_database_hangs(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"postgres://panel:secret@127.0.0.1:{mute.getsockname()[1]}/panel"
+        panel = MutePanel(tmp_path / "var")
+        panel.start(DATABASE_URL=url, HEALTH_TOKEN=TOKEN)
+        try:
+            for cookie in ("", "sessionid=somebody"):
+                began_at = monotonic()
+                with Watcher(panel.port, "/healthz", cookie).open() as response:
+                    assert response.status == 503
+                    assert response.read() == b'{"status": "unhealthy"}'
+                assert monotonic() - began_at < 2
+        finally:
+            panel.stop()

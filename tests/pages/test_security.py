@@ -1,14 +1,22 @@
-"""The content security policy: what it says, where it is sent, and that nothing of ours breaks it."""
+"""Headers: the content security policy and what it breaks (nothing), caches, static files, HSTS."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseBase
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from playwright.sync_api import expect
+from servestatic import ServeStaticASGI
 
-from l4d2site.security import CONTENT_SECURITY_POLICY, content_security_policy
+from l4d2site.security import (
+    CONTENT_SECURITY_POLICY,
+    add_static_headers,
+    content_security_policy,
+    keep_out_of_caches,
+)
 from servers.models import Server
 from tests.pages.browsing import OpenPage
 
@@ -66,3 +74,73 @@ def test_the_admin_pages_work_under_the_policy(
     page.goto("/admin/servers/server/")
     page.locator("#action-toggle").check()
     expect(page.locator("tr.selected")).to_have_count(1)
+
+
+# --- Caches -----------------------------------------------------------------------------------
+
+PRIVATE = [
+    "/servers/",
+    "/servers/new/",
+    "/servers/alpha/",
+    "/servers/alpha/edit/",
+    "/servers/alpha/config/",
+    "/servers/alpha/console/",
+    "/jobs/",
+    "/hosts/",
+    "/health/",
+    "/accounts/people/",
+    "/accounts/sessions/",
+    "/accounts/password/",
+    "/admin/",
+    "/admin/auth/user/",
+    "/nowhere/",
+]
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+def test_nobody_keeps_what_shows_people_or_secrets(
+    as_dana: Client, server: Server, path: str
+) -> None:
+    assert "no-store" in as_dana.get(path).headers["Cache-Control"]
+
+
+def test_a_form_for_strangers_is_not_kept_either(client: Client, db: None) -> None:
+    assert "no-store" in client.get("/accounts/login/").headers["Cache-Control"]
+
+
+def test_what_is_the_same_for_all_is_left_alone() -> None:
+    answer = keep_out_of_caches(lambda _: HttpResponse())(RequestFactory().get("/"))
+    assert "Cache-Control" not in answer.headers
+
+
+# --- Static files and TLS ---------------------------------------------------------------------
+
+
+def test_static_files_have_the_headers_of_pages(tmp_path: Path) -> None:
+    (tmp_path / "mark.svg").write_text("<svg/>")
+    application = ServeStaticASGI(
+        None, root=tmp_path, prefix="static/", add_headers_function=add_static_headers
+    )
+    headers = dict(application.files["/static/mark.svg"].get_response("HEAD", {}).headers)
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+
+
+def test_nginx_sends_the_same_policy_with_static_files() -> None:
+    site = (settings.BASE_DIR / "deploy/nginx.conf").read_text()
+    assert f'set $static_policy "{CONTENT_SECURITY_POLICY}";' in site
+
+
+def test_hsts_is_sent_only_where_it_was_turned_on_and_over_tls() -> None:
+    def ask(seconds: int, **environ: str) -> HttpResponseBase:
+        with override_settings(
+            SECURE_HSTS_SECONDS=seconds,
+            SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
+        ):
+            return Client().get("/livez", **environ)  # type: ignore[arg-type]
+
+    header = "Strict-Transport-Security"
+    over_tls = {"HTTP_X_FORWARDED_PROTO": "https"}
+    assert ask(31_536_000, **over_tls).headers[header] == "max-age=31536000"
+    assert header not in ask(31_536_000).headers
+    assert header not in ask(0, **over_tls).headers

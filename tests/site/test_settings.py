@@ -1,15 +1,17 @@
 """Settings: a missing or bad value stops the program with its name and what it should be."""
 
 import os
+import secrets
 import subprocess
 import sys
 
 import pytest
 
 from tests.endtoend.panel import PROJECT_DIR
+from tests.ports import find_free_port
 
 
-def load(**changes: str | None) -> subprocess.CompletedProcess[str]:
+def load(*options: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Run `manage.py check` with the environment changed; None takes a variable away."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -22,7 +24,7 @@ def load(**changes: str | None) -> subprocess.CompletedProcess[str]:
         if value is not None:
             environment[name] = value
     return subprocess.run(
-        [sys.executable, PROJECT_DIR / "manage.py", "check"],
+        [sys.executable, PROJECT_DIR / "manage.py", "check", *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -82,6 +84,11 @@ def test_good_settings_load() -> None:
         ("EMAIL_URL", "pigeon://hunter2@host"),
         ("REQUIRE_STAFF_MFA", "maybe"),
         ("ACCOUNT_EVENTS_KEEP_DAYS", "0"),
+        ("HEALTH_TOKEN", "too-short"),
+        ("HEALTH_TOKEN", "long enough but with blanks"),
+        ("HSTS_SECONDS", "a year"),
+        ("HSTS_SECONDS", "-1"),
+        ("HSTS_SECONDS", "31536000"),  # without TLS
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str | None) -> None:
@@ -90,7 +97,7 @@ def test_a_bad_value_is_named(name: str, value: str | None) -> None:
     assert answer.stderr.startswith(f"saferoom: {name} is ")
     assert "must be" in answer.stderr
     assert "Traceback" not in answer.stderr
-    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL")
+    secret = ("SECRET_KEY", "SECRETS_KEYS", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN")
     assert str(value) not in answer.stderr or name not in secret
 
 
@@ -100,6 +107,47 @@ def test_mails_need_the_address_of_the_panel() -> None:
     assert answer.stderr.startswith("saferoom: PANEL_URL is '', but must be set where EMAIL_URL is")
     good = load(EMAIL_URL="smtp://mail.example.org", PANEL_URL="https://panel.example.org")
     assert good.returncode == 0, good.stderr
+
+
+PRODUCTION = {
+    "SECRET_KEY": secrets.token_urlsafe(50),
+    "SECRETS_KEYS": "dGhlLWtleS10aGF0LW9ubHktdGhlLXRlc3RzLWhhdmU=",
+    "ALLOWED_HOSTS": "panel.example.org",
+    "CSRF_TRUSTED_ORIGINS": "https://panel.example.org",
+    "BEHIND_TLS_PROXY": "true",
+    "TRUSTED_PROXIES": "unix",
+}
+
+
+@pytest.mark.parametrize("hsts_seconds", ["0", "31536000"])
+def test_what_docs_deploy_sets_up_passes_the_checks_for_production(hsts_seconds: str) -> None:
+    answer = load("--deploy", "--fail-level=WARNING", **PRODUCTION, HSTS_SECONDS=hsts_seconds)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_checks_for_production_still_find_what_is_missing() -> None:
+    without_tls = PRODUCTION | {"BEHIND_TLS_PROXY": "false"}
+    answer = load("--deploy", "--fail-level=WARNING", **without_tls)
+    assert answer.returncode == 1
+    assert "security.W012" in answer.stderr  # a session's cookie in clear text
+
+
+def test_the_web_server_says_what_is_wrong_in_one_line_and_gives_up() -> None:
+    environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "short", "PORT": str(find_free_port())}
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"),
+            *("--log-level", "critical", "l4d2site.asgi:application"),
+        ],
+        cwd=PROJECT_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 3
+    assert answer.stderr.startswith("saferoom: SECRET_KEY is set, but must be")
+    assert "Traceback" not in answer.stderr
 
 
 def test_debugging_needs_no_secret() -> None:

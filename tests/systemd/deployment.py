@@ -21,6 +21,7 @@ HURRY = "[Service]\nRestartSec=50ms\n"
 _PLACES = {
     DEPLOY / "user" / WORKER: f"/etc/systemd/user/{WORKER}",
     DEPLOY / "saferoom-web.service": "/etc/systemd/system/saferoom-web.service",
+    DEPLOY / "saferoom-web.socket": "/etc/systemd/system/saferoom-web.socket",
     DEPLOY / "system/saferoom-game@.service": "/etc/systemd/system/saferoom-game@.service",
     DEPLOY / "delegate.conf": "/etc/systemd/system/user@.service.d/saferoom.conf",
     DEPLOY / "saferoom.sysusers.conf": "/usr/local/lib/sysusers.d/saferoom.conf",

@@ -1,5 +1,6 @@
 """The files in deploy/ are what docs/deploy.md says: real systemd takes them, and the worker lives by them."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 def test_systemd_finds_nothing_wrong_with_the_units(deployed: Machine) -> None:
     said = deployed.sandbox.run(
         *("systemd-analyze", "verify", "--man=no", "saferoom-web.service"),
-        "saferoom-game@alpha.service",
+        *("saferoom-web.socket", "saferoom-game@alpha.service"),
         user="root",
     )
     assert "saferoom" not in said.stdout + said.stderr
@@ -61,6 +62,42 @@ def test_systemd_finds_nothing_wrong_with_the_units(deployed: Machine) -> None:
         )
     # The folder of the database is the web account's in the long run; here the worker made it.
     deployed.sandbox.succeed("chown", "-R", f"{UID}:{UID}", "/srv/saferoom/var", user="root")
+
+
+@pytest.mark.systemd
+def test_only_the_proxy_and_root_get_to_the_web_process(deployed: Machine) -> None:
+    sandbox = deployed.sandbox
+    # The Python of the tests may lie in a home folder, and VAR_DIR belongs to the worker here.
+    folder = "/etc/systemd/system/saferoom-web.service.d"
+    text = "[Service]\\nProtectHome=no\\nEnvironment=STATIC_ROOT=/tmp/static\\n"
+    make = f"mkdir -p {folder} && printf '{text}' >{folder}/home.conf && systemctl daemon-reload"
+    sandbox.succeed("sh", "-c", make, user="root")
+    sandbox.succeed("systemctl", "start", "saferoom-web.socket", user="root")
+    shown = sandbox.succeed("stat", "--format=%U %G %a", "/run/saferoom/web.sock", user="root")
+    assert shown.strip() == "root www-data 660"
+    program = (
+        "from pathlib import Path; from l4d2site.supervisor import Place;"
+        " print(Place('unix:/run/saferoom/web.sock', 0).ask('/livez', 'localhost'))"
+    )
+    ask = ("sh", "-c", f'cd {REPOSITORY} && exec {sys.executable} -c "{program}"')
+    # The account that the games run as, and the worker.
+    refused = sandbox.run(*ask)
+    assert "PermissionError" in refused.stderr
+    try:
+        # systemd starts the web process for the first who comes, and hands it the socket.
+        as_proxy = ("setpriv", "--reuid=nobody", "--regid=www-data", "--clear-groups")
+        wait_until(
+            lambda: sandbox.run(*as_proxy, *ask, user="root").stdout.startswith("(200, "),
+            60,
+            "the proxy gets no answer",
+        )
+        command = ("ss", "--listening", "--tcp", "--numeric", "--no-header", "sport", "=", ":8000")
+        assert sandbox.succeed(*command, user="root") == ""
+    finally:
+        said = sandbox.run("journalctl", "--no-pager", "--unit=saferoom-web", user="root").stdout
+        print(said)
+        units = ("saferoom-web.service", "saferoom-web.socket")
+        sandbox.succeed("systemctl", "stop", *units, user="root")
 
 
 @pytest.mark.systemd

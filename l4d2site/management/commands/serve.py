@@ -13,7 +13,7 @@ from django.db import OperationalError, transaction
 from jobs.database import keep_private
 from l4d2site.accounts.models import FirstPassword
 from l4d2site.gate.password_hashing import hash_threads
-from l4d2site.supervisor import StartError, port_from_environment, supervise
+from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
 from servers.secret_moves import OtherKeysError, move_found_secrets
 
 
@@ -39,8 +39,7 @@ class Command(BaseCommand):
         try:
             supervise(
                 base_dir=settings.BASE_DIR,
-                bind=os.environ.get("BIND", "127.0.0.1"),
-                port=port_from_environment(),
+                place=Place(os.environ.get("BIND", "127.0.0.1"), port_from_environment()),
                 health_host=self.health_host(),
                 passkey_host="localhost" if "localhost" in settings.ALLOWED_HOSTS else None,
                 say=self.say,

@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from l4d2site.supervisor import Place
 from tests.floors import find_nginx
 from tests.ports import find_free_port
 from tests.waiting import wait_until
@@ -38,10 +39,13 @@ def cookie_of(user: User) -> str:
 
 
 class Panel:
-    """gunicorn as it is deployed. It may be stopped and started again, on the same port."""
+    """gunicorn as it is deployed, on a port or a Unix socket. It may be stopped and started again there."""
 
-    def __init__(self, var_dir: Path) -> None:
+    def __init__(self, var_dir: Path, socket_path: Path | None = None) -> None:
         self.port = find_free_port()
+        self.socket_path = socket_path
+        bind = f"unix:{socket_path}" if socket_path else "127.0.0.1"
+        self.place = Place(bind, self.port)
         self.var_dir = var_dir
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -58,6 +62,7 @@ class Panel:
                 "DATABASE_URL": url_of_test_database(),
                 "VAR_DIR": str(self.var_dir),
                 "PORT": str(self.port),
+                "BIND": self.place.bind,
                 "ALLOWED_HOSTS": "localhost,127.0.0.1",
                 **environment,
             },
@@ -66,8 +71,7 @@ class Panel:
 
     def _answers(self) -> bool:
         try:
-            with Watcher(self.port, "/accounts/login/", "").open() as response:
-                return response.status == 200
+            return self.place.ask("/accounts/login/", "localhost")[0] == 200
         except OSError:
             return False
 
@@ -170,7 +174,7 @@ class Nginx:
         )
         site = (settings.BASE_DIR / "deploy/nginx.conf").read_text()
         for own, ours in {
-            "server 127.0.0.1:8000;": f"server 127.0.0.1:{self._panel.port};",
+            "server unix:/run/saferoom/web.sock;": f"server unix:{self._panel.socket_path};",
             "listen 80;": f"listen 127.0.0.1:{self._redirect_port};",
             "listen 443 ssl;": f"listen 127.0.0.1:{self.port} ssl;",
             "listen [::]:80;": "",

@@ -1,8 +1,12 @@
 """The streams as they are deployed: under gunicorn, behind nginx, over restarts and lost connections."""
 
+import http.client
+import ssl
+import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPMessage
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from django.utils import timezone
 from jobs.database.change_signals import Channel, announce
 from jobs.logs.job_output import insert_lines
 from jobs.models import Job, JobState
+from l4d2site.security import CONTENT_SECURITY_POLICY
 from servers.models import Server
 from tests.jobs.live.stream_server import Nginx, Panel, Watcher, cookie_of
 from tests.waiting import wait_until
@@ -120,6 +125,15 @@ def test_streams_survive_lost_database_connections(panel: Panel, job: Job, alice
 @pytest.mark.nginx
 class TestBehindNginx:
     @pytest.fixture
+    def panel(self, tmp_path: Path, job: Job) -> Iterator[Panel]:
+        """Return a panel on a Unix socket, to which nginx alone comes."""
+        (tmp_path / "var/static").mkdir(parents=True)
+        panel = Panel(tmp_path / "var", tmp_path / "web.sock")
+        panel.start(TRUSTED_PROXIES="unix", STREAMS_PER_ADDRESS="2", BEHIND_TLS_PROXY="true")
+        yield panel
+        panel.stop()
+
+    @pytest.fixture
     def nginx(self, tmp_path: Path, panel: Panel) -> Iterator[Nginx]:
         """Return nginx before the panel."""
         folder = tmp_path / "nginx"
@@ -177,8 +191,67 @@ class TestBehindNginx:
             assert hashed.status == 200
             assert hashed.headers["Content-Type"] == "text/css"
             assert "immutable" in hashed.headers["Cache-Control"]
+            assert_static_headers(hashed.headers)
         with Watcher(nginx.port, "/static/page.css", "", is_tls=True).open() as plain:
             assert plain.status == 200
             assert "Cache-Control" not in plain.headers
+            assert_static_headers(plain.headers)
         with Watcher(nginx.port, "/static/../saferoom.sqlite3", "", is_tls=True).open() as outside:
             assert outside.status != 200
+
+    def test_only_its_account_and_group_may_connect_to_the_socket(self, panel: Panel) -> None:
+        assert panel.socket_path
+        assert stat.S_IMODE(panel.socket_path.stat().st_mode) == 0o660
+
+    def test_a_page_comes_through_with_the_headers_of_the_panel(self, nginx: Nginx) -> None:
+        with Watcher(nginx.port, "/accounts/login/", "", is_tls=True).open() as page:
+            assert page.status == 200
+            assert page.headers.get_all("Content-Security-Policy") == [CONTENT_SECURITY_POLICY]
+            assert page.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+            assert "Secure" in page.headers["Set-Cookie"]
+            assert "Strict-Transport-Security" not in page.headers
+
+    def test_limits_count_for_the_address_that_nginx_names_and_no_other(
+        self, nginx: Nginx, job: Job, alice: User
+    ) -> None:
+        def follow(address: str, **headers: str) -> int:
+            """Return the status of a stream that stays open, asked for from an address of this machine."""
+            web = http.client.HTTPSConnection(
+                "127.0.0.1",
+                nginx.port,
+                timeout=20,
+                context=unverified(),
+                source_address=(address, 0),
+            )
+            stack.callback(web.close)
+            own = {"Cookie": cookie_of(alice), "Host": "localhost"}
+            web.request("GET", f"/jobs/{job.pk}/events", headers=own | headers)
+            return web.getresponse().status
+
+        with ExitStack() as stack:
+            assert [follow("127.0.0.5") for _ in range(3)] == [200, 200, 429]
+            assert follow("127.0.0.6") == 200
+            forged = {"X-Forwarded-For": "127.0.0.7"}
+            assert follow("127.0.0.5", **forged) == 429, "a client chose its own address"
+
+    def test_a_huge_body_is_refused_before_it_is_sent(self, nginx: Nginx, tmp_path: Path) -> None:
+        web = http.client.HTTPSConnection("127.0.0.1", nginx.port, timeout=20, context=unverified())
+        with closing(web):
+            web.putrequest("POST", "/accounts/login/")
+            web.putheader("Content-Length", str(600 * 1024**2))
+            web.endheaders(b"x" * 65536)
+            assert web.getresponse().status == 413
+        assert not [path for path in (tmp_path / "nginx").rglob("*") if path.stat().st_size > 65536]
+
+
+def assert_static_headers(headers: HTTPMessage) -> None:
+    """See that a static file has what pages have."""
+    assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert headers.get_all("Content-Security-Policy") == [CONTENT_SECURITY_POLICY]
+
+
+def unverified() -> ssl.SSLContext:
+    """Return a context for a certificate that nobody has vouched for."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context

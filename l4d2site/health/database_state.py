@@ -1,0 +1,118 @@
+"""What the database is good for now: whether it answers, takes changes, and is as new as the code."""
+
+import logging
+import os
+import shutil
+from enum import Enum
+from functools import cache
+from pathlib import Path
+
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from jobs.database import find_database_file
+
+logger = logging.getLogger(__name__)
+
+LEAST_FREE_BYTES = 16 * 1024**2
+"""With less on its disk an SQLite database counts as having none: its log alone grows by more in a minute."""
+
+DISK_FULL = "53100"
+"""PostgreSQL's error code: https://www.postgresql.org/docs/current/errcodes-appendix.html."""
+
+# A sort that has no room in memory writes a temporary file to the server's disk, and leaves nothing behind.
+# 8,000 numbers take 96 kB there, and 2 ms.
+_LITTLE_MEMORY = "SET LOCAL work_mem = '64kB'"
+_WRITING_SORT = (
+    "SELECT count(*) FROM"
+    " (SELECT n FROM generate_series(1, 8000) AS n ORDER BY n DESC OFFSET 0) AS sorted"
+)
+
+
+class DatabaseState(Enum):
+    """In a word for programs; `sentence` is for people."""
+
+    OK = "ok"
+    AWAY = "away"
+    READ_ONLY = "read-only"
+    DISK_FULL = "disk full"
+    SCHEMA_BEHIND = "schema behind"
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong and what to do; empty if nothing is."""
+        return _SENTENCES[self]
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether its rows can be asked for more."""
+        return self not in (DatabaseState.AWAY, DatabaseState.SCHEMA_BEHIND)
+
+
+_SENTENCES = {
+    DatabaseState.OK: "",
+    DatabaseState.AWAY: "The database does not answer.",
+    DatabaseState.READ_ONLY: "The database takes no changes: it is read-only, or a standby.",
+    DatabaseState.DISK_FULL: "The disk of the database is full: nothing can be stored.",
+    DatabaseState.SCHEMA_BEHIND: "The database is older than this version: run manage.py migrate.",
+}
+
+
+def find_database_state() -> DatabaseState:
+    """Ask the database, in the calling thread. Takes as long as the database takes to answer.
+
+    The log has the reason why it does not; it may name accounts and hosts, so nobody else is told.
+    """
+    try:
+        return _find_in_file() if connection.vendor == "sqlite" else _find_on_server()
+    except (DatabaseError, OSError) as error:
+        logger.warning("the database does not answer: %s", error)
+        return DatabaseState.AWAY
+
+
+def _find_in_file() -> DatabaseState:
+    path = find_database_file()
+    if path is not None:
+        if not path.exists():  # Asking would make an empty one.
+            raise FileNotFoundError(f"{path} is not there.")
+        if not _can_be_written(path):
+            return DatabaseState.READ_ONLY
+        if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
+            return DatabaseState.DISK_FULL
+    return _compare_schema()
+
+
+def _can_be_written(path: Path) -> bool:
+    """Return whether the file and its folder can be: also not on a file system that was mounted read-only."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _find_on_server() -> DatabaseState:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        if cursor.fetchall() == [("on",)]:
+            return DatabaseState.READ_ONLY
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_LITTLE_MEMORY)
+            cursor.execute(_WRITING_SORT)
+    except DatabaseError as error:
+        if getattr(error.__cause__, "sqlstate", None) != DISK_FULL:
+            raise
+        return DatabaseState.DISK_FULL
+    return _compare_schema()
+
+
+def _compare_schema() -> DatabaseState:
+    applied = MigrationRecorder(connection).applied_migrations()
+    return (
+        DatabaseState.OK if newest_migrations() <= applied.keys() else DatabaseState.SCHEMA_BEHIND
+    )
+
+
+@cache
+def newest_migrations() -> frozenset[tuple[str, str]]:
+    """Return the last migration of each app, by app and name. They are files of this version: read once."""
+    return frozenset(MigrationLoader(None).graph.leaf_nodes())

@@ -1,0 +1,202 @@
+"""What there is to know of the panel's health, and which of it keeps people from what they need."""
+
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.models import Count, Max
+from django.utils import timezone
+
+from hostops import __version__
+from jobs.models import Worker
+from jobs.queue import CLAIM_SECONDS, find_overdue_job
+from l4d2site.health.database_state import LEAST_FREE_BYTES, DatabaseState, find_database_state
+from servers.durations import describe_duration
+from servers.models import Host, Server
+
+LOW_FREE_BYTES = 1024**3
+"""Less free space than this on the panel's own disk is worth a look before it is a fault."""
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """A worker that beats."""
+
+    pid: int
+    version: str
+    concurrency: int
+    is_claiming: bool
+    heartbeat_age_seconds: float
+
+    @classmethod
+    def of(cls, worker: Worker, now: datetime) -> "WorkerFacts":
+        """Return what the row of `worker` says."""
+        age = round((now - worker.heartbeat_at).total_seconds(), 1)
+        return cls(worker.pid, worker.version, worker.concurrency, worker.is_claiming, age)
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A host: who works there, and what is wrong with that."""
+
+    name: str
+    driver: str
+    is_draining: bool
+    server_count: int
+    last_heard_at: datetime | None
+    workers: tuple[WorkerFacts, ...] = ()
+    fault: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a look found. `faults` keep people from what they need; `notes` are for who runs the panel."""
+
+    database: DatabaseState
+    looked_at: datetime
+    hosts: tuple[HostFacts, ...] = ()
+    disk_free_bytes: int | None = None
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether people get what they need."""
+        return not self.faults
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the facts for programs, without `status`."""
+        return {
+            "reason": " ".join(self.faults),
+            "web": "ok",
+            "version": __version__,
+            "database": self.database.value,
+            "disk_free_bytes": self.disk_free_bytes,
+            "workers": [
+                {"host": host.name, **vars(worker)}
+                for host in self.hosts
+                for worker in host.workers
+            ],
+            "hosts": [
+                {
+                    "name": host.name,
+                    "driver": host.driver,
+                    "is_draining": host.is_draining,
+                    "servers": host.server_count,
+                    "last_heard_at": host.last_heard_at and host.last_heard_at.isoformat(),
+                    "workers": len(host.workers),
+                    "fault": host.fault,
+                    "note": host.note,
+                }
+                for host in self.hosts
+            ],
+            "faults": list(self.faults),
+            "notes": list(self.notes),
+        }
+
+
+def read_facts() -> Facts:
+    """Look at everything. For a thread of its own, whose database connection is closed at the end."""
+    try:
+        return _read_facts()
+    finally:
+        connection.close()
+
+
+def hanging() -> Facts:
+    """Return the facts while a look does not come back: only the database can hold it up."""
+    return Facts(DatabaseState.AWAY, timezone.now(), faults=(DatabaseState.AWAY.sentence,))
+
+
+def _read_facts() -> Facts:
+    database = find_database_state()
+    faults, notes = [], []
+    if database.sentence:
+        faults.append(database.sentence)
+    hosts: tuple[HostFacts, ...] = ()
+    if database.can_be_read:
+        try:
+            hosts = tuple(_read_hosts())
+        except (
+            DatabaseError
+        ):  # It went away, or became read-only: SQLite in such a folder cannot even be read.
+            if not faults:
+                database = DatabaseState.AWAY
+                faults.append(database.sentence)
+        else:
+            if not any(host.workers for host in hosts):
+                lease = f"{settings.JOB_WORKER_LEASE_SECONDS:g}"
+                faults.append(f"No worker has sent a heartbeat in the last {lease} seconds.")
+            faults += [host.fault for host in hosts if host.fault]
+            notes += [host.note for host in hosts if host.note]
+    free = find_free_bytes()
+    if free is not None and free < LOW_FREE_BYTES and database is not DatabaseState.DISK_FULL:
+        what = f"The panel's own disk, {settings.VAR_DIR}, has {free / 1024**2:,.0f} MiB free."
+        (faults if free < LEAST_FREE_BYTES else notes).append(what)
+    return Facts(database, timezone.now(), hosts, free, tuple(faults), tuple(notes))
+
+
+def find_free_bytes() -> int | None:
+    """Return how much is free on the disk of VAR_DIR; None if the folder is not there."""
+    try:
+        return shutil.disk_usage(settings.VAR_DIR).free
+    except OSError:
+        return None
+
+
+def _read_hosts() -> list[HostFacts]:
+    """Read every host; two queries more for each on which a job has waited for long."""
+    now = timezone.now()
+    workers: dict[int, list[Worker]] = defaultdict(list)
+    for worker in Worker.objects.alive().order_by("pid"):
+        workers[worker.host_id].append(worker)
+    servers = dict(Server.objects.order_by().values_list("host").annotate(Count("pk")))
+    beats = dict(Worker.objects.order_by().values_list("host").annotate(Max("heartbeat_at")))
+    return [
+        _judge(host, servers.get(host.pk, 0), workers[host.pk], beats.get(host.pk), now)
+        for host in Host.objects.order_by("name")
+    ]
+
+
+def _judge(
+    host: Host, server_count: int, workers: list[Worker], heard_at: datetime | None, now: datetime
+) -> HostFacts:
+    """Return the facts of a host: a fault where its servers cannot be worked with, unless that is meant."""
+    fault = note = ""
+    if not workers and heard_at is not None:
+        silence = describe_duration(max(0, (now - heard_at).total_seconds()))
+        said = f"Host {host.name}: its worker was last heard of {silence} ago"
+        if server_count and not host.is_draining:
+            fault = f"{said}. Its servers cannot be started or stopped."
+        else:
+            note = f"{said}."
+    elif not workers and server_count:
+        fault = f"Host {host.name} has servers, but no worker of it was ever heard of."
+    elif (job_id := find_overdue_job(host, workers)) is not None:
+        fault = (
+            f"Host {host.name}: job {job_id} could have run for {CLAIM_SECONDS:g} s, and a thread is free, "
+            "but its worker does not take it. Restart the worker if it does not do so itself."
+        )
+    elif workers and not any(worker.is_claiming for worker in workers):
+        note = f"Host {host.name}: its worker takes no more jobs."
+    elif others := sorted({worker.version for worker in workers} - {__version__, ""}):
+        note = (
+            f"Host {host.name}: its worker is of version {', '.join(others)}, the panel of {__version__}. "
+            "Restart whichever was not."
+        )
+    return HostFacts(
+        name=host.name,
+        driver=host.driver,
+        is_draining=host.is_draining,
+        server_count=server_count,
+        last_heard_at=heard_at,
+        workers=tuple(WorkerFacts.of(worker, now) for worker in workers),
+        fault=fault,
+        note=note,
+    )

@@ -1,0 +1,118 @@
+"""Answers about the panel's health: for programs that watch it, and for people who may see its hosts."""
+
+import logging
+from http import HTTPStatus
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from l4d2site.accounts.middleware import find_obstacle
+from l4d2site.health.facts import Facts, hanging, read_facts
+from l4d2site.health.looks import Looks
+from servers.access import SignedInRequest, sign_in_required
+
+logger = logging.getLogger(__name__)
+
+KEPT_SECONDS = 1.0
+PATIENCE_SECONDS = 1.5
+"""Half a second less than what a monitor is promised: the answer has to get there, too."""
+
+
+class Health:
+    """The facts, at most a second old. A change of what is wrong is told once in the process log."""
+
+    def __init__(self) -> None:
+        self.looks = Looks(read_facts, kept_seconds=KEPT_SECONDS, patience_seconds=PATIENCE_SECONDS)
+        self._told: tuple[str, ...] = ()
+
+    def current(self) -> Facts:
+        """Return the facts within `PATIENCE_SECONDS`."""
+        facts = self.looks.latest() or hanging()
+        if facts.faults != self._told:
+            self._told = facts.faults
+            logger.warning("health: %s", " ".join(facts.faults) or "all is well again")
+        return facts
+
+
+health = Health()
+
+
+@require_safe
+@never_cache
+def livez(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - every view takes it
+    """Answer 200 as long as the web process answers at all: it looks at nothing.
+
+    For what restarts the process, or takes it out of a pool: neither mends a database or a worker.
+    """
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 if people get what they need, else 503, within two seconds, whatever hangs.
+
+    Strangers get the word `status`. The facts are for who has `HEALTH_TOKEN` in the header `Authorization`,
+    or is signed in and may see hosts; 401 for a wrong token, 400 for one in the address, where it is logged.
+    """
+    if "token" in request.GET:
+        return refuse(
+            HTTPStatus.BAD_REQUEST,
+            "Send the token in the header Authorization: Bearer TOKEN. Addresses are logged.",
+        )
+    has_token = knows_token(request)
+    if has_token is False:
+        response = refuse(HTTPStatus.UNAUTHORIZED, "The token is not HEALTH_TOKEN.")
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+    facts = health.current()
+    answer = {"status": "ok" if facts.is_well else "unhealthy"}
+    if has_token or is_shown_facts(request, facts):
+        answer |= facts.as_json()
+    return JsonResponse(answer, status=200 if facts.is_well else 503)
+
+
+@require_safe
+@sign_in_required
+def health_page(request: SignedInRequest) -> HttpResponse:
+    """Show the facts to who may see hosts; always 200, as the page itself is there."""
+    if not may_see_health(request.user):
+        raise PermissionDenied("The panel's health is an admin's business.")
+    return render(request, "health.html", {"facts": health.current()})
+
+
+def may_see_health(user: User | AnonymousUser) -> bool:
+    """Return whether `user` may see hosts, and so the facts. The only place that decides it."""
+    return user.is_active and user.is_staff
+
+
+def knows_token(request: HttpRequest) -> bool | None:
+    """Return whether the request brings `HEALTH_TOKEN`; None if it brings no token."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return bool(settings.HEALTH_TOKEN) and constant_time_compare(
+        token.strip(), settings.HEALTH_TOKEN
+    )
+
+
+def is_shown_facts(request: HttpRequest, facts: Facts) -> bool:
+    """Return whether who is signed in gets the facts. Nobody can be told apart without the database."""
+    if settings.SESSION_COOKIE_NAME not in request.COOKIES or not facts.database.can_be_read:
+        return False
+    try:
+        return may_see_health(request.user) and find_obstacle(request) is None
+    except DatabaseError:  # It went away just now.
+        return False
+
+
+def refuse(status: HTTPStatus, reason: str) -> JsonResponse:
+    """Return the answer to a request that is wrong itself."""
+    return JsonResponse({"status": "refused", "reason": reason}, status=status)

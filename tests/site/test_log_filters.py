@@ -1,0 +1,52 @@
+"""What a stranger can make the process log say, and how often."""
+
+import logging
+
+import pytest
+from django.test import Client
+
+from l4d2site import log_filters
+
+BAD = "evil.example"
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged, as handlers get it: a traceback would be a part of it."""
+    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    return [formatter.format(record) for record in caplog.records]
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the clock of the filter, in its only element."""
+    clock = [1e9]
+    monkeypatch.setattr(log_filters, "monotonic", lambda: clock[0])
+    return clock
+
+
+def test_a_flood_of_bad_hosts_is_a_line_a_minute_with_their_count(
+    client: Client, db: None, caplog: pytest.LogCaptureFixture, now: list[float]
+) -> None:
+    for _ in range(20):
+        assert client.get("/accounts/login/", headers={"host": BAD}).status_code == 400
+    (line,) = lines_of(caplog)
+    assert line == (
+        "WARNING django.security.DisallowedHost "
+        "refused a request for the host 'evil.example', which is none of ALLOWED_HOSTS"
+    )
+    now[0] += 61
+    caplog.clear()
+    client.get("/accounts/login/", headers={"host": BAD})
+    (line,) = lines_of(caplog)
+    assert line.endswith("none of ALLOWED_HOSTS, and 19 more since this was last said")
+
+
+def test_a_host_of_any_length_and_kind_is_a_short_line(
+    client: Client, db: None, caplog: pytest.LogCaptureFixture, now: list[float]
+) -> None:
+    now[0] += 1000
+    client.get("/accounts/login/", headers={"host": "\x1b[31m" + "ü" * 8000})
+    (line,) = lines_of(caplog)
+    assert len(line) < 600
+    assert line.isascii()
+    assert line.isprintable()
