@@ -1,6 +1,5 @@
 """What a worker is expected to do, and is ended for if it does not: its supervisor starts another one."""
 
-import os
 from time import monotonic
 
 from jobs.queue import build_scheduler_state
@@ -10,8 +9,6 @@ CLAIM_SECONDS = 60.0
 """How long the oldest job that may run can wait beside a free thread until the worker counts as stuck."""
 
 LOOK_SECONDS = 5.0
-
-EXIT_STUCK = os.EX_SOFTWARE  # 70
 
 
 class ClaimExpectation:
