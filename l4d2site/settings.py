@@ -125,6 +125,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
+    "l4d2site.outages.outlast_outages",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -134,6 +135,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "l4d2site.accounts.middleware.hold_unready_accounts",
     "l4d2site.gate.password_hashing.TooManyHashesMiddleware",
+    "l4d2site.outages.note_view_reached",
 ]
 
 ROOT_URLCONF = "l4d2site.urls"
@@ -175,6 +177,17 @@ if IS_SQLITE:
         # FULL: a job is recorded as running before its host is touched, also over a power cut.
         # No automatic checkpoints: `jobs.database.wal_checkpoints` makes them.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;",
+    }
+else:
+    # A server that is gone without a word, as a machine that has failed, is noticed in half a minute; left to
+    # the kernel's own settings, it takes a quarter of an hour. What DATABASE_URL says comes first.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 5,  # seconds
+        "keepalives_idle": 10,  # seconds of silence
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,  # milliseconds
+        **DATABASES["default"].get("OPTIONS", {}),
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -436,9 +449,16 @@ LOGGING: dict[str, Any] = {
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: "Service Unavailable: /healthz" not in record.getMessage(),
-        }
+        },
+        # `l4d2site.outages` says it in one line.
+        "not_outages": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: (
+                not getattr(getattr(record, "request", None), "outage", None)
+            ),
+        },
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"django.request": {"filters": ["not_healthz"]}},
+    "loggers": {"django.request": {"filters": ["not_healthz", "not_outages"]}},
 }

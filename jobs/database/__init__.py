@@ -9,7 +9,7 @@ from jobs.database.change_signals import (
     open_change_signal,
 )
 from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
-from jobs.database.outages import Outage, find_outage, is_away
+from jobs.database.outages import Outage, find_outage, find_write_outage, is_away
 from jobs.database.sql import (
     adapt,
     among,
@@ -43,6 +43,7 @@ __all__ = [
     "execute",
     "find_database_file",
     "find_outage",
+    "find_write_outage",
     "insert",
     "is_away",
     "is_shared",

@@ -7,12 +7,16 @@ missing table as OperationalError. What goes wrong without a code is a connectio
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from enum import StrEnum
+from pathlib import Path
 
 import psycopg
-from django.db import InterfaceError, InternalError, OperationalError
+from django.db import Error, InterfaceError, InternalError, OperationalError, connection
 
-__all__ = ["Outage", "find_outage", "is_away"]
+from jobs.database.sql import find_database_file
+
+__all__ = ["Outage", "find_outage", "find_write_outage", "is_away"]
 
 
 class Outage(StrEnum):
@@ -58,6 +62,9 @@ SQLITE_CODES = {
     sqlite3.SQLITE_SCHEMA: Outage.AWAY,  # Changed while the statement ran.
 }
 
+LOCK_SECONDS = 0.1
+"""How long another connection may write until SQLite counts as away for whoever asks beforehand."""
+
 OF_CONNECTIONS = (
     *(OperationalError, InterfaceError, InternalError),
     *(psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError),
@@ -84,6 +91,37 @@ def find_outage(error: BaseException) -> Outage | None:
         if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorcode", None)):
             return SQLITE_CODES.get(code & 0xFF)
     return Outage.AWAY if isinstance(error, OF_CONNECTIONS) else None
+
+
+def find_write_outage() -> Outage | None:
+    """Ask the database whether it can be written now; return why not. Writes nothing.
+
+    Costs a round trip or, on SQLite, a connection and up to `LOCK_SECONDS` for its lock. The thread's own
+    connection is closed where it fails.
+    """
+    try:
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('transaction_read_only')::bool")
+                [is_read_only] = cursor.fetchone()
+            return Outage.READ_ONLY if is_read_only else None
+        if database := find_database_file():
+            ask_for_write_lock(database)
+    except (Error, sqlite3.Error) as error:
+        if not connection.in_atomic_block:
+            connection.close()
+        if outage := find_outage(error):
+            return outage
+        raise
+    return None
+
+
+def ask_for_write_lock(database: Path) -> None:
+    """Take the lock for writing and give it back. Raises what SQLite raises."""
+    address = f"{database.absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(address, timeout=LOCK_SECONDS, uri=True)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        another.execute("ROLLBACK")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
