@@ -146,6 +146,7 @@ def outlast_outages(get_response: Callable[[HttpRequest], Any]) -> Callable[...,
 def note_view_reached(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
     """Note on the request that its view begins: to be the last of all middlewares."""
     middleware: Any
+    process_view: Any
     if iscoroutinefunction(get_response):
 
         async def middleware(request: HttpRequest) -> HttpResponseBase:

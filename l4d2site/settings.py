@@ -178,17 +178,6 @@ if IS_SQLITE:
         # No automatic checkpoints: `jobs.database.wal_checkpoints` makes them.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;",
     }
-else:
-    # A server that is gone without a word, as a machine that has failed, is noticed in half a minute; left to
-    # the kernel's own settings, it takes a quarter of an hour. What DATABASE_URL says comes first.
-    DATABASES["default"]["OPTIONS"] = {
-        "connect_timeout": 5,  # seconds
-        "keepalives_idle": 10,  # seconds of silence
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 15_000,  # milliseconds
-        **DATABASES["default"].get("OPTIONS", {}),
-    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People -----------------------------------------------------------------------------------

@@ -38,7 +38,10 @@ from tests.fakes import FakeHost
 HOSTS = 2
 SERVERS = 5
 WORKERS = 3
-DESIRED = {Operation.START: DesiredState.RUNNING, Operation.STOP: DesiredState.STOPPED}
+DESIRED: dict[str, DesiredState] = {
+    Operation.START: DesiredState.RUNNING,
+    Operation.STOP: DesiredState.STOPPED,
+}
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 anything = st.integers(min_value=0, max_value=1_000_000)
@@ -162,10 +165,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         which=anything,
-        operation=st.sampled_from(list(DESIRED)),
+        operation=st.sampled_from(sorted(DESIRED)),
         seconds_late=st.sampled_from([0, 0, 0, 1, 60]),
     )
-    def enqueue_for_a_server(self, which: int, operation: Operation, seconds_late: int) -> None:
+    def enqueue_for_a_server(self, which: int, operation: str, seconds_late: int) -> None:
         server = self.servers[which % SERVERS]
         self.note(enqueue(operation, server=server, requested_by=None), server, seconds_late)
 
@@ -210,10 +213,10 @@ class QueueMachine(RuleBasedStateMachine):
                 job.state, job.worker = JobState.QUEUED, None
             del expected[len(claimed) :]
         assert [job.pk for job in claimed] == [job.pk for job in expected]
-        for job, mine in zip(claimed, expected, strict=True):
-            plan(job)
+        for begun, mine in zip(claimed, expected, strict=True):
+            plan(begun)
             self.model.plan(mine)
-            self.claimed[job.pk] = job
+            self.claimed[begun.pk] = begun
         if Worker.objects.alive().filter(pk=worker.pk).exists():
             self.dead.discard(worker.pk)  # It was silent, and a claim is a sign of life.
 
