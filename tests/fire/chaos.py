@@ -77,7 +77,8 @@ def build_stage(options: Options, stack: ExitStack) -> Stage:
             "SECRET_KEY": "a-key-that-only-the-chaos-run-has",
             "GAME_SOURCE": "simulator",
             "DATABASE_URL": url,
-            "VAR_DIR": str(options.scratch),
+            # Not the folder around it: a worker takes that from all other accounts, and PostgreSQL has one.
+            "VAR_DIR": str(options.scratch / "var"),
             "HOST_NAME": name,
             "HOST_ROOT": str(root),
             "JOB_WORKER_LEASE_SECONDS": str(LEASE_SECONDS),

@@ -83,5 +83,5 @@ class ReplicatedPostgres:
     def _set(self, name: str, value: str | None) -> None:
         with psycopg.connect(self._primary.url(), autocommit=True) as connection:
             to = f"SET {name} = '{value}'" if value else f"RESET {name}"
-            connection.execute(f"ALTER SYSTEM {to}")  # type: ignore[call-overload]
+            connection.execute(f"ALTER SYSTEM {to}")
             connection.execute("SELECT pg_reload_conf()")

@@ -19,7 +19,7 @@ from django.db import (
 )
 from django.db.utils import DatabaseErrorWrapper
 
-from jobs.database import Outage, find_outage, is_away
+from jobs.database import Outage, find_outage, find_write_outage, is_away, outages
 from servers.models import Host
 
 
@@ -195,3 +195,26 @@ def test_a_database_of_sqlite_that_another_locks_is_one(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.OperationalError) as caught:
             late.execute("BEGIN IMMEDIATE")
     assert find_outage(caught.value) is Outage.AWAY
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAskingBeforehand:
+    """Whether the database can be written, without writing."""
+
+    def test_one_that_is_well_is_no_outage(self) -> None:
+        assert find_write_outage() is None
+
+    @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL locks rows")
+    def test_one_that_another_locks_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(outages, "LOCK_SECONDS", 0.0)
+        name = str(connection.settings_dict["NAME"])
+        with closing(sqlite3.connect(name)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert find_write_outage() is Outage.AWAY
+        assert find_write_outage() is None
+
+    @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="PostgreSQL's")
+    def test_one_that_may_only_be_read_is(self) -> None:
+        connection.cursor().execute("SET default_transaction_read_only = on")
+        assert find_write_outage() is Outage.READ_ONLY
+        connection.close()
