@@ -61,7 +61,8 @@ def note_outage(request: HttpRequest | None = None, **_: object) -> None:
     if request is not None and error is not None and (outage := find_outage(error)):
         request.outage = outage  # type: ignore[attr-defined] # The log's filter in the settings reads it too.
         doubt.begin()
-        logger.info("%s %s: the database %s: %s", request.method, request.path, outage, error)
+        reason = " ".join(str(error).split())
+        logger.info("%s %s: the database %s: %s", request.method, request.path, outage, reason)
 
 
 # Django makes a 500 of an exception inside each middleware, so that no other middleware ever sees it.

@@ -167,10 +167,14 @@ class Spell:
 
 
 class PostgresFaults:
-    """What happens to a PostgreSQL server that has a standby."""
+    """What happens to a PostgreSQL server that has a standby.
 
-    def __init__(self, servers: ReplicatedPostgres, url: str) -> None:
+    It is frozen for `longest_seconds` at most.
+    """
+
+    def __init__(self, servers: ReplicatedPostgres, url: str, longest_seconds: float) -> None:
         self._servers = servers
+        self._longest_seconds = longest_seconds
         self._url = url
         self._hoard: list[psycopg.Connection[Any]] = []
         self.spell = Spell()
@@ -207,10 +211,11 @@ class PostgresFaults:
         return self.spell.cast(servers.lose_primary, servers.promote, random.uniform(0.3, 2.0))
 
     def freeze(self) -> bool:
-        """Stop it for some seconds, mostly for less than a lease."""
+        """Stop it for some seconds."""
         # Its own processes are stopped, so it is told to go on by a signal, not by a statement.
         primary = self._servers.primary
-        return self.spell.cast(primary.freeze, primary.thaw, random.uniform(1, 1.4 * LEASE_SECONDS))
+        seconds = random.uniform(1, self._longest_seconds)
+        return self.spell.cast(primary.freeze, primary.thaw, seconds)
 
     def make_read_only(self) -> bool:
         """Let it be read only for a while."""
@@ -237,17 +242,17 @@ class PostgresFaults:
 
 
 class SQLiteFaults:
-    """What happens to an SQLite database whose disk is well."""
+    """What happens to an SQLite database whose disk is well; it is locked for `longest_seconds` at most."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, longest_seconds: float) -> None:
         self._path = path
+        self._longest_seconds = longest_seconds
         self._locker: sqlite3.Connection | None = None
         self.spell = Spell()
 
     def lock(self) -> bool:
-        """Hold its lock for writing, as a frozen process does: now and then for longer than anybody waits."""
-        is_long = random.random() < 0.2
-        seconds = random.uniform(20.5, 22) if is_long else random.uniform(1, 1.4 * LEASE_SECONDS)
+        """Hold its lock for writing, as a frozen process does."""
+        seconds = random.uniform(1, self._longest_seconds)
         return self.spell.cast(self._begin, self._rollback, seconds)
 
     def make_read_only(self) -> bool:

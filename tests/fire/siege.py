@@ -19,7 +19,7 @@ from jobs.models import Job, Operation
 from jobs.queue.transitions import cancel, enqueue
 from servers.models import Blueprint, Host, Server
 from tests.fire.chaos import Options, Stage
-from tests.fire.faults import Crew, PostgresFaults, Spell, SQLiteFaults, Trouble
+from tests.fire.faults import LEASE_SECONDS, Crew, PostgresFaults, Spell, SQLiteFaults, Trouble
 from tests.fire.verdict import Verdict, judge
 from tests.ports import find_free_ports
 
@@ -36,6 +36,13 @@ OPERATIONS = {
 """How often each is asked for: mostly what is cheap, so that there can be many."""
 
 SERVERS_PER_HOST = 12
+LONG_JOBS = 1000
+"""From so many jobs on a run is a long one, in which the database may be frozen beyond a lease."""
+
+SHORT_SECONDS = 2.0
+LOCKED_OUT_SECONDS = 24.0
+"""Longer than a connection to SQLite waits for its lock."""
+
 BACKLOG = 60
 """So many jobs wait at a time: enough for every rule of the scheduler to matter."""
 
@@ -137,7 +144,10 @@ def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> T
         crew.hire(hosts[number % len(hosts)])
     wait_for_the_end(options, crew, requests)
     spells: list[Spell] = []
-    trouble = Trouble(options.faults_per_minute, choose_faults(stage, crew, spells))
+    trouble = Trouble(
+        options.faults_per_minute,
+        choose_faults(stage, crew, spells, is_long=options.jobs >= LONG_JOBS),
+    )
     while len(requests.enqueued) < options.jobs:
         waiting = requests.attempt(Job.objects.queued().count)
         if waiting is not None and waiting < BACKLOG:
@@ -158,7 +168,7 @@ def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> T
 
 
 def choose_faults(
-    stage: Stage, crew: Crew, spells: list[Spell]
+    stage: Stage, crew: Crew, spells: list[Spell], *, is_long: bool
 ) -> dict[str, tuple[float, Callable[[], bool]]]:
     """Return what can go wrong here, with how often; add to `spells` what has to be over before peace."""
     faults: dict[str, tuple[float, Callable[[], bool]]] = {
@@ -166,7 +176,8 @@ def choose_faults(
         "worker frozen beyond its lease": (2, crew.freeze),
     }
     if stage.postgres:
-        postgres = PostgresFaults(stage.postgres, stage.database_url)
+        longest_seconds = 2 * LEASE_SECONDS if is_long else SHORT_SECONDS
+        postgres = PostgresFaults(stage.postgres, stage.database_url, longest_seconds)
         faults["connections dropped"] = (4, postgres.drop_connections)
         faults["database restarted"] = (1, postgres.restart)
         faults["database crashed"] = (1, postgres.crash)
@@ -176,7 +187,9 @@ def choose_faults(
         faults["no connection left"] = (1, postgres.take_all_connections)
         spells.append(postgres.spell)
     if path := find_database_file():
-        sqlite = SQLiteFaults(path)
+        # A long run sees what comes of it when all have waited for as long as they ever do.
+        longest_seconds = LOCKED_OUT_SECONDS if is_long else SHORT_SECONDS
+        sqlite = SQLiteFaults(path, longest_seconds)
         faults["database locked by another"] = (1, sqlite.lock)
         if sqlite.can_make_read_only():
             faults["database read-only"] = (2, sqlite.make_read_only)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -61,18 +62,21 @@ class Clicks:
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[ReplicatedPostgres]:
+def servers() -> Iterator[ReplicatedPostgres]:
     """Return a server and its standby."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # PostgreSQL may run as another user.
-    servers = ReplicatedPostgres(tmp_path / "postgres")
-    servers.start()
-    yield servers
-    servers.stop()
+    with tempfile.TemporaryDirectory(prefix="saferoom-failover-") as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL may run as another user.
+        servers = ReplicatedPostgres(Path(folder) / "postgres")
+        servers.start()
+        yield servers
+        servers.stop()
 
 
 @pytest.fixture
-def site(servers: ReplicatedPostgres) -> Iterator[tuple[WebServer, str]]:
+def site(
+    servers: ReplicatedPostgres,
+    capfd: pytest.CaptureFixture[str],  # From before its start on: it inherits what is captured.
+) -> Iterator[tuple[WebServer, str]]:
     """Return a web server on that database, and the URL of the database."""
     url = servers.make_database("panel")
     subprocess.run(

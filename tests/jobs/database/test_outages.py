@@ -38,7 +38,7 @@ def of_postgresql(state: str) -> Exception:
 def of_sqlite(code: int, kind: type[sqlite3.Error] = sqlite3.OperationalError) -> Exception:
     """Return sqlite3's error with an extended result code."""
     error = kind("it said no")
-    error.sqlite_errorcode = code  # type: ignore[attr-defined]
+    error.sqlite_errorcode = code
     return error
 
 
