@@ -139,6 +139,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "l4d2site.security.content_security_policy",
     "l4d2site.security.keep_out_of_caches",
+    "l4d2site.outages.outlast_outages",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -148,6 +149,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "l4d2site.accounts.middleware.hold_unready_accounts",
     "l4d2site.gate.password_hashing.TooManyHashesMiddleware",
+    "l4d2site.outages.note_view_reached",
 ]
 
 ROOT_URLCONF = "l4d2site.urls"
@@ -478,11 +480,18 @@ LOGGING: dict[str, Any] = {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: "Service Unavailable: /healthz" not in record.getMessage(),
         },
+        # `l4d2site.outages` says it in one line.
+        "not_outages": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: (
+                not getattr(getattr(record, "request", None), "outage", None)
+            ),
+        },
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "django.request": {"filters": ["not_healthz"]},
+        "django.request": {"filters": ["not_healthz", "not_outages"]},
         "django.security.DisallowedHost": {"filters": ["once_a_minute"]},
     },
 }

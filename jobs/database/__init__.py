@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL need: SQL, news of commits, turns at writing, checkpoints, modes of files."""
+"""What SQLite and PostgreSQL need: SQL, news of commits, turns at writing, checkpoints, outages, file modes."""
 
 from jobs.database.change_signals import (
     ChangeSignal,
@@ -9,6 +9,7 @@ from jobs.database.change_signals import (
     open_change_signal,
 )
 from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
+from jobs.database.outages import Outage, find_outage, find_write_outage, is_away
 from jobs.database.sql import (
     adapt,
     among,
@@ -32,6 +33,7 @@ __all__ = [
     "ChangeSignal",
     "Channel",
     "Interrupt",
+    "Outage",
     "adapt",
     "among",
     "announce",
@@ -40,7 +42,10 @@ __all__ = [
     "database_files",
     "execute",
     "find_database_file",
+    "find_outage",
+    "find_write_outage",
     "insert",
+    "is_away",
     "is_shared",
     "keep_private",
     "lock_owned",

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import psycopg
 from django.db import connection
 
+from jobs.database.outages import is_away
 from jobs.database.sql import execute, find_database_file
 
 logger = logging.getLogger(__name__)
@@ -211,7 +212,9 @@ class NotifySignal:
             wait_to_read(descriptors, seconds)
             interrupt.clear()
             return has_notification(self._connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except psycopg.Error as error:
+            if not is_away(error):
+                raise
             logger.warning("cannot listen on %s: %s", self._channel, str(error).strip())
             self.close()
             interrupt.wait(min(seconds, self._retry_seconds))

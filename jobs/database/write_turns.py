@@ -30,7 +30,11 @@ def write_turn() -> Iterator[None]:
     if database is None or connection.in_atomic_block:
         yield
         return
-    descriptor = turns.open(database)
+    try:
+        descriptor = turns.open(database)
+    except OSError:  # The disk is full, or read-only: the database itself says so better.
+        yield
+        return
     until = monotonic() + PATIENCE_SECONDS
     while not has_lock(descriptor) and monotonic() < until:
         sleep(TRY_SECONDS)

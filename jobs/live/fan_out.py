@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
+from jobs.database import is_away
 from jobs.live.open_streams import OpenStreams, StreamPlace
 from jobs.live.stream_access import Permit, find_revoked_and_disconnect
 from jobs.live.topic_reader import Answer, Position, Reader, Reading
@@ -28,6 +29,7 @@ END = format_event("", event="end").encode()
 REFUSED = format_event("", event="refused").encode()
 RETRY = b"retry: 1000\n\n"
 CHECK_SECONDS = 15.0
+REPLAY_PAUSE_SECONDS = 0.5
 """How often it is asked whether those who follow still may."""
 KEPT_BYTES = 1 << 20
 SENT_BYTES = 1 << 18
@@ -202,9 +204,16 @@ class Hub:
                 news, snapshot, head = feed.news, feed.snapshot, feed.head
                 while after < head and not self._is_closing and permit not in self._revoked:
                     # Not read further than the head: behind it the kept batches fit on.
-                    batch = feed.kept_after(after) or await feed.replay(
-                        after, head, self._replaying
-                    )
+                    try:
+                        batch = feed.kept_after(after) or await feed.replay(
+                            after, head, self._replaying
+                        )
+                    except Exception as error:
+                        if not is_away(error):
+                            raise
+                        # The reader says so, once for all watchers.
+                        await asyncio.sleep(REPLAY_PAUSE_SECONDS)
+                        continue
                     if batch is None:
                         after = head  # The lines in between were deleted meanwhile.
                         break

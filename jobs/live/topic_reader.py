@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
-from jobs.database import ChangeSignal, Channel, Interrupt, open_change_signal
+from jobs.database import ChangeSignal, Channel, Interrupt, is_away, open_change_signal
 from jobs.live.topics import Batch, Snapshot, Topic
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,9 @@ class Reader(threading.Thread):
         readings: list[Reading] = []
         try:
             readings.extend(read_all(positions))
-        except (OperationalError, InterfaceError) as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             logger.warning("the database does not answer the streams: %s", str(error).strip())
             connection.close()
         if len(readings) < len(positions):
@@ -191,17 +193,17 @@ def read_all(positions: Iterable[Position]) -> Iterator[Reading]:
         try:
             # Before the lines: a snapshot must not be newer than they are.
             snapshots = kind.read_snapshots([position.topic for position in group])
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
+        except Exception as error:
+            if is_away(error):
+                raise
             logger.exception("the streams cannot be read: %s", kind.__name__)
             continue
         for position, snapshot in zip(group, snapshots, strict=True):
             try:
                 reading = Reading.of(position, snapshot)
-            except (OperationalError, InterfaceError):
-                raise
-            except Exception:
+            except Exception as error:
+                if is_away(error):
+                    raise
                 logger.exception("a stream cannot be read: %s", position.topic)
                 continue
             yield reading

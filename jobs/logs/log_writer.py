@@ -8,9 +8,9 @@ from math import inf
 from time import monotonic, time
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from jobs.database import is_away
 from jobs.logs.finishing import Ending
 from jobs.logs.job_output import Entries, LeaseLostError, safe_stage, store_all
 from jobs.logs.log_cap import LogCaps, LogLine
@@ -182,8 +182,8 @@ class LogWriter:
         """Store what is due, and do `then` in the same transaction; return what that returned.
 
         It is called with the number of jobs whose end is stored. None: nothing was due, or something was
-        refused; then each job's part was stored by itself. Raises OperationalError or InterfaceError while
-        the database is away: everything is kept, and stored by a later call.
+        refused; then each job's part was stored by itself. Raises what `is_away` is true of while the
+        database is away: everything is kept, and stored by a later call.
         """
         if not self._batch and self.due_in_seconds() == 0:
             self._batch = self._take()
@@ -191,9 +191,9 @@ class LogWriter:
             return None
         try:
             result = self._store_together(then)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - each part is tried, and told of, by itself
+        except Exception as error:
+            if is_away(error):
+                raise
             logger.debug("a batch of %s parts was refused: %r", len(self._batch), error)
             self._store_apart()
             return None
@@ -235,9 +235,9 @@ class LogWriter:
             except LeaseLostError as error:
                 logger.warning("%s: its output is dropped", error)
                 self._give_up(part.job)
-            except (OperationalError, InterfaceError):
-                raise
-            except Exception:
+            except Exception as error:
+                if is_away(error):
+                    raise
                 if len(part.lines) > 1:
                     # One of them may be the reason: the others are kept.
                     self._batch[:1] = part.halves()

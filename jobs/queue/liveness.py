@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +11,12 @@ from time import monotonic
 from typing import Self
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from hostops import __version__
 from hostops.linux.process_identity import is_alive, read_boot_id, read_own_stat
-from jobs.database import Channel, announce
+from jobs.database import Channel, announce, is_away
 from jobs.models import Worker
 from servers.models import Host
 
@@ -95,11 +96,21 @@ def beat(worker: Worker, *, is_claiming: bool) -> None:
 
 
 class Heartbeat:
-    """Beats for a worker, from a thread that does nothing else: whatever the others wait for, it goes on."""
+    """Beats for a worker, from a thread that does nothing else: whatever the others wait for, it goes on.
 
-    def __init__(self, worker: Worker, is_claiming: Callable[[], bool]) -> None:
+    A database that is away is waited for. Anything else ends the thread; `guard` is entered in it around all
+    that it does, and so decides what follows.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        is_claiming: Callable[[], bool],
+        guard: AbstractContextManager[None] | None = None,
+    ) -> None:
         self._worker = worker
         self._is_claiming = is_claiming
+        self._guard = guard or nullcontext()
         self._is_over = threading.Event()
         self._steady_since = monotonic()
         self._last_beat_at = monotonic()
@@ -126,11 +137,17 @@ class Heartbeat:
         return is_recent and now - self._steady_since >= lease_seconds
 
     def _run(self) -> None:
+        with self._guard:
+            self._keep_beating()
+
+    def _keep_beating(self) -> None:
         interval_seconds = settings.JOB_WORKER_LEASE_SECONDS / 6
         while not self._is_over.wait(interval_seconds):
             try:
                 beat(self._worker, is_claiming=self._is_claiming())
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:
+                if not is_away(error):
+                    raise
                 logger.warning("the heartbeat of %s cannot be stored: %s", self._worker, error)
                 connection.close()
                 self._steady_since = monotonic()

@@ -6,6 +6,7 @@ Each is one short transaction, and none touches a host.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -253,18 +254,43 @@ def claim_within(worker: Worker | None, host: Host, limit: int) -> Callable[[], 
 def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
     """Put claimed jobs that were not begun back into the queue, or cancel them if that was asked for meanwhile.
 
-    They keep their places in it. Nothing happens to those that are not the worker's any more.
+    They keep their places in it, and what is wanted of their servers is again what it was when `jobs` were
+    claimed. Nothing happens to those that are not the worker's any more.
     """
+    claimed = {job.pk: job for job in jobs}
     now = timezone.now()
     unclaimed: dict[str, Any] = {"worker": None, "started_at": None, "updated_at": now}
     with transaction.atomic():
-        mine = Job.objects.running().filter(worker=worker, pk__in=[job.pk for job in jobs])
-        to_cancel = mine.exclude(cancel_requested_at=None)
-        to_cancel.update(
+        # Locked before they are told apart: a person may ask for the end of one at this moment (`cancel`).
+        mine = dict(
+            Job.objects.running()
+            .select_for_update(no_key=True)
+            .filter(worker=worker, pk__in=claimed)
+            .order_by("pk")
+            .values_list("pk", "cancel_requested_at")
+        )
+        to_cancel = [pk for pk, asked_at in mine.items() if asked_at]
+        to_queue = [pk for pk, asked_at in mine.items() if not asked_at]
+        Job.objects.filter(pk__in=to_cancel).update(
             state=JobState.CANCELLED, error=NEVER_STARTED, finished_at=now, **unclaimed
         )
-        mine.update(state=JobState.QUEUED, **unclaimed)
+        Job.objects.filter(pk__in=to_queue).update(state=JobState.QUEUED, **unclaimed)
+        restore_desired_states([claimed[pk] for pk in mine], now)
         announce(Channel.QUEUE, Channel.PAGES)
+
+
+def restore_desired_states(jobs: Iterable[Job], now: datetime) -> None:
+    """Undo what planning claimed jobs has changed of their servers, in the transaction that is open.
+
+    Nobody else writes that while a job of the server runs.
+    """
+    of_state: dict[str, list[int]] = defaultdict(list)
+    for job in jobs:
+        if job.server:
+            of_state[job.server.desired_state].append(job.server.pk)
+    for desired_state, server_ids in of_state.items():
+        changed = Server.objects.filter(pk__in=server_ids).exclude(desired_state=desired_state)
+        changed.update(desired_state=desired_state, updated_at=now)
 
 
 def show_life(worker: Worker) -> None:
@@ -336,8 +362,10 @@ def cancel(job: Job) -> Job:
     """End a queued job at once, or ask the worker of a running one to end it; return it as it is now."""
     now = timezone.now()
     with transaction.atomic():
-        queued = Job.objects.filter(pk=job.pk, state=JobState.QUEUED)
-        was_queued = queued.update(
+        # Locked, so that it does not move on between the two: a claim or a `give_back` may be under way.
+        this = Job.objects.filter(pk=job.pk)
+        list(this.select_for_update(no_key=True).order_by().values_list("pk"))
+        was_queued = this.filter(state=JobState.QUEUED).update(
             state=JobState.CANCELLED,
             error=NEVER_STARTED,
             cancel_requested_at=now,
@@ -345,7 +373,7 @@ def cancel(job: Job) -> Job:
             updated_at=now,
         )
         if not was_queued:
-            running = Job.objects.running().filter(pk=job.pk, cancel_requested_at=None)
+            running = this.filter(state=JobState.RUNNING, cancel_requested_at=None)
             running.update(cancel_requested_at=now, updated_at=now)
         announce(Channel.QUEUE, Channel.PAGES)
     job.refresh_from_db()

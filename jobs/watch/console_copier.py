@@ -14,13 +14,14 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
-from jobs.database import Channel, announce, write_turn
+from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job
 from servers.console_reader import Console, to_lines
@@ -416,8 +417,8 @@ def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> Non
             server = Server.objects.select_related("host").filter(name=name).first()
             if server is not None:
                 ConsoleCopier(server.host, source).finish(server, cancel)
-        except (OperationalError, InterfaceError) as error:
-            if connection.in_atomic_block:
+        except DatabaseError as error:
+            if connection.in_atomic_block or not is_away(error):
                 raise
             logger.warning("server %s: its console cannot be stored yet: %s", name, error)
         else:

@@ -1,8 +1,13 @@
 """Keeps what servers print from filling their host's disk, stored or not: it needs no database."""
 
+import logging
 from collections.abc import Mapping
 from time import monotonic
 from typing import Protocol
+
+from hostops.errors import HostError
+
+logger = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 1024**2
 """What one run's output may take on its host. Far more than the panel is behind, unless something floods."""
@@ -25,10 +30,21 @@ class ConsoleGuard:
         self._source = source
         self._sizes: Mapping[str, int] = {}
         self._looked_at = monotonic()
+        self._failing = ""
 
     def look(self) -> float:
-        """Trim what is too large; return after how many seconds to look again."""
-        sizes = self._source.trim_consoles(MOST_BYTES)
+        """Trim what is too large; return after how many seconds to look again.
+
+        A host that cannot be read is told of once, and looked at again.
+        """
+        try:
+            sizes = self._source.trim_consoles(MOST_BYTES)
+        except (OSError, HostError) as error:
+            if str(error) != self._failing:
+                logger.warning("the consoles cannot be kept within bounds: %s", error)
+            self._failing = str(error)
+            return LONGEST_WAIT_SECONDS
+        self._failing = ""
         seconds = max(monotonic() - self._looked_at, SHORTEST_WAIT_SECONDS)
         growths = [size - self._sizes.get(name, size) for name, size in sizes.items()]
         self._sizes, self._looked_at = sizes, monotonic()

@@ -8,11 +8,12 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
+from jobs.database import is_away
 from jobs.logs import Ending, JobSink, mask_known, secrets_of
 from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
@@ -41,15 +42,13 @@ def plan(job: Job) -> Plan:
     while True:
         try:
             return Plan(job, operations.prepare(job, finish_console), secrets_of(job))
-        except (OperationalError, InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001 - raised again where the job's failures are handled
             until = until or monotonic() + settings.JOB_WORKER_LEASE_SECONDS
-            if connection.in_atomic_block or monotonic() > until:
+            if connection.in_atomic_block or not is_away(error) or monotonic() > until:
                 return Plan(job, partial(fail_with, error))
             logger.warning("job %s: cannot read what it needs yet: %s", job.id, error)
             connection.close()
             sleep(PAUSE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - raised again where the job's failures are handled
-            return Plan(job, partial(fail_with, error))
 
 
 def fail_with(error: Exception, **_callbacks: object) -> None:

@@ -1,14 +1,11 @@
 """What a worker is expected to do, and is ended for if it does not: its supervisor starts another one."""
 
-import os
 from time import monotonic
 
 from jobs.queue import CLAIM_SECONDS, build_scheduler_state
 from servers.models import Host
 
 LOOK_SECONDS = 5.0
-
-EXIT_STUCK = os.EX_SOFTWARE  # 70
 
 
 class ClaimExpectation:

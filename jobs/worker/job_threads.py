@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from django.conf import settings
 
 from jobs.models import Job
+from jobs.worker.deaths import vital
 from jobs.worker.execution import Plan
 
 T = TypeVar("T")
@@ -112,6 +113,10 @@ class JobThreads:
         return [plan.job for plan in empty(self._late)]
 
     def _work(self, number: int) -> None:
+        with vital(f"job_{number}"):
+            self._carry_out_all(number)
+
+    def _carry_out_all(self, number: int) -> None:
         while entry := self._waiting.get():
             plan, submitted_at = entry
             began_at = boot_seconds()

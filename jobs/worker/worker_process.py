@@ -10,7 +10,6 @@ one recovers what other workers left, watches the host (`jobs.watch`), and copie
 import gc
 import logging
 import math
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,9 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from types import FrameType
+from typing import TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken
@@ -30,6 +30,7 @@ from jobs.database import (
     Channel,
     Interrupt,
     copy_log,
+    is_away,
     open_change_signal,
 )
 from jobs.logs import DirectLog, JobSink, LogWriter
@@ -49,15 +50,16 @@ from jobs.queue import (
     register_worker,
 )
 from jobs.watch import HostWatch, PlayerWatch
+from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.execution import Plan, execute, plan, release_connection
-from jobs.worker.expectations import EXIT_STUCK, LOOK_SECONDS, ClaimExpectation
+from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
 from jobs.worker.job_threads import JobThreads
 from servers.models import Host
 
 logger = logging.getLogger(__name__)
 
-DATABASE_AWAY = (OperationalError, InterfaceError)
-"""What Django raises while the database does not answer: a reason to try again, not to give up."""
+T = TypeVar("T")
+
 FIRST_RETRY_SECONDS = 0.1
 CANCEL_INTERVAL_SECONDS = 0.05
 """How often cancel requests are read at least while it has much to do; and they are at every change."""
@@ -147,9 +149,14 @@ class WorkerLoop:
         self._wake.set()
 
     def run(self) -> None:
-        """Work until the end."""
+        """Work until the end. Ends the process if a thread dies that the others cannot do without."""
         self._worker = self._register()
-        self._heartbeat = Heartbeat(self._worker, is_claiming=lambda: self.is_claiming)
+        self._signal = self._until_it_answers(
+            lambda: open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
+        )
+        self._heartbeat = Heartbeat(
+            self._worker, is_claiming=lambda: self.is_claiming, guard=vital("heartbeat")
+        )
         with self._heartbeat:
             self._work()
         self._say_goodbye()
@@ -157,7 +164,6 @@ class WorkerLoop:
     def _work(self) -> None:
         self._watch = HostWatch(self.host)
         self._expectation = ClaimExpectation(self.host)
-        self._signal = open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
         Chore(self._recover, 0).do_if_due()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
         chores.start()
@@ -165,7 +171,9 @@ class WorkerLoop:
         guard.start()
         logger.info("%s is ready, %s jobs at a time", self._worker, self.concurrency)
         self.on_ready()
-        with self._threads:
+        # The inner of the two: the jobs' threads wait for this one to store what they say, so that it cannot
+        # first wait for their end.
+        with self._threads, vital("main"):
             while not self._is_done():
                 self.on_turn(len(self._running), self._stops > 0)
                 self._take_turn()
@@ -185,7 +193,9 @@ class WorkerLoop:
                 self._has_changed = False
             self._away_since = None
             wait_seconds = min(self._writer.due_in_seconds(), self._threads.look_in_seconds())
-        except DATABASE_AWAY as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             logger.warning("the database does not answer: %s", error)
             connection.close()
             has_claimed = False
@@ -202,19 +212,27 @@ class WorkerLoop:
     def _wait_for_change(self, seconds: float) -> bool:
         try:
             return self._signal.wait(seconds, self._wake)
-        except DATABASE_AWAY:
+        except Exception as error:
+            if not is_away(error):
+                raise
             connection.close()
             self._wake.wait(FIRST_RETRY_SECONDS)
             return True  # Nobody knows.
 
     def _register(self) -> Worker:
+        return self._until_it_answers(
+            lambda: register_worker(
+                self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
+            )
+        )
+
+    def _until_it_answers(self, act: Callable[[], T]) -> T:
+        """Return what `act` returns once the database lets it; raises its error once the end is asked for."""
         while True:
             try:
-                return register_worker(
-                    self.host, concurrency=self.concurrency, is_claiming=settings.JOB_WORKER_ENABLED
-                )
-            except DATABASE_AWAY as error:
-                if self._stops:
+                return act()
+            except Exception as error:
+                if self._stops or not is_away(error):
                     raise
                 logger.warning("the database does not answer: %s", error)
                 connection.close()
@@ -250,7 +268,10 @@ class WorkerLoop:
     def _has_queued_jobs(self) -> bool:
         try:
             return has_queued_jobs(self.host)
-        except DATABASE_AWAY:
+        except Exception as error:
+            if not is_away(error):
+                raise
+            connection.close()
             return True
 
     def _store_and_claim(self) -> bool:
@@ -329,6 +350,10 @@ class WorkerLoop:
 
     def _do_chores(self) -> None:
         """Recover and watch, each in its own rhythm, until the end."""
+        with vital("chores"):
+            self._do_each_chore()
+
+    def _do_each_chore(self) -> None:
         players = PlayerWatch(self.host)
         chores = [
             Chore(self._expect_claims, LOOK_SECONDS),
@@ -355,13 +380,14 @@ class WorkerLoop:
             logger.critical(reason)
             # The thread that is stuck would hold up any gentler end. Game servers go on; the jobs that run
             # are failed by the next worker.
-            os._exit(EXIT_STUCK)
+            end_process(EXIT_STUCK)
 
     def _guard_consoles(self) -> None:
         """Keep what servers print within bounds until the end, whatever the database and the chores do."""
         wait_seconds = 0.0
-        while not self._is_over.wait(wait_seconds):
-            wait_seconds = self._watch.guard.look()
+        with vital("consoles"):
+            while not self._is_over.wait(wait_seconds):
+                wait_seconds = self._watch.guard.look()
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
@@ -385,7 +411,9 @@ class WorkerLoop:
             Worker.objects.filter(pk=self._worker.pk).update(
                 stopped_at=timezone.now(), is_claiming=False
             )
-        except DATABASE_AWAY:
+        except Exception as error:
+            if not is_away(error):
+                raise
             logger.warning(
                 "the database does not answer: the lease of %s will run out", self._worker
             )
@@ -406,11 +434,12 @@ class Chore:
             return
         try:
             self._do()
-        except DATABASE_AWAY as error:
-            logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
-            connection.close()
-        except Exception:
-            logger.exception("%s failed", self._do.__name__)
+        except Exception as error:
+            if is_away(error):
+                logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
+                connection.close()
+            else:
+                logger.exception("%s failed", self._do.__name__)
         self._due_at = monotonic() + self._interval_seconds
 
 

@@ -1,8 +1,8 @@
 """Real workers on real hosts with the simulated game, while everything around them fails: `script/chaos`.
 
-Workers are killed, frozen for longer than their lease, their database is restarted, crashed, cut off or
-full, jobs are cancelled at random. Afterwards no job may be lost, run twice, stuck or half logged. Prints a
-table; the exit code is 0 if every count that has to be 0 is.
+Workers are killed, frozen for longer than their lease; their database is restarted, crashed, cut off, full,
+frozen, or read-only, or fails over to its standby; jobs are cancelled at random. Afterwards no job may be lost,
+run twice, stuck or half logged. Prints a table; the exit code is 0 if every count that has to be 0 is.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import django
 
+from tests.fire.failover import ReplicatedPostgres
 from tests.fire.faults import LEASE_SECONDS, FullDisk
 from tests.fire.journal import JOURNAL_VARIABLE
-from tests.fire.postgres import Postgres
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stage:
     """Where a run takes place: the environment of each host's workers, and what can be broken."""
 
     environments: dict[str, dict[str, str]]
-    postgres: Postgres | None = None
+    postgres: ReplicatedPostgres | None = None
     disk: FullDisk | None = None
 
     @property
@@ -51,10 +51,10 @@ class Stage:
 
 def build_stage(options: Options, stack: ExitStack) -> Stage:
     """Make the database, until `stack` ends, and the hosts' folders."""
-    postgres: Postgres | None = None
+    postgres: ReplicatedPostgres | None = None
     disk: FullDisk | None = None
     if options.engine == "postgresql":
-        postgres = Postgres(options.scratch / "postgres", fsync=False)
+        postgres = ReplicatedPostgres(options.scratch / "postgres")
         postgres.start()
         stack.callback(postgres.stop)
         url = postgres.make_database("chaos")
@@ -77,7 +77,8 @@ def build_stage(options: Options, stack: ExitStack) -> Stage:
             "SECRET_KEY": "a-key-that-only-the-chaos-run-has",
             "GAME_SOURCE": "simulator",
             "DATABASE_URL": url,
-            "VAR_DIR": str(options.scratch),
+            # Not the folder around it: a worker takes that from all other accounts, and PostgreSQL has one.
+            "VAR_DIR": str(options.scratch / "var"),
             "HOST_NAME": name,
             "HOST_ROOT": str(root),
             "JOB_WORKER_LEASE_SECONDS": str(LEASE_SECONDS),

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -10,13 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import IO
+from typing import IO, Any
 
 import psycopg
 
-from tests.fire.postgres import Postgres
+from tests.fire.failover import ReplicatedPostgres
 
 LEASE_SECONDS = 5
 
@@ -133,32 +135,156 @@ class Crew:
             self.workers.remove(worker)
 
 
-class PostgresFaults:
-    """What happens to a PostgreSQL server."""
+class Spell:
+    """A fault that lasts for a time; no other of the same database begins meanwhile.
 
-    def __init__(self, server: Postgres, url: str) -> None:
-        self._server = server
+    What ends it is called by a timer, not by the thread that makes the faults: that one may itself be waiting
+    for the database.
+    """
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+        self._end: Callable[[], object] = lambda: None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the fault lasts, or is being mended."""
+        return self._timer is not None and self._timer.is_alive()
+
+    def cast(self, begin: Callable[[], object], end: Callable[[], object], seconds: float) -> bool:
+        """Begin the fault, and end it after so long; not if another is on. Returns whether it began."""
+        if self.is_on:
+            return False
+        begin()
+        self._timer = threading.Timer(seconds, end)
+        self._timer.start()
+        return True
+
+    def wait(self) -> None:
+        """Return when it is over."""
+        if self._timer:
+            self._timer.join()
+
+
+class PostgresFaults:
+    """What happens to a PostgreSQL server that has a standby.
+
+    It is frozen for `longest_seconds` at most.
+    """
+
+    def __init__(self, servers: ReplicatedPostgres, url: str, longest_seconds: float) -> None:
+        self._servers = servers
+        self._longest_seconds = longest_seconds
         self._url = url
+        self._hoard: list[psycopg.Connection[Any]] = []
+        self.spell = Spell()
 
     def restart(self) -> bool:
         """Restart it in an orderly way: every connection breaks."""
-        self._server.restart()
+        if self.spell.is_on:
+            return False
+        self._servers.primary.restart()
         return True
 
     def crash(self) -> bool:
         """Kill it, and let it recover."""
-        self._server.crash()
-        self._server.start()
+        if self.spell.is_on:
+            return False
+        self._servers.primary.crash()
+        self._servers.primary.start()
         return True
 
     def drop_connections(self) -> bool:
         """Break about half of the connections."""
+        if self.spell.is_on:
+            return False
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND random() < 0.5"
             )
         return True
+
+    def fail_over(self) -> bool:
+        """Lose the server; its standby can be read at once, and takes over a moment later."""
+        servers = self._servers
+        return self.spell.cast(servers.lose_primary, servers.promote, random.uniform(0.3, 2.0))
+
+    def freeze(self) -> bool:
+        """Stop it for some seconds."""
+        # Its own processes are stopped, so it is told to go on by a signal, not by a statement.
+        primary = self._servers.primary
+        seconds = random.uniform(1, self._longest_seconds)
+        return self.spell.cast(primary.freeze, primary.thaw, seconds)
+
+    def make_read_only(self) -> bool:
+        """Let it be read only for a while."""
+        return self.spell.cast(
+            partial(self._servers.set_read_only, True),
+            partial(self._servers.set_read_only, False),
+            random.uniform(0.5, 3.0),
+        )
+
+    def take_all_connections(self) -> bool:
+        """Take every connection that is left, for a while."""
+        return self.spell.cast(self._take_all, self._give_all, random.uniform(0.5, 3.0))
+
+    def _take_all(self) -> None:
+        try:
+            while True:
+                self._hoard.append(psycopg.connect(self._url))
+        except psycopg.OperationalError:
+            return
+
+    def _give_all(self) -> None:
+        while self._hoard:
+            self._hoard.pop().close()
+
+
+class SQLiteFaults:
+    """What happens to an SQLite database whose disk is well; it is locked for `longest_seconds` at most."""
+
+    def __init__(self, path: Path, longest_seconds: float) -> None:
+        self._path = path
+        self._longest_seconds = longest_seconds
+        self._locker: sqlite3.Connection | None = None
+        self.spell = Spell()
+
+    def lock(self) -> bool:
+        """Hold its lock for writing, as a frozen process does."""
+        seconds = random.uniform(1, self._longest_seconds)
+        return self.spell.cast(self._begin, self._rollback, seconds)
+
+    def make_read_only(self) -> bool:
+        """Let nobody open its files for writing for a while (chattr +i), who has not opened them already."""
+        return self.spell.cast(
+            partial(self._change_attribute, "+i"),
+            partial(self._change_attribute, "-i"),
+            random.uniform(0.5, 3.0),
+        )
+
+    def can_make_read_only(self) -> bool:
+        """Return whether this account and this file system can."""
+        try:
+            self._change_attribute("+i")
+            self._change_attribute("-i")
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return True
+
+    def _begin(self) -> None:
+        self._locker = sqlite3.connect(
+            self._path, timeout=20, isolation_level=None, check_same_thread=False
+        )
+        self._locker.execute("BEGIN IMMEDIATE")
+
+    def _rollback(self) -> None:
+        if self._locker:
+            self._locker.close()
+
+    def _change_attribute(self, change: str) -> None:
+        names = [str(path) for path in self._path.parent.glob(f"{self._path.name}*")]
+        subprocess.run(["chattr", change, *names], check=True, capture_output=True)
 
 
 class FullDisk:

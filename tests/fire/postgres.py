@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.ports import find_free_port
@@ -39,17 +39,24 @@ class Postgres:
     and trusts their networks.
     """
 
-    def __init__(self, root: Path, *, fsync: bool = True, addresses: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        fsync: bool = True,
+        addresses: Sequence[str] = (),
+        options: str = "",
+    ) -> None:
         self._addresses = addresses
         # Each has a socket of its own, but an address is shared with every other server of the machine.
         self._port = find_free_port() if addresses else 5432
         self._programs = find_programs()
-        self._root = root
+        self.root = self._root = root
         self._data = root / "data"
         self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._options = (
             f"-k {root} -p {self._port} -c listen_addresses='{','.join(addresses)}'"
-            f" -c fsync={'on' if fsync else 'off'}"
+            f" -c fsync={'on' if fsync else 'off'} {options}"
         )
 
     def url(self, database: str = "postgres", address: str | None = None) -> str:
@@ -61,9 +68,7 @@ class Postgres:
     def start(self) -> None:
         """Start the server, and return when it answers."""
         if not self._data.exists():
-            self._root.mkdir(parents=True, exist_ok=True)
-            if self._account:
-                os.chown(self._root, self._account.pw_uid, self._account.pw_gid)
+            self._make_root()
             self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "--no-sync")
             with (self._data / "pg_hba.conf").open("a") as file:
                 file.writelines(f"host all all {address}/24 trust\n" for address in self._addresses)
@@ -80,14 +85,44 @@ class Postgres:
 
     def crash(self) -> None:
         """Kill the server as a power cut would; `start` recovers from its write-ahead log."""
-        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        os.kill(self.pid, signal.SIGQUIT)
         with contextlib.suppress(subprocess.CalledProcessError):
             self._control("stop", "-w", "-m", "immediate")
+
+    def follow(self, primary: "Postgres") -> None:
+        """Copy `primary`, which runs, over whatever was here, and start as its standby."""
+        self._make_root()
+        shutil.rmtree(self._data, ignore_errors=True)
+        where = ("-h", str(primary.root), "-p", str(primary._port), "-U", USER)
+        self._run("pg_basebackup", *where, "-D", str(self._data), "-R", "-c", "fast", "--no-sync")
+        self.start()
+
+    def promote(self) -> None:
+        """Let a standby take over, and return when it may be written."""
+        self._control("promote", "-w")
+
+    def freeze(self) -> None:
+        """Stop all processes of the server where they are: it takes connections, and answers nothing."""
+        signal_all(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        signal_all(self.pid, signal.SIGCONT)
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def make_database(self, name: str) -> str:
         """Make a database, and return its URL."""
         self._run("createdb", "-h", str(self._root), "-p", str(self._port), "-U", USER, name)
         return self.url(name)
+
+    def _make_root(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        if self._account:
+            os.chown(self._root, self._account.pw_uid, self._account.pw_gid)
 
     def _control(self, *arguments: str) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-s", *arguments)
@@ -108,3 +143,19 @@ class Postgres:
             cwd="/",
             **as_account,  # type: ignore[call-overload]
         )
+
+
+def process_tree(pid: int) -> Iterator[int]:
+    """Yield a process and its children, the parent first."""
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield int(child)
+
+
+def signal_all(pid: int, number: signal.Signals) -> None:
+    """Signal a server and all its processes that are there."""
+    for process in process_tree(pid):
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            continue  # A session that ended meanwhile.

@@ -11,14 +11,15 @@ from typing import TypeVar
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from hostops.host import Host as HostLayer
+from jobs.database import find_database_file, is_away
 from jobs.models import Job, Operation
 from jobs.queue.transitions import cancel, enqueue
 from servers.models import Blueprint, Host, Server
 from tests.fire.chaos import Options, Stage
-from tests.fire.faults import Crew, PostgresFaults, Trouble
+from tests.fire.faults import LEASE_SECONDS, Crew, PostgresFaults, Spell, SQLiteFaults, Trouble
 from tests.fire.verdict import Verdict, judge
 from tests.ports import find_free_ports
 
@@ -35,6 +36,13 @@ OPERATIONS = {
 """How often each is asked for: mostly what is cheap, so that there can be many."""
 
 SERVERS_PER_HOST = 12
+LONG_JOBS = 1000
+"""From so many jobs on a run is a long one, in which the database may be frozen beyond a lease."""
+
+SHORT_SECONDS = 2.0
+LOCKED_OUT_SECONDS = 24.0
+"""Longer than a connection to SQLite waits for its lock."""
+
 BACKLOG = 60
 """So many jobs wait at a time: enough for every rule of the scheduler to matter."""
 
@@ -52,7 +60,9 @@ class Requests:
         """Return what `act` returns, or None if the database failed it."""
         try:
             return act()
-        except (OperationalError, InterfaceError):
+        except Error as error:
+            if not is_away(error):
+                raise
             self.refused += 1
             connection.close()
             return None
@@ -133,7 +143,11 @@ def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> T
     for number in range(options.workers):
         crew.hire(hosts[number % len(hosts)])
     wait_for_the_end(options, crew, requests)
-    trouble = Trouble(options.faults_per_minute, choose_faults(stage, crew))
+    spells: list[Spell] = []
+    trouble = Trouble(
+        options.faults_per_minute,
+        choose_faults(stage, crew, spells, is_long=options.jobs >= LONG_JOBS),
+    )
     while len(requests.enqueued) < options.jobs:
         waiting = requests.attempt(Job.objects.queued().count)
         if waiting is not None and waiting < BACKLOG:
@@ -146,22 +160,42 @@ def disturb(options: Options, stage: Stage, crew: Crew, requests: Requests) -> T
         if stage.disk:
             stage.disk.tend()
         sleep(0.02)
+    for spell in spells:
+        spell.wait()
     if stage.disk:
         stage.disk.relieve()
     return trouble
 
 
-def choose_faults(stage: Stage, crew: Crew) -> dict[str, tuple[float, Callable[[], bool]]]:
-    """Return what can go wrong here, with how often."""
+def choose_faults(
+    stage: Stage, crew: Crew, spells: list[Spell], *, is_long: bool
+) -> dict[str, tuple[float, Callable[[], bool]]]:
+    """Return what can go wrong here, with how often; add to `spells` what has to be over before peace."""
     faults: dict[str, tuple[float, Callable[[], bool]]] = {
         "kill -9 of a worker": (4, crew.kill),
         "worker frozen beyond its lease": (2, crew.freeze),
     }
     if stage.postgres:
-        postgres = PostgresFaults(stage.postgres, stage.database_url)
+        longest_seconds = 2 * LEASE_SECONDS if is_long else SHORT_SECONDS
+        postgres = PostgresFaults(stage.postgres, stage.database_url, longest_seconds)
         faults["connections dropped"] = (4, postgres.drop_connections)
         faults["database restarted"] = (1, postgres.restart)
         faults["database crashed"] = (1, postgres.crash)
+        faults["database failed over to its standby"] = (2, postgres.fail_over)
+        faults["database frozen"] = (1, postgres.freeze)
+        faults["database read-only"] = (2, postgres.make_read_only)
+        faults["no connection left"] = (1, postgres.take_all_connections)
+        spells.append(postgres.spell)
+    if path := find_database_file():
+        # A long run sees what comes of it when all have waited for as long as they ever do.
+        longest_seconds = LOCKED_OUT_SECONDS if is_long else SHORT_SECONDS
+        sqlite = SQLiteFaults(path, longest_seconds)
+        faults["database locked by another"] = (1, sqlite.lock)
+        if sqlite.can_make_read_only():
+            faults["database read-only"] = (2, sqlite.make_read_only)
+        else:
+            print("No read-only database: chattr(1) cannot be used here.")
+        spells.append(sqlite.spell)
     if stage.disk:
         faults["disk full"] = (2, stage.disk.fill)
     return faults

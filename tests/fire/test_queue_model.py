@@ -31,11 +31,17 @@ from jobs.queue.transitions import (
     give_back,
     recover_stale_jobs,
 )
-from servers.models import Blueprint, Host, Server
+from jobs.worker.execution import plan
+from servers.models import Blueprint, DesiredState, Host, Server
+from tests.fakes import FakeHost
 
 HOSTS = 2
 SERVERS = 5
 WORKERS = 3
+DESIRED: dict[str, DesiredState] = {
+    Operation.START: DesiredState.RUNNING,
+    Operation.STOP: DesiredState.STOPPED,
+}
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 anything = st.integers(min_value=0, max_value=1_000_000)
@@ -53,6 +59,8 @@ class ModelJob:
     state: str = JobState.QUEUED
     worker: int | None = None
     is_to_end: bool = False
+    operation: str = Operation.START
+    desired_before: str = ""
 
 
 class Model:
@@ -60,11 +68,25 @@ class Model:
 
     def __init__(self) -> None:
         self.jobs: dict[int, ModelJob] = {}
+        self.desired: dict[int, str] = {}
 
     def in_state(self, *states: str) -> list[ModelJob]:
         """Return the jobs in these states, the oldest first."""
         jobs = [job for job in self.jobs.values() if job.state in states]
         return sorted(jobs, key=lambda job: (job.created_at, job.pk))
+
+    def plan(self, job: ModelJob) -> None:
+        """Note what is wanted of the server of a job that is about to begin."""
+        if job.server is not None:
+            job.desired_before = self.desired[job.server]
+            self.desired[job.server] = DESIRED[job.operation]
+
+    def give_back(self, job: ModelJob) -> None:
+        """Let a job that was not begun wait again, or be over if somebody has asked for its end."""
+        if job.server is not None:
+            self.desired[job.server] = job.desired_before
+        job.state = JobState.CANCELLED if job.is_to_end else JobState.QUEUED
+        job.worker = None
 
     def choose(self, host: int) -> ModelJob | None:
         """Return the job of a host that is to run next."""
@@ -118,6 +140,8 @@ class QueueMachine(RuleBasedStateMachine):
             for number in range(WORKERS)
         ]
         self.dead: set[int] = set()
+        self.claimed: dict[int, Job] = {}
+        self.model.desired = {server.pk: server.desired_state for server in self.servers}
 
     def teardown(self) -> None:
         if hasattr(self, "all_or_nothing"):
@@ -135,12 +159,18 @@ class QueueMachine(RuleBasedStateMachine):
         job.save(update_fields=["created_at"])
         assert job.host_id
         server_id = server.pk if server else None
-        self.model.jobs[job.pk] = ModelJob(job.pk, job.created_at, job.host_id, server_id)
+        self.model.jobs[job.pk] = ModelJob(
+            job.pk, job.created_at, job.host_id, server_id, operation=job.operation
+        )
 
-    @rule(which=anything, seconds_late=st.sampled_from([0, 0, 0, 1, 60]))
-    def enqueue_for_a_server(self, which: int, seconds_late: int) -> None:
+    @rule(
+        which=anything,
+        operation=st.sampled_from(sorted(DESIRED)),
+        seconds_late=st.sampled_from([0, 0, 0, 1, 60]),
+    )
+    def enqueue_for_a_server(self, which: int, operation: str, seconds_late: int) -> None:
         server = self.servers[which % SERVERS]
-        self.note(enqueue("start", server=server, requested_by=None), server, seconds_late)
+        self.note(enqueue(operation, server=server, requested_by=None), server, seconds_late)
 
     @rule(which=anything)
     def enqueue_an_install(self, which: int) -> None:
@@ -183,6 +213,10 @@ class QueueMachine(RuleBasedStateMachine):
                 job.state, job.worker = JobState.QUEUED, None
             del expected[len(claimed) :]
         assert [job.pk for job in claimed] == [job.pk for job in expected]
+        for begun, mine in zip(claimed, expected, strict=True):
+            plan(begun)
+            self.model.plan(mine)
+            self.claimed[begun.pk] = begun
         if Worker.objects.alive().filter(pk=worker.pk).exists():
             self.dead.discard(worker.pk)  # It was silent, and a claim is a sign of life.
 
@@ -191,10 +225,22 @@ class QueueMachine(RuleBasedStateMachine):
     def give_a_job_back(self, which: int, whom: int) -> None:
         mine = self.any_of(self.model.in_state(JobState.RUNNING), which)
         worker = self.workers[whom % WORKERS]
-        give_back(worker, [Job.objects.get(pk=mine.pk)])
+        give_back(worker, [self.claimed[mine.pk]])
         if worker.pk == mine.worker:
-            mine.state = JobState.CANCELLED if mine.is_to_end else JobState.QUEUED
-            mine.worker = None
+            self.model.give_back(mine)
+
+    @precondition(lambda self: self.model.in_state(JobState.RUNNING))
+    @rule(which=anything, is_asked_first=st.booleans())
+    def cancel_a_job_while_it_is_given_back(self, which: int, is_asked_first: bool) -> None:
+        mine = self.any_of(self.model.in_state(JobState.RUNNING), which)
+        worker = next(worker for worker in self.workers if worker.pk == mine.worker)
+        if is_asked_first:
+            cancel(Job.objects.get(pk=mine.pk))
+        give_back(worker, [self.claimed[mine.pk]])
+        if not is_asked_first:
+            cancel(Job.objects.get(pk=mine.pk))
+        mine.is_to_end = True
+        self.model.give_back(mine)
 
     @precondition(lambda self: self.model.in_state(JobState.RUNNING))
     @rule(which=anything, end=st.sampled_from(FINAL))
@@ -259,6 +305,10 @@ class QueueMachine(RuleBasedStateMachine):
         }
 
     @invariant()
+    def what_is_wanted_is_what_the_last_job_that_began_was_for(self) -> None:
+        assert dict(Server.objects.values_list("pk", "desired_state")) == self.model.desired
+
+    @invariant()
     def nothing_overlaps(self) -> None:
         running = list(Job.objects.running())
         servers = [job.server_id for job in running if job.server_id]
@@ -275,7 +325,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
-def test_no_order_of_events_breaks_the_rules() -> None:
+def test_no_order_of_events_breaks_the_rules(fake_host: FakeHost) -> None:
     run_state_machine_as_test(
         QueueMachine,
         settings=settings(

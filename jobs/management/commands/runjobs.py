@@ -7,10 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
+from django.db import Error as DatabaseError
 
 from hostops.specs import NAME_PATTERN
-from jobs.database import keep_private
+from jobs.database import is_away, keep_private
 from jobs.worker import SystemdNotifier, worker_loop
 from servers.models import Host
 from servers.secret_moves import OtherKeysError, move_found_secrets
@@ -68,7 +68,9 @@ class Command(BaseCommand):
         except OtherKeysError as error:
             # Its other jobs can be done; the start of a server whose password it cannot read says so again.
             self.stderr.write(str(error))
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseError as error:
+            if not is_away(error):
+                raise
             raise CommandError(
                 f"The database does not answer, so this worker does not start: {error}",
                 returncode=os.EX_UNAVAILABLE,

@@ -8,9 +8,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, transaction
+from django.db import Error as DatabaseError
+from django.db import transaction
 
-from jobs.database import keep_private
+from jobs.database import is_away, keep_private
 from l4d2site.accounts.models import FirstPassword
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
@@ -28,7 +29,9 @@ class Command(BaseCommand):
         keep_private(settings.VAR_DIR)
         try:
             call_command("migrate", verbosity=0)
-        except OperationalError as error:
+        except DatabaseError as error:
+            if not is_away(error):
+                raise
             raise CommandError(f"The database does not answer: {error}") from None
         try:
             move_found_secrets()

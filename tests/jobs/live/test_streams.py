@@ -453,6 +453,29 @@ class TestReader:
 
         assert line_numbers(run(scenario())) == [1, 2, 3, 4, 5, 6]
 
+    def test_a_database_that_is_away_ends_no_stream_that_is_behind(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failures: list[int] = []
+        read_for_one = fan_out.read_for_one
+
+        def read_or_fail(*arguments: Any) -> Any:
+            if len(failures) < 2:
+                failures.append(1)
+                raise OperationalError("the database is away")
+            return read_for_one(*arguments)
+
+        monkeypatch.setattr(fan_out, "read_for_one", read_or_fail)
+        monkeypatch.setattr(fan_out, "REPLAY_PAUSE_SECONDS", 0.01)
+        write(job, 1, 3)
+        finish(job)
+
+        async def scenario() -> list[Event]:
+            return await follow(JobTopic(job.pk))
+
+        assert line_numbers(run(scenario())) == [1, 2, 3]
+        assert len(failures) == 2
+
     def test_a_silent_stream_is_kept_alive(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fan_out, "PING_SECONDS", 0.05)
         monkeypatch.setattr(topic_reader, "FALLBACK_SECONDS", 0.1)

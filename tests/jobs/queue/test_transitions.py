@@ -27,7 +27,9 @@ from jobs.queue.transitions import (
     request,
     retry,
 )
-from servers.models import ActualState, Blueprint, Host, Server
+from jobs.worker.execution import plan
+from servers.models import ActualState, Blueprint, DesiredState, Host, Server
+from tests.fakes import FakeHost
 from tests.states import record_state
 from tests.waiting import wait_until
 
@@ -457,6 +459,33 @@ class TestGivingBack:
         assert "before it started" in job.error
         assert (job.worker, job.started_at) == (None, None)
 
+    @pytest.mark.parametrize("is_asked_first", [True, False])
+    def test_one_that_is_cancelled_leaves_what_is_wanted_of_its_server(
+        self, server: Server, worker: Worker, fake_host: FakeHost, is_asked_first: bool
+    ) -> None:
+        """A host that comes back from a reboot would start it."""
+        start(server)
+        job = claim_next_job(worker)
+        assert job
+        plan(job)
+        assert desired_state_of(server) == DesiredState.RUNNING
+        if is_asked_first:
+            cancel(Job.objects.get())
+        give_back(worker, [job])
+        assert desired_state_of(server) == DesiredState.STOPPED
+        assert cancel(Job.objects.get()).state == JobState.CANCELLED
+
+    def test_what_is_wanted_since_of_a_server_whose_job_is_anothers_stays(
+        self, server: Server, worker: Worker, fake_host: FakeHost
+    ) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job
+        plan(job)
+        assert finish_job(Job.objects.get(), exit_code=0)
+        give_back(worker, [job])
+        assert desired_state_of(server) == DesiredState.RUNNING
+
     def test_what_is_not_the_workers_any_more_is_left_alone(
         self, make_server: MakeServer, worker: Worker, host: Host
     ) -> None:
@@ -473,6 +502,54 @@ class TestGivingBack:
         taken.refresh_from_db()
         assert over.state == JobState.SUCCEEDED
         assert (taken.state, taken.worker) == (JobState.RUNNING, other)
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+class TestAtTheMomentOfGivingBack:
+    """A person cancels a job while its worker puts it back into the queue, each in a transaction of its own."""
+
+    def test_a_cancel_that_comes_a_moment_later_is_not_lost(
+        self, server: Server, worker: Worker
+    ) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job
+        with transaction.atomic():
+            give_back(worker, [job])
+            cancelling = run_in_thread(lambda: cancel(job))
+            wait_until(waits_for_a_lock, 30, "the cancel does not wait for the job's lock")
+        cancelling.join()
+        assert Job.objects.get().state == JobState.CANCELLED
+
+    def test_a_cancel_that_came_a_moment_before_is_not_lost(
+        self, server: Server, worker: Worker
+    ) -> None:
+        start(server)
+        job = claim_next_job(worker)
+        assert job
+        with transaction.atomic():
+            cancel(Job.objects.get())
+            giving_back = run_in_thread(lambda: give_back(worker, [job]))
+            wait_until(waits_for_a_lock, 30, "giving back does not wait for the job's lock")
+        giving_back.join()
+        assert Job.objects.get().state == JobState.CANCELLED
+
+
+def run_in_thread(act: Callable[[], object]) -> threading.Thread:
+    """Do something in another thread, on a connection of its own; return the thread."""
+
+    def run() -> None:
+        act()
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def desired_state_of(server: Server) -> str:
+    return Server.objects.values_list("desired_state", flat=True).get(pk=server.pk)
 
 
 class TestRecovery:

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.models import Job
 from jobs.worker import job_threads
+from jobs.worker.deaths import EXIT_THREAD_DIED
 from jobs.worker.execution import Plan
 from jobs.worker.job_threads import AHEAD_SECONDS, LATE_SECONDS, MOST_AHEAD, JobThreads
 from tests.clocks import Clock
@@ -139,3 +140,17 @@ def test_what_was_claimed_before_a_long_freeze_is_not_begun(
         assert work.was_late.wait(10)
         assert [job.pk for job in job_threads.take_back()] == [1]
     assert work.begun == []
+
+
+def test_a_thread_that_dies_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(_plan: Plan) -> None:
+        raise RuntimeError("a bug")
+
+    exits: list[int] = []
+    monkeypatch.setattr("os._exit", exits.append)
+    with JobThreads(1, break_down, lambda: None) as threads:
+        threads.submit(plan(1))
+    assert exits == [EXIT_THREAD_DIED]
+    assert "The thread “job_0” of this worker has died of RuntimeError: a bug." in caplog.text

@@ -6,18 +6,19 @@ from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection
+from django.db import InternalError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
 from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
-from jobs.queue import transitions
+from jobs.queue import liveness, transitions
 from jobs.queue.liveness import register_worker
 from jobs.queue.transitions import cancel, enqueue
-from jobs.worker import expectations, worker_process
+from jobs.worker import deaths, expectations, worker_process
 from jobs.worker.job_threads import JobThreads
 from jobs.worker.worker_process import WorkerLoop, worker_loop
 from servers.models import ActualState, Blueprint, Host, Server
@@ -282,11 +283,23 @@ def test_a_job_that_the_worker_itself_lost_is_failed(
     wait_until(lambda: state_of(job) == JobState.FAILED, 15, "the job hangs")
 
 
+def read_only_standby() -> Exception:
+    """Return what Django raises for a statement that a standby refuses."""
+    error = InternalError("cannot execute UPDATE in a read-only transaction")
+    error.__cause__ = psycopg.errors.ReadOnlySqlTransaction(str(error))
+    return error
+
+
+OUTAGES = [OperationalError("the database is away"), read_only_standby()]
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=["away", "read-only"])
 def test_the_loop_outlives_a_database_that_is_away(
     servers: list[Server],
     fake_host: FakeHost,
     run_loop: Callable[[], WorkerLoop],
     monkeypatch: pytest.MonkeyPatch,
+    outage: Exception,
 ) -> None:
     claim = transitions.claim_jobs
     failures: list[int] = []
@@ -294,13 +307,107 @@ def test_the_loop_outlives_a_database_that_is_away(
     def claim_or_fail(*args: Any, **options: Any) -> list[Job]:
         if len(failures) < 3:
             failures.append(1)
-            raise OperationalError("the database is away")
+            raise outage
         return claim(*args, **options)
 
     monkeypatch.setattr(worker_process, "claim_jobs", claim_or_fail)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=["away", "read-only"])
+def test_the_heartbeat_outlives_it(
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
+    outage: Exception,
+) -> None:
+    settings.JOB_WORKER_LEASE_SECONDS = 0.6  # type: ignore[attr-defined]
+    beat = liveness.beat
+    failures: list[int] = []
+
+    def beat_or_fail(*args: Any, **options: Any) -> None:
+        if len(failures) < 3:
+            failures.append(1)
+            raise outage
+        beat(*args, **options)
+
+    monkeypatch.setattr(liveness, "beat", beat_or_fail)
+    run_loop()
+    first = Worker.objects.get()
+    wait_until(lambda: Worker.objects.get().heartbeat_at > first.heartbeat_at, 10, "it is silent")
+    assert len(failures) == 3
+
+
+class TestAThreadThatDies:
+    """What nobody has thought of ends a thread of the worker: without it the others are no worker."""
+
+    @pytest.fixture
+    def exits(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Return the codes with which this process would have ended."""
+        exits: list[int] = []
+        monkeypatch.setattr("os._exit", exits.append)
+        return exits
+
+    @pytest.mark.parametrize("thread", ["main", "heartbeat", "chores", "consoles"])
+    def test_it_ends_the_worker_with_the_reason(
+        self,
+        servers: list[Server],
+        fake_host: FakeHost,
+        run_loop: Callable[[], WorkerLoop],
+        settings: object,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        exits: list[int],
+        thread: str,
+    ) -> None:
+        def break_down(*_: object, **__: object) -> None:
+            raise RuntimeError("a bug")
+
+        settings.JOB_WORKER_LEASE_SECONDS = 0.6  # type: ignore[attr-defined]
+        breakable = {
+            "main": (worker_process, "claim_jobs"),
+            "heartbeat": (liveness, "beat"),
+            "chores": (worker_process, "PlayerWatch"),
+            "consoles": (fake_host, "trim_consoles"),
+        }
+        monkeypatch.setattr(*breakable[thread], break_down)
+        run_loop()
+        wait_until(lambda: exits, 10, "the worker goes on without it")
+        assert exits[0] == deaths.EXIT_THREAD_DIED == 79
+        assert (
+            f"The thread “{thread}” of this worker has died of RuntimeError: a bug." in caplog.text
+        )
+
+    def test_the_main_thread_does_not_first_wait_for_jobs_which_wait_for_it(
+        self,
+        servers: list[Server],
+        fake_host: FakeHost,
+        run_loop: Callable[[], WorkerLoop],
+        monkeypatch: pytest.MonkeyPatch,
+        exits: list[int],
+    ) -> None:
+        is_running, may_end = threading.Event(), threading.Event()
+
+        def act(*_: object) -> None:
+            is_running.set()
+            may_end.wait(30)
+
+        def break_down_later(*_: object) -> None:
+            if is_running.is_set():
+                raise RuntimeError("a bug")
+
+        fake_host.act = act
+        monkeypatch.setattr(worker_process.WorkerLoop, "_pass_on_cancel_requests", break_down_later)
+        run_loop()
+        enqueue("stop", server=servers[0], requested_by=None)
+        try:
+            wait_until(lambda: exits, 15, "the worker waits for its job")
+        finally:
+            may_end.set()
+        assert exits == [deaths.EXIT_THREAD_DIED]
 
 
 def test_told_twice_to_stop_it_does_not_wait_for_a_database_for_ever(

@@ -1,0 +1,202 @@
+"""Requests while the database is away: they wait for it a moment, and are then answered 503 in words.
+
+Most outages that an operator causes (a restart, a failover) take a second or two, which a page can wait. What
+may have been done already is not done a second time.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from time import monotonic, sleep
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.signals import got_request_exception
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.template.loader import render_to_string
+from django.utils.decorators import sync_and_async_middleware
+
+from jobs.database import Outage, find_outage, find_write_outage
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2.0
+"""How long a request waits for the database, in all."""
+
+PAUSE_SECONDS = 0.1
+DOUBT_SECONDS = 10.0
+"""How long after a failure what is to change something is kept back until the database is seen to answer."""
+
+RETRY_SECONDS = 5
+"""What a client is told to wait."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class Doubt:
+    """Whether the database failed a request of this process lately."""
+
+    def __init__(self) -> None:
+        self._failed_at: float | None = None
+
+    def begin(self) -> None:
+        """Note a failure."""
+        self._failed_at = monotonic()
+
+    def __bool__(self) -> bool:
+        """Return whether there was one within `DOUBT_SECONDS`."""
+        return self._failed_at is not None and monotonic() - self._failed_at < DOUBT_SECONDS
+
+
+doubt = Doubt()
+
+
+def note_outage(request: HttpRequest | None = None, **_: object) -> None:
+    """Note on `request`, of which an exception is about to become a 500, that the database is to blame."""
+    error = sys.exc_info()[1]
+    if request is not None and error is not None and (outage := find_outage(error)):
+        request.outage = outage  # type: ignore[attr-defined] # The log's filter in the settings reads it too.
+        doubt.begin()
+        reason = " ".join(str(error).split())
+        logger.info("%s %s: the database %s: %s", request.method, request.path, outage, reason)
+
+
+# Django makes a 500 of an exception inside each middleware, so that no other middleware ever sees it.
+got_request_exception.connect(note_outage, dispatch_uid="l4d2site.outages")
+
+
+@dataclass
+class Patience:
+    """How long one request can be tried again, and what it is answered then."""
+
+    request: HttpRequest
+    _until: float = field(default_factory=lambda: monotonic() + PATIENCE_SECONDS)
+
+    @property
+    def is_to_change_something(self) -> bool:
+        """Whether the request is none of those that may be repeated at will."""
+        return self.request.method not in SAFE_METHODS
+
+    def begin(self) -> None:
+        """Forget what came of an earlier try."""
+        self.request.outage = None  # type: ignore[attr-defined]
+        self.request.has_reached_view = False  # type: ignore[attr-defined]
+        for name in ("_cached_user", "_acached_user"):
+            vars(self.request).pop(name, None)
+
+    def judge(self, outage: Outage | None) -> HttpResponse | None:
+        """Return the refusal for a request that met `outage`, or None if it is to be tried again."""
+        if outage is None:
+            return None
+        # Once its view was reached, a transaction of it may be committed.
+        has_begun = self.is_to_change_something and getattr(self.request, "has_reached_view", False)
+        if monotonic() + PAUSE_SECONDS < self._until and not has_begun:
+            return None
+        self.request.outage = outage  # type: ignore[attr-defined]
+        return refuse(self.request, outage, is_uncertain=has_begun and outage is Outage.AWAY)
+
+
+@sync_and_async_middleware
+def outlast_outages(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+    """Let requests wait for a database that is away; see this module. Streams wait without a thread."""
+
+    async def answer_async(request: HttpRequest) -> HttpResponseBase:
+        patience = Patience(request)
+        while patience.is_to_change_something and doubt:
+            if (outage := await sync_to_async(find_write_outage)()) is None:
+                break
+            if refusal := patience.judge(outage):
+                return refusal
+            await asyncio.sleep(PAUSE_SECONDS)
+        while True:
+            patience.begin()
+            response: HttpResponseBase = await get_response(request)
+            if (outage := getattr(request, "outage", None)) is None:
+                return response
+            await sync_to_async(release_connection)()  # In the thread that the view ran in.
+            if refusal := patience.judge(outage):
+                return refusal
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        patience = Patience(request)
+        while patience.is_to_change_something and doubt:
+            if (outage := find_write_outage()) is None:
+                break
+            if refusal := patience.judge(outage):
+                return refusal
+            sleep(PAUSE_SECONDS)
+        while True:
+            patience.begin()
+            response: HttpResponseBase = get_response(request)
+            if (outage := getattr(request, "outage", None)) is None:
+                return response
+            release_connection()
+            if refusal := patience.judge(outage):
+                return refusal
+            sleep(PAUSE_SECONDS)
+
+    return answer_async if iscoroutinefunction(get_response) else answer
+
+
+@sync_and_async_middleware
+def note_view_reached(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+    """Note on the request that its view begins: to be the last of all middlewares."""
+    middleware: Any
+    process_view: Any
+    if iscoroutinefunction(get_response):
+
+        async def middleware(request: HttpRequest) -> HttpResponseBase:
+            response: HttpResponseBase = await get_response(request)
+            return response
+
+        async def process_view(request: HttpRequest, *_: object) -> None:
+            request.has_reached_view = True  # type: ignore[attr-defined]
+    else:
+
+        def middleware(request: HttpRequest) -> HttpResponseBase:
+            response: HttpResponseBase = get_response(request)
+            return response
+
+        def process_view(request: HttpRequest, *_: object) -> None:
+            request.has_reached_view = True  # type: ignore[attr-defined]
+
+    middleware.process_view = process_view
+    return middleware  # type: ignore[no-any-return]
+
+
+def release_connection() -> None:
+    """Close this thread's database connection, which may be broken; not while a test's transaction is open."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def refuse(request: HttpRequest, outage: Outage, *, is_uncertain: bool) -> HttpResponse:
+    """Answer that the database is away, in the way that the client reads. Needs no database itself."""
+    what = f"The panel's database {outage}."
+    if request.method in SAFE_METHODS:
+        then = "Nothing is lost."
+    elif is_uncertain:
+        then = "It is not certain whether what you asked for was done: look before you ask again."
+    else:
+        then = "What you asked for was not done."
+    logger.warning("%s %s: refused, the database %s", request.method, request.path, outage)
+    headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
+    status = HTTPStatus.SERVICE_UNAVAILABLE.value
+    kind = "application/json"
+    if not request.path.startswith("/api/"):
+        kind = request.get_preferred_type(["text/html", "application/json"]) or "text/plain"
+    if kind == "application/json":
+        told = {"error": f"{what} {then}", "retry_after_seconds": RETRY_SECONDS}
+        return JsonResponse(told, status=status, headers=headers)
+    if kind == "text/html":
+        page = render_to_string("503.html", {"what": what, "then": then})
+        return HttpResponse(page, status=status, headers=headers)
+    plain = f"{what} {then} Try again in {RETRY_SECONDS} seconds."
+    return HttpResponse(
+        plain, status=status, headers=headers, content_type="text/plain; charset=utf-8"
+    )
