@@ -12,15 +12,12 @@ from django.db import connection, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from jobs.database import find_database_file
+from jobs.database import Outage, find_database_file, find_outage
 
 logger = logging.getLogger(__name__)
 
 LEAST_FREE_BYTES = 16 * 1024**2
 """With less on its disk an SQLite database counts as having none: its log alone grows by more in a minute."""
-
-DISK_FULL = "53100"
-"""PostgreSQL's error code: https://www.postgresql.org/docs/current/errcodes-appendix.html."""
 
 # A sort that has no room in memory writes a temporary file to the server's disk, and leaves nothing behind.
 # 8,000 numbers take 96 kB there, and 2 ms.
@@ -59,6 +56,12 @@ _SENTENCES = {
     DatabaseState.SCHEMA_BEHIND: "The database is older than this version: run manage.py migrate.",
 }
 
+_STATES = {
+    Outage.AWAY: DatabaseState.AWAY,
+    Outage.READ_ONLY: DatabaseState.READ_ONLY,
+    Outage.FULL: DatabaseState.DISK_FULL,
+}
+
 
 def find_database_state() -> DatabaseState:
     """Ask the database, in the calling thread. Takes as long as the database takes to answer.
@@ -68,8 +71,9 @@ def find_database_state() -> DatabaseState:
     try:
         return _find_in_file() if connection.vendor == "sqlite" else _find_on_server()
     except (DatabaseError, OSError) as error:
-        logger.warning("the database does not answer: %s", error)
-        return DatabaseState.AWAY
+        outage = find_outage(error) or Outage.AWAY
+        logger.warning("the database %s: %s", outage, error)
+        return _STATES[outage]
 
 
 def _find_in_file() -> DatabaseState:
@@ -94,14 +98,9 @@ def _find_on_server() -> DatabaseState:
         cursor.execute("SHOW transaction_read_only")
         if cursor.fetchall() == [("on",)]:
             return DatabaseState.READ_ONLY
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_LITTLE_MEMORY)
-            cursor.execute(_WRITING_SORT)
-    except DatabaseError as error:
-        if getattr(error.__cause__, "sqlstate", None) != DISK_FULL:
-            raise
-        return DatabaseState.DISK_FULL
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_LITTLE_MEMORY)
+        cursor.execute(_WRITING_SORT)
     return _compare_schema()
 
 
