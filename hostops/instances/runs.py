@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hostops.box.wall import Wall
+from hostops.box.wall import OWN_PROCESSES, Wall
 from hostops.callbacks import Callbacks
 from hostops.instances import records
 from hostops.instances.console_files import last_line
@@ -101,6 +101,12 @@ class Run:
     def is_main_process_alive(self) -> bool:
         """Whether exactly the process that was started still runs."""
         return self.is_of_this_boot and process_identity.is_alive(self.pid, self.start_ticks)
+
+
+    @property
+    def ends_with_main_process(self) -> bool:
+        """Whether the kernel ends with the main process whatever the run has started."""
+        return any(name == OWN_PROCESSES and stands for name, stands, *_ in self.walls)
 
 
 @dataclass(frozen=True)
