@@ -44,7 +44,7 @@ class _Printer:
     def line(self, stream: str, text: str) -> None:
         """Print a line on the stream it came from."""
         with self._lock:
-            print(text, file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+            print(_plain(text), file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
 
     def stage(self, name: str, _progress: int | None) -> None:
         """Print the name of a stage that begins; the progress is in the lines."""
@@ -52,6 +52,18 @@ class _Printer:
             if name != self._stage:
                 print(f"== {name}", file=sys.stderr, flush=True)
             self._stage = name
+
+
+def _plain(text: str) -> str:
+    """Return text as a terminal may get it: a game's lines and names of files can hold what it obeys."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in "\t\n"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,13 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         code: int = options.carry_out(host, options, cancel)
     except OperationCancelled as error:
-        print(error, file=sys.stderr)
+        print(_plain(str(error)), file=sys.stderr)
         return 128 + received[0] if received else EXIT_FAILED
     except HostError as error:
-        print(error, file=sys.stderr)
+        print(_plain(str(error)), file=sys.stderr)
         return EXIT_FAILED
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(_plain(str(error)), file=sys.stderr)
         return EXIT_USAGE
     finally:
         for number, handler in previous.items():
@@ -289,7 +301,7 @@ def _status(host: Host, options: argparse.Namespace, _cancel: CancelToken) -> in
         print("There are no servers on this host: make one with initialize.")
     else:
         for status in statuses.values():
-            print(_describe(status))
+            print(_plain(_describe(status)))
     return 0
 
 
@@ -318,7 +330,7 @@ def _logs(host: Host, options: argparse.Namespace, cancel: CancelToken) -> int:
                 sys.stdout.flush()
                 print(f"== run {run}", file=sys.stderr, flush=True)
                 shown_run = run
-            print(line)
+            print(_plain(line))
         sys.stdout.flush()
         is_at_end = not chunk.lines
         position = chunk.position

@@ -55,8 +55,12 @@ from hostops.linux.process_identity import read_boot_id, read_own_stat
 EXIT_BUSY = 75
 RUN_VARIABLE = "SAFEROOM_RUN"
 """Names the run in the environment of its processes, by the nonce in run.json."""
+MOUNT_NAME = "saferoom-run-"
+"""How the mount of a run's layers is called in /proc/PID/mounts, followed by the nonce in run.json."""
 _KEPT_RESTARTS = 50
 _MAX_RECORD_CHARS = 1024**2
+_OOM_SCORE = 300  # thousandths of the memory, by which a game counts as larger than it is
+_MAX_OOM_SCORE = 1000
 LOCK_SECONDS = 2.0
 """How long to try for run.lock: whoever looks whether a server runs holds it for an instant."""
 
@@ -143,6 +147,7 @@ def _become_game(
     if os.getsid(0) != os.getpid():  # systemd has made a session already
         os.setsid()
     os.umask(0o027)
+    _yield_memory()
     os.chdir(root)
     instance = f"instances/{name}"
     plan = _read_json(f"{instance}/launch.json")
@@ -167,7 +172,7 @@ def _become_game(
         record = _write_run(instance, plan, run)
         walls = [init.wall, leave_mounts()]
         if plan["layering"] == "overlay":
-            _mount(instance, plan)
+            _mount(instance, plan, record["nonce"])
         # By it a child is found that left its session and closed everything. The record is always whole.
         record["mount_namespace"] = os.stat("/proc/self/ns/mnt").st_ino
         environment[RUN_VARIABLE] = record["nonce"]
@@ -183,7 +188,7 @@ def _become_game(
         enter_namespaces()
         namespace = os.stat("/proc/self/ns/mnt").st_ino
         _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
-        _mount(instance, plan)
+        _mount(instance, plan, record["nonce"])
         # Its records and its console log are for us to believe: the game is not to change them.
         make_read_only(instance)
         os.chdir(f"{instance}/merged")
@@ -199,6 +204,21 @@ def _become_game(
             f"{PROGRAM} of release {plan['release']} could not be executed: {error.strerror}. "
             "Install the game again."
         ) from error
+
+
+def _yield_memory() -> None:
+    """Let the kernel end the game before the panel, where memory runs out (oom_score_adj of proc(5)).
+
+    It is inherited, and no game can take it back: its /proc is read-only. Where ours is too, nothing happens.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            score = min(int(file.read()) + _OOM_SCORE, _MAX_OOM_SCORE)
+            file.seek(0)
+            file.write(str(score))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
 
 
 def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
@@ -224,9 +244,10 @@ def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
     )
 
 
-def _mount(instance: str, plan: dict[str, Any]) -> None:
-    """Mount the layers of a plan at the instance's `merged`."""
-    mount_overlay(plan["lower"], f"{instance}/upper", f"{instance}/work", f"{instance}/merged")
+def _mount(instance: str, plan: dict[str, Any], nonce: str) -> None:
+    """Mount the layers of a plan at the instance's `merged`, under a name that no other run's mount has."""
+    folders = (f"{instance}/upper", f"{instance}/work", f"{instance}/merged")
+    mount_overlay(plan["lower"], *folders, name=f"{MOUNT_NAME}{nonce}")
 
 
 def _write_run(instance: str, plan: dict[str, Any], run: int) -> dict[str, Any]:
@@ -348,8 +369,10 @@ def _open_console(instance: str, run: int) -> None:
     """Put the FIFO at stdin and the run's log at stdout and stderr."""
     fifo = f"{instance}/console.in"
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISFIFO(os.lstat(fifo).st_mode):
-            os.unlink(fifo)  # put there by an earlier run
+        # The game has a descriptor of it, by which it can take every right to it away from its owner. Where it
+        # has no box it can put anything there.
+        if os.lstat(fifo).st_mode != stat.S_IFIFO | 0o600:
+            os.unlink(fifo)
     with contextlib.suppress(FileExistsError):
         os.mkfifo(fifo, 0o600)
     # Open for writing as well: so the game never reads an end of file when a writer goes.

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import Collection, Mapping
+from itertools import takewhile
 from typing import NoReturn
 
 from hostops.box import landlock, seccomp
@@ -20,6 +21,14 @@ MOST_FILE_BYTES = 8 << 30
 
 The kernel looks at the position, not at the size. A cap that people meet would cut demos of long runs.
 """
+
+MOST_TASKS = 1024
+"""How many processes and threads a game may have: an engine with its plugins has some dozens.
+
+What is left of the account's is for the panel, which could not even end the game without it.
+"""
+
+_COUNTED_PER_NAMESPACE = (5, 14)  # Older kernels count the whole account's, worker and all.
 
 
 def become_program(
@@ -87,7 +96,10 @@ def most_file_bytes() -> int:
 
 
 def _limit() -> None:
-    for what, wanted in ((resource.RLIMIT_FSIZE, MOST_FILE_BYTES), (resource.RLIMIT_CORE, 0)):
+    limits = [(resource.RLIMIT_FSIZE, MOST_FILE_BYTES), (resource.RLIMIT_CORE, 0)]
+    if _kernel() >= _COUNTED_PER_NAMESPACE:
+        limits.append((resource.RLIMIT_NPROC, MOST_TASKS))
+    for what, wanted in limits:
         most = _allowed(what, wanted)
         resource.setrlimit(what, (most, most))
 
@@ -96,3 +108,9 @@ def _allowed(what: int, wanted: int) -> int:
     """Return `wanted`, or less where this process itself is held to less."""
     allowed = resource.getrlimit(what)[1]
     return wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+
+
+def _kernel() -> tuple[int, ...]:
+    """Return the kernel's version, as far as it is numbers: (6, 1) of 6.1.0-18-amd64."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(takewhile(str.isdecimal, minor)))

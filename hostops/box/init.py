@@ -34,7 +34,7 @@ from typing import NoReturn
 
 from hostops.box.game import become_program
 from hostops.box.root import Root
-from hostops.box.wall import Wall
+from hostops.box.wall import OWN_PROCESSES, Wall
 from hostops.linux.namespaces import EXIT_FAILED, LaunchError, call, libc
 
 _CLONE_NEWPID = 0x20000000  # linux/sched.h
@@ -55,7 +55,6 @@ _PASSED_ON = (
     signal.SIGFPE,
     signal.SIGILL,
 )
-_NAME = "Own processes"
 _CURE = (
     "Allow them: RestrictNamespaces=user mnt pid ipc in the unit (start the worker again to have it "
     "written anew), or the container's seccomp profile."
@@ -153,7 +152,7 @@ def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init
     )
     if init == 0:
         os.close(inside)
-        return Init(Wall(_NAME, stands=True), outside, on_started)
+        return Init(Wall(OWN_PROCESSES, stands=True), outside, on_started)
     os.close(outside)
     with open(inside, "rb") as pipe:
         said = pipe.read()
@@ -184,7 +183,7 @@ def connect_to_systemd() -> Callable[[int], None]:
 
 def _refused(reason: str) -> Wall:
     return Wall(
-        _NAME,
+        OWN_PROCESSES,
         False,
         f"PID namespaces are refused here ({reason}): what the game starts can outlive it, and only "
         "the system call filter keeps it from signalling this account's programs.",

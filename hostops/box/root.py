@@ -6,9 +6,11 @@ was written down outside (a folder, an interpreter) means the same inside.
 """
 
 # Without pathlib, as everything that the launcher imports:
-# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
 
 import os
+import stat
+import time
 from typing import NamedTuple
 
 from hostops.box.mounts import (
@@ -232,11 +234,24 @@ def _attach_steamclient(tree: int, home_dir: str) -> None:
     folder = home_dir
     for name in (".steam", "sdk32"):
         folder = f"{folder}/{name}"
-        if os.path.islink(folder):
-            os.unlink(folder)
+        _clear_place(folder, stat.S_IFDIR)
         os.makedirs(folder, 0o755, exist_ok=True)
+        os.chmod(folder, stat.S_IRWXU)
     path = f"{folder}/steamclient.so"
-    if os.path.islink(path):
-        os.unlink(path)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+    _clear_place(path, stat.S_IFREG)
+    if not os.path.lexists(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     attach(tree, path)
+
+
+def _clear_place(path: str, kind: int) -> None:
+    """Move what the game has left there aside, unless it is of the kind that belongs there.
+
+    Never opened: a FIFO would hold up the launch for good.
+    """
+    if not os.path.lexists(path) or stat.S_IFMT(os.lstat(path).st_mode) == kind:
+        return
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.rename(path, f"{path}.saved-{time.time_ns()}")
+    else:
+        os.unlink(path)

@@ -36,6 +36,7 @@ _ALLOW = 0x7FFF0000
 _KILL_PROCESS = 0x80000000
 _REFUSE = 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
+_UNSUPPORTED = 0x00050000 | errno.EOPNOTSUPP
 
 # Every namespace: NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 _NEW_NAMESPACES = 0x7E020080
@@ -115,6 +116,9 @@ _REFUSED = {
     # Of another process, by a descriptor of it.
     "pidfd_getfd": (438, 438),
 }
+# It claims room on the disk past every limit of a file's size (FALLOC_FL_KEEP_SIZE). Said to be beyond the file
+# system, and posix_fallocate(3) goes on without.
+_FALLOCATE = (285, 324)
 # Without a PID namespace, what reaches other processes of the account.
 _REFUSED_BESIDE_OTHERS = {
     "ptrace": (101, 26),
@@ -255,6 +259,7 @@ def _rules(column: int, alone_with: int | None) -> list[_Rule]:
     rules = [_Rule(number) for numbers in _REFUSED.values() if (number := numbers[column])]
     # Not there, says the filter, and the C library takes clone, whose flags can be looked at.
     rules.append(_Rule(_CLONE3[column], answer=_UNKNOWN))
+    rules.append(_Rule(_FALLOCATE[column], answer=_UNSUPPORTED))
     rules += [
         _Rule(numbers[column], 0, _IF_ANY_BIT, (_NEW_NAMESPACES,)) for numbers in (_CLONE, _UNSHARE)
     ]

@@ -5,6 +5,9 @@ from typing import NamedTuple
 OWN_ROOT = "Own root"
 """The wall without which there is no box."""
 
+OWN_PROCESSES = "Own processes"
+"""Behind this one nothing outlives the run: the kernel ends with the init what it has started."""
+
 
 class Wall(NamedTuple):
     """One wall: what it keeps from whom, and where it does not stand, why and what would put it up."""

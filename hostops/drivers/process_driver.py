@@ -164,6 +164,8 @@ def end(
 def end_survivors(instance: InstanceLayout, callbacks: Callbacks) -> None:
     """End what has outlived the main process of the last run, by SIGKILL: nobody else would."""
     last_run = runs.read_run(instance)
+    if last_run and last_run.ends_with_main_process and not last_run.is_main_process_alive:
+        return  # The look through all of /proc takes a tenth of a start.
     survivors = runs.find_processes(instance, last_run)
     if not survivors:
         return

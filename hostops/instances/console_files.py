@@ -49,9 +49,13 @@ def list_runs(instance: InstanceLayout) -> list[int]:
     """Return the numbers of the runs whose output is kept, oldest first."""
     try:
         with untrusted.open_folder(instance.console_dir, instance.trusted_dir) as folder:
-            names = untrusted.list_names(folder, _MAX_ENTRIES)
+            return _runs_in(folder)
     except FileNotFoundError:
         return []
+
+
+def _runs_in(folder: int) -> list[int]:
+    names = untrusted.list_names(folder, _MAX_ENTRIES)
     return sorted(int(match[1]) for name in names if (match := _RUN_LOG.fullmatch(name)))
 
 
@@ -132,38 +136,54 @@ def release(instance: InstanceLayout, position: ConsolePosition) -> None:
 
     The file's size and all positions in it stay as they are. In whole MiB, so that it happens seldom.
     """
+    path = instance.console_log_path(position.run)
     with contextlib.suppress(FileNotFoundError, UntrustedFileError):
-        _free(instance, position.run, position.offset)
+        descriptor = untrusted.open_file(path, instance.trusted_dir, os.O_RDWR)
+        try:
+            _free(descriptor, position.offset)
+        finally:
+            os.close(descriptor)
 
 
 def trim(instance: InstanceLayout, most_bytes: int) -> int:
-    """Free all but the last part of the latest run's output if it takes more than `most_bytes` on the disk.
+    """Free all but the last part of each run's output that takes more than `most_bytes` on the disk.
 
-    For a game that prints faster than anybody stores it. Returns the size of the file, so that the caller sees
-    how fast it grows.
+    For a game that prints faster than anybody stores it, or claims space for its console that it does not
+    write to. Returns the size of the latest run's output, so that the caller sees how fast it grows.
     """
-    runs = list_runs(instance)
-    if not runs:
-        return 0
+    size = 0
     try:
-        status = untrusted.read_status(instance.console_log_path(runs[-1]), instance.trusted_dir)
-        if stat.S_ISREG(status.st_mode) and status.st_blocks * _BLOCK_BYTES > most_bytes:
-            _free(instance, runs[-1], status.st_size)
+        with untrusted.open_folder(instance.console_dir, instance.trusted_dir) as folder:
+            for run in _runs_in(folder):
+                # In a folder that is held open this follows nothing, and costs a tenth of `stat_at`.
+                status = os.stat(f"{run}.log", dir_fd=folder, follow_symlinks=False)
+                size = status.st_size
+                if status.st_blocks * _BLOCK_BYTES > most_bytes and stat.S_ISREG(status.st_mode):
+                    _trim_one(instance, run, most_bytes)
     except (FileNotFoundError, UntrustedFileError):
         return 0
-    return status.st_size
+    return size
 
 
-def _free(instance: InstanceLayout, run: int, offset: int) -> None:
-    end = (offset - KEPT_BYTES) // RELEASE_STEP_BYTES * RELEASE_STEP_BYTES
-    if end <= 0:
-        return
-    path = instance.console_log_path(run)
-    descriptor = untrusted.open_file(path, instance.trusted_dir, os.O_RDWR)
+def _trim_one(instance: InstanceLayout, run: int, most_bytes: int) -> None:
+    descriptor = untrusted.open_file(
+        instance.console_log_path(run), instance.trusted_dir, os.O_RDWR
+    )
     try:
-        punch_hole(descriptor, end)
+        size = os.fstat(descriptor).st_size
+        kept = KEPT_BYTES + RELEASE_STEP_BYTES if _free(descriptor, size) else size
+        # fallocate(2) claims blocks behind the end, too, to which no limit of a file's size applies. They are
+        # freed by setting the end, which may cut off what is being printed at this moment.
+        if os.fstat(descriptor).st_blocks * _BLOCK_BYTES > kept + most_bytes:
+            os.ftruncate(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def _free(descriptor: int, offset: int) -> bool:
+    """Free what lies far before `offset`; return False where the file system cannot do that."""
+    end = (offset - KEPT_BYTES) // RELEASE_STEP_BYTES * RELEASE_STEP_BYTES
+    return end <= 0 or punch_hole(descriptor, end)
 
 
 def describe_fullness(instance: InstanceLayout, run: int) -> str:

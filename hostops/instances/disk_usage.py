@@ -22,7 +22,8 @@ _BLOCK_BYTES = 512
 def own_bytes(instance: InstanceLayout) -> int:
     """Return how much of the disk the files take that a server wrote itself, without its console.
 
-    Of more than 50,000 files it is what the first ones take: this is measured beside other work.
+    Of more than 50,000 files it is what the first ones take: this is measured beside other work. Folders that
+    the game has closed, or whose path is longer than the kernel takes (4 KiB), are gone past.
     """
     ours = read_manifest(instance)
     return _measure(instance, instance.upper_dir, {}) + _measure(instance, instance.tree_dir, ours)
@@ -50,7 +51,9 @@ def _measure(instance: InstanceLayout, top: Path, ours: Mapping[str, Sequence[Ve
         contextlib.suppress(FileNotFoundError, UntrustedFileError),
         untrusted.open_folder(top, instance.trusted_dir) as folder,
     ):
-        for path, status in untrusted.walk(folder, max_entries=_MAX_ENTRIES, opens_up=False):
+        for path, status in untrusted.walk(
+            folder, max_entries=_MAX_ENTRIES, takes_what_it_can=True
+        ):
             if (status.st_size, status.st_mtime_ns) not in ours.get(path, ()):
                 blocks += status.st_blocks
     return blocks * _BLOCK_BYTES

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hostops.box.wall import Wall
+from hostops.box.wall import OWN_PROCESSES, Wall
 from hostops.callbacks import Callbacks
 from hostops.instances import records
 from hostops.instances.console_files import describe_fullness, last_line
-from hostops.launcher import EXIT_BUSY, RUN_VARIABLE
+from hostops.launcher import EXIT_BUSY, MOUNT_NAME, RUN_VARIABLE
 from hostops.layout import InstanceLayout
 from hostops.linux import process_identity, untrusted
 from hostops.linux.files import write_atomically
@@ -101,6 +101,11 @@ class Run:
     def is_main_process_alive(self) -> bool:
         """Whether exactly the process that was started still runs."""
         return self.is_of_this_boot and process_identity.is_alive(self.pid, self.start_ticks)
+
+    @property
+    def ends_with_main_process(self) -> bool:
+        """Whether the kernel ends with the main process whatever the run has started."""
+        return any(name == OWN_PROCESSES and stands for name, stands, *_ in self.walls)
 
 
 @dataclass(frozen=True)
@@ -183,9 +188,12 @@ def _is_in_its_namespace(
         return False
     if process_identity.read_mount_namespace(process.pid) != run.mount_namespace:
         return False
-    # As mount(2) was told it: see `namespaces.mount_overlay`.
+    mounts = process_identity.read_mounts(process.pid)
+    if f"{MOUNT_NAME}{run.nonce} ".encode() in mounts:
+        return True
+    # A launcher of an earlier version did not name its mount; another host's server may be called the same.
     upper = f"instances/{instance.name}/upper,".encode()
-    return upper in process_identity.read_mounts(process.pid)
+    return MOUNT_NAME.encode() not in mounts and upper in mounts
 
 
 def _environment(process: ProcessStat) -> Sequence[str]:

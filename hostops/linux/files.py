@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hostops.errors import HostError
 from hostops.linux import untrusted
+from hostops.linux.holes import find_data, find_hole
 from hostops.specs import CancelToken
 
 _FICLONE = 0x40049409  # linux/fs.h: make a file share another's blocks (btrfs, XFS, bcachefs)
@@ -20,6 +21,7 @@ _AT_FDCWD = -100  # linux/fcntl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 _COPY_CHUNK_BYTES = 16 * 1024 * 1024
 _TEMPORARY_NAME_BYTES = 240
+_BLOCK_BYTES = 512  # what st_blocks counts, whatever the file system's own block
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA, errno.EINVAL, errno.EPERM, errno.EACCES)
 
 
@@ -191,9 +193,7 @@ def _copy_content(
         try:
             if not _share_blocks(reader, writer):
                 _require_room(reader, source, to_folder)
-                while chunk := os.read(reader, _COPY_CHUNK_BYTES):
-                    cancel.raise_if_cancelled()
-                    _write_all(writer, chunk)
+                _copy_data(reader, writer, cancel)
             _copy_attributes(reader, writer)
         finally:
             os.close(writer)
@@ -202,12 +202,31 @@ def _copy_content(
 
 
 def _require_room(reader: int, source: str, to_folder: int) -> None:
-    """Refuse what cannot fit: a file that is one hole takes no space, and its copy all there is."""
-    free, size = os.fstatvfs(to_folder), os.fstat(reader).st_size
+    """Refuse what cannot fit: a game can claim for a file all that is free, and leave nothing for its copy."""
+    free, status = os.fstatvfs(to_folder), os.fstat(reader)
+    size = min(status.st_size, status.st_blocks * _BLOCK_BYTES)
     if size > free.f_bavail * free.f_frsize:
         raise HostError(
             f"Copying {source} takes {size:,} bytes, more than are free. If the game made it, reset the server."
         )
+
+
+def _copy_data(reader: int, writer: int, cancel: CancelToken) -> None:
+    """Copy what is really there: a file of a game that is one hole takes no space, and so does its copy."""
+    size = os.fstat(reader).st_size
+    position = 0
+    while (position := find_data(reader, position)) < size:
+        left = find_hole(reader, position) - position
+        os.lseek(reader, position, os.SEEK_SET)
+        os.lseek(writer, position, os.SEEK_SET)
+        while left > 0 and (chunk := os.read(reader, min(left, _COPY_CHUNK_BYTES))):
+            cancel.raise_if_cancelled()
+            _write_all(writer, chunk)
+            position += len(chunk)
+            left -= len(chunk)
+        if left > 0:
+            break  # It was cut meanwhile.
+    os.ftruncate(writer, size)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -52,3 +52,15 @@ def find_data(descriptor: int, offset: int) -> int:
         if error.errno == errno.EINVAL:  # a file system that knows no holes
             return offset
         raise
+
+
+def find_hole(descriptor: int, offset: int) -> int:
+    """Return where the bytes that are really there at `offset` end: at a hole, or at the end of the file."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # cut meanwhile
+            return offset
+        if error.errno == errno.EINVAL:  # a file system that knows no holes
+            return os.lseek(descriptor, 0, os.SEEK_END)
+        raise

@@ -91,10 +91,13 @@ def _enter_user_namespace(what: str, flags: int) -> None:
             raise LaunchError(f"Writing {path} failed: {error.strerror}.") from error
 
 
-def mount_overlay(lower: list[str], upper: str, work: str, merged: str) -> None:
+def mount_overlay(
+    lower: list[str], upper: str, work: str, merged: str, name: str = "overlay"
+) -> None:
     """Mount an overlay, the first of `lower` on top. Paths are relative to the working directory.
 
-    That keeps the options short, and free of the colons and commas that a root's path may have.
+    `name` is what /proc/PID/mounts says is mounted. That paths are relative keeps the options short, and free
+    of the colons and commas that a root's path may have.
     """
     options = (
         f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work},userxattr,index=off".encode()
@@ -109,7 +112,13 @@ def mount_overlay(lower: list[str], upper: str, work: str, merged: str) -> None:
             raise LaunchError(f"The folder {folder} is missing.")
     flags = _MS_NOSUID | _MS_NODEV
     call(
-        "mounting the overlay", libc.mount, b"overlay", merged.encode(), b"overlay", flags, options
+        "mounting the overlay",
+        libc.mount,
+        name.encode(),
+        merged.encode(),
+        b"overlay",
+        flags,
+        options,
     )
 
 

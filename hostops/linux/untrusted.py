@@ -6,7 +6,8 @@ which opens no device and wakes no writer), looked at, and only then opened: so 
 is what is read.
 
 Relative paths stay within their folder: they have no `..`. A path that is missing raises
-FileNotFoundError; whatever else is in the way raises `UntrustedFileError`.
+FileNotFoundError; whatever else is in the way raises `UntrustedFileError`. A file of this account
+that its game has closed to its owner (a mode of 000) is no obstacle: it is opened up.
 """
 
 import contextlib
@@ -31,6 +32,9 @@ _RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH of linux/op
 _NOT_AVAILABLE = (errno.ENOSYS, errno.EPERM)  # EPERM: a seccomp profile that does not know it
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEVER_WAIT = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_REMOVALS = 100
+_FILLED_AGAIN = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+_OF_OWNER = stat.S_IRUSR | stat.S_IWUSR
 _BATCH = 4096
 _NAME_BYTES = 255
 
@@ -90,7 +94,10 @@ def open_at(folder: int, relative: str, flags: int = os.O_RDONLY, kind: int = st
     """Return a descriptor of the file at `relative`, which must be of that kind (S_IFREG, S_IFIFO, S_IFDIR)."""
     pinned = pin(folder, relative)
     try:
-        _require_kind(pinned, relative, kind)
+        status = _require_kind(pinned, relative, kind)
+        if kind != stat.S_IFDIR and not _may_open(status, flags):
+            # A game can do that by a descriptor that it inherited, as that of its console.
+            os.chmod(_name_of(pinned), stat.S_IMODE(status.st_mode) | _OF_OWNER)  # noqa: PTH101
         return _reopen(pinned, relative, flags)
     finally:
         os.close(pinned)
@@ -264,12 +271,17 @@ def shorten(name: str, max_bytes: int) -> str:
 
 
 def walk(
-    folder: int, *, max_entries: int | None = MAX_ENTRIES, opens_up: bool = False
+    folder: int,
+    *,
+    max_entries: int | None = MAX_ENTRIES,
+    opens_up: bool = False,
+    takes_what_it_can: bool = False,
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Yield all below `folder` that is no folder as (relative path, lstat), in a stable order.
 
     Links are yielded and not followed. Raises `UntrustedFileError` for more than `max_entries` in all, folders
-    among them. Between two items nothing but `folder` need stay as it is.
+    among them, and for a folder that cannot be opened; with `takes_what_it_can` it ends after the first
+    `max_entries`, and goes past such a folder. Between two items nothing but `folder` need stay as it is.
     """
     waiting = [""]
     count = 0
@@ -282,11 +294,15 @@ def walk(
             )
         except FileNotFoundError:  # removed meanwhile
             continue
+        except UntrustedFileError:
+            if takes_what_it_can:
+                continue
+            raise
         folders: list[str] = []
         files: list[tuple[str, os.stat_result]] = []
         try:
             left = None if max_entries is None else max_entries - count
-            names = os.listdir(here) if left is None else list_names(here, left)  # noqa: PTH208
+            names = _first_names(here, left) if takes_what_it_can else _all_names(here, left)
             count += len(names)
             for name in sorted(names):
                 with contextlib.suppress(FileNotFoundError):
@@ -305,8 +321,25 @@ def remove_at(folder: int, name: str) -> None:
     """Remove what is at `name`, a folder with everything in it; it may be missing.
 
     However deep and however full: folders in it are brought up to its top one by one, so neither the stack, nor
-    the length of a path, nor the number of open files is a limit.
+    the length of a path, nor the number of open files is a limit. What somebody else removes meanwhile is
+    removed. Raises `UntrustedFileError` if something goes on writing there.
     """
+    for _ in range(_REMOVALS):
+        try:
+            _remove(folder, name)
+        except FileNotFoundError:  # Somebody else has removed a part of it.
+            continue
+        except OSError as error:
+            if error.errno not in _FILLED_AGAIN:
+                raise
+            continue
+        return
+    raise UntrustedFileError(
+        f"{_path_of(folder)}/{name} is not removed: a program goes on writing there. End it, and try once more."
+    )
+
+
+def _remove(folder: int, name: str) -> None:
     try:
         top = open_folder_at(folder, name, opens_up=True)
     except FileNotFoundError:
@@ -364,9 +397,17 @@ def _hoist(source: int, name: str, top: int, number: int) -> int:
         return number
 
 
-def _some_names(folder: int) -> list[str]:
+def _all_names(folder: int, most: int | None) -> list[str]:
+    return os.listdir(folder) if most is None else list_names(folder, most)
+
+
+def _first_names(folder: int, most: int | None) -> list[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in islice(entries, _BATCH)]
+        return [entry.name for entry in islice(entries, most)]
+
+
+def _some_names(folder: int) -> list[str]:
+    return _first_names(folder, _BATCH)
 
 
 def _is_folder(folder: int, name: str) -> bool:
@@ -421,6 +462,15 @@ def _reopen(pinned: int, relative: str, flags: int) -> int:
 
 def _name_of(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
+
+
+def _may_open(status: os.stat_result, flags: int) -> bool:
+    """Whether the mode of a file lets its owner open it; that of another account's is not ours to say."""
+    if status.st_uid != os.geteuid():
+        return True
+    needed = {os.O_RDONLY: stat.S_IRUSR, os.O_WRONLY: stat.S_IWUSR}
+    wanted = needed.get(flags & os.O_ACCMODE, _OF_OWNER)
+    return status.st_mode & wanted == wanted
 
 
 def _path_of(descriptor: int) -> str:

@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 64 * 1024**2
 """What one run's output may take on its host. Far more than the panel is behind, unless something floods."""
 
+FLOOD_BYTES = 8 * 1024**2
+"""What is left to one that would fill `MOST_BYTES` within a second: the next look may come late."""
+
 LONGEST_WAIT_SECONDS = 1.0
 SHORTEST_WAIT_SECONDS = 0.02
 
@@ -21,6 +24,9 @@ class TrimmableConsoles(Protocol):
 
     def trim_consoles(self, most_bytes: int) -> Mapping[str, int]:
         """Trim every console; return the size of each one's latest run, by name."""
+
+    def trim_console(self, name: str, most_bytes: int) -> int:
+        """Trim one console; return the size of its latest run."""
 
 
 class ConsoleGuard:
@@ -46,9 +52,14 @@ class ConsoleGuard:
             return LONGEST_WAIT_SECONDS
         self._failing = ""
         seconds = max(monotonic() - self._looked_at, SHORTEST_WAIT_SECONDS)
-        growths = [size - self._sizes.get(name, size) for name, size in sizes.items()]
+        rates = {
+            name: (size - self._sizes.get(name, size)) / seconds for name, size in sizes.items()
+        }
         self._sizes, self._looked_at = sizes, monotonic()
-        bytes_a_second = max(growths, default=0) / seconds
+        for name, rate in rates.items():
+            if rate > MOST_BYTES:
+                self._source.trim_console(name, FLOOD_BYTES)
+        bytes_a_second = max(rates.values(), default=0)
         if bytes_a_second <= 0:
             return LONGEST_WAIT_SECONDS
         # So that it grows by a quarter of what it may be until then.

@@ -14,7 +14,7 @@ from hostops.errors import OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.database import is_away
-from jobs.logs import Ending, JobSink, mask_known, secrets_of
+from jobs.logs import Ending, JobSink, make_line_safe, mask_known, secrets_of
 from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
@@ -88,7 +88,8 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
     def fail(exit_code: int, error: Exception, output: str) -> Ending:
         for line in output.splitlines():
             on_line(LogStream.STDERR, line)
-        text = mask_known(str(error) or type(error).__name__, secrets)
+        # It may quote the game: names of its files, the last line that it printed.
+        text = make_line_safe(mask_known(str(error) or type(error).__name__, secrets))
         return Ending(JobState.FAILED, exit_code, text)
 
     try:

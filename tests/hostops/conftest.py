@@ -9,6 +9,7 @@ import pytest
 
 from hostops.host import Host
 from hostops.specs import InstanceSpec
+from tests.hostops.forked_cli import ForkedCLI, ForkServer
 from tests.hostops.hosts import BUILD_ID, CLI, DRIVER, end_everything, write_control
 from tests.ports import find_free_port
 
@@ -64,6 +65,20 @@ def spec() -> InstanceSpec:
 def cli(root: Path) -> CLI:
     """Return the command line on the host with the game installed."""
     return CLI(root)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Return the process whose forks run the verbs of `forked_cli`."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def forked_cli(root: Path, forks: ForkServer) -> ForkedCLI:
+    """Return the command line on the host with the game installed, for who runs it very often."""
+    return ForkedCLI(root, forks)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tests.hostops.hosts import (
     game_pid,
     game_processes,
     installers,
+    instance_of,
     latest_run,
     read_until,
     write_control,
@@ -81,6 +82,14 @@ def test_a_failure_is_one_sentence_and_exit_code_1(cli: CLI) -> None:
     assert done.stderr.splitlines()[-1].startswith("alpha has no files on this host")
     assert "Traceback" not in done.stderr
     assert cli.run("logs", "alpha").returncode == 1
+
+
+def test_what_a_game_prints_gives_the_terminal_no_orders(cli: CLI, root: Path, alpha: Path) -> None:
+    instance_of(root).console_log_path(1).write_bytes(
+        b"red \x1b[31m title \x1b]0;owned\x07\ttab \xc2\x9b2J caf\xc3\xa9 \xe2\x80\xae\n"
+    )
+    lines = cli.succeed("logs", "alpha").splitlines()
+    assert lines == [r"red \x1b[31m title \x1b]0;owned\x07" + "\t" + r"tab \x9b2J café \u202e"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A verb can be killed at any of its changes to the disk; what is there is whole, and the next try finishes.
 
-Each case runs the command line under an audit hook that sends SIGKILL right before the N-th change, for every N
-that there is.
+Each case runs the command line (`forked_cli`) under an audit hook that sends SIGKILL right before the
+N-th change, for every N that there is.
 """
 
 import json
@@ -13,6 +13,7 @@ import pytest
 from hostops.host import Host
 from hostops.instances.releases import is_whole
 from hostops.specs import InstanceSpec, InstanceState
+from tests.hostops.forked_cli import ForkedCLI, ForkServer
 from tests.hostops.hosts import (
     BUILD_ID,
     CLI,
@@ -25,33 +26,8 @@ from tests.hostops.hosts import (
 )
 from tests.ports import find_free_port
 
-KILL_AT_CHANGE = """
-import os, signal, sys
-from hostops.cli import main
-CHANGES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.chmod", "os.utime",
-           "os.truncate", "subprocess.Popen", "fcntl.flock", "tempfile.mkstemp", "tempfile.mkdtemp"}
-left = int(sys.argv[1])
-def hook(event, arguments):
-    global left
-    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if event in CHANGES or writes:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-sys.exit(main(sys.argv[2:]))
-"""
-SIGKILLED = -9
 STRIDE = int(os.environ.get("SAFEROOM_TEST_STRIDE", "1"))
 """More than 1 where these tests are run once more, for another driver."""
-
-
-def run_killed(cli: CLI, change: int, *arguments: str) -> bool:
-    """Run a verb and kill it right before its `change`-th change; return whether it came that far."""
-    process = cli.start(str(change), *arguments, program=KILL_AT_CHANGE)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode in (0, SIGKILLED), output
-    return process.returncode == SIGKILLED
 
 
 def changes(first: int, stride: int) -> range:
@@ -71,11 +47,11 @@ def initialize_arguments(tmp_path: Path, port: int) -> list[str]:
     return ["initialize", "alpha", "--port", str(port), "--config", str(config)]
 
 
-def test_initialize(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
+def test_initialize(forked_cli: ForkedCLI, host: Host, root: Path, tmp_path: Path) -> None:
     arguments = initialize_arguments(tmp_path, find_free_port())
     killed = 0
     for change in changes(1, 1):
-        if not run_killed(cli, change, *arguments):
+        if not forked_cli.run_killed(change, *arguments):
             break
         killed += 1
         # Either not there at all, or whole.
@@ -85,21 +61,21 @@ def test_initialize(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
             copy = layer / "left4dead2" / "cfg" / "saferoom" / "90-config.cfg"
             assert copy.read_text() == 'hostname "Alpha"\n'
         if change % 4 == 0:
-            cli.succeed(*arguments)
+            forked_cli.succeed(*arguments)
             assert host.status("alpha").state is InstanceState.STOPPED
             host.delete("alpha")
     assert killed > 15
-    cli.succeed(*arguments)
+    forked_cli.succeed(*arguments)
     host.start("alpha")
 
 
-def test_start(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
+def test_start(forked_cli: ForkedCLI, host: Host, root: Path, alpha: Path) -> None:
     killed = 0
     for change in changes(1, 1):
-        if not run_killed(cli, change, "start", "alpha"):
+        if not forked_cli.run_killed(change, "start", "alpha"):
             break
         killed += 1
-        cli.succeed("start", "alpha")
+        forked_cli.succeed("start", "alpha")
         assert host.status("alpha").state is InstanceState.RUNNING
         assert len(game_processes(root)) == 1
         host.stop("alpha")
@@ -107,42 +83,42 @@ def test_start(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
     assert host.status("alpha").state is InstanceState.RUNNING
 
 
-def test_stop(cli: CLI, host: Host, root: Path, alpha: Path) -> None:
+def test_stop(forked_cli: ForkedCLI, host: Host, root: Path, alpha: Path) -> None:
     for change in changes(1, 1):
         host.start("alpha")
-        if not run_killed(cli, change, "stop", "alpha"):
+        if not forked_cli.run_killed(change, "stop", "alpha"):
             break
         assert host.status("alpha").state in (InstanceState.RUNNING, InstanceState.STOPPED)
-        cli.succeed("stop", "alpha")
+        forked_cli.succeed("stop", "alpha")
         assert host.status("alpha").state is InstanceState.STOPPED
     assert change > 5
     assert not game_processes(root)
 
 
-def test_delete(cli: CLI, host: Host, root: Path, tmp_path: Path) -> None:
+def test_delete(forked_cli: ForkedCLI, host: Host, root: Path, tmp_path: Path) -> None:
     spec = InstanceSpec("alpha", find_free_port(), config="log on\n")
     killed = 0
     for change in changes(1, 4):
         host.initialize(spec)
         host.start("alpha")
-        if not run_killed(cli, change, "delete", "alpha"):
+        if not forked_cli.run_killed(change, "delete", "alpha"):
             break
         killed += 1
-        cli.succeed("delete", "alpha")
+        forked_cli.succeed("delete", "alpha")
         assert not list((root / "instances").iterdir())
         assert not game_processes(root)
     assert killed * STRIDE > 10
     assert not list((root / "instances").iterdir())
 
 
-def test_install(tmp_path: Path) -> None:
+def test_install(forks: ForkServer, tmp_path: Path) -> None:
     killed = 0
     for change in changes(1, 2):
         root = tmp_path / str(change)
         root.mkdir()
         write_control(root)
-        cli = CLI(root)
-        was_killed = run_killed(cli, change, "install")
+        cli = ForkedCLI(root, forks)
+        was_killed = cli.run_killed(change, "install")
         assert_current_is_whole(root)
         cli.succeed("install")
         assert (root / "current").readlink() == Path("releases") / BUILD_ID
@@ -155,7 +131,7 @@ def test_install(tmp_path: Path) -> None:
     assert killed > 7
 
 
-def test_update(cli: CLI, host: Host, root: Path) -> None:
+def test_update(forked_cli: ForkedCLI, host: Host, root: Path) -> None:
     killed = 0
     build_id = int(BUILD_ID)
     # Most of its changes are the copy of a hundred files: a stride that hits every phase.
@@ -163,10 +139,10 @@ def test_update(cli: CLI, host: Host, root: Path) -> None:
         build_id += 1
         before = (root / "current").readlink()
         write_control(root, steamcmd={"build_id": str(build_id)})
-        was_killed = run_killed(cli, change, "install")
+        was_killed = forked_cli.run_killed(change, "install")
         assert (root / "current").readlink() in (before, Path("releases") / str(build_id))
         assert_current_is_whole(root)
-        cli.succeed("install")
+        forked_cli.succeed("install")
         assert host.facts().build_id == str(build_id)
         assert len(host.releases()) == 2
         if not was_killed:
@@ -190,15 +166,15 @@ def test_an_install_whose_worker_dies_while_steamcmd_works(empty_root: Path, mom
 
 
 def test_an_update_does_not_touch_a_running_server_when_it_dies(
-    cli: CLI, host: Host, root: Path, alpha: Path
+    forked_cli: ForkedCLI, host: Host, root: Path, alpha: Path
 ) -> None:
     host.start("alpha")
     status = host.status("alpha")
     write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "fail": ["stall"]})
-    process = cli.start("install")
+    process = forked_cli.start("install")
     read_until(process, "downloading")
     process.kill()
     process.communicate()
     assert host.status("alpha") == status
-    cli.succeed("install")
+    forked_cli.succeed("install")
     assert host.status("alpha") == status

@@ -25,6 +25,8 @@ from tests.waiting import wait_until
 # What the "game" writes down about itself, before it waits for its end.
 GAME = """#!/bin/sh
 cat /proc/self/status > seen-status
+cat /proc/self/oom_score_adj > seen-oom
+{ echo 0 > /proc/self/oom_score_adj; } 2> /dev/null || echo refused >> seen-oom
 env > seen-env
 ls -l /proc/$$/fd > seen-fds
 cat left4dead2/who > seen-who
@@ -125,6 +127,23 @@ def test_the_game_has_no_capability_and_can_get_none(instance: InstanceLayout) -
     # SIGXFSZ alone is ignored: a file at its limit makes a write fail, and does not end the game.
     assert int(status["SigIgn"], 16) == 1 << (signal.SIGXFSZ - 1)
     assert status["SigBlk"] == "0" * 16
+
+
+def test_where_memory_runs_out_the_game_goes_before_the_panel(instance: InstanceLayout) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    start(instance)
+    seen = (instance.upper_dir / "seen-oom").read_text().split()
+    assert seen == [str(min(own + 300, 1000)), "refused"]
+
+
+def test_an_input_that_the_game_has_closed_to_its_owner_is_made_again(
+    instance: InstanceLayout,
+) -> None:
+    """It does that by the descriptor of its stdin; for root, who may open it all the same, too."""
+    os.mkfifo(instance.console_input_path)
+    instance.console_input_path.chmod(0)
+    start(instance)
+    assert instance.console_input_path.stat().st_mode == stat.S_IFIFO | 0o600
 
 
 def test_the_game_cannot_change_what_is_kept_about_it(instance: InstanceLayout) -> None:

@@ -205,6 +205,12 @@ def io_uring() -> None:
     os.close(call(425, 1, ctypes.create_string_buffer(120)))
 
 
+def claim_room() -> None:
+    """Take room of the disk behind the end of the console's file, where a file has no room to have."""
+    number = [ctypes.c_int64(value) for value in (9 << 30, 4096)]
+    check(libc.fallocate(1, 1, *number))  # FALLOC_FL_KEEP_SIZE
+
+
 def tries(targets: dict[str, object]) -> dict[str, Callable[[], object]]:
     """Return everything that is tried, by name."""
     victim = int(str(targets["victim"]))
@@ -271,6 +277,7 @@ def tries(targets: dict[str, object]) -> dict[str, Callable[[], object]]:
         "TIOCSTI": send_terminal_input,
         "kernel log": lambda: call(103, 3, ctypes.create_string_buffer(16), 16),
         "own mem": lambda: os.close(os.open("/proc/self/mem", os.O_RDWR)),
+        "claim room past the limit": claim_room,
         "console reopened": lambda: os.close(os.open("/proc/self/fd/1", os.O_RDWR)),
         "device": lambda: os.mknod("device", 0o20666, os.makedev(1, 1)),
     }
@@ -383,6 +390,7 @@ def main() -> int:
         "group": os.getpgid(0),
         "cores": resource.getrlimit(resource.RLIMIT_CORE),
         "files": resource.getrlimit(resource.RLIMIT_FSIZE),
+        "tasks": resource.getrlimit(resource.RLIMIT_NPROC),
         "works": {name: attempt(action) for name, action in works().items()},
         "tries": {name: attempt(action) for name, action in tries(targets).items()},
         "past the limit": attempt(write_past_limit),

@@ -1,14 +1,17 @@
 """What a hostile game can do, told from the inside: without the box, and in each kind of it."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostops.box.game import MOST_TASKS
 from hostops.simulator.game_files import game_files, platform_files
 from hostops.simulator.steamcmd import DEFAULT_BUILD_ID
 from tests.hostops.box.boxes import REPOSITORY, SECRET, Case, Game, HostileHost
@@ -100,6 +103,8 @@ def test_the_first_walls_keep_it_from_the_machine_by_themselves(reports: Any, ca
         *("connect abstract socket", "console reopened"),
         # Doors into the kernel, which lead to nothing of others by themselves.
         *("keyctl", "add_key", "userfaultfd", "io_uring", "bpf", "perf_event_open"),
+        # Room on the disk that no limit of a file's size holds for.
+        "claim room past the limit",
     }
 
 
@@ -131,6 +136,7 @@ def test_without_the_box_the_same_game_reaches_all_of_it(reports: Any, case: Cas
         *("shared memory", "message queue", "see a command line", "kill", "pidfd", "sigqueue"),
         *("prlimit", "setpriority", "setaffinity", "unshare user", "clone user", "clone3 user"),
         *("keyctl", "add_key", "io_uring", "own mem", "console reopened"),
+        "claim room past the limit",
     }
 
 
@@ -182,6 +188,7 @@ def test_a_file_has_an_end_and_a_crash_leaves_no_core(reports: Any, case: Case) 
     assert report["past the limit"] == "EFBIG"
     assert report["files"] == [8 << 30, 8 << 30]
     assert report["cores"] == [0, 0]
+    assert report["tasks"] == [MOST_TASKS, MOST_TASKS]
     assert int(report["status"]["SigBlk"], 16) == 0
 
 
@@ -277,3 +284,30 @@ def test_a_home_full_of_links_leads_nowhere(host: HostileHost) -> None:
         game.end()
     assert not (victim / "sdk32").exists()
     assert (home / ".steam/sdk32/steamclient.so").read_bytes() == b""
+
+
+@pytest.mark.parametrize("place", [".steam", ".steam/sdk32", ".steam/sdk32/steamclient.so"])
+@pytest.mark.parametrize("kind", ["fifo", "file", "folder", "closed"])
+def test_whatever_stands_in_the_place_of_steams_library_holds_up_no_start(
+    host: HostileHost, place: str, kind: str
+) -> None:
+    """A mount point cannot be removed by the game, but the folder above it can be moved away."""
+    case = Case()
+    game = Game(host, case, f"alpha-{case}", {})
+    path = game.instance_dir / "home" / place
+    path.parent.mkdir(parents=True)
+    with contextlib.ExitStack() as stack:
+        if kind == "fifo":
+            os.mkfifo(path)
+            # Held open, so that whoever opens it to write does not wait here for good.
+            stack.callback(os.close, os.open(path, os.O_RDWR))
+        elif kind == "file":
+            path.write_text("of the game")
+        else:
+            path.mkdir(mode=0o755 if kind == "folder" else 0)
+        try:
+            game.start(is_new=False)
+            assert game.report["works"]["steamclient"] == DONE
+        finally:
+            game.end()
+    assert (path.parents[len(Path(place).parts) - 1] / ".steam/sdk32/steamclient.so").is_file()

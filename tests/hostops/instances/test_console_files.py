@@ -144,6 +144,48 @@ def test_what_is_stored_elsewhere_gives_its_disk_space_back(instance: InstanceLa
     assert len(behind.lines) == console_files.KEPT_BYTES // 1024 + 1
 
 
+KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
+
+
+def claim_room(path: Path, offset: int, size: int) -> None:
+    """Let the file take room behind its end, as a game can by the descriptor that it prints to."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("ab") as file:
+        numbers = (ctypes.c_int64(offset), ctypes.c_int64(size))
+        assert libc.fallocate(file.fileno(), KEEP_SIZE, *numbers) == 0, ctypes.get_errno()
+
+
+@pytest.mark.parametrize("printed", [100, 8 * 1024**2])
+def test_room_that_a_game_claims_behind_what_it_prints_is_given_back(
+    instance: InstanceLayout, printed: int
+) -> None:
+    """Of each run, since one may end between two looks."""
+    line = b"x" * 99 + b"\n"
+    for run in (1, 2):
+        write(instance, run, line * (printed // len(line)))
+        claim_room(instance.console_log_path(run), 2**33, 32 * 1024**2)
+    size = instance.console_log_path(2).stat().st_size
+    assert console_files.trim(instance, 16 * 1024**2) == size
+    kept = console_files.KEPT_BYTES + 2 * console_files.RELEASE_STEP_BYTES
+    for run in (1, 2):
+        status = instance.console_log_path(run).stat()
+        assert (status.st_size, status.st_blocks * 512 <= kept) == (size, True)
+    assert read(instance, ConsolePosition(2, size - 100)).lines == ((2, "x" * 99),)
+
+
+def test_a_console_that_its_game_has_closed_to_its_owner_is_trimmed_and_read(
+    instance: InstanceLayout,
+) -> None:
+    write(instance, 1, b"line\n" * 8 * 1024**2)
+    instance.console_log_path(1).chmod(0)
+    console_files.trim(instance, 16 * 1024**2)
+    kept = console_files.KEPT_BYTES + 2 * console_files.RELEASE_STEP_BYTES
+    status = instance.console_log_path(1).stat()
+    assert status.st_blocks * 512 <= kept
+    assert status.st_mode & 0o600 == 0o600
+    assert read(instance).lines[1:3] == ((1, "line"), (1, "line"))
+
+
 def test_who_reads_from_the_beginning_is_told_what_is_not_there_any_more(
     instance: InstanceLayout,
 ) -> None:

@@ -1,11 +1,13 @@
 """What a server wrote itself is measured, and no server is started on a disk that is nearly full."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from hostops.errors import HostError
 from hostops.host import Host
+from hostops.instances import disk_usage
 from hostops.specs import InstanceState
 
 MIB = 1024**2
@@ -24,6 +26,28 @@ def test_only_what_a_server_wrote_itself_counts(root: Path, alpha: Path, layerin
     with own.with_name("hole").open("wb") as file:
         file.truncate(2**40)
     assert 3 * MIB <= host.own_bytes("alpha") - before < 4 * MIB
+
+
+def test_what_cannot_be_gone_through_hides_nothing_beside_it(host: Host, alpha: Path) -> None:
+    current = os.open(alpha / "upper", os.O_RDONLY)
+    for name in ["1", *["x" * 255] * 20]:
+        os.mkdir(name, dir_fd=current)
+        inner = os.open(name, os.O_RDONLY, dir_fd=current)
+        os.close(current)
+        current = inner
+    os.close(current)
+    (alpha / "upper" / "2").mkdir()
+    (alpha / "upper" / "2" / "demo.dem").write_bytes(b"x" * 3 * MIB)
+    assert host.own_bytes("alpha") >= 3 * MIB
+
+
+def test_of_a_folder_of_very_many_files_the_first_ones_count(
+    host: Host, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (alpha / "upper" / f"{number}.dem").write_bytes(b"x" * MIB)
+    monkeypatch.setattr(disk_usage, "_MAX_ENTRIES", 10)
+    assert 9 * MIB <= host.own_bytes("alpha") <= 11 * MIB
 
 
 def test_a_start_is_refused_on_a_full_disk_and_told_what_takes_the_space(

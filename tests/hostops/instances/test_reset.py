@@ -7,8 +7,9 @@ import pytest
 from hostops.errors import HostError
 from hostops.host import Host
 from hostops.specs import ConsolePosition, InstanceSpec, InstanceState
-from tests.hostops.hosts import CLI, game_processes
-from tests.hostops.test_crashes import changes, run_killed
+from tests.hostops.forked_cli import ForkedCLI
+from tests.hostops.hosts import game_processes
+from tests.hostops.test_crashes import changes
 from tests.waiting import wait_until
 
 WRITTEN = "left4dead2/cfg/banned_user.cfg"
@@ -73,18 +74,18 @@ def test_it_follows_no_link_out_of_the_instance(host: Host, alpha: Path, tmp_pat
 
 
 def test_killed_at_any_change_it_is_finished_by_the_next_one(
-    cli: CLI, host: Host, root: Path, alpha: Path
+    forked_cli: ForkedCLI, host: Host, root: Path, alpha: Path
 ) -> None:
     killed = 0
     for change in changes(1, 1):
         write(alpha / "upper")
-        if not run_killed(cli, change, "reset", "alpha"):
+        if not forked_cli.run_killed(change, "reset", "alpha"):
             break
         killed += 1
         if change % 2:
             host.start("alpha")  # It may be started all the same,
             host.stop("alpha")
-        cli.succeed("reset", "alpha")  # and reset again.
+        forked_cli.succeed("reset", "alpha")  # and reset again.
         assert not (alpha / "upper" / WRITTEN).exists()
         assert not list((root / "instances").glob(".*"))
     assert killed > 5

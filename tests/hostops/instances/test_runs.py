@@ -1,9 +1,18 @@
-"""How a run ended, as systemd tells it."""
+"""Which processes are a run's, and how it ended, as systemd tells it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from hostops.host import Host
+from hostops.instances import runs
 from hostops.instances.runs import parse_end
-from hostops.specs import CrashedRun
+from hostops.linux.process_identity import read_mount_namespace
+from hostops.specs import CrashedRun, InstanceSpec
+from tests.hostops.hosts import end_everything, game_pid, instance_of, latest_run
+from tests.ports import find_free_port
 
 
 @pytest.mark.parametrize(
@@ -28,3 +37,23 @@ from hostops.specs import CrashedRun
 def test_the_end_of_a_run_is_read(text: str, crash: CrashedRun, how: str) -> None:
     assert parse_end(3, text) == crash
     assert crash.how == how
+
+
+def test_a_server_of_another_host_that_is_called_the_same_is_not_taken_for_its_own(
+    installed_root: Path, tmp_path: Path
+) -> None:
+    """The kernel gives the number of a mount namespace to another one once the first is gone."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for root in (here, there):
+        shutil.copytree(installed_root, root, symlinks=True)
+        host = Host(root, game_source="simulator", start_timeout_seconds=20)
+        host.initialize(InstanceSpec("alpha", find_free_port()))
+    try:
+        host.start("alpha")
+        run, pid = latest_run(there), game_pid(there)
+        assert read_mount_namespace(pid) == run.mount_namespace
+        assert pid in {one.pid for one in runs.find_processes(instance_of(there), run)}
+        earlier = replace(run, nonce="0" * 32, pid=1, start_ticks=run.start_ticks - 100)
+        assert runs.find_processes(instance_of(here), earlier) == []
+    finally:
+        end_everything(there)

@@ -274,6 +274,55 @@ def test_a_walk_through_a_tree_that_is_too_deep_ends_with_a_reason(deep_tree: Pa
         os.close(opened)
 
 
+def test_a_folder_that_fills_again_while_it_is_removed_is_removed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "inner").mkdir(parents=True)
+    rmdir, left = os.rmdir, [1, 2, 3, 4]
+
+    def fill_and_remove(name: str, *, dir_fd: int) -> None:
+        if left:
+            os.close(os.open(f"{name}/{left.pop()}", os.O_CREAT, dir_fd=dir_fd))
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", fill_and_remove)
+    files.remove_tree(tree)
+    assert not left
+    assert not tree.exists()
+
+
+def test_a_folder_that_never_gets_empty_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree").mkdir()
+
+    def fill(name: str, *, dir_fd: int) -> None:
+        os.close(os.open(f"{name}/file", os.O_CREAT, dir_fd=dir_fd))
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr(os, "rmdir", fill)
+    with pytest.raises(UntrustedFileError, match="a program goes on writing there"):
+        files.remove_tree(tmp_path / "tree")
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR])
+def test_a_file_that_its_game_has_closed_to_its_owner_is_opened(top: Path, flags: int) -> None:
+    path = top / "alpha" / "console" / "1.log"
+    path.write_text("console")
+    path.chmod(0)
+    os.close(untrusted.open_file(path, top, flags))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_may_be_opened_keeps_its_mode(top: Path) -> None:
+    path = top / "alpha" / "read-only"
+    path.write_text("config")
+    path.chmod(0o444)
+    assert untrusted.read_file(path, top) == b"config"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+
+
 @pytest.mark.parametrize("kind", [fifo, listening_socket, folder], ids=lambda kind: kind.__name__)
 def test_only_files_and_links_are_copied(tmp_path: Path, kind: Callable[[Path], None]) -> None:
     kind(tmp_path / "source")
@@ -288,11 +337,35 @@ def test_a_name_of_the_greatest_length_is_copied(tmp_path: Path) -> None:
     assert (tmp_path / ("y" * 255)).read_text() == "content"
 
 
-def test_a_hole_larger_than_the_disk_is_not_copied(tmp_path: Path) -> None:
-    if files.can_share_blocks(tmp_path):
-        pytest.skip("here a copy takes no space")
-    too_large(tmp_path / "source")
-    os.truncate(tmp_path / "source", 2**43)
+@pytest.fixture
+def _copies_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_share_blocks", lambda *_: False)
+
+
+@pytest.mark.usefixtures("_copies_blocks")
+def test_a_hole_larger_than_the_disk_is_copied_as_a_hole(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.write(b"the beginning")
+        file.seek(2**42)
+        file.write(b"the middle")
+        file.truncate(2**43)
+    files.copy_file(source, target, CancelToken())
+    assert target.stat().st_size == 2**43
+    assert target.stat().st_blocks <= source.stat().st_blocks
+    with target.open("rb") as file:
+        assert file.read(14) == b"the beginning\0"
+        file.seek(2**42)
+        assert file.read(11) == b"the middle\0"
+
+
+@pytest.mark.usefixtures("_copies_blocks")
+def test_a_file_that_takes_more_than_is_free_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 65536)
+    full = os.statvfs_result((4096, 4096, 100, 8, 8, 100, 50, 50, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda _: full)
     with pytest.raises(HostError, match="more than are free"):
         files.copy_file(tmp_path / "source", tmp_path / "target", CancelToken())
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

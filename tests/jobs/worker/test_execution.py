@@ -123,6 +123,19 @@ class TestDispatch:
         assert first["warnings"] == ["********"]
         assert len(str(server.config_chain)) < 128 * 21_000
 
+    def test_an_error_that_quotes_a_game_is_stored_as_a_database_takes_it(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise HostError("Its last line was: \0half \ud800\nrcon_password hunter2.")
+
+        fake_host.act = fail
+        job = run("start", server)
+        server.refresh_from_db()
+        assert job.state == JobState.FAILED
+        assert job.error == "Its last line was: half ? rcon_password ********"
+        assert server.last_error.endswith(job.error)
+
     def test_install_has_no_server(self, host: Host, fake_host: FakeHost) -> None:
         job = run("install")
         assert (job.state, job.server, job.host) == (JobState.SUCCEEDED, None, host)

@@ -1,0 +1,118 @@
+"""The host's command line in forks of one process that has it loaded already.
+
+For tests that run a verb hundreds of times: a new interpreter takes longer than most verbs do.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from tests.hostops.hosts import CLI, REPOSITORY, TIMEOUT
+
+# Each line of its input is a verb to run. What it answers is the exit code, negative after a signal. A fork
+# that is to be killed counts what it changes on the disk, and kills itself right before that change.
+SERVER = """
+import json, os, signal, sys
+from hostops.cli import main
+CHANGES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.chmod", "os.utime",
+           "os.truncate", "subprocess.Popen", "fcntl.flock", "tempfile.mkstemp", "tempfile.mkdtemp"}
+
+def kill_before(change):
+    left = change
+    def hook(event, arguments):
+        nonlocal left
+        writes = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if event in CHANGES or writes:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+def carry_out(arguments, environment, change, output):
+    os.environ.update(environment)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(output, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    if change is not None:
+        kill_before(change)
+    sys.exit(main(arguments))
+
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        carry_out(**request)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+SIGKILLED = -9
+
+
+class ForkServer:
+    """The process that forks; it is started at its first use."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(
+        self, arguments: tuple[str, ...], environment: dict[str, str], change: int | None
+    ) -> tuple[int, str]:
+        """Run a verb to its end, or until its `change`-th change; return its exit code and its output."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVER],
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        watchdog = threading.Timer(TIMEOUT, self._process.kill)
+        watchdog.start()
+        try:
+            with tempfile.NamedTemporaryFile() as output:
+                request = {
+                    "arguments": arguments,
+                    "environment": environment,
+                    "change": change,
+                    "output": output.name,
+                }
+                self._process.stdin.write(f"{json.dumps(request)}\n")
+                self._process.stdin.flush()
+                answer = self._process.stdout.readline()
+                said = Path(output.name).read_text()
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+        assert answer, f"{arguments} took longer than {TIMEOUT} s: {said}"
+        return int(answer), said
+
+    def close(self) -> None:
+        """End the process, once nothing runs in it any more."""
+        if self._process is not None:
+            self._process.communicate()
+
+
+class ForkedCLI(CLI):
+    """The command line of a host, of which every run is a process of its own, as `CLI` has it."""
+
+    def __init__(self, root: Path, server: ForkServer) -> None:
+        super().__init__(root)
+        self._server = server
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end; the output has what it said on stderr as well."""
+        code, output = self._server.run(arguments, self.environment, None)
+        return subprocess.CompletedProcess(arguments, code, output, "")
+
+    def run_killed(self, change: int, *arguments: str) -> bool:
+        """Run a verb and kill it right before its `change`-th change; return whether it came that far."""
+        code, output = self._server.run(arguments, self.environment, change)
+        assert code in (0, SIGKILLED), output
+        return code == SIGKILLED
