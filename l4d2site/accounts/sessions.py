@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from jobs.database import is_away
 from l4d2site.accounts.addresses import client_address
 from l4d2site.accounts.models import PersonSession
 
@@ -47,6 +48,8 @@ def note_seen(request: HttpRequest) -> None:
         if not is_noted and not rows.exists():
             store_session(request, cast("User", request.user), now)
     except DatabaseError as error:
+        if not is_away(error):
+            raise
         logger.warning("the time a session was last seen could not be stored: %s", error)
 
 
