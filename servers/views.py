@@ -61,7 +61,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     console = LogPage()
     if needs_log(request):
-        console = read_log_page(Console(server.pk), request.GET)
+        console = read_log_page(Console(server.pk), request)
     if console.search and console.must_jump:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     is_own = may_change(request.user, server)

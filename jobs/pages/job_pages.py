@@ -86,7 +86,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
     has_failed = job.state == JobState.FAILED
     log = LogPage()
     if needs_log(request):
-        log = read_log_page(RowLog(job.logs.all(), job.timed_stages()), request.GET)
+        log = read_log_page(RowLog(job.logs.all(), job.timed_stages()), request)
     if log.search and log.must_jump:
         return HttpResponseRedirect(f"{job.get_absolute_url()}{log.search.first_url}")
     context = {
