@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -107,7 +108,7 @@ def test_the_waiting_jobs_of_a_person_are_counted_in_an_index(alice: User) -> No
     assert "queued_jobs_of_person" in plan, plan
 
 
-def explain(statement: str, parameters: Sequence[object]) -> str:
+def explain(statement: str, parameters: Sequence[Any]) -> str:
     """Return how the database carries out a statement."""
     with connection.cursor() as cursor:
         how = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"

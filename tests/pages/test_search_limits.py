@@ -158,7 +158,8 @@ def test_a_search_ends_when_its_client_leaves(
             "query_string": b"q=tank",
             "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
         }
-        request: Any = ApplicationCommunicator(serve, scope)
+        communicator: Any = ApplicationCommunicator
+        request = communicator(serve, scope)
         await request.send_input({"type": "http.request"})
         async with asyncio.timeout(30):
             while not looks:  # noqa: ASYNC110 - what is awaited happens in a thread

@@ -19,7 +19,7 @@ def request_of(person: int, has_left: threading.Event | None = None) -> HttpRequ
         request = RequestFactory().get("/")
     else:
         request = of_web_server = AsyncRequestFactory().get("/")
-        of_web_server.scope[CLIENT_HAS_LEFT] = has_left
+        of_web_server.scope = {**of_web_server.scope, CLIENT_HAS_LEFT: has_left}
     request.user = User(pk=person)
     return request
 
