@@ -16,6 +16,7 @@ from jobs.queue import enqueue
 from l4d2site.accounts.models import OwnQuotas
 from servers.models import Blueprint, Host, Server
 from servers.quotas import TooManyServersError, take_server_place
+from tests.jobs.queue.test_quotas import is_somebody_waiting
 from tests.pages.test_servers import NEW, form_of
 from tests.waiting import wait_until
 
@@ -147,16 +148,6 @@ def test_two_servers_made_at_one_moment_do_not_both_get_the_last_place(
     second.join(30)
     assert len(refusals) == 1
     assert Server.objects.count() == 2
-
-
-def is_somebody_waiting() -> bool:
-    """Return whether a session of this database waits for a lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return bool(cursor.fetchone()[0])
 
 
 # --- Waiting jobs -----------------------------------------------------------------------------

@@ -220,10 +220,10 @@ def test_two_requests_at_one_moment_do_not_both_get_the_last_place(
 
 
 def is_somebody_waiting() -> bool:
-    """Return whether a session of this database waits for a lock."""
+    """Return whether a session of PostgreSQL waits for a lock.
+
+    Its list of activities stands still within a transaction; its list of locks does not.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
         return bool(cursor.fetchone()[0])
