@@ -1,6 +1,7 @@
 """What a page says of a search that ended before its log did, and that none outlives its client."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,11 +138,11 @@ def test_a_search_ends_when_its_client_leaves(
     job: Job, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searches, "SEARCH_SECONDS", 300.0)
-    looks: list[int] = []
+    looks: list[threading.Thread] = []
 
     def find_nothing(_log: RowLog, _text: str, _first: int) -> Iterator[Searched]:
         while True:
-            looks.append(len(looks))
+            looks.append(threading.current_thread())
             yield Searched([], 1)
 
     monkeypatch.setattr(RowLog, "find_parts", find_nothing)
@@ -166,8 +167,8 @@ def test_a_search_ends_when_its_client_leaves(
                 await asyncio.sleep(0.01)
         await request.send_input({"type": "http.disconnect"})
         await request.wait(30)
-        async with asyncio.timeout(30):
-            while searches.turns._searching:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
 
     asyncio.run(scenario())
+    looks[0].join(30)
+    assert not looks[0].is_alive()
+    assert not searches.turns._searching
