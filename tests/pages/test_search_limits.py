@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
+from django.db import connection
+from django.http import HttpResponse
+from django.shortcuts import render
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
 from jobs.models import Job, JobLog
+from jobs.pages import job_pages
 from l4d2site.asgi import serve
 from servers import log_pages, searches
 from servers.console_reader import Console
@@ -145,7 +149,15 @@ def test_a_search_ends_when_its_client_leaves(
             looks.append(threading.current_thread())
             yield Searched([], 1)
 
+    def render_and_release(*args: Any, **kwargs: Any) -> HttpResponse:
+        # Django gives the connection of such a thread back when it collects garbage.
+        try:
+            return render(*args, **kwargs)
+        finally:
+            connection.close()
+
     monkeypatch.setattr(RowLog, "find_parts", find_nothing)
+    monkeypatch.setattr(job_pages, "render", render_and_release)
 
     async def scenario() -> None:
         client = AsyncClient()
