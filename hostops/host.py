@@ -8,6 +8,7 @@ Host objects, in any number of processes, can be used on one root at the same ti
 """
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -317,6 +318,7 @@ class Host:
 
     def status(self, name: str) -> InstanceStatus:
         """Return what one instance is doing."""
+        self._require_readable_root()
         status = self._read_status(self._layout.instance(name))
         return self._driver.complete({name: status})[name]
 
@@ -325,6 +327,7 @@ class Host:
 
         What servers use costs a question to systemd on top, which who looks often may leave out.
         """
+        self._require_readable_root()
         names = self._layout.instance_names()
         return self._driver.complete(
             {name: self._read_status(self._layout.instance(name)) for name in names},
@@ -333,6 +336,7 @@ class Host:
 
     def facts(self) -> HostFacts:
         """Return what this host is like. The first call tries a mount."""
+        self._require_readable_root()
         layering = self._find_layering()
         return HostFacts(
             driver=self._driver_name,
@@ -362,6 +366,7 @@ class Host:
         instance = self._layout.instance(name)
         if console_files.is_at_end(instance, position):
             return ConsoleChunk((), position)
+        self._require_readable_root()
         is_alive = runs.is_alive(instance)
         return console_files.read_console(
             instance, position, is_alive=is_alive, max_bytes=max_bytes
@@ -377,6 +382,7 @@ class Host:
 
     def trim_consoles(self, most_bytes: int) -> dict[str, int]:
         """Trim every console (see `trim_console`); return the size of each one's latest run, by name."""
+        self._require_readable_root()
         return {name: self.trim_console(name, most_bytes) for name in self._layout.instance_names()}
 
     def trim_console(self, name: str, most_bytes: int) -> int:
@@ -406,11 +412,13 @@ class Host:
 
     def own_bytes(self, name: str) -> int:
         """Return how much of the disk a server's own files take; of very many, what the first ones do."""
+        self._require_readable_root()
         return disk_usage.own_bytes(self._layout.instance(name))
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
         """Return what is known of one start of a server; None if it is not kept any more."""
         instance = self._layout.instance(name)
+        self._require_readable_root()
         facts = runs.read_facts(instance, run)
         if facts is None or facts.ending is not RunEnding.CRASHED:
             return facts
@@ -420,6 +428,7 @@ class Host:
 
     def releases(self) -> list[InstalledRelease]:
         """Return the installed builds, the latest first."""
+        self._require_readable_root()
         return releases.list_releases(self._layout)
 
     def doctor(self) -> list[Finding]:
@@ -463,6 +472,25 @@ class Host:
             hold(self._layout.instance_lock_path(name), purpose, callbacks),
         ):
             yield instance
+
+    def _require_readable_root(self) -> None:
+        """Raise HostError if nothing below the root can be read. One that is not there yet is only empty.
+
+        Without this, what cannot be read would be told by each who looks, of each file, and some of it would be
+        taken for what is not there. Costs some microseconds.
+        """
+        root = self._layout.root
+        try:
+            os.stat(f"{root}/.")  # noqa: PTH116 - a Path drops the dot, which asks whether one may go in
+            with os.scandir(root):
+                pass
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise HostError(
+                f"The folder {root} cannot be read: {error.strerror}. Nothing is known of its servers until "
+                "it is given to the account that runs this, or HOST_ROOT is set to another."
+            ) from error
 
     def _make_root(self) -> None:
         try:

@@ -37,6 +37,10 @@ HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK)
 """What is about a host and no server. A look for updates touches no game, so servers' jobs run beside it."""
 
 
+ENDING_OPERATIONS = (Operation.STOP, Operation.RESET, Operation.DELETE)
+"""What leaves a server down; each does all that the ones before it do. No quota keeps a person from these."""
+
+
 class JobState(models.TextChoices):
     """Where a job is.
 
@@ -211,6 +215,17 @@ class Job(models.Model):
                 fields=["host"], condition=Q(state="running"), name="running_jobs_of_host"
             ),
             models.Index(fields=["server", "-created_at", "-id"], name="jobs_of_server"),
+            models.Index(
+                fields=["requested_by"], condition=Q(state="queued"), name="queued_jobs_of_person"
+            ),
+            # Of these two the lists of jobs are made (`jobs.pages.job_lists`), and of the next those by state.
+            models.Index(fields=["server", "state", "id"], name="jobs_of_server_by_state"),
+            models.Index(
+                fields=["requested_by", "id"],
+                condition=Q(server=None) & ~Q(server_name=""),
+                name="jobs_of_removed_servers",
+            ),
+            models.Index(fields=["state", "id"], name="jobs_by_state"),
             models.Index(fields=["-created_at", "-id"], name="jobs_by_age"),
             models.Index(fields=["updated_at"], name="jobs_by_change"),
         ]

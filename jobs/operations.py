@@ -23,7 +23,7 @@ from hostops.specs import (
     SteamAccount,
 )
 from jobs.database import Channel, announce, write_turn
-from jobs.logs import find_secrets, make_line_safe, mask_known, secrets_of_server
+from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job, Operation
 from servers.models import ActualState, DesiredState, Host, Release, Server
 
@@ -162,8 +162,8 @@ def read_status(server: Server) -> InstanceStatus | None:
     """Ask the server's host what its instance is doing; None if it cannot tell."""
     try:
         return get_host(server.host.name).status(server.name)
-    except Exception:
-        logger.exception("server %s: its state cannot be read", server.name)
+    except Exception as error:  # noqa: BLE001 - told in the log
+        faults.tell(logger, f"server {server.name}: its state cannot be read", error)
         return None
 
 
@@ -171,8 +171,8 @@ def read_running_secrets(host_name: str, name: str) -> frozenset[str]:
     """Return the passwords that an instance was told, of which its row may know only the later ones."""
     try:
         return find_secrets(*get_host(host_name).instance_settings(name))
-    except Exception:
-        logger.exception("server %s: the settings that it runs with cannot be read", name)
+    except Exception as error:  # noqa: BLE001 - told in the log
+        faults.tell(logger, f"server {name}: the settings that it runs with cannot be read", error)
         return frozenset()
 
 
@@ -180,8 +180,8 @@ def measure_own_bytes(server: Server) -> int | None:
     """Return how much of its host's disk a server's own files take; None if it cannot be told."""
     try:
         return get_host(server.host.name).own_bytes(server.name)
-    except Exception:
-        logger.exception("server %s: its own files cannot be measured", server.name)
+    except Exception as error:  # noqa: BLE001 - told in the log
+        faults.tell(logger, f"server {server.name}: its own files cannot be measured", error)
         return None
 
 
@@ -214,8 +214,8 @@ def read_config_chain(server: Server) -> dict[str, Any]:
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
         if not chain or chain == server.config_chain:
             return {}
-    except Exception:
-        logger.exception("server %s: its config chain cannot be read", server.name)
+    except Exception as error:  # noqa: BLE001 - told in the log
+        faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)
         return {}
     return {"config_chain": json.dumps(chain), "config_chain_at": timezone.now()}
 

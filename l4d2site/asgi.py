@@ -1,6 +1,7 @@
 """The ASGI application: Django, before it the collected static files, and before both the gate."""
 
 import os
+import threading
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -16,6 +17,7 @@ from django.conf import settings  # noqa: E402 - Django has to be set up first
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
 from l4d2site.security import add_static_headers  # noqa: E402
+from servers.searches import CLIENT_HAS_LEFT  # noqa: E402
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -25,10 +27,31 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     is the same without that: who may follow a stream is then found out in the one thread that asgiref has
     for such cases, and no thread is held while the stream lasts.
     """
-    if scope["type"] == "http" and is_stream(scope):
+    if scope["type"] != "http":
+        await django_application(scope, receive, send)
+    elif is_stream(scope):
         await django_application.handle(scope, receive, send)
     else:
-        await django_application(scope, receive, send)
+        await serve_page(scope, receive, send)
+
+
+async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Let Django answer, and let the thread of the view know when nobody waits for the answer any more.
+
+    Django ends what can be cancelled when a client leaves, and a thread cannot: it has to look.
+    """
+    has_left = threading.Event()
+
+    async def receive_and_look() -> dict[str, Any]:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            has_left.set()
+        return message
+
+    try:
+        await django_application({**scope, CLIENT_HAS_LEFT: has_left}, receive_and_look, send)
+    finally:
+        has_left.set()
 
 
 served: Application = serve

@@ -363,6 +363,12 @@ require(
     "at least 20 letters, digits and .-_~+/ (such as `openssl rand -hex 32` prints)",
 )
 
+# --- Quotas -----------------------------------------------------------------------------------
+
+# For everybody but superusers; `l4d2site.accounts.models.OwnQuotas` says otherwise for one person.
+SERVERS_PER_OWNER = read_limit("SERVERS_PER_OWNER", 20)
+WAITING_JOBS_PER_OWNER = read_limit("WAITING_JOBS_PER_OWNER", 20)
+
 # --- Jobs -------------------------------------------------------------------------------------
 
 JOB_WORKER_ENABLED = read_bool("JOB_WORKER_ENABLED", default=True)

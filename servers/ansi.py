@@ -6,23 +6,17 @@ is read for itself: a colour that is left on ends with its line.
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 # In this order: a control sequence (ECMA-48 CSI); a command string with its end (OSC, DCS, SOS, PM, APC);
-# any other escape sequence; and controls, but for the tab. A string without an end is not hidden.
+# any other escape sequence; and controls, but for the tab. A string without an end is not hidden, nor one in
+# which another begins: so each character is looked at for one string only, and a line takes time by its length.
 ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)([0-?]*)([ -/]*[@-~])"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
     r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
-# The same as far as it is well formed, for the regular expressions of databases, which know no order among
-# alternatives: here a text can be read in one way only.
-HIDDEN = (
-    "(?:(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
-    "|\x1b[\\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)"
-    "|\x1b(?:[ -/]+[0-~]|[0-OQ-WYZ\\\\`-~]))"
-)
-SHOWN = "[^\x1b\x9b]"
 ESCAPES = ("\x1b", "\x9b")
 """What colours begin with. A line without them is shown as it is, but for stray controls."""
 SGR_PARAMETERS = re.compile(r"[0-9;:]*")
@@ -125,14 +119,31 @@ def to_pieces(line: str) -> list[Piece]:
     return pieces
 
 
-def pattern_of_shown(text: str) -> str:
-    """Return the regular expression, for Python and for databases, of lines that are shown with `text` in them.
+def shows(line: str, text: str) -> bool:
+    """Return whether `line` is shown with `text` in it, in capitals or not. Colours are not shown."""
+    if not line.isprintable():
+        line = ESCAPE.sub("", line)
+    return text.lower() in line.lower()
 
-    Colours and the like may stand between its characters, and are not searched themselves. What follows a
-    sequence that is cut off is not found.
-    """
-    wanted = f"{HIDDEN}*".join(re.escape(character) for character in text)
-    return f"^{SHOWN}*(?:{HIDDEN}{SHOWN}*)*{wanted}"
+
+def find_shown(shown: str, text: str, limit: int) -> list[tuple[int, int]]:
+    """Return where `text` is in what a line is shown as, in capitals or not: the first `limit` places."""
+    shown, text = fold(shown), fold(text)
+    spans: list[tuple[int, int]] = []
+    at = shown.find(text)
+    while at >= 0 and len(spans) < limit:
+        spans.append((at, at + len(text)))
+        at = shown.find(text, at + len(text))
+    return spans
+
+
+def fold(text: str) -> str:
+    """Return `text` without capitals, and as long as it is."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    # Such as İ, of which Unicode makes two characters.
+    return "".join(low if len(low := one.lower()) == 1 else one for one in text)
 
 
 def add_piece(pieces: list[Piece], text: str, look: Look) -> None:
@@ -145,6 +156,7 @@ def add_piece(pieces: list[Piece], text: str, look: Look) -> None:
     pieces.append(Piece(text, classes))
 
 
+@lru_cache(maxsize=4096)
 def select_rendition(look: Look, parameters: str) -> Look:
     """Return `look` as the parameters of an SGR sequence change it. Unknown codes change nothing."""
     codes = [[to_number(part) for part in group.split(":")] for group in parameters.split(";")]

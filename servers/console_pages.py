@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
@@ -17,6 +17,7 @@ from servers.console_reader import Console
 from servers.live import needs_log
 from servers.log_pages import LogPage, Search, read_log_page, read_wanted, to_seq
 from servers.models import ConsoleRun, Server, StoredLine
+from servers.searches import SEARCH_SECONDS, turns
 
 RUNS_SHOWN = 20
 MATCHES_SHOWN = 100
@@ -62,9 +63,9 @@ def server_console(request: SignedInRequest, name: str) -> HttpResponse:
         "console": LogPage(),
     }
     if is_search and needs_log(request):
-        context |= find_matches(console, text, to_seq(request.GET.get("matches_before")))
+        context |= find_matches(console, text, request)
     elif needs_log(request):
-        context["console"] = read_log_page(console, request.GET)
+        context["console"] = read_log_page(console, request)
     return render(request, "servers/console.html", context)
 
 
@@ -91,12 +92,14 @@ def list_chapters(console: Console, before: int | None) -> dict[str, Any]:
     }
 
 
-def find_matches(console: Console, text: str, before: int | None) -> dict[str, Any]:
-    """Return what a search has found, for the page: the newest matches, or those before line `before`."""
-    found = console.find(text, before, MATCHES_SHOWN)
+def find_matches(console: Console, text: str, request: HttpRequest) -> dict[str, Any]:
+    """Return what a search has found, for the page: the newest matches, or those before a line."""
+    before = to_seq(request.GET.get("matches_before"))
+    with turns.taken(request) as turn:
+        found = console.find(text, before, MATCHES_SHOWN, turn)
     matches: list[Match] = []
     runs = console.chapters(found.lines[-1].seq, found.lines[0].seq) if found.lines else []
-    search = Search(text, found.count, None)
+    search = Search(text, found.count)
     previous: ConsoleRun | None = None
     for line in found.lines:
         while runs and runs[-1].first_seq > line.seq:
@@ -105,11 +108,13 @@ def find_matches(console: Console, text: str, before: int | None) -> dict[str, A
         is_first = not matches or run != previous
         matches.append(Match(line, run, search.url(line.seq), is_first))
         previous = run
-    older = {"q": text, "matches_before": found.lines[-1].seq} if found.has_older else None
+    older = {"q": text, "matches_before": found.go_on_before} if found.go_on_before else None
     return {
         "search": search,
         "matches": matches,
         "older_matches": f"?{urlencode(older)}" if older else "",
+        "found": found,
+        "search_seconds": SEARCH_SECONDS,
         "is_newest": before is None,
     }
 

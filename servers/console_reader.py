@@ -4,15 +4,14 @@ Lines move from rows into a segment in one transaction. Whoever reads both looks
 from the segments only what lies before them: so a line that moves meanwhile is neither missed nor read twice.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.db.models import Max, Min, QuerySet
 
-from servers.log_pages import Search
+from servers.log_pages import Searched
 from servers.models import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
+from servers.searches import SearchTurn
 
 SEGMENTS_AT_ONCE = 16
 """Read by one query when all are looked through: some hundreds of KiB. No query stays open meanwhile."""
@@ -20,11 +19,21 @@ SEGMENTS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Findings:
-    """What a search over all runs has found: how many lines, and some of them, the newest first."""
+    """What a search over all runs has found: how many lines, and some of them, the newest first.
+
+    It has looked back to line `looked_back_to`; with None, to the oldest that is kept.
+    """
 
     count: int
     lines: list[StoredLine]
-    has_older: bool
+    looked_back_to: int | None
+    is_replaced: bool = False
+
+    @property
+    def go_on_before(self) -> int | None:
+        """The line before which there are more, or may be; None for none."""
+        has_more = self.count > len(self.lines)
+        return self.lines[-1].seq if has_more else self.looked_back_to
 
 
 @dataclass(frozen=True)
@@ -100,51 +109,75 @@ class Console:
             lines = older + lines
         return lines[-limit:]
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield all lines that are there now, in order, some thousand at a time."""
-        tail = to_lines(self._tail.order_by("seq"))
+    def blocks(self, first: int = 1) -> Iterator[Block]:
+        """Yield the lines that are there now, in order, some thousand at a time, from the block of `first` on.
+
+        What moves meanwhile is yielded once.
+        """
+        tail = to_lines(self._tail.filter(seq__gte=first).order_by("seq"))
         end = tail[0].seq if tail else None
-        after = 0
+        after = first - 1
         while segments := list(
-            self._segments.filter(first_seq__gt=after).order_by("first_seq")[:SEGMENTS_AT_ONCE]
+            self._segments.filter(last_seq__gt=after).order_by("last_seq")[:SEGMENTS_AT_ONCE]
         ):
             for segment in segments:
                 if end is not None and segment.first_seq >= end:
                     break
                 block = open_segment(segment)
                 if end is not None and segment.last_seq >= end:
-                    block = Block.of_lines([line for line in block.lines() if line.seq < end])
+                    block = block.before(end)
                 yield block
-            after = segments[-1].first_seq
+            after = segments[-1].last_seq
         if tail:
             yield Block.of_lines(tail)
 
-    def search(self, text: str, at: int | None) -> Search:
-        """Look for `text`, in capitals or not, in every line; `at` is the line that a page shows.
+    def blocks_back(self, before: int | None) -> Iterator[Block]:
+        """Yield the lines before line `before`, or all, the newest block first. Blocks are as in `blocks`."""
+        rows = self._tail if before is None else self._tail.filter(seq__lt=before)
+        if tail := to_lines(rows.order_by("seq")):
+            yield Block.of_lines(tail)
+            before = tail[0].seq
+        while True:
+            older = self._segments
+            if before is not None:
+                older = older.filter(first_seq__lt=before)
+            segments = list(older.order_by("-first_seq")[:SEGMENTS_AT_ONCE])
+            if not segments:
+                return
+            for segment in segments:
+                block = open_segment(segment)
+                if before is not None and segment.last_seq >= before:
+                    block = block.before(before)
+                yield block
+            before = segments[-1].first_seq
 
-        Takes a second or so for 50 MiB, whatever is looked for.
-        """
-        search = Search(text, 0, None)
-        for block in self.blocks():
+    def find_parts(self, text: str, first: int) -> Iterator[Searched]:
+        """Look for `text`, in capitals or not, in the lines from `first` on: a block at a time."""
+        for block in self.blocks(first):
             seqs = block.seqs_with(text)
-            if seqs:
-                search = count_in(search, seqs, at)
-        return search
+            yield Searched([seq for seq in seqs if seq >= first], block.last_seq)
 
-    def find(self, text: str, before: int | None, limit: int) -> Findings:
-        """Return the newest lines that have `text`, before line `before`, and how many there are in all."""
+    def find(self, text: str, before: int | None, limit: int, turn: SearchTurn) -> Findings:
+        """Return the newest lines that have `text`, before line `before`, and how many there are.
+
+        Goes back from there as long as the turn lets it.
+        """
         count = 0
-        newest: deque[StoredLine] = deque(maxlen=limit)
-        has_older = False
-        for block in self.blocks():
+        lines: list[StoredLine] = []
+        looked_back_to = before
+        blocks = self.blocks_back(before)
+        while turn.may_go_on():
+            block = next(blocks, None)
+            if block is None:
+                return Findings(count, lines, None)
             seqs = block.seqs_with(text)
             count += len(seqs)
-            wanted = [seq for seq in seqs if before is None or seq < before]
-            has_older = has_older or len(newest) + len(wanted) > limit
-            if wanted:
-                lines = block.lines()
-                newest.extend(lines[seq - block.first_seq] for seq in wanted[-limit:])
-        return Findings(count, list(newest)[::-1], has_older)
+            if seqs and len(lines) < limit:
+                of_block = block.lines()
+                wanted = seqs[::-1][: limit - len(lines)]
+                lines += [of_block[seq - block.first_seq] for seq in wanted]
+            looked_back_to = block.first_seq
+        return Findings(count, lines, looked_back_to, turn.is_replaced)
 
     def chapters(self, first: int, last: int) -> list[ConsoleRun]:
         """Return the runs that lines `first` to `last` belong to."""
@@ -156,25 +189,6 @@ class Console:
     def runs(self) -> QuerySet[ConsoleRun]:
         """Return the runs whose lines are kept, the oldest first."""
         return ConsoleRun.objects.filter(server_id=self.server_id).order_by("first_seq", "id")
-
-
-def count_in(search: Search, seqs: list[int], at: int | None) -> Search:
-    """Return `search` with the matches `seqs` added, which come behind those that it has."""
-    found = replace(
-        search,
-        count=search.count + len(seqs),
-        first=search.first if search.first is not None else seqs[0],
-    )
-    if at is None:
-        return found
-    passed, reached = bisect_left(seqs, at), bisect_right(seqs, at)
-    return replace(
-        found,
-        position=search.position + reached,
-        is_here=search.is_here or reached > passed,
-        previous=seqs[passed - 1] if passed else search.previous,
-        next=search.next if search.next or reached == len(seqs) else seqs[reached],
-    )
 
 
 def open_segment(segment: ConsoleSegment) -> Block:

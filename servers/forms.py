@@ -12,6 +12,7 @@ from django.db.models import Q
 from hostops.specs import take_bind_address
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
+from servers.quotas import TooManyServersError, take_server_place
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
 from servers.secrets import has_keys
@@ -45,7 +46,9 @@ class RowForm(forms.ModelForm):  # type: ignore[type-arg]
         except IntegrityError:
             # The form found the name and port free, and somebody took one before this was stored.
             self.explain_collision()
-        except ValidationError as error:  # NoFreePortError: the one a save raises
+        except TooManyServersError as error:
+            self.add_error(None, error)
+        except ValidationError as error:  # NoFreePortError: the other one a save raises
             self.add_error("port", error)
         else:
             return True
@@ -133,10 +136,14 @@ class ServerForm(SecretsForm, RowForm):
         return cleaned
 
     def save(self, commit: bool = True) -> Server:
-        """Store the server; of one that is there only what the form writes."""
+        """Store the server; of one that is there only what the form writes.
+
+        In a transaction. Raises `TooManyServersError`, and what `Server.save` does.
+        """
         if self.moved_address:
             self.instance.bind_address = self.moved_address
         if self.instance._state.adding:  # noqa: SLF001 - documented
+            take_server_place(self.instance.owner)
             return cast("Server", super().save(commit))
         self.save_changes()
         return self.instance

@@ -3,23 +3,30 @@
 Jobs' logs and servers' consoles are read the same way. What comes after the page was made is a stream's.
 """
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from django.db.models import Count, Max, Min, Q, QuerySet
-from django.http import QueryDict
+from django.db.models import Max, Min, Q, QuerySet
+from django.http import HttpRequest, QueryDict
 
-from servers.ansi import ESCAPES, pattern_of_shown
+from servers.ansi import ESCAPES, shows
+from servers.searches import SEARCH_SECONDS, SearchTurn, turns
 
 LINES_SHOWN = 1_000
 BLOCK_LINES = 20
 """Lines that a browser lays out together. As in `static/js/log/blocks.js`."""
 LARGEST_SEQ = 2**63 - 1
 LONGEST_SEARCH = 200
+LINES_READ = 1_000
+LINES_LOOKED_AT = 100
+"""A search reads so many lines from the database by one query, and looks at so many before it asks whether it
+may go on: of the longest lines, full of colours, that takes some hundredths of a second."""
+CHARS_COMPARED = 8
+"""So much of a text the database compares, to hand on few lines."""
 
 
 class LogLine(Protocol):
@@ -67,27 +74,75 @@ class Group:
 
 @dataclass(frozen=True)
 class Search:
-    """What was looked for in a whole log, and where it is. The seqs are those of lines that have it.
+    """What was looked for in a log, and where it is. The seqs are those of lines that have it.
 
-    `position` counts the matches up to and with the line that the page shows; `is_here`: that is one.
+    `position` counts the matches up to and with the line that the page shows; `is_here`: that is one. It began
+    with line `began_at` and ended after line `ended_at`; with None, at the end of the log.
     """
 
     text: str
-    count: int
-    first: int | None
+    count: int = 0
+    first: int | None = None
     position: int = 0
     is_here: bool = False
     previous: int | None = None
     next: int | None = None
+    began_at: int = 1
+    ended_at: int | None = None
+    is_replaced: bool = False
+
+    def with_matches(self, seqs: list[int], at: int | None) -> "Search":
+        """Return this with more matches, which come behind those that it has; `at` is the line on the page."""
+        if not seqs:
+            return self
+        found = replace(
+            self,
+            count=self.count + len(seqs),
+            first=self.first if self.first is not None else seqs[0],
+        )
+        if at is None:
+            return found
+        passed, reached = bisect_left(seqs, at), bisect_right(seqs, at)
+        return replace(
+            found,
+            position=self.position + reached,
+            is_here=self.is_here or reached > passed,
+            previous=seqs[passed - 1] if passed else self.previous,
+            next=self.next if self.next or reached == len(seqs) else seqs[reached],
+        )
 
     @property
-    def pattern(self) -> re.Pattern[str]:
-        """What finds it in the text of a line."""
-        return re.compile(re.escape(self.text), re.IGNORECASE)
+    def extent(self) -> str:
+        """Which part of the log it went through, in words; empty for the whole."""
+        words = [f"from line {self.began_at}"] if self.began_at > 1 else []
+        if self.ended_at is not None and self.ended_at >= self.began_at:
+            words.append(f"up to line {self.ended_at}")
+        return f", {' '.join(words)}" if words else ""
+
+    @property
+    def why_it_ended(self) -> str:
+        """Why it did not come to the end of the log, in a sentence; empty if it did."""
+        if self.ended_at is None:
+            return ""
+        if self.is_replaced:
+            return "You began another search, which ended this one."
+        return f"That is how far a search comes in {SEARCH_SECONDS:.0f} seconds."
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """What leads to the same search, as parameters of an address."""
+        return {"q": self.text, **({"from": self.began_at} if self.began_at > 1 else {})}
+
+    @property
+    def go_on_url(self) -> str:
+        """The address of the same search in the rest of the log; empty if there is none."""
+        if self.ended_at is None:
+            return ""
+        return f"?{urlencode({'q': self.text, 'from': self.ended_at + 1})}"
 
     def url(self, seq: int | None) -> str:
         """Return the address of a match, relative to the log's page."""
-        return f"?{urlencode({'q': self.text, 'line': seq})}#L{seq}"
+        return f"?{urlencode({**self.address, 'line': seq})}#L{seq}"
 
     @property
     def first_url(self) -> str:
@@ -103,6 +158,14 @@ class Search:
     def next_url(self) -> str:
         """The address of the match after the line that the page shows; empty for none."""
         return self.url(self.next) if self.next else ""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A part of a log that was looked through: which of its lines have what was wanted, and its last line."""
+
+    seqs: list[int]
+    last_seq: int
 
 
 @dataclass(frozen=True)
@@ -140,8 +203,11 @@ class Log(Protocol):
     def chapters(self, first: int, last: int) -> Iterable[Chapter]:
         """Return the chapters, in order, that lines `first` to `last` may belong to."""
 
-    def search(self, text: str, at: int | None) -> Search:
-        """Look for `text`, in capitals or not, in every line; `at` is the line that the page shows."""
+    def find_parts(self, text: str, first: int) -> Iterator[Searched]:
+        """Look for `text`, in capitals or not, in the lines from `first` on as they are shown, part by part.
+
+        Each part takes some hundredths of a second at most, whatever stands in the lines.
+        """
 
 
 @dataclass(frozen=True)
@@ -172,38 +238,62 @@ class RowLog:
         """Return every stage: there are few."""
         return self.stages
 
-    def search(self, text: str, at: int | None) -> Search:
-        """Let the database look at each line once, as it is shown: without the codes of colours."""
-        # Measured with a million lines: where none has colours, this costs what a plain search does; each
-        # fifth with colours makes it one and a half seconds.
-        has_colours = Q(*[("line__contains", escape) for escape in ESCAPES], _connector=Q.OR)
-        found = self.rows.filter(
-            Q(~has_colours, line__icontains=text)
-            | Q(has_colours, line__iregex=pattern_of_shown(text))
-        )
-        if at is None:
-            totals = found.aggregate(count=Count("pk"), first=Min("seq"))
-            return Search(text, totals["count"], totals["first"])
-        here = found.aggregate(
-            count=Count("pk"),
-            first=Min("seq"),
-            position=Count("pk", filter=Q(seq__lte=at)),
-            previous=Max("seq", filter=Q(seq__lt=at)),
-            next=Min("seq", filter=Q(seq__gt=at)),
-            is_here=Count("pk", filter=Q(seq=at)),
-        )
-        return Search(text, **{**here, "is_here": here["is_here"] > 0})
+    def find_parts(self, text: str, first: int) -> Iterator[Searched]:
+        """Read the lines that may have `text` from the database, and look at each of them here.
+
+        A database that compares the whole text takes time by its length times the line's: seconds for each
+        thousand lines that nearly have two hundred characters. Its regular expressions take longer still.
+        Python finds a text within a line in time by the line's length alone.
+        """
+        after, last_seq = first - 1, self.last_seq()
+        while after < last_seq:
+            end = min(after + LINES_READ, last_seq)
+            rows = self.rows.filter(may_have(text), seq__gt=after, seq__lte=end)
+            lines = list(rows.order_by("seq").values_list("seq", "line"))
+            for begin in range(0, max(len(lines), 1), LINES_LOOKED_AT):
+                part = lines[begin : begin + LINES_LOOKED_AT]
+                seqs = [seq for seq, line in part if shows(line, text)]
+                is_rest = begin + LINES_LOOKED_AT >= len(lines)
+                yield Searched(seqs, end if is_rest else part[-1][0])
+            after = end
 
 
-def read_log_page(log: Log, parameters: QueryDict) -> LogPage:
-    """Read the page of `log` that an address asks for with `line`, `before`, `after` and `q`.
+def may_have(text: str) -> Q:
+    """Return the condition that a row's line may show `text`."""
+    if not text.isascii():
+        return Q()  # SQLite knows no capitals but those.
+    colours = [("line__contains", escape) for escape in ESCAPES]
+    return Q(*colours, ("line__icontains", text[:CHARS_COMPARED]), _connector=Q.OR)
+
+
+def search_log(log: Log, text: str, *, began_at: int, at: int | None, turn: SearchTurn) -> Search:
+    """Look for `text` in `log` from line `began_at` on, as long as the turn lets it."""
+    search = Search(text, began_at=began_at)
+    ended_at = began_at - 1
+    parts = log.find_parts(text, began_at)
+    while turn.may_go_on():
+        part = next(parts, None)
+        if part is None:
+            return search
+        search, ended_at = search.with_matches(part.seqs, at), part.last_seq
+    return replace(search, ended_at=ended_at, is_replaced=turn.is_replaced)
+
+
+def read_log_page(log: Log, request: HttpRequest) -> LogPage:
+    """Read the page of `log` that an address asks for with `line`, `before`, `after`, `q` and `from`.
 
     What makes no sense there, or leads behind the end, shows the newest lines.
     """
+    parameters = request.GET
     line = to_seq(parameters.get("line"))
     lines = read_lines(log, line, to_seq(parameters.get("before")), to_seq(parameters.get("after")))
     text = read_wanted(parameters)
-    q = {"q": text} if text else {}
+    search: Search | None = None
+    if text:
+        began_at = to_seq(parameters.get("from")) or 1
+        with turns.taken(request) as turn:
+            search = search_log(log, text, began_at=began_at, at=line, turn=turn)
+    q = search.address if search else {}
     earlier = later = ""
     groups: list[Group] = []
     if lines:
@@ -218,7 +308,7 @@ def read_log_page(log: Log, parameters: QueryDict) -> LogPage:
         groups=groups,
         earlier=earlier,
         later=later,
-        search=log.search(text, line) if text else None,
+        search=search,
         line=line,
     )
 

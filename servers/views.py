@@ -1,9 +1,12 @@
 """The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
 
 from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError
 from django.http import HttpResponse
@@ -23,6 +26,8 @@ from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
 from servers.models import Blueprint, Host, NoFreePortError, Server
+from servers.quotas import find_server_obstacle
+from servers.refusals import refuse_program, wants_json
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
 
@@ -56,7 +61,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     console = LogPage()
     if needs_log(request):
-        console = read_log_page(Console(server.pk), request.GET)
+        console = read_log_page(Console(server.pk), request)
     if console.search and console.must_jump:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     is_own = may_change(request.user, server)
@@ -115,7 +120,19 @@ def server_create(request: SignedInRequest) -> HttpResponse:
             messages.success(request, f"Server {server.name} is made. Start it when you like.")
             return redirect(server)
     context = {"form": form, "has_blueprint": usable.exists()}
+    if form.has_error(NON_FIELD_ERRORS, "too_many_servers"):
+        return refuse_server(request, context)
+    if request.method != "POST":
+        context["obstacle"] = find_server_obstacle(request.user)
     return render(request, "servers/form.html", context)
+
+
+def refuse_server(request: SignedInRequest, context: dict[str, Any]) -> HttpResponse:
+    """Answer that one has all the servers that one may have; nothing of the form is lost."""
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    if wants_json(request):
+        return refuse_program(context["form"].non_field_errors()[0], status)
+    return render(request, "servers/form.html", context, status=status)
 
 
 @form_page

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import resource
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, cast
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -21,6 +21,7 @@ from jobs.live.stream_access import Permit, permit_for
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from jobs.models import Job
 from servers.models import Server
+from servers.quotas import most_streams
 
 logger = logging.getLogger(__name__)
 
@@ -57,18 +58,18 @@ async def follow(
     if hub.open_streams.total >= most_watchers():
         return refuse_for_now()
 
-    def authorize() -> tuple[Topic, Permit]:
+    def authorize() -> tuple[Topic, Permit, int | None]:
         topic = find_topic(*args, **kwargs)
-        return topic, permit_for(request, topic)
+        return topic, permit_for(request, topic), most_streams(cast("User", request.user))
 
-    topic, permit = await sync_to_async(authorize)()
+    topic, permit, most = await sync_to_async(authorize)()
     # A stream may last for days; the connection that authorized it must not.
     await sync_to_async(release_connection)()
     # Others may have come while this one was authorized. From here to `take_place` nothing else runs.
     if hub.open_streams.total >= most_watchers():
         return refuse_for_now()
-    if hub.open_streams.of_person(permit.user_id) >= settings.STREAMS_PER_PERSON:
-        return refuse_person()
+    if most is not None and hub.open_streams.of_person(permit.user_id) >= most:
+        return refuse_person(most)
     place = take_place(hub, permit)
     response = StreamingHttpResponse(
         hub.watch(topic, after, permit, place), content_type="text/event-stream"
@@ -104,12 +105,12 @@ def refuse_for_now() -> HttpResponse:
     return refuse(503, "Too many pages follow this panel live at the moment. Try again in a while.")
 
 
-def refuse_person() -> HttpResponse:
+def refuse_person(most: int) -> HttpResponse:
     """Answer that this person follows enough already."""
     return refuse(
         429,
-        f"You follow this panel live in {settings.STREAMS_PER_PERSON} pages already. Close some of them, "
-        f"or try again in {RETRY_SECONDS} seconds.",
+        f"You follow this panel live in as many pages as you may ({most}). Close some of them, or try again "
+        f"in {RETRY_SECONDS} seconds.",
     )
 
 

@@ -6,6 +6,7 @@ How a job ends is stored here too, because that happens in the transaction that 
 from jobs.logs.finishing import Ending, one_line, store_endings
 from jobs.logs.job_output import DirectLog, JobSink, append_job_log_line
 from jobs.logs.log_writer import LogWriter
+from jobs.logs.process_log import faults
 from jobs.logs.safe_lines import (
     find_secrets,
     make_line_safe,
@@ -20,6 +21,7 @@ __all__ = [
     "JobSink",
     "LogWriter",
     "append_job_log_line",
+    "faults",
     "find_secrets",
     "make_line_safe",
     "mask_known",

@@ -1,6 +1,7 @@
 """The pages of jobs, and the requests for them. What pages follow live is in `jobs.live.streams`."""
 
 from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
@@ -12,17 +13,17 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
-from jobs.models import Job, JobLog, JobState
+from jobs.models import ACTIVE_STATES, Job, JobLog, JobState
+from jobs.pages.job_lists import LARGEST_ID, read_newest
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page
+from servers.refusals import refuse
 
 JOBS_PER_PAGE = 50
 LINES_OF_FAILURE = 8
 LINES_PER_CHUNK = 1_000
-
-LARGEST_ID = 2**63 - 1
 
 
 def get_job_or_404(user: User, pk: int) -> Job:
@@ -36,9 +37,13 @@ def see_other(job: Job) -> HttpResponse:
     return HttpResponseRedirect(job.get_absolute_url(), status=303)
 
 
-def refuse(request: HttpRequest, reason: str, back_to: str) -> HttpResponse:
-    """Say why what was asked for is not done."""
-    return render(request, "jobs/refused.html", {"reason": reason, "back_to": back_to}, status=409)
+def refuse_request(
+    request: HttpRequest, refusal: queue.RequestRefused, back_to: str
+) -> HttpResponse:
+    """Say why what was asked for is not queued."""
+    is_flood = isinstance(refusal, queue.TooManyWaiting)
+    status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
+    return refuse(request, str(refusal), back_to, status)
 
 
 # --- Pages ------------------------------------------------------------------------------------
@@ -48,25 +53,20 @@ def refuse(request: HttpRequest, reason: str, back_to: str) -> HttpResponse:
 @sign_in_required
 def job_list(request: SignedInRequest) -> HttpResponse:
     """List the jobs one may see, the newest first."""
-    jobs = Job.objects.visible_to(request.user).order_by("-id")
     state = request.GET.get("state", "")
-    if state == "active":
-        jobs = jobs.active().order_by("-id")
-    elif state in JobState.values:
-        jobs = jobs.filter(state=state)
-    else:
+    choices = {"active": ACTIVE_STATES, **{one: (one,) for one in JobState.values}}
+    if state not in choices:
         state = ""
     # Pages by id, not by number: they stay put while jobs come in, and cost the same at any depth.
     before = parse_id(request.GET.get("before", ""))
-    if before:
-        jobs = jobs.filter(pk__lt=before)
-    shown = list(jobs[: JOBS_PER_PAGE + 1])
+    states = choices.get(state, JobState.values)
+    shown = read_newest(request.user, states, before, JOBS_PER_PAGE + 1)
     context = {
         "jobs": shown[:JOBS_PER_PAGE],
         "older_before": shown[JOBS_PER_PAGE - 1].pk if len(shown) > JOBS_PER_PAGE else None,
         "is_newest": before is None,
         "state": state,
-        "states": ["active", *JobState.values],
+        "states": list(choices),
     }
     return render(request, "jobs/list.html", context)
 
@@ -86,7 +86,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
     has_failed = job.state == JobState.FAILED
     log = LogPage()
     if needs_log(request):
-        log = read_log_page(RowLog(job.logs.all(), job.timed_stages()), request.GET)
+        log = read_log_page(RowLog(job.logs.all(), job.timed_stages()), request)
     if log.search and log.must_jump:
         return HttpResponseRedirect(f"{job.get_absolute_url()}{log.search.first_url}")
     context = {
@@ -164,7 +164,7 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     try:
         requested = queue.request(operation, server=server, requested_by=request.user)
     except queue.RequestRefused as refusal:
-        return refuse(request, str(refusal), server.get_absolute_url())
+        return refuse_request(request, refusal, server.get_absolute_url())
     return lead_to(request, requested)
 
 
@@ -176,7 +176,7 @@ def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
     try:
         requested = queue.retry(job, requested_by=request.user)
     except queue.RequestRefused as refusal:
-        return refuse(request, str(refusal), job.get_absolute_url())
+        return refuse_request(request, refusal, job.get_absolute_url())
     return lead_to(request, requested)
 
 

@@ -9,6 +9,7 @@ from jobs.queue.scheduler import build_scheduler_state, has_queued_jobs
 from jobs.queue.transitions import (
     Requested,
     RequestRefused,
+    TooManyWaiting,
     cancel,
     claim_jobs,
     claim_next_job,
@@ -32,6 +33,7 @@ __all__ = [
     "LeaseWatch",
     "RequestRefused",
     "Requested",
+    "TooManyWaiting",
     "build_scheduler_state",
     "cancel",
     "claim_jobs",

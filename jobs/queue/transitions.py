@@ -30,11 +30,21 @@ from jobs.database import (
     write_turn,
 )
 from jobs.logs import Ending, append_job_log_line, one_line, store_endings
-from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation, Worker, names_of
+from jobs.models import (
+    ENDING_OPERATIONS,
+    HOST_OPERATIONS,
+    Job,
+    JobState,
+    LogStream,
+    Operation,
+    Worker,
+    names_of,
+)
 from jobs.queue.claim_statements import set_oldest_running, set_running
 from jobs.queue.liveness import has_lapsed_by_clock, is_gone
 from jobs.queue.scheduler import build_scheduler_state
 from servers.models import ActualState, Host, Server
+from servers.quotas import lock_person, most_waiting_jobs
 
 __all__ = [
     "build_scheduler_state",
@@ -59,6 +69,10 @@ Person = User
 
 class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
     """What was asked for cannot be done; the text says why, and what to do instead."""
+
+
+class TooManyWaiting(RequestRefused):
+    """The person has asked for as much as may wait; what waits will have been done after a while."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +135,13 @@ def request(
     """Enqueue what a person asked for, or return the job that is about to do just that.
 
     Two clicks on one action give one job. A different action in between makes it a new wish: stop after
-    start after stop is three jobs. Raises `RequestRefused`.
+    start after stop is three jobs. Raises `RequestRefused`, and then has changed nothing:
+    requests that are made together in one transaction are taken whole or refused whole.
     """
     host = host or (server.host if server else Host.local())
     with transaction.atomic():
+        if not requested_by.is_superuser:
+            requested_by = lock_person(requested_by)
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(f"{server.name} has just been removed.")
@@ -133,6 +150,11 @@ def request(
         if newest and is_same and newest.cancel_requested_at is None:
             return Requested(newest, is_new=False)
         refuse_the_impossible(operation, server, host)
+        if refusal := find_flood(requested_by):
+            if operation not in ENDING_OPERATIONS:
+                raise TooManyWaiting(refusal)
+            if newest and is_covered(operation, newest):
+                return Requested(newest, is_new=False)
         job = enqueue(
             operation,
             server=server,
@@ -160,6 +182,37 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
         # Where it was on its way to: it may have come there, and is not to go on to another.
         build_id=job.build_id,
     )
+
+
+def find_flood(person: Person) -> str:
+    """Return that as many jobs of this person wait as may, and what to do, in words; empty if one more may.
+
+    A person's jobs are those that they have asked for, on whosever servers. What workers have queued is
+    nobody's.
+    """
+    most = most_waiting_jobs(person)
+    if most is None:
+        return ""
+    count = Job.objects.queued().filter(requested_by=person).order_by().count()
+    if count < most:
+        return ""
+    jobs = (
+        "1 job that you asked for waits" if count == 1 else f"{count} jobs that you asked for wait"
+    )
+    return (
+        f"{jobs}, and {most} may. Wait until some have run, or cancel those that you no longer need. "
+        "You can stop servers all the same."
+    )
+
+
+def is_covered(operation: str, newest: Job) -> bool:
+    """Return whether the newest job of a server brings it down as thoroughly as `operation` would, or more so.
+
+    Such an operation is never refused. Without this, somebody could queue stops and deletions in turns without
+    end.
+    """
+    does_as_much = newest.operation in ENDING_OPERATIONS[ENDING_OPERATIONS.index(operation) :]
+    return does_as_much and newest.cancel_requested_at is None
 
 
 def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> None:

@@ -22,7 +22,7 @@ from django.utils import timezone
 from hostops.errors import HostError
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
 from jobs.database import Channel, announce, is_away, write_turn
-from jobs.logs import find_secrets, make_line_safe, mask_known, secrets_of_server
+from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job
 from servers.console_reader import Console, to_lines
 from servers.models import (
@@ -122,7 +122,6 @@ class ConsoleCopier:
         self._going_on: set[int] = set()
         self._runs_due_at = 0.0
         self._first = 0
-        self._failing: dict[int, str] = {}
 
     def copy(self) -> None:
         """Copy what the servers of the host have written since the last time, or the next part of that."""
@@ -170,16 +169,13 @@ class ConsoleCopier:
             bookmark = self._copy_next(bookmark)
 
     def _try_copy_next(self, bookmark: Bookmark) -> Bookmark | None:
-        """Do what `_copy_next` does; a console that cannot be read is told of once, and holds up no other."""
+        """Do what `_copy_next` does; a console that cannot be read is told of, and holds up no other."""
         try:
             copied = self._copy_next(bookmark)
         except (OSError, HostError) as error:
-            if self._failing.get(bookmark.pk) != str(error):
-                logger.warning("server %s: its console cannot be read: %s", bookmark.name, error)
-            self._failing[bookmark.pk] = str(error)
+            what = f"server {bookmark.name}: its console cannot be read"
+            faults.tell(logger, what, error, is_explained=True)
             return None
-        if self._failing:
-            self._failing.pop(bookmark.pk, None)
         return copied
 
     def _copy_next(self, bookmark: Bookmark) -> Bookmark | None:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
-from hostops.errors import OperationCancelled
+from hostops.errors import HostError, OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.database import is_away
-from jobs.logs import Ending, JobSink, make_line_safe, mask_known, secrets_of
+from jobs.logs import Ending, JobSink, faults, make_line_safe, mask_known, secrets_of
 from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
@@ -101,6 +101,11 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
     except CalledProcessError as error:
         logger.info("job %s: %s", job.id, error)
         return fail(error.returncode, error, unread_stderr(error) + str(error))
+    except HostError as error:
+        # Its text says all that there is to know, and stands in the job.
+        text = mask_known(str(error), secrets)
+        logger.warning("job %s: %s of %s failed: %s", job.id, job.operation, job.subject, text)
+        return fail(1, error, str(error))
     except Exception as error:
         logger.exception("job %s: %s of %s failed", job.id, job.operation, job.subject)
         return fail(1, error, str(error) or type(error).__name__)
@@ -121,15 +126,16 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
         if job.operation in HOST_OPERATIONS and job.host:
             try:
                 operations.report_host(job.host)
-            except Exception:
-                logger.exception("job %s: host %s cannot be read", job.id, job.host)
+            except Exception as error:  # noqa: BLE001 - told in the log
+                faults.tell(logger, f"job {job.id}: host {job.host} cannot be read", error)
         return {}
     if ending.state == JobState.FAILED and job.operation in STARTS:
         # Its page offers another port at once if a program holds the server's.
         try:
             operations.report_taken_ports(server.host)
-        except Exception:
-            logger.exception("job %s: the ports of host %s cannot be read", job.id, server.host)
+        except Exception as error:  # noqa: BLE001 - told in the log
+            what = f"job {job.id}: the ports of host {server.host} cannot be read"
+            faults.tell(logger, what, error)
     status = operations.read_status(server)
     changes = operations.describe_state(server, status)
     if job.operation in operations.BY_SPEC:

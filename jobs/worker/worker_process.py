@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from hostops.errors import HostError
 from hostops.specs import CancelToken
 from jobs.database import (
     CHECKPOINT_SECONDS,
@@ -33,7 +34,7 @@ from jobs.database import (
     is_away,
     open_change_signal,
 )
-from jobs.logs import DirectLog, JobSink, LogWriter
+from jobs.logs import DirectLog, JobSink, LogWriter, faults
 from jobs.models import Job, JobState, Worker
 from jobs.queue import (
     Heartbeat,
@@ -49,7 +50,7 @@ from jobs.queue import (
     recover_stale_jobs,
     register_worker,
 )
-from jobs.watch import HostWatch, PlayerWatch
+from jobs.watch import LONGEST_WAIT_SECONDS, HostWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.execution import Plan, execute, plan, release_connection
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -387,7 +388,11 @@ class WorkerLoop:
         wait_seconds = 0.0
         with vital("consoles"):
             while not self._is_over.wait(wait_seconds):
-                wait_seconds = self._watch.guard.look()
+                try:
+                    wait_seconds = self._watch.guard.look()
+                except HostError as error:
+                    faults.tell(logger, "consoles cannot be kept within bounds", error)
+                    wait_seconds = LONGEST_WAIT_SECONDS
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
@@ -434,12 +439,12 @@ class Chore:
             return
         try:
             self._do()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told in the log
             if is_away(error):
                 logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
                 connection.close()
             else:
-                logger.exception("%s failed", self._do.__name__)
+                faults.tell(logger, f"{self._do.__name__} failed", error)
         self._due_at = monotonic() + self._interval_seconds
 
 

@@ -1,16 +1,54 @@
-"""The record in the Django admin, to be read. What allauth puts there is taken out: it has tokens in it."""
+"""People in the Django admin with their quotas, and the record, to be read.
+
+What allauth puts there is taken out: it has tokens in it.
+"""
 
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from l4d2site.accounts.models import AccountEvent
+from l4d2site.accounts.models import AccountEvent, OwnQuotas
 
-for model in (EmailAddress, Authenticator):
+for model in (EmailAddress, Authenticator, User):
     admin.site.unregister(model)
+
+
+class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
+    """What one person may have instead of what the settings say."""
+
+    model = OwnQuotas
+    can_delete = False
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Say beside each field what an empty one means."""
+        formset = super().get_formset(request, obj, **kwargs)
+        fields = formset.form.base_fields
+        fields["servers"].help_text = f"Empty: {settings.SERVERS_PER_OWNER}, as for everybody."
+        fields["waiting_jobs"].help_text = (
+            "Jobs that they have asked for and that have not begun. Empty: "
+            f"{settings.WAITING_JOBS_PER_OWNER}, or two for each of their servers."
+        )
+        fields[
+            "streams"
+        ].help_text = (
+            f"Pages that they follow live. Empty: {settings.STREAMS_PER_PERSON}, as for everybody."
+        )
+        return formset
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
+    """People as Django shows them, with their quotas."""
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:  # noqa: ARG002
+        """Show the quotas of an account that is there and has any."""
+        return [OwnQuotasInline] if obj and not obj.is_superuser else []
 
 
 @admin.register(AccountEvent)

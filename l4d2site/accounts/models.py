@@ -1,4 +1,4 @@
-"""What is kept of accounts beside Django's own rows: sessions, invitations, first passwords, and the record."""
+"""What is kept of accounts beside Django's own rows: sessions, invitations, quotas, the record of the door."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -184,6 +184,26 @@ class Invitation(models.Model):
         now = timezone.now()
         mine = Invitation.objects.open().filter(pk=self.pk)
         return mine.update(accepted_at=now, accepted_by=user) == 1
+
+
+class OwnQuotas(models.Model):
+    """What one person may have instead of what the settings say for everybody. `servers.quotas` reads it.
+
+    Nothing in a field: as the settings say. 0: none at all.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="own_quotas"
+    )
+    servers = models.PositiveIntegerField(null=True, blank=True)
+    waiting_jobs = models.PositiveIntegerField(null=True, blank=True)
+    streams = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "own quotas"
+
+    def __str__(self) -> str:
+        return f"Own quotas of {self.user}"
 
 
 _signer = Signer(salt="saferoom.invitation")

@@ -172,6 +172,15 @@ class Block:
         seqs = range(self.first_seq, self.first_seq + len(texts))
         return list(map(StoredLine._make, zip(seqs, texts, times, strict=True)))
 
+    @property
+    def last_seq(self) -> int:
+        """The seq of its last line."""
+        return self.first_seq + self._body.count(b"\n")
+
+    def before(self, seq: int) -> "Block":
+        """Return the lines before line `seq`, of which it has some."""
+        return Block.of_lines([line for line in self.lines() if line.seq < seq])
+
     def seqs_with(self, text: str) -> list[int]:
         """Return the seqs of the lines that show `text`, in capitals or not, whatever colours are in it."""
         if any(mark in self._body for mark in COLOUR_MARKS):

@@ -1,21 +1,23 @@
 """The tag that writes one line of a log as HTML; `static/js/log/row.js` does it for lines that come live."""
 
-import re
-from itertools import pairwise
+from collections import deque
 
 from django import template
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import localtime
 
-from servers.ansi import Piece, to_pieces
+from servers.ansi import Piece, find_shown, to_pieces
 from servers.log_pages import LogLine
 
 register = template.Library()
 
+MARKS_PER_LINE = 100
+"""Marked in one line: somebody may look for an “a” in a page of lines that are nothing else."""
+
 
 @register.simple_tag
-def log_line(line: LogLine, wanted: re.Pattern[str] | None = None) -> SafeString:
+def log_line(line: LogLine, wanted: str = "") -> SafeString:
     """Return the row of `line`: its number as a link to itself, and its text; what is `wanted` is marked."""
     stream = getattr(line, "stream", "")
     stream_attribute = f' data-stream="{escape(stream)}"' if stream else ""
@@ -23,7 +25,7 @@ def log_line(line: LogLine, wanted: re.Pattern[str] | None = None) -> SafeString
     pieces = to_pieces(line.line)
     if wanted:
         text = "".join(piece.text for piece in pieces)
-        spans = [match.span() for match in wanted.finditer(text)]
+        spans = find_shown(text, wanted, MARKS_PER_LINE)
         content = "".join(write_marked(pieces, spans))
     else:
         content = "".join(write(piece) for piece in pieces)
@@ -51,16 +53,22 @@ def write(piece: Piece, element: str = "span") -> str:
 
 
 def write_marked(pieces: list[Piece], spans: list[tuple[int, int]]) -> list[str]:
-    """Return the pieces as HTML, split where one of the spans of their whole text begins or ends."""
+    """Return the pieces as HTML, split where one of the spans of their whole text begins or ends.
+
+    The spans are in order, and do not overlap.
+    """
     written = []
-    cuts = sorted({edge for span in spans for edge in span})
+    rest = deque(spans)
     position = 0
     for piece in pieces:
-        end = position + len(piece.text)
-        edges = [position, *(cut for cut in cuts if position < cut < end), end]
-        for left, right in pairwise(edges):
-            part = Piece(piece.text[left - position : right - position], piece.classes)
-            is_wanted = any(begin <= left < finish for begin, finish in spans)
+        start, end = position, position + len(piece.text)
+        while position < end:
+            while rest and rest[0][1] <= position:
+                rest.popleft()
+            begin, finish = rest[0] if rest else (end, end)
+            is_wanted = begin <= position
+            cut = min(finish if is_wanted else begin, end)
+            part = Piece(piece.text[position - start : cut - start], piece.classes)
             written.append(write(part, "mark" if is_wanted else "span"))
-        position = end
+            position = cut
     return written

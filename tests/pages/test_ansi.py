@@ -3,14 +3,14 @@
 import json
 import random
 import re
+from time import process_time
 from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, Route
 
-from servers.ansi import Piece, pattern_of_shown, to_pieces
-from servers.log_pages import Search
+from servers.ansi import Piece, find_shown, shows, to_pieces
 from servers.templatetags.log_lines import write_marked
 
 
@@ -139,17 +139,52 @@ def test_a_search_sees_what_is_shown_and_nothing_else() -> None:
         begin = random_.randrange(len(text) + 1)
         words = [text[begin : begin + random_.randint(1, 8)], random_.choice(texts)[:4], "31m"]
         for word in filter(None, words):
-            is_found = re.search(pattern_of_shown(word), line) is not None
-            assert is_found == (word in text), (line, word)
+            is_found = shows(line, word)
+            assert is_found == (word.lower() in text.lower()), (line, word)
             found += is_found
     assert found > len(lines)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text", "spans"),
+    [
+        ("Tank and TANK", "tank", [(0, 4), (9, 13)]),
+        ("aaaa", "aa", [(0, 2), (2, 4)]),
+        # Unicode makes two characters of the first one.
+        ("İstanbul is", "IS", [(9, 11)]),
+        ("ÄÖ äö", "äÖ", [(0, 2), (3, 5)]),
+        ("[a]", "[", [(0, 1)]),
+        ("b", "a", []),
+    ],
+)
+def test_places_are_found_whatever_the_capitals(
+    shown: str, text: str, spans: list[tuple[int, int]]
+) -> None:
+    assert find_shown(shown, text, 10) == spans
+    assert find_shown(shown, text, 1) == spans[:1]
+
+
+@pytest.mark.parametrize("unit", ["\x90", "\x90a", "\x1b]", "\x1b[1", "\x9b", "\x1b ", "\x1bP\x98"])
+def test_a_line_takes_time_by_its_length_whatever_stands_in_it(unit: str) -> None:
+    def seconds(length: int) -> float:
+        line = unit * (length // len(unit))
+        began_at = process_time()
+        assert not shows(line, "no such text")
+        return process_time() - began_at
+
+    # Where each begin of a string looks for an end by itself, a line four times as long takes sixteen times.
+    short, long = (min(seconds(length) for _ in range(5)) for length in (20_000, 80_000))
+    assert long < 10 * short
+
+
+def test_a_string_that_another_one_interrupts_has_no_end() -> None:
+    assert [piece.text for piece in to_pieces("\x90one\x90two\x9cthree")] == ["onethree"]
 
 
 @pytest.mark.browser
 def test_javascript_follows_the_same_rules(browser: Browser) -> None:
     lines = odd_lines(3_000)
     lines += [f"\x1b[38;5;{number}mx\x1b[48;5;{number}my" for number in range(257)]
-    wanted = Search("T", 1, 1).pattern
     page = browser.new_page()
     page.route("http://modules.test/**", serve_module)
     page.goto("http://modules.test/")
@@ -171,7 +206,7 @@ def test_javascript_follows_the_same_rules(browser: Browser) -> None:
         expected = to_pieces(line)
         assert pieces == [[piece.text, piece.classes] for piece in expected], json.dumps(line)
         text = "".join(piece.text for piece in expected)
-        html = "".join(write_marked(expected, [match.span() for match in wanted.finditer(text)]))
+        html = "".join(write_marked(expected, find_shown(text, "T", len(text))))
         assert marked == re.findall("<mark[^>]*>([^<]*)</mark>", html), json.dumps(line)
 
 

@@ -273,10 +273,10 @@ def test_a_bad_value_is_told_in_the_form_which_keeps_what_was_typed(
 
 
 def test_a_full_host_is_told_in_the_form(
-    as_alice: Client, alice: User, host: Host, blueprint: Blueprint
+    as_alice: Client, bob: User, host: Host, blueprint: Blueprint
 ) -> None:
     Server.objects.bulk_create(
-        Server(name=f"s{port}", owner=alice, host=host, blueprint=blueprint, port=port)
+        Server(name=f"s{port}", owner=bob, host=host, blueprint=blueprint, port=port)
         for port in PORT_RANGE
     )
     response = as_alice.post(NEW, form_of(blueprint))

@@ -130,6 +130,8 @@ def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: Us
         "groups": [group.pk],
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00",
+        "own_quotas-TOTAL_FORMS": "0",
+        "own_quotas-INITIAL_FORMS": "0",
     }
     assert as_dana.post(change, values).status_code == 302
     assert told(EventKind.ROLE_CHANGED) == [

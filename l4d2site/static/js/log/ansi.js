@@ -5,7 +5,7 @@ import { selectRendition, toClasses } from "./sgr.js";
 
 const ESCAPE = new RegExp(
   "(?:\\x1b\\[|\\x9b)([0-?]*)([ -/]*[@-~])" +
-    "|(?:\\x1b[\\]PX^_]|[\\x90\\x98\\x9d-\\x9f])[^\\x07\\x1b\\x9c]*(?:\\x07|\\x1b\\\\|\\x9c)" +
+    "|(?:\\x1b[\\]PX^_]|[\\x90\\x98\\x9d-\\x9f])[^\\x07\\x1b\\x90\\x98\\x9c-\\x9f]*(?:\\x07|\\x1b\\\\|\\x9c)" +
     "|\\x1b[ -/]*[0-~]" +
     "|[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f]",
   "g",

@@ -1,0 +1,88 @@
+"""How much one person may have at a time: servers, waiting jobs, pages that follow live.
+
+The settings say it for everybody; a row of `l4d2site.accounts.models.OwnQuotas` says otherwise for one person.
+Superusers have no limit. What is counted is counted after `lock_person`, in the transaction that adds to it.
+"""
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+
+from servers.models import Server
+
+
+class TooManyServersError(ValidationError):
+    """An owner has as many servers as they may have; the text says how many, and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, code="too_many_servers")
+
+
+def lock_person(person: User) -> User:
+    """Make those who count for `person` take turns until the transaction ends; return the row as it is now.
+
+    Take it before a host's row, as everybody does: two locks in two orders would wait for each other. On SQLite
+    there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
+    """
+    people = User.objects.select_related("own_quotas")
+    return people.select_for_update(no_key=True, of=("self",)).get(pk=person.pk)
+
+
+def most_servers(person: User) -> int | None:
+    """Return how many servers a person may own; None is no limit."""
+    if person.is_superuser:
+        return None
+    own = own_value(person, "servers")
+    return settings.SERVERS_PER_OWNER if own is None else own
+
+
+def most_waiting_jobs(person: User) -> int | None:
+    """Return how many jobs that a person has asked for may wait; None is no limit.
+
+    Without a value of their own it is never less than two for each of their servers: who has a hundred must be
+    able to restart them all.
+    """
+    if person.is_superuser:
+        return None
+    own = own_value(person, "waiting_jobs")
+    if own is not None:
+        return own
+    return max(settings.WAITING_JOBS_PER_OWNER, 2 * Server.objects.filter(owner=person).count())
+
+
+def most_streams(person: User) -> int | None:
+    """Return how many streams a person may have open; None is no limit."""
+    if person.is_superuser:
+        return None
+    own = own_value(person, "streams")
+    return settings.STREAMS_PER_PERSON if own is None else own
+
+
+def own_value(person: User, name: str) -> int | None:
+    """Return what an admin has set for this person alone, if anything."""
+    # The model is the site's, which this package does not know: the relation leads to it. Its absence is an
+    # AttributeError.
+    value: int | None = getattr(getattr(person, "own_quotas", None), name, None)
+    return value
+
+
+def find_server_obstacle(owner: User) -> str:
+    """Return why this owner can make no more servers, in a sentence; empty if they can."""
+    most = most_servers(owner)
+    if most is None:
+        return ""
+    count = Server.objects.filter(owner=owner).count()
+    if count < most:
+        return ""
+    return (
+        f"You have {count} server{'' if count == 1 else 's'}, and you may have {most}. Remove one that you no "
+        "longer need, or ask an admin to raise your limit."
+    )
+
+
+def take_server_place(owner: User) -> None:
+    """Raise `TooManyServersError` unless the owner can have one more, in the transaction that makes it."""
+    if owner.is_superuser:
+        return
+    if obstacle := find_server_obstacle(lock_person(owner)):
+        raise TooManyServersError(obstacle)

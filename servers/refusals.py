@@ -1,0 +1,36 @@
+"""How a page says that what was asked for is not done: in words for people, and as JSON for programs."""
+
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+RETRY_SECONDS = 10
+
+
+def refuse(
+    request: HttpRequest, reason: str, back_to: str, status: HTTPStatus = HTTPStatus.CONFLICT
+) -> HttpResponse:
+    """Answer with the reason and a way back; a program that asks for JSON gets `{"error": reason}`."""
+    if wants_json(request):
+        return refuse_program(reason, status)
+    context = {"reason": reason, "back_to": back_to}
+    response = render(request, "refused.html", context, status=status)
+    return say_when(response, status)
+
+
+def refuse_program(reason: str, status: HTTPStatus) -> HttpResponse:
+    """Answer a program with the reason."""
+    return say_when(JsonResponse({"error": reason}, status=status), status)
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Return whether JSON is what the client takes rather than a page."""
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def say_when(response: HttpResponse, status: HTTPStatus) -> HttpResponse:
+    """Say in the header when it is worth asking again, if time alone may change the answer."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response

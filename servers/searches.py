@@ -1,0 +1,81 @@
+"""When a search in a log has to end: after two seconds, when its client is gone, or when its person asks anew.
+
+A search holds a thread and much of the interpreter, however few lines it finds. So whoever searches goes
+through a log in small parts, and asks its `SearchTurn` after each.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+
+SEARCH_SECONDS = 2.0
+
+CLIENT_HAS_LEFT = "saferoom.client_has_left"
+"""Where the scope of a request has the event that is set when its client is gone. See `l4d2site.asgi`."""
+
+
+class SearchTurn:
+    """The right of one search to go on."""
+
+    def __init__(self, has_client_left: Callable[[], bool]) -> None:
+        self._has_client_left = has_client_left
+        self._until = monotonic() + SEARCH_SECONDS
+        self.is_replaced = False
+        """Whether the same person has begun another search."""
+
+    def begin(self) -> None:
+        """Let the time run from now on."""
+        self._until = monotonic() + SEARCH_SECONDS
+
+    def may_go_on(self) -> bool:
+        """Return whether there is time left, and somebody who waits for the answer."""
+        return not self.is_replaced and monotonic() < self._until and not self._has_client_left()
+
+
+class SearchTurns:
+    """Gives each person one turn at a time. A new one ends the one before: nobody waits for that any more."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._newest: dict[int, SearchTurn] = {}
+        self._searching: dict[int, SearchTurn] = {}
+
+    @contextmanager
+    def taken(self, request: HttpRequest) -> Iterator[SearchTurn]:
+        """Search in the block, for whom `request` is of: as soon as their search before has ended.
+
+        One that is replaced while it waits begins at once, and may not go on.
+        """
+        person = request.user.pk or 0
+        turn = SearchTurn(find_departure(request))
+        with self._changed:
+            if person in self._newest:
+                self._newest[person].is_replaced = True
+                self._changed.notify_all()
+            self._newest[person] = turn
+            self._changed.wait_for(lambda: turn.is_replaced or person not in self._searching)
+            if not turn.is_replaced:
+                self._searching[person] = turn
+        try:
+            turn.begin()
+            yield turn
+        finally:
+            with self._changed:
+                for turns in (self._newest, self._searching):
+                    if turns.get(person) is turn:
+                        del turns[person]
+                self._changed.notify_all()
+
+
+turns = SearchTurns()
+"""Those of this process: there is one web process."""
+
+
+def find_departure(request: HttpRequest) -> Callable[[], bool]:
+    """Return what tells whether the client of `request` is gone. Under WSGI, nobody knows."""
+    has_left = request.scope.get(CLIENT_HAS_LEFT) if isinstance(request, ASGIRequest) else None
+    return has_left.is_set if isinstance(has_left, threading.Event) else lambda: False

@@ -1,0 +1,122 @@
+"""The lists of jobs: whose they are, and that no list reads all jobs."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from jobs.models import ACTIVE_STATES, Job, JobState
+from jobs.pages.job_lists import LARGEST_ID, newest_of_owner, read_newest
+from servers.models import Blueprint, Host, Server
+
+ALL = JobState.values
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def jobs(alice: User, bob: User, host: Host, blueprint: Blueprint) -> list[Job]:
+    """Return jobs of Alice's and Bob's servers, of whole hosts, and of servers that were removed."""
+    random_ = random.Random(11)
+    servers: list[Server | None] = [None, None]
+    for number, owner in enumerate([alice, alice, alice, bob]):
+        name = f"s{number}"
+        servers.append(
+            Server.objects.create(name=name, owner=owner, host=host, blueprint=blueprint)
+        )
+    rows = []
+    for _ in range(600):
+        server = random_.choice(servers)
+        removed = random_.choice(["", "gone"])
+        rows.append(
+            Job(
+                operation="stop",
+                host=host,
+                server=server,
+                server_name=server.name if server else removed,
+                requested_by=random_.choice([alice, bob, None]),
+                # One of them runs at most.
+                state=random_.choice([*FINAL, FINAL[0], FINAL[0], JobState.QUEUED]),
+            )
+        )
+    return Job.objects.bulk_create(rows)
+
+
+FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@pytest.mark.parametrize("states", [ALL, ["failed"], ["queued"], ["succeeded"], ACTIVE_STATES])
+@pytest.mark.parametrize("limit", [1, 7, 51, 1000])
+def test_an_owner_sees_just_what_is_visible_to_them_the_newest_first(
+    jobs: list[Job], alice: User, bob: User, dana: User, states: Sequence[str], limit: int
+) -> None:
+    for person in (alice, bob, dana):
+        visible = Job.objects.visible_to(person).filter(state__in=states).order_by("-id")
+        for before in (None, jobs[300].pk, jobs[0].pk):
+            wanted = visible.filter(pk__lt=before or LARGEST_ID)[:limit]
+            assert read_newest(person, states, before, limit) == list(wanted)
+
+
+@pytest.fixture
+def history(alice: User, bob: User, host: Host, blueprint: Blueprint) -> None:
+    """Let there be some thousand jobs, nearly all of them Bob's, of which few failed or wait."""
+    hers = Server.objects.create(name="hers", owner=alice, host=host, blueprint=blueprint)
+    his = Server.objects.create(name="his", owner=bob, host=host, blueprint=blueprint)
+    servers = {3: hers, 4: None}
+    Job.objects.bulk_create(
+        Job(
+            operation="stop",
+            host=host,
+            server=servers.get(number % 200, his),
+            server_name="s",
+            requested_by=alice if number % 200 in servers else bob,
+            state={7: "failed", 8: "queued"}.get(number % 100, "succeeded"),
+        )
+        for number in range(6_000)
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE jobs_job")
+            # What fits into some pages is read whole, whatever indexes there are.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("states", [ALL, ["failed"], ACTIVE_STATES])
+def test_an_owners_list_is_looked_up_in_indexes(alice: User, states: Sequence[str]) -> None:
+    plan = explain(*newest_of_owner(alice.pk, states, LARGEST_ID, 51))
+    assert "jobs_of_server_by_state" in plan, plan
+    # PostgreSQL may also take another index for these: they are few.
+    assert "jobs_of_removed_servers" in plan or connection.vendor == "postgresql", plan
+    assert not reads_all_jobs(plan), plan
+
+
+@pytest.mark.usefixtures("history")
+def test_a_list_of_one_state_is_looked_up_in_an_index() -> None:
+    jobs = Job.objects.filter(state__in=["failed"]).order_by("-id")[:51]
+    plan = explain(*jobs.query.sql_with_params())
+    assert "jobs_by_state" in plan, plan
+    assert not reads_all_jobs(plan), plan
+
+
+@pytest.mark.usefixtures("history")
+def test_the_waiting_jobs_of_a_person_are_counted_in_an_index(alice: User) -> None:
+    waiting = Job.objects.queued().filter(requested_by=alice).order_by()
+    plan = explain(*waiting.values("pk").query.sql_with_params())
+    assert "queued_jobs_of_person" in plan, plan
+
+
+def explain(statement: str, parameters: Sequence[Any]) -> str:
+    """Return how the database carries out a statement."""
+    with connection.cursor() as cursor:
+        how = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+        cursor.execute(f"{how} {statement}", list(parameters))
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+
+def reads_all_jobs(plan: str) -> bool:
+    """Return whether a plan goes through all jobs."""
+    whole = ("Seq Scan on jobs_job", "SCAN jobs_job", "SCAN job", "SCAN older", "jobs_job_pkey")
+    return any(one in plan for one in whole)
