@@ -364,7 +364,10 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
-    """Return the world of all cases. It is made once; each request is taken back in it."""
+    """Return the world of all cases. It is made once; each request is taken back in it.
+
+    pytest-django makes a database only if some chosen test is marked for it, as others in this file are.
+    """
     with django_db_blocker.unblock(), transaction.atomic():
         yield make_world()
         transaction.set_rollback(True)
