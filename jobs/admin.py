@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.models import Job, JobLog, Operation, Worker
+from servers.permissions import Verb, follows_everything, may
 
 
 class ReadOnly:
@@ -28,6 +29,25 @@ class ReadOnly:
         return False
 
 
+class OfVisibleJobs:
+    """Rows of jobs, for staff who may see any, as far as they may see them: the rule of the panel's pages."""
+
+    of_jobs: str
+    """Leads from the rows to the ids of jobs."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        """Return whether there can be any."""
+        return follows_everything(request.user)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return those that may be seen."""
+        rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]
+        visible = Job.objects.visible_to(request.user)
+        if not visible.query.has_filters():
+            return rows  # Of millions of lines; no need to ask for the job of each.
+        return rows.filter(**{f"{self.of_jobs}__in": visible.order_by().values("pk")})
+
+
 class OperationFilter(admin.SimpleListFilter):
     """Filters by what a job does; the column itself has no choices."""
 
@@ -44,8 +64,10 @@ class OperationFilter(admin.SimpleListFilter):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """All jobs. Each leads to its own page, with the live log and what can be done."""
+
+    of_jobs = "pk"
 
     list_display = [
         "page",
@@ -75,8 +97,10 @@ class JobAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(JobLog)
-class JobLogAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class JobLogAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Log lines of all jobs; search by a job's number."""
+
+    of_jobs = "job_id"
 
     list_display = ["job_id", "seq", "stream", "line", "created_at"]
     search_fields = ["=job__id"]
@@ -92,6 +116,10 @@ class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["pid", "host", "alive", "is_claiming", "concurrency", "started_at", "beat"]
     list_filter = ["host"]
     list_select_related = ["host"]
+
+    def has_view_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says of hosts."""
+        return may(request.user, Verb.VIEW_HOSTS)
 
     @admin.display(boolean=True)
     def alive(self, worker: Worker) -> bool:

@@ -7,16 +7,21 @@ from django.http import HttpRequest
 from jobs.models import Worker
 from servers.live import is_refresh
 from servers.models import Host, Server
+from servers.permissions import Verb, may, verbs_of
 
 
 def workers(request: HttpRequest) -> dict[str, object]:
-    """Return `is_simulated`, the sentences about hosts whose jobs wait, and `is_refresh`."""
+    """Return `is_simulated`, the sentences about hosts whose jobs wait, `is_refresh`, and `panel_verbs`.
+
+    The last one is what the person may do to all things of a kind: names of `servers.permissions.Verb`.
+    """
     user = getattr(request, "user", None)
     is_signed_in = user is not None and user.is_authenticated
     return {
         "is_simulated": settings.GAME_SOURCE == "simulator"
         or Host.objects.filter(game_source="simulator").exists(),
         "is_refresh": is_refresh(request),
+        "panel_verbs": verbs_of(user) if user is not None and is_signed_in else frozenset(),
         "worker_notes": worker_notes(hosts_of(request)) if is_signed_in else [],
     }
 
@@ -24,10 +29,10 @@ def workers(request: HttpRequest) -> dict[str, object]:
 def hosts_of(request: HttpRequest) -> QuerySet[Host]:
     """Return the hosts whose workers matter to the one who is signed in."""
     hosts = Host.objects.all()
-    if getattr(request.user, "is_staff", False):
+    if may(request.user, Verb.VIEW_HOSTS):
         return hosts
-    own_servers = Server.objects.filter(owner_id=request.user.pk)
-    return hosts.filter(pk__in=own_servers.values("host_id"))
+    seen_servers = Server.objects.allowed(request.user, Verb.VIEW)
+    return hosts.filter(pk__in=seen_servers.order_by().values("host_id"))
 
 
 def worker_notes(hosts: QuerySet[Host]) -> list[str]:

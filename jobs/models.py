@@ -6,14 +6,22 @@ from itertools import zip_longest
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
 from servers.durations import describe_duration
-from servers.models import Host, Server
+from servers.models import Host, Server, has_role
+from servers.permissions import (
+    HOST_OPERATION_VERBS,
+    SERVER_OPERATION_VERBS,
+    Person,
+    Role,
+    Verb,
+    may,
+)
 
 
 class Operation(models.TextChoices):
@@ -136,15 +144,20 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Return the jobs that are in a final state."""
         return self.filter(state__in=FINAL_STATES)
 
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "JobQuerySet":
-        """Return the jobs that `user` may see: all for an admin, else those of their own servers.
+    def visible_to(self, user: Person) -> "JobQuerySet":
+        """Return the jobs that `user` may see: those of the servers and hosts that they may see.
 
         A job outlives its server; then the one who asked for it still sees it.
         """
-        if getattr(user, "is_staff", False):
+        sees_servers, sees_hosts = may(user, Verb.VIEW), may(user, Verb.VIEW_HOSTS)
+        if may(user, Verb.VIEW_ANY_JOB) or (sees_servers and sees_hosts):
             return self
+        is_of_host = Q(server=None, server_name="")
+        if sees_servers:
+            return self.exclude(is_of_host)
         is_orphan = Q(server=None, requested_by_id=user.pk) & ~Q(server_name="")
-        return self.filter(Q(server__owner_id=user.pk) | is_orphan)
+        seen = has_role(user, Verb.VIEW, "server__") | is_orphan
+        return self.filter(seen | is_of_host if sees_hosts else seen)
 
 
 def names_of(
@@ -261,6 +274,19 @@ class Job(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of the job's page."""
         return reverse("jobs:detail", args=[self.pk])
+
+    def role_of(self, user: Person) -> Role | None:
+        """Return the role that `user` has on its server; who asked for it remains a viewer without that."""
+        if self.server:
+            return self.server.role_of(user)
+        is_orphan = self.server_name != "" and self.requested_by_id == user.pk
+        return Role.VIEWER if is_orphan else None
+
+    @property
+    def verb(self) -> Verb:
+        """What one has to be allowed to cancel it, or to request it again."""
+        verbs = SERVER_OPERATION_VERBS if self.server_name else HOST_OPERATION_VERBS
+        return verbs.get(self.operation, Verb.OPERATE)
 
     def copy_names(self) -> None:
         """Note by name what a new job is about, the settings' host if nothing is said, and who asks for it."""

@@ -1,13 +1,18 @@
 """The admin site, and what it adds: installing, updating and rolling back the game on a host."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.contenttypes.views import shortcut
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse, reverse_lazy
 from django.utils.decorators import method_decorator
@@ -17,8 +22,9 @@ from django.views.decorators.http import require_POST
 from jobs import queue
 from jobs.models import Job, JobState, Operation
 from l4d2site.accounts.pages import SignIn
-from servers.access import SignedInRequest, sign_in_required
+from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import Blueprint, Host, Release, Server
+from servers.permissions import Verb, may
 from servers.secrets import keys_note
 
 
@@ -42,6 +48,11 @@ class SaferoomAdminSite(AdminSite):
             path("releases/", self.admin_view(self.releases), name="releases"),
             path("check", self.check_for_updates, name="check"),
             path("rollback", self.rollback, name="rollback"),
+            path(
+                "r/<int:content_type_id>/<int:object_id>/",
+                self.admin_view(self.view_on_site),
+                name="view_on_site",
+            ),
             *super().get_urls(),
         ]
 
@@ -52,7 +63,7 @@ class SaferoomAdminSite(AdminSite):
             **context,
             "install_hosts": Host.objects.all(),
             "install_host_name": settings.HOST_NAME,
-            "secrets_note": keys_note() if self.has_permission(request) else "",
+            "secrets_note": keys_note() if may(request.user, Verb.VIEW_HOSTS) else "",
         }
 
     @method_decorator(never_cache)
@@ -82,7 +93,8 @@ class SaferoomAdminSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         """Show the index, with the rows that cannot be started as they are."""
-        return super().index(request, {**(extra_context or {}), "faulty_rows": read_faulty_rows()})
+        faulty_rows = read_faulty_rows(cast("User", request.user))
+        return super().index(request, {**(extra_context or {}), "faulty_rows": faulty_rows})
 
     @method_decorator([require_POST, sign_in_required])
     def install(self, request: SignedInRequest) -> HttpResponse:
@@ -90,16 +102,14 @@ class SaferoomAdminSite(AdminSite):
 
         Not an `admin_view`: that one would send an owner to a login form, and they are signed in.
         """
-        if not self.has_permission(request):
-            raise PermissionDenied("Only an admin installs or updates the game.")
+        require(request.user, Verb.INSTALL)
         host = self.host_to_install_on(request.POST.get("host", ""))
         return self.request_for_host(request, Operation.INSTALL, host)
 
     @method_decorator([require_POST, sign_in_required])
     def check_for_updates(self, request: SignedInRequest) -> HttpResponse:
         """Request a look whether Steam has a newer build than a host."""
-        if not self.has_permission(request):
-            raise PermissionDenied("Only an admin looks for updates.")
+        require(request.user, Verb.CHECK)
         host = self.host_to_install_on(request.POST.get("host", ""))
         return self.request_for_host(request, Operation.CHECK, host)
 
@@ -110,8 +120,7 @@ class SaferoomAdminSite(AdminSite):
         The form says from which build to which. So a second click, or a page that is not up to date, does not
         lead forth again.
         """
-        if not self.has_permission(request):
-            raise PermissionDenied("Only an admin rolls the game back.")
+        require(request.user, Verb.ROLLBACK)
         host = self.host_to_install_on(request.POST.get("host", ""))
         if request.POST.get("from", "") != host.build_id:
             messages.error(
@@ -146,13 +155,26 @@ class SaferoomAdminSite(AdminSite):
             )
         return HttpResponseRedirect(reverse("admin:jobs_job_changelist"), status=303)
 
+    def view_on_site(
+        self, request: HttpRequest, content_type_id: int, object_id: int
+    ) -> HttpResponseBase:
+        """Lead to the page of a row, as Django does for all staff: here to those who may see it."""
+        model = get_object_or_404(ContentType, pk=content_type_id).model_class()
+        if model in (Blueprint, Job, Server):
+            rows = model.objects.visible_to(cast("User", request.user))
+            get_object_or_404(rows, pk=object_id)
+        return shortcut(request, content_type_id, object_id)
+
     def releases(self, request: HttpRequest) -> HttpResponse:
         """Show the installed builds of each host, and which servers run from which."""
+        user = cast("User", request.user)
+        require(user, Verb.VIEW_HOSTS)
+        seen = set(Server.objects.allowed(user, Verb.VIEW).values_list("pk", flat=True))
         hosts = Host.objects.prefetch_related("releases", "servers")
         context = {
             **self.each_context(request),
             "title": "Releases of the game",
-            "hosts": [HostReleases.of(host) for host in hosts],
+            "hosts": [HostReleases.of(host, seen) for host in hosts],
         }
         return TemplateResponse(request, "admin/releases.html", context)
 
@@ -168,37 +190,35 @@ class SaferoomAdminSite(AdminSite):
 
 @dataclass(frozen=True)
 class HostReleases:
-    """The releases of one host as the page shows them, each with the servers that run from it."""
+    """The releases of one host, each with the servers that run from it, and how many more one may not see."""
 
     host: Host
-    releases: list[tuple[Release, list[Server]]]
+    releases: list[tuple[Release, list[Server], int]]
     failed_check: Job | None
 
     @classmethod
-    def of(cls, host: Host) -> "HostReleases":
-        """Read what the page shows of a host; `releases` and `servers` are fetched along."""
-        servers = list(host.servers.all())
-        return cls(
-            host=host,
-            releases=[
-                (
-                    release,
-                    [server for server in servers if server.running_build_id == release.build_id],
-                )
-                for release in host.releases.all()
-            ],
-            failed_check=failed_check_of(host),
-        )
+    def of(cls, host: Host, seen: Collection[int]) -> "HostReleases":
+        """Read what the page shows of a host; `releases` and `servers` are fetched along.
+
+        `seen` are the ids of the servers that may be named.
+        """
+        releases = []
+        for release in host.releases.all():
+            build_id = release.build_id
+            running = [one for one in host.servers.all() if one.running_build_id == build_id]
+            named = [server for server in running if server.pk in seen]
+            releases.append((release, named, len(running) - len(named)))
+        return cls(host=host, releases=releases, failed_check=failed_check_of(host))
 
     @property
     def rollback_to(self) -> Release | None:
         """What `hostops.instances.releases.choose_rollback` will choose: the latest that is not current."""
-        return next((release for release, _ in self.releases if not release.is_current), None)
+        return next((release for release, *_ in self.releases if not release.is_current), None)
 
     @property
     def has_latest_installed(self) -> bool:
         """Whether the build that Steam hands out is there, be it current or not."""
-        return any(release.build_id == self.host.latest_build_id for release, _ in self.releases)
+        return any(release.build_id == self.host.latest_build_id for release, *_ in self.releases)
 
     @property
     def later_release(self) -> Release | None:
@@ -225,12 +245,16 @@ class FaultyRow(NamedTuple):
     first_fault: str
 
 
-def read_faulty_rows() -> list[FaultyRow]:
-    """Return what cannot be started as it is: the blueprints, then servers with faults of their own."""
-    blueprints = {row.pk: row for row in Blueprint.objects.select_related("owner") if row.faults}
+def read_faulty_rows(user: User) -> list[FaultyRow]:
+    """Return what cannot be started as it is and `user` may change: blueprints, then servers of their own."""
+    blueprints = {
+        row.pk: row
+        for row in Blueprint.objects.editable_by(user).select_related("owner")
+        if row.faults
+    }
     servers = [
         row
-        for row in Server.objects.select_related("owner", "blueprint")
+        for row in Server.objects.allowed(user, Verb.CONFIGURE).select_related("owner", "blueprint")
         if row.blueprint_id not in blueprints and row.spec_faults
     ]
     return [

@@ -243,6 +243,7 @@ CACHES: dict[str, dict[str, Any]] = {
     }
 }
 REQUIRE_STAFF_MFA = read_bool("REQUIRE_STAFF_MFA", default=False)
+OWNERS_INVITE = read_bool("OWNERS_INVITE", default=True)
 ACCOUNT_EVENTS_KEEP_DAYS = read(
     "ACCOUNT_EVENTS_KEEP_DAYS", env.int, "a whole number of days", default=90
 )

@@ -8,6 +8,7 @@ from l4d2site.health.pages import health_page, healthz, livez
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("servers.urls")),
     path("", include("jobs.urls")),
+    path("servers/<name:name>/people/", include("l4d2site.accounts.server_urls")),
     path("accounts/", include("l4d2site.accounts.urls")),
     path("admin/", admin.site.urls),
     path("health/", health_page, name="health"),

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from servers.models import Blueprint, Server
+from servers.permissions import RULES, Thing, Verb, may
 
 
 class SignedInRequest(HttpRequest):
@@ -55,16 +56,21 @@ def get_server_or_404(user: User, name: str) -> Server:
     return get_object_or_404(servers, name=name)
 
 
-def may_change(user: User, row: Server | Blueprint) -> bool:
-    """Return whether `user` may change a server or a blueprint, and so read its passwords."""
-    return user.is_staff or row.owner_id == user.pk
+def require(user: User, verb: Verb, thing: Thing | None = None) -> None:
+    """Refuse with 403 whoever may not do `verb`: to `thing`, which they may see, or to the whole panel."""
+    if not may(user, verb, thing):
+        rule = RULES[verb]
+        if rule.least is None:
+            raise PermissionDenied(f"Only an admin may {rule.words}.")
+        raise PermissionDenied(
+            f"That takes a greater role than yours, {rule.least.label} at the least: {rule.words}."
+        )
 
 
-def get_changeable_server_or_404(user: User, name: str) -> Server:
-    """Return the server if `user` may change it: who may not is not told either that it is there."""
+def get_server(user: User, name: str, verb: Verb) -> Server:
+    """Return the server if `user` may do `verb` to it: 404 for who may not see it, else 403."""
     server = get_server_or_404(user, name)
-    if not may_change(user, server):
-        raise Http404(f"Server {name} is not {user}'s to change.")
+    require(user, verb, server)
     return server
 
 
@@ -74,10 +80,10 @@ def get_blueprint_or_404(user: User, name: str) -> Blueprint:
     return get_object_or_404(blueprints, name=name)
 
 
-def get_editable_blueprint(user: User, name: str) -> Blueprint:
-    """Return the blueprint if `user` may change it; one that they may only use is a 403."""
+def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
+    """Return the blueprint if `user` may do `verb` to it; one that they may only use is a 403."""
     blueprint = get_blueprint_or_404(user, name)
-    if not may_change(user, blueprint):
+    if not may(user, verb, blueprint):
         raise PermissionDenied(
             f"Blueprint {blueprint.name} belongs to {blueprint.owner}: "
             "only they or an admin change it."

@@ -1,19 +1,16 @@
 """Hosts, overlays, blueprints and servers in the Django admin."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from servers.forms import find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
+from servers.permissions import Verb, may
 from servers.secret_fields import SecretsForm
-
-# Permissions are owner and admin, nothing between: groups would promise what they do not do.
-admin.site.unregister(Group)
 
 
 class GuardedDeletion:
@@ -53,6 +50,10 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         """Keep what the worker reports, and the name by which it knows its row."""
         return [*(["name"] if obj else []), *self.reported]
 
+    def has_view_permission(self, request: HttpRequest, obj: Host | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says."""
+        return may(request.user, Verb.VIEW_HOSTS)
+
     def obstacle(self, row: Host) -> str:
         """Keep a host that has work to do."""
         if row.jobs.active().exists():
@@ -67,6 +68,14 @@ class OverlayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["name", "description", "is_shared"]
     list_filter = ["is_shared"]
     search_fields = ["name", "description"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether a folder of the hosts may be named, which has native code in it, as likely as not."""
+        return super().has_add_permission(request) and may(request.user, Verb.BRING_NATIVE_CODE)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Overlay | None = None) -> list[str]:  # noqa: ARG002
+        """Keep the folder where another one must not be named."""
+        return [] if may(request.user, Verb.BRING_NATIVE_CODE) else ["name"]
 
 
 class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -88,16 +97,32 @@ class BlueprintAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     autocomplete_fields = ["owner"]
     inlines = [BlueprintOverlayInline]
 
+    def has_view_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says."""
+        return may(request.user, Verb.VIEW_BLUEPRINT)
+
+    def has_change_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says."""
+        return may(request.user, Verb.CHANGE_BLUEPRINT)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says."""
+        return may(request.user, Verb.REMOVE_BLUEPRINT)
+
 
 class ServerAdminForm(SecretsForm):
     """A server; without a port it must be possible to find one. Passwords go out of its config here too."""
+
+    is_any_port_allowed = False
+    """Whether it is for somebody who may give a server any port."""
 
     def clean(self) -> dict[str, Any]:
         """Give a server without a port the next free one, or say in the form that there is none."""
         cleaned = super().clean() or self.cleaned_data
         host = cleaned.get("host") or getattr(self.instance, "host", None)
+        port, is_any_allowed = cleaned.get("port"), self.is_any_port_allowed
         if host and (
-            text := find_port_obstacle(self.instance, host, cleaned.get("port"), is_staff=True)
+            text := find_port_obstacle(self.instance, host, port, is_any_allowed=is_any_allowed)
         ):
             self.add_error("port", text)
         elif host and "port" in cleaned and not cleaned["port"]:
@@ -128,13 +153,38 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         "created_at",
     ]
 
-    def get_fields(self, request: HttpRequest, obj: Server | None = None) -> list[Any]:  # noqa: ARG002
-        """Show what the host said of a server that is there."""
-        return [*self.written, *(self.probed if obj else [])]
+    def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says of all servers."""
+        return may(request.user, Verb.VIEW)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says of all servers."""
+        return may(request.user, Verb.CONFIGURE)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
+        """Return what the rule says of all servers."""
+        return may(request.user, Verb.REMOVE)
+
+    def get_form(
+        self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ServerAdminForm]:
+        """Return the form for the one who asks: not everybody who writes it may take any port."""
+        form = cast("type[ServerAdminForm]", super().get_form(request, obj, change, **kwargs))
+        form.is_any_port_allowed = may(request.user, Verb.SET_ANY_PORT)
+        return form
+
+    def get_fields(self, request: HttpRequest, obj: Server | None = None) -> list[Any]:
+        """Show what the host said of a server that is there, and its config to who may read that."""
+        is_hidden = obj is not None and not may(request.user, Verb.CONFIGURE)
+        written = [
+            name for name in self.written if not (is_hidden and name in ("arguments", "config"))
+        ]
+        return [*written, *(self.probed if obj else [])]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:
         """Keep what is written by jobs; and name and host, while files on the host go by them."""
-        return [*self.probed, *(["name", "host"] if obj and obj.has_instance else [])]
+        kept = [] if may(request.user, Verb.SET_ANY_PORT) else ["bind_address"]
+        return [*self.probed, *kept, *(["name", "host"] if obj and obj.has_instance else [])]
 
     def save_model(self, request: HttpRequest, obj: Server, form: Any, change: bool) -> None:
         """Store the server, and say which passwords went out of its config."""

@@ -4,12 +4,13 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from servers.access import SignedInRequest, get_server_or_404, sign_in_required
+from servers.access import SignedInRequest, get_server, sign_in_required
+from servers.permissions import Verb
 
 
 @require_safe
 @sign_in_required
 def server_config(request: SignedInRequest, name: str) -> HttpResponse:
     """Show the parts of `cfg/server.cfg` as the server's host wrote them last, without passwords."""
-    server = get_server_or_404(request.user, name)
+    server = get_server(request.user, name, Verb.CONFIGURE)
     return render(request, "servers/config.html", {"server": server, "parts": server.config_chain})

@@ -12,6 +12,7 @@ from django.db.models import Q
 from hostops.specs import take_bind_address
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
+from servers.permissions import Verb, may
 from servers.quotas import TooManyServersError, take_server_place
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
@@ -91,10 +92,14 @@ class ServerForm(SecretsForm, RowForm):
         self.moved_address = ""
         """The address that was written as -ip, and has become the server's bind address."""
         is_new = self.instance.pk is None
-        usable = Q(pk__in=Blueprint.objects.usable_by(user).values("pk"))
+        usable = Blueprint.objects.usable_by(user)
+        if self.instance.owner_id != user.pk and not may(user, Verb.VIEW_BLUEPRINT):
+            # A blueprint that a member can change would leave them the server's config when they are a member
+            # no longer.
+            usable = usable.exclude(owner_id=user.pk)
         current = Q(pk=self.instance.blueprint_id)
         blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
-        blueprint.queryset = Blueprint.objects.filter(usable | current)
+        blueprint.queryset = Blueprint.objects.filter(Q(pk__in=usable.values("pk")) | current)
         blueprint.empty_label = "Choose one"
         if is_new and len(hosts) == 1:
             self.instance.host = hosts[0]
@@ -113,7 +118,7 @@ class ServerForm(SecretsForm, RowForm):
     def clean_arguments(self) -> str:
         """Take -ip, which is a field, out of what an admin wrote; the row judges the rest."""
         text: str = self.cleaned_data["arguments"]
-        if self.user.is_staff:
+        if may(self.user, Verb.SET_ANY_PORT):
             try:
                 text, self.moved_address = take_bind_address(text)
             except ValueError as error:
@@ -124,8 +129,9 @@ class ServerForm(SecretsForm, RowForm):
         """Refuse a port that is not for this user, or that another program holds."""
         cleaned = super().clean() or self.cleaned_data
         host = cleaned.get("host") or get_host(self.instance) or Host(name=settings.HOST_NAME)
-        port, is_staff = cleaned.get("port"), self.user.is_staff
-        if text := find_port_obstacle(self.instance, host, port, is_staff=is_staff):
+        is_any_allowed = may(self.user, Verb.SET_ANY_PORT)
+        port = cleaned.get("port")
+        if text := find_port_obstacle(self.instance, host, port, is_any_allowed=is_any_allowed):
             self.add_error("port", text)
         if self.moved_address:
             self.set_columns.append("bind_address")
@@ -154,12 +160,14 @@ def get_host(server: Server) -> Host | None:
     return server.host if server.host_id else None
 
 
-def find_port_obstacle(server: Server, host: Host, port: int | None, *, is_staff: bool) -> str:
+def find_port_obstacle(
+    server: Server, host: Host, port: int | None, *, is_any_allowed: bool
+) -> str:
     """Return why the server may not be given this port there; empty if it may, or has it already."""
     is_kept = server.pk is not None and (server.host_id, server.port) == (host.pk, port)
     if port is None or is_kept:
         return ""
-    return host.find_port_obstacle(port, is_staff=is_staff)
+    return host.find_port_obstacle(port, is_any_allowed=is_any_allowed)
 
 
 class BlueprintForm(RowForm):

@@ -5,7 +5,8 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST
 
-from servers.access import SignedInRequest, get_changeable_server_or_404, sign_in_required
+from servers.access import SignedInRequest, get_server, sign_in_required
+from servers.permissions import Verb
 from servers.secrets import SecretError, ServerSecret
 
 
@@ -14,7 +15,7 @@ from servers.secrets import SecretError, ServerSecret
 @sign_in_required
 def show_secret(request: SignedInRequest, name: str, secret: str) -> HttpResponse:
     """Answer with a password: as text to a script, else as a page. One that cannot be decrypted is a 409."""
-    server = get_changeable_server_or_404(request.user, name)
+    server = get_server(request.user, name, Verb.READ_SECRETS)
     kind = next((one for one in ServerSecret if one.value == secret), None)
     if kind is None or not server.has_secret(kind):
         raise Http404(f"Server {name} has no {secret!r}.")

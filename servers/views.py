@@ -1,6 +1,7 @@
 """The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -15,10 +16,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from servers.access import (
     SignedInRequest,
+    get_blueprint,
     get_blueprint_or_404,
-    get_editable_blueprint,
+    get_server,
     get_server_or_404,
-    may_change,
     sign_in_required,
 )
 from servers.console_reader import Console
@@ -26,6 +27,7 @@ from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
 from servers.models import Blueprint, Host, NoFreePortError, Server
+from servers.permissions import Verb, may, verbs_of
 from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
 from servers.secret_moves import find_unmoved
@@ -45,13 +47,34 @@ form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
 @sign_in_required
 def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers one may see, or say what to do before there can be one."""
-    servers = Server.objects.visible_to(request.user).select_related("host", "blueprint", "owner")
+    user = request.user
+    servers = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
     context = {
-        "servers": servers.with_heartbeat().with_latest_job(),
+        "rows": [
+            ServerRow(server, server.operations_for(user), describe_share(user, server))
+            for server in servers.with_heartbeat().with_latest_job()
+        ],
         "has_game": Host.objects.exclude(build_id="").exists(),
-        "has_blueprint": Blueprint.objects.usable_by(request.user).exists(),
+        "has_blueprint": Blueprint.objects.usable_by(user).exists(),
     }
     return render(request, "servers/list.html", context)
+
+
+@dataclass(frozen=True)
+class ServerRow:
+    """A server as the list shows it: what one may request, and whose it is if not one's own."""
+
+    server: Server
+    operations: list[str]
+    share: str
+
+
+def describe_share(user: User, server: Server) -> str:
+    """Return whose server it is and what `user` is there, in words; empty for an own one."""
+    if server.owner_id == user.pk:
+        return ""
+    role = server.role_of(user)
+    return f"of {server.owner}" + (f", you are its {role.label}" if role else "")
 
 
 @require_safe
@@ -64,14 +87,18 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         console = read_log_page(Console(server.pk), request)
     if console.search and console.must_jump:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
-    is_own = may_change(request.user, server)
+    verbs = verbs_of(request.user, server)
+    is_own = Verb.CONFIGURE in verbs
     context = {
         "server": server,
+        "verbs": verbs,
+        "operations": server.operations_for(request.user),
+        "role": server.role_of(request.user),
+        "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
         "jobs": server.jobs.all()[:JOBS_SHOWN],
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
         "removal_obstacle": server.removal_obstacle(),
-        "secrets_are_shown": is_own,
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
         "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }
@@ -82,7 +109,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
 @sign_in_required
 def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
     """Give a server whose port another program holds the next free one; it is started from its page."""
-    server = get_server_or_404(request.user, name)
+    server = get_server(request.user, name, Verb.CONFIGURE)
     try:
         port = server.move_to_free_port()
     except NoFreePortError as error:
@@ -139,7 +166,7 @@ def refuse_server(request: SignedInRequest, context: dict[str, Any]) -> HttpResp
 @sign_in_required
 def server_edit(request: SignedInRequest, name: str) -> HttpResponse:
     """Change a server's port, blueprint and own overrides."""
-    server = get_server_or_404(request.user, name)
+    server = get_server(request.user, name, Verb.CONFIGURE)
     form = ServerForm(request.POST or None, instance=server, user=request.user, hosts=[])
     if request.method == "POST" and form.is_valid() and form.try_save():
         say_notes(request, form)
@@ -160,14 +187,14 @@ def say_notes(request: SignedInRequest, form: ServerForm) -> None:
 @sign_in_required
 def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
     """Ask whether to remove a server's row, and remove it once there is no instance and no job."""
-    server = get_server_or_404(request.user, name)
+    server = get_server(request.user, name, Verb.REMOVE)
     if request.method != "POST":
         context = {"server": server, "obstacle": server.removal_obstacle()}
         return render(request, "servers/remove.html", context)
     with transaction.atomic():
         # Requests for jobs lock the host's row too: none can slip in between look and removal.
         Host.objects.select_for_update(no_key=True).get(pk=server.host_id)
-        server = get_server_or_404(request.user, name)
+        server = get_server(request.user, name, Verb.REMOVE)
         obstacle = server.removal_obstacle()
         if not obstacle:
             server.delete()
@@ -205,7 +232,8 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
 def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
     """Return what the pages about one blueprint say of it and of the servers that use it."""
     servers = list(blueprint.servers.visible_to(user).select_related("host", "owner"))
-    is_editable = may_change(user, blueprint)
+    verbs = verbs_of(user, blueprint)
+    is_editable = Verb.CHANGE_BLUEPRINT in verbs
     arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
     return {
         "blueprint": blueprint,
@@ -213,6 +241,7 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
         "servers": servers,
         "others_count": blueprint.servers.count() - len(servers),
         "is_editable": is_editable,
+        "is_removable": Verb.REMOVE_BLUEPRINT in verbs,
         "shown_arguments": arguments,
         "shown_config": config,
         "secret_notes": find_unmoved(blueprint) if is_editable else [],
@@ -235,7 +264,7 @@ def blueprint_create(request: SignedInRequest) -> HttpResponse:
 @sign_in_required
 def blueprint_edit(request: SignedInRequest, name: str) -> HttpResponse:
     """Change a blueprint, and with it what its servers start with the next time."""
-    blueprint = get_editable_blueprint(request.user, name)
+    blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
     context = blueprint_context(request.user, blueprint)
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
@@ -252,7 +281,7 @@ def blueprint_edit(request: SignedInRequest, name: str) -> HttpResponse:
 @sign_in_required
 def blueprint_remove(request: SignedInRequest, name: str) -> HttpResponse:
     """Ask whether to remove a blueprint, and remove it if no server uses it."""
-    blueprint = get_editable_blueprint(request.user, name)
+    blueprint = get_blueprint(request.user, name, Verb.REMOVE_BLUEPRINT)
     status = 200
     if request.method == "POST":
         try:

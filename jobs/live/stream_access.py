@@ -22,6 +22,7 @@ from jobs.live.page_topics import PageTopic
 from jobs.live.topics import ConsoleTopic, JobTopic, Topic
 from jobs.models import Job
 from servers.models import Server
+from servers.permissions import Verb, follows_everything
 
 AT_ONCE = 500
 """Sessions that one query asks for: databases limit how many parameters there may be."""
@@ -33,7 +34,7 @@ class Permit:
 
     session_key: str
     user_id: int
-    is_staff: bool
+    follows_everything: bool
     job_id: int | None = None
     server_id: int | None = None
 
@@ -45,7 +46,7 @@ def permit_for(request: HttpRequest, topic: Topic) -> Permit:
     return Permit(
         request.session.session_key or "",
         user.pk,
-        user.is_staff,
+        follows_everything(user),
         log.job_id if isinstance(log, JobTopic) else None,
         log.server_id if isinstance(log, ConsoleTopic) else None,
     )
@@ -54,7 +55,8 @@ def permit_for(request: HttpRequest, topic: Topic) -> Permit:
 def find_revoked(permits: Collection[Permit]) -> set[Permit]:
     """Return those of `permits` that nobody would be given any more.
 
-    Costs one query for some hundred sessions, one for the people, and one or two for each who is no admin.
+    Costs one query for some hundred sessions, one for the people, for each of them one or two for what they
+    follow, and two for the permissions of staff who are no superusers.
     """
     hashes = read_sessions({permit.session_key for permit in permits})
     people = User.objects.in_bulk({permit.user_id for permit in permits})
@@ -64,7 +66,7 @@ def find_revoked(permits: Collection[Permit]) -> set[Permit]:
         user = people.get(permit.user_id)
         if user is None or not is_signed_in(user, permit, hashes):
             revoked.add(permit)
-        elif not user.is_staff:
+        else:
             of_person[user.pk].append(permit)
     for user_id, theirs in of_person.items():
         revoked |= find_hidden(people[user_id], theirs)
@@ -80,14 +82,14 @@ def find_revoked_and_disconnect(permits: Collection[Permit]) -> set[Permit]:
 
 
 def is_signed_in(user: User, permit: Permit, hashes: dict[str, tuple[str, str]]) -> bool:
-    """Return whether the permit's session is still this person's, who is what they were."""
+    """Return whether the permit's session is still this person's, who hears of as much as they did."""
     user_id, session_hash = hashes.get(permit.session_key, ("", ""))
     return (
         user.is_active
-        and user.is_staff == permit.is_staff
         and user_id == str(user.pk)
         # It changes with the password, which signs out everywhere.
         and constant_time_compare(session_hash, user.get_session_auth_hash())
+        and follows_everything(user) == permit.follows_everything
     )
 
 
@@ -113,12 +115,12 @@ def in_portions(keys: Iterable[str]) -> Iterator[list[str]]:
 
 
 def find_hidden(user: User, permits: Iterable[Permit]) -> set[Permit]:
-    """Return the permits for what this person, who is no admin, may not see any more."""
+    """Return the permits for what this person may not see any more. Without jobs or servers no query."""
     permits = list(permits)
     jobs = {permit.job_id for permit in permits if permit.job_id is not None}
     servers = {permit.server_id for permit in permits if permit.server_id is not None}
     seen_jobs = set(Job.objects.visible_to(user).filter(pk__in=jobs).values_list("pk", flat=True))
-    visible = Server.objects.visible_to(user).filter(pk__in=servers)
+    visible = Server.objects.allowed(user, Verb.VIEW).filter(pk__in=servers)
     seen_servers = set(visible.values_list("pk", flat=True))
     return {
         permit

@@ -21,6 +21,7 @@ from jobs.live.stream_access import Permit, permit_for
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from jobs.models import Job
 from servers.models import Server
+from servers.permissions import Verb, follows_everything
 from servers.quotas import most_streams
 
 logger = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def find_job_topic(request: HttpRequest, pk: int) -> Topic:
 def find_console_topic(request: HttpRequest, name: str) -> Topic:
     """Return the topic of the console of a server that the person may see."""
     require_person(request)
-    server = get_object_or_404(Server.objects.visible_to(request.user), name=name)
+    server = get_object_or_404(Server.objects.allowed(request.user, Verb.VIEW), name=name)
     return with_page(request, ConsoleTopic(server.pk))
 
 
@@ -168,7 +169,7 @@ def find_changes_topic(request: HttpRequest) -> Topic:
 
 def changes_topic(request: HttpRequest) -> ChangesTopic:
     """Return what changes of all that the person, who is signed in, may see."""
-    return ChangesTopic(None if request.user.is_staff else request.user.pk)
+    return ChangesTopic(None if follows_everything(request.user) else request.user.pk)
 
 
 def release_connection() -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs.models import Job, JobLog, Worker
 from servers.console_reader import Console
-from servers.models import Server
+from servers.models import Membership, Server
 
 Line = TypeVar("Line", bound=Model)
 CHANGES_WINDOW = timedelta(minutes=10)
@@ -148,25 +148,30 @@ class ConsoleTopic:
 class ChangesTopic:
     """Whether anything has changed that a person may see: a `change` event, at once and at each change.
 
-    It does not say what: a page that hears it fetches itself anew. `owner_id` None means everybody's
-    servers and jobs, as admins see them.
+    It does not say what: a page that hears it fetches itself anew. `user_id` None means everybody's
+    servers and jobs, as admins see them; else it is about what is a person's own or shared with them.
     """
 
-    owner_id: int | None
+    user_id: int | None
 
     @staticmethod
     def read_snapshots(topics: Sequence["ChangesTopic"]) -> list[Snapshot]:
         """Return for each person an event that differs whenever something differs for them."""
         # The window lets the index answer, however many jobs there are; leaving it is a false alarm.
         recent = Job.objects.filter(updated_at__gt=timezone.now() - CHANGES_WINDOW)
-        servers = versions_by(Server.objects.values_list("owner_id"))
-        jobs = versions_by(recent.values_list("server__owner_id"))
+        of_members = recent.filter(server__memberships__isnull=False)
+        # Of owners, of members, and of what members are: a role that is given or taken is a change too.
+        versions = [
+            versions_by(Server.objects.values_list("owner_id")),
+            versions_by(recent.values_list("server__owner_id")),
+            versions_by(Membership.objects.values_list("user_id")),
+            versions_by(Membership.objects.values_list("user_id"), "server__updated_at"),
+            versions_by(of_members.values_list("server__memberships__user_id")),
+        ]
         workers = Worker.objects.filter(stopped_at=None).order_by("pk")
         alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
         return [
-            to_change_event(
-                versions_for(topic.owner_id, servers), versions_for(topic.owner_id, jobs), alive
-            )
+            to_change_event([versions_for(topic.user_id, one) for one in versions], alive)
             for topic in topics
         ]
 
@@ -182,15 +187,17 @@ class ChangesTopic:
 Versions = dict[int | None, tuple[datetime, int]]
 
 
-def versions_by(rows: "QuerySet[Any, tuple[int | None]]") -> Versions:
+def versions_by(
+    rows: "QuerySet[Any, tuple[int | None]]", changed_at: str = "updated_at"
+) -> Versions:
     """Return, by the one value of `rows`, when the last of them changed, and how many there are."""
-    groups = rows.order_by().annotate(Max("updated_at"), Count("pk"))
-    return {owner_id: (changed_at, count) for owner_id, changed_at, count in groups}
+    groups = rows.order_by().annotate(Max(changed_at), Count("pk"))
+    return {user_id: (last_at, count) for user_id, last_at, count in groups}
 
 
-def versions_for(owner_id: int | None, versions: Versions) -> object:
+def versions_for(user_id: int | None, versions: Versions) -> object:
     """Return what a person sees of `versions`; None is an admin, who sees everybody's."""
-    return versions.get(owner_id) if owner_id is not None else sorted(versions.values())
+    return versions.get(user_id) if user_id is not None else sorted(versions.values())
 
 
 def to_change_event(*version: object) -> Snapshot:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -13,8 +12,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from jobs.database import Channel, announce
 from jobs.models import Job, Worker
-from servers.access import SignedInRequest, sign_in_required
+from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import ActualState, Host, Release, Server
+from servers.permissions import Person, Verb
 from servers.secrets import keys_note
 
 NAMED_JOBS = 8
@@ -28,7 +28,8 @@ class HostRow:
     host: Host
     servers: Counter[str]
     workers: list[Worker]
-    running_jobs: list[Job]
+    seen_jobs: list[Job]
+    running_job_count: int
     queued_job_count: int
     last_heartbeat_at: datetime | None
 
@@ -49,13 +50,13 @@ class HostRow:
 
     @property
     def named_jobs(self) -> list[Job]:
-        """The running jobs that are named: those that have run for longest."""
-        return self.running_jobs[:NAMED_JOBS]
+        """The running jobs that are named: of those that one may see, what has run for longest."""
+        return self.seen_jobs[:NAMED_JOBS]
 
     @property
     def unnamed_job_count(self) -> int:
         """How many more jobs run."""
-        return len(self.running_jobs) - len(self.named_jobs)
+        return self.running_job_count - len(self.named_jobs)
 
     @property
     def older_releases(self) -> list[Release]:
@@ -63,16 +64,18 @@ class HostRow:
         return [release for release in self.host.releases.all() if not release.is_current]
 
 
-def read_hosts() -> list[HostRow]:
-    """Read every host, in a number of queries that does not grow with theirs."""
+def read_hosts(user: Person) -> list[HostRow]:
+    """Read every host, as `user` sees it, in a number of queries that does not grow with theirs."""
     servers: dict[int, Counter[str]] = defaultdict(Counter)
     for host_id, state in Server.objects.values_list("host_id", "actual_state"):
         servers[host_id][state] += 1
-    running: dict[int | None, list[Job]] = defaultdict(list)
-    for job in Job.objects.running().order_by("started_at", "id"):
-        running[job.host_id].append(job)
-    of_queued = Job.objects.queued().order_by().values_list("host")
-    queued = Counter(dict(of_queued.annotate(Count("pk"))))
+    seen: dict[int | None, list[Job]] = defaultdict(list)
+    for job in Job.objects.visible_to(user).running().order_by("started_at", "id"):
+        seen[job.host_id].append(job)
+    running, queued = (
+        Counter(dict(jobs.order_by().values_list("host").annotate(Count("pk"))))
+        for jobs in (Job.objects.running(), Job.objects.queued())
+    )
     workers: dict[int, list[Worker]] = defaultdict(list)
     for worker in Worker.objects.alive().order_by("pid"):
         workers[worker.host_id].append(worker)
@@ -82,6 +85,7 @@ def read_hosts() -> list[HostRow]:
             host,
             servers[host.pk],
             workers[host.pk],
+            seen[host.pk],
             running[host.pk],
             queued[host.pk],
             beats.get(host.pk),
@@ -90,25 +94,20 @@ def read_hosts() -> list[HostRow]:
     ]
 
 
-def require_admin(request: SignedInRequest) -> None:
-    """Refuse whoever is not an admin."""
-    if not request.user.is_staff:
-        raise PermissionDenied("Hosts are an admin's business.")
-
-
 @require_safe
 @sign_in_required
 def host_list(request: SignedInRequest) -> HttpResponse:
     """Show every host."""
-    require_admin(request)
-    return render(request, "hosts/list.html", {"rows": read_hosts(), "secrets_note": keys_note()})
+    require(request.user, Verb.VIEW_HOSTS)
+    context = {"rows": read_hosts(request.user), "secrets_note": keys_note()}
+    return render(request, "hosts/list.html", context)
 
 
 @require_POST
 @sign_in_required
 def host_drain(request: SignedInRequest, name: str) -> HttpResponse:
     """Let a host's workers take no more jobs, or take them again: `draining` is `true` or `false`."""
-    require_admin(request)
+    require(request.user, Verb.DRAIN)
     host = get_object_or_404(Host, name=name)
     host.is_draining = request.POST.get("draining") == "true"
     host.save(update_fields=["is_draining"])

@@ -16,9 +16,10 @@ from jobs import queue
 from jobs.models import ACTIVE_STATES, Job, JobLog, JobState
 from jobs.pages.job_lists import LARGEST_ID, read_newest
 from jobs.queue import explain_waiting
-from servers.access import SignedInRequest, get_server_or_404, sign_in_required
+from servers.access import SignedInRequest, get_server_or_404, require, sign_in_required
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page
+from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse
 
 JOBS_PER_PAGE = 50
@@ -91,6 +92,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
         return HttpResponseRedirect(f"{job.get_absolute_url()}{log.search.first_url}")
     context = {
         "job": job,
+        "is_in_hand": may(request.user, job.verb, job),
         "log": log,
         "failure_lines": job.last_lines(LINES_OF_FAILURE) if has_failed else [],
         "waiting": explain_waiting(job) if job.state == JobState.QUEUED else "",
@@ -161,6 +163,7 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     """Request an operation on a server, and lead to its job: a new one, or one that is there."""
     server = get_server_or_404(request.user, name)
     operation = request.POST.get("operation", "")
+    require(request.user, SERVER_OPERATION_VERBS.get(operation, Verb.OPERATE), server)
     try:
         requested = queue.request(operation, server=server, requested_by=request.user)
     except queue.RequestRefused as refusal:
@@ -173,6 +176,7 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
 def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
     """Request a failed or cancelled job's operation anew, and lead to the new job."""
     job = get_job_or_404(request.user, pk)
+    require(request.user, job.verb, job)
     try:
         requested = queue.retry(job, requested_by=request.user)
     except queue.RequestRefused as refusal:
@@ -198,6 +202,7 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
 def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
     """Cancel a waiting job, or ask the worker of a running one to end it."""
     job = get_job_or_404(request.user, pk)
+    require(request.user, job.verb, job)
     was_final = job.is_final
     job = queue.cancel(job)
     if was_final:

@@ -1,6 +1,7 @@
 """One job from its plan to its outcome, whatever the host does. Who claims it is in `worker_process`."""
 
 import logging
+import traceback
 from collections.abc import Callable
 from functools import partial
 from subprocess import CalledProcessError
@@ -99,15 +100,18 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
         sink.line(job, LogStream.STDERR, cancel.reason)
         return Ending(JobState.CANCELLED, None, cancel.reason)
     except CalledProcessError as error:
-        logger.info("job %s: %s", job.id, error)
+        logger.info("job %s: %s", job.id, mask_known(str(error), secrets))
         return fail(error.returncode, error, unread_stderr(error) + str(error))
     except HostError as error:
         # Its text says all that there is to know, and stands in the job.
         text = mask_known(str(error), secrets)
         logger.warning("job %s: %s of %s failed: %s", job.id, job.operation, job.subject, text)
         return fail(1, error, str(error))
-    except Exception as error:
-        logger.exception("job %s: %s of %s failed", job.id, job.operation, job.subject)
+    except Exception as error:  # noqa: BLE001 - it fails the job, and is told
+        trace = mask_known("".join(traceback.format_exception(error)).rstrip(), secrets)
+        logger.error(  # noqa: TRY400 - with the trace, but without what may be quoted in it
+            "job %s: %s of %s failed\n%s", job.id, job.operation, job.subject, trace
+        )
         return fail(1, error, str(error) or type(error).__name__)
     return Ending(JobState.SUCCEEDED, 0)
 

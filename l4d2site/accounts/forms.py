@@ -15,6 +15,8 @@ from django.core.exceptions import ValidationError
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation
+from servers.models import Server
+from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 
 
 class SignInForm(LoginForm):  # type: ignore[misc] # allauth has no types
@@ -67,6 +69,70 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
             "note": "Only for you, to tell invitations apart.",
             "email": "The link is sent there. Leave it empty to pass the link on yourself.",
         }
+
+
+class RoleForm(forms.Form):
+    """Chooses one of the roles that somebody may give on a server."""
+
+    role = forms.ChoiceField(label="Role", widget=forms.Select(attrs={"autocomplete": "off"}))
+
+    def __init__(self, *args: Any, user: User, server: Server, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = cast("forms.ChoiceField", self.fields["role"])
+        choice.choices = [
+            (role.value, role.label)
+            for role in GIVEN_ROLES
+            if may(user, verb_to_give(role), server)
+        ]
+
+    @property
+    def chosen(self) -> Role:
+        """The role, once the form is valid."""
+        return Role(self.cleaned_data["role"])
+
+
+class MemberForm(RoleForm):
+    """Gives a role to somebody who has an account."""
+
+    username = forms.CharField(
+        label="Username",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "autocomplete": "off"}),
+    )
+    field_order = ["username", "role"]
+
+    def __init__(self, *args: Any, server: Server, **kwargs: Any) -> None:
+        super().__init__(*args, server=server, **kwargs)
+        self.server = server
+        self.member: User
+
+    def clean_username(self) -> str:
+        """Find the account; refuse who has a role already."""
+        username = cast("str", self.cleaned_data["username"])
+        # As at the sign-in: an exact name wins over one that differs in case.
+        found = list(User.objects.filter(username__iexact=username, is_active=True)[:2])
+        exact = [person for person in found if person.username == username]
+        if not exact and len(found) != 1:
+            raise ValidationError(
+                f"Nobody here is called {username}. Give somebody new a link instead."
+            )
+        self.member = (exact or found)[0]
+        if role := self.server.role_of(self.member):
+            raise ValidationError(f"{self.member} is {role.label} of {self.server} already.")
+        return username
+
+
+class ServerInvitationForm(RoleForm):
+    """Invites somebody to a server by a link."""
+
+    note = forms.CharField(
+        label="For whom",
+        max_length=80,
+        required=False,
+        help_text="Only to tell links apart.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    field_order = ["note", "role"]
 
 
 class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]

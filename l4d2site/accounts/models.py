@@ -12,6 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from l4d2site.accounts.browsers import describe_browser
+from servers.models import Server
+from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 
 INVITATION_DAYS = 7
 
@@ -137,6 +139,9 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 class Invitation(models.Model):
     """Lets one person make one account. Revoking it deletes the row.
 
+    One that has a `server` gives a role on it besides, to an account that is there as well as to a new one. It
+    counts as long as who made it may give that role.
+
     The link holds the row's id, signed with SECRET_KEY: who reads the database has no link.
     """
 
@@ -153,10 +158,27 @@ class Invitation(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="invitation"
     )
 
+    server = models.ForeignKey(
+        Server, models.CASCADE, null=True, blank=True, editable=False, related_name="invitations"
+    )
+    role = models.CharField(
+        max_length=16,
+        blank=True,
+        editable=False,
+        choices=[(role.value, role.label) for role in GIVEN_ROLES],
+    )
+
     objects = InvitationQuerySet.as_manager()
 
     class Meta:
         ordering = ["-made_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(server=None, role="")
+                | models.Q(server__isnull=False, role__in=[role.value for role in GIVEN_ROLES]),
+                name="accounts_invitation_has_role_with_server",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"Invitation {self.note}".strip()
@@ -177,13 +199,25 @@ class Invitation(models.Model):
             key = uuid.UUID(hex=_signer.unsign(token))
         except (BadSignature, ValueError):
             return None
-        return cls.objects.open().filter(pk=key).first()
+        found = cls.objects.open().select_related("server", "made_by").filter(pk=key).first()
+        return found if found and found.is_backed else None
 
-    def accept(self, user: User) -> bool:
-        """Mark it as used by `user`. False if it was used, revoked or over before: then nothing is changed."""
+    @property
+    def is_backed(self) -> bool:
+        """Whether who made it may still give the role that it gives, if it gives one."""
+        if self.server is None:
+            return True
+        verb = verb_to_give(Role(self.role))
+        return self.made_by is not None and may(self.made_by, verb, self.server)
+
+    def accept(self, new_account: User | None = None) -> bool:
+        """Mark it as used, for `new_account` if it has made one.
+
+        False if it was used, revoked or over before: then nothing is changed.
+        """
         now = timezone.now()
         mine = Invitation.objects.open().filter(pk=self.pk)
-        return mine.update(accepted_at=now, accepted_by=user) == 1
+        return mine.update(accepted_at=now, accepted_by=new_account) == 1
 
 
 class OwnQuotas(models.Model):

@@ -1,7 +1,7 @@
 """The pages on which admins let people in, and those that their links lead to."""
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
@@ -29,18 +29,16 @@ from l4d2site.accounts.addresses import make_link
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.forms import AcceptanceForm, InvitationForm, ResetRequestForm
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
+from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
 from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
+from servers.models import Server
+from servers.permissions import Role, Verb, may, roles_from
 
 PEOPLE_PER_PAGE = 100
 
 require_page = require_http_methods(["GET", "HEAD", "POST"])
-
-
-def may_invite(user: User) -> bool:
-    """Return whether `user` may make accounts, by an invitation or in the admin."""
-    return user.is_staff and user.has_perm("auth.add_user")
 
 
 def may_reset(user: User, person: User | None = None) -> bool:
@@ -48,7 +46,7 @@ def may_reset(user: User, person: User | None = None) -> bool:
 
     Only a superuser makes one for a superuser: with it one becomes that person.
     """
-    is_allowed = user.is_staff and user.has_perm("auth.change_user")
+    is_allowed = may(user, Verb.MAKE_RESET_LINK)
     return is_allowed and (person is None or user.is_superuser or not person.is_superuser)
 
 
@@ -57,7 +55,7 @@ def may_reset(user: User, person: User | None = None) -> bool:
 @sign_in_required
 def people(request: SignedInRequest) -> HttpResponse:
     """Show who has an account, and the invitations that are open."""
-    if not (may_invite(request.user) or may_reset(request.user)):
+    if not (may(request.user, Verb.INVITE) or may_reset(request.user)):
         raise PermissionDenied("Only an admin sees who has an account.")
     rows = User.objects.annotate(
         has_second_factor=Exists(Authenticator.objects.filter(user_id=OuterRef("pk")))
@@ -66,13 +64,15 @@ def people(request: SignedInRequest) -> HttpResponse:
     context = {
         "page": page,
         "people": [(person, may_reset(request.user, person)) for person in page],
-        "may_invite": may_invite(request.user),
+        "may_invite": may(request.user, Verb.INVITE),
         "form": make_invitation_form(),
         "invitations": [
             (invitation, make_link(request, invitation.get_absolute_url()))
-            for invitation in Invitation.objects.open().select_related("made_by")
+            for invitation in Invitation.objects.open()
+            .filter(server=None)
+            .select_related("made_by")
         ]
-        if may_invite(request.user)
+        if may(request.user, Verb.INVITE)
         else [],
     }
     return render(request, "accounts/people.html", context)
@@ -95,7 +95,7 @@ def describe_errors(form: InvitationForm) -> str:
 @sign_in_required
 def invitation_make(request: SignedInRequest) -> HttpResponse:
     """Make an invitation; its link is on the page of people as long as it is open."""
-    if not may_invite(request.user):
+    if not may(request.user, Verb.INVITE):
         raise PermissionDenied("Only an admin invites people.")
     form = make_invitation_form(request.POST)
     form.instance.made_by = request.user
@@ -115,9 +115,9 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
 @sign_in_required
 def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
     """Revoke an invitation that nobody has accepted yet."""
-    if not may_invite(request.user):
+    if not may(request.user, Verb.INVITE):
         raise PermissionDenied("Only an admin revokes invitations.")
-    deleted, _ = Invitation.objects.open().filter(pk=pk).delete()
+    deleted, _ = Invitation.objects.open().filter(server=None, pk=pk).delete()
     if deleted:
         record_event(EventKind.INVITATION_REVOKED, request, user=request.user)
         messages.success(request, "The invitation is revoked. Its link leads nowhere now.")
@@ -135,7 +135,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if found is None:
         return render(request, "accounts/invitation_over.html", status=404)
     if request.user.is_authenticated:
-        return render(request, "accounts/invitation_other.html")
+        if found.server is None:
+            return render(request, "accounts/invitation_other.html")
+        return join(cast("SignedInRequest", request), found)
     form = AcceptanceForm(request.POST or None)
     if form.is_valid():
         try:
@@ -146,21 +148,54 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             if user is None:
                 return render(request, "accounts/invitation_over.html", status=404)
             record_event(EventKind.INVITATION_ACCEPTED, request, user=user, detail=found.note)
+            if found.server:
+                record_role(request, user, found.server, Role(found.role), found.made_by)
             credentials = {"username": user.get_username()}
             response: HttpResponse = perform_password_login(request, credentials, Login(user=user))
             return response
-    return render(request, "accounts/invitation.html", {"form": form})
+    return render(request, "accounts/invitation.html", {"form": form, "invitation": found})
+
+
+def join(request: SignedInRequest, invitation: Invitation) -> HttpResponse:
+    """Ask somebody who has an account whether to accept the invitation to a server, and do so."""
+    server, role = cast("Server", invitation.server), Role(invitation.role)
+    own_role = server.role_of(request.user)
+    is_enough = own_role in roles_from(role)
+    if is_enough or request.method != "POST":
+        context = {
+            "invitation": invitation,
+            "server": server,
+            "role": role,
+            "own_role": own_role,
+            "is_enough": is_enough,
+        }
+        return render(request, "accounts/invitation_to_server.html", context)
+    with transaction.atomic():
+        is_open = invitation.accept()
+        if is_open:
+            give_role(server, request.user, role)
+    if not is_open:
+        return render(request, "accounts/invitation_over.html", status=404)
+    record_event(EventKind.INVITATION_ACCEPTED, request, user=request.user, detail=invitation.note)
+    record_role(request, request.user, server, role, invitation.made_by)
+    messages.success(request, f"You are now {role.label} of {server.name}.")
+    return redirect(server)
 
 
 @transaction.atomic
 def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
-    """Make the account that `form` describes; None if the invitation was used or revoked meanwhile."""
+    """Make the account that `form` describes, and give it the role that the invitation has.
+
+    None if the invitation was used or revoked meanwhile.
+    """
     user = User.objects.create_user(
         form.cleaned_data["username"],
         email=invitation.email,
         password=form.cleaned_data["password1"],
     )
     if invitation.accept(user):
+        if invitation.server:
+            give_role(invitation.server, user, Role(invitation.role))
         return user
     transaction.set_rollback(True)
     return None

@@ -4,7 +4,6 @@ import logging
 from http import HTTPStatus
 
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -17,6 +16,7 @@ from l4d2site.accounts.middleware import find_obstacle
 from l4d2site.health.facts import Facts, hanging, read_facts
 from l4d2site.health.looks import Looks
 from servers.access import SignedInRequest, sign_in_required
+from servers.permissions import Verb, may
 
 logger = logging.getLogger(__name__)
 
@@ -83,14 +83,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @sign_in_required
 def health_page(request: SignedInRequest) -> HttpResponse:
     """Show the facts to who may see hosts; always 200, as the page itself is there."""
-    if not may_see_health(request.user):
+    if not may(request.user, Verb.VIEW_HOSTS):
         raise PermissionDenied("The panel's health is an admin's business.")
     return render(request, "health.html", {"facts": health.current()})
-
-
-def may_see_health(user: User | AnonymousUser) -> bool:
-    """Return whether `user` may see hosts, and so the facts. The only place that decides it."""
-    return user.is_active and user.is_staff
 
 
 def knows_token(request: HttpRequest) -> bool | None:
@@ -108,7 +103,7 @@ def is_shown_facts(request: HttpRequest, facts: Facts) -> bool:
     if settings.SESSION_COOKIE_NAME not in request.COOKIES or not facts.database.can_be_read:
         return False
     try:
-        return may_see_health(request.user) and find_obstacle(request) is None
+        return may(request.user, Verb.VIEW_HOSTS) and find_obstacle(request) is None
     except DatabaseError:  # It went away just now.
         return False
 

@@ -9,6 +9,7 @@ from servers.models.blueprints import (
 )
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
+from servers.models.memberships import Membership, MembershipQuerySet, has_role
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
@@ -40,6 +41,8 @@ __all__ = [
     "DesiredState",
     "Host",
     "HostQuerySet",
+    "Membership",
+    "MembershipQuerySet",
     "NoFreePortError",
     "Overlay",
     "OverlayQuerySet",
@@ -47,6 +50,7 @@ __all__ = [
     "Server",
     "ServerQuerySet",
     "StoredLine",
+    "has_role",
     "validate_arguments",
     "validate_config",
     "validate_name",

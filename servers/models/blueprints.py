@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 
 from hostops.specs import CPU_WEIGHT_RANGE, LIMIT_NAMES, MEMORY_LIMIT_RANGE, TASKS_LIMIT_RANGE
+from servers.models.memberships import has_role
 from servers.models.validation import (
-    User,
     find_argument_faults,
     find_config_faults,
     name_check,
@@ -21,6 +21,7 @@ from servers.models.validation import (
     validate_config,
     validate_name,
 )
+from servers.permissions import Person, Role, Verb, may
 
 MIB = 1024**2
 
@@ -36,9 +37,9 @@ LOWEST_CPU_WEIGHT = CPU_WEIGHT_RANGE.start
 class OverlayQuerySet(models.QuerySet["Overlay"]):
     """Overlays, by who may use them."""
 
-    def usable_by(self, user: User) -> "OverlayQuerySet":
+    def usable_by(self, user: Person) -> "OverlayQuerySet":
         """Return the overlays that `user` may put into a blueprint."""
-        return self if getattr(user, "is_staff", False) else self.filter(is_shared=True)
+        return self if may(user, Verb.USE_OVERLAY) else self.filter(is_shared=True)
 
 
 class Overlay(models.Model):
@@ -58,6 +59,7 @@ class Overlay(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("bring_native_code", "Can bring native code onto hosts")]
         constraints = [name_check("overlay_name_is_valid")]
 
     def __str__(self) -> str:
@@ -67,25 +69,29 @@ class Overlay(models.Model):
 class BlueprintQuerySet(models.QuerySet["Blueprint"]):
     """Blueprints, by who may do what with them."""
 
-    def usable_by(self, user: User) -> "BlueprintQuerySet":
+    def usable_by(self, user: Person) -> "BlueprintQuerySet":
         """Return the blueprints that `user` may make servers from."""
-        if getattr(user, "is_staff", False):
+        if may(user, Verb.VIEW_BLUEPRINT):
             return self
         return self.filter(Q(owner_id=user.pk) | Q(is_shared=True))
 
-    def visible_to(self, user: User) -> "BlueprintQuerySet":
-        """Return the blueprints that `user` may read: the usable ones, and those of their servers.
+    def visible_to(self, user: Person) -> "BlueprintQuerySet":
+        """Return the blueprints that `user` may read: the usable ones, and those of servers they configure.
 
         One that is no longer shared still says what the servers made from it start with.
         """
-        if getattr(user, "is_staff", False):
+        if may(user, Verb.VIEW_BLUEPRINT):
             return self
-        of_own_servers = Blueprint.objects.filter(servers__owner_id=user.pk).values("pk")
-        return self.filter(Q(owner_id=user.pk) | Q(is_shared=True) | Q(pk__in=of_own_servers))
+        configured = Blueprint.objects.filter(has_role(user, Verb.CONFIGURE, "servers__"))
+        return self.filter(
+            Q(owner_id=user.pk) | Q(is_shared=True) | Q(pk__in=configured.values("pk"))
+        )
 
-    def editable_by(self, user: User) -> "BlueprintQuerySet":
+    def editable_by(self, user: Person) -> "BlueprintQuerySet":
         """Return the blueprints that `user` may change."""
-        return self if getattr(user, "is_staff", False) else self.filter(owner_id=user.pk)
+        if may(user, Verb.CHANGE_BLUEPRINT):
+            return self
+        return self.filter(owner_id=user.pk)
 
     def with_ordered_overlays(self) -> "BlueprintQuerySet":
         """Fetch the overlays along, as `blueprint_overlays` with their places, the topmost first."""
@@ -180,6 +186,13 @@ class Blueprint(models.Model):
             raise ValidationError(
                 {"name": "“new” is taken by a page of the panel. Choose another name."}
             )
+
+    def role_of(self, user: Person) -> Role | None:
+        """Return the role that `user` has on it: its owner's, or that of who may read it. One query."""
+        if self.owner_id == user.pk:
+            return Role.OWNER
+        configured = self.servers.filter(has_role(user, Verb.CONFIGURE))
+        return Role.VIEWER if self.is_shared or configured.exists() else None
 
     @property
     def faults(self) -> list[str]:

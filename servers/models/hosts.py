@@ -85,6 +85,12 @@ class Host(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [
+            ("install", "Can install and update the game"),
+            ("rollback", "Can roll the game back"),
+            ("check", "Can look for updates of the game"),
+            ("drain", "Can drain hosts"),
+        ]
         constraints = [name_check("host_name_is_valid")]
 
     def __str__(self) -> str:
@@ -149,14 +155,17 @@ class Host(models.Model):
         }
         return next((port for port in PORT_RANGE if port not in taken), None)
 
-    def find_port_obstacle(self, port: int, *, is_staff: bool) -> str:
-        """Return why people like this may not give a server here a port, in a sentence; empty if they may."""
+    def find_port_obstacle(self, port: int, *, is_any_allowed: bool) -> str:
+        """Return why a server here cannot be given a port, in a sentence; empty if it can.
+
+        `is_any_allowed`: whether the person who asks may take one that is not of the range.
+        """
         if port in self.taken_ports:
             return (
                 f"Another program on host {self.name} holds port {port}. Choose another port, or leave it "
                 "empty to get the next free one."
             )
-        return find_port_obstacle(port, is_staff=is_staff)
+        return find_port_obstacle(port, is_any_allowed=is_any_allowed)
 
 
 class Release(models.Model):

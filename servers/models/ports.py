@@ -20,9 +20,12 @@ def find_panel_ports() -> frozenset[int]:
     return frozenset(ports)
 
 
-def find_port_obstacle(port: int, *, is_staff: bool) -> str:
-    """Return why people like this may not give a server a port, in a sentence; empty if they may."""
-    if not is_staff and port not in PORT_RANGE:
+def find_port_obstacle(port: int, *, is_any_allowed: bool) -> str:
+    """Return why a server cannot be given a port, in a sentence; empty if it can.
+
+    `is_any_allowed`: whether the person who asks may take one that is not of the range.
+    """
+    if not is_any_allowed and port not in PORT_RANGE:
         return (
             f"Choose a port from {PORT_RANGE[0]} to {PORT_RANGE[-1]}, or leave it empty to get the next free "
             "one. Only an admin may give a server another one."

@@ -9,8 +9,8 @@ from typing import Any, Self
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery, Value
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -26,8 +26,8 @@ from hostops.specs import (
 )
 from servers.models.blueprints import MIB, Blueprint
 from servers.models.hosts import Host
+from servers.models.memberships import Membership, has_role
 from servers.models.validation import (
-    User,
     find_argument_faults,
     find_config_faults,
     name_check,
@@ -36,6 +36,7 @@ from servers.models.validation import (
     validate_name,
     validate_server_name,
 )
+from servers.permissions import SERVER_OPERATION_VERBS, Person, Role, Verb, may
 from servers.secret_texts import Taken, sets_secret, take_secrets
 from servers.secrets import (
     SecretError,
@@ -76,10 +77,22 @@ class ActualState(models.TextChoices):
 class ServerQuerySet(models.QuerySet["Server"]):
     """Servers, by who may know of them."""
 
-    def visible_to(self, user: User) -> "ServerQuerySet":
-        """Return the servers that `user` owns, or all of them for an admin."""
+    def allowed(self, user: Person, verb: Verb) -> "ServerQuerySet":
+        """Return the servers to which `user` may do `verb`: those of which `may` says so."""
+        return self if may(user, verb) else self.filter(has_role(user, verb))
+
+    def visible_to(self, user: Person) -> "ServerQuerySet":
+        """Return the servers that `user` may see, each with the role that they have on it."""
         servers = self.defer("config_chain")  # Kilobytes each, and only one page shows it.
-        return servers if getattr(user, "is_staff", False) else servers.filter(owner_id=user.pk)
+        return servers.allowed(user, Verb.VIEW).with_role_of(user)
+
+    def with_role_of(self, user: Person) -> "ServerQuerySet":
+        """Fetch along what `role_of` says of `user`."""
+        role = Membership.objects.filter(server=OuterRef("pk")).of(user).values("role")
+        return self.annotate(
+            asker_id=Value(user.pk, models.BigIntegerField()),
+            asker_role=Coalesce(Subquery(role), Value("")),
+        )
 
     def with_heartbeat(self) -> "ServerQuerySet":
         """Fetch along when each server's host was last heard of: see `Server.not_heard_of_since`."""
@@ -197,6 +210,11 @@ class Server(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [
+            ("view_any_server", "Can see every server"),
+            ("operate_any_server", "Can start and stop every server"),
+            ("set_any_port", "Can give a server any port and bind address"),
+        ]
         constraints = [
             name_check("server_name_is_valid"),
             models.UniqueConstraint(
@@ -229,6 +247,16 @@ class Server(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of the server's page."""
         return reverse("servers:detail", args=[self.name])
+
+    def role_of(self, user: Person) -> Role | None:
+        """Return the role that `user` has on it: one query, unless it was fetched along."""
+        if self.owner_id == user.pk:
+            return Role.OWNER
+        fetched: dict[str, Any] = vars(self)
+        if fetched.get("asker_id") != user.pk:
+            found = self.memberships.of(user).values_list("role")
+            fetched["asker_id"], fetched["asker_role"] = user.pk, (found.first() or ("",))[0]
+        return Role(fetched["asker_role"]) if fetched["asker_role"] else None
 
     def move_to_free_port(self) -> int | None:
         """Give the server the next free port if another program holds its own, and return that; else None.
@@ -355,6 +383,10 @@ class Server(models.Model):
                 ]
             case _:
                 return ["start", "stop", "restart", "initialize", "reset", "delete"]
+
+    def operations_for(self, user: Person) -> list[str]:
+        """Return those of `operations` that `user` may request."""
+        return [one for one in self.operations if may(user, SERVER_OPERATION_VERBS[one], self)]
 
     @property
     def has_instance(self) -> bool:

@@ -1,14 +1,11 @@
-"""Who a row is looked up for, and the rules for names, launch arguments and config text."""
+"""The rules for names, launch arguments and config text."""
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 
 from hostops.specs import NAME_PATTERN, ArgumentsError, ConfigError, parse_arguments, require_config
-
-User = AbstractBaseUser | AnonymousUser
 
 validate_name = RegexValidator(
     rf"\A{NAME_PATTERN}\Z",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import IntegrityError, connection, models, transaction
 from django.db.migrations.executor import MigrationExecutor
@@ -11,6 +12,7 @@ from django.db.migrations.state import StateApps
 
 from jobs.models import Job
 from servers.models import Server
+from servers.permissions import Verb, may
 
 FIRST_SCHEMA = [("jobs", "0001_initial"), ("servers", "0001_initial")]
 
@@ -53,6 +55,8 @@ def test_what_was_stored_in_the_first_schema_is_there_after_an_upgrade(
 ) -> None:
     old = first_schema.get_model
     user = old("auth", "User").objects.create(username="kim")
+    old("auth", "User").objects.create(username="sam", is_staff=True)
+    old("auth", "User").objects.create(username="root", is_staff=True, is_superuser=True)
     host = old("servers", "Host").objects.create(name="attic")
     blueprint = old("servers", "Blueprint").objects.create(name="coop", owner=user)
     server = old("servers", "Server").objects.create(
@@ -66,5 +70,13 @@ def test_what_was_stored_in_the_first_schema_is_there_after_an_upgrade(
     assert find_missing() == []
     assert Server.objects.get().host.name == "attic"
     assert [log.line for log in Job.objects.get().logs.all()] == ["Starting."]
+    kim, sam, root = (User.objects.get(username=name) for name in ("kim", "sam", "root"))
+    # Who was staff could do everything in the panel, and still can.
+    could = set(Verb) - {Verb.VIEW_ANY_JOB, Verb.INVITE, Verb.MAKE_RESET_LINK}
+    assert {verb for verb in Verb if may(sam, verb)} == could
+    assert set(Job.objects.visible_to(sam)) == set(Job.objects.all())
+    assert [group.name for group in sam.groups.all()] == ["Host admins"]
+    assert not kim.groups.exists()
+    assert not root.groups.exists()
     with pytest.raises(IntegrityError), transaction.atomic():
         Job.objects.create(operation="stop", server=Server.objects.get(), state="running")

@@ -1,203 +1,485 @@
-"""Who gets what: every address of the project, for a stranger to the panel, owner, another owner, admin."""
+"""Who gets what: every address of the project, the streams and the admin's too, for nine kinds of people."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from pytest_django import DjangoDbBlocker
 
-from jobs.models import Job
-from l4d2site.accounts.models import Invitation, PersonSession
-from servers.models import Blueprint, Server
+from jobs.models import Job, Worker
+from l4d2site.accounts.models import AccountEvent, Invitation, PersonSession
+from servers.models import Blueprint, Host, Overlay, Server
 from servers.secrets import ServerSecret
 from tests.pages.conftest import sign_in
+from tests.pages.kinds import ANONYMOUS, KINDS, give_roles, make_people
 
-LOGIN = "account_login"
-PEOPLE = ("anonymous", "alice", "bob", "dana")
+LOGIN = "login"
+"""The way to the sign-in page; for the admin's own pages to theirs, which is the same one."""
+
+Outcome = int | str
+Row = tuple[Outcome, ...]
+"""What each of `KINDS` gets, in their order."""
+
+
+def everybody(outcome: Outcome) -> Row:
+    return (outcome,) * 9
+
+
+def signed_in(outcome: Outcome) -> Row:
+    return (LOGIN, *(outcome,) * 8)
+
+
+# On a server: who may not know of it, who may see it and not do this, and who may.
+
+
+def viewers(outcome: Outcome, anonymous: Outcome = LOGIN) -> Row:
+    return (anonymous, 404, *(outcome,) * 4, 404, outcome, outcome)
+
+
+def operators(outcome: Outcome) -> Row:
+    return (LOGIN, 404, 403, *(outcome,) * 3, 404, outcome, outcome)
+
+
+def managers(outcome: Outcome) -> Row:
+    return (LOGIN, 404, 403, 403, outcome, outcome, 404, outcome, outcome)
+
+
+def owners(outcome: Outcome) -> Row:
+    return (LOGIN, 404, 403, 403, 403, outcome, 404, outcome, outcome)
+
+
+# Of the whole panel.
+
+
+def host_admins_alone(outcome: Outcome, others: Outcome = 403, anonymous: Outcome = LOGIN) -> Row:
+    return (anonymous, *(others,) * 6, outcome, outcome)
+
+
+def superusers_alone(outcome: Outcome) -> Row:
+    return (LOGIN, *(403,) * 7, outcome)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One request, and what each of the `PEOPLE` gets: a status, or LOGIN for the way to that page."""
+    """One request, and what each of the `KINDS` gets: a status, or LOGIN."""
 
     method: str
     url_name: str
     subject: str
-    expected: tuple[int | str, int | str, int | str, int | str]
+    expected: Row
     data: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.method} {self.url_name}"
+        return "-".join(
+            filter(None, [self.method, self.url_name, self.subject, *dict(self.data).values()])
+        )
 
+
+START = (("operation", "start"),)
+RESET = (("operation", "reset"),)
+DELETE = (("operation", "delete"),)
+VIEWER = (("role", "viewer"),)
+MANAGER = (("role", "manager"),)
 
 MATRIX = [
-    Case("GET", "servers:home", "", (302, 302, 302, 302)),
-    Case("GET", "servers:list", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "servers:create", "", (LOGIN, 200, 200, 200)),
-    Case("POST", "servers:create", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "servers:detail", "server", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:detail", "server", (405, 405, 405, 405)),
-    Case("GET", "servers:config", "server", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:config", "server", (405, 405, 405, 405)),
-    Case("GET", "servers:console", "server", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:console", "server", (405, 405, 405, 405)),
-    Case("GET", "servers:console_text", "server", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:console_text", "server", (405, 405, 405, 405)),
-    Case("GET", "servers:edit", "server", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:edit", "server", (LOGIN, 200, 404, 200)),
-    Case("GET", "servers:secret", "secret", (405, 405, 405, 405)),
-    Case("POST", "servers:secret", "secret", (LOGIN, 200, 404, 200)),
-    Case("GET", "servers:move_port", "server", (405, 405, 405, 405)),
-    Case("POST", "servers:move_port", "server", (LOGIN, 302, 404, 302)),
-    Case("GET", "servers:remove", "server", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:remove", "server", (LOGIN, 302, 404, 302)),
-    Case("GET", "servers:blueprint_list", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "servers:blueprint_create", "", (LOGIN, 200, 200, 200)),
-    Case("POST", "servers:blueprint_create", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "servers:blueprint_detail", "blueprint", (LOGIN, 200, 404, 200)),
-    Case("GET", "servers:blueprint_edit", "blueprint", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:blueprint_edit", "blueprint", (LOGIN, 200, 404, 200)),
-    Case("GET", "servers:blueprint_remove", "blueprint", (LOGIN, 200, 404, 200)),
-    Case("POST", "servers:blueprint_remove", "blueprint", (LOGIN, 409, 404, 409)),
-    Case("GET", "servers:blueprint_detail", "shared", (LOGIN, 200, 200, 200)),
-    Case("GET", "servers:blueprint_edit", "shared", (LOGIN, 403, 403, 200)),
-    Case("POST", "servers:blueprint_edit", "shared", (LOGIN, 403, 403, 200)),
-    Case("POST", "servers:blueprint_remove", "shared", (LOGIN, 403, 403, 302)),
-    Case("GET", "jobs:hosts", "", (LOGIN, 403, 403, 200)),
-    Case("POST", "jobs:host_drain", "host", (LOGIN, 403, 403, 302)),
-    Case("GET", "jobs:host_drain", "host", (405, 405, 405, 405)),
-    Case("GET", "jobs:list", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "jobs:detail", "job", (LOGIN, 200, 404, 200)),
-    Case("GET", "jobs:log", "job", (LOGIN, 200, 404, 200)),
-    Case("GET", "jobs:events", "job", (403, 200, 404, 200)),
-    Case("GET", "jobs:cancel", "job", (405, 405, 405, 405)),
-    Case("POST", "jobs:cancel", "job", (LOGIN, 303, 404, 303)),
-    Case("GET", "jobs:retry", "job", (405, 405, 405, 405)),
-    Case("POST", "jobs:retry", "job", (LOGIN, 303, 404, 303)),
-    Case("GET", "jobs:detail", "install", (LOGIN, 404, 404, 200)),
-    Case("GET", "jobs:log", "install", (LOGIN, 404, 404, 200)),
-    Case("GET", "jobs:events", "install", (403, 404, 404, 200)),
-    Case("POST", "jobs:cancel", "install", (LOGIN, 404, 404, 303)),
-    Case("POST", "jobs:retry", "install", (LOGIN, 404, 404, 303)),
-    Case("GET", "jobs:create", "server", (405, 405, 405, 405)),
-    Case("POST", "jobs:create", "server", (LOGIN, 303, 404, 303), (("operation", "start"),)),
-    Case("GET", "jobs:console_events", "server", (403, 200, 404, 200)),
-    Case("GET", "jobs:change_events", "", (403, 200, 200, 200)),
-    Case("GET", "account_login", "", (200, 302, 302, 302)),
-    Case("GET", "logout", "", (405, 405, 405, 405)),
-    Case("POST", "logout", "", (302, 302, 302, 302)),
-    Case("GET", "password_change", "", (LOGIN, 200, 200, 200)),
-    Case("POST", "password_change", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "account_reauthenticate", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "sessions", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "session_revoke_others", "", (405, 405, 405, 405)),
-    Case("POST", "session_revoke_others", "", (LOGIN, 302, 302, 302)),
-    Case("GET", "session_revoke", "session", (405, 405, 405, 405)),
-    Case("POST", "session_revoke", "session", (LOGIN, 302, 404, 404)),
-    Case("GET", "people", "", (LOGIN, 403, 403, 200)),
-    Case("GET", "reset_link", "person", (405, 405, 405, 405)),
-    Case("POST", "reset_link", "person", (LOGIN, 403, 403, 200)),
-    Case("GET", "invitation_make", "", (405, 405, 405, 405)),
-    Case("POST", "invitation_make", "", (LOGIN, 403, 403, 302)),
-    Case("GET", "invitation_revoke", "invitation", (405, 405, 405, 405)),
-    Case("POST", "invitation_revoke", "invitation", (LOGIN, 403, 403, 302)),
-    Case("GET", "invitation", "token", (200, 200, 200, 200)),
-    Case("GET", "invitation", "bad token", (404, 404, 404, 404)),
-    Case("GET", "reset_request", "", (404, 404, 404, 404)),
-    Case("GET", "reset", "bad reset", (200, 200, 200, 200)),
-    Case("GET", "mfa_index", "", (LOGIN, 200, 200, 200)),
+    Case("GET", "servers:home", "", everybody(302)),
+    Case("GET", "servers:list", "", signed_in(200)),
+    Case("GET", "servers:create", "", signed_in(200)),
+    Case("POST", "servers:create", "", signed_in(200)),
+    Case("GET", "servers:detail", "server", viewers(200)),
+    Case("POST", "servers:detail", "server", everybody(405)),
+    Case("GET", "servers:config", "server", managers(200)),
+    Case("POST", "servers:config", "server", everybody(405)),
+    Case("GET", "servers:console", "server", viewers(200)),
+    Case("POST", "servers:console", "server", everybody(405)),
+    Case("GET", "servers:console_text", "server", viewers(200)),
+    Case("POST", "servers:console_text", "server", everybody(405)),
+    Case("GET", "servers:edit", "server", managers(200)),
+    Case("POST", "servers:edit", "server", managers(200)),
+    Case("GET", "servers:secret", "secret", everybody(405)),
+    Case("POST", "servers:secret", "secret", managers(200)),
+    Case("GET", "servers:move_port", "server", everybody(405)),
+    Case("POST", "servers:move_port", "server", managers(302)),
+    Case("GET", "servers:remove", "server", owners(200)),
+    Case("POST", "servers:remove", "quiet server", owners(302)),
+    Case("GET", "server_people", "server", viewers(200)),
+    Case("POST", "server_people", "server", everybody(405)),
+    Case("GET", "member_add", "server", everybody(405)),
+    Case("POST", "member_add", "server", managers(302), VIEWER),
+    Case("GET", "member_change", "viewer", everybody(405)),
+    Case("POST", "member_change", "viewer", managers(302), VIEWER),
+    Case("POST", "member_change", "manager", owners(302), VIEWER),
+    # The viewer and the manager may leave.
+    Case("GET", "member_remove", "viewer", (LOGIN, 404, 200, 403, 200, 200, 404, 200, 200)),
+    Case("POST", "member_remove", "viewer", (LOGIN, 404, 302, 403, 302, 302, 404, 302, 302)),
+    Case("POST", "member_remove", "manager", (LOGIN, 404, 403, 403, 302, 302, 404, 302, 302)),
+    Case(
+        "POST", "member_remove", "another's viewer", (LOGIN, 404, 403, 403, 404, 404, 404, 404, 404)
+    ),
+    Case("GET", "server_invitation_make", "server", everybody(405)),
+    Case("POST", "server_invitation_make", "server", managers(302), VIEWER),
+    Case("GET", "server_invitation_revoke", "server invitation", everybody(405)),
+    Case("POST", "server_invitation_revoke", "server invitation", managers(302)),
+    Case("POST", "server_invitation_revoke", "manager invitation", owners(302)),
+    Case("GET", "servers:blueprint_list", "", signed_in(200)),
+    Case("GET", "servers:blueprint_create", "", signed_in(200)),
+    Case("POST", "servers:blueprint_create", "", signed_in(200)),
+    # Who configures a server reads what it is made of.
+    Case(
+        "GET",
+        "servers:blueprint_detail",
+        "blueprint",
+        (LOGIN, 404, 404, 404, 200, 200, 404, 200, 200),
+    ),
+    Case(
+        "GET",
+        "servers:blueprint_edit",
+        "blueprint",
+        (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
+    ),
+    Case(
+        "POST",
+        "servers:blueprint_edit",
+        "blueprint",
+        (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
+    ),
+    Case(
+        "GET",
+        "servers:blueprint_remove",
+        "blueprint",
+        (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
+    ),
+    Case(
+        "POST",
+        "servers:blueprint_remove",
+        "blueprint",
+        (LOGIN, 404, 404, 404, 403, 409, 404, 409, 409),
+    ),
+    Case("GET", "servers:blueprint_detail", "shared", signed_in(200)),
+    Case("GET", "servers:blueprint_edit", "shared", host_admins_alone(200)),
+    Case("POST", "servers:blueprint_edit", "shared", host_admins_alone(200)),
+    Case("POST", "servers:blueprint_remove", "shared", host_admins_alone(302)),
+    Case("GET", "jobs:hosts", "", host_admins_alone(200)),
+    Case("POST", "jobs:host_drain", "host", host_admins_alone(302)),
+    Case("GET", "jobs:host_drain", "host", everybody(405)),
+    Case("GET", "jobs:list", "", signed_in(200)),
+    Case("GET", "jobs:detail", "job", viewers(200)),
+    Case("GET", "jobs:log", "job", viewers(200)),
+    Case("GET", "jobs:events", "job", viewers(200, anonymous=403)),
+    Case("GET", "jobs:cancel", "job", everybody(405)),
+    Case("POST", "jobs:cancel", "job", operators(303)),
+    Case("POST", "jobs:cancel", "deletion", owners(303)),
+    Case("GET", "jobs:retry", "job", everybody(405)),
+    Case("POST", "jobs:retry", "job", operators(303)),
+    Case("POST", "jobs:retry", "deletion", owners(303)),
+    Case("GET", "jobs:detail", "install", host_admins_alone(200, 404)),
+    Case("GET", "jobs:log", "install", host_admins_alone(200, 404)),
+    Case("GET", "jobs:events", "install", host_admins_alone(200, 404, anonymous=403)),
+    Case("POST", "jobs:cancel", "install", host_admins_alone(303, 404)),
+    Case("POST", "jobs:retry", "install", host_admins_alone(303, 404)),
+    Case("GET", "jobs:create", "server", everybody(405)),
+    Case("POST", "jobs:create", "server", operators(303), START),
+    Case("POST", "jobs:create", "server", managers(303), RESET),
+    Case("POST", "jobs:create", "server", owners(303), DELETE),
+    Case("GET", "jobs:console_events", "server", viewers(200, anonymous=403)),
+    Case("GET", "jobs:change_events", "", (403, *(200,) * 8)),
+    Case("GET", "account_login", "", (200, *(302,) * 8)),
+    Case("GET", "logout", "", everybody(405)),
+    Case("POST", "logout", "", everybody(302)),
+    Case("GET", "password_change", "", signed_in(200)),
+    Case("POST", "password_change", "", signed_in(200)),
+    Case("GET", "account_reauthenticate", "", signed_in(200)),
+    Case("GET", "sessions", "", signed_in(200)),
+    Case("GET", "session_revoke_others", "", everybody(405)),
+    Case("POST", "session_revoke_others", "", signed_in(302)),
+    Case("GET", "session_revoke", "session", everybody(405)),
+    # Only its own one.
+    Case("POST", "session_revoke", "session", (LOGIN, 404, 404, 404, 404, 302, 404, 404, 404)),
+    Case("GET", "people", "", superusers_alone(200)),
+    Case("GET", "reset_link", "person", everybody(405)),
+    Case("POST", "reset_link", "person", superusers_alone(200)),
+    Case("GET", "invitation_make", "", everybody(405)),
+    Case("POST", "invitation_make", "", superusers_alone(302)),
+    Case("GET", "invitation_revoke", "invitation", everybody(405)),
+    Case("POST", "invitation_revoke", "invitation", superusers_alone(302)),
+    Case("GET", "invitation", "token", everybody(200)),
+    Case("GET", "invitation", "server token", everybody(200)),
+    Case("GET", "invitation", "bad token", everybody(404)),
+    Case("GET", "reset_request", "", everybody(404)),
+    Case("GET", "reset", "bad reset", everybody(200)),
+    Case("GET", "mfa_index", "", signed_in(200)),
     # The door of the second factor: only who has just given a password gets in.
-    Case("GET", "mfa_authenticate", "", (302, 302, 302, 302)),
-    Case("GET", "mfa_reauthenticate", "", (LOGIN, 302, 302, 302)),
-    Case("GET", "mfa_activate_totp", "", (LOGIN, 302, 302, 302)),
-    Case("GET", "mfa_deactivate_totp", "", (LOGIN, 404, 404, 404)),
-    Case("GET", "mfa_view_recovery_codes", "", (LOGIN, 404, 404, 404)),
-    Case("GET", "mfa_generate_recovery_codes", "", (LOGIN, 302, 302, 302)),
-    Case("GET", "mfa_download_recovery_codes", "", (LOGIN, 404, 404, 404)),
-    Case("GET", "mfa_list_webauthn", "", (LOGIN, 200, 200, 200)),
-    Case("GET", "mfa_add_webauthn", "", (LOGIN, 302, 302, 302)),
-    Case("GET", "mfa_login_webauthn", "", (302, 302, 302, 302)),
-    Case("POST", "mfa_login_webauthn", "", (302, 302, 302, 302)),
-    Case("GET", "mfa_reauthenticate_webauthn", "", (LOGIN, 302, 302, 302)),
-    Case("GET", "mfa_edit_webauthn", "passkey", (LOGIN, 302, 302, 302)),
-    Case("GET", "mfa_remove_webauthn", "passkey", (LOGIN, 302, 302, 302)),
-    Case("GET", "healthz", "", (503, 503, 503, 503)),
-    Case("POST", "healthz", "", (405, 405, 405, 405)),
-    Case("GET", "livez", "", (200, 200, 200, 200)),
-    Case("POST", "livez", "", (405, 405, 405, 405)),
-    Case("GET", "health", "", (LOGIN, 403, 403, 200)),
-    Case("POST", "health", "", (405, 405, 405, 405)),
-    Case("GET", "admin:install", "", (405, 405, 405, 405)),
-    Case("POST", "admin:install", "", (LOGIN, 403, 403, 303)),
-    Case("GET", "admin:rollback", "", (405, 405, 405, 405)),
-    Case("POST", "admin:rollback", "", (LOGIN, 403, 403, 303)),
-    Case("GET", "admin:check", "", (405, 405, 405, 405)),
-    Case("POST", "admin:check", "", (LOGIN, 403, 403, 303)),
+    Case("GET", "mfa_authenticate", "", everybody(302)),
+    Case("GET", "mfa_reauthenticate", "", signed_in(302)),
+    Case("GET", "mfa_activate_totp", "", signed_in(302)),
+    Case("GET", "mfa_deactivate_totp", "", signed_in(404)),
+    Case("GET", "mfa_view_recovery_codes", "", signed_in(404)),
+    Case("GET", "mfa_generate_recovery_codes", "", signed_in(302)),
+    Case("GET", "mfa_download_recovery_codes", "", signed_in(404)),
+    Case("GET", "mfa_list_webauthn", "", signed_in(200)),
+    Case("GET", "mfa_add_webauthn", "", signed_in(302)),
+    Case("GET", "mfa_login_webauthn", "", everybody(302)),
+    Case("POST", "mfa_login_webauthn", "", everybody(302)),
+    Case("GET", "mfa_reauthenticate_webauthn", "", signed_in(302)),
+    Case("GET", "mfa_edit_webauthn", "passkey", signed_in(302)),
+    Case("GET", "mfa_remove_webauthn", "passkey", signed_in(302)),
+    Case("GET", "healthz", "", everybody(503)),
+    Case("POST", "healthz", "", everybody(405)),
+    Case("GET", "livez", "", everybody(200)),
+    Case("POST", "livez", "", everybody(405)),
+    Case("GET", "health", "", host_admins_alone(200)),
+    Case("POST", "health", "", everybody(405)),
+    Case("GET", "admin:install", "", everybody(405)),
+    Case("POST", "admin:install", "", host_admins_alone(303)),
+    Case("GET", "admin:rollback", "", everybody(405)),
+    Case("POST", "admin:rollback", "", host_admins_alone(303)),
+    Case("GET", "admin:check", "", everybody(405)),
+    Case("POST", "admin:check", "", host_admins_alone(303)),
 ]
 
 
-@pytest.fixture
-def subjects(
-    server: Server, blueprint: Blueprint, failed_job: Job, alice: User, bob: User, dana: User
-) -> dict[str, list[str | int]]:
-    """Return what the addresses of the matrix are about, by the matrix's word for it."""
-    shared = Blueprint.objects.create(name="versus", owner=dana, is_shared=True)
-    install = Job.objects.create(operation="install", requested_by=dana, state="failed")
-    sign_in(alice)
-    invited = Invitation.objects.create(made_by=dana)
+def admin_page(
+    name: str, subject: str, staff: Outcome, host_admin: Outcome, superuser: Outcome = 200
+) -> Case:
+    """Return what a page of the admin gives to staff; it leads all others to the sign-in."""
+    return Case("GET", f"admin:{name}", subject, (*(LOGIN,) * 6, staff, host_admin, superuser))
+
+
+def admin_of(
+    model: str,
+    subject: str,
+    *,
+    lists: int,
+    adds: int,
+    shows: int,
+    deletes: int,
+    superuser: str = "",
+    history: int = 403,
+) -> list[Case]:
+    """Return what the pages of a model give to a host admin. To staff they give 403.
+
+    A superuser may do all but what is named in `superuser`: rows that machines write are read-only. Staff are
+    led away from the `history` of rows that they may not see, as from that of rows that are not there.
+    """
+    pages = [
+        ("changelist", "", 403, lists),
+        ("add", "", 403, adds),
+        ("change", subject, 403, shows),
+        ("history", subject, history, shows),
+        ("delete", subject, 403, deletes),
+    ]
+    return [
+        admin_page(
+            f"{model}_{page}", row, staff, host_admin, 403 if page in superuser.split() else 200
+        )
+        for page, row, staff, host_admin in pages
+    ]
+
+
+READ_ONLY = "add delete"
+ADMIN_MATRIX = [
+    admin_page("index", "", 200, 200),
+    admin_page("releases", "", 403, 200),
+    admin_page("jsi18n", "", 200, 200),
+    admin_page("autocomplete", "", 403, 403, 403),  # It takes parameters.
+    admin_page("password_change", "", 302, 302, 302),
+    admin_page("password_change_done", "", 200, 200),
+    admin_page("view_on_site", "server on site", 404, 302, 302),
+    admin_page("app_list", "app", 404, 200),
+    *admin_of("servers_host", "host row", lists=200, adds=403, shows=200, deletes=403),
+    *admin_of("servers_overlay", "overlay row", lists=200, adds=403, shows=200, deletes=403),
+    *admin_of("servers_blueprint", "blueprint row", lists=200, adds=403, shows=200, deletes=200),
+    *admin_of("servers_server", "server row", lists=200, adds=403, shows=200, deletes=200),
+    *admin_of(
+        *("jobs_job", "job"),
+        lists=200,
+        adds=403,
+        shows=200,
+        deletes=403,
+        superuser=READ_ONLY,
+        history=302,
+    ),
+    *admin_of(
+        *("jobs_joblog", "line row"),
+        lists=200,
+        adds=403,
+        shows=200,
+        deletes=403,
+        superuser=READ_ONLY,
+        history=302,
+    ),
+    *admin_of(
+        *("jobs_worker", "worker row"),
+        lists=200,
+        adds=403,
+        shows=200,
+        deletes=403,
+        superuser=READ_ONLY,
+    ),
+    *admin_of(
+        *("accounts_accountevent", "event row"),
+        lists=403,
+        adds=403,
+        shows=403,
+        deletes=403,
+        superuser=READ_ONLY,
+    ),
+    *admin_of("auth_user", "person", lists=403, adds=403, shows=403, deletes=403),
+    admin_page("auth_user_password_change", "person", 403, 403),
+    *admin_of("auth_group", "group row", lists=403, adds=403, shows=403, deletes=403),
+]
+
+
+CASES = MATRIX + ADMIN_MATRIX
+
+
+@dataclass(frozen=True)
+class World:
+    """What the matrix is about: people with their sessions, and what an address is made of, by its word."""
+
+    people: dict[str, User]
+    sessions: dict[str, str]
+    subjects: dict[str, list[str | int]]
+
+    def client_of(self, kind: str, *, enforce_csrf_checks: bool = False) -> Client:
+        """Return a browser of that kind of person."""
+        client = Client(enforce_csrf_checks=enforce_csrf_checks)
+        if kind != ANONYMOUS:
+            client.cookies[settings.SESSION_COOKIE_NAME] = self.sessions[kind]
+        return client
+
+    def ask(self, case: Case, client: Client) -> HttpResponseBase:
+        """Send the request of `case`."""
+        return client.generic(
+            case.method,
+            reverse(case.url_name, args=self.subjects[case.subject]),
+            "&".join(f"{name}={value}" for name, value in case.data),
+            content_type="application/x-www-form-urlencoded",
+        )
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """Return the world of all cases. It is made once; each request is taken back in it.
+
+    pytest-django makes a database only if some chosen test is marked for it, as others in this file are.
+    """
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield make_world()
+        transaction.set_rollback(True)
+
+
+def make_world() -> World:
+    people = make_people()
+    owner, superuser = people["owner"], people["superuser"]
+    host = Host.local()
+    blueprint = Blueprint.objects.create(name="coop", owner=owner)
+    server, quiet, other = (
+        Server.objects.create(name=name, owner=owner, host=host, blueprint=blueprint)
+        for name in ("alpha", "quiet", "other")
+    )
+    give_roles(people, server)
+    give_roles(people, quiet)
     server.set_secret(ServerSecret.JOIN_PASSWORD, "sesame-to-join")
     server.save()
-    return {
+    members = {one.role: one for one in server.memberships.all()}
+    outsider = other.memberships.create(user=people["stranger"], role="viewer")
+    shared = Blueprint.objects.create(name="versus", owner=superuser, is_shared=True)
+    job, deletion = (
+        Job.objects.create(operation=operation, server=server, requested_by=owner, state="failed")
+        for operation in ("start", "delete")
+    )
+    install = Job.objects.create(operation="install", requested_by=superuser, state="failed")
+    line = job.logs.create(seq=1, stream="stdout", line="Starting.")
+    worker = Worker.objects.create(
+        host=host,
+        pid=1,
+        process_started=1,
+        concurrency=1,
+        started_at=job.created_at,
+        heartbeat_at=job.created_at - Worker.lease_limit().resolution * 10**12,
+    )
+    overlay = Overlay.objects.create(name="maps")
+    invitation = Invitation.objects.create(made_by=superuser)
+    to_server, to_manage = (
+        Invitation.objects.create(made_by=owner, server=server, role=role)
+        for role in ("viewer", "manager")
+    )
+    sessions = {kind: sign_in(person).cookies["sessionid"].value for kind, person in people.items()}
+    server_type = ContentType.objects.get_for_model(Server)
+    subjects: dict[str, list[str | int]] = {
         "": [],
         "server": [server.name],
+        "quiet server": [quiet.name],
         "secret": [server.name, ServerSecret.JOIN_PASSWORD],
+        "viewer": [server.name, members["viewer"].pk],
+        "manager": [server.name, members["manager"].pk],
+        "another's viewer": [server.name, outsider.pk],
+        "server invitation": [server.name, str(to_server.pk)],
+        "manager invitation": [server.name, str(to_manage.pk)],
         "blueprint": [blueprint.name],
-        "host": [server.host.name],
         "shared": [shared.name],
-        "job": [failed_job.pk],
+        "host": [host.name],
+        "job": [job.pk],
+        "deletion": [deletion.pk],
         "install": [install.pk],
-        "session": [str(PersonSession.objects.get(user=alice).pk)],
-        "person": [bob.pk],
-        "invitation": [str(invited.pk)],
-        "token": [invited.token],
+        "session": [str(PersonSession.objects.get(user=owner).pk)],
+        "person": [people["stranger"].pk],
+        "invitation": [str(invitation.pk)],
+        "token": [invitation.token],
+        "server token": [to_server.token],
         "bad token": ["not-a-token"],
         "bad reset": ["MQ", "not-a-token"],
         "passkey": [1],
+        "app": ["servers"],
+        "server on site": [server_type.pk, server.pk],
+        "host row": [host.pk],
+        "overlay row": [overlay.pk],
+        "blueprint row": [shared.pk],
+        "server row": [quiet.pk],
+        "line row": [line.pk],
+        "worker row": [worker.pk],
+        "event row": [AccountEvent.objects.latest("pk").pk],
+        "group row": [people["host admin"].groups.get().pk],
     }
+    return World(people, sessions, subjects)
 
 
-@pytest.mark.parametrize("case", MATRIX, ids=str)
-@pytest.mark.parametrize("person", PEOPLE)
-def test_everybody_gets_what_the_matrix_says(
-    case: Case, person: str, subjects: dict[str, list[str | int]]
-) -> None:
-    client = Client()
-    if person != "anonymous":
-        client.force_login(User.objects.get(username=person))
-    url = reverse(case.url_name, args=subjects[case.subject])
-    response = client.generic(
-        case.method,
-        url,
-        "&".join(f"{name}={value}" for name, value in case.data),
-        content_type="application/x-www-form-urlencoded",
+@pytest.fixture
+def _taken_back(world: World, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Let a test use the database of the world."""
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.usefixtures("_taken_back")
+def test_everybody_gets_what_the_matrix_says(case: Case, world: World) -> None:
+    got = {}
+    for kind in KINDS:
+        with transaction.atomic():
+            got[kind] = outcome(world.ask(case, world.client_of(kind)))
+            transaction.set_rollback(True)
+    assert got == dict(zip(KINDS, case.expected, strict=True))
+
+
+def outcome(response: HttpResponseBase) -> Outcome:
+    """Return the status of a response, or LOGIN if it leads there."""
+    place = response.headers.get("Location", "")
+    ways_in = (reverse("account_login"), reverse("admin:login"))
+    return (
+        LOGIN
+        if place.startswith(tuple(f"{way}?next=" for way in ways_in))
+        else response.status_code
     )
-    assert outcome(response) == case.expected[PEOPLE.index(person)]
-
-
-def outcome(response: HttpResponseBase) -> int | str:
-    """Return the status of a response, or LOGIN if it leads to that page."""
-    if response.headers.get("Location", "").startswith(reverse("account_login") + "?next="):
-        return LOGIN
-    return response.status_code
-
-
-def test_the_matrix_has_every_address() -> None:
-    ours = {name for name, _ in walk(get_resolver()) if not name.startswith("admin:")}
-    assert ours | ADMIN_ACTIONS == {case.url_name for case in MATRIX}
 
 
 def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterator[tuple[str, str]]:
@@ -211,38 +493,52 @@ def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterat
             yield from walk(entry, inner, below)
 
 
-# What the admin shows to those who are not signed in as admins: its way in and out; and what has no page.
-ADMIN_ACTIONS = {"admin:install", "admin:rollback", "admin:check"}
-ADMIN_OPEN = {"admin:login", "admin:logout"} | ADMIN_ACTIONS
+ADMIN_DOORS = {"admin:login", "admin:logout"}
+"""The admin's way in and out, which are everybody's."""
+
+
+def test_the_matrix_has_every_address() -> None:
+    names = {name for name, _ in walk(get_resolver()) if name != "admin:None"}
+    assert names - ADMIN_DOORS == {case.url_name for case in CASES}
+
+
 ADMIN_ROUTES = sorted(
     route
     for name, route in walk(get_resolver())
-    if name.startswith("admin:") and name not in ADMIN_OPEN
+    if name.startswith("admin:")
+    and name not in ADMIN_DOORS | {"admin:install", "admin:rollback", "admin:check"}
 )
 
 
 @pytest.mark.parametrize("route", ADMIN_ROUTES)
-def test_the_admin_pages_are_for_admins_alone(route: str, as_alice: Client, db: None) -> None:
+@pytest.mark.usefixtures("_taken_back")
+def test_the_admin_pages_are_for_staff_alone(route: str, world: World) -> None:
     url = re.sub(r"<[^>]+>", "1", route.partition("(?P")[0])
-    for client in (Client(), as_alice):
-        response = client.get(url)
+    for kind in KINDS[:6]:
+        response = world.client_of(kind).get(url)
         assert response.status_code in (302, 404)
         if response.status_code == 302:
             assert response.headers["Location"].startswith(reverse("admin:login"))
 
 
+@pytest.mark.usefixtures("_taken_back")
+def test_staff_without_permissions_find_nothing_on_the_admin_pages(world: World) -> None:
+    page = world.client_of("staff").get(reverse("admin:index")).content.decode()
+    assert "You don’t have permission to view or edit anything." in page
+    assert reverse("admin:install") not in page
+    on_site = reverse("admin:view_on_site", args=world.subjects["server on site"])
+    assert world.client_of("staff").get(on_site).status_code == 404
+
+
 @pytest.mark.parametrize("case", [case for case in MATRIX if case.method == "POST"], ids=str)
-def test_no_change_without_a_csrf_token(
-    case: Case, dana: User, subjects: dict[str, list[str | int]]
-) -> None:
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(dana)
+@pytest.mark.usefixtures("_taken_back")
+def test_no_change_without_a_csrf_token(case: Case, world: World) -> None:
     jobs_before = Job.objects.count()
-    response = client.post(reverse(case.url_name, args=subjects[case.subject]), dict(case.data))
+    response = world.ask(case, world.client_of("superuser", enforce_csrf_checks=True))
     assert response.status_code in (403, 405)
     assert Job.objects.count() == jobs_before
     if response.status_code == 403:
-        assert "The form was not accepted" in response.content.decode()
+        assert "The form was not accepted" in response.getvalue().decode()
 
 
 def test_after_signing_in_one_is_back_on_the_page_of_the_form(server: Server) -> None:

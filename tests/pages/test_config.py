@@ -47,7 +47,7 @@ def test_without_a_config_it_says_what_to_do(as_alice: Client, url: str) -> None
 
 def test_nobody_else_may_know_of_it(as_bob: Client, url: str) -> None:
     assert as_bob.get(url).status_code == 404
-    assert Client().get(url).headers["Location"] == f"{reverse('login')}?next={url}"
+    assert Client().get(url).headers["Location"] == f"{reverse('account_login')}?next={url}"
 
 
 def test_the_servers_page_leads_to_it_without_reading_the_config(

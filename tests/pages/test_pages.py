@@ -169,7 +169,7 @@ def test_a_crash_is_a_500_in_our_design_that_needs_no_database(
 def test_a_forbidden_page_says_why(as_dana: Client, as_alice: Client) -> None:
     response = as_alice.post(reverse("admin:install"))
     assert response.status_code == 403
-    assert "Only an admin installs or updates the game." in response.content.decode()
+    assert "Only an admin may install and update the game." in response.content.decode()
 
 
 # --- People -----------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ def test_good_settings_load() -> None:
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "user:hunter2@host"),
         ("JOB_WORKER_ENABLED", "maybe"),
+        ("OWNERS_INVITE", "maybe"),
         ("JOB_WORKER_POLL_SECONDS", "soon"),
         ("JOB_WORKER_POLL_SECONDS", "0"),
         ("JOB_WORKER_CONCURRENCY", "many"),

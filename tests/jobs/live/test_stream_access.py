@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
 from django.http import HttpRequest
@@ -19,7 +19,8 @@ from jobs.live.page_topics import PageTopic
 from jobs.live.stream_access import Permit, find_revoked, permit_for
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from jobs.models import Job, JobState
-from servers.models import Server
+from servers.models import Membership, Server
+from servers.permissions import Role
 from tests.jobs.live.test_streams import Event, parse, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,6 +75,7 @@ def change_password(alice: User) -> None:
 def promote(alice: User) -> None:
     # What an admin follows is something else: the page has to be loaded anew.
     User.objects.filter(pk=alice.pk).update(is_staff=True)
+    alice.user_permissions.add(Permission.objects.get(codename="view_any_server"))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,69 @@ def test_a_server_that_is_given_away_takes_its_log_and_console_along(
 ) -> None:
     Server.objects.update(owner=bob)
     assert find_revoked(mine) == set(mine[1:])
+
+
+def share(server: Server, bob: User) -> Membership:
+    return Membership.objects.create(server=server, user=bob, role=Role.VIEWER)
+
+
+def test_a_role_that_is_taken_takes_log_and_console_along(
+    server: Server, job: Job, bob: User
+) -> None:
+    membership = share(server, bob)
+    key = sign_in(bob)
+    changes = Permit(key, bob.pk, False)
+    shared = [
+        Permit(key, bob.pk, False, job_id=job.pk),
+        Permit(key, bob.pk, False, server_id=server.pk),
+    ]
+    assert find_revoked([changes, *shared]) == set()
+    membership.delete()
+    assert find_revoked([changes, *shared]) == set(shared)
+
+
+def test_staff_follow_what_their_permissions_say_and_no_more(
+    server: Server, job: Job, bob: User
+) -> None:
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    install = Job.objects.create(operation="install", state=JobState.RUNNING)
+    drain = Permission.objects.get(codename="drain")
+    bob.user_permissions.add(drain)
+    key = sign_in(bob)
+    of_host = Permit(key, bob.pk, True, job_id=install.pk)
+    of_server = [
+        Permit(key, bob.pk, True, job_id=job.pk),
+        Permit(key, bob.pk, True, server_id=server.pk),
+    ]
+    assert find_revoked([of_host, *of_server]) == set(of_server)
+    bob.user_permissions.remove(drain)
+    assert find_revoked([of_host]) == {of_host}
+
+
+def version_for(person: User) -> bytes:
+    (snapshot,) = ChangesTopic.read_snapshots([ChangesTopic(person.pk)])
+    return snapshot.payload
+
+
+def test_a_member_hears_of_what_is_shared_with_them(server: Server, job: Job, bob: User) -> None:
+    stranger = User.objects.create_user("carol")
+    before = version_for(stranger)
+    versions = [version_for(bob)]
+    membership = share(server, bob)
+    versions.append(version_for(bob))
+    server.save()
+    versions.append(version_for(bob))
+    job.save()
+    versions.append(version_for(bob))
+    membership.role = Role.OPERATOR
+    membership.save()
+    versions.append(version_for(bob))
+    membership.delete()
+    versions.append(version_for(bob))
+    # Each step was heard; at the end it is as at first.
+    assert len(set(versions[:-1])) == 5
+    assert versions[-1] == versions[0]
+    assert version_for(stranger) == before
 
 
 def test_another_persons_session_is_no_permit(alice: User, bob: User) -> None:
@@ -153,6 +218,16 @@ async def follow_until_refused(permit: Permit, change: Callable[[], object]) -> 
 
     await asyncio.wait_for(collect(), 30)
     return events
+
+
+def test_an_open_stream_ends_soon_after_a_role_is_taken(
+    server: Server, job: Job, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "CHECK_SECONDS", 0.05)
+    membership = share(server, bob)
+    permit = Permit(sign_in(bob), bob.pk, False, job_id=job.pk)
+    events = run(follow_until_refused(permit, membership.delete))
+    assert [event.name for event in events] == ["state", "refused"]
 
 
 def test_an_open_stream_ends_with_a_word_soon_after_its_permit(

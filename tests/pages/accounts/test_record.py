@@ -122,7 +122,7 @@ def test_a_name_that_was_tried_is_cut_and_made_printable(client: Client, db: Non
 
 def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: User) -> None:
     change = reverse("admin:auth_user_change", args=[alice.pk])
-    group = Group.objects.create(name="Host admins")
+    group = Group.objects.create(name="Night shift")
     values = {
         "username": "alice",
         "is_active": "on",
@@ -136,10 +136,10 @@ def test_what_admins_change_of_an_account_is_recorded(as_dana: Client, alice: Us
     assert as_dana.post(change, values).status_code == 302
     assert told(EventKind.ROLE_CHANGED) == [
         ("alice", "staff, by dana"),
-        ("alice", "groups given Host admins by dana"),
+        ("alice", "groups given Night shift by dana"),
     ]
     group.permissions.add(Permission.objects.get(codename="add_user"))
-    assert told(EventKind.ROLE_CHANGED)[-1][0] == "group Host admins"
+    assert told(EventKind.ROLE_CHANGED)[-1][0] == "group Night shift"
     del values["is_active"], values["is_staff"]
     as_dana.post(change, {**values, "groups": []})
     assert ("alice", "not active, not staff, by dana") in told(EventKind.ROLE_CHANGED)

@@ -1,9 +1,7 @@
 // Server-Sent Events that come back: also after answers at which EventSource itself gives up.
 
 import { askStatus } from "./ask_status.js";
-
-const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 30_000;
+import { Waits } from "./waits.js";
 
 // Follow the stream at `address()`, which is asked anew for each connection. `events` maps names to handlers;
 // `onStatus` hears "live", "reconnecting", "full", and, as the last word, "refused". `connect` opens what is like an
@@ -11,7 +9,7 @@ const LONGEST_WAIT_MS = 30_000;
 export function follow(address, events, onStatus = () => {}, connect = (at) => new EventSource(at)) {
   let source = null;
   let timer = 0;
-  let wait = FIRST_WAIT_MS;
+  const waits = new Waits();
   const over = new AbortController();
 
   function open() {
@@ -20,7 +18,7 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
     if (over.signal.aborted || source || document.hidden) return;
     source = connect(address());
     source.onopen = () => {
-      wait = FIRST_WAIT_MS;
+      waits.succeeded();
       onStatus("live");
     };
     source.onerror = onError;
@@ -33,19 +31,14 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
     // Still connecting: EventSource tries again by itself. Closed: the answer was none it accepts.
     if (source?.readyState !== EventSource.CLOSED) return;
     drop();
-    timer = setTimeout(open, wait);
-    wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+    timer = setTimeout(open, waits.next());
     const { status, retryMs } = await askStatus(address(), over.signal);
     if ([403, 404].includes(status)) refuse();
-    else if (retryMs > 0 && !source) waitForPlace(retryMs);
-  }
-
-  // There are too many streams. Not all who wait come back at the same moment.
-  function waitForPlace(retryMs) {
-    if (over.signal.aborted) return;
-    onStatus("full");
-    clearTimeout(timer);
-    timer = setTimeout(open, Math.max(wait, retryMs) * (1 + Math.random() / 2));
+    else if (retryMs > 0 && !source && !over.signal.aborted) {
+      if (status === 429) onStatus("full");
+      clearTimeout(timer);
+      timer = setTimeout(open, waits.atLeast(retryMs));
+    }
   }
 
   function refuse() {

@@ -1,0 +1,198 @@
+"""The pages of a server's people: who has which role, and how somebody gets or loses one."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.forms import Form
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from l4d2site.accounts.addresses import make_link
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.forms import MemberForm, RoleForm, ServerInvitationForm
+from l4d2site.accounts.memberships import give_role, record_role, take_role
+from l4d2site.accounts.models import EventKind, Invitation
+from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
+from servers.models import Membership, Server
+from servers.permissions import Role, Verb, may, verb_to_give
+
+MOST_INVITATIONS = 20
+"""Open ones of one server."""
+
+
+def may_make_links(user: User) -> bool:
+    """Return whether `user` may make links by which new people get accounts, if they may share a server."""
+    return settings.OWNERS_INVITE or may(user, Verb.INVITE)
+
+
+def get_member_or_404(server: Server, pk: int) -> Membership:
+    """Return one of the memberships of `server`."""
+    return get_object_or_404(server.memberships.select_related("user"), pk=pk)
+
+
+@require_safe
+@never_cache
+@sign_in_required
+def server_people(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show who has a role on a server; who may not share it sees only the owner and themselves."""
+    user = request.user
+    server = get_server_or_404(user, name)
+    may_share = may(user, Verb.SHARE, server)
+    memberships = server.memberships.select_related("user").exclude(user_id=server.owner_id)
+    if not may_share:
+        memberships = memberships.filter(user=user)
+    context = {
+        "server": server,
+        "may_share": may_share,
+        "may_make_links": may_share and may_make_links(user),
+        "most_invitations": MOST_INVITATIONS,
+        "members": [
+            (
+                membership,
+                RoleForm(
+                    user=user,
+                    server=server,
+                    initial={"role": membership.role},
+                    auto_id=f"id_{membership.pk}_%s",
+                )
+                if may(user, verb_to_give(Role(membership.role)), server)
+                else None,
+            )
+            for membership in memberships
+        ],
+        "member_form": MemberForm(user=user, server=server, auto_id="id_member_%s"),
+        "invitation_form": ServerInvitationForm(user=user, server=server, auto_id="id_link_%s"),
+        "invitations": [
+            (invitation, make_link(request, invitation.get_absolute_url()))
+            for invitation in find_invitations(user, server)
+        ]
+        if may_share
+        else [],
+    }
+    return render(request, "servers/people.html", context)
+
+
+def find_invitations(user: User, server: Server) -> list[Invitation]:
+    """Return the open invitations to a server that still count and that `user` could have made."""
+    invitations = (
+        Invitation.objects.open().filter(server=server).select_related("server", "made_by")
+    )
+    return [
+        one
+        for one in invitations
+        if one.is_backed and may(user, verb_to_give(Role(one.role)), server)
+    ]
+
+
+def describe_errors(form: Form) -> str:
+    """Return what is wrong with `form` in sentences."""
+    return " ".join(str(error) for errors in form.errors.values() for error in errors)
+
+
+@require_POST
+@sign_in_required
+def member_add(request: SignedInRequest, name: str) -> HttpResponse:
+    """Give a role to somebody who has an account."""
+    server = get_server(request.user, name, Verb.SHARE)
+    form = MemberForm(request.POST, user=request.user, server=server)
+    if not form.is_valid():
+        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        return redirect("server_people", name)
+    give_role(server, form.member, form.chosen)
+    record_role(request, form.member, server, form.chosen, request.user)
+    messages.success(request, f"{form.member} is now {form.chosen.label} of {server.name}.")
+    return redirect("server_people", name)
+
+
+@require_POST
+@sign_in_required
+def member_change(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Give a member another role."""
+    server = get_server(request.user, name, Verb.SHARE)
+    membership = get_member_or_404(server, pk)
+    require(request.user, verb_to_give(Role(membership.role)), server)
+    form = RoleForm(request.POST, user=request.user, server=server)
+    if not form.is_valid():
+        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        return redirect("server_people", name)
+    if form.chosen != membership.role:
+        give_role(server, membership.user, form.chosen)
+        record_role(request, membership.user, server, form.chosen, request.user)
+    messages.success(request, f"{membership.user} is {form.chosen.label} of {server.name}.")
+    return redirect("server_people", name)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@sign_in_required
+def member_remove(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Ask whether to take a member's role, or to leave a server oneself, and do so."""
+    server = get_server_or_404(request.user, name)
+    is_self = server.memberships.filter(pk=pk, user=request.user).exists()
+    if not is_self:
+        require(request.user, Verb.SHARE, server)
+    membership = get_member_or_404(server, pk)
+    role = Role(membership.role)
+    if not is_self:
+        require(request.user, verb_to_give(role), server)
+    if request.method != "POST":
+        context = {
+            "server": server,
+            "membership": membership,
+            "is_self": is_self,
+            "knows_passwords": role == Role.MANAGER and bool(server.stored_secrets),
+        }
+        return render(request, "servers/people_remove.html", context)
+    if take_role(membership):
+        record_role(request, membership.user, server, None, request.user)
+    if is_self:
+        messages.success(request, f"You have left server {server.name}.")
+        return redirect("servers:list")
+    messages.success(request, f"{membership.user} has no role on {server.name} now.")
+    return redirect("server_people", name)
+
+
+@require_POST
+@sign_in_required
+def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
+    """Make a link that gives a role on a server, and an account to somebody who has none."""
+    server = get_server(request.user, name, Verb.SHARE)
+    if not may_make_links(request.user):
+        raise PermissionDenied("Only an admin makes links for new people here (OWNERS_INVITE).")
+    form = ServerInvitationForm(request.POST, user=request.user, server=server)
+    if not form.is_valid():
+        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+    elif Invitation.objects.open().filter(server=server).count() >= MOST_INVITATIONS:
+        messages.error(
+            request,
+            f"Nothing was done. {MOST_INVITATIONS} links of this server are open: revoke one first.",
+        )
+    else:
+        note, role = form.cleaned_data["note"], form.chosen
+        Invitation.objects.create(server=server, role=role.value, note=note, made_by=request.user)
+        detail = f"{role.label} of {server.name}" + (f": {note}" if note else "")
+        record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=detail)
+        messages.success(request, "The link is made. Give it to the one it is for.")
+    return redirect("server_people", name)
+
+
+@require_POST
+@sign_in_required
+def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> HttpResponse:
+    """Revoke a link that nobody has used yet."""
+    server = get_server(request.user, name, Verb.SHARE)
+    invitation = Invitation.objects.open().filter(server=server, pk=pk).first()
+    if invitation is None:
+        messages.error(request, "That link was used, revoked or over already.")
+        return redirect("server_people", name)
+    require(request.user, verb_to_give(Role(invitation.role)), server)
+    invitation.delete()
+    detail = f"{invitation.role} of {server.name}"
+    record_event(EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail)
+    messages.success(request, "The link is revoked. It leads nowhere now.")
+    return redirect("server_people", name)

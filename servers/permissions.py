@@ -1,0 +1,204 @@
+"""Who may do what: one table, and `may`, which answers by it for pages, streams, the admin and forms.
+
+A verb is allowed by a role on the thing itself, or by one of Django's permissions for all things of its kind.
+`docs/security.md` prints the table. Which rows somebody may see, the querysets of `servers.models` and
+`jobs.models` tell, by the same table.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.db.models import TextChoices
+
+Person = AbstractBaseUser | AnonymousUser
+
+
+class Role(TextChoices):
+    """What somebody is on one thing, the least first. A later one may do all that an earlier one may."""
+
+    VIEWER = "viewer", "viewer"
+    OPERATOR = "operator", "operator"
+    MANAGER = "manager", "manager"
+    OWNER = "owner", "owner"
+
+
+GIVEN_ROLES = (Role.VIEWER, Role.OPERATOR, Role.MANAGER)
+"""The roles that a `Membership` gives. An owner is one by the server's own row."""
+
+
+class Verb(StrEnum):
+    """What can be done. `RULES` says what each is, and who may."""
+
+    VIEW = "view"
+    OPERATE = "operate"
+    CONFIGURE = "configure"
+    READ_SECRETS = "read_secrets"
+    RESET = "reset"
+    SHARE = "share"
+    APPOINT = "appoint"
+    DELETE = "delete"
+    REMOVE = "remove"
+    VIEW_BLUEPRINT = "view_blueprint"
+    CHANGE_BLUEPRINT = "change_blueprint"
+    REMOVE_BLUEPRINT = "remove_blueprint"
+    USE_OVERLAY = "use_overlay"
+    VIEW_HOSTS = "view_hosts"
+    INSTALL = "install"
+    ROLLBACK = "rollback"
+    CHECK = "check"
+    DRAIN = "drain"
+    SET_ANY_PORT = "set_any_port"
+    BRING_NATIVE_CODE = "bring_native_code"
+    VIEW_ANY_JOB = "view_any_job"
+    INVITE = "invite"
+    MAKE_RESET_LINK = "make_reset_link"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may do something: from a role on, or with one of `permissions` for all things of the kind."""
+
+    words: str
+    least: Role | None
+    permissions: tuple[str, ...]
+
+
+RULES = {
+    # Servers, and the jobs that are about them.
+    Verb.VIEW: Rule(
+        "see a server, its console, its jobs",
+        Role.VIEWER,
+        (
+            *("servers.view_any_server", "servers.operate_any_server"),
+            *("servers.view_server", "servers.change_server", "servers.delete_server"),
+        ),
+    ),
+    Verb.OPERATE: Rule(
+        "start, stop, restart, initialize; cancel and retry such jobs",
+        Role.OPERATOR,
+        ("servers.operate_any_server",),
+    ),
+    Verb.CONFIGURE: Rule(
+        "read and change its config, arguments, port, blueprint",
+        Role.MANAGER,
+        ("servers.change_server",),
+    ),
+    Verb.READ_SECRETS: Rule("be shown its passwords", Role.MANAGER, ("servers.change_server",)),
+    Verb.RESET: Rule("reset its instance", Role.MANAGER, ("servers.change_server",)),
+    Verb.SHARE: Rule("let in viewers and operators", Role.MANAGER, ("servers.change_server",)),
+    Verb.APPOINT: Rule("let in managers", Role.OWNER, ("servers.change_server",)),
+    Verb.DELETE: Rule("delete its instance", Role.OWNER, ("servers.delete_server",)),
+    Verb.REMOVE: Rule("remove it from the panel", Role.OWNER, ("servers.delete_server",)),
+    # Blueprints and overlays. Everybody is a viewer of what is shared.
+    Verb.VIEW_BLUEPRINT: Rule(
+        "read a blueprint, make servers from it",
+        Role.VIEWER,
+        ("servers.view_blueprint", "servers.change_blueprint", "servers.delete_blueprint"),
+    ),
+    Verb.CHANGE_BLUEPRINT: Rule("change a blueprint", Role.OWNER, ("servers.change_blueprint",)),
+    Verb.REMOVE_BLUEPRINT: Rule("remove a blueprint", Role.OWNER, ("servers.delete_blueprint",)),
+    Verb.USE_OVERLAY: Rule(
+        "put an overlay into a blueprint",
+        Role.VIEWER,
+        ("servers.view_overlay", "servers.change_overlay"),
+    ),
+    # The whole panel: no role on one thing is enough.
+    Verb.VIEW_HOSTS: Rule(
+        "see hosts, releases, and the jobs of hosts",
+        None,
+        (
+            *("servers.install", "servers.rollback", "servers.check", "servers.drain"),
+            *("servers.view_host", "servers.change_host"),
+        ),
+    ),
+    Verb.INSTALL: Rule("install and update the game", None, ("servers.install",)),
+    Verb.ROLLBACK: Rule("roll the game back", None, ("servers.rollback",)),
+    Verb.CHECK: Rule("look for updates", None, ("servers.check",)),
+    Verb.DRAIN: Rule("drain a host", None, ("servers.drain",)),
+    Verb.SET_ANY_PORT: Rule(
+        "give a server any port and bind address", None, ("servers.set_any_port",)
+    ),
+    Verb.BRING_NATIVE_CODE: Rule(
+        "name a folder of a host as an overlay, native code and all",
+        None,
+        ("servers.bring_native_code",),
+    ),
+    Verb.VIEW_ANY_JOB: Rule("see every job", None, ("jobs.view_job",)),
+    Verb.INVITE: Rule("invite people to the panel", None, ("auth.add_user",)),
+    Verb.MAKE_RESET_LINK: Rule("make links for new passwords", None, ("auth.change_user",)),
+}
+
+SERVER_OPERATION_VERBS = {
+    "start": Verb.OPERATE,
+    "stop": Verb.OPERATE,
+    "restart": Verb.OPERATE,
+    "initialize": Verb.OPERATE,
+    "reset": Verb.RESET,
+    "delete": Verb.DELETE,
+}
+"""What it takes to request, cancel and retry each operation on a server."""
+
+HOST_OPERATION_VERBS = {
+    "install": Verb.INSTALL,
+    "rollback": Verb.ROLLBACK,
+    "check": Verb.CHECK,
+}
+"""The same for the operations on a whole host."""
+
+
+class Thing(Protocol):
+    """What somebody can have a role on."""
+
+    def role_of(self, user: Person) -> Role | None:
+        """Return the role that `user` has on it by itself, whatever the panel lets them do."""
+
+
+def may(user: Person, verb: Verb, thing: Thing | None = None) -> bool:
+    """Return whether `user` may do `verb` to `thing`, or, without a thing, to all things of its kind.
+
+    Django's permissions count for staff alone: who loses `is_staff` loses them all. A superuser among staff has
+    every one. Costs two queries for the permissions of other staff, once for each user object, and what
+    `role_of` costs.
+    """
+    rule = RULES[verb]
+    if not user.is_active:
+        return False
+    if (
+        isinstance(user, PermissionsMixin)
+        and getattr(user, "is_staff", False)
+        and any(user.has_perm(permission) for permission in rule.permissions)
+    ):
+        return True
+    if thing is None or rule.least is None:
+        return False
+    return thing.role_of(user) in roles_from(rule.least)
+
+
+def roles_from(least: Role) -> list[Role]:
+    """Return `least` and the roles above it."""
+    roles = list(Role)
+    return roles[roles.index(least) :]
+
+
+def roles_for(verb: Verb) -> Collection[Role]:
+    """Return the roles on a thing that are enough for `verb`."""
+    least = RULES[verb].least
+    return roles_from(least) if least else ()
+
+
+def verb_to_give(role: Role) -> Verb:
+    """Return what one has to be allowed on a server to give or take `role` there."""
+    return Verb.APPOINT if role == Role.MANAGER else Verb.SHARE
+
+
+def verbs_of(user: Person, thing: Thing | None = None) -> frozenset[str]:
+    """Return the names of all that `user` may do to `thing`, for templates."""
+    return frozenset(verb.value for verb in Verb if may(user, verb, thing))
+
+
+def follows_everything(user: Person) -> bool:
+    """Return whether the live pages of `user` hear of every change of the panel, not of their own alone."""
+    return any(may(user, verb) for verb in (Verb.VIEW, Verb.VIEW_HOSTS, Verb.VIEW_ANY_JOB))

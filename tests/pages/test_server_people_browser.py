@@ -1,0 +1,110 @@
+"""A server is shared in a real browser: a link, the role in use, and its end while a page is open."""
+
+import os
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, expect
+
+from servers.models import Membership, Server
+from tests.pages.browsing import OpenPage
+from tests.pages.test_accessibility import DESKTOP, PHONE, violations
+from tests.pages.webserver import WebServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def look(page: Page, name: str) -> None:
+    """Fail for what axe finds or what scrolls sideways; keep a picture if SCREENSHOTS names a folder."""
+    page.wait_for_load_state()
+    if folder := os.environ.get("SCREENSHOTS", ""):
+        width = (page.viewport_size or DESKTOP)["width"]
+        page.screenshot(path=Path(folder) / f"{name}-{width}.png", full_page=True)
+    assert violations(page) == []
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
+    open_page: OpenPage,
+    browser: Browser,
+    site: WebServer,
+    stopped_server: Server,
+    bob: User,
+    viewport: dict[str, int],
+) -> None:
+    site.stop()
+    site.start(CHECK_SECONDS="0.5")
+    Membership.objects.create(server=stopped_server, user=bob, role="manager")
+    alice = open_page(viewport=viewport)
+    alice.goto("/servers/alpha/")
+    alice.get_by_role("link", name="People", exact=True).click()
+    alice.get_by_label("For whom").fill("Eve")
+    links = alice.get_by_role("region", name="Somebody new")
+    links.get_by_label("Role").select_option("operator")
+    alice.get_by_role("button", name="Make a link").click()
+    link = alice.get_by_label("Link for Eve").input_value()
+    look(alice, "people")
+
+    context = browser.new_context(viewport=viewport)  # type: ignore[arg-type]
+    eve = context.new_page()
+    eve.goto(link)
+    expect(eve.get_by_text("You will be operator of the server")).to_be_visible()
+    look(eve, "invitation")
+    eve.get_by_label("Username").fill("eve")
+    eve.get_by_label("Password", exact=True).fill("a-password-of-eve")
+    eve.get_by_label("Password confirmation").fill("a-password-of-eve")
+    eve.get_by_role("button", name="Make my account").click()
+    expect(eve.get_by_role("heading", level=1)).to_have_text("Servers")
+    expect(eve.get_by_text("of alice, you are its operator")).to_be_visible()
+    look(eve, "list")
+    eve.get_by_role("link", name="alpha").click()
+    expect(eve.get_by_role("link", name="Edit")).to_have_count(0)
+    look(eve, "server-of-operator")
+    eve.get_by_role("button", name="Start alpha").click()
+    expect(eve.get_by_role("heading", level=1)).to_have_text("Start alpha")
+    eve.goto(f"{site.url}/servers/alpha/")
+    stream = eve.locator("[data-log-status]")
+    expect(stream).to_have_text("Live")
+
+    alice.goto("/servers/alpha/people/")
+    alice.get_by_label("Role of eve").select_option("viewer")
+    alice.get_by_role("button", name="Change the role of eve").click()
+    expect(alice.get_by_text("eve is viewer of alpha.")).to_be_visible()
+    # The open page loses its buttons by itself.
+    expect(eve.get_by_role("button", name="Stop alpha")).to_have_count(0)
+    expect(eve.get_by_role("button", name="Start alpha")).to_have_count(0)
+    alice.get_by_role("link", name="Remove eve").click()
+    look(alice, "remove")
+    alice.get_by_role("button", name="Remove eve").click()
+    expect(alice.get_by_text("eve has no role on alpha now.")).to_be_visible()
+
+    expect(stream).to_have_text("Not live any more")
+    look(eve, "refused")
+    eve.reload()
+    expect(eve.get_by_role("heading", level=1)).not_to_have_text("alpha")
+    eve.goto(f"{site.url}/servers/")
+    expect(eve.get_by_text("No servers yet")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_somebody_with_an_account_accepts_a_link_and_leaves(
+    open_page: OpenPage, stopped_server: Server, bob: User, viewport: dict[str, int]
+) -> None:
+    # Alice is the one who is signed in; here the server is Bob's.
+    Server.objects.update(owner=bob)
+    invitation = bob.invitations.create(server=stopped_server, role="manager")
+    page = open_page(viewport=viewport)
+    page.goto(invitation.get_absolute_url())
+    look(page, "invitation-to-server")
+    page.get_by_role("button", name="Accept").click()
+    expect(page.get_by_text("You are now manager of alpha.")).to_be_visible()
+    look(page, "server-of-manager")
+    page.get_by_role("link", name="People", exact=True).click()
+    look(page, "people-of-manager")
+    page.get_by_role("link", name="Leave").click()
+    look(page, "leave")
+    page.get_by_role("button", name="Leave the server").click()
+    expect(page.get_by_text("You have left server alpha.")).to_be_visible()
