@@ -145,6 +145,7 @@ def _examine_steam(layout: HostLayout) -> Iterator[Finding]:
         True,
         f"{command[0]} is used." if command else "It is fetched from Valve at the first install.",
     )
+    yield preflight.examine_execution(layout)
     yield preflight.examine_programs()
     yield preflight.examine_network()
     if releases.read_current(layout) is None:

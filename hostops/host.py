@@ -57,7 +57,7 @@ from hostops.specs import (
     SteamAccount,
     WallFacts,
 )
-from hostops.steam import app_info, install, steamcmd
+from hostops.steam import app_info, install, preflight, steamcmd
 
 GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
@@ -135,14 +135,16 @@ class Host:
         ):
             callbacks.stage("Preparing")
             instance_files.finish_deletions(self._layout)
-            tool = self._find_steamcmd(callbacks)
+            can_overlay = self._find_layering().is_overlay
+            if self._game_source == "steam":
+                needed_bytes = install.needed_bytes(self._layout, can_overlay=can_overlay)
+                preflight.require_ready(self._layout, needed_bytes)
             build_id = install.install_runtime(
                 self._layout,
-                tool,
+                self._find_steamcmd(callbacks),
                 lock,
                 callbacks,
-                can_overlay=self._find_layering().is_overlay,
-                is_real=self._game_source == "steam",
+                can_overlay=can_overlay,
             )
             app_info.remember(self._layout, build_id)
             if self._game_source == "steam" and not steamcmd.link_steam_client(self._layout):
@@ -169,6 +171,8 @@ class Host:
             hold(self._layout.host_lock_path, "check-update", callbacks, shared=True),
             hold(self._layout.steam_lock_path, "check-update", callbacks) as lock,
         ):
+            if self._game_source == "steam":
+                preflight.require_ready(self._layout, preflight.STEAMCMD_BYTES)
             build_id = app_info.ask_latest_build(self._find_steamcmd(callbacks), lock, callbacks)
             latest = app_info.remember(self._layout, build_id)
         current = releases.read_current(self._layout)

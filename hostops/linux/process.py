@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hostops.callbacks import ignore_line
+from hostops.callbacks import do_nothing, ignore_line
 from hostops.errors import CommandError, HostError
 from hostops.linux.lines import LineSplitter
 from hostops.linux.process_identity import ProcessStat, living_processes, send_signal
@@ -38,6 +38,7 @@ def run(
     environment: Mapping[str, str],
     cwd: Path | None = None,
     on_line: OnLine = ignore_line,
+    on_wait: Callable[[], None] = do_nothing,
     cancel: CancelToken | None = None,
     use_pty: bool = False,
     pass_fds: Sequence[int] = (),
@@ -48,9 +49,10 @@ def run(
     It gets a session of its own, nothing on stdin, and with `use_pty` a terminal as stdout, for
     programs that hold their output back otherwise. A cancel ends its whole process group: SIGTERM,
     and SIGKILL after `grace_seconds`. No process of the group is left when this returns or raises.
+    `on_wait` is called several times a second while it runs; what that raises ends it like a cancel.
 
     Raises CommandError for an exit code other than 0, HostError if it cannot be started or ended,
-    OperationCancelled, and whatever `on_line` raised.
+    OperationCancelled, and whatever `on_line` or `on_wait` raised.
     """
     cancel = cancel or CancelToken()
     cancel.raise_if_cancelled()
@@ -81,7 +83,7 @@ def run(
             _Reader("stderr", stderr_read, on_line),
         )
         try:
-            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers))
+            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers), on_wait)
         finally:
             try:
                 # Before wait() reaps it: until then nobody else can get the number of the group.
@@ -139,13 +141,15 @@ def _members(group: int) -> list[ProcessStat]:
     return [process for process in living_processes() if process.group == group]
 
 
-def _wait_for_exit(pid: int, should_stop: Callable[[], object]) -> None:
+def _wait_for_exit(
+    pid: int, should_stop: Callable[[], object], on_wait: Callable[[], None]
+) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         while not poll.poll(_POLL_SECONDS * 1000) and not should_stop():
-            pass
+            on_wait()
     finally:
         os.close(pidfd)
 

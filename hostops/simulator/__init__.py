@@ -29,18 +29,35 @@ Runs are counted in a file beside the control file; writing the control file ane
 
 | steamcmd fail | what happens |
 | --- | --- |
-| missing-configuration, invalid-platform, no-subscription | `ERROR! Failed to install app`, exit code 8 |
+| missing-configuration, invalid-platform, no-subscription, unknown-reason | `ERROR! Failed to install app`, |
+| | exit code 8 |
 | disk-full-0x202, network-0x402, disk-write-0x606, missing-files-0x626, corrupt-0x6A6 | half a download, |
 | | then `Error! App '222860' state is 0x202 after update job.`, exit code 8 |
+| disk-write-failure, not-enough-disk-space | half a download, then `ERROR! Failed to install app` |
+| | with that reason, exit code 8 |
 | login-failed | exit code 5 |
+| rate-limit | the login is an `ERROR (Rate Limit Exceeded)`, exit code 5 |
+| offline, refused | "needs to be online to update", exit code 254; http error 0 in `bootstrap_log.txt` |
+| answered-by-another, answered-with-403 | the same, but a page that is not Steam's, or a 403 |
+| offline-old | the same as older ones print it, behind `[  0%]`, exit code 7 |
+| no-space-for-itself | "needs at least 250MB of free disk space", exit code 254 |
+| threads | threads cannot be started, exit code 1 |
+| silent | prints two lines and then nothing, until it is killed |
+| no-exec | the shell's `Permission denied`, exit code 126 |
 | app-info-timeout | exit code 1 |
 | app-info-missing | `app_info_print` knows nothing of the app, exit code 0 |
 | app-info-garbled | `app_info_print` names no build, exit code 0 |
 | exit-0-without-success | half a download, not a word about it, exit code 0 |
 | success-without-manifest | says `Success!` but leaves no manifest, exit code 0 |
 | self-update-42 | says it has updated itself and wants to be run again, exit code 42 |
+| self-update-endless | updates itself again and again within one run, as Valve's script has it, until killed |
 | stall | half a download, then the same line again and again, until it is killed |
 | crash | half a download, then SIGSEGV |
+| killed, segfault | half a download, then the shell's word for it, exit code 137 or 139 |
+
+Known differences to the real one: Valve's script `steamcmd.sh` is not run; nothing is asked of the network, so
+that only these failures are of it; there is no `Steam Guard`, and a login with an account always succeeds
+unless it is told to fail; `validate` reports progress at two points only.
 
 Of `srcds`:
 

@@ -20,6 +20,7 @@ from pathlib import Path
 if not __package__:  # started by its path: `-I` keeps the project off the module search path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from hostops.simulator import bootstrap
 from hostops.simulator.app_info import app_info_lines
 from hostops.simulator.control import ControlError, Section, open_section
 from hostops.simulator.game_files import GameFile, game_files, platform_files
@@ -32,6 +33,7 @@ REFUSALS = {
     "missing-configuration": "Missing configuration",
     "invalid-platform": "Invalid platform",
     "no-subscription": "No subscription",
+    "unknown-reason": "Content is being moved",
 }
 """What is printed instead of an update, by the name of the failure."""
 
@@ -44,26 +46,37 @@ STATES = {
 }
 """The state in which an update ends half-way, by the name of the failure."""
 
+BREAKS = {
+    "disk-write-failure": "Disk write failure",
+    "not-enough-disk-space": "Not enough disk space",
+}
+"""The reason that an update gives when it ends half-way without a state, by the name of the failure."""
+
+KILLS = {"killed": ("Killed", signal.SIGKILL), "segfault": ("Segmentation fault", signal.SIGSEGV)}
+"""How an update ends half-way when Valve's script is told of a signal, by the name of the failure."""
+
 OTHER_FAILURES = frozenset(
     {
         "login-failed",
+        "rate-limit",
         "app-info-timeout",
         "app-info-missing",
         "app-info-garbled",
         "exit-0-without-success",
         "success-without-manifest",
-        "self-update-42",
         "stall",
         "crash",
     }
 )
-FAILURES = OTHER_FAILURES | REFUSALS.keys() | STATES.keys()
+HALF_WAY = (
+    BREAKS.keys() | KILLS.keys() | STATES.keys() | {"stall", "crash", "exit-0-without-success"}
+)
+FAILURES = OTHER_FAILURES | REFUSALS.keys() | HALF_WAY | bootstrap.FAILURES
 
 EXIT_APP_INFO_TIMEOUT = 1
 EXIT_BAD_CONTROL = 2
 EXIT_LOGIN_FAILED = 5
 EXIT_INSTALL_FAILED = 8
-EXIT_SELF_UPDATED = 42
 
 DOWNLOAD_LINES = 30
 """Progress lines of a whole download; a smaller one has at most one line for each file."""
@@ -185,18 +198,9 @@ class Session:
 
     def start(self) -> None:
         """Print what SteamCMD prints before the first command."""
-        print("[simulator] This is Saferoom's stand-in for SteamCMD: nothing is downloaded.")
-        log_dir = Path.home() / "Steam" / "logs"
-        log_dir.mkdir(parents=True, exist_ok=True)
-        (log_dir / "stderr.txt").touch()
-        self.say(f"Redirecting stderr to '{log_dir / 'stderr.txt'}'")
-        self.say(f"Logging directory: '{log_dir}'")
-        self.say("[  0%] Checking for available updates...")
-        if self.settings.failure == "self-update-42":
-            self.say("[ 33%] Downloading update (12,345 of 37,035 KB)...")
-            self.say("[100%] Update complete, launching Steam...")
-            raise Ended(EXIT_SELF_UPDATED)
-        self.say("[----] Verifying installation...")
+        exit_code = bootstrap.start(self.settings.failure, self.say)
+        if exit_code is not None:
+            raise Ended(exit_code)
         self.say("Steam Console Client (c) Valve Corporation - version 1785186678")
         self.say("-- type 'quit' to exit --")
         self.say("Loading Steam API...OK")
@@ -263,6 +267,9 @@ class Session:
         if self.settings.failure == "login-failed":
             reason = "No Connection" if self.is_anonymous else "Invalid Password"
             self.say(f"{attempt}FAILED ({reason})")
+            raise Ended(EXIT_LOGIN_FAILED)
+        if self.settings.failure == "rate-limit":
+            self.say(f"{attempt}ERROR (Rate Limit Exceeded)")
             raise Ended(EXIT_LOGIN_FAILED)
         self.say(f"{attempt}OK")
         self.say("Waiting for client config...OK")
@@ -374,7 +381,7 @@ class Update:
         missing = [file for file in outdated if not file.is_whole(self.downloading)]
         done = total - sum(file.length for file in missing)
         failure = self.settings.failure
-        is_failing = failure in STATES or failure in ("stall", "crash", "exit-0-without-success")
+        is_failing = failure in HALF_WAY
         if is_failing:
             missing = missing[: len(missing) // 2]
         if outdated:
@@ -422,6 +429,12 @@ class Update:
             sys.stdout.flush()
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.kill(os.getpid(), signal.SIGSEGV)
+        if failure in KILLS:
+            sys.stdout.flush()
+            return bootstrap.end_as_killed(*KILLS[failure])
+        if failure in BREAKS:
+            self.session.say(f"ERROR! Failed to install app '{APP_ID}' ({BREAKS[failure]})")
+            return EXIT_INSTALL_FAILED
         self.session.say(f"Error! App '{APP_ID}' state is {STATES[failure]} after update job.")
         return EXIT_INSTALL_FAILED
 

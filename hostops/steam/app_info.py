@@ -13,14 +13,8 @@ from hostops.errors import HostError
 from hostops.layout import HostLayout
 from hostops.linux.files import write_atomically
 from hostops.specs import GAME_APP_ID, LatestBuild
-from hostops.steam.steamcmd import (
-    EXIT_UPDATED_ITSELF,
-    MAX_TRIES,
-    Output,
-    SteamCmd,
-    explain_exit,
-    failure,
-)
+from hostops.steam.run_output import Output
+from hostops.steam.steamcmd import MAX_TRIES, SteamCmd, wait_to_try_again
 
 _APP = str(GAME_APP_ID)
 _BUILD_PATH = [_APP, "depots", "branches", "public", "buildid"]
@@ -43,22 +37,22 @@ def ask_latest_build(tool: SteamCmd, lock: int, callbacks: Callbacks) -> str:
     HostError, explained, where Steam gives no answer that can be read: nothing is guessed.
     """
     tool = replace(tool, account=None)
-    for tries_left in reversed(range(MAX_TRIES)):
+    for tries in range(1, MAX_TRIES + 1):
         callbacks.stage("Asking Steam for its latest build")
         answer = _Answer(callbacks)
-        argv, exit_code = tool.run_commands(_COMMANDS, lock, answer, callbacks)
+        run = tool.run_commands(_COMMANDS, lock, answer, callbacks)
         build_id = find_build_id(answer.text)
         if build_id is not None:
             return build_id
-        if exit_code == EXIT_UPDATED_ITSELF and tries_left:
-            callbacks.say("SteamCMD has updated itself and is run again.")
+        if wait_to_try_again(run, tries, callbacks):
             continue
-        explanation = answer.explanation or explain_exit(exit_code)
-        if exit_code or explanation:
-            raise failure(argv, exit_code, explanation)
+        if run.exit_code or run.silence or run.explanation or answer.last_error:
+            raise run.failure(tries)
         # Right after a login it sometimes knows nothing yet of any app, and does so on the next run.
-        if tries_left:
-            callbacks.warn(f"Steam's answer names no build. Trying again, {tries_left} more times.")
+        if tries < MAX_TRIES:
+            callbacks.warn(
+                f"Steam's answer names no build. Trying again, {MAX_TRIES - tries} more times."
+            )
             callbacks.cancel.wait(_RETRY_SECONDS)
     answer.hand_on()
     raise HostError(

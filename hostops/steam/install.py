@@ -7,7 +7,7 @@ from hostops.errors import HostError
 from hostops.instances import releases
 from hostops.layout import HostLayout
 from hostops.linux.files import can_share_blocks, copy_tree, make_dir, remove_tree, tree_size
-from hostops.steam import preflight, staging
+from hostops.steam import staging
 from hostops.steam.staging import OverlaidRelease, PlainFolder
 from hostops.steam.steamcmd import SteamCmd, require_installed
 
@@ -25,20 +25,16 @@ def install_runtime(
     callbacks: Callbacks,
     *,
     can_overlay: bool,
-    is_real: bool,
 ) -> str:
     """Install the game, or bring it up to date, and return the build id that is current now.
 
     The caller holds the host's lock alone, with the descriptor `lock`. `staging` is kept when this
     fails or is ended at any point, and the next call goes on with it; `current` always points to a
     whole release. Running servers keep the release they were started from. `can_overlay`: an update
-    works in an overlay over the release, else in a copy of it. `is_real`: Valve's SteamCMD is to be
-    run, and what it needs is looked at before.
+    works in an overlay over the release, else in a copy of it.
     """
     make_dir(layout.releases_dir)
     before = _adopt(layout, callbacks)
-    if is_real:
-        preflight.require_ready(layout, _needed_bytes(layout, can_overlay=can_overlay))
     folder = _open_staging(layout, callbacks, can_overlay=can_overlay)
     if isinstance(folder, OverlaidRelease):
         build_id = _update_overlaid(layout, folder, steamcmd, lock, callbacks)
@@ -51,6 +47,17 @@ def install_runtime(
     callbacks.on_stage("Cleaning up", None)
     releases.prune(layout, [build_id, _kept_release(layout, build_id, before)], callbacks)
     return build_id
+
+
+def needed_bytes(layout: HostLayout, *, can_overlay: bool) -> int:
+    """Return how much free disk the install needs on top of what is there."""
+    staged = tree_size(layout.staging_dir) if layout.staging_dir.is_dir() else 0
+    seed = releases.latest(layout)
+    if seed is None:
+        return max(GAME_BYTES - staged, UPDATE_BYTES)
+    if staged or can_overlay or can_share_blocks(layout.root):
+        return UPDATE_BYTES
+    return tree_size(layout.releases_dir / seed) + UPDATE_BYTES
 
 
 def _install_plain(
@@ -121,17 +128,6 @@ def _require_build(release_dir: Path, build_id: str) -> None:
 
 def _say_up_to_date(build_id: str, callbacks: Callbacks) -> None:
     callbacks.say(f"Build {build_id} is the latest and was installed already.")
-
-
-def _needed_bytes(layout: HostLayout, *, can_overlay: bool) -> int:
-    """Return how much free disk the install needs on top of what is there."""
-    staged = tree_size(layout.staging_dir) if layout.staging_dir.is_dir() else 0
-    seed = releases.latest(layout)
-    if seed is None:
-        return max(GAME_BYTES - staged, UPDATE_BYTES)
-    if staged or can_overlay or can_share_blocks(layout.root):
-        return UPDATE_BYTES
-    return tree_size(layout.releases_dir / seed) + UPDATE_BYTES
 
 
 def _adopt(layout: HostLayout, callbacks: Callbacks) -> str | None:

@@ -1,4 +1,4 @@
-"""What Valve's SteamCMD needs of a host, looked at before it runs: it would fail late, and in riddles."""
+"""What Valve's SteamCMD needs of a host, looked at before it is fetched or run: it fails late, in riddles."""
 
 import os
 import platform
@@ -10,6 +10,9 @@ from hostops.errors import HostError
 from hostops.layout import HostLayout
 from hostops.linux.files import free_bytes
 from hostops.specs import Finding
+
+STEAMCMD_BYTES = 600 * 10**6
+"""What SteamCMD takes by itself; it refuses to update itself with less than 250 MB free."""
 
 LOADER_PATH = Path("/lib/ld-linux.so.2")
 LIBRARIES = ("libc.so.6", "libgcc_s.so.1", "libstdc++.so.6")
@@ -37,6 +40,7 @@ def require_ready(layout: HostLayout, needed_bytes: int) -> None:
     found = (
         examine_writing(layout),
         examine_space(layout, needed_bytes),
+        examine_execution(layout),
         examine_programs(),
         examine_network(),
     )
@@ -71,6 +75,22 @@ def examine_space(layout: HostLayout, needed_bytes: int) -> Finding:
         if free >= needed_bytes
         else "Free some space, or set HOST_ROOT to a larger disk, then install again.",
     )
+
+
+def examine_execution(layout: HostLayout) -> Finding:
+    """Look whether programs may be executed where SteamCMD and the game lie."""
+    folders = (layout.root, layout.steamcmd_dir, layout.home_dir, layout.releases_dir)
+    for folder in (folder for folder in folders if folder.exists()):
+        if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+            return Finding(
+                "Executing programs",
+                False,
+                f"The disk of {folder} is mounted noexec, so neither SteamCMD nor the game can be executed "
+                "there.",
+                f"Mount it without noexec (findmnt -T {folder} shows the mount), or set HOST_ROOT to another "
+                "disk.",
+            )
+    return Finding("Executing programs", True, f"Programs below {layout.root} may be executed.")
 
 
 def examine_programs() -> Finding:

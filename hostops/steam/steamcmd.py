@@ -1,7 +1,7 @@
-"""Runs SteamCMD to install or update the game in a folder, and explains in plain words what goes
-wrong.
+"""Runs SteamCMD to install or update the game in a folder, again where that helps.
 
-Finding and fetching SteamCMD is here as well; what becomes of the folder is not.
+Finding and fetching SteamCMD is here as well. What its output means is in `run_output` and `explanations`;
+what becomes of the folder is not here.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import stat
 import sys
 import tarfile
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +22,12 @@ from hostops.errors import CommandError, HostError
 from hostops.instances.releases import REQUIRED_FILES
 from hostops.layout import HostLayout
 from hostops.linux.files import make_dir, remove_tree, sync_dir
-from hostops.linux.namespaces import EXIT_FAILED
 from hostops.linux.process import run
 from hostops.specs import GAME_APP_ID, SteamAccount
+from hostops.steam import bootstrap_log
+from hostops.steam.explanations import EXIT_UPDATED_ITSELF, Explanation
+from hostops.steam.run_output import Output
+from hostops.steam.silence import PATIENCE, Patience, Silence, SilentError
 from hostops.steam.staging import STEAM_DIR_NAME, InstallFolder
 
 DOWNLOAD_URL = "https://steamcdn-a.akamaihd.net/client/installer/steamcmd_linux.tar.gz"
@@ -34,118 +36,10 @@ SIMULATOR_PATH = Path(__file__).resolve().parents[1] / "simulator" / "steamcmd.p
 MAX_TRIES = 3
 """How often one step is tried when Steam answers with something that is known to pass."""
 
-PROGRESS_LINE_SECONDS = 2.0
-"""Progress lines are logged at most this often; the progress itself is always reported."""
-
 _RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30
 _FULLY_INSTALLED = 4  # the one bit that StateFlags has when nothing is left to do
-EXIT_UPDATED_ITSELF = 42
 _SCRIPT_PREFIX = ".steamcmd-login-"
-
-# ` Update state (0x61) downloading, progress: 12.34 (1234 / 10000)`
-_UPDATE_PROGRESS = re.compile(
-    r"Update state \(0x[0-9a-fA-F]+\) (?P<state>[a-z ]+), progress: (?P<percent>[0-9.]+) \("
-)
-# `[ 12%] Downloading update (1,234 of 10,000 KB)...`, of SteamCMD itself; `[----] …` has no progress
-_SELF_UPDATE_PROGRESS = re.compile(r"\[ *(?P<percent>[0-9]+)%\] ")
-_SUCCESS = re.compile(rf"Success! App '{GAME_APP_ID}' (fully installed|already up to date)")
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What a line of SteamCMD's output, or its exit code, means for people."""
-
-    pattern: str
-    text: str
-    exit_code: int | None = None
-    is_transient: bool = False
-    needs_windows_first: bool = False
-
-
-# States and texts as SteamCMD's users report them: Valve documents none. The first that fits counts.
-EXPLANATIONS = (
-    Explanation(
-        rf"Failed to install app '{GAME_APP_ID}' \(Missing configuration\)",
-        "Steam did not hand out the game's configuration, which mostly passes: try again in some minutes.",
-        is_transient=True,
-        needs_windows_first=True,
-    ),
-    Explanation(
-        rf"Failed to install app '{GAME_APP_ID}' \(Invalid platform\)",
-        "Steam refuses the Linux server to anonymous users until the Windows files have been installed "
-        "once. That was tried and did not help: remove the folder `staging` and install again.",
-        needs_windows_first=True,
-    ),
-    Explanation(
-        rf"Failed to install app '{GAME_APP_ID}' \(No subscription\)",
-        "Steam refuses the game to the anonymous user: try again later, as Valve has changed this before.",
-    ),
-    Explanation(
-        r"state is 0x2[01]2 after update job",
-        "The disk is full: free some space (the game needs about 12 GB), then install again. "
-        "What has been downloaded is kept.",
-    ),
-    Explanation(
-        r"state is 0x[46]02 after update job",
-        "The connection to Steam's download servers failed: check the network, then install again. "
-        "What has been downloaded is kept.",
-    ),
-    Explanation(
-        r"state is 0x606 after update job",
-        "SteamCMD could not write to the disk: check its space, its health and the folder's owner, "
-        "then install again.",
-    ),
-    Explanation(
-        r"state is 0x626 after update job",
-        "Files are missing on Steam's side or on the disk: install again.",
-    ),
-    Explanation(
-        r"state is 0x6[aA]6 after update job",
-        "Files are damaged: check the disk, then install again. SteamCMD will repair them.",
-    ),
-    Explanation(
-        r"state is 0x[0-9a-fA-F]+ after update job",
-        "SteamCMD gave up half-way: install again. What has been downloaded is kept.",
-    ),
-    Explanation(
-        r"Timed out waiting for AppInfo update|Failed to request AppInfo update",
-        "Steam did not answer a request for the game's data: try again in some minutes.",
-        exit_code=1,
-    ),
-    Explanation(
-        r"Rate Limit Exceeded",
-        "Steam refuses more logins from this address for now: wait half an hour, then install again.",
-    ),
-    Explanation(
-        r"Invalid Password|password check for AppInfo|Cached credentials not found",
-        "Steam does not know this account with this password: check STEAM_ACCOUNT and its password.",
-    ),
-    Explanation(
-        r"(?i)steam guard|two-factor|account logon denied|invalid login auth code",
-        "Steam asks for a Steam Guard code, which nobody is there to type: log in once by hand as the "
-        "worker's user and with its HOME, or use an account without Steam Guard.",
-    ),
-    Explanation(
-        r"\bFAILED \(|\bFAILED login|Login Failure",
-        "The login to Steam failed: check that this host reaches the internet, then install again.",
-        exit_code=5,
-    ),
-    Explanation(
-        r"linux32/steamcmd: (No such file or directory|cannot execute)",
-        "SteamCMD is a 32-bit program and this host cannot run those. On Debian or Ubuntu: "
-        "dpkg --add-architecture i386 && apt-get update && "
-        "apt-get install libc6:i386 lib32gcc-s1 lib32stdc++6.",
-        exit_code=127,
-    ),
-    Explanation(r"(?!)", "SteamCMD could not install the game: install again.", exit_code=8),
-    Explanation(
-        r"(?!)",
-        "The installed release could not be mounted for the update: the line above says why, and doctor "
-        "what to do.",
-        exit_code=EXIT_FAILED,
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -157,12 +51,57 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Run:
+    """How one run of SteamCMD ended; `silence` if it was ended because it printed nothing more."""
+
+    argv: Sequence[str]
+    exit_code: int
+    output: Output
+    silence: SilentError | None = None
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """What it failed of, if that is known."""
+        return None if self.silence else self.output.explain(self.exit_code)
+
+    @property
+    def why_again(self) -> str:
+        """Why another run may succeed; empty if it would fail as well."""
+        if self.silence:
+            return str(self.silence)
+        if self.exit_code == EXIT_UPDATED_ITSELF:
+            return "SteamCMD has updated itself and is run again."
+        if self.explanation and self.explanation.is_transient:
+            return self.explanation.text
+        return ""
+
+    def failure(self, tries: int = 1) -> HostError:
+        """Return what is to be raised for it, after so many runs that all failed."""
+        if self.silence:
+            return HostError(f"{self.silence} It was tried {tries} times.")
+        if self.explanation:
+            text = self.explanation.text
+        elif self.output.last_error:
+            text = "SteamCMD failed, and its own words are all that is known of why: look at its output above."
+        elif self.exit_code < 0:
+            text = f"SteamCMD was ended by signal {-self.exit_code}: install again, it goes on where it was."
+        else:
+            text = "SteamCMD ended without reporting success: look at its output above, then install again."
+        parts = [text, self.output.quoted, f"It was tried {tries} times." if tries > 1 else ""]
+        if self.exit_code == 0:
+            return HostError(" ".join(filter(None, parts)))
+        parts.append(f"(SteamCMD's exit code: {self.exit_code}.)")
+        return CommandError(" ".join(filter(None, parts)), self.argv, self.exit_code)
+
+
+@dataclass(frozen=True)
 class SteamCmd:
     """SteamCMD as it is run on this host."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     account: SteamAccount | None = None
+    patience: Patience = PATIENCE
 
     def install(self, folder: InstallFolder, lock: int, callbacks: Callbacks) -> str:
         """Install or update the game in a folder and return its build id.
@@ -193,7 +132,7 @@ class SteamCmd:
         callbacks: Callbacks,
         *,
         is_last_word: bool = True,
-    ) -> "Output":
+    ) -> Output:
         """Run one update, again where that helps.
 
         Raises if it fails, but not for what the Windows step may cure unless this is the last word.
@@ -206,49 +145,51 @@ class SteamCmd:
             ("app_update", str(GAME_APP_ID), "validate"),
             ("quit",),
         )
-        for tries_left in reversed(range(MAX_TRIES)):
+        for tries in range(1, MAX_TRIES + 1):
             callbacks.stage(f"Asking Steam for the {platform.capitalize()} files")
             output = Output(callbacks, password)
-            argv, exit_code = self.run_commands(
+            ended = self.run_commands(
                 commands, lock, output, callbacks, folder=folder, password=password
             )
             if output.is_success:
-                if exit_code:
+                if ended.exit_code:
                     callbacks.warn(
-                        f"SteamCMD reported success and then ended with exit code {exit_code}."
+                        f"SteamCMD reported success and then ended with exit code {ended.exit_code}."
                     )
                 return output
-            explanation = output.explanation or explain_exit(exit_code)
-            if exit_code == EXIT_UPDATED_ITSELF and tries_left:
-                callbacks.say("SteamCMD has updated itself and is run again.")
-            elif explanation and explanation.is_transient and tries_left:
-                callbacks.warn(f"{explanation.text} Trying again, {tries_left} more times at most.")
-                callbacks.cancel.wait(_RETRY_SECONDS)
-            elif explanation and explanation.needs_windows_first and not is_last_word:
+            if wait_to_try_again(ended, tries, callbacks):
+                continue
+            if ended.explanation and ended.explanation.needs_windows_first and not is_last_word:
                 callbacks.warn(
                     "Steam refuses the Linux files alone: asking for the Windows files first."
                 )
                 return output
-            else:
-                raise failure(argv, exit_code, explanation)
+            raise ended.failure(tries)
         raise AssertionError("the last try returns or raises")
 
     def run_commands(
         self,
         commands: Sequence[Sequence[str]],
         lock: int,
-        output: "Output",
+        output: Output,
         callbacks: Callbacks,
         *,
         folder: InstallFolder | None = None,
         password: str = "",
-    ) -> tuple[list[str], int]:
-        """Have SteamCMD carry out `commands`, where it sees `folder`; return the command and its exit code."""
+    ) -> Run:
+        """Have SteamCMD carry out `commands`, where it sees `folder`; return how that ended.
+
+        Raises HostError if it cannot be started, or does nothing but update itself, and OperationCancelled.
+        """
         with self._arguments(commands, password) as arguments:
             argv = [*self.command, *arguments]
             if folder is not None:
                 argv = folder.command(argv)
-            return argv, self._run(argv, lock, output, callbacks)
+            ended = self._run(argv, lock, output, callbacks)
+        if output.log_dir and output.cause and output.cause.is_in_bootstrap_log:
+            home_dir = Path(self.environment["HOME"])
+            output.take_notes(bootstrap_log.read_errors(output.log_dir, home_dir))
+        return ended
 
     @contextlib.contextmanager
     def _arguments(self, commands: Sequence[Sequence[str]], password: str) -> Iterator[list[str]]:
@@ -271,20 +212,43 @@ class SteamCmd:
         finally:
             Path(path).unlink(missing_ok=True)
 
-    def _run(self, argv: Sequence[str], lock: int, output: "Output", callbacks: Callbacks) -> int:
+    def _run(self, argv: Sequence[str], lock: int, output: Output, callbacks: Callbacks) -> Run:
+        silence = Silence(self.patience, callbacks)
+
+        def take_line(stream: str, line: str) -> None:
+            silence.hear(output.clean(line))
+            output.take_line(stream, line)
+
         try:
             run(
                 argv,
                 environment=self.environment,
-                on_line=output.take_line,
+                on_line=take_line,
+                on_wait=silence.look,
                 cancel=callbacks.cancel,
                 # Through a pipe, SteamCMD says nothing until it ends.
                 use_pty=True,
                 pass_fds=(lock,),
             )
         except CommandError as error:
-            return error.returncode
-        return 0
+            return Run(argv, error.returncode, output)
+        except SilentError as error:
+            return Run(argv, 0, output, error)
+        return Run(argv, 0, output)
+
+
+def wait_to_try_again(ended: Run, tries: int, callbacks: Callbacks) -> bool:
+    """Return whether another run is to follow this one, the `tries`-th; if so, say why, and wait first."""
+    tries_left = MAX_TRIES - tries
+    why = ended.why_again
+    if not why or tries_left <= 0:
+        return False
+    if ended.exit_code == EXIT_UPDATED_ITSELF:
+        callbacks.say(why)
+        return True
+    callbacks.warn(f"{why} Trying again, {tries_left} more times at most.")
+    callbacks.cancel.wait(_RETRY_SECONDS * 3 ** (tries - 1))
+    return True
 
 
 def read_manifest(folder: InstallFolder) -> Manifest | None:
@@ -416,69 +380,6 @@ def link_steam_client(layout: HostLayout) -> bool:
             link.symlink_to(library)
             return True
     return False
-
-
-class Output:
-    """Follows the output of one run: hands it on, reports progress, and remembers what it means."""
-
-    def __init__(self, callbacks: Callbacks, secret: str = "") -> None:
-        self._secret = secret
-        self.is_success = False
-        self.explanation: Explanation | None = None
-        self._callbacks = callbacks
-        self._progress: tuple[str, int] | None = None
-        self._progress_line_at = 0.0
-
-    def take_line(self, stream: str, line: str) -> None:
-        """Take one line; called from two threads, but only stdout carries progress."""
-        if self._secret:
-            line = line.replace(self._secret, "[masked]")
-        progress = _parse_progress(line)
-        if progress is None:
-            self._callbacks.on_line(stream, line)
-            self.is_success = self.is_success or _SUCCESS.search(line) is not None
-            self.explanation = self.explanation or _explain_line(line)
-            return
-        is_new_state = self._progress is None or progress[0] != self._progress[0]
-        if progress != self._progress:
-            self._callbacks.stage(*progress)
-        self._progress = progress
-        now = time.monotonic()
-        if is_new_state or now - self._progress_line_at >= PROGRESS_LINE_SECONDS:
-            self._callbacks.on_line(stream, line)
-            self._progress_line_at = now
-
-
-def _parse_progress(line: str) -> tuple[str, int] | None:
-    if match := _UPDATE_PROGRESS.search(line):
-        return match["state"].capitalize(), min(100, int(float(match["percent"])))
-    if match := _SELF_UPDATE_PROGRESS.match(line):
-        return "Updating SteamCMD", min(100, int(match["percent"]))
-    return None
-
-
-def _explain_line(line: str) -> Explanation | None:
-    return next((known for known in EXPLANATIONS if re.search(known.pattern, line)), None)
-
-
-def explain_exit(exit_code: int) -> Explanation | None:
-    """Return what an exit code means where no line of the output said it."""
-    if exit_code == 0:
-        return None
-    return next((known for known in EXPLANATIONS if known.exit_code == exit_code), None)
-
-
-def failure(argv: Sequence[str], exit_code: int, explanation: Explanation | None) -> HostError:
-    """Return what is to be raised for a run that failed."""
-    if explanation:
-        text = explanation.text
-    elif exit_code < 0:
-        text = f"SteamCMD was ended by signal {-exit_code}: install again, it goes on where it was."
-    else:
-        text = "SteamCMD ended without reporting success: look at its output above, then install again."
-    if exit_code == 0:
-        return HostError(text)
-    return CommandError(f"{text} (SteamCMD's exit code: {exit_code}.)", argv, exit_code)
 
 
 def _unpack(archive: tarfile.TarFile, target: Path, callbacks: Callbacks) -> None:

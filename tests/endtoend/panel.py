@@ -298,7 +298,7 @@ class Panel:
         return answer.job_id
 
     def make_server(self, name: str) -> None:
-        """Make a blueprint, if there is none, and a server from it, through the forms."""
+        """Make a blueprint, if there is none, and a server from it on a free port, through the forms."""
         if not self.query("SELECT id FROM servers_blueprint"):
             answer = self.client.post(
                 "/blueprints/new/", name="coop", arguments="+map c1m1_hotel", config="sv_lan 0"
@@ -306,7 +306,14 @@ class Panel:
             assert answer.path.startswith("/blueprints/coop/"), answer.text
         ((blueprint_id,),) = self.query("SELECT id FROM servers_blueprint")
         ((host_id,),) = self.query("SELECT id FROM servers_host")
-        answer = self.client.post("/servers/new/", name=name, blueprint=blueprint_id, host=host_id)
+        answer = self.client.post(
+            "/servers/new/",
+            name=name,
+            blueprint=blueprint_id,
+            host=host_id,
+            # Of those that the panel chooses from, another panel may have just chosen the same.
+            port=find_free_port(),
+        )
         assert answer.path == f"/servers/{name}/", answer.text
 
 

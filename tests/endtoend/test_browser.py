@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from tests.endtoend.panel import PASSWORD, Panel
 from tests.endtoend.proxy import Proxy
 from tests.floors import find_chromium
+from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.browser]
@@ -87,6 +88,7 @@ def test_the_tour_by_clicks(panel: Panel, page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("coop")
     page.goto("/servers/new/")
     page.get_by_label("Name").fill("alpha")
+    page.get_by_label("Port").fill(str(find_free_port()))
     page.get_by_label("Blueprint").select_option(label="coop")
     page.get_by_role("main").locator("button[type=submit], form button").last.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("alpha")

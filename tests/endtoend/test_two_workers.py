@@ -15,6 +15,7 @@ from jobs.models import Job, JobLog, JobState
 from jobs.queue.transitions import enqueue
 from servers.models import Blueprint, Host, Server
 from tests.endtoend.panel import PROJECT_DIR
+from tests.ports import find_free_ports
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.django_db(transaction=True)]
 
@@ -64,8 +65,10 @@ def test_two_hundred_jobs_over_twenty_servers(
     alice: User, host: Host, blueprint: Blueprint, environment: dict[str, str]
 ) -> None:
     servers = [
-        Server.objects.create(name=f"s{number:02}", owner=alice, host=host, blueprint=blueprint)
-        for number in range(20)
+        Server.objects.create(
+            name=f"s{number:02}", owner=alice, host=host, blueprint=blueprint, port=port
+        )
+        for number, port in enumerate(find_free_ports(20))
     ]
     enqueue("install", host=host, requested_by=alice)
     for operation in OPERATIONS:

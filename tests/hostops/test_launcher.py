@@ -1,5 +1,6 @@
 """The launcher mounts, gives up what it may do, and becomes the game; the probe says what it cannot."""
 
+import fcntl
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from hostops import launcher
 from hostops.drivers.process_driver import launch
 from hostops.errors import HostError
 from hostops.instances import layers
@@ -209,6 +212,33 @@ def test_a_second_launch_is_refused_and_changes_nothing(instance: InstanceLayout
     assert getattr(caught.value, "returncode", None) == EXIT_BUSY
     assert instance.run_path.read_text() == before
     assert not instance.console_log_path(2).exists()
+
+
+@pytest.mark.parametrize(
+    ("is_made_again", "words"),
+    [(True, "alpha has just been deleted and made again"), (False, "alpha has just been deleted")],
+)
+def test_a_launch_into_an_instance_that_was_deleted_meanwhile_is_refused(
+    instance: InstanceLayout, monkeypatch: pytest.MonkeyPatch, is_made_again: bool, words: str
+) -> None:
+    """The lock that it took is of a file that nobody else looks at any more."""
+    opened: list[int] = []
+
+    def be_overtaken(descriptor: int, operation: int) -> None:
+        opened.append(descriptor)
+        instance.run_lock_path.unlink()
+        if is_made_again:
+            instance.run_lock_path.touch()
+        fcntl.flock(descriptor, operation)
+
+    monkeypatch.setattr(launcher, "fcntl", Mock(wraps=fcntl, flock=be_overtaken))
+    try:
+        with pytest.raises(LaunchError, match=rf"{words}\.$") as caught:
+            launcher._take_run_lock(str(instance.run_lock_path), "alpha")
+        assert caught.value.exit_code == EXIT_BUSY
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def test_commands_reach_the_game_and_a_writer_that_goes_does_not_end_it(

@@ -1,10 +1,14 @@
 """Operations wait for each other, say for whom, and end what a dead one left behind."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,12 @@ import pytest
 from hostops.callbacks import Callbacks
 from hostops.errors import OperationCancelled
 from hostops.linux import locks
-from hostops.linux.process_identity import living_processes, read_boot_id, read_own_stat
+from hostops.linux.process_identity import (
+    ProcessStat,
+    living_processes,
+    read_boot_id,
+    read_own_stat,
+)
 from hostops.specs import CancelToken
 from tests.hostops.hosts import REPOSITORY, Output, read_until
 from tests.waiting import wait_until
@@ -131,6 +140,52 @@ def test_a_living_holder_that_has_not_named_itself_yet_is_left_alone(path: Path)
         ):
             pass
     assert output.text == "start alpha: waiting for another operation on this host."
+
+
+def test_whoever_took_the_lock_while_orphans_were_looked_for_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, child = start_holder(path)
+    holder.kill()
+    holder.communicate()
+    me = read_own_stat()
+
+    def look_too_late() -> Iterator[ProcessStat]:
+        # The orphan is gone, and this process holds the lock: what has it open is a command of it.
+        newcomer = locks.Holder(me.pid, me.start_ticks, read_boot_id(), "install")
+        path.write_text(json.dumps(asdict(newcomer)))
+        return living_processes()
+
+    monkeypatch.setattr("hostops.linux.process_identity.living_processes", look_too_late)
+    output = Output()
+    cancel = CancelToken()
+    output.when("waiting", cancel.cancel)
+    try:
+        with (
+            pytest.raises(OperationCancelled),
+            locks.hold(path, "start alpha", Callbacks(output.on_line, cancel=cancel)),
+        ):
+            pass
+        assert is_alive(child)
+        assert output.text == f"start alpha: waiting for install (process {me.pid})."
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_process_that_got_an_orphans_number_is_not_ended(path: Path) -> None:
+    holder, child = start_holder(path)
+    try:
+        (stat,) = [process for process in living_processes() if process.pid == child]
+        gone = stat._replace(start_ticks=stat.start_ticks - 1)
+        locks._end_orphans(path, [gone], Callbacks())
+        assert is_alive(child)
+        locks._end_orphans(path, [stat], Callbacks())
+        assert not is_alive(child)
+    finally:
+        holder.kill()
+        holder.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_holder_is_named_only_while_it_holds(path: Path) -> None:

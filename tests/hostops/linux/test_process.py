@@ -144,6 +144,24 @@ def test_an_error_in_a_callback_ends_the_command_and_is_raised() -> None:
         run(python(program), environment=minimal_environment(HOME), on_line=on_line)
 
 
+def test_what_is_raised_while_it_runs_ends_the_whole_group() -> None:
+    pids: list[int] = []
+
+    def look() -> None:
+        if pids:
+            raise HostError("It takes too long.")
+
+    program = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with pytest.raises(HostError, match="It takes too long"):
+        run(
+            [sys.executable, "-S", "-c", program],
+            environment={},
+            on_line=lambda _, line: pids.append(int(line)),
+            on_wait=look,
+        )
+    assert pids[0] not in {process.pid for process in living_processes()}
+
+
 def test_a_cancelled_operation_starts_no_command(tmp_path: Path) -> None:
     cancel = CancelToken()
     cancel.cancel()

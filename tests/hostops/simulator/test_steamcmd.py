@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hostops.simulator.steamcmd import FAILURES, REFUSALS, STATES, Manifest, parse_commands
+from hostops.simulator.bootstrap import NEEDS_TO_BE_ONLINE
+from hostops.simulator.steamcmd import BREAKS, FAILURES, REFUSALS, STATES, Manifest, parse_commands
 from tests.hostops.simulator.fixtures import STEAMCMD, Spawned, SteamCmd
 from tests.waiting import wait_until
 
@@ -90,9 +91,10 @@ def test_an_account_may_install_for_linux_at_once(cmd: SteamCmd) -> None:
 def test_the_output_has_the_shape_of_steamcmds(cmd: SteamCmd) -> None:
     lines = cmd.run(cmd.update("windows")).stdout.splitlines()
     home = cmd.environment["HOME"]
-    assert lines[:14] == [
+    assert lines[:15] == [
         "[simulator] This is Saferoom's stand-in for SteamCMD: nothing is downloaded.",
         f"Redirecting stderr to '{home}/Steam/logs/stderr.txt'",
+        'ILocalize::AddFile() failed to load file "public/steambootstrapper_english.txt".',
         f"Logging directory: '{home}/Steam/logs'",
         "[  0%] Checking for available updates...",
         "[----] Verifying installation...",
@@ -106,7 +108,7 @@ def test_the_output_has_the_shape_of_steamcmds(cmd: SteamCmd) -> None:
         "Waiting for user info...OK",
         " Update state (0x3) reconfiguring, progress: 0.00 (0 / 0)",
     ]
-    progress = [PROGRESS.match(line) for line in lines[13:-1]]
+    progress = [PROGRESS.match(line) for line in lines[14:-1]]
     states = [found and found[1] for found in progress]
     assert list(dict.fromkeys(states)) == ["0x3", "0x11", "0x61", "0x81", "0x101"]
     percents = [float(found[3]) for found in progress if found and found[1] == "0x61"]
@@ -238,6 +240,107 @@ def test_a_failed_login_ends_with_5(cmd: SteamCmd) -> None:
     assert ended.returncode == 5
     line = "Connecting anonymously to Steam Public...FAILED (No Connection)"
     assert ended.stdout.splitlines()[-1] == line
+
+
+def test_a_rate_limit_refuses_the_login(cmd: SteamCmd) -> None:
+    cmd.control(fail="rate-limit")
+    ended = cmd.run(cmd.update("windows"))
+    assert ended.returncode == 5
+    line = "Connecting anonymously to Steam Public...ERROR (Rate Limit Exceeded)"
+    assert ended.stdout.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("failure", "exit_code", "line"),
+    [
+        ("offline", 254, NEEDS_TO_BE_ONLINE),
+        ("refused", 254, NEEDS_TO_BE_ONLINE),
+        ("answered-by-another", 254, NEEDS_TO_BE_ONLINE),
+        ("answered-with-403", 254, NEEDS_TO_BE_ONLINE),
+        ("offline-old", 7, "[  0%] !!! Fatal Error: Steam needs to be online to update.  Please"),
+        ("no-space-for-itself", 254, "[  0%] !!! Fatal Error: Steamcmd needs at least 250MB of"),
+        ("threads", 1, "CWorkThreadPool::StartWorkThread: Thread creation failed."),
+    ],
+)
+def test_it_may_end_before_its_first_command(
+    cmd: SteamCmd, failure: str, exit_code: int, line: str
+) -> None:
+    cmd.control(fail=[failure])
+    ended = cmd.run(cmd.update("windows"))
+    assert ended.returncode == exit_code
+    assert f"\n{line}" in ended.stdout
+    assert "Steam Console Client" not in ended.stdout
+    assert cmd.run(cmd.update("windows")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [("offline", 0), ("refused", 0), ("answered-by-another", 200), ("answered-with-403", 403)],
+)
+def test_only_its_log_says_what_answered(cmd: SteamCmd, failure: str, status: int) -> None:
+    cmd.control(fail=[failure])
+    ended = cmd.run(cmd.update("windows"))
+    assert "http error" not in ended.stdout
+    log = Path(cmd.environment["HOME"], "Steam/logs/bootstrap_log.txt")
+    assert f"] Error: Download failed: http error {status}\n" in log.read_text()
+    cmd.run(cmd.update("windows"))
+    assert "http error" not in log.read_text().rpartition("] Startup - updater built ")[2]
+
+
+def test_a_program_that_may_not_be_executed_is_the_shells_error(cmd: SteamCmd) -> None:
+    cmd.control(fail="no-exec")
+    ended = cmd.run(cmd.update("windows"))
+    assert ended.returncode == 126
+    assert ended.stderr.endswith("/linux32/steamcmd: Permission denied\n")
+
+
+@pytest.mark.parametrize(
+    ("failure", "exit_code", "words"),
+    [("killed", 137, "Killed "), ("segfault", 139, "Segmentation fault ")],
+)
+def test_a_signal_is_the_shells_error_and_the_next_run_goes_on(
+    cmd: SteamCmd, failure: str, exit_code: int, words: str
+) -> None:
+    cmd.control(fail=[failure])
+    ended = cmd.run(cmd.update("windows"))
+    assert ended.returncode == exit_code
+    assert re.search(rf"steamcmd\.sh: line 38: +[0-9]+ {words}", ended.stderr)
+    assert manifest(cmd).state_flags == "1026"
+    assert cmd.run(cmd.update("windows")).returncode == 0
+
+
+@pytest.mark.parametrize("failure", ["disk-write-failure", "not-enough-disk-space"])
+def test_an_update_may_end_half_way_with_a_reason(cmd: SteamCmd, failure: str) -> None:
+    cmd.control(fail=[failure])
+    ended = cmd.run(cmd.update("windows"))
+    assert ended.returncode == 8
+    line = f"ERROR! Failed to install app '222860' ({BREAKS[failure]})"
+    assert ended.stdout.splitlines()[-1] == line
+    assert manifest(cmd).state_flags == "1026"
+    assert cmd.run(cmd.update("windows")).returncode == 0
+
+
+def test_it_may_fall_silent_until_it_is_killed(cmd: SteamCmd) -> None:
+    cmd.control(fail="silent")
+    silent = Spawned(cmd.update("windows"), Path("/"), cmd.environment)
+    try:
+        silent.wait_for("[----] Verifying installation...")
+        silent.signal(signal.SIGTERM)
+        assert silent.wait() == -signal.SIGTERM
+        assert silent.lines[-1] == "[----] Verifying installation..."
+    finally:
+        silent.close()
+
+
+def test_an_endless_self_update_ends_only_by_a_signal(cmd: SteamCmd) -> None:
+    cmd.control(fail="self-update-endless")
+    endless = Spawned(cmd.update("windows"), Path("/"), cmd.environment)
+    try:
+        endless.wait_for("[100%] Update complete, launching Steam...", count=8)
+        endless.signal(signal.SIGTERM)
+        assert endless.wait() == -signal.SIGTERM
+    finally:
+        endless.close()
 
 
 def test_an_app_info_timeout_ends_with_1(cmd: SteamCmd) -> None:
@@ -374,7 +477,7 @@ def test_a_folder_it_cannot_write_to_is_a_disk_write_failure(cmd: SteamCmd) -> N
         ('{"steamcmd": {"build_id": "x"}}', "steamcmd.build_id is 'x', but must be a number"),
         (
             '{"steamcmd": {"fail": "fire"}}',
-            "steamcmd.fail is 'fire', but must be one of app-info-garbled",
+            "steamcmd.fail is 'fire', but must be one of answered-by-another",
         ),
         ('{"steamcmd": {"fail": null}}', "steamcmd.fail is None, but must be one of"),
         ('{"steamcmd": {"fail": ["crash:3"]}}', "steamcmd.fail is 'crash:3', but must be one of"),

@@ -50,6 +50,7 @@ def test_a_build_id_is_found_at_its_place_and_nowhere_else(text: str, build_id: 
 def host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Return a host with the game installed."""
     monkeypatch.setattr("hostops.steam.app_info._RETRY_SECONDS", 0)
+    monkeypatch.setattr("hostops.steam.steamcmd._RETRY_SECONDS", 0)
     return Host(root, game_source="simulator")
 
 
@@ -76,6 +77,7 @@ def test_a_later_build_is_told_and_kept(host: Host, root: Path) -> None:
     [
         ("app-info-timeout", CommandError, "Steam did not answer a request for the game's data"),
         ("login-failed", CommandError, "The login to Steam failed"),
+        ("answered-with-403", CommandError, "Something answers in Steam's place"),
         ("app-info-missing", HostError, "did not say which build of the game is the latest"),
         ("app-info-garbled", HostError, "did not say which build of the game is the latest"),
     ],
@@ -90,7 +92,9 @@ def test_without_an_answer_the_last_one_stays_with_its_time(
     assert host.facts().latest == before
 
 
-@pytest.mark.parametrize("failure", ["app-info-missing", "self-update-42"])
+@pytest.mark.parametrize(
+    "failure", ["app-info-missing", "app-info-timeout", "offline", "self-update-42"]
+)
 def test_what_passes_is_tried_again(host: Host, root: Path, failure: str) -> None:
     write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "fail": [failure]})
     assert host.check_update().build_id == LATER_BUILD_ID

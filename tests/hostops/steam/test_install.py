@@ -106,8 +106,8 @@ def test_an_install_after_a_rollback_goes_to_the_latest_again(host: Host, root: 
 
 
 def test_a_failed_update_leaves_everything_running_and_is_taken_up(host: Host, root: Path) -> None:
-    write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "fail": ["network-0x402"]})
-    with pytest.raises(HostError, match="check the network"):
+    write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "fail": ["disk-write-0x606"]})
+    with pytest.raises(HostError, match="could not write to the disk"):
         host.install_runtime()
     assert host.facts().build_id == BUILD_ID
     assert (root / "staging").is_dir()

@@ -2,14 +2,16 @@
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hostops.errors import HostError
 from hostops.host import Host
 from hostops.layout import HostLayout
-from hostops.steam import install, preflight
+from hostops.steam import install, preflight, steamcmd
 
 ELF_32, ELF_64 = b"\x7fELF\x01", b"\x7fELF\x02"
 
@@ -57,6 +59,27 @@ def test_all_that_is_in_the_way_is_told_at_once(
     assert "cannot be resolved: Temporary failure in name resolution. Check the host's" in text
 
 
+def test_a_disk_where_nothing_may_be_executed_is_named(
+    layout: HostLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert preflight.examine_execution(layout).is_ok
+    statvfs = os.statvfs
+    layout.home_dir.mkdir()
+
+    def look(path: Path) -> object:
+        if path != layout.home_dir:
+            return statvfs(path)
+        return SimpleNamespace(f_flag=statvfs(path).f_flag | os.ST_NOEXEC)
+
+    monkeypatch.setattr(os, "statvfs", look)
+    finding = preflight.examine_execution(layout)
+    assert not finding.is_ok
+    assert f"The disk of {layout.home_dir} is mounted noexec" in finding.text
+    assert f"findmnt -T {layout.home_dir}" in finding.cure
+    with pytest.raises(HostError, match="mounted noexec"):
+        preflight.require_ready(layout, 1)
+
+
 def test_a_missing_loader_is_named(libraries: Path, tmp_path: Path) -> None:
     (tmp_path / "ld-linux.so.2").unlink()
     finding = preflight.examine_programs()
@@ -86,12 +109,20 @@ def test_a_folder_of_somebody_else_is_named(
     assert finding.cure.startswith("Give it to the user that runs this: chown -R")
 
 
-def test_the_real_source_is_not_begun_on_a_host_that_is_not_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("operate", "free"),
+    [(Host.install_runtime, 10**9), (Host.check_update, 5 * 10**8)],
+    ids=["install", "look for updates"],
+)
+def test_nothing_is_fetched_to_a_host_that_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operate: Callable[[Host], object], free: int
 ) -> None:
-    monkeypatch.setattr("shutil.which", lambda _name: "/usr/games/steamcmd")
-    monkeypatch.setattr(preflight, "free_bytes", lambda _path: 10**9)
+    fetched: list[object] = []
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    monkeypatch.setattr(steamcmd, "fetch", lambda *_: fetched.append(1))
+    monkeypatch.setattr(preflight, "free_bytes", lambda _path: free)
     root = tmp_path / "host"
-    with pytest.raises(HostError, match=r"has 1\.0 GB free"):
-        Host(root, game_source="steam").install_runtime()
+    with pytest.raises(HostError, match=rf"has {free / 1e9} GB free"):
+        operate(Host(root, game_source="steam"))
+    assert not fetched
     assert not (root / "staging").exists()

@@ -13,10 +13,12 @@ import pytest
 from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.layout import HostLayout
+from hostops.linux.process_identity import living_processes, read_command
 from hostops.specs import CancelToken
 from hostops.steam import steamcmd
 from hostops.steam.staging import PlainFolder
 from hostops.steam.steamcmd import SteamCmd
+from tests.clocks import Clock
 from tests.hostops.hosts import BUILD_ID, LATER_BUILD_ID, Output, write_control
 
 
@@ -131,6 +133,31 @@ def test_the_transient_answer_is_tried_three_times_and_no_more(
     assert caught.value.returncode == 8
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[----] !!! Fatal Error: Steamcmd needs to be online to update.\t Please confirm it.",
+        "Connecting anonymously to Steam Public...FAILED (No Connection)",
+        "ERROR! Timed out waiting for AppInfo update.",
+        "Error! App '222860' state is 0x602 after update job.",
+        '/x/steamcmd.sh: line 38: 12 Segmentation fault      $DEBUGGER "$STEAMEXE" "$@"',
+    ],
+)
+def test_what_passes_is_tried_again_and_told(
+    monkeypatch: pytest.MonkeyPatch, install_dir: Path, line: str
+) -> None:
+    make_whole(install_dir)
+    output = Output()
+    runs = (("linux", 1, line), ("linux", 1, line), ("linux", 0, SUCCESS))
+    assert install(monkeypatch, install_dir, *runs, output=output) == BUILD_ID
+    told = output.errors().splitlines()
+    assert [text[-35:] for text in told] == [
+        "Trying again, 2 more times at most.",
+        "Trying again, 1 more times at most.",
+    ]
+    assert all("Steam" in text for text in told)
+
+
 def test_no_other_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch, install_dir: Path) -> None:
     refused = "ERROR! Failed to install app '222860' (No subscription)"
     with pytest.raises(CommandError, match="refuses the game to the anonymous user"):
@@ -176,28 +203,54 @@ def test_success_without_the_program_is_a_failure(
     [
         ("Error! App '222860' state is 0x202 after update job.", 8, "The disk is full"),
         ("Error! App '222860' state is 0x212 after update job.", 8, "The disk is full"),
-        ("Error! App '222860' state is 0x402 after update job.", 8, "download servers failed"),
-        ("Error! App '222860' state is 0x602 after update job.", 8, "download servers failed"),
         ("Error! App '222860' state is 0x606 after update job.", 8, "could not write to the disk"),
         ("Error! App '222860' state is 0x626 after update job.", 8, "Files are missing"),
         ("Error! App '222860' state is 0x6A6 after update job.", 8, "Files are damaged"),
         ("Error! App '222860' state is 0x999 after update job.", 8, "gave up half-way"),
-        ("ERROR! Timed out waiting for AppInfo update.", 1, "did not answer a request"),
         ("FAILED (Rate Limit Exceeded)", 5, "wait half an hour"),
+        ("Logging in user 'bob' to Steam Public...ERROR (Rate Limit Exceeded)", 5, "half an hour"),
         (
-            "Connecting anonymously to Steam Public...FAILED (No Connection)",
+            "Connecting anonymously to Steam Public...FAILED (No match)",
             5,
-            "login to Steam failed",
+            "“No match” is the reason",
         ),
+        ("ERROR! Failed to install app '222860' (Not enough disk space)", 8, "The disk is full"),
+        ("ERROR! Failed to install app '222860' (Disk write failure)", 8, "not write to the disk"),
+        ("ERROR! Failed to install app '222860' (Moon is full)", 8, "gave “Moon is full” as its"),
+        (
+            "[  0%] !!! Fatal Error: Steamcmd needs at least 250MB of free disk space",
+            254,
+            "is full",
+        ),
+        ("[  0%] !!! Fatal Error: %appname% can't write to its install dir.", 151, "not write to"),
+        ("CWorkThreadPool::StartWorkThread: Thread creation failed.", 1, "cannot start threads"),
+        ('/x/steamcmd.sh: line 38:  1712 Killed    $DEBUGGER "$STEAMEXE" "$@"', 137, "memory"),
+        ("Killed", 137, "memory"),
+        ("/x/steamcmd.sh: line 38: /x/linux32/steamcmd: Permission denied", 126, "noexec"),
+        ("/x: 8: exec: /x/steamcmd/steamcmd.sh: Permission denied", 126, "noexec"),
+        (
+            "/x/steamcmd.sh: line 37: /x/linux32/steamcmd: cannot execute: required file not found",
+            127,
+            "32-bit program",
+        ),
+        ("steamcmd: error while loading shared libraries: libstdc++.so.6: no", 127, "32-bit"),
+        ("KeyValues Error: LoadFromBuffer: missing { in file manifest", 254, "in Steam's place"),
         (
             "steamcmd.sh: line 39: /x/linux32/steamcmd: No such file or directory",
             127,
             "32-bit program",
         ),
         ("", 5, "login to Steam failed"),
-        ("", 1, "did not answer a request"),
-        ("", -9, "was ended by signal 9"),
+        ("", -9, "memory"),
+        ("", 137, "memory"),
+        ("", 126, "noexec"),
+        ("", -15, "was ended by signal 15"),
         ("", 77, "look at its output above"),
+        (
+            "Error: nobody has ever seen this",
+            8,
+            "last error: “Error: nobody has ever seen this”",
+        ),
     ],
 )
 def test_a_failure_is_explained_and_says_what_to_do(
@@ -208,6 +261,114 @@ def test_a_failure_is_explained_and_says_what_to_do(
         install(monkeypatch, install_dir, ("linux", exit_code, line))
     assert caught.value.returncode == exit_code
     assert f"exit code: {exit_code}." in str(caught.value)
+
+
+CASES = {
+    "offline, older": (
+        (
+            "[  0%] Checking for available update...\n"
+            "[----] Verifying installation...\n"
+            "[  0%] !!! Fatal Error: Steam needs to be online to update.  Please confirm your network "
+            "connection and try again."
+        ),
+        7,
+        "no connection to Steam",
+        "[ 0%] !!! Fatal Error: Steam needs to be online to update. Please confirm your network",
+    ),
+    "offline, Debian's": (
+        (
+            "[  0%] Checking for available updates...\n"
+            "[----] !!! Fatal Error: Steamcmd needs to be online to update.\t Please confirm your "
+            "network connection and try again.\n"
+            "threadtools.cpp (3294) : Assertion Failed: Illegal termination of worker thread 'Thread"
+        ),
+        254,
+        "no connection to Steam",
+        "[----] !!! Fatal Error: Steamcmd needs to be online to update. Please confirm your",
+    ),
+    "threads": (
+        (
+            "src/tier0/threadtools.cpp (4071) : Probably deadlock or failure waiting for thread to "
+            "initialize.\nThread failed to initialize\n"
+            "CWorkThreadPool::StartWorkThread: Thread creation failed.\nExiting on SPEW_ABORT"
+        ),
+        1,
+        "cannot start threads",
+        "Exiting on SPEW_ABORT",
+    ),
+    "a consequence behind the cause": (
+        (
+            "Connecting anonymously to Steam Public...ERROR (Rate Limit Exceeded)\n"
+            "ERROR! Failed to request AppInfo update, not online or not logged in to Steam."
+        ),
+        8,
+        "wait half an hour",
+        "ERROR! Failed to request AppInfo update, not online or not logged in to Steam.",
+    ),
+    "an error that looks like progress": (
+        " Update state (0x61) downloading, progress: 12.34 (1 / 9) ERROR! the disk said no",
+        8,
+        "its own words are all that is known",
+        "Update state (0x61) downloading, progress: 12.34 (1 / 9) ERROR! the disk said no",
+    ),
+    "in colours": (
+        "\x1b[0mERROR! Failed to install app '222860' (Disk write failure)\x1b[0m",
+        8,
+        "could not write to the disk",
+        "last error: “ERROR! Failed to install app '222860' (Disk write failure)”",
+    ),
+    "the shell knows nothing of what was said before": (
+        (
+            "WARNING: setlocale('en_US.UTF-8') failed, using locale: 'C'.\n"
+            "/x/steamcmd.sh: line 25: ulimit: open files: cannot modify limit: Operation not permitted"
+        ),
+        77,
+        "ended without reporting success",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_jobs_error_has_the_cause_and_the_last_error_and_no_line_is_lost(
+    monkeypatch: pytest.MonkeyPatch, install_dir: Path, case: str
+) -> None:
+    text, exit_code, cause, last_error = CASES[case]
+    make_whole(install_dir)
+    monkeypatch.setattr(steamcmd, "MAX_TRIES", 1)
+    output = Output()
+    with pytest.raises(CommandError) as caught:
+        install(monkeypatch, install_dir, ("linux", exit_code, text), output=output)
+    assert cause in str(caught.value)
+    assert last_error in str(caught.value)
+    assert ("error" in str(caught.value)) is bool(last_error)
+    assert output.text == text.replace("\x1b[0m", "")
+
+
+def test_no_error_is_thinned_out_among_progress(
+    monkeypatch: pytest.MonkeyPatch, install_dir: Path
+) -> None:
+    make_whole(install_dir)
+    errors = [f"[ {number}%] !!! Fatal Error: number {number}" for number in range(10, 40)]
+    lines = [
+        line
+        for number, error in enumerate(errors)
+        for line in (f"[ {number:2}%] Downloading update (1 of 9 KB)...", error)
+    ]
+    output = Output()
+    with pytest.raises(CommandError, match="number 39"):
+        install(monkeypatch, install_dir, ("linux", 8, "\n".join(lines)), output=output)
+    assert [line for _, line in output.lines if "Fatal" in line] == errors
+
+
+def test_an_exit_code_explains_nothing_where_an_error_was_printed(
+    monkeypatch: pytest.MonkeyPatch, install_dir: Path
+) -> None:
+    make_whole(install_dir)
+    with pytest.raises(CommandError) as caught:
+        install(monkeypatch, install_dir, ("linux", 5, "Error: the clock is wrong"))
+    assert "login" not in str(caught.value)
+    assert "the clock is wrong" in str(caught.value)
 
 
 def test_progress_is_reported_and_its_lines_are_thinned_out(
@@ -285,7 +446,7 @@ def test_two_transient_failures_of_the_simulated_one_are_survived(simulated: Sim
     [
         ("no-subscription", "refuses the game"),
         ("disk-full-0x202", "The disk is full"),
-        ("network-0x402", "download servers"),
+        ("network-0x402", "download servers failed.*tried 3 times"),
         ("disk-write-0x606", "could not write"),
         ("missing-files-0x626", "Files are missing"),
         ("corrupt-0x6A6", "Files are damaged"),
@@ -293,9 +454,24 @@ def test_two_transient_failures_of_the_simulated_one_are_survived(simulated: Sim
         ("app-info-timeout", "did not answer"),
         ("exit-0-without-success", "without reporting success"),
         ("success-without-manifest", "manifest does not say"),
-        ("crash", "ended by signal 11"),
+        ("crash", "segmentation fault.*tried 3 times.*exit code: -11"),
         ("missing-configuration", "did not hand out"),
-        ("self-update-42", "look at its output"),
+        ("self-update-42", "updates itself again and again.*exit code: 42"),
+        ("self-update-endless", "updates itself again and again.*did so 6 times"),
+        ("offline", "no connection to Steam: none of the servers.*needs to be online.*tried 3"),
+        ("offline-old", "no connection to Steam.*“.*Steam needs to be online"),
+        ("refused", "no connection to Steam: none of the servers"),
+        ("answered-by-another", "answers in Steam's place.*needs to be online"),
+        ("answered-with-403", "answers in Steam's place.*http error 403.*needs to be online"),
+        ("no-space-for-itself", "disk is full.*needs at least 250MB"),
+        ("threads", "cannot start threads.*Thread creation failed.*Exiting on SPEW_ABORT"),
+        ("no-exec", "noexec.*linux32/steamcmd: Permission denied.*exit code: 126"),
+        ("disk-write-failure", r"could not write to the disk.*\(Disk write failure\)"),
+        ("not-enough-disk-space", r"disk is full.*\(Not enough disk space\)"),
+        ("unknown-reason", "“Content is being moved” as its reason"),
+        ("rate-limit", "wait half an hour.*Rate Limit Exceeded"),
+        ("killed", r"killed from outside.*Killed +\$DEBUGGER.*exit code: 137"),
+        ("segfault", r"segmentation fault.*Segmentation fault +\$DEBUGGER.*tried 3.*code: 139"),
     ],
 )
 def test_every_failure_of_the_simulated_one_is_told_and_the_next_try_succeeds(
@@ -306,6 +482,67 @@ def test_every_failure_of_the_simulated_one_is_told_and_the_next_try_succeeds(
         simulated.install()
     write_control(simulated.root)
     assert simulated.install() == BUILD_ID
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock by which a silence is judged: it stands still."""
+    clock = Clock()
+    monkeypatch.setattr("hostops.steam.silence.monotonic", clock)
+    return clock
+
+
+class SlowOutput(Output):
+    """Lets minutes pass in the first `runs` runs, once they are silent and when that is told."""
+
+    def __init__(self, clock: Clock, runs: int) -> None:
+        super().__init__()
+        self._clock = clock
+        self._runs = runs
+
+    def on_line(self, stream: str, line: str) -> None:
+        """Take a line."""
+        super().on_line(stream, line)
+        if line == "[----] Verifying installation..." and self._runs:
+            self._runs -= 1
+            self._clock.seconds += 121
+        elif line.startswith("SteamCMD has printed nothing"):
+            self._clock.seconds += 800
+
+
+def test_a_silence_is_told_ended_and_run_again(simulated: Simulated, clock: Clock) -> None:
+    write_control(simulated.root, steamcmd={"fail": ["silent"]})
+    output = SlowOutput(clock, runs=1)
+    assert simulated.install(output) == BUILD_ID
+    told, again = output.errors().splitlines()
+    assert "has printed nothing for 2 minutes, since " in told
+    assert "Its last line was “[----] Verifying installation...”" in told
+    assert "to end it now, cancel this" in told
+    assert again.startswith("SteamCMD printed nothing for 15 minutes, since ")
+    assert again.endswith("Trying again, 2 more times at most.")
+
+
+def test_a_silence_that_comes_again_fails_with_what_was_seen(
+    simulated: Simulated, clock: Clock
+) -> None:
+    write_control(simulated.root, steamcmd={"fail": "silent"})
+    output = SlowOutput(clock, runs=3)
+    with pytest.raises(HostError, match=r"printed nothing for 15 minutes.*tried 3 times"):
+        simulated.install(output)
+    assert not [process for process in living_processes() if is_ours(process.pid, simulated)]
+
+
+def test_a_cancel_ends_a_silence(simulated: Simulated, clock: Clock) -> None:
+    write_control(simulated.root, steamcmd={"fail": "silent"})
+    output, cancel = SlowOutput(clock, runs=1), CancelToken()
+    output.when("has printed nothing", cancel.cancel)
+    with pytest.raises(OperationCancelled):
+        simulated.install(output, cancel)
+    assert not [process for process in living_processes() if is_ours(process.pid, simulated)]
+
+
+def is_ours(pid: int, simulated: Simulated) -> bool:
+    return str(simulated.root) in read_command(pid)
 
 
 def test_a_cancel_ends_a_stalled_download(simulated: Simulated) -> None:

@@ -101,11 +101,20 @@ def test_what_overlayfs_notes_on_files_stays_out_of_releases(host: Host, root: P
 
 @pytest.mark.parametrize(
     "failure",
-    ["network-0x402", "disk-full-0x202", "crash", "success-without-manifest", "login-failed"],
+    [
+        *("network-0x402", "disk-full-0x202", "crash", "success-without-manifest", "login-failed"),
+        *("disk-write-failure", "killed"),
+    ],
 )
 def test_an_update_that_fails_changes_nothing_and_the_next_one_goes_on(
-    host: Host, root: Path, alpha: Path, pristine: Callable[[], None], failure: str
+    host: Host,
+    root: Path,
+    alpha: Path,
+    pristine: Callable[[], None],
+    failure: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("hostops.steam.steamcmd._RETRY_SECONDS", 0)
     host.start("alpha")
     with pytest.raises(HostError):
         update(host, root, fail=failure)
@@ -123,7 +132,7 @@ def test_an_update_that_fails_changes_nothing_and_the_next_one_goes_on(
 
 def test_what_was_downloaded_is_not_downloaded_again(host: Host, root: Path) -> None:
     with pytest.raises(HostError):
-        update(host, root, fail=["network-0x402"])
+        update(host, root, fail=["disk-write-0x606"])
     downloaded = [
         path for path in (root / "staging/upper/steamapps/downloading").rglob("*") if path.is_file()
     ]
@@ -191,7 +200,7 @@ def test_a_finished_update_is_never_written_to_again(
 
 def test_an_update_whose_release_is_gone_begins_anew(host: Host, root: Path) -> None:
     with pytest.raises(HostError):
-        update(host, root, fail=["network-0x402"])
+        update(host, root, fail=["disk-write-0x606"])
     shutil.rmtree(root / "releases" / BUILD_ID)
     output = Output()
     assert host.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
@@ -219,7 +228,7 @@ def test_where_overlays_cannot_be_mounted_the_update_works_in_a_copy(
 ) -> None:
     host = Host(root, game_source="simulator", layering="copy")
     with pytest.raises(HostError):
-        update(host, root, fail=["network-0x402"])
+        update(host, root, fail=["disk-write-0x606"])
     for path in (root / "staging").rglob("*"):
         assert path.is_dir() or path.stat().st_nlink == 1, f"{path} is a hard link"
     pristine()
@@ -231,7 +240,7 @@ def test_an_overlaid_update_is_not_gone_on_with_where_overlays_cannot_be_mounted
     host: Host, root: Path
 ) -> None:
     with pytest.raises(HostError):
-        update(host, root, fail=["network-0x402"])
+        update(host, root, fail=["disk-write-0x606"])
     output = Output()
     copying = Host(root, game_source="simulator", layering="copy")
     assert copying.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
@@ -241,8 +250,8 @@ def test_an_overlaid_update_is_not_gone_on_with_where_overlays_cannot_be_mounted
 
 def test_an_update_needs_less_room_than_an_install(root: Path, tmp_path: Path) -> None:
     here, elsewhere = HostLayout(root), HostLayout(tmp_path / "elsewhere")
-    assert install._needed_bytes(here, can_overlay=True) == install.UPDATE_BYTES
-    assert install._needed_bytes(elsewhere, can_overlay=True) == install.GAME_BYTES
+    assert install.needed_bytes(here, can_overlay=True) == install.UPDATE_BYTES
+    assert install.needed_bytes(elsewhere, can_overlay=True) == install.GAME_BYTES
 
 
 class Layers:

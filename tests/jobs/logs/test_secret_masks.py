@@ -1,14 +1,15 @@
 """The passwords in a server's fields do not show in logs, states and errors, wherever they appear there."""
 
+from itertools import permutations
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from hostops.errors import HostError
+from hostops.errors import CommandError, HostError
 from hostops.specs import CancelToken, InstanceState, InstanceStatus
 from jobs.logs.finishing import Ending
-from jobs.logs.safe_lines import MASK, secrets_of_server
+from jobs.logs.safe_lines import MASK, mask_known, secrets_of_server
 from jobs.models import JobState
 from jobs.operations import describe_state
 from jobs.queue.liveness import register_worker
@@ -57,6 +58,36 @@ def test_a_jobs_lines_and_error_have_none(server: Server, fake_host: FakeHost) -
     assert lines[0] == f"told: {MASK}, {MASK}, {MASK}"
     assert ending.error == f"It printed {MASK}, and then {MASK}."
     assert fake_host.specs[0].rcon_password == "hunter2-of-rcon"
+
+
+def test_a_jobs_stage_has_none(server: Server, fake_host: FakeHost) -> None:
+    fake_host.act = lambda *arguments: arguments[3]("Waiting for hunter2-of-rcon", None)
+    enqueue("start", server=server, requested_by=None)
+    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
+    assert job
+    sink = Mock()
+    execute(plan(job), sink, CancelToken())
+    assert {call.args[1] for call in sink.stage.call_args_list} == {f"Waiting for {MASK}"}
+
+
+def test_the_error_of_a_command_has_none_and_what_it_wrote_neither(
+    server: Server, fake_host: FakeHost
+) -> None:
+    def fail(*_: Any) -> None:
+        raise CommandError(
+            "mount sesame-to-join failed", ["mount"], 32, stderr="mount: hunter2-of-rcon: no"
+        )
+
+    fake_host.act = fail
+    lines, ending = carry_out_start(server)
+    assert lines == [f"mount: {MASK}: no", f"mount {MASK} failed"]
+    assert ending == Ending(JobState.FAILED, 32, f"mount {MASK} failed", ending.server_changes)
+    assert ending.server_changes["last_error"] == f"Start: mount {MASK} failed"
+
+
+@pytest.mark.parametrize("secrets", list(permutations(["hunter2", "hunter2-of-rcon", "of-rcon"])))
+def test_of_a_password_within_another_nothing_is_left(secrets: tuple[str, ...]) -> None:
+    assert mask_known("hunter2-of-rcon hunter2", secrets) == f"{MASK} {MASK}"
 
 
 def test_a_job_whose_server_has_unreadable_settings_says_so_and_goes_on(

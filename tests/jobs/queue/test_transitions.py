@@ -9,7 +9,9 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
+from jobs.queue import transitions
 from jobs.queue.liveness import record_gone_workers, register_worker
 from jobs.queue.scheduler import LOOK_AHEAD
 from jobs.queue.transitions import (
@@ -435,6 +437,25 @@ class TestEnding:
         asked_at = job.cancel_requested_at
         assert asked_at is not None
         assert cancel(job).cancel_requested_at == asked_at
+
+    @pytest.mark.parametrize("is_running", [False, True])
+    def test_a_cancel_is_announced_to_workers_and_pages(
+        self, server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch, is_running: bool
+    ) -> None:
+        """Else nobody on PostgreSQL hears of it before a worker happens to look."""
+        job = start(server)
+        if is_running:
+            assert claim_next_job(worker)
+        announced: list[tuple[Channel, ...]] = []
+
+        def note(*channels: Channel) -> None:
+            assert Job.objects.get().cancel_requested_at is not None
+            assert connection.in_atomic_block
+            announced.append(channels)
+
+        monkeypatch.setattr(transitions, "announce", note)
+        cancel(job)
+        assert announced == [(Channel.QUEUE, Channel.PAGES)]
 
 
 class TestGivingBack:

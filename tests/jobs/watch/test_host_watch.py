@@ -88,6 +88,18 @@ class TestStates:
         watch.store_states()
         assert Server.objects.get().actual_state == ActualState.ABSENT
 
+    def test_the_server_of_a_job_that_began_while_the_host_was_asked_is_left_to_it(
+        self, watch: HostWatch, fake_host: FakeHost, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def be_overtaken(**_options: bool) -> dict[str, InstanceStatus]:
+            Job.objects.create(operation="restart", server=server, state=JobState.RUNNING)
+            return {"alpha": CRASHED}
+
+        monkeypatch.setattr(fake_host, "statuses", be_overtaken)
+        watch.store_states()
+        assert Server.objects.get().actual_state == ActualState.RUNNING
+        assert not Crash.objects.exists()
+
     def test_a_clock_that_was_set_back_hides_nothing(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:

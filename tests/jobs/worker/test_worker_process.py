@@ -16,8 +16,9 @@ from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
 from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
-from jobs.queue.liveness import register_worker
+from jobs.queue.liveness import Heartbeat, register_worker
 from jobs.queue.transitions import cancel, enqueue
+from jobs.watch import HostWatch
 from jobs.worker import deaths, expectations, worker_process
 from jobs.worker.job_threads import JobThreads
 from jobs.worker.worker_process import WorkerLoop, worker_loop
@@ -182,8 +183,10 @@ def test_a_queued_job_wakes_an_idle_worker(
 
 
 def test_a_cancel_request_reaches_a_running_job(
-    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop]
+    servers: list[Server], fake_host: FakeHost, run_loop: Callable[[], WorkerLoop], settings: object
 ) -> None:
+    settings.JOB_WORKER_POLL_SECONDS = 3600  # type: ignore[attr-defined]
+
     def act(verb: str, name: str, on_line: OnLine, on_stage: OnStage, token: CancelToken) -> None:
         token.wait(30)
         token.raise_if_cancelled()
@@ -263,6 +266,40 @@ def test_stale_jobs_are_recovered_at_the_start_and_their_servers_probed(
     run_loop()
     assert state_of(job) == JobState.FAILED
     assert Server.objects.get(name="s0").actual_state == ActualState.RUNNING
+
+
+def test_a_worker_that_could_not_beat_itself_judges_nobody_silent(
+    servers: list[Server],
+    fake_host: FakeHost,
+    host: Host,
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.JOB_WORKER_LEASE_SECONDS = 30.0  # type: ignore[attr-defined]
+    clock = Clock()
+    monkeypatch.setattr(liveness, "monotonic", clock)
+    elsewhere = register_worker(host, concurrency=1, is_claiming=True)
+    Worker.objects.filter(pk=elsewhere.pk).update(boot_id="of another machine")
+    job = Job.objects.create(
+        operation="start", server=servers[0], worker=elsewhere, state=JobState.RUNNING
+    )
+    loop = WorkerLoop(host=host, concurrency=1)
+    loop._worker = register_worker(host, concurrency=1, is_claiming=True)
+    loop._watch = HostWatch(host)
+
+    def recover_for(seconds: int, *, beats: bool) -> None:
+        """Look every five seconds, as a worker whose own heartbeats are stored or are not."""
+        loop._heartbeat = Heartbeat(loop._worker, is_claiming=lambda: True)
+        for _ in range(seconds // 5):
+            clock.seconds += 5
+            if beats:
+                loop._heartbeat._last_beat_at = clock()
+            loop._recover()
+
+    recover_for(90, beats=False)
+    assert state_of(job) == JobState.RUNNING
+    recover_for(90, beats=True)
+    assert state_of(job) == JobState.FAILED
 
 
 def test_a_job_that_the_worker_itself_lost_is_failed(
