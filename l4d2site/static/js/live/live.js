@@ -9,14 +9,10 @@ const PATIENCE_MS = 4_000;
 const LOST =
   "The connection to the panel is lost: what is shown here may be out of date. Trying again; " +
   "if this stays, load the page anew.";
-const FULL =
-  "Too many pages follow this panel live: what is shown here may be out of date. Close some of them; this page " +
-  "tries again by itself.";
+const WAITING = "What is shown here may be out of date; this page tries again by itself.";
 const REFUSED =
   "You are signed out, or may not see this any more: what is shown here is not kept up to date. " +
   "Load the page anew.";
-
-const NOTICES = { full: FULL, refused: REFUSED };
 
 const address = document.body.dataset.liveFrom;
 const notice = document.querySelector("[data-connection]");
@@ -36,14 +32,15 @@ export function onChange(event) {
 }
 
 // A reconnect of a moment, as when the server restarts, is nobody's business.
-export function onConnection(status) {
+export function onConnection(status, reason) {
   if (status === "reconnecting") {
     timer ||= setTimeout(() => say(LOST), PATIENCE_MS);
     return;
   }
   clearTimeout(timer);
   timer = 0;
-  say(NOTICES[status] ?? "");
+  if (status === "waiting") say(`${reason} ${WAITING}`.trim());
+  else say(status === "refused" ? REFUSED : "");
 }
 
 function say(text) {

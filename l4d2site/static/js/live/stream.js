@@ -4,8 +4,8 @@ import { askStatus } from "./ask_status.js";
 import { Waits } from "./waits.js";
 
 // Follow the stream at `address()`, which is asked anew for each connection. `events` maps names to handlers;
-// `onStatus` hears "live", "reconnecting", "full", and, as the last word, "refused". `connect` opens what is like an
-// EventSource. Returns a function that ends it.
+// `onStatus` hears "live", "reconnecting", "waiting" with the reason, and, as the last word, "refused". `connect` opens
+// what is like an EventSource. Returns a function that ends it.
 export function follow(address, events, onStatus = () => {}, connect = (at) => new EventSource(at)) {
   let source = null;
   let timer = 0;
@@ -17,10 +17,7 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
     // A hidden tab holds no connection: over HTTP/1.1 a browser has six for a host, in all its tabs.
     if (over.signal.aborted || source || document.hidden) return;
     source = connect(address());
-    source.onopen = () => {
-      waits.succeeded();
-      onStatus("live");
-    };
+    source.onopen = () => (waits.succeeded(), onStatus("live"));
     source.onerror = onError;
     for (const [name, handle] of Object.entries(events)) source.addEventListener(name, handle);
     source.addEventListener("refused", refuse);
@@ -32,10 +29,10 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
     if (source?.readyState !== EventSource.CLOSED) return;
     drop();
     timer = setTimeout(open, waits.next());
-    const { status, retryMs } = await askStatus(address(), over.signal);
+    const { status, retryMs, reason } = await askStatus(address(), over.signal);
     if ([403, 404].includes(status)) refuse();
     else if (retryMs > 0 && !source && !over.signal.aborted) {
-      if (status === 429) onStatus("full");
+      onStatus("waiting", reason);
       clearTimeout(timer);
       timer = setTimeout(open, waits.atLeast(retryMs));
     }

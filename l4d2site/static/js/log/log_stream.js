@@ -33,7 +33,7 @@ export class LogStream {
     };
     const address = () => `${this.#log.log}&after=${this.#lastSeq}`;
     const connect = (address) => new WorkerSource(this.#log.logWorker, address);
-    this.#stop = follow(address, events, (status) => this.#onStatus(status), connect);
+    this.#stop = follow(address, events, (...status) => this.#onStatus(...status), connect);
     return this.#stop;
   }
 
@@ -45,8 +45,8 @@ export class LogStream {
     this.#to.onEntry({ seq, stream, text: event.data, at: this.#at });
   }
 
-  #onStatus(status) {
-    onConnection(status);
+  #onStatus(status, reason) {
+    onConnection(status, reason);
     this.#to.onStatus(status);
   }
 

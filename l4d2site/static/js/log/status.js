@@ -6,7 +6,7 @@ const WORDS = {
   connecting: "Connecting…",
   live: "Live",
   reconnecting: "Reconnecting…",
-  full: "Waiting to go live…",
+  waiting: "Waiting to go live…",
   refused: "Not live any more",
   ended: "Ended",
   older: "Showing older lines",
