@@ -102,7 +102,6 @@ class Run:
         """Whether exactly the process that was started still runs."""
         return self.is_of_this_boot and process_identity.is_alive(self.pid, self.start_ticks)
 
-
     @property
     def ends_with_main_process(self) -> bool:
         """Whether the kernel ends with the main process whatever the run has started."""
