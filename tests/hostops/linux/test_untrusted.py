@@ -265,13 +265,22 @@ def test_a_tree_of_any_depth_is_removed(deep_tree: Path, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_walk_through_a_tree_that_is_too_deep_ends_with_a_reason(deep_tree: Path) -> None:
-    opened = os.open(deep_tree, os.O_RDONLY)
+def test_a_walk_through_a_tree_that_is_too_deep_ends_with_a_reason(tmp_path: Path) -> None:
+    """Twenty names of the greatest length are a longer path than the kernel takes."""
+    opened = current = os.open(tmp_path, os.O_RDONLY)
     try:
+        for _ in range(20):
+            os.mkdir("x" * 255, 0o700, dir_fd=current)
+            inner = os.open("x" * 255, os.O_RDONLY, dir_fd=current)
+            if current != opened:
+                os.close(current)
+            current = inner
+        os.close(current)
         with pytest.raises(UntrustedFileError, match="too long"):
             list(untrusted.walk(opened, opens_up=True))
     finally:
         os.close(opened)
+        files.remove_tree(tmp_path / ("x" * 255))
 
 
 def test_a_folder_that_fills_again_while_it_is_removed_is_removed_all_the_same(
