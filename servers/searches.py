@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
 from django.http import HttpRequest
 
 SEARCH_SECONDS = 2.0
@@ -18,11 +19,15 @@ CLIENT_HAS_LEFT = "saferoom.client_has_left"
 """Where the scope of a request has the event that is set when its client is gone. See `l4d2site.asgi`."""
 
 
+class ClientHasLeftError(Exception):
+    """Nobody waits for the answer any more, so none is made."""
+
+
 class SearchTurn:
     """The right of one search to go on."""
 
     def __init__(self, has_client_left: Callable[[], bool]) -> None:
-        self._has_client_left = has_client_left
+        self.has_client_left = has_client_left
         self._until = monotonic() + SEARCH_SECONDS
         self.is_replaced = False
         """Whether the same person has begun another search."""
@@ -33,7 +38,7 @@ class SearchTurn:
 
     def may_go_on(self) -> bool:
         """Return whether there is time left, and somebody who waits for the answer."""
-        return not self.is_replaced and monotonic() < self._until and not self._has_client_left()
+        return not self.is_replaced and monotonic() < self._until and not self.has_client_left()
 
 
 class SearchTurns:
@@ -48,7 +53,8 @@ class SearchTurns:
     def taken(self, request: HttpRequest) -> Iterator[SearchTurn]:
         """Search in the block, for whom `request` is of: as soon as their search before has ended.
 
-        One that is replaced while it waits begins at once, and may not go on.
+        One that is replaced while it waits begins at once, and may not go on. Raises `ClientHasLeftError` after
+        the block if the client has left.
         """
         person = request.user.pk or 0
         turn = SearchTurn(find_departure(request))
@@ -69,6 +75,10 @@ class SearchTurns:
                     if turns.get(person) is turn:
                         del turns[person]
                 self._changed.notify_all()
+        if turn.has_client_left():
+            # Django has let go of this thread with the request, and gives nothing back for it.
+            connection.close()
+            raise ClientHasLeftError
 
 
 turns = SearchTurns()

@@ -1,7 +1,8 @@
 """The newest jobs that a person may see, at the same cost however many there are.
 
-An owner's jobs are those of their servers. No index has them in one order, so each server's newest ones are
-looked up, in each state that is asked for, and the newest of those are what the page shows.
+Somebody's jobs are those of the servers that are theirs or shared with them. No index has them in one order, so
+each server's newest ones are looked up, in each state that is asked for, and the newest of those are what the
+page shows.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,15 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from jobs.models import Job, JobState
+from servers.permissions import follows_everything
 
 LARGEST_ID = 2**63 - 1
 
-NEWEST_OF_OWNER = """
-WITH own (id) AS (SELECT id FROM servers_server WHERE owner_id = %s),
+NEWEST_OF_PERSON = """
+WITH own (id) AS (
+         SELECT id FROM servers_server WHERE owner_id = %s
+         UNION SELECT server_id FROM servers_membership WHERE user_id = %s
+     ),
      wanted (state) AS (VALUES {places})
 SELECT id FROM ({of_servers}) of_servers
 UNION ALL
@@ -27,17 +32,19 @@ SELECT id FROM (
 ) of_removed_servers
 ORDER BY id DESC LIMIT %s
 """
-"""The ids of what `JobQuerySet.visible_to` returns for an owner, the newest first: by the indexes
-`jobs_of_server_by_state` and `jobs_of_removed_servers`. `places` are those of the states."""
+"""The ids of what `JobQuerySet.visible_to` returns for whoever sees no others', the newest first. Each role lets
+one see a server. `places` are those of the states. The indexes are `jobs_of_server_by_state` and
+`jobs_of_removed_servers`."""
 
 OF_SERVERS = """
     SELECT job.id FROM own CROSS JOIN wanted CROSS JOIN LATERAL (
         SELECT newest.id FROM jobs_job newest
-        WHERE newest.server_id = own.id AND newest.state = wanted.state AND newest.id < %s
-        ORDER BY newest.id DESC LIMIT %s
+        WHERE newest.server_id = ANY (ARRAY[own.id]) AND newest.state = wanted.state AND newest.id < %s
+        ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
 """
-"""The newest jobs of each server in each state. PostgreSQL has one plan for this."""
+"""The newest jobs of each server in each state. With a plain equation for the server, the order would be that
+of the ids, and PostgreSQL might go through all jobs by these, in the hope of meeting some soon."""
 
 OF_SERVERS_IN_SQLITE = """
     SELECT job.id FROM own CROSS JOIN wanted
@@ -55,25 +62,25 @@ jobs for it."""
 def read_newest(user: User, states: Sequence[str], before: int | None, limit: int) -> list[Job]:
     """Return the newest jobs that `user` may see, in one of `states`, with an id below `before`."""
     end = before or LARGEST_ID
-    if user.is_staff:
+    if follows_everything(user):
         jobs = Job.objects.visible_to(user).filter(pk__lt=end).order_by("-id")
         if set(states) != set(JobState.values):
             jobs = jobs.filter(state__in=states)
         return list(jobs[:limit])
     with connection.cursor() as cursor:
-        cursor.execute(*newest_of_owner(user.pk, states, end, limit))
+        cursor.execute(*newest_of_person(user.pk, states, end, limit))
         ids = [job_id for (job_id,) in cursor.fetchall()]
     return list(Job.objects.filter(pk__in=ids).order_by("-id"))
 
 
-def newest_of_owner(
-    owner_id: int, states: Sequence[str], end: int, limit: int
+def newest_of_person(
+    user_id: int, states: Sequence[str], end: int, limit: int
 ) -> tuple[str, list[Any]]:
     """Return the statement for this database, and its parameters."""
     is_sqlite = connection.vendor == "sqlite"
-    statement = NEWEST_OF_OWNER.format(
+    statement = NEWEST_OF_PERSON.format(
         places=", ".join(["(%s)"] * len(states)),
         of_servers=OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS,
     )
     of_servers = [end, end, limit - 1] if is_sqlite else [end, limit]
-    return statement, [owner_id, *states, *of_servers, owner_id, end, limit, limit]
+    return statement, [user_id, user_id, *states, *of_servers, user_id, end, limit, limit]

@@ -86,12 +86,14 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
     def on_stage(name: str, progress: int | None = None) -> None:
         sink.stage(job, mask_known(name, secrets), progress)
 
+    def words(error: Exception) -> str:
+        # It may quote the game: names of its files, the last line that it printed.
+        return make_line_safe(mask_known(str(error) or type(error).__name__, secrets))
+
     def fail(exit_code: int, error: Exception, output: str) -> Ending:
         for line in output.splitlines():
             on_line(LogStream.STDERR, line)
-        # It may quote the game: names of its files, the last line that it printed.
-        text = make_line_safe(mask_known(str(error) or type(error).__name__, secrets))
-        return Ending(JobState.FAILED, exit_code, text)
+        return Ending(JobState.FAILED, exit_code, words(error))
 
     try:
         cancel.raise_if_cancelled()
@@ -100,15 +102,19 @@ def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
         sink.line(job, LogStream.STDERR, cancel.reason)
         return Ending(JobState.CANCELLED, None, cancel.reason)
     except CalledProcessError as error:
-        logger.info("job %s: %s", job.id, mask_known(str(error), secrets))
+        logger.info("job %s: %s", job.id, words(error))
         return fail(error.returncode, error, unread_stderr(error) + str(error))
     except HostError as error:
         # Its text says all that there is to know, and stands in the job.
-        text = mask_known(str(error), secrets)
-        logger.warning("job %s: %s of %s failed: %s", job.id, job.operation, job.subject, text)
+        logger.warning(
+            "job %s: %s of %s failed: %s", job.id, job.operation, job.subject, words(error)
+        )
         return fail(1, error, str(error))
     except Exception as error:  # noqa: BLE001 - it fails the job, and is told
-        trace = mask_known("".join(traceback.format_exception(error)).rstrip(), secrets)
+        trace = "\n".join(
+            make_line_safe(mask_known(line, secrets))
+            for line in "".join(traceback.format_exception(error)).splitlines()
+        )
         logger.error(  # noqa: TRY400 - with the trace, but without what may be quoted in it
             "job %s: %s of %s failed\n%s", job.id, job.operation, job.subject, trace
         )

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from jobs.models import ACTIVE_STATES, Job, JobState
-from jobs.pages.job_lists import LARGEST_ID, newest_of_owner, read_newest
-from servers.models import Blueprint, Host, Server
+from jobs.pages.job_lists import LARGEST_ID, newest_of_person, read_newest
+from servers.models import Blueprint, Host, Membership, Server
 
 ALL = JobState.values
 pytestmark = pytest.mark.django_db
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def jobs(alice: User, bob: User, host: Host, blueprint: Blueprint) -> list[Job]:
-    """Return jobs of Alice's and Bob's servers, of whole hosts, and of servers that were removed."""
+    """Return jobs of Alice's and Bob's servers, one of them shared, of hosts, and of removed servers."""
     random_ = random.Random(11)
-    servers: list[Server | None] = [None, None]
-    for number, owner in enumerate([alice, alice, alice, bob]):
-        name = f"s{number}"
-        servers.append(
-            Server.objects.create(name=name, owner=owner, host=host, blueprint=blueprint)
-        )
+    of_people = [
+        Server.objects.create(name=f"s{number}", owner=owner, host=host, blueprint=blueprint)
+        for number, owner in enumerate([alice, alice, alice, bob])
+    ]
+    Membership.objects.create(server=of_people[0], user=bob, role="viewer")
+    servers = [None, None, *of_people]
     rows = []
     for _ in range(600):
         server = random_.choice(servers)
@@ -49,7 +49,7 @@ FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 @pytest.mark.parametrize("states", [ALL, ["failed"], ["queued"], ["succeeded"], ACTIVE_STATES])
 @pytest.mark.parametrize("limit", [1, 7, 51, 1000])
-def test_an_owner_sees_just_what_is_visible_to_them_the_newest_first(
+def test_a_person_sees_just_what_is_visible_to_them_the_newest_first(
     jobs: list[Job], alice: User, bob: User, dana: User, states: Sequence[str], limit: int
 ) -> None:
     for person in (alice, bob, dana):
@@ -86,7 +86,7 @@ def history(alice: User, bob: User, host: Host, blueprint: Blueprint) -> None:
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("states", [ALL, ["failed"], ACTIVE_STATES])
 def test_an_owners_list_is_looked_up_in_indexes(alice: User, states: Sequence[str]) -> None:
-    plan = explain(*newest_of_owner(alice.pk, states, LARGEST_ID, 51))
+    plan = explain(*newest_of_person(alice.pk, states, LARGEST_ID, 51))
     assert "jobs_of_server_by_state" in plan, plan
     # PostgreSQL may also take another index for these: they are few.
     assert "jobs_of_removed_servers" in plan or connection.vendor == "postgresql", plan

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
-from django.db import connection
-from django.http import HttpResponse
-from django.shortcuts import render
+from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
 from jobs.models import Job, JobLog
-from jobs.pages import job_pages
 from l4d2site.asgi import serve
 from servers import log_pages, searches
 from servers.console_reader import Console
@@ -149,15 +147,7 @@ def test_a_search_ends_when_its_client_leaves(
             looks.append(threading.current_thread())
             yield Searched([], 1)
 
-    def render_and_release(*args: Any, **kwargs: Any) -> HttpResponse:
-        # Django gives the connection of such a thread back when it collects garbage.
-        try:
-            return render(*args, **kwargs)
-        finally:
-            connection.close()
-
     monkeypatch.setattr(RowLog, "find_parts", find_nothing)
-    monkeypatch.setattr(job_pages, "render", render_and_release)
 
     async def scenario() -> None:
         client = AsyncClient()
@@ -179,6 +169,7 @@ def test_a_search_ends_when_its_client_leaves(
                 await asyncio.sleep(0.01)
         await request.send_input({"type": "http.disconnect"})
         await request.wait(30)
+        await sync_to_async(connections.close_all)()  # Of the thread that signed in.
 
     asyncio.run(scenario())
     looks[0].join(30)
