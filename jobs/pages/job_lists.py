@@ -32,8 +32,8 @@ SELECT id FROM (
 ) of_removed_servers
 ORDER BY id DESC LIMIT %s
 """
-"""The ids of what `JobQuerySet.visible_to` returns for whoever sees no others', the newest first. Each role lets
-one see a server. `places` are those of the states. The indexes are `jobs_of_server_by_state` and
+"""The ids of what `JobQuerySet.visible_to` returns for whoever sees no others', the newest first. Each role
+lets one see a server. `places` are those of the states. The indexes are `jobs_of_server_by_state` and
 `jobs_of_removed_servers`."""
 
 OF_SERVERS = """
