@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Protocol
 
 from hostops.errors import HostError
+from jobs.logs import faults
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +37,22 @@ class ConsoleGuard:
         self._source = source
         self._sizes: Mapping[str, int] = {}
         self._looked_at = monotonic()
-        self._failing = ""
 
     def look(self) -> float:
         """Trim what is too large; return after how many seconds to look again.
 
-        A host that cannot be read is told of once, and looked at again.
+        A host that cannot be read is told of, and looked at again.
         """
         try:
-            sizes = self._source.trim_consoles(MOST_BYTES)
+            return self._trim()
         except (OSError, HostError) as error:
-            if str(error) != self._failing:
-                logger.warning("the consoles cannot be kept within bounds: %s", error)
-            self._failing = str(error)
+            faults.tell(
+                logger, "the consoles cannot be kept within bounds", error, is_explained=True
+            )
             return LONGEST_WAIT_SECONDS
-        self._failing = ""
+
+    def _trim(self) -> float:
+        sizes = self._source.trim_consoles(MOST_BYTES)
         seconds = max(monotonic() - self._looked_at, SHORTEST_WAIT_SECONDS)
         rates = {
             name: (size - self._sizes.get(name, size)) / seconds for name, size in sizes.items()

@@ -23,7 +23,6 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from hostops.errors import HostError
 from hostops.specs import CancelToken
 from jobs.database import (
     CHECKPOINT_SECONDS,
@@ -50,7 +49,7 @@ from jobs.queue import (
     recover_stale_jobs,
     register_worker,
 )
-from jobs.watch import LONGEST_WAIT_SECONDS, HostWatch, PlayerWatch
+from jobs.watch import HostWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.execution import Plan, execute, plan, release_connection
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -388,11 +387,7 @@ class WorkerLoop:
         wait_seconds = 0.0
         with vital("consoles"):
             while not self._is_over.wait(wait_seconds):
-                try:
-                    wait_seconds = self._watch.guard.look()
-                except HostError as error:
-                    faults.tell(logger, "consoles cannot be kept within bounds", error)
-                    wait_seconds = LONGEST_WAIT_SECONDS
+                wait_seconds = self._watch.guard.look()
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""

@@ -31,6 +31,8 @@ class ReplicatedPostgres:
     def start(self) -> None:
         """Start both, and return when the standby follows."""
         self._root.mkdir(parents=True, exist_ok=True)
+        # PostgreSQL's own account goes through it, whatever the umask is.
+        self._root.chmod(0o711)
         self._primary.start()
         self._lead_to(self._primary)
         self._attach_standby()
