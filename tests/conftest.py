@@ -1,5 +1,7 @@
 """People and things that most tests need: Alice owns the server, Bob owns nothing, Dana is the admin."""
 
+import os
+
 import pytest
 from django.contrib.auth.models import User
 
@@ -12,6 +14,12 @@ from tests.floors import FloorPlugin
 def pytest_configure(config: pytest.Config) -> None:
     """Let each machine run the floors that it can."""
     config.pluginmanager.register(FloorPlugin())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin each test with the usual umask: the product's entry points, once imported, keep to their own."""
+    os.umask(0o022)
 
 
 @pytest.fixture

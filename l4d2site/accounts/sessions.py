@@ -28,6 +28,9 @@ def begin_session(request: HttpRequest, user: User) -> None:
     """Note that `user` has just signed in, with the session of `request`."""
     now = timezone.now()
     request.session[SIGNED_IN_AT] = now.timestamp()
+    if request.session.session_key is None:
+        # One that was there belonged to somebody else, or to another password, and was thrown away.
+        request.session.create()
     store_session(request, user, now)
 
 

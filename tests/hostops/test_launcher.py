@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import Mock
+from types import SimpleNamespace
 
 import pytest
 
@@ -231,7 +231,7 @@ def test_a_launch_into_an_instance_that_was_deleted_meanwhile_is_refused(
             instance.run_lock_path.touch()
         fcntl.flock(descriptor, operation)
 
-    monkeypatch.setattr(launcher, "fcntl", Mock(wraps=fcntl, flock=be_overtaken))
+    monkeypatch.setattr(launcher, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": be_overtaken}))
     try:
         with pytest.raises(LaunchError, match=rf"{words}\.$") as caught:
             launcher._take_run_lock(str(instance.run_lock_path), "alpha")

@@ -265,7 +265,9 @@ def test_a_page_without_a_place_says_so_and_waits_as_long_as_it_was_told(
 
     def refuse(route: Route) -> None:
         asked.append(route.request.resource_type)
-        route.fulfill(status=429, headers={"Retry-After": "20"}, body="Too many.")
+        route.fulfill(
+            status=429, headers={"Retry-After": "20"}, body="Too many pages follow this panel live."
+        )
 
     page.context.route(events, refuse)
     page.goto(running_job.get_absolute_url())

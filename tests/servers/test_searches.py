@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.test import AsyncRequestFactory, RequestFactory
 
 from servers import searches
-from servers.searches import CLIENT_HAS_LEFT, SearchTurn, SearchTurns
+from servers.searches import CLIENT_HAS_LEFT, ClientHasLeftError, SearchTurn, SearchTurns
 from tests.waiting import wait_until
 
 
@@ -90,7 +90,7 @@ def test_of_many_at_once_the_newest_searches_and_none_waits_for_ever() -> None:
     for thread in threads:
         thread.start()
     wait_until(lambda: len(ended) == 9, 10, "all but the newest end")
-    assert len(searching) == 1
+    wait_until(lambda: len(searching) == 1, 10, "the newest searches")
     assert searching[0].may_go_on()
     with turns.taken(request_of(1)):
         for thread in threads:
@@ -108,8 +108,13 @@ def test_a_search_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_search_ends_with_its_client() -> None:
     has_left = threading.Event()
-    with SearchTurns().taken(request_of(1, has_left)) as turn:
-        assert turn.may_go_on()
-        has_left.set()
-        assert not turn.may_go_on()
-        assert not turn.is_replaced
+    turns = SearchTurns()
+    taking = turns.taken(request_of(1, has_left))
+    turn = taking.__enter__()
+    assert turn.may_go_on()
+    has_left.set()
+    assert not turn.may_go_on()
+    assert not turn.is_replaced
+    with pytest.raises(ClientHasLeftError):
+        taking.__exit__(None, None, None)
+    assert not turns._searching
