@@ -1,5 +1,6 @@
 """The hardened way: servers are units of the system's manager, by leave of a polkit rule; limits act."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from hostops.specs import InstanceState
-from tests.systemd.conftest import Machine, unit_of
-from tests.systemd.sandbox import REPOSITORY, USER, Sandbox
+from tests.hostops import old_release
+from tests.hostops.hosts import instance_of
+from tests.systemd.conftest import ROOT, Machine, unit_of
+from tests.systemd.sandbox import REPOSITORY, UID, USER, Sandbox
+from tests.systemd.test_upgrade import old_system_template
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.systemd
@@ -69,6 +73,43 @@ def test_nothing_executes_valves_script(alpha: Machine) -> None:
         assert not list(alpha.root.rglob("was-executed"))
     finally:
         script.write_text(text)
+
+
+def test_a_server_of_the_release_before_stays_up_and_is_restarted_by_todays_launcher(
+    alpha: Machine,
+) -> None:
+    instance = instance_of(alpha.root)
+    old_release.write_record(instance, 27015)
+    old_release.write_plan(instance, 27015, ROOT)
+    os.chown(instance.launch_path, UID, UID)
+    todays = alpha.sandbox.succeed("cat", TEMPLATE_PATH)
+    write_template(alpha, old_system_template().replace("RestartSec=5", "RestartSec=50ms"))
+    try:
+        alpha.systemctl("start", unit_of("alpha"))
+        pid = alpha.wait_for(InstanceState.RUNNING)["pid"]
+        alpha.send("sim_crash")
+        wait_until(lambda: alpha.status()["restarts"] == 1, 20, "it is not restarted")
+        status = alpha.wait_for(InstanceState.RUNNING)
+        assert status["pid"] != pid
+        assert status["crashed_runs"] == [
+            {"run": 1, "exit_signal": "SIGSEGV", "exit_code": None, "is_out_of_memory": False}
+        ]
+        argv = alpha.sandbox.succeed("cat", f"/proc/{status['pid']}/cmdline").split("\0")
+        assert argv[argv.index("-port") :] == [
+            *("-port", "27015", "+map", "c5m2_park versus", "+sv_tags", "two words", ""),
+        ]
+    finally:
+        write_template(alpha, todays)
+    assert alpha.status()["pid"] == status["pid"]
+    alpha.cli("initialize", "alpha", "--port", "27015")
+    alpha.cli("restart", "alpha")
+    assert alpha.status()["state"] == InstanceState.RUNNING
+
+
+def write_template(machine: Machine, text: str) -> None:
+    """Put another template unit in the place of that which is there."""
+    script = 'printf %s "$1" > "$2" && systemctl daemon-reload'
+    machine.sandbox.succeed("sh", "-c", script, "sh", text, TEMPLATE_PATH, user="root")
 
 
 def test_memory_and_cpu_time_are_told(alpha: Machine) -> None:

@@ -12,7 +12,7 @@ from hostops.specs import InstanceState
 from tests.hostops import old_release
 from tests.hostops.hosts import instance_of
 from tests.systemd.conftest import ROOT, Machine, unit_of
-from tests.systemd.sandbox import REPOSITORY, UID
+from tests.systemd.sandbox import REPOSITORY, UID, USER
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.systemd
@@ -112,7 +112,15 @@ def upgraded(alpha: Machine) -> Iterator[Machine]:
     alpha.systemctl("daemon-reload")
 
 
+def old_system_template() -> str:
+    """Return the same for the system's manager."""
+    text = old_template().replace("Type=exec", f"User={USER}\nGroup={USER}\nType=exec")
+    text = text.replace("PrivateUsers=yes", "RemoveIPC=no")
+    return text.replace("InaccessiblePaths=-%t\n", "")
+
+
 def old_template() -> str:
+    """Return the template unit of 3f864e4 for the account's own manager."""
     needed = {Path(sys.base_prefix), Path(sys.prefix), REPOSITORY / "hostops"}
     places = sorted(str(path) for path in {*needed, *(path.resolve() for path in needed)})
     shown = [f"BindReadOnlyPaths={path}" for path in places if path.startswith(HIDDEN_DIRS)]
