@@ -21,7 +21,7 @@ from hostops.linux.process_identity import ProcessStat, read_command, send_signa
 from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03
-_KILL_SECONDS = 5.0
+_KILL_SECONDS = 15.0  # What floods a busy disk ends once its last write has.
 _KILL_POLL_SECONDS = 0.03  # between two looks for processes that were forked meanwhile
 _MOST_NAMED = 5
 
