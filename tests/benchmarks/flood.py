@@ -88,7 +88,7 @@ def main() -> None:
             idle, memory = time_pages(panel, seconds), memory_of(worker)
             instance = HostLayout(panel.host_root).instance("loud")
             with instance.console_input_path.open("w") as stdin:
-                stdin.write("sim_flood 1000000000\n")
+                stdin.write("sim_flood 99999999\n")
             with watched_disk(instance.console_log_path(1)) as blocks:
                 flooded = time_pages(panel, seconds)
             printed = instance.console_log_path(1).stat().st_size / MIB
