@@ -17,7 +17,7 @@ from hostops.instances.layers import LAUNCHER_COMMAND
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import InstanceLayout
 from hostops.linux.process import run
-from hostops.linux.process_identity import ProcessStat, read_command, send_signal
+from hostops.linux.process_identity import ProcessStat, is_alive, read_command, send_signal
 from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
 
 _POLL_SECONDS = 0.03
@@ -181,9 +181,17 @@ def end_survivors(instance: InstanceLayout, callbacks: Callbacks) -> None:
 def _kill(instance: InstanceLayout, last_run: runs.Run | None) -> None:
     """Send SIGKILL to all processes of a run until none is left, or raise HostError."""
     deadline = time.monotonic() + _KILL_SECONDS
-    while (left := _signal_all(instance, last_run, signal.SIGKILL)) or runs.is_alive(instance):
+    left: set[ProcessStat] = set()
+    while True:
+        # A process that ends gives up its namespaces and the lock, by which it is found, before it is gone.
+        left |= set(_signal_all(instance, last_run, signal.SIGKILL))
+        left = {one for one in left if is_alive(one.pid, one.start_ticks)}
+        if not left and not runs.is_alive(instance):
+            return
         if time.monotonic() > deadline:
-            numbers = ", ".join(str(process.pid) for process in left) or "of another user"
+            numbers = (
+                ", ".join(str(pid) for pid in sorted(one.pid for one in left)) or "of another user"
+            )
             raise HostError(
                 f"{instance.name} does not end, not even by SIGKILL (process {numbers}): it waits for a disk "
                 "or network file system, or belongs to another user. Check the host's disks and who started it."

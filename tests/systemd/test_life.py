@@ -10,7 +10,7 @@ from tests.systemd.deployment import WORKER, make_deployed_state_dir, run_with_s
 from tests.systemd.sandbox import STATE_DIR, Sandbox
 from tests.systemd.test_units import assert_nothing_is_left
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
 
 
 def test_servers_live_through_updates_crashes_kills_and_reboots(tmp_path: Path) -> None:

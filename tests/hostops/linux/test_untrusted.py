@@ -122,7 +122,7 @@ ATTACKS = [
 
 
 @pytest.mark.usefixtures("_way")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_it_refuses_what_is_not_a_file_of_ours(top: Path, attack: Callable[[Path], None]) -> None:
     target = top / "alpha" / "console" / "1.log"
@@ -158,7 +158,7 @@ def test_it_reads_a_file_and_tells_a_missing_one(top: Path) -> None:
         untrusted.read_file(target.with_name("x" * 256), top)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 def test_it_does_not_wait_for_a_program_that_holds_a_lease(top: Path) -> None:
     target = top / "alpha" / "console" / "1.log"
     target.write_bytes(b"ours")
