@@ -4,6 +4,7 @@ The tables of proc_net(5) are those of this process's own network namespace, whi
 lack TCP sockets that are bound and do not listen: only an attempt to bind finds those.
 """
 
+import errno
 import ipaddress
 import os
 import socket
@@ -116,6 +117,11 @@ def inodes_of(pid: int) -> frozenset[int]:
         try:
             target = os.readlink(f"{folder}/{number}")  # noqa: PTH115
         except (FileNotFoundError, ProcessLookupError):  # closed meanwhile
+            continue
+        except OSError as error:
+            # A file so deep that the kernel has no room for its path; any program can open one.
+            if error.errno != errno.ENAMETOOLONG:
+                raise
             continue
         if target.startswith("socket:["):
             found.add(int(target[8:-1]))

@@ -160,3 +160,20 @@ def test_a_process_that_is_gone_has_no_sockets() -> None:
     process.wait()
     assert not Path(f"/proc/{process.pid}").exists()
     assert sockets.inodes_of(process.pid) == frozenset()
+
+
+def test_a_file_with_a_path_too_long_to_tell_hides_no_socket(tmp_path: Path) -> None:
+    """Any game can open one, and its host looks at what every process has open."""
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(17):
+            os.mkdir("x" * 255, dir_fd=folder)
+            deeper = os.open("x" * 255, os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        with socket.socket() as held:
+            inode = os.fstat(held.fileno()).st_ino
+            assert inode in sockets.inodes_of(os.getpid())
+            assert sockets.find_processes({inode}) == {inode: [os.getpid()]}
+    finally:
+        os.close(folder)
