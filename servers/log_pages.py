@@ -286,6 +286,8 @@ def read_log_page(log: Log, request: HttpRequest) -> LogPage:
     """
     parameters = request.GET
     line = to_seq(parameters.get("line"))
+    # Read before the lines: lines that are stored in between are the stream's, and not left out of this page.
+    last_seq = log.last_seq()
     lines = read_lines(log, line, to_seq(parameters.get("before")), to_seq(parameters.get("after")))
     text = read_wanted(parameters)
     search: Search | None = None
@@ -301,7 +303,7 @@ def read_log_page(log: Log, request: HttpRequest) -> LogPage:
         groups = group_lines(lines, log.chapters(first, last))
         if log.first_seq() < first:
             earlier = f"?{urlencode({**q, 'before': first})}"
-        if log.last_seq() > last:
+        if last_seq > last:
             later = f"?{urlencode({**q, 'after': last})}"
     return LogPage(
         lines=lines,

@@ -1,15 +1,16 @@
 """Which lines of a log a page shows, what a search finds in it, and the stages that its lines stand under."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from django.test import Client, override_settings
+from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import Job, JobLog, JobStage
-from servers.log_pages import LINES_SHOWN
+from servers.log_pages import LINES_SHOWN, RowLog, read_log_page
 from servers.models import ConsoleLine, Server
 from tests.pages.queries import assert_same_queries
 
@@ -48,6 +49,21 @@ def link(page: str, name: str) -> str:
 
 
 # --- Pages of lines ---------------------------------------------------------------------------
+
+
+def test_lines_stored_while_the_page_is_made_are_left_to_the_stream(
+    long_job: Job, rf: RequestFactory
+) -> None:
+    """A link to later lines would end a running job's live log before it began."""
+
+    def stages() -> Iterator[JobStage]:
+        JobLog.objects.create(job=long_job, seq=5_001, stream="stdout", line="meanwhile")
+        return
+        yield
+
+    page = read_log_page(RowLog(JobLog.objects.filter(job=long_job), stages()), rf.get("/"))
+    assert [line.seq for line in page.lines][-1] == 5_000
+    assert page.later == ""
 
 
 @pytest.mark.parametrize(
