@@ -1,4 +1,4 @@
-"""The statements of a claim with 100,000 queued and 1,000,000 finished jobs, as the database plans them."""
+"""The statements of a claim with 10,000 queued and 100,000 finished jobs, as the database plans them."""
 
 import json
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
         )
         for number in range(200)
     ]
-    fill_jobs(servers, queued=100_000, finished=1_000_000)
+    fill_jobs(servers, queued=10_000, finished=100_000)
     worker = register_worker(host, concurrency=4, is_claiming=True)
     enqueue("install", host=host, requested_by=alice)
     with statements_by_state() as statements:

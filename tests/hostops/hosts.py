@@ -26,6 +26,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT = 30.0
 DRIVER = os.environ.get("SAFEROOM_TEST_DRIVER", "process")
 """What runs the servers: the tests of the floor `systemd` run these once more, as another driver's."""
+STRIDE = int(os.environ.get("SAFEROOM_TEST_STRIDE", "1"))
+"""Where a test breaks a verb at each of its steps, every how many steps: more than 1 for that other driver."""
 
 
 def write_control(

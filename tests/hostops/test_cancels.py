@@ -21,6 +21,7 @@ from tests.hostops.hosts import (
     BUILD_ID,
     LATER_BUILD_ID,
     REPOSITORY,
+    STRIDE,
     end_everything,
     game_processes,
     installers,
@@ -46,10 +47,14 @@ def own_lines() -> Look:
 
 
 class CancelAtNewLook(CancelToken):
-    """Cancels at the first look by lines that are not among `known`, and adds them."""
+    """Cancels at the first look by lines that are not among `known`, and adds them.
 
-    def __init__(self, known: set[Look]) -> None:
+    With a stride of N, at the very first look and then at each N-th that is new.
+    """
+
+    def __init__(self, known: dict[Look, None]) -> None:
         self._known = known
+        self._passes = STRIDE - 1 if known else 0
         self._is_cancelled = False
         super().__init__()
 
@@ -58,8 +63,9 @@ class CancelAtNewLook(CancelToken):
         """Whether the end was asked for: from the first new look on."""
         look = own_lines()
         if not self._is_cancelled and look not in self._known:
-            self._known.add(look)
-            self._is_cancelled = True
+            self._known[look] = None
+            self._is_cancelled = self._passes == 0
+            self._passes -= 1
         return self._is_cancelled
 
     @is_cancelled.setter
@@ -69,14 +75,13 @@ class CancelAtNewLook(CancelToken):
 
 def cancelled_at_each_look(verb: Verb) -> Iterator[Look]:
     """Call a verb until nothing cancels it any more; yields after each call that was, with where it looked."""
-    looks: set[Look] = set()
+    looks: dict[Look, None] = {}  # in the order in which they were met
     while True:
-        before = set(looks)
+        before = dict(looks)
         try:
             verb(CancelAtNewLook(looks))
         except OperationCancelled:
-            (look,) = looks - before
-            yield look
+            yield next(reversed(looks))
         else:
             # One look may come too late to change anything: the verb was done.
             if looks == before:

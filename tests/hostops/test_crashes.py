@@ -5,7 +5,6 @@ N-th change, for every N that there is.
 """
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tests.hostops.hosts import (
     BUILD_ID,
     CLI,
     LATER_BUILD_ID,
+    STRIDE,
     end_everything,
     game_processes,
     installers,
@@ -25,9 +25,6 @@ from tests.hostops.hosts import (
     write_control,
 )
 from tests.ports import find_free_port
-
-STRIDE = int(os.environ.get("SAFEROOM_TEST_STRIDE", "1"))
-"""More than 1 where these tests are run once more, for another driver."""
 
 
 def changes(first: int, stride: int) -> range:

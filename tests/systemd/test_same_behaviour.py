@@ -26,7 +26,7 @@ def test_the_tests_of_the_process_driver_pass(sandbox: Sandbox, tests: list[str]
         sys.executable,
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={STATE_DIR}/pytest"),
         *tests,
-        env={"SAFEROOM_TEST_DRIVER": "systemd", "SAFEROOM_TEST_STRIDE": "5"},
+        env={"SAFEROOM_TEST_DRIVER": "systemd", "SAFEROOM_TEST_STRIDE": "7"},
         timeout=580,
     )
     assert done.returncode == 0, done.stdout + done.stderr
