@@ -19,6 +19,7 @@ from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
+from hostops.content import launch_maps
 from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import Readiness, require_free_port
@@ -32,6 +33,7 @@ from hostops.instances import (
     releases,
     runs,
 )
+from hostops.launch_arguments import drop_faulty
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
@@ -679,7 +681,11 @@ class Host:
 
         Called before a server is stopped to be started again, and once more right before each launch.
         """
-        self._find_layers(instance, record)
+        stack = self._find_layers(instance, record)
+        arguments, _ = drop_faulty(record.arguments)  # As the launch will.
+        own_dirs = (instance.upper_dir, instance.tree_dir)
+        places = launch_maps.Places(stack, own_dirs, self._layout.content_dir)
+        launch_maps.require_map(instance.name, arguments, places, callbacks)
         disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
         require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
