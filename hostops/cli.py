@@ -223,7 +223,7 @@ def _make_parser() -> argparse.ArgumentParser:
     for name, help_text in (
         ("start", "Start a server and wait until it answers."),
         ("stop", "Stop a server."),
-        ("restart", "Stop a server and start it."),
+        ("restart", "Stop a server and start it, if nothing keeps it from starting."),
         ("delete", "Stop a server and remove its files."),
         ("reset", "Stop a server and remove what it wrote itself."),
     ):

@@ -21,7 +21,8 @@ PLAN_VERSION = 2
 Version 1, which does not say so, is of the releases that executed `srcds_run`.
 """
 
-_DEFAULT_MAP = "c1m1_hotel"
+DEFAULT_MAP = "c1m1_hotel"
+"""What a server loads whose launch arguments name no map."""
 
 # What the releases of version 1 put in front of the launch arguments, and whether a value follows.
 _LED_BY = {
@@ -43,7 +44,7 @@ def make_command(port: int, bind_address: str, arguments: Sequence[str]) -> list
         *("-game", "left4dead2", "-console", "-strictportbind"),
         *("-port", str(port)),
         *(("-ip", bind_address) if bind_address else ()),
-        *(() if _names_map(arguments) else ("+map", _DEFAULT_MAP)),
+        *(() if _names_map(arguments) else ("+map", DEFAULT_MAP)),
         *arguments,
     ]
 

@@ -19,6 +19,7 @@ from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
+from hostops.content import launch_maps
 from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import Readiness, require_free_port
@@ -32,6 +33,7 @@ from hostops.instances import (
     releases,
     runs,
 )
+from hostops.launch_arguments import drop_faulty
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
@@ -223,6 +225,25 @@ class Host:
             callbacks.stage("Writing files")
             instance_files.initialize(self._layout, spec, callbacks)
 
+    def check(
+        self,
+        spec: InstanceSpec,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Look whether a server can be made what `spec` says, and started; raise what would keep it from that.
+
+        Raises what `initialize` and `start` would, as far as it can be known before a start. It stops and
+        changes nothing: a server that runs goes on, and its own port does not count as taken.
+        """
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        with self._instance("check", spec.name, callbacks) as instance:
+            callbacks.stage("Checking")
+            composition = instance_files.compose(self._layout, spec)
+            self._check(instance, composition.record, callbacks)
+
     def start(
         self,
         name: str,
@@ -260,12 +281,13 @@ class Host:
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Stop a server if it runs, and start it."""
+        """Stop a server if it runs, and start it; one that could not be started again is left alone."""
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("restart", name, callbacks) as instance:
-            # Before it is stopped: what cannot be started again stays.
-            instance_files.read_record(instance)
-            releases.require_current(self._layout)
+            callbacks.stage("Checking")
+            record = instance_files.read_record(instance)
+            instance_files.require_layer(instance, record)
+            self._check(instance, record, callbacks)
             self._stop(instance, callbacks)
             self._start(instance, callbacks)
 
@@ -640,23 +662,60 @@ class Host:
         for line in lines:
             callbacks.warn(line)
 
+    def _check(
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
+    ) -> None:
+        """Raise what keeps an instance from being started as the record says, whether it runs or not."""
+        # What the start warns of, it says itself.
+        quiet = replace(callbacks, on_line=ignore_line)
+        self._require_startable(instance, record, quiet)
+        if self._find_layering().is_overlay:
+            layers.try_layers(self._layout, instance, self._find_layers(instance, record))
+        self._driver.require_ready(instance)
+        callbacks.say(f"Nothing was found that would keep {instance.name} from starting.")
+
+    def _require_startable(
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
+    ) -> bool:
+        """Raise HostError if an instance cannot be started as the record says; else return if it is boxed.
+
+        Called before a server is stopped to be started again, and once more right before each launch.
+        """
+        stack = self._find_layers(instance, record)
+        arguments, _ = drop_faulty(record.arguments)  # As the launch will.
+        own_dirs = (instance.upper_dir, instance.tree_dir)
+        places = launch_maps.Places(stack, own_dirs, self._layout.content_dir)
+        launch_maps.require_map(instance.name, arguments, places, callbacks)
+        disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
+        require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
+        if self._layering is not None and not self._layering.is_overlay:
+            self._layering = None  # The host may have been cured since it was probed.
+        return self._find_box(instance, callbacks)
+
+    def _find_layers(
+        self, instance: InstanceLayout, record: instance_files.InstanceRecord
+    ) -> list[Path]:
+        """Return the layers below an instance's own files, the top one first; HostError if one is missing.
+
+        The first, which is generated, need not be written yet.
+        """
+        release = releases.require_current(self._layout)
+        return layers.lower_layers(self._layout, instance, record.layer, record.overlays, release)
+
     def _launch(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
         releases.require_current(self._layout)
         self._driver.settle(instance)
         process_driver.end_survivors(instance, callbacks)  # They may have its port.
-        disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
-        require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
-        if self._layering is not None and not self._layering.is_overlay:
-            self._layering = None  # The host may have been cured since it was probed.
+        is_boxed = self._require_startable(instance, record, callbacks)
         instance_files.prepare(
             self._layout,
             instance,
             self._find_layering(),
             self._environment(),
             callbacks,
-            is_boxed=self._find_box(instance, callbacks),
+            is_boxed=is_boxed,
         )
         callbacks.stage("Starting")
         self._driver.launch(instance, record.limits, self._environment(), callbacks)

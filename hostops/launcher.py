@@ -5,6 +5,8 @@
                                              the same, as the main process of a unit
     python -I -S launcher.py --probe DIR     try a mount of DIR/lower and DIR/upper, and say what
     fails
+    python -I -S launcher.py --try ROOT LAYER LAYER...
+                                             try whether these folders below ROOT can lie over each other
 
 It leaves its caller's session, takes the instance's run.lock, writes run.json, mounts the overlay in
 namespaces of its own, enters the box (`hostops.box`), and executes the engine there, `./srcds_linux`.
@@ -48,6 +50,7 @@ from hostops.linux.namespaces import (
     enter_namespaces,
     enter_user_namespace,
     make_read_only,
+    mount_layers,
     mount_overlay,
 )
 from hostops.linux.process_identity import read_boot_id, read_own_stat
@@ -69,11 +72,16 @@ def main(arguments: list[str]) -> int:
     """Carry out the command line; return the exit code of the caller's process."""
     if arguments[:1] == ["--probe"] and len(arguments) == 2:
         return _probe(arguments[1])
+    if arguments[:1] == ["--try"] and len(arguments) >= 4:
+        return _try_layers(arguments[1], arguments[2:])
     if arguments[:1] == ["--foreground"] and len(arguments) == 3:
         root, name = arguments[1:]
         _launch(root, name, _open_report(root, name), is_unit=True)
     if len(arguments) != 2:
-        print("usage: launcher.py [--foreground] ROOT NAME | --probe DIR", file=sys.stderr)
+        print(
+            "usage: launcher.py [--foreground] ROOT NAME | --probe DIR | --try ROOT LAYER LAYER...",
+            file=sys.stderr,
+        )
         return 2
     root, name = arguments
     report_read, report_write = os.pipe()
@@ -99,6 +107,18 @@ def _probe(folder: str) -> int:
         with open("merged/file", "a", encoding="ascii") as file:
             file.write("written through the overlay\n")
         drop_privileges()
+    except (LaunchError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _try_layers(root: str, layers: list[str]) -> int:
+    """Mount the layers where only this process sees it, with nothing to write to above them."""
+    try:
+        os.chdir(root)
+        enter_namespaces()
+        mount_layers(layers, "instances")
     except (LaunchError, OSError) as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED

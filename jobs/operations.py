@@ -121,7 +121,8 @@ def stop(host: HostLayer, name: str, **callbacks: Any) -> None:
 
 
 def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
-    """Stop the instance, bring it up to date, and start it."""
+    """Stop the instance, bring it up to date, and start it; nothing is stopped for what cannot start."""
+    host.check(spec, **callbacks)
     host.stop(spec.name, **callbacks)
     start(host, spec, **callbacks)
 

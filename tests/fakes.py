@@ -115,6 +115,17 @@ class FakeHost:
         self._do("initialize", spec.name, Callbacks(on_line, on_stage, cancel or CancelToken()))
         self.states.setdefault(spec.name, InstanceState.STOPPED)
 
+    def check(
+        self,
+        spec: InstanceSpec,
+        *,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Look whether an instance could be started."""
+        self._do("check", spec.name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+
     def start(
         self,
         name: str,

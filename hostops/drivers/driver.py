@@ -21,6 +21,9 @@ class Driver(Protocol):
     def boxes_by_itself(self) -> bool:
         """Whether it keeps a game from the panel and from other servers also without `hostops.box`."""
 
+    def require_ready(self, instance: InstanceLayout) -> None:
+        """Raise HostError if it is certain that a launch would fail, whatever is launched; changes nothing."""
+
     def launch(
         self,
         instance: InstanceLayout,

@@ -8,7 +8,7 @@ import errno
 import pwd
 import socket
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hostops.callbacks import Callbacks
@@ -29,8 +29,8 @@ Running = Mapping[str, runs.Run]
 """The last runs of those instances of which something is alive, by name."""
 
 
-def find_conflict(port: int, address: str) -> Protocol | None:
-    """Return for which protocol a game could not have a port at an address; None if it can have it.
+def find_conflicts(port: int, address: str) -> Iterator[Protocol]:
+    """Yield for which protocols a game could not have a port at an address.
 
     Tries to bind to it, UDP and TCP, as the game will. Raises HostError if the address is none of this host.
     """
@@ -43,14 +43,14 @@ def find_conflict(port: int, address: str) -> Protocol | None:
                 probe.bind((address, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    return protocol
+                    yield protocol
+                    continue
                 if error.errno == errno.EADDRNOTAVAIL:
                     raise HostError(
                         f"{address} is no address of this host: an admin sets the bind address of the server "
                         "or of its host in the admin pages."
                     ) from error
                 raise
-    return None
 
 
 def find_free_port(layout: HostLayout) -> int | None:
@@ -62,7 +62,7 @@ def find_free_port(layout: HostLayout) -> int | None:
     taken |= {run.port for run in _find_running(layout).values()}
     for port in PORT_RANGE:
         # The tables are quicker, and do not show a TCP socket that does not listen yet.
-        if port not in taken and find_conflict(port, WILDCARD) is None:
+        if port not in taken and not any(find_conflicts(port, WILDCARD)):
             return port
     return None
 
@@ -123,6 +123,22 @@ def find_in_the_way(port: int, address: str, protocol: Protocol) -> list[BoundSo
         for one in sockets.read_bound()
         if one.port == port and one.protocol is protocol and one.is_in_the_way_of(address)
     ]
+
+
+def are_own(instance: InstanceLayout, port: int, held: Sequence[BoundSocket]) -> bool:
+    """Whether sockets on a port are those of the instance's own run, which its end would set free.
+
+    Costs a pass over /proc. Of a run that this account may not look into, what nobody else is seen to hold is
+    its own on its own port.
+    """
+    run = runs.read_run(instance)
+    if run is None:
+        return False
+    inodes, unseen = _own_sockets(instance, run)
+    others = {one.inode for one in held} - inodes
+    if not others:
+        return True
+    return bool(unseen) and run.port == port and not sockets.find_processes(others)
 
 
 def require_own_port(
@@ -210,6 +226,12 @@ def _look(instance: InstanceLayout, run: runs.Run, address: str) -> _Look:
     look = _sort(table, run, address, _look_into(run.pid) if run.is_main_process_alive else ())
     if look.is_complete:
         return look
+    inodes, unseen = _own_sockets(instance, run)
+    return _sort(table, run, address, inodes)._replace(unseen=unseen)
+
+
+def _own_sockets(instance: InstanceLayout, run: runs.Run) -> tuple[set[int], list[int]]:
+    """Return the sockets of all processes of a run, and those of its processes that may not be looked into."""
     pids = {one.pid for one in runs.find_processes(instance, run)}
     if run.is_main_process_alive:
         pids |= process_identity.family_of(run.pid)
@@ -220,7 +242,7 @@ def _look(instance: InstanceLayout, run: runs.Run, address: str) -> _Look:
             inodes |= sockets.inodes_of(pid)
         except PermissionError:
             unseen.append(pid)
-    return _sort(table, run, address, inodes)._replace(unseen=unseen)
+    return inodes, unseen
 
 
 def _sort(

@@ -31,6 +31,9 @@ class ProcessDriver:
 
     boxes_by_itself = False
 
+    def require_ready(self, instance: InstanceLayout) -> None:
+        """Do nothing: a process can be started anywhere."""
+
     def launch(
         self,
         instance: InstanceLayout,

@@ -87,15 +87,16 @@ def require_free_port(
 ) -> None:
     """Raise HostError if the instance cannot have the port at the address, UDP and TCP: srcds takes both.
 
-    The text says who holds it, as far as this account may see that, and which port is free.
+    What its own run holds is not in the way: it has ended before the next one begins. The text says who holds
+    the port, as far as this account may see that, and which port is free.
     """
-    protocol = port_holders.find_conflict(port, address)
-    if protocol is None:
-        return
-    held = port_holders.find_in_the_way(port, address, protocol)
-    free = port_holders.find_free_port(layout)
-    raise HostError(
-        f"Port {port} ({protocol}) of {instance.name} is in use by "
-        f"{port_holders.describe_holder(layout, instance, held)}. "
-        f"Stop that, or give {instance.name} another port{'.' if free is None else f': {free} is free.'}"
-    )
+    for protocol in port_holders.find_conflicts(port, address):
+        held = port_holders.find_in_the_way(port, address, protocol)
+        if held and port_holders.are_own(instance, port, held):
+            continue
+        free = port_holders.find_free_port(layout)
+        raise HostError(
+            f"Port {port} ({protocol}) of {instance.name} is in use by "
+            f"{port_holders.describe_holder(layout, instance, held)}. "
+            f"Stop that, or give {instance.name} another port{'.' if free is None else f': {free} is free.'}"
+        )

@@ -56,6 +56,18 @@ class UnitDriver:
         # In the account's own manager the sandbox of a unit takes the same namespaces as the box does.
         self.boxes_by_itself = not self._is_users
 
+    def require_ready(self, instance: InstanceLayout) -> None:
+        """Ask the manager, and look whether the template unit is there, or may be written."""
+        unit = unit_name(instance.name)
+        is_missing = self._show(unit).load_state == "not-found"
+        if self._is_users:
+            self._require_own_template(_read(self._units_dir / TEMPLATE_NAME), own_unit=unit)
+        elif is_missing:
+            raise HostError(
+                f"{instance.name} cannot be started: the system's manager has no {TEMPLATE_NAME}. "
+                f"As an admin: {self._template_command}"
+            )
+
     def launch(
         self,
         instance: InstanceLayout,
@@ -268,15 +280,18 @@ class UnitDriver:
         if has_changed or self._show(unit_name(instance.name)).load_state == "not-found":
             self._systemctl.daemon_reload()
 
-    def _require_own_template(self, template: str) -> None:
-        """Refuse to take the template away from the servers of another root that run."""
+    def _require_own_template(self, template: str, own_unit: str = "") -> None:
+        """Refuse to take the template away from the servers of another root that run.
+
+        `own_unit` is the one that will have ended by then.
+        """
         mine = f" {self._layout.root}. "
         if not template or mine in template.partition("\n")[0]:
             return
         if others := [
             unit.id
             for unit in self._systemctl.show(unit_name("*")).values()
-            if unit.active_state not in _GONE_STATES
+            if unit.active_state not in _GONE_STATES and unit.id != own_unit
         ]:
             raise HostError(
                 f"This account's {TEMPLATE_NAME} is that of another HOST_ROOT, of which {', '.join(others)} "
@@ -285,11 +300,15 @@ class UnitDriver:
 
     # For the doctor
 
-    def _examine_template(self, unit: Unit) -> Finding:
-        command = (
+    @property
+    def _template_command(self) -> str:
+        return (
             f"python -m hostops --root {self._layout.root} --driver systemd-system unit "
             f"| sudo tee /etc/systemd/system/{TEMPLATE_NAME} && sudo systemctl daemon-reload"
         )
+
+    def _examine_template(self, unit: Unit) -> Finding:
+        command = self._template_command
         wanted = unit_files.template(
             self._layout,
             Manager.SYSTEM,

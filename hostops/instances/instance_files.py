@@ -62,11 +62,21 @@ class InstanceRecord:
         return "" if self.bind_address == _EVERY_ADDRESS else self.bind_address
 
 
-def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
-    """Write the files that make the instance what `spec` says, from its next start on.
+@dataclass(frozen=True)
+class Composition:
+    """What a spec comes to on this host, before anything of it is written."""
 
-    Reads the configs of the release and the overlays as they are now. Raises HostError, before anything is
-    written, if they execute each other in a circle.
+    record: InstanceRecord
+    chain: config_chain.ConfigChain
+    release: str
+
+
+def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
+    """Work out what the instance of a spec would be made of; writes nothing.
+
+    Reads the configs of the release and the overlays as they are now. Raises ValueError for arguments and a
+    config that the game must not be given, and HostError for what is missing on this host, for configs that
+    execute each other in a circle, and for anything that has taken the place of the instance's own folders.
     """
     arguments = require_arguments(spec.arguments)
     require_config(spec.config)
@@ -75,20 +85,38 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
         layers.require_overlay(layout, overlay, spec.name)
     chain = config_chain.make_chain(layout, spec, release)
     instance = layout.instance(spec.name)
-    for folder in (
-        instance.upper_dir,
-        instance.work_dir,
-        instance.merged_dir,
-        instance.layers_dir,
-        instance.console_dir,
-    ):
-        make_dir(instance.dir)
-        untrusted.require_folder(folder, instance.trusted_dir)
-    layer = layers.generate_layer(instance.layers_dir, chain.files)
-    config_chain.store_parts(instance, chain.parts)
+    for folder in _folders(instance):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            untrusted.open_folder(folder, instance.trusted_dir),
+        ):
+            pass
     record = InstanceRecord(
-        spec.name, spec.port, spec.overlays, arguments, layer, spec.limits, spec.bind_address
+        name=spec.name,
+        port=spec.port,
+        overlays=spec.overlays,
+        arguments=arguments,
+        layer=layers.name_layer(chain.files),
+        limits=spec.limits,
+        bind_address=spec.bind_address,
     )
+    return Composition(record, chain, release)
+
+
+def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
+    """Write the files that make the instance what `spec` says, from its next start on.
+
+    Raises what `compose` raises, before anything is written. What a server runs with stays as it is, and so
+    does what systemd would restart it with after a crash.
+    """
+    composed = compose(layout, spec)
+    record, chain, release = composed.record, composed.chain, composed.release
+    instance = layout.instance(spec.name)
+    make_dir(instance.dir)
+    for folder in _folders(instance):
+        untrusted.require_folder(folder, instance.trusted_dir)
+    layers.generate_layer(instance.layers_dir, chain.files)
+    config_chain.store_parts(instance, chain.parts)
     write_atomically(instance.record_path, json.dumps(asdict(record)))
     for part in chain.parts:
         for warning in part.warnings:
@@ -98,7 +126,28 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     if runs.is_alive(instance):
         callbacks.say(f"{spec.name} is running: this applies at its next start.")
     else:
-        layers.prune_layers(instance.layers_dir, layer)
+        # One that has just crashed does not run, and is restarted by systemd with its last plan.
+        layers.prune_layers(instance.layers_dir, {record.layer, _read_launched_layer(instance)})
+
+
+def _folders(instance: InstanceLayout) -> tuple[Path, ...]:
+    """Return the folders that every instance has."""
+    return (
+        instance.upper_dir,
+        instance.work_dir,
+        instance.merged_dir,
+        instance.layers_dir,
+        instance.console_dir,
+    )
+
+
+def _read_launched_layer(instance: InstanceLayout) -> str:
+    """Return the generated layer of the last launch; empty if there was none."""
+    plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
+    try:
+        return Path(plan["lower"][0]).name
+    except (LookupError, TypeError):
+        return ""
 
 
 def read_record(instance: InstanceLayout) -> InstanceRecord:
@@ -216,16 +265,12 @@ def prepare(
     untrusted.require_folder(instance.layers_dir, instance.trusted_dir)
     release = releases.require_current(layout)
     stack = layers.lower_layers(layout, instance, record.layer, record.overlays, release)
-    with (
-        contextlib.suppress(FileNotFoundError),
-        untrusted.open_folder(stack[0], instance.trusted_dir),
-    ):
-        pass  # It is a folder, and no link to somebody else's: what is in it will be the game's.
+    require_layer(instance, record)
     configured = layers.list_generated(stack[0])
     with claim(instance):
         remove_leftovers(instance.dir)
         console_files.prune_runs(instance)
-        layers.prune_layers(instance.layers_dir, record.layer)
+        layers.prune_layers(instance.layers_dir, {record.layer})
         if layering.is_overlay:
             full_copies.fold_tree(instance, callbacks)
             layers.uncover(instance.upper_dir, configured, callbacks)
@@ -248,6 +293,20 @@ def prepare(
             "environment": environment,
         }
         write_atomically(instance.launch_path, json.dumps(plan))
+
+
+def require_layer(instance: InstanceLayout, record: InstanceRecord) -> None:
+    """Raise HostError if the generated layer of a record is not there, or a link to somebody else's folder.
+
+    What is in it will be the game's.
+    """
+    try:
+        with untrusted.open_folder(instance.layers_dir / record.layer, instance.trusted_dir):
+            pass
+    except FileNotFoundError:
+        raise HostError(
+            f"The files that were written for {instance.name} are not there any more: initialize it again."
+        ) from None
 
 
 @contextlib.contextmanager

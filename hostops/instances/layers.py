@@ -14,7 +14,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from hostops.errors import CommandError, HostError
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.files import make_dir, remove_tree, sync_dir
+from hostops.linux.namespaces import LaunchError, make_options
 from hostops.linux.process import minimal_environment, run
 
 LAUNCHER_PATH = Path(__file__).resolve().parents[1] / "launcher.py"
@@ -92,15 +93,20 @@ def probe(root: Path) -> Layering:
     return Layering("overlay")
 
 
+def name_layer(files: Mapping[str, bytes]) -> str:
+    """Return the digest by which the layer of exactly these files is called."""
+    digest = hashlib.sha256()
+    for path, content in sorted(files.items()):
+        digest.update(f"{path}\0{len(content)}\0".encode() + content + b"\0")
+    return digest.hexdigest()[:16]
+
+
 def generate_layer(layers_dir: Path, files: Mapping[str, bytes]) -> str:
     """Make the layer that holds exactly these files, by relative path, and return its digest.
 
     Only the game's own account can read the files: some hold passwords.
     """
-    digest = hashlib.sha256()
-    for path, content in sorted(files.items()):
-        digest.update(f"{path}\0{len(content)}\0".encode() + content + b"\0")
-    name = digest.hexdigest()[:16]
+    name = name_layer(files)
     layer_dir = layers_dir / name
     if not layer_dir.is_dir():
         unfinished = make_dir(layers_dir) / f".{name}.new"
@@ -116,10 +122,10 @@ def generate_layer(layers_dir: Path, files: Mapping[str, bytes]) -> str:
     return name
 
 
-def prune_layers(layers_dir: Path, kept: str) -> None:
+def prune_layers(layers_dir: Path, kept: Collection[str]) -> None:
     """Remove generated layers other than `kept`, and what an interrupted one left. Nothing may run."""
     for path in layers_dir.iterdir():
-        if path.name != kept:
+        if path.name not in kept:
             remove_tree(path)
 
 
@@ -156,7 +162,43 @@ def require_overlay(layout: HostLayout, overlay: str, name: str) -> Path:
             f"{name} needs the overlay {overlay}, which is not on this host: make the folder {folder} "
             "and put its files there, laid out as in the game's folder (left4dead2/addons/…)."
         )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise HostError(
+            f"{name} needs the overlay {overlay}, and this account may not read its folder {folder}: "
+            "give it the right to."
+        )
     return folder
+
+
+def try_layers(layout: HostLayout, instance: InstanceLayout, stack: Sequence[Path]) -> None:
+    """Raise HostError if the kernel would not mount these layers of an instance over each other.
+
+    Where there are overlays it is tried without an upper layer, in namespaces that end with the try: it refuses
+    those of which one is, or lies in, another. Nothing changes on the disk. Takes as long as a program's start.
+    """
+    lower = [str(path.relative_to(layout.root)) for path in stack]
+    folders = [
+        str(path.relative_to(layout.root)) for path in (instance.upper_dir, instance.work_dir)
+    ]
+    said: list[str] = []
+    try:
+        make_options(lower, *folders)
+        if len(lower) > 2:  # The generated layer, which may not be written yet, and the release.
+            run(
+                [*LAUNCHER_COMMAND, "--try", str(layout.root), *lower[1:]],
+                environment=minimal_environment(layout.home_dir),
+                on_line=lambda _, line: said.append(line),
+            )
+    except LaunchError as error:
+        raise HostError(f"{instance.name} could not be started. {error}") from None
+    except CommandError as error:
+        overlays = ", ".join(path.name for path in stack[1:-1])
+        raise CommandError(
+            f"{instance.name} could not be started: its overlays ({overlays}) cannot be laid over release "
+            f"{stack[-1].name}. {' '.join(said)} Look whether one of their folders is a link to another.",
+            error.cmd,
+            error.returncode,
+        ) from error
 
 
 def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None:

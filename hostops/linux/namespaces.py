@@ -99,6 +99,16 @@ def mount_overlay(
     `name` is what /proc/PID/mounts says is mounted. That paths are relative keeps the options short, and free
     of the colons and commas that a root's path may have.
     """
+    _mount_overlay(make_options(lower, upper, work), (*lower, upper, work, merged), name)
+
+
+def mount_layers(lower: list[str], merged: str) -> None:
+    """Mount at least two layers over the folder `merged`, whatever is in it, and nothing to write to above."""
+    _mount_overlay(f"lowerdir={':'.join(lower)},userxattr".encode(), (*lower, merged), "overlay")
+
+
+def make_options(lower: list[str], upper: str, work: str) -> bytes:
+    """Return the options of an overlay's mount; raise LaunchError if they are more than the kernel takes."""
     options = (
         f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work},userxattr,index=off".encode()
     )
@@ -107,7 +117,12 @@ def mount_overlay(
             f"The names of the {len(lower)} layers take {len(options)} bytes, and the kernel takes "
             f"{_MAX_OPTION_BYTES}: use fewer overlays, or shorter names."
         )
-    for folder in (*lower, upper, work, merged):
+    return options
+
+
+def _mount_overlay(options: bytes, folders: tuple[str, ...], name: str) -> None:
+    """Mount at the last of `folders`, which all have to be there."""
+    for folder in folders:
         if not os.path.isdir(folder):
             raise LaunchError(f"The folder {folder} is missing.")
     flags = _MS_NOSUID | _MS_NODEV
@@ -115,7 +130,7 @@ def mount_overlay(
         "mounting the overlay",
         libc.mount,
         name.encode(),
-        merged.encode(),
+        folders[-1].encode(),
         b"overlay",
         flags,
         options,

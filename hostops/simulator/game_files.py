@@ -1,6 +1,7 @@
 """What an installed game consists of: a small tree in the shape of Left 4 Dead 2's dedicated server."""
 
 import shlex
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,9 @@ CAMPAIGNS = (
     ),
     ("The Last Stand", "c14m1_junkyard c14m2_lighthouse"),
 )
+
+EMPTY_PACK = struct.pack("<III", 0x55AA1234, 1, 1) + b"\0"
+"""A VPK of version 1 whose directory names nothing: signature, version, size of the directory, directory."""
 
 LIBRARIES = ("dedicated", "engine", "filesystem_stdio", "materialsystem", "steam_api", "vphysics")
 
@@ -175,11 +179,12 @@ def game_files(build_id: str, count: int) -> list[GameFile]:
     for name in map_names():
         content = b"VBSP\x15\0\0\0" + (mark.encode("ascii") if name == "c1m1_hotel" else b"")
         files.append(GameFile(f"left4dead2/maps/{name}.bsp", content, size=65536))
-    vpk_magic = bytes.fromhex("3412aa55")
     for path in ("left4dead2/pak01_dir.vpk", "update/pak01_dir.vpk"):
-        content = vpk_magic + mark.encode("ascii")
+        content = EMPTY_PACK + mark.encode("ascii")
         files.append(GameFile(path, content, size=131072, is_patched=True))
-    files += [GameFile(f"left4dead2_dlc{n}/pak01_dir.vpk", vpk_magic, size=4096) for n in (1, 2, 3)]
+    files += [
+        GameFile(f"left4dead2_dlc{n}/pak01_dir.vpk", EMPTY_PACK, size=4096) for n in (1, 2, 3)
+    ]
     files += [
         GameFile(
             f"left4dead2/materials/simulated/{number // 100:04}/{number:06}.vmt", b"Simulated\n"

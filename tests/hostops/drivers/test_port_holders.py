@@ -167,9 +167,9 @@ def test_a_program_on_ipv6_alone_is_in_nobodys_way(
 def test_a_program_on_another_address_is_in_the_way_of_all_addresses_only() -> None:
     port = find_free_port()
     with other_program(port, address="127.0.0.2"):
-        assert port_holders.find_conflict(port, "127.0.0.1") is None
-        assert port_holders.find_conflict(port, "127.0.0.2") is sockets.Protocol.UDP
-        assert port_holders.find_conflict(port, WILDCARD) is sockets.Protocol.UDP
+        assert not list(port_holders.find_conflicts(port, "127.0.0.1"))
+        assert list(port_holders.find_conflicts(port, "127.0.0.2")) == [sockets.Protocol.UDP]
+        assert list(port_holders.find_conflicts(port, WILDCARD)) == [sockets.Protocol.UDP]
 
 
 def test_an_address_that_the_host_does_not_have_is_told(host: Host, spec: InstanceSpec) -> None:

@@ -33,7 +33,7 @@ def test_half_a_layer_is_made_anew(tmp_path: Path) -> None:
 def test_unused_layers_are_removed(tmp_path: Path) -> None:
     old = generate_layer(tmp_path, {CONFIG: b"a\n"})
     new = generate_layer(tmp_path, {CONFIG: b"b\n"})
-    prune_layers(tmp_path, new)
+    prune_layers(tmp_path, {new})
     assert [path.name for path in tmp_path.iterdir()] == [new]
     assert old != new
 

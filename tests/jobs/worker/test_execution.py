@@ -44,7 +44,7 @@ class TestDispatch:
             ("initialize", ["initialize"]),
             ("start", ["initialize", "start"]),
             ("stop", ["stop"]),
-            ("restart", ["stop", "initialize", "start"]),
+            ("restart", ["check", "stop", "initialize", "start"]),
             ("reset", ["reset"]),
             ("delete", ["delete"]),
         ],

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 
 from hostops.linux.process_identity import read_boot_id
+from hostops.query.a2s import query_info
 from jobs import operations
 from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue
 from jobs.watch.host_watch import HostWatch
 from jobs.worker.worker_process import worker_loop
-from servers.models import ActualState, Crash, DesiredState, Host, Overlay, Server
+from servers.models import ActualState, Blueprint, Crash, DesiredState, Host, Overlay, Server
 from tests.hostops.hosts import (
     BUILD_ID,
     LATER_BUILD_ID,
@@ -62,6 +64,72 @@ def run_next() -> Job:
     assert job is not None
     assert job.state == JobState.SUCCEEDED, (job.error, [line.line for line in job.logs.all()])
     return job
+
+
+def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
+    root: Path, server: Server, settings: Any
+) -> None:
+    blueprint, layer, port = server.blueprint, operations.get_host("local"), latest_run(root).port
+    for name in ("Zoey", "Francis"):
+        layer.send_command("alpha", f"sim_join {name}")
+
+    def count_people() -> int:
+        return query_info("127.0.0.1", port, timeout_seconds=5).players
+
+    wait_until(lambda: count_people() == 2, 10, "two people are not on")
+    begun = latest_run(root)
+    (root / "overlays" / "pack").mkdir()
+    (root / "overlays" / "link").symlink_to("pack")
+    overlays = {
+        name: Overlay.objects.create(name=name) for name in ("pack", "link", "gone", "loop")
+    }
+    cfg_dir = root / "overlays" / "loop" / "left4dead2" / "cfg"
+    cfg_dir.mkdir(parents=True)
+    (cfg_dir / "server.cfg").write_text("exec more\n")
+    (cfg_dir / "more.cfg").write_text("exec more\n")
+
+    def expect_failure(cause: str) -> None:
+        enqueue("restart", server=server, requested_by=None)
+        worker_loop(until_empty=True)
+        job = Job.objects.latest("pk")
+        assert (job.state, job.exit_code) == (JobState.FAILED, 1), cause
+        assert cause in job.error
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.RUNNING
+        assert server.last_error == f"Restart: {job.error}"
+        assert latest_run(root) == begun
+        assert latest_run(root).is_main_process_alive
+        assert count_people() == 2
+
+    for names, cause in (
+        (["gone"], "needs the overlay gone, which is not on this host"),
+        (["pack", "link"], "Look whether one of their folders is a link to another."),
+        (["loop"], "execute each other in a circle"),
+    ):
+        blueprint.set_overlays([overlays[name] for name in names])
+        expect_failure(cause)
+    blueprint.set_overlays([])
+    for column, text, cause in (
+        ("arguments", "+map c5m1_waterfont", "The nearest is c5m1_waterfront."),
+        ("arguments", "-binary /bin/echo", "-binary cannot be used"),
+        ("config", "hostport 27016", "sets hostport, which it cannot"),
+    ):
+        whole = getattr(blueprint, column)
+        Blueprint.objects.update(**{column: text})
+        expect_failure(cause)
+        Blueprint.objects.update(**{column: whole})
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        # RCON's is a port as well, and that nobody listens on it yet does not make it free.
+        taken.bind(("", 0))
+        Server.objects.update(port=taken.getsockname()[1])
+        expect_failure("(TCP) of alpha is in use by another program")
+    Server.objects.update(port=port)
+    settings.HOST_MIN_FREE_BYTES = 2**62
+    expect_failure("are to stay free (HOST_MIN_FREE_BYTES)")
+    settings.HOST_MIN_FREE_BYTES = 0
+
+    run("restart", server)
+    assert latest_run(root).run == begun.run + 1
 
 
 def installed(host: Host) -> list[tuple[str, bool]]:

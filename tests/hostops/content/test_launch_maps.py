@@ -1,0 +1,78 @@
+"""A map is refused only where everything was looked at."""
+
+from pathlib import Path
+
+import pytest
+
+from hostops.callbacks import Callbacks
+from hostops.content.launch_maps import Places, find_map, require_map
+from hostops.errors import HostError
+from tests.hostops.hosts import Output
+
+
+def add_map(layer: Path, name: str) -> None:
+    path = layer / "left4dead2" / "maps" / f"{name}.bsp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"VBSP")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Return the places of a server whose game has two maps and whose own folders are not there yet."""
+    for name in ("c1m1_hotel", "c5m1_waterfront"):
+        add_map(tmp_path / "release", name)
+    layers = [tmp_path / "generated", tmp_path / "overlay", tmp_path / "release"]
+    return Places(layers, (tmp_path / "upper",), tmp_path / "content")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((), "c1m1_hotel"),
+        (("-insecure", "+MAP", "c5m2_park", "versus"), "c5m2_park"),
+        (("+map c5m2_park versus",), "c5m2_park"),
+        (("+map", "c5m2_park", "+map", "c5m3_cemetery"), "c5m3_cemetery"),
+        (("+map", "-insecure"), ""),
+        (("+hostname", "on", "+map"), ""),
+    ],
+)
+def test_the_map_is_read_as_the_engine_reads_it(arguments: tuple[str, ...], name: str) -> None:
+    assert find_map(arguments) == name
+
+
+@pytest.mark.parametrize("name", ["c5m1_waterfront", "C5M1_Waterfront", "c5m1_waterfront.bsp"])
+def test_a_map_that_is_there_is_not_talked_about(places: Places, name: str) -> None:
+    output = Output()
+    require_map("alpha", ("+map", name), places, Callbacks(output.on_line))
+    assert not output.lines
+
+
+def test_a_map_that_is_nowhere_is_refused_and_the_nearest_named(
+    places: Places, tmp_path: Path
+) -> None:
+    with pytest.raises(HostError) as refused:
+        require_map("alpha", ("+map", "c5m1_waterfont"), places, Callbacks())
+    assert str(refused.value) == (
+        "alpha cannot be started with the map c5m1_waterfont: it is not among the 2 maps of the game, its "
+        "overlays and its own files. The nearest is c5m1_waterfront. Change +map in the launch arguments, or "
+        "add the map."
+    )
+    add_map(tmp_path / "upper", "c5m1_waterfont")
+    require_map("alpha", ("+map", "c5m1_waterfont"), places, Callbacks())
+
+
+def test_a_map_that_may_be_in_what_cannot_be_read_is_only_warned_of(
+    places: Places, tmp_path: Path
+) -> None:
+    addons_dir = tmp_path / "overlay" / "left4dead2" / "addons"
+    addons_dir.mkdir(parents=True)
+    (addons_dir / "strange.vpk").write_bytes(b"no pack at all")
+    output = Output()
+    require_map("alpha", ("+map", "c5m1_waterfont"), places, Callbacks(output.on_line))
+    (warning,) = output.lines
+    assert warning[0] == "stderr"
+    assert (
+        "The map c5m1_waterfont of alpha was not found. It may be there all the same" in warning[1]
+    )
+    assert "strange.vpk" in warning[1]
+    assert warning[1].endswith("The nearest that was found is c5m1_waterfront.")
