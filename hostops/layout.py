@@ -166,6 +166,11 @@ class HostLayout:
         return self.root / "overlays"
 
     @property
+    def content_dir(self) -> Path:
+        """What was found in packs of releases and overlays, so that each is read once."""
+        return self.root / "content"
+
+    @property
     def instances_dir(self) -> Path:
         """The instances, each named as its server."""
         return self.root / "instances"

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hostops.box.wall import Wall
@@ -47,6 +48,8 @@ _SIOCSPGRP = 0x8902
 _F_SETOWN = 8
 _F_SETSIG = 10
 _F_SETOWN_EX = 15
+
+_Calls = Mapping[str, tuple[int | None, int | None]]
 
 # Name: its number for 64 and for 32 bits, None where there is none.
 _REFUSED = {
@@ -148,6 +151,15 @@ _ONLY_ITSELF = {
     "sched_setparam": (142, 154),
     "sched_setattr": (314, 351),
 }
+OF_NO_USE_TO_READERS = {
+    "socket": (41, 359),
+    "socketpair": (53, 360),
+    "socketcall": (None, 102),
+    "execve": (59, 11),
+    "execveat": (322, 358),
+}
+"""What a process that only reads and computes can do without: the network, and other programs."""
+
 _CLONE = (56, 120)
 _CLONE3 = (435, 435)
 _UNSHARE = (272, 310)
@@ -194,16 +206,17 @@ def look() -> Wall:
     return Wall(name, stands=True)
 
 
-def refuse_calls(alone_with: int | None = None) -> None:
+def refuse_calls(alone_with: int | None = None, more: _Calls | None = None) -> None:
     """Put the filter up, for this process and its children, for good; needs no_new_privs.
 
     `alone_with` is the process's own number where it has no PID namespace: then what reaches other
     processes of the account is refused too, and it can no longer signal its own children either.
-    Does nothing where `look` finds no filter. Raises LaunchError.
+    `more` are further calls to refuse: their numbers for 64 and for 32 bits, by their name. Does nothing
+    where `look` finds no filter. Raises LaunchError.
     """
     if not look().stands:
         return
-    program = build_program(alone_with)
+    program = build_program(alone_with, more)
     code = ctypes.create_string_buffer(program, len(program))
     pointer = _Program(len(program) // 8, ctypes.addressof(code))
     call(
@@ -217,15 +230,15 @@ def refuse_calls(alone_with: int | None = None) -> None:
     )
 
 
-def build_program(alone_with: int | None) -> bytes:
+def build_program(alone_with: int | None, more: _Calls | None = None) -> bytes:
     """Return the filter as the kernel's virtual machine runs it."""
     native = [
         _instruction(_LOAD, _NUMBER_OFFSET),
         _instruction(_IF_AT_LEAST, _X32_BIT, 0, 1),
         _instruction(_RETURN, _UNKNOWN),
-        *_section(0, alone_with),
+        *_section(0, alone_with, more or {}),
     ]
-    other = [_instruction(_LOAD, _NUMBER_OFFSET), *_section(1, alone_with)]
+    other = [_instruction(_LOAD, _NUMBER_OFFSET), *_section(1, alone_with, more or {})]
     head = [
         _instruction(_LOAD, _ARCHITECTURE_OFFSET),
         # Jumps reach 255 instructions at most; this one goes over the longer list in two steps.
@@ -238,10 +251,10 @@ def build_program(alone_with: int | None) -> bytes:
     return b"".join((*head, *native, *other))
 
 
-def _section(column: int, alone_with: int | None) -> list[bytes]:
+def _section(column: int, alone_with: int | None, more: _Calls) -> list[bytes]:
     """Return the instructions for one architecture, which begin with the call's number loaded."""
     code: list[bytes] = []
-    for rule in _rules(column, alone_with):
+    for rule in _rules(column, alone_with, more):
         if rule.argument is None:
             body = [_instruction(_RETURN, rule.answer)]
         else:
@@ -255,8 +268,9 @@ def _section(column: int, alone_with: int | None) -> list[bytes]:
     return [*code, _instruction(_RETURN, _ALLOW)]
 
 
-def _rules(column: int, alone_with: int | None) -> list[_Rule]:
-    rules = [_Rule(number) for numbers in _REFUSED.values() if (number := numbers[column])]
+def _rules(column: int, alone_with: int | None, more: _Calls) -> list[_Rule]:
+    refused = (*_REFUSED.values(), *more.values())
+    rules = [_Rule(number) for numbers in refused if (number := numbers[column])]
     # Not there, says the filter, and the C library takes clone, whose flags can be looked at.
     rules.append(_Rule(_CLONE3[column], answer=_UNKNOWN))
     rules.append(_Rule(_FALLOCATE[column], answer=_UNSUPPORTED))

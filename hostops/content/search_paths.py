@@ -1,0 +1,186 @@
+"""Where the game looks for files: which folders of a layer, and which packs (VPK files) in them."""
+
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hostops.instances.cfg_files import show_path
+from hostops.linux import untrusted
+from hostops.linux.untrusted import UntrustedFileError
+
+GAME_DIR = "left4dead2"
+ROOTS = ("update", "left4dead2_dlc3", "left4dead2_dlc2", "left4dead2_dlc1", GAME_DIR, "hl2")
+"""The search paths of Left 4 Dead 2's own gameinfo.txt, the first on top."""
+
+ADDONS_DIR = f"{GAME_DIR}/addons"
+PACK_EXTENSION = ".vpk"
+
+_WORKSHOP_DIR = f"{ADDONS_DIR}/workshop"
+_MAX_GAMEINFO_BYTES = 64 * 1024
+_MAX_ENTRIES = 20_000
+_MAIN_PACK = re.compile(r"pak\d\d_dir\.vpk", re.IGNORECASE)
+_PACK_PART = re.compile(r"_\d\d\d\.vpk", re.IGNORECASE)
+_TOKEN = re.compile(r'//[^\n]*|"([^"\n]*)"|([{}])|([^\s{}"]+)')
+_MAP_NAME = re.compile(r"[!-~]{1,128}")
+_GAMEINFO_PATH = "|gameinfo_path|"
+_SOURCE_PATHS = "|all_source_engine_paths|"
+
+
+@dataclass(frozen=True)
+class LayerFiles:
+    """The maps and packs that the game finds in one layer. Paths are relative to it.
+
+    `obstacles` are sentences: what could not be looked at, and where it depends on the file system whether the
+    game finds something, as `Maps` is not `maps` everywhere.
+    """
+
+    maps: frozenset[str]
+    packs: tuple[str, ...]
+    obstacles: tuple[str, ...]
+
+
+def find_roots(layers: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the folders that the game searches, and in sentences why there may be others.
+
+    The topmost gameinfo.txt may name more than the usual ones, which are always returned.
+    """
+    for layer in layers:
+        path = layer / GAME_DIR / "gameinfo.txt"
+        try:
+            text = untrusted.read_file(path, layer, _MAX_GAMEINFO_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            continue
+        except (UntrustedFileError, OSError) as error:
+            return ROOTS, (f"{path} cannot be read: {_reason(error)}",)
+        roots = {value: _to_root(value) for value in _search_path_values(text)}
+        known = [root for root in roots.values() if root is not None]
+        return tuple(dict.fromkeys((*known, *ROOTS))), tuple(
+            f"{path} names a search path that is not looked at: {show_path(value)}."
+            for value, root in roots.items()
+            if root is None
+        )
+    return ROOTS, ()
+
+
+def look_at_layer(layer: Path, roots: Sequence[str] = ROOTS) -> LayerFiles:
+    """Return the maps and packs of one layer. A layer that is not there has none."""
+    look = _Look()
+    look.enter(None, str(layer), partial(_look_at_layer, look, roots))
+    return LayerFiles(frozenset(look.maps), tuple(look.packs), tuple(look.obstacles))
+
+
+def is_pack_part(name: str) -> bool:
+    """Whether a file holds data of a pack whose directory is another file, `…_dir.vpk`."""
+    return _PACK_PART.fullmatch(name[-len("_000.vpk") :]) is not None
+
+
+def to_map_name(path: str) -> str | None:
+    """Return the name of a map by its path below maps/; None if a launch argument cannot name it.
+
+    It is in lower case: the game does not tell the cases of a file's name apart.
+    """
+    name, extension = posixpath.splitext(path)
+    if extension.lower() != ".bsp" or not _MAP_NAME.fullmatch(name) or "\\" in name:
+        return None
+    return name.lower()
+
+
+class _Look:
+    """What was found so far, and what was in the way."""
+
+    def __init__(self) -> None:
+        self.maps: set[str] = set()
+        self.packs: list[str] = []
+        self.obstacles: list[str] = []
+
+    def enter(self, folder: int | None, path: str, look: Callable[[int], None]) -> None:
+        """Call `look` with the folder at `path`, if there is one. Whatever is in the way is remembered."""
+        try:
+            if folder is None:
+                inner = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            else:
+                inner = untrusted.open_folder_at(folder, path)
+        except FileNotFoundError:
+            return
+        except (UntrustedFileError, OSError) as error:
+            self.obstacles.append(f"{show_path(path)} cannot be read: {_reason(error)}")
+            return
+        try:
+            look(inner)
+        except (UntrustedFileError, OSError) as error:
+            self.obstacles.append(f"{show_path(path)} cannot be read: {_reason(error)}")
+        finally:
+            os.close(inner)
+
+
+def _look_at_layer(look: _Look, roots: Sequence[str], layer: int) -> None:
+    for root in roots:
+        look.enter(layer, root, partial(_look_at_root, look, root))
+    for path in (ADDONS_DIR, _WORKSHOP_DIR):
+        look.enter(layer, path, partial(_look_at_addons, look, path))
+
+
+def _look_at_root(look: _Look, root: str, folder: int) -> None:
+    for name in untrusted.list_names(folder, _MAX_ENTRIES):
+        if _MAIN_PACK.fullmatch(name):
+            look.packs.append(f"{root}/{name}")
+        elif name not in ("maps", "addons") and name.lower() in ("maps", "addons"):
+            look.obstacles.append(
+                f"{root}/{name} should be called {root}/{name.lower()}: not every game server finds it."
+            )
+    look.enter(folder, "maps", partial(_look_at_maps, look))
+
+
+def _look_at_addons(look: _Look, path: str, folder: int) -> None:
+    for name in sorted(untrusted.list_names(folder, _MAX_ENTRIES)):
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            # A folder is an addon as a pack is one, if it says so of itself.
+            if untrusted.exists_at(folder, f"{name}/addoninfo.txt"):
+                look.enter(folder, f"{name}/maps", partial(_look_at_maps, look))
+        elif name.lower().endswith(PACK_EXTENSION) and not is_pack_part(name):
+            look.packs.append(f"{path}/{name}")
+
+
+def _look_at_maps(look: _Look, folder: int) -> None:
+    for path, _ in untrusted.walk(folder, max_entries=_MAX_ENTRIES):
+        if (name := to_map_name(path)) is not None:
+            look.maps.add(name)
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.strerror}." if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _search_path_values(gameinfo: str) -> Iterator[str]:
+    """Yield the values of the block SearchPaths, as far as it can be told where that is."""
+    tokens = [
+        match[1] if match[1] is not None else match[2] or match[3]
+        for match in _TOKEN.finditer(gameinfo)
+        if not match[0].startswith("//")
+    ]
+    position = next(
+        (at for at, token in enumerate(tokens) if token.lower() == "searchpaths"), len(tokens)
+    )
+    block = tokens[position + 2 :] if tokens[position + 1 : position + 2] == ["{"] else []
+    if "}" in block:
+        block = block[: block.index("}")]
+    yield from block[1::2]
+
+
+def _to_root(value: str) -> str | None:
+    """Return the folder of the game's tree that a search path is; None if it is not simply one."""
+    path = value.replace("\\", "/")
+    if path.lower().startswith(_GAMEINFO_PATH):
+        path = f"{GAME_DIR}/{path[len(_GAMEINFO_PATH) :]}"
+    elif path.lower().startswith(_SOURCE_PATHS):
+        path = path[len(_SOURCE_PATHS) :]
+    path = posixpath.normpath(path)
+    is_plain = path.isprintable() and not any(sign in path for sign in "*?|\0")
+    if not is_plain or path.startswith(("/", "../")) or path in (".", ".."):
+        return None
+    return None if path.lower().endswith(PACK_EXTENSION) else path
