@@ -5,6 +5,7 @@ import getpass
 import ipaddress
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -47,7 +48,8 @@ class _Printer:
             print(_plain(text), file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
 
     def stage(self, name: str, _progress: int | None) -> None:
-        """Print the name of a stage that begins; the progress is in the lines."""
+        """Print the name of a stage that begins, once, however long it takes; the progress is in the lines."""
+        name = re.sub(r" \(\d+ s\)$", "", name)
         with self._lock:
             if name != self._stage:
                 print(f"== {name}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.content import launch_maps
-from hostops.drivers import port_holders, process_driver
+from hostops.drivers import port_holders, process_driver, unanswered
 from hostops.drivers.driver import Driver, make_driver
-from hostops.drivers.readiness import Readiness, require_free_port
+from hostops.drivers.readiness import find_answering, require_free_port
+from hostops.drivers.start_wait import LAST_WORDS, UnansweredError, wait_for_answer
+from hostops.drivers.startup_console import find_wanted_maps
 from hostops.errors import HostError, OperationCancelled
 from hostops.instances import (
     config_chain,
@@ -38,9 +40,10 @@ from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
 from hostops.linux.process import minimal_environment
-from hostops.linux.sockets import WILDCARD
+from hostops.linux.sockets import LOOPBACK, WILDCARD, Protocol, find_own_address
 from hostops.query import passwords
 from hostops.specs import (
+    SILENT_NOTE,
     CancelToken,
     ConfigPart,
     ConsoleChunk,
@@ -67,17 +70,25 @@ LAYERINGS = ("overlay", "copy")
 _ABORT_SECONDS = 1.0
 """How long a server that has not answered is asked to end before it is killed."""
 
-LAST_WORDS = 50
-"""So many lines of its console tell why a start failed."""
+START_TIMEOUT_SECONDS = 60.0
+"""How long a start waits for an answer. A server that runs then is left running."""
+
+_RUNNING_PATIENCE_SECONDS = 10.0
+"""How long one that runs already may take to answer: it is silent while it changes its map."""
 
 _UNATTENDED_SECONDS = 5.0
 """Whoever waits for a start sees at once that it answers. From this age on, so does whoever looks."""
+
+_ASK_EVERY_SECONDS = 2.0
+_ASK_SECONDS = 0.2
+"""How often, and how long, whoever looks asks the servers that have not answered yet: all of them at once."""
 
 
 class Host:
     """The host whose files lie below `root`.
 
-    `query_address` is where its servers answer: a real one does not answer on 127.0.0.1. `layering`
+    `query_address` is where its servers are asked, of which a real one does not answer on 127.0.0.1; without
+    it, that is the address of the default route, and loopback for the simulated game. `layering`
     forces `overlay` or `copy`; by default the host is probed. `allow_unboxed` lets a real game run where
     no box can be had (`hostops.box`). Making a Host touches nothing.
     """
@@ -88,8 +99,8 @@ class Host:
         *,
         driver: str = "process",
         game_source: str = "steam",
-        query_address: str = "127.0.0.1",
-        start_timeout_seconds: float = 120,
+        query_address: str = "",
+        start_timeout_seconds: float = START_TIMEOUT_SECONDS,
         stop_timeout_seconds: float = 20,
         layering: str | None = None,
         steam_account: SteamAccount | None = None,
@@ -110,12 +121,20 @@ class Host:
         self._stop_timeout_seconds = stop_timeout_seconds
         self._forced_layering = layers.Layering(layering) if layering else None
         self._layering: layers.Layering | None = None
-        self._query_address = query_address
-        self._readiness = Readiness(query_address)
+        self._given_address = query_address
+        self._asked_at: dict[str, float] = {}
         self._steam_account = steam_account
         self._allow_unboxed = allow_unboxed
         self._walls: tuple[Wall, ...] | None = None
         self._min_free_bytes = min_free_bytes
+
+    @property
+    def query_address(self) -> str:
+        """Where servers are asked that listen on every address."""
+        if self._given_address:
+            return self._given_address
+        # Each time anew: a machine may get its address after this program was started, and another one later.
+        return LOOPBACK if self._game_source == "simulator" else find_own_address()
 
     # Verbs
 
@@ -345,8 +364,7 @@ class Host:
     def status(self, name: str) -> InstanceStatus:
         """Return what one instance is doing."""
         self._require_readable_root()
-        status = self._read_status(self._layout.instance(name))
-        return self._driver.complete({name: status})[name]
+        return self._driver.complete(self._read_statuses([name]))[name]
 
     def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
         """Return what every instance is doing, by name. Costs some file reads for each.
@@ -354,11 +372,8 @@ class Host:
         What servers use costs a question to systemd on top, which who looks often may leave out.
         """
         self._require_readable_root()
-        names = self._layout.instance_names()
-        return self._driver.complete(
-            {name: self._read_status(self._layout.instance(name)) for name in names},
-            with_usage=with_usage,
-        )
+        statuses = self._read_statuses(self._layout.instance_names())
+        return self._driver.complete(statuses, with_usage=with_usage)
 
     def facts(self) -> HostFacts:
         """Return what this host is like. The first call tries a mount."""
@@ -560,18 +575,49 @@ class Host:
             self._layering = layers.probe(self._layout.root)
         return self._layering
 
-    def _read_status(self, instance: InstanceLayout) -> InstanceStatus:
-        status = runs.read_status(instance)
-        if status.state is not InstanceState.STARTING or status.started_at is None:
-            return status
-        last_run = runs.read_run(instance)
-        if (
-            last_run is None
+    def _read_statuses(self, names: Sequence[str]) -> dict[str, InstanceStatus]:
+        """Read what instances are doing, and ask those that have not answered yet, as nobody else may."""
+        statuses = {name: runs.read_status(self._layout.instance(name)) for name in names}
+        asked = {
+            name: (run.address or self.query_address, run.port)
+            for name, status in statuses.items()
+            if self._is_to_be_asked(status)
+            and (run := runs.read_run(self._layout.instance(name))) is not None
+        }
+        answering = find_answering(asked, _ASK_SECONDS) if asked else ()
+        for name in asked:
+            self._note_answer(statuses[name], does_answer=name in answering)
+            statuses[name] = runs.read_status(self._layout.instance(name))
+        return statuses
+
+    def _is_to_be_asked(self, status: InstanceStatus) -> bool:
+        """Whether nobody has had an answer of this run, nobody waits for one, and it was not asked just now."""
+        is_silent = status.state is InstanceState.RUNNING and status.note == SILENT_NOTE
+        if not is_silent and (
+            status.state is not InstanceState.STARTING
+            or status.started_at is None
             or time.time() - status.started_at < _UNATTENDED_SECONDS
-            or not self._readiness.is_ready(instance, last_run)
         ):
-            return status
-        return replace(status, state=InstanceState.RUNNING)
+            return False
+        now = time.monotonic()
+        if now - self._asked_at.get(status.name, float("-inf")) < _ASK_EVERY_SECONDS:
+            return False
+        self._asked_at[status.name] = now
+        return True
+
+    def _note_answer(self, status: InstanceStatus, *, does_answer: bool) -> None:
+        """Record what a run was seen to do, if that is another one than was known."""
+        instance = self._layout.instance(status.name)
+        run = runs.read_run(instance)
+        if run is None or run.run != status.run:
+            return
+        if does_answer:
+            runs.mark_ready(instance, run)
+        elif (
+            status.state is InstanceState.STARTING
+            and time.time() - run.started_at > self._start_timeout_seconds
+        ):
+            self._give_up_on(instance, run)
 
     def _start(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         callbacks.stage("Preparing")
@@ -587,21 +633,29 @@ class Host:
             callbacks.say(f"{instance.name} runs already.")
             # What is wrong there is told, and ends nobody's game.
             self._look_at_port(instance, record, callbacks)
+            seconds = min(self._start_timeout_seconds, _RUNNING_PATIENCE_SECONDS)
+            try:
+                self._wait_for_answer(instance, seconds, callbacks, lambda: None)
+            except UnansweredError as error:
+                raise self._leave_unanswered(instance, seconds) or error from None
             return
         else:
             callbacks.say(f"{instance.name} is starting already.")
-        try:
-            callbacks.stage("Waiting for the game to answer")
-            process_driver.wait_until_ready(
-                instance,
-                self._readiness,
-                self._start_timeout_seconds,
-                callbacks,
-            )
+        port: int | None = None
+
+        def look_at_port() -> None:
+            nonlocal port
             port = self._look_at_port(instance, record, callbacks)
+
+        try:
+            self._wait_for_answer(instance, self._start_timeout_seconds, callbacks, look_at_port)
         except BaseException as error:
             if not isinstance(error, OperationCancelled):
                 self._tell_last_words(instance, callbacks)
+            if isinstance(error, UnansweredError) and (
+                unanswered_error := self._leave_unanswered(instance, self._start_timeout_seconds)
+            ):
+                raise unanswered_error from None
             # Half a start is none. Ending it is not to be cancelled in its turn.
             if runs.is_alive(instance):
                 self._abort(instance, callbacks)
@@ -609,18 +663,64 @@ class Host:
                 self._driver.settle(instance)
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
+            if isinstance(error, UnansweredError):
+                raise HostError(f"{error} It holds no port, and is ended.") from None
             raise
         callbacks.say(
             f"{instance.name} answers on port {port}." if port else f"{instance.name} is up."
         )
         self._check_passwords(instance, record, callbacks)
 
+    def _wait_for_answer(
+        self,
+        instance: InstanceLayout,
+        seconds: float,
+        callbacks: Callbacks,
+        on_loaded: Callable[[], object],
+    ) -> None:
+        wait_for_answer(
+            instance,
+            self.query_address,
+            find_wanted_maps(instance_files.read_launched_argv(instance)),
+            seconds,
+            callbacks,
+            on_loaded,
+        )
+
+    def _leave_unanswered(self, instance: InstanceLayout, seconds: float) -> UnansweredError | None:
+        """Leave a run that does not answer to itself, and return what to say; None if it has no port."""
+        run = runs.read_run(instance)
+        if run is None or not (why := self._give_up_on(instance, run)):
+            return None
+        where = f"{run.address or self.query_address}:{run.port}"
+        return UnansweredError(
+            f"{instance.name} runs, but does not answer queries: it was asked on {where} for {seconds:g} s. "
+            f"{why}"
+        )
+
+    def _give_up_on(self, instance: InstanceLayout, run: runs.Run) -> str:
+        """Record that a run is up and does not answer; return why, in sentences; empty if it has no port."""
+        look = port_holders.look_at_port(instance, run, run.address or WILDCARD)
+        if not (look.has(Protocol.UDP) or look.unseen):
+            return ""
+        why = unanswered.explain_silence(
+            self._layout,
+            instance,
+            run,
+            look,
+            run.address or self.query_address,
+            argv=instance_files.read_launched_argv(instance),
+            is_simulated=self._game_source == "simulator",
+        )
+        runs.mark_silent(instance, run, why)
+        return why
+
     def _check_passwords(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
         """Say if a server that was just started has other passwords than it was given. It runs either way."""
         given = instance_files.read_launched_passwords(self._layout, instance)
-        address = record.only_address or self._query_address
+        address = record.only_address or self.query_address
         if given.rcon and (
             fault := passwords.find_fault(
                 address, record.port, given.rcon, given.join, callbacks.cancel

@@ -107,6 +107,11 @@ class InstanceLayout:
         return self.dir / "ready.json"
 
     @property
+    def silent_path(self) -> Path:
+        """The last run that was given up on: it ran, and did not answer queries."""
+        return self.dir / "silent.json"
+
+    @property
     def stop_path(self) -> Path:
         """The last run that was asked to end."""
         return self.dir / "stop.json"

@@ -52,7 +52,8 @@ class InstanceState(StrEnum):
     """What a server's instance on its host is doing, as found there.
 
     `absent` (no files) → `stopped` (files, nothing runs) → `starting` (runs, does not answer yet) →
-    `running` (answers); `crashed` is a process that ended without having been asked to.
+    `running` (answers, or has been waited for in vain: see SILENT_NOTE); `crashed` is a process that ended
+    without having been asked to.
     """
 
     ABSENT = "absent"
@@ -60,6 +61,10 @@ class InstanceState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     CRASHED = "crashed"
+
+
+SILENT_NOTE = "does not answer queries"
+"""The note of a server that runs, and from which nobody has had an answer since its start."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ class InstanceStatus:
     run: int | None = None
     crashed_runs: tuple[CrashedRun, ...] = ()
     note: str = ""
-    """The state in other words, where more is known: `restarting (2 of 5)`, `gave up`."""
+    """The state in other words, where more is known: `restarting (2 of 5)`, `gave up`, SILENT_NOTE."""
     # Measured anew each time: no difference between two states.
     memory_bytes: int | None = field(default=None, compare=False)
     cpu_seconds: float | None = field(default=None, compare=False)

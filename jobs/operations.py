@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +26,7 @@ from hostops.specs import (
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job, Operation
-from servers.models import ActualState, DesiredState, Host, Release, Server
+from servers.models import LOOPBACK, ActualState, DesiredState, Host, Release, Server
 
 logger = logging.getLogger(__name__)
 
@@ -257,9 +258,19 @@ def report_host(host: Host) -> None:
         reported_at=timezone.now(),
     )
     store_taken_ports(host, facts.taken_ports)
-    # Until an admin says how players reach it, the address at which its own servers answer is the best guess.
-    Host.objects.filter(pk=host.pk, address="").update(address=settings.HOST_ADDRESS)
+    store_address(host, layer.query_address, is_simulated=facts.game_source == "simulator")
     store_releases(host, installed)
+
+
+def store_address(host: Host, address: str, *, is_simulated: bool) -> None:
+    """Store where a host's servers are reached, until an admin says it: where they answer is the best guess.
+
+    Nobody reaches a real game on loopback, whoever put that there.
+    """
+    if not ip_address(address).is_loopback:
+        Host.objects.filter(pk=host.pk, address__in=LOOPBACK).update(address=address)
+    elif is_simulated:
+        Host.objects.filter(pk=host.pk, address="").update(address=address)
 
 
 def report_taken_ports(host: Host) -> None:

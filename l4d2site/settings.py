@@ -439,12 +439,11 @@ require(HOST_DRIVER in DRIVERS, "HOST_DRIVER", " or ".join(map(repr, DRIVERS)))
 HOST_UNBOXED = read_bool("HOST_UNBOXED", default=False)
 GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
 require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
-# A real game does not answer on loopback.
-HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="") or (
-    "127.0.0.1" if GAME_SOURCE == "simulator" else find_own_address()
-)
+# Empty: the host layer finds it whenever it asks. A real game does not answer on loopback.
+HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="")
+MACHINE_ADDRESS = find_own_address()
 try:
-    ipaddress.ip_address(HOST_ADDRESS)
+    ipaddress.ip_address(HOST_ADDRESS or MACHINE_ADDRESS)
 except ValueError:
     require(False, "HOST_ADDRESS", "the IP address under which this host's game servers answer")
 HOST_MIN_FREE_BYTES = read(

@@ -60,6 +60,7 @@ class FakeHost:
     own_sizes: dict[str, int] = field(default_factory=dict)
     latest: LatestBuild | None = None
     taken_ports: tuple[int, ...] = ()
+    query_address: str = "127.0.0.1"
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property

@@ -1,5 +1,5 @@
-"""The `process` driver: starts a server through the launcher and ends it. Waiting for a start, and the
-order in which an end is asked for, are the same for every driver.
+"""The `process` driver: starts a server through the launcher and ends it. The order in which an end is asked
+for is the same for every driver.
 
 The game is a process of its own that outlives whoever started it. That it lives shows by its record and, for
 its children, by what `runs.find_processes` goes by.
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from hostops.callbacks import Callbacks
-from hostops.drivers.readiness import Readiness
 from hostops.errors import CommandError, HostError
 from hostops.instances import console_files, runs
 from hostops.instances.layers import LAUNCHER_COMMAND
@@ -98,37 +97,6 @@ def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:
         raise CommandError(
             f"{instance.name} could not be started. {' '.join(said)}", error.cmd, error.returncode
         ) from error
-
-
-def wait_until_ready(
-    instance: InstanceLayout,
-    readiness: Readiness,
-    timeout_seconds: float,
-    callbacks: Callbacks,
-) -> None:
-    """Wait until the instance's run answers.
-
-    What it prints meanwhile is its console's. However much that is, a cancel and the deadline act
-    within a fraction of a second. Raises HostError if it ends or time runs out, OperationCancelled
-    on a cancel; it is not ended here.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        is_alive = runs.is_alive(instance)
-        last_run = runs.read_run(instance)
-        if not is_alive:
-            end = runs.describe_end(instance, last_run) if last_run else "It left nothing behind."
-            raise HostError(f"{instance.name} ended while it was starting. {end}")
-        if last_run is not None and readiness.is_ready(instance, last_run):
-            return
-        if time.monotonic() > deadline:
-            line = last_run and console_files.last_line(instance, last_run.run)
-            raise HostError(
-                f"{instance.name} did not answer within {timeout_seconds:g} s of its start, and is ended. "
-                + (f"Its last line was: {line[:300]}" if line else "It printed nothing.")
-            )
-        callbacks.cancel.raise_if_cancelled()
-        callbacks.cancel.wait(_POLL_SECONDS)
 
 
 def end(

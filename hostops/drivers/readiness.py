@@ -1,85 +1,46 @@
-"""Finds out whether a server can be started on its port, and whether a started one answers."""
+"""Finds out whether a server can be started on its port, and which of those that nobody waits for answer.
 
+Who starts a server waits for it: see `start_wait`.
+"""
+
+import contextlib
+import select
 import time
+from collections.abc import Mapping
 
 from hostops.drivers import port_holders
 from hostops.errors import HostError
-from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux import untrusted
-from hostops.linux.holes import find_data
 from hostops.linux.sockets import WILDCARD
-from hostops.linux.untrusted import UntrustedFileError
-from hostops.query.a2s import QueryError, query_info
-
-READY_LINE = b"Connection to Steam servers successful."
-"""What srcds prints once it is up."""
-
-_QUERY_SECONDS = 0.2
-_QUERY_INTERVAL_SECONDS = 0.5
-_CHUNK_BYTES = 1 << 20
-_TURN_BYTES = 4 << 20
-"""Searched in one call: some milliseconds."""
+from hostops.query.a2s import Inquiry
 
 
-class Readiness:
-    """Looks for the ready line in the console of runs, reading every byte once, and queries their
-    port.
+def find_answering(asked: Mapping[str, tuple[str, int]], seconds: float) -> set[str]:
+    """Ask several servers at once, each by its address and port; return the names of those that answer.
 
-    Either is enough: a server without a connection to Steam prints no such line, and a real one
-    does not answer on every address. May be used by several threads.
+    Takes as long as the slowest of them, and at most `seconds`.
     """
-
-    def __init__(self, query_address: str) -> None:
-        self._query_address = query_address
-        self._offsets: dict[InstanceLayout, tuple[int, int]] = {}
-        self._queried_at: dict[InstanceLayout, float] = {}
-
-    def is_ready(self, instance: InstanceLayout, run: runs.Run) -> bool:
-        """Whether the run is up, and if so, record it. Waits for an answer for at most 0.2 s."""
-        if self._has_ready_line(instance, run) or self._answers(instance, run):
-            runs.mark_ready(instance, run)
-            self._offsets.pop(instance, None)
-            self._queried_at.pop(instance, None)
-            return True
-        return False
-
-    def _has_ready_line(self, instance: InstanceLayout, run: runs.Run) -> bool:
-        """Look at the next `_TURN_BYTES` of what it has printed: a flood may outrun that."""
-        number, offset = self._offsets.get(instance, (0, 0))
-        if number != run.run:
-            offset = 0
-        try:
-            path = instance.console_log_path(run.run)
-            descriptor = untrusted.open_file(path, instance.trusted_dir)
-        except (FileNotFoundError, UntrustedFileError):
-            return False
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-            offset = find_data(descriptor, offset)
-            end = offset + _TURN_BYTES
-            while offset < end:
-                file.seek(offset)
-                data = file.read(_CHUNK_BYTES)
-                if READY_LINE in data:
-                    return True
-                # What comes next may complete a line that has begun.
-                offset = max(offset, file.tell() - len(READY_LINE) + 1)
-                if len(data) < _CHUNK_BYTES:
-                    break
-        self._offsets[instance] = (run.run, offset)
-        return False
-
-    def _answers(self, instance: InstanceLayout, run: runs.Run) -> bool:
-        now = time.monotonic()
-        if now - self._queried_at.get(instance, float("-inf")) < _QUERY_INTERVAL_SECONDS:
-            return False
-        self._queried_at[instance] = now
-        try:
-            address = run.address or self._query_address
-            query_info(address, run.port, timeout_seconds=_QUERY_SECONDS)
-        except QueryError:
-            return False
-        return True
+    answering: set[str] = set()
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        waiting: dict[int, tuple[str, Inquiry]] = {}
+        poll = select.poll()
+        for name, (address, port) in asked.items():
+            inquiry = Inquiry(address, port)
+            stack.callback(inquiry.close)
+            inquiry.ask()
+            if inquiry.is_pending:
+                waiting[inquiry.fileno()] = (name, inquiry)
+                poll.register(inquiry, select.POLLIN)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for descriptor, _ in poll.poll(left * 1000):
+                name, inquiry = waiting[descriptor]
+                if inquiry.collect() is not None:
+                    answering.add(name)
+                if name in answering or not inquiry.is_pending:
+                    del waiting[descriptor]
+                    poll.unregister(descriptor)
+    return answering
 
 
 def require_free_port(

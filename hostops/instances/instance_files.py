@@ -248,6 +248,12 @@ def read_launched_passwords(layout: HostLayout, instance: InstanceLayout) -> Pas
         )  # Of an earlier version, or not there any more: it is the game that is to run.
 
 
+def read_launched_argv(instance: InstanceLayout) -> list[str]:
+    """Return the engine's command line as of the last launch; empty if none is known."""
+    argv = (records.read_document(instance.launch_path, instance.trusted_dir) or {}).get("argv")
+    return [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
+
+
 def prepare(
     layout: HostLayout,
     instance: InstanceLayout,

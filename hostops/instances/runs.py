@@ -1,8 +1,9 @@
 """What is known of an instance's last run, and what follows from it: its state.
 
 The launcher writes `run.json` at every start, with a number that only grows. `ready.json` and
-`stop.json` hold the number of the run that answered, or that was asked to end. So what is left of
-an earlier run never speaks for a later one, and any process that looks finds the same state.
+`stop.json` hold the number of the run that answered, or that was asked to end, and `silent.json` that of
+the run that somebody has waited for in vain. So what is left of an earlier run never speaks for a later
+one, and any process that looks finds the same state.
 
 Where overlays cannot be mounted the game may be able to write these files: see `records`.
 """
@@ -28,9 +29,17 @@ from hostops.linux.locks import has_open, is_locked
 from hostops.linux.namespaces import EXIT_FAILED
 from hostops.linux.process_identity import ProcessStat
 from hostops.linux.untrusted import UntrustedFileError
-from hostops.specs import CrashedRun, InstanceState, InstanceStatus, RunEnding, RunFacts
+from hostops.specs import (
+    SILENT_NOTE,
+    CrashedRun,
+    InstanceState,
+    InstanceStatus,
+    RunEnding,
+    RunFacts,
+)
 
 _MOST_LISTED = 50  # as many as the launcher keeps
+_MAX_WHY_CHARS = 2000
 
 LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
 """How the launcher ends when the game did not come to run."""
@@ -113,12 +122,14 @@ class _Mark:
     run: int
     at: float
     had_crashed: bool = False
+    why: str = ""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> "_Mark":
         """Return what a record says; raises one of `records.MALFORMED`."""
         run, at = records.whole_number(document["run"]), records.seconds(document["at"])
-        return cls(run, at, document.get("had_crashed") is True)
+        why = records.short_text(document.get("why", ""), _MAX_WHY_CHARS)
+        return cls(run, at, document.get("had_crashed") is True, why)
 
 
 Record = TypeVar("Record", Run, _Mark)
@@ -202,7 +213,23 @@ def _environment(process: ProcessStat) -> Sequence[str]:
 
 def mark_ready(instance: InstanceLayout, run: Run) -> None:
     """Record that this run answers."""
-    _write_mark(instance.ready_path, run)
+    # No run outlives a power cut.
+    _write_mark(instance.ready_path, run, outlives_power_cut=False)
+    if is_marked_silent(instance, run):
+        untrusted.remove_file(instance.silent_path, instance.trusted_dir)
+
+
+def mark_silent(instance: InstanceLayout, run: Run, why: str) -> None:
+    """Record that this run is up and was asked in vain; `why` is what was found out about that, for people."""
+    printable = "".join(one if one.isprintable() else "�" for one in why)
+    why = printable[:_MAX_WHY_CHARS]
+    _write_mark(instance.silent_path, run, why=why, outlives_power_cut=False)
+    _write_mark(instance.ready_path, run, outlives_power_cut=False)
+
+
+def is_marked_silent(instance: InstanceLayout, run: Run) -> bool:
+    """Whether nobody has had an answer from this run since it was given up on."""
+    return _marked_run(instance.silent_path, instance) == run.run
 
 
 def mark_stopping(instance: InstanceLayout, run: Run) -> None:
@@ -261,6 +288,10 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
             details.append("Its main process has ended, another process of it is left.")
         if run.walls and (full := describe_fullness(instance, run.run)):
             details.append(full)
+        silence = _read_as(_Mark.parse, instance.silent_path, instance)
+        is_silent = silence is not None and silence.run == run.run
+        if silence is not None and is_silent:
+            details.append(silence.why)
         return replace(
             status,
             state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,
@@ -269,6 +300,7 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
             release=run.release,
             detail=" ".join(details),
             is_stopping=is_stopping,
+            note=SILENT_NOTE if is_silent and is_ready else "",
         )
     if is_stopping:
         return status
@@ -381,8 +413,16 @@ def _crashed_runs(
     return tuple(crashed)
 
 
-def _write_mark(path: Path, run: Run, *, had_crashed: bool = False) -> None:
-    write_atomically(path, json.dumps(asdict(_Mark(run.run, time.time(), had_crashed))))
+def _write_mark(
+    path: Path,
+    run: Run,
+    *,
+    had_crashed: bool = False,
+    why: str = "",
+    outlives_power_cut: bool = True,
+) -> None:
+    mark = _Mark(run.run, time.time(), had_crashed, why)
+    write_atomically(path, json.dumps(asdict(mark)), outlives_power_cut=outlives_power_cut)
 
 
 def _marked_run(path: Path, instance: InstanceLayout) -> int | None:

@@ -31,8 +31,14 @@ def make_dir(path: Path, mode: int = 0o750) -> Path:
     return path
 
 
-def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
-    """Replace a file by one rename: whoever reads sees the old text or the new one, after a crash too."""
+def write_atomically(
+    path: Path, data: bytes | str, mode: int = 0o600, *, outlives_power_cut: bool = True
+) -> None:
+    """Replace a file by one rename: whoever reads sees the old text or the new one, after a crash too.
+
+    With `outlives_power_cut` it returns once the disk has it, which takes some milliseconds or more. What
+    means nothing after a boot can do without: then a power cut may leave the old text, the new one or none.
+    """
     payload = data.encode() if isinstance(data, str) else data
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
@@ -40,7 +46,8 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
             file.write(payload)
             os.fchmod(file.fileno(), mode)
             file.flush()
-            os.fsync(file.fileno())
+            if outlives_power_cut:
+                os.fsync(file.fileno())
         Path(temporary).replace(path)
     except IsADirectoryError:
         Path(temporary).unlink(missing_ok=True)
@@ -48,7 +55,8 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync_dir(path.parent)
+    if outlives_power_cut:
+        sync_dir(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:

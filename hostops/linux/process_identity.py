@@ -88,6 +88,25 @@ def family_of(pid: int) -> set[int]:
     return family
 
 
+def read_descendants(pid: int) -> Iterator[int]:
+    """Yield the children of a process, their children, and so on, without a look at any other process.
+
+    None where the kernel does not list them (CONFIG_PROC_CHILDREN, proc_pid_task(5)). While processes come
+    and go it may miss one.
+    """
+    for name in _list(f"/proc/{pid}/task"):
+        for child in _read_some(f"/proc/{pid}/task/{name}/children", 64 * 1024).split():
+            yield int(child)
+            yield from read_descendants(int(child))
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def read_mount_namespace(pid: int) -> int | None:
     """Return the inode of a process's mount namespace; None if it is gone, or not ours to look into."""
     try:

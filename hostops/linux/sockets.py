@@ -5,9 +5,11 @@ lack TCP sockets that are bound and do not listen: only an attempt to bind finds
 """
 
 import errno
+import fcntl
 import ipaddress
 import os
 import socket
+import struct
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -16,6 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 WILDCARD = "0.0.0.0"  # noqa: S104 - to be compared with, not to be bound to
+LOOPBACK = "127.0.0.1"
+
+# linux/sockios.h and linux/if.h
+_SIOCGIFFLAGS = 0x8913
+_SIOCGIFADDR = 0x8915
+_IFF_UP = 0x1
+_IFF_LOOPBACK = 0x8
 
 # States of sockets (include/net/tcp_states.h). A UDP socket has the first two only.
 _ESTABLISHED = 0x01
@@ -75,18 +84,43 @@ def parse_table(text: str, protocol: Protocol) -> Iterator[BoundSocket]:
 
 
 def find_own_address() -> str:
-    """Return the IPv4 address of the interface that the default route leads through; loopback without one.
+    """Return the IPv4 address of the interface that the default route leads through.
 
-    Nothing is sent: connecting a UDP socket only looks the route up. The address is one of those that are
-    kept for documentation (RFC 5737).
+    Without such a route it is the first address that the kernel names, of an interface that is up and is not
+    loopback; without that it is loopback. Nothing is sent: connecting a UDP socket only looks the route up. The
+    address is one of those that are kept for documentation (RFC 5737).
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            return "127.0.0.1"
+            return next(_interface_addresses(probe), LOOPBACK)
         address: str = probe.getsockname()[0]
         return address
+
+
+def _interface_addresses(probe: socket.socket) -> Iterator[str]:
+    """Yield the IPv4 address of each interface that is up, without loopback (netdevice(7))."""
+    for _, name in socket.if_nameindex():
+        request = struct.pack("16s24x", name.encode())
+        try:
+            flags = struct.unpack_from("16xH", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[0]
+            answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
+        except OSError:  # It has no IPv4 address, or has just gone.
+            continue
+        if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
+            yield socket.inet_ntop(socket.AF_INET, answer[20:24])
+
+
+def is_own_address(address: str) -> bool:
+    """Whether a socket of this machine can have this address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
 
 
 def read_bound() -> list[BoundSocket]:

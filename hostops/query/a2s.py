@@ -28,6 +28,11 @@ CHALLENGE_ANSWER = b"A"
 
 MAX_DATAGRAM = 65535
 
+MOST_CHALLENGES = 3
+"""So many challenges of one server are answered for one question."""
+
+_MAX_ANSWERS = 16  # that are put together at a time
+
 Answer = TypeVar("Answer")
 
 
@@ -80,6 +85,82 @@ class Fragment:
 def query_info(address: str, port: int, timeout_seconds: float) -> ServerInfo:
     """Ask what the server is and what it runs. Raises QueryError after `timeout_seconds` at the latest."""
     return _query(address, port, timeout_seconds, INFO_REQUEST, b"", INFO_ANSWER, parse_info)
+
+
+class Inquiry:
+    """Asks one server what it runs, again and again, without waiting: the caller polls `fileno()`.
+
+    Where a server's port is not open the kernel says so at once, and no server is bothered.
+    """
+
+    def __init__(self, address: str, port: int) -> None:
+        self._target = (address, port)
+        self._connection: socket.socket | None = None
+        self._fragments: dict[int, list[Fragment]] = {}
+        self._challenges = 0
+        self.is_pending = False
+        """Whether something may still answer: nothing has said that the port is closed."""
+
+    def fileno(self) -> int:
+        """Return what becomes readable when something has come; -1 if nothing was asked."""
+        return self._connection.fileno() if self._connection else -1
+
+    def close(self) -> None:
+        """Let go of the port that the answers come to."""
+        if self._connection:
+            self._connection.close()
+
+    def ask(self) -> None:
+        """Put the question once more."""
+        self._challenges = 0
+        try:
+            if self._connection is None:
+                self._connection = _connect(*self._target)
+                self._connection.setblocking(False)
+            # That the port was closed at the last question would be told now, and nothing sent.
+            self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._connection.send(WHOLE + INFO_REQUEST)
+        except OSError:  # The port is closed, or there is no way to the address.
+            self.is_pending = False
+        else:
+            self.is_pending = True
+
+    def collect(self) -> ServerInfo | None:
+        """Return what has been answered, if anything; what cannot be understood is no answer."""
+        while self._connection and self.is_pending:
+            try:
+                info = self._take(self._connection, self._connection.recv(MAX_DATAGRAM))
+            except BlockingIOError:
+                return None
+            except QueryError:
+                continue
+            except OSError:
+                self.is_pending = False
+                return None
+            if info is not None:
+                return info
+        return None
+
+    def _take(self, connection: socket.socket, datagram: bytes) -> ServerInfo | None:
+        received = parse_datagram(datagram)
+        if isinstance(received, Fragment):
+            if len(self._fragments) >= _MAX_ANSWERS:
+                self._fragments.clear()
+            parts = self._fragments.setdefault(received.answer_id, [])
+            parts.append(received)
+            answer = join_fragments(parts)
+            if answer is None:
+                return None
+        else:
+            answer = received
+        if answer[:1] == INFO_ANSWER:
+            return parse_info(answer[1:])
+        if answer[:1] == CHALLENGE_ANSWER and len(answer) == 5:
+            self._challenges += 1
+            # Who answers every answer with a new challenge is not asked for ever.
+            if self._challenges <= MOST_CHALLENGES:
+                connection.send(WHOLE + INFO_REQUEST + answer[1:])
+        return None
 
 
 def query_players(address: str, port: int, timeout_seconds: float) -> tuple[PlayerInfo, ...]:

@@ -13,6 +13,7 @@ from hostops.query.a2s import (
     INFO_ANSWER,
     INFO_REQUEST,
     MAX_DATAGRAM,
+    MOST_CHALLENGES,
     WHOLE,
     Fragment,
     QueryError,
@@ -21,9 +22,6 @@ from hostops.query.a2s import (
     parse_datagram,
     parse_info,
 )
-
-MOST_CHALLENGES = 3
-"""Of one server in one sweep: who answers every answer with a new challenge is not asked for ever."""
 
 
 class _Target(NamedTuple):

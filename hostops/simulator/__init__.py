@@ -64,17 +64,21 @@ Of `srcds`:
 | setting | default | meaning |
 | --- | --- | --- |
 | start_seconds | 1 | time from start to the ready line; the map loads half-way |
+| load_seconds | 0 | how long each map loads; meanwhile nothing is read or answered, SIGINT neither |
 | fail | [] | one name, or a list of names which then all hold |
 | fail_times | always | how many starts of each port fail |
 | ports | all | the ports whose servers fail |
 
 | srcds fail | what happens |
 | --- | --- |
-| port-taken | cannot open its port, exit code 1 |
+| port-taken | cannot open its port, exit code 100 |
 | crash-at-start | SIGSEGV before it is ready |
 | crash-after:SECONDS | SIGSEGV so many seconds after it was ready |
 | never-ready | runs, but has no ready line and answers no query |
+| exit-early:CODE | ends by itself with this exit code before its port is open |
+| missing-library | the dynamic loader does not find a library: its message on stderr, exit code 127 |
 | no-query-answer | is ready, but answers no query |
+| silent-on-loopback | answers no query at 127.0.0.0/8, unless it was bound there |
 | hang-on-quit | `quit` makes it hang: only signals end it |
 | flood | prints as fast as it can from its first moment on, and does nothing else; only signals end it |
 | flood-lines | does the same with lines of one character, which are the most there can be |

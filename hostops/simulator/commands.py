@@ -104,10 +104,17 @@ class Commands:
 
     def load_map(self, name: str) -> None:
         """Load the map `name` if it is there, and read server.cfg as every map change does."""
-        if not self.game.has_map(name):
+        if not self._has_map(name):
             self.game.print(f"map load failed: {name} not found or invalid")
             return
         self.game.load_map(name, self._execute_server_config)
+
+    def _has_map(self, name: str) -> bool:
+        if self.game.has_map(name):
+            return True
+        # Two blanks, as in the engine.
+        self.game.print(f"CModelLoader::Map_IsValid:  No such map 'maps/{name}.bsp'")
+        return False
 
     def count_traffic(self, bytes_in: int, bytes_out: int) -> None:
         """Add to what `stats` shows."""
@@ -184,7 +191,7 @@ class Commands:
             self.game.print("changelevel <levelname> : continue game on a new level")
         elif not self.game.map:
             self.game.print("Can't changelevel, not running server")
-        elif not self.game.has_map(arguments[0]):
+        elif not self._has_map(arguments[0]):
             self.game.print(f"changelevel failed: {arguments[0]} not found")
         else:
             self.load_map(arguments[0])

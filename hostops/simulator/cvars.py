@@ -1,5 +1,9 @@
 """The console variables of the simulated server. Names and defaults are those of Left 4 Dead 2."""
 
+import re
+
+_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
+
 DEFAULTS = {
     "hostname": "Left 4 Dead 2",
     "rcon_password": "",
@@ -28,9 +32,6 @@ DEFAULTS = {
     "sv_allowupload": "1",
     "sv_downloadurl": "",
     "sv_forcepreload": "0",
-    "sv_max_queries_sec": "3.0",
-    "sv_max_queries_sec_global": "60",
-    "sv_max_queries_window": "30",
     "sv_rcon_banpenalty": "0",
     "sv_rcon_maxfailures": "10",
     "sv_rcon_minfailures": "5",
@@ -130,6 +131,9 @@ HIDDEN = {
     "nb_update_frequency": "0.1",
     "sv_airaccelerate": "10",
     "sv_hibernate_when_empty": "1",
+    "sv_max_queries_sec": "3.0",
+    "sv_max_queries_sec_global": "60",
+    "sv_max_queries_window": "30",
     "sv_maxupdaterate": "30",
     "z_common_limit": "30",
 }
@@ -137,3 +141,9 @@ HIDDEN = {
 
 SECRET = frozenset({"rcon_password", "sv_password", "tv_password", "tv_relaypassword"})
 """Told to players as 0 or 1: whether there is one."""
+
+
+def number_in(value: str) -> float:
+    """Return the number that a value begins with; 0 without one, as C's `atof` has it."""
+    found = _NUMBER.match(value)
+    return float(found[0]) if found else 0.0

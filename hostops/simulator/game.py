@@ -33,8 +33,10 @@ class Game:
         *,
         max_players: int | None = None,
         is_vac_secured: bool = True,
+        wait_for_map: Callable[[], None] = lambda: None,
     ) -> None:
         self.game_dir = game_dir
+        self._wait_for_map = wait_for_map
         self.is_vac_secured = is_vac_secured
         self.address = ("0.0.0.0", 0)  # noqa: S104 - what srcds shows until its port is open
         self.map = ""
@@ -120,6 +122,7 @@ class Game:
         self.map = name
         self.map_changes += 1
         self.log.write(f'Loading map "{name}"')
+        self._wait_for_map()
         execute_config()
         checksum = zlib.crc32(name.encode())
         self.log.write(f'Started map "{name}" (CRC "{checksum}")')
@@ -150,6 +153,8 @@ class Game:
 
     def join(self, name: str, steam_id: str | None) -> str:
         """Let somebody join; return why not, or nothing."""
+        if self.is_lan and steam_id != "BOT":
+            return "LAN servers are restricted to local clients (class C)"
         user_id = self._last_user_id + 1
         steam_id = steam_id or f"STEAM_1:{user_id % 2}:{100000 + user_id}"
         if steam_id in self.bans:

@@ -26,10 +26,11 @@ STDOUT = 1
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
-EXIT_PORT_TAKEN = 1
-EXIT_NO_GAME = 1
+EXIT_ENGINE_ERROR = 100
+"""Of the engine's `Sys_Error`, by which it ends when it cannot go on."""
 PORTS_TO_TRY = 32
 MAX_COMMAND = 4096
+LOOPBACK = "127."
 
 FLOODS = {
     "flood": b"SCRIPT PERF WARNING --- the simulated game prints this as fast as it can\n",
@@ -57,10 +58,19 @@ class RconClient:
 class GameServer:
     """Runs one game server, once."""
 
-    def __init__(self, root: Path, arguments: Arguments, failures: frozenset[str]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        arguments: Arguments,
+        failures: frozenset[str],
+        load_seconds: float = 0.0,
+        early_exit_code: int | None = None,
+    ) -> None:
         self._root = root
         self._arguments = arguments
         self._failures = failures
+        self._load_seconds = load_seconds
+        self._early_exit_code = early_exit_code
         self._closing = contextlib.ExitStack()
         self._console_log: int | None = None
         self._udp: socket.socket | None = None
@@ -75,6 +85,7 @@ class GameServer:
             self._print,
             max_players=arguments.max_players,
             is_vac_secured=not arguments.is_insecure,
+            wait_for_map=self._wait_for_map,
         )
         self._commands = Commands(self._game, self._hang, hangs_on_quit="hang-on-quit" in failures)
         self._queries = Queries(self._game)
@@ -94,14 +105,20 @@ class GameServer:
         if flood := self._failures & FLOODS.keys():
             self._flood(FLOODS[min(flood)])
         if not self._game.game_dir.is_dir():
-            self._print(f"Error: there is no game in {self._game.game_dir}.")
-            return EXIT_NO_GAME
+            self._print(
+                f"Setup file 'gameinfo.txt' doesn't exist in subdirectory '{self._arguments.game}'.\n"
+                "Check your -game parameter or VCONFIG setting."
+            )
+            return EXIT_ENGINE_ERROR
+        if self._early_exit_code is not None:
+            self._print("Error: the engine gives up (the control file of the simulator says so)")
+            return self._early_exit_code
         try:
             self._open_port()
         except PortTakenError as error:
             self._print(f"WARNING: UDP_OpenSocket: unable to bind socket: {error}")
             self._print("Couldn't allocate any server IP port")
-            return EXIT_PORT_TAKEN
+            return EXIT_ENGINE_ERROR
         self._write_pid_file()
         self._call_later(start_seconds / 2, self._start_map)
         self._call_later(start_seconds, self._become_ready)
@@ -172,12 +189,23 @@ class GameServer:
             self._call_later(0.2, self._become_ready)
             return
         self._is_ready = True
+        self._print(f"Initializing Steam libraries for {self._server_kind()}")
         if self._game.is_lan:
-            self._print("Initializing Steam libraries for LAN server")
             return
         self._print("Connection to Steam servers successful.")
         secure = "activated" if self._game.is_vac_secured else "disabled"
         self._print(f"   VAC secure mode is {secure}.")
+
+    def _server_kind(self) -> str:
+        if self._game.is_lan:
+            return "LAN server"
+        if self._game.is_vac_secured:
+            return "secure Internet server"
+        return "INSECURE Internet server.  Authentication and VAC not requested."
+
+    def _wait_for_map(self) -> None:
+        """Load: the only thread is busy, so whatever comes is answered afterwards, SIGINT too."""
+        time.sleep(self._load_seconds)
 
     # What it writes
 
@@ -303,13 +331,23 @@ class GameServer:
         except OSError:
             return  # its checksum was wrong: the kernel has thrown it away
         answers: list[bytes] = []
-        if self._is_ready and "no-query-answer" not in self._failures:
+        if self._is_ready and not self._is_silent_towards(address[0]):
             answers = self._queries.answer(datagram, address)
         for answer in answers:
             # Nobody is told of an answer that got lost: it is UDP, and they ask again.
             with contextlib.suppress(OSError):
                 self._udp.sendto(answer, address)
         self._commands.count_traffic(len(datagram), sum(map(len, answers)))
+
+    def _is_silent_towards(self, sender: str) -> bool:
+        """Whether no query of this address is answered. What comes from loopback was sent to loopback."""
+        if "no-query-answer" in self._failures:
+            return True
+        return (
+            "silent-on-loopback" in self._failures
+            and sender.startswith(LOOPBACK)
+            and not self._arguments.ip.startswith(LOOPBACK)
+        )
 
     # RCON
 

@@ -1,7 +1,9 @@
 """Answers A2S queries, as Valve's server query protocol has them."""
 
 import struct
+import time
 
+from hostops.simulator.cvars import number_in
 from hostops.simulator.game import Game
 
 APP_ID = 550
@@ -9,6 +11,7 @@ PROTOCOL = 17
 SINGLE = b"\xff\xff\xff\xff"
 SPLIT = b"\xfe\xff\xff\xff"
 MAX_DATAGRAM = 1200
+MAX_COUNTED_ADDRESSES = 1024
 
 INFO_REQUEST = SINGLE + b"TSource Engine Query\0"
 PLAYERS_REQUEST = SINGLE + b"U"
@@ -18,15 +21,55 @@ RULES_REQUEST = SINGLE + b"V"
 EXTRA_DATA = 0x80 | 0x10 | 0x20 | 0x01
 
 
+class QueryLimits:
+    """How many datagrams are answered: of each address, and of all.
+
+    As the Source SDK has it (`CIPRateLimit`): counted over a window that begins with the first datagram and
+    is not moved; what exceeds the rate of a whole window is ignored until that has passed.
+    """
+
+    def __init__(self, game: Game) -> None:
+        self._game = game
+        self._of_all = [0.0, 0]
+        self._of_address: dict[str, list[float]] = {}
+
+    def allow(self, address: str) -> bool:
+        """Count a datagram of this address; return whether it is to be answered."""
+        now = time.monotonic()
+        if len(self._of_address) > MAX_COUNTED_ADDRESSES:
+            window = self._number("sv_max_queries_window")
+            kept = {one: at for one, at in self._of_address.items() if now - at[0] <= window}
+            self._of_address = kept
+        of_one = self._of_address.setdefault(address, [now, 0])
+        # The address first, so that one that floods takes nothing from the others.
+        return self._count(of_one, "sv_max_queries_sec", now) and self._count(
+            self._of_all, "sv_max_queries_sec_global", now
+        )
+
+    def _count(self, counter: list[float], limit: str, now: float) -> bool:
+        window = self._number("sv_max_queries_window")
+        if now - counter[0] > window:
+            counter[:] = now, 1
+            return True
+        counter[1] += 1
+        return counter[1] <= self._number(limit) * window
+
+    def _number(self, name: str) -> float:
+        return number_in(self._game.cvar(name))
+
+
 class Queries:
     """Answers the datagrams of one server's port."""
 
     def __init__(self, game: Game) -> None:
         self._game = game
         self._split_id = 0
+        self._limits = QueryLimits(game)
 
     def answer(self, datagram: bytes, address: tuple[str, int]) -> list[bytes]:
-        """Return the datagrams to send back; none for what is not a query."""
+        """Return the datagrams to send back; none for what is not a query, or is one too many."""
+        if not datagram.startswith(SINGLE) or not self._limits.allow(address[0]):
+            return []
         challenge = struct.pack("<i", _challenge_for(address))
         for request, answer in (
             (INFO_REQUEST, self._info),

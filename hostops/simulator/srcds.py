@@ -18,7 +18,9 @@ from hostops.simulator.control import ControlError, Section, open_section
 from hostops.simulator.game_server import GameServer
 
 EXIT_BAD_CONTROL = 2
-EXIT_NO_LIBRARY = 1
+EXIT_NO_LIBRARY = 255
+"""`main()` of the real one returns -1."""
+EXIT_NOT_LOADED = 127
 
 LIBRARY_NAME = "dedicated.so"
 
@@ -28,9 +30,12 @@ FAILURES = frozenset(
         "crash-at-start",
         "never-ready",
         "crash-after:",
+        "exit-early:",
         "hang-on-quit",
         "ignore-sigint",
+        "missing-library",
         "no-query-answer",
+        "silent-on-loopback",
         "flood",
         "flood-lines",
     }
@@ -42,6 +47,7 @@ class Settings:
 
     def __init__(self, section: Section, port: int) -> None:
         self.start_seconds = section.number("start_seconds", 1.0)
+        self.load_seconds = section.number("load_seconds", 0.0)
         ports = section.integers("ports")
         fail_times = section.optional_integer("fail_times")
         names = section.failure_names(FAILURES)
@@ -51,17 +57,24 @@ class Settings:
             failures = set()
         if failures and fail_times is not None and section.count_run(f"srcds-{port}") >= fail_times:
             failures = set()
-        self.crash_after_seconds: float | None = None
-        for name in failures:
-            stem, _, seconds = name.partition(":")
-            if stem == "crash-after":
-                try:
-                    self.crash_after_seconds = float(seconds)
-                except ValueError:
-                    raise ControlError(
-                        f"{section.path}: srcds.fail is {name!r}, but needs seconds after the colon."
-                    ) from None
+        seconds = _number_of("crash-after", "seconds", failures, section.path)
+        self.crash_after_seconds = seconds
+        code = _number_of("exit-early", "an exit code", failures, section.path)
+        self.early_exit_code = None if code is None else int(code)
         self.failures = frozenset(failures)
+
+
+def _number_of(stem: str, what: str, failures: set[str], path: Path | None) -> float | None:
+    """Return the number that stands behind the failure `stem:`; None if that is not among them."""
+    for name in failures:
+        if name.startswith(f"{stem}:"):
+            try:
+                return float(name.partition(":")[2])
+            except ValueError:
+                raise ControlError(
+                    f"{path}: srcds.fail is {name!r}, but needs {what} after the colon."
+                ) from None
+    return None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,20 +82,29 @@ def main(argv: Sequence[str]) -> int:
     # As in any C program: a lost reader ends it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     folder = Path.cwd()
-    if not _finds_libraries(folder):
-        print(
-            f"Failed to open {LIBRARY_NAME} ({LIBRARY_NAME}: cannot open shared object file: "
-            "No such file or directory)",
-            file=sys.stderr,
-        )
-        return EXIT_NO_LIBRARY
     arguments = parse_arguments(argv, folder)
     try:
         settings = Settings(open_section("srcds"), arguments.port)
     except ControlError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_CONTROL
-    server = GameServer(folder, arguments, settings.failures)
+    if "missing-library" in settings.failures:
+        # The dynamic loader's words (ld.so(8)); main() is not reached.
+        print(
+            f"{argv[0]}: error while loading shared libraries: libstdc++.so.6: "
+            "cannot open shared object file: No such file or directory",
+            file=sys.stderr,
+        )
+        return EXIT_NOT_LOADED
+    if not _finds_libraries(folder):
+        print(
+            f"Failed to open {LIBRARY_NAME} ({LIBRARY_NAME}: cannot open shared object file: "
+            "No such file or directory)"
+        )
+        return EXIT_NO_LIBRARY
+    server = GameServer(
+        folder, arguments, settings.failures, settings.load_seconds, settings.early_exit_code
+    )
     return server.run(settings.start_seconds, settings.crash_after_seconds)
 
 

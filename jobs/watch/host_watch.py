@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from hostops.specs import CrashedRun, InstanceState, InstanceStatus
+from hostops.specs import SILENT_NOTE, CrashedRun, InstanceState, InstanceStatus
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import append_job_log_line
@@ -97,6 +97,9 @@ class HostWatch:
             return None
         if status.state.value != server.actual_state:
             changes["actual_state_at"] = looked_at
+        if server.state_note == SILENT_NOTE and status.state is InstanceState.RUNNING:
+            # It answers now, of which its start that failed knew nothing.
+            changes["last_error"] = ""
         if status.state is InstanceState.ABSENT:
             # The runs of its next instance are counted from the first one again.
             changes |= {"console_run": 0, "console_offset": 0}

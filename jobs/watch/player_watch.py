@@ -2,12 +2,12 @@
 
 from time import monotonic
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from hostops.query.a2s import ServerInfo
 from hostops.query.a2s_sweep import Sweep
+from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import make_line_safe
 from servers.models import MAP_CHARS, ActualState, Host, Server
@@ -51,7 +51,8 @@ class PlayerWatch:
         running = self._host.servers.filter(actual_state=ActualState.RUNNING)
         # The host's own row may have been changed since this worker read it.
         servers = running.select_related("host").only("port", "bind_address", "host__bind_address")
-        return {server.port: server.own_address or settings.HOST_ADDRESS for server in servers}
+        address = operations.get_host(self._host.name).query_address
+        return {server.port: server.own_address or address for server in servers}
 
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. A server that did not answer, or does not run, has unknown players: not none."""

@@ -10,6 +10,7 @@ from servers.models.blueprints import (
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
+from servers.models.reach import LOOPBACK
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
@@ -28,6 +29,7 @@ from servers.models.validation import (
 
 __all__ = [
     "CRASHES_KEPT",
+    "LOOPBACK",
     "MAP_CHARS",
     "ActualState",
     "Block",

@@ -3,9 +3,9 @@
 from django.conf import settings
 
 from hostops.specs import PORT_RANGE
+from servers.models.reach import LOOPBACK
 
 POSTGRES_PORT = 5432
-LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 
 def find_panel_ports() -> frozenset[int]:
@@ -14,7 +14,8 @@ def find_panel_ports() -> frozenset[int]:
     database = settings.DATABASES["default"]
     address = str(database.get("HOST") or "")
     # A path is the folder of its socket: then it is here, and listens on its port as well.
-    is_here = address in (*LOOPBACK, settings.HOST_ADDRESS) or address.startswith("/")
+    own = (*LOOPBACK, settings.HOST_ADDRESS, settings.MACHINE_ADDRESS)
+    is_here = address in own or address.startswith("/")
     if not settings.IS_SQLITE and is_here:
         ports.add(int(database.get("PORT") or POSTGRES_PORT))
     return frozenset(ports)

@@ -27,6 +27,7 @@ from hostops.specs import (
 from servers.models.blueprints import MIB, Blueprint
 from servers.models.hosts import Host
 from servers.models.memberships import Membership, has_role
+from servers.models.reach import is_loopback, is_private
 from servers.models.validation import (
     find_argument_faults,
     find_config_faults,
@@ -288,8 +289,25 @@ class Server(models.Model):
 
     @property
     def address(self) -> str:
-        """What a player types after `connect`: the host's address, or its name, and the port."""
-        return f"{self.host.address or self.host.name}:{self.port}"
+        """What a player types after `connect`: where the server is reached, and its port."""
+        return f"{self._reached_at}:{self.port}"
+
+    @property
+    def address_remark(self) -> str:
+        """From where it is reached, in words, if that is not from everywhere as far as the address tells."""
+        if is_loopback(self._reached_at):
+            return "on its host alone"
+        return "in your network" if is_private(self._reached_at) else ""
+
+    @property
+    def _reached_at(self) -> str:
+        """The one address that it binds to, unless that is behind a router; its host's; or its host's name."""
+        own, of_host = self.own_address, self.host.address
+        # A real game does not answer on loopback, and nobody plays the other one.
+        if self.host.game_source != "simulator":
+            own, of_host = ("" if is_loopback(one) else one for one in (own, of_host))
+        is_behind_router = of_host and is_private(own) and not is_private(of_host)
+        return (of_host if is_behind_router else own) or of_host or self.host.name
 
     @property
     def runs_other_build(self) -> bool:
@@ -321,7 +339,7 @@ class Server(models.Model):
         """What it is doing, in a word or three: a crash, a try to restart, and giving up are told apart."""
         if since := self.not_heard_of_since:
             return f"not heard of since {date_format(localtime(since), 'j M, H:i')}"
-        if self.state_note and self.actual_state == ActualState.CRASHED:
+        if self.state_note and self.actual_state in (ActualState.CRASHED, ActualState.RUNNING):
             return f"{self.get_actual_state_display()}, {self.state_note}"
         if self.state_note and self.actual_state == ActualState.STARTING:
             return self.state_note
@@ -338,7 +356,7 @@ class Server(models.Model):
             )
         if self.actual_state == ActualState.CRASHED and not self.state_note:
             return ""
-        return self.state_detail
+        return "" if self.state_detail in self.last_error else self.state_detail
 
     @property
     def limits_without_effect(self) -> str:

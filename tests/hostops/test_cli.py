@@ -134,7 +134,7 @@ def test_a_start_by_hand_while_the_panel_starts_waits_and_finds_it_running(
 ) -> None:
     write_control(root, srcds={"start_seconds": 2})
     first = cli.start("start", "alpha")
-    read_until(first, "Waiting for the game")
+    read_until(first, "Waiting for the map")
     second = cli.start("start", "alpha")
     read_until(second, "waiting for start alpha (process")
     output, _ = second.communicate(timeout=20)

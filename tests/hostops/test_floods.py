@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostops.drivers import port_holders
-from hostops.drivers.readiness import Readiness
+from hostops.drivers.startup_console import StartupConsole
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
 from hostops.instances import console_files, runs
@@ -189,17 +189,15 @@ def test_a_piece_of_a_console_is_bounded_in_bytes_and_lines(
 
 
 @of_consoles
-def test_the_look_for_the_ready_line_is_bounded(
-    host: Host, alpha: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_look_for_the_ready_line_is_bounded(host: Host, alpha: Path) -> None:
     path = write_flood(alpha, 16 * MIB)
     with path.open("ab") as file:
         file.write(b"Connection to Steam servers successful.\n")
     run = runs.Run(1, 1, 1, "x", 1.0, "1", 27015)
-    readiness = Readiness("127.0.0.1")
-    monkeypatch.setattr(readiness, "_answers", lambda *_: False)
-    looks = 1
-    while not readiness.is_ready(instance_of(alpha.parents[1]), run):
+    console = StartupConsole(instance_of(alpha.parents[1]), run)
+    looks = 0
+    while not console.has_loaded:
+        console.read()
         looks += 1
     assert 4 <= looks <= 6  # 4 MiB each
 

@@ -39,15 +39,18 @@ print("bound", flush=True)
 signal.pause()
 """
 
-# A game that binds what it is told to, prints that it is ready, and ends at the end of a line.
+# A game that binds what it is told to, prints that it is ready, answers queries, and ends at the end of a line.
 GAME = """#!{python} -S
-import os, socket, sys
+import os, select, socket, sys
+asked = []
 for kind, port in {binds!r}:
     one = socket.socket(socket.AF_INET, kind)
     one.bind(("", port))
     if kind == socket.SOCK_STREAM:
         one.listen()
-    one.detach()
+        one.detach()
+    else:
+        asked.append(one)
 if {has_child!r} and os.fork():
     # The parent keeps nothing, as a shell that waits for the program it started.
     os.closerange(3, 256)
@@ -58,8 +61,16 @@ if {lets_go!r}:
         if os.path.realpath("/proc/self/fd/" + number).endswith("run.lock"):
             os.close(int(number))
 print("Connection to Steam servers successful.", flush=True)
-sys.stdin.readline()
+while sys.stdin not in (ready := select.select([sys.stdin, *asked], [], [])[0]):
+    for one in ready:
+        _, sender = one.recvfrom(2048)
+        one.sendto(bytes.fromhex({answer!r}), sender)
 """
+
+ANSWER = (
+    b"\xff\xff\xff\xffI\x11a game\0c1m1_hotel\0left4dead2\0Left 4 Dead 2\0"
+    b"\x26\x02\x00\x04\x00dl\x00\x012.2.2.2\0"
+)
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
@@ -94,6 +105,7 @@ def put_game(
         binds=[(int(kind), port) for kind, port in binds],
         has_child=has_child,
         lets_go=lets_go,
+        answer=ANSWER.hex(),
     )
     for name in ("srcds_run", "srcds_linux"):
         program = root / "current" / name

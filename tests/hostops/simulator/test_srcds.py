@@ -81,6 +81,7 @@ def test_it_starts_with_the_lines_of_srcds_and_is_ready(servers: GameServers, po
         "execing server.cfg",
         'L: Started map "c2m1_highway" (CRC "2213148027")',
         "Server is hibernating",
+        "Initializing Steam libraries for secure Internet server",
         "Connection to Steam servers successful.",
         "   VAC secure mode is activated.",
     ]
@@ -111,13 +112,32 @@ def test_a_lan_server_never_speaks_of_steam_but_answers(servers: GameServers, po
     server.wait_for("Initializing Steam libraries for LAN server")
     assert not any(READY_LINE in line for line in server.lines)
     assert not a2s.query_info(HOST, port, TIMEOUT).is_vac_secured
+    server.send("sim_join Nick; sim_join Ellis BOT; users")
+    server.wait_for("LAN servers are restricted to local clients (class C).")
+    server.wait_for("1 users")
 
 
 def test_a_map_that_is_not_there_keeps_it_from_being_ready(servers: GameServers, port: int) -> None:
     server = servers.spawn(port, "+map", "c99m1_nowhere")
     server.wait_for("map load failed: c99m1_nowhere not found or invalid")
+    assert "CModelLoader::Map_IsValid:  No such map 'maps/c99m1_nowhere.bsp'" in server.lines
+    server.ask("changelevel c1m1_hotel", "Can't changelevel, not running server")
+    assert not answers(port)
     server.send("map c1m1_hotel")
     server.wait_for(READY_LINE)
+
+
+def test_while_a_map_loads_it_neither_reads_nor_answers(servers: GameServers, port: int) -> None:
+    servers.control(load_seconds=1.5)
+    server = servers.spawn(port)
+    server.wait_for('Loading map "c1m1_hotel"')
+    server.send("echo typed meanwhile")
+    with pytest.raises(a2s.QueryError, match="did not answer"):
+        a2s.query_info(HOST, port, 0.3)
+    server.wait_for("typed meanwhile")
+    assert server.lines.index("typed meanwhile") > server.lines.index("Server is hibernating")
+    server.wait_for(READY_LINE)
+    assert answers(port)
 
 
 def test_it_does_not_start_without_the_path_of_its_libraries(
@@ -128,7 +148,7 @@ def test_it_does_not_start_without_the_path_of_its_libraries(
         if path is not None:
             servers.environment["LD_LIBRARY_PATH"] = path
         server = servers.spawn(port)
-        assert server.wait() == 1
+        assert server.wait() == 255
         assert len(server.lines) == 1
         assert server.lines[0].startswith(
             "Failed to open dedicated.so (dedicated.so: cannot open shared object file: "
@@ -251,7 +271,7 @@ def test_without_norestart_srcds_run_starts_it_again(servers: GameServers, port:
 def test_a_taken_port_ends_it_when_the_port_is_strict(servers: GameServers, port: int) -> None:
     servers.start(port)
     second = servers.spawn(port, "-strictportbind")
-    assert second.wait() == 1
+    assert second.wait() == 100
     assert second.lines[-1] == "Couldn't allocate any server IP port"
     assert "Address already in use" in second.lines[-2]
     assert a2s.query_info(HOST, port, TIMEOUT).port == port
@@ -265,7 +285,7 @@ def test_it_needs_its_port_for_udp_and_for_tcp(
         taken.bind((HOST, port))
         if kind == socket.SOCK_STREAM:
             taken.listen()
-        assert servers.spawn(port, "-strictportbind").wait() == 1
+        assert servers.spawn(port, "-strictportbind").wait() == 100
 
 
 def test_it_takes_the_next_port_when_it_may(servers: GameServers, port: int) -> None:
@@ -896,7 +916,7 @@ def test_a_hanging_server_answers_nothing(servers: GameServers, port: int) -> No
 def test_port_taken(servers: GameServers, port: int) -> None:
     servers.control(fail="port-taken")
     server = servers.spawn(port)
-    assert server.wait() == 1
+    assert server.wait() == 100
     assert server.lines[-1] == "Couldn't allocate any server IP port"
 
 
@@ -939,6 +959,50 @@ def test_no_query_answer(servers: GameServers, port: int) -> None:
         a2s.query_info(HOST, port, 0.2)
 
 
+def test_silent_on_loopback(servers: GameServers, port: int) -> None:
+    servers.control(fail="silent-on-loopback")
+    servers.start(port)
+    assert not answers(port)
+    # Bound there, it answers there.
+    other = find_free_port()
+    servers.start(other, "-ip", HOST)
+    assert answers(other)
+
+
+def test_missing_library(servers: GameServers, port: int) -> None:
+    servers.control(fail="missing-library")
+    server = servers.spawn(port)
+    assert server.wait() == 127
+    [line] = server.lines
+    assert line == (
+        "./srcds_linux: error while loading shared libraries: libstdc++.so.6: "
+        "cannot open shared object file: No such file or directory"
+    )
+
+
+def test_exit_early(servers: GameServers, port: int) -> None:
+    servers.control(fail="exit-early:7")
+    server = servers.spawn(port)
+    assert server.wait() == 7
+    assert not any("Network: IP" in line for line in server.lines)
+
+
+def test_it_answers_no_more_than_its_query_limits_allow(servers: GameServers, port: int) -> None:
+    # A query is two datagrams: one for the challenge.
+    limits = ("+sv_max_queries_sec", "0.3", "+sv_max_queries_window", "20")
+    server = servers.start(port, *limits)
+    assert [answers(port) for _ in range(4)] == [True, True, True, False]
+    # The cvars are hidden.
+    server.ask("sv_max_queries_sec 100", 'Unknown command "sv_max_queries_sec"')
+    other = find_free_port()
+    servers.start(other, "+sv_max_queries_sec_global", "0.1")
+    assert [answers(other) for _ in range(2)] == [True, False]
+    third = find_free_port()
+    servers.start(third, "+sv_max_queries_sec", "2", "+sv_max_queries_window", "1")
+    wait_until(lambda: not answers(third), TIMEOUT, "it answers without a limit")
+    wait_until(lambda: answers(third), TIMEOUT, "it does not answer again")
+
+
 def test_hang_on_quit(servers: GameServers, port: int) -> None:
     servers.control(fail="hang-on-quit")
     server = servers.start(port)
@@ -974,7 +1038,7 @@ def test_failures_can_be_limited_to_ports_and_to_some_starts(
 ) -> None:
     other_port = find_free_port()
     servers.control(fail="port-taken", ports=[port], fail_times=1)
-    assert servers.spawn(port).wait() == 1
+    assert servers.spawn(port).wait() == 100
     servers.start(port)
     servers.start(other_port)
 
@@ -993,6 +1057,7 @@ def test_every_failure_has_a_test_and_stands_in_the_table() -> None:
     [
         ({"fail": "fire"}, "srcds.fail is 'fire', but must be one of crash-after:, crash-at-start"),
         ({"fail": "crash-after:soon"}, "needs seconds after the colon"),
+        ({"fail": "exit-early:"}, "needs an exit code after the colon"),
         ({"ports": 27015}, "srcds.ports is 27015, but must be a list of whole numbers"),
         ({"pace": 1}, "srcds has no setting called 'pace'"),
     ],

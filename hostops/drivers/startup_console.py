@@ -1,0 +1,129 @@
+"""What a starting game prints that tells how its start goes: its map is loaded, or cannot be, or why it ended.
+
+The lines are the engine's own, as public copies of the Source SDK and consoles of Left 4 Dead 2 have them.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hostops.instances import runs
+from hostops.layout import InstanceLayout
+from hostops.linux import untrusted
+from hostops.linux.holes import find_data
+from hostops.linux.lines import decode_line
+from hostops.linux.untrusted import UntrustedFileError
+
+READY_LINE = b"Connection to Steam servers successful."
+"""What srcds prints once it is up, if it reaches Steam."""
+
+_LOADED_MARKS = (READY_LINE, b'Started map "', b"Server is hibernating")
+_CHUNK_BYTES = 1 << 20
+_TURN_BYTES = 4 << 20
+"""Searched in one call: some milliseconds."""
+_MAX_LINE_BYTES = 4096
+_MOST_FAILED_MAPS = 20
+
+# Printed by Host_Map_Helper() of the engine.
+_MAP_FAILED = re.compile(rb"map load failed: ([^\r\n]{1,260}?) not found or invalid")
+# CModelLoader::Map_IsValid tells which of the two it was, and why.
+_MAP_REASON = re.compile(rb"CModelLoader::Map_IsValid: [^\r\n]{1,400}")
+
+_INSTALL_AGAIN = "Install the game again."
+_32_BIT = (
+    "The engine is a 32-bit program: install its libraries on the host (on Debian and Ubuntu `dpkg "
+    "--add-architecture i386`, then `apt install lib32gcc-s1 lib32stdc++6`), or the library that is named."
+)
+# What ends an engine before it has a map, and what helps. The libraries that are its own have no path of the
+# system's and no version in their names.
+_ENDINGS = (
+    (re.compile(r"error while loading shared libraries: |wrong ELF class"), _32_BIT),
+    (re.compile(r"version [`'][A-Z]+_[\d.]+' not found"), _32_BIT),
+    (re.compile(r"Failed to open (\S+) \((?:\S*/)?\1: cannot open shared object"), _INSTALL_AGAIN),
+    (re.compile(r"Failed to open \S+ \(\S+: cannot open shared object file"), _32_BIT),
+    (re.compile(r"AppFramework : Unable to load module "), _INSTALL_AGAIN),
+    (re.compile(r"Setup file 'gameinfo\.txt' doesn't exist"), _INSTALL_AGAIN),
+    (
+        re.compile(r"Couldn't allocate any server IP port"),
+        "Another program has its port: stop that, or give the server another port.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FailedMap:
+    """A map that the engine has refused, in its own words."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+class StartupConsole:
+    """Reads what one run prints, every byte once, however much that is."""
+
+    def __init__(self, instance: InstanceLayout, run: runs.Run) -> None:
+        self._instance = instance
+        self._path = instance.console_log_path(run.run)
+        self._offset = 0
+        self._reason = b""
+        self.has_loaded = False
+        """Whether it has printed what it prints only with a map."""
+        self.failed_maps: list[FailedMap] = []
+
+    def read(self) -> None:
+        """Look at the next `_TURN_BYTES` of what it has printed: a flood may outrun that."""
+        try:
+            descriptor = untrusted.open_file(self._path, self._instance.trusted_dir)
+        except (FileNotFoundError, UntrustedFileError):
+            return
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+            self._offset = find_data(descriptor, self._offset)
+            end = self._offset + _TURN_BYTES
+            while self._offset < end:
+                file.seek(self._offset)
+                data = file.read(_CHUNK_BYTES)
+                # What comes next may complete the last line; one without an end is not waited for.
+                whole = data.rfind(b"\n") + 1 or max(0, len(data) - _MAX_LINE_BYTES)
+                self._search(data[:whole])
+                self._offset += whole
+                if len(data) < _CHUNK_BYTES:
+                    break
+
+    def find_failed_map(self, wanted: Iterable[str]) -> FailedMap | None:
+        """Return the refusal of one of the maps that were asked for, if there is any."""
+        names = {to_map_name(name) for name in wanted}
+        return next((one for one in self.failed_maps if to_map_name(one.name) in names), None)
+
+    def _search(self, data: bytes) -> None:
+        self.has_loaded = self.has_loaded or any(mark in data for mark in _LOADED_MARKS)
+        if b"Map_IsValid" not in data and b"map load failed" not in data:
+            return
+        for line in data.splitlines():
+            if match := _MAP_REASON.search(line):
+                self._reason = match[0]
+            elif match := _MAP_FAILED.search(line):
+                lines = [decode_line(one) for one in (self._reason, match[0]) if one]
+                self._reason = b""
+                if len(self.failed_maps) < _MOST_FAILED_MAPS:
+                    self.failed_maps.append(FailedMap(decode_line(match[1]), tuple(lines)))
+
+
+def to_map_name(text: str) -> str:
+    """Return a map's name as the engine compares it: without `maps/`, without `.bsp`, in lower case."""
+    return text.strip().lower().removeprefix("maps/").removesuffix(".bsp")
+
+
+def find_wanted_maps(argv: Sequence[str]) -> list[str]:
+    """Return the maps that a command line asks for; a quoted argument may hide several words."""
+    words = " ".join(argv).replace('"', " ").split()
+    return [name for word, name in pairwise(words) if word.lower() == "+map"]
+
+
+def find_ending(lines: Sequence[str]) -> tuple[str, str] | None:
+    """Return which of a console's last lines tells why the engine ended, and what helps; None if none does."""
+    for line in reversed(lines):
+        for pattern, cure in _ENDINGS:
+            if pattern.search(line):
+                return line.strip(), cure
+    return None
