@@ -267,17 +267,19 @@ class Host:
         self,
         name: str,
         *,
+        is_automatic: bool = False,
         on_line: OnLine = ignore_line,
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> None:
         """Start a server and return when it answers; one that runs already is left alone.
 
-        If it does not come up, or on a cancel, it is ended again.
+        If it does not come up, or on a cancel, it is ended again. A start that nobody has asked for is
+        automatic: after a crash it counts in the budget of restarts, and is refused where that is spent.
         """
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with self._instance("start", name, callbacks) as instance:
-            self._start(instance, callbacks)
+            self._start(instance, callbacks, is_automatic=is_automatic)
 
     def stop(
         self,
@@ -619,12 +621,18 @@ class Host:
         ):
             self._give_up_on(instance, run)
 
-    def _start(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
+    def _start(
+        self, instance: InstanceLayout, callbacks: Callbacks, *, is_automatic: bool = False
+    ) -> None:
         callbacks.stage("Preparing")
         record = instance_files.read_record(instance)
+        restarts_run: int | None = None
         if not runs.is_alive(instance):
+            last_run = runs.read_run(instance)
+            if is_automatic and last_run is not None and runs.has_crashed(instance, last_run):
+                restarts_run = last_run.run
             try:
-                self._launch(instance, record, callbacks)
+                self._launch(instance, record, callbacks, restarts_run)
             except HostError:
                 # A start whose caller was killed may have come to its launch now: go on with it.
                 if not runs.is_alive(instance):
@@ -659,7 +667,8 @@ class Host:
             # Half a start is none. Ending it is not to be cancelled in its turn.
             if runs.is_alive(instance):
                 self._abort(instance, callbacks)
-            else:
+            elif restarts_run is None or isinstance(error, OperationCancelled):
+                # Whoever asked for it decides what is next. Another restart after a crash may follow.
                 self._driver.settle(instance)
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
@@ -803,7 +812,11 @@ class Host:
         return layers.lower_layers(self._layout, instance, record.layer, record.overlays, release)
 
     def _launch(
-        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
+        self,
+        instance: InstanceLayout,
+        record: instance_files.InstanceRecord,
+        callbacks: Callbacks,
+        restarts_run: int | None,
     ) -> None:
         releases.require_current(self._layout)
         self._driver.settle(instance)
@@ -816,6 +829,7 @@ class Host:
             self._environment(),
             callbacks,
             is_boxed=is_boxed,
+            restarts_run=restarts_run,
         )
         callbacks.stage("Starting")
         self._driver.launch(instance, record.limits, self._environment(), callbacks)

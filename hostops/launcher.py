@@ -13,6 +13,9 @@ namespaces of its own, enters the box (`hostops.box`), and executes the engine t
 An init of a PID namespace holds the lock, and is what the host knows as the run: what the game starts
 ends with it. Nothing is mounted on the host and nothing has to be cleaned up.
 
+A restart after a crash counts in the budget of `hostops.crash_budget`. One too many is refused here,
+whoever asks for it: with the exit code after which systemd does not try again.
+
 A plan of an earlier version is not executed as it is: the engine's arguments are made anew from it,
 without the worker, since systemd may restart a server before the panel has written another.
 
@@ -42,6 +45,7 @@ sys.path.append(__file__.rsplit("/", 2)[0])
 from hostops.box import landlock, seccomp
 from hostops.box.init import Init, become_init, connect_to_systemd
 from hostops.box.root import Root, enter_root, leave_mounts
+from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS, is_failure, is_spent
 from hostops.engine_command import LIBRARY_PATH, PLAN_VERSION, PROGRAM, remake_command
 from hostops.linux.namespaces import (
     EXIT_FAILED,
@@ -172,6 +176,7 @@ def _become_game(
     instance = f"instances/{name}"
     plan = _read_json(f"{instance}/launch.json")
     lock = _take_run_lock(f"{instance}/run.lock", name)
+    history = _look_back(instance, plan, name)
     run = _next_run(f"{instance}/console")
     _open_console(instance, run)
     argv = _read_command(plan, name)
@@ -189,7 +194,8 @@ def _become_game(
         if init.wall.stands:
             os.setsid()
         # Not before: the init's number is the one by which the host knows the run.
-        record = _write_run(instance, plan, run)
+        record = _write_run(instance, plan, run, history)
+        end = _open_end(instance)
         walls = [init.wall, leave_mounts()]
         if plan["layering"] == "overlay":
             _mount(instance, plan, record["nonce"])
@@ -200,8 +206,8 @@ def _become_game(
         walls += [*enter_root(box), landlock.look(), seccomp.look()]
         _write_json("run.json", {**record, "walls": walls}, folder)
         drop_privileges()
-        init.run(box, argv, environment, keep={lock})
-    record = _write_run(instance, plan, run)
+        init.run(box, argv, environment, keep={lock}, end=end)
+    record = _write_run(instance, plan, run, history)
     environment[RUN_VARIABLE] = record["nonce"]
     _reset_signals()
     if plan["layering"] == "overlay":
@@ -270,7 +276,9 @@ def _mount(instance: str, plan: dict[str, Any], nonce: str) -> None:
     mount_overlay(plan["lower"], *folders, name=f"{MOUNT_NAME}{nonce}")
 
 
-def _write_run(instance: str, plan: dict[str, Any], run: int) -> dict[str, Any]:
+def _write_run(
+    instance: str, plan: dict[str, Any], run: int, history: dict[str, Any]
+) -> dict[str, Any]:
     """Write down which process runs, and return that."""
     process = read_own_stat()
     record = {
@@ -283,7 +291,7 @@ def _write_run(instance: str, plan: dict[str, Any], run: int) -> dict[str, Any]:
         "port": plan["port"],
         "address": plan.get("address", ""),
         "nonce": os.urandom(16).hex(),
-        **_look_back(instance),
+        **history,
     }
     _write_json(f"{instance}/run.json", record)
     # It was about the run before. Removed only now that it is written down.
@@ -341,10 +349,20 @@ def _next_run(console_dir: str) -> int:
     return max(numbers, default=0) + 1
 
 
-def _look_back(instance: str) -> dict[str, Any]:
+def _open_end(instance: str) -> int:
+    """Return a descriptor of the file that is to tell how the run ends; it is empty until then."""
+    return os.open(
+        f"{instance}/end",
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+        0o640,
+    )
+
+
+def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what the runs before mean for this one: its restarts, and which of them ended on their own.
 
-    A start by systemd alone has the plan of the run before; one that was asked for makes a new plan.
+    It is a restart if the plan is that of the run before, as when systemd starts it alone, or says so. Raises
+    LaunchError if the budget of restarts is spent.
     """
     launch = os.stat(f"{instance}/launch.json").st_mtime_ns
     restarted_at: list[float] = []
@@ -354,17 +372,33 @@ def _look_back(instance: str) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         last_run = _read_json(f"{instance}/run.json")
         crashed = last_run.get("crashed", [])
-        if _has_crashed(instance, last_run):
-            crashed = [*crashed, [last_run["run"], _read_end(instance)]]
-        if last_run.get("launch") == launch:
-            restarted_at = [*last_run["restarted_at"], time.time()]
-            restarts = last_run.get("restarts", 0) + 1
+        has_crashed = _has_crashed(instance, last_run)
+        end, ended_at = _read_end(instance, last_run["run"])
+        if has_crashed:
+            crashed = [*crashed, [last_run["run"], end]]
+        if launch == last_run.get("launch") or plan.get("restarts_run") == last_run["run"]:
+            restarted_at, restarts = last_run["restarted_at"], last_run.get("restarts", 0)
+            # What somebody restarts by `systemctl` has not crashed: systemd calls its end a success.
+            if has_crashed and is_failure(end):
+                if is_spent(restarted_at, ended_at):
+                    _give_up(instance, last_run["run"], end, ended_at, name)
+                restarted_at = [*restarted_at, time.time()]
+                restarts += 1
     return {
         "launch": launch,
         "restarted_at": restarted_at[-_KEPT_RESTARTS:],
         "restarts": restarts,
         "crashed": crashed[-_KEPT_RESTARTS:],
     }
+
+
+def _give_up(instance: str, run: int, end: str, ended_at: float, name: str) -> NoReturn:
+    """Refuse the launch; keep how the last run ended, over which systemd writes how this launch does."""
+    _write_json(f"{instance}/final.json", {"run": run, "end": end, "at": ended_at})
+    raise LaunchError(
+        f"{name} has crashed again after {RESTART_BUDGET} restarts within "
+        f"{RESTART_WINDOW_SECONDS // 60} minutes: it stays down until somebody starts it."
+    )
 
 
 def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
@@ -378,11 +412,19 @@ def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
         return True
 
 
-def _read_end(instance: str) -> str:
+def _read_end(instance: str, run: int) -> tuple[str, float]:
+    """Return what is known of how the last run ended, maybe nothing, and when (seconds since the epoch)."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        final = _read_json(f"{instance}/final.json")
+        if final["run"] == run:
+            return str(final["end"]), float(final["at"])
     try:
-        return _read_record(f"{instance}/end").strip()
-    except (OSError, ValueError):  # it did not run under systemd
-        return ""
+        ended_at = os.stat(f"{instance}/end", follow_symlinks=False).st_mtime
+        if end := _read_record(f"{instance}/end").strip():
+            return end, ended_at
+    except (OSError, ValueError):
+        pass  # A release before this wrote it under systemd alone.
+    return "", time.time()
 
 
 def _open_console(instance: str, run: int) -> None:

@@ -118,8 +118,16 @@ class InstanceLayout:
 
     @property
     def end_path(self) -> Path:
-        """How the last run under systemd ended: $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, on one line."""
+        """How the last run ended: $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, on one line.
+
+        Written by the game's init or by systemd; while it runs it is empty, or not there.
+        """
         return self.dir / "end"
+
+    @property
+    def final_path(self) -> Path:
+        """The last run after whose crash nothing is started again by itself, and how it ended."""
+        return self.dir / "final.json"
 
     def console_log_path(self, run: int) -> Path:
         """The console output of one run."""

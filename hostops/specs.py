@@ -170,13 +170,27 @@ class CrashedRun:
 
 
 @dataclass(frozen=True)
+class DueRestart:
+    """A restart after a crash that no manager makes: whoever watches the host starts the server.
+
+    `number` counts the restarts of the window from 1, out of `budget`. Times are seconds since the epoch:
+    when the run ended, as far as that is known, and when it is to be started.
+    """
+
+    number: int
+    budget: int
+    crashed_at: float
+    due_at: float
+
+
+@dataclass(frozen=True)
 class InstanceStatus:
     """What one instance is doing. `started_at` is seconds since the epoch; `detail` is for people.
 
     `run` is the number of its last start, which only grows while the instance is there, and `crashed_runs`
     are those that ended on their own, the latest at the end: so nobody who looks only now and then misses
-    one. Only systemd knows the rest: how the last run ended, how often it was restarted after crashes since
-    somebody started it, what comes next (`note`), and what it uses. None where nothing is known.
+    one. `restarts` are those after crashes since somebody started it. Only systemd knows what it uses. None
+    where nothing is known.
     """
 
     name: str
@@ -196,6 +210,8 @@ class InstanceStatus:
     crashed_runs: tuple[CrashedRun, ...] = ()
     note: str = ""
     """The state in other words, where more is known: `restarting (2 of 5)`, `gave up`, SILENT_NOTE."""
+    due_restart: DueRestart | None = None
+    """What whoever watches is to do about its crash; None if systemd does it, or nobody is to."""
     # Measured anew each time: no difference between two states.
     memory_bytes: int | None = field(default=None, compare=False)
     cpu_seconds: float | None = field(default=None, compare=False)

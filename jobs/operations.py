@@ -102,6 +102,8 @@ def prepare(job: Job, finish_console: FinishConsole) -> Callable[..., object]:
         return partial(delete, host, server.name, finish_console)
     if operation in BY_NAME:
         return partial(BY_NAME[operation], host, server.name)
+    if operation == Operation.START and not job.requested_by_name:
+        return partial(start, host, server.to_spec(), is_automatic=True)
     return partial(BY_SPEC[operation], host, server.to_spec())
 
 
@@ -110,10 +112,15 @@ def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
     host.initialize(spec, **callbacks)
 
 
-def start(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
-    """Bring the instance up to date, so that edits of its blueprint apply, and start it."""
+def start(
+    host: HostLayer, spec: InstanceSpec, *, is_automatic: bool = False, **callbacks: Any
+) -> None:
+    """Bring the instance up to date, so that edits of its blueprint apply, and start it.
+
+    It is automatic if nobody has asked for it: after a crash it counts in the budget of restarts.
+    """
     host.initialize(spec, **callbacks)
-    host.start(spec.name, **callbacks)
+    host.start(spec.name, is_automatic=is_automatic, **callbacks)
 
 
 def stop(host: HostLayer, name: str, **callbacks: Any) -> None:

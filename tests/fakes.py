@@ -53,6 +53,8 @@ class FakeHost:
     chains: dict[str, tuple[ConfigPart, ...]] = field(default_factory=dict)
     runs: dict[int, RunFacts] = field(default_factory=dict)
     released: list[tuple[str, ConsolePosition]] = field(default_factory=list)
+    automatic: list[str] = field(default_factory=list)
+    """The servers whose start nobody asked for."""
     commands: list[tuple[str, str]] = field(default_factory=list)
     told: dict[str, InstanceStatus] = field(default_factory=dict)
     """What `status` says of a server in the place of its state alone."""
@@ -131,11 +133,14 @@ class FakeHost:
         self,
         name: str,
         *,
+        is_automatic: bool = False,
         on_line: OnLine = ignore_line,
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> None:
         """Start an instance."""
+        if is_automatic:
+            self.automatic.append(name)
         self._do("start", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
         self.states[name] = InstanceState.RUNNING
 

@@ -12,7 +12,7 @@ The launcher calls, in this order (a process of its own, with one thread, its co
     walls += enter_root(root)
     walls += [landlock.look(), seccomp.look()]
     drop_privileges()
-    init.run(root, argv, environment)
+    init.run(root, argv, environment, end=end)
 
 and, if anything in between fails, `init.give_up(exit_code)` before it exits with that code.
 
@@ -76,11 +76,14 @@ class Init:
         environment: Mapping[str, str],
         *,
         keep: Collection[int] = (),
+        end: int | None = None,
     ) -> NoReturn:
         """Start the game in the box that was entered, and exit with its status, 128 + n after signal n.
 
         `keep` are descriptors that the run holds for as long as it lives, as its lock: the init's in a
         PID namespace, so that the game cannot let go of them; otherwise they are handed to the game.
+        `end` is a descriptor to which the init writes how the game ended, in the words of systemd.exec(5):
+        $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, of which systemd sees only the init's own.
         Without a PID namespace this process becomes the game. Raises LaunchError, in the process that
         was to become the game.
         """
@@ -108,9 +111,15 @@ class Init:
             os.waitpid(game, 0)
             os._exit(int(failure))
         os.write(self._outside, b"0")
-        _keep_open({2, *keep})
+        _keep_open({2, *keep, *(() if end is None else (end,))})
         # The group is the game's before its program runs, by the pipe.
-        os._exit(_serve(game, waited_for))
+        status = _serve(game, waited_for)
+        if end is not None:
+            # On a full disk it is not known, and that the run is over shows all the same.
+            with contextlib.suppress(OSError):
+                os.write(end, _describe_end(status).encode())
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)
 
     def give_up(self, exit_code: int) -> None:
         """Let the launcher outside end with this code: the game is not going to be started."""
@@ -192,7 +201,7 @@ def _refused(reason: str) -> Wall:
 
 
 def _serve(game: int, waited_for: set[signal.Signals]) -> int:
-    """Hand signals on and reap, until the game has ended; return its exit status as a shell gives it."""
+    """Hand signals on and reap, until the game has ended; return its status as wait(2) gives it."""
     while True:
         received = signal.sigwaitinfo(waited_for)
         if received.si_signo != signal.SIGCHLD:
@@ -208,10 +217,21 @@ def _serve(game: int, waited_for: set[signal.Signals]) -> int:
             except ChildProcessError:
                 break
             if child == game:
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
+                return status
             if child == 0:
                 break
+
+
+def _describe_end(status: int) -> str:
+    """Return what systemd would say of a status of wait(2): `signal killed SEGV`, `exit-code exited 7`."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"{'exit-code' if code else 'success'} exited {code}"
+    try:
+        name = signal.Signals(-code).name.removeprefix("SIG")
+    except ValueError:  # A real-time signal has none.
+        name = str(-code)
+    return f"core-dump dumped {name}" if os.WCOREDUMP(status) else f"signal killed {name}"
 
 
 def _keep_open(kept: Collection[int]) -> None:

@@ -65,6 +65,6 @@ def make_driver(name: str, layout: HostLayout, *, is_simulated: bool = False) ->
     if name not in DRIVERS:
         raise ValueError(f"{name!r} is no driver: use {' or '.join(DRIVERS)}.")
     if name == "process":
-        return ProcessDriver()
+        return ProcessDriver(layout)
     manager = Manager.USER if name == "systemd" else Manager.SYSTEM
     return UnitDriver(layout, Systemctl(manager), is_simulated=is_simulated)

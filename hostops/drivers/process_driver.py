@@ -8,16 +8,27 @@ its children, by what `runs.find_processes` goes by.
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from hostops.callbacks import Callbacks
+from hostops.crash_budget import RESTART_BUDGET, count_restarts, is_failure, pause_before
+from hostops.drivers import outlook
 from hostops.errors import CommandError, HostError
 from hostops.instances import console_files, runs
 from hostops.instances.layers import LAUNCHER_COMMAND
 from hostops.launcher import LOCK_SECONDS
-from hostops.layout import InstanceLayout
+from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.process import run
 from hostops.linux.process_identity import ProcessStat, is_alive, read_command, send_signal
-from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
+from hostops.specs import (
+    LIMIT_NAMES,
+    CancelToken,
+    DueRestart,
+    Finding,
+    InstanceState,
+    InstanceStatus,
+    Limits,
+)
 
 _POLL_SECONDS = 0.03
 _KILL_SECONDS = 15.0  # What floods a busy disk ends once its last write has.
@@ -26,9 +37,15 @@ _MOST_NAMED = 5
 
 
 class ProcessDriver:
-    """Runs servers as processes of this account, without anything that watches them (see `Driver`)."""
+    """Runs servers as processes of this account, without a manager that restarts them (see `Driver`).
+
+    That is left to whoever watches the host: `complete` says when.
+    """
 
     boxes_by_itself = False
+
+    def __init__(self, layout: HostLayout) -> None:
+        self._layout = layout
 
     def require_ready(self, instance: InstanceLayout) -> None:
         """Do nothing: a process can be started anywhere."""
@@ -45,14 +62,21 @@ class ProcessDriver:
             callbacks.warn(
                 f"{instance.name} has limits, which only the systemd driver can enforce: it runs without them."
             )
-        launch(instance, environment)
+        try:
+            launch(instance, environment)
+        except HostError:
+            self.settle(instance)  # A launch that failed fails again.
+            raise
 
     def end(self, instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
         """End the server."""
         end(instance, timeout_seconds, callbacks)
 
     def settle(self, instance: InstanceLayout) -> None:
-        """Do nothing: nobody restarts a server."""
+        """Call off the restart after a crash."""
+        last_run = runs.read_run(instance)
+        if last_run is not None and runs.has_crashed(instance, last_run):
+            runs.call_off_restart(instance, last_run)
 
     def forget(self, instance: InstanceLayout) -> None:
         """Do nothing: all that there is lies in the instance's folder."""
@@ -63,8 +87,37 @@ class ProcessDriver:
         *,
         with_usage: bool = True,  # noqa: ARG002 - nobody measures it
     ) -> dict[str, InstanceStatus]:
-        """Add nothing."""
-        return dict(statuses)
+        """Add what comes after a crash; write down when one was seen, where nobody knows when it was."""
+        return {name: self._complete_one(status) for name, status in statuses.items()}
+
+    def _complete_one(self, status: InstanceStatus) -> InstanceStatus:
+        is_restarting = status.state is InstanceState.STARTING and status.restarts
+        if not is_restarting and status.state is not InstanceState.CRASHED:
+            return status
+        instance = self._layout.instance(status.name)
+        last_run = runs.read_run(instance)
+        if last_run is None or last_run.run != status.run:  # Somebody has started it meanwhile.
+            return status
+        if is_restarting:
+            return outlook.tell_restart(status, last_run, time.time())
+        crash = status.crashed_runs[-1]
+        status = replace(status, exit_code=crash.exit_code, exit_signal=crash.exit_signal)
+        try:
+            ended = runs.note_end(instance, last_run)
+        except (
+            OSError
+        ):  # It was deleted meanwhile, or the disk is full: then it cannot be started either.
+            return outlook.tell_crash(status)
+        restarts = count_restarts(last_run.restarted_at, ended.at)
+        if is_failure(ended.end) and restarts == RESTART_BUDGET:
+            return outlook.tell_giving_up(status, restarts)
+        if ended.is_final or not is_failure(ended.end):
+            return outlook.tell_crash(status)
+        due_at, now = ended.at + pause_before(restarts + 1), time.time()
+        if ended.at > now:  # The clock was set back: nobody knows how long it has waited.
+            due_at = now
+        due = DueRestart(restarts + 1, RESTART_BUDGET, crashed_at=ended.at, due_at=due_at)
+        return replace(outlook.tell_crash(status), due_restart=due)
 
     def limits_without_effect(self) -> tuple[str, ...]:
         """Return all of them: nothing watches a process."""

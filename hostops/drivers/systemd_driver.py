@@ -1,9 +1,9 @@
 """The systemd drivers: each server is an instance of one template unit, in the account's own manager or
 the system's.
 
-systemd restarts what crashes, holds the limits and keeps the counts. What runs is the same launcher as
-everywhere, so runs, console and lock are the same too. The units are not enabled: after a reboot
-the worker starts what should run, under every driver in the same way.
+systemd restarts what crashes and holds the limits. What runs is the same launcher as everywhere, so runs,
+console, lock and the budget of restarts (`hostops.crash_budget`) are the same too. The units are not
+enabled: after a reboot the worker starts what should run, under every driver in the same way.
 """
 
 import getpass
@@ -16,14 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
-from hostops.drivers import process_driver, unit_files
+from hostops.crash_budget import RESTART_BUDGET, count_restarts, is_failure
+from hostops.drivers import outlook, process_driver, unit_files
 from hostops.drivers.systemctl import Manager, Systemctl, Unit
-from hostops.drivers.unit_files import (
-    RESTART_BUDGET,
-    RESTART_WINDOW_SECONDS,
-    TEMPLATE_NAME,
-    unit_name,
-)
+from hostops.drivers.unit_files import TEMPLATE_NAME, unit_name
 from hostops.errors import CommandError, HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
@@ -215,36 +211,33 @@ class UnitDriver:
         is_restarting = status.state is InstanceState.STARTING and status.restarts
         if not is_restarting and status.state is not InstanceState.CRASHED:
             return status
-        run = runs.read_run(self._layout.instance(status.name))
+        instance = self._layout.instance(status.name)
+        run = runs.read_run(instance)
         if run is None:
             return status
-        lately = _count_restarts(run, time.time())
-        if status.state is InstanceState.STARTING and lately:
-            note = f"restarting ({lately} of {RESTART_BUDGET})"
-            status = replace(status, note=note)
-            return _with_lead(status, f"Restarting after a crash ({lately} of {RESTART_BUDGET}).")
-        if unit is None or status.state is not InstanceState.CRASHED:
+        if status.state is InstanceState.STARTING:
+            return outlook.tell_restart(status, run, time.time())
+        if unit is None:
             return status
-        crash = _complete_crash(status.crashed_runs[-1], unit)
-        how = f" ({crash.how})" if crash.how else ""
+        end = runs.read_end(instance, run)
+        crash = status.crashed_runs[-1]
+        # Of a launch that was refused the unit knows how that ended, and the record how the run did.
+        if end is None or not end.is_final:
+            crash = _complete_crash(crash, unit)
         status = replace(
             status,
             crashed_runs=(*status.crashed_runs[:-1], crash),
             exit_code=crash.exit_code,
             exit_signal=crash.exit_signal,
         )
+        # As it was when it ended, not as it is now: that is long ago for who reads it tomorrow.
+        restarts = count_restarts(run.restarted_at, end.at if end else run.started_at)
+        is_over = _is_given_up(unit) or (end is not None and is_failure(end.end))
+        if is_over and restarts == RESTART_BUDGET:
+            return outlook.tell_giving_up(status, restarts)
         if unit.active_state not in _GONE_STATES:
-            note = f"restarting ({min(lately + 1, RESTART_BUDGET)} of {RESTART_BUDGET})"
-            return _with_lead(replace(status, note=note), f"Crashed{how}, {note}.")
-        if _is_given_up(unit):
-            minutes = RESTART_WINDOW_SECONDS // 60
-            status = replace(status, note="gave up")
-            # As it was when it gave up, not as it is now: that is long ago for who reads it tomorrow.
-            tries = _count_restarts(run, run.started_at)
-            lead = f"Crashed{how}, gave up after {tries} restarts within {minutes} minutes."
-        else:
-            lead = f"Crashed{how}."
-        return _with_lead(status, lead)
+            return outlook.tell_crash(status, outlook.restarting(restarts + 1))
+        return outlook.tell_crash(status, "gave up" if _is_given_up(unit) else "")
 
     # The account's own unit files
 
@@ -392,11 +385,6 @@ def _is_given_up(unit: Unit) -> bool:
     return unit.active_state == "failed" and is_failure and not is_launch_failure
 
 
-def _count_restarts(run: runs.Run, until: float) -> int:
-    """Return how often the run was restarted within what was the window of the budget at a moment."""
-    return sum(at > until - RESTART_WINDOW_SECONDS for at in run.restarted_at)
-
-
 def _complete_crash(crash: CrashedRun, unit: Unit) -> CrashedRun:
     """Add how the unit's last run ended, as systemd has it at hand."""
     is_out_of_memory = unit.result == "oom-kill"
@@ -406,10 +394,6 @@ def _complete_crash(crash: CrashedRun, unit: Unit) -> CrashedRun:
         name = _signal_name(unit.exit_status)
         return replace(crash, exit_signal=name, is_out_of_memory=is_out_of_memory)
     return crash
-
-
-def _with_lead(status: InstanceStatus, lead: str) -> InstanceStatus:
-    return replace(status, detail=f"{lead} {status.detail}".strip())
 
 
 def _signal_name(number: int) -> str:

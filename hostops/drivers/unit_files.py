@@ -5,6 +5,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostops.crash_budget import (
+    LONGEST_PAUSE_SECONDS,
+    PAUSE_SECONDS,
+    PAUSE_STEPS,
+    RESTART_BUDGET,
+    RESTART_WINDOW_SECONDS,
+)
 from hostops.drivers.systemctl import Manager
 from hostops.errors import HostError
 from hostops.instances.layers import LAUNCHER_PATH
@@ -13,9 +20,12 @@ from hostops.layout import HostLayout
 from hostops.specs import Limits
 
 TEMPLATE_NAME = "saferoom-game@.service"
-RESTART_BUDGET = 5
-RESTART_WINDOW_SECONDS = 600
-"""A server that crashes more often than the budget within this time stays down."""
+_START_LIMIT = 4 * RESTART_BUDGET
+"""Starts within the window after which systemd gives up by itself.
+
+The launcher enforces the budget, and first. This is for a unit whose launcher does not come so far, such as one
+whose Python is gone.
+"""
 
 _BACK_OFF_VERSION = 254  # of systemd, which brought RestartSteps=
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
@@ -108,9 +118,8 @@ def template(
         f"# Written by Saferoom for the servers below {root}. Change it by drop-ins: this file is replaced.",
         "[Unit]",
         "Description=Left 4 Dead 2 server %i",
-        # The first start and the budget of restarts; then it has failed for good.
         f"StartLimitIntervalSec={RESTART_WINDOW_SECONDS}",
-        f"StartLimitBurst={RESTART_BUDGET + 1}",
+        f"StartLimitBurst={_START_LIMIT}",
         "",
         "[Service]",
         *([f"User={user}", f"Group={user}"] if manager is Manager.SYSTEM else []),
@@ -127,9 +136,14 @@ def template(
         "KillSignal=SIGINT",
         "TimeoutStopSec=20",
         "Restart=on-failure",
-        "RestartSec=5",
-        *(["RestartSteps=4", "RestartMaxDelaySec=60"] if version >= _BACK_OFF_VERSION else []),
-        # A launch that failed fails again: what is wrong has to be put right first.
+        f"RestartSec={PAUSE_SECONDS}",
+        *(
+            [f"RestartSteps={PAUSE_STEPS}", f"RestartMaxDelaySec={LONGEST_PAUSE_SECONDS}"]
+            if version >= _BACK_OFF_VERSION
+            else []
+        ),
+        # A launch that failed fails again: what is wrong has to be put right first. So the launcher also ends
+        # where the budget of restarts is spent.
         f"RestartPreventExitStatus={' '.join(map(str, LAUNCH_FAILURES))}",
         "OOMPolicy=stop",
         "MemoryAccounting=yes",

@@ -262,8 +262,12 @@ def prepare(
     callbacks: Callbacks,
     *,
     is_boxed: bool,
+    restarts_run: int | None = None,
 ) -> None:
-    """Make everything ready for a launch, and write `launch.json`. Raises HostError if the instance runs."""
+    """Make everything ready for a launch, and write `launch.json`. Raises HostError if the instance runs.
+
+    `restarts_run` is the run after whose crash it is launched again: the launcher then counts a restart.
+    """
     record = read_record(instance)
     # A reset that was killed may have left none.
     untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
@@ -290,6 +294,7 @@ def prepare(
             "version": PLAN_VERSION,
             "layering": layering.kind,
             "is_boxed": is_boxed,
+            "restarts_run": restarts_run,
             # Relative: short, and free of what the root's path may contain.
             "lower": [str(path.relative_to(layout.root)) for path in stack],
             "release": release,

@@ -41,6 +41,8 @@ from hostops.specs import (
 _MOST_LISTED = 50  # as many as the launcher keeps
 _MAX_WHY_CHARS = 2000
 
+_UNKNOWN_END = "unknown"
+
 LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
 """How the launcher ends when the game did not come to run."""
 
@@ -132,7 +134,30 @@ class _Mark:
         return cls(run, at, document.get("had_crashed") is True, why)
 
 
-Record = TypeVar("Record", Run, _Mark)
+@dataclass(frozen=True)
+class End:
+    """How and when a run ended: what the game's init or systemd said, empty if neither came to that.
+
+    `at` is seconds since the epoch. It is final if nobody restarts the server after it.
+    """
+
+    run: int
+    end: str
+    at: float
+    is_final: bool = False
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> "End":
+        """Return what a record of a final end says; raises one of `records.MALFORMED`."""
+        return cls(
+            run=records.whole_number(document["run"], 1),
+            end=records.short_text(document["end"], 200),
+            at=records.seconds(document["at"]),
+            is_final=True,
+        )
+
+
+Record = TypeVar("Record", Run, _Mark, End)
 
 
 def read_run(instance: InstanceLayout) -> Run | None:
@@ -308,7 +333,7 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         status,
         state=InstanceState.CRASHED,
         detail=describe_end(instance, run),
-        crashed_runs=(*status.crashed_runs, parse_end(run.run, read_end(instance))),
+        crashed_runs=(*status.crashed_runs, _read_crash(instance, run)),
     )
 
 
@@ -364,12 +389,46 @@ def describe_end(instance: InstanceLayout, run: Run) -> str:
     return f"It ended without having been asked to. {last_words}{full and f' {full}'}"
 
 
-def read_end(instance: InstanceLayout) -> str:
-    """Return what systemd said of the end of the last run; empty if it did not run there."""
+def read_end(instance: InstanceLayout, run: Run) -> End | None:
+    """Return how the last run, which is over, ended; None if nobody has written that down."""
+    final = _read_as(End.parse, instance.final_path, instance)
+    if final is not None and final.run == run.run:
+        return final
     try:
-        return untrusted.read_file(instance.end_path, instance.trusted_dir, 200).decode()
-    except (FileNotFoundError, UntrustedFileError, UnicodeDecodeError):
-        return ""
+        text = untrusted.read_file(instance.end_path, instance.trusted_dir, 200).decode().strip()
+        ended_at = untrusted.read_status(instance.end_path, instance.trusted_dir).st_mtime
+        return (
+            End(run.run, records.short_text(text, 200), records.seconds(ended_at)) if text else None
+        )
+    except (FileNotFoundError, UntrustedFileError, ValueError):
+        return None
+
+
+def note_end(instance: InstanceLayout, run: Run) -> End:
+    """Return how the last run, which has crashed, ended; where nobody knows that, it has just been seen.
+
+    That moment is written down for those who look later. Raises OSError if it cannot be.
+    """
+    end = read_end(instance, run)
+    if end is None:
+        write_atomically(instance.end_path, _UNKNOWN_END)
+        end = End(run.run, _UNKNOWN_END, time.time())
+    return end
+
+
+def call_off_restart(instance: InstanceLayout, run: Run) -> None:
+    """Record that the server is not to be restarted after the crash of this run, its last one."""
+    end = read_end(instance, run) or End(run.run, "", time.time())
+    if not end.is_final:
+        record = {"run": end.run, "end": end.end, "at": end.at}
+        write_atomically(instance.final_path, json.dumps(record))
+
+
+def has_crashed(instance: InstanceLayout, run: Run) -> bool:
+    """Whether this run, the last one, is over without having been asked to end while the host was up."""
+    if not run.is_of_this_boot or was_asked_to_stop(instance, run):
+        return False
+    return not is_alive(instance)
 
 
 def parse_end(run: int, text: str) -> CrashedRun:
@@ -387,6 +446,11 @@ def parse_end(run: int, text: str) -> CrashedRun:
     if code in ("killed", "dumped") and status:
         return CrashedRun(run, exit_signal=f"SIG{status}", is_out_of_memory=result == "oom-kill")
     return CrashedRun(run)
+
+
+def _read_crash(instance: InstanceLayout, run: Run) -> CrashedRun:
+    end = read_end(instance, run)
+    return parse_end(run.run, end.end if end else "")
 
 
 def _parse_wall(wall: Sequence[Any]) -> tuple[str, bool, str, str]:
@@ -409,7 +473,7 @@ def _crashed_runs(
     """Return the crashed runs that are over for sure: those before `run`, and itself if somebody knows."""
     crashed = [parse_end(number, end) for number, end in run.crashed]
     if had_crashed:
-        crashed.append(parse_end(run.run, read_end(instance)))
+        crashed.append(_read_crash(instance, run))
     return tuple(crashed)
 
 

@@ -6,9 +6,9 @@ Nothing here changes anything on the host; what has to be done there is queued, 
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from hostops.specs import SILENT_NOTE, CrashedRun, InstanceState, InstanceStatus
+from hostops.specs import SILENT_NOTE, CrashedRun, DueRestart, InstanceState, InstanceStatus
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import append_job_log_line
@@ -33,10 +33,15 @@ STORED_AT_ONCE = 20
 
 
 class HostWatch:
-    """Watches one host. To be used by one thread."""
+    """Watches one host. To be used by one thread.
 
-    def __init__(self, host: Host) -> None:
+    `is_claiming` says whether its worker takes jobs: one that does not has nothing started again.
+    """
+
+    def __init__(self, host: Host, is_claiming: Callable[[], bool] = lambda: True) -> None:
         self._host = host
+        self._is_claiming = is_claiming
+        self._restarted: dict[int, DueRestart] = {}
         self._layer = operations.get_host(host.name)
         self.consoles = ConsoleCopier(host, self._layer)
         self.guard = ConsoleGuard(self._layer)
@@ -60,7 +65,7 @@ class HostWatch:
     # --- States -------------------------------------------------------------------------------
 
     def store_states(self) -> None:
-        """Store what differs from what is stored, record crashes, and bring back what a reboot ended.
+        """Store what differs from what is stored, record crashes, and start what crashed or a reboot ended.
 
         The server of a running job is left to that job. The rows are read before the host is asked: of one
         that a job has changed meanwhile, the job knew more.
@@ -68,10 +73,13 @@ class HostWatch:
         servers = list(self._host.servers.filter(~Exists(running_jobs())))
         looked_at = timezone.now()
         statuses = self._layer.statuses(with_usage=False)
+        takes_jobs = self._takes_jobs(statuses)
         seen = [
             (
                 server,
-                statuses.get(server.name) or InstanceStatus(server.name, InstanceState.ABSENT),
+                self._tell_restart(server, statuses[server.name], takes_jobs=takes_jobs)
+                if server.name in statuses
+                else InstanceStatus(server.name, InstanceState.ABSENT),
             )
             for server in servers
         ]
@@ -82,6 +90,33 @@ class HostWatch:
         for server, status in seen:
             if status.ended_by_reboot and server.desired_state == DesiredState.RUNNING:
                 self._bring_back(server)
+            if status.due_restart and takes_jobs and status.due_restart.due_at <= time.time():
+                self._restart(server, status.due_restart)
+
+    def _takes_jobs(self, statuses: Mapping[str, InstanceStatus]) -> bool:
+        """Return whether a job that is queued now would run soon; asked only where one is to be."""
+        is_due = any(status.due_restart for status in statuses.values())
+        if not is_due or not self._is_claiming():
+            return False
+        return not Host.objects.filter(pk=self._host.pk, is_draining=True).exists()
+
+    def _tell_restart(
+        self, server: Server, status: InstanceStatus, *, takes_jobs: bool
+    ) -> InstanceStatus:
+        """Say what is going to be done about a crash; nothing is, of a server that should not run."""
+        due = status.due_restart
+        if due is None:
+            return status
+        if server.desired_state != DesiredState.RUNNING:
+            return replace(status, due_restart=None)
+        number = f"{due.number} of {due.budget}"
+        if takes_jobs:
+            return replace(status, note=f"restarting ({number})")
+        return replace(
+            status,
+            note="to be restarted",
+            detail=f"{status.detail} It is started again ({number}) once host {self._host.name} takes jobs.",
+        )
 
     def _look_at(
         self, server: Server, status: InstanceStatus, looked_at: datetime
@@ -153,6 +188,40 @@ class HostWatch:
                 "Saferoom starts it again.",
             )
         logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
+
+    def _restart(self, server: Server, due: DueRestart) -> None:
+        """Queue the start of a server that has crashed: once for each crash, whichever workers look.
+
+        A start that was asked for since was the try. If it failed before the game ran, people decide what is
+        next; if the game crashed again, that is the next crash.
+        """
+        # Also where a clock was set back, by which a try could seem to be older than the crash.
+        if self._restarted.get(server.pk) == due:
+            return
+        crashed_at = datetime.fromtimestamp(due.crashed_at, UTC)
+        with transaction.atomic():
+            # Whoever queues or claims waits for this lock, another worker of the host as well.
+            lock_host(self._host)
+            if Job.objects.active().filter(server=server).exists():
+                return
+            # Read after that: a job that stopped it has stored so before it ended.
+            is_wanted = Server.objects.filter(
+                pk=server.pk, desired_state=DesiredState.RUNNING, host__is_draining=False
+            )
+            tries = server.jobs.filter(
+                operation__in=(Operation.START, Operation.RESTART), created_at__gte=crashed_at
+            )
+            if tries.exists() or not is_wanted.exists():
+                return
+            job = enqueue(Operation.START, server=server, requested_by=None)
+            append_job_log_line(
+                job.pk,
+                LogStream.STDOUT,
+                f"{server.name} has crashed and should be running: Saferoom starts it again "
+                f"({due.number} of {due.budget}).",
+            )
+        self._restarted[server.pk] = due
+        logger.info("job %s: start of %s after a crash", job.pk, server.name)
 
 
 @dataclass(frozen=True)

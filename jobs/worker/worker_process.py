@@ -162,7 +162,7 @@ class WorkerLoop:
         self._say_goodbye()
 
     def _work(self) -> None:
-        self._watch = HostWatch(self.host)
+        self._watch = HostWatch(self.host, lambda: self.is_claiming)
         self._expectation = ClaimExpectation(self.host)
         Chore(self._recover, 0).do_if_due()
         chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)

@@ -8,20 +8,24 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hostops import launcher
+from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS
 from hostops.drivers.process_driver import launch
 from hostops.errors import HostError
 from hostops.instances import layers
-from hostops.instances.runs import read_run
+from hostops.instances.runs import read_end, read_run
 from hostops.launcher import EXIT_BUSY, RUN_VARIABLE
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.locks import is_locked
-from hostops.linux.namespaces import LaunchError, mount_overlay
+from hostops.linux.namespaces import EXIT_FAILED, LaunchError, mount_overlay
+from hostops.linux.process_identity import read_boot_id
 from tests.hostops.hosts import end_everything, game_processes
 from tests.waiting import wait_until
 
@@ -400,3 +404,111 @@ def test_the_probe_tells_the_reason_and_a_cure_where_it_cannot(
     assert not layering.is_overlay
     assert layering.detail.startswith("Making a user and a mount namespace failed")
     assert "user namespaces" in layering.cure
+
+
+# Restarts after crashes, which the launcher counts and in the end refuses.
+
+
+def write_crashed_run(instance: InstanceLayout, restarts: int, ago: float = 5.0) -> None:
+    """Write down a last run, the third, that ended by SIGSEGV a moment ago, after so many restarts."""
+    now = time.time()
+    record = {
+        "run": 3,
+        "pid": 2**22,
+        "start_ticks": 1,
+        "boot_id": read_boot_id(),
+        "started_at": now - ago,
+        "release": "1",
+        "port": 27015,
+        "launch": instance.launch_path.stat().st_mtime_ns,
+        "restarted_at": [now - ago] * restarts,
+        "restarts": restarts,
+        "crashed": [[2, "exit-code exited 7"]],
+    }
+    instance.run_path.write_text(json.dumps(record))
+    instance.end_path.write_text("signal killed SEGV\n")
+
+
+def look_back(instance: InstanceLayout, **plan: object) -> dict[str, Any]:
+    return launcher._look_back(str(instance.dir), plan, "alpha")
+
+
+def test_a_restart_is_counted_with_the_crash_before_it(instance: InstanceLayout) -> None:
+    write_crashed_run(instance, restarts=1)
+    history = look_back(instance)
+    assert history["restarts"] == 2
+    assert len(history["restarted_at"]) == 2
+    assert history["crashed"] == [[2, "exit-code exited 7"], [3, "signal killed SEGV"]]
+
+
+def test_one_restart_too_many_is_refused_and_how_the_run_ended_stays_known(
+    instance: InstanceLayout,
+) -> None:
+    write_crashed_run(instance, restarts=RESTART_BUDGET)
+    with pytest.raises(HostError, match=r"crashed again after 5 restarts within 10 minutes") as no:
+        launch(instance, {"PATH": os.environ["PATH"]})
+    # The exit code after which systemd does not try again, in the units of earlier versions too.
+    assert getattr(no.value, "returncode", None) == EXIT_FAILED
+    assert not list(instance.console_dir.iterdir())
+    # What ExecStopPost= makes of it.
+    instance.end_path.write_text("exit-code exited 71\n")
+    run = read_run(instance)
+    assert run is not None
+    assert run.run == 3
+    end = read_end(instance, run)
+    assert end is not None
+    assert (end.end, end.is_final) == ("signal killed SEGV", True)
+
+
+def test_a_start_by_hand_makes_a_new_plan_and_begins_a_new_count(instance: InstanceLayout) -> None:
+    write_crashed_run(instance, restarts=RESTART_BUDGET)
+    os.utime(instance.launch_path, ns=(0, 1))
+    history = look_back(instance)
+    assert (history["restarts"], history["restarted_at"]) == (0, [])
+    assert history["crashed"][-1] == [3, "signal killed SEGV"]
+
+
+def test_a_new_plan_that_restarts_a_run_goes_on_counting(instance: InstanceLayout) -> None:
+    write_crashed_run(instance, restarts=1)
+    os.utime(instance.launch_path, ns=(0, 1))
+    assert look_back(instance, restarts_run=2)["restarts"] == 0
+    assert look_back(instance, restarts_run=3)["restarts"] == 2
+    write_crashed_run(instance, restarts=RESTART_BUDGET)
+    os.utime(instance.launch_path, ns=(0, 1))
+    with pytest.raises(LaunchError):
+        look_back(instance, restarts_run=3)
+
+
+def test_restarts_that_are_older_than_the_window_do_not_count(instance: InstanceLayout) -> None:
+    write_crashed_run(instance, restarts=RESTART_BUDGET, ago=RESTART_WINDOW_SECONDS + 60)
+    assert look_back(instance)["restarts"] == RESTART_BUDGET + 1
+
+
+def test_the_window_is_looked_at_when_it_crashed_not_when_it_is_started(
+    instance: InstanceLayout,
+) -> None:
+    write_crashed_run(instance, restarts=RESTART_BUDGET, ago=RESTART_WINDOW_SECONDS - 60)
+    os.utime(instance.end_path, (0, time.time() + 120))
+    assert look_back(instance)["restarts"] == RESTART_BUDGET + 1
+
+
+@pytest.mark.parametrize("end", ["success exited 0", "success exited 130", "signal killed INT"])
+def test_what_did_not_fail_costs_no_restart(instance: InstanceLayout, end: str) -> None:
+    """Such as a restart by `systemctl` on the host."""
+    write_crashed_run(instance, restarts=RESTART_BUDGET)
+    instance.end_path.write_text(end)
+    assert look_back(instance)["restarts"] == RESTART_BUDGET
+
+
+def test_how_a_game_ended_is_known_without_systemd(instance: InstanceLayout) -> None:
+    start(instance)
+    run = read_run(instance)
+    assert run is not None
+    assert read_end(instance, run) is None
+    os.kill(run.pid, signal.SIGSEGV)  # The init hands it on.
+    wait_until(lambda: not is_locked(instance.run_lock_path), 10, "the game ended")
+    assert instance.end_path.read_text() == "signal killed SEGV"
+    end = read_end(instance, run)
+    assert end is not None
+    assert end.at >= run.started_at
+    assert not end.is_final

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostops.callbacks import Callbacks
+from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS
 from hostops.drivers.systemctl import Manager, Systemctl, Unit, parse_show
 from hostops.drivers.systemd_driver import UnitDriver
 from hostops.drivers.unit_files import (
@@ -22,8 +23,10 @@ from hostops.drivers.unit_files import (
 )
 from hostops.errors import CommandError, HostError
 from hostops.instances import runs
+from hostops.launcher import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
+from hostops.linux.namespaces import EXIT_FAILED
 from hostops.linux.process_identity import read_boot_id, read_own_stat
 from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
 
@@ -305,6 +308,8 @@ KILLED = {"ExecMainCode": "2", "ExecMainStatus": "11", "Result": "signal"}
             "restarting (1 of 5)",
         ),
         (0, {"ActiveState": "inactive", "Result": "success"}, "Crashed.", ""),
+        # systemd gave up by itself: its own count is another one.
+        (2, {**KILLED, "ActiveState": "failed"}, "Crashed (SIGSEGV), gave up.", "gave up"),
         (
             0,
             {"ActiveState": "unheard-of", "Result": "new", "ExecMainCode": "9"},
@@ -322,7 +327,8 @@ def test_crashes_are_told_apart(
     note: str,
 ) -> None:
     status = completed(layout, InstanceState.CRASHED, restarts, **values)
-    assert status.detail == f"{detail} It ended."
+    cure = " Look at why, then start it: 5 restarts are allowed again." if "after" in detail else ""
+    assert status.detail == f"{detail} It ended.{cure}"
     assert status.note == note
     assert status.state is InstanceState.CRASHED
 
@@ -347,7 +353,50 @@ def test_how_often_it_was_restarted_before_it_gave_up_is_the_same_tomorrow(
     runner.declare(f"{SHOW} -- {ALPHA}", answer(**KILLED, ActiveState="failed"))
     crashed = InstanceStatus("alpha", InstanceState.CRASHED, run=3, crashed_runs=(CrashedRun(3),))
     status = driver.complete({"alpha": crashed})["alpha"]
-    assert status.detail == "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes."
+    assert status.detail.startswith(
+        "Crashed (SIGSEGV), gave up after 5 restarts within 10 minutes."
+    )
+
+
+def test_a_launch_that_the_budget_refused_is_told_by_how_the_run_before_ended(
+    layout: HostLayout, instance: InstanceLayout
+) -> None:
+    final = {"run": 3, "end": "signal killed ABRT", "at": time.time()}
+    instance.final_path.write_text(json.dumps(final))
+    refused = {"ActiveState": "failed", "Result": "exit-code"}
+    refused |= {"ExecMainCode": "1", "ExecMainStatus": "71"}
+    write_run(instance, 5)
+    driver, runner = make_driver(layout, Manager.USER)
+    runner.declare(f"{SHOW} -- {ALPHA}", answer(**refused))
+    crashed_runs = (CrashedRun(3, exit_signal="SIGABRT"),)
+    crashed = InstanceStatus("alpha", InstanceState.CRASHED, run=3, crashed_runs=crashed_runs)
+    status = driver.complete({"alpha": crashed})["alpha"]
+    assert status.note == "gave up"
+    assert status.detail.startswith(
+        "Crashed (SIGABRT), gave up after 5 restarts within 10 minutes."
+    )
+    assert (status.exit_signal, status.exit_code) == ("SIGABRT", None)
+    assert status.crashed_runs == crashed_runs
+
+
+def test_a_restart_that_is_going_to_be_refused_is_not_announced(
+    layout: HostLayout, instance: InstanceLayout
+) -> None:
+    instance.end_path.write_text("signal killed SEGV")
+    waiting = {**KILLED, "ActiveState": "activating", "SubState": "auto-restart"}
+    assert completed(layout, InstanceState.CRASHED, 4, **waiting).note == "restarting (5 of 5)"
+    assert completed(layout, InstanceState.CRASHED, 5, **waiting).note == "gave up"
+
+
+def test_more_restarts_than_the_budget_are_never_told(
+    layout: HostLayout, instance: InstanceLayout
+) -> None:
+    """A launcher of an earlier version made them after a `daemon-reload`."""
+    waiting = {**KILLED, "ActiveState": "activating", "SubState": "auto-restart"}
+    assert completed(layout, InstanceState.CRASHED, 7, **waiting).note == "restarting (5 of 5)"
+    assert completed(layout, InstanceState.STARTING, 7).note == "restarting (5 of 5)"
+    given_up = completed(layout, InstanceState.CRASHED, 7, **KILLED, ActiveState="failed")
+    assert "gave up after 5 restarts" in given_up.detail
 
 
 def test_a_restart_shows_while_it_starts(layout: HostLayout, instance: InstanceLayout) -> None:
@@ -435,6 +484,15 @@ def test_the_box_stays_closed() -> None:
     ):
         assert line in text.splitlines()
     assert "MemoryDenyWriteExecute" not in text
+
+
+def test_systemds_own_limit_comes_after_the_budget() -> None:
+    lines = template(HostLayout(Path("/srv/saferoom/host")), Manager.USER, version=252).splitlines()
+    assert f"StartLimitIntervalSec={RESTART_WINDOW_SECONDS}" in lines
+    (burst,) = [int(line.split("=")[1]) for line in lines if line.startswith("StartLimitBurst=")]
+    assert burst > RESTART_BUDGET + 1
+    # It is by this exit code that the launcher gives up.
+    assert f"RestartPreventExitStatus={EXIT_FAILED} {EXIT_BUSY}" in lines
 
 
 def test_the_back_off_grows_where_systemd_can() -> None:

@@ -1,5 +1,6 @@
 """What the watcher makes of what the host says: states, crashes, and what a reboot ended."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,13 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from hostops.specs import CrashedRun, InstanceState, InstanceStatus
+from hostops.specs import CrashedRun, DueRestart, InstanceState, InstanceStatus
 from jobs import operations
 from jobs.database import Channel
 from jobs.models import Job, JobState
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job
 from jobs.watch.console_copier import LAST_WORDS
 from jobs.watch.host_watch import HostWatch
+from jobs.worker.worker_process import run_job
 from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Server
 from tests.fakes import FakeHost
 
@@ -331,6 +333,143 @@ class TestReboots:
     ) -> None:
         tell(fake_host, watch, CRASHED)
         assert not Job.objects.exists()
+
+
+class TestRestarts:
+    """After crashes, on a host whose driver does not restart servers by itself."""
+
+    @pytest.fixture
+    def due(self, server: Server) -> InstanceStatus:
+        """Return the status of a server that should run, has crashed, and is to be started now."""
+        Server.objects.update(desired_state=DesiredState.RUNNING)
+        return crashed_and_due(0)
+
+    def test_a_server_is_started_by_a_job_that_nobody_asked_for_and_that_says_why(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, host: Host
+    ) -> None:
+        server = tell(fake_host, watch, due)
+        assert server.state_label == "crashed, restarting (2 of 5)"
+        job = Job.objects.get()
+        assert (job.operation, job.requested_by, job.state) == ("start", None, JobState.QUEUED)
+        assert job.logs.get().line == (
+            "alpha has crashed and should be running: Saferoom starts it again (2 of 5)."
+        )
+        claimed = claim_next_job(host=host)
+        assert claimed
+        run_job(claimed.pk)
+        assert fake_host.automatic == ["alpha"]
+
+    def test_a_start_that_a_person_asked_for_begins_a_new_count(
+        self, fake_host: FakeHost, server: Server, host: Host
+    ) -> None:
+        enqueue("start", server=server, requested_by=server.owner)
+        claimed = claim_next_job(host=host)
+        assert claimed
+        run_job(claimed.pk)
+        assert (fake_host.verbs, fake_host.automatic) == (["initialize", "start"], [])
+
+    def test_it_waits_for_the_pause(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
+    ) -> None:
+        server = tell(fake_host, watch, crashed_and_due(60))
+        assert server.state_label == "crashed, restarting (2 of 5)"
+        assert not Job.objects.exists()
+
+    @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED])
+    def test_it_is_started_once_for_each_crash(
+        self,
+        watch: HostWatch,
+        fake_host: FakeHost,
+        due: InstanceStatus,
+        host: Host,
+        state: JobState,
+    ) -> None:
+        tell(fake_host, watch, due)
+        watch.store_states()
+        Job.objects.update(state=state)
+        watch.store_states()
+        # Another worker of the host, or this one started anew.
+        HostWatch(host).store_states()
+        assert Job.objects.count() == 1
+        tell(fake_host, watch, crashed_and_due(0, ago=0))
+        assert Job.objects.count() == 2
+
+    def test_a_clock_that_is_set_back_does_not_double_it(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
+    ) -> None:
+        tell(fake_host, watch, due)
+        Job.objects.update(state=JobState.FAILED, created_at=timezone.now() - timedelta(hours=1))
+        watch.store_states()
+        assert Job.objects.count() == 1
+
+    def test_two_workers_that_looked_at_the_same_moment_queue_one_job(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, host: Host
+    ) -> None:
+        assert due.due_restart
+        stale = Server.objects.get()
+        for one in (watch, HostWatch(host)):
+            one._restart(stale, due.due_restart)
+        assert Job.objects.count() == 1
+
+    def test_a_person_who_was_faster_is_not_doubled(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, server: Server
+    ) -> None:
+        job = enqueue("start", server=server, requested_by=server.owner)
+        tell(fake_host, watch, due)
+        assert Job.objects.get() == job
+
+    def test_a_server_that_should_be_stopped_stays_down_and_nothing_is_announced(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
+    ) -> None:
+        Server.objects.update(desired_state=DesiredState.STOPPED)
+        assert tell(fake_host, watch, due).state_label == "crashed"
+        assert not Job.objects.exists()
+
+    def test_a_stop_that_came_between_the_look_and_the_restart_wins(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
+    ) -> None:
+        assert due.due_restart
+        stale = Server.objects.get()
+        Server.objects.update(desired_state=DesiredState.STOPPED)
+        watch._restart(stale, due.due_restart)
+        assert not Job.objects.exists()
+
+    def test_a_host_that_drains_starts_it_once_it_takes_jobs_again(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
+    ) -> None:
+        Host.objects.update(is_draining=True)
+        server = tell(fake_host, watch, due)
+        assert server.state_label == "crashed, to be restarted"
+        assert server.state_remark == (
+            "It ended. It is started again (2 of 5) once host local takes jobs."
+        )
+        assert not Job.objects.exists()
+        Host.objects.update(is_draining=False)
+        watch.store_states()
+        assert Job.objects.count() == 1
+
+    def test_a_worker_that_takes_no_jobs_leaves_it_to_one_that_does(
+        self, fake_host: FakeHost, due: InstanceStatus, host: Host
+    ) -> None:
+        fake_host.told["alpha"] = due
+        HostWatch(host, lambda: False).store_states()
+        assert not Job.objects.exists()
+        HostWatch(host).store_states()
+        assert Job.objects.count() == 1
+
+    def test_one_that_gave_up_is_left_to_people(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
+    ) -> None:
+        given_up = replace(due, due_restart=None, note="gave up", detail="Look at why.")
+        server = tell(fake_host, watch, given_up)
+        assert (server.state_label, server.state_remark) == ("crashed, gave up", "Look at why.")
+        assert not Job.objects.exists()
+
+
+def crashed_and_due(in_seconds: float, *, ago: float = 10) -> InstanceStatus:
+    """Return the status of a server that crashed a moment ago, and is due to be started in so many seconds."""
+    now = time.time()
+    return replace(CRASHED, due_restart=DueRestart(2, 5, now - ago, now + in_seconds))
 
 
 def test_the_host_reports_which_ports_other_programs_hold_and_tells_pages_of_a_change(

@@ -1,5 +1,6 @@
 """Jobs and the watcher over a real host with the simulated game: updates, rollback, crashes, reboots."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from hostops.crash_budget import RESTART_BUDGET
+from hostops.drivers import process_driver
 from hostops.linux.process_identity import read_boot_id
 from hostops.query.a2s import query_info
 from jobs import operations
@@ -205,10 +208,43 @@ def test_a_crash_is_kept_with_the_last_words_of_the_game(root: Path, watch: Host
     watch.store_states()
     server = Server.objects.get()
     assert server.actual_state == ActualState.CRASHED
-    assert server.last_error.startswith("Crashed; how it ended is not known. Its last line was: ")
+    assert server.last_error.startswith("Crashed (SIGSEGV). Its last line was: ")
     crash = Crash.objects.get()
     assert crash.last_lines.splitlines()[-1].strip() in crash.detail
     assert "simulator" in crash.last_lines
+
+
+def test_what_crashes_is_started_again_by_jobs_until_the_budget_is_spent(
+    root: Path, watch: HostWatch, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_driver, "pause_before", lambda _restart: 0.0)
+    crash(root)
+    watch.store_states()
+    job = run_next()
+    assert (job.operation, job.requested_by) == ("start", None)
+    server.refresh_from_db()
+    assert (server.actual_state, server.restarts) == (ActualState.RUNNING, 1)
+
+    record = json.loads(instance_of(root).run_path.read_text())
+    record["restarted_at"] *= RESTART_BUDGET
+    instance_of(root).run_path.write_text(json.dumps(record))
+    crash(root)
+    watch.store_states()
+    server.refresh_from_db()
+    assert server.state_label == "crashed, gave up"
+    assert "gave up after 5 restarts within 10 minutes" in server.state_remark
+    assert not Job.objects.active().exists()
+
+    enqueue("start", server=server, requested_by=server.owner)
+    run_next()
+    server.refresh_from_db()
+    assert (server.actual_state, server.restarts) == (ActualState.RUNNING, 0)
+
+
+def crash(root: Path) -> None:
+    os.kill(latest_run(root).pid, signal.SIGSEGV)
+    layer = operations.get_host("local")
+    wait_until(lambda: layer.status("alpha").state == "crashed", 10, "it does not crash")
 
 
 @pytest.mark.parametrize("operation", ["start", "stop", "restart", "reset"])

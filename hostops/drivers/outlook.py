@@ -1,0 +1,48 @@
+"""What comes after a crash, in the words of every driver: a restart, or that the budget of them is spent."""
+
+from dataclasses import replace
+
+from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS, count_restarts
+from hostops.instances import runs
+from hostops.specs import InstanceStatus
+
+_MINUTES = RESTART_WINDOW_SECONDS // 60
+
+
+def restarting(restart: int) -> str:
+    """Return that the n-th restart of the budget is under way, as a note beside the state."""
+    return f"restarting ({min(restart, RESTART_BUDGET)} of {RESTART_BUDGET})"
+
+
+def tell_restart(status: InstanceStatus, run: runs.Run, now: float) -> InstanceStatus:
+    """Say of a server that is starting which restart that is; nothing if somebody has started it."""
+    restart = count_restarts(run.restarted_at, now)
+    if not restart:
+        return status
+    lead = f"Restarting after a crash ({restart} of {RESTART_BUDGET})."
+    return with_lead(replace(status, note=restarting(restart)), lead)
+
+
+def tell_giving_up(status: InstanceStatus, restarts: int) -> InstanceStatus:
+    """Say that a server which has crashed stays down after so many restarts, and what to do."""
+    lead = f"Crashed{_how(status)}, gave up after {restarts} restarts within {_MINUTES} minutes."
+    cure = f"Look at why, then start it: {RESTART_BUDGET} restarts are allowed again."
+    return replace(
+        status, note="gave up", detail=" ".join(filter(None, (lead, status.detail, cure)))
+    )
+
+
+def tell_crash(status: InstanceStatus, note: str = "") -> InstanceStatus:
+    """Say that a server has crashed, how, and what comes next if that is known."""
+    lead = f"Crashed{_how(status)}{f', {note}' if note else ''}."
+    return with_lead(replace(status, note=note), lead)
+
+
+def with_lead(status: InstanceStatus, lead: str) -> InstanceStatus:
+    """Put a sentence in front of what is told of a server."""
+    return replace(status, detail=f"{lead} {status.detail}".strip())
+
+
+def _how(status: InstanceStatus) -> str:
+    crash = status.crashed_runs[-1] if status.crashed_runs else None
+    return f" ({crash.how})" if crash and crash.how else ""
