@@ -17,10 +17,13 @@ from hostops.simulator.command_buffer import (
     readable_text,
     split_words,
 )
+from hostops.simulator.cvars import CHEATS
 from hostops.simulator.game import Game, is_file
+from hostops.simulator.player_commands import PlayerCommands, parse_number
 
 SIMULATOR_HELP = (
     "sim_join NAME [STEAM_ID|BOT]   let a simulated player join",
+    "sim_join_hex HEX [STEAM_ID]    the same, of any bytes as a name: 4e22 is N and a quote",
     "sim_leave NAME [REASON]        let one leave",
     "sim_say NAME TEXT              let one say something",
     "sim_crash [SIGNAL]             die by this signal (default SEGV)",
@@ -48,28 +51,24 @@ class Commands:
         self._bytes_in = self._bytes_out = 0
         self._stats_at = time.monotonic()
         self._commands: dict[str, Callable[[list[str], str], None]] = {
-            "banid": self._banid,
+            **PlayerCommands(game).by_name,
+            "_restart": self._restart,
             "changelevel": self._changelevel,
+            "cvarlist": lambda arguments, _: self._print_all(
+                game.cvar_list(arguments[0] if arguments else "")
+            ),
             "echo": lambda _, rest: self.game.print(rest),
             "exec": self._exec,
             "exit": self._quit,
             "heartbeat": lambda *_: None,
             "help": self._help,
-            "kick": self._kick,
-            "kickid": self._kick,
-            "listid": lambda *_: self._print_all(self.game.bans.lines()),
+            "killserver": lambda *_: self.game.unload_map(),
             "log": self._log,
             "map": self._map,
             "maps": self._maps,
             "quit": self._quit,
-            "removeid": self._removeid,
-            "say": self._say,
             "stats": self._stats,
-            "status": lambda *_: self._print_all(self.game.status_lines()),
-            "users": self._users,
             "version": self._version,
-            "writeid": self._writeid,
-            "writeip": self._writeip,
             "sim_crash": self._sim_crash,
             "sim_flood": self._sim_flood,
             "sim_hang": lambda *_: self._sim_hang(),
@@ -77,6 +76,7 @@ class Commands:
                 [f"[simulator] {row}" for row in SIMULATOR_HELP]
             ),
             "sim_join": self._sim_join,
+            "sim_join_hex": self._sim_join_hex,
             "sim_leave": self._sim_leave,
             "sim_say": self._sim_say,
         }
@@ -103,10 +103,7 @@ class Commands:
             self._cvar(name, arguments, rest, is_command_line=entry.is_command_line)
 
     def load_map(self, name: str) -> None:
-        """Load the map `name` if it is there, and read server.cfg as every map change does."""
-        if not self._has_map(name):
-            self.game.print(f"map load failed: {name} not found or invalid")
-            return
+        """Load the map `name`, which must be there, and read server.cfg as every map change does."""
         self.game.load_map(name, self._execute_server_config)
 
     def _has_map(self, name: str) -> bool:
@@ -128,10 +125,15 @@ class Commands:
         if name is None:
             self.game.print(f'Unknown command "{word}"')
         elif arguments:
+            if name in CHEATS and self.game.cvar("sv_cheats") == "0":
+                self.game.print(
+                    f"Can't use cheat cvar {name} in multiplayer, unless the server has sv_cheats set to 1."
+                )
+                return
             # Without quotes the rest of the line is the value: `hostname My server` works.
             self.game.set_cvar(name, arguments[0] if len(arguments) == 1 else rest)
         else:
-            self.game.print(f'"{name}" = "{self.game.cvar(name)}"')
+            self._print_all(self.game.describe_cvar(name))
 
     def _execute_server_config(self) -> None:
         self.game.print("Executing dedicated server config file")
@@ -180,93 +182,40 @@ class Commands:
 
     def _map(self, arguments: list[str], _: str) -> None:
         if not arguments:
-            self.game.print("Usage: map <mapname> [mode]")
+            self.game.print("No map specified")
             return
-        if len(arguments) > 1:
-            self.game.set_cvar("mp_gamemode", arguments[1])
-        self.load_map(arguments[0])
+        if not self._has_map(_map_name(arguments[0])):
+            self.game.print(f"map load failed: {_map_name(arguments[0])} not found or invalid")
+            return
+        # The engine ends the game that runs: players have to come back by themselves.
+        if self.game.map:
+            self.game.unload_map()
+        self._set_mode(arguments[1:])
+        self.load_map(_map_name(arguments[0]))
 
     def _changelevel(self, arguments: list[str], _: str) -> None:
         if not arguments:
             self.game.print("changelevel <levelname> : continue game on a new level")
         elif not self.game.map:
             self.game.print("Can't changelevel, not running server")
-        elif not self._has_map(arguments[0]):
+        elif not self._has_map(_map_name(arguments[0])):
             self.game.print(f"changelevel failed: {arguments[0]} not found")
         else:
-            self.load_map(arguments[0])
+            self._set_mode(arguments[1:])
+            self.load_map(_map_name(arguments[0]))
+
+    def _set_mode(self, arguments: list[str]) -> None:
+        if arguments:
+            self.game.set_cvar("mp_gamemode", arguments[0])
 
     def _maps(self, arguments: list[str], _: str) -> None:
         wanted = arguments[0] if arguments else "*"
         self.game.print("-------------")
-        for path in sorted((self.game.game_dir / "maps").glob("*.bsp")):
-            if wanted in ("*", path.stem) or wanted in path.stem:
-                self.game.print(f"PENDING:   (fs) {path.name}")
-
-    # Players and bans
-
-    def _users(self, *_: object) -> None:
-        self.game.print('<slot:userid:"name">')
-        for player in self.game.players:
-            self.game.print(f'{player.slot}:{player.user_id}:"{player.name}"')
-        self.game.print(f"{len(self.game.players)} users")
-
-    def _kick(self, arguments: list[str], rest: str) -> None:
-        if not arguments:
-            self.game.print("Usage: kick < name >")
-            return
-        arguments = join_steam_id(arguments)
-        player = self.game.find_player(rest) or self.game.find_player(arguments[0])
-        if player is None:
-            self.game.print(f'Can\'t kick "{rest}", name not found')
-            return
-        self.game.leave(player, " ".join(arguments[1:]) or "Kicked by Console")
-
-    def _banid(self, arguments: list[str], _: str) -> None:
-        arguments = join_steam_id(arguments)
-        minutes = _number(arguments[0]) if arguments else None
-        if minutes is None or len(arguments) < 2:
-            self.game.print("Usage: banid < minutes > < userid | uniqueid > { kick }")
-            return
-        player = self.game.find_player(arguments[1])
-        steam_id = player.steam_id if player else arguments[1]
-        if not steam_id.startswith("STEAM_"):
-            self.game.print(f'banid: "{arguments[1]}" is neither a user id nor a Steam id.')
-            return
-        self.game.bans.add(steam_id, minutes)
-        length = f"for {minutes:.2f} minutes" if minutes else "permanently"
-        self.game.log.write(f'Banid: "<><{steam_id}><>" was banned "{length}" by "Console"')
-        if player and "kick" in arguments[2:]:
-            self.game.leave(player, "Kicked and banned")
-
-    def _removeid(self, arguments: list[str], _: str) -> None:
-        arguments = join_steam_id(arguments)
-        if not arguments:
-            self.game.print("Usage: removeid < slot | uniqueid >")
-        elif self.game.bans.remove(arguments[0]):
-            self.game.print(f"removeid: filter removed for {arguments[0]}")
-        else:
-            self.game.print(f"removeid: couldn't find {arguments[0]}")
-
-    def _writeid(self, *_: object) -> None:
-        path = self.game.game_dir / "cfg" / "banned_user.cfg"
-        try:
-            self.game.bans.write(path)
-        except OSError as error:
-            self.game.print(f"ERROR: writeid cannot write {path}: {error.strerror}")
-
-    def _writeip(self, *_: object) -> None:
-        path = self.game.game_dir / "cfg" / "banned_ip.cfg"
-        try:
-            path.touch()
-        except OSError as error:
-            self.game.print(f"ERROR: writeip cannot write {path}: {error.strerror}")
+        for name in self.game.map_names():
+            if wanted == "*" or wanted in name:
+                self.game.print(f"PENDING:   (fs) {name}.bsp")
 
     # The server itself
-
-    def _say(self, _: list[str], rest: str) -> None:
-        self.game.print(f"Console: {rest}")
-        self.game.log.write(f'"Console<0><Console><Console>" say "{rest}"')
 
     def _stats(self, *_: object) -> None:
         now = time.monotonic()
@@ -297,15 +246,33 @@ class Commands:
             self._hang()
         self.game.is_quitting = True
 
+    def _restart(self, *_: object) -> None:
+        """End, so that whoever supervises it starts it again; nothing in the engine does."""
+        self.game.log.write('server_message: "restart"')
+        self.game.is_quitting = True
+
     # What only the simulator has
 
     def _sim_join(self, arguments: list[str], _: str) -> None:
         if not arguments:
             self._print_all([f"[simulator] {SIMULATOR_HELP[0]}"])
             return
-        refusal = self.game.join(arguments[0], arguments[1] if len(arguments) > 1 else None)
+        self._join(arguments[0], arguments)
+
+    def _sim_join_hex(self, arguments: list[str], _: str) -> None:
+        try:
+            name = bytes.fromhex(arguments[0]).replace(b"\0", b"") if arguments else b""
+        except ValueError:
+            name = b""
+        if not name:
+            self._print_all([f"[simulator] {SIMULATOR_HELP[1]}"])
+            return
+        self._join(name.decode("utf-8", "surrogateescape"), arguments)
+
+    def _join(self, name: str, arguments: list[str]) -> None:
+        refusal = self.game.join(name, arguments[1] if len(arguments) > 1 else None)
         if refusal:
-            self.game.print(f"[simulator] {arguments[0]} cannot join: {refusal}.")
+            self.game.print(f"[simulator] {name} cannot join: {refusal}.")
 
     def _sim_leave(self, arguments: list[str], _: str) -> None:
         player = self.game.find_player(arguments[0]) if arguments else None
@@ -326,7 +293,7 @@ class Commands:
         self.game.log.write(f'{player.log_name()} say "{text}"')
 
     def _sim_flood(self, arguments: list[str], _: str) -> None:
-        count = _number(arguments[0]) if arguments else None
+        count = parse_number(arguments[0]) if arguments else None
         if count is None:
             self.game.print("[simulator] sim_flood needs a number of lines.")
             return
@@ -362,20 +329,11 @@ def crash(number: signal.Signals = signal.SIGSEGV) -> None:
     os.kill(os.getpid(), number)
 
 
-def join_steam_id(words: list[str]) -> list[str]:
-    """Return the words with a Steam id as one of them: the console splits it at its colons."""
-    for start, word in enumerate(words):
-        end = start + 5
-        if word.startswith("STEAM_") and words[start + 1 : end : 2] == [":", ":"]:
-            return [*words[:start], "".join(words[start:end]), *words[end:]]
-    return words
-
-
 def _without_quotes(text: str) -> str:
     is_one_word = len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2
     return text[1:-1] if is_one_word else text
 
 
-def _number(text: str) -> float | None:
-    is_number = text.isascii() and text.replace(".", "", 1).isdigit()
-    return float(text) if is_number and len(text) < 10 else None
+def _map_name(text: str) -> str:
+    """Return the name of a map; the engine takes an extension from it."""
+    return text.removesuffix(".bsp")

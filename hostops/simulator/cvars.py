@@ -48,6 +48,34 @@ DEFAULTS = {
     "net_maxfilesize": "64",
     "fps_max": "300",
     "developer": "0",
+    "allow_all_bot_survivor_team": "0",
+    "con_logfile": "",
+    "director_no_bosses": "0",
+    "director_no_mobs": "0",
+    "director_no_specials": "0",
+    "host_thread_mode": "0",
+    "mm_dedicated_force_servers": "",
+    "net_maxcleartime": "4",
+    "net_splitpacket_maxrate": "30000",
+    "sv_allow_wait_command": "1",
+    "sv_filterban": "1",
+    "sv_maxunlag": "1",
+    "sv_unlag": "1",
+    "sv_vote_creation_timer": "180",
+    "sv_vote_failure_timer": "300",
+    "sv_vote_issue_change_difficulty_allowed": "1",
+    "sv_vote_issue_change_map_later_allowed": "1",
+    "sv_vote_issue_change_mission_allowed": "1",
+    "sv_vote_issue_restart_game_allowed": "1",
+    "sv_vote_kick_ban_duration": "15",
+    "sv_vote_plr_map_limit": "3",
+    "sv_vote_show_caller": "1",
+    "sv_vote_timer_duration": "15",
+    "tv_allow_camera_man": "1",
+    "tv_maxclients": "128",
+    "tv_maxrate": "8000",
+    "tv_snapshotrate": "16",
+    "tv_transmitall": "0",
     "z_difficulty": "normal",
     "director_no_death_check": "0",
     "vs_max_team_switches": "1",
@@ -141,6 +169,12 @@ HIDDEN = {
 
 SECRET = frozenset({"rcon_password", "sv_password", "tv_password", "tv_relaypassword"})
 """Told to players as 0 or 1: whether there is one."""
+
+
+CHEATS = frozenset(
+    {"director_no_bosses", "director_no_death_check", "director_no_mobs", "director_no_specials"}
+)
+"""Cannot be set while sv_cheats is 0."""
 
 
 def number_in(value: str) -> float:

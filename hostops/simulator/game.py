@@ -5,9 +5,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from hostops.simulator.bans import AddressBans, Bans
 from hostops.simulator.cvars import DEFAULTS, HIDDEN, RULES, SECRET
 from hostops.simulator.game_log import GameLog
-from hostops.simulator.players import BanList, Player
+from hostops.simulator.map_files import map_names
+from hostops.simulator.players import Player, player_address
 
 VERSUS_MODES = frozenset({"versus", "scavenge", "teamversus", "teamscavenge"})
 
@@ -43,7 +45,8 @@ class Game:
         self.map_changes = 0
         self.is_quitting = False
         self.players: list[Player] = []
-        self.bans = BanList()
+        self.bans = Bans("ID filter list", "banid")
+        self.address_bans = AddressBans("IP filter list", "addip")
         self.log = GameLog(game_dir, print_line)
         self.started_at = time.monotonic()
         self.patch_version, self.server_version = self._read_version()
@@ -51,7 +54,8 @@ class Game:
         self._last_user_id = 1
         self._print_to_console = print_line
         self._print = print_line
-        self._cvars = {**DEFAULTS, **RULES, **HIDDEN}
+        self._defaults = {**DEFAULTS, **RULES, **HIDDEN}
+        self._cvars = dict(self._defaults)
         self._cvar_names = {name.lower(): name for name in self._cvars}
 
     def print(self, line: str) -> None:
@@ -90,6 +94,26 @@ class Game:
             shown = "***PROTECTED***" if name in SECRET else value
             self.log.write(f'Server cvar "{name}" = "{shown}"')
 
+    def describe_cvar(self, name: str) -> list[str]:
+        """Return what the console prints for a cvar's name alone."""
+        value, default = self._cvars[name], self._defaults[name]
+        changed = "" if value == default else f' ( def. "{default}" )'
+        return [f'"{name}" = "{value}"{changed}', *([" notify"] if name in RULES else [])]
+
+    def cvar_list(self, prefix: str) -> list[str]:
+        """Return what `cvarlist` prints; hidden cvars are not in it."""
+        names = sorted(name for name in self._cvars if name not in HIDDEN)
+        notify = ', "nf"'
+        rows = [
+            f"{name:40} : {self._cvars[name]:8} : {notify if name in RULES else '':16} : "
+            for name in names
+            if name.lower().startswith(prefix.lower())
+        ]
+        count = f"{len(rows):3} convars/concommands for [{prefix}]"
+        if not prefix:
+            count = f"{len(rows):3} total convars/concommands"
+        return ["cvar list", "--------------", *rows, "--------------", count]
+
     def rules(self) -> list[tuple[str, str]]:
         """Return the cvars that players are told of; of a password only whether there is one."""
         return [
@@ -112,8 +136,20 @@ class Game:
     # Maps
 
     def has_map(self, name: str) -> bool:
-        """Whether a map of this name is installed."""
-        return "/" not in name and is_file(self.game_dir / "maps" / f"{name}.bsp")
+        """Whether a map of this name is installed, as a file or inside a VPK."""
+        # Most are files; only for the others all packs are read.
+        is_loose = "/" not in name and is_file(self.game_dir / "maps" / f"{name}.bsp")
+        return is_loose or name.lower() in map_names(self.game_dir)
+
+    def map_names(self) -> list[str]:
+        """Return the names of all maps that are installed."""
+        return sorted(map_names(self.game_dir))
+
+    def unload_map(self) -> None:
+        """Send everybody away and be without a map, as at first."""
+        for player in list(self.players):
+            self.leave(player, "Server shutting down")
+        self.map = ""
 
     def load_map(self, name: str, execute_config: Callable[[], None]) -> None:
         """Change to the map `name`, which must be there; `execute_config()` reads server.cfg in between."""
@@ -159,6 +195,8 @@ class Game:
         steam_id = steam_id or f"STEAM_1:{user_id % 2}:{100000 + user_id}"
         if steam_id in self.bans:
             return f"{name} is banned"
+        if steam_id != "BOT" and self.address_bans.hold(player_address(user_id)):
+            return f"{name} is banned by address"
         if len(self.players) >= self.max_players:
             return f"the server is full ({self.max_players} players)"
         self._last_user_id = user_id

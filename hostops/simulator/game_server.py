@@ -16,10 +16,12 @@ from typing import NoReturn
 
 from hostops.simulator.arguments import DEFAULT_MAP, Arguments
 from hostops.simulator.commands import Commands, crash
+from hostops.simulator.cvars import number_in
 from hostops.simulator.game import Game
 from hostops.simulator.game_log import write_line
+from hostops.simulator.map_files import PackError, addons, read_pack
 from hostops.simulator.queries import Queries
-from hostops.simulator.rcon_connection import ProtocolError, RconConnection
+from hostops.simulator.rcon_connection import ProtocolError, RconConnection, WrongPasswords
 
 STDIN = 0
 STDOUT = 1
@@ -89,6 +91,7 @@ class GameServer:
         )
         self._commands = Commands(self._game, self._hang, hangs_on_quit="hang-on-quit" in failures)
         self._queries = Queries(self._game)
+        self._wrong_passwords = WrongPasswords(self._game.cvar)
 
     def run(self, start_seconds: float, crash_after_seconds: float | None) -> int:
         """Start up over `start_seconds`, serve until asked to end, and return the exit code."""
@@ -120,6 +123,7 @@ class GameServer:
             self._print("Couldn't allocate any server IP port")
             return EXIT_ENGINE_ERROR
         self._write_pid_file()
+        self._print_malformed_addons()
         self._call_later(start_seconds / 2, self._start_map)
         self._call_later(start_seconds, self._become_ready)
         if crash_after_seconds is not None:
@@ -129,6 +133,13 @@ class GameServer:
         return 0
 
     # Start
+
+    def _print_malformed_addons(self) -> None:
+        for path in addons(self._game.game_dir):
+            try:
+                read_pack(path)
+            except (PackError, OSError):
+                self._print(f'Can\'t load malformed vpk "{path}"')
 
     def _print_banner(self) -> None:
         self._print(
@@ -356,12 +367,15 @@ class GameServer:
             connection, address = listener.accept()
         except OSError:
             return  # gone again before it was accepted
+        if self._game.address_bans.hold(address[0]):
+            connection.close()
+            return
         connection.setblocking(False)
         sender = f'rcon from "{address[0]}:{address[1]}"'
         protocol = RconConnection(
             password=lambda: self._game.cvar("rcon_password"),
             execute=lambda text: self._execute_rcon(sender, text),
-            on_refusal=lambda: self._game.log.write(f"{sender}: Bad Password"),
+            on_refusal=lambda: self._refuse_rcon(sender, address[0]),
         )
         client = RconClient(connection, address, protocol)
         self._selector.register(connection, READ, lambda: self._serve_rcon(client))
@@ -386,6 +400,16 @@ class GameServer:
         key = self._selector.get_key(client.socket)
         # An answer that is not read stops further commands, not the server.
         self._selector.modify(client.socket, WRITE if client.unsent else READ, key.data)
+
+    def _refuse_rcon(self, sender: str, address: str) -> bool:
+        """Log a wrong password; ban who sends too many. With a penalty of 0, the default, that is for good."""
+        self._game.log.write(f"{sender}: Bad Password")
+        if not self._wrong_passwords.count(address):
+            return False
+        self._print(f"Banning {address} for rcon hacking attempts")
+        minutes = int(number_in(self._game.cvar("sv_rcon_banpenalty")))
+        self._commands.run(f"addip {minutes} {address}")
+        return True
 
     def _drop_rcon(self, client: RconClient) -> None:
         self._selector.unregister(client.socket)

@@ -13,6 +13,11 @@ SPLIT = b"\xfe\xff\xff\xff"
 MAX_DATAGRAM = 1200
 MAX_COUNTED_ADDRESSES = 1024
 
+# Steamworks' buffers (isteamgameserver.h, matchmakingtypes.h), without their NUL.
+MAX_NAME_BYTES = 63
+MAX_MAP_BYTES = 31
+MAX_KEYWORDS_BYTES = 127
+
 INFO_REQUEST = SINGLE + b"TSource Engine Query\0"
 PLAYERS_REQUEST = SINGLE + b"U"
 RULES_REQUEST = SINGLE + b"V"
@@ -68,7 +73,9 @@ class Queries:
 
     def answer(self, datagram: bytes, address: tuple[str, int]) -> list[bytes]:
         """Return the datagrams to send back; none for what is not a query, or is one too many."""
-        if not datagram.startswith(SINGLE) or not self._limits.allow(address[0]):
+        if self._game.address_bans.hold(address[0]) or not datagram.startswith(SINGLE):
+            return []
+        if not self._limits.allow(address[0]):
             return []
         challenge = struct.pack("<i", _challenge_for(address))
         for request, answer in (
@@ -93,8 +100,8 @@ class Queries:
                 SINGLE,
                 b"I",
                 bytes([PROTOCOL]),
-                _text(game.cvar("hostname")),
-                _text(game.map),
+                _text(game.cvar("hostname"), MAX_NAME_BYTES),
+                _text(game.map, MAX_MAP_BYTES),
                 _text("left4dead2"),
                 _text("Left 4 Dead 2"),
                 struct.pack("<H", APP_ID),
@@ -105,7 +112,7 @@ class Queries:
                 bytes([EXTRA_DATA]),
                 struct.pack("<H", game.address[1]),
                 struct.pack("<Q", 85568392920000000 + game.address[1]),
-                _text(",".join(keyword for keyword in keywords if keyword)),
+                _text(",".join(keyword for keyword in keywords if keyword), MAX_KEYWORDS_BYTES),
                 struct.pack("<Q", APP_ID),
             )
         )
@@ -142,5 +149,5 @@ def _challenge_for(address: tuple[str, int]) -> int:
     return hash(address) & 0x7FFFFFFF
 
 
-def _text(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape").replace(b"\0", b"") + b"\0"
+def _text(text: str, most: int | None = None) -> bytes:
+    return text.encode("utf-8", "surrogateescape").replace(b"\0", b"")[:most] + b"\0"

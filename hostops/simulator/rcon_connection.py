@@ -1,7 +1,10 @@
 """One RCON connection to the simulated server, as the Source RCON protocol has it."""
 
 import struct
+import time
 from collections.abc import Callable
+
+from hostops.simulator.cvars import number_in
 
 AUTH = 3
 AUTH_RESPONSE = 2
@@ -17,13 +20,16 @@ class ProtocolError(Exception):
 
 
 class RconConnection:
-    """Turns received bytes into bytes to send. It owns no socket."""
+    """Turns received bytes into bytes to send. It owns no socket.
+
+    `on_refusal()` is told of a wrong password; if it returns True, the connection is closed without an answer.
+    """
 
     def __init__(
         self,
         password: Callable[[], str],
         execute: Callable[[str], str],
-        on_refusal: Callable[[], None],
+        on_refusal: Callable[[], bool],
     ) -> None:
         self._password = password
         self._execute = execute
@@ -51,8 +57,8 @@ class RconConnection:
             password = self._password().encode("utf-8", "surrogateescape")
             # Without a password nobody gets in, whatever they send.
             self._is_authenticated = bool(password) and body == password
-            if not self._is_authenticated:
-                self._on_refusal()
+            if not self._is_authenticated and self._on_refusal():
+                raise ProtocolError("too many wrong passwords")
             result = identifier if self._is_authenticated else REFUSED_ID
             return _packet(identifier, RESPONSE_VALUE) + _packet(result, AUTH_RESPONSE)
         if not self._is_authenticated:
@@ -66,6 +72,33 @@ class RconConnection:
                 identifier, RESPONSE_VALUE, b"\0\0\0\1\0\0\0\0"
             )
         raise ProtocolError(f"a packet of type {kind}")
+
+
+class WrongPasswords:
+    """Counts wrong passwords by address (Source SDK, `CRConServer::HandleFailedRconAuth`)."""
+
+    def __init__(self, cvar: Callable[[str], str]) -> None:
+        self._cvar = cvar
+        self._times: dict[str, list[float]] = {}
+        self._counts: dict[str, int] = {}
+
+    def count(self, address: str) -> bool:
+        """Count one; return whether the address is to be banned."""
+        now = time.monotonic()
+        times = self._times.setdefault(address, [])
+        times.append(now)
+        del times[:-20]
+        self._counts[address] = self._counts.get(address, 0) + 1
+        most, at_once = sorted(
+            (
+                number_in(self._cvar("sv_rcon_maxfailures")),
+                number_in(self._cvar("sv_rcon_minfailures")),
+            ),
+            reverse=True,
+        )
+        seconds = number_in(self._cvar("sv_rcon_minfailuretime"))
+        recent = sum(at + seconds >= now for at in times)
+        return self._counts[address] > most or recent > at_once
 
 
 def _packet(identifier: int, kind: int, body: bytes = b"") -> bytes:

@@ -185,7 +185,9 @@ def test_a_value_never_begins_with_a_dash_or_a_plus(servers: GameServers, port: 
     servers.start(port, "+sv_region", "-1", "-maxplayers", "+hostname", "Beta")
     info = a2s.query_info(HOST, port, TIMEOUT)
     assert (info.name, info.max_players) == ("Beta", 8)
-    servers.start(find_free_port(), "+sv_region", "1").ask("sv_region", '"sv_region" = "1"')
+    servers.start(find_free_port(), "+sv_region", "1").ask(
+        "sv_region", '"sv_region" = "1" ( def. "-1" )'
+    )
 
 
 def test_an_option_takes_the_next_word_and_what_follows_is_a_command(
@@ -335,11 +337,11 @@ def test_server_cfg_is_applied_and_read_again_at_each_map(servers: GameServers, 
         'Loading map "c1m1_hotel"',
         'Server cvar "sv_gravity" = "700"',
     ]
-    assert server.ask("hostname", '"hostname" = "Saferoom // Two"')
+    assert server.ask("hostname", '"hostname" = "Saferoom // Two" ( def. "Left 4 Dead 2" )')
     # Outside of quotes, // begins a comment: a classic.
-    assert server.ask("sv_downloadurl", '"sv_downloadurl" = "http:"')
+    assert server.ask("sv_downloadurl", '"sv_downloadurl" = "http:" ( def. "" )')
     server.send("sv_gravity 600; changelevel c1m2_streets; sv_gravity")
-    server.wait_for('"sv_gravity" = "700"')
+    server.wait_for('"sv_gravity" = "700" ( def. "800" )')
 
 
 def test_a_byte_that_is_not_ascii_breaks_the_rest_of_a_cfg_file(
@@ -347,7 +349,7 @@ def test_a_byte_that_is_not_ascii_breaks_the_rest_of_a_cfg_file(
 ) -> None:
     servers.config("sv_gravity 700\n// caf\xe9\nsv_gravity 1\nhostname lost\n".encode("latin-1"))
     server = servers.start(port)
-    server.ask("sv_gravity", '"sv_gravity" = "700"')
+    server.ask("sv_gravity", '"sv_gravity" = "700" ( def. "800" )')
     server.ask("hostname", '"hostname" = "Left 4 Dead 2"')
 
 
@@ -372,13 +374,13 @@ def test_what_does_not_fit_into_the_command_buffer_is_lost(servers: GameServers,
     servers.config(f"rcon_password first\nexec big.cfg\nhostname last // {'x' * 400}\n")
     servers.config(filler, "big.cfg")
     server = servers.start(port)
-    assert server.ask("hostname", '"hostname" = "last"')
+    assert server.ask("hostname", '"hostname" = "last" ( def. "Left 4 Dead 2" )')
     assert OVERFLOW not in server.lines
     servers.config(filler + "// a bit more\n" * 10, "big.cfg")
     server.send("hostname first; changelevel c1m2_streets")
     server.wait_for('Started map "c1m2_streets"')
     assert server.lines.count(OVERFLOW) == 1
-    assert server.ask("hostname", '"hostname" = "first"')
+    assert server.ask("hostname", '"hostname" = "first" ( def. "Left 4 Dead 2" )')
     assert "hostname" in rcon.execute(HOST, port, "first", "status", TIMEOUT)
 
 
@@ -391,7 +393,7 @@ def test_a_command_that_is_too_long_takes_the_rest_of_its_text_along(
     assert "x" * 505 in server.lines
     assert "WARNING: Command too long... ignoring!" in server.lines
     assert server.ask("hostname", '"hostname" = "Left 4 Dead 2"')
-    assert server.ask("sv_gravity", '"sv_gravity" = "700"')
+    assert server.ask("sv_gravity", '"sv_gravity" = "700" ( def. "800" )')
 
 
 def test_a_command_has_at_most_64_words(servers: GameServers, port: int) -> None:
@@ -407,8 +409,8 @@ def test_outside_of_quotes_brackets_and_colons_are_words_of_their_own(
     server = servers.start(port)
     assert server.ask("{hostname x", 'Unknown command "{"')
     server.send("sv_tags'a'; hostname \"it's {1}\"")
-    assert server.ask("sv_tags", '"sv_tags" = "\'a\'"')
-    assert server.ask("hostname", '"hostname" = "it\'s {1}"')
+    assert server.ask("sv_tags", '"sv_tags" = "\'a\'" ( def. "" )')
+    assert server.ask("hostname", '"hostname" = "it\'s {1}" ( def. "Left 4 Dead 2" )')
 
 
 def test_exec_finds_files_in_folders_below_cfg(servers: GameServers, port: int) -> None:
@@ -417,7 +419,7 @@ def test_exec_finds_files_in_folders_below_cfg(servers: GameServers, port: int) 
     servers.config("exec saferoom/10-maps\nexec saferoom/missing.cfg\n")
     server = servers.start(port)
     assert "exec: couldn't exec saferoom/missing.cfg" in server.lines
-    assert server.ask("hostname", '"hostname" = "deep"')
+    assert server.ask("hostname", '"hostname" = "deep" ( def. "Left 4 Dead 2" )')
 
 
 def test_exec_stays_inside_the_cfg_folder(servers: GameServers, port: int) -> None:
@@ -457,9 +459,10 @@ def test_status_has_the_form_of_left_4_dead_2(servers: GameServers, port: int) -
         "# userid name uniqueid connected ping loss state rate adr",
         status[8],
     ]
-    row = r"""# 2 1 "The 'Doc" STEAM_1:0:257588 00:\d\d \d+ 0 active 30000 192\.0\.2\.\d+:27005"""
+    row = r"""#  2 1 "The 'Doc" STEAM_1:0:257588 00:\d\d \d+ 0 active 30000 192\.0\.2\.\d+:27005"""
     assert re.fullmatch(row, status[8])
-    assert status[9:] == ['#3 "Ellis" BOT active', "#end"]
+    # Of one digit, a bot's user id stands where a player's has a blank as well.
+    assert status[9:] == ['# 3 "Ellis" BOT active', "#end"]
 
 
 def test_what_players_do_is_logged(servers: GameServers, port: int) -> None:
@@ -503,19 +506,146 @@ def test_a_ban_keeps_out_and_is_written(servers: GameServers, port: int) -> None
     server.wait_for("[simulator] A cannot join: A is banned.")
     assert "ID filter list: 2 entries" in server.lines
     assert "1 STEAM_1:0:1 : permanent" in server.lines
-    assert "Dropped A from server (Kicked and banned)" in server.lines
+    assert "2 STEAM_1:1:2 : 30.000 min" in server.lines
+    assert "Writing cfg/banned_user.cfg." in server.lines
+    assert "Dropped A from server (Added to banned list)" in server.lines
     assert "Dropped B from server (bye)" in server.lines
     assert "Dropped C from server (Kicked by Console)" in server.lines
     # A ban with an end is not kept, as in the real server.
     cfg = servers.game_dir / "left4dead2" / "cfg"
     assert (cfg / "banned_user.cfg").read_text() == "banid 0 STEAM_1:0:1\n"
-    assert (cfg / "banned_ip.cfg").exists()
-    server.ask("removeid STEAM_1:0:1", "removeid: filter removed for STEAM_1:0:1")
-    server.ask("removeid STEAM_1:0:1", "removeid: couldn't find STEAM_1:0:1")
+    assert (cfg / "banned_ip.cfg").read_text() == ""
+    server.ask("removeid STEAM_1:0:1", "removeid:  filter removed for STEAM_1:0:1")
+    server.ask("removeid STEAM_1:0:1", "removeid:  couldn't find STEAM_1:0:1")
+    server.ask("removeid 1", "removeid:  filter removed for 1, ID STEAM_1:1:2")
 
     servers.config("exec banned_user.cfg\n")
     other = servers.start(find_free_port())
-    other.ask("listid", "1 STEAM_1:0:1 : permanent")
+    other.ask("listid", "ID filter list: 1 entry")
+
+
+def test_an_address_that_is_banned_is_not_answered_at_all(servers: GameServers, port: int) -> None:
+    servers.config("rcon_password secret\n")
+    server = servers.start(port)
+    server.send("sim_join A; sim_join Ellis BOT; banip 0 192.0.2.0; sim_join B; listip; writeip")
+    server.wait_for("Writing cfg/banned_ip.cfg.")
+    assert 'Note: should use "addip" instead of "banip".' in server.lines
+    assert "Dropped A from server (Added to banned list)" in server.lines
+    assert "[simulator] B cannot join: B is banned by address." in server.lines
+    assert "1 192.  0.  2.  0 : permanent" in server.lines
+    cfg = servers.game_dir / "left4dead2" / "cfg"
+    assert (cfg / "banned_ip.cfg").read_text() == "addip 0 192.0.2.0\n"
+    assert answers(port)
+    server.ask("addip 5 127.0.0.1; echo banned", "banned")
+    assert not answers(port)
+    with pytest.raises(rcon.RconError):
+        rcon.execute(HOST, port, "secret", "status", TIMEOUT)
+    server.ask("removeip 127.0.0.1", "removeip:  filter removed for 127.0.0.1")
+    assert "hostname" in rcon.execute(HOST, port, "secret", "status", TIMEOUT)
+
+
+def test_who_sends_wrong_passwords_is_banned(servers: GameServers, port: int) -> None:
+    servers.config("rcon_password secret\nsv_rcon_minfailures 2\n")
+    server = servers.start(port)
+    for _ in range(2):
+        with pytest.raises(rcon.RconError, match="refused the password"):
+            rcon.execute(HOST, port, "wrong", "status", TIMEOUT)
+    with pytest.raises(rcon.RconError, match="closed the connection"):
+        rcon.execute(HOST, port, "wrong", "status", TIMEOUT)
+    server.wait_for("Banning 127.0.0.1 for rcon hacking attempts")
+    # The right one does not help any more, and queries are not answered either.
+    with pytest.raises(rcon.RconError):
+        rcon.execute(HOST, port, "secret", "status", TIMEOUT)
+    assert not answers(port)
+    server.ask("listip", "1 127.  0.  0.  1 : permanent")
+
+
+def test_a_name_is_cut_at_31_bytes_and_keeps_its_quotes(servers: GameServers, port: int) -> None:
+    server = servers.start(port)
+    long_name = "x" * 30 + "\N{SNOWMAN}"
+    server.send("sim_join_hex " + long_name.encode().hex() + "; sim_join_hex 4122422043; status")
+    server.wait_for_line("#end", 0)
+    assert any('"' + "x" * 30 + '\ufffd" STEAM_1' in line for line in server.lines)
+    assert any('"A"B C" STEAM_1' in line for line in server.lines)
+    assert {len(one.name) for one in a2s.query_players(HOST, port, TIMEOUT)} == {5, 31}
+    server.ask('kick A"B C', 'Dropped A"B C from server (Kicked by Console)')
+
+
+def test_the_map_command_sends_everybody_away_and_changelevel_does_not(
+    servers: GameServers, port: int
+) -> None:
+    server = servers.start(port)
+    server.send("sim_join A; changelevel c1m2_streets; map c99_missing; users")
+    server.wait_for("1 users")
+    server.send("map c2m1_highway.bsp versus; users")
+    server.wait_for("0 users")
+    assert "Dropped A from server (Server shutting down)" in server.lines
+    info = a2s.query_info(HOST, port, TIMEOUT)
+    assert (info.map, info.keywords) == ("c2m1_highway", "versus,secure")
+
+
+def make_pack(paths: list[str], version: int = 1) -> bytes:
+    """Return a VPK with these files, each empty."""
+    directory = b""
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        stem, _, extension = name.rpartition(".")
+        entry = struct.pack("<IHHIIH", 0, 3, 0x7FFF, 0, 0, 0xFFFF) + b"pre"
+        words = [part.encode() + b"\0" for part in (extension, folder or " ", stem)]
+        directory += b"".join(words) + entry + b"\0\0"
+    directory += b"\0"
+    header = struct.pack("<III", 0x55AA1234, version, len(directory))
+    return header + bytes(16 if version == 2 else 0) + directory
+
+
+def test_it_finds_maps_inside_of_packs(servers: GameServers, port: int) -> None:
+    game_dir = servers.game_dir / "left4dead2"
+    (game_dir / "addons").mkdir(exist_ok=True)
+    campaign = make_pack(["readme.txt", "maps/city17m1.bsp", "maps/soundcache/x.bsp"])
+    (game_dir / "addons" / "campaign.vpk").write_bytes(campaign)
+    (game_dir / "addons" / "cut.vpk").write_bytes(campaign[:40])
+    (game_dir / "addons" / "second.vpk").write_bytes(make_pack(["maps/later.bsp"], version=2))
+    dlc = servers.game_dir / "left4dead2_dlc3" / "pak01_dir.vpk"
+    dlc.write_bytes(make_pack(["maps/c14m9_extra.bsp"]))
+    server = servers.start(port, "+map", "City17M1")
+    for name in ("cut", "second"):
+        malformed = game_dir / "addons" / f"{name}.vpk"
+        assert f'Can\'t load malformed vpk "{malformed}"' in server.lines
+    server.ask("changelevel later", "changelevel failed: later not found")
+    server.ask("changelevel x", "changelevel failed: x not found")
+    server.send("changelevel c14m9_extra; maps c14m9")
+    server.wait_for("PENDING:   (fs) c14m9_extra.bsp")
+
+
+def test_restart_ends_it_and_nothing_starts_it_again(servers: GameServers, port: int) -> None:
+    server = servers.start(port)
+    server.send("_restart")
+    assert server.wait() == 0
+    assert log_texts(server.lines)[-1] == 'server_message: "restart"'
+
+
+def test_cvars_say_what_they_are(servers: GameServers, port: int) -> None:
+    servers.config(
+        "sv_steamgroup 123\nmotd_enabled 0\nsv_consistency 0\nsm_cvar mp_gamemode coop\n"
+        "director_no_mobs 1\nsv_force_unreserved 1\nz_difficulty hard\n"
+    )
+    server = servers.start(port)
+    unknown = [line for line in server.lines if line.startswith("Unknown command")]
+    # Without SourceMod and l4dtoolz their words are unknown.
+    assert unknown == ['Unknown command "sm_cvar"', 'Unknown command "sv_force_unreserved"']
+    assert (
+        "Can't use cheat cvar director_no_mobs in multiplayer, unless the server has sv_cheats set to 1."
+        in server.lines
+    )
+    lines = server.ask("sv_consistency; echo end", "end")
+    assert lines == ['"sv_consistency" = "0" ( def. "1" )', " notify", "end"]
+    lines = server.ask("cvarlist z_diff; echo done", "done")
+    assert lines[:2] == ["cvar list", "--------------"]
+    assert lines[2].split() == ["z_difficulty", ":", "hard", ":", ":"]
+    assert lines[-2] == "  1 convars/concommands for [z_diff]"
+    lines = server.ask("cvarlist; echo all", "all")
+    assert lines[-2].endswith(" total convars/concommands")
+    assert not any("mp_gamemode" in line for line in lines)
 
 
 def test_commands_that_cannot_work_say_so(servers: GameServers, port: int) -> None:
@@ -524,9 +654,16 @@ def test_commands_that_cannot_work_say_so(servers: GameServers, port: int) -> No
         "frobnicate 1 2": 'Unknown command "frobnicate"',
         "changelevel c9m9": "changelevel failed: c9m9 not found",
         "map ../../etc": "map load failed: ../../etc not found or invalid",
+        "map": "No map specified",
         "kick nobody": 'Can\'t kick "nobody", name not found',
-        "banid x y": "Usage: banid < minutes > < userid | uniqueid > { kick }",
-        "banid 0 nobody": 'banid: "nobody" is neither a user id nor a Steam id.',
+        "kickid 99": 'userid "99" not found',
+        "banid x y": "Usage:  banid < minutes > < userid | uniqueid > { kick }",
+        "banid 0 nobody": 'Can\'t ban user "nobody": invalid id',
+        "removeid nobody": 'removeid:  invalid ban ID "nobody"',
+        "removeid 7": "removeid:  invalid slot 7",
+        "addip 0": "Usage:  addip < minutes > < ipaddress >",
+        "addip 0 nowhere": "Bad filter address: nowhere",
+        "removeip 10.0.0.1": "removeip:  couldn't find 10.0.0.1",
         "sim_leave nobody": "[simulator] sim_leave needs the name of somebody on the server.",
         "sim_flood many": "[simulator] sim_flood needs a number of lines.",
         "sim_crash LUNCH": "[simulator] there is no signal called LUNCH.",
@@ -542,7 +679,7 @@ def test_what_only_the_simulator_has_says_so(servers: GameServers, port: int) ->
     server.wait_for("[simulator] flood 3 of 3")
     after = server.lines[server.lines.index("   VAC secure mode is activated.") + 1 :]
     assert all(line.startswith("[simulator] ") for line in after)
-    assert len(after) == 6 + 4 + 3
+    assert len(after) == 7 + 4 + 3
 
 
 def test_a_flood_comes_through_whole(servers: GameServers, port: int) -> None:
