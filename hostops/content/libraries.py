@@ -56,6 +56,9 @@ def read_library(file: int) -> Library:
     if size != _SEGMENT.size or count > _MAX_SEGMENTS:
         raise LibraryError("is a damaged library")
     segments = _unpack(_SEGMENT, os.pread(file, size * count, offset))
+    end = max((one[1] + one[4] for one in segments if one[0] == _PT_LOAD), default=0)
+    if len(segments) < count or end > os.fstat(file).st_size:
+        raise LibraryError("is a library that was cut short")
     return Library(32, _find_glibc(file, segments))
 
 

@@ -8,7 +8,7 @@ from hostops.content.fingerprints import fingerprint_of, list_files
 from hostops.content.pack_facts import Pack
 from hostops.content.packs import read_packs
 from hostops.content.search_paths import LayerFiles, find_roots, look_at_layer
-from hostops.content.shapes import find_faults, limit
+from hostops.content.shapes import arrange, find_faults
 from hostops.instances.cfg_files import show_path
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import (
@@ -43,15 +43,15 @@ def report_overlay(
     campaigns = _list_campaigns(packs)
     findings = [
         *find_faults(overlay, files),
-        *limit(_look_at_packs(packs, layer)),
-        *limit(_look_at_campaigns(campaigns)),
+        *_look_at_packs(packs, layer),
+        *_look_at_campaigns(campaigns),
     ]
     return OverlayReport(
         name=name,
         fingerprint=fingerprint_of(files),
         files=len(files),
         size_bytes=sum(file.status.st_size for file in files),
-        findings=tuple(findings),
+        findings=tuple(arrange(findings)),
         campaigns=campaigns,
         maps=_list_maps(layer, packs),
     )

@@ -54,20 +54,23 @@ _warn = partial(ContentFinding, severity=Severity.WARNED)
 
 
 def find_faults(overlay: Path, files: Sequence[OverlayFile]) -> list[ContentFinding]:
-    """Return what is to be said of the shape of an overlay, what weighs most first.
+    """Return what is to be said of the shape of an overlay.
 
     A server is refused its start for an overlay of which nothing reaches the game: whoever put it there wanted
     something else.
     """
     if not files:
         return [_warn("empty", text="It has no files.")]
-    findings = [*_look_at_root(files), *_look_at_places(files), *_look_at_libraries(overlay, files)]
+    return [*_look_at_root(files), *_look_at_places(files), *_look_at_libraries(overlay, files)]
+
+
+def arrange(findings: Iterable[ContentFinding]) -> list[ContentFinding]:
+    """Return what weighs most first, and of each kind a few and how many more there are."""
     order = list(Severity)
-    return sorted(limit(findings), key=lambda one: order.index(one.severity))
+    return sorted(_limit(findings), key=lambda one: order.index(one.severity))
 
 
-def limit(findings: Iterable[ContentFinding]) -> Iterator[ContentFinding]:
-    """Yield the first findings of each kind, and one that says how many more there are."""
+def _limit(findings: Iterable[ContentFinding]) -> Iterator[ContentFinding]:
     counts: Counter[tuple[str, Severity]] = Counter()
     for finding in findings:
         kind = (finding.code, finding.severity)
