@@ -11,6 +11,12 @@ from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegme
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
 from servers.models.reach import LOOPBACK
+from servers.models.reports import (
+    REPORT_VERSION,
+    OverlayReport,
+    OverlayReportQuerySet,
+    ReleaseReport,
+)
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
@@ -31,6 +37,7 @@ __all__ = [
     "CRASHES_KEPT",
     "LOOPBACK",
     "MAP_CHARS",
+    "REPORT_VERSION",
     "ActualState",
     "Block",
     "Blueprint",
@@ -48,7 +55,10 @@ __all__ = [
     "NoFreePortError",
     "Overlay",
     "OverlayQuerySet",
+    "OverlayReport",
+    "OverlayReportQuerySet",
     "Release",
+    "ReleaseReport",
     "Server",
     "ServerQuerySet",
     "StoredLine",
