@@ -176,6 +176,31 @@ def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
     return tuple(_as_words(kept))
 
 
+def find_conflicts(arguments: Sequence[str]) -> list[str]:
+    """Return what judged arguments say in two ways, in sentences: no fault, and hardly what was meant.
+
+    Which of two values of an option the engine takes depends on its branch; it loads maps one after the other.
+    """
+    given: dict[str, list[str]] = {}
+    for group in _groups([Argument(text) for text in arguments]):
+        first, *values = " ".join(argument.text for argument in group).split()
+        given.setdefault(first.lower(), []).append(" ".join(values))
+    conflicts = []
+    for name, all_values in given.items():
+        values = list(dict.fromkeys(all_values))
+        option = OPTIONS.get(name)
+        if len(values) < 2 or not (name == "+map" or (option and option.value)):
+            continue  # Of a cvar that is set twice the later value wins, as it does in a config.
+        what = "loads one after the other" if name == "+map" else "takes one of them"
+        conflicts.append(
+            f"{name} is given {len(values)} times, as {' and as '.join(values)}: the game {what}. "
+            "Keep one, in the blueprint or in the server’s own launch arguments."
+        )
+    if "-nohltv" in given and given.get("+tv_enable", ["0"])[-1] != "0":
+        conflicts.append("+tv_enable switches SourceTV on, and -nohltv off: leave one out.")
+    return conflicts
+
+
 def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
     """Return those arguments that may be executed, and the faults of the others.
 

@@ -49,11 +49,13 @@ def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers one may see, or say what to do before there can be one."""
     user = request.user
     servers = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
+    rows = [
+        ServerRow(server, server.operations_for(user), describe_share(user, server))
+        for server in servers.with_heartbeat().with_latest_job()
+    ]
     context = {
-        "rows": [
-            ServerRow(server, server.operations_for(user), describe_share(user, server))
-            for server in servers.with_heartbeat().with_latest_job()
-        ],
+        "rows": rows,
+        "placement_obstacle": "" if rows else Host.objects.placement_obstacle(),
         "has_game": Host.objects.exclude(build_id="").exists(),
         "has_blueprint": Blueprint.objects.usable_by(user).exists(),
     }
@@ -150,7 +152,9 @@ def server_create(request: SignedInRequest) -> HttpResponse:
     if form.has_error(NON_FIELD_ERRORS, "too_many_servers"):
         return refuse_server(request, context)
     if request.method != "POST":
-        context["obstacle"] = find_server_obstacle(request.user)
+        context["obstacle"] = (
+            find_server_obstacle(request.user) or Host.objects.placement_obstacle()
+        )
     return render(request, "servers/form.html", context)
 
 
