@@ -19,7 +19,7 @@ from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
-from hostops.content import fingerprints, overlay_reports
+from hostops.content import fingerprints, overlay_reports, shapes
 from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import Readiness, require_free_port
@@ -698,6 +698,8 @@ class Host:
         releases.require_current(self._layout)
         self._driver.settle(instance)
         process_driver.end_survivors(instance, callbacks)  # They may have its port.
+        for overlay in record.overlays:
+            shapes.require_usable(self._layout.overlays_dir / overlay, overlay, instance.name)
         disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
         require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:

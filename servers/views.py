@@ -27,6 +27,7 @@ from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
 from servers.models import Blueprint, Host, NoFreePortError, Server
+from servers.overlay_notes import list_campaigns, read_overlay_rows
 from servers.permissions import Verb, may, verbs_of
 from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
@@ -89,12 +90,15 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     verbs = verbs_of(request.user, server)
     is_own = Verb.CONFIGURE in verbs
+    overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
     context = {
         "server": server,
         "verbs": verbs,
         "operations": server.operations_for(request.user),
         "role": server.role_of(request.user),
         "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
+        "overlay_rows": overlay_rows,
+        "campaigns": list_campaigns(overlay_rows),
         "jobs": server.jobs.all()[:JOBS_SHOWN],
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
@@ -237,7 +241,7 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
     arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
     return {
         "blueprint": blueprint,
-        "overlays": blueprint.ordered_overlays(),
+        "overlay_rows": read_overlay_rows(blueprint.ordered_overlays(), Host.objects.all()),
         "servers": servers,
         "others_count": blueprint.servers.count() - len(servers),
         "is_editable": is_editable,

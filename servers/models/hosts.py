@@ -80,7 +80,9 @@ class Host(models.Model):
     )
     reported_at = models.DateTimeField(null=True, editable=False)
     overlays_reported_at = models.DateTimeField(
-        null=True, editable=False, help_text="When its overlays were last found to have changed."
+        null=True,
+        editable=False,
+        help_text="When its overlays, or what its release has, were last found to have changed.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
