@@ -201,6 +201,20 @@ def find_conflicts(arguments: Sequence[str]) -> list[str]:
     return conflicts
 
 
+def find_map(arguments: Sequence[str]) -> str | None:
+    """Return the map that the engine is told to load, as it is written; None without a `+map`.
+
+    Empty for a `+map` that names none. The engine joins its arguments and splits them again, so a map may be
+    quoted together with its mode. Of several it loads one after the other: the last one stays.
+    """
+    words = " ".join(arguments).split()
+    places = [index for index, word in enumerate(words) if word.lower() == "+map"]
+    if not places:
+        return None
+    following = words[places[-1] + 1 : places[-1] + 2]
+    return "" if not following or following[0].startswith(("+", "-")) else following[0]
+
+
 def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
     """Return those arguments that may be executed, and the faults of the others.
 

@@ -212,6 +212,18 @@ class HostLayout:
         # Among the others are those that are being deleted: they begin with a dot.
         return [name for name in names if re.fullmatch(NAME_PATTERN, name) and self._is_whole(name)]
 
+    def overlay_names(self) -> list[str]:
+        """The names of all overlays: folders, or links to some, whose name an overlay can have."""
+        try:
+            names = sorted(os.listdir(self.overlays_dir))  # noqa: PTH208 - as above
+        except FileNotFoundError:
+            return []
+        return [
+            name
+            for name in names
+            if re.fullmatch(NAME_PATTERN, name) and (self.overlays_dir / name).is_dir()
+        ]
+
     def _is_whole(self, name: str) -> bool:
         """Whether an instance has its record, or something in its place; no link is followed."""
         folder = f"{self.instances_dir}/{name}"

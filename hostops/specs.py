@@ -18,6 +18,7 @@ from hostops.launch_arguments import OPTIONS as OPTIONS
 from hostops.launch_arguments import ArgumentsError as ArgumentsError
 from hostops.launch_arguments import Fault as Fault
 from hostops.launch_arguments import find_conflicts as find_conflicts
+from hostops.launch_arguments import find_map as find_map
 from hostops.launch_arguments import parse_arguments as parse_arguments
 from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address
@@ -308,6 +309,90 @@ class InstalledRelease:
     is_current: bool
     installed_at: float
     used_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One map of a campaign, by its lower-case name, and what the game calls it."""
+
+    map: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class CampaignMode:
+    """The chapters of a campaign in one game mode, in their order."""
+
+    name: str
+    chapters: tuple[Chapter, ...] = ()
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What one mission file says. `path` is that file's, below its layer or in its pack.
+
+    `problem` says in a sentence what is wrong with the file, or is empty: what is here was made out all the
+    same, and the game may drop it.
+    """
+
+    name: str
+    title: str
+    path: str
+    modes: tuple[CampaignMode, ...] = ()
+    problem: str = ""
+
+
+class Severity(StrEnum):
+    """What a finding about an overlay means for a start: it is refused, people are warned, or only told."""
+
+    REFUSED = "refused"
+    WARNED = "warned"
+    NOTED = "noted"
+
+
+@dataclass(frozen=True)
+class ContentFinding:
+    """One thing that is to be said of an overlay's files. `code` names its kind for programs.
+
+    `path` is below the overlay, made safe to be shown, and empty where it is about the whole. `text` is one or
+    two sentences: what was found, and what to do.
+    """
+
+    code: str
+    severity: Severity
+    text: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class OverlayReport:
+    """What an overlay on a host is. `fingerprint` is another one once a file of it has changed.
+
+    `maps` are lower-case names without `.bsp`.
+    """
+
+    name: str
+    fingerprint: str
+    files: int
+    size_bytes: int
+    findings: tuple[ContentFinding, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
+    maps: tuple[str, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[ContentFinding, ...]:
+        """The findings for which a server with this overlay is not started."""
+        return tuple(one for one in self.findings if one.severity is Severity.REFUSED)
+
+
+@dataclass(frozen=True)
+class ReleaseReport:
+    """What the release that the next start takes has. `obstacles` say in sentences what could not be read."""
+
+    build_id: str
+    campaigns: tuple[Campaign, ...] = ()
+    maps: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
 from servers.models import Blueprint, Host, NoFreePortError, Server
+from servers.overlay_notes import list_campaigns, read_overlay_rows
 from servers.permissions import Verb, may, verbs_of
 from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
+from servers.start_notes import find_start_notes
 
 JOBS_SHOWN = 10
 CRASHES_SHOWN = 5
@@ -91,16 +93,20 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     verbs = verbs_of(request.user, server)
     is_own = Verb.CONFIGURE in verbs
+    overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
     context = {
         "server": server,
         "verbs": verbs,
         "operations": server.operations_for(request.user),
         "role": server.role_of(request.user),
         "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
+        "overlay_rows": overlay_rows,
+        "campaigns": list_campaigns(overlay_rows),
         "jobs": server.jobs.all()[:JOBS_SHOWN],
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
         "removal_obstacle": server.removal_obstacle(),
+        "start_notes": find_start_notes(server) if is_own else [],
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
         "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }
@@ -241,7 +247,7 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
     arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
     return {
         "blueprint": blueprint,
-        "overlays": blueprint.ordered_overlays(),
+        "overlay_rows": read_overlay_rows(blueprint.ordered_overlays(), Host.objects.all()),
         "servers": servers,
         "others_count": blueprint.servers.count() - len(servers),
         "is_editable": is_editable,

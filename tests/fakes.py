@@ -21,6 +21,8 @@ from hostops.specs import (
     LatestBuild,
     OnLine,
     OnStage,
+    OverlayReport,
+    ReleaseReport,
     RunFacts,
 )
 
@@ -60,6 +62,10 @@ class FakeHost:
     own_sizes: dict[str, int] = field(default_factory=dict)
     latest: LatestBuild | None = None
     taken_ports: tuple[int, ...] = ()
+    overlays: dict[str, OverlayReport] = field(default_factory=dict)
+    looked_at: list[str] = field(default_factory=list)
+    """The overlays that a report was asked of, and the builds of releases."""
+    release: ReleaseReport | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -251,6 +257,23 @@ class FakeHost:
     def releases(self) -> list[InstalledRelease]:
         """Return the installed releases."""
         return list(self.installed)
+
+    def overlay_fingerprints(self) -> dict[str, str]:
+        """Return the fingerprints of what a test says lies there."""
+        return {name: report.fingerprint for name, report in self.overlays.items()}
+
+    def overlay_report(
+        self, name: str, *, cancel: CancelToken | None = None
+    ) -> OverlayReport | None:
+        """Return what a test says of an overlay."""
+        self.looked_at.append(name)
+        return self.overlays.get(name)
+
+    def release_report(self, *, cancel: CancelToken | None = None) -> ReleaseReport | None:
+        """Return what a test says of the release."""
+        if self.release:
+            self.looked_at.append(self.release.build_id)
+        return self.release
 
     def doctor(self) -> list[Finding]:
         """Return what would keep servers from working."""

@@ -1,9 +1,15 @@
 """What is known of a pack (VPK file) once it was read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from hostops.content.missions import to_campaign
+from hostops.specs import Campaign
 
 MAX_MAPS = 2_000
-"""So many maps are taken of a pack; campaigns have five."""
+MAX_CAMPAIGNS = 50
+"""So much is taken of a pack. Most have one campaign of five maps."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +27,18 @@ class Pack:
     is_whole: bool = False
     odd_paths: int = 0
     maps: tuple[str, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
+    configs: tuple[str, ...] = ()
+    """Its files below cfg/: a server executes them as if they lay there."""
+
+
+def to_pack(document: Mapping[str, Any]) -> Pack:
+    """Return a pack from its JSON form, in which tuples are lists."""
+    return Pack(
+        **{
+            **document,
+            "maps": tuple(document["maps"]),
+            "configs": tuple(document["configs"]),
+            "campaigns": tuple(to_campaign(one) for one in document["campaigns"]),
+        }
+    )

@@ -13,7 +13,8 @@ import os
 import resource
 import struct
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 # Run by its path and isolated, it does not have the package on its search path.
 if not __package__:
@@ -22,10 +23,12 @@ if not __package__:
 from srctools.vpk import VPK, FileInfo, get_arch_filename
 
 from hostops.box import seccomp
-from hostops.content.pack_facts import MAX_MAPS, Pack
+from hostops.content.missions import MAX_MISSION_BYTES, read_mission
+from hostops.content.pack_facts import MAX_CAMPAIGNS, MAX_MAPS, Pack
 from hostops.content.search_paths import to_map_name
 from hostops.linux import untrusted
 from hostops.linux.namespaces import drop_privileges
+from hostops.specs import Campaign
 
 MEMORY_BYTES = 512 * 1024**2
 CPU_SECONDS = 20
@@ -39,6 +42,7 @@ _HEADER_2_BYTES = 16
 _MAX_TREE_BYTES = 64 * 1024**2
 _MAX_ENTRIES = 250_000
 _MAX_NAME_CHARS = 255
+_MAX_CONFIGS = 50
 _COPY_BYTES = 1024**2
 
 
@@ -75,8 +79,16 @@ def limit() -> None:
 
 
 def read_pack(file: int, folder: int, name: str) -> Pack:
-    """Return what a pack is and holds. What is wrong with it is in the result too."""
+    """Return what a pack is and holds. What is wrong with it is in the result too.
+
+    A mission file is taken for a pack in which there is nothing else.
+    """
     try:
+        if name.lower().endswith(".txt"):
+            campaign = read_mission(os.pread(file, MAX_MISSION_BYTES + 1, 0), name)
+            return Pack(
+                has_directory=True, is_whole=True, campaigns=(campaign,) if campaign else ()
+            )
         return _read(file, folder, name)
     except PackError as error:
         return Pack(fault=str(error))
@@ -99,33 +111,90 @@ def _read(file: int, folder: int, name: str) -> Pack:
     start = _HEADER.size + (_HEADER_2_BYTES if version == 2 else 0)
     if start + tree_bytes > size:
         raise PackError(f"is cut short: it ends within its directory, after {size:,} bytes")
-    entries = _read_directory(file, start, tree_bytes)
-    maps: set[str] = set()
-    odd_paths = 0
-    data_end = start + tree_bytes
-    ends: dict[int | None, int] = {}
-    for entry in entries:
+    pack = _OpenPack(file, folder, name, data_start=start + tree_bytes)
+    found = _Found()
+    for entry in _read_directory(file, start, tree_bytes):
         path = _to_path(entry)
         if path is None:
-            odd_paths += 1
-            continue
-        if entry.arch_len:
-            end = entry.offset + entry.arch_len
-            ends[entry.arch_index] = max(ends.get(entry.arch_index, 0), end)
-        if path.startswith("maps/") and (found := to_map_name(path[len("maps/") :])):
-            maps.add(found)
-    if data_end + ends.pop(None, 0) > size:
-        fault = f"is cut short: it has {size:,} bytes, and its directory names more"
-    else:
-        fault = _find_fault_of_parts(folder, name, ends)
+            found.odd_paths += 1
+        else:
+            found.add(path, entry, pack)
     return Pack(
         version=version,
-        fault=fault,
+        fault=pack.find_fault(found.ends),
         has_directory=True,
-        odd_paths=odd_paths,
-        maps=tuple(sorted(maps)[:MAX_MAPS]),
-        is_whole=len(maps) <= MAX_MAPS,
+        is_whole=len(found.maps) <= MAX_MAPS,
+        odd_paths=found.odd_paths,
+        maps=tuple(sorted(found.maps)[:MAX_MAPS]),
+        campaigns=tuple(found.campaigns),
+        configs=tuple(sorted(found.configs)[:_MAX_CONFIGS]),
     )
+
+
+@dataclass(frozen=True)
+class _OpenPack:
+    """The files of a pack: where `data_start` is in the first, the data of its entries begins."""
+
+    file: int
+    folder: int
+    name: str
+    data_start: int
+
+    def read(self, entry: FileInfo, max_bytes: int) -> bytes:
+        """Return the beginning of an entry's content; less than its length if the pack is cut short."""
+        begin = entry.start_data[:max_bytes]
+        length = min(entry.arch_len, max_bytes - len(begin))
+        if entry.arch_index is None:
+            return begin + os.pread(self.file, length, self.data_start + entry.offset)
+        try:
+            part = untrusted.open_at(self.folder, get_arch_filename(self.name, entry.arch_index))
+        except (untrusted.UntrustedFileError, OSError):
+            return begin
+        try:
+            return begin + os.pread(part, length, entry.offset)
+        finally:
+            os.close(part)
+
+    def find_fault(self, ends: Mapping[int | None, int]) -> str:
+        """Return what is wrong with the files, by where the data in each ends (None: the first)."""
+        size = os.fstat(self.file).st_size
+        if self.data_start + ends.get(None, 0) > size:
+            return f"is cut short: it has {size:,} bytes, and its directory names more"
+        for index in sorted(one for one in ends if one is not None):
+            part = get_arch_filename(self.name, index)
+            try:
+                size = untrusted.stat_at(self.folder, part).st_size
+            except (untrusted.UntrustedFileError, OSError):
+                return f"lacks its part {part}"
+            if size < ends[index]:
+                return f"is cut short: its part {part} has {size:,} bytes, and its directory names more"
+        return ""
+
+
+@dataclass
+class _Found:
+    """What the entries of a pack were found to be."""
+
+    odd_paths: int = 0
+    maps: set[str] = field(default_factory=set)
+    configs: list[str] = field(default_factory=list)
+    campaigns: list[Campaign] = field(default_factory=list)
+    ends: dict[int | None, int] = field(default_factory=dict)
+
+    def add(self, path: str, entry: FileInfo, pack: _OpenPack) -> None:
+        """Take one entry, by its path in lower case."""
+        if entry.arch_len:
+            end = entry.offset + entry.arch_len
+            self.ends[entry.arch_index] = max(self.ends.get(entry.arch_index, 0), end)
+        top, _, rest = path.partition("/")
+        if top == "maps" and (name := to_map_name(rest)):
+            self.maps.add(name)
+        elif top == "cfg":
+            self.configs.append(path)
+        elif top == "missions" and path.endswith(".txt") and len(self.campaigns) < MAX_CAMPAIGNS:
+            campaign = read_mission(pack.read(entry, MAX_MISSION_BYTES + 1), path)
+            if campaign:
+                self.campaigns.append(campaign)
 
 
 def _read_directory(file: int, start: int, tree_bytes: int) -> list[FileInfo]:
@@ -168,19 +237,6 @@ def _to_path(entry: FileInfo) -> str | None:
     if "\\" in path or ":" in path or not path.isprintable():
         return None
     return path.lower()
-
-
-def _find_fault_of_parts(folder: int, name: str, ends: dict[int | None, int]) -> str:
-    """Return what is wrong with the further files of a pack, by where the data in each ends."""
-    for index, end in sorted(ends.items(), key=lambda item: item[0] or 0):
-        part = get_arch_filename(name, index)
-        try:
-            size = untrusted.stat_at(folder, part).st_size
-        except (untrusted.UntrustedFileError, OSError):
-            return f"lacks its part {part}"
-        if size < end:
-            return f"is cut short: its part {part} has {size:,} bytes, and its directory names more"
-    return ""
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ _SOURCE_PATHS = "|all_source_engine_paths|"
 
 @dataclass(frozen=True)
 class LayerFiles:
-    """The maps and packs that the game finds in one layer. Paths are relative to it.
+    """The maps, packs and mission files that the game finds in one layer. Paths are relative to it.
 
     `obstacles` are sentences: what could not be looked at, and where it depends on the file system whether the
     game finds something, as `Maps` is not `maps` everywhere.
@@ -41,6 +41,7 @@ class LayerFiles:
 
     maps: frozenset[str]
     packs: tuple[str, ...]
+    missions: tuple[str, ...]
     obstacles: tuple[str, ...]
 
 
@@ -68,10 +69,12 @@ def find_roots(layers: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def look_at_layer(layer: Path, roots: Sequence[str] = ROOTS) -> LayerFiles:
-    """Return the maps and packs of one layer. A layer that is not there has none."""
+    """Return the maps, packs and mission files of one layer. A layer that is not there has none."""
     look = _Look()
     look.enter(None, str(layer), partial(_look_at_layer, look, roots))
-    return LayerFiles(frozenset(look.maps), tuple(look.packs), tuple(look.obstacles))
+    return LayerFiles(
+        frozenset(look.maps), tuple(look.packs), tuple(look.missions), tuple(look.obstacles)
+    )
 
 
 def is_pack_part(name: str) -> bool:
@@ -96,6 +99,7 @@ class _Look:
     def __init__(self) -> None:
         self.maps: set[str] = set()
         self.packs: list[str] = []
+        self.missions: list[str] = []
         self.obstacles: list[str] = []
 
     def enter(self, folder: int | None, path: str, look: Callable[[int], None]) -> None:
@@ -133,7 +137,12 @@ def _look_at_root(look: _Look, root: str, folder: int) -> None:
             look.obstacles.append(
                 f"{root}/{name} should be called {root}/{name.lower()}: not every game server finds it."
             )
+    _look_at_content(look, root, folder)
+
+
+def _look_at_content(look: _Look, path: str, folder: int) -> None:
     look.enter(folder, "maps", partial(_look_at_maps, look))
+    look.enter(folder, "missions", partial(_look_at_missions, look, f"{path}/missions"))
 
 
 def _look_at_addons(look: _Look, path: str, folder: int) -> None:
@@ -141,7 +150,7 @@ def _look_at_addons(look: _Look, path: str, folder: int) -> None:
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             # A folder is an addon as a pack is one, if it says so of itself.
             if untrusted.exists_at(folder, f"{name}/addoninfo.txt"):
-                look.enter(folder, f"{name}/maps", partial(_look_at_maps, look))
+                look.enter(folder, name, partial(_look_at_content, look, f"{path}/{name}"))
         elif name.lower().endswith(PACK_EXTENSION) and not is_pack_part(name):
             look.packs.append(f"{path}/{name}")
 
@@ -150,6 +159,11 @@ def _look_at_maps(look: _Look, folder: int) -> None:
     for path, _ in untrusted.walk(folder, max_entries=_MAX_ENTRIES):
         if (name := to_map_name(path)) is not None:
             look.maps.add(name)
+
+
+def _look_at_missions(look: _Look, path: str, folder: int) -> None:
+    names = sorted(untrusted.list_names(folder, _MAX_ENTRIES))
+    look.missions += [f"{path}/{name}" for name in names if name.lower().endswith(".txt")]
 
 
 def _reason(error: Exception) -> str:

@@ -34,7 +34,7 @@ from jobs.database import (
     open_change_signal,
 )
 from jobs.logs import DirectLog, JobSink, LogWriter, faults
-from jobs.models import Job, JobState, Worker
+from jobs.models import EXCLUSIVE_OPERATIONS, Job, JobState, Worker
 from jobs.queue import (
     Heartbeat,
     LeaseWatch,
@@ -49,7 +49,7 @@ from jobs.queue import (
     recover_stale_jobs,
     register_worker,
 )
-from jobs.watch import HostWatch, PlayerWatch
+from jobs.watch import HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.execution import Plan, execute, plan, release_connection
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -63,6 +63,10 @@ T = TypeVar("T")
 FIRST_RETRY_SECONDS = 0.1
 CANCEL_INTERVAL_SECONDS = 0.05
 """How often cancel requests are read at least while it has much to do; and they are at every change."""
+FIRST_LOOK_SECONDS = 2.0
+"""A worker that has just started has first to claim, and to say how its servers are."""
+OVERLAYS_SECONDS = 3.0
+"""How long a worker that ends waits for the look at the host's overlays that it is at."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store what its jobs said."""
 
@@ -130,6 +134,8 @@ class WorkerLoop:
     _unknown: set[int] = field(default_factory=set)
     _late: list[Job] = field(default_factory=list)
     _expectation: ClaimExpectation = field(init=False)
+    _overlays_due: threading.Event = field(default_factory=threading.Event)
+    _overlays_cancel: CancelToken = field(default_factory=CancelToken)
     _stops: int = 0
     _drain_until: float = 0.0
 
@@ -169,6 +175,8 @@ class WorkerLoop:
         chores.start()
         guard = threading.Thread(target=self._guard_consoles, name="consoles", daemon=True)
         guard.start()
+        overlays = threading.Thread(target=self._look_at_overlays, name="overlays", daemon=True)
+        overlays.start()
         logger.info("%s is ready, %s jobs at a time", self._worker, self.concurrency)
         self.on_ready()
         # The inner of the two: the jobs' threads wait for this one to store what they say, so that it cannot
@@ -178,8 +186,12 @@ class WorkerLoop:
                 self.on_turn(len(self._running), self._stops > 0)
                 self._take_turn()
         self._is_over.set()
+        self._overlays_due.set()
+        self._overlays_cancel.cancel()
         chores.join()
         guard.join()
+        # It lists files, which no cancel interrupts; what it leaves unfinished the next worker does.
+        overlays.join(OVERLAYS_SECONDS)
         self._signal.close()
 
     def _take_turn(self) -> None:
@@ -329,6 +341,8 @@ class WorkerLoop:
             logger.warning("job %s: its end was not stored here", job.id)
         with self._running_lock:
             self._running.pop(job.id, None)
+        if job.operation in EXCLUSIVE_OPERATIONS:
+            self._overlays_due.set()  # The release is another one.
 
     def _pass_on_cancel_requests(self) -> None:
         with self._running_lock:
@@ -388,6 +402,17 @@ class WorkerLoop:
         with vital("consoles"):
             while not self._is_over.wait(wait_seconds):
                 wait_seconds = self._watch.guard.look()
+
+    def _look_at_overlays(self) -> None:
+        """Report overlays and the release until the end, in a thread of its own: a large one takes seconds."""
+        with vital("overlays"):
+            watch = OverlayWatch(self.host, self._overlays_cancel)
+            wait_seconds = FIRST_LOOK_SECONDS
+            while not self._is_over.is_set():
+                self._overlays_due.wait(wait_seconds)
+                self._overlays_due.clear()
+                wait_seconds = watch.look()
+                connection.close()
 
     def _recover(self) -> None:
         """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""

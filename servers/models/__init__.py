@@ -10,6 +10,12 @@ from servers.models.blueprints import (
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
+from servers.models.reports import (
+    REPORT_VERSION,
+    OverlayReport,
+    OverlayReportQuerySet,
+    ReleaseReport,
+)
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
@@ -29,6 +35,7 @@ from servers.models.validation import (
 __all__ = [
     "CRASHES_KEPT",
     "MAP_CHARS",
+    "REPORT_VERSION",
     "ActualState",
     "Block",
     "Blueprint",
@@ -46,7 +53,10 @@ __all__ = [
     "NoFreePortError",
     "Overlay",
     "OverlayQuerySet",
+    "OverlayReport",
+    "OverlayReportQuerySet",
     "Release",
+    "ReleaseReport",
     "Server",
     "ServerQuerySet",
     "StoredLine",

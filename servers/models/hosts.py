@@ -96,6 +96,11 @@ class Host(models.Model):
         null=True, editable=False, help_text="Of the last minute, as a share of its processors."
     )
     reported_at = models.DateTimeField(null=True, editable=False)
+    overlays_reported_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When its overlays, or what its release has, were last found to have changed.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = HostQuerySet.as_manager()

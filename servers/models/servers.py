@@ -20,7 +20,6 @@ from hostops.specs import (
     ArgumentsError,
     InstanceSpec,
     InstanceState,
-    find_conflicts,
     parse_arguments,
     require_arguments,
     require_secret,
@@ -521,18 +520,6 @@ class Server(models.Model):
             (taken_of_blueprint.arguments, taken_of_own.arguments),
             (self.blueprint.config, self.config),
         )
-
-    @property
-    def argument_conflicts(self) -> list[str]:
-        """What its blueprint's launch arguments and its own say in two ways, in sentences.
-
-        Empty as well as long as `spec_faults` is not.
-        """
-        texts = (self.blueprint.arguments, self.arguments)
-        try:
-            return find_conflicts([word for text in texts for word in parse_arguments(text)])
-        except ArgumentsError:
-            return []
 
     def _take_argued_secrets(self) -> tuple[Taken, Taken]:
         """Return the blueprint's launch arguments and its own, with their passwords apart.

@@ -15,6 +15,7 @@ from hostops.launch_arguments import (
     Who,
     drop_faulty,
     find_conflicts,
+    find_map,
     parse_arguments,
     require_arguments,
 )
@@ -272,3 +273,20 @@ def test_what_is_said_in_two_ways_is_told(arguments: tuple[str, ...], conflicts:
     found = find_conflicts(arguments)
     assert len(found) == len(conflicts)
     assert all(one.startswith(text) for one, text in zip(found, conflicts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("-insecure",), None),
+        (("-insecure", "+MAP", "c5m2_park", "versus"), "c5m2_park"),
+        (("+map c5m2_park versus",), "c5m2_park"),
+        (("+map", "c5m2_park", "+map", "c5m3_cemetery"), "c5m3_cemetery"),
+        (("+map", "-insecure"), ""),
+        (("+hostname", "on", "+map"), ""),
+    ],
+)
+def test_the_map_is_read_as_the_engine_reads_it(
+    arguments: tuple[str, ...], name: str | None
+) -> None:
+    assert find_map(arguments) == name

@@ -10,7 +10,18 @@ from django.utils import timezone
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, Worker
 from servers.forms import ServerForm
-from servers.models import ActualState, Blueprint, ConsoleLine, Crash, DesiredState, Host, Server
+from servers.models import (
+    ActualState,
+    Blueprint,
+    ConsoleLine,
+    Crash,
+    DesiredState,
+    Host,
+    Overlay,
+    OverlayReport,
+    ReleaseReport,
+    Server,
+)
 from tests.pages.queries import assert_same_queries
 from tests.states import record_state
 
@@ -496,6 +507,39 @@ def test_arguments_of_blueprint_and_server_that_contradict_each_other_are_told(
     assert told in as_alice.get(url).content.decode()
     Server.objects.update(arguments="-tickrate 60")
     assert "is given 2 times" not in as_alice.get(url).content.decode()
+
+
+def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
+    as_alice: Client, stopped_server: Server
+) -> None:
+    host, now = stopped_server.host, timezone.now()
+    Blueprint.objects.update(arguments="+map c5m1_waterfont")
+    url = stopped_server.get_absolute_url()
+    told = "The map c5m1_waterfont is neither in the game on host local nor in the overlays."
+
+    def page() -> str:
+        return as_alice.get(url).content.decode()
+
+    assert told not in page()  # Nobody has looked yet.
+    release = ReleaseReport.objects.create(
+        host=host, build_id=host.build_id, maps=["c5m1_waterfront"], looked_at=now
+    )
+    assert f"{told} The nearest is c5m1_waterfront." in page()
+    stopped_server.blueprint.set_overlays([Overlay.objects.create(name="maps")])
+    assert told not in page()
+    overlay = OverlayReport.objects.create(host=host, name="maps", maps=[], looked_at=now)
+    assert told in page()
+    finding = {"code": "pack_broken", "severity": "warned", "text": "It is broken.", "path": ""}
+    OverlayReport.objects.update(findings=[finding])
+    assert told not in page()
+    overlay.maps = ["c5m1_waterfont"]
+    overlay.save()
+    assert told not in page()
+    overlay.delete()
+    stopped_server.blueprint.set_overlays([])
+    release.obstacles = ["pak01_dir.vpk cannot be read."]
+    release.save()
+    assert told not in page()
 
 
 def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Server) -> None:

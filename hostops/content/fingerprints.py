@@ -1,0 +1,66 @@
+"""By what it is told whether an overlay has changed: each file's path, kind, mode, size and time."""
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostops.linux import untrusted
+
+
+@dataclass(frozen=True)
+class OverlayFile:
+    """One file or link of an overlay. `path` is below the overlay; `target` is where a link leads."""
+
+    path: str
+    status: os.stat_result
+    target: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return stat.S_ISLNK(self.status.st_mode)
+
+
+def list_files(overlay: Path) -> list[OverlayFile]:
+    """Return all that is in an overlay but folders, in a stable order.
+
+    No link is followed. Raises FileNotFoundError without an overlay, and `UntrustedFileError` for one of more
+    than `untrusted.MAX_ENTRIES` files or with a folder that may not be read.
+    """
+    with untrusted.open_folder(overlay, overlay) as top:
+        return [
+            OverlayFile(path, status, _read_link(top, path, status))
+            for path, status in untrusted.walk(top)
+        ]
+
+
+def fingerprint_of(files: list[OverlayFile]) -> str:
+    """Return a text of 32 characters that is another one once a file of an overlay is.
+
+    Contents are not read: with 3,400 files this and `list_files` take 0.05 s, and to hash them would take 0.1 s
+    for every 150 MB. A file that was changed with its size and its time kept is not told.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.status
+        facts = (status.st_mode, status.st_size, status.st_mtime_ns)
+        text = f"{file.path}\0{facts}\0{file.target}\0"
+        digest.update(text.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def fingerprint(overlay: Path) -> str:
+    """Return the fingerprint of an overlay as it is now; raises as `list_files` does."""
+    return fingerprint_of(list_files(overlay))
+
+
+def _read_link(top: int, path: str, status: os.stat_result) -> str:
+    if not stat.S_ISLNK(status.st_mode):
+        return ""
+    pinned = untrusted.pin(top, path)
+    try:
+        return os.readlink("", dir_fd=pinned)
+    finally:
+        os.close(pinned)

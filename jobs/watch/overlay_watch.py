@@ -1,0 +1,149 @@
+"""Stores what the overlays and the release of a worker's host are, once they have changed."""
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from hostops.errors import OperationCancelled
+from hostops.specs import Campaign, CancelToken, OverlayReport, ReleaseReport
+from jobs import operations
+from jobs.database import Channel, announce, is_away, write_turn
+from jobs.logs import faults
+from servers import models
+from servers.models import REPORT_VERSION, Host
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 20.0
+MOST_OF_A_CORE = 0.01
+"""So much of a processor looking may take: it is done less often where there is more to look at."""
+
+
+class OverlayWatch:
+    """Looks at the overlays and the release of one host. To be used by one thread."""
+
+    def __init__(self, host: Host, cancel: CancelToken) -> None:
+        self._host = host
+        self._layer = operations.get_host(host.name)
+        self._cancel = cancel
+
+    def look(self) -> float:
+        """Store what is news; return after how many seconds to look again. What goes wrong is in the log."""
+        began_at = time.thread_time()
+        try:
+            self._store_news()
+        except OperationCancelled:
+            return 0.0
+        except Exception as error:  # noqa: BLE001 - told in the log
+            if is_away(error):
+                logger.warning("overlays: the database does not answer: %s", error)
+                connection.close()
+            else:
+                faults.tell(logger, f"the overlays of host {self._host} cannot be reported", error)
+        return max(LOOK_SECONDS, (time.thread_time() - began_at) / MOST_OF_A_CORE)
+
+    def _store_news(self) -> None:
+        fingerprints = self._layer.overlay_fingerprints()
+        rows = models.OverlayReport.objects.filter(host=self._host)
+        stored = {row.name: row for row in rows.filter(version=REPORT_VERSION)}
+        found: list[OverlayReport] = []
+        for name, fingerprint in fingerprints.items():
+            row = stored.get(name)
+            # One that cannot be looked at has no fingerprint: its report says what is in the way by now.
+            if row is None or not fingerprint or row.fingerprint != fingerprint:
+                report = self._layer.overlay_report(name, cancel=self._cancel)
+                if report is not None and (
+                    row is None or describe_overlay(report) != facts_of(row)
+                ):
+                    found.append(report)
+        gone = set(rows.values_list("name", flat=True)).difference(fingerprints)
+        self._store_overlays(found, gone)
+        self._store_release()
+
+    def _store_overlays(self, found: list[OverlayReport], gone: set[str]) -> None:
+        is_first = not Host.objects.filter(
+            pk=self._host.pk, overlays_reported_at__isnull=False
+        ).exists()
+        if not (found or gone or is_first):
+            return
+        now = timezone.now()
+        with write_turn(), transaction.atomic():
+            models.OverlayReport.objects.filter(host=self._host, name__in=gone).delete()
+            for report in found:
+                models.OverlayReport.objects.update_or_create(
+                    host=self._host,
+                    name=report.name,
+                    defaults={**describe_overlay(report), "looked_at": now},
+                )
+            Host.objects.filter(pk=self._host.pk).update(overlays_reported_at=now)
+            announce(Channel.PAGES)
+
+    def _store_release(self) -> None:
+        current = next((one.build_id for one in self._layer.releases() if one.is_current), None)
+        rows = models.ReleaseReport.objects.filter(host=self._host)
+        if current is None:
+            rows.delete()
+            return
+        if rows.filter(build_id=current, version=REPORT_VERSION).exists():
+            return
+        report = self._layer.release_report(cancel=self._cancel)
+        if report is None:
+            return
+        now = timezone.now()
+        with write_turn(), transaction.atomic():
+            models.ReleaseReport.objects.update_or_create(
+                host=self._host, defaults={**describe_release(report), "looked_at": now}
+            )
+            Host.objects.filter(pk=self._host.pk).update(overlays_reported_at=now)
+            announce(Channel.PAGES)
+
+
+COMPARED = ("fingerprint", "files", "size_bytes", "findings", "campaigns", "maps", "version")
+
+
+def facts_of(row: models.OverlayReport) -> dict[str, Any]:
+    """Return what a row says of its overlay."""
+    return {name: getattr(row, name) for name in COMPARED}
+
+
+def describe_overlay(report: OverlayReport) -> dict[str, Any]:
+    """Return what a row is to say of an overlay, in the form in which JSON has it."""
+    return {
+        "fingerprint": report.fingerprint,
+        "files": report.files,
+        "size_bytes": report.size_bytes,
+        "findings": [asdict(finding) for finding in report.findings],
+        "campaigns": describe_campaigns(report.campaigns),
+        "maps": list(report.maps),
+        "version": REPORT_VERSION,
+    }
+
+
+def describe_release(report: ReleaseReport) -> dict[str, Any]:
+    """Return what a row is to say of a release, in the form in which JSON has it."""
+    return {
+        "build_id": report.build_id,
+        "campaigns": describe_campaigns(report.campaigns),
+        "maps": list(report.maps),
+        "obstacles": list(report.obstacles),
+        "version": REPORT_VERSION,
+    }
+
+
+def describe_campaigns(campaigns: Iterable[Campaign]) -> list[dict[str, Any]]:
+    """Return campaigns in the form in which JSON has them, where tuples are lists."""
+    return [
+        {
+            **asdict(campaign),
+            "modes": [
+                {"name": mode.name, "chapters": [asdict(chapter) for chapter in mode.chapters]}
+                for mode in campaign.modes
+            ],
+        }
+        for campaign in campaigns
+    ]

@@ -1,0 +1,108 @@
+"""What the hosts' workers reported of overlays and releases: how they are, and what is in them."""
+
+from typing import Any
+
+from django.db import models
+
+from hostops.specs import Severity
+from servers.models.hosts import Host
+
+REPORT_VERSION = 1
+"""Of the rules by which reports are made. One of another version is made anew, changed or not."""
+
+FINGERPRINT_CHARS = 32
+OVERLAY_NAME_CHARS = 32
+
+
+class ContentReport(models.Model):
+    """What a report says of a set of files. `campaigns` and `maps` are as `hostops.specs` has them."""
+
+    campaigns = models.JSONField(default=list)
+    maps = models.JSONField(default=list, help_text="Lower-case names without .bsp.")
+    version = models.PositiveSmallIntegerField(default=REPORT_VERSION)
+    looked_at = models.DateTimeField(help_text="When it was found to be so for the first time.")
+
+    class Meta:
+        abstract = True
+
+    @property
+    def campaign_titles(self) -> list[str]:
+        """What its campaigns are called, each with the number of its maps."""
+        return [describe_campaign(campaign) for campaign in self.campaigns]
+
+
+class OverlayReportQuerySet(models.QuerySet["OverlayReport"]):
+    """Reports of overlays, by host and name."""
+
+    def fingerprints(self) -> dict[int, dict[str, str]]:
+        """Return the fingerprints of overlays by host and by name."""
+        found: dict[int, dict[str, str]] = {}
+        for host_id, name, fingerprint in self.values_list("host_id", "name", "fingerprint"):
+            found.setdefault(host_id, {})[name] = fingerprint
+        return found
+
+
+class OverlayReport(ContentReport):
+    """What an overlay is on one host, as its worker found it there.
+
+    There is one for each overlay that lies on the host, whether the panel has an `Overlay` of that name or not.
+    `findings` are as `hostops.specs.ContentFinding` has them, what weighs most first.
+    """
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="overlay_reports")
+    name = models.CharField(max_length=OVERLAY_NAME_CHARS)
+    fingerprint = models.CharField(
+        max_length=FINGERPRINT_CHARS,
+        blank=True,
+        help_text="Another one once a file has changed; empty if they cannot be looked at.",
+    )
+    files = models.PositiveIntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+    findings = models.JSONField(default=list)
+
+    objects = OverlayReportQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["host", "name"], name="overlay_report_once_per_host")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.host}"
+
+    @property
+    def refusals(self) -> list[dict[str, Any]]:
+        """The findings for which no server is started with this overlay."""
+        return self._findings_of(Severity.REFUSED)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """The findings that people should look after."""
+        return self._findings_of(Severity.WARNED)
+
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """The findings that are only good to know."""
+        return self._findings_of(Severity.NOTED)
+
+    def _findings_of(self, severity: Severity) -> list[dict[str, Any]]:
+        return [finding for finding in self.findings if finding["severity"] == severity]
+
+
+class ReleaseReport(ContentReport):
+    """What the current release of a host has. `obstacles` are sentences: what of it could not be read."""
+
+    host = models.OneToOneField(Host, models.CASCADE, related_name="release_report")
+    build_id = models.CharField(max_length=32)
+    obstacles = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"{self.build_id} on {self.host}"
+
+
+def describe_campaign(campaign: dict[str, Any]) -> str:
+    """Return what a campaign is called, and how many maps it has in the mode in which it has most."""
+    count = max((len(mode["chapters"]) for mode in campaign["modes"]), default=0)
+    title = campaign["title"] or campaign["name"] or campaign["path"]
+    return f"{title} ({count} map{'' if count == 1 else 's'})"
