@@ -19,7 +19,7 @@ from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
-from hostops.content import fingerprints, launch_maps, overlay_reports
+from hostops.content import fingerprints, launch_maps, overlay_reports, shapes
 from hostops.drivers import port_holders, process_driver, unanswered
 from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import find_answering, require_free_port
@@ -842,6 +842,8 @@ class Host:
         Called before a server is stopped to be started again, and once more right before each launch.
         """
         stack = self._find_layers(instance, record)
+        for overlay in record.overlays:
+            shapes.require_usable(self._layout.overlays_dir / overlay, overlay, instance.name)
         arguments, _ = drop_faulty(record.arguments)  # As the launch will.
         own_dirs = (instance.upper_dir, instance.tree_dir)
         places = launch_maps.Places(stack, own_dirs, self._layout.content_dir)

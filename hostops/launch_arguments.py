@@ -176,6 +176,45 @@ def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
     return tuple(_as_words(kept))
 
 
+def find_conflicts(arguments: Sequence[str]) -> list[str]:
+    """Return what judged arguments say in two ways, in sentences: no fault, and hardly what was meant.
+
+    Which of two values of an option the engine takes depends on its branch; it loads maps one after the other.
+    """
+    given: dict[str, list[str]] = {}
+    for group in _groups([Argument(text) for text in arguments]):
+        first, *values = " ".join(argument.text for argument in group).split()
+        given.setdefault(first.lower(), []).append(" ".join(values))
+    conflicts = []
+    for name, all_values in given.items():
+        values = list(dict.fromkeys(all_values))
+        option = OPTIONS.get(name)
+        if len(values) < 2 or not (name == "+map" or (option and option.value)):
+            continue  # Of a cvar that is set twice the later value wins, as it does in a config.
+        what = "loads one after the other" if name == "+map" else "takes one of them"
+        conflicts.append(
+            f"{name} is given {len(values)} times, as {' and as '.join(values)}: the game {what}. "
+            "Keep one, in the blueprint or in the server’s own launch arguments."
+        )
+    if "-nohltv" in given and given.get("+tv_enable", ["0"])[-1] != "0":
+        conflicts.append("+tv_enable switches SourceTV on, and -nohltv off: leave one out.")
+    return conflicts
+
+
+def find_map(arguments: Sequence[str]) -> str | None:
+    """Return the map that the engine is told to load, as it is written; None without a `+map`.
+
+    Empty for a `+map` that names none. The engine joins its arguments and splits them again, so a map may be
+    quoted together with its mode. Of several it loads one after the other: the last one stays.
+    """
+    words = " ".join(arguments).split()
+    places = [index for index, word in enumerate(words) if word.lower() == "+map"]
+    if not places:
+        return None
+    following = words[places[-1] + 1 : places[-1] + 2]
+    return "" if not following or following[0].startswith(("+", "-")) else following[0]
+
+
 def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
     """Return those arguments that may be executed, and the faults of the others.
 

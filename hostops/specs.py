@@ -17,6 +17,8 @@ from hostops.errors import OperationCancelled
 from hostops.launch_arguments import OPTIONS as OPTIONS
 from hostops.launch_arguments import ArgumentsError as ArgumentsError
 from hostops.launch_arguments import Fault as Fault
+from hostops.launch_arguments import find_conflicts as find_conflicts
+from hostops.launch_arguments import find_map as find_map
 from hostops.launch_arguments import parse_arguments as parse_arguments
 from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address

@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 
 from servers.forms import find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
@@ -35,20 +36,59 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
     list_display = ["name", "address", "build_id", "game_source", "driver", "reported_at"]
     reported = [
-        "driver",
-        "game_source",
-        "layering",
-        "layering_detail",
-        "build_id",
-        "disk_free_bytes",
-        "taken_ports",
-        "reported_at",
-        "created_at",
+        *("driver", "game_source", "layering", "layering_detail"),
+        *("installed_releases", "latest_build_id", "latest_build_at"),
+        *("box", "missing_limits", "free_disk", "load", "held_ports"),
+        *("reported_at", "created_at"),
     ]
+    fields = ["name", "address", "bind_address", "is_draining", *reported]
+
+    @admin.display(description="releases")
+    def installed_releases(self, host: Host) -> str:
+        """Return the builds that are installed, and which one is current."""
+        builds = [
+            f"{one.build_id} (current)" if one.is_current else one.build_id
+            for one in host.releases.all()
+        ]
+        return ", ".join(builds) or "none"
+
+    @admin.display(description="box")
+    def box(self, host: Host) -> str:
+        """Return what keeps a game's code in, and what does not."""
+        if not host.walls:
+            return "not reported"
+        standing = host.standing_walls
+        lead = f"{standing[0].upper()}{standing[1:]}." if standing else "No wall stands."
+        return " ".join([lead, *host.missing_walls])
+
+    @admin.display(description="limits without effect")
+    def missing_limits(self, host: Host) -> str:
+        """Return which limits of blueprints nothing holds servers to."""
+        return host.limits_without_effect or "none"
+
+    @admin.display(description="free disk space")
+    def free_disk(self, host: Host) -> str:
+        """Return how much room is left for the host's folder."""
+        return "" if host.disk_free_bytes is None else filesizeformat(host.disk_free_bytes)
+
+    @admin.display(description="load")
+    def load(self, host: Host) -> str:
+        """Return how busy its processors are."""
+        return "" if host.load_percent is None else f"{host.load_percent} % of its processors"
+
+    @admin.display(description="ports held by other programs")
+    def held_ports(self, host: Host) -> str:
+        """Return the ports of the range that no server can be given."""
+        return ", ".join(map(str, host.taken_ports)) or "none"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:  # noqa: ARG002
         """Keep what the worker reports, and the name by which it knows its row."""
         return [*(["name"] if obj else []), *self.reported]
+
+    def get_fields(self, request: HttpRequest, obj: Host | None = None) -> list[Any]:  # noqa: ARG002
+        """Show what a worker has reported of a host that is there."""
+        written = [name for name in self.fields if name not in self.reported]
+        return [*written, *(self.reported if obj else [])]
 
     def has_view_permission(self, request: HttpRequest, obj: Host | None = None) -> bool:  # noqa: ARG002
         """Return what the rule says."""
@@ -120,6 +160,8 @@ class ServerAdminForm(SecretsForm):
         """Give a server without a port the next free one, or say in the form that there is none."""
         cleaned = super().clean() or self.cleaned_data
         host = cleaned.get("host") or getattr(self.instance, "host", None)
+        if host and host.pk != self.instance.host_id and host.placement_obstacle:
+            self.add_error("host", host.placement_obstacle)
         port, is_any_allowed = cleaned.get("port"), self.is_any_port_allowed
         if host and (
             text := find_port_obstacle(self.instance, host, port, is_any_allowed=is_any_allowed)

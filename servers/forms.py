@@ -91,7 +91,7 @@ class ServerForm(SecretsForm, RowForm):
         self.user = user
         self.moved_address = ""
         """The address that was written as -ip, and has become the server's bind address."""
-        is_new = self.instance.pk is None
+        self.is_new = is_new = self.instance.pk is None
         usable = Blueprint.objects.usable_by(user)
         if self.instance.owner_id != user.pk and not may(user, Verb.VIEW_BLUEPRINT):
             # A blueprint that a member can change would leave them the server's config when they are a member
@@ -109,7 +109,10 @@ class ServerForm(SecretsForm, RowForm):
             del self.fields["host"]
         else:
             host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
-            host.queryset = Host.objects.filter(is_draining=False)
+            host.queryset = Host.objects.taking_servers()
+            host.error_messages["invalid_choice"] = (
+                "This host is being drained, or is not there any more. Choose another one."
+            )
             host.help_text = "The one with the fewest servers is chosen already."
             host.empty_label = "Choose one"
             self.initial["host"] = Host.objects.least_loaded()
@@ -126,8 +129,10 @@ class ServerForm(SecretsForm, RowForm):
         return text
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a port that is not for this user, or that another program holds."""
+        """Refuse a host that takes no server, and a port that is not for this user or that a program holds."""
         cleaned = super().clean() or self.cleaned_data
+        if self.is_new and (obstacle := Host.objects.placement_obstacle()):
+            self.add_error(None, obstacle)
         host = cleaned.get("host") or get_host(self.instance) or Host(name=settings.HOST_NAME)
         is_any_allowed = may(self.user, Verb.SET_ANY_PORT)
         port = cleaned.get("port")

@@ -4,7 +4,7 @@ from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import config_pages, console_pages, secret_pages, views
+from servers import config_pages, console_pages, overlay_pages, secret_pages, views
 
 
 class NameConverter:
@@ -46,8 +46,14 @@ blueprint_urls = [
     path("<name:name>/remove/", views.blueprint_remove, name="blueprint_remove"),
 ]
 
+overlay_urls = [
+    path("", overlay_pages.overlay_list, name="overlay_list"),
+    path("<name:name>/", overlay_pages.overlay_detail, name="overlay_detail"),
+]
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
     path("servers/", include(server_urls)),
     path("blueprints/", include(blueprint_urls)),
+    path("overlays/", include(overlay_urls)),
 ]

@@ -27,11 +27,13 @@ from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
 from servers.models import Blueprint, Host, NoFreePortError, Server
+from servers.overlay_notes import list_campaigns, read_overlay_rows
 from servers.permissions import Verb, may, verbs_of
 from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
+from servers.start_notes import find_start_notes
 
 JOBS_SHOWN = 10
 CRASHES_SHOWN = 5
@@ -49,11 +51,13 @@ def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers one may see, or say what to do before there can be one."""
     user = request.user
     servers = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
+    rows = [
+        ServerRow(server, server.operations_for(user), describe_share(user, server))
+        for server in servers.with_heartbeat().with_latest_job()
+    ]
     context = {
-        "rows": [
-            ServerRow(server, server.operations_for(user), describe_share(user, server))
-            for server in servers.with_heartbeat().with_latest_job()
-        ],
+        "rows": rows,
+        "placement_obstacle": "" if rows else Host.objects.placement_obstacle(),
         "has_game": Host.objects.exclude(build_id="").exists(),
         "has_blueprint": Blueprint.objects.usable_by(user).exists(),
     }
@@ -89,16 +93,20 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     verbs = verbs_of(request.user, server)
     is_own = Verb.CONFIGURE in verbs
+    overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
     context = {
         "server": server,
         "verbs": verbs,
         "operations": server.operations_for(request.user),
         "role": server.role_of(request.user),
         "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
+        "overlay_rows": overlay_rows,
+        "campaigns": list_campaigns(overlay_rows),
         "jobs": server.jobs.all()[:JOBS_SHOWN],
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
         "removal_obstacle": server.removal_obstacle(),
+        "start_notes": find_start_notes(server) if is_own else [],
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
         "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }
@@ -150,7 +158,9 @@ def server_create(request: SignedInRequest) -> HttpResponse:
     if form.has_error(NON_FIELD_ERRORS, "too_many_servers"):
         return refuse_server(request, context)
     if request.method != "POST":
-        context["obstacle"] = find_server_obstacle(request.user)
+        context["obstacle"] = (
+            find_server_obstacle(request.user) or Host.objects.placement_obstacle()
+        )
     return render(request, "servers/form.html", context)
 
 
@@ -237,7 +247,7 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
     arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
     return {
         "blueprint": blueprint,
-        "overlays": blueprint.ordered_overlays(),
+        "overlay_rows": read_overlay_rows(blueprint.ordered_overlays(), Host.objects.all()),
         "servers": servers,
         "others_count": blueprint.servers.count() - len(servers),
         "is_editable": is_editable,

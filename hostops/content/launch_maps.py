@@ -9,6 +9,7 @@ from hostops.content.maps import read_maps
 from hostops.content.search_paths import find_roots, look_at_layer
 from hostops.engine_command import DEFAULT_MAP
 from hostops.errors import HostError, OperationCancelled
+from hostops.launch_arguments import find_map
 
 
 @dataclass(frozen=True)
@@ -20,27 +21,14 @@ class Places:
     cache_dir: Path
 
 
-def find_map(arguments: Sequence[str]) -> str:
-    """Return the map that the engine is told to load, as it is written; empty for a `+map` without one.
-
-    The engine joins its arguments and splits them again, so one may be quoted together with its mode. Of
-    several it loads one after the other: the last one stays. Without any Saferoom names one.
-    """
-    words = " ".join(arguments).split()
-    places = [index for index, word in enumerate(words) if word.lower() == "+map"]
-    if not places:
-        return DEFAULT_MAP
-    following = words[places[-1] + 1 : places[-1] + 2]
-    return "" if not following or following[0].startswith(("+", "-")) else following[0]
-
-
 def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: Callbacks) -> None:
     """Raise HostError if the map is not there that the server `name` is to start with, naming the nearest.
 
     Only where all search paths and packs could be read: else it is warned of. A map that lies in a folder costs
     a look at the folders; for any other the packs are read, in a child process.
     """
-    wanted = find_map(arguments)
+    named = find_map(arguments)
+    wanted = DEFAULT_MAP if named is None else named
     key = wanted.lower().removesuffix(".bsp")
     layers = [*places.written_by_game, *places.layers]
     roots, _ = find_roots(layers)

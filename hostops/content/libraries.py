@@ -67,11 +67,13 @@ def _find_glibc(file: int, segments: list[tuple[int, ...]]) -> tuple[int, int] |
     for kind, offset, _, _, length, *_ in segments:
         if kind == _PT_DYNAMIC:
             data = os.pread(file, min(length, _MAX_DYNAMIC_BYTES), offset)
-            entries = dict(_unpack(_DYNAMIC, data))
+            entries = {one[0]: one[1] for one in _unpack(_DYNAMIC, data)}
             break
     else:
         return None
-    address, length = entries.get(_DT_STRTAB, 0), entries.get(_DT_STRSZ, 0)
+    if _DT_STRTAB not in entries:
+        return None
+    address, length = entries[_DT_STRTAB], entries.get(_DT_STRSZ, 0)
     for kind, offset, start, _, size, *_ in segments:
         if kind == _PT_LOAD and start <= address < start + size:
             place = offset + address - start

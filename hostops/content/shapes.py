@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from hostops.content.fingerprints import OverlayFile
+from hostops.content.fingerprints import OverlayFile, list_files
 from hostops.content.libraries import LibraryError, read_library
 from hostops.content.search_paths import ADDONS_DIR, GAME_DIR, ROOTS, is_pack_part
+from hostops.errors import HostError
 from hostops.instances.cfg_files import show_path
 from hostops.instances.config_chain import SERVER_CONFIG_PATH
 from hostops.linux import untrusted
@@ -56,12 +57,39 @@ _warn = partial(ContentFinding, severity=Severity.WARNED)
 def find_faults(overlay: Path, files: Sequence[OverlayFile]) -> list[ContentFinding]:
     """Return what is to be said of the shape of an overlay.
 
-    A server is refused its start for an overlay of which nothing reaches the game: whoever put it there wanted
-    something else.
+    A server is refused its start for an overlay of which, by a known mistake, nothing reaches the game: whoever
+    put it there wanted something else.
     """
     if not files:
         return [_warn("empty", text="It has no files.")]
     return [*_look_at_root(files), *_look_at_places(files), *_look_at_libraries(overlay, files)]
+
+
+def require_usable(overlay: Path, name: str, server: str) -> None:
+    """Raise HostError if nothing of an overlay reaches the game by a known mistake, saying how to lay it out.
+
+    Ends at the first file that does: a few milliseconds for an overlay that is as it should be. One without any
+    file, or one that cannot be looked at, keeps no server from starting.
+    """
+    try:
+        with untrusted.open_folder(overlay, overlay) as top:
+            if any(_reaches_game(path) for path, _ in untrusted.walk(top)):
+                return
+        faults = _look_at_root(list_files(overlay))
+    except (FileNotFoundError, untrusted.UntrustedFileError):
+        return
+    refusals = [fault for fault in faults if fault.severity is Severity.REFUSED]
+    if refusals:
+        said = " ".join(dict.fromkeys(fault.text for fault in refusals[:MOST_OF_A_KIND]))
+        raise HostError(
+            f"{server} is not started, as the game would read nothing of its overlay {name}, in {overlay}. "
+            f"{said}"
+        )
+
+
+def _reaches_game(path: str) -> bool:
+    parts = path.split("/")
+    return parts[0] in _TOPS and _find_misplaced(parts) is None
 
 
 def arrange(findings: Iterable[ContentFinding]) -> list[ContentFinding]:
@@ -94,9 +122,9 @@ def _look_at_root(files: Sequence[OverlayFile]) -> list[ContentFinding]:
         fault = _find_misplaced(parts)
         if fault is not None:
             faults.setdefault(fault.text, fault)
-        elif parts[0] in _TOPS:
-            is_effective = True
-    if is_effective:
+        else:
+            is_effective |= _reaches_game(file.path)
+    if is_effective or not files:
         return list(faults.values())
     if not faults:
         if all(_ARCHIVE.search(file.path) for file in files):
@@ -107,8 +135,9 @@ def _look_at_root(files: Sequence[OverlayFile]) -> list[ContentFinding]:
                     path=show_path(files[0].path),
                 )
             ]
+        # Somebody may know why: the topmost gameinfo.txt can name other folders.
         return [
-            _refuse(
+            _warn(
                 "nothing_for_the_game",
                 text=f"None of its files is where the game looks. Lay them out as in the game's folder: "
                 f"{GAME_DIR}/addons/…, {GAME_DIR}/cfg/….",
@@ -190,7 +219,7 @@ def _move(what: str, where: str, code: str) -> ContentFinding:
     return ContentFinding(
         code,
         Severity.WARNED,
-        f"The game does not look for {show_path(what)} there: move it into {where}",
+        f"The game does not look for {show_path(what)} there: move it into {where}.",
         show_path(what),
     )
 

@@ -193,11 +193,9 @@ def try_layers(layout: HostLayout, instance: InstanceLayout, stack: Sequence[Pat
         raise HostError(f"{instance.name} could not be started. {error}") from None
     except CommandError as error:
         overlays = ", ".join(path.name for path in stack[1:-1])
-        raise CommandError(
+        raise HostError(
             f"{instance.name} could not be started: its overlays ({overlays}) cannot be laid over release "
-            f"{stack[-1].name}. {' '.join(said)} Look whether one of their folders is a link to another.",
-            error.cmd,
-            error.returncode,
+            f"{stack[-1].name}. {' '.join(said)} Look whether one of their folders is a link to another."
         ) from error
 
 

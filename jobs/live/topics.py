@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs.models import Job, JobLog, Worker
 from servers.console_reader import Console
-from servers.models import Membership, Server
+from servers.models import Host, Membership, Server
 
 Line = TypeVar("Line", bound=Model)
 CHANGES_WINDOW = timedelta(minutes=10)
@@ -170,8 +170,10 @@ class ChangesTopic:
         ]
         workers = Worker.objects.filter(stopped_at=None).order_by("pk")
         alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
+        # What lies on the hosts: rare enough to be news for everybody.
+        reported = list(Host.objects.order_by("pk").values_list("pk", "overlays_reported_at"))
         return [
-            to_change_event([versions_for(topic.user_id, one) for one in versions], alive)
+            to_change_event([versions_for(topic.user_id, one) for one in versions], alive, reported)
             for topic in topics
         ]
 

@@ -149,7 +149,7 @@ def request(
         is_same = newest and (newest.operation, newest.build_id) == (operation, build_id)
         if newest and is_same and newest.cancel_requested_at is None:
             return Requested(newest, is_new=False)
-        refuse_the_impossible(operation, server, host)
+        refuse_the_impossible(operation, server, host, newest)
         if refusal := find_flood(requested_by):
             if operation not in ENDING_OPERATIONS:
                 raise TooManyWaiting(refusal)
@@ -215,8 +215,13 @@ def is_covered(operation: str, newest: Job) -> bool:
     return does_as_much and newest.cancel_requested_at is None
 
 
-def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> None:
-    """Raise `RequestRefused` if it is certain already that the operation could not succeed."""
+def refuse_the_impossible(
+    operation: str, server: Server | None, host: Host, newest: Job | None
+) -> None:
+    """Raise `RequestRefused` if it is certain already that the operation could not succeed.
+
+    `newest` is the newest job of the server that waits or runs: it may change what is in the way.
+    """
     if operation not in Operation:
         raise RequestRefused(f"“{operation}” is not something Saferoom can do.")
     if (operation in HOST_OPERATIONS) != (server is None):
@@ -225,19 +230,33 @@ def refuse_the_impossible(operation: str, server: Server | None, host: Host) -> 
             if server
             else f"“{operation}” needs a server."
         )
+    if server is None:
+        return
+    if newest is None:
+        refuse_without_files(operation, server)
     # Each of these two has its own index; together they would be looked for among all jobs there ever were.
     is_waiting = Job.objects.queued().filter(host=host).exists()
-    if server is None or is_waiting or Job.objects.running().filter(host=host).exists():
-        return  # What runs or waits may change the very thing that is in the way.
+    if is_waiting or Job.objects.running().filter(host=host).exists():
+        return  # One of them may be an install.
     needs_game = operation in (Operation.INITIALIZE, Operation.START, Operation.RESTART)
     if needs_game and host.lacks_game:
         raise RequestRefused(
             f"The game is not installed on host {host.name} yet: an admin has to install it first."
         )
-    needs_instance = operation in (Operation.STOP, Operation.RESET, Operation.DELETE)
-    if needs_instance and server.actual_state == ActualState.ABSENT:
+
+
+def refuse_without_files(operation: str, server: Server) -> None:
+    """Raise `RequestRefused` if the operation is about files of a server that has none on its host."""
+    is_absent = server.actual_state == ActualState.ABSENT
+    if operation == Operation.RESET and not server.has_instance:
+        # One that its host was never asked about was never started either: it has no finished job.
+        has_none = "has no files" if is_absent else "has no files that Saferoom knows of"
         raise RequestRefused(
-            f"{server.name} has no instance on host {host.name}: nothing is there."
+            f"There is nothing to reset: {server.name} {has_none} on host {server.host.name}."
+        )
+    if operation in (Operation.STOP, Operation.DELETE) and is_absent:
+        raise RequestRefused(
+            f"{server.name} has no instance on host {server.host.name}: nothing is there."
         )
 
 

@@ -94,11 +94,12 @@ class OverlayWatch:
         report = self._layer.release_report(cancel=self._cancel)
         if report is None:
             return
+        now = timezone.now()
         with write_turn(), transaction.atomic():
             models.ReleaseReport.objects.update_or_create(
-                host=self._host,
-                defaults={**describe_release(report), "looked_at": timezone.now()},
+                host=self._host, defaults={**describe_release(report), "looked_at": now}
             )
+            Host.objects.filter(pk=self._host.pk).update(overlays_reported_at=now)
             announce(Channel.PAGES)
 
 

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='host',
             name='overlays_reported_at',
-            field=models.DateTimeField(editable=False, help_text='When its overlays were last found to have changed.', null=True),
+            field=models.DateTimeField(editable=False, help_text='When its overlays, or what its release has, were last found to have changed.', null=True),
         ),
         migrations.CreateModel(
             name='ReleaseReport',

@@ -20,8 +20,25 @@ class HostQuerySet(models.QuerySet["Host"]):
 
     def least_loaded(self) -> "Host | None":
         """Return the host that a new server is best placed on: the one with the fewest servers."""
-        hosts = self.filter(is_draining=False).annotate(server_count=models.Count("servers"))
+        hosts = self.taking_servers().annotate(server_count=models.Count("servers"))
         return hosts.order_by("server_count", "name").first()
+
+    def taking_servers(self) -> "HostQuerySet":
+        """Return the hosts that a new server may be placed on."""
+        return self.filter(is_draining=False)
+
+    def placement_obstacle(self) -> str:
+        """Return why no host takes a new server, in a sentence; empty if one does, or there is none yet."""
+        hosts = list(self)
+        if any(not host.placement_obstacle for host in hosts):
+            return ""
+        if len(hosts) == 1:
+            return hosts[0].placement_obstacle
+        return (
+            "All hosts are being drained, and none takes a new server until an admin ends that."
+            if hosts
+            else ""
+        )
 
 
 class Host(models.Model):
@@ -80,7 +97,9 @@ class Host(models.Model):
     )
     reported_at = models.DateTimeField(null=True, editable=False)
     overlays_reported_at = models.DateTimeField(
-        null=True, editable=False, help_text="When its overlays were last found to have changed."
+        null=True,
+        editable=False,
+        help_text="When its overlays, or what its release has, were last found to have changed.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -129,6 +148,15 @@ class Host(models.Model):
         """The build that Steam handed out when it was last asked, if another one is current here."""
         is_other = self.build_id and self.latest_build_id != self.build_id
         return self.latest_build_id if is_other else ""
+
+    @property
+    def placement_obstacle(self) -> str:
+        """Why no new server can be placed here, in a sentence; empty if one can."""
+        if not self.is_draining:
+            return ""
+        return (
+            f"Host {self.name} is being drained, and takes no new server until an admin ends that."
+        )
 
     @property
     def lacks_game(self) -> bool:

@@ -400,7 +400,8 @@ class Server(models.Model):
                     "delete",
                 ]
             case _:
-                return ["start", "stop", "restart", "initialize", "reset", "delete"]
+                resets = ["reset"] if self.has_instance else []
+                return ["start", "stop", "restart", "initialize", *resets, "delete"]
 
     def operations_for(self, user: Person) -> list[str]:
         """Return those of `operations` that `user` may request."""

@@ -37,7 +37,8 @@ def test_a_check_changes_nothing(host: Host, root: Path, spec: InstanceSpec) -> 
     host.facts()  # It has tried once whether overlays can be mounted.
     before = files_of(root)
     output = Output()
-    host.check(replace(spec, overlays=("pack",)), **output.callbacks)
+    checked = replace(spec, overlays=("pack",))
+    host.check(checked, on_line=output.on_line, on_stage=output.on_stage)
     assert files_of(root) == before
     assert output.stages == [("Checking", None)]
     assert output.lines == [("stdout", "Nothing was found that would keep alpha from starting.")]

@@ -14,6 +14,8 @@ from hostops.launch_arguments import (
     ArgumentsError,
     Who,
     drop_faulty,
+    find_conflicts,
+    find_map,
     parse_arguments,
     require_arguments,
 )
@@ -245,3 +247,46 @@ def test_the_page_has_the_table_of_the_code() -> None:
         section = page[: page.index(row)].rpartition("\n## ")[2].partition("\n")[0]
         assert option.who.value in section
     assert page.count("| `-") == len(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "conflicts"),
+    [
+        (("-tickrate", "60", "-insecure", "-tickrate", "60", "-insecure"), []),
+        (("+hostname", "one", "+hostname", "two"), []),
+        (("-nohltv", "+tv_enable", "0"), []),
+        (
+            ("-maxplayers", "8", "-maxplayers", "12"),
+            ["-maxplayers is given 2 times, as 8 and as 12: the game takes one of them."],
+        ),
+        (
+            ("+map c1m1_hotel versus", "+map", "c2m1_highway"),
+            ["+map is given 2 times, as c1m1_hotel versus and as c2m1_highway: the game loads one"],
+        ),
+        (
+            ("+tv_enable", "1", "-nohltv"),
+            ["+tv_enable switches SourceTV on, and -nohltv off: leave one out."],
+        ),
+    ],
+)
+def test_what_is_said_in_two_ways_is_told(arguments: tuple[str, ...], conflicts: list[str]) -> None:
+    found = find_conflicts(arguments)
+    assert len(found) == len(conflicts)
+    assert all(one.startswith(text) for one, text in zip(found, conflicts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("-insecure",), None),
+        (("-insecure", "+MAP", "c5m2_park", "versus"), "c5m2_park"),
+        (("+map c5m2_park versus",), "c5m2_park"),
+        (("+map", "c5m2_park", "+map", "c5m3_cemetery"), "c5m3_cemetery"),
+        (("+map", "-insecure"), ""),
+        (("+hostname", "on", "+map"), ""),
+    ],
+)
+def test_the_map_is_read_as_the_engine_reads_it(
+    arguments: tuple[str, ...], name: str | None
+) -> None:
+    assert find_map(arguments) == name

@@ -20,6 +20,7 @@ from servers.models import Blueprint, Host, Overlay, Server
 from servers.secrets import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.kinds import ANONYMOUS, KINDS, give_roles, make_people
+from tests.states import record_state
 
 LOGIN = "login"
 """The way to the sign-in page; for the admin's own pages to theirs, which is the same one."""
@@ -390,6 +391,7 @@ def make_world() -> World:
     give_roles(people, quiet)
     server.set_secret(ServerSecret.JOIN_PASSWORD, "sesame-to-join")
     server.save()
+    record_state(server, "stopped")
     members = {one.role: one for one in server.memberships.all()}
     outsider = other.memberships.create(user=people["stranger"], role="viewer")
     shared = Blueprint.objects.create(name="versus", owner=superuser, is_shared=True)

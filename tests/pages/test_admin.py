@@ -338,6 +338,45 @@ def test_a_host_keeps_the_name_by_which_its_worker_knows_it(as_dana: Client, hos
     assert (host.name, host.address) == ("local", "play.example.org")
 
 
+def test_what_a_host_reported_is_told_in_words(as_dana: Client, two_releases: Host) -> None:
+    wall = {"name": "Landlock", "stands": True, "sentence": "Landlock stands."}
+    missing = {"name": "PID namespace", "stands": False, "sentence": "No PID namespace: denied."}
+    Host.objects.update(
+        taken_ports=[27015, 27020],
+        walls=[wall, missing],
+        disk_free_bytes=3 * 1024**3,
+        load_average=0.5,
+    )
+    url = reverse("admin:servers_host_change", args=[two_releases.pk])
+    page = as_dana.get(url).content.decode()
+    for text in (
+        "27015, 27020",
+        "Landlock. No PID namespace: denied.",
+        "17840213 (current), 17000000",
+        "3.0\N{NO-BREAK SPACE}GB",
+        "50 % of its processors",
+    ):
+        assert text in page
+    for sign in ("[", "{&#x27;", "&#x27;stands&#x27;", "Release object", "True,"):
+        assert sign not in page.partition("<fieldset")[2].partition("</fieldset>")[0]
+
+
+def test_a_draining_host_takes_no_server_from_the_admin_either(
+    as_dana: Client, stopped_server: Server
+) -> None:
+    other = Host.objects.create(name="other", is_draining=True)
+    url = reverse("admin:servers_server_add")
+    response = as_dana.post(url, server_form(stopped_server, name="beta", host=str(other.pk)))
+    assert "Host other is being drained, and takes no new server" in response.content.decode()
+    assert Server.objects.count() == 1
+    # One that is there stays where it is, and can be changed.
+    Host.objects.update(is_draining=True)
+    url = reverse("admin:servers_server_change", args=[stopped_server.pk])
+    as_dana.post(url, server_form(stopped_server, port="27033"))
+    stopped_server.refresh_from_db()
+    assert stopped_server.port == 27033
+
+
 @pytest.mark.parametrize("model", ["host", "overlay", "blueprint", "server"])
 def test_its_lists_and_forms_open(
     as_dana: Client, server: Server, model: str, blueprint: Blueprint

@@ -10,7 +10,18 @@ from django.utils import timezone
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, Worker
 from servers.forms import ServerForm
-from servers.models import ActualState, Blueprint, ConsoleLine, Crash, DesiredState, Host, Server
+from servers.models import (
+    ActualState,
+    Blueprint,
+    ConsoleLine,
+    Crash,
+    DesiredState,
+    Host,
+    Overlay,
+    OverlayReport,
+    ReleaseReport,
+    Server,
+)
 from tests.pages.queries import assert_same_queries
 from tests.states import record_state
 
@@ -414,6 +425,121 @@ def test_a_reset_is_confirmed_and_becomes_a_job(as_alice: Client, stopped_server
     assert 'name="operation" value="reset"' in confirmation
     as_alice.post(f"{stopped_server.get_absolute_url()}jobs/", {"operation": "reset"})
     assert stopped_server.jobs.get().operation == "reset"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (ActualState.ABSENT, "alpha has no files on host local."),
+        (None, "alpha has no files that Saferoom knows of on host local."),
+    ],
+)
+def test_where_there_is_nothing_to_reset_no_reset_is_offered_or_becomes_a_job(
+    as_alice: Client, server: Server, state: str | None, words: str
+) -> None:
+    if state:
+        record_state(server, state)
+    # What goes on elsewhere on the host makes no files of this server.
+    other = Server.objects.create(
+        name="other", owner=server.owner, host=server.host, blueprint=server.blueprint
+    )
+    Job.objects.create(operation="start", server=other)
+    assert 'value="reset"' not in as_alice.get(server.get_absolute_url()).content.decode()
+    response = as_alice.post(f"{server.get_absolute_url()}jobs/", {"operation": "reset"})
+    assert response.status_code == 409
+    assert f"There is nothing to reset: {words}" in response.content.decode()
+    assert not server.jobs.exists()
+
+
+def test_a_start_that_waits_may_leave_something_to_reset(as_alice: Client, server: Server) -> None:
+    Job.objects.create(operation="start", server=server)
+    as_alice.post(f"{server.get_absolute_url()}jobs/", {"operation": "reset"})
+    assert server.jobs.filter(operation="reset").exists()
+
+
+def test_a_draining_host_takes_no_new_server_also_as_the_only_one(
+    as_alice: Client, host: Host, blueprint: Blueprint
+) -> None:
+    Host.objects.update(is_draining=True)
+    said = "Host local is being drained, and takes no new server until an admin ends that."
+    empty = as_alice.get(LIST).content.decode()
+    assert said in empty
+    assert "Make a server</a>" not in empty
+    assert said in as_alice.get(NEW).content.decode()
+    response = as_alice.post(NEW, form_of(blueprint))
+    assert said in response.content.decode()
+    assert not Server.objects.exists()
+    Host.objects.update(is_draining=False)
+    assert said not in as_alice.get(NEW).content.decode()
+    as_alice.post(NEW, form_of(blueprint))
+    assert Server.objects.get().host == host
+
+
+def test_of_several_hosts_only_those_that_are_not_drained_take_a_new_server(
+    as_alice: Client, host: Host, blueprint: Blueprint
+) -> None:
+    other = Host.objects.create(name="other", is_draining=True)
+    response = as_alice.post(NEW, form_of(blueprint, host=str(other.pk)))
+    assert "This host is being drained, or is not there any more." in response.content.decode()
+    Host.objects.update(is_draining=True)
+    response = as_alice.post(NEW, form_of(blueprint, host=str(host.pk)))
+    assert "All hosts are being drained, and none takes a new server" in response.content.decode()
+    assert not Server.objects.exists()
+
+
+def test_a_server_of_a_draining_host_can_still_be_changed(
+    as_alice: Client, stopped_server: Server, blueprint: Blueprint
+) -> None:
+    Host.objects.update(is_draining=True)
+    url = reverse("servers:edit", args=[stopped_server.name])
+    as_alice.post(url, form_of(blueprint, port="27031"))
+    stopped_server.refresh_from_db()
+    assert stopped_server.port == 27031
+
+
+def test_arguments_of_blueprint_and_server_that_contradict_each_other_are_told(
+    as_alice: Client, stopped_server: Server
+) -> None:
+    Blueprint.objects.update(arguments="+map c1m1_hotel -tickrate 60")
+    Server.objects.update(arguments="-tickrate 100")
+    told = "-tickrate is given 2 times, as 60 and as 100: the game takes one of them."
+    url = stopped_server.get_absolute_url()
+    assert told in as_alice.get(url).content.decode()
+    Server.objects.update(arguments="-tickrate 60")
+    assert "is given 2 times" not in as_alice.get(url).content.decode()
+
+
+def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
+    as_alice: Client, stopped_server: Server
+) -> None:
+    host, now = stopped_server.host, timezone.now()
+    Blueprint.objects.update(arguments="+map c5m1_waterfont")
+    url = stopped_server.get_absolute_url()
+    told = "The map c5m1_waterfont is neither in the game on host local nor in the overlays."
+
+    def page() -> str:
+        return as_alice.get(url).content.decode()
+
+    assert told not in page()  # Nobody has looked yet.
+    release = ReleaseReport.objects.create(
+        host=host, build_id=host.build_id, maps=["c5m1_waterfront"], looked_at=now
+    )
+    assert f"{told} The nearest is c5m1_waterfront." in page()
+    stopped_server.blueprint.set_overlays([Overlay.objects.create(name="maps")])
+    assert told not in page()
+    overlay = OverlayReport.objects.create(host=host, name="maps", maps=[], looked_at=now)
+    assert told in page()
+    finding = {"code": "pack_broken", "severity": "warned", "text": "It is broken.", "path": ""}
+    OverlayReport.objects.update(findings=[finding])
+    assert told not in page()
+    overlay.maps = ["c5m1_waterfont"]
+    overlay.save()
+    assert told not in page()
+    overlay.delete()
+    stopped_server.blueprint.set_overlays([])
+    release.obstacles = ["pak01_dir.vpk cannot be read."]
+    release.save()
+    assert told not in page()
 
 
 def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Server) -> None:

@@ -124,7 +124,7 @@ def restrict_nothing(root: Root) -> None:
     """Stand for a kernel without Landlock."""
 
 
-def refuse_nothing(alone_with: int | None = None) -> None:
+def refuse_nothing(alone_with: int | None = None, more: object = None) -> None:
     """Stand for a kernel without seccomp."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hostops.callbacks import Callbacks
-from hostops.content.launch_maps import Places, find_map, require_map
+from hostops.content.launch_maps import Places, require_map
 from hostops.errors import HostError
 from tests.hostops.hosts import Output
 
@@ -23,21 +23,6 @@ def places(tmp_path: Path) -> Places:
         add_map(tmp_path / "release", name)
     layers = [tmp_path / "generated", tmp_path / "overlay", tmp_path / "release"]
     return Places(layers, (tmp_path / "upper",), tmp_path / "content")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ((), "c1m1_hotel"),
-        (("-insecure", "+MAP", "c5m2_park", "versus"), "c5m2_park"),
-        (("+map c5m2_park versus",), "c5m2_park"),
-        (("+map", "c5m2_park", "+map", "c5m3_cemetery"), "c5m3_cemetery"),
-        (("+map", "-insecure"), ""),
-        (("+hostname", "on", "+map"), ""),
-    ],
-)
-def test_the_map_is_read_as_the_engine_reads_it(arguments: tuple[str, ...], name: str) -> None:
-    assert find_map(arguments) == name
 
 
 @pytest.mark.parametrize("name", ["c5m1_waterfront", "C5M1_Waterfront", "c5m1_waterfront.bsp"])

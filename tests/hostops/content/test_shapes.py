@@ -10,6 +10,7 @@ import pytest
 from hostops.content import shapes
 from hostops.content.fingerprints import fingerprint, list_files
 from hostops.content.libraries import LibraryError, read_library
+from hostops.errors import HostError
 from hostops.specs import ContentFinding, Severity
 
 REFUSED, WARNED, NOTED = Severity
@@ -66,7 +67,7 @@ def test_nothing_is_said_of_an_overlay_whose_files_are_in_their_places(tmp_path:
         (["Left4Dead2/addons/a.vpk"], "wrong_case", REFUSED, "Left4Dead2"),
         (["left4dead2/Addons/a.vpk"], "wrong_case", REFUSED, "left4dead2/Addons"),
         (["pack.zip"], "packed_archive", REFUSED, "pack.zip"),
-        (["notes/hello.txt"], "nothing_for_the_game", REFUSED, "notes/hello.txt"),
+        (["notes/hello.txt"], "nothing_for_the_game", WARNED, "notes/hello.txt"),
         # Beside files that are in their places these are no reason to refuse a start.
         ([*GOOD, "addons/b.vdf"], "no_game_folder", WARNED, "addons"),
         ([*GOOD, "left4dead2/CFG/b.cfg"], "wrong_case", WARNED, "left4dead2/CFG"),
@@ -89,6 +90,25 @@ def test_what_the_game_would_not_read_is_found(
     tmp_path: Path, paths: list[str], code: str, severity: Severity, path: str
 ) -> None:
     assert (code, severity, path) in find(tmp_path, *paths)
+
+
+def test_a_start_is_refused_for_an_overlay_of_which_nothing_reaches_the_game(
+    tmp_path: Path,
+) -> None:
+    shapes.require_usable(lay_out(tmp_path / "good", *GOOD), "good", "alpha")
+    shapes.require_usable(lay_out(tmp_path / "mixed", *GOOD, "Addons/a.vpk"), "mixed", "alpha")
+    (tmp_path / "empty").mkdir()
+    shapes.require_usable(tmp_path / "empty", "empty", "alpha")
+    shapes.require_usable(tmp_path / "missing", "missing", "alpha")
+    shapes.require_usable(lay_out(tmp_path / "odd", "my_files/a.txt"), "odd", "alpha")
+    pack = lay_out(tmp_path / "pack", "addons/metamod.vdf", "cfg/server.cfg", "addons/a.vpk")
+    with pytest.raises(HostError) as raised:
+        shapes.require_usable(pack, "pack", "alpha")
+    assert str(raised.value) == (
+        f"alpha is not started, as the game would read nothing of its overlay pack, in {pack}. "
+        "The game does not look for addons there: move it into left4dead2/. "
+        "The game does not look for cfg there: move it into left4dead2/."
+    )
 
 
 def test_what_weighs_most_comes_first_and_each_kind_a_few_times_only(tmp_path: Path) -> None:

@@ -531,3 +531,35 @@ def test_a_box_shows_where_links_lead_to(layout: HostLayout, tmp_path: Path) -> 
     text = template(layout, Manager.USER, version=252, installation=installation)
     for path in (place, place / "hostops"):
         assert f"BindReadOnlyPaths={path}\n" in text
+
+
+# Looking before a stop
+
+
+def test_the_systems_manager_needs_its_template_before_anything_is_stopped(
+    layout: HostLayout, instance: InstanceLayout
+) -> None:
+    driver, runner = make_driver(layout, Manager.SYSTEM)
+    driver.require_ready(instance)
+    runner.declare(f"{SHOW} -- {ALPHA}", answer(LoadState="not-found"))
+    with pytest.raises(HostError, match=rf"the system's manager has no {TEMPLATE_NAME}"):
+        driver.require_ready(instance)
+    assert set(runner.calls) == {f"{SHOW} -- {ALPHA}"}
+
+
+def test_a_template_of_another_root_is_in_the_way_as_long_as_another_server_of_it_runs(
+    layout: HostLayout, instance: InstanceLayout, units_dir: Path, tmp_path: Path
+) -> None:
+    driver, runner = make_driver(layout, Manager.USER)
+    driver.require_ready(instance)
+    other = template(HostLayout(tmp_path / "other"), Manager.USER, version=252)
+    make_dir(units_dir)
+    (units_dir / TEMPLATE_NAME).write_text(other)
+    running = answer(ActiveState="active")
+    runner.declare(f"{SHOW} -- {unit_name('*')}", running)
+    driver.require_ready(instance)  # Its own unit will have ended by then.
+    beta = running.replace(ALPHA, unit_name("beta"))
+    runner.declare(f"{SHOW} -- {unit_name('*')}", f"{running}\n{beta}")
+    with pytest.raises(HostError, match=f"of which {unit_name('beta')} runs"):
+        driver.require_ready(instance)
+    assert (units_dir / TEMPLATE_NAME).read_text() == other

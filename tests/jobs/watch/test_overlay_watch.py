@@ -147,5 +147,5 @@ def test_it_looks_less_often_where_looking_takes_long(
     watch: OverlayWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter((0.0, 3.0))
-    monkeypatch.setattr(overlay_watch.time, "thread_time", lambda: next(times))
+    monkeypatch.setattr("jobs.watch.overlay_watch.time.thread_time", lambda: next(times))
     assert watch.look() == pytest.approx(300)
