@@ -241,6 +241,7 @@ def _make_parser() -> argparse.ArgumentParser:
     rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
     unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
     unit.add_argument("--user", help="whom servers run as (default: who runs this)")
+    add("overlays", "Say what the overlays are, and what is wrong with them.", _overlays)
     add("doctor", "Look whether this host can do its work.", _doctor)
     return parser
 
@@ -365,6 +366,19 @@ def _print_unit(_host: Host, options: argparse.Namespace, _cancel: CancelToken) 
     )
     print(text, end="")
     return 0
+
+
+def _overlays(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> int:
+    reports = [host.overlay_report(name, cancel=cancel) for name in host.overlay_fingerprints()]
+    found = [report for report in reports if report is not None]
+    for report in found:
+        titles = ", ".join(campaign.title for campaign in report.campaigns)
+        said = f"{report.name}: {report.files} files, {report.size_bytes / 1024**2:,.0f} MiB"
+        print(_plain(f"{said}; campaigns: {titles}" if titles else said))
+        for finding in report.findings:
+            where = f"{finding.path}: " if finding.path else ""
+            print(_plain(f"  {finding.severity}: {where}{finding.text}"))
+    return EXIT_FAILED if any(report.refusals for report in found) else 0
 
 
 def _doctor(host: Host, _options: argparse.Namespace, _cancel: CancelToken) -> int:

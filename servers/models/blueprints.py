@@ -65,6 +65,10 @@ class Overlay(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("servers:overlay_detail", args=[self.name])
+
 
 class BlueprintQuerySet(models.QuerySet["Blueprint"]):
     """Blueprints, by who may do what with them."""

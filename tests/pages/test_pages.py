@@ -36,6 +36,7 @@ def pages(server: Server, failed_job: Job) -> list[str]:
         reverse("servers:blueprint_detail", args=[blueprint]),
         reverse("servers:blueprint_edit", args=[blueprint]),
         reverse("servers:blueprint_remove", args=[blueprint]),
+        reverse("servers:overlay_list"),
         reverse("jobs:list"),
         failed_job.get_absolute_url(),
         reverse("password_change"),

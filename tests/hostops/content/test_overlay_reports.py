@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hostops.cli import main
 from hostops.host import Host
 from hostops.specs import Severity
 from tests.hostops.content.test_missions import MISSION
@@ -62,7 +63,9 @@ def test_an_overlay_is_reported_with_its_campaigns_maps_and_faults(host_root: Pa
     assert report.fingerprint == Host(host_root).overlay_fingerprints()["pack"]
 
 
-def test_an_overlay_without_its_root_is_one_that_no_server_is_started_with(host_root: Path) -> None:
+def test_an_overlay_without_its_root_is_one_that_no_server_is_started_with(
+    host_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     put(host_root / "overlays/pack/addons/metamod.vdf")
     put(host_root / "overlays/pack/cfg/server.cfg")
     report = Host(host_root).overlay_report("pack")
@@ -71,6 +74,18 @@ def test_an_overlay_without_its_root_is_one_that_no_server_is_started_with(host_
         ("no_game_folder", Severity.REFUSED)
     ] * 2
     assert "move it into left4dead2/" in report.refusals[0].text
+    put(host_root / "overlays/maps/left4dead2/addons/a\x1bb.bsp")
+    odd = "left4dead2/addons/a\ufffdb.bsp"
+    assert main(["--root", str(host_root), "overlays"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "maps: 1 files, 0 MiB",
+        f"  warned: {odd}: The game does not read it there: move it to left4dead2/maps/.",
+        "pack: 2 files, 0 MiB",
+        *(
+            f"  refused: {folder}: The game does not look for {folder} there: move it into left4dead2/."
+            for folder in ("addons", "cfg")
+        ),
+    ]
 
 
 def test_all_overlays_on_the_disk_have_fingerprints_and_what_is_none_has_not(
