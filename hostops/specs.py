@@ -232,6 +232,13 @@ class SteamAccount:
                 )
 
 
+STEAM_GUARD_STAGE = "Waiting for a Steam Guard code"
+"""The stage of an install that asks for one: by it pages know that they are to ask people."""
+
+STEAM_GUARD_CODE = re.compile(r"[A-Z0-9]{5,8}")
+"""What can be a code: five letters and digits today; a few more are let through."""
+
+
 @dataclass(frozen=True)
 class ConsolePosition:
     """A place in a server's console: the byte `offset` in the output of its `run`-th start.
