@@ -265,8 +265,8 @@ class RunEnding(StrEnum):
 class RunFacts:
     """What is known of one start of a server. Times are seconds since the epoch.
 
-    `ending` is None while it goes on. `last_output_at` is when it last printed something; only systemd knows a
-    signal, and only of the last run.
+    `ending` is None while it goes on. `last_output_at` is when it last printed something; a signal is known of
+    the latest runs alone.
     """
 
     run: int
