@@ -10,6 +10,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
@@ -214,6 +215,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
     return see_other(job)
 
 
+@sensitive_post_parameters("code")
 @require_POST
 @sign_in_required
 def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
