@@ -68,6 +68,27 @@ def _plain(text: str) -> str:
     )
 
 
+def _ask_code_here() -> str | None:
+    """Ask for a Steam Guard code on the terminal, which may be recorded: so it is not shown."""
+    return _ask_hidden("Steam Guard code: ") or None
+
+
+def _ask_hidden(prompt: str) -> str:
+    """Return a line from the terminal, which does not show it; empty at its end. Raises OperationCancelled."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise OperationCancelled("Cancelled by SIGINT.")
+
+    # A handler that only takes note would leave whoever presses Ctrl-C waiting.
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        return ""
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line.
 
@@ -95,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             game_source=options.source,
             query_address=options.query_address
             or ("127.0.0.1" if options.source == "simulator" else find_own_address()),
-            steam_account=_steam_account(),
+            steam_account=_steam_account(options),
             allow_unboxed=_BOOLEANS[os.environ.get("HOST_UNBOXED", "false").strip().lower()],
         )
         code: int = options.carry_out(host, options, cancel)
@@ -143,10 +164,24 @@ _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 
 
-def _steam_account() -> SteamAccount | None:
-    """Return what the environment says of an account; never an option, which others could read."""
+def _steam_account(options: argparse.Namespace) -> SteamAccount | None:
+    """Return what the environment says of an account; never an option with a password, which others could read.
+
+    Who signs in is asked for the password on the terminal, which does not show it.
+    """
     name = os.environ.get("STEAM_ACCOUNT")
     file = os.environ.get("STEAM_PASSWORD_FILE")
+    if options.verb == "steam-login":
+        name = options.account or name
+        if not name:
+            raise ValueError(
+                "Name the account that owns the game: steam-login ACCOUNT, or STEAM_ACCOUNT."
+            )
+        if not sys.stdin.isatty():
+            raise ValueError("The password is asked for on a terminal, and this is none.")
+        if not (password := _ask_hidden(f"Password of {name} at Steam: ")):
+            raise ValueError("No password was entered: nothing was sent to Steam.")
+        return SteamAccount(name, password)
     if not name:
         return None
     return SteamAccount(name, os.environ.get("STEAM_PASSWORD", ""), Path(file) if file else None)
@@ -191,6 +226,8 @@ def _make_parser() -> argparse.ArgumentParser:
         return verb
 
     add("install", "Install the game, or bring it up to date.", _install)
+    login = add("steam-login", "Sign SteamCMD in to an account that owns the game.", _steam_login)
+    login.add_argument("account", nargs="?", metavar="ACCOUNT", help="(default: STEAM_ACCOUNT)")
     check = add("check-update", "Ask Steam whether there is a newer build.", _check_update)
     check.add_argument("--json", action="store_true", help="print the answer as JSON, and only it")
     initialize = add("initialize", "Write the files of a server.", _initialize)
@@ -248,7 +285,20 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _install(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> int:
     printer = _Printer()
-    host.install_runtime(on_line=printer.line, on_stage=printer.stage, cancel=cancel)
+    host.install_runtime(
+        ask_code=_ask_code_here if sys.stdin.isatty() else None,
+        on_line=printer.line,
+        on_stage=printer.stage,
+        cancel=cancel,
+    )
+    return 0
+
+
+def _steam_login(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> int:
+    printer = _Printer()
+    host.steam_login(
+        ask_code=_ask_code_here, on_line=printer.line, on_stage=printer.stage, cancel=cancel
+    )
     return 0
 
 

@@ -66,7 +66,8 @@ from hostops.specs import (
     WallFacts,
     require_name,
 )
-from hostops.steam import app_info, install, preflight, steamcmd
+from hostops.steam import app_info, install, preflight, sign_in, steamcmd
+from hostops.steam.steam_guard import AskCode
 
 GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
@@ -145,13 +146,15 @@ class Host:
     def install_runtime(
         self,
         *,
+        ask_code: AskCode | None = None,
         on_line: OnLine = ignore_line,
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> str:
         """Install the game or bring it up to date; return the build id that is current now.
 
-        Holds the host alone. Running servers go on with what they were started from.
+        Holds the host alone. Running servers go on with what they were started from. `ask_code` gets a Steam
+        Guard code from people, where the account's login needs one.
         """
         callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
         with (
@@ -166,7 +169,7 @@ class Host:
                 preflight.require_ready(self._layout, needed_bytes)
             build_id = install.install_runtime(
                 self._layout,
-                self._find_steamcmd(callbacks),
+                replace(self._find_steamcmd(callbacks), ask_code=ask_code),
                 lock,
                 callbacks,
                 can_overlay=can_overlay,
@@ -178,6 +181,25 @@ class Host:
                     f"if servers miss it, copy it to {self._layout.home_dir / '.steam/sdk32'}."
                 )
             return build_id
+
+    def steam_login(
+        self,
+        *,
+        ask_code: AskCode,
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Sign SteamCMD in to the account once, so that it keeps the login; nothing is installed."""
+        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        self._make_root()
+        with (
+            hold(self._layout.host_lock_path, "steam-login", callbacks, shared=True),
+            hold(self._layout.steam_lock_path, "steam-login", callbacks) as lock,
+        ):
+            if self._game_source == "steam":
+                preflight.require_ready(self._layout, preflight.STEAMCMD_BYTES)
+            sign_in.sign_in(self._find_steamcmd(callbacks), lock, ask_code, callbacks)
 
     def check_update(
         self,

@@ -239,6 +239,13 @@ class SteamAccount:
                 )
 
 
+STEAM_GUARD_STAGE = "Waiting for a Steam Guard code"
+"""The stage of an install that asks for one: by it pages know that they are to ask people."""
+
+STEAM_GUARD_CODE = re.compile(r"[A-Z0-9]{5,8}")
+"""What can be a code: five letters and digits today; a few more are let through."""
+
+
 @dataclass(frozen=True)
 class ConsolePosition:
     """A place in a server's console: the byte `offset` in the output of its `run`-th start.
@@ -265,8 +272,8 @@ class RunEnding(StrEnum):
 class RunFacts:
     """What is known of one start of a server. Times are seconds since the epoch.
 
-    `ending` is None while it goes on. `last_output_at` is when it last printed something; only systemd knows a
-    signal, and only of the last run.
+    `ending` is None while it goes on. `last_output_at` is when it last printed something; a signal is known of
+    the latest runs alone.
     """
 
     run: int

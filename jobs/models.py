@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
+from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from servers.durations import describe_duration
 from servers.models import Host, Server, has_role
 from servers.permissions import (
@@ -324,6 +325,15 @@ class Job(models.Model):
         return self.is_active and self.cancel_requested_at is None
 
     @property
+    def asks_for_code(self) -> bool:
+        """Whether it waits for a Steam Guard code that somebody enters on its page."""
+        return (
+            self.state == JobState.RUNNING
+            and self.stage == STEAM_GUARD_STAGE
+            and self.cancel_requested_at is None
+        )
+
+    @property
     def can_be_retried(self) -> bool:
         """Whether the job ended without success and what it was about is still there."""
         is_over = self.state in (JobState.FAILED, JobState.CANCELLED)
@@ -410,3 +420,41 @@ class JobStage(models.Model):
         """How long it took, or has taken so far, in words."""
         ended_at = self.ended_at or timezone.now()
         return describe_duration((ended_at - self.started_at).total_seconds())
+
+
+class SteamGuardCode(models.Model):
+    """A code that a person has entered for a running job, until the job takes it: some seconds.
+
+    Nobody sees it again: there is no page of it, and it is not logged. What is not taken is void after
+    `VALID_FOR`, and gone when the next one is entered at the latest.
+    """
+
+    VALID_FOR = timedelta(minutes=2)
+
+    job = models.OneToOneField(Job, models.CASCADE, primary_key=True, related_name="+")
+    code = models.CharField(max_length=8)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"a code for {self.job}"
+
+    @classmethod
+    def offer(cls, job: Job, text: str) -> None:
+        """Store what was entered, in the place of an earlier code; ValueError if it can be none."""
+        code = text.strip().upper()
+        if not STEAM_GUARD_CODE.fullmatch(code):
+            raise ValueError("A Steam Guard code has five letters and digits.")
+        now = timezone.now()
+        cls.objects.filter(created_at__lt=now - cls.VALID_FOR).delete()
+        cls.objects.update_or_create(job=job, defaults={"code": code, "created_at": now})
+
+    @classmethod
+    def take(cls, job_id: int) -> str:
+        """Return the code that was entered for a job, and delete it; empty if there is none, or it is void."""
+        row = cls.objects.filter(job=job_id).first()
+        if row is None:
+            return ""
+        # Not another one that has taken its place meanwhile: that is for the next look.
+        is_taken, _ = cls.objects.filter(job=job_id, created_at=row.created_at).delete()
+        is_valid = timezone.now() - row.created_at < cls.VALID_FOR
+        return row.code if is_taken and is_valid else ""

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from hostops.host import Host as HostLayer
@@ -23,9 +24,9 @@ from hostops.specs import (
     InstanceStatus,
     SteamAccount,
 )
-from jobs.database import Channel, announce, write_turn
+from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
-from jobs.models import Job, Operation
+from jobs.models import Job, Operation, SteamGuardCode
 from servers.models import LOOPBACK, ActualState, DesiredState, Host, Release, Server
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,9 @@ MAX_CONFIG_PARTS = 128
 MAX_CONFIG_CHARS = 20_000
 MAX_CONFIG_WARNINGS = 100
 """What a row has of a config chain at most: the host layer writes less."""
+
+CODE_WAIT_SECONDS = 300.0
+CODE_LOOK_SECONDS = 1.0
 
 OPERATIONS = frozenset(Operation)  # Asking the enumeration itself builds a list each time.
 
@@ -85,7 +89,7 @@ def prepare(job: Job, finish_console: FinishConsole) -> Callable[..., object]:
     if operation not in OPERATIONS:
         raise MalformedJobError(f"“{operation}” is not an operation Saferoom knows.")
     if operation == Operation.INSTALL:
-        return host.install_runtime
+        return partial(install, host, job.pk)
     if operation == Operation.ROLLBACK:
         return partial(host.rollback, job.build_id or None)
     if operation == Operation.CHECK:
@@ -105,6 +109,37 @@ def prepare(job: Job, finish_console: FinishConsole) -> Callable[..., object]:
     if operation == Operation.START and not job.requested_by_name:
         return partial(start, host, server.to_spec(), is_automatic=True)
     return partial(BY_SPEC[operation], host, server.to_spec())
+
+
+def install(host: HostLayer, job_id: int, *, cancel: CancelToken, **callbacks: Any) -> None:
+    """Install or update the game; whoever looks at the job's page is asked for a Steam Guard code."""
+    ask_code = partial(wait_for_code, job_id, cancel)
+    host.install_runtime(ask_code=ask_code, cancel=cancel, **callbacks)
+
+
+def wait_for_code(job_id: int, cancel: CancelToken) -> str | None:
+    """Return the Steam Guard code that somebody enters for a job, or None if nobody does in time.
+
+    Looks once a second, and holds no connection to the database in between. Raises OperationCancelled.
+    """
+    until = monotonic() + CODE_WAIT_SECONDS
+    while True:
+        cancel.raise_if_cancelled()
+        try:
+            code = SteamGuardCode.take(job_id)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.warning("job %s: no code can be read yet: %s", job_id, error)
+            code = ""
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
+        if code:
+            return code
+        if monotonic() > until:
+            return None
+        cancel.wait(CODE_LOOK_SECONDS)
 
 
 def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:

@@ -17,6 +17,7 @@ urlpatterns = [
     path("jobs/<int:pk>/log.txt", pages.job_log, name="log"),
     path("jobs/<int:pk>/cancel", pages.job_cancel, name="cancel"),
     path("jobs/<int:pk>/retry", pages.job_retry, name="retry"),
+    path("jobs/<int:pk>/steam-guard-code", pages.job_steam_guard_code, name="steam_guard_code"),
     path("servers/<name:name>/jobs/", pages.job_create, name="create"),
     path("servers/<name:name>/console/events", live.console_events, name="console_events"),
 ]

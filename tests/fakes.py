@@ -8,6 +8,7 @@ from time import monotonic
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.specs import (
     LIMIT_NAMES,
+    STEAM_GUARD_STAGE,
     CancelToken,
     ConfigPart,
     ConsoleChunk,
@@ -55,6 +56,9 @@ class FakeHost:
     chains: dict[str, tuple[ConfigPart, ...]] = field(default_factory=dict)
     runs: dict[int, RunFacts] = field(default_factory=dict)
     released: list[tuple[str, ConsolePosition]] = field(default_factory=list)
+    needs_code: bool = False
+    codes: list[str | None] = field(default_factory=list)
+    """What an install that needs a Steam Guard code was given."""
     automatic: list[str] = field(default_factory=list)
     """The servers whose start nobody asked for."""
     commands: list[tuple[str, str]] = field(default_factory=list)
@@ -79,13 +83,28 @@ class FakeHost:
     def install_runtime(
         self,
         *,
+        ask_code: Callable[[], str | None] | None = None,
         on_line: OnLine = ignore_line,
         on_stage: OnStage = ignore_stage,
         cancel: CancelToken | None = None,
     ) -> str:
-        """Install the game."""
+        """Install the game; a test that asks for a code gets it."""
+        if self.needs_code and ask_code:
+            on_stage(STEAM_GUARD_STAGE, None)
+            self.codes.append(ask_code())
         self._do("install_runtime", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
         return self.build_id
+
+    def steam_login(
+        self,
+        *,
+        ask_code: Callable[[], str | None],
+        on_line: OnLine = ignore_line,
+        on_stage: OnStage = ignore_stage,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Sign in to Steam."""
+        self._do("steam_login", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
 
     def check_update(
         self,

@@ -55,6 +55,11 @@ class LineSplitter:
             yield decode_line(self._rest[:length])
             self._rest = self._rest[length:]
 
+    @property
+    def rest(self) -> str:
+        """The text behind the last line end, such as a prompt."""
+        return decode_line(self._rest)
+
     def finish(self) -> Iterator[str]:
         """Yield the last line if it has no line end."""
         if self._rest:

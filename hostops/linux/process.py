@@ -1,11 +1,13 @@
 """Runs commands on the host. The only module that uses `subprocess`."""
 
+import contextlib
 import os
 import pty
 import select
 import shlex
 import signal
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +41,7 @@ def run(
     cwd: Path | None = None,
     on_line: OnLine = ignore_line,
     on_wait: Callable[[], None] = do_nothing,
+    on_prompt: Callable[[str], str | None] | None = None,
     cancel: CancelToken | None = None,
     use_pty: bool = False,
     pass_fds: Sequence[int] = (),
@@ -50,19 +53,24 @@ def run(
     programs that hold their output back otherwise. A cancel ends its whole process group: SIGTERM,
     and SIGKILL after `grace_seconds`. No process of the group is left when this returns or raises.
     `on_wait` is called several times a second while it runs; what that raises ends it like a cancel.
+    With `on_prompt`, and `use_pty`, the terminal is its stdin too, and does not show what is typed: this is
+    called with what it has printed behind its last line end, each time that has changed, and returns a line to
+    type or None. It may take its time, and what it raises ends the command.
 
     Raises CommandError for an exit code other than 0, HostError if it cannot be started or ended,
-    OperationCancelled, and whatever `on_line` or `on_wait` raised.
+    OperationCancelled, and whatever `on_line`, `on_wait` or `on_prompt` raised.
     """
     cancel = cancel or CancelToken()
     cancel.raise_if_cancelled()
     stdout_read, stdout_write = pty.openpty() if use_pty else os.pipe()
     stderr_read, stderr_write = os.pipe()
+    if on_prompt is not None:
+        _hide_what_is_typed(stdout_write)
     try:
         try:
             child = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if on_prompt is None else stdout_write,
                 stdout=stdout_write,
                 stderr=stderr_write,
                 env=dict(environment),
@@ -82,8 +90,21 @@ def run(
             _Reader("stdout", stdout_read, on_line),
             _Reader("stderr", stderr_read, on_line),
         )
+        answered: tuple[int, str] = (0, "")
+
+        def look() -> None:
+            nonlocal answered
+            on_wait()
+            if on_prompt is None or readers[0].unfinished == answered:
+                return
+            answered = readers[0].unfinished
+            answer = on_prompt(answered[1]) if answered[1] else None
+            if answer is not None:
+                with contextlib.suppress(OSError):  # It has ended meanwhile, which shows by itself.
+                    os.write(stdout_read, f"{answer}\n".encode())
+
         try:
-            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers), on_wait)
+            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers), look)
         finally:
             try:
                 # Before wait() reaps it: until then nobody else can get the number of the group.
@@ -104,6 +125,12 @@ def run(
             argv,
             child.returncode,
         )
+
+
+def _hide_what_is_typed(terminal: int) -> None:
+    attributes = termios.tcgetattr(terminal)
+    attributes[3] &= ~(termios.ECHO | termios.ECHONL)
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def end_group(group: int, grace_seconds: float) -> None:
@@ -169,6 +196,8 @@ class _Reader:
 
     def __init__(self, stream: str, descriptor: int, on_line: OnLine) -> None:
         self.failure: BaseException | None = None
+        self.unfinished: tuple[int, str] = (0, "")
+        """What came behind the last line end, and how many pieces of output have come so far."""
         self._stream = stream
         self._descriptor = descriptor
         self._on_line = on_line
@@ -191,6 +220,7 @@ class _Reader:
             while chunk := self._read():
                 for line in splitter.feed(chunk):
                     self._on_line(self._stream, line)
+                self.unfinished = (self.unfinished[0] + 1, splitter.rest)
             for line in splitter.finish():
                 self._on_line(self._stream, line)
         except BaseException as error:  # noqa: BLE001 - run() ends the command and raises it

@@ -21,6 +21,9 @@ Of `steamcmd`:
 | lines | 0 | so many more progress lines |
 | seconds | 4 | how long a first download takes, at its one line after the other; 0 is at once |
 | buffered | false | hold the output back, as the real one does when it writes to a pipe |
+| guard | "" | how accounts are protected: `email` and `app` ask for a code, `confirmation` for one in the |
+| | | app, given at once; a login is kept in HOME and asks no more; without it no password is needed |
+| guard_code | "ABC12" | the code that is right; any other one fails the login, exit code 5 |
 | fail | [] | a list: how one run after the other ends, null for a run that works, and all later runs work |
 | | | one name: every run ends that way |
 | fail_times | always | with one name: how many runs end that way |
@@ -56,8 +59,8 @@ Runs are counted in a file beside the control file; writing the control file ane
 | killed, segfault | half a download, then the shell's word for it, exit code 137 or 139 |
 
 Known differences to the real one: Valve's script `steamcmd.sh` is not run; nothing is asked of the network, so
-that only these failures are of it; there is no `Steam Guard`, and a login with an account always succeeds
-unless it is told to fail; `validate` reports progress at two points only.
+that only these failures are of it; a login with an account succeeds with any password unless it is told to
+fail, and a code is always the same one; `validate` reports progress at two points only.
 
 Of `srcds`:
 

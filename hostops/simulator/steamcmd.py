@@ -84,6 +84,23 @@ LINES_OF_A_RUN = 48
 """What `seconds` is divided by, to get the time from one line to the next."""
 
 
+GUARDS = ("email", "app", "confirmation")
+"""How an account can be protected: a code by mail, one of an app, or a confirmation in that app."""
+
+MAIL_PROMPT = """\
+This computer has not been authenticated for your account using Steam Guard.
+Please check your email for the message from Steam, and enter the Steam Guard
+ code from that message.
+You can also enter this code at any time using 'set_steam_guard_code'
+ at the console."""
+APP_PROMPT = """\
+This account is protected by a Steam Guard mobile authenticator.
+Enter the current code from your Steam Guard Mobile Authenticator app"""
+CONFIRMATION_PROMPT = """\
+This account is protected by a Steam Guard mobile authenticator.
+Please confirm the login in the Steam Mobile app on your phone."""
+
+
 class Ended(Exception):  # noqa: N818 - carries an exit code, which need not be an error
     """The program ends here, with `exit_code`."""
 
@@ -105,6 +122,12 @@ class Settings:
         self.lines = section.integer("lines", 0)
         self.seconds = section.number("seconds", 4.0)
         self.is_buffered = section.boolean("buffered")
+        self.guard = section.text("guard", "")
+        if self.guard not in ("", *GUARDS):
+            raise ControlError(
+                f"{section.path}: steamcmd.guard is {self.guard!r}, but must be one of {', '.join(GUARDS)}."
+            )
+        self.guard_code = section.text("guard_code", "ABC12")
         fail_times = section.optional_integer("fail_times")
         failures = section.failure_names(FAILURES)
         section.refuse_the_rest()
@@ -187,6 +210,7 @@ class Session:
         self.is_logged_in = False
         self.is_anonymous = True
         self.has_app_info = False
+        self.may_ask = True
         self.install_dir = Path.home() / "Steam" / "steamapps" / "common" / INSTALL_DIR_NAME
         self._line_seconds = settings.seconds / (LINES_OF_A_RUN + settings.lines)
 
@@ -225,6 +249,8 @@ class Session:
             self._app_info_update()
         elif name == "app_info_print":
             self._app_info_print(arguments)
+        elif name == "@nopromptforpassword":
+            self.may_ask = list(arguments) == ["0"]
         elif name.startswith("@"):
             pass
         elif name == "app_update":
@@ -271,10 +297,45 @@ class Session:
         if self.settings.failure == "rate-limit":
             self.say(f"{attempt}ERROR (Rate Limit Exceeded)")
             raise Ended(EXIT_LOGIN_FAILED)
+        if self.settings.guard and not self.is_anonymous:
+            attempt = self._pass_guard(user, arguments[1:], attempt)
         self.say(f"{attempt}OK")
         self.say("Waiting for client config...OK")
         self.say("Waiting for user info...OK")
         self.is_logged_in = True
+
+    def _pass_guard(self, user: str, password: Sequence[str], attempt: str) -> str:
+        """Ask for what protects the account, unless its login is kept; return how the login's line begins."""
+        kept = Path.home() / "Steam" / "config" / "simulated-logins"
+        if kept.is_file() and user in kept.read_text(encoding="utf-8").splitlines():
+            return attempt
+        if not password:
+            if self.may_ask:
+                self._ask("password: ")
+            self.say(f"{attempt}FAILED (Cached credentials not found)")
+            raise Ended(EXIT_LOGIN_FAILED)
+        self.say(attempt)
+        if self.settings.guard == "confirmation":
+            self.say(CONFIRMATION_PROMPT)
+            attempt = "Waiting for confirmation..."
+        else:
+            is_mail = self.settings.guard == "email"
+            self.say(MAIL_PROMPT if is_mail else APP_PROMPT)
+            code = self._ask("Steam Guard code:" if is_mail else "Two-factor code:")
+            if code != self.settings.guard_code:
+                reason = "Invalid Login Auth Code" if is_mail else "Two-factor code mismatch"
+                self.say(f"FAILED ({reason if code else 'Account Logon Denied'})")
+                raise Ended(EXIT_LOGIN_FAILED)
+            attempt = f"Logging in user '{user}' to Steam Public..."
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(f"{user}\n")
+        return attempt
+
+    def _ask(self, prompt: str) -> str:
+        """Read a line from whoever types; empty if nobody can."""
+        print(prompt, end="", flush=True)
+        return sys.stdin.readline().strip()
 
     def _app_info_update(self) -> None:
         if self.settings.failure == "app-info-timeout":

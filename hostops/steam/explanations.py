@@ -116,9 +116,14 @@ EXPLANATIONS = (
         "Steam does not know this account with this password: check STEAM_ACCOUNT and its password.",
     ),
     Explanation(
-        r"(?i)steam guard|two-factor|account logon denied|invalid login auth code",
-        "Steam asks for a Steam Guard code, which nobody is there to type: log in once by hand as the "
-        "worker's user and with its HOME, or use an account without Steam Guard.",
+        r"(?i)invalid login auth code|two-?factor ?code ?mismatch",
+        "Steam refused the Steam Guard code: install again and enter the newest one, which is good for half a "
+        "minute if it is an app's.",
+    ),
+    Explanation(
+        r"(?i)steam guard|two-factor|account logon denied",
+        "Steam asks for a Steam Guard code: install again from the panel and enter it on the job's page, or "
+        "run `l4d2ctl steam-login` on the host once.",
     ),
     Explanation(
         rf"(?i){_LOGIN_FAILED}(?:{_NO_NETWORK})\)",

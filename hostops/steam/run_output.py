@@ -46,7 +46,7 @@ class Output:
     """Follows the output of one run."""
 
     def __init__(self, callbacks: Callbacks, secret: str = "") -> None:
-        self._secret = secret
+        self._secrets = [secret] if secret else []
         self.is_success = False
         self.log_dir: Path | None = None
         """Where SteamCMD says that it keeps its own logs."""
@@ -78,10 +78,16 @@ class Output:
             ):
                 raise HostError(f"{known.text} It did so {self._self_updates} times.")
 
+    def hide(self, secret: str) -> None:
+        """Mask another secret from now on."""
+        self._secrets.append(secret)
+
     def clean(self, line: str) -> str:
-        """Return a line without the codes of colours, and without the secret."""
+        """Return a line without the codes of colours, and without secrets."""
         line = _COLOURS.sub("", line)
-        return line.replace(self._secret, "[masked]") if self._secret else line
+        for secret in self._secrets:
+            line = line.replace(secret, "[masked]")
+        return line
 
     def take_notes(self, lines: Iterable[str]) -> None:
         """Take what SteamCMD's own log says of its errors, which it prints less of."""

@@ -29,6 +29,7 @@ from hostops.steam.explanations import EXIT_UPDATED_ITSELF, Explanation
 from hostops.steam.run_output import Output
 from hostops.steam.silence import PATIENCE, Patience, Silence, SilentError
 from hostops.steam.staging import STEAM_DIR_NAME, InstallFolder
+from hostops.steam.steam_guard import AskCode, SteamGuard
 
 DOWNLOAD_URL = "https://steamcdn-a.akamaihd.net/client/installer/steamcmd_linux.tar.gz"
 SIMULATOR_PATH = Path(__file__).resolve().parents[1] / "simulator" / "steamcmd.py"
@@ -102,6 +103,8 @@ class SteamCmd:
     environment: Mapping[str, str]
     account: SteamAccount | None = None
     patience: Patience = PATIENCE
+    ask_code: AskCode | None = None
+    """Who is asked for a Steam Guard code; without it a login that needs one fails."""
 
     def install(self, folder: InstallFolder, lock: int, callbacks: Callbacks) -> str:
         """Install or update the game in a folder and return its build id.
@@ -145,11 +148,16 @@ class SteamCmd:
             ("app_update", str(GAME_APP_ID), "validate"),
             ("quit",),
         )
+        guard = (
+            SteamGuard(self.account.name, self.ask_code, callbacks)
+            if self.account and self.ask_code
+            else None
+        )
         for tries in range(1, MAX_TRIES + 1):
             callbacks.stage(f"Asking Steam for the {platform.capitalize()} files")
             output = Output(callbacks, password)
             ended = self.run_commands(
-                commands, lock, output, callbacks, folder=folder, password=password
+                commands, lock, output, callbacks, folder=folder, password=password, guard=guard
             )
             if output.is_success:
                 if ended.exit_code:
@@ -158,6 +166,8 @@ class SteamCmd:
                     )
                 return output
             if wait_to_try_again(ended, tries, callbacks):
+                continue
+            if guard and guard.asks_again and tries < MAX_TRIES:
                 continue
             if ended.explanation and ended.explanation.needs_windows_first and not is_last_word:
                 callbacks.warn(
@@ -176,23 +186,28 @@ class SteamCmd:
         *,
         folder: InstallFolder | None = None,
         password: str = "",
+        guard: SteamGuard | None = None,
     ) -> Run:
         """Have SteamCMD carry out `commands`, where it sees `folder`; return how that ended.
 
+        `guard` answers what it asks for; without one it is told not to ask.
+
         Raises HostError if it cannot be started, or does nothing but update itself, and OperationCancelled.
         """
-        with self._arguments(commands, password) as arguments:
+        with self._arguments(commands, password, may_ask=guard is not None) as arguments:
             argv = [*self.command, *arguments]
             if folder is not None:
                 argv = folder.command(argv)
-            ended = self._run(argv, lock, output, callbacks)
+            ended = self._run(argv, lock, output, callbacks, guard)
         if output.log_dir and output.cause and output.cause.is_in_bootstrap_log:
             home_dir = Path(self.environment["HOME"])
             output.take_notes(bootstrap_log.read_errors(output.log_dir, home_dir))
         return ended
 
     @contextlib.contextmanager
-    def _arguments(self, commands: Sequence[Sequence[str]], password: str) -> Iterator[list[str]]:
+    def _arguments(
+        self, commands: Sequence[Sequence[str]], password: str, *, may_ask: bool
+    ) -> Iterator[list[str]]:
         """Yield the arguments that make SteamCMD carry out `commands`.
 
         A password does not go into the arguments, which every user of the host can read, but with
@@ -207,17 +222,31 @@ class SteamCmd:
         )
         try:
             with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-                file.write(_script(commands, password))
+                file.write(_script(commands, password, may_ask=may_ask))
             yield ["+runscript", path]
         finally:
             Path(path).unlink(missing_ok=True)
 
-    def _run(self, argv: Sequence[str], lock: int, output: Output, callbacks: Callbacks) -> Run:
+    def _run(
+        self,
+        argv: Sequence[str],
+        lock: int,
+        output: Output,
+        callbacks: Callbacks,
+        guard: SteamGuard | None,
+    ) -> Run:
         silence = Silence(self.patience, callbacks)
 
         def take_line(stream: str, line: str) -> None:
             silence.hear(output.clean(line))
             output.take_line(stream, line)
+            if guard:
+                guard.hear(line)
+
+        def take_prompt(prompt: str) -> str | None:
+            answer = guard.answer(prompt, output) if guard else None
+            silence.hear("")  # While people are asked it is not SteamCMD that is silent.
+            return answer
 
         try:
             run(
@@ -225,6 +254,7 @@ class SteamCmd:
                 environment=self.environment,
                 on_line=take_line,
                 on_wait=silence.look,
+                on_prompt=take_prompt if guard else None,
                 cancel=callbacks.cancel,
                 # Through a pipe, SteamCMD says nothing until it ends.
                 use_pty=True,
@@ -311,8 +341,8 @@ def read_password(account: SteamAccount) -> str:
     return SteamAccount(account.name, text).password
 
 
-def _script(commands: Sequence[Sequence[str]], password: str) -> str:
-    lines = ["@ShutdownOnFailedCommand 1", "@NoPromptForPassword 1"]
+def _script(commands: Sequence[Sequence[str]], password: str, *, may_ask: bool) -> str:
+    lines = ["@ShutdownOnFailedCommand 1", f"@NoPromptForPassword {0 if may_ask else 1}"]
     for name, *values in commands:
         secret = [password] if name == "login" and password else []
         lines.append(" ".join([name, *(f'"{value}"' for value in (*values, *secret))]))

@@ -10,10 +10,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
-from jobs.models import ACTIVE_STATES, Job, JobLog, JobState
+from jobs.models import ACTIVE_STATES, Job, JobLog, JobState, SteamGuardCode
 from jobs.pages.job_lists import LARGEST_ID, read_newest
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, require, sign_in_required
@@ -211,4 +212,23 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.success(request, f"Job {job.pk} is {job.get_state_display()}.")
     else:
         messages.success(request, f"The worker was asked to end job {job.pk}.")
+    return see_other(job)
+
+
+@sensitive_post_parameters("code")
+@require_POST
+@sign_in_required
+def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Hand a Steam Guard code to a running job that waits for one."""
+    job = get_job_or_404(request.user, pk)
+    require(request.user, job.verb, job)
+    if not job.asks_for_code:
+        reason = f"Job {job.pk} does not wait for a Steam Guard code: nothing was sent to Steam."
+        return refuse(request, reason, job.get_absolute_url())
+    try:
+        SteamGuardCode.offer(job, request.POST.get("code", ""))
+    except ValueError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, "The code is on its way to Steam.")
     return see_other(job)

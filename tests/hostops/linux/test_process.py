@@ -168,3 +168,35 @@ def test_a_cancelled_operation_starts_no_command(tmp_path: Path) -> None:
     with pytest.raises(OperationCancelled):
         run_here(["/bin/touch", str(tmp_path / "touched")], Output(), cancel=cancel)
     assert not (tmp_path / "touched").exists()
+
+
+ASKING = """
+import sys
+for number in (1, 2):
+    print(f"asking {number}")
+    print("code: ", end="", flush=True)
+    print("got", len(sys.stdin.readline()), flush=True)
+"""
+
+
+def test_a_prompt_is_answered_once_and_the_terminal_does_not_show_what_is_typed() -> None:
+    output, prompts = Output(), []
+
+    def answer(prompt: str) -> str | None:
+        prompts.append(prompt)
+        return "sesame" if prompt.endswith("code: ") else None
+
+    run_here(python(ASKING), output, use_pty=True, on_prompt=answer)
+    assert prompts.count("code: ") == 2
+    assert [line for _, line in output.lines] == [
+        *("asking 1", "code: got 7", "asking 2", "code: got 7"),
+    ]
+
+
+def test_what_a_prompt_raises_ends_the_command() -> None:
+    def refuse(prompt: str) -> str | None:
+        raise HostError(f"No answer to {prompt}")
+
+    program = "print('code: ', end='', flush=True); input()"
+    with pytest.raises(HostError, match="No answer to code"):
+        run_here(python(program), Output(), use_pty=True, on_prompt=refuse)

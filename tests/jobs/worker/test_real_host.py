@@ -231,8 +231,8 @@ def test_what_crashes_is_started_again_by_jobs_until_the_budget_is_spent(
     crash(root)
     watch.store_states()
     server.refresh_from_db()
-    assert server.state_label == "crashed, gave up"
-    assert "gave up after 5 restarts within 10 minutes" in server.state_remark
+    assert (server.actual_state, server.state_note) == (ActualState.CRASHED, "gave up")
+    assert "gave up after 5 restarts within 10 minutes" in server.state_detail
     assert not Job.objects.active().exists()
 
     enqueue("start", server=server, requested_by=server.owner)
