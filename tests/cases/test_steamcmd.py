@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hostops.steam import steamcmd
+from hostops.steam.silence import Silence
 from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue
 from jobs.worker.worker_process import worker_loop
@@ -40,3 +41,46 @@ def test_each_failed_install_says_what_steamcmd_said(
         assert (job.state, failure) == (JobState.FAILED, failure)
         assert cause in job.error, failure
         assert re.search(re.escape(last_error), "\n".join(row.line for row in job.logs.all()))
+
+
+class SilentMinutes:
+    """A clock that stands still but for one silence, in which it jumps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._until = 0.0
+
+    def begin(self) -> None:
+        """Let the silence begin, unless there was one."""
+        self._until = self._until or self.seconds + 910
+
+    def __call__(self) -> float:
+        """Return the time."""
+        self.seconds += 70 if self.seconds < self._until else 0
+        return self.seconds
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_silence_is_told_in_the_jobs_log_and_tried_again(
+    root: Path, host: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 17: two lines, and then nothing."""
+    monkeypatch.setattr(steamcmd, "_RETRY_SECONDS", 0)
+    clock, hear = SilentMinutes(), Silence.hear
+
+    def hear_and_wait(self: Silence, line: str) -> None:
+        hear(self, line)
+        if line.startswith("[----] Verifying installation"):
+            clock.begin()
+
+    monkeypatch.setattr("hostops.steam.silence.monotonic", clock)
+    monkeypatch.setattr(Silence, "hear", hear_and_wait)
+    write_control(root, steamcmd={"fail": ["silent"]})
+    enqueue("install", server=None, requested_by=None)
+    worker_loop(until_empty=True)
+    job = Job.objects.get()
+    assert job.state == JobState.SUCCEEDED, job.error
+    log = "\n".join(row.line for row in job.logs.all())
+    assert "SteamCMD has printed nothing for 2 minutes, since " in log
+    assert "Its last line was “[----] Verifying installation...”" in log
+    assert re.search(r"printed nothing for 15 minutes, since .*Trying again, 2 more times", log)
