@@ -5,6 +5,8 @@ server. That tree's `srcds_linux` is `srcds.py`, which has a console, logs, A2S 
 say on their first line that they are simulated. The tree has a `srcds_run` too, as careless with its
 arguments as Valve's: a release has one, though nothing of Saferoom executes it.
 
+Everything in which they are known to differ from Valve's stands in `README.md` beside this file.
+
 How they behave can be told by a JSON file whose path is in the environment variable `SAFEROOM_SIMULATOR`.
 Each program reads it when it starts; without it, or without a setting in it, the default holds. A file with a
 mistake in it ends the program with exit code 2 and a sentence on stderr. For example:
@@ -57,10 +59,6 @@ Runs are counted in a file beside the control file; writing the control file ane
 | stall | half a download, then the same line again and again, until it is killed |
 | crash | half a download, then SIGSEGV |
 | killed, segfault | half a download, then the shell's word for it, exit code 137 or 139 |
-
-Known differences to the real one: Valve's script `steamcmd.sh` is not run; nothing is asked of the network, so
-that only these failures are of it; a login with an account succeeds with any password unless it is told to
-fail, and a code is always the same one; `validate` reports progress at two points only.
 
 Of `srcds`:
 

@@ -76,7 +76,6 @@ class GameServer:
         self._closing = contextlib.ExitStack()
         self._console_log: int | None = None
         self._udp: socket.socket | None = None
-        self._is_ready = False
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._console_input = b""
         # poll() and not epoll: stdin may be a file or /dev/null.
@@ -169,7 +168,6 @@ class GameServer:
             raise PortTakenError(reason)
         self._closing.enter_context(self._udp)
         self._closing.enter_context(tcp)
-        self._selector.register(self._udp, READ, self._answer_query)
         self._selector.register(tcp, READ, lambda: self._accept_rcon(tcp))
         if port != first:
             self._print(f"WARNING: Port {first} was unavailable - bound to port {port} instead")
@@ -199,13 +197,18 @@ class GameServer:
             # A server without a map has not begun: it waits for a `map` command that works.
             self._call_later(0.2, self._become_ready)
             return
-        self._is_ready = True
+        self._read_queries()
         self._print(f"Initializing Steam libraries for {self._server_kind()}")
         if self._game.is_lan:
             return
         self._print("Connection to Steam servers successful.")
         secure = "activated" if self._game.is_vac_secured else "disabled"
         self._print(f"   VAC secure mode is {secure}.")
+
+    def _read_queries(self) -> None:
+        """Begin to read queries. Those that came before have waited in the socket, and count as well."""
+        if self._udp is not None:
+            self._selector.register(self._udp, READ, self._answer_query)
 
     def _server_kind(self) -> str:
         if self._game.is_lan:
@@ -342,7 +345,7 @@ class GameServer:
         except OSError:
             return  # its checksum was wrong: the kernel has thrown it away
         answers: list[bytes] = []
-        if self._is_ready and not self._is_silent_towards(address[0]):
+        if not self._is_silent_towards(address[0]):
             answers = self._queries.answer(datagram, address)
         for answer in answers:
             # Nobody is told of an answer that got lost: it is UDP, and they ask again.

@@ -1140,6 +1140,20 @@ def test_it_answers_no_more_than_its_query_limits_allow(servers: GameServers, po
     wait_until(lambda: answers(third), TIMEOUT, "it does not answer again")
 
 
+def test_queries_that_came_while_it_loaded_count_too(servers: GameServers, port: int) -> None:
+    servers.control(load_seconds=1)
+    server = servers.spawn(port, "+sv_max_queries_sec", "0.1", "+sv_max_queries_window", "20")
+    server.wait_for('Loading map "c1m1_hotel"')
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(3):
+            client.sendto(b"\xff\xff\xff\xffTSource Engine Query\0", (HOST, port))
+        server.wait_for(READY_LINE)
+        assert not answers(port)
+        # Two of the three were answered, late.
+        client.settimeout(0.5)
+        assert [client.recv(100)[4:5] for _ in range(2)] == [b"A", b"A"]
+
+
 def test_hang_on_quit(servers: GameServers, port: int) -> None:
     servers.control(fail="hang-on-quit")
     server = servers.start(port)
