@@ -309,14 +309,32 @@ class InstalledRelease:
     used_by: tuple[str, ...] = ()
 
 
+class Severity(StrEnum):
+    """What a finding means for who runs game servers."""
+
+    OK = "ok"
+    TODO = "todo"
+    """Nothing is wrong, but something has to be done before servers run."""
+    WARNING = "warning"
+    """Servers run, but not all is as it should be."""
+    FAULT = "fault"
+    """Servers do not run, or not for long."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One result of `doctor`: what was looked at, whether it is fine, and the cure if it is not."""
+    """One result of `doctor`: what was looked at, whether it is fine; if not, how bad it is and the cure."""
 
     subject: str
     is_ok: bool
     text: str
     cure: str = ""
+    if_not: Severity = Severity.FAULT
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return Severity.OK if self.is_ok else self.if_not
 
 
 CANCEL_LOOK_SECONDS = 0.05

@@ -18,7 +18,7 @@ from hostops.launcher import LOCK_SECONDS
 from hostops.layout import InstanceLayout
 from hostops.linux.process import run
 from hostops.linux.process_identity import ProcessStat, is_alive, read_command, send_signal
-from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits
+from hostops.specs import LIMIT_NAMES, CancelToken, Finding, InstanceStatus, Limits, Severity
 
 _POLL_SECONDS = 0.03
 _KILL_SECONDS = 15.0  # What floods a busy disk ends once its last write has.
@@ -72,9 +72,10 @@ class ProcessDriver:
         """Find nothing wrong: a process can be started anywhere. What it is not held to is told."""
         yield Finding(
             "Limits",
-            True,
+            False,
             "The process driver runs servers without their limits of memory, tasks and CPU weight.",
             "HOST_DRIVER=systemd holds servers to them: see docs/deploy.md.",
+            if_not=Severity.WARNING,
         )
 
 

@@ -68,10 +68,15 @@ class Installation:
 
     @classmethod
     def this(cls) -> "Installation":
-        """Return the one that runs."""
+        """Return the one that runs, by the name that it was started by.
+
+        That may be a link to one of several releases: the unit then stays right when the link is switched.
+        """
+        code_dir = LAUNCHER_PATH.parents[1]
+        around = Path(sys.prefix).parent
         return cls(
             Path(sys.executable),
-            LAUNCHER_PATH.parents[1],
+            around if around.resolve() == code_dir else code_dir,
             tuple(dict.fromkeys((Path(sys.base_prefix), Path(sys.prefix)))),
         )
 
