@@ -254,11 +254,11 @@ class Installation:
         )
 
     def _make_admin(self) -> None:
-        said = self._manage("makefirstadmin", "--name", self._answers.admin).strip()
-        if said:
-            # At once, and again at the end: it is kept nowhere.
-            self._first_password = said
-            self._say(f"   {said}")
+        for line in self._manage("makefirstadmin", "--name", self._answers.admin).splitlines():
+            if line.startswith("Sign in as "):
+                # At once, and again at the end: it is kept nowhere.
+                self._first_password = line
+                self._say(f"   {line}")
 
     def _switch(self) -> None:
         releases.switch(self._machine, self._release)

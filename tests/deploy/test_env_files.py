@@ -1,4 +1,4 @@
-"""Files of settings: read as systemd reads them, complete when they are written, and never changed behind a back."""
+"""Files of settings: read as systemd reads them, complete when they are written, and then only added to."""
 
 from deploy.installer import env_files
 from tests.systemd.sandbox import REPOSITORY

@@ -1,4 +1,4 @@
-"""The installer's rules, without a machine: what it asks for, what a release is, and what a failed step says."""
+"""The installer's rules, without a machine: what it asks for, what a release is, what a failed step says."""
 
 import os
 import subprocess

@@ -51,6 +51,10 @@ class BareRoot(Sandbox):
         """Run deploy/install, which has to succeed, and return what it said."""
         return self.root_succeed(f"{REPOSITORY}/deploy/install", *arguments, timeout=timeout)
 
+    def command(self, *argv: str) -> list[str]:
+        """Return what runs a command inside, as root, from outside."""
+        return self._inside(argv, "root", {})
+
     def root_succeed(self, *argv: str, timeout: float = 60) -> str:
         """Run a command as root that has to succeed, and return what it said."""
         done = self.run(*argv, user="root", timeout=timeout)
@@ -66,7 +70,7 @@ class BareRoot(Sandbox):
 
 
 def find_python() -> str:
-    """Return a Python for the machine: of the version of the tests', whose packages it gets, and for all to use."""
+    """Return a Python that all may use, of the version of the tests', whose packages it gets."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for path in (f"/usr/bin/{name}", f"/usr/local/bin/{name}", f"{sys.base_prefix}/bin/{name}"):
         is_hidden = any(Path(path).resolve().is_relative_to(hidden) for hidden in _HIDDEN)

@@ -73,7 +73,12 @@ for unit in systemd-{udevd,udev-trigger,sysctl,modules-load,random-seed,binfmt,r
     proc-sys-fs-binfmt_misc.automount tmp.mount getty.target console-getty.service cron.service; do
     ln -sfn /dev/null "$units/$unit"
 done
-[ "$disk" ] || for unit in timers.target postgresql.service nginx.service; do ln -sfn /dev/null "$units/$unit"; done
+if [ "$disk" ]; then
+    more="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer logrotate.timer man-db.timer"
+else
+    more="timers.target postgresql.service nginx.service"
+fi
+for unit in $more; do ln -sfn /dev/null "$units/$unit"; done
 
 # Its name, its user, and what lasts from one boot to the next.
 printf 'sandbox\n' >"$new/etc/hostname"
@@ -81,6 +86,9 @@ hostname sandbox
 tr -d - </proc/sys/kernel/random/uuid >"$new/etc/machine-id"
 ip link set lo up
 if [ "$disk" ]; then
+    # On a file system that takes an overlay's upper layer, as a machine's own does.
+    mkdir -p "$disk/srv"
+    mount --bind "$disk/srv" "$new/srv"
     if [ ! -e "$disk/begun" ]; then
         # The real machine's own may run: a copy of its files is no cluster that could be started.
         rm -rf "$new"/etc/postgresql/* "$new"/var/lib/postgresql/*

@@ -3,8 +3,8 @@
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.core.validators import ValidationError
 
 from l4d2site.accounts.first_admin import make_first_admin
 
