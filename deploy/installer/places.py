@@ -4,6 +4,7 @@ from pathlib import Path
 
 CODE_DIR = Path("/opt/saferoom")
 RELEASES_DIR = CODE_DIR / "releases"
+ENVIRONMENTS_DIR = CODE_DIR / "environments"
 CURRENT = CODE_DIR / "current"
 PREVIOUS = CODE_DIR / "previous"
 SETTINGS_DIR = Path("/etc/saferoom")

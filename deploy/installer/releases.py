@@ -1,4 +1,4 @@
-"""The code: releases beside each other, each with its Python packages, and one that is current."""
+"""The code: releases beside each other, of which one is current, and the Python packages they run on."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.installer import places
-from deploy.installer.errors import InstallError
+from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.machine import Machine
 
 PARTS = (
@@ -43,8 +43,8 @@ class Release:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it was made to its end."""
-        return (self.dir / _WHOLE).exists()
+        """Whether it was made to its end, and its Python is still there."""
+        return (self.dir / _WHOLE).exists() and self.python.exists()
 
 
 def current() -> Release | None:
@@ -94,35 +94,64 @@ def make(machine: Machine, source: Path, release: Release, python: str, wheels: 
     """Make a release out of the code in a folder, unless it is there; one that was begun is made again."""
     if release.is_whole:
         return
-    machine.make_folder(places.CODE_DIR)
-    machine.make_folder(places.RELEASES_DIR)
+    for folder in (places.CODE_DIR, places.RELEASES_DIR, places.ENVIRONMENTS_DIR):
+        machine.make_folder(folder)
     machine.remove(release.dir)
-    require_python(machine, python)
     if machine.is_dry_run:
         machine.run("copy", source, release.dir)
     else:
         _copy(source, release.dir)
-    machine.run(python, "-I", "-m", "venv", release.dir / ".venv")
-    offline = ("--no-index", "--find-links", wheels) if wheels else ()
-    pip = (release.python, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
-    wanted = ("--requirement", release.dir / "requirements.txt")
-    machine.run(*pip, "install", "--no-compile", *offline, *wanted, env=_proxies())
-    # By all processors at once. The accounts cannot write there, so each start would compile everything.
-    machine.run(release.python, "-m", "compileall", "-q", "-j", "0", release.dir)
+    environment = make_environment(machine, source / "requirements.txt", python, wheels)
+    machine.link(release.dir / ".venv", f"../../{environment.relative_to(places.CODE_DIR)}")
+    _compile(machine, release.python, release.dir)
     if not machine.is_dry_run:
         (release.dir / _WHOLE).touch()
 
 
-def require_python(machine: Machine, python: str) -> None:
-    """Raise `InstallError` if a Python is too old, or cannot make virtual environments."""
-    wanted = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
+def make_environment(machine: Machine, requirements: Path, python: str, wheels: str) -> Path:
+    """Make a folder with a Python and the packages that releases ask for, unless there is one; return it."""
+    version = require_python(machine, python)
+    wanted = f"{python}\0{version}\0{requirements.read_text(encoding='utf-8')}"
+    folder = places.ENVIRONMENTS_DIR / hashlib.sha256(wanted.encode()).hexdigest()[:10]
+    if (folder / _WHOLE).exists() and (folder / "bin/python").exists():
+        return folder
+    machine.remove(folder)
+    machine.run(python, "-I", "-m", "venv", folder)
+    offline = ("--no-index", "--find-links", wheels) if wheels else ()
+    pip = (
+        folder / "bin/python",
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    )
+    machine.run(
+        *(*pip, "install", "--no-compile", *offline, "--requirement", requirements), env=_proxies()
+    )
+    _compile(machine, folder / "bin/python", folder)
+    if not machine.is_dry_run:
+        (folder / _WHOLE).touch()
+    return folder
+
+
+def _compile(machine: Machine, python: Path, folder: Path) -> None:
+    """Compile all modules, by all processors: no account can write there, so each start would do it."""
+    machine.run(python, "-m", "compileall", "-q", "-j", "0", folder)
+
+
+def require_python(machine: Machine, python: str) -> str:
+    """Return a Python's version. `InstallError` if it is too old, or cannot make virtual environments."""
     if machine.is_dry_run and not Path(python).exists():
-        return
-    if not machine.succeeds(python, "-I", "-c", wanted):
+        return ""
+    wanted = "import sys, venv, ensurepip; print(sys.version); sys.exit(sys.version_info < (3, 11))"
+    try:
+        return machine.ask(python, "-I", "-c", wanted)
+    except CommandError as error:
         raise InstallError(
             f"{python} is not a Python 3.11 or newer that can make virtual environments.",
             "Install it (apt install python3-venv), or name another one: --python /usr/local/bin/python3.12",
-        )
+        ) from error
 
 
 def switch(machine: Machine, release: Release) -> None:
@@ -143,6 +172,10 @@ def remove_old(machine: Machine) -> None:
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others[max(0, KEPT - len(needed)) :]:
         machine.remove(path)
+    used = {path.resolve() for path in places.RELEASES_DIR.glob("*/.venv")}
+    for folder in places.ENVIRONMENTS_DIR.iterdir():
+        if folder.resolve() not in used:
+            machine.remove(folder)
 
 
 def _version(source: Path) -> str:

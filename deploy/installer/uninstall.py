@@ -62,7 +62,7 @@ class Removal:
             *(places.USER_UNITS / places.WORKER_UNIT, places.DELEGATION, places.POLKIT_RULES),
             *(places.COMMANDS_DIR / "saferoom", places.COMMANDS_DIR / "l4d2ctl"),
             *(places.SYSUSERS, places.TMPFILES, places.PUBLIC_DIR),
-            *(places.CURRENT, places.PREVIOUS, places.RELEASES_DIR),
+            *(places.CURRENT, places.PREVIOUS, places.RELEASES_DIR, places.ENVIRONMENTS_DIR),
         ):
             self._machine.remove(path)
         self._machine.run("systemctl", "daemon-reload")

@@ -10,7 +10,9 @@ from deploy.installer import answers
 from tests.systemd.sandbox import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/deploy.md").read_text()
-COMMANDS = re.findall(r"^(.+)$", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
+COMMANDS = re.findall(
+    r"^(.+)$", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE
+)
 """The lines of all blocks that are to be typed."""
 
 UNITS = {path.name for path in (REPOSITORY / "deploy/systemd").rglob("saferoom-*")}

@@ -47,7 +47,7 @@ class BareRoot(Sandbox):
         super().__init__(disk.folder, has_own_boot_id=True)
         self._reachable = [str(REPOSITORY), *map(str, reachable)]
 
-    def install(self, *arguments: str, timeout: float = 120) -> str:
+    def install(self, *arguments: str, timeout: float = 300) -> str:
         """Run deploy/install, which has to succeed, and return what it said."""
         return self.root_succeed(f"{REPOSITORY}/deploy/install", *arguments, timeout=timeout)
 
