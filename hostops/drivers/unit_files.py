@@ -7,9 +7,8 @@ from pathlib import Path
 
 from hostops.drivers.systemctl import Manager
 from hostops.errors import HostError
-from hostops.instances.layers import LAUNCHER_PATH
 from hostops.instances.runs import LAUNCH_FAILURES
-from hostops.layout import HostLayout
+from hostops.layout import HostLayout, find_code_dir
 from hostops.specs import Limits
 
 TEMPLATE_NAME = "saferoom-game@.service"
@@ -68,15 +67,10 @@ class Installation:
 
     @classmethod
     def this(cls) -> "Installation":
-        """Return the one that runs, by the name that it was started by.
-
-        That may be a link to one of several releases: the unit then stays right when the link is switched.
-        """
-        code_dir = LAUNCHER_PATH.parents[1]
-        around = Path(sys.prefix).parent
+        """Return the one that runs."""
         return cls(
             Path(sys.executable),
-            around if around.resolve() == code_dir else code_dir,
+            find_code_dir(),
             tuple(dict.fromkeys((Path(sys.base_prefix), Path(sys.prefix)))),
         )
 

@@ -80,6 +80,7 @@ def main() -> None:
     assert jobs == [("install", ""), ("start", "alpha")]
     assert (UPPER / "mine").read_text() == "by the game"
 
+    assert settings.BACKUP_PASSPHRASE_FILE is not None
     settings.BACKUP_PASSPHRASE_FILE.write_text("short\n")
     assert "has 5 characters, and needs at least 12" in refuse("backup")
     last = read_last()
