@@ -27,11 +27,14 @@ from hostops.specs import (
     InstanceSpec,
     InstanceState,
     InstanceStatus,
+    Severity,
     SteamAccount,
 )
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_TO_LOOK_AT = 3
+"""Of `doctor`: servers run, but something is to be done, or is not as it should be."""
 _FOLLOW_SECONDS = 0.2
 
 
@@ -279,7 +282,8 @@ def _make_parser() -> argparse.ArgumentParser:
     unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
     unit.add_argument("--user", help="whom servers run as (default: who runs this)")
     add("overlays", "Say what the overlays are, and what is wrong with them.", _overlays)
-    add("doctor", "Look whether this host can do its work.", _doctor)
+    doctor = add("doctor", "Look whether this host can do its work.", _doctor)
+    doctor.add_argument("--json", action="store_true", help="as a list of JSON objects")
     return parser
 
 
@@ -431,10 +435,33 @@ def _overlays(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> 
     return EXIT_FAILED if any(report.refusals for report in found) else 0
 
 
-def _doctor(host: Host, _options: argparse.Namespace, _cancel: CancelToken) -> int:
+def _doctor(host: Host, options: argparse.Namespace, _cancel: CancelToken) -> int:
     findings = host.doctor()
-    for finding in findings:
-        print(f"{'ok  ' if finding.is_ok else 'BAD '} {finding.subject}: {finding.text}")
-        if finding.cure:
-            print(f"     → {finding.cure}")
-    return 0 if all(finding.is_ok for finding in findings) else EXIT_FAILED
+    if options.json:
+        told = [
+            {
+                "subject": finding.subject,
+                "severity": finding.severity,
+                "text": finding.text,
+                "cure": finding.cure,
+            }
+            for finding in findings
+        ]
+        print(json.dumps(told, indent=2))
+    else:
+        for finding in findings:
+            print(f"{_MARKS[finding.severity]} {finding.subject}: {finding.text}")
+            if finding.cure:
+                print(f"     → {finding.cure}")
+    severities = {finding.severity for finding in findings}
+    if Severity.FAULT in severities:
+        return EXIT_FAILED
+    return 0 if severities <= {Severity.OK} else EXIT_TO_LOOK_AT
+
+
+_MARKS = {
+    Severity.OK: "ok  ",
+    Severity.TODO: "todo",
+    Severity.WARNING: "warn",
+    Severity.FAULT: "BAD ",
+}

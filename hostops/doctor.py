@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from hostops.box.wall import Wall
+from hostops.box.wall import OWN_ROOT, Wall
 from hostops.errors import HostError
 from hostops.instances import instance_files, releases
 from hostops.instances.layers import Layering
 from hostops.layout import HostLayout
 from hostops.linux.files import free_bytes, walk_files
-from hostops.specs import Finding
+from hostops.specs import Finding, Severity
 from hostops.steam import preflight, steamcmd
 from hostops.steam.install import GAME_BYTES
 
@@ -27,6 +27,7 @@ def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterato
         if layering.is_overlay
         else f"Overlays cannot be mounted, so every server gets a full copy. {layering.detail}",
         layering.cure,
+        if_not=Severity.WARNING,
     )
     yield from _examine_game(layout)
     yield from _examine_overlays(layout)
@@ -39,13 +40,19 @@ def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterato
         yield from _examine_steam(layout)
 
 
-def examine_walls(walls: Iterable[Wall]) -> Iterator[Finding]:
-    """Yield one finding for each wall of the box that game servers run in."""
+def examine_walls(walls: Iterable[Wall], *, needs_box: bool) -> Iterator[Finding]:
+    """Yield one finding for each wall of the box that game servers run in.
+
+    Where they `needs_box`, none is started without the wall that a box consists of.
+    """
     for wall in walls:
         text = (
             f"{wall.name} stands." if wall.stands else f"{wall.name} does not stand. {wall.why_not}"
         )
-        yield Finding("Box", wall.stands, text, wall.cure)
+        is_needed = needs_box and wall.name == OWN_ROOT
+        yield Finding(
+            "Box", wall.stands, text, wall.cure, Severity.FAULT if is_needed else Severity.WARNING
+        )
 
 
 def _examine_user() -> Finding:
@@ -55,6 +62,7 @@ def _examine_user() -> Finding:
             False,
             "This runs as root, and so do the game servers (without root's capabilities).",
             "Run the worker as a user of its own, for example saferoom.",
+            if_not=Severity.WARNING,
         )
     return Finding("User", True, f"This runs as the unprivileged user {os.geteuid()}.")
 
@@ -75,6 +83,7 @@ def _examine_root(layout: HostLayout) -> Finding:
         ""
         if free >= _LOW_SPACE_BYTES
         else "Free some space: servers write logs, and updates need room.",
+        if_not=Severity.WARNING,
     )
 
 
@@ -84,7 +93,10 @@ def _examine_game(layout: HostLayout) -> Iterator[Finding]:
         "Game",
         current is not None,
         f"Build {current} is current." if current else "The game is not installed.",
-        "" if current else "Run install.",
+        ""
+        if current
+        else "Press Install / update runtime in the admin pages, or run l4d2ctl install.",
+        if_not=Severity.TODO,
     )
     if layout.staging_dir.is_dir():
         yield Finding(
@@ -92,6 +104,7 @@ def _examine_game(layout: HostLayout) -> Iterator[Finding]:
             False,
             f"{layout.staging_dir} holds an install that was not finished.",
             "Run install again: it goes on where it was.",
+            if_not=Severity.TODO,
         )
 
 

@@ -558,7 +558,10 @@ class Host:
             ]
         return [
             *doctor.examine(self._layout, layering, self._game_source),
-            *doctor.examine_walls(self._find_walls()),
+            *doctor.examine_walls(
+                self._find_walls(),
+                needs_box=self._game_source == "steam" and not self._allow_unboxed,
+            ),
             *self._driver.examine(),
         ]
 

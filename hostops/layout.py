@@ -3,10 +3,22 @@
 import os
 import re
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostops.specs import NAME_PATTERN, require_name
+
+
+def find_code_dir() -> Path:
+    """Return the folder that this package lies in, by the name that Python was started by.
+
+    That may be a link to one of several releases. What is written down, as in units, then stays right when
+    the link is switched.
+    """
+    code_dir = Path(__file__).resolve().parents[1]
+    around = Path(sys.prefix).parent
+    return around if around.resolve() == code_dir else code_dir
 
 
 @dataclass(frozen=True)

@@ -339,6 +339,18 @@ class InstalledRelease:
     used_by: tuple[str, ...] = ()
 
 
+class Severity(StrEnum):
+    """What a finding means for who runs game servers."""
+
+    OK = "ok"
+    TODO = "todo"
+    """Nothing is wrong, but something has to be done before servers run."""
+    WARNING = "warning"
+    """Servers run, but not all is as it should be."""
+    FAULT = "fault"
+    """Servers do not run, or not for long."""
+
+
 @dataclass(frozen=True)
 class Chapter:
     """One map of a campaign, by its lower-case name, and what the game calls it."""
@@ -370,7 +382,7 @@ class Campaign:
     problem: str = ""
 
 
-class Severity(StrEnum):
+class ContentSeverity(StrEnum):
     """What a finding about an overlay means for a start: it is refused, people are warned, or only told."""
 
     REFUSED = "refused"
@@ -387,7 +399,7 @@ class ContentFinding:
     """
 
     code: str
-    severity: Severity
+    severity: ContentSeverity
     text: str
     path: str = ""
 
@@ -410,7 +422,7 @@ class OverlayReport:
     @property
     def refusals(self) -> tuple[ContentFinding, ...]:
         """The findings for which a server with this overlay is not started."""
-        return tuple(one for one in self.findings if one.severity is Severity.REFUSED)
+        return tuple(one for one in self.findings if one.severity is ContentSeverity.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -425,12 +437,18 @@ class ReleaseReport:
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of `doctor`: what was looked at, whether it is fine, and the cure if it is not."""
+    """One result of `doctor`: what was looked at, whether it is fine; if not, how bad it is and the cure."""
 
     subject: str
     is_ok: bool
     text: str
     cure: str = ""
+    if_not: Severity = Severity.FAULT
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return Severity.OK if self.is_ok else self.if_not
 
 
 CANCEL_LOOK_SECONDS = 0.05

@@ -15,12 +15,12 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.signals import got_request_exception
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.decorators import sync_and_async_middleware
 
-from jobs.database import Outage, find_outage, find_write_outage
+from jobs.database import Outage, find_outage, find_write_outage, is_schema_behind
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,29 @@ doubt = Doubt()
 def note_outage(request: HttpRequest | None = None, **_: object) -> None:
     """Note on `request`, of which an exception is about to become a 500, that the database is to blame."""
     error = sys.exc_info()[1]
-    if request is not None and error is not None and (outage := find_outage(error)):
+    if request is None or error is None:
+        return
+    if outage := find_outage(error) or find_unfinished_upgrade(error):
         request.outage = outage  # type: ignore[attr-defined] # The log's filter in the settings reads it too.
-        doubt.begin()
+        if (
+            outage is not Outage.OLDER
+        ):  # That can be written: there is nothing to ask it beforehand.
+            doubt.begin()
         reason = " ".join(str(error).split())
         logger.info("%s %s: the database %s: %s", request.method, request.path, outage, reason)
+
+
+def find_unfinished_upgrade(error: BaseException) -> Outage | None:
+    """Return that the database is older than the code, where a statement failed and it is."""
+    if not isinstance(error, DatabaseError) or connection.in_atomic_block:
+        return None
+    try:
+        return Outage.OLDER if is_schema_behind() else None
+    except DatabaseError as another:
+        logger.info("whether the database is older than the panel cannot be told: %s", another)
+        return None
+    finally:
+        connection.close()  # Django may call this in a thread that nothing else runs in.
 
 
 # Django makes a 500 of an exception inside each middleware, so that no other middleware ever sees it.
@@ -94,10 +112,12 @@ class Patience:
             return None
         # Once its view was reached, a transaction of it may be committed.
         has_begun = self.is_to_change_something and getattr(self.request, "has_reached_view", False)
-        if monotonic() + PAUSE_SECONDS < self._until and not has_begun:
+        is_worth_a_try = outage is not Outage.OLDER and not has_begun
+        if monotonic() + PAUSE_SECONDS < self._until and is_worth_a_try:
             return None
         self.request.outage = outage  # type: ignore[attr-defined]
-        return refuse(self.request, outage, is_uncertain=has_begun and outage is Outage.AWAY)
+        is_uncertain = has_begun and outage in (Outage.AWAY, Outage.OLDER)
+        return refuse(self.request, outage, is_uncertain=is_uncertain)
 
 
 @sync_and_async_middleware

@@ -471,6 +471,23 @@ require(
     "without quotation marks and control characters, as STEAM_ACCOUNT",
 )
 
+# --- Backups ----------------------------------------------------------------------------------
+
+BACKUP_DIR = Path(read("BACKUP_DIR", env.str, "a folder", default=str(VAR_DIR / "backups")))
+require(BACKUP_DIR.is_absolute(), "BACKUP_DIR", "an absolute path")
+BACKUP_PASSPHRASE_FILE = (
+    Path(text)
+    if (text := read("BACKUP_PASSPHRASE_FILE", env.str, "an absolute path", default=""))
+    else None
+)
+require(
+    BACKUP_PASSPHRASE_FILE is None or BACKUP_PASSPHRASE_FILE.is_absolute(),
+    "BACKUP_PASSPHRASE_FILE",
+    "the absolute path of a file with a passphrase",
+)
+BACKUP_KEEP = read_limit("BACKUP_KEEP", 14)
+BACKUP_KEEP_BYTES = read_limit("BACKUP_KEEP_BYTES", 20 * 1024**3)
+
 # --- Log of the processes ---------------------------------------------------------------------
 
 LOGGING: dict[str, Any] = {

@@ -15,9 +15,9 @@ from hostops.specs import (
     Campaign,
     CancelToken,
     ContentFinding,
+    ContentSeverity,
     OverlayReport,
     ReleaseReport,
-    Severity,
 )
 
 MAX_CAMPAIGNS = 200
@@ -35,7 +35,9 @@ def report_overlay(
     try:
         files = list_files(overlay)
     except UntrustedFileError as error:
-        fault = ContentFinding("unreadable", Severity.WARNED, f"It cannot be looked at: {error}")
+        fault = ContentFinding(
+            "unreadable", ContentSeverity.WARNED, f"It cannot be looked at: {error}"
+        )
         return OverlayReport(name, "", 0, 0, (fault,))
     roots, _ = find_roots([overlay])
     layer = look_at_layer(overlay, roots)
@@ -101,18 +103,18 @@ def _look_at_packs(packs: Mapping[str, Pack], layer: LayerFiles) -> Iterator[Con
         pack, shown = packs[path], show_path(path)
         if pack.fault:
             text = f"The pack {pack.fault}. Get it once more."
-            yield ContentFinding("pack_broken", Severity.WARNED, text, shown)
+            yield ContentFinding("pack_broken", ContentSeverity.WARNED, text, shown)
         if pack.version == 2:
             text = "It is a VPK of version 2, and the game reads version 1: pack it again with the game's tool."
-            yield ContentFinding("pack_version", Severity.WARNED, text, shown)
+            yield ContentFinding("pack_version", ContentSeverity.WARNED, text, shown)
         if pack.odd_paths:
             text = f"{pack.odd_paths:,} paths in it are none that a game's file has: who made it?"
-            yield ContentFinding("pack_odd_paths", Severity.WARNED, text, shown)
+            yield ContentFinding("pack_odd_paths", ContentSeverity.WARNED, text, shown)
         if pack.configs:
             text = f"It has config files in it, which servers can execute: {', '.join(pack.configs)[:200]}."
-            yield ContentFinding("pack_has_config", Severity.NOTED, show_path(text), shown)
+            yield ContentFinding("pack_has_config", ContentSeverity.NOTED, show_path(text), shown)
     for obstacle in layer.obstacles:
-        yield ContentFinding("unreadable", Severity.WARNED, obstacle)
+        yield ContentFinding("unreadable", ContentSeverity.WARNED, obstacle)
 
 
 def _look_at_campaigns(campaigns: Sequence[Campaign]) -> Iterator[ContentFinding]:
@@ -120,4 +122,4 @@ def _look_at_campaigns(campaigns: Sequence[Campaign]) -> Iterator[ContentFinding
         if one.problem:
             what = one.title or one.name or "a campaign"
             text = f"The game may leave out {what}, as its mission file is faulty. {one.problem}"
-            yield ContentFinding("mission_broken", Severity.WARNED, text, one.path)
+            yield ContentFinding("mission_broken", ContentSeverity.WARNED, text, one.path)

@@ -16,7 +16,7 @@ from hostops.errors import HostError
 from hostops.instances.cfg_files import show_path
 from hostops.instances.config_chain import SERVER_CONFIG_PATH
 from hostops.linux import untrusted
-from hostops.specs import ContentFinding, Severity
+from hostops.specs import ContentFinding, ContentSeverity
 
 MOST_OF_A_KIND = 5
 """So many findings of one kind are told, and then how many there are more."""
@@ -50,8 +50,8 @@ _ARCHIVE = re.compile(r"\.(?:zip|7z|rar|tar|tgz|tar\.(?:gz|bz2|xz|zst))$", re.IG
 _MAIN_PACK = re.compile(r"[^/]+/pak\d\d_dir\.vpk", re.IGNORECASE)
 _MAP_PLACE = re.compile(rf"(?:[^/]+|{ADDONS_DIR}/[^/]+)/maps/")
 
-_refuse = partial(ContentFinding, severity=Severity.REFUSED)
-_warn = partial(ContentFinding, severity=Severity.WARNED)
+_refuse = partial(ContentFinding, severity=ContentSeverity.REFUSED)
+_warn = partial(ContentFinding, severity=ContentSeverity.WARNED)
 
 
 def find_faults(overlay: Path, files: Sequence[OverlayFile]) -> list[ContentFinding]:
@@ -78,7 +78,7 @@ def require_usable(overlay: Path, name: str, server: str) -> None:
         faults = _look_at_root(list_files(overlay))
     except (FileNotFoundError, untrusted.UntrustedFileError):
         return
-    refusals = [fault for fault in faults if fault.severity is Severity.REFUSED]
+    refusals = [fault for fault in faults if fault.severity is ContentSeverity.REFUSED]
     if refusals:
         said = " ".join(dict.fromkeys(fault.text for fault in refusals[:MOST_OF_A_KIND]))
         raise HostError(
@@ -94,12 +94,12 @@ def _reaches_game(path: str) -> bool:
 
 def arrange(findings: Iterable[ContentFinding]) -> list[ContentFinding]:
     """Return what weighs most first, and of each kind a few and how many more there are."""
-    order = list(Severity)
+    order = list(ContentSeverity)
     return sorted(_limit(findings), key=lambda one: order.index(one.severity))
 
 
 def _limit(findings: Iterable[ContentFinding]) -> Iterator[ContentFinding]:
-    counts: Counter[tuple[str, Severity]] = Counter()
+    counts: Counter[tuple[str, ContentSeverity]] = Counter()
     for finding in findings:
         kind = (finding.code, finding.severity)
         counts[kind] += 1
@@ -166,7 +166,7 @@ def _find_misplaced(parts: Sequence[str]) -> ContentFinding | None:
         if part.lower() == GAME_DIR and depth + 1 < len(rest):
             return ContentFinding(
                 "root_too_deep",
-                Severity.WARNED,
+                ContentSeverity.WARNED,
                 f"Its root is one folder too deep: move what is in {show_path(folder)} to the top of the "
                 f"overlay, so that {GAME_DIR}/ is there.",
                 show_path(folder),
@@ -184,7 +184,7 @@ def _find_misplaced_in_game(rest: Sequence[str]) -> ContentFinding | None:
     if inner == GAME_DIR:
         return ContentFinding(
             "root_too_high",
-            Severity.WARNED,
+            ContentSeverity.WARNED,
             f"{GAME_DIR}/ is in it twice: move what is in {GAME_DIR}/{GAME_DIR} one folder up.",
             f"{GAME_DIR}/{GAME_DIR}",
         )
@@ -198,7 +198,7 @@ def _find_misplaced_in_game(rest: Sequence[str]) -> ContentFinding | None:
     if inner == "addons" and name == GAME_DIR and is_folder:
         return ContentFinding(
             "not_read",
-            Severity.WARNED,
+            ContentSeverity.WARNED,
             f"The game does not look into {ADDONS_DIR}/{GAME_DIR}: move what is in it to {GAME_DIR}/.",
             f"{ADDONS_DIR}/{GAME_DIR}",
         )
@@ -208,7 +208,7 @@ def _find_misplaced_in_game(rest: Sequence[str]) -> ContentFinding | None:
 def _wrong_case(folder: str) -> ContentFinding:
     return ContentFinding(
         "wrong_case",
-        Severity.WARNED,
+        ContentSeverity.WARNED,
         f"The folder {show_path(folder)} must be called {show_path(folder.lower())}: on Linux the game does "
         "not find it otherwise.",
         show_path(folder),
@@ -218,7 +218,7 @@ def _wrong_case(folder: str) -> ContentFinding:
 def _move(what: str, where: str, code: str) -> ContentFinding:
     return ContentFinding(
         code,
-        Severity.WARNED,
+        ContentSeverity.WARNED,
         f"The game does not look for {show_path(what)} there: move it into {where}.",
         show_path(what),
     )
@@ -235,7 +235,7 @@ def _look_at_places(files: Sequence[OverlayFile]) -> Iterator[ContentFinding]:
         if path == SERVER_CONFIG_PATH:
             yield ContentFinding(
                 "server_cfg",
-                Severity.NOTED,
+                ContentSeverity.NOTED,
                 "It has a server.cfg, which is one part of each server's config: the release's comes before "
                 "it, and the blueprint's and the server's own after it.",
                 path,

@@ -28,6 +28,7 @@ from hostops.specs import (
     InstanceState,
     InstanceStatus,
     Limits,
+    Severity,
 )
 
 _POLL_SECONDS = 0.03
@@ -127,9 +128,10 @@ class ProcessDriver:
         """Find nothing wrong: a process can be started anywhere. What it is not held to is told."""
         yield Finding(
             "Limits",
-            True,
+            False,
             "The process driver runs servers without their limits of memory, tasks and CPU weight.",
             "HOST_DRIVER=systemd holds servers to them: see docs/deploy.md.",
+            if_not=Severity.WARNING,
         )
 
 

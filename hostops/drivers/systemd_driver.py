@@ -24,7 +24,15 @@ from hostops.errors import CommandError, HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir, remove_tree, write_atomically
-from hostops.specs import LIMIT_NAMES, CrashedRun, Finding, InstanceState, InstanceStatus, Limits
+from hostops.specs import (
+    LIMIT_NAMES,
+    CrashedRun,
+    Finding,
+    InstanceState,
+    InstanceStatus,
+    Limits,
+    Severity,
+)
 
 _LAUNCH_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -357,7 +365,11 @@ def _examine_controllers(manager: Manager) -> Finding:
     if not missing:
         return Finding("Limits", True, "Memory, tasks and CPU weight of servers can be limited.")
     return Finding(
-        "Limits", True, f"Limits of {', '.join(missing)} would have no effect here.", cure
+        "Limits",
+        False,
+        f"Limits of {', '.join(missing)} would have no effect here.",
+        cure,
+        if_not=Severity.WARNING,
     )
 
 

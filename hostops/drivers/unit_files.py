@@ -14,9 +14,8 @@ from hostops.crash_budget import (
 )
 from hostops.drivers.systemctl import Manager
 from hostops.errors import HostError
-from hostops.instances.layers import LAUNCHER_PATH
 from hostops.instances.runs import LAUNCH_FAILURES
-from hostops.layout import HostLayout
+from hostops.layout import HostLayout, find_code_dir
 from hostops.specs import Limits
 
 TEMPLATE_NAME = "saferoom-game@.service"
@@ -81,7 +80,7 @@ class Installation:
         """Return the one that runs."""
         return cls(
             Path(sys.executable),
-            LAUNCHER_PATH.parents[1],
+            find_code_dir(),
             tuple(dict.fromkeys((Path(sys.base_prefix), Path(sys.prefix)))),
         )
 

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
-from hostops.layout import HostLayout, InstanceLayout
+from hostops.layout import HostLayout, InstanceLayout, find_code_dir
 from hostops.linux import untrusted
 from hostops.linux.files import make_dir, remove_tree, sync_dir
 from hostops.linux.namespaces import LaunchError, make_options
 from hostops.linux.process import minimal_environment, run
 
-LAUNCHER_PATH = Path(__file__).resolve().parents[1] / "launcher.py"
+LAUNCHER_PATH = find_code_dir() / "hostops" / "launcher.py"
 LAUNCHER_COMMAND = (sys.executable, "-I", "-S", str(LAUNCHER_PATH))
 
 _PROBE_SECONDS = 600  # A probe takes no longer: an older folder is of one that was killed.

@@ -20,7 +20,7 @@ from pathlib import Path
 from hostops.callbacks import Callbacks
 from hostops.errors import CommandError, HostError
 from hostops.instances.releases import REQUIRED_FILES
-from hostops.layout import HostLayout
+from hostops.layout import HostLayout, find_code_dir
 from hostops.linux.files import make_dir, remove_tree, sync_dir
 from hostops.linux.process import run
 from hostops.specs import GAME_APP_ID, SteamAccount
@@ -32,7 +32,7 @@ from hostops.steam.staging import STEAM_DIR_NAME, InstallFolder
 from hostops.steam.steam_guard import AskCode, SteamGuard
 
 DOWNLOAD_URL = "https://steamcdn-a.akamaihd.net/client/installer/steamcmd_linux.tar.gz"
-SIMULATOR_PATH = Path(__file__).resolve().parents[1] / "simulator" / "steamcmd.py"
+SIMULATOR_PATH = find_code_dir() / "hostops" / "simulator" / "steamcmd.py"
 
 MAX_TRIES = 3
 """How often one step is tried when Steam answers with something that is known to pass."""

@@ -10,6 +10,7 @@ from jobs.database.change_signals import (
 )
 from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
 from jobs.database.outages import Outage, find_outage, find_write_outage, is_away
+from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
     adapt,
     among,
@@ -28,6 +29,7 @@ from jobs.database.wal_checkpoints import copy_log
 from jobs.database.write_turns import write_turn
 
 __all__ = [
+    "BEHIND",
     "CHECKPOINT_SECONDS",
     "SHARED_FILE",
     "ChangeSignal",
@@ -46,6 +48,7 @@ __all__ = [
     "find_write_outage",
     "insert",
     "is_away",
+    "is_schema_behind",
     "is_shared",
     "keep_private",
     "lock_owned",

@@ -25,6 +25,8 @@ class Outage(StrEnum):
     AWAY = "does not answer"
     READ_ONLY = "can only be read at the moment"
     FULL = "has no space left on its disk"
+    OLDER = "is older than the panel: an upgrade was not finished, which manage.py migrate does"
+    """Found by who asks `is_schema_behind`, after a statement failed; `find_outage` does not return it."""
 
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html

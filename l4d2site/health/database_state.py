@@ -4,15 +4,12 @@ import logging
 import os
 import shutil
 from enum import Enum
-from functools import cache
 from pathlib import Path
 
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
-from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
 
-from jobs.database import Outage, find_database_file, find_outage
+from jobs.database import BEHIND, Outage, find_database_file, find_outage, is_schema_behind
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ _SENTENCES = {
     DatabaseState.AWAY: "The database does not answer.",
     DatabaseState.READ_ONLY: "The database takes no changes: it is read-only, or a standby.",
     DatabaseState.DISK_FULL: "The disk of the database is full: nothing can be stored.",
-    DatabaseState.SCHEMA_BEHIND: "The database is older than this version: run manage.py migrate.",
+    DatabaseState.SCHEMA_BEHIND: BEHIND,
 }
 
 _STATES = {
@@ -105,13 +102,4 @@ def _find_on_server() -> DatabaseState:
 
 
 def _compare_schema() -> DatabaseState:
-    applied = MigrationRecorder(connection).applied_migrations()
-    return (
-        DatabaseState.OK if newest_migrations() <= applied.keys() else DatabaseState.SCHEMA_BEHIND
-    )
-
-
-@cache
-def newest_migrations() -> frozenset[tuple[str, str]]:
-    """Return the last migration of each app, by app and name. They are files of this version: read once."""
-    return frozenset(MigrationLoader(None).graph.leaf_nodes())
+    return DatabaseState.SCHEMA_BEHIND if is_schema_behind() else DatabaseState.OK

@@ -15,6 +15,7 @@ from django.utils import timezone
 from hostops import __version__
 from jobs.models import Worker
 from jobs.queue import CLAIM_SECONDS, find_overdue_job
+from l4d2site.backups.keeping import LastBackup, read_last
 from l4d2site.health.database_state import LEAST_FREE_BYTES, DatabaseState, find_database_state
 from servers.durations import describe_duration
 from servers.models import Host, Server
@@ -64,6 +65,7 @@ class Facts:
     disk_free_bytes: int | None = None
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    last_backup: LastBackup | None = None
 
     @property
     def is_well(self) -> bool:
@@ -78,6 +80,7 @@ class Facts:
             "version": __version__,
             "database": self.database.value,
             "disk_free_bytes": self.disk_free_bytes,
+            "last_backup": self.last_backup and vars(self.last_backup),
             "workers": [
                 {"host": host.name, **vars(worker)}
                 for host in self.hosts
@@ -139,7 +142,10 @@ def _read_facts() -> Facts:
     if free is not None and free < LOW_FREE_BYTES and database is not DatabaseState.DISK_FULL:
         what = f"The panel's own disk, {settings.VAR_DIR}, has {free / 1024**2:,.0f} MiB free."
         (faults if free < LEAST_FREE_BYTES else notes).append(what)
-    return Facts(database, timezone.now(), hosts, free, tuple(faults), tuple(notes))
+    last_backup = read_last()
+    if last_backup and last_backup.fault:
+        notes.append(last_backup.fault)
+    return Facts(database, timezone.now(), hosts, free, tuple(faults), tuple(notes), last_backup)
 
 
 def find_free_bytes() -> int | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import models
 
-from hostops.specs import Severity
+from hostops.specs import ContentSeverity
 from servers.models.hosts import Host
 
 REPORT_VERSION = 1
@@ -74,19 +74,19 @@ class OverlayReport(ContentReport):
     @property
     def refusals(self) -> list[dict[str, Any]]:
         """The findings for which no server is started with this overlay."""
-        return self._findings_of(Severity.REFUSED)
+        return self._findings_of(ContentSeverity.REFUSED)
 
     @property
     def warnings(self) -> list[dict[str, Any]]:
         """The findings that people should look after."""
-        return self._findings_of(Severity.WARNED)
+        return self._findings_of(ContentSeverity.WARNED)
 
     @property
     def notes(self) -> list[dict[str, Any]]:
         """The findings that are only good to know."""
-        return self._findings_of(Severity.NOTED)
+        return self._findings_of(ContentSeverity.NOTED)
 
-    def _findings_of(self, severity: Severity) -> list[dict[str, Any]]:
+    def _findings_of(self, severity: ContentSeverity) -> list[dict[str, Any]]:
         return [finding for finding in self.findings if finding["severity"] == severity]
 
 

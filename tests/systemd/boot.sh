@@ -3,19 +3,25 @@
 # to be thrown away, and becomes its systemd.
 #
 #   boot.sh WORK_DIR STATE_DIR UID BOOT_ID PATH...
+#   boot.sh WORK_DIR --disk DISK BOOT_ID PATH...
 #
 # WORK_DIR is an empty folder; STATE_DIR is what lasts, and is /srv/saferoom there; PATHs are to be reachable
 # for the user saferoom, whose number is UID. BOOT_ID may be empty: then it is the real machine's.
+#
+# With a DISK all that is written lasts, in that folder, and nothing of Saferoom is there at first.
 set -euo pipefail
-work=$1 state=$2 uid=$3 boot_id=$4
+work=$1
+if [ "$2" = --disk ]; then disk=$3 state='' uid='' boot_id=$4; else disk='' state=$2 uid=$3 boot_id=$4; fi
 shift 4
 new=$work/root
 
 mount --make-rprivate /
 # All of this machine, read from below; what is written goes to memory.
 mount -t tmpfs -o mode=0755,size=2g sandbox "$work"
-mkdir "$new" "$work/upper" "$work/work"
-mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" sandbox "$new"
+mkdir "$new"
+upper=${disk:-$work}/upper scratch=${disk:-$work}/work
+mkdir -p "$upper" "$scratch"
+mount -t overlay -o "lowerdir=/,upperdir=$upper,workdir=$scratch" sandbox "$new"
 
 mount -t proc -o nosuid,nodev,noexec proc "$new/proc"
 # Read-only, so that systemd leaves the kernel alone: it is the real machine's.
@@ -64,21 +70,37 @@ mkdir -p "$units"
 for unit in systemd-{udevd,udev-trigger,sysctl,modules-load,random-seed,binfmt,remount-fs,networkd,resolved,timesyncd,pstore,update-utmp}.service \
     systemd-udevd-{control,kernel}.socket systemd-networkd.socket networking.service kmod-static-nodes.service \
     dev-hugepages.mount dev-mqueue.mount sys-{kernel-{config,debug,tracing},fs-fuse-connections}.mount \
-    proc-sys-fs-binfmt_misc.automount tmp.mount getty.target console-getty.service timers.target \
-    postgresql.service nginx.service cron.service; do
+    proc-sys-fs-binfmt_misc.automount tmp.mount getty.target console-getty.service cron.service; do
     ln -sfn /dev/null "$units/$unit"
 done
+if [ "$disk" ]; then
+    more="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer logrotate.timer man-db.timer"
+else
+    more="timers.target postgresql.service nginx.service"
+fi
+for unit in $more; do ln -sfn /dev/null "$units/$unit"; done
 
 # Its name, its user, and what lasts from one boot to the next.
 printf 'sandbox\n' >"$new/etc/hostname"
 hostname sandbox
 tr -d - </proc/sys/kernel/random/uuid >"$new/etc/machine-id"
 ip link set lo up
-mkdir -p "$new/srv/saferoom" "$new/var/lib/systemd/linger"
-mount --bind "$state" "$new/srv/saferoom"
-chroot "$new" groupadd --gid "$uid" saferoom
-chroot "$new" useradd --uid "$uid" --gid "$uid" --home-dir /srv/saferoom/home --no-create-home --shell /bin/sh saferoom
-touch "$new/var/lib/systemd/linger/saferoom"
+if [ "$disk" ]; then
+    # On a file system that takes an overlay's upper layer, as a machine's own does.
+    mkdir -p "$disk/srv"
+    mount --bind "$disk/srv" "$new/srv"
+    if [ ! -e "$disk/begun" ]; then
+        # The real machine's own may run: a copy of its files is no cluster that could be started.
+        rm -rf "$new"/etc/postgresql/* "$new"/var/lib/postgresql/*
+        touch "$disk/begun"
+    fi
+else
+    mkdir -p "$new/srv/saferoom" "$new/var/lib/systemd/linger"
+    mount --bind "$state" "$new/srv/saferoom"
+    chroot "$new" groupadd --gid "$uid" saferoom
+    chroot "$new" useradd --uid "$uid" --gid "$uid" --home-dir /srv/saferoom/home --no-create-home --shell /bin/sh saferoom
+    touch "$new/var/lib/systemd/linger/saferoom"
+fi
 for path; do
     if [ ! -e "$new$path" ]; then # It lies below /tmp, whose place an empty one has taken.
         layers=$work/layers$path

@@ -44,7 +44,7 @@ def set_up(sandbox: Sandbox, state_dir: Path) -> Machine:
         folder = f"/etc/systemd/user/{unit}.d"
         steps.append(f"mkdir -p {folder} && printf %s '{HURRY}' >{folder}/hurry.conf")
     steps += [
-        f"ln -s {REPOSITORY} /opt/saferoom",
+        f"mkdir -p /opt/saferoom && ln -s {REPOSITORY} /opt/saferoom/current",
         "mkdir -p /etc/saferoom",
         f"printf %s '{SETTINGS}' | tee /etc/saferoom/worker.env >/etc/saferoom/web.env",
     ]

@@ -56,6 +56,8 @@ class Sandbox:
     def __init__(self, state_dir: Path, *, has_own_boot_id: bool = False) -> None:
         self._state_dir = state_dir
         self._boot_id = str(uuid.uuid4()) if has_own_boot_id else ""
+        self._reachable = [sys.base_prefix, str(REPOSITORY), sys.prefix]
+        self._reachable.append(str(Path(sys.prefix).resolve()))
         self.name = f"saferoom-tests-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._work_dir = Path("/dev/shm", self.name)
         self._groups: list[Path] = []
@@ -123,8 +125,6 @@ class Sandbox:
     def _boot(self) -> None:
         self._work_dir.mkdir(mode=0o700)
         self._make_groups()
-        prefix = Path(sys.prefix)
-        reachable = [sys.base_prefix, str(REPOSITORY), sys.prefix, str(prefix.resolve())]
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--uts", "--ipc"]
         command += ["--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL"]
         if self._boot_id:  # Another boot, and one that was just now.
@@ -134,7 +134,7 @@ class Sandbox:
             command += ["--time", "--boottime", str(-up_seconds)]
         command += ["--propagation"]
         command += ["private", str(Path(__file__).with_name("boot.sh")), str(self._work_dir)]
-        command += [str(self._state_dir), str(UID), self._boot_id, *reachable]
+        command += [*self._boot_arguments(), self._boot_id, *self._reachable]
         log_path = self._work_dir.with_suffix(".log")
         try:
             with log_path.open("wb") as log:
@@ -152,6 +152,10 @@ class Sandbox:
             said = log_path.read_text()
             log_path.unlink()
         wait_until(self._is_up, _BOOT_SECONDS, f"systemd is not up: {said}")
+
+    def _boot_arguments(self) -> list[str]:
+        """Return what boot.sh is told of what lasts."""
+        return [str(self._state_dir), str(UID)]
 
     def _join_groups(self) -> str:
         joins = " && ".join(f"echo $$ > {group}/cgroup.procs" for group in self._groups)

@@ -23,7 +23,9 @@ from tests.waiting import wait_until
 
 def test_the_game_unit_in_deploy_is_the_one_that_would_be_written() -> None:
     installation = Installation(
-        Path("/opt/saferoom/.venv/bin/python"), Path("/opt/saferoom"), (Path("/usr"),)
+        Path("/opt/saferoom/current/.venv/bin/python"),
+        Path("/opt/saferoom/current"),
+        (Path("/usr"),),
     )
     wanted = template(
         HostLayout(Path("/srv/saferoom/host")),

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from hostops.specs import NAME_PATTERN
-from jobs.database import is_away, keep_private
+from jobs.database import BEHIND, is_away, is_schema_behind, keep_private
 from jobs.worker import SystemdNotifier, worker_loop
 from servers.models import Host
 from servers.secret_moves import OtherKeysError, move_found_secrets
@@ -63,6 +63,10 @@ class Command(BaseCommand):
         if settings.VAR_DIR.is_dir():
             keep_private(settings.VAR_DIR)
         try:
+            if is_schema_behind():
+                raise CommandError(
+                    f"{BEHIND} This worker starts once that is done.", returncode=os.EX_UNAVAILABLE
+                )
             host, _ = Host.objects.get_or_create(name=options["host"])
             move_found_secrets()
         except OtherKeysError as error:

@@ -1,18 +1,15 @@
 """`manage.py serve`: sets the database and the first user up, and runs web server and worker."""
 
 import os
-import secrets
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
-from django.db import transaction
 
 from jobs.database import is_away, keep_private
-from l4d2site.accounts.models import FirstPassword
+from l4d2site.accounts.first_admin import make_first_admin
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
 from servers.secret_moves import OtherKeysError, move_found_secrets
@@ -38,7 +35,8 @@ class Command(BaseCommand):
         except OtherKeysError as error:
             self.stderr.write(str(error))
         call_command("collectstatic", verbosity=0, interactive=False)
-        self.ensure_admin()
+        if make_first_admin("admin", self.say, os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")):
+            hash_threads.end()  # The supervisor starts processes in a way that is safe with one thread only.
         try:
             supervise(
                 base_dir=settings.BASE_DIR,
@@ -54,25 +52,6 @@ class Command(BaseCommand):
         """Print a line at once, also into a pipe."""
         self.stdout.write(text)
         self.stdout.flush()
-
-    def ensure_admin(self) -> None:
-        """Create the first admin. A password made here is printed once, kept nowhere, and must be changed."""
-        if User.objects.filter(is_superuser=True).exists():
-            return
-        given = os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")
-        password = given or secrets.token_urlsafe(12)
-        with transaction.atomic():
-            admin = User.objects.create_superuser("admin", password=password)
-            if not given:
-                # It stands in a terminal's history, or in a journal.
-                FirstPassword.objects.create(user=admin)
-            # Printed before it is committed: an admin whose password nobody has seen would lock all out.
-            shown = (
-                "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
-            )
-            then = "" if given else " You choose your own then."
-            self.say(f"Sign in as admin with {shown}. It is not shown again.{then}")
-        hash_threads.end()  # The supervisor starts processes in a way that is safe with one thread only.
 
     def health_host(self) -> str:
         """Return a host name that the web server answers to."""

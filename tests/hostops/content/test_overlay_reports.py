@@ -6,7 +6,7 @@ import pytest
 
 from hostops.cli import main
 from hostops.host import Host
-from hostops.specs import Severity
+from hostops.specs import ContentSeverity
 from tests.hostops.content.test_missions import MISSION
 from tests.hostops.content.vpk_files import make_pack
 
@@ -71,7 +71,7 @@ def test_an_overlay_without_its_root_is_one_that_no_server_is_started_with(
     report = Host(host_root).overlay_report("pack")
     assert report is not None
     assert [(one.code, one.severity) for one in report.refusals] == [
-        ("no_game_folder", Severity.REFUSED)
+        ("no_game_folder", ContentSeverity.REFUSED)
     ] * 2
     assert "move it into left4dead2/" in report.refusals[0].text
     put(host_root / "overlays/maps/left4dead2/addons/a\x1bb.bsp")

@@ -11,9 +11,9 @@ from hostops.content import shapes
 from hostops.content.fingerprints import fingerprint, list_files
 from hostops.content.libraries import LibraryError, read_library
 from hostops.errors import HostError
-from hostops.specs import ContentFinding, Severity
+from hostops.specs import ContentFinding, ContentSeverity
 
-REFUSED, WARNED, NOTED = Severity
+REFUSED, WARNED, NOTED = ContentSeverity
 
 
 def lay_out(overlay: Path, *paths: str) -> Path:
@@ -23,7 +23,7 @@ def lay_out(overlay: Path, *paths: str) -> Path:
     return overlay
 
 
-def find(overlay: Path, *paths: str) -> list[tuple[str, Severity, str]]:
+def find(overlay: Path, *paths: str) -> list[tuple[str, ContentSeverity, str]]:
     lay_out(overlay, *paths)
     return [(one.code, one.severity, one.path) for one in faults_of(overlay)]
 
@@ -87,7 +87,7 @@ def test_nothing_is_said_of_an_overlay_whose_files_are_in_their_places(tmp_path:
     ],
 )  # fmt: skip
 def test_what_the_game_would_not_read_is_found(
-    tmp_path: Path, paths: list[str], code: str, severity: Severity, path: str
+    tmp_path: Path, paths: list[str], code: str, severity: ContentSeverity, path: str
 ) -> None:
     assert (code, severity, path) in find(tmp_path, *paths)
 

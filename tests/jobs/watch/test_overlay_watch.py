@@ -13,10 +13,10 @@ from hostops.specs import (
     CancelToken,
     Chapter,
     ContentFinding,
+    ContentSeverity,
     InstalledRelease,
     OverlayReport,
     ReleaseReport,
-    Severity,
 )
 from jobs.database import Channel
 from jobs.watch import OverlayWatch, overlay_watch
@@ -35,8 +35,10 @@ PACK = OverlayReport(
     files=3,
     size_bytes=2**40,
     findings=(
-        ContentFinding("root_too_deep", Severity.REFUSED, "It is too deep.", "x"),
-        ContentFinding("server_cfg", Severity.NOTED, "It has one.", "left4dead2/cfg/server.cfg"),
+        ContentFinding("root_too_deep", ContentSeverity.REFUSED, "It is too deep.", "x"),
+        ContentFinding(
+            "server_cfg", ContentSeverity.NOTED, "It has one.", "left4dead2/cfg/server.cfg"
+        ),
     ),
     campaigns=(CAMPAIGN,),
     maps=("db_1",),

@@ -1,13 +1,15 @@
 """A password that Saferoom made and printed has to be changed before anything else."""
 
+from io import StringIO
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
+from l4d2site.accounts.first_admin import make_first_admin
 from l4d2site.accounts.models import FirstPassword
-from l4d2site.management.commands import serve
 
 LOGIN = reverse("account_login")
 PASSWORD = reverse("password_change")
@@ -15,13 +17,11 @@ NEW = {"new_password1": "a-better-one-42", "new_password2": "a-better-one-42"}
 
 
 @pytest.fixture
-def first_admin(db: None, monkeypatch: pytest.MonkeyPatch) -> tuple[User, str]:
-    """Return the admin that `manage.py serve` makes, and the password it prints."""
-    monkeypatch.delenv("SAFEROOM_ADMIN_PASSWORD", raising=False)
-    said: list[str] = []
-    command = serve.Command()
-    monkeypatch.setattr(command, "say", said.append)
-    command.ensure_admin()
+def first_admin(db: None) -> tuple[User, str]:
+    """Return the admin that `manage.py makefirstadmin` makes, and the password it prints."""
+    output = StringIO()
+    call_command("makefirstadmin", stdout=output)
+    said = output.getvalue().splitlines()
     assert "You choose your own then." in said[0]
     return User.objects.get(), said[0].partition("the password ")[2].partition(".")[0]
 
@@ -93,13 +93,15 @@ def test_a_hash_that_is_renewed_is_no_change(
     assert client.get(reverse("servers:list")).headers["Location"] == PASSWORD
 
 
-def test_a_password_that_was_given_need_not_be_changed(
-    db: None, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SAFEROOM_ADMIN_PASSWORD", "given-password")
-    command = serve.Command()
-    monkeypatch.setattr(command, "say", lambda _text: None)
-    command.ensure_admin()
+def test_a_first_admin_is_made_once(first_admin: tuple[User, str]) -> None:
+    output = StringIO()
+    call_command("makefirstadmin", "--name", "another", stdout=output)
+    assert output.getvalue() == ""
+    assert User.objects.get() == first_admin[0]
+
+
+def test_a_password_that_was_given_need_not_be_changed(db: None, client: Client) -> None:
+    assert make_first_admin("admin", lambda _text: None, given="given-password")
     client.post(LOGIN, {"username": "admin", "password": "given-password"})
     assert client.get(reverse("servers:list")).status_code == 200
 

@@ -1,0 +1,118 @@
+"""The settings of web process and worker, in /etc/saferoom: made once, and then only added to."""
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.installer import env_files, places
+from deploy.installer.answers import Answers
+from deploy.installer.machine import Machine
+
+WEB = places.SETTINGS_DIR / "web.env"
+WORKER = places.SETTINGS_DIR / "worker.env"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What both sides have to be told, beside the answers."""
+
+    database_url: str
+    secrets_keys: str
+
+
+def known_value(name: str) -> str:
+    """Return what one of the files sets a variable to; empty if none does."""
+    return env_files.read(WEB).get(name) or env_files.read(WORKER).get(name, "")
+
+
+def make_fernet_key() -> str:
+    """Return a key for SECRETS_KEYS, as `manage.py makesecretskey` makes one."""
+    return urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def write(machine: Machine, answers: Answers, last: Answers, readme: str, given: Given) -> None:
+    """Write both files, or add to them what they do not set yet. An answer that changed is changed there."""
+    described = env_files.describe(readme)
+    shared = {"DATABASE_URL": given.database_url, "SECRETS_KEYS": given.secrets_keys}
+    web, worker = _of_web(answers), _of_worker(answers)
+    before = {**_of_web(last), **_of_worker(last)} if last.name else {}
+    for path, group, wanted, what in (
+        (WEB, places.WEB_ACCOUNT, web, "The settings of the web process"),
+        (WORKER, places.WORKER_ACCOUNT, worker, "The settings of the worker"),
+    ):
+        # Each its own: neither has to trust what the other signed.
+        settings = {"SECRET_KEY": secrets.token_urlsafe(50), **shared, **wanted}
+        changed = {
+            name: value for name, value in wanted.items() if before.get(name, value) != value
+        }
+        try:
+            text = _change(path.read_text(encoding="utf-8"), changed)
+            text = env_files.add_missing(text, settings, described)
+        except FileNotFoundError:
+            text = env_files.render(settings, described, f"{what}. README.md explains each.")
+        machine.write(path, text, mode=0o640, group="root" if machine.is_dry_run else group)
+
+
+def write_passphrase(machine: Machine, given: Path | None) -> None:
+    """Write the passphrase that seals backups: what `given` holds, or, if there is none yet, a new one."""
+    if given is not None:
+        text = given.read_text(encoding="utf-8")
+    elif places.PASSPHRASE.exists():
+        return
+    else:
+        text = f"{secrets.token_urlsafe(32)}\n"
+    group = "root" if machine.is_dry_run else places.WORKER_ACCOUNT
+    machine.write(places.PASSPHRASE, text, mode=0o640, group=group)
+
+
+def replace_keys(machine: Machine, keys: str) -> None:
+    """Let both sides have these SECRETS_KEYS in the place of those that they have."""
+    for path, group in ((WEB, places.WEB_ACCOUNT), (WORKER, places.WORKER_ACCOUNT)):
+        text = _change(path.read_text(encoding="utf-8"), {"SECRETS_KEYS": keys})
+        machine.write(path, text, mode=0o640, group=group)
+
+
+def _of_web(answers: Answers) -> dict[str, str]:
+    host = f"[{answers.name}]" if ":" in answers.name else answers.name
+    settings = {
+        "VAR_DIR": str(places.VAR_DIR),
+        "STATIC_ROOT": str(places.STATIC_DIR),
+        # The last is what a monitor on this machine asks for, and the installer.
+        "ALLOWED_HOSTS": f"{host},localhost",
+        "CSRF_TRUSTED_ORIGINS": f"https://{host}",
+        "PANEL_URL": f"https://{host}",
+        "BEHIND_TLS_PROXY": "true",
+        "TRUSTED_PROXIES": "unix",
+    }
+    if not known_value("HEALTH_TOKEN"):
+        settings["HEALTH_TOKEN"] = secrets.token_hex(32)
+    return settings
+
+
+def _of_worker(answers: Answers) -> dict[str, str]:
+    return {
+        "VAR_DIR": str(places.VAR_DIR),
+        "HOST_ROOT": str(places.HOST_ROOT),
+        "HOST_DRIVER": answers.driver,
+        "HOST_ADDRESS": answers.players_address,
+        "GAME_SOURCE": answers.game,
+        "BACKUP_DIR": str(places.BACKUPS_DIR),
+        "BACKUP_PASSPHRASE_FILE": str(places.PASSPHRASE),
+    }
+
+
+def _change(text: str, changed: Mapping[str, str]) -> str:
+    """Return `text` with these values in the lines that set them."""
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        name, is_set, _ = line.partition("=")
+        if is_set and name in changed:
+            lines[number] = f"{name}={changed[name]}\n"
+    return "".join(lines)
+
+
+def read_readme(folder: Path) -> str:
+    """Return the README of a release, whose table explains every setting."""
+    return (folder / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,41 @@
+"""Steps with names: carried out one after the other; of one that fails is told which, why, and what to do."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from deploy.installer.errors import InstallError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is done. Each finds out by itself what of it is done already."""
+
+    name: str
+    carry_out: Callable[[], None]
+
+
+def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -> bool:
+    """Carry out the steps; return whether all went well. `command` is how to go on after a failure."""
+    for step in steps:
+        say(f"== {step.name}")
+        began_at = time.monotonic()
+        try:
+            step.carry_out()
+        except InstallError as error:
+            cure = error.cure
+            text = str(error)
+        except OSError as error:
+            cure = ""
+            text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        else:
+            seconds = time.monotonic() - began_at
+            if seconds >= 1:
+                say(f"   {seconds:.0f} s")
+            continue
+        say(f"\nThe step “{step.name}” failed.\n{text}")
+        if cure:
+            say(f"→ {cure}")
+        say(f"What was done before it stays. Then go on with: {command}")
+        return False
+    return True

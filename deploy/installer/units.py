@@ -1,0 +1,82 @@
+"""systemd's side: units in their places, and the two managers that they are units of."""
+
+import pwd
+from pathlib import Path
+
+from deploy.installer import places
+from deploy.installer.answers import Answers
+from deploy.installer.machine import Machine
+
+_SYSTEM = (places.WEB_UNIT, places.WEB_SOCKET_UNIT, places.BACKUP_UNIT, places.BACKUP_TIMER)
+
+
+def install_accounts(machine: Machine, code: Path) -> None:
+    """Make the accounts and the folders, as the files in deploy/ say at every boot."""
+    folder = code / "deploy/systemd"
+    machine.write(places.SYSUSERS, (folder / "saferoom.sysusers.conf").read_text())
+    machine.write(places.TMPFILES, (folder / "saferoom.tmpfiles.conf").read_text())
+    machine.run("systemd-sysusers", places.SYSUSERS)
+    machine.run("systemd-tmpfiles", "--create", places.TMPFILES)
+
+
+def install(machine: Machine, code: Path, answers: Answers) -> None:
+    """Put units and commands in their places, and let the managers read them."""
+    folder = code / "deploy/systemd"
+    for unit in _SYSTEM:
+        machine.write(places.SYSTEM_UNITS / unit, (folder / unit).read_text())
+    for command in ("l4d2ctl", "saferoom"):
+        machine.write(
+            places.COMMANDS_DIR / command, (code / "deploy" / command).read_text(), mode=0o755
+        )
+    if answers.is_users:
+        machine.write(places.DELEGATION, (folder / "delegate.conf").read_text())
+        machine.write(
+            places.USER_UNITS / places.WORKER_UNIT,
+            (folder / "user" / places.WORKER_UNIT).read_text(),
+        )
+        machine.run("loginctl", "enable-linger", places.WORKER_ACCOUNT)
+        if not machine.is_dry_run:
+            machine.run("systemctl", "start", f"user@{worker_uid()}.service")
+    else:
+        machine.write(
+            places.SYSTEM_UNITS / places.WORKER_UNIT,
+            (folder / "system" / places.WORKER_UNIT).read_text(),
+        )
+        machine.write(
+            places.POLKIT_RULES, (folder / "system" / places.POLKIT_RULES.name).read_text()
+        )
+        install_game_unit(machine)
+    machine.run("systemctl", "daemon-reload")
+    if answers.is_users:
+        control_worker_manager(machine, answers, "daemon-reload")
+
+
+def install_game_unit(machine: Machine) -> None:
+    """Write the game's unit as the current code prints it for the systemd here: at each upgrade anew."""
+    if machine.is_dry_run:
+        machine.run("l4d2ctl", "unit", "--user", places.WORKER_ACCOUNT)
+        return
+    text = machine.ask(places.COMMANDS_DIR / "l4d2ctl", "unit", "--user", places.WORKER_ACCOUNT)
+    machine.write(places.SYSTEM_UNITS / places.GAME_UNIT, text)
+
+
+def control_worker_manager(machine: Machine, answers: Answers, *arguments: str) -> None:
+    """Let systemctl act on the manager that has worker and games."""
+    machine.run(*worker_systemctl(answers), *arguments)
+
+
+def worker_systemctl(answers: Answers) -> list[str]:
+    """Return the beginning of a command to that manager."""
+    if not answers.is_users:
+        return ["systemctl"]
+    account = places.WORKER_ACCOUNT
+    switch = ["setpriv", f"--reuid={account}", f"--regid={account}", "--init-groups", "env"]
+    return [*switch, f"XDG_RUNTIME_DIR=/run/user/{worker_uid()}", "systemctl", "--user"]
+
+
+def worker_uid() -> str:
+    """Return the number of the worker's account; a word in its place before it is made, in a dry run."""
+    try:
+        return str(pwd.getpwnam(places.WORKER_ACCOUNT).pw_uid)
+    except KeyError:
+        return "UID"

@@ -1,0 +1,29 @@
+"""The first admin: made by whatever sets a panel up, with a password that is shown once."""
+
+import secrets
+from collections.abc import Callable
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from l4d2site.accounts.models import FirstPassword
+
+
+def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> bool:
+    """Create an admin if there is none; return whether it was.
+
+    The password is `given`, or made here: then it is kept nowhere, and must be changed.
+    """
+    if User.objects.filter(is_superuser=True).exists():
+        return False
+    password = given or secrets.token_urlsafe(12)
+    with transaction.atomic():
+        admin = User.objects.create_superuser(name, password=password)
+        if not given:
+            # It stands in a terminal's history, or in a journal.
+            FirstPassword.objects.create(user=admin)
+        # Said before it is committed: an admin whose password nobody has seen would lock all out.
+        shown = "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
+        then = "" if given else " You choose your own then."
+        say(f"Sign in as {name} with {shown}. It is not shown again.{then}")
+    return True

@@ -1,0 +1,218 @@
+"""Writes and reads the archives: a tar whose last member names all others with their digests."""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Self, cast
+
+from l4d2site.backups import host_files
+from l4d2site.backups.sealing import SealedReader, SealError, SealingWriter, is_sealed
+
+FORMAT = 1
+HEAD = "backup.json"
+DATABASE = "database"
+KEYS = "secrets-keys"
+HOST = "host/"
+DIGESTS = "digests.json"
+_LEVEL = 3  # of gzip: a fifth larger than the default and three times as fast
+
+
+class ArchiveError(Exception):
+    """An archive is not what it should be; the text says in what way."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What an archive says of itself, in its first member."""
+
+    engine: str
+    version: str
+    host: str
+    created_at: str
+    has_host_files: bool
+    format: int = FORMAT
+
+
+@dataclass
+class Written:
+    """What went into an archive."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    files: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+class Writer:
+    """Writes one archive; a context manager. Without its regular end the file counts as cut off."""
+
+    def __init__(self, path: Path, passphrase: str) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = open(descriptor, "wb")  # noqa: SIM115, PTH123 - closed by `__exit__`
+        target: Any = self._file
+        self._seal: SealingWriter | None = None
+        if passphrase:
+            self._seal = SealingWriter(self._file, passphrase)
+            target = io.BufferedWriter(self._seal, 1024**2)
+        self._buffer = target
+        self._gzip = gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_LEVEL, mtime=0)
+        self._tar = tarfile.open(fileobj=self._gzip, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self.written = Written()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._add(DIGESTS, json.dumps(self.written.digests).encode())
+                self._tar.close()
+                self._gzip.close()
+                if self._seal is not None:
+                    self._buffer.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+    def add_bytes(self, name: str, content: bytes) -> None:
+        """Add a member with this content."""
+        self.written.digests[name] = hashlib.sha256(content).hexdigest()
+        self._add(name, content)
+
+    def add_file(self, name: str, path: Path) -> None:
+        """Add a file that nobody changes meanwhile."""
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = path.stat().st_size, 0o600
+        with path.open("rb") as file:
+            self._add_counted(info, file)
+
+    def add_tree(self, root: Path, place: str) -> None:
+        """Add what is in a tree of the host, whatever its game does meanwhile."""
+        for info, descriptor in host_files.entries(root, place, self.written.skipped.append):
+            info.name = HOST + info.name
+            if descriptor is None:
+                self.written.digests[info.name] = ""
+                self._tar.addfile(info)
+                continue
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+                self._add_counted(info, file)
+            self.written.files += 1
+
+    def _add(self, name: str, content: bytes) -> None:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(content), 0o600
+        self._tar.addfile(info, io.BytesIO(content))
+
+    def _add_counted(self, info: tarfile.TarInfo, file: BinaryIO) -> None:
+        content = _Hashing(host_files.ExactFile(file, info.size))
+        self._tar.addfile(info, cast("BinaryIO", content))
+        self.written.digests[info.name] = content.digest
+
+
+class _Hashing:
+    """Reads on from another file, and keeps the digest of what was read."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+
+    def read(self, count: int = -1) -> bytes:
+        data: bytes = self._source.read(count)
+        self._hash.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+@contextlib.contextmanager
+def members(
+    path: Path, passphrase: str
+) -> Iterator[Iterator[tuple[tarfile.TarInfo, BinaryIO | None]]]:
+    """Hold an archive open for the block; yields its members in order, each to be read before the next.
+
+    Raises `ArchiveError` for one that is damaged, cut off, or sealed with another passphrase.
+    """
+    with path.open("rb") as file:
+        source: BinaryIO = file
+        try:
+            if is_sealed(path):
+                if not passphrase:
+                    raise ArchiveError(f"{path} is sealed: name the file with its passphrase.")
+                source = cast(
+                    "BinaryIO", io.BufferedReader(SealedReader(file, passphrase), 1024**2)
+                )
+            with (
+                gzip.GzipFile(fileobj=source, mode="rb") as plain,
+                tarfile.open(fileobj=plain, mode="r|") as tar,
+            ):
+                yield (
+                    (info, cast("BinaryIO | None", tar.extractfile(info) if info.isreg() else None))
+                    for info in tar
+                )
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, SealError) as error:
+            raise ArchiveError(f"{path} cannot be read: {error}") from error
+
+
+def read_head(path: Path, passphrase: str) -> tuple[Head, str]:
+    """Return what an archive says of itself, and the keys in it; empty if it has none."""
+    keys = ""
+    head: Head | None = None
+    with members(path, passphrase) as found:
+        for info, content in found:
+            if info.name == HEAD and content is not None:
+                document = json.loads(content.read(64 * 1024))
+                if document.get("format") != FORMAT:
+                    raise ArchiveError(
+                        f"{path} was written by another version: format {document.get('format')}."
+                    )
+                head = Head(**document)
+            elif info.name == KEYS and content is not None:
+                keys = content.read(64 * 1024).decode()
+            else:
+                break
+    if head is None:
+        raise ArchiveError(f"{path} is no backup of Saferoom.")
+    return head, keys
+
+
+def verify(path: Path, passphrase: str) -> int:
+    """Read all of an archive, compare all digests, and return how many there are. Raises `ArchiveError`."""
+    found_digests: dict[str, str] = {}
+    wanted: dict[str, str] | None = None
+    with members(path, passphrase) as found:
+        for info, content in found:
+            if info.name == DIGESTS and content is not None:
+                wanted = json.loads(content.read())
+                continue
+            digest = hashlib.sha256()
+            if content is not None:
+                while data := content.read(1024**2):
+                    digest.update(data)
+            found_digests[info.name] = digest.hexdigest() if content is not None else ""
+    if wanted is None:
+        raise ArchiveError(f"{path} was cut off: its list of digests is missing.")
+    if wanted != found_digests:
+        different = sorted(
+            name
+            for name in wanted.keys() | found_digests.keys()
+            if wanted.get(name) != found_digests.get(name)
+        )
+        raise ArchiveError(
+            f"{path} is damaged: {', '.join(different[:3])} is not what was written."
+        )
+    return len(wanted)
+
+
+def head_as_bytes(head: Head) -> bytes:
+    """Return a head as it stands in an archive."""
+    return json.dumps(asdict(head), indent=2).encode()

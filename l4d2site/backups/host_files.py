@@ -1,0 +1,176 @@
+"""What of this host only exists here: the files that servers wrote themselves, and overlays kept by hand.
+
+Games are native code of strangers, and so are their files: nothing here follows a link, or opens anything but
+regular files and folders. What overlayfs puts into an upper layer is kept as that: a deleted file,
+and a folder that hides the one below it.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from hostops.layout import HostLayout
+from hostops.linux import untrusted
+from hostops.linux.untrusted import UntrustedFileError
+
+OPAQUE = "user.overlay.opaque"
+"""By this overlayfs, mounted with `userxattr`, knows a folder that hides what lies below it."""
+
+_OPAQUE_HEADER = f"SCHILY.xattr.{OPAQUE}"  # as tar(1) writes extended attributes
+
+
+def places(layout: HostLayout) -> Iterator[str]:
+    """Yield where the trees are below a host's root; one may be gone by the time it is looked at."""
+    root = layout.root
+    for folder, inside in ((layout.instances_dir, "/upper"), (layout.overlays_dir, "")):
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(folder.iterdir()):
+                if not path.name.startswith(".") and path.is_dir() and not path.is_symlink():
+                    yield f"{path.relative_to(root)}{inside}"
+
+
+def entries(
+    root: Path, place: str, on_skipped: Callable[[str], None]
+) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
+    """Yield what is in a tree as headers, with an open descriptor for each regular file; the caller closes it.
+
+    What is no file, folder, link or whiteout is told to `on_skipped`, as is what cannot be opened.
+    """
+    try:
+        with untrusted.open_folder(root / place, root) as top:
+            waiting = [""]
+            while waiting:
+                inside = waiting.pop()
+                try:
+                    here = (
+                        untrusted.open_folder_at(top, inside, opens_up=True)
+                        if inside
+                        else os.dup(top)
+                    )
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                except UntrustedFileError as error:
+                    on_skipped(str(error))
+                    continue
+                try:
+                    name = f"{place}/{inside}".rstrip("/")
+                    yield _folder(here, name), None
+                    for child in sorted(untrusted.list_names(here, untrusted.MAX_ENTRIES)):
+                        below = f"{inside}/{child}".lstrip("/")
+                        try:
+                            found = _entry(here, child, f"{place}/{below}")
+                        except FileNotFoundError:  # removed meanwhile
+                            continue
+                        except UntrustedFileError as error:
+                            on_skipped(str(error))
+                            continue
+                        if found == "folder":
+                            waiting.append(below)
+                        elif isinstance(found, str):
+                            on_skipped(f"{place}/{below} is {found}.")
+                        else:
+                            yield found
+                finally:
+                    os.close(here)
+    except FileNotFoundError:  # A server that was never started has no such folder.
+        return
+
+
+def _folder(descriptor: int, name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.DIRTYPE
+    status = os.fstat(descriptor)
+    info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
+    with contextlib.suppress(OSError):  # ENODATA, or a file system without attributes
+        value = os.getxattr(descriptor, OPAQUE).decode("ascii", "replace")
+        info.pax_headers = {_OPAQUE_HEADER: value}
+    return info
+
+
+def _entry(folder: int, child: str, name: str) -> tuple[tarfile.TarInfo, int | None] | str:
+    """Return header and descriptor of what is no folder; else a word for what it is."""
+    status = untrusted.stat_at(folder, child)
+    info = tarfile.TarInfo(name)
+    info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
+    if stat.S_ISDIR(status.st_mode):
+        return "folder"
+    if stat.S_ISLNK(status.st_mode):
+        info.type = tarfile.SYMTYPE
+        info.linkname = os.readlink(child, dir_fd=folder)
+        return info, None
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        info.type = tarfile.CHRTYPE  # a whiteout: overlayfs(5)
+        return info, None
+    if not stat.S_ISREG(status.st_mode):
+        return "neither a file, a folder nor a link"
+    descriptor = untrusted.open_at(folder, child)
+    info.size = os.fstat(descriptor).st_size
+    return info, descriptor
+
+
+class ExactFile:
+    """Reads a file that a game may change: exactly as many bytes as were announced, zeros if it shrank."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, count: int = -1) -> bytes:
+        """Return up to `count` bytes; nothing once all that were announced are read."""
+        wanted = self._left if count < 0 else min(count, self._left)
+        data = self._file.read(wanted)
+        data += bytes(wanted - len(data))
+        self._left -= wanted
+        return data
+
+
+def put(root: Path, info: tarfile.TarInfo, content: BinaryIO | None) -> None:
+    """Make what a header says below `root`. Raises `UntrustedFileError` for a name that leads anywhere else."""
+    path = root / info.name
+    parent, name = info.name.rpartition("/")[0], info.name.rpartition("/")[2]
+    with untrusted.open_folder(root, root) as top:
+        folder = untrusted.make_folders(top, parent, _refuse)
+        try:
+            if info.isdir():
+                _put_folder(folder, name, info)
+            elif info.issym():
+                os.symlink(info.linkname, name, dir_fd=folder)
+            elif info.ischr():
+                os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=folder)
+            elif content is not None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+                with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+                    while data := content.read(1024**2):
+                        file.write(data)
+                    os.fchmod(file.fileno(), info.mode & 0o777)
+                    file.flush()
+                    os.utime(file.fileno(), (info.mtime, info.mtime))
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise UntrustedFileError(f"{path} is there already.") from None
+            raise
+        finally:
+            os.close(folder)
+
+
+def _put_folder(folder: int, name: str, info: tarfile.TarInfo) -> None:
+    with contextlib.suppress(FileExistsError):  # A folder in it may have come first.
+        os.mkdir(name, 0o700, dir_fd=folder)
+    descriptor = untrusted.open_folder_at(folder, name)
+    try:
+        # Never closed to its owner, who still has to fill it.
+        os.fchmod(descriptor, info.mode & 0o777 | stat.S_IRWXU)
+        if value := info.pax_headers.get(_OPAQUE_HEADER):
+            os.setxattr(descriptor, OPAQUE, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _refuse(_folder: int, name: str) -> None:
+    raise UntrustedFileError(f"{name} is in the way of a folder of the backup.")

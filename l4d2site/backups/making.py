@@ -1,0 +1,105 @@
+"""Makes a backup: everything into one archive, verified before it counts."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.utils import timezone
+
+from hostops import __version__
+from hostops.layout import HostLayout
+from l4d2site.backups import archives, database_dumps, host_files, keeping
+from l4d2site.backups.archives import ArchiveError, Head
+from l4d2site.backups.database_dumps import DumpError
+from l4d2site.backups.keeping import LastBackup
+from l4d2site.backups.passphrases import PassphraseError, read_passphrase
+
+FAULTS = (ArchiveError, DumpError, PassphraseError, OSError)
+"""What a backup fails with, in words for who looks after the panel."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A backup that was made."""
+
+    path: Path
+    bytes: int
+    members: int
+    skipped: tuple[str, ...]
+    is_sealed: bool
+    removed: tuple[Path, ...]
+
+
+def make_backup(*, with_host_files: bool = True, say: Callable[[str], None]) -> Made:
+    """Make a backup in BACKUP_DIR, remove the oldest ones, and note how it went. Raises one of `FAULTS`."""
+    try:
+        made = _make(with_host_files, say)
+    except FAULTS as error:
+        keeping.note(LastBackup(timezone.now().isoformat(), error=str(error)))
+        raise
+    keeping.note(
+        LastBackup(
+            timezone.now().isoformat(), str(made.path), made.bytes, made.is_sealed, with_host_files
+        )
+    )
+    return made
+
+
+def _make(with_host_files: bool, say: Callable[[str], None]) -> Made:
+    passphrase = read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
+    folder = settings.BACKUP_DIR
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / keeping.new_name(timezone.now(), settings.HOST_NAME)
+    partial = keeping.partial_path(path)
+    partial.unlink(missing_ok=True)
+    try:
+        with archives.Writer(partial, passphrase) as writer:
+            _fill(writer, with_host_files, bool(passphrase), say)
+        say("Verifying it …")
+        members = archives.verify(partial, passphrase)
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync(folder)
+    removed = keeping.remove_old(
+        folder, keep=settings.BACKUP_KEEP, keep_bytes=settings.BACKUP_KEEP_BYTES
+    )
+    skipped = tuple(writer.written.skipped)
+    return Made(path, path.stat().st_size, members, skipped, bool(passphrase), tuple(removed))
+
+
+def _fill(
+    writer: archives.Writer, with_host_files: bool, is_sealed: bool, say: Callable[[str], None]
+) -> None:
+    layout = HostLayout(settings.HOST_ROOT)
+    head = Head(
+        database_dumps.engine(),
+        __version__,
+        settings.HOST_NAME,
+        timezone.now().isoformat(),
+        with_host_files,
+    )
+    writer.add_bytes(archives.HEAD, archives.head_as_bytes(head))
+    if is_sealed:
+        writer.add_bytes(archives.KEYS, ",".join(settings.SECRETS_KEYS).encode())
+    # Before the files: what the rows name may then be missing, but nothing is there that no row knows.
+    with tempfile.TemporaryDirectory(prefix=".dump-", dir=settings.BACKUP_DIR) as folder:
+        dump = Path(folder, "database")
+        say("Copying the database …")
+        database_dumps.dump(dump)
+        writer.add_file(archives.DATABASE, dump)
+    if with_host_files:
+        say("Adding what servers wrote and the overlays …")
+        for place in host_files.places(layout):
+            writer.add_tree(layout.root, place)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Puts a backup back: the database, the servers' own files, and jobs that make the servers run again."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+
+from hostops.layout import HostLayout
+from jobs.models import Operation, Worker
+from jobs.queue import enqueue
+from l4d2site.backups import archives, database_dumps, host_files
+from l4d2site.backups.archives import ArchiveError
+from servers.models import DesiredState, Host, Server
+
+
+class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not done
+    """Something is here that would be lost, or does not fit; the text says what to do."""
+
+
+def restore(
+    path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]
+) -> list[str]:
+    """Put the backup at `path` back, and return the names of the servers that are started again.
+
+    Raises `RestoreRefused`, and `ArchiveError` for a backup that is damaged, before anything is changed.
+    """
+    head, keys = archives.read_head(path, passphrase)
+    if head.engine != database_dumps.engine():
+        raise RestoreRefused(
+            f"The backup is of a database of {head.engine}, and DATABASE_URL names one of "
+            f"{database_dumps.engine()}. Set the panel up with the same kind first."
+        )
+    if missing := set(filter(None, keys.split(","))) - set(settings.SECRETS_KEYS):
+        raise RestoreRefused(
+            f"{len(missing)} of the backup's keys are not in SECRETS_KEYS, so that passwords of servers could "
+            "not be read. With --print-keys this prints the line for the settings of the panel and the workers."
+        )
+    say("Verifying the backup …")
+    archives.verify(path, passphrase)
+    layout = HostLayout(settings.HOST_ROOT)
+    _require_empty(layout, replaces=replaces)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.BACKUP_DIR) as folder:
+        dump = Path(folder, "database")
+        with archives.members(path, passphrase) as found:
+            for info, content in found:
+                if info.name == archives.DATABASE and content is not None:
+                    with dump.open("wb") as file:
+                        shutil.copyfileobj(content, file, 1024**2)
+                    say("Putting the database back …")
+                    database_dumps.verify(dump)
+                    database_dumps.restore(dump)
+                    # It may be older than this version.
+                    call_command("migrate", verbosity=0)
+                    say("Putting back what servers wrote and the overlays …")
+                elif info.name.startswith(archives.HOST):
+                    info.name = info.name.removeprefix(archives.HOST)
+                    host_files.put(layout.root, info, content)
+    return _start_again(head.host)
+
+
+def _require_empty(layout: HostLayout, *, replaces: bool) -> None:
+    if any(worker.is_alive for worker in _workers()):
+        raise RestoreRefused(
+            "A worker is running: stop it, and the web process, before a backup is put back."
+        )
+    if any(layout.instances_dir.glob("*/upper/*")) or any(layout.overlays_dir.glob("*/*")):
+        raise RestoreRefused(
+            f"{layout.root} has files of servers or overlays already, which would be mixed with those of the "
+            "backup. Move instances/ and overlays/ away first."
+        )
+    if replaces:
+        return
+    tables = connection.introspection.table_names()
+    if Server._meta.db_table in tables and Server.objects.exists():
+        raise RestoreRefused(
+            "The panel has servers already, which would be lost. --replace does it all the same."
+        )
+
+
+def _workers() -> list[Worker]:
+    if Worker._meta.db_table not in connection.introspection.table_names():
+        return []
+    return list(Worker.objects.alive())
+
+
+def _start_again(host_name: str) -> list[str]:
+    """Queue what makes the servers run that ran: the game, which is not in a backup, and then each of them."""
+    host = Host.objects.filter(name=host_name).first()
+    if host is None:
+        return []
+    servers = Server.objects.filter(host=host, desired_state=DesiredState.RUNNING).order_by("name")
+    if not servers:
+        return []
+    enqueue(Operation.INSTALL, host=host, requested_by=None)
+    for server in servers:
+        enqueue(Operation.START, server=server, requested_by=None)
+    return [server.name for server in servers]
+
+
+__all__ = ["ArchiveError", "RestoreRefused", "restore"]

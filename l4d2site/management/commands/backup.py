@@ -1,0 +1,42 @@
+"""`manage.py backup`: makes a backup of the panel and of this host, while both run."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from l4d2site.backups.making import FAULTS, make_backup
+
+
+class Command(BaseCommand):
+    """Makes a backup in BACKUP_DIR. It is verified, and only then are old ones removed."""
+
+    help = (
+        "Make a backup in BACKUP_DIR: the database, what the servers of this host wrote, and its overlays. "
+        "With BACKUP_PASSPHRASE_FILE it is sealed, and has SECRETS_KEYS. The game is not in it."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--database-only",
+            action="store_true",
+            help="leave the files of servers and overlays out",
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Make it; exit code 1 and the reason if that failed."""
+        try:
+            made = make_backup(with_host_files=not options["database_only"], say=self.stdout.write)
+        except FAULTS as error:
+            raise CommandError(f"No backup was made. {error}") from error
+        for text in made.skipped[:20]:
+            self.stderr.write(f"Left out: {text}")
+        if len(made.skipped) > 20:
+            self.stderr.write(f"Left out: {len(made.skipped) - 20} more.")
+        self.stdout.write(f"{made.path}: {made.bytes:,} bytes, {made.members} members, verified.")
+        if not made.is_sealed:
+            self.stderr.write(
+                "It is not sealed, so SECRETS_KEYS is not in it: set BACKUP_PASSPHRASE_FILE, or keep them too."
+            )
+        for path in made.removed:
+            self.stdout.write(f"Removed {path.name}.")

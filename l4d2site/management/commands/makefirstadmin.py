@@ -1,0 +1,32 @@
+"""`manage.py makefirstadmin`: makes an admin where there is none, and prints its first password."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from l4d2site.accounts.first_admin import make_first_admin
+
+
+class Command(BaseCommand):
+    """Makes the admin. It prints nothing if there is one already."""
+
+    help = "Make an admin if there is none, and print a password that has to be changed at the first sign-in."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--name", default="admin", help="the admin's name (default: admin)")
+
+    def handle(self, **options: Any) -> None:
+        """Make the admin."""
+        try:
+            User.username_validator(options["name"])
+        except ValidationError as error:
+            raise CommandError(f"{options['name']!r} cannot be a name: {error.message}") from None
+        make_first_admin(options["name"], self.say)
+
+    def say(self, text: str) -> None:
+        """Print a line at once, also into a pipe."""
+        self.stdout.write(text)
+        self.stdout.flush()

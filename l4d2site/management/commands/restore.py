@@ -1,0 +1,65 @@
+"""`manage.py restore`: puts a backup back, on a machine that has nothing to lose."""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from hostops.errors import HostError
+from l4d2site.backups import archives, restoring
+from l4d2site.backups.database_dumps import DumpError
+from l4d2site.backups.passphrases import PassphraseError, read_passphrase
+
+
+class Command(BaseCommand):
+    """Puts a backup back. The web process and the workers have to be stopped."""
+
+    help = (
+        "Put a backup of `manage.py backup` back: the database, the servers' own files and the overlays. "
+        "Servers that ran are started again, once a worker runs and has installed the game."
+    )
+    requires_system_checks: list[str] = []  # There may be no table yet.
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("archive", type=Path, help="the file of the backup")
+        parser.add_argument(
+            "--passphrase-file",
+            type=Path,
+            default=settings.BACKUP_PASSPHRASE_FILE,
+            help="a file with the passphrase (default: BACKUP_PASSPHRASE_FILE)",
+        )
+        parser.add_argument(
+            "--replace", action="store_true", help="replace a database that has servers"
+        )
+        parser.add_argument(
+            "--print-keys",
+            action="store_true",
+            help="print SECRETS_KEYS of the backup, and do nothing else",
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Put it back; exit code 1 and the reason if that failed."""
+        path: Path = options["archive"]
+        try:
+            passphrase = read_passphrase(options["passphrase_file"])
+            if options["print_keys"]:
+                _, keys = archives.read_head(path, passphrase)
+                self.stdout.write(f"SECRETS_KEYS={keys}")
+                return
+            started = restoring.restore(
+                path, passphrase, replaces=options["replace"], say=self.stdout.write
+            )
+        except (
+            archives.ArchiveError,
+            restoring.RestoreRefused,
+            DumpError,
+            PassphraseError,
+            HostError,
+            OSError,
+        ) as error:
+            raise CommandError(f"The backup was not put back. {error}") from error
+        self.stdout.write("The backup is put back.")
+        if started:
+            self.stdout.write(f"Will be started once a worker runs: {', '.join(started)}.")

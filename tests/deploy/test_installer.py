@@ -1,0 +1,143 @@
+"""The installer's rules, without a machine: what it asks for, what a release is, what a failed step says."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.installer import answers, places, proxy, releases, steps
+from deploy.installer.answers import Answers
+from deploy.installer.errors import CommandError, InstallError
+from deploy.installer.machine import Machine
+from deploy.installer.steps import Step
+from tests.systemd.sandbox import REPOSITORY
+
+
+@pytest.fixture
+def nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no answers of an earlier run, whatever this machine has."""
+    monkeypatch.setattr(places, "ANSWERS", tmp_path / "install.json")
+
+
+def collect(*arguments: str) -> Answers:
+    return answers.collect(answers.parse_arguments(arguments), REPOSITORY)
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+class TestAnswers:
+    def test_flags_win_over_the_last_run_and_that_over_the_defaults(self) -> None:
+        first = collect("--name", "panel.test", "--game", "simulator", "--no-nginx")
+        places.ANSWERS.write_text(answers.as_json(first))
+        second = collect("--name", "other.test")
+        assert (second.name, second.game, second.has_nginx) == ("other.test", "simulator", False)
+        assert second.source == str(REPOSITORY)
+
+    def test_the_password_of_a_database_is_not_kept_among_them(self) -> None:
+        url = "postgres://kim:hunter2@db/panel"
+        told = collect("--name", "p.test", "--game", "simulator", "--database", url)
+        assert "hunter2" not in answers.as_json(told)
+        places.ANSWERS.write_text(answers.as_json(told))
+        assert collect().is_postgres
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (["--name", "pa nel"], "--name is 'pa nel'"),
+            (["--name", 'x";'], "--name is"),
+            (["--database", "mysql://x/y"], "--database must be"),
+            (["--players-address", "here"], "--players-address is 'here'"),
+            (["--certificate", "files", "--certificate-file", "/nowhere"], "no such file"),
+            (["--certificate", "certbot", "--name", "192.0.2.1"], "no certificate for 192.0.2.1"),
+            (["--wheels", "/nowhere"], "no such folder"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused_by_its_flag(
+        self, arguments: list[str], reason: str
+    ) -> None:
+        with pytest.raises(InstallError, match=reason):
+            collect("--game", "simulator", "--name", "panel.test", *arguments)
+
+
+def test_a_release_is_named_by_what_is_in_it(tmp_path: Path) -> None:
+    machine = Machine(is_dry_run=True, say=lambda _text: None)
+    with releases.opened(machine, str(REPOSITORY)) as source:
+        name = releases.find(source).name
+    copy = tmp_path / "copy"
+    releases._copy(REPOSITORY, copy)
+    assert releases.find(copy).name == name
+    assert not (copy / "tests").exists()
+    (copy / "manage.py").write_text("pass\n")
+    assert releases.find(copy).name != name
+
+
+def test_code_that_is_not_saferoom_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match=r"is not Saferoom's code: it has no CHANGELOG\.md"):
+        releases.find(tmp_path)
+
+
+def test_a_step_that_fails_says_which_why_and_what_to_do_and_ends_the_run() -> None:
+    said: list[str] = []
+    reached: list[str] = []
+
+    def fail() -> None:
+        raise CommandError(["nginx", "-t"], 1, "unknown directive\n")
+
+    plan = [Step("One", lambda: reached.append("one")), Step("Two", fail)]
+    plan.append(Step("Three", lambda: reached.append("three")))
+    assert not steps.carry_out(plan, said.append, "deploy/install --name x")
+    assert reached == ["one"]
+    text = "\n".join(said)
+    for part in (
+        "“Two” failed",
+        "code 1",
+        "nginx -t",
+        "unknown directive",
+        "deploy/install --name x",
+    ):
+        assert part in text
+    assert "Three" not in text
+
+
+def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:
+    machine = Machine(is_dry_run=False, say=lambda _text: None)
+    path = tmp_path / "folder/file"
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files to others")
+    assert machine.write(path, "one", mode=0o640)
+    assert not machine.write(path, "one", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert machine.write(path, "two")
+    assert path.read_text() == "two"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    machine = Machine(is_dry_run=True, say=said.append)
+    machine.write(tmp_path / "file", "text")
+    machine.link(tmp_path / "link", "target")
+    machine.make_folder(tmp_path / "folder")
+    machine.run("touch", tmp_path / "touched")
+    (tmp_path / "there").touch()
+    machine.remove(tmp_path / "there")
+    assert [found.name for found in tmp_path.iterdir()] == ["there"]
+    assert len(said) == 5
+
+
+def test_the_sites_name_and_certificates_are_the_ones_that_were_asked_for() -> None:
+    template = (REPOSITORY / "deploy/nginx.conf").read_text()
+    site = proxy.render(template, "panel.test", Path("/tls/cert.pem"), Path("/tls/key.pem"))
+    in_use = [line.strip() for line in site.splitlines() if not line.lstrip().startswith("#")]
+    assert "server_name panel.test;" in in_use
+    assert "ssl_certificate /tls/cert.pem;" in in_use
+    assert "ssl_certificate_key /tls/key.pem;" in in_use
+    assert not [line for line in in_use if "example.org" in line]
+
+
+def test_anybody_may_see_what_would_be_done_and_every_flag_is_explained() -> None:
+    done = subprocess.run(
+        [REPOSITORY / "deploy/install", "--help"], capture_output=True, text=True, check=True
+    )
+    for flag in ("--from", "--wheels", "--name", "--database", "--game", "--driver", "--dry-run"):
+        assert flag in done.stdout

@@ -1,0 +1,93 @@
+"""A panel whose database is lost and comes back, in a process of its own: `-m tests.site.backups.scenario`."""
+
+import os
+from io import StringIO
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "l4d2site.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from django.contrib.auth.models import User  # noqa: E402
+from django.core.management import CommandError, call_command  # noqa: E402
+from django.test.utils import override_settings  # noqa: E402
+
+from jobs.models import Job  # noqa: E402
+from l4d2site.backups.keeping import read_last  # noqa: E402
+from servers.models import Blueprint, DesiredState, Host, Server  # noqa: E402
+
+OTHER_KEY = "c2FmZXJvb20tb3RoZXIta2V5LW9mLTMyLWJ5dGVzLSE="
+UPPER = settings.HOST_ROOT / "instances/alpha/upper"
+
+
+def say(*arguments: str) -> str:
+    """Run a command that has to succeed, and return what it said."""
+    output = StringIO()
+    call_command(*arguments, stdout=output, stderr=output)
+    return output.getvalue()
+
+
+def refuse(*arguments: str) -> str:
+    """Run a command that has to fail, and return why it did."""
+    try:
+        call_command(*arguments, stdout=StringIO(), stderr=StringIO())
+    except CommandError as error:
+        return str(error)
+    raise AssertionError(f"{arguments} was not refused")
+
+
+def make_servers() -> None:
+    """Make two servers, of which one is to run, and has written a file."""
+    kim = User.objects.create_user("kim")
+    blueprint = Blueprint.objects.create(name="plain", owner=kim)
+    for port, name in ((27015, "alpha"), (27016, "bravo")):
+        Server.objects.create(
+            name=name, owner=kim, host=Host.local(), blueprint=blueprint, port=port
+        )
+    Server.objects.filter(name="alpha").update(desired_state=DesiredState.RUNNING)
+    UPPER.mkdir(parents=True)
+    (UPPER / "mine").write_text("by the game")
+
+
+def main() -> None:
+    """Back up, be refused whatever would lose something, and restore."""
+    call_command("migrate", verbosity=0)
+    make_servers()
+    assert "verified" in say("backup")
+    [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+    last = read_last()
+    assert last is not None
+    assert (last.path, last.is_sealed, last.error) == (str(archive), True, "")
+
+    assert "has files of servers or overlays already" in refuse("restore", str(archive))
+    UPPER.parents[1].rename(settings.HOST_ROOT / "away")
+    assert "has servers already" in refuse("restore", str(archive))
+    with override_settings(SECRETS_KEYS=[OTHER_KEY]):
+        assert "keys are not in SECRETS_KEYS" in refuse("restore", str(archive), "--replace")
+    keys = ",".join(settings.SECRETS_KEYS)
+    assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
+    assert Server.objects.count() == 2
+
+    Server.objects.all().delete()
+    User.objects.update(username="somebody")
+    assert "Will be started once a worker runs: alpha." in say("restore", str(archive))
+    assert list(Server.objects.order_by("name").values_list("name", "owner__username")) == [
+        ("alpha", "kim"),
+        ("bravo", "kim"),
+    ]
+    jobs = list(Job.objects.order_by("pk").values_list("operation", "server_name"))
+    assert jobs == [("install", ""), ("start", "alpha")]
+    assert (UPPER / "mine").read_text() == "by the game"
+
+    assert settings.BACKUP_PASSPHRASE_FILE is not None
+    settings.BACKUP_PASSPHRASE_FILE.write_text("short\n")
+    assert "has 5 characters, and needs at least 12" in refuse("backup")
+    last = read_last()
+    assert last is not None
+    assert "has 5 characters" in last.fault
+    assert [path.name for path in settings.BACKUP_DIR.iterdir()] == [archive.name]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Archives: what went in comes out, sealed or not; what is damaged, cut off or sealed otherwise is refused."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hostops.layout import HostLayout
+from hostops.linux.untrusted import UntrustedFileError
+from l4d2site.backups import archives, host_files
+from l4d2site.backups.archives import ArchiveError, Head
+from l4d2site.backups.sealing import PIECE_BYTES
+
+HEAD = Head("sqlite", "1", "local", "2026-11-26T00:00:00+00:00", has_host_files=True)
+PASSPHRASE = "correct horse battery"
+
+
+def write(path: Path, passphrase: str, root: Path | None = None) -> archives.Written:
+    with archives.Writer(path, passphrase) as writer:
+        writer.add_bytes(archives.HEAD, archives.head_as_bytes(HEAD))
+        if passphrase:
+            writer.add_bytes(archives.KEYS, b"key-one,key-two")
+        writer.add_bytes(archives.DATABASE, os.urandom(2 * PIECE_BYTES + 5))
+        for place in host_files.places(HostLayout(root)) if root else ():
+            writer.add_tree(root or path, place)
+    return writer.written
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a host's root with what a hostile game could have left in its layer."""
+    upper = tmp_path / "host/instances/alpha/upper"
+    (upper / "cfg/deep").mkdir(parents=True)
+    (upper / "cfg/server.cfg").write_text("hostname mine")
+    (upper / "cfg/server.cfg").chmod(0o640)
+    (upper / "closed").write_text("closed to its owner")
+    (upper / "closed").chmod(0)
+    (upper / "leak").symlink_to("/etc/passwd")
+    os.mkfifo(upper / "pipe")
+    (upper / "empty").mkdir()
+    (tmp_path / "host/overlays/maps").mkdir(parents=True)
+    (tmp_path / "host/overlays/maps/one.vpk").write_bytes(b"\0" * 1000)
+    (tmp_path / "host/instances/alpha/run.json").write_text("{}")
+    (tmp_path / "host/releases/1").mkdir(parents=True)
+    return tmp_path / "host"
+
+
+def take_out(path: Path, passphrase: str, target: Path) -> None:
+    with archives.members(path, passphrase) as found:
+        for info, content in found:
+            if info.name.startswith(archives.HOST):
+                info.name = info.name.removeprefix(archives.HOST)
+                host_files.put(target, info, content)
+
+
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE])
+def test_what_servers_wrote_and_overlays_come_back_and_nothing_else(
+    tmp_path: Path, root: Path, passphrase: str
+) -> None:
+    written = write(tmp_path / "a", passphrase, root)
+    assert written.skipped == ["instances/alpha/upper/pipe is neither a file, a folder nor a link."]
+    archives.verify(tmp_path / "a", passphrase)
+    (tmp_path / "new").mkdir()
+    take_out(tmp_path / "a", passphrase, tmp_path / "new")
+    upper = tmp_path / "new/instances/alpha/upper"
+    assert (upper / "cfg/server.cfg").read_text() == "hostname mine"
+    assert stat.S_IMODE((upper / "cfg/server.cfg").stat().st_mode) == 0o640
+    assert (upper / "leak").readlink() == Path("/etc/passwd")
+    assert (upper / "empty").is_dir()
+    assert (upper / "closed").exists()
+    assert (tmp_path / "new/overlays/maps/one.vpk").stat().st_size == 1000
+    assert {found.name for found in (tmp_path / "new").iterdir()} == {"instances", "overlays"}
+    assert [found.name for found in (tmp_path / "new/instances/alpha").iterdir()] == ["upper"]
+
+
+def test_the_keys_are_only_in_a_sealed_archive_and_can_be_read_first(tmp_path: Path) -> None:
+    write(tmp_path / "sealed", PASSPHRASE)
+    write(tmp_path / "plain", "")
+    assert archives.read_head(tmp_path / "sealed", PASSPHRASE) == (HEAD, "key-one,key-two")
+    assert archives.read_head(tmp_path / "plain", "") == (HEAD, "")
+    assert b"key-one" not in (tmp_path / "sealed").read_bytes()
+
+
+def test_another_passphrase_and_none_open_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "a", PASSPHRASE)
+    with pytest.raises(ArchiveError, match="The passphrase is another one"):
+        archives.verify(tmp_path / "a", "another passphrase")
+    with pytest.raises(ArchiveError, match="is sealed: name the file"):
+        archives.verify(tmp_path / "a", "")
+
+
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE])
+@pytest.mark.parametrize("left", [0.3, 0.7, 0.999])
+def test_an_archive_that_was_cut_off_is_refused(
+    tmp_path: Path, passphrase: str, left: float
+) -> None:
+    write(tmp_path / "a", passphrase)
+    size = (tmp_path / "a").stat().st_size
+    os.truncate(tmp_path / "a", int(size * left))
+    with pytest.raises(ArchiveError, match=r"cannot be read|cut off"):
+        archives.verify(tmp_path / "a", passphrase)
+
+
+def test_a_sealed_archive_that_ends_with_a_piece_is_known_as_cut_off(tmp_path: Path) -> None:
+    write(tmp_path / "a", PASSPHRASE)
+    # The header, and whole pieces of which each is right: only that none says it is the last tells.
+    os.truncate(tmp_path / "a", 18 + 16 + 2 * (PIECE_BYTES + 16))
+    with pytest.raises(ArchiveError, match="damaged, or cut off"):
+        archives.verify(tmp_path / "a", PASSPHRASE)
+
+
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE])
+def test_a_flipped_bit_is_noticed(tmp_path: Path, passphrase: str) -> None:
+    write(tmp_path / "a", passphrase)
+    content = bytearray((tmp_path / "a").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ArchiveError):
+        archives.verify(tmp_path / "a", passphrase)
+
+
+def test_whiteouts_and_opaque_folders_of_overlayfs_stay_what_they_are(
+    tmp_path: Path, root: Path
+) -> None:
+    upper = root / "instances/alpha/upper"
+    try:
+        os.mknod(upper / "gone", stat.S_IFCHR, os.makedev(0, 0))
+        os.setxattr(upper / "empty", host_files.OPAQUE, b"y")
+    except OSError as error:  # A file system, or a container, that has neither.
+        pytest.skip(str(error))
+    write(tmp_path / "a", "", root)
+    (tmp_path / "new").mkdir()
+    take_out(tmp_path / "a", "", tmp_path / "new")
+    upper = tmp_path / "new/instances/alpha/upper"
+    status = (upper / "gone").lstat()
+    assert stat.S_ISCHR(status.st_mode)
+    assert status.st_rdev == 0
+    assert os.getxattr(upper / "empty", host_files.OPAQUE) == b"y"
+
+
+def test_nothing_is_put_through_a_link(tmp_path: Path, root: Path) -> None:
+    write(tmp_path / "a", "", root)
+    (tmp_path / "new/instances").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "new/instances/alpha").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UntrustedFileError, match="alpha is in the way"):
+        take_out(tmp_path / "a", "", tmp_path / "new")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_that_shrinks_while_it_is_read_does_not_shift_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with (tmp_path / "file").open("rb") as file:
+        exact = host_files.ExactFile(file, 5)
+        assert exact.read(4) + exact.read() + exact.read() == b"abc\0\0"

@@ -1,0 +1,53 @@
+"""`manage.py backup` and `restore`, on both engines: what was there is there again."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fire.postgres import Postgres
+from tests.systemd.sandbox import REPOSITORY
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return where an empty database of its own is."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/db.sqlite3"
+        return
+    # A socket's path has a length that a test's folder may exceed.
+    with tempfile.TemporaryDirectory(prefix="saferoom-backup-") as folder:
+        server = Postgres(Path(folder), fsync=False)
+        server.start()
+        try:
+            yield server.make_database("panel")
+        finally:
+            server.stop("immediate")
+
+
+def test_what_was_there_is_there_again_and_what_ran_is_asked_to_run(
+    database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "passphrase").write_text("correct horse battery\n")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "SECRET_KEY": "only-for-this-throw-away-panel",
+        "SECRETS_KEYS": "c2FmZXJvb20tdGVzdC1rZXktb2YtMzItYnl0ZXMtISE=",
+        "DATABASE_URL": database_url,
+        "VAR_DIR": str(tmp_path),
+        "GAME_SOURCE": "simulator",
+        "BACKUP_PASSPHRASE_FILE": str(tmp_path / "passphrase"),
+    }
+    # In a process of its own, as the commands replace the database that they run on.
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.site.backups.scenario"],
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -1,0 +1,63 @@
+"""Which backups stay, and what is said of the last one."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from l4d2site.backups import keeping
+from l4d2site.backups.keeping import LastBackup
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with four backups of 100 bytes, and what is none."""
+    for day in range(1, 5):
+        (tmp_path / f"2026110{day}T043000Z-local{keeping.ENDING}").write_bytes(bytes(100))
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def days(folder: Path) -> list[int]:
+    return [int(path.name[7]) for path in keeping.list_backups(folder)]
+
+
+def test_the_newest_stay(folder: Path) -> None:
+    removed = keeping.remove_old(folder, keep=2, keep_bytes=10**6)
+    assert days(folder) == [3, 4]
+    assert len(removed) == 2
+    assert (folder / "notes.txt").exists()
+
+
+def test_they_take_no_more_than_they_may(folder: Path) -> None:
+    keeping.remove_old(folder, keep=10, keep_bytes=350)
+    assert days(folder) == [2, 3, 4]
+
+
+def test_the_newest_stays_whatever_it_takes(folder: Path) -> None:
+    keeping.remove_old(folder, keep=10, keep_bytes=1)
+    assert days(folder) == [4]
+
+
+def test_what_was_never_finished_goes(folder: Path) -> None:
+    path = keeping.partial_path(folder / f"20261105T043000Z-local{keeping.ENDING}")
+    path.touch()
+    keeping.remove_old(folder, keep=10, keep_bytes=10**6)
+    assert days(folder) == [1, 2, 3, 4]
+    assert not path.exists()
+
+
+def test_the_last_one_is_told_and_what_is_wrong_with_it(tmp_path: Path, settings: Any) -> None:
+    settings.VAR_DIR = tmp_path
+    assert keeping.read_last() is None
+    now = timezone.now()
+    keeping.note(LastBackup(now.isoformat(), "/b", 5))
+    last = keeping.read_last()
+    assert last is not None
+    assert (last.at, last.bytes, last.fault) == (now, 5, "")
+    keeping.note(LastBackup((now - timedelta(days=3)).isoformat()))
+    assert "The last backup is of" in keeping.read_last().fault  # type: ignore[union-attr]
+    keeping.note(LastBackup(now.isoformat(), error="No space."))
+    assert keeping.read_last().fault == "The last backup failed: No space."  # type: ignore[union-attr]

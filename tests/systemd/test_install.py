@@ -1,0 +1,301 @@
+"""The installer itself on bare machines: a running server by one command, and it outlasts all that may come.
+
+A machine here is Debian with a real systemd, nginx and PostgreSQL, on which there is nothing of Saferoom.
+"""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.installer import releases
+from tests.fire.postgres import find_programs
+from tests.hostops.hosts import write_control
+from tests.systemd.bare_root import BareRoot, Disk, find_python, make_wheels
+from tests.systemd.sandbox import REPOSITORY
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.systemd, pytest.mark.nginx, pytest.mark.timeout(600)]
+
+NAME = "panel.test"
+PASSWORD = "of-the-game-itself"
+HOST = "srv/saferoom/host"
+
+# As a person does it by the pages; the jobs are carried out by the worker that was installed.
+MAKE_SERVER = f"""
+from django.contrib.auth.models import User
+from servers.secrets import ServerSecret
+from jobs.queue import enqueue
+from servers.models import Blueprint, DesiredState, Host, Server
+kim = User.objects.create_user("kim")
+blueprint = Blueprint.objects.create(name="plain", owner=kim)
+alpha = Server(name="alpha", owner=kim, host=Host.local(), blueprint=blueprint, port=27015)
+alpha.set_secret(ServerSecret.RCON_PASSWORD, "{PASSWORD}")
+alpha.save()
+enqueue("install", requested_by=kim)
+enqueue("start", server=alpha, requested_by=kim)
+"""
+READ_PASSWORD = """
+from servers.secrets import ServerSecret
+from servers.models import Server
+print("PASSWORD", Server.objects.get().read_secret(ServerSecret.RCON_PASSWORD))
+"""
+MIGRATION = '''"""What a later version adds."""
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("jobs", "{newest}")]
+    operations = [migrations.RunSQL("CREATE TABLE jobs_later (id integer)", "DROP TABLE jobs_later")]
+'''
+# Asks through nginx, over and over, as many pages do; and tells what it was answered, and the longest wait.
+WATCHER = """
+import http.client, json, ssl, sys, time
+from pathlib import Path
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+seen, longest = {}, 0.0
+Path("/tmp/watching").touch()
+while not Path("/tmp/enough").exists():
+    for method, path in (("GET", "/accounts/login/"), ("POST", "/accounts/login/"), ("GET", "/livez")):
+        began = time.monotonic()
+        connection = http.client.HTTPSConnection("127.0.0.1", timeout=60, context=context)
+        try:
+            connection.request(method, path, headers={"Host": "panel.test"})
+            answer = str(connection.getresponse().status)
+        except Exception as error:
+            answer = repr(error)
+        connection.close()
+        time.sleep(0.02)  # as a crowd does, not as a flood
+        seen[f"{method} {path} {answer}"] = seen.get(f"{method} {path} {answer}", 0) + 1
+        longest = max(longest, time.monotonic() - began)
+print(json.dumps([seen, longest]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the packages that Saferoom runs on."""
+    return make_wheels(tmp_path_factory.mktemp("packages") / "wheels")
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the code of a later version, which has one migration more."""
+    code = tmp_path_factory.mktemp("later") / "saferoom"
+    for part in releases.PARTS:
+        source = REPOSITORY / part
+        if source.is_dir():
+            shutil.copytree(source, code / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            code.mkdir(exist_ok=True)
+            shutil.copy2(source, code / part)
+    migrations = code / "jobs/migrations"
+    newest = max(path.stem for path in migrations.glob("0*.py"))
+    (migrations / "9999_later.py").write_text(MIGRATION.replace("{newest}", newest))
+    return code
+
+
+def flags(wheels: Path) -> list[str]:
+    """Return what a machine without network has to be told."""
+    return [
+        *("--wheels", str(wheels), "--python", find_python(), "--no-packages"),
+        *("--name", NAME, "--game", "simulator"),
+    ]
+
+
+def status(root: BareRoot) -> dict[str, object]:
+    """Return what the host says of the server; an empty one while there is none."""
+    document: dict[str, dict[str, object]] = json.loads(
+        root.root_succeed("l4d2ctl", "status", "--json")
+    )
+    return document.get("alpha", {})
+
+
+def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
+    """Return the status of the server, once it runs."""
+    wait_until(lambda: status(root).get("state") == "running", 60, "alpha does not run")
+    return status(root)
+
+
+@contextlib.contextmanager
+def watched(root: BareRoot) -> Iterator[dict[str, int]]:
+    """Ask for pages all the while, and fill the dictionary with what was answered how often."""
+    seen: dict[str, int] = {}
+    command = root.command("python3", "-c", WATCHER)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+        try:
+            wait_until(
+                lambda: root.run("test", "-e", "/tmp/watching", user="root").returncode == 0, 20, ""
+            )
+            yield seen
+        finally:
+            root.root_succeed("touch", "/tmp/enough")
+            output, _ = watcher.communicate(timeout=90)
+        told, longest = json.loads(output)
+        print("answers", told, "longest wait", round(longest, 1), "s")
+        seen.update(told)
+
+
+def link(disk: Disk) -> str:
+    return (disk.folder / "upper/opt/saferoom/current").readlink().name
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Disk]:
+    """Return the disk of a machine that was bare, was installed, and runs a server; it was shut down."""
+    with Disk(tmp_path_factory.mktemp("first") / "disk") as disk:
+        with BareRoot(disk, wheels) as root:
+            planned = root.install("--dry-run", *flags(wheels))
+            assert "would link: /opt/saferoom/current" in planned
+            assert not (disk.folder / "upper/opt/saferoom").exists()
+            began_at = time.monotonic()
+            said = root.install(*flags(wheels))
+            print(f"installed in {time.monotonic() - began_at:.0f} s\n{said}")
+            assert f"runs: https://{NAME}/" in said
+            assert "Sign in as admin with the password" in said
+            make_server(root, disk)
+            print(f"a server runs after {time.monotonic() - began_at:.0f} s")
+            root.shut_down()
+        yield disk
+
+
+def make_server(root: BareRoot, disk: Disk) -> None:
+    """Have the game installed and a server started, which is waited for."""
+    write_control(disk.folder / HOST)  # The simulated game takes no time.
+    (disk.folder / HOST / "simulator.json").chmod(0o644)
+    root.root_succeed("saferoom", "shell", "-c", MAKE_SERVER)
+    wait_until_it_runs(root)
+
+
+def lend_packages(first: Disk, disk: Disk) -> None:
+    """Put the packages that one machine installed onto another: how long that takes is known."""
+    folder = "upper/opt/saferoom/environments"
+    shutil.copytree(first.folder / folder, disk.folder / folder, symlinks=True)
+
+
+def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
+    tmp_path: Path, first: Disk, wheels: Path, later: Path
+) -> None:
+    with BareRoot(first, wheels, later) as root:
+        wait_until_it_runs(root)
+        said = root.install(*flags(wheels))
+        assert "The admin admin is there already" in said
+        make_files(root, first)
+        upgrade(root, first, later, wheels)
+        assert "verified" in root.root_succeed("saferoom", "backup")
+        archive = max((first.folder / "srv/saferoom/backups").iterdir())
+        shutil.copy2(archive, tmp_path / "archive")
+        shutil.copy2(first.folder / "upper/etc/saferoom/backup.passphrase", tmp_path / "passphrase")
+    with Disk(tmp_path / "disk") as disk:
+        lend_packages(first, disk)
+        with BareRoot(disk, wheels, tmp_path) as root:
+            passphrase = ("--passphrase-file", str(tmp_path / "passphrase"))
+            root.install(*flags(wheels), "--restore", str(tmp_path / "archive"), *passphrase)
+            wait_until_it_runs(root)
+            layer = disk.folder / HOST / "instances/alpha/upper"
+            assert (layer / "mine.txt").read_text() == "by the game"
+            assert (disk.folder / HOST / "overlays/maps/one.vpk").read_text() == "by hand"
+            told = root.root_succeed("saferoom", "shell", "-c", READ_PASSWORD)
+            assert f"PASSWORD {PASSWORD}" in told
+            take_off(root, disk)
+
+
+def make_files(root: BareRoot, disk: Disk) -> None:
+    """Have a file that the game wrote, and an overlay that somebody laid down by hand."""
+    (disk.folder / HOST / "instances/alpha/upper/mine.txt").write_text("by the game")
+    (disk.folder / HOST / "overlays/maps").mkdir(parents=True)
+    (disk.folder / HOST / "overlays/maps/one.vpk").write_text("by hand")
+    made = (f"/{HOST}/overlays", f"/{HOST}/instances/alpha/upper/mine.txt")
+    root.root_succeed("chown", "-R", "saferoom:saferoom", *made)
+
+
+@pytest.mark.postgres
+def test_a_database_and_units_of_the_system_are_made_too(
+    tmp_path: Path, first: Disk, wheels: Path
+) -> None:
+    with Disk(tmp_path / "disk") as disk:
+        lend_packages(first, disk)
+        with BareRoot(disk, wheels) as root:
+            version = find_programs().parent.name
+            root.root_succeed("pg_createcluster", version, "main")
+            more = ("--database", "create", "--driver", "systemd-system")
+            said = root.install(*flags(wheels), *more)
+            assert f"runs: https://{NAME}/" in said
+            make_server(root, disk)
+            shown = root.root_succeed(
+                "systemctl", "show", "--value", "-p", "User", "saferoom-game@alpha"
+            )
+            assert shown.strip() == "saferoom"
+            assert "verified" in root.root_succeed("saferoom", "backup")
+            # By the socket, which lets accounts in by their names, the games' account does not get in.
+            query = (
+                "setpriv",
+                "--reuid=saferoom",
+                "--regid=saferoom",
+                "--clear-groups",
+                "psql",
+                "-c",
+                "SELECT 1",
+            )
+            for role in ("saferoom", "saferoom_panel"):
+                done = root.run(*query, "-U", role, "saferoom_panel", user="root")
+                assert done.returncode != 0
+            root.root_succeed(f"{REPOSITORY}/deploy/uninstall", "--data")
+            assert "saferoom" not in root.root_succeed(
+                "runuser", "-u", "postgres", "--", "psql", "-lqt"
+            )
+
+
+def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:
+    """Upgrade over a migration while pages are asked for, and switch back; the database stays as it is then."""
+    old = link(disk)
+    pids = [status(root)["pid"]]
+    with watched(root) as seen:
+        said = root.root_succeed(
+            f"{later}/deploy/install", "--upgrade", "--wheels", str(wheels), timeout=300
+        )
+        print(said)
+    new = link(disk)
+    assert new != old
+    assert set(seen) == {
+        "GET /accounts/login/ 200",
+        "POST /accounts/login/ 403",  # without a token
+        "GET /livez 200",
+    }
+    assert "jobs_later" in tables(root)
+    assert len(list((disk.folder / "srv/saferoom/backups").iterdir())) == 1
+    root.install("--back")
+    assert link(disk) == old
+    pids.append(status(root)["pid"])
+    assert "jobs_later" in tables(root)
+    root.install("--back")
+    assert link(disk) == new
+    pids.append(status(root)["pid"])
+    assert len(set(pids)) == 1
+    # By the code of today, from the plan and the game of before.
+    root.root_succeed("l4d2ctl", "restart", "alpha")
+    wait_until_it_runs(root)
+
+
+def tables(root: BareRoot) -> str:
+    program = "from django.db import connection; print(connection.introspection.table_names())"
+    return root.root_succeed("saferoom", "shell", "-c", program)
+
+
+def take_off(root: BareRoot, disk: Disk) -> None:
+    """Uninstall: what people made stays, until it is to go too."""
+    root.root_succeed(f"{REPOSITORY}/deploy/uninstall")
+    assert not (disk.folder / "upper/opt/saferoom/current").is_symlink()
+    assert root.run("systemctl", "cat", "saferoom-web.service", user="root").returncode != 0
+    assert (disk.folder / HOST / "overlays/maps/one.vpk").exists()
+    assert root.run("pgrep", "-u", "saferoom", user="root").stdout == ""
+    root.root_succeed(f"{REPOSITORY}/deploy/uninstall", "--data")
+    assert not (disk.folder / "srv/saferoom").exists()
+    assert root.run("id", "saferoom", user="root").returncode != 0
