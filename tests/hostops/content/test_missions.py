@@ -134,6 +134,17 @@ def test_the_campaign_is_made_out_of_a_broken_file_and_its_problem_is_told(
     assert "brace or a quotation mark" in campaign.problem
 
 
+def test_a_condition_leaves_out_what_it_is_about_and_nothing_else() -> None:
+    text = MISSION.replace(
+        '"Image" "maps/db_one"',
+        '"Image" "a" [$WIN32] "meta" [$X360] { "k" "v" [$X360] "Map" "x" } "Image" "b" [!$X360]',
+    )
+    text = text.replace(
+        '"DisplayName" "1: The Start"', '"DisplayName" "1: The Start" "meta" [$PS3] { [$PS3] }'
+    )
+    assert read(text) == WHOLE
+
+
 def test_of_doubles_the_first_counts() -> None:
     text = MISSION.replace('"Map" "db_one"', '"Map" "db_one"\n"Map" "db_other"', 1)
     text = text.replace('"survival"', '"coop" { "1" { "Map" "db_third" } }\n"survival"')

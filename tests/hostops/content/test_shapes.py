@@ -191,6 +191,7 @@ def test_a_library_says_which_c_library_it_needs(tmp_path: Path) -> None:
         ("sourcemod/extensions/x64/a.ext.so", make_library(bits=64), None),
         ("l4dtoolz.so", b"<html>404</html>", "library_broken"),
         ("l4dtoolz.so", make_library()[:60], "library_broken"),
+        ("l4dtoolz.so", make_library("GLIBC_2.4")[:-20], "library_broken"),
         ("l4dtoolz.so", make_library(machine=40), "library_broken"),
     ],
 )
@@ -222,7 +223,9 @@ def test_a_fingerprint_changes_with_each_change_of_a_file_and_with_nothing_else(
 ) -> None:
     lay_out(tmp_path, *GOOD)
     path = tmp_path / GOOD[0]
-    (tmp_path / "link").symlink_to("README.md")
+    link = tmp_path / "link"
+    link.symlink_to("README.md")
+    os.utime(link, ns=(0, 1), follow_symlinks=False)
     seen = [fingerprint(tmp_path)]
     path.read_bytes()
     (tmp_path / "left4dead2").touch()
@@ -236,8 +239,9 @@ def test_a_fingerprint_changes_with_each_change_of_a_file_and_with_nothing_else(
     seen.append(fingerprint(tmp_path))
     path.rename(path.with_suffix(".old"))
     seen.append(fingerprint(tmp_path))
-    (tmp_path / "link").unlink()
-    (tmp_path / "link").symlink_to("README.nd")
+    link.unlink()
+    link.symlink_to("README.nd")
+    os.utime(link, ns=(0, 1), follow_symlinks=False)
     seen.append(fingerprint(tmp_path))
     lay_out(tmp_path, "new")
     seen.append(fingerprint(tmp_path))
