@@ -16,9 +16,11 @@ from servers.models.reports import (
     OverlayReportQuerySet,
     ReleaseReport,
 )
+from servers.models.runs import RUNS_KEPT, Run, RunPart
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
+    UP_STATES,
     ActualState,
     Crash,
     DesiredState,
@@ -36,6 +38,8 @@ __all__ = [
     "CRASHES_KEPT",
     "MAP_CHARS",
     "REPORT_VERSION",
+    "RUNS_KEPT",
+    "UP_STATES",
     "ActualState",
     "Block",
     "Blueprint",
@@ -57,6 +61,8 @@ __all__ = [
     "OverlayReportQuerySet",
     "Release",
     "ReleaseReport",
+    "Run",
+    "RunPart",
     "Server",
     "ServerQuerySet",
     "StoredLine",
