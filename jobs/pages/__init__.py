@@ -2,8 +2,10 @@
 
 from jobs.pages.host_pages import host_drain, host_list
 from jobs.pages.job_pages import job_cancel, job_create, job_detail, job_list, job_log, job_retry
+from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 
 __all__ = [
+    "blueprint_save_and_restart",
     "host_drain",
     "host_list",
     "job_cancel",
@@ -12,4 +14,5 @@ __all__ = [
     "job_list",
     "job_log",
     "job_retry",
+    "server_save_and_restart",
 ]
