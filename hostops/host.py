@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -500,8 +500,8 @@ class Host:
         self._require_readable_root()
         return releases.list_releases(self._layout)
 
-    def overlay_fingerprints(self) -> dict[str, str]:
-        """Return a fingerprint of each overlay that lies on this host, whether anybody uses it or not.
+    def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
+        """Return a fingerprint of each overlay that lies on this host, or of those of `names` that do.
 
         It is another one once a file of the overlay has changed; empty for one that cannot be looked at. Costs
         0.05 s for 3,400 files: see `hostops.content.fingerprints`.
@@ -509,6 +509,8 @@ class Host:
         self._require_readable_root()
         found: dict[str, str] = {}
         for name in self._layout.overlay_names():
+            if names is not None and name not in names:
+                continue
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 found[name] = self._fingerprint(name)
         return found

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from servers.durations import describe_duration
-from servers.models import Host, Server, has_role
+from servers.models import Host, Run, Server, has_role
 from servers.permissions import (
     HOST_OPERATION_VERBS,
     SERVER_OPERATION_VERBS,
@@ -45,6 +45,9 @@ EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
 HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK)
 """What is about a host and no server. A look for updates touches no game, so servers' jobs run beside it."""
 
+
+STARTS = (Operation.START, Operation.RESTART)
+"""What leaves a server up, with what is saved then."""
 
 ENDING_OPERATIONS = (Operation.STOP, Operation.RESET, Operation.DELETE)
 """What leaves a server down; each does all that the ones before it do. No quota keeps a person from these."""
@@ -199,6 +202,15 @@ class Job(models.Model):
     retry_of = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="retries"
     )
+    run = models.ForeignKey(
+        Run,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="jobs",
+        db_index=False,
+        help_text="The run whose settings a start takes, in the place of those that are saved.",
+    )
 
     state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
     exit_code = models.IntegerField(null=True, blank=True)
@@ -242,6 +254,8 @@ class Job(models.Model):
             models.Index(fields=["state", "id"], name="jobs_by_state"),
             models.Index(fields=["-created_at", "-id"], name="jobs_by_age"),
             models.Index(fields=["updated_at"], name="jobs_by_change"),
+            # Few jobs repeat a run, and runs are removed by the dozen.
+            models.Index(fields=["run"], condition=~Q(run=None), name="jobs_of_run"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -302,6 +316,8 @@ class Job(models.Model):
         if self.operation not in Operation:
             return self.operation
         label = Operation(self.operation).label
+        if self.run_id:
+            return f"{label} as it was"
         return f"{label} to build {self.build_id}" if self.build_id else label
 
     @property

@@ -3,13 +3,13 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -21,13 +21,14 @@ from hostops.specs import (
     ConfigPart,
     InstalledRelease,
     InstanceSpec,
+    InstanceState,
     InstanceStatus,
     SteamAccount,
 )
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
-from jobs.models import Job, Operation, SteamGuardCode
-from servers.models import LOOPBACK, ActualState, DesiredState, Host, Release, Server
+from jobs.models import STARTS, Job, Operation, SteamGuardCode
+from servers.models import LOOPBACK, ActualState, DesiredState, Host, Release, Run, Server
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ MAX_CONFIG_WARNINGS = 100
 
 CODE_WAIT_SECONDS = 300.0
 CODE_LOOK_SECONDS = 1.0
+UP_STATES = (InstanceState.STARTING, InstanceState.RUNNING)
 
 OPERATIONS = frozenset(Operation)  # Asking the enumeration itself builds a list each time.
 
@@ -78,22 +80,48 @@ FinishConsole = Callable[[HostLayer, str, CancelToken], object]
 """Stores what a server has printed before its files are removed."""
 
 
-def prepare(job: Job, finish_console: FinishConsole) -> Callable[..., object]:
+@dataclass
+class PlannedRun:
+    """What a server is about to be started with.
+
+    `as_it_was_at` is when the run began that this one repeats. `fingerprints` are those of its overlays as they
+    were when the job began.
+    """
+
+    spec: InstanceSpec
+    as_it_was_at: datetime | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    def carry_out(self, operation: str, host: HostLayer, **callbacks: Any) -> None:
+        """Do what starts the server, and note what its overlays are: the job's thread has the time for it."""
+        if self.spec.overlays:
+            self.fingerprints = host.overlay_fingerprints(self.spec.overlays)
+        BY_SPEC[operation](host, self.spec, **callbacks)
+
+
+class Prepared(NamedTuple):
+    """What carries a job out without the database, and what it starts."""
+
+    operate: Callable[..., object]
+    planned_run: PlannedRun | None = None
+
+
+def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     """Read what the job needs from the database, and return what carries it out without it.
 
-    `finish_console` is called before a deletion removes anything. The result takes `on_line`, `on_stage` and
-    `cancel`, and raises what the host layer raises. Raises `MalformedJobError`, or ValueError for a server that
-    the host layer would refuse.
+    `finish_console` is called before a deletion removes anything. What `operate` is takes `on_line`, `on_stage`
+    and `cancel`, and raises what the host layer raises. Raises `MalformedJobError`, or ValueError for a server
+    that the host layer would refuse.
     """
     operation, host = job.operation, get_host(job.host_name)
     if operation not in OPERATIONS:
         raise MalformedJobError(f"“{operation}” is not an operation Saferoom knows.")
     if operation == Operation.INSTALL:
-        return partial(install, host, job.pk)
+        return Prepared(partial(install, host, job.pk))
     if operation == Operation.ROLLBACK:
-        return partial(host.rollback, job.build_id or None)
+        return Prepared(partial(host.rollback, job.build_id or None))
     if operation == Operation.CHECK:
-        return host.check_update
+        return Prepared(host.check_update)
     server = job.server
     if server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
@@ -103,12 +131,60 @@ def prepare(job: Job, finish_console: FinishConsole) -> Callable[..., object]:
             desired_state=desired_state, updated_at=timezone.now()
         )
     if operation == Operation.DELETE:
-        return partial(delete, host, server.name, finish_console)
+        return Prepared(partial(delete, host, server.name, finish_console))
     if operation in BY_NAME:
-        return partial(BY_NAME[operation], host, server.name)
-    if operation == Operation.START and not job.requested_by_name:
-        return partial(start, host, server.to_spec(), is_automatic=True)
-    return partial(BY_SPEC[operation], host, server.to_spec())
+        return Prepared(partial(BY_NAME[operation], host, server.name))
+    run = job.run
+    spec = repeat(run, server) if run else server.to_spec()
+    if operation not in STARTS:
+        return Prepared(partial(BY_SPEC[operation], host, spec))
+    planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)
+    is_automatic = operation == Operation.START and not job.requested_by_name
+    more = {"is_automatic": True} if is_automatic else {}
+    return Prepared(partial(planned.carry_out, operation, host, **more), planned)
+
+
+def repeat(run: Run, server: Server) -> InstanceSpec:
+    """Return what starts a server as it was in `run`.
+
+    Raises ValueError if that is unreadable, or its port has become another server's.
+    """
+    spec = run.to_spec(server)
+    others = Server.objects.filter(host_id=server.host_id, port=spec.port).exclude(pk=server.pk)
+    if other := others.first():
+        raise MalformedJobError(
+            f"{server.name} ran on port {spec.port}, which is now server {other.name}’s. Start it as it is "
+            "saved, or give that server another port first."
+        )
+    return spec
+
+
+def describe_run(
+    server: Server,
+    planned: PlannedRun | None,
+    status: InstanceStatus | None,
+    *,
+    not_before: float,
+    has_answered: bool,
+) -> Run | None:
+    """Return the run that a job has started, for its end to be stored with; None if it has started none.
+
+    A server that ran before the job began, at `not_before` in seconds since the epoch, goes on with what it was
+    started with, whatever the job wrote for its next start.
+    """
+    if planned is None or status is None or status.started_at is None:
+        return None
+    if status.state not in UP_STATES or status.started_at < not_before:
+        return None
+    return Run.describe(
+        server,
+        planned.spec,
+        status,
+        fingerprints=planned.fingerprints,
+        started_at=datetime.fromtimestamp(status.started_at, UTC),
+        has_answered=has_answered,
+        as_it_was_at=planned.as_it_was_at,
+    )
 
 
 def install(host: HostLayer, job_id: int, *, cancel: CancelToken, **callbacks: Any) -> None:

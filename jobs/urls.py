@@ -18,6 +18,16 @@ urlpatterns = [
     path("jobs/<int:pk>/cancel", pages.job_cancel, name="cancel"),
     path("jobs/<int:pk>/retry", pages.job_retry, name="retry"),
     path("jobs/<int:pk>/steam-guard-code", pages.job_steam_guard_code, name="steam_guard_code"),
+    path(
+        "blueprints/<name:name>/save-and-restart",
+        pages.blueprint_save_and_restart,
+        name="blueprint_save_and_restart",
+    ),
     path("servers/<name:name>/jobs/", pages.job_create, name="create"),
+    path(
+        "servers/<name:name>/save-and-restart",
+        pages.server_save_and_restart,
+        name="save_and_restart",
+    ),
     path("servers/<name:name>/console/events", live.console_events, name="console_events"),
 ]

@@ -10,6 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from servers.forms import find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
+from servers.outdated_forms import VERSION_FIELD, VersionedAdminForm
 from servers.permissions import Verb, may
 from servers.secret_fields import SecretsForm
 
@@ -28,6 +29,19 @@ class GuardedDeletion:
         deleted, counts, permissions, protected = super().get_deleted_objects(objs, request)  # type: ignore[misc]
         obstacles = [text for text in map(self.obstacle, objs) if text]
         return deleted, counts, permissions, [*protected, *obstacles]
+
+
+class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows that are not saved over what somebody else has saved since the page was opened."""
+
+    form = VersionedAdminForm
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Leave the hidden field out where nothing can be saved: there is no form that has it."""
+        fields = list(super().get_fields(request, obj))
+        if self.has_change_permission(request, obj):
+            return fields
+        return [name for name in fields if name != VERSION_FIELD]
 
 
 @admin.register(Host)
@@ -102,7 +116,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Overlay)
-class OverlayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OverlayAdmin(VersionedAdmin):
     """Overlays: the names of folders that lie on the hosts."""
 
     list_display = ["name", "description", "is_shared"]
@@ -127,7 +141,7 @@ class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(Blueprint)
-class BlueprintAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BlueprintAdmin(VersionedAdmin):
     """Blueprints of everybody."""
 
     list_display = ["name", "owner", "is_shared", "updated_at"]
@@ -150,7 +164,7 @@ class BlueprintAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return may(request.user, Verb.REMOVE_BLUEPRINT)
 
 
-class ServerAdminForm(SecretsForm):
+class ServerAdminForm(SecretsForm, VersionedAdminForm):
     """A server; without a port it must be possible to find one. Passwords go out of its config here too."""
 
     is_any_port_allowed = False
@@ -221,7 +235,8 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         written = [
             name for name in self.written if not (is_hidden and name in ("arguments", "config"))
         ]
-        return [*written, *(self.probed if obj else [])]
+        version = [VERSION_FIELD] if self.has_change_permission(request, obj) else []
+        return [*written, *version, *(self.probed if obj else [])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:
         """Keep what is written by jobs; and name and host, while files on the host go by them."""

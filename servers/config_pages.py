@@ -6,6 +6,7 @@ from django.views.decorators.http import require_safe
 
 from servers.access import SignedInRequest, get_server, sign_in_required
 from servers.permissions import Verb
+from servers.waiting_changes import describe_waiting
 
 
 @require_safe
@@ -13,4 +14,9 @@ from servers.permissions import Verb
 def server_config(request: SignedInRequest, name: str) -> HttpResponse:
     """Show the parts of `cfg/server.cfg` as the server's host wrote them last, without passwords."""
     server = get_server(request.user, name, Verb.CONFIGURE)
-    return render(request, "servers/config.html", {"server": server, "parts": server.config_chain})
+    context = {
+        "server": server,
+        "parts": server.config_chain,
+        "waiting": describe_waiting(server),
+    }
+    return render(request, "servers/config.html", context)

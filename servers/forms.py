@@ -12,11 +12,12 @@ from django.db.models import Q
 from hostops.specs import take_bind_address
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
+from servers.outdated_forms import OutdatedFormError, VersionedForm
 from servers.permissions import Verb, may
 from servers.quotas import TooManyServersError, take_server_place
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
-from servers.secrets import has_keys
+from servers.secrets import ServerSecret, has_keys
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
 LOWEST_LIMITS = {
@@ -35,7 +36,7 @@ class CodeArea(forms.Textarea):
         super().__init__(attrs={**CODE, "rows": rows})
 
 
-class RowForm(forms.ModelForm):  # type: ignore[type-arg]
+class RowForm(VersionedForm):
     """A form whose row may collide with another person's at the moment it is stored."""
 
     def try_save(self) -> bool:
@@ -43,7 +44,10 @@ class RowForm(forms.ModelForm):  # type: ignore[type-arg]
         port_wanted = self.cleaned_data.get("port")
         try:
             with transaction.atomic():
+                self.refuse_outdated()
                 self.save()
+        except OutdatedFormError as error:
+            self.add_error(None, error)
         except IntegrityError:
             # The form found the name and port free, and somebody took one before this was stored.
             self.explain_collision()
@@ -145,6 +149,22 @@ class ServerForm(SecretsForm, RowForm):
                 "and no launch argument. It is changed in the admin pages."
             )
         return cleaned
+
+    def read_values(self, row: Any) -> dict[str, str]:
+        """Return what is stored, and of each password a token, which is another one whenever it is set."""
+        tokens = {secret.column: getattr(row, secret.column) for secret in ServerSecret}
+        return super().read_values(row) | tokens
+
+    def label_of(self, name: str) -> str:
+        """Return what a value is called on the page."""
+        labels = {secret.column: secret.label for secret in ServerSecret}
+        return str(labels.get(name) or super().label_of(name))
+
+    def show(self, name: str, yours: str, theirs: str) -> tuple[str, str]:
+        """Return both values; a password is not shown."""
+        if name in {secret.column for secret in ServerSecret}:
+            return ("set" if yours else "none", "set to another one" if theirs else "none")
+        return super().show(name, yours, theirs)
 
     def save(self, commit: bool = True) -> Server:
         """Store the server; of one that is there only what the form writes.
@@ -254,6 +274,16 @@ class BlueprintForm(RowForm):
             taken[place] = overlay
         self.chosen_overlays = [taken[place] for place in sorted(taken)]
         return cleaned
+
+    def read_values(self, row: Any) -> dict[str, str]:
+        """Return what is stored, with the overlays, the topmost first."""
+        names = row.ordered_overlays().values_list("name", flat=True)
+        return super().read_values(row) | {"overlays": "\n".join(names)}
+
+    def read_own_values(self) -> dict[str, str]:
+        """Return what was typed, with the overlays that were chosen."""
+        names = [overlay.name for overlay in self.chosen_overlays]
+        return super().read_values(self.instance) | {"overlays": "\n".join(names)}
 
     def save(self, commit: bool = True) -> Blueprint:
         """Store the blueprint and its overlays."""

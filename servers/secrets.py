@@ -3,9 +3,11 @@
 What is stored is a Fernet token. Nothing here keeps a plain text.
 """
 
+import hmac
 import secrets
 import string
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -79,6 +81,54 @@ def rotate(token: str) -> str:
         return _fernet("read").rotate(token.encode()).decode()
     except InvalidToken:
         raise SecretError(_WRONG_KEY) from None
+
+
+class DigestKey(NamedTuple):
+    """A key of digests, and the id by which it is found again."""
+
+    id: str
+    key: bytes
+
+
+def new_digest_key() -> DigestKey:
+    """Return the key for new digests: made of the first of `SECRETS_KEYS`, or of `SECRET_KEY` without any."""
+    return next(iter(_digest_keys().values()))
+
+
+def find_digest_key(key_id: str) -> DigestKey:
+    """Return the key of earlier digests. Raises `SecretError` if what it was made of is no longer set."""
+    try:
+        return _digest_keys()[key_id]
+    except KeyError:
+        raise SecretError("cannot be compared: its key is no longer in SECRETS_KEYS") from None
+
+
+def make_digest(key: DigestKey, plain: str) -> str:
+    """Return a digest that tells whether a text is the same one, and nothing else; empty for an empty text.
+
+    Keyed, so that nobody who only reads the database can try passwords until one fits.
+    """
+    return hmac.digest(key.key, plain.encode(), "sha256").hex() if plain else ""
+
+
+@lru_cache(
+    maxsize=8192
+)  # Of digests: a list of servers asks for each password's, and decrypting takes 60 µs.
+def digest_token(key: DigestKey, token: str) -> str:
+    """Return the digest of the secret in a token; empty for no token. Raises `SecretError`."""
+    return make_digest(key, decrypt(token)) if token else ""
+
+
+def _digest_keys() -> dict[str, DigestKey]:
+    """Return the keys of digests by their ids, the one for new digests first."""
+    return _make_digest_keys(tuple(settings.SECRETS_KEYS), settings.SECRET_KEY)
+
+
+@lru_cache(maxsize=4)  # Of keys, which are in the settings anyway.
+def _make_digest_keys(keys: tuple[str, ...], secret_key: str) -> dict[str, DigestKey]:
+    made = [hmac.digest(key.encode(), b"saferoom digests", "sha256") for key in (*keys, secret_key)]
+    found = [DigestKey(hmac.digest(key, b"id", "sha256").hex()[:8], key) for key in made]
+    return {key.id: key for key in found}
 
 
 def make_password() -> str:

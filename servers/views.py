@@ -1,6 +1,6 @@
 """The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -26,14 +26,15 @@ from servers.console_reader import Console
 from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
-from servers.models import Blueprint, Host, NoFreePortError, Server
+from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
 from servers.overlay_notes import list_campaigns, read_overlay_rows
-from servers.permissions import Verb, may, verbs_of
+from servers.permissions import SERVER_OPERATION_VERBS, Verb, may, verbs_of
 from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
 from servers.start_notes import find_start_notes
+from servers.waiting_changes import describe_waiting, find_waiting, find_way_back, name_parts
 
 JOBS_SHOWN = 10
 CRASHES_SHOWN = 5
@@ -50,14 +51,20 @@ form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
 def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers one may see, or say what to do before there can be one."""
     user = request.user
-    servers = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
-    rows = [
-        ServerRow(server, server.operations_for(user), describe_share(user, server))
-        for server in servers.with_heartbeat().with_latest_job()
-    ]
+    visible = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
+    servers = list(visible.with_heartbeat().with_latest_job())
+    waiting = find_waiting(servers)
     context = {
-        "rows": rows,
-        "placement_obstacle": "" if rows else Host.objects.placement_obstacle(),
+        "rows": [
+            ServerRow(
+                server,
+                server.operations_for(user),
+                describe_share(user, server),
+                name_parts(waiting.get(server.pk, ())),
+            )
+            for server in servers
+        ],
+        "placement_obstacle": "" if servers else Host.objects.placement_obstacle(),
         "has_game": Host.objects.exclude(build_id="").exists(),
         "has_blueprint": Blueprint.objects.usable_by(user).exists(),
     }
@@ -66,11 +73,15 @@ def server_list(request: SignedInRequest) -> HttpResponse:
 
 @dataclass(frozen=True)
 class ServerRow:
-    """A server as the list shows it: what one may request, and whose it is if not one's own."""
+    """A server as the list shows it: what one may request, and whose it is if not one's own.
+
+    `waiting` is what its restart would apply, in words; empty if nothing.
+    """
 
     server: Server
     operations: list[str]
     share: str
+    waiting: str
 
 
 def describe_share(user: User, server: Server) -> str:
@@ -94,6 +105,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
     verbs = verbs_of(request.user, server)
     is_own = Verb.CONFIGURE in verbs
     overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
+    jobs = list(server.jobs.all()[:JOBS_SHOWN])
     context = {
         "server": server,
         "verbs": verbs,
@@ -102,7 +114,9 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
         "overlay_rows": overlay_rows,
         "campaigns": list_campaigns(overlay_rows),
-        "jobs": server.jobs.all()[:JOBS_SHOWN],
+        "jobs": jobs,
+        "waiting": describe_waiting(server),
+        "way_back": find_way_back(server) if has_failed_to_start(server, jobs) else None,
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
         "removal_obstacle": server.removal_obstacle(),
@@ -111,6 +125,13 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }
     return render(request, "servers/detail.html", context)
+
+
+def has_failed_to_start(server: Server, jobs: Sequence[Any]) -> bool:
+    """Return whether a server is down, and the last of its jobs was to start it and failed."""
+    if server.is_up or not jobs:
+        return False
+    return jobs[0].operation in ("start", "restart") and jobs[0].state == "failed"
 
 
 @require_POST
@@ -177,14 +198,31 @@ def refuse_server(request: SignedInRequest, context: dict[str, Any]) -> HttpResp
 def server_edit(request: SignedInRequest, name: str) -> HttpResponse:
     """Change a server's port, blueprint and own overrides."""
     server = get_server(request.user, name, Verb.CONFIGURE)
+    return edit_server(request, server, lead_to_server)
+
+
+def edit_server(
+    request: SignedInRequest,
+    server: Server,
+    on_saved: Callable[[SignedInRequest, Server], HttpResponse],
+) -> HttpResponse:
+    """Show the form of a server that the user may change, or store what it says and do `on_saved`."""
     form = ServerForm(request.POST or None, instance=server, user=request.user, hosts=[])
     if request.method == "POST" and form.is_valid() and form.try_save():
         say_notes(request, form)
-        messages.success(
-            request, f"Server {server.name} is changed. It applies at its next start or restart."
-        )
-        return redirect(server)
-    return render(request, "servers/form.html", {"form": form, "server": server})
+        return on_saved(request, server)
+    may_restart = server.is_up and may(request.user, SERVER_OPERATION_VERBS["restart"], server)
+    context = {"form": form, "server": server, "may_restart": may_restart}
+    return render(request, "servers/form.html", context, status=form.status)
+
+
+def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
+    """Say that a server is changed, and whether that applies at once; lead to its page."""
+    text = f"Server {server.name} is changed."
+    if server.is_up:
+        text += " It runs with what it was started with until you restart it."
+    messages.success(request, text)
+    return redirect(server)
 
 
 def say_notes(request: SignedInRequest, form: ServerForm) -> None:
@@ -239,9 +277,11 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
     return render(request, "blueprints/detail.html", blueprint_context(request.user, blueprint))
 
 
-def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
+def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, Any]:
     """Return what the pages about one blueprint say of it and of the servers that use it."""
-    servers = list(blueprint.servers.visible_to(user).select_related("host", "owner"))
+    visible = blueprint.servers.visible_to(user).select_related("host", "owner", "blueprint")
+    servers = list(visible.with_heartbeat())
+    waiting = find_waiting(servers)
     verbs = verbs_of(user, blueprint)
     is_editable = Verb.CHANGE_BLUEPRINT in verbs
     arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
@@ -249,6 +289,9 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
         "blueprint": blueprint,
         "overlay_rows": read_overlay_rows(blueprint.ordered_overlays(), Host.objects.all()),
         "servers": servers,
+        "rows": [(server, name_parts(waiting.get(server.pk, ()))) for server in servers],
+        "restartable": find_restartable(user, servers),
+        "running_count": blueprint.servers.filter(actual_state__in=UP_STATES).count(),
         "others_count": blueprint.servers.count() - len(servers),
         "is_editable": is_editable,
         "is_removable": Verb.REMOVE_BLUEPRINT in verbs,
@@ -256,6 +299,12 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, object]:
         "shown_config": config,
         "secret_notes": find_unmoved(blueprint) if is_editable else [],
     }
+
+
+def find_restartable(user: User, servers: Iterable[Server]) -> list[Server]:
+    """Return those of `servers` that run and that `user` may restart."""
+    verb = SERVER_OPERATION_VERBS["restart"]
+    return [server for server in servers if server.is_up and may(user, verb, server)]
 
 
 @form_page
@@ -275,16 +324,37 @@ def blueprint_create(request: SignedInRequest) -> HttpResponse:
 def blueprint_edit(request: SignedInRequest, name: str) -> HttpResponse:
     """Change a blueprint, and with it what its servers start with the next time."""
     blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
+    return edit_blueprint(request, blueprint, lead_to_blueprint)
+
+
+def edit_blueprint(
+    request: SignedInRequest,
+    blueprint: Blueprint,
+    on_saved: Callable[[SignedInRequest, Blueprint, list[Server]], HttpResponse],
+) -> HttpResponse:
+    """Show the form of a blueprint that the user may change, or store what it says and do `on_saved`.
+
+    That is given the servers made from it that run and that the user may restart.
+    """
+    name = blueprint.name
     context = blueprint_context(request.user, blueprint)
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
-        messages.success(
-            request,
-            f"Blueprint {blueprint.name} is changed. It applies at the next start of each server "
-            "that uses it.",
-        )
-        return redirect(blueprint)
-    return render(request, "blueprints/form.html", {**context, "form": form, "name": name})
+        return on_saved(request, blueprint, context["restartable"])
+    players = [server.players or 0 for server in context["restartable"]]
+    context |= {"form": form, "name": name, "players_count": sum(players)}
+    return render(request, "blueprints/form.html", context, status=form.status)
+
+
+def lead_to_blueprint(
+    request: SignedInRequest, blueprint: Blueprint, _restartable: list[Server]
+) -> HttpResponse:
+    """Say that a blueprint is changed, and which servers wait for a restart; lead to its page."""
+    text = f"Blueprint {blueprint.name} is changed."
+    if blueprint.servers.filter(actual_state__in=UP_STATES).exists():
+        text += " Servers that run with it go on as they were started until they are restarted."
+    messages.success(request, text)
+    return redirect(blueprint)
 
 
 @form_page

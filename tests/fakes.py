@@ -1,9 +1,9 @@
 """A stand-in for the host layer at its boundary, `hostops.host.Host`, for tests of what drives it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.specs import (
@@ -66,6 +66,8 @@ class FakeHost:
     """What `status` says of a server in the place of its state alone."""
     installed: list[InstalledRelease] = field(default_factory=list)
     own_sizes: dict[str, int] = field(default_factory=dict)
+    started_at: dict[str, float] = field(default_factory=dict)
+    """When each that runs was started, in seconds since the epoch."""
     latest: LatestBuild | None = None
     taken_ports: tuple[int, ...] = ()
     query_address: str = "127.0.0.1"
@@ -167,6 +169,8 @@ class FakeHost:
         if is_automatic:
             self.automatic.append(name)
         self._do("start", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        if self.states.get(name) is not InstanceState.RUNNING:
+            self.started_at[name] = time()
         self.states[name] = InstanceState.RUNNING
 
     def stop(
@@ -191,6 +195,7 @@ class FakeHost:
     ) -> None:
         """Stop and start an instance."""
         self._do("restart", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self.started_at[name] = time()
         self.states[name] = InstanceState.RUNNING
 
     def delete(
@@ -227,7 +232,10 @@ class FakeHost:
         """Return what an instance is doing."""
         if name in self.told:
             return self.told[name]
-        return InstanceStatus(name, self.states.get(name, InstanceState.ABSENT))
+        state = self.states.get(name, InstanceState.ABSENT)
+        if state is not InstanceState.RUNNING or name not in self.started_at:
+            return InstanceStatus(name, state)
+        return InstanceStatus(name, state, started_at=self.started_at[name], release=self.build_id)
 
     def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
         """Return what every instance is doing."""
@@ -283,9 +291,13 @@ class FakeHost:
         """Return the installed releases."""
         return list(self.installed)
 
-    def overlay_fingerprints(self) -> dict[str, str]:
+    def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
         """Return the fingerprints of what a test says lies there."""
-        return {name: report.fingerprint for name, report in self.overlays.items()}
+        return {
+            name: report.fingerprint
+            for name, report in self.overlays.items()
+            if names is None or name in names
+        }
 
     def overlay_report(
         self, name: str, *, cancel: CancelToken | None = None

@@ -1,8 +1,12 @@
 """Says of a server what a worker would have stored of it."""
 
+from dataclasses import replace
+from typing import Any
+
 from django.utils import timezone
 
-from servers.models import Server
+from hostops.specs import InstanceState, InstanceStatus
+from servers.models import Run, Server
 
 
 def record_state(server: Server, state: str) -> None:
@@ -10,3 +14,12 @@ def record_state(server: Server, state: str) -> None:
     server.actual_state = state
     server.actual_state_at = timezone.now()
     server.save(update_fields=["actual_state", "actual_state_at", "updated_at"])
+
+
+def make_run(server: Server, **differences: Any) -> Run:
+    """Store that the server was started with what is saved, but for `differences` of that."""
+    spec = replace(server.to_spec(), **differences)
+    status = InstanceStatus(server.name, InstanceState.RUNNING, release=server.host.build_id)
+    run = Run.describe(server, spec, status, fingerprints={}, has_answered=True)
+    Run.record([run])
+    return run

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs.models import Job, JobLog, Worker
 from servers.console_reader import Console
-from servers.models import Host, Membership, Server
+from servers.models import Blueprint, Host, Membership, Server
 
 Line = TypeVar("Line", bound=Model)
 CHANGES_WINDOW = timedelta(minutes=10)
@@ -170,10 +170,14 @@ class ChangesTopic:
         ]
         workers = Worker.objects.filter(stopped_at=None).order_by("pk")
         alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
-        # What lies on the hosts: rare enough to be news for everybody.
-        reported = list(Host.objects.order_by("pk").values_list("pk", "overlays_reported_at"))
+        # What running servers would start with, besides their own rows. Rare enough to be news for everybody.
+        blueprints = Blueprint.objects.aggregate(Max("updated_at"), Count("pk"))
+        # And what lies on the hosts.
+        columns = ("pk", "build_id", "bind_address", "overlays_reported_at")
+        hosts = list(Host.objects.order_by("pk").values_list(*columns))
+        of_all = (alive, sorted(blueprints.items()), hosts)
         return [
-            to_change_event([versions_for(topic.user_id, one) for one in versions], alive, reported)
+            to_change_event([versions_for(topic.user_id, one) for one in versions], *of_all)
             for topic in topics
         ]
 

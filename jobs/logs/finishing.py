@@ -10,18 +10,27 @@ from django.utils import timezone
 
 from jobs.database import adapt, among, update_all, update_counted
 from jobs.models import Job, JobState
+from servers.models import Run
 
 
 class Ending(NamedTuple):
     """How a job ended, and what it learned about its server, by column; `error` is for people.
 
-    When the server's state was asked for is not among it: that is now, when it is stored.
+    When the server's state was asked for is not among it: that is now, when it is stored. `run` is what it has
+    started, to be stored with it.
     """
 
     state: JobState
     exit_code: int | None
     error: str = ""
     server_changes: Mapping[str, Any] = MappingProxyType({})
+    run: Run | None = None
+
+
+def store_runs(endings: Iterable[Ending]) -> None:
+    """Store the runs that jobs have started, in the transaction that is open and stores the ends too."""
+    if runs := [ending.run for ending in endings if ending.run]:
+        Run.record(runs)
 
 
 def store_endings(endings: Iterable[tuple[Job, Ending]]) -> Callable[[], bool]:

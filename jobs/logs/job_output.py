@@ -16,7 +16,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from jobs.database import Channel, announce, lock_owned, pipelined, update_all, write_turn
-from jobs.logs.finishing import Ending, store_endings
+from jobs.logs.finishing import Ending, store_endings, store_runs
 from jobs.logs.log_cap import LogCaps, LogLine
 from jobs.logs.safe_lines import MAX_LINE_CHARS, make_line_safe
 from jobs.models import Job, JobLog
@@ -190,6 +190,7 @@ def store_all(batch: Sequence[Entries], then: Callable[[], T]) -> T:
         for entries in batch:
             if entries.lines or entries.stages:
                 entries.store_output()
+        store_runs(ending for _, ending in endings)
         with pipelined():
             are_ours = store_endings(endings)
             announce(Channel.PAGES, *([Channel.QUEUE] if endings else []))

@@ -10,8 +10,10 @@ from jobs.pages.job_pages import (
     job_retry,
     job_steam_guard_code,
 )
+from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 
 __all__ = [
+    "blueprint_save_and_restart",
     "host_drain",
     "host_list",
     "job_cancel",
@@ -21,4 +23,5 @@ __all__ = [
     "job_log",
     "job_retry",
     "job_steam_guard_code",
+    "server_save_and_restart",
 ]

@@ -14,14 +14,24 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
-from jobs.models import ACTIVE_STATES, Job, JobLog, JobState, SteamGuardCode
+from jobs.models import (
+    ACTIVE_STATES,
+    STARTS,
+    Job,
+    JobLog,
+    JobState,
+    Operation,
+    SteamGuardCode,
+)
 from jobs.pages.job_lists import LARGEST_ID, read_newest
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, require, sign_in_required
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page
+from servers.models import Run
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse
+from servers.waiting_changes import find_way_back
 
 JOBS_PER_PAGE = 50
 LINES_OF_FAILURE = 8
@@ -30,7 +40,8 @@ LINES_PER_CHUNK = 1_000
 
 def get_job_or_404(user: User, pk: int) -> Job:
     """Return the job with what it is about, if `user` may know of it."""
-    jobs = Job.objects.visible_to(user).select_related("server__host", "host", "retry_of")
+    related = ("server__host", "server__blueprint", "host", "retry_of", "run")
+    jobs = Job.objects.visible_to(user).select_related(*related)
     return get_object_or_404(jobs, pk=pk)
 
 
@@ -98,8 +109,18 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
         "failure_lines": job.last_lines(LINES_OF_FAILURE) if has_failed else [],
         "waiting": explain_waiting(job) if job.state == JobState.QUEUED else "",
         "retries": job.retries.order_by("id"),
+        "way_back": find_way_back_of(request.user, job),
     }
     return render(request, "jobs/detail.html", context)
+
+
+def find_way_back_of(user: User, job: Job) -> Run | None:
+    """Return the run that `user` may repeat, as `job` has not started its server; None if there is none."""
+    has_failed = job.operation in STARTS and job.state == JobState.FAILED
+    server = job.server
+    if not has_failed or server is None or server.is_up or not may(user, job.verb, job):
+        return None
+    return find_way_back(server)
 
 
 @require_safe
@@ -161,12 +182,21 @@ def format_lines(lines: list[JobLog]) -> str:
 @require_POST
 @sign_in_required
 def job_create(request: SignedInRequest, name: str) -> HttpResponse:
-    """Request an operation on a server, and lead to its job: a new one, or one that is there."""
+    """Request an operation on a server, and lead to its job: a new one, or one that is there.
+
+    A start takes what is saved, or, with `run`, what the server was started with then.
+    """
     server = get_server_or_404(request.user, name)
     operation = request.POST.get("operation", "")
     require(request.user, SERVER_OPERATION_VERBS.get(operation, Verb.OPERATE), server)
+    run = None
+    if operation == Operation.START and "run" in request.POST:
+        run = server.runs.filter(pk=parse_id(request.POST["run"]) or 0).first()
+        if run is None:
+            text = f"What {server.name} was started with then is no longer kept. Start it as it is saved."
+            return refuse(request, text, server.get_absolute_url(), HTTPStatus.CONFLICT)
     try:
-        requested = queue.request(operation, server=server, requested_by=request.user)
+        requested = queue.request(operation, server=server, requested_by=request.user, run=run)
     except queue.RequestRefused as refusal:
         return refuse_request(request, refusal, server.get_absolute_url())
     return lead_to(request, requested)

@@ -14,7 +14,7 @@ from servers.models import Blueprint, Host, Server
 
 JOB_COLUMNS = (
     *("id", "operation", "build_id", "state", "worker_id"),
-    *("host_id", "host_name", "server_id", "server_name", "requested_by_name"),
+    *("host_id", "host_name", "server_id", "server_name", "requested_by_name", "run_id"),
 )
 SERVER_COLUMNS = (
     *("id", "name", "host_id", "blueprint_id", "port"),

@@ -33,6 +33,7 @@ from jobs.logs import Ending, append_job_log_line, one_line, store_endings
 from jobs.models import (
     ENDING_OPERATIONS,
     HOST_OPERATIONS,
+    STARTS,
     Job,
     JobState,
     LogStream,
@@ -43,7 +44,7 @@ from jobs.models import (
 from jobs.queue.claim_statements import set_oldest_running, set_running
 from jobs.queue.liveness import has_lapsed_by_clock, is_gone
 from jobs.queue.scheduler import build_scheduler_state
-from servers.models import ActualState, Host, Server
+from servers.models import ActualState, Host, Run, Server
 from servers.quotas import lock_person, most_waiting_jobs
 
 __all__ = [
@@ -94,11 +95,13 @@ def enqueue(
     requested_by: Person | None,
     retry_of: Job | None = None,
     build_id: str = "",
+    run: Run | None = None,
 ) -> Job:
     """Store a queued job and return it; any worker of its host may claim it once this is committed.
 
     Without a host it is the server's, or the one the settings name; `build_id` is what a rollback goes to, by
-    default the latest other one. Nothing is refused here: that is `request`'s part.
+    default the latest other one; `run` is what a start repeats, in the place of what is saved. Nothing is
+    refused here: that is `request`'s part.
     """
     host = host or (server.host if server else Host.local())
     now = timezone.now()
@@ -111,6 +114,7 @@ def enqueue(
             "host_id": host.pk,
             "requested_by_id": requested_by.pk if requested_by else None,
             "retry_of_id": retry_of.pk if retry_of else None,
+            "run_id": run.pk if run else None,
             **names_of(server, host, requested_by),
             "created_at": now,
             "updated_at": now,
@@ -120,6 +124,7 @@ def enqueue(
         host=host,
         requested_by=requested_by,
         retry_of=retry_of,
+        run=run,
     )
 
 
@@ -131,6 +136,7 @@ def request(
     requested_by: Person,
     retry_of: Job | None = None,
     build_id: str = "",
+    run: Run | None = None,
 ) -> Requested:
     """Enqueue what a person asked for, or return the job that is about to do just that.
 
@@ -146,7 +152,8 @@ def request(
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(f"{server.name} has just been removed.")
         newest = Job.objects.active().filter(host=host, server=server).order_by("-id").first()
-        is_same = newest and (newest.operation, newest.build_id) == (operation, build_id)
+        wanted = (operation, build_id, run.pk if run else None)
+        is_same = newest and (newest.operation, newest.build_id, newest.run_id) == wanted
         if newest and is_same and newest.cancel_requested_at is None:
             return Requested(newest, is_new=False)
         refuse_the_impossible(operation, server, host, newest)
@@ -162,6 +169,7 @@ def request(
             requested_by=requested_by,
             retry_of=retry_of,
             build_id=build_id,
+            run=run,
         )
         return Requested(job, is_new=True)
 
@@ -181,6 +189,7 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
         retry_of=job,
         # Where it was on its way to: it may have come there, and is not to go on to another.
         build_id=job.build_id,
+        run=job.run,
     )
 
 
@@ -482,6 +491,9 @@ def fail_stale_job(job: Job) -> bool:
         )
         if is_ours:
             append_job_log_line(job.pk, LogStream.STDERR, WORKER_STOPPED)
+            if job.server and job.operation in STARTS:
+                # It may run with what this job gave it, or go on as before: nobody knows.
+                Run.record([Run(server=job.server)])
     if is_ours:
         logger.warning("job %s: failed, its worker (%s) is gone", job.pk, job.worker)
     return is_ours

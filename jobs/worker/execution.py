@@ -5,8 +5,8 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from subprocess import CalledProcessError
-from time import monotonic, sleep
-from typing import Any, NamedTuple
+from time import monotonic, sleep, time
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, connections
@@ -16,14 +16,13 @@ from hostops.specs import CancelToken
 from jobs import operations
 from jobs.database import is_away
 from jobs.logs import Ending, JobSink, faults, make_line_safe, mask_known, secrets_of
-from jobs.models import HOST_OPERATIONS, Job, JobState, LogStream, Operation
+from jobs.models import HOST_OPERATIONS, STARTS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.2
-STARTS = (Operation.START, Operation.RESTART)
 
 
 class Plan(NamedTuple):
@@ -32,6 +31,7 @@ class Plan(NamedTuple):
     job: Job
     operate: Callable[..., object]
     secrets: frozenset[str] = frozenset()
+    planned_run: operations.PlannedRun | None = None
 
 
 def plan(job: Job) -> Plan:
@@ -42,7 +42,8 @@ def plan(job: Job) -> Plan:
     until: float | None = None
     while True:
         try:
-            return Plan(job, operations.prepare(job, finish_console), secrets_of(job))
+            operate, planned_run = operations.prepare(job, finish_console)
+            return Plan(job, operate, secrets_of(job), planned_run)
         except Exception as error:  # noqa: BLE001 - raised again where the job's failures are handled
             until = until or monotonic() + settings.JOB_WORKER_LEASE_SECONDS
             if connection.in_atomic_block or not is_away(error) or monotonic() > until:
@@ -66,8 +67,9 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
     """
     job = plan.job
     logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
+    began_at = time()
     ending = carry_out(plan, sink, cancel)
-    ending = Ending(ending.state, ending.exit_code, ending.error, learn_from(job, ending))
+    ending = learn_from(plan, ending, began_at)
     release_connection()  # What an install has installed was stored from this thread.
     logger.info("job %s: over, %s", job.id, ending.state)
     sink.finish(job, ending)
@@ -129,8 +131,12 @@ def unread_stderr(error: CalledProcessError) -> str:
     return f"{text}\n" if text and not text.endswith("\n") else text
 
 
-def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
-    """Ask the host what the job left behind; return what is to be stored in the server's row."""
+def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
+    """Ask the host what the job left behind; return its end with what is to be stored of the server.
+
+    `began_at` is when the host was first touched, in seconds since the epoch.
+    """
+    job = plan.job
     server = job.server
     if server is None:
         if job.operation in HOST_OPERATIONS and job.host:
@@ -138,7 +144,7 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
                 operations.report_host(job.host)
             except Exception as error:  # noqa: BLE001 - told in the log
                 faults.tell(logger, f"job {job.id}: host {job.host} cannot be read", error)
-        return {}
+        return ending
     if ending.state == JobState.FAILED and job.operation in STARTS:
         # Its page offers another port at once if a program holds the server's.
         try:
@@ -165,7 +171,14 @@ def learn_from(job: Job, ending: Ending) -> dict[str, Any]:
         is_up = changes["actual_state"] in (ActualState.STARTING, ActualState.RUNNING)
         stays = is_up and status is not None and not status.is_stopping
         changes["desired_state"] = DesiredState.RUNNING if stays else DesiredState.STOPPED
-    return changes
+    run = operations.describe_run(
+        server,
+        plan.planned_run,
+        status,
+        not_before=began_at,
+        has_answered=ending.state == JobState.SUCCEEDED,
+    )
+    return ending._replace(server_changes=changes, run=run)
 
 
 def release_connection() -> None:

@@ -17,9 +17,11 @@ from servers.models.reports import (
     OverlayReportQuerySet,
     ReleaseReport,
 )
+from servers.models.runs import RUNS_KEPT, Run, RunPart
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
+    UP_STATES,
     ActualState,
     Crash,
     DesiredState,
@@ -38,6 +40,8 @@ __all__ = [
     "LOOPBACK",
     "MAP_CHARS",
     "REPORT_VERSION",
+    "RUNS_KEPT",
+    "UP_STATES",
     "ActualState",
     "Block",
     "Blueprint",
@@ -59,6 +63,8 @@ __all__ = [
     "OverlayReportQuerySet",
     "Release",
     "ReleaseReport",
+    "Run",
+    "RunPart",
     "Server",
     "ServerQuerySet",
     "StoredLine",

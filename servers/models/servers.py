@@ -75,6 +75,9 @@ class ActualState(models.TextChoices):
     CRASHED = InstanceState.CRASHED.value, "crashed"
 
 
+UP_STATES = (ActualState.RUNNING, ActualState.STARTING)
+
+
 class ServerQuerySet(models.QuerySet["Server"]):
     """Servers, by who may know of them."""
 
@@ -276,10 +279,14 @@ class Server(models.Model):
         return port
 
     @property
+    def is_up(self) -> bool:
+        """Whether it ran, or was starting, when its host was last asked."""
+        return self.actual_state in UP_STATES
+
+    @property
     def is_port_taken(self) -> bool:
         """Whether another program holds its port, as the host's worker saw when it last looked."""
-        is_up = self.actual_state in (ActualState.RUNNING, ActualState.STARTING)
-        return not is_up and self.port in self.host.taken_ports
+        return not self.is_up and self.port in self.host.taken_ports
 
     @property
     def own_address(self) -> str:
@@ -376,8 +383,7 @@ class Server(models.Model):
         """The desired state where the actual one is another, in a word; empty where they agree."""
         if self.not_heard_of_since:
             return ""
-        is_up = self.actual_state in (ActualState.RUNNING, ActualState.STARTING)
-        if (self.desired_state == DesiredState.RUNNING) == is_up:
+        if (self.desired_state == DesiredState.RUNNING) == self.is_up:
             return ""
         if self.actual_state == ActualState.UNKNOWN and self.actual_state_at is None:
             return ""
@@ -552,31 +558,45 @@ class Server(models.Model):
         Raises ValueError with all that is wrong with its arguments and configs, and for a password that cannot
         be decrypted.
         """
+        # Not through `make_spec`, which remembers what it is given.
+        return self.with_passwords(self.to_bare_spec())
+
+    def to_bare_spec(self) -> InstanceSpec:
+        """Return `to_spec` without its passwords: nothing is decrypted. Raises ValueError as that does."""
         blueprint = self.blueprint
-        configs = (blueprint.config, self.config)
         taken_of_blueprint, taken_of_own = self._take_argued_secrets()
-        spec = make_spec(
+        return make_spec(
             self.name,
             self.port,
             blueprint.overlay_names,
             (taken_of_blueprint.arguments, taken_of_own.arguments),
-            configs,
+            (blueprint.config, self.config),
             blueprint.memory_limit_mib,
             blueprint.tasks_limit,
             blueprint.cpu_weight,
             self.bind_address or self.host.bind_address or "",
         )
-        secrets = {secret: self.read_secret(secret) for secret in ServerSecret}
-        for secret, value in {**taken_of_blueprint.values, **taken_of_own.values}.items():
-            # As in the game: a config is read after the launch arguments, and wins.
-            if not any(sets_secret("", config, secret) for config in configs):
-                secrets[secret] = secrets[secret] or value
-        # Not through `make_spec`, which remembers what it is given.
-        return replace(
-            spec,
-            rcon_password=secrets[ServerSecret.RCON_PASSWORD],
-            join_password=secrets[ServerSecret.JOIN_PASSWORD],
+
+    def with_passwords(self, spec: InstanceSpec) -> InstanceSpec:
+        """Return `spec` with the passwords that the server has now. Raises `SecretError`."""
+        argued = self.argued_secrets()
+        rcon, join = (
+            self.read_secret(secret) or argued.get(secret, "")
+            for secret in (ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD)
         )
+        return replace(spec, rcon_password=rcon, join_password=join)
+
+    def argued_secrets(self) -> dict[ServerSecret, str]:
+        """Return the passwords among launch arguments that count, unless a field has one."""
+        taken_of_blueprint, taken_of_own = self._take_argued_secrets()
+        return {
+            secret: value
+            for secret, value in {**taken_of_blueprint.values, **taken_of_own.values}.items()
+            # As in the game: a config is read after the launch arguments, and wins.
+            if not any(
+                sets_secret("", config, secret) for config in (self.blueprint.config, self.config)
+            )
+        }
 
 
 @lru_cache(maxsize=1024)  # Most servers are what they were at their last job.

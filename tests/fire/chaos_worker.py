@@ -61,8 +61,8 @@ def keep_journal(journal: Journal) -> None:
 
     def prepare_written_down(
         job: Job, finish_console: operations.FinishConsole
-    ) -> Callable[..., object]:
-        act = prepare(job, finish_console)
+    ) -> operations.Prepared:
+        prepared = prepare(job, finish_console)
 
         def carry_out(*, on_line: Callable[[str, str], None], **callbacks: Any) -> object:
             lines = count()
@@ -75,13 +75,13 @@ def keep_journal(journal: Journal) -> None:
             is_whole = False
             journal.write("begin", job.pk)
             try:
-                result = act(on_line=count_line, **callbacks)
+                result = prepared.operate(on_line=count_line, **callbacks)
                 is_whole = True
             finally:
                 journal.write("end", job.pk, lines=next(lines), is_whole=is_whole)
             return result
 
-        return carry_out
+        return prepared._replace(operate=carry_out)
 
     operations.prepare = prepare_written_down
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 from jobs.models import Job, JobLog, JobStage, JobState
 from servers.models import Blueprint, ConsoleLine, ConsoleRun, Server
 from tests.pages.browsing import OpenPage, add_lines, line
+from tests.states import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -67,6 +68,15 @@ def paths(
     server.config_chain_at = timezone.now()
     server.save()
     queued = Job.objects.create(operation="stop", server=server)
+    waiting = Server.objects.create(
+        name="waiting",
+        owner=alice,
+        host=server.host,
+        blueprint=blueprint,
+        config="hostname Day",
+        actual_state="running",
+    )
+    make_run(waiting, config="hostname Night\nsv_lan 0\n", port=27099)
     ConsoleLine.objects.create(
         server=server, seq=1, line="\x1b[32mready", created_at=timezone.now()
     )
@@ -96,6 +106,7 @@ def paths(
         f"{job}?q=nothing like it",
         failed_job.get_absolute_url(),
         queued.get_absolute_url(),
+        waiting.get_absolute_url(),
         "/accounts/password/",
         "/health/",
         "/nowhere/",

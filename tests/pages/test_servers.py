@@ -343,7 +343,7 @@ def test_an_edit_changes_port_and_overrides_but_neither_name_nor_host(
     url = reverse("servers:edit", args=[server.name])
     values = form_of(blueprint, port="27050", config="sv_lan 1", host=str(other.pk))
     response = as_alice.post(url, values, follow=True)
-    assert "It applies at its next start or restart." in response.content.decode()
+    assert "Server alpha is changed." in response.content.decode()
     changed = Server.objects.get(pk=server.pk)
     assert (changed.port, changed.config) == (27050, "sv_lan 1")
     assert (changed.name, changed.host) == ("alpha", server.host)
@@ -543,12 +543,13 @@ def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
 
 
 def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Server) -> None:
-    Server.objects.update(running_build_id="17000000")
+    Server.objects.update(running_build_id="17000000", actual_state=ActualState.RUNNING)
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
-    assert "Restart to take build 17840213." in page
-    assert "restart to take build 17840213" in as_alice.get("/servers/").content.decode()
+    assert "Restart to apply: build</h2>" in page
+    assert "<dd>17000000 → 17840213</dd>" in page.replace("\n", "")
+    assert "restart to apply: build" in as_alice.get("/servers/").content.decode()
     Host.objects.update(build_id="")  # What the host has is not known: then nothing is promised.
-    assert "estart to take" not in as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    assert "estart to apply" not in as_alice.get(stopped_server.get_absolute_url()).content.decode()
 
 
 # --- Players ----------------------------------------------------------------------------------

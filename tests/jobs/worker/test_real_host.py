@@ -14,12 +14,25 @@ from hostops.crash_budget import RESTART_BUDGET
 from hostops.drivers import process_driver
 from hostops.linux.process_identity import read_boot_id
 from hostops.query.a2s import query_info
+from hostops.specs import CancelToken
 from jobs import operations
 from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue
 from jobs.watch.host_watch import HostWatch
+from jobs.watch.overlay_watch import OverlayWatch
 from jobs.worker.worker_process import worker_loop
-from servers.models import ActualState, Blueprint, Crash, DesiredState, Host, Overlay, Server
+from servers.models import (
+    ActualState,
+    Blueprint,
+    Crash,
+    DesiredState,
+    Host,
+    Overlay,
+    Run,
+    RunPart,
+    Server,
+)
+from servers.waiting_changes import find_waiting, find_way_back
 from tests.hostops.hosts import (
     BUILD_ID,
     LATER_BUILD_ID,
@@ -167,6 +180,52 @@ def test_an_update_beside_a_running_server_and_the_way_back(
     watch.store_states()
     server.refresh_from_db()
     assert server.running_build_id == BUILD_ID
+
+
+def test_a_server_waits_for_its_restart_and_can_be_started_as_it_was(
+    root: Path, host: Host, server: Server
+) -> None:
+    assert waiting_of(server) == ()
+    Server.objects.update(config='hostname "Our night"\n')
+    assert waiting_of(server) == (RunPart.CONFIG,)
+    run("start", server)  # It runs already, with what it was started with.
+    assert waiting_of(server) == (RunPart.CONFIG,)
+    file = root / "overlays" / "pack" / "left4dead2" / "cfg" / "server.cfg"
+    file.parent.mkdir(parents=True)
+    file.write_text("sv_tags one\n")
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    run("restart", server)
+    assert waiting_of(server) == ()
+    watch = OverlayWatch(host, CancelToken())
+    watch.look()
+    assert waiting_of(server) == ()
+    file.write_text("sv_tags another\n")
+    watch.look()
+    assert waiting_of(server) == (RunPart.FILES,)
+    good = Run.objects.latest("pk")
+    assert (good.build_id, good.port, good.has_answered) == (
+        BUILD_ID,
+        Server.objects.get().port,
+        True,
+    )
+
+    run("stop", server)
+    server.blueprint.set_overlays([Overlay.objects.create(name="nowhere")])
+    enqueue("start", server=server, requested_by=None)
+    worker_loop(until_empty=True)
+    assert Job.objects.latest("pk").state == JobState.FAILED
+    assert find_way_back(Server.objects.get()) == good
+    enqueue("start", server=server, requested_by=None, run=good)
+    run_next()
+    assert Server.objects.get().actual_state == ActualState.RUNNING
+    assert Run.objects.latest("pk").as_it_was_at == good.started_at
+    # The files are taken as they are now.
+    assert waiting_of(server) == (RunPart.OVERLAYS,)
+
+
+def waiting_of(server: Server) -> tuple[RunPart, ...]:
+    server = Server.objects.get(pk=server.pk)
+    return find_waiting([server]).get(server.pk, ())
 
 
 def test_the_config_that_was_written_is_on_the_servers_row(root: Path, server: Server) -> None:

@@ -1,0 +1,64 @@
+"""Saves a form of `servers` and restarts what it is about: one click in the place of two."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from jobs import queue
+from jobs.models import Operation
+from jobs.pages.job_pages import lead_to, refuse_request
+from servers.access import SignedInRequest, get_blueprint, get_server, require, sign_in_required
+from servers.models import Blueprint, Server
+from servers.permissions import SERVER_OPERATION_VERBS, Verb
+from servers.views import edit_blueprint, edit_server, lead_to_server
+
+
+@require_POST
+@sign_in_required
+def server_save_and_restart(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change a server as its form does, and lead to the job that restarts it."""
+    server = get_server(request.user, name, Verb.CONFIGURE)
+    require(request.user, SERVER_OPERATION_VERBS[Operation.RESTART], server)
+    return edit_server(request, server, restart)
+
+
+def restart(request: SignedInRequest, server: Server) -> HttpResponse:
+    """Request the restart of a server that has just been saved; one that does not run is left alone."""
+    if not server.is_up:
+        return lead_to_server(request, server)
+    try:
+        requested = queue.request(Operation.RESTART, server=server, requested_by=request.user)
+    except queue.RequestRefused as refusal:
+        messages.info(request, f"Server {server.name} is changed. It is not restarted.")
+        return refuse_request(request, refusal, server.get_absolute_url())
+    return lead_to(request, requested)
+
+
+@require_POST
+@sign_in_required
+def blueprint_save_and_restart(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change a blueprint as its form does, and restart its running servers that the user may restart."""
+    blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
+    return edit_blueprint(request, blueprint, restart_all)
+
+
+def restart_all(
+    request: SignedInRequest, blueprint: Blueprint, servers: list[Server]
+) -> HttpResponse:
+    """Request the restart of servers, each by itself: one that is refused keeps none of the others from it."""
+    restarted, refusals = [], []
+    for server in servers:
+        try:
+            queue.request(Operation.RESTART, server=server, requested_by=request.user)
+        except queue.RequestRefused as refusal:
+            refusals.append(f"Server {server.name} is not restarted: {refusal}")
+        else:
+            restarted.append(server.name)
+    text = f"Blueprint {blueprint.name} is changed."
+    if restarted:
+        text += f" These are being restarted: {', '.join(restarted)}."
+    messages.success(request, text)
+    for refusal_text in refusals:
+        messages.warning(request, refusal_text)
+    return redirect(blueprint)

@@ -1,0 +1,159 @@
+"""Keeps a form from being saved over what somebody else has saved since it was opened.
+
+A form carries a hidden field `version`: of each of its fields, a digest of what was stored when the page was
+made. Whoever saves it without one, as scripts do, saves it as before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+from django.http import QueryDict
+
+VERSION_FIELD = "version"
+OUTDATED = (
+    "Somebody else has saved other values since you opened this form, so yours are not saved. Compare them, "
+    "and save again if yours are to count."
+)
+REMOVED = "Somebody else has removed this since you opened the form. Nothing is saved."
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A field of which somebody else has saved another value than the form would."""
+
+    label: str
+    yours: str
+    theirs: str
+
+
+class OutdatedFormError(ValidationError):
+    """What the form was opened with is no longer what is stored."""
+
+
+class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form that knows what was stored when it was opened.
+
+    After `refuse_outdated` has raised, `conflicts` says what differs, and the form is one that has seen it: the
+    next try saves it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conflicts: list[Conflict] = []
+        self._seen: str | None = None
+
+    @property
+    def seen_version(self) -> str:
+        """What the page's hidden field is to say; empty for a row that is not stored yet."""
+        if self._seen is not None:
+            return self._seen
+        if self.is_bound:
+            return str(self.data.get(VERSION_FIELD, ""))
+        return to_version(self.read_values(self.instance)) if self.instance.pk else ""
+
+    @property
+    def status(self) -> HTTPStatus:
+        """What a page that shows the form again is answered with."""
+        return HTTPStatus.CONFLICT if self.conflicts else HTTPStatus.OK
+
+    def read_values(self, row: Any) -> dict[str, str]:
+        """Return what a row says in the fields of this form, as texts for people, by name."""
+        names = {field.name for field in row._meta.fields}
+        return {name: show_value(getattr(row, name)) for name in self.fields if name in names}
+
+    def read_own_values(self) -> dict[str, str]:
+        """Return the same of what was typed, which has to be valid."""
+        return self.read_values(self.instance)
+
+    def label_of(self, name: str) -> str:
+        """Return what a value is called on the page."""
+        return str(self.fields[name].label or name) if name in self.fields else name.capitalize()
+
+    def show(self, name: str, yours: str, theirs: str) -> tuple[str, str]:  # noqa: ARG002
+        """Return both values as they may be shown."""
+        return yours, theirs
+
+    def refuse_outdated(self) -> None:
+        """Raise `OutdatedFormError` if somebody has stored what this form would overwrite unseen.
+
+        To be called in the transaction that saves it: the row is locked until its end.
+        """
+        seen = dict(parse_qsl(str(self.data.get(VERSION_FIELD, ""))))
+        if not seen or self.instance.pk is None:
+            return
+        rows = type(self.instance)._default_manager.select_for_update(no_key=True)  # noqa: SLF001
+        row = rows.filter(pk=self.instance.pk).first()
+        if row is None:
+            raise OutdatedFormError(REMOVED)
+        stored, own = self.read_values(row), self.read_own_values()
+        self.conflicts = [
+            Conflict(self.label_of(name), *self.show(name, own[name], theirs))
+            for name, theirs in stored.items()
+            if name in seen and seen[name] != to_digest(theirs) and own.get(name, theirs) != theirs
+        ]
+        if self.conflicts:
+            self._seen = to_version(stored)
+            raise OutdatedFormError(OUTDATED)
+
+
+class VersionField(forms.CharField):
+    """The hidden field, for forms whose pages are not our own. It is never among what was changed."""
+
+    widget = forms.HiddenInput
+
+    def has_changed(self, initial: Any, data: Any) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
+
+class VersionedAdminForm(VersionedForm):
+    """The same for the admin site, which saves in a transaction that is open, and shows errors as sentences."""
+
+    version = VersionField(required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if VERSION_FIELD in self.fields:
+            self.fields[VERSION_FIELD].initial = self.seen_version
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors:
+            return
+        try:
+            self.refuse_outdated()
+        except OutdatedFormError as error:
+            self.add_error(None, error)
+            for one in self.conflicts:
+                text = f"{one.label}: yours is “{one.yours}”, theirs “{one.theirs}”."
+                self.add_error(None, text)
+            data = cast("QueryDict", self.data).copy()
+            data[VERSION_FIELD] = self.seen_version
+            self.data = data
+
+
+def to_version(values: Mapping[str, str]) -> str:
+    """Return the version that a form with these values carries."""
+    return urlencode({name: to_digest(value) for name, value in values.items()})
+
+
+def to_digest(value: str) -> str:
+    """Return what tells a value from others. Who gets it may read the value as well."""
+    return sha256(value.encode()).hexdigest()[:16]
+
+
+def show_value(value: Any) -> str:
+    """Return the value of a column as a text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # Browsers send line breaks as CR and LF, whatever they were given.
+    return str(value).replace("\r\n", "\n") if not isinstance(value, Model) else str(value)

@@ -1,0 +1,206 @@
+"""What waits for the restart of running servers: in what they would start differently from how they run.
+
+A server that was started before this was recorded, or by hand, is only known to run from another build.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import unified_diff
+
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from hostops.specs import LIMIT_NAMES, InstanceSpec
+from servers.models import Blueprint, Run, RunPart, Server
+from servers.models.blueprints import MIB
+from servers.models.runs import (
+    RESTORED_PARTS,
+    SeenFiles,
+    digest_server,
+    read_seen_files,
+    show_arguments,
+    show_config,
+)
+
+TEXTS = ("arguments", "config", "sealed")
+"""The columns of a run that only a page about one server reads."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One part that differs: lines of a diff, each marked with `+`, `-` or a blank, or a sentence."""
+
+    part: RunPart
+    sentence: str = ""
+    lines: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class WaitingChanges:
+    """What a running server would start differently with; `changes` says it in detail."""
+
+    parts: tuple[RunPart, ...]
+    changes: tuple[Change, ...]
+    run: Run | None
+
+    @property
+    def labels(self) -> str:
+        """The parts in words."""
+        return name_parts(self.parts)
+
+
+def name_parts(parts: Iterable[RunPart]) -> str:
+    """Return parts in words, such as `config, port`."""
+    return ", ".join(part.label for part in parts)
+
+
+def find_waiting(servers: Sequence[Server]) -> dict[int, tuple[RunPart, ...]]:
+    """Return what waits for a restart, by the ids of those of `servers` for which anything does.
+
+    Four queries at the most, however many they are; their hosts and blueprints have to be fetched along.
+    """
+    up = {server.pk: server for server in servers if server.is_up}
+    if not up:
+        return {}
+    Blueprint.fetch_overlay_names([server.blueprint for server in up.values()])
+    seen_files = read_seen_files({server.host_id for server in up.values()})
+    # Whole rows take several times as long as this, and mostly nothing has changed.
+    digests = newest_runs(up).values_list(
+        "server_id", "pk", "digest_key", "whole_digest", "started_at"
+    )
+    suspects: dict[int, int] = {}
+    for server_id, run_id, key_id, digest, started_at in digests:
+        server = up[server_id]
+        of_host = seen_files[server.host_id]
+        seen = [of_host.get(name) for name in server.blueprint.overlay_names]
+        is_new = any(one and one.looked_at > started_at for one in seen)
+        if is_new or has_other_digest(server, key_id, digest):
+            suspects[server_id] = run_id
+    runs = Run.objects.defer(*TEXTS).in_bulk(suspects.values()) if suspects else {}
+    found = {
+        server_id: find_parts(
+            server, runs.get(suspects.get(server_id, 0)), seen_files[server.host_id]
+        )
+        for server_id, server in up.items()
+        if server_id in suspects or server.runs_other_build
+    }
+    return {server_id: parts for server_id, parts in found.items() if parts}
+
+
+def has_other_digest(server: Server, key_id: str, digest: str) -> bool:
+    """Return whether it is not certain that a server would be started with what a digest is of."""
+    try:
+        return bool(key_id) and digest_server(key_id, server) != digest
+    except ValueError:
+        return True
+
+
+def newest_runs(server_ids: Iterable[int]) -> QuerySet[Run]:
+    """Return the last run of each of these servers."""
+    # One look into the index of runs for each server, however many runs are kept.
+    newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("pk")
+    of_servers = Server.objects.order_by().filter(pk__in=list(server_ids))
+    return Run.objects.filter(pk__in=of_servers.values(newest_id=Subquery(newest[:1])))
+
+
+def find_parts(
+    server: Server, run: Run | None, seen_files: Mapping[str, SeenFiles]
+) -> tuple[RunPart, ...]:
+    """Return in what a start of a running server would differ; empty if it could not be started at all."""
+    build = (RunPart.BUILD,) if server.runs_other_build else ()
+    if run is None:
+        return build
+    try:
+        spec = server.to_bare_spec()
+    except ValueError:  # Its page says that it cannot be started as it is.
+        return build
+    return (*run.find_changes(server, spec, seen_files), *build)
+
+
+def describe_waiting(server: Server) -> WaitingChanges | None:
+    """Return what waits for the restart of one server, in detail; None if nothing does. Two queries."""
+    if not server.is_up:
+        return None
+    run = newest_runs([server.pk]).first()
+    seen_files = read_seen_files([server.host_id])[server.host_id]
+    parts = find_parts(server, run, seen_files)
+    if not parts:
+        return None
+    changes = []
+    for part in parts:
+        if part is RunPart.BUILD:
+            builds = f"{server.running_build_id} → {server.host.build_id}"
+            changes.append(Change(part, builds))
+        elif run:
+            changes.append(describe_change(part, run, server.to_bare_spec(), seen_files))
+    return WaitingChanges(parts, tuple(changes), run)
+
+
+def describe_change(
+    part: RunPart, run: Run, spec: InstanceSpec, seen_files: Mapping[str, SeenFiles]
+) -> Change:
+    """Return in what a part of a run differs from `spec`, in words or as lines of a diff."""
+    match part:
+        case RunPart.ARGUMENTS:
+            return describe_texts(part, run.arguments, show_arguments(spec))
+        case RunPart.CONFIG:
+            return describe_texts(part, run.config, show_config(spec))
+        case RunPart.OVERLAYS:
+            return describe_texts(part, "\n".join(run.overlay_names), "\n".join(spec.overlays))
+        case RunPart.FILES:
+            names = ", ".join(run.changed_overlays(seen_files))
+            return Change(part, f"Changed on the host since it was started: {names}.")
+        case RunPart.LIMITS:
+            return describe_texts(part, show_limits(run), show_limits(spec))
+        case RunPart.PORT:
+            return Change(part, f"{run.port} → {spec.port}")
+        case RunPart.ADDRESS:
+            return Change(part, f"{run.bind_address or 'any'} → {spec.bind_address or 'any'}")
+        case _:
+            return Change(part, "Another one is set than it was started with.")
+
+
+def describe_texts(part: RunPart, before: str, after: str) -> Change:
+    """Return what differs between two texts without passwords; in those something else may."""
+    lines = tuple(diff_lines(before, after))
+    if lines:
+        return Change(part, lines=lines)
+    return Change(part, "A password in it is another one, or blanks and blank lines are.")
+
+
+def diff_lines(before: str, after: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines that differ, and one before and after them, each with its mark."""
+    diff = unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")
+    for number, line in enumerate(diff):
+        if number < 2 or line.startswith("@@"):  # Its head, and where the lines are.
+            continue
+        yield line[:1], line[1:]
+
+
+def show_limits(limits: Run | InstanceSpec) -> str:
+    """Return limits in words, one on each line."""
+    memory = limits.memory_limit_bytes
+    values = (
+        None if memory is None else f"{memory // MIB} MiB",
+        limits.tasks_limit,
+        limits.cpu_weight,
+    )
+    return "\n".join(
+        f"{name}: {'no limit' if value is None else value}"
+        for name, value in zip(LIMIT_NAMES, values, strict=True)
+    )
+
+
+def find_way_back(server: Server) -> Run | None:
+    """Return the last run of a server that answered, if its next start would differ from that; else None.
+
+    It is what “start as it was” repeats.
+    """
+    answered = Run.objects.filter(server=server, has_answered=True).exclude(sealed="")
+    run = answered.order_by("-id").first()
+    if run is None:
+        return None
+    try:
+        parts = run.find_changes(server, server.to_bare_spec(), {})
+    except ValueError:  # It cannot be started as it is saved: all the more.
+        return run
+    return run if RESTORED_PARTS.intersection(parts) else None

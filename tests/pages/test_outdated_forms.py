@@ -1,0 +1,172 @@
+"""A form that was opened before somebody else saved does not overwrite that unseen."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from servers.models import Blueprint, Overlay, Server
+from servers.secrets import ServerSecret
+
+pytestmark = pytest.mark.django_db
+
+
+def open_form(client: Client, url: str) -> str:
+    """Open a form; return the version that it carries."""
+    return version_in(client.get(url).content.decode())
+
+
+def version_in(page: str) -> str:
+    match = re.search(r'name="version" value="([^"]+)"', page)
+    assert match, page
+    return match[1].replace("&amp;", "&")
+
+
+def form_of(server: Server, **changes: str) -> dict[str, str]:
+    values = {"port": str(server.port), "blueprint": str(server.blueprint.pk)}
+    return {**values, "arguments": "", "config": "", **changes}
+
+
+def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
+    as_alice: Client, as_dana: Client, server: Server
+) -> None:
+    url = f"/servers/{server.name}/edit/"
+    version = open_form(as_alice, url)
+    as_dana.post(url, form_of(server, config="hostname Danas", version=open_form(as_dana, url)))
+    mine = form_of(server, config="hostname Mine", version=version)
+    response = as_alice.post(url, mine)
+    page = response.content.decode()
+    server.refresh_from_db()
+    assert (response.status_code, server.config) == (409, "hostname Danas")
+    assert "Somebody else has saved other values since you opened this form" in page
+    assert '<pre class="code" tabindex="0">hostname Mine</pre>' in page
+    assert '<pre class="code" tabindex="0">hostname Danas</pre>' in page
+    # Who has seen it may save it all the same.
+    assert "Save mine all the same" in page
+    response = as_alice.post(url, {**mine, "version": version_in(page)})
+    server.refresh_from_db()
+    assert (response.status_code, server.config) == (302, "hostname Mine")
+
+
+def test_it_is_refused_again_if_they_save_once_more(as_alice: Client, server: Server) -> None:
+    url = f"/servers/{server.name}/edit/"
+    mine = form_of(server, config="hostname Mine", version=open_form(as_alice, url))
+    Server.objects.update(config="hostname First")
+    seen = version_in(as_alice.post(url, mine).content.decode())
+    Server.objects.update(config="hostname Second")
+    assert as_alice.post(url, {**mine, "version": seen}).status_code == 409
+
+
+@pytest.mark.parametrize("button", ["edit/", "save-and-restart"])
+def test_what_changes_by_itself_is_no_conflict(
+    as_alice: Client, server: Server, button: str
+) -> None:
+    version = open_form(as_alice, f"/servers/{server.name}/edit/")
+    server.actual_state, server.players = "running", 4
+    server.save()
+    url = f"/servers/{server.name}/{button}"
+    response = as_alice.post(url, form_of(server, config="hostname Mine", version=version))
+    assert response.status_code in (302, 303)
+
+
+def test_the_same_value_from_two_is_no_conflict(as_alice: Client, server: Server) -> None:
+    url = f"/servers/{server.name}/edit/"
+    version = open_form(as_alice, url)
+    Server.objects.update(config="hostname Same")
+    form = form_of(server, config="hostname Same", version=version)
+    assert as_alice.post(url, form).status_code == 302
+
+
+def test_a_form_without_a_version_is_saved_as_ever(as_alice: Client, server: Server) -> None:
+    open_form(as_alice, f"/servers/{server.name}/edit/")
+    Server.objects.update(config="hostname Theirs")
+    response = as_alice.post(f"/servers/{server.name}/edit/", form_of(server, config="x 1"))
+    assert response.status_code == 302
+
+
+def test_save_and_restart_restarts_nothing_that_was_not_saved(
+    as_alice: Client, server: Server
+) -> None:
+    version = open_form(as_alice, f"/servers/{server.name}/edit/")
+    Server.objects.update(config="hostname Theirs", actual_state="running")
+    form = form_of(server, config="hostname Mine", version=version)
+    assert as_alice.post(f"/servers/{server.name}/save-and-restart", form).status_code == 409
+    assert not server.jobs.exists()
+
+
+def test_a_password_that_somebody_set_meanwhile_is_told_and_not_shown(
+    as_alice: Client, server: Server
+) -> None:
+    url = f"/servers/{server.name}/edit/"
+    version = open_form(as_alice, url)
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "their-secret")
+    server.save()
+    token = server.join_password_token
+    form = form_of(server, version=version, join_password="my-secret")
+    page = as_alice.post(url, form).content.decode()
+    assert "set to another one" in page
+    for secret in ("their-secret", "my-secret", token):
+        assert secret not in page
+    # Who did not type one does not overwrite it.
+    assert as_alice.post(url, form_of(server, version=version)).status_code == 302
+    server.refresh_from_db()
+    assert server.join_password_token == token
+
+
+def test_a_blueprints_overlays_and_config_are_compared(
+    as_alice: Client, blueprint: Blueprint, alice: User
+) -> None:
+    maps, rules = (Overlay.objects.create(name=name) for name in ("maps", "rules"))
+    url = "/blueprints/coop/edit/"
+    version = open_form(as_alice, url)
+    blueprint.set_overlays([rules, maps])
+    Blueprint.objects.update(config="sv_lan 0")
+    mine = {"name": "coop", "arguments": "+map c1m1_hotel", f"place_{maps.pk}": "1"}
+    response = as_alice.post(url, {**mine, "config": "sv_lan 1", "version": version})
+    page = response.content.decode()
+    assert response.status_code == 409
+    assert ">rules\nmaps</pre>" in page
+    assert ">maps</pre>" in page
+    assert ">sv_lan 0</pre>" in page
+    assert "Launch arguments</h3>" not in page  # They are the same.
+    blueprint.refresh_from_db()
+    assert (blueprint.config, blueprint.overlay_names) == ("sv_lan 0", ("rules", "maps"))
+
+
+@pytest.mark.parametrize("kind", ["server", "blueprint", "overlay"])
+def test_the_admins_forms_are_refused_too_with_both_texts(
+    as_dana: Client, server: Server, kind: str
+) -> None:
+    rows: dict[str, Server | Blueprint | Overlay] = {
+        "server": server,
+        "blueprint": server.blueprint,
+        "overlay": Overlay.objects.create(name="maps"),
+    }
+    row = rows[kind]
+    column = "description" if kind == "overlay" else "config"
+    url = f"/admin/servers/{kind}/{row.pk}/change/"
+    page = as_dana.get(url)
+    form = page.context["adminform"].form
+    data = {name: value for name, value in form.initial.items() if value is not None}
+    data |= {
+        "version": form.seen_version,
+        "blueprint_overlays-TOTAL_FORMS": "0",
+        "blueprint_overlays-INITIAL_FORMS": "0",
+    }
+    type(row)._default_manager.update(**{column: "theirs 1"})
+    response = as_dana.post(url, {**data, column: "mine 1"})
+    text = response.content.decode()
+    row.refresh_from_db()
+    assert getattr(row, column) == "theirs 1"
+    assert "yours is “mine 1”, theirs “theirs 1”." in text
+    again = {**data, column: "mine 1", "version": version_in_hidden(text)}
+    assert as_dana.post(url, again).status_code == 302
+    row.refresh_from_db()
+    assert getattr(row, column) == "mine 1"
+
+
+def version_in_hidden(page: str) -> str:
+    match = re.search(r'<input type="hidden" name="version" value="([^"]+)"', page)
+    assert match
+    return match[1].replace("&amp;", "&")

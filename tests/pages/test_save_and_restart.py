@@ -1,0 +1,110 @@
+"""One button that saves a form and restarts what it is about."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from servers.models import ActualState, Blueprint, Host, Membership, Server
+from tests.pages.conftest import sign_in
+from tests.states import record_state
+
+pytestmark = pytest.mark.django_db
+
+
+def form_of(server: Server, **changes: str) -> dict[str, str]:
+    values = {"port": str(server.port), "blueprint": str(server.blueprint.pk)}
+    return {**values, "arguments": "", "config": "", **changes}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_offered"), [(ActualState.RUNNING, True), (ActualState.STOPPED, False)]
+)
+def test_a_server_is_saved_and_restarted_where_it_runs(
+    as_alice: Client, server: Server, state: str, is_offered: bool
+) -> None:
+    record_state(server, state)
+    page = as_alice.get(f"/servers/{server.name}/edit/").content.decode()
+    assert ("/servers/alpha/save-and-restart" in page) == is_offered
+    response = as_alice.post(
+        f"/servers/{server.name}/save-and-restart", form_of(server, config="hostname Day")
+    )
+    server.refresh_from_db()
+    assert server.config == "hostname Day"
+    if not is_offered:
+        assert not server.jobs.exists()
+        return
+    [job] = server.jobs.all()
+    assert (response.status_code, response["Location"]) == (303, job.get_absolute_url())
+    assert (job.operation, job.requested_by) == ("restart", server.owner)
+
+
+def test_what_is_not_saved_is_not_restarted(as_alice: Client, server: Server) -> None:
+    record_state(server, ActualState.RUNNING)
+    response = as_alice.post(
+        f"/servers/{server.name}/save-and-restart", form_of(server, arguments="-port 1")
+    )
+    page = response.content.decode()
+    assert response.status_code == 200
+    # The form that it shows again is still the one of the server's page.
+    assert 'action="/servers/alpha/edit/"' in page
+    assert not server.jobs.exists()
+
+
+@pytest.fixture
+def running(server: Server, bob: User) -> list[Server]:
+    """Return two running servers of Alice's; of one blueprint are also a stopped one, and one of Bob's."""
+    made = [
+        Server.objects.create(
+            name=name, owner=owner, host=server.host, blueprint=server.blueprint, players=3
+        )
+        for name, owner in (("beta", server.owner), ("bobs", bob))
+    ]
+    for one in (server, *made):
+        record_state(one, ActualState.RUNNING)
+    Server.objects.create(
+        name="quiet", owner=server.owner, host=server.host, blueprint=server.blueprint
+    )
+    return [server, made[0]]
+
+
+def test_a_blueprint_restarts_those_of_its_running_servers_that_one_may_restart(
+    as_alice: Client, blueprint: Blueprint, running: list[Server]
+) -> None:
+    page = as_alice.get("/blueprints/coop/edit/").content.decode()
+    assert "Save and restart 2 servers…" in page
+    assert "restarts alpha, beta. 3 people play there now." in page
+    assert "Servers that only others may restart go on" in page
+    response = as_alice.post(
+        "/blueprints/coop/save-and-restart",
+        {"name": "coop", "arguments": "", "config": "sv_lan 0"},
+        follow=True,
+    )
+    blueprint.refresh_from_db()
+    assert blueprint.config == "sv_lan 0"
+    assert "These are being restarted: alpha, beta." in response.content.decode()
+    jobs = {one.name: [job.operation for job in one.jobs.all()] for one in Server.objects.all()}
+    assert jobs == {"alpha": ["restart"], "beta": ["restart"], "bobs": [], "quiet": []}
+
+
+def test_a_restart_that_is_refused_is_told_and_keeps_no_other_from_it(
+    alice: User, blueprint: Blueprint, running: list[Server]
+) -> None:
+    # The game is not there, so each would be refused; nothing is hidden, and the blueprint is saved.
+    Host.objects.update(reported_at="2026-01-01T00:00:00Z", build_id="")
+    response = sign_in(alice).post(
+        "/blueprints/coop/save-and-restart",
+        {"name": "coop", "arguments": "", "config": "sv_lan 0"},
+        follow=True,
+    )
+    page = response.content.decode()
+    assert page.count("is not restarted: The game is not installed") == 2
+    blueprint.refresh_from_db()
+    assert blueprint.config == "sv_lan 0"
+
+
+def test_an_operator_may_restart_and_not_save(bob: User, server: Server) -> None:
+    record_state(server, ActualState.RUNNING)
+    Membership.objects.create(server=server, user=bob, role="operator")
+    response = sign_in(bob).post(f"/servers/{server.name}/save-and-restart", form_of(server))
+    assert response.status_code == 403
+    assert not server.jobs.exists()
