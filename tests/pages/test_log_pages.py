@@ -58,8 +58,7 @@ def test_lines_stored_while_the_page_is_made_are_left_to_the_stream(
 
     def stages() -> Iterator[JobStage]:
         JobLog.objects.create(job=long_job, seq=5_001, stream="stdout", line="meanwhile")
-        return
-        yield
+        yield from ()
 
     page = read_log_page(RowLog(JobLog.objects.filter(job=long_job), stages()), rf.get("/"))
     assert [line.seq for line in page.lines][-1] == 5_000
