@@ -41,7 +41,7 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Prepare for thousands of streams, and tell them when this process has been asked to stop."""
-    from jobs.live import fan_out
+    from jobs.live import server_stop
 
     # A process is given 1,024 descriptors to begin with, and each stream is one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -49,4 +49,4 @@ def post_worker_init(worker: Any) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    fan_out.is_server_stopping = lambda: not worker.alive
+    server_stop.ask_by(lambda: not worker.alive)

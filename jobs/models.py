@@ -6,7 +6,6 @@ from itertools import zip_longest
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from servers.durations import describe_duration
-from servers.models import Host, Run, Server, has_role
+from servers.models import DesiredState, Host, Run, Server, has_role
 from servers.permissions import (
     HOST_OPERATION_VERBS,
     SERVER_OPERATION_VERBS,
@@ -51,6 +50,16 @@ STARTS = (Operation.START, Operation.RESTART)
 
 ENDING_OPERATIONS = (Operation.STOP, Operation.RESET, Operation.DELETE)
 """What leaves a server down; each does all that the ones before it do. No quota keeps a person from these."""
+
+
+DESIRED_STATES: dict[str, DesiredState] = {
+    Operation.START: DesiredState.RUNNING,
+    Operation.RESTART: DesiredState.RUNNING,
+    Operation.STOP: DesiredState.STOPPED,
+    Operation.RESET: DesiredState.STOPPED,
+    Operation.DELETE: DesiredState.STOPPED,
+}
+"""What is wanted of a server from the moment at which a job of it begins."""
 
 
 class JobState(models.TextChoices):
@@ -162,17 +171,6 @@ class JobQuerySet(models.QuerySet["Job"]):
         is_orphan = Q(server=None, requested_by_id=user.pk) & ~Q(server_name="")
         seen = has_role(user, Verb.VIEW, "server__") | is_orphan
         return self.filter(seen | is_of_host if sees_hosts else seen)
-
-
-def names_of(
-    server: Server | None, host: Host, requested_by: AbstractBaseUser | None
-) -> dict[str, str]:
-    """Return the names that a job notes of what it is about, by column."""
-    return {
-        "server_name": server.name if server else "",
-        "host_name": host.name,
-        "requested_by_name": requested_by.get_username() if requested_by else "",
-    }
 
 
 class Job(models.Model):
@@ -307,8 +305,10 @@ class Job(models.Model):
         """Note by name what a new job is about, the settings' host if nothing is said, and who asks for it."""
         if self.host is None:
             self.host = self.server.host if self.server else Host.local()
-        for column, name in names_of(self.server, self.host, self.requested_by).items():
-            setattr(self, column, name or getattr(self, column))
+        self.host_name = self.host.name
+        self.server_name = self.server.name if self.server else self.server_name
+        if self.requested_by:
+            self.requested_by_name = self.requested_by.get_username()
 
     @property
     def operation_label(self) -> str:

@@ -28,17 +28,10 @@ from hostops.specs import (
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
-from servers.models import LOOPBACK, ActualState, DesiredState, Host, Release, Run, Server
+from servers.models import LOOPBACK, ActualState, Host, Release, Run, Server
 
 logger = logging.getLogger(__name__)
 
-DESIRED_STATE: dict[str, DesiredState] = {
-    Operation.START: DesiredState.RUNNING,
-    Operation.RESTART: DesiredState.RUNNING,
-    Operation.STOP: DesiredState.STOPPED,
-    Operation.RESET: DesiredState.STOPPED,
-    Operation.DELETE: DesiredState.STOPPED,
-}
 MAX_CONFIG_PARTS = 128
 MAX_CONFIG_CHARS = 20_000
 MAX_CONFIG_WARNINGS = 100
@@ -125,11 +118,6 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     server = job.server
     if server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
-    desired_state = DESIRED_STATE.get(operation)
-    if desired_state and desired_state != server.desired_state:
-        Server.objects.filter(pk=server.pk).update(
-            desired_state=desired_state, updated_at=timezone.now()
-        )
     if operation == Operation.DELETE:
         return Prepared(partial(delete, host, server.name, finish_console))
     if operation in BY_NAME:

@@ -1,22 +1,19 @@
 """The page of a server's console: its runs, a search over all of them, and the console as a text file."""
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.console_reader import Console
+from servers.downloads import send_text
 from servers.live import needs_log
 from servers.log_pages import LogPage, Search, read_log_page, read_wanted, to_seq
-from servers.models import ConsoleRun, Server, StoredLine
+from servers.models import ConsoleRun, StoredLine
 from servers.searches import SEARCH_SECONDS, turns
 
 RUNS_SHOWN = 20
@@ -134,54 +131,16 @@ def console_text(request: SignedInRequest, name: str) -> StreamingHttpResponse:
         later = console.runs().filter(pk__gt=run.pk).first()
         after, last = run.first_seq - 1, later.first_seq - 1 if later else last
         label = f"run-{run.started_at:%Y%m%d-%H%M%S}"
-    text = ConsoleText(server, after, last)
-    is_asgi = isinstance(request, ASGIRequest)
-    response = StreamingHttpResponse(
-        text.chunks_async() if is_asgi else text.chunks(), content_type="text/plain; charset=utf-8"
-    )
-    response["Content-Disposition"] = f'attachment; filename="saferoom-{server.name}-{label}.txt"'
-    return response
 
-
-@dataclass(frozen=True)
-class ConsoleText:
-    """A part of a console as text: the lines behind `after`, up to and with `last`."""
-
-    server: Server
-    after: int
-    last: int
-
-    def chunks(self) -> Iterator[str]:
-        """Yield the text in chunks of bounded size."""
-        seq: int | None = self.after
-        while seq is not None:
-            chunk, seq = self._read(seq)
-            yield chunk
-
-    async def chunks_async(self) -> AsyncIterator[str]:
-        """Yield the same; a slow reader holds no database connection between two chunks."""
-        seq: int | None = self.after
-        while seq is not None:
-            chunk, seq = await sync_to_async(self._read_and_disconnect)(seq)
-            yield chunk
-
-    def _read(self, after: int) -> tuple[str, int | None]:
-        """Return the text of the next lines, and the last one's seq, or None at the end."""
-        console = Console(self.server.pk)
-        lines = console.read_after(after, LINES_PER_CHUNK, self.last)
+    def read(position: int) -> tuple[str, int | None]:
+        lines = console.read_after(position, LINES_PER_CHUNK, last)
         if not lines:
             return "", None
-        runs = [
-            run for run in console.chapters(lines[0].seq, lines[-1].seq) if run.first_seq > after
-        ]
-        return format_lines(lines, runs), lines[-1].seq
+        chapters = console.chapters(lines[0].seq, lines[-1].seq)
+        begun = [run for run in chapters if run.first_seq > position]
+        return format_lines(lines, begun), lines[-1].seq
 
-    def _read_and_disconnect(self, after: int) -> tuple[str, int | None]:
-        try:
-            return self._read(after)
-        finally:
-            if not connection.in_atomic_block:
-                connection.close()
+    return send_text(request, read, f"saferoom-{server.name}-{label}.txt", after)
 
 
 def format_lines(lines: list[StoredLine], runs: list[ConsoleRun]) -> str:

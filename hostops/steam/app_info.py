@@ -13,11 +13,12 @@ from hostops.errors import HostError
 from hostops.layout import HostLayout
 from hostops.linux.files import write_atomically
 from hostops.specs import GAME_APP_ID, LatestBuild
+from hostops.steam.key_values import find_value
 from hostops.steam.run_output import Output
 from hostops.steam.steamcmd import MAX_TRIES, SteamCmd, wait_to_try_again
 
 _APP = str(GAME_APP_ID)
-_BUILD_PATH = [_APP, "depots", "branches", "public", "buildid"]
+_BUILD_PATH = (_APP, "depots", "branches", "public", "buildid")
 _COMMANDS = (
     ("login", "anonymous"),
     ("app_info_update", "1"),
@@ -25,7 +26,6 @@ _COMMANDS = (
     ("quit",),
 )
 _RETRY_SECONDS = 2.0
-_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([{}])')
 _KEPT_LINES = 20_000
 """The real answer has some hundreds."""
 
@@ -62,30 +62,12 @@ def ask_latest_build(tool: SteamCmd, lock: int, callbacks: Callbacks) -> str:
 
 
 def find_build_id(text: str) -> str | None:
-    """Return the public branch's build id from what `app_info_print` prints, in Valve's KeyValues.
+    """Return the public branch's build id from what `app_info_print` prints.
 
-    Of nested blocks `"name" { … }` and values `"name" "value"`, with an escape for a quotation mark. None for
-    whatever lacks it, is cut short before it, or has something there that is no build id.
+    None for whatever lacks it, is cut short before it, or has something there that is no build id.
     """
-    path: list[str] = []
-    key: str | None = None
-    for match in _TOKEN.finditer(text):
-        string, brace = match[1], match[2]
-        if brace == "{":
-            path.append(key or "")
-            key = None
-        elif brace == "}":
-            if not path:
-                return None
-            path.pop()
-            key = None
-        elif key is None:
-            key = string
-        elif [*path, key] == _BUILD_PATH:
-            return string if re.fullmatch(r"[1-9][0-9]{0,18}", string) else None
-        else:
-            key = None
-    return None
+    build_id = find_value(text, *_BUILD_PATH)
+    return build_id if build_id and re.fullmatch(r"[1-9][0-9]{0,18}", build_id) else None
 
 
 def remember(layout: HostLayout, build_id: str) -> LatestBuild:

@@ -26,6 +26,7 @@ from hostops.linux.process import run
 from hostops.specs import GAME_APP_ID, SteamAccount
 from hostops.steam import bootstrap_log
 from hostops.steam.explanations import EXIT_UPDATED_ITSELF, Explanation
+from hostops.steam.key_values import find_value
 from hostops.steam.run_output import Output
 from hostops.steam.silence import PATIENCE, Patience, Silence, SilentError
 from hostops.steam.staging import STEAM_DIR_NAME, InstallFolder
@@ -39,6 +40,7 @@ MAX_TRIES = 3
 
 _RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30
+_NUMBER = re.compile(r"[0-9]{1,19}")
 _FULLY_INSTALLED = 4  # the one bit that StateFlags has when nothing is left to do
 _SCRIPT_PREFIX = ".steamcmd-login-"
 
@@ -287,11 +289,11 @@ def read_manifest(folder: InstallFolder) -> Manifest | None:
     if path is None:
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
-    build_id = re.search(r'"buildid"\s+"([0-9]+)"', text)
-    flags = re.search(r'"StateFlags"\s+"([0-9]+)"', text)
-    if build_id is None or flags is None:
+    build_id = find_value(text, "AppState", "buildid") or ""
+    flags = find_value(text, "AppState", "StateFlags") or ""
+    if not (_NUMBER.fullmatch(build_id) and _NUMBER.fullmatch(flags)):
         return None
-    return Manifest(build_id.group(1), int(flags.group(1)) == _FULLY_INSTALLED)
+    return Manifest(build_id, int(flags) == _FULLY_INSTALLED)
 
 
 def require_installed(folder: InstallFolder) -> str:

@@ -5,24 +5,14 @@ from jobs.database.change_signals import (
     Channel,
     Interrupt,
     announce,
-    announcing,
     open_change_signal,
 )
 from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
 from jobs.database.outages import Outage, find_outage, find_write_outage, is_away
 from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
-    adapt,
-    among,
     execute,
     find_database_file,
-    insert,
-    lock_owned,
-    make,
-    pipelined,
-    places,
-    update_all,
-    update_counted,
 )
 from jobs.database.wal_checkpoints import EVERY_SECONDS as CHECKPOINT_SECONDS
 from jobs.database.wal_checkpoints import copy_log
@@ -36,27 +26,17 @@ __all__ = [
     "Channel",
     "Interrupt",
     "Outage",
-    "adapt",
-    "among",
     "announce",
-    "announcing",
     "copy_log",
     "database_files",
     "execute",
     "find_database_file",
     "find_outage",
     "find_write_outage",
-    "insert",
     "is_away",
     "is_schema_behind",
     "is_shared",
     "keep_private",
-    "lock_owned",
-    "make",
     "open_change_signal",
-    "pipelined",
-    "places",
-    "update_all",
-    "update_counted",
     "write_turn",
 ]

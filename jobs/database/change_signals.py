@@ -1,8 +1,8 @@
 """How a process learns at once that another one has committed something.
 
-PostgreSQL says so (LISTEN and NOTIFY); SQLite is asked for its `data_version` when its log was written.
-A signal may be a false alarm, and may be lost while a connection is: whoever waits for it looks again after
-a while all the same.
+PostgreSQL says so (LISTEN and NOTIFY); SQLite is asked for its `data_version` when its log was written. A
+signal may be a false alarm, and it is lost while the connection is. So whatever waits for it also looks again
+after a while.
 """
 
 import ctypes
@@ -23,15 +23,17 @@ from jobs.database.sql import execute, find_database_file
 logger = logging.getLogger(__name__)
 
 ASK_SECONDS = 0.004
-"""How often SQLite is asked where nothing tells when its log is written: that costs 2.6 % of a core."""
+"""How often SQLite is asked where the kernel cannot tell when its log is written. Costs 2.6 % of a core."""
 ASK_AFTER_WRITE = ((0.02, 0.0005), (1.0, 0.004))
-"""So long after its log was written, it is asked so often."""
+"""Until so many seconds after its log was written, it is asked every so many seconds."""
 
 SELECT_LIMIT = 1024
 """select(2) takes only descriptors below this, and a web server has thousands."""
 
 IN_MODIFY = 0x2
 """Of inotify(7)."""
+
+NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel"
 
 
 class Channel(StrEnum):
@@ -44,8 +46,8 @@ class Channel(StrEnum):
 class Interrupt:
     """An event that may also be set from a signal handler.
 
-    `threading.Event` may not: a handler that runs while the same thread holds the event's lock would wait
-    for it for ever. Writing to a descriptor waits for nobody.
+    `threading.Event` may not: a handler that runs while the same thread holds the event's lock would wait for
+    it forever. Writing to a descriptor waits for nothing.
     """
 
     def __init__(self) -> None:
@@ -187,11 +189,10 @@ class FileWatch:
 
 
 class NotifySignal:
-    """PostgreSQL's NOTIFY, heard on a connection of its own, which is made anew when it breaks.
+    """PostgreSQL's NOTIFY, heard on a connection of its own, which is opened again when it breaks.
 
-    What the thread itself announces is no change. What is notified while there is no connection is lost,
-    so a new connection counts as one.
-    PgBouncer passes LISTEN on in session mode only.
+    What the thread itself announces is no change. What is notified while there is no connection is lost, so a
+    new connection counts as a change. PgBouncer passes LISTEN on in session mode only.
     """
 
     def __init__(self, channel: Channel, retry_seconds: float = 1.0) -> None:
@@ -269,11 +270,4 @@ def open_change_signal(channel: Channel, poll_interval_seconds: float) -> Change
 def announce(*channels: Channel) -> None:
     """Tell those who wait that something has changed: once this transaction is committed, if one is open."""
     if connection.vendor == "postgresql":
-        execute(f"SELECT 1 {announcing(*channels)}")
-
-
-def announcing(*channels: Channel) -> str:
-    """Return what announces for each row, put behind the columns of a SELECT or a RETURNING."""
-    if connection.vendor == "postgresql":
-        return "".join([f", pg_notify('{channel}', '')" for channel in channels])
-    return ""
+        execute(NOTIFY, [[channel.value for channel in channels]])

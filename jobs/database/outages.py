@@ -1,8 +1,9 @@
-"""Tells a database that is away from a statement that is wrong: what to wait for, and what waiting never cures.
+"""Tells a database that is away, which is waited for, from a wrong statement, which waiting never cures.
 
-The one place that decides it, for both engines. The driver's own code decides where there is one, as Django's
-classes do not: PostgreSQL reports a read-only standby and a session it has ended as InternalError, and SQLite a
-missing table as OperationalError. What goes wrong without a code is a connection that was lost or never made.
+The only place that decides this, for both engines. Where the driver gives a code, that decides, because
+Django's classes do not: PostgreSQL reports a read-only standby and a session that it ended as InternalError,
+and SQLite a missing table as OperationalError. An error without a code is a connection that was lost or never
+made.
 """
 
 import sqlite3

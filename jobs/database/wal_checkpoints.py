@@ -16,7 +16,7 @@ from jobs.database.sql import find_database_file
 from jobs.database.write_turns import turns, write_turn
 
 EVERY_SECONDS = 0.5
-"""How often it is done at most. All writers wait for it: more often, and it shows in the jobs a second."""
+"""The shortest time between two checkpoints. All writers wait for each: more of them cost jobs a second."""
 
 
 def copy_log() -> None:

@@ -1,7 +1,7 @@
-"""Lets the workers that share an SQLite database, and each one's threads, take turns in writing.
+"""Makes the workers that share an SQLite database, and the threads of each, take turns in writing.
 
-SQLite lets those who find it locked sleep, ever longer, up to a tenth of a second, however soon it is free.
-That is right for a page now and then; of four busy workers, three are asleep most of the time.
+A connection that finds SQLite locked sleeps for longer and longer, up to a tenth of a second, however soon the
+lock is free. That suits an occasional page; of four busy workers, three would be asleep most of the time.
 """
 
 import fcntl
@@ -20,12 +20,12 @@ from jobs.database.sql import find_database_file
 
 TRY_SECONDS = 0.0002
 PATIENCE_SECONDS = 0.1
-"""How long to wait for a turn: one that takes longer may be that of a frozen worker. Then SQLite decides."""
+"""How long to wait for a turn. A longer one may be a frozen worker's: then SQLite's own lock decides."""
 
 
 @contextmanager
 def write_turn() -> Iterator[None]:
-    """Do the block's transaction when no other thread does such a one. A courtesy: nothing relies on it."""
+    """Run the block, a transaction, while no other thread runs one. A courtesy: nothing relies on it."""
     database = find_database_file()
     if database is None or connection.in_atomic_block:
         yield

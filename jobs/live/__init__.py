@@ -1,9 +1,11 @@
 """What browsers follow while a page is open: Server-Sent Events, one reader for all who watch."""
 
+from jobs.live.fan_out import server_stop
 from jobs.live.streams import change_events, console_events, job_events
 
 __all__ = [
     "change_events",
     "console_events",
     "job_events",
+    "server_stop",
 ]

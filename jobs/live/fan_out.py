@@ -8,7 +8,7 @@ the hub keeps reads from the database at its own pace. It slows nobody, and lose
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from weakref import WeakKeyDictionary
@@ -36,18 +36,27 @@ SENT_BYTES = 1 << 18
 JOINED_KEPT = 4
 
 
-def is_server_stopping() -> bool:
-    """Return whether the web server of this process has been told to stop.
+class ServerStop:
+    """Whether the web server of this process has been told to stop.
 
     Then the streams end by themselves, without a last event, so that their watchers come back to the next
-    process. A web server that knows replaces this function (deploy/gunicorn.conf.py).
+    process. A web server that knows says how to ask it (deploy/gunicorn.conf.py); for others it stays False.
     """
-    return False
+
+    def __init__(self) -> None:
+        self._ask: Callable[[], bool] = lambda: False
+
+    def ask_by(self, ask: Callable[[], bool]) -> None:
+        """Let `ask` tell it from now on. May be called from any thread."""
+        self._ask = ask
+
+    def is_asked_for(self) -> bool:
+        """Return whether the server has been told to stop."""
+        return self._ask()
 
 
-def is_server_asked_to_stop() -> bool:
-    """Return what `is_server_stopping` says, whatever has taken its place meanwhile."""
-    return is_server_stopping()
+server_stop = ServerStop()
+"""That of this process."""
 
 
 class Shelf:
@@ -277,7 +286,7 @@ class Hub:
             feed = self._feeds.get(reading.topic)
             if feed and feed.position.head == reading.after:
                 feed.publish(reading)
-        self._is_closing = self._is_closing or is_server_stopping()
+        self._is_closing = self._is_closing or server_stop.is_asked_for()
         self._check_permits()
         for feed in self._feeds.values():
             if self._is_closing:
@@ -298,7 +307,7 @@ class Hub:
         self.watchers += 1
         if self._reader is None or not self._reader.is_alive():
             loop = asyncio.get_running_loop()
-            self._reader = Reader(loop, self._publish, is_server_asked_to_stop)
+            self._reader = Reader(loop, self._publish, server_stop.is_asked_for)
             self._reader.start()
         elif not feed.is_ready:
             self._reader.nudge()

@@ -4,7 +4,7 @@ How a job ends is stored here too, because that happens in the transaction that 
 """
 
 from jobs.logs.finishing import Ending, one_line, store_endings
-from jobs.logs.job_output import DirectLog, JobSink, append_job_log_line
+from jobs.logs.job_output import append_job_log_line
 from jobs.logs.log_writer import LogWriter
 from jobs.logs.process_log import faults
 from jobs.logs.safe_lines import (
@@ -16,9 +16,7 @@ from jobs.logs.safe_lines import (
 )
 
 __all__ = [
-    "DirectLog",
     "Ending",
-    "JobSink",
     "LogWriter",
     "append_job_log_line",
     "faults",

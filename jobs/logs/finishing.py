@@ -1,16 +1,23 @@
 """How running jobs end, and the one place that stores it: only of a job that is still its worker's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from django.utils import timezone
 
-from jobs.database import adapt, among, update_all, update_counted
+from jobs.database import execute
 from jobs.models import Job, JobState
 from servers.models import Run
+
+END = (
+    "UPDATE jobs_job SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
+    " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
+    " WHERE id = ANY(%s) AND state = 'running' AND COALESCE(worker_id, 0) = %s"
+)
+"""The end of several jobs of one worker, 0: of none."""
 
 
 class Ending(NamedTuple):
@@ -33,51 +40,36 @@ def store_runs(endings: Iterable[Ending]) -> None:
         Run.record(runs)
 
 
-def store_endings(endings: Iterable[tuple[Job, Ending]]) -> Callable[[], bool]:
-    """Store how jobs end, in the transaction that is open, which is to be announced to both channels.
+def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
+    """Store how jobs end, in the transaction that is open; return whether all were still their worker's.
 
-    Ends that are alike are stored together. What is returned tells, in the same transaction, whether all of
-    the jobs still were their worker's: if not, it is to be rolled back.
+    If not, the transaction is to be rolled back; otherwise, both channels are to be told. Ends that are alike
+    take one statement together.
     """
     now = timezone.now()
-    of_jobs: dict[tuple[int, JobState, int | None, str], list[int]] = defaultdict(list)
-    of_servers: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    by_end: dict[tuple[JobState, int | None, str, int], list[int]] = defaultdict(list)
+    by_changes: dict[tuple[tuple[str, Any], ...], list[int]] = defaultdict(list)
     for job, ending in endings:
-        end = (job.worker_id or 0, ending.state, ending.exit_code, one_line(ending.error))
-        of_jobs[end].append(job.id)
+        end = (ending.state, ending.exit_code, one_line(ending.error), job.worker_id or 0)
+        by_end[end].append(job.pk)
         if job.server_id and ending.server_changes:
-            of_servers[tuple(ending.server_changes.items())].append(job.server_id)
-    stored = [
-        (store_end(*end, now=now, job_ids=job_ids), len(job_ids))
-        for end, job_ids in of_jobs.items()
-    ]
-    for changes, server_ids in of_servers.items():
-        times = {"actual_state_at": now, "updated_at": now}
-        update_all("servers_server", {**dict(changes), **times}, server_ids)
-    return lambda: all(count_stored() == count for count_stored, count in stored)
+            by_changes[tuple(ending.server_changes.items())].append(job.server_id)
+    for (state, exit_code, error, worker_id), job_ids in by_end.items():
+        is_success = state == JobState.SUCCEEDED
+        parameters = [state, exit_code, error, now, now, is_success, job_ids, worker_id]
+        if execute(END, parameters).count != len(job_ids):
+            return False
+    for changes, server_ids in by_changes.items():
+        store_changes(dict(changes), server_ids, now)
+    return True
 
 
-def store_end(
-    worker_id: int,
-    state: JobState,
-    exit_code: int | None,
-    error: str,
-    *,
-    now: datetime,
-    job_ids: Sequence[int],
-) -> Callable[[], int]:
-    """Store one end of several jobs of a worker (0: of none); what is returned tells how many were its own."""
-    is_one, one_of = among(job_ids)
-    return update_counted(
-        "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
-        " SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
-        " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
-        f" WHERE state = 'running' AND COALESCE(worker_id, 0) = %s AND id {is_one}",
-        [
-            *map(adapt, (state, exit_code, error, now, now, state == JobState.SUCCEEDED)),
-            *(worker_id, *one_of),
-        ],
-    )
+def store_changes(changes: Mapping[str, Any], server_ids: Sequence[int], now: datetime) -> None:
+    """Store what jobs have learned about servers, whose state was asked for just now."""
+    values = {**changes, "actual_state_at": now, "updated_at": now}
+    columns = ", ".join(f"{column} = %s" for column in values)
+    statement = f"UPDATE servers_server SET {columns} WHERE id = ANY(%s)"  # noqa: S608 - names of columns
+    execute(statement, [*values.values(), list(server_ids)])
 
 
 def one_line(text: str) -> str:

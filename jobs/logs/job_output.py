@@ -1,29 +1,30 @@
-"""The lines, the stages and the end of a job: stored in one transaction, in order and without a gap.
+"""The lines, the stages and the end of jobs: stored in order and without a gap. `log_writer` gathers them."""
 
-`DirectLog` stores each line as it comes, in the thread it comes in; `log_writer` gathers those of many
-jobs.
-"""
-
-import logging
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs.database import Channel, announce, lock_owned, pipelined, update_all, write_turn
+from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs.finishing import Ending, store_endings, store_runs
-from jobs.logs.log_cap import LogCaps, LogLine
 from jobs.logs.safe_lines import MAX_LINE_CHARS, make_line_safe
 from jobs.models import Job, JobLog
 
-logger = logging.getLogger(__name__)
+LOCK_OWNED = (
+    "SELECT stage FROM jobs_job"
+    " WHERE id = %s AND state = 'running' AND COALESCE(worker_id, 0) = %s FOR NO KEY UPDATE"
+)
+"""A job, if it still runs for its worker: until the transaction ends, nobody else changes that."""
 
-T = TypeVar("T")
+COLUMNS = "jobs_joblog (job_id, seq, stream, line, created_at)"
+INSERT_LINE = f"INSERT INTO {COLUMNS} VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
+COPY_LINES = f"COPY {COLUMNS} FROM STDIN"
+
+LineRow = tuple[int, int, str, str, datetime]
 
 
 def append_job_log_line(
@@ -56,10 +57,6 @@ def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int
     return last_seq + len(lines)
 
 
-LineRow = tuple[int, int, str, str, datetime]
-COLUMNS = "jobs_joblog (job_id, seq, stream, line, created_at)"
-
-
 def insert_rows(rows: Iterable[LineRow]) -> None:
     """Insert lines by one prepared statement: several times as fast as bulk_create and its objects."""
     adapted: dict[datetime, Any] = {}  # Lines of a flood share their times: see `LineClock`.
@@ -70,7 +67,7 @@ def insert_rows(rows: Iterable[LineRow]) -> None:
             adapted[created_at] = adapt(created_at)
         values.append((*row, adapted[created_at]))
     with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {COLUMNS} VALUES (%s, %s, %s, %s, %s)", values)  # noqa: S608
+        cursor.executemany(INSERT_LINE, values)
 
 
 def copy_rows(rows: Iterable[LineRow]) -> None:
@@ -78,7 +75,7 @@ def copy_rows(rows: Iterable[LineRow]) -> None:
     with (
         connection.cursor() as cursor,
         connection.wrap_database_errors,
-        cursor.copy(f"COPY {COLUMNS} FROM STDIN") as copy,
+        cursor.copy(COPY_LINES) as copy,
     ):
         for row in rows:
             copy.write_row(row)
@@ -86,11 +83,6 @@ def copy_rows(rows: Iterable[LineRow]) -> None:
 
 class LeaseLostError(Exception):
     """A job is not this worker's any more: nothing was stored."""
-
-
-def is_cancel_requested(job: Job) -> bool:
-    """Return whether a person has asked for the end of `job`."""
-    return Job.objects.filter(pk=job.pk).exclude(cancel_requested_at=None).exists()
 
 
 @dataclass(frozen=True)
@@ -141,17 +133,18 @@ class Entries:
         self.lines, self.has_gap = [marker], True
 
     def store(self) -> None:
-        """Store everything in one transaction of its own, or nothing; as `store_all`."""
-        store_all([self], lambda: None)
+        """Store everything in a transaction of its own, or nothing. Raises `LeaseLostError`."""
+        with write_turn(), transaction.atomic():
+            store_entries([self])
 
     def store_output(self) -> None:
         """Store the lines and stages in the transaction that is open. Raises `LeaseLostError`."""
-        stage = lock_owned(self.job)
-        if stage is None:
+        owned = execute(LOCK_OWNED, [self.job.pk, self.job.worker_id or 0]).rows
+        if not owned:
             raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
         # A connection can break between a commit and its confirmation: then all is there already.
         if self.stored_as is None or self.stored_as != self.job.last_seq():
-            self._insert(stage)
+            self._insert(current_stage=owned[0][0])
         self._store_stage()
 
     def _insert(self, current_stage: str) -> None:
@@ -164,8 +157,8 @@ class Entries:
     def _store_stage(self) -> None:
         if self.stages:
             name, progress = self.stages[-1].name, self.stages[-1].progress
-            changes = {"stage": name, "progress": progress, "updated_at": timezone.now()}
-            update_all("jobs_job", changes, [self.job.pk])
+            this = Job.objects.filter(pk=self.job.pk)
+            this.update(stage=name, progress=progress, updated_at=timezone.now())
             self.job.stage, self.job.progress = name, progress
 
     def _insert_stages(self, last_seq: int, current: str) -> None:
@@ -180,78 +173,22 @@ class Entries:
             current = stage.name
 
 
-def store_all(batch: Sequence[Entries], then: Callable[[], T]) -> T:
-    """Store entries of one or more jobs, in order, in one transaction, and do `then` in it.
+def store_entries(batch: Sequence[Entries]) -> None:
+    """Store entries of one or more jobs, in order, in the transaction that is open, and announce them.
 
-    Raises `LeaseLostError` if one of the jobs is not running for its worker any more.
+    Raises `LeaseLostError` if one of the jobs is not running for its worker any more: then the transaction is
+    to be rolled back.
     """
+    for entries in batch:
+        if entries.lines or entries.stages:
+            entries.store_output()
     endings = [(entries.job, entries.ending) for entries in batch if entries.ending]
-    with write_turn(), transaction.atomic():
-        for entries in batch:
-            if entries.lines or entries.stages:
-                entries.store_output()
-        store_runs(ending for _, ending in endings)
-        with pipelined():
-            are_ours = store_endings(endings)
-            announce(Channel.PAGES, *([Channel.QUEUE] if endings else []))
-            result = then()
-            if not are_ours():
-                raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
-            return result
-
-
-class JobSink(Protocol):
-    """Where a running job's output goes. Every method may be called from any thread."""
-
-    def line(self, job: Job, stream: str, text: str | bytes) -> None:
-        """Store a line. May wait while too many lines wait already."""
-
-    def stage(self, job: Job, name: str, progress: int | None) -> None:
-        """Store where the job is, and its progress in percent."""
-
-    def finish(self, job: Job, ending: Ending) -> None:
-        """Store the end, maybe later, in the transaction that stores the last lines.
-
-        Nothing is stored of a job whose lease was lost.
-        """
+    store_runs(ending for _, ending in endings)
+    if not store_endings(endings):
+        raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
+    announce(Channel.PAGES, *([Channel.QUEUE] if endings else []))
 
 
 def safe_stage(name: str, progress: int | None) -> tuple[str, int | None]:
     """Return a stage as the columns take it."""
     return make_line_safe(name, 120), None if progress is None else min(max(progress, 0), 100)
-
-
-class DirectLog:
-    """Stores each line at once. `on_cancel_request` is called when a person asks for the end."""
-
-    def __init__(self, on_cancel_request: Callable[[], None]) -> None:
-        self._on_cancel_request = on_cancel_request
-        self._caps = LogCaps()
-        self._lock = threading.Lock()
-
-    def line(self, job: Job, stream: str, text: str | bytes) -> None:
-        """Store a line. Raises `LeaseLostError`."""
-        with self._lock:
-            lines = self._caps.take(job, LogLine(stream, make_line_safe(text), timezone.now()))
-            self._store(Entries(job, [*lines]))
-
-    def stage(self, job: Job, name: str, progress: int | None) -> None:
-        """Store where the job is. Raises `LeaseLostError`."""
-        entries = Entries(job, [])
-        entries.add_stage(*safe_stage(name, progress))
-        with self._lock:
-            self._store(entries)
-
-    def finish(self, job: Job, ending: Ending) -> None:
-        """End the job, unless its lease was lost."""
-        with self._lock:
-            try:
-                Entries(job, [*self._caps.finish(job)], ending=ending).store()
-            except LeaseLostError as error:
-                logger.warning("%s: its end is not stored", error)
-
-    def _store(self, entries: Entries) -> None:
-        if entries.lines or entries.stages:
-            entries.store()
-        if is_cancel_requested(entries.job):
-            self._on_cancel_request()

@@ -1,4 +1,4 @@
-"""Gathers the output of all jobs of a worker process, and stores it in batches, in order and without a gap."""
+"""Gathers the output of a process's running jobs, and stores it in batches, in order and without a gap."""
 
 import logging
 import threading
@@ -6,20 +6,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic, time
-from typing import TypeVar
 
+from django.db import transaction
 from django.utils import timezone
 
-from jobs.database import is_away
+from jobs.database import is_away, write_turn
 from jobs.logs.finishing import Ending
-from jobs.logs.job_output import Entries, LeaseLostError, safe_stage, store_all
+from jobs.logs.job_output import Entries, LeaseLostError, safe_stage, store_entries
 from jobs.logs.log_cap import LogCaps, LogLine
 from jobs.logs.safe_lines import make_line_safe
 from jobs.models import Job, LogStream
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 END_SECONDS = 0.01
 """How long the end of a job waits for those of others at most."""
@@ -48,14 +46,15 @@ def lines_missing(count: int) -> tuple[str, str, datetime]:
 
 
 class LogWriter:
-    """Takes the output of running jobs from any thread; one thread calls `store` whenever something is due.
+    """Takes the output of running jobs from any thread; one thread stores it whenever something is due.
 
-    Due is a batch: what came within `batch_seconds` of the last one, or `batch_lines` lines before that; a
-    stage or the end of a job is due at once; an end while more short jobs `can_wait` for its thread, with
-    theirs, within `END_SECONDS`. `on_due` is called when what is waited for may have changed. At
-    most `max_waiting` lines, and about `max_waiting_chars` characters, wait: then `line` waits too, and with
-    it the command that writes them. `on_settled` is told of each end whether it was stored; `on_lease_lost`,
-    once, of a job that still runs here but is another's.
+    Due is a batch of lines `batch_seconds` after the last one, or as soon as there are `batch_lines`; a stage
+    or the end of a job at once. While more short jobs `can_wait` for a thread, an end waits for theirs, up to
+    `END_SECONDS`. `on_due` is called when `due_in_seconds` may have become shorter.
+
+    At most `max_waiting` lines, and about `max_waiting_chars` characters, are kept: beyond that `line` waits,
+    and with it the command that writes them. `on_settled` is told of each end whether it was stored;
+    `on_lease_lost`, once, of a job that still runs here but is no longer this worker's.
     """
 
     def __init__(
@@ -86,6 +85,7 @@ class LogWriter:
         self._taken_at = 0.0
         self._ended_at = inf
         self._batch: list[Entries] = []
+        self._is_refused = False
         self._clock = LineClock()
         self._caps = LogCaps()
         self._lost: set[int] = set()
@@ -173,34 +173,54 @@ class LogWriter:
                 return inf
             if self._is_urgent or self._waiting >= self._batch_lines:
                 return 0.0
-            # What comes after a silence is stored at once; what follows it closely waits for company.
+            # What comes after a silence is stored at once; what follows closely is stored together.
             ends_due_at = self._ended_at + END_SECONDS
             lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf
             return max(min(ends_due_at, lines_due_at) - monotonic(), 0.0)
 
-    def store(self, then: Callable[[int], T] | None = None) -> T | None:
-        """Store what is due, and do `then` in the same transaction; return what that returned.
-
-        It is called with the number of jobs whose end is stored. None: nothing was due, or something was
-        refused; then each job's part was stored by itself. Raises what `is_away` is true of while the
-        database is away: everything is kept, and stored by a later call.
-        """
+    def take_due(self) -> int:
+        """Make a batch of what is due, unless there is one still; return how many jobs end in it."""
         if not self._batch and self.due_in_seconds() == 0:
             self._batch = self._take()
-        if not self._batch:
-            return None
+        return sum(part.ending is not None for part in self._batch)
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether `take_due` has made a batch that is not settled yet."""
+        return bool(self._batch)
+
+    def store_batch(self) -> None:
+        """Store the batch in the transaction that is open; once that is committed, `settle_batch`.
+
+        If the database refuses any of it, none of it is stored, and the transaction goes on. Raises what
+        `is_away` is true of while the database is away: the batch is kept for a later try.
+        """
+        self._is_refused = False
         try:
-            result = self._store_together(then)
+            with transaction.atomic():
+                store_entries(self._batch)
         except Exception as error:
             if is_away(error):
                 raise
             logger.debug("a batch of %s parts was refused: %r", len(self._batch), error)
+            self._is_refused = True
+
+    def settle_batch(self) -> None:
+        """Let go of a batch whose transaction is committed; of a refused one, store each part by itself."""
+        if self._is_refused:
             self._store_apart()
-            return None
-        batch, self._batch = self._batch, []
-        for part in batch:
-            self._settle(part)
-        return result
+        else:
+            batch, self._batch = self._batch, []
+            for part in batch:
+                self._settle(part)
+
+    def store(self) -> None:
+        """Store what is due, in a transaction of its own."""
+        self.take_due()
+        if self._batch:
+            with write_turn(), transaction.atomic():
+                self.store_batch()
+            self.settle_batch()
 
     def abandon(self) -> int:
         """Drop what waits, and what is still to come; return how many lines that are so far."""
@@ -221,10 +241,6 @@ class LogWriter:
             self._taken_at = monotonic()
             self._changed.notify_all()
         return batch
-
-    def _store_together(self, then: Callable[[int], T] | None) -> T | None:
-        ending = sum(part.ending is not None for part in self._batch)
-        return store_all(self._batch, lambda: then(ending) if then else None)
 
     def _store_apart(self) -> None:
         """Store the batch part by part; lines that the database refuses leave a marked gap."""
@@ -255,7 +271,7 @@ class LogWriter:
             self._on_settled(part.job, True)
 
     def _give_up(self, job: Job) -> None:
-        """Drop all there is of `job`, and what its thread will still say."""
+        """Drop everything of `job`, including what its thread is still to say."""
         with self._changed:
             dropped = [part for part in self._batch if part.job.id == job.id]
             self._batch = [part for part in self._batch if part.job.id != job.id]

@@ -1,13 +1,9 @@
 """The pages of jobs, and the requests for them. What pages follow live is in `jobs.live.streams`."""
 
-from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 
-from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.debug import sensitive_post_parameters
@@ -26,6 +22,7 @@ from jobs.models import (
 from jobs.pages.job_lists import LARGEST_ID, read_newest
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, require, sign_in_required
+from servers.downloads import send_text
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page
 from servers.models import Run
@@ -126,46 +123,15 @@ def find_way_back_of(user: User, job: Job) -> Run | None:
 @require_safe
 @sign_in_required
 def job_log(request: SignedInRequest, pk: int) -> StreamingHttpResponse:
-    """Send the whole log as text, a chunk at a time."""
+    """Send the whole log as text; a line that comes meanwhile is left out."""
     job = get_job_or_404(request.user, pk)
-    is_asgi = isinstance(request, ASGIRequest)
-    response = StreamingHttpResponse(
-        log_chunks_async(job) if is_asgi else log_chunks(job),
-        content_type="text/plain; charset=utf-8",
-    )
-    response["Content-Disposition"] = f'attachment; filename="saferoom-job-{job.pk}.txt"'
-    return response
+    stored = job.logs.filter(seq__lte=job.last_seq()).order_by("seq")
 
+    def read(after: int) -> tuple[str, int | None]:
+        lines = list(stored.filter(seq__gt=after)[:LINES_PER_CHUNK])
+        return format_lines(lines), lines[-1].seq if lines else None
 
-def log_chunks(job: Job) -> Iterator[str]:
-    """Yield the log as text, in chunks of bounded size; a line that comes meanwhile is left out."""
-    seq, last_seq = 0, job.last_seq()
-    while lines := read_lines(job, seq, last_seq):
-        seq = lines[-1].seq
-        yield format_lines(lines)
-
-
-async def log_chunks_async(job: Job) -> AsyncIterator[str]:
-    """Yield the log as text; a slow reader holds no database connection between two chunks."""
-    seq, last_seq = 0, await sync_to_async(job.last_seq)()
-    while lines := await sync_to_async(read_lines_and_disconnect)(job, seq, last_seq):
-        seq = lines[-1].seq
-        yield format_lines(lines)
-
-
-def read_lines(job: Job, after: int, last: int) -> list[JobLog]:
-    """Return the next lines of the log, after seq `after` and up to and with seq `last`."""
-    rest = job.logs.filter(seq__gt=after, seq__lte=last).order_by("seq")
-    return list(rest[:LINES_PER_CHUNK])
-
-
-def read_lines_and_disconnect(job: Job, after: int, last: int) -> list[JobLog]:
-    """Return the next lines of the log, and give the thread's connection back."""
-    try:
-        return read_lines(job, after, last)
-    finally:
-        if not connection.in_atomic_block:
-            connection.close()
+    return send_text(request, read, f"saferoom-job-{job.pk}.txt")
 
 
 def format_lines(lines: list[JobLog]) -> str:

@@ -5,7 +5,7 @@ Nothing here touches a host.
 
 from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
-from jobs.queue.scheduler import build_scheduler_state, has_queued_jobs
+from jobs.queue.scheduler import build_scheduler_state, lock_host
 from jobs.queue.transitions import (
     Requested,
     RequestRefused,
@@ -13,12 +13,10 @@ from jobs.queue.transitions import (
     cancel,
     claim_jobs,
     claim_next_job,
-    claim_within,
     enqueue,
     fail_stale_job,
     finish_job,
     give_back,
-    lock_host,
     prune_jobs,
     read_cancel_requests,
     recover_stale_jobs,
@@ -38,14 +36,12 @@ __all__ = [
     "cancel",
     "claim_jobs",
     "claim_next_job",
-    "claim_within",
     "enqueue",
     "explain_waiting",
     "fail_stale_job",
     "find_overdue_job",
     "finish_job",
     "give_back",
-    "has_queued_jobs",
     "lock_host",
     "prune_jobs",
     "read_cancel_requests",

@@ -1,172 +1,117 @@
-"""Sets the jobs that a worker claims to running, and reads all it needs to carry them out."""
+"""The statements of a claim: they set jobs to running, and read all that carrying them out takes.
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from typing import Any
+What they read becomes rows of the models. All other columns are deferred: Django reads one if it is asked for.
+"""
 
-from django.db import connection
-from django.utils import timezone
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar, cast
 
-from jobs.database import Channel, adapt, among, announcing, execute, make
+from django.db import DEFAULT_DB_ALIAS, models
+
+from jobs.database import execute
 from jobs.models import Job, Worker
 from servers.models import Blueprint, Host, Server
 
-JOB_COLUMNS = (
+M = TypeVar("M", bound=models.Model)
+
+
+def in_order(model: type[models.Model], *columns: str) -> tuple[str, ...]:
+    """Return `columns` in the order in which Django loads them."""
+    return tuple(field.attname for field in model._meta.concrete_fields if field.attname in columns)
+
+
+JOB_COLUMNS = in_order(
+    Job,
     *("id", "operation", "build_id", "state", "worker_id"),
     *("host_id", "host_name", "server_id", "server_name", "requested_by_name", "run_id"),
 )
-SERVER_COLUMNS = (
+SERVER_COLUMNS = in_order(
+    Server,
     *("id", "name", "host_id", "blueprint_id", "port"),
     *("arguments", "config", "desired_state", "bind_address"),
     *("rcon_password_token", "join_password_token"),
 )
-HOST_COLUMNS = ("bind_address",)
-"""What an admin may have changed since the worker read the row of its host."""
-
-BLUEPRINT_COLUMNS = (
+BLUEPRINT_COLUMNS = in_order(
+    Blueprint,
     *("id", "arguments", "config"),
     *("memory_limit_mib", "tasks_limit", "cpu_weight"),
 )
-"""What carrying out a job takes: none needs a conversion, and others are read when they are asked for."""
+"""None of these needs a conversion between the database and Python."""
 
-Row = Sequence[Any]
+SET_RUNNING = (
+    "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"  # noqa: S608
+    f" WHERE id = ANY(%s) AND state = 'queued' RETURNING {', '.join(JOB_COLUMNS)}"
+)
+"""A job that is cancelled at this moment is not queued any more."""
+
+SERVERS = (
+    f"SELECT {', '.join(f'server.{column}' for column in SERVER_COLUMNS)}, server_host.bind_address,"  # noqa: S608
+    f" {', '.join(f'blueprint.{column}' for column in BLUEPRINT_COLUMNS)}"
+    " FROM servers_server server"
+    " JOIN servers_host server_host ON server_host.id = server.host_id"
+    " JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
+    " WHERE server.id = ANY(%s)"
+)
+"""With the address that an admin may have given to the host since the worker read its row."""
+
+OVERLAYS = (
+    "SELECT place.blueprint_id, overlay.name FROM servers_blueprintoverlay place"
+    " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
+    " WHERE place.blueprint_id = ANY(%s) ORDER BY place.blueprint_id, place.position"
+)
+"""The overlays of blueprints, topmost first."""
 
 
 def set_running(
-    job_ids: Sequence[int], worker: Worker | None, host: Host
-) -> Callable[[], list[Job]]:
-    """Set queued jobs of a host to running, but not those that are cancelled in this moment.
+    job_ids: Sequence[int], worker: Worker | None, host: Host, now: datetime
+) -> list[Job]:
+    """Set queued jobs of `host` to running; return those that still were queued, in the order given.
 
-    Call what is returned, once the transaction is over, to have them, in the order given, with their servers
-    and the blueprints, as far as carrying them out takes.
+    Each has its server and that one's blueprint, as they are now.
     """
-    now = adapt(timezone.now())
-    is_one, one_of = among(job_ids)
-    fetch = update_fetching(
-        "UPDATE jobs_job"  # noqa: S608 - nothing but places for parameters
-        " SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
-        f" WHERE id {is_one} AND state = 'queued'",
-        [worker.pk if worker else None, now, now, *one_of],
-    )
-
-    def fetch_in_order() -> list[Job]:
-        jobs = {job.id: job for job in make_jobs(fetch(), host)}
-        return [jobs[job_id] for job_id in job_ids if job_id in jobs]
-
-    return fetch_in_order
+    parameters = [worker.pk if worker else None, now, now, list(job_ids)]
+    jobs = [load(Job, JOB_COLUMNS, row) for row in execute(SET_RUNNING, parameters).rows]
+    servers = read_servers({job.server_id for job in jobs if job.server_id is not None}, host)
+    for job in jobs:
+        relate(job, "host", host)
+        relate(job, "server", servers.get(job.server_id) if job.server_id is not None else None)
+    places = {job_id: place for place, job_id in enumerate(job_ids)}
+    return sorted(jobs, key=lambda job: places[job.pk])
 
 
-def set_oldest_running(worker: Worker, host: Host) -> Callable[[], list[Job]]:
-    """Set the oldest queued job of a host to running if no job runs there, nor one of its server elsewhere.
-
-    It may run by all the rules, whatever it does, so this takes one round trip; but nothing is set to running
-    also where others might. Nor if any job has changed while this was on its way, or waited for the host's
-    lock: else the end of the job before could be later than the start. Announces to the pages. PostgreSQL
-    only; returns the same as `set_running`.
-    """
-    now = adapt(timezone.now())
-    fetch = update_fetching(
-        "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"
-        " WHERE id = (SELECT id FROM jobs_job WHERE host_id = %s AND state = 'queued'"
-        " ORDER BY created_at, id LIMIT 1) AND state = 'queued'"
-        " AND NOT EXISTS (SELECT FROM jobs_job other WHERE other.state = 'running'"
-        " AND (other.host_id = jobs_job.host_id OR other.server_id = jobs_job.server_id))"
-        " AND NOT (SELECT is_draining FROM servers_host host WHERE host.id = jobs_job.host_id)"
-        " AND (SELECT max(updated_at) FROM jobs_job) <= %s",
-        [worker.pk, now, now, host.pk, now],
-        beside=announcing(Channel.PAGES),
-    )
-    return lambda: make_jobs(fetch(), host)
-
-
-def update_fetching(
-    update: str, parameters: Sequence[Any], beside: str = ""
-) -> Callable[[], Iterable[tuple[Row, Row]]]:
-    """Execute an UPDATE of jobs; call what is returned for the rows of the jobs, each with its server's.
-
-    SQL of our own `beside` them is evaluated for each; PostgreSQL only.
-    """
-    if connection.vendor == "postgresql":
-        result = execute(
-            f"WITH job AS ({update} RETURNING *) SELECT {columns('job', JOB_COLUMNS)},"  # noqa: S608
-            f" {columns_of_server()} {beside} FROM job"
-            f" LEFT JOIN ({SERVERS}) ON server.id = job.server_id",
-            parameters,
-        )
-        split = len(JOB_COLUMNS)
-        return lambda: [(row[:split], row[split:]) for row in result.fetchall()]
-    jobs = execute(f"{update} RETURNING {', '.join(JOB_COLUMNS)}", parameters).fetchall()
-    place = JOB_COLUMNS.index("server_id")
-    is_one, one_of = among([job[place] for job in jobs])
-    select = f"SELECT {columns_of_server()} FROM {SERVERS} WHERE server.id {is_one}"  # noqa: S608
-    servers = {server[0]: server for server in execute(select, one_of).fetchall()}
-    return lambda: [(job, servers.get(job[place], NO_SERVER)) for job in jobs]
-
-
-SERVERS = (
-    "servers_server server JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
-    " JOIN servers_host server_host ON server_host.id = server.host_id"
-)
-NO_SERVER = (None,)
-
-
-@cache
-def columns_of_server() -> str:
-    """Return what is selected of `SERVERS`: behind the columns the overlays' names, the topmost first.
-
-    They are an array, or JSON on SQLite.
-    """
-    names = (
-        "SELECT overlay.name FROM servers_blueprintoverlay place"
-        " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
-        " WHERE place.blueprint_id = blueprint.id ORDER BY place.position"
-    )
-    overlays = (
-        f"ARRAY({names})"
-        if connection.vendor == "postgresql"
-        else f"(SELECT json_group_array(name) FROM ({names}))"  # noqa: S608
-    )
-    return ", ".join(
-        [
-            columns("server", SERVER_COLUMNS),
-            columns("server_host", HOST_COLUMNS),
-            columns("blueprint", BLUEPRINT_COLUMNS),
-            overlays,
-        ]
-    )
-
-
-def columns(table: str, names: Iterable[str]) -> str:
-    """Return what selects columns of a table."""
-    return ", ".join([f"{table}.{name}" for name in names])
-
-
-def make_jobs(rows: Iterable[tuple[Row, Row]], host: Host) -> list[Job]:
-    """Return the jobs of `host` in rows of `update_fetching`, with what they relate to."""
+def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
+    """Return servers by their ids, each with its blueprint, and with `host` if it is on that one."""
+    ids = list(server_ids)
+    if not ids:
+        return {}
+    servers: dict[int, Server] = {}
     blueprints: dict[int, Blueprint] = {}
-    return [
-        make(Job, JOB_COLUMNS, of_job, host=host, server=make_server(of_server, host, blueprints))
-        for of_job, of_server in rows
-    ]
-
-
-def make_server(row: Row, host: Host, blueprints: dict[int, Blueprint]) -> Server | None:
-    """Return a server, with its host if that is `host`; its blueprint is among `blueprints` from then on."""
-    if row[0] is None:
-        return None
     of_host = len(SERVER_COLUMNS)
-    split = of_host + len(HOST_COLUMNS)
-    blueprint = blueprints.get(row[split])
-    if blueprint is None:
-        *of_blueprint, overlays = row[split : split + len(BLUEPRINT_COLUMNS) + 1]
-        blueprint = make(Blueprint, BLUEPRINT_COLUMNS, of_blueprint)
-        blueprint.overlay_names = tuple(
-            json.loads(overlays) if isinstance(overlays, str) else overlays
-        )
-        blueprints[blueprint.id] = blueprint
-    server = make(Server, SERVER_COLUMNS, row, blueprint=blueprint)
-    if server.host_id == host.id:
-        [host.bind_address] = row[of_host:split]
-        server._state.fields_cache["host"] = host  # noqa: SLF001
-    return server
+    for row in execute(SERVERS, [ids]).rows:
+        server = load(Server, SERVER_COLUMNS, row[:of_host])
+        if server.host_id == host.pk:
+            host.bind_address = row[of_host]
+            relate(server, "host", host)
+        if server.blueprint_id not in blueprints:
+            blueprint = load(Blueprint, BLUEPRINT_COLUMNS, row[of_host + 1 :])
+            blueprints[server.blueprint_id] = blueprint
+        relate(server, "blueprint", blueprints[server.blueprint_id])
+        servers[server.pk] = server
+    names: dict[int, list[str]] = defaultdict(list)
+    for blueprint_id, name in execute(OVERLAYS, [list(blueprints)]).rows:
+        names[blueprint_id].append(name)
+    for blueprint in blueprints.values():
+        blueprint.overlay_names = tuple(names[blueprint.pk])
+    return servers
+
+
+def load(model: type[M], columns: Sequence[str], row: Sequence[object]) -> M:
+    """Return a row of `model` as Django loads it."""
+    return model.from_db(DEFAULT_DB_ALIAS, columns, row)
+
+
+def relate(row: models.Model, name: str, related: models.Model | None) -> None:
+    """Give a row what its foreign key `name` leads to, as `select_related` does: nothing is checked."""
+    cast("models.ForeignKey[Any, Any]", row._meta.get_field(name)).set_cached_value(row, related)

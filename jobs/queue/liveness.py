@@ -1,4 +1,4 @@
-"""Which process a worker is, and whether it is still there."""
+"""Which process a worker is, and whether it still exists."""
 
 import logging
 import threading
@@ -96,10 +96,10 @@ def beat(worker: Worker, *, is_claiming: bool) -> None:
 
 
 class Heartbeat:
-    """Beats for a worker, from a thread that does nothing else: whatever the others wait for, it goes on.
+    """Beats for a worker from a thread of its own, so that it continues whatever the other threads wait for.
 
-    A database that is away is waited for. Anything else ends the thread; `guard` is entered in it around all
-    that it does, and so decides what follows.
+    It waits for a database that is away. Any other error ends the thread; `guard` is entered around all that
+    the thread does, and so decides what follows.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Heartbeat:
     def is_steady(self) -> bool:
         """Whether it has reached the database for a whole lease, without a pause.
 
-        Only then does another worker's silence say something about that one: after an outage of the
-        database, or a pause of this process, everybody has been silent.
+        Only then does the silence of another worker mean anything: after an outage of the database, or a pause
+        of this process, every worker has been silent.
         """
         now = monotonic()
         lease_seconds: float = settings.JOB_WORKER_LEASE_SECONDS
@@ -159,10 +159,10 @@ class Heartbeat:
 
 
 class LeaseWatch:
-    """Tells which workers have fallen silent, by this process's own steady clock. To be used by one thread.
+    """Tells which workers have fallen silent, on this process's monotonic clock. To be used by one thread.
 
-    What the clocks of machines say is compared with nothing: they jump, and differ. A worker has fallen silent
-    when its heartbeat has stayed the same for a whole lease, during which this process has looked regularly.
+    The wall clocks of machines are not compared: they jump, and they differ. A worker has fallen silent when
+    its heartbeat has stayed the same for a whole lease, during which this process has looked regularly.
     """
 
     def __init__(self) -> None:
@@ -182,7 +182,7 @@ class LeaseWatch:
 
 @dataclass(frozen=True)
 class Sight:
-    """A heartbeat, and when it was looked at first and last, by the steady clock."""
+    """A heartbeat, and when it was seen first and last, on the monotonic clock."""
 
     heartbeat_at: datetime
     first_looked_at: float
@@ -214,9 +214,9 @@ def is_known_to_be_gone(worker: Worker) -> bool:
 
 
 def record_gone_workers() -> None:
-    """Record as stopped those workers that ended without a word, so that nobody waits for their lease to end.
+    """Record as stopped the workers whose processes have ended, so that nothing waits for their leases to end.
 
-    Only where their processes would be seen: a worker that is merely silent may come back.
+    Only those whose processes could be seen from here: a worker that is merely silent may come back.
     """
     workers = Worker.objects.filter(stopped_at=None).select_related("host")
     gone = [worker.pk for worker in workers if is_known_to_be_gone(worker)]

@@ -1,4 +1,4 @@
-"""Jobs that nobody takes although a worker beats and could: as anybody can see it from the rows alone."""
+"""Finds jobs that no worker takes although one beats and could, judged by the rows alone."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,10 +15,10 @@ CLAIM_SECONDS = 60.0
 
 
 def find_overdue_job(host: Host, workers: Sequence[Worker]) -> int | None:
-    """Return a job of `host` that one of its `workers`, who beat, should have taken; None if there is none.
+    """Return a job of `host` that one of its `workers`, which all beat, should have taken; None if none is.
 
-    It may run and has waited for `CLAIM_SECONDS`, a thread is free, and no job has begun or ended for as long:
-    what could only just run now has not waited yet.
+    The job may run and has waited for `CLAIM_SECONDS`, a thread is free, and no job has begun or ended for as
+    long: a job that became runnable only just now has not waited.
     """
     limit = timezone.now() - timedelta(seconds=CLAIM_SECONDS)
     claiming = [one for one in workers if one.is_claiming and one.started_at < limit]

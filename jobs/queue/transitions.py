@@ -1,8 +1,8 @@
 """The queue: which job may run next, and every transition a job makes.
 
-`enqueue` → queued; `claim_next_job` → running; `finish_job` → succeeded, failed or cancelled;
-`cancel` → cancelled, or a request to the worker; `give_back` → queued again; `recover_stale_jobs` → failed.
-Each is one short transaction, and none touches a host.
+`enqueue` → queued; `claim_jobs` → running; `finish_job` → succeeded, failed or cancelled; `cancel` → cancelled,
+or a request to the worker; `give_back` → queued again; `recover_stale_jobs` → failed. Each is one short
+transaction, and none touches a host.
 """
 
 import logging
@@ -15,22 +15,13 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from jobs.database import (
-    Channel,
-    adapt,
-    announce,
-    announcing,
-    execute,
-    insert,
-    pipelined,
-    update_all,
-    write_turn,
-)
+from jobs.database import Channel, announce, write_turn
 from jobs.logs import Ending, append_job_log_line, one_line, store_endings
 from jobs.models import (
+    DESIRED_STATES,
     ENDING_OPERATIONS,
     HOST_OPERATIONS,
     STARTS,
@@ -39,26 +30,12 @@ from jobs.models import (
     LogStream,
     Operation,
     Worker,
-    names_of,
 )
-from jobs.queue.claim_statements import set_oldest_running, set_running
+from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import has_lapsed_by_clock, is_gone
-from jobs.queue.scheduler import build_scheduler_state
-from servers.models import ActualState, Host, Run, Server
+from jobs.queue.scheduler import build_scheduler_state, lock_host
+from servers.models import ActualState, DesiredState, Host, Run, Server
 from servers.quotas import lock_person, most_waiting_jobs
-
-__all__ = [
-    "build_scheduler_state",
-    "cancel",
-    "claim_jobs",
-    "claim_next_job",
-    "claim_within",
-    "enqueue",
-    "finish_job",
-    "recover_stale_jobs",
-    "request",
-    "retry",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +46,11 @@ Person = User
 
 
 class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
-    """What was asked for cannot be done; the text says why, and what to do instead."""
+    """The request cannot be carried out; the text says why, and what to do instead."""
 
 
 class TooManyWaiting(RequestRefused):
-    """The person has asked for as much as may wait; what waits will have been done after a while."""
+    """The person already has as many jobs waiting as they may; some of them will be done after a while."""
 
 
 @dataclass(frozen=True)
@@ -103,29 +80,18 @@ def enqueue(
     default the latest other one; `run` is what a start repeats, in the place of what is saved. Nothing is
     refused here: that is `request`'s part.
     """
-    host = host or (server.host if server else Host.local())
-    now = timezone.now()
-    return insert(
-        Job,
-        {
-            "operation": operation,
-            "build_id": build_id,
-            "server_id": server.pk if server else None,
-            "host_id": host.pk,
-            "requested_by_id": requested_by.pk if requested_by else None,
-            "retry_of_id": retry_of.pk if retry_of else None,
-            "run_id": run.pk if run else None,
-            **names_of(server, host, requested_by),
-            "created_at": now,
-            "updated_at": now,
-        },
-        returning=announcing(Channel.QUEUE, Channel.PAGES),
-        server=server,
-        host=host,
-        requested_by=requested_by,
-        retry_of=retry_of,
-        run=run,
-    )
+    with transaction.atomic():
+        job = Job.objects.create(
+            operation=operation,
+            build_id=build_id,
+            server=server,
+            host=host,
+            requested_by=requested_by,
+            retry_of=retry_of,
+            run=run,
+        )
+        announce(Channel.QUEUE, Channel.PAGES)
+    return job
 
 
 def request(
@@ -175,7 +141,7 @@ def request(
 
 
 def retry(job: Job, *, requested_by: Person) -> Requested:
-    """Request the operation of a failed or cancelled job anew. Raises `RequestRefused`."""
+    """Request the operation of a failed or cancelled job again. Raises `RequestRefused`."""
     if not job.can_be_retried:
         raise RequestRefused(
             f"Job {job.pk} cannot be retried: only a failed or cancelled one can, "
@@ -273,76 +239,63 @@ def refuse_without_files(operation: str, server: Server) -> None:
 
 
 def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) -> Job | None:
-    """Set the oldest runnable job of the worker's host to running and return it, or None.
+    """Claim the oldest runnable job of the worker's host, or of `host`; None if there is none.
 
-    It is committed before this returns: call it outside a transaction, and touch the host afterwards.
+    As `claim_jobs`: call it outside a transaction, and touch the host only afterwards.
     """
-    return next(
-        iter(claim_jobs(worker, host or (worker.host if worker else Host.local()), 1)), None
-    )
+    host = host or (worker.host if worker else Host.local())
+    return next(iter(claim_jobs(worker, host, 1)), None)
 
 
-def claim_jobs(
-    worker: Worker | None,
-    host: Host,
-    limit: int,
-    *,
-    is_likely: bool = False,
-    is_idle: bool = False,
-) -> list[Job]:
-    """Claim the oldest runnable jobs of `host`, at most `limit`, in one transaction; as `claim_next_job`.
+def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
+    """Set the oldest runnable jobs of `host` to running, at most `limit`, and return them in that order.
 
-    Where it is not likely that there is one, it is looked for first without the host's lock. Where the worker
-    is idle, it may be that only the oldest is claimed.
+    In a transaction of its own, or in the one that is open: that has to be committed before the host is
+    touched. Each job has its server as it was before, with the `desired_state` that `give_back` restores.
     """
-    if not is_likely and not build_scheduler_state(host, limit).pick(limit):
-        return []
     try:
-        if worker and is_idle and connection.vendor == "postgresql":
-            with transaction.atomic(), pipelined():
-                lock_host(host)
+        with write_turn(), transaction.atomic():
+            lock_host(host)
+            # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile, and the clock
+            # is read after the end of the job that these may have waited for.
+            job_ids = build_scheduler_state(host).pick(limit)
+            if not job_ids:
+                return []
+            if worker:
                 show_life(worker)
-                fetch_oldest = set_oldest_running(worker, host)
-            if jobs := fetch_oldest():
-                return jobs
-        with write_turn(), transaction.atomic(), pipelined():
-            fetch = claim_within(worker, host, limit)
-            if fetch:
-                announce(Channel.PAGES)
-        return fetch() if fetch else []
+            now = timezone.now()
+            jobs = set_running(job_ids, worker, host, now)
+            store_desired_states(jobs, now)
+            announce(Channel.PAGES)
+            return jobs
     except IntegrityError:
-        # The database refused a second running job of one server: two hosts claimed at one moment.
+        # The database refused a second running job of one server: two hosts claimed at the same moment.
         logger.warning("host %s: a claim lost against another host's; trying again", host.name)
         return []
 
 
-def claim_within(worker: Worker | None, host: Host, limit: int) -> Callable[[], list[Job]] | None:
-    """Claim as `claim_jobs`, in the transaction that is open, which is to be announced to the pages.
-
-    Returns what is to be called for the jobs once that is committed; None: nothing could be claimed. Raises
-    IntegrityError if another host claims a job of the same server at this moment.
-    """
-    lock_host(host)
-    # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile.
-    job_ids = build_scheduler_state(host, limit).pick(limit)
-    if not job_ids:
-        return None
-    if worker:
-        show_life(worker)
-    return set_running(job_ids, worker, host)
+def store_desired_states(jobs: Iterable[Job], now: datetime) -> None:
+    """Store what jobs that begin are to make of their servers, in the transaction that is open."""
+    to_change: dict[DesiredState, list[int]] = defaultdict(list)
+    for job in jobs:
+        wanted = DESIRED_STATES.get(job.operation)
+        if wanted and job.server and job.server.desired_state != wanted:
+            to_change[wanted].append(job.server.pk)
+    for state, server_ids in to_change.items():
+        Server.objects.filter(pk__in=server_ids).update(desired_state=state, updated_at=now)
 
 
 def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
     """Put claimed jobs that were not begun back into the queue, or cancel them if that was asked for meanwhile.
 
-    They keep their places in it, and what is wanted of their servers is again what it was when `jobs` were
-    claimed. Nothing happens to those that are not the worker's any more.
+    They keep their places in it, and what is wanted of their servers is again what it was before `claim_jobs`
+    returned them. Nothing happens to those that are not the worker's any more.
     """
     claimed = {job.pk: job for job in jobs}
     now = timezone.now()
     unclaimed: dict[str, Any] = {"worker": None, "started_at": None, "updated_at": now}
     with transaction.atomic():
-        # Locked before they are told apart: a person may ask for the end of one at this moment (`cancel`).
+        # Locked before they are told apart: somebody may cancel one of them at this moment (`cancel`).
         mine = dict(
             Job.objects.running()
             .select_for_update(no_key=True)
@@ -361,7 +314,7 @@ def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
 
 
 def restore_desired_states(jobs: Iterable[Job], now: datetime) -> None:
-    """Undo what planning claimed jobs has changed of their servers, in the transaction that is open.
+    """Undo `store_desired_states`, in the transaction that is open.
 
     Nobody else writes that while a job of the server runs.
     """
@@ -377,37 +330,22 @@ def restore_desired_states(jobs: Iterable[Job], now: datetime) -> None:
 def show_life(worker: Worker) -> None:
     """Let a claim count as a heartbeat, unless one was stored within the last second.
 
-    Another worker must not take this one, back from a pause, for dead before its next heartbeat, and fail
-    what it has just claimed.
+    Otherwise another worker could take this one, just back from a pause, for dead before its next heartbeat,
+    and fail what it has just claimed.
     """
-    # A clock that nobody sets, and that goes on while the machine sleeps.
+    # This clock is never set, and it continues while the machine sleeps.
     now, claimed_at = timezone.now(), clock_gettime(CLOCK_BOOTTIME)
     if claimed_at - worker.claimed_at < 1:
         return
-    second_ago = adapt(now - timedelta(seconds=1))
-    update_all(
-        "jobs_worker", {"heartbeat_at": now}, [worker.pk], "AND heartbeat_at < %s", second_ago
-    )
+    silent = Worker.objects.filter(pk=worker.pk, heartbeat_at__lt=now - timedelta(seconds=1))
+    silent.update(heartbeat_at=now)
     transaction.on_commit(partial(setattr, worker, "claimed_at", claimed_at))
 
 
 def read_cancel_requests(worker: Worker) -> list[int]:
-    """Return the ids of the jobs that `worker` runs and a person has asked to end."""
-    rows = execute(
-        "SELECT id FROM jobs_job WHERE state = 'running' AND host_id = %s"
-        " AND worker_id = %s AND cancel_requested_at IS NOT NULL",
-        [worker.host_id, worker.pk],
-    ).fetchall()
-    return [job_id for (job_id,) in rows]
-
-
-def lock_host(host: Host) -> None:
-    """Make the claims and requests of `host` take turns until the transaction ends.
-
-    On SQLite there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
-    """
-    if connection.features.has_select_for_update:
-        execute("SELECT FROM servers_host WHERE id = %s FOR NO KEY UPDATE", [host.pk])
+    """Return the ids of the jobs that `worker` runs and somebody has asked to cancel."""
+    running = Job.objects.running().filter(host_id=worker.host_id, worker=worker)
+    return list(running.exclude(cancel_requested_at=None).values_list("pk", flat=True))
 
 
 # --- The end of a job -------------------------------------------------------------------------
@@ -429,7 +367,7 @@ def finish_job(
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
-        is_ours = store_endings([(job, ending)])()
+        is_ours = store_endings([(job, ending)])
         if is_ours:
             announce(Channel.QUEUE, Channel.PAGES)
         else:

@@ -2,14 +2,21 @@
 
 from datetime import timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
-from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
+from jobs.models import Job, Worker
+from jobs.queue.rules import ActiveJob, Rules
 from jobs.queue.scheduler import build_scheduler_state
+
+MOST_AHEAD = 1000
+"""How many earlier jobs are looked at. Behind more, a job is only said to wait for its turn."""
+
+COLUMNS = ("id", "host_id", "server_id", "operation")
 
 
 def explain_waiting(job: Job) -> str:
-    """Return one sentence: why the queued `job` does not run yet, as the rules of the queue have it."""
+    """Return one sentence: why the queued `job` does not run yet."""
     if job.host is None:
         return "Its host has been removed: nobody will carry it out. Cancel it."
     if job.host.is_draining:
@@ -19,39 +26,28 @@ def explain_waiting(job: Job) -> str:
         return f"Waits for a worker: none is running on host {job.host.name}."
     if not any(worker.is_claiming for worker in workers):
         return f"Waits, because the worker on host {job.host.name} takes no jobs now."
-    running = list(Job.objects.running().filter(host=job.host).order_by("started_at"))
-    ahead = find_ahead(job)
-    if blocking := find_blocking(job, running):
-        return f"Waits for {describe(blocking)}."
-    if ahead:
-        return f"Waits behind {describe(ahead)}."
+    state = build_scheduler_state(job.host)
+    ahead = read_ahead(job)
+    if len(ahead) > MOST_AHEAD:
+        return f"Waits behind more than {MOST_AHEAD:,} other jobs of host {job.host.name}."
+    # A job that has been claimed since `job` was read does not wait for itself.
+    rules = Rules(state.host_id, [running for running in state.running if running.id != job.pk])
+    for earlier in ahead:
+        rules.find_blocker(earlier)
+    blocker = rules.find_blocker(ActiveJob(job.pk, job.host_id, job.server_id, job.operation))
+    if blocker and (blocking := Job.objects.filter(pk=blocker.id).first()):
+        return f"Waits {'behind' if blocking.started_at is None else 'for'} {describe(blocking)}."
     places = sum(worker.concurrency for worker in workers if worker.is_claiming)
-    if len(running) >= places:
+    if sum(running.host_id == state.host_id for running in state.running) >= places:
         return f"Waits for a free place: host {job.host.name} runs {places} jobs at a time."
     return "Starts in a moment."
 
 
-def find_blocking(job: Job, running: list[Job]) -> Job | None:
-    """Return the running job that `job` may not run beside."""
-    if job.operation in EXCLUSIVE_OPERATIONS:
-        return running[0] if running else None
-    for other in running:
-        if other.operation in EXCLUSIVE_OPERATIONS:
-            return other
-    if job.server_id is None:
-        return None
-    return Job.objects.running().filter(server_id=job.server_id).first()
-
-
-def find_ahead(job: Job) -> Job | None:
-    """Return the queued job that has to run before `job`."""
-    earlier = Job.objects.queued().filter(host=job.host, created_at__lte=job.created_at)
-    earlier = earlier.exclude(pk=job.pk).exclude(created_at=job.created_at, pk__gt=job.pk)
-    if job.operation in EXCLUSIVE_OPERATIONS:
-        return earlier.first()
-    if build_scheduler_state(job.host).is_exclusive_next:
-        return earlier.first()
-    return earlier.filter(server_id=job.server_id).first() if job.server_id else None
+def read_ahead(job: Job) -> list[ActiveJob]:
+    """Return the jobs of its host that were queued earlier, oldest first; of many, `MOST_AHEAD` and one."""
+    is_older = Q(created_at__lt=job.created_at) | Q(created_at=job.created_at, pk__lt=job.pk)
+    queued = Job.objects.queued().filter(is_older, host=job.host, created_at__lte=job.created_at)
+    return [ActiveJob(*row) for row in queued.values_list(*COLUMNS)[: MOST_AHEAD + 1]]
 
 
 def describe(job: Job) -> str:

@@ -1,7 +1,8 @@
 """The worker: the process that claims jobs and carries them out."""
 
+from jobs.worker.single_job import run_job, run_worker_once
 from jobs.worker.systemd_notify import SystemdNotifier
-from jobs.worker.worker_process import run_job, run_worker_once, worker_loop
+from jobs.worker.worker_process import worker_loop
 
 __all__ = [
     "SystemdNotifier",

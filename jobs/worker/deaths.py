@@ -1,8 +1,8 @@
-"""How a worker ends that cannot go on: with the reason in its log, and an exit code that tells the kind.
+"""How a worker that cannot continue ends: with the reason in its log, and an exit code that tells the kind.
 
-Each of its threads does something that no other does. Without one of them the rest would look alive, and do
-half of the work. So the process ends at once, and whoever supervises it starts another, which fails the jobs
-that ran; game servers go on.
+Each of its threads does something that no other does. Without one of them the rest would look alive and do half
+of the work. So the process ends at once, and its supervisor starts another, which fails the jobs that ran. Game
+servers keep running.
 """
 
 import logging
@@ -16,12 +16,12 @@ EXIT_STUCK = os.EX_SOFTWARE  # 70
 """The worker did not do what it could have done."""
 
 EXIT_THREAD_DIED = 79
-"""One of its threads met what nobody has thought of. sysexits.h ends at 78."""
+"""One of its threads met an unexpected error. sysexits.h ends at 78."""
 
 
 @contextmanager
 def vital(name: str) -> Iterator[None]:
-    """Do what the thread `name` is for; end this process if anything comes out of it."""
+    """Guard the block, which is all that the thread `name` does: any exception from it ends this process."""
     try:
         yield
     except BaseException as error:
@@ -37,5 +37,5 @@ def vital(name: str) -> Iterator[None]:
 
 
 def end_process(exit_code: int) -> None:
-    """End this process now. What its other threads wait for could hold up any gentler end for ever."""
+    """End this process now: a gentler end could wait forever for its other threads."""
     os._exit(exit_code)

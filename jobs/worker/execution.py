@@ -5,24 +5,21 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from subprocess import CalledProcessError
-from time import monotonic, sleep, time
+from time import time
 from typing import NamedTuple
 
-from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from hostops.errors import HostError, OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.database import is_away
-from jobs.logs import Ending, JobSink, faults, make_line_safe, mask_known, secrets_of
+from jobs.logs import Ending, LogWriter, faults, make_line_safe, mask_known, secrets_of
 from jobs.models import HOST_OPERATIONS, STARTS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 0.2
 
 
 class Plan(NamedTuple):
@@ -37,20 +34,15 @@ class Plan(NamedTuple):
 def plan(job: Job) -> Plan:
     """Read everything that the job needs. What is wrong with it is raised when it is carried out.
 
-    A database that is away is waited for, but no longer than the lease of the job's worker.
+    Raises only what `is_away` is true of, while the database is away: the job has not begun then.
     """
-    until: float | None = None
-    while True:
-        try:
-            operate, planned_run = operations.prepare(job, finish_console)
-            return Plan(job, operate, secrets_of(job), planned_run)
-        except Exception as error:  # noqa: BLE001 - raised again where the job's failures are handled
-            until = until or monotonic() + settings.JOB_WORKER_LEASE_SECONDS
-            if connection.in_atomic_block or not is_away(error) or monotonic() > until:
-                return Plan(job, partial(fail_with, error))
-            logger.warning("job %s: cannot read what it needs yet: %s", job.id, error)
-            connection.close()
-            sleep(PAUSE_SECONDS)
+    try:
+        operate, planned_run = operations.prepare(job, finish_console)
+        return Plan(job, operate, secrets_of(job), planned_run)
+    except Exception as error:
+        if is_away(error):
+            raise
+        return Plan(job, partial(fail_with, error))
 
 
 def fail_with(error: Exception, **_callbacks: object) -> None:
@@ -58,7 +50,7 @@ def fail_with(error: Exception, **_callbacks: object) -> None:
     raise error
 
 
-def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
+def execute(plan: Plan, sink: LogWriter, cancel: CancelToken) -> None:
     """Drive the host as planned, and hand the outcome to `sink`, which stores it.
 
     Raises nothing that the job did wrong: whatever it was, it is in the job's row, its log, and, if it
@@ -75,7 +67,7 @@ def execute(plan: Plan, sink: JobSink, cancel: CancelToken) -> None:
     sink.finish(job, ending)
 
 
-def carry_out(plan: Plan, sink: JobSink, cancel: CancelToken) -> Ending:
+def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
     """Drive the host, its output into `sink`; return how it ended."""
     job, secrets = plan.job, plan.secrets
     if job.server_id:

@@ -1,4 +1,4 @@
-"""What a worker is expected to do, and is ended for if it does not: its supervisor starts another one."""
+"""Notices a worker that does not do what it could: it is ended, and its supervisor starts another."""
 
 from time import monotonic
 
@@ -18,10 +18,10 @@ class ClaimExpectation:
         self._looked_at = monotonic()
 
     def find_breach(self, *, has_free_thread: bool) -> str:
-        """Look; return what the worker has not done, or an empty text. Raises what the database raises.
+        """Look; return what the worker has failed to do, or an empty text. Raises what the database raises.
 
-        Only a wait that was looked at regularly counts, and only of one and the same job: a process that was
-        frozen, or a database that was away, is no reason.
+        Only the wait of one and the same job counts, and only while this is called regularly: a frozen process
+        or a database that was away is no reason to end the worker.
         """
         now = monotonic()
         is_regular = now - self._looked_at < 3 * LOOK_SECONDS

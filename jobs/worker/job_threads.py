@@ -1,8 +1,8 @@
 """The threads that carry out a worker's jobs, and how far ahead of them jobs may be claimed.
 
 A commit that outlives a power cut costs more than a job that takes a fraction of a millisecond. So jobs that
-are that short are claimed several at a time: as many as are to begin within `AHEAD_SECONDS`, by how long the
-latest took. If one then takes longer, those that wait behind it go back into the queue.
+short are claimed several at a time: as many as are expected to begin within `AHEAD_SECONDS`, by how long the
+latest ones took. If one then takes longer, those that wait behind it go back into the queue.
 """
 
 import math
@@ -28,11 +28,11 @@ MOST_AHEAD = 128
 LATE_SECONDS = 0.05
 """How long claimed jobs wait at most while no thread gets free."""
 WEIGHT = 1 / 4
-"""Of the latest job, in how long jobs are expected to take."""
+"""Weight of the newest sample in the moving average of job duration."""
 
 
 def boot_seconds() -> float:
-    """Return the seconds since the machine was booted: of a clock that nobody sets, and no pause stops."""
+    """Return the seconds since the machine was booted, on a clock that is never set and never stops."""
     return clock_gettime(CLOCK_BOOTTIME)
 
 
@@ -96,16 +96,16 @@ class JobThreads:
         return not self._waiting.empty()
 
     def look_in_seconds(self) -> float:
-        """Return after how long to look for ends, and for what to `take_back`; infinity: not at all."""
+        """Return after how many seconds to look for ends and for jobs to `take_back`; infinity: no need to."""
         if not self._late.empty():
             return 0.0
         return AHEAD_SECONDS if self.has_waiting() else math.inf
 
     def take_back(self) -> list[Job]:
-        """Return the jobs that have waited for a thread for too long. None of them is begun any more."""
+        """Return the jobs that have waited too long for a thread; no thread will begin them."""
         is_stuck = self.has_waiting() and len(self._busy) == self._count
         if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:
-            # Not even the latest was begun: what runs takes longer than was expected.
+            # Not even the newest one was begun: what runs takes longer than expected.
             self._typical_seconds = max(self._typical_seconds, LATE_SECONDS)
             for entry in empty(self._waiting):
                 if entry:

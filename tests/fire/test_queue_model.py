@@ -25,13 +25,11 @@ from jobs.queue.transitions import (
     WORKER_STOPPED,
     cancel,
     claim_jobs,
-    claim_next_job,
     enqueue,
     finish_job,
     give_back,
     recover_stale_jobs,
 )
-from jobs.worker.execution import plan
 from servers.models import Blueprint, DesiredState, Host, Server
 from tests.fakes import FakeHost
 
@@ -75,8 +73,8 @@ class Model:
         jobs = [job for job in self.jobs.values() if job.state in states]
         return sorted(jobs, key=lambda job: (job.created_at, job.pk))
 
-    def plan(self, job: ModelJob) -> None:
-        """Note what is wanted of the server of a job that is about to begin."""
+    def begin(self, job: ModelJob) -> None:
+        """Note what is wanted of the server of a job that is claimed."""
         if job.server is not None:
             job.desired_before = self.desired[job.server]
             self.desired[job.server] = DESIRED[job.operation]
@@ -196,26 +194,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What workers do
 
-    @rule(which=anything, limit=st.integers(min_value=1, max_value=4), is_idle=st.booleans())
-    def claim(self, which: int, limit: int, is_idle: bool) -> None:
+    @rule(which=anything, limit=st.integers(min_value=1, max_value=4))
+    def claim(self, which: int, limit: int) -> None:
         worker = self.workers[which % WORKERS]
         expected: list[ModelJob] = []
         while len(expected) < limit and (job := self.model.choose(worker.host_id)):
             job.state, job.worker = JobState.RUNNING, worker.pk
             expected.append(job)
-        if limit == 1:
-            claimed = [job for job in [claim_next_job(worker)] if job]
-        else:
-            claimed = claim_jobs(worker, worker.host, limit, is_likely=is_idle, is_idle=is_idle)
-        assert bool(claimed) == bool(expected)
-        if is_idle:
-            for job in expected[len(claimed) :]:
-                job.state, job.worker = JobState.QUEUED, None
-            del expected[len(claimed) :]
+        claimed = claim_jobs(worker, worker.host, limit)
         assert [job.pk for job in claimed] == [job.pk for job in expected]
         for begun, mine in zip(claimed, expected, strict=True):
-            plan(begun)
-            self.model.plan(mine)
+            self.model.begin(mine)
             self.claimed[begun.pk] = begun
         if Worker.objects.alive().filter(pk=worker.pk).exists():
             self.dead.discard(worker.pk)  # It was silent, and a claim is a sign of life.

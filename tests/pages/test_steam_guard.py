@@ -14,7 +14,7 @@ from hostops.specs import STEAM_GUARD_STAGE, CancelToken
 from jobs import operations
 from jobs.models import Job, JobLog, JobState, SteamGuardCode
 from jobs.queue import claim_next_job, enqueue
-from jobs.worker.worker_process import run_job
+from jobs.worker.single_job import run_job
 from servers.models import Host
 from tests.fakes import FakeHost
 from tests.pages.conftest import sign_in

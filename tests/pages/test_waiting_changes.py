@@ -13,7 +13,7 @@ from hostops.specs import InstanceState
 from hostops.specs import OverlayReport as OverlayFacts
 from jobs.live.topics import ChangesTopic
 from jobs.queue.transitions import enqueue
-from jobs.worker.worker_process import run_worker_once
+from jobs.worker.single_job import run_worker_once
 from servers.models import Blueprint, Host, Membership, Overlay, OverlayReport, Run, Server
 from servers.models import RunPart as Part
 from servers.secret_moves import rotate_secrets

@@ -5,14 +5,14 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 from django.forms import model_to_dict
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
-from jobs.database.sql import execute, insert, pipelined, update_counted
+from jobs.database.sql import execute
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.operations import BY_NAME, BY_SPEC
@@ -24,51 +24,6 @@ from jobs.worker.execution import execute as carry_out
 from jobs.worker.execution import plan
 from servers.models import Blueprint, Host, Overlay, Server
 from tests.fakes import FakeHost
-
-
-def insert_job(host: Host, **values: Any) -> Job:
-    now = timezone.now()
-    of_install = {"operation": "install", "host_id": host.pk, "created_at": now, "updated_at": now}
-    return insert(Job, {**of_install, **values})
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_the_database_refuses_at_the_commit_is_told(host: Host) -> None:
-    """The rows that foreign keys lead to are looked for at the commit, on both engines."""
-    with pytest.raises(IntegrityError), transaction.atomic(), pipelined():
-        insert_job(host, host_id=host.pk + 1000)
-    assert not Job.objects.exists()
-    assert not connection.in_atomic_block
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_refused_statement_undoes_those_before_it(host: Host) -> None:
-    def run_both() -> None:
-        with transaction.atomic(), pipelined():
-            insert_job(host, state=JobState.RUNNING)
-            insert_job(host, operation="rollback", state=JobState.RUNNING)
-
-    with pytest.raises(IntegrityError):
-        run_both()
-    assert not Job.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_inside_of_another_transaction_nothing_is_committed(host: Host) -> None:
-    with transaction.atomic():
-        with transaction.atomic(), pipelined():
-            insert_job(host)
-        assert Job.objects.exists()
-        transaction.set_rollback(True)
-    assert not Job.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_is_to_be_rolled_back_is_not_committed(host: Host) -> None:
-    with transaction.atomic(), pipelined():
-        insert_job(host)
-        transaction.set_rollback(True)
-    assert not Job.objects.exists()
 
 
 @pytest.mark.django_db
@@ -83,14 +38,6 @@ def test_an_enqueued_job_is_the_row_that_is_stored(server: Server) -> None:
 
 
 @pytest.mark.django_db
-def test_an_inserted_row_can_be_saved_again(server: Server) -> None:
-    job = enqueue("start", server=server, requested_by=None)
-    job.error = "saved again, not stored twice"
-    job.save()
-    assert Job.objects.get().error == job.error
-
-
-@pytest.mark.django_db
 def test_who_wraps_djangos_cursor_sees_every_statement() -> None:
     seen = []
 
@@ -99,8 +46,8 @@ def test_who_wraps_djangos_cursor_sees_every_statement() -> None:
         return do(sql, parameters, many, context)
 
     with connection.execute_wrapper(note):
-        assert execute("SELECT %s", [1]).fetchall() == [(1,)]
-    assert execute("SELECT %s", [2]).fetchall() == [(2,)]
+        assert execute("SELECT %s", [1]).rows == [(1,)]
+    assert execute("SELECT %s", [2]).rows == [(2,)]
     assert seen == ["SELECT %s"]
 
 
@@ -189,14 +136,19 @@ def test_each_claim_after_a_pause_is_a_sign_of_life(
 
 @pytest.mark.django_db
 def test_an_update_tells_how_many_rows_it_changed(server: Server) -> None:
-    for _ in range(3):
-        enqueue("start", server=server, requested_by=None)
-    with transaction.atomic(), pipelined():
-        count_some = update_counted("UPDATE jobs_job SET stage = %s WHERE id > %s", ["x", 1])
-        count_none = update_counted("UPDATE jobs_job SET stage = %s WHERE id < %s", ["x", 0])
-        expected = Job.objects.filter(stage="x").count()
-        assert (count_some(), count_none()) == (expected, 0)
-    assert expected >= 2
+    jobs = [enqueue("start", server=server, requested_by=None) for _ in range(3)]
+    update = "UPDATE jobs_job SET stage = %s WHERE id = ANY(%s)"
+    assert execute(update, ["x", [job.pk for job in jobs[1:]]]).count == 2
+    assert execute(update, ["x", []]).count == 0
+    assert Job.objects.filter(stage="x").count() == 2
+
+
+@pytest.mark.django_db
+def test_a_result_has_all_rows_and_a_statement_without_any_has_none(server: Server) -> None:
+    ids = [enqueue("start", server=server, requested_by=None).pk for _ in range(3)]
+    statement = "SELECT id FROM jobs_job WHERE NOT id = ANY(%s) ORDER BY id"
+    assert execute(statement, [ids[:1]]).rows == [(ids[1],), (ids[2],)]
+    assert execute("DELETE FROM jobs_job WHERE id = ANY(%s)", [ids]).rows == []
 
 
 @pytest.mark.django_db(transaction=True)

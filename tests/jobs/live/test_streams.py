@@ -300,7 +300,7 @@ class TestJobStream:
         async def scenario() -> list[Event]:
             events = asyncio.ensure_future(follow(JobTopic(job.pk)))
             await asyncio.sleep(0)
-            monkeypatch.setattr(fan_out, "is_server_stopping", lambda: True)
+            monkeypatch.setattr(fan_out.server_stop, "_ask", lambda: True)
             return await events
 
         assert [event.name for event in run(scenario())] in ([], ["state"])

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from pytest_django import Settings
 
-from jobs.logs import DirectLog, Ending, LogWriter
+from hostops.specs import CancelToken
+from jobs.logs import Ending
 from jobs.logs.log_cap import LAST_LINES, LogCap, LogLine
 from jobs.models import Job, JobState, LogStream, Operation
+from jobs.worker.single_job import OwnLogWriter
 from servers.models import Host
 from tests.jobs.logs.storing import storing
 
@@ -15,27 +17,17 @@ LIMIT = 100_000
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
-@pytest.fixture(params=["DirectLog", "LogWriter"])
-def job(request: pytest.FixtureRequest, host: Host, settings: Settings) -> Job:
-    """Return a job that has printed ten times its limit to one of the two sinks, and failed."""
+@pytest.fixture
+def job(host: Host, settings: Settings) -> Job:
+    """Return a job that has printed ten times its limit, and failed."""
     settings.JOB_LOG_MAX_BYTES = LIMIT
     job = Job.objects.create(operation=Operation.INSTALL, host=host, state=JobState.RUNNING)
-
-    def fill(sink: DirectLog | LogWriter) -> None:
+    with storing(lambda _job: None) as thread:
         for number in range(1000):
-            sink.line(job, LogStream.STDOUT, f"{number:04} {'x' * 994}")
-        sink.stage(job, "Cleaning up", 50)
-        sink.line(job, LogStream.STDERR, "why it failed")
-
-    ending = Ending(JobState.FAILED, 8, "It failed.")
-    if request.param == "DirectLog":
-        direct = DirectLog(lambda: None)
-        fill(direct)
-        direct.finish(job, ending)
-    else:
-        with storing(lambda _job: None) as thread:
-            fill(thread.writer)
-            assert thread.finish(job, ending)
+            thread.writer.line(job, LogStream.STDOUT, f"{number:04} {'x' * 994}")
+        thread.writer.stage(job, "Cleaning up", 50)
+        thread.writer.line(job, LogStream.STDERR, "why it failed")
+        assert thread.finish(job, Ending(JobState.FAILED, 8, "It failed."))
     return job
 
 
@@ -64,14 +56,14 @@ def test_the_numbers_of_the_lines_have_no_gap(job: Job) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_cancel_is_heard_while_nothing_more_is_stored(host: Host, settings: Settings) -> None:
     settings.JOB_LOG_MAX_BYTES = 10
-    heard: list[bool] = []
-    job = Job.objects.create(
-        operation=Operation.INSTALL, host=host, state=JobState.RUNNING, cancel_requested_at=NOW
-    )
-    sink = DirectLog(lambda: heard.append(True))
-    for _ in range(5):
-        sink.line(job, LogStream.STDOUT, "longer than the log may be")
-    assert len(heard) == 5
+    cancel = CancelToken()
+    job = Job.objects.create(operation=Operation.INSTALL, host=host, state=JobState.RUNNING)
+    writer = OwnLogWriter(job, cancel)
+    writer.line(job, LogStream.STDOUT, "longer than the log may be")
+    assert not cancel.is_cancelled
+    Job.objects.update(cancel_requested_at=NOW)
+    writer.line(job, LogStream.STDOUT, "not stored either")
+    assert cancel.is_cancelled
 
 
 def test_what_fits_is_stored_as_it_comes_and_nothing_is_said() -> None:

@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
+from hostops.specs import CancelToken
 from jobs.logs import log_writer
 from jobs.logs.finishing import Ending
-from jobs.logs.job_output import DirectLog, Entries, LeaseLostError, append_job_log_line
+from jobs.logs.job_output import Entries, append_job_log_line
 from jobs.logs.log_writer import END_SECONDS, LogWriter
 from jobs.logs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
 from jobs.models import Job, JobLog, JobState
 from jobs.queue.liveness import register_worker
 from jobs.queue.transitions import claim_next_job, enqueue
+from jobs.worker.single_job import OwnLogWriter
 from servers.models import Server
 from tests.jobs.logs.storing import StoringThread, storing
 from tests.waiting import wait_until
@@ -132,9 +134,10 @@ class TestAppending:
 
     def test_a_job_that_is_not_ours_any_more_gets_no_line(self, job: Job) -> None:
         Job.objects.update(state=JobState.FAILED)
-        log = DirectLog(on_cancel_request=lambda: None)
-        with pytest.raises(LeaseLostError):
-            log.line(job, "stdout", "too late")
+        cancel = CancelToken()
+        log = OwnLogWriter(job, cancel)
+        log.line(job, "stdout", "too late")
+        assert cancel.is_cancelled
         log.finish(job, Ending(JobState.SUCCEEDED, 0))
         assert lines_of(job) == []
         assert Job.objects.get().state == JobState.FAILED
@@ -285,23 +288,27 @@ class TestWriter:
         assert lines_of(job) == []
         assert Job.objects.get(pk=job.pk).error == "verdict"
 
-    def test_an_end_is_stored_though_what_was_to_happen_beside_it_is_refused(
-        self, job: Job, lost: list[Job]
+    def test_a_refused_batch_leaves_the_transaction_to_what_else_is_in_it(
+        self, job: Job, server: Server, lost: list[Job]
     ) -> None:
+        """A worker claims in it."""
         settled: dict[int, bool] = {}
         writer = LogWriter(
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
             on_lease_lost=lost.append,
         )
-        writer.finish(job, Ending(JobState.SUCCEEDED, 0))
-
-        def claim(ending: int) -> None:
-            assert ending == 1
-            raise IntegrityError("another host claims a job of the same server")
-
-        assert writer.store(claim) is None
-        assert settled == {job.pk: True}
-        assert Job.objects.get().state == JobState.SUCCEEDED
+        second = claim_another(job, server)
+        Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")
+        for one in (job, second):
+            writer.finish(one, Ending(JobState.SUCCEEDED, 0))
+        assert writer.take_due() == 2
+        with transaction.atomic():
+            writer.store_batch()
+            Job.objects.filter(pk=second.pk).update(build_id="beside")
+        writer.settle_batch()
+        assert settled == {job.pk: False, second.pk: True}
+        second.refresh_from_db()
+        assert (second.build_id, second.state) == ("beside", JobState.SUCCEEDED)
 
     def test_while_the_database_is_away_lines_wait(
         self,
@@ -336,16 +343,16 @@ class TestWriter:
         finish: Callable[[Job], bool],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        store_together = LogWriter._store_together
+        settle = LogWriter.settle_batch
         unheard: list[LogWriter] = []
 
-        def store_and_break_down(writer: LogWriter, then: None) -> None:
-            store_together(writer, then)
+        def settle_or_break_down(writer: LogWriter) -> None:
             if not unheard:
                 unheard.append(writer)
                 raise OperationalError("the connection broke behind the commit")
+            settle(writer)
 
-        monkeypatch.setattr(LogWriter, "_store_together", store_and_break_down)
+        monkeypatch.setattr(LogWriter, "settle_batch", settle_or_break_down)
         writer.stage(job, "Reading", None)
         for number in range(5):
             writer.line(job, "stdout", str(number))

@@ -4,11 +4,13 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
+from hostops.specs import CancelToken
 from jobs.logs import job_output
-from jobs.logs.job_output import DirectLog, Entries
+from jobs.logs.job_output import Entries
 from jobs.logs.log_writer import LogWriter
 from jobs.models import Job, JobState
 from jobs.queue.liveness import register_worker
+from jobs.worker.single_job import OwnLogWriter
 from servers.models import Host, Server
 
 
@@ -27,7 +29,7 @@ def stages(job: Job) -> list[tuple[str, int]]:
 
 
 def test_a_stage_begins_with_the_line_behind_it(job: Job) -> None:
-    log = DirectLog(on_cancel_request=lambda: None)
+    log = OwnLogWriter(job, CancelToken())
     log.line(job, "stdout", "before")
     log.stage(job, "Checking", None)
     log.line(job, "stdout", "one")

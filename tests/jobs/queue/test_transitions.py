@@ -13,23 +13,20 @@ from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import transitions
 from jobs.queue.liveness import record_gone_workers, register_worker
-from jobs.queue.scheduler import LOOK_AHEAD
+from jobs.queue.scheduler import PAGE, build_scheduler_state, lock_host
 from jobs.queue.transitions import (
     WORKER_STOPPED,
     RequestRefused,
-    build_scheduler_state,
     cancel,
     claim_jobs,
     claim_next_job,
     enqueue,
     finish_job,
     give_back,
-    lock_host,
     recover_stale_jobs,
     request,
     retry,
 )
-from jobs.worker.execution import plan
 from servers.models import ActualState, Blueprint, DesiredState, Host, Server
 from tests.fakes import FakeHost
 from tests.states import record_state
@@ -207,11 +204,10 @@ class TestScheduling:
         claim_next_job(worker)
         waiting = install(host)
         state = build_scheduler_state(host)
-        assert state.busy_server_ids == {server.pk}
-        assert state.is_busy
-        assert not state.is_exclusive
-        assert state.is_exclusive_next
-        assert [job.id for job in state.oldest_queued] == [waiting.pk]
+        assert [job.server_id for job in state.running] == [server.pk]
+        assert [job_id for job_id, *_ in state.queued] == [waiting.pk]
+        assert not state.is_draining
+        assert state.pick(1) == []
 
     def test_several_are_claimed_at_once_by_the_same_rules(
         self, make_server: MakeServer, host: Host, worker: Worker
@@ -239,7 +235,7 @@ class TestScheduling:
         self, make_server: MakeServer, worker: Worker
     ) -> None:
         busy, free = make_server("busy"), make_server("free")
-        for _ in range(LOOK_AHEAD + 10):
+        for _ in range(PAGE + 10):
             start(busy)
         install(worker.host)
         behind = start(free)
@@ -253,7 +249,7 @@ class TestScheduling:
         start(busy)
         assert claim_next_job(worker)
         first = start(before)
-        for _ in range(LOOK_AHEAD):
+        for _ in range(PAGE):
             start(busy)
         second, third = start(behind), start(make_server("last"))
         assert claim_jobs(worker, host, 3) == [first, second, third]
@@ -263,45 +259,51 @@ class TestScheduling:
     ) -> None:
         first = start(make_server("before"))
         enqueue("install", host=host, requested_by=None)
-        for number in range(LOOK_AHEAD):
+        for number in range(PAGE):
             start(make_server(f"behind-{number}"))
-        assert claim_jobs(worker, host, LOOK_AHEAD) == [first]
+        assert claim_jobs(worker, host, PAGE) == [first]
 
     @pytest.mark.parametrize("operation", ["start", "install"])
-    def test_an_idle_worker_claims_the_oldest_whatever_it_is(
+    def test_a_claimed_job_has_its_host_and_its_server(
         self, server: Server, host: Host, worker: Worker, operation: str
     ) -> None:
-        oldest = enqueue(
-            operation, server=server if operation == "start" else None, host=host, requested_by=None
-        )
-        enqueue("check", host=host, requested_by=None)
-        job, *_ = claim_jobs(worker, host, 4, is_likely=True, is_idle=True)
-        assert job == oldest
-        stored = Job.objects.get(pk=job.pk)
-        assert (stored.state, stored.worker) == (JobState.RUNNING, worker)
-        assert stored.started_at
-        assert job.host == host
-        assert job.server == (server if operation == "start" else None)
+        of_server = server if operation == "start" else None
+        oldest = enqueue(operation, server=of_server, host=host, requested_by=None)
+        [job] = claim_jobs(worker, host, 1)
+        assert (job, job.host, job.server) == (oldest, host, of_server)
 
-    def test_an_idle_worker_leaves_what_may_not_run(
-        self, make_server: MakeServer, host: Host, worker: Worker
+    def test_nothing_is_claimed_of_a_host_that_is_being_drained(
+        self, server: Server, host: Host, worker: Worker
     ) -> None:
-        """Its own server still runs elsewhere, where it was before; then the host is drained."""
-        away = Host.objects.create(name="away")
-        server = make_server("moved", on=away)
-        start(server)
-        assert claim_next_job(register_worker(away, concurrency=1, is_claiming=True))
-        server.host = host
-        server.save()
-        start(server)
-        assert claim_jobs(worker, host, 4, is_likely=True, is_idle=True) == []
-        other = start(make_server("other"))
-        host.is_draining = True
-        host.save()
-        assert claim_jobs(worker, host, 4, is_likely=True, is_idle=True) == []
-        host.is_draining = False
-        host.save()
-        assert claim_jobs(worker, host, 4, is_likely=True, is_idle=True) == [other]
+        job = start(server)
+        Host.objects.update(is_draining=True)
+        assert claim_jobs(worker, host, 4) == []
+        Host.objects.update(is_draining=False)
+        assert claim_jobs(worker, host, 4) == [job]
+
+    @pytest.mark.parametrize(
+        ("operation", "before", "after"),
+        [
+            ("start", DesiredState.STOPPED, DesiredState.RUNNING),
+            ("restart", DesiredState.STOPPED, DesiredState.RUNNING),
+            ("stop", DesiredState.RUNNING, DesiredState.STOPPED),
+            ("delete", DesiredState.RUNNING, DesiredState.STOPPED),
+            ("initialize", DesiredState.RUNNING, DesiredState.RUNNING),
+        ],
+    )
+    def test_a_job_says_what_is_wanted_of_its_server_when_it_is_claimed_and_not_before(
+        self,
+        server: Server,
+        worker: Worker,
+        operation: str,
+        before: DesiredState,
+        after: DesiredState,
+    ) -> None:
+        Server.objects.update(desired_state=before)
+        enqueue(operation, server=server, requested_by=None)
+        assert desired_state_of(server) == before
+        assert claim_next_job(worker)
+        assert desired_state_of(server) == after
 
     def test_claiming_stores_who_and_when(self, server: Server, worker: Worker) -> None:
         start(server)
@@ -318,13 +320,13 @@ class TestScheduling:
 def test_a_job_that_waited_for_another_is_not_said_to_have_started_before_its_end(
     server: Server, host: Host, worker: Worker
 ) -> None:
-    """The claim of an idle worker was on its way, and had read the clock, when the job before it ended."""
+    """The claim was on its way, and waited for the host's lock, when the job before it ended."""
     before = start(server)
     assert claim_next_job(worker) == before
     after = start(server)
 
     def claim() -> None:
-        claim_jobs(worker, host, 4, is_likely=True, is_idle=True)
+        claim_jobs(worker, host, 4)
         connection.close()
 
     claiming = threading.Thread(target=claim)
@@ -488,7 +490,6 @@ class TestGivingBack:
         start(server)
         job = claim_next_job(worker)
         assert job
-        plan(job)
         assert desired_state_of(server) == DesiredState.RUNNING
         if is_asked_first:
             cancel(Job.objects.get())
@@ -502,7 +503,6 @@ class TestGivingBack:
         start(server)
         job = claim_next_job(worker)
         assert job
-        plan(job)
         assert finish_job(Job.objects.get(), exit_code=0)
         give_back(worker, [job])
         assert desired_state_of(server) == DesiredState.RUNNING

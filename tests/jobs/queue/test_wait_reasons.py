@@ -8,8 +8,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from jobs.models import Job, Worker
+from jobs.queue import wait_reasons
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import claim_next_job, enqueue
+from jobs.queue.transitions import claim_jobs, claim_next_job, enqueue
 from jobs.queue.wait_reasons import explain_waiting
 from servers.models import Blueprint, Host, Server
 
@@ -93,6 +94,27 @@ def test_a_free_place(make_server: MakeServer, alice: User, worker: Worker) -> N
         claim_next_job(worker)
     text = explain_waiting(start(make_server("s3"), alice))
     assert text == "Waits for a free place: host local runs 2 jobs at a time."
+
+
+def test_an_install_that_is_next_once_the_one_before_it_runs(
+    make_server: MakeServer, host: Host, alice: User, worker: Worker
+) -> None:
+    """What is said follows from the rules by which jobs are claimed."""
+    start(make_server("s1"), alice)
+    install = enqueue("install", host=host, requested_by=alice)
+    later = start(make_server("s2"), alice)
+    assert len(claim_jobs(worker, host, 4)) == 1
+    assert explain_waiting(later).startswith("Waits behind install runtime of local by alice")
+    assert explain_waiting(install).startswith("Waits for start of s1 by alice")
+
+
+def test_more_jobs_than_are_looked_at(
+    make_server: MakeServer, alice: User, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait_reasons, "MOST_AHEAD", 2)
+    *_, third, fourth = [start(make_server(f"s{number}"), alice) for number in range(4)]
+    assert explain_waiting(third) == "Starts in a moment."
+    assert explain_waiting(fourth) == "Waits behind more than 2 other jobs of host local."
 
 
 def test_nothing(server: Server, alice: User, worker: Worker) -> None:

@@ -16,7 +16,7 @@ from jobs.models import Job, JobState
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job
 from jobs.watch.console_copier import LAST_WORDS
 from jobs.watch.host_watch import HostWatch
-from jobs.worker.worker_process import run_job
+from jobs.worker.single_job import run_job
 from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Server
 from tests.fakes import FakeHost
 

@@ -9,8 +9,8 @@ from jobs import operations
 from jobs.logs import process_log
 from jobs.logs.process_log import FaultLog
 from jobs.watch import HostWatch, console_guard
-from jobs.worker import worker_process
-from jobs.worker.worker_process import Chore
+from jobs.worker import chores
+from jobs.worker.chores import Chore
 from servers.models import ActualState, Blueprint, Host, Server
 from tests.states import record_state
 
@@ -26,7 +26,7 @@ def test_it_is_one_line_whoever_looks_and_however_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fresh = FaultLog()
-    for module in (process_log, operations, worker_process, console_guard):
+    for module in (process_log, operations, chores, console_guard):
         monkeypatch.setattr(module, "faults", fresh)
     other = Server.objects.create(name="beta", owner=server.owner, host=host, blueprint=blueprint)
     for one in (server, other):

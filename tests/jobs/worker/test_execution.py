@@ -18,7 +18,7 @@ from hostops.specs import (
 )
 from jobs.models import Job, JobState
 from jobs.queue.transitions import cancel, enqueue
-from jobs.worker.worker_process import run_job, run_worker_once
+from jobs.worker import run_job, run_worker_once
 from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server
 from tests.fakes import FakeHost
 

@@ -12,7 +12,7 @@ from hostops.specs import InstanceState, InstanceStatus
 from jobs.models import Job, JobState, Worker
 from jobs.queue import recover_stale_jobs
 from jobs.queue.transitions import enqueue
-from jobs.worker.worker_process import run_worker_once
+from jobs.worker.single_job import run_worker_once
 from servers.models import RUNS_KEPT, Host, Overlay, Run, Server
 from servers.secrets import ServerSecret, decrypt
 from tests.fakes import FakeHost

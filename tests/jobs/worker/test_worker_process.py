@@ -18,11 +18,13 @@ from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
 from jobs.queue.liveness import Heartbeat, register_worker
 from jobs.queue.transitions import cancel, enqueue
-from jobs.watch import HostWatch
-from jobs.worker import deaths, expectations, worker_process
+from jobs.worker import chores, deaths, expectations, worker_process
+from jobs.worker.chores import Chores
+from jobs.worker.execution import Plan, plan
 from jobs.worker.job_threads import JobThreads
+from jobs.worker.running_jobs import RunningJobs
 from jobs.worker.worker_process import WorkerLoop, worker_loop
-from servers.models import ActualState, Blueprint, Host, Server
+from servers.models import ActualState, Blueprint, DesiredState, Host, Server
 from tests.clocks import Clock
 from tests.fakes import Call, FakeHost
 from tests.waiting import wait_until
@@ -142,6 +144,8 @@ def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queu
     finally:
         may_end.set()
     wait_until(lambda: state_of(jobs[0]) == JobState.SUCCEEDED, 10, "the long one does not end")
+    # The next worker is this process too, and has the same row.
+    wait_until(lambda: Worker.objects.get().stopped_at, 10, "the worker does not say goodbye")
     worker_loop(until_empty=True, concurrency=1)
     assert [state_of(job) for job in jobs] == [*[JobState.SUCCEEDED] * 3, JobState.CANCELLED]
     assert [call.subject for call in fake_host.calls] == ["s0", "s1", "s2"]
@@ -283,18 +287,22 @@ def test_a_worker_that_could_not_beat_itself_judges_nobody_silent(
     job = Job.objects.create(
         operation="start", server=servers[0], worker=elsewhere, state=JobState.RUNNING
     )
-    loop = WorkerLoop(host=host, concurrency=1)
-    loop._worker = register_worker(host, concurrency=1, is_claiming=True)
-    loop._watch = HostWatch(host)
+    worker = register_worker(host, concurrency=1, is_claiming=True)
+    heartbeat = Heartbeat(worker, is_claiming=lambda: True)
+    own_chores = Chores(
+        *(worker, RunningJobs(), heartbeat),
+        is_claiming=lambda: True,
+        has_free_thread=lambda: False,
+    )
 
     def recover_for(seconds: int, *, beats: bool) -> None:
         """Look every five seconds, as a worker whose own heartbeats are stored or are not."""
-        loop._heartbeat = Heartbeat(loop._worker, is_claiming=lambda: True)
+        heartbeat._steady_since = heartbeat._last_beat_at = clock()
         for _ in range(seconds // 5):
             clock.seconds += 5
             if beats:
-                loop._heartbeat._last_beat_at = clock()
-            loop._recover()
+                heartbeat._last_beat_at = clock()
+            own_chores.recover()
 
     recover_for(90, beats=False)
     assert state_of(job) == JobState.RUNNING
@@ -353,6 +361,41 @@ def test_the_loop_outlives_a_database_that_is_away(
     wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
 
 
+def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_queue(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long that lasts, the job does not fail: nobody has touched the host for it."""
+    states: list[str] = []
+
+    def plan_or_fail(job: Job) -> Plan:
+        states.append(state_of(job))
+        if len(states) == 1:
+            raise OperationalError("the database is away")
+        return plan(job)
+
+    given_back: list[tuple[str, str]] = []
+
+    def note(worker: Worker, late: list[Job]) -> None:
+        transitions.give_back(worker, late)
+        given_back.extend((state_of(job), desired_state_of(job)) for job in late)
+
+    monkeypatch.setattr(worker_process, "plan", plan_or_fail)
+    monkeypatch.setattr(worker_process, "give_back", note)
+    run_loop()
+    job = enqueue("start", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 30, "the job is not claimed again")
+    assert given_back == [(JobState.QUEUED, DesiredState.STOPPED)]
+    assert states == [JobState.RUNNING, JobState.RUNNING]
+    assert desired_state_of(job) == DesiredState.RUNNING
+
+
+def desired_state_of(job: Job) -> str:
+    return Server.objects.values_list("desired_state", flat=True).get(jobs=job)
+
+
 @pytest.mark.parametrize("outage", OUTAGES, ids=["away", "read-only"])
 def test_the_heartbeat_outlives_it(
     fake_host: FakeHost,
@@ -405,9 +448,9 @@ class TestAThreadThatDies:
 
         settings.JOB_WORKER_LEASE_SECONDS = 0.6  # type: ignore[attr-defined]
         breakable = {
-            "main": (worker_process, "claim_jobs"),
+            "main": (worker_process, "build_scheduler_state"),
             "heartbeat": (liveness, "beat"),
-            "chores": (worker_process, "PlayerWatch"),
+            "chores": (chores, "PlayerWatch"),
             "consoles": (fake_host, "trim_consoles"),
         }
         monkeypatch.setattr(*breakable[thread], break_down)
@@ -456,14 +499,14 @@ def test_told_twice_to_stop_it_does_not_wait_for_a_database_for_ever(
 ) -> None:
     monkeypatch.setattr(worker_process, "LONGEST_AWAY_SECONDS", 0.2)
     is_away = threading.Event()
-    store_all = job_output.store_all
+    store_entries = job_output.store_entries
 
-    def store_or_fail(*args: Any) -> Any:
+    def store_or_fail(batch: list[job_output.Entries]) -> None:
         if is_away.is_set():
             raise OperationalError("the database is away")
-        return store_all(*args)
+        store_entries(batch)
 
-    monkeypatch.setattr(log_writer, "store_all", store_or_fail)
+    monkeypatch.setattr(log_writer, "store_entries", store_or_fail)
     fake_host.act = lambda *_: is_away.set()
     loop = run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
@@ -550,7 +593,7 @@ def test_a_worker_that_claims_nothing_of_what_can_run_ends_with_the_reason(
 
     monkeypatch.setattr("os._exit", exit_here)
     monkeypatch.setattr(worker_process, "claim_jobs", lambda *_, **__: [])
-    monkeypatch.setattr(worker_process, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(chores, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(expectations, "CLAIM_SECONDS", 0.5)
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)

@@ -1,0 +1,176 @@
+"""What a worker does beside its jobs, in three threads: recover, watch its host, keep consoles small."""
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Self
+
+from django.conf import settings
+from django.db import connection
+
+from hostops.specs import CancelToken
+from jobs.database import CHECKPOINT_SECONDS, copy_log, is_away
+from jobs.logs import faults
+from jobs.models import Job, Worker
+from jobs.queue import (
+    Heartbeat,
+    LeaseWatch,
+    fail_stale_job,
+    record_gone_workers,
+    recover_stale_jobs,
+)
+from jobs.watch import HostWatch, OverlayWatch, PlayerWatch
+from jobs.worker.deaths import EXIT_STUCK, end_process, vital
+from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
+from jobs.worker.running_jobs import RunningJobs
+
+logger = logging.getLogger(__name__)
+
+FIRST_LOOK_SECONDS = 2.0
+"""How long a worker that has just started puts off looking at overlays: claiming and states come first."""
+OVERLAYS_SECONDS = 3.0
+"""How long a worker that ends waits for a look at overlays that is under way."""
+
+
+class Chore:
+    """Something done every `interval_seconds`. What goes wrong in it is logged, and it is done again."""
+
+    def __init__(self, do: Callable[[], None], interval_seconds: float) -> None:
+        self._do = do
+        self._interval_seconds = interval_seconds
+        self._due_at = 0.0
+
+    def do_if_due(self) -> None:
+        """Do it if the interval is over."""
+        if monotonic() < self._due_at:
+            return
+        try:
+            self._do()
+        except Exception as error:  # noqa: BLE001 - told in the log
+            if is_away(error):
+                logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
+                connection.close()
+            else:
+                faults.tell(logger, f"{self._do.__name__} failed", error)
+        self._due_at = monotonic() + self._interval_seconds
+
+
+class Chores:
+    """The chores of one worker. Entering it recovers once, and starts the threads; leaving it ends them.
+
+    `is_claiming` tells whether the worker takes jobs, and `has_free_thread` whether it could take another one
+    now.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        running: RunningJobs,
+        heartbeat: Heartbeat,
+        *,
+        is_claiming: Callable[[], bool],
+        has_free_thread: Callable[[], bool],
+    ) -> None:
+        self._worker = worker
+        self._running = running
+        self._heartbeat = heartbeat
+        self._has_free_thread = has_free_thread
+        self._watch = HostWatch(worker.host, is_claiming)
+        self._expectation = ClaimExpectation(worker.host)
+        self._leases = LeaseWatch()
+        self._unknown: set[int] = set()
+        self._is_over = threading.Event()
+        self._overlays_due = threading.Event()
+        self._overlays_cancel = CancelToken()
+        self._overlays = threading.Thread(
+            target=self._look_at_overlays, name="overlays", daemon=True
+        )
+        self._threads = [
+            threading.Thread(target=self._do_chores, name="chores", daemon=True),
+            threading.Thread(target=self._guard_consoles, name="consoles", daemon=True),
+        ]
+
+    def __enter__(self) -> Self:
+        Chore(self.recover, 0).do_if_due()
+        for thread in (*self._threads, self._overlays):
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._overlays_due.set()
+        self._overlays_cancel.cancel()
+        for thread in self._threads:
+            thread.join()
+        # It lists files, which no cancel interrupts; the next worker does what this leaves unfinished.
+        self._overlays.join(OVERLAYS_SECONDS)
+
+    def look_at_overlays_soon(self) -> None:
+        """Look at overlays and the release now rather than at the next regular time. From any thread."""
+        self._overlays_due.set()
+
+    def _do_chores(self) -> None:
+        with vital("chores"):
+            players = PlayerWatch(self._worker.host)
+            chores = [
+                Chore(self._expect_claims, LOOK_SECONDS),
+                Chore(self.recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
+                Chore(self._watch.report_host, 60),
+                Chore(self._watch.store_states, 2),
+                Chore(self._watch.store_sizes, 600),
+                Chore(copy_log, CHECKPOINT_SECONDS),
+                Chore(players.store_players, 0.25),
+                Chore(self._watch.consoles.copy, 0.15),
+            ]
+            while not self._is_over.wait(0.05):
+                for chore in chores:
+                    chore.do_if_due()
+            chores[-1].do_if_due()
+            players.close()
+            connection.close()
+
+    def _guard_consoles(self) -> None:
+        """Keep what servers print within bounds, whatever the database and the chores do."""
+        wait_seconds = 0.0
+        with vital("consoles"):
+            while not self._is_over.wait(wait_seconds):
+                wait_seconds = self._watch.guard.look()
+
+    def _look_at_overlays(self) -> None:
+        """Report overlays and the release, in a thread of its own: a large one takes seconds."""
+        with vital("overlays"):
+            watch = OverlayWatch(self._worker.host, self._overlays_cancel)
+            wait_seconds = FIRST_LOOK_SECONDS
+            while not self._is_over.is_set():
+                self._overlays_due.wait(wait_seconds)
+                self._overlays_due.clear()
+                wait_seconds = watch.look()
+                connection.close()
+
+    def _expect_claims(self) -> None:
+        """End this process if its main thread does not claim what can run."""
+        if reason := self._expectation.find_breach(has_free_thread=self._has_free_thread()):
+            logger.critical(reason)
+            # The thread that is stuck would hold up any gentler end. Game servers go on; the jobs that run
+            # are failed by the next worker.
+            end_process(EXIT_STUCK)
+
+    def recover(self) -> None:
+        """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
+        record_gone_workers()
+        stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
+        known = self._running.ids()
+        mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
+        # Twice in a row: a job that was claimed or stored at this moment is not known for an instant.
+        stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
+        self._unknown = {job.pk for job in mine}
+        if stale:
+            self._watch.store_states()
+
+    def _has_lapsed(self, worker: Worker) -> bool:
+        """Return whether another worker's lease is over.
+
+        A worker whose own heartbeat is late cannot judge others.
+        """
+        return self._leases.has_lapsed(worker) and self._heartbeat.is_steady

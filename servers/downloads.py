@@ -1,0 +1,46 @@
+"""Long texts as files: sent in chunks as they are read, so that neither memory nor a connection is held."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.http import HttpRequest, StreamingHttpResponse
+
+ReadChunk = Callable[[int], tuple[str, int | None]]
+"""Reads the text behind a position; returns it, and the position at its end, or None if there is no more."""
+
+
+def send_text(
+    request: HttpRequest, read: ReadChunk, filename: str, after: int = 0
+) -> StreamingHttpResponse:
+    """Return a response that downloads as `filename` what `read` returns, from behind position `after`."""
+    chunks = read_async(read, after) if isinstance(request, ASGIRequest) else read_all(read, after)
+    response = StreamingHttpResponse(chunks, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return response
+
+
+def read_all(read: ReadChunk, after: int) -> Iterator[str]:
+    """Yield all chunks."""
+    position: int | None = after
+    while position is not None:
+        chunk, position = read(position)
+        yield chunk
+
+
+async def read_async(read: ReadChunk, after: int) -> AsyncIterator[str]:
+    """Yield all chunks; a slow reader holds no database connection between two of them."""
+    position: int | None = after
+    while position is not None:
+        chunk, position = await sync_to_async(read_and_disconnect)(read, position)
+        yield chunk
+
+
+def read_and_disconnect(read: ReadChunk, after: int) -> tuple[str, int | None]:
+    """Read a chunk, and give the thread's connection back."""
+    try:
+        return read(after)
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
