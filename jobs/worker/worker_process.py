@@ -408,9 +408,11 @@ class WorkerLoop:
         with vital("overlays"):
             watch = OverlayWatch(self.host, self._overlays_cancel)
             wait_seconds = FIRST_LOOK_SECONDS
-            while not self._is_over.is_set():
+            while True:
                 self._overlays_due.wait(wait_seconds)
                 self._overlays_due.clear()
+                if self._is_over.is_set():
+                    return
                 wait_seconds = watch.look()
                 connection.close()
 
