@@ -142,9 +142,11 @@ class Chores:
         with vital("overlays"):
             watch = OverlayWatch(self._worker.host, self._overlays_cancel)
             wait_seconds = FIRST_LOOK_SECONDS
-            while not self._is_over.is_set():
+            while True:
                 self._overlays_due.wait(wait_seconds)
                 self._overlays_due.clear()
+                if self._is_over.is_set():
+                    return
                 wait_seconds = watch.look()
                 connection.close()
 

@@ -110,7 +110,7 @@ def test_jobs_of_one_server_take_turns_in_order(
     assert fake_host.verbs == [
         *("initialize", "start"),
         "stop",
-        *("stop", "initialize", "start"),
+        *("check", "stop", "initialize", "start"),
         "delete",
     ]
     assert_no_overlap(fake_host.calls)
