@@ -43,6 +43,7 @@ def run(
     use_pty: bool = False,
     pass_fds: Sequence[int] = (),
     grace_seconds: float = 10.0,
+    leaves_group_empty: bool = False,
 ) -> None:
     """Run a command to its end and give its output line by line, from one thread for each stream.
 
@@ -50,6 +51,8 @@ def run(
     programs that hold their output back otherwise. A cancel ends its whole process group: SIGTERM,
     and SIGKILL after `grace_seconds`. No process of the group is left when this returns or raises.
     `on_wait` is called several times a second while it runs; what that raises ends it like a cancel.
+    `leaves_group_empty` promises that a command which has ended by itself has left nothing in its group: then
+    nobody looks, which takes a pass over /proc.
 
     Raises CommandError for an exit code other than 0, HostError if it cannot be started or ended,
     OperationCancelled, and whatever `on_line` or `on_wait` raised.
@@ -82,12 +85,16 @@ def run(
             _Reader("stdout", stdout_read, on_line),
             _Reader("stderr", stderr_read, on_line),
         )
+        has_ended = False
         try:
-            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers), on_wait)
+            has_ended = _wait_for_exit(
+                child.pid, lambda: cancel.is_cancelled or _failure(readers), on_wait
+            )
         finally:
             try:
                 # Before wait() reaps it: until then nobody else can get the number of the group.
-                end_group(child.pid, grace_seconds)
+                if not (has_ended and leaves_group_empty):
+                    end_group(child.pid, grace_seconds)
                 child.wait()
             finally:
                 for reader in readers:
@@ -143,13 +150,17 @@ def _members(group: int) -> list[ProcessStat]:
 
 def _wait_for_exit(
     pid: int, should_stop: Callable[[], object], on_wait: Callable[[], None]
-) -> None:
+) -> bool:
+    """Wait until a process has ended, or is to be ended; return whether it has."""
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        while not poll.poll(_POLL_SECONDS * 1000) and not should_stop():
+        while not poll.poll(_POLL_SECONDS * 1000):
+            if should_stop():
+                return False
             on_wait()
+        return True
     finally:
         os.close(pidfd)
 
