@@ -3,8 +3,8 @@
 import socket
 from contextlib import ExitStack, closing
 
-from hostops.query.a2s import ServerInfo
-from hostops.query.a2s_sweep import MOST_CHALLENGES, Sweep
+from hostops.query.a2s import MOST_CHALLENGES, ServerInfo
+from hostops.query.a2s_sweep import Sweep
 from tests.hostops.query.test_a2s import INFO, server_that_answers
 from tests.waiting import wait_until
 
