@@ -20,11 +20,12 @@ from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
 from hostops.content import fingerprints, launch_maps, overlay_reports, shapes
+from hostops.content.maps import read_maps
 from hostops.drivers import port_holders, process_driver, unanswered
 from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import find_answering, require_free_port
 from hostops.drivers.start_wait import LAST_WORDS, UnansweredError, wait_for_answer
-from hostops.drivers.startup_console import find_wanted_maps
+from hostops.drivers.startup_console import find_wanted_maps, to_map_name
 from hostops.errors import HostError, OperationCancelled
 from hostops.instances import (
     config_chain,
@@ -772,6 +773,7 @@ class Host:
             seconds,
             callbacks,
             on_loaded,
+            lambda name: self._name_nearest_map(instance, name, callbacks),
         )
 
     def _leave_unanswered(self, instance: InstanceLayout, seconds: float) -> UnansweredError | None:
@@ -826,6 +828,24 @@ class Host:
         has_port = port_holders.require_own_port(self._layout, instance, run, address, callbacks)
         # The one that it was started with: the record may have another for its next start.
         return run.port if has_port else None
+
+    def _name_nearest_map(self, instance: InstanceLayout, name: str, callbacks: Callbacks) -> str:
+        """Say which map of the instance's layers was probably meant; nothing if none is like it."""
+        try:
+            overlays = instance_files.read_record(instance).overlays
+            maps = read_maps(
+                [
+                    *(self._layout.overlays_dir / overlay for overlay in overlays),
+                    self._layout.current_link.resolve(),
+                ],
+                cache_dir=self._layout.content_dir,
+                written_by_games=[instance.upper_dir],
+                cancel=callbacks.cancel,
+            )
+        except (HostError, OSError) as error:
+            return f"Which maps there are could not be read: {error}."
+        nearest = maps.nearest(to_map_name(name))
+        return f"The nearest map that there is: {nearest}." if nearest else ""
 
     def _abort(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         """End a start, without patience: nobody plays on a server that has not answered yet."""

@@ -43,6 +43,7 @@ from typing import Any, NoReturn
 sys.path.append(__file__.rsplit("/", 2)[0])
 
 from hostops.box import landlock, seccomp
+from hostops.box.game import name_cure
 from hostops.box.init import Init, become_init, connect_to_systemd
 from hostops.box.root import Root, enter_root, leave_mounts
 from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS, is_failure, is_spent
@@ -228,7 +229,7 @@ def _become_game(
     except OSError as error:
         raise LaunchError(
             f"{PROGRAM} of release {plan['release']} could not be executed: {error.strerror}. "
-            "Install the game again."
+            f"{name_cure(PROGRAM, error)}"
         ) from error
 
 

@@ -1,6 +1,10 @@
 """The last steps of the process that becomes the game: its limits, its second walls, its program."""
 
+# Without pathlib, as everything that the launcher imports:
+# ruff: noqa: PTH110
+
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -53,8 +57,19 @@ def become_program(
         os.execve(argv[0], argv, environment)  # noqa: S606 - this is what it is for
     except OSError as error:
         raise LaunchError(
-            f"{argv[0]} could not be executed: {error.strerror}. Install the game again."
+            f"{argv[0]} could not be executed: {error.strerror}. {name_cure(argv[0], error)}"
         ) from error
+
+
+def name_cure(program: str, error: OSError) -> str:
+    """Return what to do about a program that could not be executed."""
+    if error.errno == errno.ENOENT and os.path.exists(program):
+        # So the kernel misses what is to load it: the interpreter that it names (execve(2)).
+        return (
+            "The file is there, but not the loader that it names: the engine is a 32-bit program. On Debian "
+            "and Ubuntu `dpkg --add-architecture i386`, then `apt install lib32gcc-s1 lib32stdc++6`."
+        )
+    return "Install the game again."
 
 
 def close_on_exec(kept: Collection[int]) -> None:

@@ -224,16 +224,19 @@ class PortLook(NamedTuple):
 
 
 def look_at_port(instance: InstanceLayout, run: runs.Run, address: str) -> PortLook:
-    """Look who has a run's port: at its main process and what that has started, and else at all of /proc."""
-    table = sockets.read_bound()
-    held: set[int] = set()
+    """Look who has a run's port: at its main process and what that has started, and else at all of /proc.
+
+    Of a run that holds all that it was given, the others are not looked for everywhere.
+    """
     if run.is_main_process_alive:
+        held: set[int] = set()
         # The init of a box has none; its child has all. A look at all processes takes 15 times as long.
         for pid in (run.pid, *process_identity.read_descendants(run.pid)):
             held |= _look_into(pid)
-    look = _sort(table, run, address, held)
-    if look.is_complete:
-        return look
+        look = _sort(sockets.read_bound(is_ipv4_alone=True), run, address, held)
+        if look.is_complete:
+            return look
+    table = sockets.read_bound()
     inodes, unseen = _own_sockets(instance, run)
     return _sort(table, run, address, inodes)._replace(unseen=unseen)
 

@@ -19,7 +19,13 @@ from hostops.instances.layers import LAUNCHER_COMMAND
 from hostops.launcher import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.process import run
-from hostops.linux.process_identity import ProcessStat, is_alive, read_command, send_signal
+from hostops.linux.process_identity import (
+    ProcessStat,
+    is_alive,
+    read_command,
+    send_signal,
+    wait_for_end,
+)
 from hostops.specs import (
     LIMIT_NAMES,
     CancelToken,
@@ -147,6 +153,8 @@ def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:
             [*LAUNCHER_COMMAND, str(instance.root), instance.name],
             environment=environment,
             on_line=lambda _, line: said.append(line),
+            # What it starts is in a session of its own before it does anything.
+            leaves_group_empty=True,
         )
     except CommandError as error:
         raise CommandError(
@@ -261,7 +269,11 @@ def _wait_for_end(
         if time.monotonic() > deadline:
             return False
         cancel.raise_if_cancelled()
-        cancel.wait(_POLL_SECONDS)
+        last_run = runs.read_run(instance)
+        if last_run is not None and last_run.is_main_process_alive:
+            wait_for_end(last_run.pid, last_run.start_ticks, _POLL_SECONDS)
+        else:  # Nobody tells when the last of its children ends.
+            cancel.wait(_POLL_SECONDS)
 
 
 def _signal_all(

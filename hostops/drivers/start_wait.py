@@ -4,6 +4,7 @@ What is in the way of an answer is found out in `unanswered`.
 """
 
 import contextlib
+import os
 import select
 import time
 from collections.abc import Callable, Sequence
@@ -23,12 +24,16 @@ _LONGEST_PAUSE_SECONDS = 0.05
 _PAUSE_SHARE = 1 / 30
 """Of the time that was waited already: so a look comes at most so much later than it might."""
 
-_FIRST_REPEAT_SECONDS = 0.5
+_FIRST_REPEAT_SECONDS = 0.02
 _LONGEST_REPEAT_SECONDS = 2.0
-"""srcds counts what it is asked (sv_max_queries_sec) and then answers nobody: it is not asked often."""
+"""Twice as long from one time to the next: srcds counts what it is asked (sv_max_queries_sec), and then answers
+nobody. What it was asked while it loads may be lost."""
+
+_LOOK_SECONDS = 0.25
+"""How often the run's record is read, of a run whose process goes on."""
 
 _STAGE_SECONDS = 2
-_MAP_GRACE_SECONDS = 1.0
+_MAP_GRACE_SECONDS = 0.5
 """How long a server may still answer after it has refused the map that it was started with."""
 
 
@@ -43,11 +48,13 @@ def wait_for_answer(
     timeout_seconds: float,
     callbacks: Callbacks,
     on_loaded: Callable[[], object],
+    find_nearest_map: Callable[[str], str],
 ) -> None:
     """Wait until the instance's run answers a query, and record that it did.
 
     `address` is where it is asked unless it listens on one address only. `on_loaded` is called once, when it
-    has loaded its map or answers: what that raises ends the wait. What the game prints meanwhile is its
+    has loaded its map or answers: what that raises ends the wait. `find_nearest_map` says, as a sentence or
+    nothing, which map was probably meant by one that it cannot load. What the game prints meanwhile is its
     console's. However much that is, a cancel and the deadline act within a fraction of a second.
 
     Raises HostError as soon as the run has ended or its map cannot be loaded, UnansweredError when time has run
@@ -59,21 +66,22 @@ def wait_for_answer(
         wait: _RunWait | None = None
         while True:
             waited = time.monotonic() - began_at
-            is_alive = runs.is_alive(instance)
-            run = runs.read_run(instance)
-            if not is_alive:
-                raise HostError(describe_early_end(instance, run))
-            if run is not None and (wait is None or wait.run.run != run.run):
-                wait = _RunWait(instance, run, address)
-                stack.callback(wait.close)
+            if wait is None or wait.is_look_due():
+                is_alive = runs.is_alive(instance)
+                run = runs.read_run(instance)
+                if not is_alive:
+                    raise HostError(describe_early_end(instance, run))
+                if run is not None and (wait is None or wait.run.run != run.run):
+                    wait = _RunWait(instance, run, address)
+                    stack.callback(wait.close)
             if wait is not None:
                 if wait.has_answer():
                     wait.note_loaded(on_loaded)
                     runs.mark_ready(instance, wait.run)
                     return
-                wait.console.read()
+                wait.read_console()
                 if failed := wait.find_failure(wanted_maps):
-                    raise HostError(_describe_failed_map(instance, failed))
+                    raise HostError(_describe_failed_map(instance, failed, find_nearest_map))
                 if wait.console.has_loaded:
                     wait.note_loaded(on_loaded)
             if waited > timeout_seconds:
@@ -104,9 +112,24 @@ class _RunWait:
         self._repeat_seconds = _FIRST_REPEAT_SECONDS
         self._failed_at: float | None = None
         self._has_noted = False
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        # It becomes readable when the process has ended.
+        self._pidfd = -1
+        if run.is_main_process_alive:
+            with contextlib.suppress(ProcessLookupError):
+                self._pidfd = os.pidfd_open(run.pid)
 
     def close(self) -> None:
         self._inquiry.close()
+        self.console.close()
+        self._forget_process()
+
+    def is_look_due(self) -> bool:
+        """Whether its record is to be looked at: its process may have ended, or systemd begun another run."""
+        if time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        return True
 
     def has_answer(self) -> bool:
         """Ask, if it is time or the port was closed, and look whether an answer has come."""
@@ -120,6 +143,13 @@ class _RunWait:
                 self._repeat_seconds = min(self._repeat_seconds * 2, _LONGEST_REPEAT_SECONDS)
             self._ask_at = now + self._repeat_seconds
         return self._inquiry.collect() is not None
+
+    def read_console(self) -> None:
+        """Read what it has printed; that its map is loaded is a reason to ask at once."""
+        had_loaded = self.console.has_loaded
+        self.console.read()
+        if self.console.has_loaded and not had_loaded:
+            self._ask_at = 0.0
 
     def find_failure(self, wanted_maps: Sequence[str]) -> FailedMap | None:
         """Return the map without which it stays, once it has had the time to answer all the same."""
@@ -136,13 +166,23 @@ class _RunWait:
             on_loaded()
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, or until something has come from the game."""
-        if not self._inquiry.is_pending:
-            time.sleep(seconds)
-            return
+        """Wait so long, or until something has come from the game, or it has ended."""
         poll = select.poll()
-        poll.register(self._inquiry, select.POLLIN)
-        poll.poll(seconds * 1000)
+        if self._inquiry.is_pending:
+            poll.register(self._inquiry, select.POLLIN)
+        if self._pidfd >= 0:
+            poll.register(self._pidfd, select.POLLIN)
+        # In milliseconds, of which a fraction is lost.
+        ready = poll.poll(max(1, round(seconds * 1000)))
+        if any(descriptor == self._pidfd for descriptor, _ in ready):
+            self._look_at = 0.0
+            # A child of it may go on, and this would be readable for ever.
+            self._forget_process()
+
+    def _forget_process(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
 
 
 def describe_early_end(instance: InstanceLayout, run: runs.Run | None) -> str:
@@ -152,16 +192,20 @@ def describe_early_end(instance: InstanceLayout, run: runs.Run | None) -> str:
         return f"{lead} It left nothing behind."
     if found := find_ending(console_files.last_lines(instance, run.run, LAST_WORDS)):
         line, cure = found
-        return f"{lead} It printed: {line[:300]} {cure}"
+        return f"{lead} It printed: {line[:300].removesuffix('.')}. {cure}"
     return f"{lead} {runs.describe_end(instance, run)}"
 
 
-def _describe_failed_map(instance: InstanceLayout, failed: FailedMap) -> str:
-    return (
-        f"{instance.name} cannot load the map {failed.name}, and is ended. It printed: "
-        f"{' / '.join(failed.lines)}. "
-        "Correct +map in its arguments, or add the overlay that has the map."
+def _describe_failed_map(
+    instance: InstanceLayout, failed: FailedMap, find_nearest_map: Callable[[str], str]
+) -> str:
+    sentences = (
+        f"{instance.name} cannot load the map {failed.name}, and is ended.",
+        f"It printed: {' / '.join(failed.lines)}.",
+        find_nearest_map(failed.name),
+        "Correct +map in its arguments, or add the overlay that has the map.",
     )
+    return " ".join(one for one in sentences if one)
 
 
 def _name_stage(wait: _RunWait | None, waited: float) -> str:

@@ -3,6 +3,7 @@
 The lines are the engine's own, as public copies of the Source SDK and consoles of Left 4 Dead 2 have them.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,30 +66,44 @@ class StartupConsole:
     def __init__(self, instance: InstanceLayout, run: runs.Run) -> None:
         self._instance = instance
         self._path = instance.console_log_path(run.run)
+        self._descriptor = -1
         self._offset = 0
+        self._size_seen = 0
         self._reason = b""
         self.has_loaded = False
         """Whether it has printed what it prints only with a map."""
         self.failed_maps: list[FailedMap] = []
 
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     def read(self) -> None:
-        """Look at the next `_TURN_BYTES` of what it has printed: a flood may outrun that."""
-        try:
-            descriptor = untrusted.open_file(self._path, self._instance.trusted_dir)
-        except (FileNotFoundError, UntrustedFileError):
+        """Look at the next `_TURN_BYTES` of what it has printed: a flood may outrun that.
+
+        Where nothing is new it costs a microsecond or two.
+        """
+        if self._descriptor < 0:
+            try:
+                self._descriptor = untrusted.open_file(self._path, self._instance.trusted_dir)
+            except (FileNotFoundError, UntrustedFileError):
+                return
+        size = os.fstat(self._descriptor).st_size
+        if size == self._size_seen:
             return
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-            self._offset = find_data(descriptor, self._offset)
-            end = self._offset + _TURN_BYTES
-            while self._offset < end:
-                file.seek(self._offset)
-                data = file.read(_CHUNK_BYTES)
-                # What comes next may complete the last line; one without an end is not waited for.
-                whole = data.rfind(b"\n") + 1 or max(0, len(data) - _MAX_LINE_BYTES)
-                self._search(data[:whole])
-                self._offset += whole
-                if len(data) < _CHUNK_BYTES:
-                    break
+        self._offset = find_data(self._descriptor, self._offset)
+        end = self._offset + _TURN_BYTES
+        while self._offset < end:
+            data = os.pread(self._descriptor, _CHUNK_BYTES, self._offset)
+            # What comes next may complete the last line; one without an end is not waited for.
+            whole = data.rfind(b"\n") + 1 or max(0, len(data) - _MAX_LINE_BYTES)
+            self._search(data[:whole])
+            self._offset += whole
+            if len(data) < _CHUNK_BYTES:
+                self._size_seen = size
+                break
 
     def find_failed_map(self, wanted: Iterable[str]) -> FailedMap | None:
         """Return the refusal of one of the maps that were asked for, if there is any."""

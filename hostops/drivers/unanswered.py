@@ -105,6 +105,7 @@ def _examine_settings(instance: InstanceLayout, argv: Sequence[str]) -> Iterator
 def _examine_console(instance: InstanceLayout, run: runs.Run) -> Iterator[str]:
     console = StartupConsole(instance, run)
     console.read()
+    console.close()
     for failed in console.failed_maps[:1]:
         yield f"It printed: {' / '.join(failed.lines)}."
     if not console.has_loaded:

@@ -46,6 +46,7 @@ def run(
     use_pty: bool = False,
     pass_fds: Sequence[int] = (),
     grace_seconds: float = 10.0,
+    leaves_group_empty: bool = False,
 ) -> None:
     """Run a command to its end and give its output line by line, from one thread for each stream.
 
@@ -56,6 +57,8 @@ def run(
     With `on_prompt`, and `use_pty`, the terminal is its stdin too, and does not show what is typed: this is
     called with what it has printed behind its last line end, each time that has changed, and returns a line to
     type or None. It may take its time, and what it raises ends the command.
+    `leaves_group_empty` promises that a command which has ended by itself has left nothing in its group: then
+    nobody looks, which takes a pass over /proc.
 
     Raises CommandError for an exit code other than 0, HostError if it cannot be started or ended,
     OperationCancelled, and whatever `on_line`, `on_wait` or `on_prompt` raised.
@@ -103,12 +106,16 @@ def run(
                 with contextlib.suppress(OSError):  # It has ended meanwhile, which shows by itself.
                     os.write(stdout_read, f"{answer}\n".encode())
 
+        has_ended = False
         try:
-            _wait_for_exit(child.pid, lambda: cancel.is_cancelled or _failure(readers), look)
+            has_ended = _wait_for_exit(
+                child.pid, lambda: cancel.is_cancelled or _failure(readers), look
+            )
         finally:
             try:
                 # Before wait() reaps it: until then nobody else can get the number of the group.
-                end_group(child.pid, grace_seconds)
+                if not (has_ended and leaves_group_empty):
+                    end_group(child.pid, grace_seconds)
                 child.wait()
             finally:
                 for reader in readers:
@@ -170,13 +177,17 @@ def _members(group: int) -> list[ProcessStat]:
 
 def _wait_for_exit(
     pid: int, should_stop: Callable[[], object], on_wait: Callable[[], None]
-) -> None:
+) -> bool:
+    """Wait until a process has ended, or is to be ended; return whether it has."""
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        while not poll.poll(_POLL_SECONDS * 1000) and not should_stop():
+        while not poll.poll(_POLL_SECONDS * 1000):
+            if should_stop():
+                return False
             on_wait()
+        return True
     finally:
         os.close(pidfd)
 

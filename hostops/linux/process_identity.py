@@ -57,6 +57,25 @@ def is_alive(pid: int, start_ticks: int) -> bool:
     return stat is not None and stat.start_ticks == start_ticks
 
 
+def wait_for_end(pid: int, start_ticks: int, seconds: float) -> bool:
+    """Wait for at most `seconds` until exactly this process has ended; return whether it has."""
+    import select  # The launcher, which imports this module, waits for nobody.
+
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        # Only now does the number stand for one process.
+        if not is_alive(pid, start_ticks):
+            return True
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(pidfd)
+
+
 def living_processes() -> Iterator[ProcessStat]:
     """Yield every process that is alive and that we may see."""
     for name in os.listdir("/proc"):

@@ -199,6 +199,7 @@ def test_the_look_for_the_ready_line_is_bounded(host: Host, alpha: Path) -> None
     while not console.has_loaded:
         console.read()
         looks += 1
+    console.close()
     assert 4 <= looks <= 6  # 4 MiB each
 
 

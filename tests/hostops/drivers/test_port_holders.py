@@ -316,9 +316,9 @@ def test_a_cancel_ends_the_wait_for_rcon(
     cancel = CancelToken()
     read_bound = sockets.read_bound
 
-    def read_and_cancel() -> list[sockets.BoundSocket]:
+    def read_and_cancel(*, is_ipv4_alone: bool = False) -> list[sockets.BoundSocket]:
         cancel.cancel()
-        return read_bound()
+        return read_bound(is_ipv4_alone=is_ipv4_alone)
 
     monkeypatch.setattr(sockets, "read_bound", read_and_cancel)
     with pytest.raises(OperationCancelled):

@@ -177,3 +177,23 @@ def test_a_file_with_a_path_too_long_to_tell_hides_no_socket(tmp_path: Path) -> 
             assert sockets.find_processes({inode}) == {inode: [os.getpid()]}
     finally:
         os.close(folder)
+
+
+def test_the_address_that_is_found_is_one_of_this_machine() -> None:
+    address = sockets.find_own_address()
+    assert sockets.is_own_address(address)
+    assert not sockets.is_own_address("198.51.100.77")
+
+
+def test_without_a_default_route_it_is_an_interfaces_address_and_not_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NoRoute(socket.socket):
+        def connect(self, address: object) -> None:
+            raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "socket", NoRoute)
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo")])
+    assert sockets.find_own_address() == "127.0.0.1", "loopback is all there is"
+    monkeypatch.setattr(sockets, "_interface_addresses", lambda _: iter(["10.0.0.5", "10.0.0.6"]))
+    assert sockets.find_own_address() == "10.0.0.5"

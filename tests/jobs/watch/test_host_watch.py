@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from hostops.specs import CrashedRun, DueRestart, InstanceState, InstanceStatus
+from hostops.specs import SILENT_NOTE, CrashedRun, DueRestart, InstanceState, InstanceStatus
 from jobs import operations
 from jobs.database import Channel
 from jobs.models import Job, JobState
@@ -64,6 +64,23 @@ class TestStates:
         assert Server.objects.get().running_build_id == "100"
         server = tell(fake_host, watch, InstanceStatus("alpha", InstanceState.STOPPED))
         assert (server.actual_state, server.running_build_id) == (ActualState.STOPPED, "")
+
+    def test_that_a_server_does_not_answer_is_told_until_it_does(
+        self, watch: HostWatch, fake_host: FakeHost
+    ) -> None:
+        silent = replace(RUNNING, note=SILENT_NOTE, detail="It has bound its port.")
+        server = tell(fake_host, watch, silent)
+        assert (server.state_label, server.state_remark) == (
+            "Running, does not answer queries",
+            "It has bound its port.",
+        )
+        assert server.should_be == ""
+        error = "Start: alpha runs, but does not answer queries. It has bound its port."
+        Server.objects.update(last_error=error)
+        server = tell(fake_host, watch, replace(silent, restarts=1))
+        assert (server.last_error, server.state_remark) == (error, ""), "it is said twice"
+        server = tell(fake_host, watch, RUNNING)
+        assert (server.state_label, server.last_error) == ("Running", "")
 
     def test_nothing_is_written_while_nothing_changes(self, watch: HostWatch) -> None:
         before = Server.objects.values().get()
@@ -482,6 +499,24 @@ def test_the_host_reports_which_ports_other_programs_hold_and_tells_pages_of_a_c
         watch.report_host()
         assert Host.objects.get().taken_ports == list(ports)
     assert announced == [Channel.PAGES] * 2
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "source", "after"),
+    [
+        ("", "192.0.2.2", "steam", "192.0.2.2"),
+        ("127.0.0.1", "192.0.2.2", "steam", "192.0.2.2"),
+        ("games.example.org", "192.0.2.2", "steam", "games.example.org"),
+        ("", "127.0.0.1", "steam", ""),
+        ("", "127.0.0.1", "simulator", "127.0.0.1"),
+    ],
+)
+def test_players_are_sent_to_the_address_that_was_found_until_an_admin_says_another(
+    host: Host, before: str, found: str, source: str, after: str
+) -> None:
+    Host.objects.update(address=before)
+    operations.store_address(host, found, is_simulated=source == "simulator")
+    assert Host.objects.get().address == after
 
 
 def test_the_host_reports_which_limits_nothing_holds_servers_to(watch: HostWatch) -> None:

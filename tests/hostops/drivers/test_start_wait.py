@@ -1,0 +1,160 @@
+"""A start that waits: what ends the wait, and what becomes of a server that does not answer."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostops.drivers.port_holders import PortLook
+from hostops.drivers.start_wait import UnansweredError
+from hostops.drivers.unanswered import explain_silence, find_settings
+from hostops.errors import HostError
+from hostops.host import Host
+from hostops.instances import runs
+from hostops.layout import HostLayout
+from hostops.linux.sockets import BoundSocket, Protocol
+from hostops.specs import SILENT_NOTE, ConfigPart, InstanceSpec, InstanceState
+from tests.hostops.hosts import (
+    DRIVER,
+    Output,
+    game_pid,
+    game_processes,
+    instance_of,
+    latest_run,
+    write_control,
+)
+from tests.waiting import wait_until
+
+RUNNING, STOPPED = InstanceState.RUNNING, InstanceState.STOPPED
+
+
+def test_a_map_that_is_not_there_ends_the_wait_and_the_nearest_is_named(
+    host: Host, root: Path, spec: InstanceSpec
+) -> None:
+    host.initialize(replace(spec, arguments=("+map", "c5m1_waterfont")))
+    with pytest.raises(HostError) as caught:
+        host.start("alpha")
+    assert not isinstance(caught.value, UnansweredError)
+    text = str(caught.value)
+    assert "alpha cannot load the map c5m1_waterfont, and is ended." in text
+    assert "map load failed: c5m1_waterfont not found or invalid" in text
+    assert "The nearest map that there is: c5m1_waterfront." in text
+    assert not game_processes(root)
+    assert host.status("alpha").state is STOPPED
+
+
+def test_a_missing_library_is_told_with_the_loaders_words_and_the_cure(
+    host: Host, root: Path, alpha: Path
+) -> None:
+    write_control(root, srcds={"fail": "missing-library"})
+    with pytest.raises(
+        HostError,
+        match=r"alpha ended while it was starting\. It printed: .*error while loading shared libraries: "
+        r"libstdc\+\+\.so\.6: .* install its libraries on the host",
+    ):
+        host.start("alpha")
+    # Nor is there anything to load a 32-bit program where none of its libraries is installed.
+    (root / "current" / "srcds_linux").write_text("#!/no/such/loader\n")
+    with pytest.raises(HostError, match=r"not the loader that it names: .* lib32stdc\+\+6"):
+        host.start("alpha")
+
+
+def test_a_server_that_does_not_answer_is_left_running_until_it_does(
+    host: Host, root: Path, spec: InstanceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostops.host._ASK_EVERY_SECONDS", 0.0)
+    host.initialize(replace(spec, config="sv_lan 1\n"))
+    host.start("alpha")
+    pid = game_pid(root)
+    impatient = Host(
+        root,
+        driver=DRIVER,
+        game_source="simulator",
+        start_timeout_seconds=0.3,
+        stop_timeout_seconds=2,
+    )
+    # It is up, and too busy to answer; nobody has had an answer.
+    os.kill(pid, signal.SIGSTOP)
+    instance_of(root).ready_path.unlink()
+    output = Output()
+    for attempt in range(2):
+        with pytest.raises(UnansweredError) as caught:
+            impatient.start("alpha", on_line=output.on_line, on_stage=output.on_stage)
+        text = str(caught.value)
+        assert text.startswith(
+            f"alpha runs, but does not answer queries: it was asked on 127.0.0.1:{spec.port} for 0.3 s. "
+            f"It has bound port {spec.port} (UDP) on 0.0.0.0. sv_lan 1 is set in"
+        )
+        said = "alpha is starting already." if attempt == 0 else "alpha runs already."
+        assert ("stdout", said) in output.lines
+        status = host.status("alpha")
+        assert (status.state, status.note) == (RUNNING, SILENT_NOTE)
+        assert "sv_lan 1 is set in" in status.detail
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: not host.statuses()["alpha"].note, 20, "the note stays")
+    assert host.status("alpha").state is RUNNING
+    assert game_pid(root) == pid, "it was ended"
+    host.start("alpha")
+    host.restart("alpha")
+    assert latest_run(root).run == 2
+    assert host.status("alpha").note == ""
+
+
+def test_one_that_nobody_waits_for_is_given_up_on_as_well(
+    host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart by systemd, or where who started it was killed."""
+    host.start("alpha")
+    run = latest_run(root)
+    instance_of(root).ready_path.unlink()
+    monkeypatch.setattr("hostops.host._UNATTENDED_SECONDS", 0.0)
+    monkeypatch.setattr("hostops.host.find_answering", lambda *_: set())
+    monkeypatch.setattr(host, "_start_timeout_seconds", 0.0)
+    status = host.status("alpha")
+    assert (status.state, status.note) == (RUNNING, SILENT_NOTE)
+    runs.mark_ready(instance_of(root), run)
+    assert host.status("alpha").note == ""
+
+
+# What is looked at
+
+
+def explain(tmp_path: Path, address: str, *own: str, is_simulated: bool = False) -> str:
+    """Return what is said of a run that has bound its port on these addresses and is asked at that one."""
+    layout = HostLayout(tmp_path)
+    bound = [BoundSocket(Protocol.UDP, one, 27015, 0, 1) for one in own]
+    return explain_silence(
+        layout,
+        layout.instance("alpha"),
+        runs.Run(1, 1, 1, "boot", 1.0, "100", 27015),
+        PortLook(27015, bound, []),
+        address,
+        argv=["./srcds_linux", "+sv_max_queries_sec", "1"],
+        is_simulated=is_simulated,
+    )
+
+
+def test_each_cause_that_was_found_is_named(tmp_path: Path) -> None:
+    text = explain(tmp_path, "127.0.0.1", "0.0.0.0")  # noqa: S104
+    assert "A real game does not answer on loopback (127.0.0.1): set HOST_ADDRESS" in text
+    assert "sv_max_queries_sec 1 is set in its arguments" in text
+    assert "Neither its configs nor its arguments set sv_lan 1." in text
+    assert "It has not printed that its map is loaded" in text
+    assert "on loopback" not in explain(tmp_path, "127.0.0.1", "0.0.0.0", is_simulated=True)  # noqa: S104
+    assert "192.0.2.99 is no address of this machine" in explain(tmp_path, "192.0.2.99")
+    elsewhere = explain(tmp_path, "127.0.0.1", "127.0.0.2")
+    assert "on 127.0.0.2. So it cannot answer on 127.0.0.1" in elsewhere
+
+
+def test_the_last_config_that_sets_a_cvar_is_the_one_that_is_named() -> None:
+    parts = [
+        ConfigPart("cfg/saferoom/00-release.cfg", "the release", "sv_lan 0 // sv_lan 2\n", ()),
+        ConfigPart(
+            "cfg/saferoom/10-lan.cfg", "overlay lan", 'hostname "x; sv_lan 3"; SV_LAN "1"\n', ()
+        ),
+    ]
+    found = find_settings(parts, ["./srcds_linux", "+sv_lan", "0"], ("sv_lan",))
+    assert found == {"sv_lan": ("1", "cfg/saferoom/10-lan.cfg (overlay lan)")}
+    assert find_settings([], ["+sv_lan", "1"], ("sv_lan",)) == {"sv_lan": ("1", "its arguments")}
