@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,14 +105,12 @@ def test_a_step_that_fails_says_which_why_and_what_to_do_and_ends_the_run() -> N
 def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:
     machine = Machine(is_dry_run=False, say=lambda _text: None)
     path = tmp_path / "folder/file"
-    mine = {
-        "owner": pwd.getpwuid(os.geteuid()).pw_name,
-        "group": grp.getgrgid(os.getegid()).gr_name,
-    }
-    assert machine.write(path, "one", mode=0o640, **mine)
-    assert not machine.write(path, "one", mode=0o600, **mine)
+    owner, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    write = partial(machine.write, path, owner=owner, group=group)
+    assert write("one", mode=0o640)
+    assert not write("one", mode=0o600)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert machine.write(path, "two", **mine)
+    assert write("two")
     assert path.read_text() == "two"
     assert [found.name for found in path.parent.iterdir()] == ["file"]
 
