@@ -101,6 +101,19 @@ def test_a_step_that_fails_says_which_why_and_what_to_do_and_ends_the_run() -> N
     assert "Three" not in text
 
 
+def test_a_step_whose_way_back_fails_too_says_both() -> None:
+    said: list[str] = []
+
+    def fail() -> None:
+        try:
+            raise InstallError("The first thing.")
+        finally:
+            raise InstallError("The second thing.")
+
+    assert not steps.carry_out([Step("One", fail)], said.append, "deploy/install")
+    assert "The first thing.\nAnd after that: The second thing." in "\n".join(said)
+
+
 def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:
     machine = Machine(is_dry_run=False, say=lambda _text: None)
     path = tmp_path / "folder/file"
