@@ -117,14 +117,12 @@ def test_a_step_whose_way_back_fails_too_says_both() -> None:
 def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:
     machine = Machine(is_dry_run=False, say=lambda _text: None)
     path = tmp_path / "folder/file"
-    mine = {
-        "owner": pwd.getpwuid(os.geteuid()).pw_name,
-        "group": grp.getgrgid(os.getegid()).gr_name,
-    }
-    assert machine.write(path, "one", mode=0o640, **mine)
-    assert not machine.write(path, "one", mode=0o600, **mine)
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    group = grp.getgrgid(os.getegid()).gr_name
+    assert machine.write(path, "one", mode=0o640, owner=owner, group=group)
+    assert not machine.write(path, "one", mode=0o600, owner=owner, group=group)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert machine.write(path, "two", **mine)
+    assert machine.write(path, "two", owner=owner, group=group)
     assert path.read_text() == "two"
     assert [found.name for found in path.parent.iterdir()] == ["file"]
 
