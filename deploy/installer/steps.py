@@ -25,6 +25,9 @@ def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -
         except InstallError as error:
             cure = error.cure
             text = str(error)
+            if isinstance(error.__context__, InstallError) and not error.__suppress_context__:
+                # What was to mend it failed too.
+                text = f"{error.__context__}\nAnd after that: {text}"
         except OSError as error:
             cure = ""
             text = f"{error.strerror}: {error.filename}" if error.filename else str(error)

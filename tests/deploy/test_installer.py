@@ -4,7 +4,6 @@ import grp
 import os
 import pwd
 import subprocess
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,15 +101,28 @@ def test_a_step_that_fails_says_which_why_and_what_to_do_and_ends_the_run() -> N
     assert "Three" not in text
 
 
+def test_a_step_whose_way_back_fails_too_says_both() -> None:
+    said: list[str] = []
+
+    def fail() -> None:
+        try:
+            raise InstallError("The first thing.")
+        finally:
+            raise InstallError("The second thing.")
+
+    assert not steps.carry_out([Step("One", fail)], said.append, "deploy/install")
+    assert "The first thing.\nAnd after that: The second thing." in "\n".join(said)
+
+
 def test_a_file_is_replaced_at_once_and_only_if_it_is_another(tmp_path: Path) -> None:
     machine = Machine(is_dry_run=False, say=lambda _text: None)
     path = tmp_path / "folder/file"
-    owner, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
-    write = partial(machine.write, path, owner=owner, group=group)
-    assert write("one", mode=0o640)
-    assert not write("one", mode=0o600)
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    group = grp.getgrgid(os.getegid()).gr_name
+    assert machine.write(path, "one", mode=0o640, owner=owner, group=group)
+    assert not machine.write(path, "one", mode=0o600, owner=owner, group=group)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert write("two")
+    assert machine.write(path, "two", owner=owner, group=group)
     assert path.read_text() == "two"
     assert [found.name for found in path.parent.iterdir()] == ["file"]
 

@@ -166,12 +166,19 @@ def test_logs_follow_over_a_restart_until_interrupted(
     assert latest_run(root).run == 2
 
 
-def test_the_doctor_fails_if_something_is_wrong(cli: CLI, root: Path) -> None:
+def test_the_doctors_exit_code_says_how_bad_it_is(cli: CLI, root: Path, tmp_path: Path) -> None:
     (root / "staging").mkdir()
     done = cli.run("doctor")
-    assert done.returncode == 1
-    assert "BAD  Interrupted install" in done.stdout
+    assert done.returncode == 3
+    assert "todo Interrupted install" in done.stdout
+    assert "warn Limits: The process driver" in done.stdout
     assert "ok   Game: Build" in done.stdout
+    (tmp_path / "file").touch()
+    done = cli.run("--root", str(tmp_path / "file/root"), "doctor", "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)
+    assert (finding["subject"], finding["severity"]) == ("Folder", "fault")
+    assert finding["cure"]
 
 
 def test_an_installer_of_a_killed_command_is_ended_by_the_next(cli: CLI, root: Path) -> None:

@@ -71,7 +71,7 @@ class TestStates:
         silent = replace(RUNNING, note=SILENT_NOTE, detail="It has bound its port.")
         server = tell(fake_host, watch, silent)
         assert (server.state_label, server.state_remark) == (
-            "Running, does not answer queries",
+            "running, does not answer queries",
             "It has bound its port.",
         )
         assert server.should_be == ""
@@ -80,7 +80,7 @@ class TestStates:
         server = tell(fake_host, watch, replace(silent, restarts=1))
         assert (server.last_error, server.state_remark) == (error, ""), "it is said twice"
         server = tell(fake_host, watch, RUNNING)
-        assert (server.state_label, server.last_error) == ("Running", "")
+        assert (server.state_label, server.last_error) == ("running", "")
 
     def test_nothing_is_written_while_nothing_changes(self, watch: HostWatch) -> None:
         before = Server.objects.values().get()
