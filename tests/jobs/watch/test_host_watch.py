@@ -68,6 +68,7 @@ class TestStates:
     def test_that_a_server_does_not_answer_is_told_until_it_does(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:
+        Server.objects.update(desired_state=DesiredState.RUNNING)
         silent = replace(RUNNING, note=SILENT_NOTE, detail="It has bound its port.")
         server = tell(fake_host, watch, silent)
         assert (server.state_label, server.state_remark) == (
