@@ -132,7 +132,12 @@ class HostWatch:
             return None
         if status.state.value != server.actual_state:
             changes["actual_state_at"] = looked_at
-        if server.state_note == SILENT_NOTE and status.state is InstanceState.RUNNING:
+        is_silent = status.note == SILENT_NOTE
+        if (
+            server.state_note == SILENT_NOTE
+            and status.state is InstanceState.RUNNING
+            and not is_silent
+        ):
             # It answers now, of which its start that failed knew nothing.
             changes["last_error"] = ""
         if status.state is InstanceState.ABSENT:
