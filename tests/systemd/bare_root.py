@@ -55,7 +55,7 @@ class BareRoot(Sandbox):
         """Return what runs a command inside, as root, from outside."""
         return self._inside(argv, "root", {})
 
-    def root_succeed(self, *argv: str, timeout: float = 60) -> str:
+    def root_succeed(self, *argv: str, timeout: float = 180) -> str:
         """Run a command as root that has to succeed, and return what it said."""
         done = self.run(*argv, user="root", timeout=timeout)
         assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
