@@ -28,7 +28,7 @@ from hostops.specs import (
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
-from servers.models import LOOPBACK, ActualState, Host, Release, Run, Server
+from servers.models import LOOPBACK, ActualState, Host, Overlay, Release, Run, Server
 
 logger = logging.getLogger(__name__)
 
@@ -135,9 +135,16 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
 def repeat(run: Run, server: Server) -> InstanceSpec:
     """Return what starts a server as it was in `run`.
 
-    Raises ValueError if that is unreadable, or its port has become another server's.
+    Raises ValueError if that is unreadable, and `MalformedJobError` if its port has become another server's, or
+    the panel has one of its overlays no longer: whoever starts it may not name a folder of a host as one.
     """
     spec = run.to_spec(server)
+    known = set(Overlay.objects.filter(name__in=spec.overlays).values_list("name", flat=True))
+    if gone := [name for name in spec.overlays if name not in known]:
+        raise MalformedJobError(
+            f"{server.name} ran with what is no overlay of the panel any more: {', '.join(gone)}. Start "
+            "it as it is saved."
+        )
     others = Server.objects.filter(host_id=server.host_id, port=spec.port).exclude(pk=server.pk)
     if other := others.first():
         raise MalformedJobError(
@@ -177,14 +184,16 @@ def describe_run(
 
 def install(host: HostLayer, job_id: int, *, cancel: CancelToken, **callbacks: Any) -> None:
     """Install or update the game; whoever looks at the job's page is asked for a Steam Guard code."""
-    ask_code = partial(wait_for_code, job_id, cancel)
+    ask_code = partial(wait_for_code, job_id, cancel, set())
     host.install_runtime(ask_code=ask_code, cancel=cancel, **callbacks)
 
 
-def wait_for_code(job_id: int, cancel: CancelToken) -> str | None:
+def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | None:
     """Return the Steam Guard code that somebody enters for a job, or None if nobody does in time.
 
-    Looks once a second, and holds no connection to the database in between. Raises OperationCancelled.
+    Not one that was `tried` already: a form that is sent twice, while the first code is taken, would answer the
+    next question too, and Steam allows few tries. Adds the code to `tried`. Looks once a second, and holds no
+    connection to the database in between. Raises OperationCancelled.
     """
     until = monotonic() + CODE_WAIT_SECONDS
     while True:
@@ -199,7 +208,8 @@ def wait_for_code(job_id: int, cancel: CancelToken) -> str | None:
         finally:
             if not connection.in_atomic_block:
                 connection.close()
-        if code:
+        if code and code not in tried:
+            tried.add(code)
             return code
         if monotonic() > until:
             return None
@@ -318,7 +328,8 @@ def read_config_chain(server: Server) -> dict[str, Any]:
     """
     try:
         parts = get_host(server.host.name).config_chain(server.name)
-        secrets = secrets_of_server(server)
+        # A start as it was writes what the rows no longer say.
+        secrets = secrets_of_server(server) | read_running_secrets(server.host.name, server.name)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
         if not chain or chain == server.config_chain:
             return {}

@@ -166,6 +166,16 @@ class ServerForm(SecretsForm, RowForm):
             return ("set" if yours else "none", "set to another one" if theirs else "none")
         return super().show(name, yours, theirs)
 
+    def refuse_outdated(self) -> None:
+        """Ask for typed passwords once more if the form is refused: a page does not send them back."""
+        try:
+            super().refuse_outdated()
+        except OutdatedFormError:
+            for secret in ServerSecret:
+                if self.cleaned_data.get(secret.value):
+                    self.add_error(secret.value, "Enter it again: it is not saved yet.")
+            raise
+
     def save(self, commit: bool = True) -> Server:
         """Store the server; of one that is there only what the form writes.
 

@@ -19,6 +19,7 @@ from servers.models.runs import (
     read_seen_files,
     show_arguments,
     show_config,
+    with_readable_passwords,
 )
 
 TEXTS = ("arguments", "config", "sealed")
@@ -131,7 +132,8 @@ def describe_waiting(server: Server) -> WaitingChanges | None:
             builds = f"{server.running_build_id} → {server.host.build_id}"
             changes.append(Change(part, builds))
         elif run:
-            changes.append(describe_change(part, run, server.to_bare_spec(), seen_files))
+            spec = with_readable_passwords(server, server.to_bare_spec())
+            changes.append(describe_change(part, run, spec, seen_files))
     return WaitingChanges(parts, tuple(changes), run)
 
 

@@ -114,6 +114,10 @@ def request(
     with transaction.atomic():
         if not requested_by.is_superuser:
             requested_by = lock_person(requested_by)
+        if run:
+            lock_run(
+                run
+            )  # Before the host, as a worker does: it stores what has ended, and then claims.
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(f"{server.name} has just been removed.")
@@ -138,6 +142,15 @@ def request(
             run=run,
         )
         return Requested(job, is_new=True)
+
+
+def lock_run(run: Run) -> None:
+    """Keep a run from being removed until the transaction ends. Raises `RequestRefused` if it has been."""
+    this = Run.objects.filter(pk=run.pk).order_by()
+    if not list(this.select_for_update(no_key=True).values_list("pk")):
+        raise RequestRefused(
+            f"What {run.server.name} was started with then is no longer kept. Start it as it is saved."
+        )
 
 
 def retry(job: Job, *, requested_by: Person) -> Requested:

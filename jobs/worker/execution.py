@@ -14,7 +14,15 @@ from hostops.errors import HostError, OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.database import is_away
-from jobs.logs import Ending, LogWriter, faults, make_line_safe, mask_known, secrets_of
+from jobs.logs import (
+    Ending,
+    LogWriter,
+    faults,
+    find_secrets,
+    make_line_safe,
+    mask_known,
+    secrets_of,
+)
 from jobs.models import HOST_OPERATIONS, STARTS, Job, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
@@ -38,7 +46,12 @@ def plan(job: Job) -> Plan:
     """
     try:
         operate, planned_run = operations.prepare(job, finish_console)
-        return Plan(job, operate, secrets_of(job), planned_run)
+        secrets = secrets_of(job)
+        if planned_run and planned_run.as_it_was_at:
+            # What it was started with then may set passwords of which its rows know nothing now.
+            spec = planned_run.spec
+            secrets |= find_secrets(" ".join(spec.arguments), spec.config)
+        return Plan(job, operate, secrets, planned_run)
     except Exception as error:
         if is_away(error):
             raise

@@ -160,7 +160,10 @@ class Run(models.Model):
             kept = list(of_server.values_list("pk", flat=True)[:RUNS_KEPT])
             if len(kept) == RUNS_KEPT:
                 # A job says which run it was to repeat for as long as it is there itself.
-                of_server.filter(pk__lt=kept[-1], jobs=None).delete()
+                old = of_server.filter(pk__lt=kept[-1], jobs=None).order_by()
+                # Locked, and then looked again: a request to repeat one may be under way.
+                locked = [run.pk for run in old.select_for_update(of=("self",)).only("pk")]
+                old.filter(pk__in=locked).delete()
 
     @property
     def is_known(self) -> bool:
@@ -210,7 +213,7 @@ class Run(models.Model):
         try:
             key = find_digest_key(self.digest_key)
         except SecretError:  # What people can read tells nearly as much.
-            key = None
+            key, spec = None, with_readable_passwords(server, spec)
         has_changed = {
             RunPart.ARGUMENTS: self.arguments_digest != make_digest(key, "\0".join(spec.arguments))
             if key
@@ -297,6 +300,17 @@ def digest_server(key_id: str, server: Server) -> str:
         for secret in (ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD)
     )
     return digest_whole(key, server.to_bare_spec(), rcon, join)
+
+
+def with_readable_passwords(server: Server, spec: InstanceSpec) -> InstanceSpec:
+    """Return `spec` with the passwords of `server`, so that they are hidden where it is shown.
+
+    Without them if one cannot be decrypted.
+    """
+    try:
+        return server.with_passwords(spec)
+    except SecretError:
+        return spec
 
 
 def seal(spec: InstanceSpec) -> str:

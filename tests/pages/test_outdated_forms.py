@@ -114,6 +114,18 @@ def test_a_password_that_somebody_set_meanwhile_is_told_and_not_shown(
     assert server.join_password_token == token
 
 
+def test_a_password_that_was_typed_is_asked_for_again_rather_than_lost(
+    as_alice: Client, server: Server
+) -> None:
+    url = f"/servers/{server.name}/edit/"
+    version = open_form(as_alice, url)
+    Server.objects.update(config="hostname Theirs")
+    mine = form_of(server, config="hostname Mine", version=version, join_password="my-secret")
+    page = as_alice.post(url, mine).content.decode()
+    assert page.count("Enter it again: it is not saved yet.") == 1
+    assert "my-secret" not in page
+
+
 def test_a_blueprints_overlays_and_config_are_compared(
     as_alice: Client, blueprint: Blueprint, alice: User
 ) -> None:

@@ -104,11 +104,25 @@ def test_a_code_is_void_after_two_minutes_and_replaced_by_the_next(waiting: Job)
 def test_nobody_is_waited_for_without_end(waiting: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "CODE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(operations, "CODE_LOOK_SECONDS", 0.0)
-    assert operations.wait_for_code(waiting.pk, CancelToken()) is None
+    assert operations.wait_for_code(waiting.pk, CancelToken(), set()) is None
     cancel = CancelToken()
     cancel.cancel()
     with pytest.raises(OperationCancelled):
-        operations.wait_for_code(waiting.pk, cancel)
+        operations.wait_for_code(waiting.pk, cancel, set())
+
+
+def test_a_form_that_is_sent_twice_does_not_answer_the_next_question_too(
+    waiting: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "CODE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(operations, "CODE_LOOK_SECONDS", 0.0)
+    tried: set[str] = set()
+    SteamGuardCode.offer(waiting, "ABC12")
+    assert operations.wait_for_code(waiting.pk, CancelToken(), tried) == "ABC12"
+    SteamGuardCode.offer(waiting, "abc12")
+    assert operations.wait_for_code(waiting.pk, CancelToken(), tried) is None
+    SteamGuardCode.offer(waiting, "XYZ34")
+    assert operations.wait_for_code(waiting.pk, CancelToken(), tried) == "XYZ34"
 
 
 @pytest.mark.django_db(transaction=True)

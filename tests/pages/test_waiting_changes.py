@@ -106,6 +106,17 @@ def test_the_page_says_what_has_changed_without_passwords(
     assert "letmein" not in section
 
 
+def test_what_contains_a_password_of_a_field_is_hidden_on_both_sides(running: Server) -> None:
+    running.set_secret(ServerSecret.JOIN_PASSWORD, "secret")
+    running.save()
+    Run.objects.update(config="hostname Night\nsv_tags ••••\n")
+    Server.objects.update(config="hostname Day\nsv_tags secret\n")
+    waiting = describe_waiting(Server.objects.get())
+    assert waiting is not None
+    [change, _] = waiting.changes
+    assert change.lines == (("-", "hostname Night"), ("+", "hostname Day"), (" ", "sv_tags ••••"))
+
+
 def test_a_password_in_a_config_that_is_another_one_shows_and_what_it_is_does_not(
     as_alice: Client, running: Server, fake_host: FakeHost
 ) -> None:

@@ -8,10 +8,11 @@ import pytest
 from django.utils import timezone
 
 from hostops.errors import HostError
-from hostops.specs import InstanceState, InstanceStatus
+from hostops.specs import ConfigPart, InstanceState, InstanceStatus
+from jobs.logs.safe_lines import MASK
 from jobs.models import Job, JobState, Worker
 from jobs.queue import recover_stale_jobs
-from jobs.queue.transitions import enqueue
+from jobs.queue.transitions import RequestRefused, enqueue, request
 from jobs.worker.single_job import run_worker_once
 from servers.models import RUNS_KEPT, Host, Overlay, Run, Server
 from servers.secrets import ServerSecret, decrypt
@@ -185,6 +186,40 @@ class TestAsItWas:
         assert job.state == JobState.FAILED
         assert "which is now server beta’s" in job.error
         assert fake_host.verbs == verbs
+
+    def test_an_overlay_that_the_panel_has_no_longer_is_not_brought_back(
+        self, server: Server, fake_host: FakeHost, first: Run
+    ) -> None:
+        Overlay.objects.get(name="pack").delete()
+        verbs = list(fake_host.verbs)
+        job = run("start", server, run=first)
+        assert job.state == JobState.FAILED
+        assert "no overlay of the panel any more: pack" in job.error
+        assert fake_host.verbs == verbs
+
+    def test_a_password_that_only_the_run_had_shows_nowhere(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        fake_host.chains["alpha"] = (ConfigPart("server.cfg", "server", "say secret99", ()),)
+        change(server, config="rcon_password secret99; echo hi\n")
+        run("start", server)
+        run("stop", server)
+        change(server, config="")
+
+        def act(verb: str, *arguments: Any) -> None:
+            fake_host.settings["alpha"] = (fake_host.specs[-1].config,)
+            arguments[1]("stdout", "it says secret99")
+
+        fake_host.act, fake_host.settings = act, {}
+        job = run("start", server, run=Run.objects.get())
+        assert [line.line for line in job.logs.all()] == [f"it says {MASK}"] * 2
+        assert "secret99" not in str(Server.objects.values())
+
+    def test_a_run_that_has_just_been_removed_is_refused(self, server: Server, first: Run) -> None:
+        Run.objects.filter(pk=first.pk).delete()
+        with pytest.raises(RequestRefused, match="alpha was started with then is no longer kept"):
+            request("start", server=server, requested_by=server.owner, run=first)
+        assert not server.jobs.active().exists()
 
     def test_without_the_key_it_says_so(
         self, server: Server, fake_host: FakeHost, first: Run, settings: Any
