@@ -357,7 +357,7 @@ def show_life(worker: Worker) -> None:
 
 def read_cancel_requests(worker: Worker) -> list[int]:
     """Return the ids of the jobs that `worker` runs and somebody has asked to cancel."""
-    running = Job.objects.running().filter(host_id=worker.host_id, worker=worker)
+    running = Job.objects.running().filter(host_id=worker.host_id, worker=worker).order_by()
     return list(running.exclude(cancel_requested_at=None).values_list("pk", flat=True))
 
 

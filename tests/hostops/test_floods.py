@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hostops.drivers import port_holders
+from hostops.drivers import port_holders, start_wait
 from hostops.drivers.startup_console import StartupConsole
 from hostops.errors import HostError, OperationCancelled
 from hostops.host import Host
@@ -249,9 +249,15 @@ def test_a_flooding_game_takes_no_more_of_the_disk_than_it_may(
 
 
 @pytest.fixture
-def is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let doubles of the game do without a port."""
+def is_not_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let doubles of the game do without a port: they have answered once they have said that they are up."""
+
+    def is_up(wait: start_wait._RunWait) -> bool:
+        path = instance_of(root).console_log_path(wait.run.run)
+        return path.exists() and "Connection to Steam servers successful." in path.read_text()
+
     monkeypatch.setattr(port_holders, "require_own_port", lambda *_: True)
+    monkeypatch.setattr(start_wait._RunWait, "has_answer", is_up)
 
 
 SURVIVOR = """#!/bin/sh

@@ -113,6 +113,7 @@ def paths(
     ]
 
 
+@pytest.mark.timeout(600)  # so many pages
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing_on_any_page(
     open_page: OpenPage, paths: list[str], viewport: dict[str, int]

@@ -172,7 +172,7 @@ class TestAClick:
         self, start: Callable[[], HttpResponse], database: Database
     ) -> None:
         """A commit whose answer was lost with the connection may have been made."""
-        with database.failing(AWAY, holding="INSERT INTO jobs_job", times=1):
+        with database.failing(AWAY, holding='INSERT INTO "jobs_job"', times=1):
             response = start()
         assert response.status_code == 503
         assert "It is not certain whether" in response.content.decode()
@@ -185,7 +185,7 @@ class TestAClick:
         client = AsyncClient(raise_request_exception=False)
         client.force_login(alice)
         address = reverse("jobs:create", args=[server.name])
-        with database.failing(AWAY, holding="INSERT INTO jobs_job", times=1):
+        with database.failing(AWAY, holding='INSERT INTO "jobs_job"', times=1):
             response = async_to_sync(client.post)(address, START)
         assert response.status_code == 503
         assert "It is not certain whether" in response.content.decode()
@@ -202,7 +202,7 @@ class TestAClick:
     def test_a_database_that_can_only_be_read_refuses_it_in_words(
         self, start: Callable[[], HttpResponse], database: Database
     ) -> None:
-        with database.failing(READ_ONLY, holding="INSERT INTO jobs_job"):
+        with database.failing(READ_ONLY, holding='INSERT INTO "jobs_job"'):
             response = start()
         page = response.content.decode()
         assert response.status_code == 503

@@ -7,6 +7,7 @@ import pytest
 
 from hostops.specs import InstanceState
 from tests.hostops.hosts import write_control
+from tests.hostops.query.test_a2s import INFO
 from tests.systemd.conftest import Machine, unit_of
 from tests.systemd.sandbox import UID
 from tests.waiting import wait_until
@@ -110,23 +111,30 @@ def test_an_end_by_a_signal_is_known_exactly(hurried: Machine) -> None:
 
 _GAME_THAT_ENDS_BY_ITSELF = """\
 #!{python}
-import socket, sys
+import socket, sys, threading
 port = int(sys.argv[sys.argv.index("-port") + 1])
 held = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
 for one in held:
     one.bind(("0.0.0.0", port))
 held[1].listen()
+def answer():
+    while True:
+        _, peer = held[0].recvfrom(2048)
+        held[0].sendto({info!r}, peer)
+threading.Thread(target=answer, daemon=True).start()
 print("Connection to Steam servers successful.", flush=True)
 sys.stdin.readline()
 sys.exit(7)
 """
-"""Holds its port, and ends with code 7 upon a line."""
+"""Holds its port and answers queries, and ends with code 7 upon a line."""
 
 
 def test_an_end_by_an_exit_code_is_known_exactly(hurried: Machine) -> None:
     program = next((hurried.root / "releases").iterdir()) / "srcds_linux"
     text = program.read_text()
-    program.write_text(_GAME_THAT_ENDS_BY_ITSELF.format(python=sys.executable))
+    program.write_text(
+        _GAME_THAT_ENDS_BY_ITSELF.format(python=sys.executable, info=b"\xff\xff\xff\xffI" + INFO)
+    )
     try:
         hurried.cli("start", "alpha")
         # systemd watches the init of the game's PID namespace, whose only child is the game.

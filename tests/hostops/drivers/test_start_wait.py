@@ -34,6 +34,10 @@ def test_a_map_that_is_not_there_ends_the_wait_and_the_nearest_is_named(
     host: Host, root: Path, spec: InstanceSpec
 ) -> None:
     host.initialize(replace(spec, arguments=("+map", "c5m1_waterfont")))
+    # What is in a pack that cannot be read nobody knows: so the start is tried.
+    pack = root / "instances" / "alpha" / "upper" / "left4dead2" / "addons" / "broken.vpk"
+    pack.parent.mkdir(parents=True)
+    pack.write_bytes(b"broken")
     with pytest.raises(HostError) as caught:
         host.start("alpha")
     assert not isinstance(caught.value, UnansweredError)

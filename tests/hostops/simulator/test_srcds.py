@@ -859,7 +859,7 @@ def test_what_it_cannot_write_does_not_end_it(servers: GameServers, port: int) -
     server.wait_for("ERROR: no console log can be written")
     server.wait_for("WARNING: the pid file cannot be written")
     server.wait_for("ERROR: no log file can be written")
-    server.wait_for("ERROR: writeid cannot write")
+    server.wait_for("Couldn't open cfg/banned_user.cfg")
     assert a2s.query_info(HOST, port, TIMEOUT).map == "c1m1_hotel"
 
 
