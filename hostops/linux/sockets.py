@@ -101,7 +101,13 @@ def find_own_address() -> str:
 
 def _interface_addresses(probe: socket.socket) -> Iterator[str]:
     """Yield the IPv4 address of each interface that is up, without loopback (netdevice(7))."""
-    for _, name in socket.if_nameindex():
+    try:
+        interfaces = socket.if_nameindex()
+    except (
+        OSError
+    ):  # The kernel lists them by netlink, which a unit may forbid, as the web process's does.
+        return
+    for _, name in interfaces:
         request = struct.pack("16s24x", name.encode())
         try:
             flags = struct.unpack_from("16xH", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[0]
