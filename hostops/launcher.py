@@ -359,6 +359,13 @@ def _open_end(instance: str) -> int:
     )
 
 
+_CROOKED = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+"""What reading a record raises that is missing, cut short or no record of ours."""
+
+
 def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what the runs before mean for this one: its restarts, and which of them ended on their own.
 
@@ -370,9 +377,9 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
     restarts = 0
     crashed: list[Any] = []
     # It never ran, a power cut emptied the file, or the game has written it.
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with contextlib.suppress(*_CROOKED):
         last_run = _read_json(f"{instance}/run.json")
-        crashed = last_run.get("crashed", [])
+        crashed = [*last_run.get("crashed", [])]
         has_crashed = _has_crashed(instance, last_run)
         end, ended_at = _read_end(instance, last_run["run"])
         if has_crashed:

@@ -80,7 +80,9 @@ def read_packs(
             else:
                 unread.append(path)
         while unread:
-            found |= _read_some(top, unread[:_AT_ONCE], cancel)
+            some = _read_some(top, unread[:_AT_ONCE], cancel)
+            # A child whose results were cut short has ended well and said nothing: it is not asked for ever.
+            found |= some or {unread[0]: (Pack(fault="has more in it than can be told"), None)}
             # A pack that has ended the child leaves those after it for another one.
             unread = [path for path in unread if path not in found]
         others = {

@@ -185,6 +185,9 @@ class HostWatch:
             )
             if tries.exists() or Job.objects.active().filter(server=server).exists():
                 return
+            # Read after that: a job that stopped it has stored so before it ended.
+            if not Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING).exists():
+                return
             job = enqueue(Operation.START, server=server, requested_by=None)
             append_job_log_line(
                 job.pk,

@@ -433,6 +433,17 @@ def look_back(instance: InstanceLayout, **plan: object) -> dict[str, Any]:
     return launcher._look_back(str(instance.dir), plan, "alpha")
 
 
+@pytest.mark.parametrize(
+    "text", ['{"crashed": {}}', '{"crashed": 5}', "[" * 100_000, '{"run": 1e999, "crashed": []}']
+)
+def test_a_record_that_is_none_of_ours_keeps_no_server_down(
+    instance: InstanceLayout, text: str
+) -> None:
+    write_crashed_run(instance, restarts=1)
+    instance.run_path.write_text(text)
+    assert look_back(instance)["restarts"] == 0
+
+
 def test_a_restart_is_counted_with_the_crash_before_it(instance: InstanceLayout) -> None:
     write_crashed_run(instance, restarts=1)
     history = look_back(instance)

@@ -237,3 +237,14 @@ def test_what_was_kept_and_is_no_longer_readable_is_read_anew(tmp_path: Path) ->
         file.write_bytes(content)
         assert read_packs(tmp_path / "layer", [A], cache_dir=kept) == first
         assert json.loads(file.read_bytes())["packs"].keys() == {A}
+
+
+def test_a_child_that_says_nothing_of_a_pack_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one whose results were cut short by the limit of what it may write."""
+    for name in ("one.vpk", "two.vpk"):
+        (tmp_path / name).write_bytes(b"any")
+    monkeypatch.setattr(packs, "_read_some", lambda *_: {})
+    read = read_packs(tmp_path, ["one.vpk", "two.vpk"])
+    assert {pack.fault for pack in read.values()} == {"has more in it than can be told"}
