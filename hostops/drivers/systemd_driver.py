@@ -382,11 +382,14 @@ def _complete_crash(crash: CrashedRun, unit: Unit) -> CrashedRun:
     """Add how the unit's last run ended, as systemd has it at hand."""
     is_out_of_memory = unit.result == "oom-kill"
     if unit.exit_code_kind == "exited":
-        return replace(crash, exit_code=unit.exit_status, is_out_of_memory=is_out_of_memory)
-    if unit.exit_code_kind:
+        name = runs.signal_of(unit.exit_status)
+        if not name:
+            return replace(crash, exit_code=unit.exit_status, is_out_of_memory=is_out_of_memory)
+    elif unit.exit_code_kind:
         name = _signal_name(unit.exit_status)
-        return replace(crash, exit_signal=name, is_out_of_memory=is_out_of_memory)
-    return crash
+    else:
+        return crash
+    return replace(crash, exit_signal=name, is_out_of_memory=is_out_of_memory)
 
 
 def _with_lead(status: InstanceStatus, lead: str) -> InstanceStatus:

@@ -347,8 +347,7 @@ def parse_end(run: int, text: str) -> CrashedRun:
     is anything else, or says that the launcher and not the game ended, tells nothing.
     """
     result, code, status, *_ = [*text.split(), "", "", ""]
-    if code == "exited" and status.isdecimal() and (name := _signal_name(int(status) - 128)):
-        # The init of the game's PID namespace ends with 128 and the signal's number, as a shell does.
+    if code == "exited" and status.isdecimal() and (name := signal_of(int(status))):
         return CrashedRun(run, exit_signal=name, is_out_of_memory=result == "oom-kill")
     if code == "exited" and status.isdecimal() and int(status) not in LAUNCH_FAILURES:
         return CrashedRun(run, exit_code=int(status), is_out_of_memory=result == "oom-kill")
@@ -357,18 +356,22 @@ def parse_end(run: int, text: str) -> CrashedRun:
     return CrashedRun(run)
 
 
+def signal_of(exit_status: int) -> str:
+    """Return the name of the signal that an exit status tells of, such as SIGSEGV; empty for any other status.
+
+    The init of a game's PID namespace ends with 128 and the number of the signal that ended the game, as a
+    shell does.
+    """
+    try:
+        return signal.Signals(exit_status - 128).name
+    except ValueError:
+        return ""
+
+
 def _parse_wall(wall: Sequence[Any]) -> tuple[str, bool, str, str]:
     name, stands, why_not, cure = wall
     texts = [records.short_text(text, 1000) for text in (name, why_not, cure)]
     return texts[0], stands is True, texts[1], texts[2]
-
-
-def _signal_name(number: int) -> str:
-    """Return the name of a signal, such as SIGSEGV; empty for what is none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""
 
 
 def _crashed_runs(

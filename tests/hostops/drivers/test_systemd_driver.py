@@ -298,6 +298,14 @@ KILLED = {"ExecMainCode": "2", "ExecMainStatus": "11", "Result": "signal"}
             "Crashed (exit code 71).",
             "",
         ),
+        # The init of the game's PID namespace tells of the signal by its exit status.
+        (
+            0,
+            {"ActiveState": "activating", "Result": "exit-code"}
+            | {"ExecMainCode": "1", "ExecMainStatus": "134"},
+            "Crashed (SIGABRT), restarting (1 of 5).",
+            "restarting (1 of 5)",
+        ),
         (
             0,
             {**KILLED, "Result": "oom-kill", "ActiveState": "activating"},
