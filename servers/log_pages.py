@@ -286,7 +286,7 @@ def read_log_page(log: Log, request: HttpRequest) -> LogPage:
     """
     parameters = request.GET
     line = to_seq(parameters.get("line"))
-    # Read before the lines: lines that are stored in between are the stream's, and not left out of this page.
+    # Read before the lines: what is stored in between comes by the stream, and is not left out here.
     last_seq = log.last_seq()
     lines = read_lines(log, line, to_seq(parameters.get("before")), to_seq(parameters.get("after")))
     text = read_wanted(parameters)
