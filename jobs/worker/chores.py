@@ -147,8 +147,10 @@ class Chores:
                 self._overlays_due.clear()
                 if self._is_over.is_set():
                     return
-                wait_seconds = watch.look()
-                connection.close()
+                try:
+                    wait_seconds = watch.look()
+                finally:
+                    connection.close()
 
     def _expect_claims(self) -> None:
         """End this process if its main thread does not claim what can run."""
