@@ -234,7 +234,7 @@ def test_a_database_and_units_of_the_system_are_made_too(
 ) -> None:
     with Disk(tmp_path / "disk") as disk:
         lend_packages(first, disk)
-        with BareRoot(disk, wheels) as root:
+        with BareRoot(disk, wheels, has_own_boot_id=False) as root:
             version = find_programs().parent.name
             root.root_succeed("pg_createcluster", version, "main")
             more = ("--database", "create", "--driver", "systemd-system")
