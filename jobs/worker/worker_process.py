@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 FIRST_RETRY_SECONDS = 0.1
 CANCEL_INTERVAL_SECONDS = 0.05
-"""How often requests to cancel are read while there is much else to do; at every change they are, too."""
+"""How often requests to cancel are read at most."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store what its jobs said."""
 
@@ -81,7 +81,7 @@ class WorkerLoop:
     _claimed: list[Job] = field(default_factory=list)
     _late: list[Job] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
-    _has_changed: bool = True
+    _may_be_cancelled: bool = True
     _cancels_due_at: float = 0.0
     _away_since: float | None = None
     _stops: int = 0
@@ -195,27 +195,32 @@ class WorkerLoop:
         return bool(plans)
 
     def _pass_on_cancel_requests(self) -> None:
-        if self._has_changed or monotonic() >= self._cancels_due_at:
-            for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
+        """Cancel what somebody has asked to cancel since this was last looked at."""
+        if not len(self._running):
+            self._may_be_cancelled = False
+        elif monotonic() >= self._cancels_due_at:
+            self._may_be_cancelled = False
+            for job_id in read_cancel_requests(self._worker):
                 self._running.cancel(job_id)
             self._cancels_due_at = monotonic() + CANCEL_INTERVAL_SECONDS
-            self._has_changed = False
 
     def _wait(self, seconds: float) -> None:
         """Wait until the database has changed, a job's thread calls, or it is time."""
         poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
         seconds = min(seconds, poll_seconds)
+        if self._may_be_cancelled:
+            seconds = min(seconds, max(0.0, self._cancels_due_at - monotonic()))
         if self._threads.has_waiting():
             self._wake.wait(seconds)  # Whatever has changed, the next turn is soon.
             return
         try:
-            self._has_changed = self._signal.wait(seconds, self._wake)
+            self._may_be_cancelled |= self._signal.wait(seconds, self._wake)
         except Exception as error:
             if not is_away(error):
                 raise
             connection.close()
             self._wake.wait(FIRST_RETRY_SECONDS)
-            self._has_changed = True  # It may have.
+            self._may_be_cancelled = True  # Something may have changed.
 
     # --- What the turns rely on ---------------------------------------------------------------
 
