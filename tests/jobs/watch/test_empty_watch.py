@@ -103,9 +103,7 @@ def test_it_ends_unanswered_wishes_with_the_reason(running: Server, looks: Looks
     assert not Job.objects.exists()
 
 
-def test_a_server_that_somebody_stopped_is_not_started_by_it(
-    running: Server, looks: Looks
-) -> None:
+def test_a_server_that_somebody_stopped_is_not_started_by_it(running: Server, looks: Looks) -> None:
     action = defer(running)
     Server.objects.update(actual_state="stopped", desired_state="stopped", players=None)
     looks.look()
