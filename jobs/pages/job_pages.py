@@ -28,6 +28,7 @@ from servers.log_pages import LogPage, RowLog, read_log_page
 from servers.models import Run
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse
+from servers.return_addresses import lead_back, return_address
 from servers.waiting_changes import find_way_back
 
 JOBS_PER_PAGE = 50
@@ -42,9 +43,9 @@ def get_job_or_404(user: User, pk: int) -> Job:
     return get_object_or_404(jobs, pk=pk)
 
 
-def see_other(job: Job) -> HttpResponse:
-    """Lead from a change to the page of `job`."""
-    return HttpResponseRedirect(job.get_absolute_url(), status=303)
+def see_other(request: HttpRequest, job: Job) -> HttpResponse:
+    """Lead from a change to the page of `job`, or back to the page whose form asks for that."""
+    return lead_back(request, job.get_absolute_url())
 
 
 def refuse_request(
@@ -186,12 +187,10 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     job = requested.job
     if not requested.is_new:
         doing = "waits already" if job.state == JobState.QUEUED else "runs already"
-        messages.info(
-            request,
-            f"{job.operation_label} of {job.subject} {doing}: this is its job. "
-            "No second one is made.",
-        )
-    return see_other(job)
+        which = f"it is job {job.pk}" if return_address(request) else "this is its job"
+        text = f"{job.operation_label} of {job.subject} {doing}: {which}. No second one is made."
+        messages.info(request, text)
+    return see_other(request, job)
 
 
 @require_POST
@@ -208,7 +207,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.success(request, f"Job {job.pk} is {job.get_state_display()}.")
     else:
         messages.success(request, f"The worker was asked to end job {job.pk}.")
-    return see_other(job)
+    return see_other(request, job)
 
 
 @sensitive_post_parameters("code")
@@ -227,4 +226,4 @@ def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, "The code is on its way to Steam.")
-    return see_other(job)
+    return see_other(request, job)
