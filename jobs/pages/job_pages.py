@@ -20,6 +20,8 @@ from jobs.models import (
     SteamGuardCode,
 )
 from jobs.pages.job_lists import LARGEST_ID, read_newest
+from jobs.pages.ways_back import find_way_back as find_page
+from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, require, sign_in_required
 from servers.downloads import send_text
@@ -28,7 +30,6 @@ from servers.log_pages import LogPage, RowLog, read_log_page
 from servers.models import Run
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse
-from servers.return_addresses import lead_back, return_address
 from servers.waiting_changes import find_way_back
 
 JOBS_PER_PAGE = 50
@@ -41,11 +42,6 @@ def get_job_or_404(user: User, pk: int) -> Job:
     related = ("server__host", "server__blueprint", "host", "retry_of", "run")
     jobs = Job.objects.visible_to(user).select_related(*related)
     return get_object_or_404(jobs, pk=pk)
-
-
-def see_other(request: HttpRequest, job: Job) -> HttpResponse:
-    """Lead from a change to the page of `job`, or back to the page whose form asks for that."""
-    return lead_back(request, job.get_absolute_url())
 
 
 def refuse_request(
@@ -187,10 +183,10 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     job = requested.job
     if not requested.is_new:
         doing = "waits already" if job.state == JobState.QUEUED else "runs already"
-        which = f"it is job {job.pk}" if return_address(request) else "this is its job"
+        which = f"it is job {job.pk}" if find_page(request) else "this is its job"
         text = f"{job.operation_label} of {job.subject} {doing}: {which}. No second one is made."
         messages.info(request, text)
-    return see_other(request, job)
+    return see_other(find_page(request) or job.get_absolute_url())
 
 
 @require_POST
@@ -207,7 +203,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.success(request, f"Job {job.pk} is {job.get_state_display()}.")
     else:
         messages.success(request, f"The worker was asked to end job {job.pk}.")
-    return see_other(request, job)
+    return see_other(find_page(request) or job.get_absolute_url())
 
 
 @sensitive_post_parameters("code")
@@ -226,4 +222,4 @@ def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, "The code is on its way to Steam.")
-    return see_other(request, job)
+    return see_other(find_page(request) or job.get_absolute_url())

@@ -1,4 +1,4 @@
-// Forms marked `data-in-place` are sent without leaving the page. The answer is a page like this one, or leads to
+// Forms marked `data-stay` are sent without leaving the page. The answer is a page like this one, or leads to
 // one, and what differs in it is put here. Without scripts the browser does the same by loading it.
 
 import { swapAnswers } from "../live/answers.js";
@@ -8,7 +8,7 @@ import { sayAll } from "./say.js";
 const AWAY = "The panel does not answer. Load the page anew to see whether this was done.";
 
 document.addEventListener("submit", async (event) => {
-  const form = event.target.closest?.("form[data-in-place]");
+  const form = event.target.closest?.("form[data-stay]");
   if (!form || event.defaultPrevented) return;
   event.preventDefault();
   if (form.ariaBusy === "true") return;
