@@ -216,11 +216,9 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     job = requested.job
     if not requested.is_new:
         doing = "waits already" if job.state == JobState.QUEUED else "runs already"
-        messages.info(
-            request,
-            f"{job.operation_label} of {job.subject} {doing}: this is its job. "
-            "No second one is made.",
-        )
+        which = f"it is job {job.pk}" if find_page(request) else "this is its job"
+        text = f"{job.operation_label} of {job.subject} {doing}: {which}. No second one is made."
+        messages.info(request, text)
     return see_other(find_page(request) or job.get_absolute_url())
 
 
@@ -257,4 +255,4 @@ def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, "The code is on its way to Steam.")
-    return see_other(job.get_absolute_url())
+    return see_other(find_page(request) or job.get_absolute_url())

@@ -24,7 +24,7 @@ function withoutTokens(html) {
 }
 
 // Keep the region itself, so that screen readers go on listening to it, and what a person did in it.
-function swap(region, update) {
+export function swap(region, update) {
   const openIds = [...region.querySelectorAll("details[open][id]")].map((details) => details.id);
   const focusables = "a, button, summary, [tabindex]";
   const focused = document.activeElement;
