@@ -1,6 +1,6 @@
 """Addresses of servers and blueprints; those of the pages that show a server's jobs are in `jobs.urls`."""
 
-from django.urls import include, path, register_converter
+from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
@@ -48,7 +48,7 @@ overlay_urls = [
     path("<name:name>/", overlay_pages.overlay_detail, name="overlay_detail"),
 ]
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
     path("servers/", include(server_urls)),
     path("blueprints/", include(blueprint_urls)),
