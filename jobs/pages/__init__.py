@@ -1,7 +1,8 @@
-"""The pages of jobs and hosts, and the requests that they post."""
+"""The pages of jobs and hosts, those of servers that show their jobs, and the requests that they post."""
 
 from jobs.pages.host_pages import host_drain, host_list
 from jobs.pages.job_pages import (
+    deferred_forget,
     job_cancel,
     job_create,
     job_detail,
@@ -10,10 +11,21 @@ from jobs.pages.job_pages import (
     job_retry,
     job_steam_guard_code,
 )
+from jobs.pages.many_servers import jobs_create
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
+from jobs.pages.server_heads import describe_head
+from jobs.pages.server_pages import (
+    server_config,
+    server_console,
+    server_crashes,
+    server_detail,
+    server_history,
+)
 
 __all__ = [
     "blueprint_save_and_restart",
+    "deferred_forget",
+    "describe_head",
     "host_drain",
     "host_list",
     "job_cancel",
@@ -23,5 +35,11 @@ __all__ = [
     "job_log",
     "job_retry",
     "job_steam_guard_code",
+    "jobs_create",
+    "server_config",
+    "server_console",
+    "server_crashes",
+    "server_detail",
+    "server_history",
     "server_save_and_restart",
 ]

@@ -25,6 +25,7 @@ from jobs.models import (
     ENDING_OPERATIONS,
     HOST_OPERATIONS,
     STARTS,
+    DeferredAction,
     Job,
     JobState,
     LogStream,
@@ -121,6 +122,9 @@ def request(
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(f"{server.name} has just been removed.")
+        if server and operation in (*STARTS, *ENDING_OPERATIONS):
+            # Whatever waited until the server is empty is done by this, or is not wanted any more.
+            DeferredAction.objects.filter(server=server).delete()
         newest = Job.objects.active().filter(host=host, server=server).order_by("-id").first()
         wanted = (operation, build_id, run.pk if run else None)
         is_same = newest and (newest.operation, newest.build_id, newest.run_id) == wanted
@@ -244,7 +248,7 @@ def refuse_without_files(operation: str, server: Server) -> None:
         )
     if operation in (Operation.STOP, Operation.DELETE) and is_absent:
         raise RequestRefused(
-            f"{server.name} has no instance on host {server.host.name}: nothing is there."
+            f"{server.name} has no files on host {server.host.name}: nothing is there."
         )
 
 

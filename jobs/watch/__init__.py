@@ -2,12 +2,14 @@
 
 from jobs.watch.console_copier import finish_console
 from jobs.watch.console_guard import ConsoleGuard
+from jobs.watch.empty_watch import EmptyWatch
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
 from jobs.watch.player_watch import PlayerWatch
 
 __all__ = [
     "ConsoleGuard",
+    "EmptyWatch",
     "HostWatch",
     "OverlayWatch",
     "PlayerWatch",

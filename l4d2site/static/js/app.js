@@ -1,10 +1,14 @@
 // What the pages can do beyond plain forms and links; without this file they still work.
 import "./live/sources.js";
 import "./forms/copy.js";
+import "./forms/in_place.js";
+import "./forms/menus.js";
 import "./forms/passkeys.js";
 import "./forms/secrets.js";
+import "./forms/unsaved.js";
 import "./live/live.js";
 import "./log/options.js";
 import "./log/log.js";
 import "./log/copy_lines.js";
+import "./log/guest_log.js";
 import "./live/times.js";

@@ -1,0 +1,40 @@
+// Forms marked `data-stay` are sent without leaving the page. The answer is a page like this one, or leads to
+// one, and what differs in it is put here. Without scripts the browser does the same by loading it.
+
+import { swapAnswers } from "../live/answers.js";
+import { swapRegions } from "../live/swap.js";
+import { sayAll } from "./say.js";
+
+const AWAY = "The panel does not answer. Load the page anew to see whether this was done.";
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest?.("form[data-stay]");
+  if (!form || event.defaultPrevented) return;
+  event.preventDefault();
+  if (form.ariaBusy === "true") return;
+  form.ariaBusy = "true";
+  const button = event.submitter;
+  const address = button?.hasAttribute("formaction") ? button.formAction : form.action;
+  try {
+    const body = new FormData(form, button);
+    await show(await fetch(address, { method: "POST", body, cache: "no-store" }));
+  } catch {
+    sayAll([{ level: "error", text: AWAY }]);
+  } finally {
+    form.ariaBusy = "false";
+  }
+});
+
+async function show(response) {
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (response.redirected) {
+    // Elsewhere, such as to the sign-in, as the session is over.
+    if (new URL(response.url).pathname !== location.pathname) return location.assign(response.url);
+    history.replaceState(null, "", response.url);
+  }
+  const isAnswer = swapAnswers(page) || response.redirected;
+  if (isAnswer) swapRegions(page);
+  const said = page.querySelectorAll(isAnswer ? ".messages .message" : "main [role=alert], main h1");
+  const level = isAnswer ? undefined : "error";
+  sayAll([...said].map((one) => ({ level: level ?? one.dataset.level, text: one.textContent })));
+}
