@@ -25,5 +25,12 @@ class CommandError(HostError, CalledProcessError):
         return self.message
 
 
+class AnswerLostError(HostError):
+    """A command was sent to a game server, which may have carried it out; its answer did not come.
+
+    So it must not be sent again.
+    """
+
+
 class OperationCancelled(HostError):  # noqa: N818 - the outcome that was asked for, not an error
     """The cancel token ended the operation; what it had begun is cleaned up or can be taken up again."""

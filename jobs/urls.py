@@ -29,5 +29,8 @@ urlpatterns = [
         pages.server_save_and_restart,
         name="save_and_restart",
     ),
+    path("servers/<name:name>/commands/", pages.commands, name="commands"),
+    path("servers/<name:name>/commands/latest/", pages.command_latest, name="command_latest"),
+    path("servers/<name:name>/commands/<int:pk>.txt", pages.command_answer, name="command_answer"),
     path("servers/<name:name>/console/events", live.console_events, name="console_events"),
 ]

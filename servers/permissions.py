@@ -34,6 +34,7 @@ class Verb(StrEnum):
 
     VIEW = "view"
     OPERATE = "operate"
+    COMMAND = "command"
     CONFIGURE = "configure"
     READ_SECRETS = "read_secrets"
     RESET = "reset"
@@ -78,6 +79,11 @@ RULES = {
     ),
     Verb.OPERATE: Rule(
         "start, stop, restart, initialize; cancel and retry such jobs",
+        Role.OPERATOR,
+        ("servers.operate_any_server",),
+    ),
+    Verb.COMMAND: Rule(
+        "send it console commands, kick its players and talk to them",
         Role.OPERATOR,
         ("servers.operate_any_server",),
     ),

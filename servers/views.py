@@ -22,6 +22,7 @@ from servers.access import (
     get_server_or_404,
     sign_in_required,
 )
+from servers.console_prompt import read_prompt
 from servers.console_reader import Console
 from servers.forms import BlueprintForm, ServerForm
 from servers.live import needs_log
@@ -119,6 +120,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "way_back": find_way_back(server) if has_failed_to_start(server, jobs) else None,
         "crashes": server.crashes.all()[:CRASHES_SHOWN],
         "console": console,
+        "prompt": read_prompt(request.user, server),
         "removal_obstacle": server.removal_obstacle(),
         "start_notes": find_start_notes(server) if is_own else [],
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],

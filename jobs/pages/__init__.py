@@ -1,5 +1,10 @@
 """The pages of jobs and hosts, and the requests that they post."""
 
+from jobs.pages.command_pages import (
+    command_answer,
+    command_latest,
+    commands,
+)
 from jobs.pages.host_pages import host_drain, host_list
 from jobs.pages.job_pages import (
     job_cancel,
@@ -14,6 +19,9 @@ from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_
 
 __all__ = [
     "blueprint_save_and_restart",
+    "command_answer",
+    "command_latest",
+    "commands",
     "host_drain",
     "host_list",
     "job_cancel",

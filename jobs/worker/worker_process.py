@@ -2,7 +2,7 @@
 
 Its main thread is the only one that writes for jobs: it stores what they say and how they end, and claims the
 next ones in the same transaction. Threads that fight for a database's write lock are slow. Several more drive
-the host (`job_threads`), one beats (`jobs.queue.liveness`), and three do the `chores`.
+the host (`job_threads`), one beats (`jobs.queue.liveness`), and some more do the `chores`.
 """
 
 import logging
@@ -144,7 +144,7 @@ class WorkerLoop:
             self._give_back_late_jobs()
             self._store_and_claim()
             has_begun = self._begin_claimed_jobs()
-            self._pass_on_cancel_requests()
+            self._pass_on_requests()
         except Exception as error:
             if not is_away(error):
                 raise
@@ -194,10 +194,13 @@ class WorkerLoop:
             self._threads.submit(planned)
         return bool(plans)
 
-    def _pass_on_cancel_requests(self) -> None:
+    def _pass_on_requests(self) -> None:
+        """Pass on what people ask for beside jobs: that one ends, and commands for servers."""
         if self._has_changed or monotonic() >= self._cancels_due_at:
             for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
                 self._running.cancel(job_id)
+            # It has just heard that something has changed, which another ear for that would only cost again.
+            self._chores.look_for_commands_soon()
             self._cancels_due_at = monotonic() + CANCEL_INTERVAL_SECONDS
             self._has_changed = False
 

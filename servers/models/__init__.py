@@ -7,6 +7,15 @@ from servers.models.blueprints import (
     Overlay,
     OverlayQuerySet,
 )
+from servers.models.commands import (
+    ANSWER_SECONDS,
+    LOST_AFTER,
+    MAX_COMMAND_BYTES,
+    TAKE_WITHIN,
+    CommandState,
+    ConsoleCommand,
+    note_news,
+)
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
@@ -36,17 +45,23 @@ from servers.models.validation import (
 )
 
 __all__ = [
+    "ANSWER_SECONDS",
     "CRASHES_KEPT",
     "LOOPBACK",
+    "LOST_AFTER",
     "MAP_CHARS",
+    "MAX_COMMAND_BYTES",
     "REPORT_VERSION",
     "RUNS_KEPT",
+    "TAKE_WITHIN",
     "UP_STATES",
     "ActualState",
     "Block",
     "Blueprint",
     "BlueprintOverlay",
     "BlueprintQuerySet",
+    "CommandState",
+    "ConsoleCommand",
     "ConsoleLine",
     "ConsoleRun",
     "ConsoleSegment",
@@ -69,6 +84,7 @@ __all__ = [
     "ServerQuerySet",
     "StoredLine",
     "has_role",
+    "note_news",
     "validate_arguments",
     "validate_config",
     "validate_name",

@@ -85,6 +85,7 @@ class Case:
 
 
 START = (("operation", "start"),)
+STATUS = (("command", "status"),)
 RESET = (("operation", "reset"),)
 DELETE = (("operation", "delete"),)
 VIEWER = (("role", "viewer"),)
@@ -206,6 +207,13 @@ MATRIX = [
         "blueprint",
         (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
     ),
+    Case("GET", "jobs:commands", "server", viewers(200)),
+    Case("POST", "jobs:commands", "server", operators(409), STATUS),  # It does not run.
+    Case("GET", "jobs:command_latest", "server", viewers(200)),
+    Case("POST", "jobs:command_latest", "server", everybody(405)),
+    Case("GET", "jobs:command_answer", "command", viewers(200)),
+    Case("POST", "jobs:command_answer", "command", everybody(405)),
+    Case("GET", "jobs:command_answer", "another's command", signed_in(404)),
     Case("GET", "jobs:console_events", "server", viewers(200, anonymous=403)),
     Case("GET", "jobs:change_events", "", (403, *(200,) * 8)),
     Case("GET", "account_login", "", (200, *(302,) * 8)),
@@ -426,6 +434,9 @@ def make_world() -> World:
         heartbeat_at=job.created_at - Worker.lease_limit().resolution * 10**12,
     )
     overlay = Overlay.objects.create(name="maps")
+    command, others_command = (
+        one.console_commands.create(text="status", state="answered") for one in (server, other)
+    )
     invitation = Invitation.objects.create(made_by=superuser)
     to_server, to_manage = (
         Invitation.objects.create(made_by=owner, server=server, role=role)
@@ -456,6 +467,8 @@ def make_world() -> World:
         "server token": [to_server.token],
         "bad token": ["not-a-token"],
         "bad reset": ["MQ", "not-a-token"],
+        "command": [server.name, command.pk],
+        "another's command": [server.name, others_command.pk],
         "passkey": [1],
         "app": ["servers"],
         "server on site": [server_type.pk, server.pk],

@@ -7,4 +7,5 @@ import "./live/live.js";
 import "./log/options.js";
 import "./log/log.js";
 import "./log/copy_lines.js";
+import "./console/prompt.js";
 import "./live/times.js";
