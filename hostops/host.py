@@ -26,7 +26,7 @@ from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import find_answering, require_free_port
 from hostops.drivers.start_wait import LAST_WORDS, UnansweredError, wait_for_answer
 from hostops.drivers.startup_console import find_wanted_maps, to_map_name
-from hostops.errors import HostError, OperationCancelled
+from hostops.errors import HostError, OperationCancelled, RconUnusableError
 from hostops.instances import (
     config_chain,
     console_files,
@@ -424,7 +424,8 @@ class Host:
             except (rcon.PasswordRefusedError, rcon.UnreachableError) as error:
                 obstacle, is_refused = str(error), isinstance(error, rcon.PasswordRefusedError)
         if not may_type:
-            raise HostError(f"{name} takes no commands by RCON. {obstacle}")
+            text = f"{name} takes no commands by RCON. {obstacle}"
+            raise RconUnusableError(text, run.run if is_refused else 0)
         console_files.send_line(instance, command)
         return CommandAnswer(CommandWay.TYPED, "", run.run, obstacle, is_refused)
 

@@ -15,6 +15,7 @@ from jobs.pages.job_pages import (
     job_retry,
     job_steam_guard_code,
 )
+from jobs.pages.player_pages import player_kick, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 
 __all__ = [
@@ -31,5 +32,8 @@ __all__ = [
     "job_log",
     "job_retry",
     "job_steam_guard_code",
+    "player_kick",
+    "players",
+    "players_say",
     "server_save_and_restart",
 ]

@@ -44,12 +44,17 @@ def command_create(request: SignedInRequest, name: str) -> HttpResponse:
     try:
         command = send_command(server, line, requested_by=request.user)
     except CommandRefused as refusal:
-        is_flood = isinstance(refusal, TooManyCommands)
-        status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
-        return refuse(request, str(refusal), server.get_absolute_url(), status)
+        return refuse_command(request, refusal, server.get_absolute_url())
     if wants_json(request):
         return JsonResponse({"command": command.pk}, status=HTTPStatus.CREATED)
     return HttpResponseRedirect(f"{server.get_absolute_url()}#console-prompt", status=303)
+
+
+def refuse_command(request: SignedInRequest, refusal: CommandRefused, back_to: str) -> HttpResponse:
+    """Say why a command is not sent."""
+    is_flood = isinstance(refusal, TooManyCommands)
+    status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
+    return refuse(request, str(refusal), back_to, status)
 
 
 def ask(request: SignedInRequest, server: Server, line: str, question: str) -> HttpResponse:

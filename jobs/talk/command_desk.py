@@ -54,7 +54,7 @@ class CommandDesk:
         self._busy: set[int] = set()
         """Servers whose answer is waited for here."""
         self._lock = threading.Lock()
-        self._refusing: dict[str, int] = {}
+        self.refusing: dict[str, int] = {}
         """By the name of a server, its run that has refused the RCON password."""
         self._news = threading.Event()
 
@@ -130,7 +130,7 @@ class CommandDesk:
                 server.name,
                 command.typed,
                 timeout_seconds=ANSWER_SECONDS,
-                refusing_run=self._refusing.get(server.name, 0),
+                refusing_run=self.refusing.get(server.name, 0),
             )
             self._note_refusal(server, answer)
             is_typed = answer.way is CommandWay.TYPED
@@ -153,9 +153,9 @@ class CommandDesk:
 
     def _note_refusal(self, server: Server, answer: CommandAnswer) -> None:
         if answer.is_password_refused:
-            self._refusing[server.name] = answer.run
+            self.refusing[server.name] = answer.run
         elif answer.way is CommandWay.RCON:
-            self._refusing.pop(server.name, None)
+            self.refusing.pop(server.name, None)
 
     def _give_up_if_lost(self, command: ConsoleCommand) -> None:
         if command.sent_at is None or is_past(command.sent_at, LOST_AFTER):

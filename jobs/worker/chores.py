@@ -20,7 +20,7 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
-from jobs.talk import CommandDesk
+from jobs.talk import CommandDesk, PlayerReader, forget_old_sessions
 from jobs.watch import HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_LOOK_SECONDS = 2.0
 """How long a worker that has just started puts off looking at overlays: claiming and states come first."""
+READ_PLAYERS_SECONDS = 1.0
+FORGET_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for a look at overlays that is under way."""
 
@@ -91,6 +93,7 @@ class Chores:
         self._threads = [
             threading.Thread(target=self._do_chores, name="chores", daemon=True),
             threading.Thread(target=self._send_commands, name="commands", daemon=True),
+            threading.Thread(target=self._read_players, name="players", daemon=True),
             threading.Thread(target=self._guard_consoles, name="consoles", daemon=True),
         ]
 
@@ -153,6 +156,19 @@ class Chores:
                 look.do_if_due()
                 self._desk.wait()
             self._desk.close()
+            connection.close()
+
+    def _read_players(self) -> None:
+        """Ask who is on, in a thread of its own: a server that hangs takes seconds."""
+        with vital("players"):
+            reader = PlayerReader(self._worker.host, self._desk.refusing)
+            chores = [
+                Chore(reader.look, READ_PLAYERS_SECONDS),
+                Chore(forget_old_sessions, FORGET_SECONDS),
+            ]
+            while not self._is_over.wait(READ_PLAYERS_SECONDS):
+                for chore in chores:
+                    chore.do_if_due()
             connection.close()
 
     def _look_at_overlays(self) -> None:

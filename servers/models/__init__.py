@@ -19,6 +19,7 @@ from servers.models.commands import (
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
+from servers.models.players import NAME_CHARS, PlayerSession, PlayerSessionQuerySet
 from servers.models.reach import LOOPBACK
 from servers.models.reports import (
     REPORT_VERSION,
@@ -51,6 +52,7 @@ __all__ = [
     "LOST_AFTER",
     "MAP_CHARS",
     "MAX_COMMAND_BYTES",
+    "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
     "TAKE_WITHIN",
@@ -76,6 +78,8 @@ __all__ = [
     "OverlayQuerySet",
     "OverlayReport",
     "OverlayReportQuerySet",
+    "PlayerSession",
+    "PlayerSessionQuerySet",
     "Release",
     "ReleaseReport",
     "Run",

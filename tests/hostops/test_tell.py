@@ -5,6 +5,7 @@ import pytest
 from hostops.errors import AnswerLostError, HostError
 from hostops.host import Host
 from hostops.instances import console_files
+from hostops.query.status import ServerStatus, parse_status
 from hostops.specs import CommandWay, ConsolePosition, InstanceSpec
 from tests.ports import find_free_port
 from tests.waiting import wait_until
@@ -28,6 +29,15 @@ def test_a_command_is_answered_whole_or_said_to_be_lost_and_typed_where_rcon_is_
     assert answer.text.endswith("flood 30000 of 30000\n")
     with pytest.raises(ValueError, match="line break"):
         host.tell("alpha", "say one\nquit")
+    # Names that try to be somebody else's row.
+    fake = '" STEAM_1:0:9 00:10 5 0 ac'
+    host.tell("alpha", f"sim_join_hex {fake.encode().hex()} STEAM_1:0:1; sim_join Nick BOT")
+    status = parse_status(host.tell("alpha", "status").text)
+    assert status
+    assert [(one.name, one.steam_id) for one in status.people] == [(fake, "STEAM_1:0:1")]
+    host.tell("alpha", 'kickid STEAM_1:0:1 "be nice; quit"')
+    assert parse_status(host.tell("alpha", "status").text) == ServerStatus((), is_hibernating=True)
+    assert 'reason "be nice; quit"' in "".join(read_console(host, "alpha"))
     # Somebody changes the password: one try, and what follows is typed.
     host.tell("alpha", "rcon_password another")
     answer = host.tell("alpha", "echo typed-once")

@@ -85,6 +85,8 @@ class Case:
 
 
 START = (("operation", "start"),)
+KICK = (("steam_id", "STEAM_1:0:1"),)
+SAY = (("text", "hello"),)
 STATUS = (("command", "status"),)
 RESET = (("operation", "reset"),)
 DELETE = (("operation", "delete"),)
@@ -207,6 +209,12 @@ MATRIX = [
         "blueprint",
         (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
     ),
+    Case("GET", "jobs:players", "server", viewers(200)),
+    Case("POST", "jobs:players", "server", everybody(405)),
+    Case("GET", "jobs:player_kick", "server", everybody(405)),
+    Case("POST", "jobs:player_kick", "server", operators(409), KICK),
+    Case("GET", "jobs:players_say", "server", everybody(405)),
+    Case("POST", "jobs:players_say", "server", operators(409), SAY),
     Case("GET", "jobs:commands", "server", viewers(200)),
     Case("POST", "jobs:commands", "server", operators(409), STATUS),  # It does not run.
     Case("GET", "jobs:command_latest", "server", viewers(200)),
