@@ -35,6 +35,7 @@ class Verb(StrEnum):
     VIEW = "view"
     OPERATE = "operate"
     COMMAND = "command"
+    BAN = "ban"
     CONFIGURE = "configure"
     READ_SECRETS = "read_secrets"
     RESET = "reset"
@@ -87,6 +88,7 @@ RULES = {
         Role.OPERATOR,
         ("servers.operate_any_server",),
     ),
+    Verb.BAN: Rule("ban players from it and lift bans", Role.MANAGER, ("servers.change_server",)),
     Verb.CONFIGURE: Rule(
         "read and change its config, arguments, port, blueprint",
         Role.MANAGER,

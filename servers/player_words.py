@@ -2,7 +2,7 @@
 
 import re
 
-STEAM_ID = re.compile(r"STEAM_1:[01]:\d{1,10}")
+STEAM_ID = re.compile(r"STEAM_1:[01]:[0-9]{1,10}")
 MAX_WORDS_CHARS = 120
 
 

@@ -16,13 +16,14 @@ _MOST_CHARS = 512
 
 _HIBERNATING = re.compile(r"players\s*: .*\(hibernating\)")
 
-# The name is greedy: it may have quotes in it, and what looks like the rest of a row. What follows the last
-# quote that a Steam id comes behind is the engine's own.
+# The whole line has to fit: a name may have quotes in it, and what looks like the rest of a row, but the
+# engine's own rest comes behind that.
 _PERSON = re.compile(
     r'#\s*(?P<user_id>\d{1,9})(?:\s+\d{1,9})?\s+"(?P<name>.*)"\s+'
     r"(?P<steam_id>STEAM_[0-5]:[01]:\d{1,10})\s+"
     r"(?P<connected>(?:\d{1,6}:)?\d{1,6}:\d\d)\s+(?P<ping>\d{1,6})\s+(?P<loss>\d{1,6})\s+(?P<state>\w+)"
-    r"(?:\s+\d+)?(?:\s+\S+)?\s*"
+    r"(?:\s+\d+)?(?:\s+\S+)?\s*",
+    re.ASCII,
 )
 
 

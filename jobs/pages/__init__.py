@@ -1,5 +1,6 @@
 """The pages of jobs and hosts, and the requests that they post."""
 
+from jobs.pages.ban_pages import ban_export, ban_import, ban_lift, bans
 from jobs.pages.command_pages import (
     command_answer,
     command_latest,
@@ -19,6 +20,10 @@ from jobs.pages.player_pages import player_kick, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 
 __all__ = [
+    "ban_export",
+    "ban_import",
+    "ban_lift",
+    "bans",
     "blueprint_save_and_restart",
     "command_answer",
     "command_latest",

@@ -20,7 +20,7 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
-from jobs.talk import CommandDesk, PlayerReader, forget_old_sessions
+from jobs.talk import BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
 from jobs.watch import HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -159,10 +159,11 @@ class Chores:
             connection.close()
 
     def _read_players(self) -> None:
-        """Ask who is on, in a thread of its own: a server that hangs takes seconds."""
+        """Keep bans, and ask who is on, in a thread of its own: a server that hangs takes seconds."""
         with vital("players"):
             reader = PlayerReader(self._worker.host, self._desk.refusing)
             chores = [
+                Chore(BanKeeper(self._worker.host, self._desk.refusing).look, READ_PLAYERS_SECONDS),
                 Chore(reader.look, READ_PLAYERS_SECONDS),
                 Chore(forget_old_sessions, FORGET_SECONDS),
             ]

@@ -1,5 +1,6 @@
 """Hosts, overlays, blueprints and servers. What happens to them is in `jobs`; nothing here touches a host."""
 
+from servers.models.bans import Ban, BanQuerySet
 from servers.models.blueprints import (
     Blueprint,
     BlueprintOverlay,
@@ -58,6 +59,8 @@ __all__ = [
     "TAKE_WITHIN",
     "UP_STATES",
     "ActualState",
+    "Ban",
+    "BanQuerySet",
     "Block",
     "Blueprint",
     "BlueprintOverlay",
