@@ -158,6 +158,9 @@ class CommandDesk:
             self.refusing.pop(server.name, None)
 
     def _give_up_if_lost(self, command: ConsoleCommand) -> None:
+        with self._lock:
+            if command.server_id in self._busy:
+                return  # This worker lives, and is about to store the answer.
         if command.sent_at is None or is_past(command.sent_at, LOST_AFTER):
             finish(command, CommandState.SENT, CommandState.LOST, remark=LOST)
 

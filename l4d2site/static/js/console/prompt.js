@@ -11,6 +11,7 @@ class Prompt {
   #root;
   #timer = 0;
   #asked = 0;
+  #isStale = false;
 
   constructor(root) {
     this.#root = root;
@@ -46,11 +47,15 @@ class Prompt {
 
   async #showLatest() {
     const number = ++this.#asked;
+    this.#isStale = true;
     try {
       const response = await fetch(this.#root.dataset.promptLatest, { cache: "no-store", redirect: "error" });
       const text = response.ok ? await response.text() : "";
       // Two may be under way, and the older one come last.
-      if (text && number === this.#asked) swapRegions(new DOMParser().parseFromString(text, "text/html"));
+      if (text && number === this.#asked) {
+        swapRegions(new DOMParser().parseFromString(text, "text/html"));
+        this.#isStale = false;
+      }
     } catch {
       // The panel is away, which `live.js` says.
     }
@@ -59,7 +64,7 @@ class Prompt {
 
   #askAgain() {
     clearTimeout(this.#timer);
-    if (!this.#root.querySelector("[data-pending]")) return;
+    if (!this.#isStale && !this.#root.querySelector("[data-pending]")) return;
     this.#timer = setTimeout(() => this.#showLatest(), ASK_AGAIN_MS);
   }
 }
