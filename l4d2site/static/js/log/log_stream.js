@@ -1,5 +1,6 @@
 // The stream of a log, and of all else that its page follows: hands over what came, line by line.
 
+import { tellCommands } from "../live/command_news.js";
 import { onChange, onConnection } from "../live/live.js";
 import { refresh } from "../live/refresh.js";
 import { follow } from "../live/stream.js";
@@ -29,6 +30,7 @@ export class LogStream {
       chapter: (event) => this.#to.onEntry({ chapter: event.data, began: this.#began }),
       state: refresh,
       change: onChange,
+      commands: tellCommands,
       end: () => this.#onEnd(),
     };
     const address = () => `${this.#log.log}&after=${this.#lastSeq}`;
