@@ -70,6 +70,7 @@ class CommandDesk:
     def look(self) -> None:
         """Send what waits, and record what can no longer be answered."""
         unfinished = ConsoleCommand.objects.unfinished().filter(server__host=self._host)
+        tried: set[int] = set()
         for command in unfinished.select_related("server__blueprint", "server__host").order_by(
             "id"
         ):
@@ -78,7 +79,9 @@ class CommandDesk:
             elif is_past(command.created_at, TAKE_WITHIN):
                 text = NOT_TAKEN.format(host=self._host, seconds=TAKE_WITHIN.total_seconds())
                 finish(command, CommandState.QUEUED, CommandState.FAILED, remark=text)
-            else:
+            elif command.server_id not in tried:
+                # Only the oldest one: while another worker sends that, a later one would overtake it.
+                tried.add(command.server_id)
                 self._begin(command)
 
     def close(self) -> None:

@@ -35,8 +35,7 @@ export class LogStream {
     };
     const address = () => `${this.#log.log}&after=${this.#lastSeq}`;
     const connect = (address) => new WorkerSource(this.#log.logWorker, address);
-    this.#stop = follow(address, events, (...status) => this.#onStatus(...status), connect);
-    return this.#stop;
+    return (this.#stop = follow(address, events, (...status) => this.#onStatus(...status), connect));
   }
 
   // A line that was there before is left out: after a reconnect some may come again.
