@@ -37,7 +37,14 @@ class CodeArea(forms.Textarea):
 
 
 class RowForm(VersionedForm):
-    """A form whose row may collide with another person's at the moment it is stored."""
+    """A form whose row may collide with another person's at the moment it is stored.
+
+    `unstored` names its fields whose rows are only stored along with its own.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unstored: set[str] = set()
 
     def try_save(self) -> bool:
         """Store the row in one transaction; False, with the reason in `errors`, if it cannot be."""
@@ -64,7 +71,7 @@ class RowForm(VersionedForm):
     def explain_collision(self) -> None:
         """Put into the form's errors what the row collides with, as it is now."""
         try:
-            self.instance.full_clean()
+            self.instance.full_clean(exclude=self.unstored)
         except ValidationError as error:
             self.add_error(None, error.messages)
         else:

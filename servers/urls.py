@@ -4,7 +4,14 @@ from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import config_pages, console_pages, overlay_pages, secret_pages, views
+from servers import (
+    config_pages,
+    console_pages,
+    new_server_pages,
+    overlay_pages,
+    secret_pages,
+    views,
+)
 
 
 class NameConverter:
@@ -27,7 +34,7 @@ app_name = "servers"
 
 server_urls = [
     path("", views.server_list, name="list"),
-    path("new/", views.server_create, name="create"),
+    path("new/", new_server_pages.server_create, name="create"),
     path("<name:name>/", views.server_detail, name="detail"),
     path("<name:name>/config/", config_pages.server_config, name="config"),
     path("<name:name>/console/", console_pages.server_console, name="console"),

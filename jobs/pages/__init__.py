@@ -1,6 +1,7 @@
 """The pages of jobs and hosts, and the requests that they post."""
 
-from jobs.pages.host_pages import host_drain, host_list
+from jobs.pages.host_builds import find_rollback_obstacle
+from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
 from jobs.pages.job_pages import (
     job_cancel,
     job_create,
@@ -10,11 +11,15 @@ from jobs.pages.job_pages import (
     job_retry,
     job_steam_guard_code,
 )
+from jobs.pages.make_and_start import server_make_and_start
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 
 __all__ = [
     "blueprint_save_and_restart",
+    "find_rollback_obstacle",
+    "host_detail",
     "host_drain",
+    "host_job_create",
     "host_list",
     "job_cancel",
     "job_create",
@@ -23,5 +28,6 @@ __all__ = [
     "job_log",
     "job_retry",
     "job_steam_guard_code",
+    "server_make_and_start",
     "server_save_and_restart",
 ]
