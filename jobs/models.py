@@ -30,12 +30,12 @@ class Operation(models.TextChoices):
     INSTALL = "install", "Install runtime"
     ROLLBACK = "rollback", "Roll back runtime"
     CHECK = "check", "Check for updates"
-    INITIALIZE = "initialize", "Initialize"
+    INITIALIZE = "initialize", "Rebuild files"
     START = "start", "Start"
     STOP = "stop", "Stop"
     RESTART = "restart", "Restart"
-    RESET = "reset", "Reset instance"
-    DELETE = "delete", "Delete instance"
+    RESET = "reset", "Reset"
+    DELETE = "delete", "Delete files"
 
 
 EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
@@ -50,6 +50,10 @@ STARTS = (Operation.START, Operation.RESTART)
 
 ENDING_OPERATIONS = (Operation.STOP, Operation.RESET, Operation.DELETE)
 """What leaves a server down; each does all that the ones before it do. No quota keeps a person from these."""
+
+
+DEFERRABLE = (Operation.STOP, Operation.RESTART)
+"""What throws people off a server, and can wait until nobody is on it."""
 
 
 DESIRED_STATES: dict[str, DesiredState] = {
@@ -386,6 +390,38 @@ class Job(models.Model):
     def last_lines(self, count: int) -> list["JobLog"]:
         """Return the last `count` lines of the log, in their order."""
         return list(self.logs.order_by("-seq")[:count])[::-1]
+
+
+class DeferredAction(models.Model):
+    """What is to be done to a server once nobody plays on it. `jobs.queue.deferrals` has its transitions.
+
+    There is one per server. It waits until `until`; then it stays as an answer to who asked for it, with
+    `ended_at` and the `outcome` in a sentence, until somebody removes or replaces it.
+    """
+
+    server = models.OneToOneField(Server, models.CASCADE, related_name="deferred_action")
+    operation = models.CharField(max_length=32, choices=[(one, one.label) for one in DEFERRABLE])
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    requested_by_name = models.CharField(max_length=150, blank=True)
+    until = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    outcome = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.operation} of {self.server} when it is empty"
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is still to be done."""
+        return self.ended_at is None
+
+    @property
+    def operation_label(self) -> str:
+        """The operation in words."""
+        return Operation(self.operation).label
 
 
 class JobLog(models.Model):

@@ -26,7 +26,9 @@ urlpatterns = [
         name="blueprint_save_and_restart",
     ),
     path("servers/new/start", pages.server_make_and_start, name="make_and_start"),
+    path("jobs/many/", pages.jobs_create, name="create_many"),
     path("servers/<name:name>/jobs/", pages.job_create, name="create"),
+    path("servers/<name:name>/deferred/forget", pages.deferred_forget, name="deferred_forget"),
     path(
         "servers/<name:name>/save-and-restart",
         pages.server_save_and_restart,
@@ -34,3 +36,12 @@ urlpatterns = [
     ),
     path("servers/<name:name>/console/events", live.console_events, name="console_events"),
 ]
+
+server_urlpatterns = [
+    path("servers/<name:name>/", pages.server_detail, name="detail"),
+    path("servers/<name:name>/config/", pages.server_config, name="config"),
+    path("servers/<name:name>/console/", pages.server_console, name="console"),
+    path("servers/<name:name>/crashes/", pages.server_crashes, name="crashes"),
+    path("servers/<name:name>/history/", pages.server_history, name="history"),
+]
+"""The pages of one server. `l4d2site.urls` puts them with the others of `servers`, behind those."""

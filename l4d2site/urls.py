@@ -3,10 +3,18 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+import jobs.urls
+import servers.urls
 from l4d2site.health.pages import health_page, healthz, livez
 
+# Under one namespace: who links to a server need not know which of its pages show its jobs.
+server_pages: list[URLPattern | URLResolver] = [
+    *servers.urls.urlpatterns,
+    *jobs.urls.server_urlpatterns,
+]
+
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", include("servers.urls")),
+    path("", include((server_pages, servers.urls.app_name))),
     path("", include("jobs.urls")),
     path("servers/<name:name>/people/", include("l4d2site.accounts.server_urls")),
     path("accounts/", include("l4d2site.accounts.urls")),

@@ -1,11 +1,11 @@
-"""The page of a server's console: its runs, a search over all of them, and the console as a text file."""
+"""What the page of a server's console shows: its runs, and a search over all of them; the console as text."""
 
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.http import HttpRequest, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
@@ -13,7 +13,7 @@ from servers.console_reader import Console
 from servers.downloads import send_text
 from servers.live import needs_log
 from servers.log_pages import LogPage, Search, read_log_page, read_wanted, to_seq
-from servers.models import ConsoleRun, StoredLine
+from servers.models import ConsoleRun, Server, StoredLine
 from servers.searches import SEARCH_SECONDS, turns
 
 RUNS_SHOWN = 20
@@ -45,16 +45,12 @@ class Match:
     is_first_of_run: bool
 
 
-@require_safe
-@sign_in_required
-def server_console(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show the runs of a server, and its lines or what a search has found in them."""
-    server = get_server_or_404(request.user, name)
+def read_console_page(request: HttpRequest, server: Server) -> dict[str, Any]:
+    """Return the runs of a server for its page, and its lines or what a search has found in them."""
     console = Console(server.pk)
     text = read_wanted(request.GET)
     is_search = bool(text) and to_seq(request.GET.get("line")) is None
     context: dict[str, Any] = {
-        "server": server,
         **list_chapters(console, to_seq(request.GET.get("runs_before"))),
         "is_search": is_search,
         "console": LogPage(),
@@ -63,7 +59,7 @@ def server_console(request: SignedInRequest, name: str) -> HttpResponse:
         context |= find_matches(console, text, request)
     elif needs_log(request):
         context["console"] = read_log_page(console, request)
-    return render(request, "servers/console.html", context)
+    return context
 
 
 def list_chapters(console: Console, before: int | None) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """How long something took, in words. `static/js/log/durations.js` says it the same way for what still runs."""
 
+from django.utils.translation import gettext
+
 
 def describe_duration(seconds: float) -> str:
     """Return `seconds` in words, such as `4.2 s`, `1 min 5 s` or `2 h 3 min`."""
@@ -10,3 +12,19 @@ def describe_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def describe_age(seconds: float) -> str:
+    """Return how long something has lasted, roughly, such as `40 s`, `9 min`, `2 h 5 min` or `3 days`.
+
+    `static/js/live/times.js` says it the same way while a page is open.
+    """
+    minutes = int(max(seconds, 0)) // 60
+    if minutes < 1:
+        return gettext("%(count)d s") % {"count": int(max(seconds, 0))}
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return gettext("%(count)d min") % {"count": minutes}
+    if hours < 48:
+        return gettext("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+    return gettext("%(count)d days") % {"count": hours // 24}

@@ -133,8 +133,8 @@ def describe_start(games: Sequence[GameOnHost], *, may_install: bool) -> str:
 
 def describe_made(user: User, made: Server, games: Sequence[GameOnHost]) -> dict[str, Any]:
     """Return what the screen tells of the server that was just made."""
-    jobs: list[Any] = made.latest_jobs  # type: ignore[attr-defined] # fetched along
-    job = jobs[0] if jobs else None
+    # `jobs` knows this package, not the other way round.
+    job: Any = made.jobs.first()
     waiting = ""
     if job is not None and job.state == "queued":
         is_coming = any(game.is_coming for game in games if game.host == made.host)
@@ -154,12 +154,12 @@ def describe_made(user: User, made: Server, games: Sequence[GameOnHost]) -> dict
 
 
 def find_made(request: SignedInRequest) -> Server | None:
-    """Return the server that the address names as just made, with its newest job, if one may see it."""
+    """Return the server that the address names as just made, if one may see it."""
     name = request.GET.get(MADE_PARAMETER)
     if request.method == "POST" or not name:
         return None
     visible = Server.objects.visible_to(request.user).select_related("host", "blueprint", "owner")
-    return visible.with_heartbeat().with_latest_job().filter(name=name).first()
+    return visible.with_heartbeat().filter(name=name).first()
 
 
 def say_notes(request: SignedInRequest, form: ServerForm) -> None:

@@ -1,17 +1,10 @@
-"""Addresses of servers and blueprints."""
+"""Addresses of servers and blueprints; those of the pages that show a server's jobs are in `jobs.urls`."""
 
-from django.urls import include, path, register_converter
+from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import (
-    config_pages,
-    console_pages,
-    new_server_pages,
-    overlay_pages,
-    secret_pages,
-    views,
-)
+from servers import console_pages, new_server_pages, overlay_pages, secret_pages, views
 
 
 class NameConverter:
@@ -35,9 +28,6 @@ app_name = "servers"
 server_urls = [
     path("", views.server_list, name="list"),
     path("new/", new_server_pages.server_create, name="create"),
-    path("<name:name>/", views.server_detail, name="detail"),
-    path("<name:name>/config/", config_pages.server_config, name="config"),
-    path("<name:name>/console/", console_pages.server_console, name="console"),
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
     path("<name:name>/edit/", views.server_edit, name="edit"),
     path("<name:name>/secrets/<slug:secret>/", secret_pages.show_secret, name="secret"),
@@ -58,7 +48,7 @@ overlay_urls = [
     path("<name:name>/", overlay_pages.overlay_detail, name="overlay_detail"),
 ]
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
     path("servers/", include(server_urls)),
     path("blueprints/", include(blueprint_urls)),

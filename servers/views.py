@@ -1,7 +1,6 @@
 """The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import messages
@@ -17,24 +16,17 @@ from servers.access import (
     get_blueprint,
     get_blueprint_or_404,
     get_server,
-    get_server_or_404,
     sign_in_required,
 )
-from servers.console_reader import Console
+from servers.board import Wish, read_board
 from servers.forms import BlueprintForm, ServerForm
-from servers.live import needs_log
-from servers.log_pages import LogPage, read_log_page
 from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
 from servers.new_server_pages import first_steps, form_page, is_about_new, say_notes
-from servers.overlay_notes import list_campaigns, read_overlay_rows
+from servers.overlay_notes import read_overlay_rows
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may, verbs_of
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
-from servers.start_notes import find_start_notes
-from servers.waiting_changes import describe_waiting, find_waiting, find_way_back, name_parts
-
-JOBS_SHOWN = 10
-CRASHES_SHOWN = 5
+from servers.waiting_changes import find_waiting, name_parts
 
 # --- Servers ----------------------------------------------------------------------------------
 
@@ -43,87 +35,11 @@ CRASHES_SHOWN = 5
 @sign_in_required
 def server_list(request: SignedInRequest) -> HttpResponse:
     """List the servers one may see; as long as there is none, offer to make the first one."""
-    user = request.user
-    visible = Server.objects.visible_to(user).select_related("host", "blueprint", "owner")
-    servers = list(visible.with_heartbeat().with_latest_job())
-    if not servers or is_about_new(request):
+    board = read_board(request.user, Wish.read(request.GET))
+    if not board.total or is_about_new(request):
         return first_steps(request)
-    waiting = find_waiting(servers)
-    context = {
-        "rows": [
-            ServerRow(
-                server,
-                server.operations_for(user),
-                describe_share(user, server),
-                name_parts(waiting.get(server.pk, ())),
-            )
-            for server in servers
-        ],
-    }
+    context = {"board": board, "here": request.get_full_path()}
     return render(request, "servers/list.html", context)
-
-
-@dataclass(frozen=True)
-class ServerRow:
-    """A server as the list shows it: what one may request, and whose it is if not one's own.
-
-    `waiting` is what its restart would apply, in words; empty if nothing.
-    """
-
-    server: Server
-    operations: list[str]
-    share: str
-    waiting: str
-
-
-def describe_share(user: User, server: Server) -> str:
-    """Return whose server it is and what `user` is there, in words; empty for an own one."""
-    if server.owner_id == user.pk:
-        return ""
-    role = server.role_of(user)
-    return f"of {server.owner}" + (f", you are its {role.label}" if role else "")
-
-
-@require_safe
-@sign_in_required
-def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show one server: what it does, what can be done, its jobs and its console."""
-    server = get_server_or_404(request.user, name)
-    console = LogPage()
-    if needs_log(request):
-        console = read_log_page(Console(server.pk), request)
-    if console.search and console.must_jump:
-        return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
-    verbs = verbs_of(request.user, server)
-    is_own = Verb.CONFIGURE in verbs
-    overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
-    jobs = list(server.jobs.all()[:JOBS_SHOWN])
-    context = {
-        "server": server,
-        "verbs": verbs,
-        "operations": server.operations_for(request.user),
-        "role": server.role_of(request.user),
-        "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
-        "overlay_rows": overlay_rows,
-        "campaigns": list_campaigns(overlay_rows),
-        "jobs": jobs,
-        "waiting": describe_waiting(server),
-        "way_back": find_way_back(server) if has_failed_to_start(server, jobs) else None,
-        "crashes": server.crashes.all()[:CRASHES_SHOWN],
-        "console": console,
-        "removal_obstacle": server.removal_obstacle(),
-        "start_notes": find_start_notes(server) if is_own else [],
-        "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
-        "free_port": server.host.next_free_port() if server.is_port_taken else None,
-    }
-    return render(request, "servers/detail.html", context)
-
-
-def has_failed_to_start(server: Server, jobs: Sequence[Any]) -> bool:
-    """Return whether a server is down, and the last of its jobs was to start it and failed."""
-    if server.is_up or not jobs:
-        return False
-    return jobs[0].operation in ("start", "restart") and jobs[0].state == "failed"
 
 
 @require_POST

@@ -1,8 +1,9 @@
-"""The pages of jobs and hosts, and the requests that they post."""
+"""The pages of jobs and hosts, those of servers that show their jobs, and the requests that they post."""
 
 from jobs.pages.host_builds import find_rollback_obstacle
 from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
 from jobs.pages.job_pages import (
+    deferred_forget,
     job_cancel,
     job_create,
     job_detail,
@@ -12,10 +13,21 @@ from jobs.pages.job_pages import (
     job_steam_guard_code,
 )
 from jobs.pages.make_and_start import server_make_and_start
+from jobs.pages.many_servers import jobs_create
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
+from jobs.pages.server_heads import describe_head
+from jobs.pages.server_pages import (
+    server_config,
+    server_console,
+    server_crashes,
+    server_detail,
+    server_history,
+)
 
 __all__ = [
     "blueprint_save_and_restart",
+    "deferred_forget",
+    "describe_head",
     "find_rollback_obstacle",
     "host_detail",
     "host_drain",
@@ -28,6 +40,12 @@ __all__ = [
     "job_log",
     "job_retry",
     "job_steam_guard_code",
+    "jobs_create",
+    "server_config",
+    "server_console",
+    "server_crashes",
+    "server_detail",
+    "server_history",
     "server_make_and_start",
     "server_save_and_restart",
 ]

@@ -6,6 +6,7 @@ page shows.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -59,14 +60,23 @@ OF_SERVERS_IN_SQLITE = """
 jobs for it."""
 
 
+def parse_id(text: str) -> int | None:
+    """Return the id that `text` is, or None."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        return None
+    return min(int(text), LARGEST_ID)
+
+
 def read_newest(user: User, states: Sequence[str], before: int | None, limit: int) -> list[Job]:
     """Return the newest jobs that `user` may see, in one of `states`, with an id below `before`."""
     end = before or LARGEST_ID
     if follows_everything(user):
         jobs = Job.objects.visible_to(user).filter(pk__lt=end).order_by("-id")
-        if set(states) != set(JobState.values):
-            jobs = jobs.filter(state__in=states)
-        return list(jobs[:limit])
+        if set(states) == set(JobState.values):
+            return list(jobs[:limit])
+        # Each state by itself: for several at once no index has the order, and all jobs would be read.
+        newest = (list(jobs.filter(state=state)[:limit]) for state in states)
+        return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
     with connection.cursor() as cursor:
         cursor.execute(*newest_of_person(user.pk, states, end, limit))
         ids = [job_id for (job_id,) in cursor.fetchall()]

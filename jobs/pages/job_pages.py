@@ -1,11 +1,14 @@
 """The pages of jobs, and the requests for them. What pages follow live is in `jobs.live.streams`."""
 
+from datetime import timedelta
 from http import HTTPStatus
 
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
@@ -19,15 +22,15 @@ from jobs.models import (
     Operation,
     SteamGuardCode,
 )
-from jobs.pages.job_lists import LARGEST_ID, read_newest
+from jobs.pages.job_lists import parse_id, read_newest
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
-from servers.access import SignedInRequest, get_server_or_404, require, sign_in_required
+from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.downloads import send_text
 from servers.live import needs_log
 from servers.log_pages import LogPage, RowLog, read_log_page
-from servers.models import Run
+from servers.models import Run, Server
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse
 from servers.waiting_changes import find_way_back
@@ -35,6 +38,8 @@ from servers.waiting_changes import find_way_back
 JOBS_PER_PAGE = 50
 LINES_OF_FAILURE = 8
 LINES_PER_CHUNK = 1_000
+DEFERRED_HOURS = 12
+MOST_DEFERRED_HOURS = 168
 
 
 def get_job_or_404(user: User, pk: int) -> Job:
@@ -76,13 +81,6 @@ def job_list(request: SignedInRequest) -> HttpResponse:
         "states": list(choices),
     }
     return render(request, "jobs/list.html", context)
-
-
-def parse_id(text: str) -> int | None:
-    """Return the id that `text` is, or None."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        return None
-    return min(int(text), LARGEST_ID)
 
 
 @require_safe
@@ -147,22 +145,57 @@ def format_lines(lines: list[JobLog]) -> str:
 def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     """Request an operation on a server, and lead to its job: a new one, or one that is there.
 
-    A start takes what is saved, or, with `run`, what the server was started with then.
+    A start takes what is saved, or, with `run`, what the server was started with then. With `when=empty` the
+    job is made once nobody is on the server. A form that says how many `people` its page showed is asked again
+    if there are more by now. With `next` it leads there instead.
     """
     server = get_server_or_404(request.user, name)
     operation = request.POST.get("operation", "")
     require(request.user, SERVER_OPERATION_VERBS.get(operation, Verb.OPERATE), server)
+    back_to = find_page(request) or server.get_absolute_url()
     run = None
     if operation == Operation.START and "run" in request.POST:
         run = server.runs.filter(pk=parse_id(request.POST["run"]) or 0).first()
         if run is None:
             text = f"What {server.name} was started with then is no longer kept. Start it as it is saved."
-            return refuse(request, text, server.get_absolute_url(), HTTPStatus.CONFLICT)
+            return refuse(request, text, back_to, HTTPStatus.CONFLICT)
+    if request.POST.get("when") == "empty":
+        return defer(request, server, operation, back_to)
+    if has_more_people(request, server):
+        context = {"server": server, "operation": operation, "here": back_to}
+        return render(request, "servers/ask.html", context, status=HTTPStatus.CONFLICT)
     try:
         requested = queue.request(operation, server=server, requested_by=request.user, run=run)
     except queue.RequestRefused as refusal:
-        return refuse_request(request, refusal, server.get_absolute_url())
+        return refuse_request(request, refusal, back_to)
     return lead_to(request, requested)
+
+
+def has_more_people(request: HttpRequest, server: Server) -> bool:
+    """Return whether more people are on a server than the page showed on which somebody clicked."""
+    shown = parse_id(request.POST.get("people", ""))
+    return shown is not None and server.has_known_players and (server.players or 0) > shown
+
+
+def defer(request: SignedInRequest, server: Server, operation: str, back_to: str) -> HttpResponse:
+    """Let an operation wait until nobody is on a server, for as many `hours` as the form says."""
+    hours = min(parse_id(request.POST.get("hours", "")) or DEFERRED_HOURS, MOST_DEFERRED_HOURS)
+    until = timezone.now() + timedelta(hours=hours)
+    try:
+        queue.defer(operation, server=server, requested_by=request.user, until=until)
+    except queue.RequestRefused as refusal:
+        return refuse_request(request, refusal, back_to)
+    return see_other(back_to)
+
+
+@require_POST
+@sign_in_required
+def deferred_forget(request: SignedInRequest, name: str) -> HttpResponse:
+    """Take back what waits until nobody is on a server, or take note that it was not done."""
+    server = get_server(request.user, name, Verb.OPERATE)
+    if not queue.forget(server):
+        messages.info(request, _("Nothing waits there any more: it was done, or taken back."))
+    return see_other(find_page(request) or server.get_absolute_url())
 
 
 @require_POST
@@ -174,7 +207,7 @@ def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
     try:
         requested = queue.retry(job, requested_by=request.user)
     except queue.RequestRefused as refusal:
-        return refuse_request(request, refusal, job.get_absolute_url())
+        return refuse_request(request, refusal, find_page(request) or job.get_absolute_url())
     return lead_to(request, requested)
 
 

@@ -25,6 +25,7 @@ from jobs.models import (
     ENDING_OPERATIONS,
     HOST_OPERATIONS,
     STARTS,
+    DeferredAction,
     Job,
     JobState,
     LogStream,
@@ -121,6 +122,9 @@ def request(
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(f"{server.name} has just been removed.")
+        if server and operation in (*STARTS, *ENDING_OPERATIONS):
+            # Whatever waited until the server is empty is done by this, or is not wanted any more.
+            DeferredAction.objects.filter(server=server).delete()
         newest = Job.objects.active().filter(host=host, server=server).order_by("-id").first()
         wanted = (operation, build_id, run.pk if run else None)
         is_same = newest and (newest.operation, newest.build_id, newest.run_id) == wanted

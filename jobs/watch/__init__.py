@@ -3,6 +3,7 @@
 from jobs.watch.console_copier import finish_console
 from jobs.watch.console_guard import ConsoleGuard
 from jobs.watch.doctor_watch import DoctorWatch
+from jobs.watch.empty_watch import EmptyWatch
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
 from jobs.watch.player_watch import PlayerWatch
@@ -10,6 +11,7 @@ from jobs.watch.player_watch import PlayerWatch
 __all__ = [
     "ConsoleGuard",
     "DoctorWatch",
+    "EmptyWatch",
     "HostWatch",
     "OverlayWatch",
     "PlayerWatch",

@@ -23,6 +23,8 @@ class PlayerWatch:
         self._host = host
         self._sweep: Sweep | None = None
         self._due_at = 0.0
+        self.sweeps = 0
+        """How many times all servers have been asked, and what they said has been stored."""
 
     @property
     def is_asking(self) -> bool:
@@ -39,6 +41,7 @@ class PlayerWatch:
             answers = self._sweep.answers
             self.close()
             self._store(answers)
+            self.sweeps += 1
 
     def close(self) -> None:
         """Forget the questions that are not answered yet."""

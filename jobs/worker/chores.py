@@ -20,7 +20,7 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
-from jobs.watch import DoctorWatch, HostWatch, OverlayWatch, PlayerWatch
+from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
 from jobs.worker.running_jobs import RunningJobs
@@ -113,6 +113,7 @@ class Chores:
     def _do_chores(self) -> None:
         with vital("chores"):
             players = PlayerWatch(self._worker.host)
+            empties = EmptyWatch(self._worker.host, players)
             chores = [
                 Chore(self._expect_claims, LOOK_SECONDS),
                 Chore(self.recover, settings.JOB_WORKER_LEASE_SECONDS / 6),
@@ -121,6 +122,7 @@ class Chores:
                 Chore(self._watch.store_sizes, 600),
                 Chore(copy_log, CHECKPOINT_SECONDS),
                 Chore(players.store_players, 0.25),
+                Chore(empties.look, 0.25),
                 Chore(self._watch.consoles.copy, 0.15),
             ]
             while not self._is_over.wait(0.05):

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from jobs.pages import describe_head
 from l4d2site.accounts.addresses import make_link
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.forms import MemberForm, RoleForm, ServerInvitationForm
@@ -46,8 +47,7 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
     memberships = server.memberships.select_related("user").exclude(user_id=server.owner_id)
     if not may_share:
         memberships = memberships.filter(user=user)
-    context = {
-        "server": server,
+    context = describe_head(request, server, "people") | {
         "may_share": may_share,
         "may_make_links": may_share and may_make_links(user),
         "most_invitations": MOST_INVITATIONS,

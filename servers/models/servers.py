@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
+from django.utils.translation import gettext, ngettext
 
 from hostops.specs import (
     ArgumentsError,
@@ -108,13 +109,14 @@ class ServerQuerySet(models.QuerySet["Server"]):
             host_is_heard=Exists(of_host.alive()), host_heard_at=Subquery(newest_beat)
         )
 
-    def with_latest_job(self) -> "ServerQuerySet":
-        """Fetch the newest job of each server along, as the only element of its `latest_jobs`."""
+    def with_latest_job(self, ids: Sequence[int]) -> "ServerQuerySet":
+        """Fetch the newest job of each of the servers `ids` along, as the only element of its `latest_jobs`."""
         # `jobs` knows this package, not the other way round: the relation leads to its model.
         jobs: models.QuerySet[Any] = models.QuerySet(Server.jobs.rel.related_model)
         # One look into the index of jobs by server and age for each server, whatever its history.
         newest_job = jobs.filter(server=OuterRef("pk")).order_by("-created_at", "-id").values("pk")
-        newest_ids = Server.objects.values(newest_job_id=Subquery(newest_job[:1]))
+        shown = Server.objects.order_by().filter(pk__in=ids)
+        newest_ids = shown.values(newest_job_id=Subquery(newest_job[:1]))
         newest_jobs = jobs.filter(pk__in=newest_ids)
         return self.prefetch_related(Prefetch("jobs", newest_jobs, to_attr="latest_jobs"))
 
@@ -377,6 +379,16 @@ class Server(models.Model):
         if self.not_heard_of_since:
             return False
         return self.actual_state == ActualState.RUNNING and self.players is not None
+
+    @property
+    def people_words(self) -> str:
+        """How many people are on it, in words that a sentence can go on with."""
+        if not self.has_known_players:
+            return gettext("how many people are on is not known")
+        if not self.players:
+            return gettext("nobody is on")
+        words = ngettext("%(count)d person is on", "%(count)d people are on", self.players)
+        return words % {"count": self.players}
 
     @property
     def should_be(self) -> str:

@@ -1,0 +1,131 @@
+"""One action on many servers at once: the question with what it means for each, then a job for each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_POST
+
+from jobs import queue
+from jobs.models import Operation
+from jobs.pages.job_pages import DEFERRED_HOURS
+from jobs.pages.ways_back import find_way_back, see_other
+from servers.access import SignedInRequest, sign_in_required
+from servers.models import Server
+from servers.refusals import refuse
+
+MOST_SERVERS = 1_000
+REFUSALS_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Action:
+    """What can be done to many servers: an operation, for whom it makes sense, and whether it waits."""
+
+    name: str
+    label: str | Promise
+    operation: Operation
+    waits: bool = False
+    only_older: bool = False
+
+
+ACTIONS = {
+    action.name: action
+    for action in (
+        Action("start", gettext_lazy("Start"), Operation.START),
+        Action("stop", gettext_lazy("Stop"), Operation.STOP),
+        Action("restart", gettext_lazy("Restart"), Operation.RESTART),
+        Action("restart-empty", gettext_lazy("Restart when empty"), Operation.RESTART, waits=True),
+        Action(
+            "restart-build",
+            gettext_lazy("Restart onto the current build"),
+            Operation.RESTART,
+            only_older=True,
+        ),
+    )
+}
+
+
+@require_POST
+@sign_in_required
+def jobs_create(request: SignedInRequest) -> HttpResponse:
+    """Ask about an `action` on each `server` that is named, and, once that is `confirmed`, request it."""
+    back_to = find_way_back(request) or reverse("servers:list")
+    action = ACTIONS.get(request.POST.get("action", ""))
+    names = request.POST.getlist("server")[:MOST_SERVERS]
+    if action is None or not names:
+        text = _("Choose an action, and tick the servers that it is for.")
+        return refuse(request, text, back_to)
+    servers, skipped = tell_apart(request.user, action, names)
+    if "confirmed" in request.POST:
+        say_result(request, action, *request_all(request.user, action, servers))
+        return see_other(back_to)
+    context = {
+        "action": action,
+        "servers": servers,
+        "skipped": skipped,
+        "people": sum(server.players or 0 for server in servers if server.has_known_players),
+        "here": back_to,
+        "throws_off": action.operation != Operation.START and not action.waits,
+    }
+    return render(request, "servers/many.html", context)
+
+
+def tell_apart(
+    user: User, action: Action, names: Iterable[str]
+) -> tuple[list[Server], list[tuple[Server, str]]]:
+    """Return the servers that an action is for, and the others with the reason; not those one may not see."""
+    visible = Server.objects.visible_to(user).filter(name__in=list(names))
+    servers, skipped = [], []
+    for server in visible.select_related("host").with_heartbeat():
+        if action.operation not in server.operations:
+            skipped.append((server, _("is %(state)s") % {"state": server.state_label}))
+        elif action.operation not in server.operations_for(user):
+            skipped.append((server, _("your role there does not allow it")))
+        elif action.only_older and not server.runs_other_build:
+            skipped.append((server, _("runs the current build")))
+        elif action.waits and not server.is_up:
+            skipped.append((server, _("does not run")))
+        else:
+            servers.append(server)
+    return servers, skipped
+
+
+def request_all(
+    user: User, action: Action, servers: Iterable[Server]
+) -> tuple[list[Server], list[str]]:
+    """Request an action for each server by itself; return those for which it was taken, and the refusals."""
+    taken, refusals = [], []
+    until = timezone.now() + timedelta(hours=DEFERRED_HOURS)
+    for server in servers:
+        try:
+            if action.waits:
+                queue.defer(action.operation, server=server, requested_by=user, until=until)
+            else:
+                queue.request(action.operation, server=server, requested_by=user)
+        except queue.RequestRefused as refusal:
+            refusals.append(f"{server.name}: {refusal}")
+        else:
+            taken.append(server)
+    return taken, refusals
+
+
+def say_result(
+    request: SignedInRequest, action: Action, taken: list[Server], refusals: list[str]
+) -> None:
+    """Say for how many servers the action was taken, and why not for the others."""
+    words = ngettext("%(action)s: %(count)d server.", "%(action)s: %(count)d servers.", len(taken))
+    messages.success(request, words % {"action": action.label, "count": len(taken)})
+    for refusal in refusals[:REFUSALS_TOLD]:
+        messages.warning(request, refusal)
+    if (more := len(refusals) - REFUSALS_TOLD) > 0:
+        messages.warning(request, _("%(count)d more were refused.") % {"count": more})

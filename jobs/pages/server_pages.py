@@ -1,0 +1,94 @@
+"""The pages of one server: its console, its config, its jobs, its crashes. Each has the same head.
+
+They stand here and not in `servers`, as each of them shows what the server's job does.
+"""
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from jobs.models import Job
+from jobs.pages.job_lists import LARGEST_ID, parse_id
+from jobs.pages.server_heads import describe_head
+from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
+from servers.console_pages import read_console_page
+from servers.console_reader import Console
+from servers.live import needs_log
+from servers.log_pages import LogPage, read_log_page
+from servers.overlay_notes import list_campaigns, read_overlay_rows
+from servers.permissions import Verb, may
+from servers.secret_moves import find_unmoved
+from servers.start_notes import find_start_notes
+
+JOBS_PER_PAGE = 50
+
+
+@require_safe
+@sign_in_required
+def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show a server with its console: the page that its name leads to."""
+    server = get_server_or_404(request.user, name)
+    console = LogPage()
+    if needs_log(request):
+        console = read_log_page(Console(server.pk), request)
+    if console.search and console.must_jump:
+        return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
+    head = describe_head(request, server, "console")
+    is_own = Verb.CONFIGURE in head["verbs"]
+    overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
+    context = head | {
+        "role": server.role_of(request.user),
+        "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
+        "overlay_rows": overlay_rows,
+        "campaigns": list_campaigns(overlay_rows),
+        "console": console,
+        "start_notes": find_start_notes(server) if is_own else [],
+        "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
+        "free_port": server.host.next_free_port() if server.is_port_taken else None,
+    }
+    return render(request, "servers/detail.html", context)
+
+
+@require_safe
+@sign_in_required
+def server_console(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show the runs of a server, and its lines or what a search has found in them."""
+    server = get_server_or_404(request.user, name)
+    context = describe_head(request, server, "console") | read_console_page(request, server)
+    return render(request, "servers/console.html", context)
+
+
+@require_safe
+@sign_in_required
+def server_config(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show the parts of `cfg/server.cfg` as the server's host wrote them last, without passwords."""
+    server = get_server(request.user, name, Verb.CONFIGURE)
+    context = describe_head(request, server, "config") | {"parts": server.config_chain}
+    return render(request, "servers/config.html", context)
+
+
+@require_safe
+@sign_in_required
+def server_history(request: SignedInRequest, name: str) -> HttpResponse:
+    """List the jobs of a server, the newest first."""
+    server = get_server_or_404(request.user, name)
+    before = parse_id(request.GET.get("before", ""))
+    jobs = Job.objects.filter(server=server, pk__lt=before or LARGEST_ID).order_by(
+        "-created_at", "-id"
+    )
+    shown = list(jobs[: JOBS_PER_PAGE + 1])
+    context = describe_head(request, server, "jobs") | {
+        "jobs": shown[:JOBS_PER_PAGE],
+        "older_before": shown[JOBS_PER_PAGE - 1].pk if len(shown) > JOBS_PER_PAGE else None,
+        "is_newest": before is None,
+    }
+    return render(request, "servers/history.html", context)
+
+
+@require_safe
+@sign_in_required
+def server_crashes(request: SignedInRequest, name: str) -> HttpResponse:
+    """List the crashes of a server that are kept, the newest first."""
+    server = get_server_or_404(request.user, name)
+    context = describe_head(request, server, "crashes") | {"crashes": server.crashes.all()}
+    return render(request, "servers/crashes.html", context)

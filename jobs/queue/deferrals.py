@@ -1,0 +1,100 @@
+"""Actions that wait until nobody plays on a server: asked for, cancelled, carried out, and over.
+
+`jobs.watch.empty_watch` looks whether the time has come; here is what then happens to the row.
+"""
+
+from datetime import datetime
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from jobs.database import Channel, announce
+from jobs.models import DEFERRABLE, DeferredAction
+from jobs.queue.transitions import RequestRefused, TooManyWaiting, request
+from servers.models import Server
+from servers.permissions import SERVER_OPERATION_VERBS, may
+
+
+def defer(operation: str, *, server: Server, requested_by: User, until: datetime) -> DeferredAction:
+    """Do `operation` once nobody plays on `server`, at the latest by `until`; in the place of what waits there.
+
+    Raises `RequestRefused` for what cannot wait, and for a server that does not run.
+    """
+    if operation not in DEFERRABLE:
+        raise RequestRefused(
+            _("“%(operation)s” cannot wait until a server is empty.") % {"operation": operation}
+        )
+    if not server.is_up:
+        raise RequestRefused(
+            _("%(server)s does not run: nobody is on it, and nothing has to wait.")
+            % {"server": server.name}
+        )
+    with transaction.atomic():
+        action, _created = DeferredAction.objects.update_or_create(
+            server=server,
+            defaults={
+                "operation": operation,
+                "requested_by": requested_by,
+                "requested_by_name": requested_by.get_username(),
+                "until": until,
+                "ended_at": None,
+                "outcome": "",
+                "created_at": timezone.now(),
+            },
+        )
+        tell_pages(server)
+    return action
+
+
+def forget(server: Server) -> bool:
+    """Remove what waits until `server` is empty, or the word of its end; return whether there was anything."""
+    with transaction.atomic():
+        count, _details = DeferredAction.objects.filter(server=server).delete()
+        if count:
+            tell_pages(server)
+    return bool(count)
+
+
+def end(action: DeferredAction, outcome: str) -> None:
+    """Note that an action is not going to be done, and why, in a sentence for who asked for it."""
+    with transaction.atomic():
+        as_seen = same(action).filter(ended_at=None)
+        if as_seen.update(ended_at=timezone.now(), outcome=outcome):
+            tell_pages(action.server)
+
+
+def carry_out(action: DeferredAction) -> bool:
+    """Queue the job of an action whose server is empty; return whether it is over, done or refused.
+
+    False: the person has too many jobs waiting, and it is worth trying again. Of several workers that come here
+    at once, one queues a job.
+    """
+    user = action.requested_by
+    verb = SERVER_OPERATION_VERBS[action.operation]
+    if user is None or not may(user, verb, action.server):
+        end(action, _("Who asked for it may not do it any more."))
+        return True
+    try:
+        with transaction.atomic():
+            if same(action).filter(ended_at=None).delete()[0]:
+                request(action.operation, server=action.server, requested_by=user)
+                tell_pages(action.server)
+    except TooManyWaiting:
+        return False
+    except RequestRefused as refusal:
+        end(action, str(refusal))
+    return True
+
+
+def same(action: DeferredAction) -> QuerySet[DeferredAction]:
+    """Return the row of `action`, unless another wish has taken its place since it was read."""
+    return DeferredAction.objects.filter(pk=action.pk, created_at=action.created_at)
+
+
+def tell_pages(server: Server) -> None:
+    """Let open pages that show `server` follow."""
+    Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())
+    announce(Channel.PAGES)

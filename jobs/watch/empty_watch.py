@@ -1,0 +1,78 @@
+"""Looks whether the servers on which an action waits for that are empty: `DeferredAction`."""
+
+from collections.abc import Callable
+from time import monotonic
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from jobs.models import DeferredAction
+from jobs.queue import carry_out, end
+from jobs.watch.player_watch import PlayerWatch
+from servers.models import ActualState, DesiredState, Host, Server
+
+EMPTY_SECONDS = 30
+"""So long a server has to be empty: people leave between two chapters, and come back."""
+
+
+class EmptyWatch:
+    """Watches the deferred actions of one host. To be used by the thread that asks for players.
+
+    A server counts as empty once two looks at least `EMPTY_SECONDS` apart, and all those between, have found
+    nobody on it. Each look needs an answer of its own: what is not known is not empty, and what was stored
+    before this worker began counts for nothing.
+    """
+
+    def __init__(
+        self, host: Host, players: PlayerWatch, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._host = host
+        self._players = players
+        self._clock = clock
+        self._seen_sweeps = 0
+        self._empty_since: dict[int, float] = {}
+
+    def look(self) -> None:
+        """Carry out what can be, and end what is overdue or has lost its point; to be called often."""
+        if self._players.sweeps == self._seen_sweeps:
+            return
+        self._seen_sweeps = self._players.sweeps
+        waiting = DeferredAction.objects.filter(server__host=self._host, ended_at=None)
+        actions = list(waiting.select_related("server__host", "requested_by"))
+        self._empty_since = {
+            action.pk: self._empty_since[action.pk]
+            for action in actions
+            if action.pk in self._empty_since
+        }
+        for action in actions:
+            self._look_at(action)
+
+    def _look_at(self, action: DeferredAction) -> None:
+        if reason := find_end(action):
+            end(action, reason)
+        elif not is_empty(action.server):
+            self._empty_since.pop(action.pk, None)
+        elif self._clock() - self._empty_since.setdefault(action.pk, self._clock()) >= (
+            EMPTY_SECONDS
+        ):
+            carry_out(action)
+
+
+def find_end(action: DeferredAction) -> str:
+    """Return why an action is not going to be done, in a sentence; empty while it waits."""
+    server = action.server
+    is_down = server.actual_state in (ActualState.STOPPED, ActualState.ABSENT)
+    if is_down and server.desired_state == DesiredState.STOPPED:
+        return _("It was stopped meanwhile.")
+    if timezone.now() >= action.until:
+        return _("It was never known to be empty for %(seconds)d seconds in that time.") % {
+            "seconds": EMPTY_SECONDS
+        }
+    return ""
+
+
+def is_empty(server: Server) -> bool:
+    """Return whether it is known that nobody plays on a server: it said so, or it is down."""
+    if server.actual_state in (ActualState.CRASHED, ActualState.STOPPED, ActualState.ABSENT):
+        return True
+    return server.actual_state == ActualState.RUNNING and server.players == 0
