@@ -8,13 +8,16 @@ from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import BaseUserCreationForm, PasswordChangeForm, PasswordResetForm
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
 
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
+from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
 from servers.models import Server
 from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 
@@ -133,6 +136,51 @@ class ServerInvitationForm(RoleForm):
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     field_order = ["note", "role"]
+
+
+class PanelRoleForm(forms.Form):
+    """Chooses what somebody is in the whole panel."""
+
+    role = forms.ChoiceField(label=_("Role"))
+
+    def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        current = panel_role_of(person)
+        roles = [*GIVEN_PANEL_ROLES, *([current] if current == PanelRole.OTHER else [])]
+        choice = cast("forms.ChoiceField", self.fields["role"])
+        choice.choices = [(role.value, role.label) for role in roles]
+        self.initial["role"] = current.value
+
+    @property
+    def chosen(self) -> PanelRole:
+        """The role, once the form is valid."""
+        return PanelRole(self.cleaned_data["role"])
+
+
+class QuotasForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What one person may have instead of what the settings say. An empty field is as the settings say."""
+
+    class Meta:
+        model = OwnQuotas
+        fields = ["servers", "waiting_jobs", "streams"]
+        labels = {
+            "servers": _("Servers"),
+            "waiting_jobs": _("Waiting jobs"),
+            "streams": _("Pages that they follow live"),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        as_set = {
+            "servers": settings.SERVERS_PER_OWNER,
+            "waiting_jobs": settings.WAITING_JOBS_PER_OWNER,
+            "streams": settings.STREAMS_PER_PERSON,
+        }
+        for name, number in as_set.items():
+            self.fields[name].widget.attrs["placeholder"] = str(number)
+        self.fields["waiting_jobs"].help_text = _(
+            "Empty: that many, or two for each of their servers if that is more."
+        )
 
 
 class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]
