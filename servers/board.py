@@ -58,7 +58,7 @@ class Wish:
             query.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH],
             state if state in FILTER_LABELS else "",
             sort if sort.removeprefix("-") in SORTS else "name",
-            int(page) if page.isascii() and page.isdecimal() and 0 < len(page) < 7 else 1,
+            max(int(page), 1) if page.isascii() and page.isdecimal() and len(page) < 7 else 1,
         )
 
     def url(self, **changes: str | int) -> str:

@@ -248,7 +248,7 @@ def refuse_without_files(operation: str, server: Server) -> None:
         )
     if operation in (Operation.STOP, Operation.DELETE) and is_absent:
         raise RequestRefused(
-            f"{server.name} has no instance on host {server.host.name}: nothing is there."
+            f"{server.name} has no files on host {server.host.name}: nothing is there."
         )
 
 

@@ -436,8 +436,8 @@ class Server(models.Model):
         """Return why the row cannot be removed now, in a sentence; empty when it can be."""
         if self.has_instance:
             return (
-                f"Server {self.name} still has an instance on host {self.host.name}: "
-                "delete the instance first."
+                f"Server {self.name} still has files on host {self.host.name}: "
+                "delete its files first."
             )
         if self.jobs.active().exists():
             return (

@@ -171,7 +171,7 @@ def delete(client: Client, model: str, row: Server | Host) -> str:
 
 
 def test_a_server_with_an_instance_is_not_deleted(as_dana: Client, stopped_server: Server) -> None:
-    assert "delete the instance first" in delete(as_dana, "server", stopped_server)
+    assert "delete its files first" in delete(as_dana, "server", stopped_server)
     assert Server.objects.count() == 1
 
 
@@ -180,7 +180,7 @@ def test_a_server_with_an_instance_is_not_deleted_in_bulk(
 ) -> None:
     values = {"action": "delete_selected", "_selected_action": stopped_server.pk, "post": "yes"}
     page = as_dana.post(reverse("admin:servers_server_changelist"), values, follow=True)
-    assert "delete the instance first" in page.content.decode()
+    assert "delete its files first" in page.content.decode()
     assert Server.objects.count() == 1
 
 

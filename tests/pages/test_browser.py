@@ -12,7 +12,8 @@ from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, Server
 from servers.secrets import ServerSecret
-from tests.pages.browsing import OpenPage
+from tests.pages.browsing import OpenPage, add_lines
+from tests.pages.test_accessibility import violations
 from tests.pages.webserver import WebServer
 from tests.states import record_state
 
@@ -23,10 +24,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 def test_an_open_list_is_true(open_page: OpenPage, stopped_server: Server) -> None:
     page = open_page()
-    expect(page.get_by_role("button", name="Start alpha")).to_be_visible()
+    start = page.get_by_role("button", name="Start alpha", exact=True)
+    expect(start).to_be_visible()
     record_state(stopped_server, ActualState.RUNNING)
     expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()
-    expect(page.get_by_role("button", name="Start alpha")).to_have_count(0)
+    expect(start).to_have_count(0)
 
 
 def test_an_update_leaves_an_open_confirmation_and_the_focus_alone(
@@ -34,8 +36,9 @@ def test_an_update_leaves_an_open_confirmation_and_the_focus_alone(
 ) -> None:
     page = open_page()
     page.goto(stopped_server.get_absolute_url())
-    page.get_by_text("Delete instance…").click()
-    delete = page.get_by_role("button", name="Delete the instance alpha")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_text("Delete files…").click()
+    delete = page.get_by_role("button", name="Delete the files of alpha")
     delete.focus()
     record_state(stopped_server, ActualState.RUNNING)
     expect(page.get_by_role("button", name="Restart alpha")).to_be_visible()
@@ -98,6 +101,88 @@ def test_a_lost_connection_is_told_and_its_return_too(
     site.start()
     expect(notice).to_be_hidden(timeout=15_000)
     expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()
+
+
+# --- A click stays ----------------------------------------------------------------------------
+
+
+def test_a_server_is_started_and_restarted_without_leaving_its_page(
+    open_page: OpenPage, worker: Worker, stopped_server: Server
+) -> None:
+    page = open_page()
+    page.goto("/servers/alpha/")
+    page.evaluate("window.isSamePage = true")
+    page.get_by_role("button", name="Start alpha").click()
+    strip = page.get_by_role("region", name="What its job does")
+    expect(strip).to_contain_text("Starts in a moment.")
+    job = claim_next_job(worker)
+    assert job
+    Job.objects.update(stage="Waiting for the map", progress=40, updated_at=timezone.now())
+    expect(strip.get_by_role("progressbar")).to_have_attribute("value", "40")
+
+    # Its log unfolds here, live, beside a console that has lines with the same numbers.
+    add_lines(job, 1, 2)
+    strip.get_by_role("link", name="Log: Start").click()
+    log = page.locator("[data-guest-log]")
+    expect(log.locator(".log-line")).to_have_count(2)
+    add_lines(job, 3, 3, "stderr")
+    expect(log.locator('[data-seq="3"][data-stream]')).to_be_visible()
+    assert log.locator("[id^=L]").count() == 0
+    assert violations(page) == []
+    number = log.locator('a[data-seq="3"]')
+    expect(number).to_have_attribute("href", f"{job.get_absolute_url()}?line=3#L3")
+    strip.get_by_role("link", name="Log: Start").click()
+    expect(log).to_be_hidden()
+
+    changes = {"actual_state": "running", "players": 3, "max_players": 8}
+    finish_job(job, exit_code=0, server_changes=changes)
+    expect(strip).to_contain_text("succeeded")
+    menu = page.get_by_text("Restart…", exact=True)
+    menu.click()
+    later = page.get_by_role("button", name="Restart when empty: alpha")
+    expect(later).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    expect(later).to_be_hidden()
+    expect(menu).to_be_focused()
+    menu.click()
+    page.get_by_role("heading", level=1).click()
+    expect(later).to_be_hidden()
+    menu.click()
+    later.click()
+    waits = page.get_by_role("region", name="Waits until nobody is on")
+    expect(waits).to_contain_text("3 people are on")
+    waits.get_by_role("button", name="Cancel: Restart when empty").click()
+    expect(waits).to_have_count(0)
+    assert page.evaluate("window.isSamePage")
+
+
+def test_ticks_stay_while_the_list_changes_and_an_action_is_for_them_all(
+    open_page: OpenPage, stopped_server: Server, blueprint: Blueprint
+) -> None:
+    beta = Server.objects.create(
+        name="beta", owner=stopped_server.owner, host=stopped_server.host, blueprint=blueprint
+    )
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    for name in ("alpha", "beta"):
+        page.get_by_label(f"Tick {name}").check()
+    record_state(beta, ActualState.STOPPED)
+    expect(page.get_by_role("row").filter(has_text="beta").locator(".state")).to_have_text(
+        "stopped"
+    )
+    expect(page.get_by_label("Tick beta")).to_be_checked()
+    expect(page.get_by_label("Tick beta")).to_be_focused()
+    page.get_by_label("With the ticked servers").select_option("start")
+    page.get_by_role("button", name="Go on…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Start: 2 servers")
+    assert violations(page) == []
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("Start: 2 servers.")).to_be_visible()
+    expect(page.get_by_role("link", name="Start")).to_have_count(2)
+    sizes = page.locator("main .button:visible").evaluate_all(
+        "all => all.map(one => one.offsetHeight)"
+    )
+    assert min(sizes) >= 44, sizes
 
 
 # --- Passwords --------------------------------------------------------------------------------
@@ -203,10 +288,12 @@ def test_everything_can_be_done_without_javascript(
 ) -> None:
     page = open_page(java_script_enabled=False)
     page.get_by_role("link", name="alpha").click()
-    page.get_by_text("Delete instance…").click()
-    page.get_by_role("button", name="Delete the instance alpha").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Delete instance alpha")
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_text("Delete files…").click()
+    page.get_by_role("button", name="Delete the files of alpha").click()
+    expect(page).to_have_url(re.compile("/servers/alpha/$"))
+    expect(page.get_by_text("Waits for a worker")).to_be_visible()
+    page.get_by_role("button", name="Cancel: Delete files").click()
     expect(page.get_by_role("list", name="Messages")).to_contain_text("is cancelled.")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()

@@ -42,7 +42,7 @@ def test_it_shows_each_part_with_its_source_its_text_and_its_warnings(
 
 
 def test_without_a_config_it_says_what_to_do(as_alice: Client, url: str) -> None:
-    assert "Start the server, or initialize it, and" in as_alice.get(url).content.decode()
+    assert "Start it, or rebuild its files, and" in as_alice.get(url).content.decode()
 
 
 def test_nobody_else_may_know_of_it(as_bob: Client, url: str) -> None:

@@ -67,7 +67,7 @@ def test_an_impossible_request_is_refused_with_the_reason(
     url = reverse("jobs:create", args=[stopped_server.name])
     response = as_alice.post(url, {"operation": "delete"})
     assert response.status_code == 409
-    assert "alpha has no instance on host local" in response.content.decode()
+    assert "alpha has no files on host local" in response.content.decode()
 
 
 def test_a_waiting_job_is_cancelled_at_once(as_alice: Client, stopped_server: Server) -> None:

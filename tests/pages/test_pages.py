@@ -29,6 +29,8 @@ def pages(server: Server, failed_job: Job) -> list[str]:
         reverse("servers:list"),
         reverse("servers:create"),
         server.get_absolute_url(),
+        reverse("servers:history", args=[server.name]),
+        reverse("servers:crashes", args=[server.name]),
         reverse("servers:edit", args=[server.name]),
         reverse("servers:remove", args=[server.name]),
         reverse("servers:blueprint_list"),

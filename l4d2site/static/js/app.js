@@ -2,6 +2,7 @@
 import "./live/sources.js";
 import "./forms/copy.js";
 import "./forms/in_place.js";
+import "./forms/menus.js";
 import "./forms/passkeys.js";
 import "./forms/secrets.js";
 import "./forms/unsaved.js";
@@ -9,4 +10,5 @@ import "./live/live.js";
 import "./log/options.js";
 import "./log/log.js";
 import "./log/copy_lines.js";
+import "./log/guest_log.js";
 import "./live/times.js";

@@ -694,7 +694,7 @@ class TestRequests:
 
     def test_stopping_what_is_not_there_is_refused(self, server: Server, alice: User) -> None:
         record_state(server, ActualState.ABSENT)
-        with pytest.raises(RequestRefused, match="no instance"):
+        with pytest.raises(RequestRefused, match="no files"):
             request("stop", server=server, requested_by=alice)
 
     def test_a_server_that_was_removed_meanwhile_is_refused(

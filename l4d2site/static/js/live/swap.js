@@ -2,6 +2,7 @@
 
 import { showCopyButtons } from "../forms/copy.js";
 import { showSecretsAgain } from "../forms/secrets.js";
+import { keepChoices } from "./kept.js";
 import { sources } from "./sources.js";
 import { showTimes } from "./times.js";
 
@@ -12,7 +13,7 @@ export function swapRegions(fresh) {
     const name = region.dataset.live;
     const update = fresh.querySelector(`[data-live="${CSS.escape(name)}"]`);
     if (!update || withoutTokens(update.innerHTML) === withoutTokens(sources.get(name))) continue;
-    if (region.querySelector("input:focus, select:focus, textarea:focus")) continue;
+    if (region.querySelector("input:not([type=checkbox]):focus, select:focus, textarea:focus")) continue;
     sources.set(name, update.innerHTML);
     swap(region, update);
   }
@@ -25,12 +26,14 @@ function withoutTokens(html) {
 
 // Keep the region itself, so that screen readers go on listening to it, and what a person did in it.
 export function swap(region, update) {
+  const chooseAgain = keepChoices(region);
   const openIds = [...region.querySelectorAll("details[open][id]")].map((details) => details.id);
-  const focusables = "a, button, summary, [tabindex]";
+  const focusables = "a, button, summary, input, [tabindex]";
   const focused = document.activeElement;
   const label = region.contains(focused) ? nameOf(focused) : null;
   region.replaceChildren(...update.childNodes);
   showSecretsAgain(region); // Before the focus is put back: by then a button is called “Hide” again.
+  chooseAgain();
   for (const id of openIds) document.getElementById(id)?.setAttribute("open", "");
   if (label !== null) {
     const heir = [...region.querySelectorAll(focusables)].find((one) => nameOf(one) === label);
@@ -41,5 +44,5 @@ export function swap(region, update) {
 }
 
 function nameOf(element) {
-  return element.ariaLabel || element.textContent.trim();
+  return element.ariaLabel || element.textContent.trim() || element.id;
 }

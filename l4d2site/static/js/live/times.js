@@ -14,6 +14,9 @@ export function showTimes(root = document) {
     time.title ||= time.textContent;
     time.textContent = describe(new Date(time.dateTime)) ?? time.title;
   }
+  for (const time of root.querySelectorAll("time[data-lasts]")) {
+    time.textContent = describeAge((Date.now() - new Date(time.dateTime)) / 1_000);
+  }
 }
 
 function describe(date) {
@@ -23,6 +26,15 @@ function describe(date) {
     if (seconds >= size) return format.format(-Math.floor(seconds / size), unit);
   }
   return "just now";
+}
+
+// As `servers/durations.py` says it.
+function describeAge(seconds) {
+  const minutes = Math.floor(Math.max(seconds, 0) / 60);
+  const hours = Math.floor(minutes / 60);
+  if (!minutes) return `${Math.floor(Math.max(seconds, 0))} s`;
+  if (!hours) return `${minutes} min`;
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
 }
 
 showTimes();

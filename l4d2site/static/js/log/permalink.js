@@ -24,7 +24,7 @@ export function selectLines(root = document) {
 
 function onClick(event) {
   const number = event.target.closest?.(".log-number");
-  if (!number || event.ctrlKey || event.metaKey) return;
+  if (!number || event.ctrlKey || event.metaKey || number.closest("[data-log-home]")) return;
   event.preventDefault();
   const seq = Number(number.parentElement.dataset.seq);
   const start = event.shiftKey ? readRange()?.[0] : undefined;

@@ -2,16 +2,17 @@
 
 import { toPieces } from "./ansi.js";
 
-// Return the row; what `wanted`, a global regular expression or null, finds in it is marked.
-export function makeRow({ seq, stream, text, at }, wanted) {
+// Return the row; what `wanted`, a global regular expression or null, finds in it is marked. With `home` it is a guest
+// on a page: it has no id there, and its number leads to that address.
+export function makeRow({ seq, stream, text, at }, wanted, home) {
   const row = document.createElement("div");
   row.className = "log-line";
-  row.id = `L${seq}`;
+  if (!home) row.id = `L${seq}`;
   row.dataset.seq = seq;
   if (stream) row.dataset.stream = stream;
   const number = document.createElement("a");
   number.className = "log-number";
-  number.href = `?line=${seq}#L${seq}`;
+  number.href = `${home ?? ""}?line=${seq}#L${seq}`;
   number.tabIndex = -1;
   number.ariaLabel = `Line ${seq}`;
   number.dataset.seq = seq;

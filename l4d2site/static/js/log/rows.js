@@ -8,8 +8,11 @@ export const MOST_ROWS = 3_000;
 
 export class LogRows {
   #wanted;
+  #home;
 
+  // With `data-log-home` the rows are guests on a page: what they link to is at that address.
   constructor(log) {
+    this.#home = log.dataset.logHome;
     this.root = log.querySelector("[data-log-lines]");
     this.#wanted = toPattern(log.dataset.logWanted);
   }
@@ -30,7 +33,7 @@ export class LogRows {
   add(entries) {
     this.root.querySelector(":scope > .log-empty")?.remove();
     for (const entry of entries) {
-      if (entry.chapter === undefined) appendRow(this.root, makeRow(entry, this.#wanted));
+      if (entry.chapter === undefined) appendRow(this.root, makeRow(entry, this.#wanted, this.#home));
       else addChapter(this.root, entry);
     }
   }

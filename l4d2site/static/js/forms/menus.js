@@ -1,0 +1,34 @@
+// Menus are `details` with `data-menu`, so that they open without scripts. Here they close: by Escape, by a click
+// elsewhere, by a link with `data-menu-close`, when another one opens, and when a form in them is sent.
+
+const OPEN = "details[data-menu][open]";
+
+function close(menu, isFocused) {
+  menu.removeAttribute("open");
+  if (isFocused) menu.querySelector("summary").focus({ preventScroll: true });
+}
+
+function closeAllBut(kept) {
+  for (const menu of document.querySelectorAll(OPEN)) {
+    if (!menu.contains(kept)) close(menu, false);
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll(OPEN)) close(menu, menu.contains(document.activeElement));
+});
+
+document.addEventListener("click", (event) => {
+  closeAllBut(event.target);
+  const link = event.target.closest?.("[data-menu-close]");
+  const menu = link?.closest(OPEN);
+  if (!menu) return;
+  event.preventDefault();
+  close(menu, true);
+});
+
+document.addEventListener("submit", (event) => {
+  const menu = event.target.closest?.(OPEN);
+  if (menu) close(menu, true);
+});

@@ -1,0 +1,17 @@
+// What a person has chosen in a region and not sent yet: ticks and choices, by the ids of their controls.
+
+// Return a function that chooses the same in what has come in the region's place.
+export function keepChoices(region) {
+  const ticked = [...region.querySelectorAll("input[type=checkbox][id]:checked")].map((box) => box.id);
+  const chosen = [...region.querySelectorAll("select[id]")].map((one) => [one.id, one.value]);
+  return () => {
+    for (const id of ticked) {
+      const box = document.getElementById(id);
+      if (box) box.checked = true;
+    }
+    for (const [id, value] of chosen) {
+      const one = document.getElementById(id);
+      if (one && [...one.options].some((option) => option.value === value)) one.value = value;
+    }
+  };
+}
