@@ -157,13 +157,14 @@ def describe_job(job: Job) -> Entry:
 
 
 def describe_event(event: AccountEvent) -> Entry:
-    """Return what an event is in the audit."""
+    """Return what an event is in the audit; its server is named once."""
+    subject = event.server.name if event.server else ""
     return Entry(
         at=event.at,
         who=event.name or _("somebody"),
         what=event.get_kind_display(),
-        subject=event.server.name if event.server else "",
-        detail=event.detail,
+        subject=subject,
+        detail=event.detail.removeprefix(subject).removeprefix(": "),
         url=event.server.get_absolute_url() if event.server else "",
         address=event.address,
         count=event.count,

@@ -18,11 +18,12 @@ from django.utils.translation import gettext_lazy as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
 from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
+from servers.form_words import PlainForm
 from servers.models import Server
 from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 
 
-class SignInForm(LoginForm):  # type: ignore[misc] # allauth has no types
+class SignInForm(PlainForm, LoginForm):  # type: ignore[misc] # allauth has no types
     """allauth's, whose field `login` goes by `username`, as browsers and scripts know it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +39,7 @@ class SignInForm(LoginForm):  # type: ignore[misc] # allauth has no types
         return "username" if field_name == "login" else field_name
 
 
-class NewPasswordForm(PasswordChangeForm):
+class NewPasswordForm(PlainForm, PasswordChangeForm):
     """Changes one's own password, to another one."""
 
     def clean_old_password(self) -> str:
@@ -61,7 +62,7 @@ class NewPasswordForm(PasswordChangeForm):
         return password
 
 
-class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
+class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
     """Invites somebody."""
 
     class Meta:
@@ -74,7 +75,7 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
 
-class RoleForm(forms.Form):
+class RoleForm(PlainForm, forms.Form):
     """Chooses one of the roles that somebody may give on a server."""
 
     role = forms.ChoiceField(label="Role", widget=forms.Select(attrs={"autocomplete": "off"}))
@@ -138,7 +139,7 @@ class ServerInvitationForm(RoleForm):
     field_order = ["note", "role"]
 
 
-class PanelRoleForm(forms.Form):
+class PanelRoleForm(PlainForm, forms.Form):
     """Chooses what somebody is in the whole panel."""
 
     role = forms.ChoiceField(label=_("Role"))
@@ -157,7 +158,7 @@ class PanelRoleForm(forms.Form):
         return PanelRole(self.cleaned_data["role"])
 
 
-class QuotasForm(forms.ModelForm):  # type: ignore[type-arg]
+class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
     """What one person may have instead of what the settings say. An empty field is as the settings say."""
 
     class Meta:
@@ -183,7 +184,7 @@ class QuotasForm(forms.ModelForm):  # type: ignore[type-arg]
         )
 
 
-class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]
+class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
     """Makes the account of somebody who was invited."""
 
     class Meta:
@@ -204,7 +205,7 @@ class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]
         return username
 
 
-class ResetRequestForm(PasswordResetForm):
+class ResetRequestForm(PlainForm, PasswordResetForm):
     """Asks for a mail with a link."""
 
     email = forms.EmailField(
@@ -227,26 +228,26 @@ class CodeMixin:
         attributes |= {"inputmode": "numeric", "autofocus": True}
 
 
-class SecondFactorForm(CodeMixin, AuthenticateForm):  # type: ignore[misc]
+class SecondFactorForm(CodeMixin, PlainForm, AuthenticateForm):  # type: ignore[misc]
     """Asks for a code after the password."""
 
 
-class ReauthenticationForm(CodeMixin, ReauthenticateForm):  # type: ignore[misc]
+class ReauthenticationForm(CodeMixin, PlainForm, ReauthenticateForm):  # type: ignore[misc]
     """Asks once more for a code."""
 
 
-class AppForm(CodeMixin, ActivateTOTPForm):  # type: ignore[misc]
+class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
     """Sets up an app."""
 
 
-class PasskeyForm(AddWebAuthnForm):  # type: ignore[misc]
+class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     """Adds a passkey."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].label = "Name"
         self.fields["name"].help_text = "Such as the device it is kept on."
-        self.fields["name"].max_length = 60
+        cast("forms.CharField", self.fields["name"]).max_length = 60
         self.fields["passwordless"].label = "Sign in with it alone, without a password"
         self.fields["passwordless"].help_text = "The device then asks for a PIN or a fingerprint."
         self.fields["passwordless"].initial = True

@@ -223,7 +223,7 @@ def test_the_first_server_is_made_on_the_host_of_the_settings(
 def test_with_several_hosts_one_chooses(as_alice: Client, host: Host, blueprint: Blueprint) -> None:
     basement = Host.objects.create(name="basement")
     response = as_alice.post(NEW, form_of(blueprint))
-    assert "This field is required" in response.content.decode()
+    assert "Fill this in." in response.content.decode()
     as_alice.post(NEW, form_of(blueprint, host=str(basement.pk)))
     assert Server.objects.get(name="beta").host == basement
 
@@ -232,10 +232,10 @@ def test_with_several_hosts_one_chooses(as_alice: Client, host: Host, blueprint:
     ("changes", "complaint"),
     [
         ({"name": "Beta"}, "lower-case letters"),
-        ({"name": "b" * 33}, "at most 32 characters"),
+        ({"name": "b" * 33}, "Use at most 32 characters: these are 33."),
         ({"name": "new"}, "taken by a page of the panel"),
-        ({"name": "alpha"}, "already exists"),
-        ({"name": "be\0ta"}, "Null characters are not allowed"),
+        ({"name": "alpha"}, "That is taken already."),
+        ({"name": "be\0ta"}, "Take the NUL character out."),
         ({"port": "80"}, "Choose a port from 27015 to 27115"),
         ({"port": "27116"}, "Only an admin may give a server another one"),
         ({"port": "27015"}, "Another server of this host has that port."),
@@ -290,7 +290,7 @@ def test_a_name_that_is_taken_between_check_and_save_is_told_in_the_form(
     monkeypatch.setattr(ServerForm, "try_save", try_save_after_somebody_else)
     response = as_alice.post(NEW, form_of(blueprint))
     assert response.status_code == 200
-    assert "Server with this Name already exists." in response.content.decode()
+    assert "That is taken already." in response.content.decode()
 
 
 def test_a_collision_without_a_name_is_told_too(

@@ -116,7 +116,7 @@ def test_one_person_is_given_other_limits(as_dana: Client, alice: User, server: 
 
 def test_a_bad_limit_is_told_in_the_form(as_dana: Client, alice: User) -> None:
     answer = as_dana.post(page_of(alice, "person_quotas"), {"servers": "-1"})
-    assert "greater than or equal to 0" in answer.content.decode()
+    assert "0 is the least that it can be." in answer.content.decode()
     assert not OwnQuotas.objects.exists()
 
 
