@@ -114,6 +114,11 @@ class BoardRow:
     hint: Hint | None
     job: Any
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody is on who would be thrown off: then stopping it is asked about."""
+        return self.server.has_known_players and bool(self.server.players)
+
 
 @dataclass(frozen=True)
 class Board:

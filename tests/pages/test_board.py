@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -36,7 +37,7 @@ def counts(browser: Client, query: str = "") -> dict[str, int]:
 def fleet(alice: User, host: Host, blueprint: Blueprint, worker: Worker) -> dict[str, Server]:
     """Return servers of Alice's in different states, by their names."""
     Host.objects.update(build_id="200")
-    columns = {
+    columns: dict[str, dict[str, Any]] = {
         "able": {"actual_state": "running", "players": 2, "map": "c5m1_waterfront"},
         "baker": {"actual_state": "running", "players": 0, "map": "c1m1_hotel"},
         "charlie": {"actual_state": "stopped"},
@@ -50,7 +51,7 @@ def fleet(alice: User, host: Host, blueprint: Blueprint, worker: Worker) -> dict
             host=Host.objects.get(),
             blueprint=blueprint,
             max_players=8,
-            **values,  # type: ignore[misc]
+            **values,
         )
         for name, values in columns.items()
     }
@@ -169,6 +170,21 @@ def test_a_job_that_runs_shows_its_stage_and_bar_in_the_row(
     row = text(as_alice).partition('id="tick-charlie"')[2].partition("</tr>")[0]
     assert "Waiting for the map" in row
     assert '<progress max="100" value="40"' in row
+
+
+def test_a_row_with_people_on_it_asks_and_leads_back_to_the_list(
+    as_alice: Client, fleet: dict[str, Server]
+) -> None:
+    page = text(as_alice, "?q=able")
+    question = page.partition('id="ask-stop-able"')[2].partition("</details>")[0]
+    assert "2 people are on." in question
+    assert "ask-stop-baker" not in text(as_alice)
+    data = {"operation": "stop", "people": "2", "next": "/servers/?q=able"}
+    answer = as_alice.post("/servers/able/jobs/", {**data, "when": "empty"})
+    assert answer["Location"] == "/servers/?q=able"
+    assert (DeferredAction.objects.count(), Job.objects.count()) == (1, 0)
+    as_alice.post("/servers/able/jobs/", {**data, "when": "now"})
+    assert (DeferredAction.objects.count(), Job.objects.count()) == (0, 1)
 
 
 # --- Many at once -----------------------------------------------------------------------------
