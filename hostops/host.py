@@ -40,6 +40,7 @@ from hostops.launch_arguments import drop_faulty
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
+from hostops.linux.memory import read_memory
 from hostops.linux.process import minimal_environment
 from hostops.linux.sockets import LOOPBACK, WILDCARD, Protocol, find_own_address
 from hostops.linux.untrusted import UntrustedFileError
@@ -449,13 +450,18 @@ class Host:
         """Return what this host is like. The first call tries a mount."""
         self._require_readable_root()
         layering = self._find_layering()
+        disk = shutil.disk_usage(self._layout.root)
+        memory = read_memory()
         return HostFacts(
             driver=self._driver_name,
             game_source=self._game_source,
             layering=layering.kind,
             layering_detail=f"{layering.detail} {layering.cure}".strip(),
             build_id=releases.read_current(self._layout) or "",
-            disk_free_bytes=shutil.disk_usage(self._layout.root).free,
+            disk_free_bytes=disk.free,
+            disk_total_bytes=disk.total,
+            memory_total_bytes=memory.total if memory else None,
+            memory_available_bytes=memory.available if memory else None,
             limits_without_effect=self._driver.limits_without_effect(),
             latest=app_info.read_latest(self._layout),
             walls=tuple(

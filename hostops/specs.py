@@ -313,6 +313,10 @@ class HostFacts:
     """What keeps a game's code in here; where it cannot be boxed, one wall that does not stand."""
     taken_ports: tuple[int, ...] = ()
     """Those of PORT_RANGE that are held by anything but the game server that was given one."""
+    disk_total_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    """What programs could still have; of the whole machine, as its total."""
 
 
 @dataclass(frozen=True)

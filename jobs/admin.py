@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.models import Job, JobLog, Operation, Worker
+from jobs.models import Job, JobLog, JobState, Operation, Worker
 from servers.permissions import Verb, follows_everything, may
 
 
@@ -75,6 +75,7 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
         "subject",
         "host_name",
         "state",
+        "how_far",
         "exit_code",
         "requested_by_name",
         "created_at",
@@ -90,6 +91,13 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
     def page(self, job: Job) -> SafeString:
         """Link to the job's page."""
         return format_html('<a href="{}">#{}</a>', job.get_absolute_url(), job.pk)
+
+    @admin.display(description="how far it is")
+    def how_far(self, job: Job) -> str:
+        """Return the stage of a job that runs, and its progress."""
+        if job.state != JobState.RUNNING:
+            return ""
+        return job.stage if job.progress is None else f"{job.stage} {job.progress} %"
 
     def view_on_site(self, job: Job) -> str:
         """Return the address of the job's page."""

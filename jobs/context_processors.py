@@ -7,21 +7,24 @@ from django.http import HttpRequest
 from jobs.models import Worker
 from servers.live import is_refresh
 from servers.models import Host, Server
-from servers.permissions import Verb, may, verbs_of
+from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
 
 
 def workers(request: HttpRequest) -> dict[str, object]:
-    """Return `is_simulated`, the sentences about hosts whose jobs wait, `is_refresh`, and `panel_verbs`.
+    """Return `is_simulated`, the sentences about hosts whose jobs wait, `is_refresh`, and what one may do.
 
-    The last one is what the person may do to all things of a kind: names of `servers.permissions.Verb`.
+    `panel_verbs` is that to all things of a kind: names of `servers.permissions.Verb`; `sees_people` is whether
+    one of them lets one see who has an account.
     """
     user = getattr(request, "user", None)
     is_signed_in = user is not None and user.is_authenticated
+    panel_verbs = verbs_of(user) if user is not None and is_signed_in else frozenset()
     return {
         "is_simulated": settings.GAME_SOURCE == "simulator"
         or Host.objects.filter(game_source="simulator").exists(),
         "is_refresh": is_refresh(request),
-        "panel_verbs": verbs_of(user) if user is not None and is_signed_in else frozenset(),
+        "panel_verbs": panel_verbs,
+        "sees_people": not PEOPLE_VERBS.isdisjoint(panel_verbs),
         "worker_notes": worker_notes(hosts_of(request)) if is_signed_in else [],
     }
 

@@ -371,6 +371,9 @@ def report_host(host: Host) -> None:
         if facts.latest
         else None,
         disk_free_bytes=facts.disk_free_bytes,
+        disk_total_bytes=facts.disk_total_bytes,
+        memory_total_bytes=facts.memory_total_bytes,
+        memory_available_bytes=facts.memory_available_bytes,
         load_average=os.getloadavg()[0] / (os.cpu_count() or 1),
         reported_at=timezone.now(),
     )

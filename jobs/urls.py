@@ -10,7 +10,9 @@ app_name = "jobs"
 urlpatterns = [
     path("events", live.change_events, name="change_events"),
     path("hosts/", pages.host_list, name="hosts"),
+    path("hosts/<name:name>/", pages.host_detail, name="host"),
     path("hosts/<name:name>/drain", pages.host_drain, name="host_drain"),
+    path("hosts/<name:name>/jobs/", pages.host_job_create, name="host_job_create"),
     path("jobs/", pages.job_list, name="list"),
     path("jobs/<int:pk>/", pages.job_detail, name="detail"),
     path("jobs/<int:pk>/events", live.job_events, name="events"),
@@ -23,6 +25,7 @@ urlpatterns = [
         pages.blueprint_save_and_restart,
         name="blueprint_save_and_restart",
     ),
+    path("servers/new/start", pages.server_make_and_start, name="make_and_start"),
     path("jobs/many/", pages.jobs_create, name="create_many"),
     path("servers/<name:name>/jobs/", pages.job_create, name="create"),
     path("servers/<name:name>/deferred/forget", pages.deferred_forget, name="deferred_forget"),

@@ -1,7 +1,5 @@
 """The admin site, and what it adds: installing, updating and rolling back the game on a host."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
@@ -20,10 +18,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from jobs import queue
-from jobs.models import Job, JobState, Operation
+from jobs.models import Job, Operation
+from jobs.pages import find_rollback_obstacle
 from l4d2site.accounts.pages import SignIn
 from servers.access import SignedInRequest, require, sign_in_required
-from servers.models import Blueprint, Host, Release, Server
+from servers.models import Blueprint, Host, Server
 from servers.permissions import Verb, may
 from servers.secrets import keys_note
 
@@ -122,19 +121,10 @@ class SaferoomAdminSite(AdminSite):
         """
         require(request.user, Verb.ROLLBACK)
         host = self.host_to_install_on(request.POST.get("host", ""))
-        if request.POST.get("from", "") != host.build_id:
-            messages.error(
-                request,
-                f"Nothing was done: build {host.build_id or 'none'} is current on host {host.name} by now.",
-            )
-            return HttpResponseRedirect(reverse("admin:releases"), status=303)
         build_id = request.POST.get("to", "")
-        if not host.releases.filter(build_id=build_id).exists():
-            messages.error(
-                request,
-                f"Nothing was done: build {build_id or 'none'} is not installed on host {host.name}.",
-            )
-            return HttpResponseRedirect(reverse("admin:releases"), status=303)
+        if obstacle := find_rollback_obstacle(host, request.POST.get("from", ""), build_id):
+            messages.error(request, obstacle)
+            return HttpResponseRedirect(host.get_absolute_url(), status=303)
         return self.request_for_host(request, Operation.ROLLBACK, host, build_id)
 
     def request_for_host(
@@ -166,17 +156,9 @@ class SaferoomAdminSite(AdminSite):
         return shortcut(request, content_type_id, object_id)
 
     def releases(self, request: HttpRequest) -> HttpResponse:
-        """Show the installed builds of each host, and which servers run from which."""
-        user = cast("User", request.user)
-        require(user, Verb.VIEW_HOSTS)
-        seen = set(Server.objects.allowed(user, Verb.VIEW).values_list("pk", flat=True))
-        hosts = Host.objects.prefetch_related("releases", "servers")
-        context = {
-            **self.each_context(request),
-            "title": "Releases of the game",
-            "hosts": [HostReleases.of(host, seen) for host in hosts],
-        }
-        return TemplateResponse(request, "admin/releases.html", context)
+        """Lead to the panel's pages of hosts, where the builds of each are."""
+        require(cast("User", request.user), Verb.VIEW_HOSTS)
+        return HttpResponseRedirect(reverse("jobs:hosts"))
 
     def host_to_install_on(self, name: str) -> Host:
         """Return the host with that name; without a name, the one that the settings name."""
@@ -186,53 +168,6 @@ class SaferoomAdminSite(AdminSite):
             if host.name == name:
                 return host
         raise Http404(f"There is no host called {name!r}.")
-
-
-@dataclass(frozen=True)
-class HostReleases:
-    """The releases of one host, each with the servers that run from it, and how many more one may not see."""
-
-    host: Host
-    releases: list[tuple[Release, list[Server], int]]
-    failed_check: Job | None
-
-    @classmethod
-    def of(cls, host: Host, seen: Collection[int]) -> "HostReleases":
-        """Read what the page shows of a host; `releases` and `servers` are fetched along.
-
-        `seen` are the ids of the servers that may be named.
-        """
-        releases = []
-        for release in host.releases.all():
-            build_id = release.build_id
-            running = [one for one in host.servers.all() if one.running_build_id == build_id]
-            named = [server for server in running if server.pk in seen]
-            releases.append((release, named, len(running) - len(named)))
-        return cls(host=host, releases=releases, failed_check=failed_check_of(host))
-
-    @property
-    def rollback_to(self) -> Release | None:
-        """What `hostops.instances.releases.choose_rollback` will choose: the latest that is not current."""
-        return next((release for release, *_ in self.releases if not release.is_current), None)
-
-    @property
-    def has_latest_installed(self) -> bool:
-        """Whether the build that Steam hands out is there, be it current or not."""
-        return any(release.build_id == self.host.latest_build_id for release, *_ in self.releases)
-
-    @property
-    def later_release(self) -> Release | None:
-        """An installed release that is later than the current one, after a rollback."""
-        latest = self.releases[0][0] if self.releases else None
-        return latest if latest and not latest.is_current else None
-
-
-def failed_check_of(host: Host) -> Job | None:
-    """Return the newest look for updates of a host, if it failed: then what is known is older than that."""
-    # Without a server are only the jobs of whole hosts: else all jobs there ever were would be gone through.
-    checks = Job.objects.finished().filter(server=None, host=host, operation=Operation.CHECK)
-    newest = checks.first()
-    return newest if newest and newest.state == JobState.FAILED else None
 
 
 class FaultyRow(NamedTuple):

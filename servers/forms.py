@@ -1,5 +1,6 @@
 """The forms that servers and blueprints are made and changed with."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django import forms
@@ -10,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from hostops.specs import take_bind_address
+from servers.form_words import PlainForm
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
 from servers.outdated_forms import OutdatedFormError, VersionedForm
@@ -36,8 +38,15 @@ class CodeArea(forms.Textarea):
         super().__init__(attrs={**CODE, "rows": rows})
 
 
-class RowForm(VersionedForm):
-    """A form whose row may collide with another person's at the moment it is stored."""
+class RowForm(PlainForm, VersionedForm):
+    """A form whose row may collide with another person's at the moment it is stored.
+
+    `unstored` names its fields whose rows are only stored along with its own.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unstored: set[str] = set()
 
     def try_save(self) -> bool:
         """Store the row in one transaction; False, with the reason in `errors`, if it cannot be."""
@@ -64,13 +73,21 @@ class RowForm(VersionedForm):
     def explain_collision(self) -> None:
         """Put into the form's errors what the row collides with, as it is now."""
         try:
-            self.instance.full_clean()
+            self.instance.full_clean(exclude=self.unstored)
         except ValidationError as error:
-            self.add_error(None, error.messages)
+            for name, faults in error.error_dict.items():
+                self.add_faults(name, faults)
         else:
             self.add_error(
                 None, "Somebody else changed something at the same moment. Please try again."
             )
+
+    def add_faults(self, name: str, faults: Iterable[ValidationError]) -> None:
+        """Tell what is wrong with a column: at its field if the form has one, in the words of that."""
+        field = self.fields.get(name)
+        for fault in faults:
+            words = field.error_messages.get(fault.code or "") if field else None
+            self.add_error(name if field else None, words or fault)
 
 
 class ServerForm(SecretsForm, RowForm):

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from servers.models import Host, Overlay, OverlayReport
 
 MOST_SENTENCES = 3
@@ -64,13 +66,13 @@ def to_row(
 ) -> OverlayRow:
     """Return what is to be said of one overlay, by what was reported of it, for each host."""
     titles = [title for report in reports.values() for title in report.campaign_titles]
-    notes = [describe(overlay, host, reports.get(host.pk)) for host in hosts]
+    notes = [describe(host, reports.get(host.pk)) for host in hosts]
     return OverlayRow(
         overlay, list(dict.fromkeys(titles)), [one for one in notes if one and one.sentences]
     )
 
 
-def describe(overlay: Overlay, host: Host, report: OverlayReport | None) -> HostNotes | None:
+def describe(host: Host, report: OverlayReport | None) -> HostNotes | None:
     """Return what is to be said of an overlay on one host; None where nobody has looked yet."""
     if report is not None:
         return HostNotes(
@@ -80,10 +82,7 @@ def describe(overlay: Overlay, host: Host, report: OverlayReport | None) -> Host
         )
     if host.overlays_reported_at is None:
         return None
-    missing = (
-        f"It is not on host {host.name}: put its files into HOST_ROOT/overlays/{overlay.name}/ there, laid out "
-        "as in the game’s folder (left4dead2/addons/…)."
-    )
+    missing = _("It is not on host %(host)s. Its page says what to do.") % {"host": host.name}
     return HostNotes(host, [missing], [])
 
 

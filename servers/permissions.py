@@ -57,6 +57,8 @@ class Verb(StrEnum):
     VIEW_ANY_JOB = "view_any_job"
     INVITE = "invite"
     MAKE_RESET_LINK = "make_reset_link"
+    SET_QUOTAS = "set_quotas"
+    READ_RECORD = "read_record"
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,13 @@ RULES = {
     ),
     Verb.VIEW_ANY_JOB: Rule("see every job", None, ("jobs.view_job",)),
     Verb.INVITE: Rule("invite people to the panel", None, ("auth.add_user",)),
-    Verb.MAKE_RESET_LINK: Rule("make links for new passwords", None, ("auth.change_user",)),
+    Verb.MAKE_RESET_LINK: Rule(
+        "make links for new passwords, switch accounts off", None, ("auth.change_user",)
+    ),
+    Verb.SET_QUOTAS: Rule("set what people may have", None, ("accounts.change_ownquotas",)),
+    Verb.READ_RECORD: Rule(
+        "read who did what, and sign-ins", None, ("accounts.view_accountevent",)
+    ),
 }
 
 SERVER_OPERATION_VERBS = {
@@ -155,6 +163,10 @@ HOST_OPERATION_VERBS = {
     "check": Verb.CHECK,
 }
 """The same for the operations on a whole host."""
+
+
+PEOPLE_VERBS = frozenset({Verb.INVITE, Verb.MAKE_RESET_LINK, Verb.SET_QUOTAS, Verb.READ_RECORD})
+"""Any of these lets one see who has an account."""
 
 
 class Thing(Protocol):

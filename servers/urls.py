@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, register_convert
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import console_pages, overlay_pages, secret_pages, views
+from servers import console_pages, new_server_pages, overlay_pages, secret_pages, views
 
 
 class NameConverter:
@@ -27,7 +27,7 @@ app_name = "servers"
 
 server_urls = [
     path("", views.server_list, name="list"),
-    path("new/", views.server_create, name="create"),
+    path("new/", new_server_pages.server_create, name="create"),
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
     path("<name:name>/edit/", views.server_edit, name="edit"),
     path("<name:name>/secrets/<slug:secret>/", secret_pages.show_secret, name="secret"),

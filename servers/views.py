@@ -1,17 +1,15 @@
 """The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
 
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from servers.access import (
     SignedInRequest,
@@ -23,17 +21,12 @@ from servers.access import (
 from servers.board import Wish, read_board
 from servers.forms import BlueprintForm, ServerForm
 from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
+from servers.new_server_pages import first_steps, form_page, is_about_new, say_notes
 from servers.overlay_notes import read_overlay_rows
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may, verbs_of
-from servers.quotas import find_server_obstacle
-from servers.refusals import refuse_program, wants_json
 from servers.secret_moves import find_unmoved
 from servers.secret_texts import hide_secrets
 from servers.waiting_changes import find_waiting, name_parts
-
-form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
-    ["GET", "HEAD", "POST"]
-)
 
 # --- Servers ----------------------------------------------------------------------------------
 
@@ -41,15 +34,11 @@ form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
 @require_safe
 @sign_in_required
 def server_list(request: SignedInRequest) -> HttpResponse:
-    """List the servers one may see, or say what to do before there can be one."""
+    """List the servers one may see; as long as there is none, offer to make the first one."""
     board = read_board(request.user, Wish.read(request.GET))
-    context: dict[str, Any] = {"board": board, "here": request.get_full_path()}
-    if not board.total:
-        context |= {
-            "placement_obstacle": Host.objects.placement_obstacle(),
-            "has_game": Host.objects.exclude(build_id="").exists(),
-            "has_blueprint": Blueprint.objects.usable_by(request.user).exists(),
-        }
+    if not board.total or is_about_new(request):
+        return first_steps(request)
+    context = {"board": board, "here": request.get_full_path()}
     return render(request, "servers/list.html", context)
 
 
@@ -70,46 +59,6 @@ def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
         else:
             messages.success(request, f"Server {name} has port {port} now. Start it when you like.")
     return redirect(server)
-
-
-@form_page
-@sign_in_required
-def server_create(request: SignedInRequest) -> HttpResponse:
-    """Make a server that is the user's own."""
-    hosts = list(Host.objects.all())
-    usable = Blueprint.objects.usable_by(request.user)
-    server = Server(owner=request.user)
-    wanted = next((one for one in usable if one.name == request.GET.get("blueprint")), None)
-    form = ServerForm(
-        request.POST or None,
-        instance=server,
-        initial={"blueprint": wanted},
-        user=request.user,
-        hosts=hosts,
-    )
-    if request.method == "POST" and form.is_valid():
-        if not hosts:
-            server.host = Host.local()
-        if form.try_save():
-            say_notes(request, form)
-            messages.success(request, f"Server {server.name} is made. Start it when you like.")
-            return redirect(server)
-    context = {"form": form, "has_blueprint": usable.exists()}
-    if form.has_error(NON_FIELD_ERRORS, "too_many_servers"):
-        return refuse_server(request, context)
-    if request.method != "POST":
-        context["obstacle"] = (
-            find_server_obstacle(request.user) or Host.objects.placement_obstacle()
-        )
-    return render(request, "servers/form.html", context)
-
-
-def refuse_server(request: SignedInRequest, context: dict[str, Any]) -> HttpResponse:
-    """Answer that one has all the servers that one may have; nothing of the form is lost."""
-    status = HTTPStatus.TOO_MANY_REQUESTS
-    if wants_json(request):
-        return refuse_program(context["form"].non_field_errors()[0], status)
-    return render(request, "servers/form.html", context, status=status)
 
 
 @form_page
@@ -142,12 +91,6 @@ def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
         text += " It runs with what it was started with until you restart it."
     messages.success(request, text)
     return redirect(server)
-
-
-def say_notes(request: SignedInRequest, form: ServerForm) -> None:
-    """Tell what the form did besides storing what was typed."""
-    for note in form.notes:
-        messages.info(request, note)
 
 
 @form_page

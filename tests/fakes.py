@@ -80,6 +80,8 @@ class FakeHost:
     looked_at: list[str] = field(default_factory=list)
     """The overlays that a report was asked of, and the builds of releases."""
     release: ReleaseReport | None = None
+    findings: list[Finding] = field(default_factory=list)
+    """What `doctor` finds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -333,8 +335,8 @@ class FakeHost:
         return self.release
 
     def doctor(self) -> list[Finding]:
-        """Return what would keep servers from working."""
-        return []
+        """Return what a test says is found."""
+        return list(self.findings)
 
     def _do(self, verb: str, subject: str, callbacks: Callbacks) -> None:
         began_at = monotonic()

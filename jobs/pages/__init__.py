@@ -6,7 +6,8 @@ from jobs.pages.command_pages import (
     command_latest,
     commands,
 )
-from jobs.pages.host_pages import host_drain, host_list
+from jobs.pages.host_builds import find_rollback_obstacle
+from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
 from jobs.pages.job_pages import (
     deferred_forget,
     job_cancel,
@@ -17,6 +18,7 @@ from jobs.pages.job_pages import (
     job_retry,
     job_steam_guard_code,
 )
+from jobs.pages.make_and_start import server_make_and_start
 from jobs.pages.many_servers import jobs_create
 from jobs.pages.player_pages import player_kick, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
@@ -40,7 +42,10 @@ __all__ = [
     "commands",
     "deferred_forget",
     "describe_head",
+    "find_rollback_obstacle",
+    "host_detail",
     "host_drain",
+    "host_job_create",
     "host_list",
     "job_cancel",
     "job_create",
@@ -58,5 +63,6 @@ __all__ = [
     "server_crashes",
     "server_detail",
     "server_history",
+    "server_make_and_start",
     "server_save_and_restart",
 ]

@@ -1,22 +1,30 @@
-"""The hosts page: what each host is like, who works there, and whether it is being drained."""
+"""The pages of hosts: what each is like, who works there, its builds of the game, and what is asked of it."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib import messages
-from django.db.models import Count, Max
+from django.db.models import Count, Max, QuerySet
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs import queue
 from jobs.database import Channel, announce
-from jobs.models import Job, Worker
+from jobs.models import Job, JobQuerySet, JobState, Operation, Worker
+from jobs.pages.host_builds import HostBuilds, find_rollback_obstacle
+from jobs.pages.ways_back import find_way_back, see_other
+from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, require, sign_in_required
-from servers.models import ActualState, Host, Release, Server
-from servers.permissions import Person, Verb
+from servers.models import ActualState, Host, Server
+from servers.permissions import HOST_OPERATION_VERBS, Person, Verb, may
+from servers.refusals import refuse
 from servers.secrets import keys_note
 
+SERVERS_SHOWN = 50
+JOBS_SHOWN = 10
 NAMED_JOBS = 8
 """So many running jobs of a host are named; it can have a hundred very short ones."""
 
@@ -58,28 +66,30 @@ class HostRow:
         """How many more jobs run."""
         return self.running_job_count - len(self.named_jobs)
 
-    @property
-    def older_releases(self) -> list[Release]:
-        """The installed builds that are not current: what servers may still run, and can be gone back to."""
-        return [release for release in self.host.releases.all() if not release.is_current]
 
-
-def read_hosts(user: Person) -> list[HostRow]:
-    """Read every host, as `user` sees it, in a number of queries that does not grow with theirs."""
+def read_hosts(user: Person, hosts: QuerySet[Host]) -> list[HostRow]:
+    """Read `hosts`, as `user` sees them, in a number of queries that does not grow with theirs."""
+    ids = hosts.values("pk")
     servers: dict[int, Counter[str]] = defaultdict(Counter)
-    for host_id, state in Server.objects.values_list("host_id", "actual_state"):
-        servers[host_id][state] += 1
+    counted = Server.objects.filter(host__in=ids).order_by().values("host_id", "actual_state")
+    for group in counted.annotate(count=Count("pk")):
+        servers[group["host_id"]][group["actual_state"]] = group["count"]
     seen: dict[int | None, list[Job]] = defaultdict(list)
-    for job in Job.objects.visible_to(user).running().order_by("started_at", "id"):
+    running_jobs = Job.objects.visible_to(user).running().filter(host__in=ids)
+    for job in running_jobs.order_by("started_at", "id"):
         seen[job.host_id].append(job)
     running, queued = (
         Counter(dict(jobs.order_by().values_list("host").annotate(Count("pk"))))
-        for jobs in (Job.objects.running(), Job.objects.queued())
+        for jobs in (
+            Job.objects.running().filter(host__in=ids),
+            Job.objects.queued().filter(host__in=ids),
+        )
     )
     workers: dict[int, list[Worker]] = defaultdict(list)
-    for worker in Worker.objects.alive().order_by("pid"):
+    for worker in Worker.objects.alive().filter(host__in=ids).order_by("pid"):
         workers[worker.host_id].append(worker)
-    beats = dict(Worker.objects.order_by().values_list("host").annotate(Max("heartbeat_at")))
+    of_hosts = Worker.objects.filter(host__in=ids).order_by()
+    beats = dict(of_hosts.values_list("host").annotate(Max("heartbeat_at")))
     return [
         HostRow(
             host,
@@ -90,7 +100,7 @@ def read_hosts(user: Person) -> list[HostRow]:
             queued[host.pk],
             beats.get(host.pk),
         )
-        for host in Host.objects.prefetch_related("releases")
+        for host in hosts
     ]
 
 
@@ -99,8 +109,93 @@ def read_hosts(user: Person) -> list[HostRow]:
 def host_list(request: SignedInRequest) -> HttpResponse:
     """Show every host."""
     require(request.user, Verb.VIEW_HOSTS)
-    context = {"rows": read_hosts(request.user), "secrets_note": keys_note()}
-    return render(request, "hosts/list.html", context)
+    rows = read_hosts(request.user, Host.objects.all())
+    return render(request, "hosts/list.html", {"rows": rows, "secrets_note": keys_note()})
+
+
+@require_safe
+@sign_in_required
+def host_detail(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show one host: how it is, its builds of the game, its servers, overlays and jobs."""
+    require(request.user, Verb.VIEW_HOSTS)
+    host = get_object_or_404(Host, name=name)
+    user = request.user
+    (row,) = read_hosts(user, Host.objects.filter(pk=host.pk))
+    visible = Server.objects.visible_to(user).filter(host=host).select_related("host", "blueprint")
+    servers = list(visible.with_heartbeat()[:SERVERS_SHOWN])
+    seen = set(Server.objects.allowed(user, Verb.VIEW).values_list("pk", flat=True))
+    context = {
+        "row": row,
+        "host": row.host,
+        "here": request.path,
+        "builds": HostBuilds.of(row.host, seen),
+        "strips": read_strips(user, row.host),
+        "servers": servers,
+        "more_servers_count": row.server_count - len(servers),
+        "overlays": row.host.overlay_reports.defer("maps", "campaigns"),
+        "jobs": jobs_of_host(row.host)[:JOBS_SHOWN],
+        "may_drain": may(user, Verb.DRAIN),
+    }
+    return render(request, "hosts/detail.html", context)
+
+
+@dataclass(frozen=True)
+class HostStrip:
+    """A job about a whole host, as its page tells it: `waiting` is what a queued one waits for."""
+
+    job: Job
+    is_in_hand: bool
+    waiting: str
+
+
+def jobs_of_host(host: Host) -> JobQuerySet:
+    """Return the jobs that were about a whole host, the newest first."""
+    # Without a server are few: else all jobs there ever were would be gone through.
+    return Job.objects.filter(server=None, server_name="", host=host)
+
+
+def read_strips(user: Person, host: Host) -> list[HostStrip]:
+    """Return the jobs about a host that wait or run; without any the last one, if it failed."""
+    active = list(jobs_of_host(host).active().select_related("host").order_by("id"))
+    last = None if active else jobs_of_host(host).select_related("host").first()
+    if last is not None and last.state == JobState.FAILED:
+        active = [last]
+    return [
+        HostStrip(
+            job,
+            may(user, job.verb),
+            explain_waiting(job) if job.state == JobState.QUEUED else "",
+        )
+        for job in active
+    ]
+
+
+@require_POST
+@sign_in_required
+def host_job_create(request: SignedInRequest, name: str) -> HttpResponse:
+    """Request an `operation` about a whole host; lead to its page, or to the one that the form stands on.
+
+    A rollback says `from` which build `to` which it goes.
+    """
+    operation = request.POST.get("operation", "")
+    require(request.user, HOST_OPERATION_VERBS.get(operation, Verb.INSTALL))
+    host = get_object_or_404(Host, name=name)
+    page = find_way_back(request) or host.get_absolute_url()
+    build_id = ""
+    if operation == Operation.ROLLBACK:
+        build_id = request.POST.get("to", "")
+        if obstacle := find_rollback_obstacle(host, request.POST.get("from", ""), build_id):
+            return refuse(request, obstacle, page)
+    try:
+        requested = queue.request(
+            operation, host=host, requested_by=request.user, build_id=build_id
+        )
+    except queue.RequestRefused as refusal:
+        return refuse(request, str(refusal), page)
+    if not requested.is_new:
+        job = requested.job
+        messages.info(request, f"{job.operation_label} waits or runs already: job {job.pk}.")
+    return see_other(page)
 
 
 @require_POST
@@ -116,4 +211,4 @@ def host_drain(request: SignedInRequest, name: str) -> HttpResponse:
         messages.info(request, f"Host {host.name} takes no more jobs. What runs there may finish.")
     else:
         messages.info(request, f"Host {host.name} takes jobs again.")
-    return redirect("jobs:hosts")
+    return see_other(find_way_back(request) or reverse("jobs:hosts"))

@@ -1,7 +1,8 @@
-"""What a worker reads from its host beside jobs: states of servers, crashes, players, consoles, overlays."""
+"""What a worker reads from its host beside jobs: servers, consoles, players, overlays, the host itself."""
 
 from jobs.watch.console_copier import finish_console
 from jobs.watch.console_guard import ConsoleGuard
+from jobs.watch.doctor_watch import DoctorWatch
 from jobs.watch.empty_watch import EmptyWatch
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
@@ -9,6 +10,7 @@ from jobs.watch.player_watch import PlayerWatch
 
 __all__ = [
     "ConsoleGuard",
+    "DoctorWatch",
     "EmptyWatch",
     "HostWatch",
     "OverlayWatch",

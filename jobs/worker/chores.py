@@ -21,7 +21,7 @@ from jobs.queue import (
     recover_stale_jobs,
 )
 from jobs.talk import BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
-from jobs.watch import EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
+from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
 from jobs.worker.running_jobs import RunningJobs
@@ -175,17 +175,20 @@ class Chores:
             connection.close()
 
     def _look_at_overlays(self) -> None:
-        """Report overlays and the release, in a thread of its own: a large one takes seconds."""
+        """Report overlays, the release and the doctor, in a thread of its own: it can take seconds."""
         with vital("overlays"):
             watch = OverlayWatch(self._worker.host, self._overlays_cancel)
+            doctor = DoctorWatch(self._worker.host)
             wait_seconds = FIRST_LOOK_SECONDS
             while True:
-                self._overlays_due.wait(wait_seconds)
+                is_asked = self._overlays_due.wait(wait_seconds)
                 self._overlays_due.clear()
                 if self._is_over.is_set():
                     return
                 try:
                     wait_seconds = watch.look()
+                    if not self._is_over.is_set():
+                        doctor.look_if_due(is_asked=is_asked)
                 finally:
                     connection.close()
 

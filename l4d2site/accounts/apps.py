@@ -12,4 +12,5 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers."""
-        from l4d2site.accounts import receivers  # noqa: F401 - Django's way: not before the apps are there
+        # Django's way: not before the apps are there.
+        from l4d2site.accounts import receivers, setting_changes  # noqa: F401

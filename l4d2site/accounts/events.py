@@ -17,6 +17,7 @@ from django.utils import timezone
 from l4d2site.accounts.addresses import client_address
 from l4d2site.accounts.browsers import describe_browser
 from l4d2site.accounts.models import AccountEvent, EventKind
+from servers.models import Server
 
 logger = logging.getLogger("saferoom.accounts")
 
@@ -48,11 +49,13 @@ def record_event(
     detail: str = "",
     address: str = "",
     count: int = 1,
+    server: Server | None = None,
 ) -> None:
     """Store that something happened, and log it. Makes two queries, and now and then some more to trim.
 
     `user` is whose account it is about; `name` what was tried, where there may be none. Without a request,
-    `address` says where it came from. `count` is for those who gather what they tell. Not for an event loop.
+    `address` says where it came from. `count` is for those who gather what they tell, and `server` for what one
+    server is about. Not for an event loop.
     """
     name = make_printable(name or (user.get_username() if user else ""), NAME_CHARS)
     detail = make_printable(detail, DETAIL_CHARS)
@@ -69,6 +72,7 @@ def record_event(
         address=address,
         browser=describe_browser(user_agent) if user_agent else "",
         detail=detail,
+        server=server,
         count=count,
         minute=now.replace(second=0, microsecond=0) if kind in COUNTED_KINDS else None,
         at=now,

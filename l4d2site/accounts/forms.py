@@ -8,18 +8,22 @@ from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import BaseUserCreationForm, PasswordChangeForm, PasswordResetForm
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
 
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
+from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
+from servers.form_words import PlainForm
 from servers.models import Server
 from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 
 
-class SignInForm(LoginForm):  # type: ignore[misc] # allauth has no types
+class SignInForm(PlainForm, LoginForm):  # type: ignore[misc] # allauth has no types
     """allauth's, whose field `login` goes by `username`, as browsers and scripts know it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,7 +39,7 @@ class SignInForm(LoginForm):  # type: ignore[misc] # allauth has no types
         return "username" if field_name == "login" else field_name
 
 
-class NewPasswordForm(PasswordChangeForm):
+class NewPasswordForm(PlainForm, PasswordChangeForm):
     """Changes one's own password, to another one."""
 
     def clean_old_password(self) -> str:
@@ -58,7 +62,7 @@ class NewPasswordForm(PasswordChangeForm):
         return password
 
 
-class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
+class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
     """Invites somebody."""
 
     class Meta:
@@ -71,7 +75,7 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
 
-class RoleForm(forms.Form):
+class RoleForm(PlainForm, forms.Form):
     """Chooses one of the roles that somebody may give on a server."""
 
     role = forms.ChoiceField(label="Role", widget=forms.Select(attrs={"autocomplete": "off"}))
@@ -135,7 +139,52 @@ class ServerInvitationForm(RoleForm):
     field_order = ["note", "role"]
 
 
-class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]
+class PanelRoleForm(PlainForm, forms.Form):
+    """Chooses what somebody is in the whole panel."""
+
+    role = forms.ChoiceField(label=_("Role"))
+
+    def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        current = panel_role_of(person)
+        roles = [*GIVEN_PANEL_ROLES, *([current] if current == PanelRole.OTHER else [])]
+        choice = cast("forms.ChoiceField", self.fields["role"])
+        choice.choices = [(role.value, role.label) for role in roles]
+        self.initial["role"] = current.value
+
+    @property
+    def chosen(self) -> PanelRole:
+        """The role, once the form is valid."""
+        return PanelRole(self.cleaned_data["role"])
+
+
+class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
+    """What one person may have instead of what the settings say. An empty field is as the settings say."""
+
+    class Meta:
+        model = OwnQuotas
+        fields = ["servers", "waiting_jobs", "streams"]
+        labels = {
+            "servers": _("Servers"),
+            "waiting_jobs": _("Waiting jobs"),
+            "streams": _("Pages that they follow live"),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        as_set = {
+            "servers": settings.SERVERS_PER_OWNER,
+            "waiting_jobs": settings.WAITING_JOBS_PER_OWNER,
+            "streams": settings.STREAMS_PER_PERSON,
+        }
+        for name, number in as_set.items():
+            self.fields[name].widget.attrs["placeholder"] = str(number)
+        self.fields["waiting_jobs"].help_text = _(
+            "Empty: that many, or two for each of their servers if that is more."
+        )
+
+
+class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
     """Makes the account of somebody who was invited."""
 
     class Meta:
@@ -156,7 +205,7 @@ class AcceptanceForm(BaseUserCreationForm):  # type: ignore[type-arg]
         return username
 
 
-class ResetRequestForm(PasswordResetForm):
+class ResetRequestForm(PlainForm, PasswordResetForm):
     """Asks for a mail with a link."""
 
     email = forms.EmailField(
@@ -179,26 +228,26 @@ class CodeMixin:
         attributes |= {"inputmode": "numeric", "autofocus": True}
 
 
-class SecondFactorForm(CodeMixin, AuthenticateForm):  # type: ignore[misc]
+class SecondFactorForm(CodeMixin, PlainForm, AuthenticateForm):  # type: ignore[misc]
     """Asks for a code after the password."""
 
 
-class ReauthenticationForm(CodeMixin, ReauthenticateForm):  # type: ignore[misc]
+class ReauthenticationForm(CodeMixin, PlainForm, ReauthenticateForm):  # type: ignore[misc]
     """Asks once more for a code."""
 
 
-class AppForm(CodeMixin, ActivateTOTPForm):  # type: ignore[misc]
+class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
     """Sets up an app."""
 
 
-class PasskeyForm(AddWebAuthnForm):  # type: ignore[misc]
+class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     """Adds a passkey."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].label = "Name"
         self.fields["name"].help_text = "Such as the device it is kept on."
-        self.fields["name"].max_length = 60
+        cast("forms.CharField", self.fields["name"]).max_length = 60
         self.fields["passwordless"].label = "Sign in with it alone, without a password"
         self.fields["passwordless"].help_text = "The device then asks for a PIN or a fingerprint."
         self.fields["passwordless"].initial = True

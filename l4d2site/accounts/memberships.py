@@ -30,4 +30,4 @@ def record_role(
     what = f"{role.label} of {server.name}" if role else f"no role on {server.name}"
     is_other = by is not None and by.pk != person.pk
     detail = f"{what}, by {by}" if is_other else what
-    record_event(EventKind.ROLE_CHANGED, request, user=person, detail=detail)
+    record_event(EventKind.ROLE_CHANGED, request, user=person, detail=detail, server=server)

@@ -38,11 +38,45 @@ class EventKind(models.TextChoices):
     INVITATION_MADE = "invitation_made", "Invitation made"
     INVITATION_REVOKED = "invitation_revoked", "Invitation revoked"
     INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
+    QUOTAS_CHANGED = "quotas_changed", "Limits changed"
+    SERVER_MADE = "server_made", "Server made"
+    SERVER_CHANGED = "server_changed", "Server changed"
+    SERVER_REMOVED = "server_removed", "Server removed"
+    BLUEPRINT_MADE = "blueprint_made", "Blueprint made"
+    BLUEPRINT_CHANGED = "blueprint_changed", "Blueprint changed"
+    BLUEPRINT_REMOVED = "blueprint_removed", "Blueprint removed"
+
+
+DOOR_KINDS = (
+    EventKind.SIGN_IN,
+    EventKind.SIGN_IN_FAILED,
+    EventKind.SECOND_FACTOR_FAILED,
+    EventKind.THROTTLED,
+    EventKind.SIGN_OUT,
+    EventKind.SESSION_REVOKED,
+)
+"""What is about coming in and going out."""
+
+SETTING_KINDS = (
+    EventKind.SERVER_MADE,
+    EventKind.SERVER_CHANGED,
+    EventKind.SERVER_REMOVED,
+    EventKind.BLUEPRINT_MADE,
+    EventKind.BLUEPRINT_CHANGED,
+    EventKind.BLUEPRINT_REMOVED,
+)
+"""What is about servers and blueprints, as pages save them; what is done on hosts are jobs."""
+
+PEOPLE_KINDS = tuple(
+    kind for kind in EventKind if kind not in DOOR_KINDS and kind not in SETTING_KINDS
+)
+"""What is about accounts: passwords, second factors, roles, invitations, limits."""
 
 
 class AccountEvent(models.Model):
-    """Something that happened at the door. Only `l4d2site.accounts.events` writes it; nobody changes it.
+    """Something that happened at the door, or that somebody has changed.
 
+    Only `l4d2site.accounts.events` writes it; nobody changes it.
     What can be repeated by strangers is one row per address, name and minute, with a count.
     """
 
@@ -56,6 +90,13 @@ class AccountEvent(models.Model):
     address = models.CharField(max_length=45)
     browser = models.CharField(max_length=80)
     detail = models.CharField(max_length=200)
+    server = models.ForeignKey(
+        Server,
+        models.SET_NULL,
+        null=True,
+        related_name="account_events",
+        help_text="The server that it is about, if it is about one.",
+    )
     count = models.PositiveIntegerField(default=1)
     minute = models.DateTimeField(
         null=True,

@@ -15,12 +15,14 @@ from django.contrib.messages.views import SuccessMessageMixin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse, reverse_lazy
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -31,10 +33,11 @@ from l4d2site.accounts.forms import AcceptanceForm, InvitationForm, ResetRequest
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.accounts.panel_roles import panel_role_of
 from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
-from servers.permissions import Role, Verb, may, roles_from
+from servers.permissions import PEOPLE_VERBS, Role, Verb, may, roles_from
 
 PEOPLE_PER_PAGE = 100
 
@@ -50,20 +53,29 @@ def may_reset(user: User, person: User | None = None) -> bool:
     return is_allowed and (person is None or user.is_superuser or not person.is_superuser)
 
 
+def may_see_people(user: User) -> bool:
+    """Return whether `user` may see who has an account."""
+    return any(may(user, verb) for verb in PEOPLE_VERBS)
+
+
 @require_safe
 @never_cache
 @sign_in_required
 def people(request: SignedInRequest) -> HttpResponse:
     """Show who has an account, and the invitations that are open."""
-    if not (may(request.user, Verb.INVITE) or may_reset(request.user)):
-        raise PermissionDenied("Only an admin sees who has an account.")
-    rows = User.objects.annotate(
-        has_second_factor=Exists(Authenticator.objects.filter(user_id=OuterRef("pk")))
-    ).order_by("username")
-    page = Paginator(rows, PEOPLE_PER_PAGE).get_page(request.GET.get("page"))
+    if not may_see_people(request.user):
+        raise PermissionDenied(_("Only an admin sees who has an account."))
+    text, kind = request.GET.get("q", "").replace("\0", "").strip(), request.GET.get("kind", "")
+    page = Paginator(find_people(text, kind), PEOPLE_PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "page": page,
-        "people": [(person, may_reset(request.user, person)) for person in page],
+        "people": [
+            (person, panel_role_of(person), may_reset(request.user, person)) for person in page
+        ],
+        "text": text,
+        "kind": kind if kind in KINDS else "",
+        "kinds": [(name, label) for name, (label, _rows) in KINDS.items()],
+        "may_read_record": may(request.user, Verb.READ_RECORD),
         "may_invite": may(request.user, Verb.INVITE),
         "form": make_invitation_form(),
         "invitations": [
@@ -76,6 +88,24 @@ def people(request: SignedInRequest) -> HttpResponse:
         else [],
     }
     return render(request, "accounts/people.html", context)
+
+
+KINDS = {
+    "": (gettext_lazy("everybody"), Q()),
+    "staff": (gettext_lazy("staff"), Q(is_staff=True)),
+    "off": (gettext_lazy("switched off"), Q(is_active=False)),
+}
+"""What the list can be narrowed down to: in words, and as a condition."""
+
+
+def find_people(text: str, kind: str) -> QuerySet[User]:
+    """Return the accounts with `text` in their names, with what the list shows of each."""
+    _label, condition = KINDS.get(kind, KINDS[""])
+    rows = User.objects.filter(condition, username__icontains=text).prefetch_related("groups")
+    return rows.annotate(
+        has_second_factor=Exists(Authenticator.objects.filter(user_id=OuterRef("pk"))),
+        server_count=Count("servers", distinct=True),
+    ).order_by("username")
 
 
 def make_invitation_form(data: Any = None) -> InvitationForm:
@@ -147,7 +177,13 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         else:
             if user is None:
                 return render(request, "accounts/invitation_over.html", status=404)
-            record_event(EventKind.INVITATION_ACCEPTED, request, user=user, detail=found.note)
+            record_event(
+                EventKind.INVITATION_ACCEPTED,
+                request,
+                user=user,
+                detail=found.note,
+                server=found.server,
+            )
             if found.server:
                 record_role(request, user, found.server, Role(found.role), found.made_by)
             credentials = {"username": user.get_username()}
@@ -176,7 +212,13 @@ def join(request: SignedInRequest, invitation: Invitation) -> HttpResponse:
             give_role(server, request.user, role)
     if not is_open:
         return render(request, "accounts/invitation_over.html", status=404)
-    record_event(EventKind.INVITATION_ACCEPTED, request, user=request.user, detail=invitation.note)
+    record_event(
+        EventKind.INVITATION_ACCEPTED,
+        request,
+        user=request.user,
+        detail=invitation.note,
+        server=server,
+    )
     record_role(request, request.user, server, role, invitation.made_by)
     messages.success(request, f"You are now {role.label} of {server.name}.")
     return redirect(server)

@@ -176,7 +176,9 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         note, role = form.cleaned_data["note"], form.chosen
         Invitation.objects.create(server=server, role=role.value, note=note, made_by=request.user)
         detail = f"{role.label} of {server.name}" + (f": {note}" if note else "")
-        record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=detail)
+        record_event(
+            EventKind.INVITATION_MADE, request, user=request.user, detail=detail, server=server
+        )
         messages.success(request, "The link is made. Give it to the one it is for.")
     return redirect("server_people", name)
 
@@ -193,6 +195,8 @@ def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> Htt
     require(request.user, verb_to_give(Role(invitation.role)), server)
     invitation.delete()
     detail = f"{invitation.role} of {server.name}"
-    record_event(EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail)
+    record_event(
+        EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail, server=server
+    )
     messages.success(request, "The link is revoked. It leads nowhere now.")
     return redirect("server_people", name)

@@ -11,7 +11,13 @@ from allauth.mfa.webauthn import views as passkeys
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
-from l4d2site.accounts import pages, people_pages, second_factor_pages
+from l4d2site.accounts import (
+    audit_pages,
+    pages,
+    people_pages,
+    person_pages,
+    second_factor_pages,
+)
 from l4d2site.accounts.second_factors import needing_keys, telling_unreadable
 
 second_factor_urls = [
@@ -65,7 +71,12 @@ urlpatterns = [
     path("sessions/<uuid:pk>/revoke/", pages.session_revoke, name="session_revoke"),
     path("second-factor/", include(second_factor_urls)),
     path("people/", people_pages.people, name="people"),
+    path("people/<int:pk>/", person_pages.person_page, name="person"),
+    path("people/<int:pk>/role/", person_pages.person_role, name="person_role"),
+    path("people/<int:pk>/limits/", person_pages.person_quotas, name="person_quotas"),
+    path("people/<int:pk>/switch/", person_pages.person_switch, name="person_switch"),
     path("people/<int:pk>/reset-link/", people_pages.reset_link, name="reset_link"),
+    path("audit/", audit_pages.audit, name="audit"),
     path("invitations/", people_pages.invitation_make, name="invitation_make"),
     path("invitations/<uuid:pk>/revoke/", people_pages.invitation_revoke, name="invitation_revoke"),
     path("invitation/<str:token>/", people_pages.invitation, name="invitation"),

@@ -1,12 +1,17 @@
 """Hosts and the releases of the game that are installed there."""
 
+from typing import Any
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.translation import gettext
 
-from hostops.specs import PORT_RANGE
+from hostops.specs import PORT_RANGE, Severity
 from servers.models.ports import find_panel_ports, find_port_obstacle
 from servers.models.validation import name_check, validate_name
 
@@ -95,7 +100,19 @@ class Host(models.Model):
     load_average = models.FloatField(
         null=True, editable=False, help_text="Of the last minute, as a share of its processors."
     )
+    disk_total_bytes = models.BigIntegerField(null=True, editable=False)
+    memory_total_bytes = models.BigIntegerField(null=True, editable=False)
+    memory_available_bytes = models.BigIntegerField(null=True, editable=False)
     reported_at = models.DateTimeField(null=True, editable=False)
+    findings = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="What its worker’s doctor found: subject, text, cure and severity of each.",
+    )
+    findings_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it looked last, whatever it found."
+    )
     overlays_reported_at = models.DateTimeField(
         null=True,
         editable=False,
@@ -118,6 +135,10 @@ class Host(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def get_absolute_url(self) -> str:
+        """Return the address of the host's page."""
+        return reverse("jobs:host", args=[self.name])
+
     @classmethod
     def local(cls) -> "Host":
         """Return the row of the host that the settings name, made if it is missing."""
@@ -132,6 +153,44 @@ class Host(models.Model):
     def load_percent(self) -> int | None:
         """How busy its processors were in the last minute before its worker's last report."""
         return None if self.load_average is None else round(self.load_average * 100)
+
+    @property
+    def load_text(self) -> str:
+        """The load in words; empty where it is not known."""
+        percent = self.load_percent
+        return "" if percent is None else f"{percent} %"
+
+    @property
+    def memory_text(self) -> str:
+        """How much memory is free, of how much; empty where it is not known."""
+        return describe_free(self.memory_available_bytes, self.memory_total_bytes)
+
+    @property
+    def disk_text(self) -> str:
+        """How much of the disk is free, of how much; empty where it is not known."""
+        return describe_free(self.disk_free_bytes, self.disk_total_bytes)
+
+    @property
+    def memory_percent(self) -> int | None:
+        """How much of its memory was in use at its worker's last report."""
+        return used_percent(self.memory_available_bytes, self.memory_total_bytes)
+
+    @property
+    def disk_percent(self) -> int | None:
+        """How much of the disk with its servers was in use at its worker's last report."""
+        return used_percent(self.disk_free_bytes, self.disk_total_bytes)
+
+    @property
+    def problems(self) -> list[dict[str, Any]]:
+        """What its doctor found that is not as it should be, the worst first."""
+        worst_first = [Severity.FAULT, Severity.WARNING, Severity.TODO]
+        found = [one for one in self.findings if one["severity"] in worst_first]
+        return sorted(found, key=lambda one: worst_first.index(one["severity"]))
+
+    @property
+    def fine_findings(self) -> list[dict[str, Any]]:
+        """What its doctor found to be as it should be."""
+        return [one for one in self.findings if one["severity"] == Severity.OK]
 
     @property
     def standing_walls(self) -> str:
@@ -197,6 +256,21 @@ class Host(models.Model):
                 "empty to get the next free one."
             )
         return find_port_obstacle(port, is_any_allowed=is_any_allowed)
+
+
+def describe_free(free: int | None, total: int | None) -> str:
+    """Return how much of something is free, in words; empty where that is not known."""
+    if free is None or total is None:
+        return ""
+    texts = {"free": filesizeformat(free), "total": filesizeformat(total)}
+    return gettext("%(free)s of %(total)s free") % texts
+
+
+def used_percent(free: int | None, total: int | None) -> int | None:
+    """Return how much of something is used, in percent; None where that is not known."""
+    if free is None or not total:
+        return None
+    return round(100 * (total - free) / total)
 
 
 class Release(models.Model):

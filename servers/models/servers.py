@@ -354,6 +354,8 @@ class Server(models.Model):
             return f"{self.get_actual_state_display()}, {self.state_note}"
         if self.state_note and self.actual_state == ActualState.STARTING:
             return self.state_note
+        if self.actual_state == ActualState.UNKNOWN:
+            return gettext("being looked at") if self.actual_state_at else gettext("new")
         return self.get_actual_state_display()
 
     @property

@@ -79,26 +79,28 @@ def test_a_live_log_survives_a_cut_and_sees_the_end(panel: Panel, proxy: Proxy, 
     assert [url for url in requests if f"/jobs/{job_id}/events" in url] == []
 
 
-def test_the_tour_by_clicks(panel: Panel, page: Page) -> None:
-    panel.succeed(panel.install())
-    page.goto("/blueprints/new/")
-    page.get_by_label("Name").fill("coop")
-    page.get_by_label("Launch arguments").fill("+map c1m1_hotel")
-    page.get_by_role("main").locator("button[type=submit], form button").last.click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("coop")
-    page.goto("/servers/new/")
+def test_the_first_server_runs_after_three_clicks_on_one_page(panel: Panel, page: Page) -> None:
+    panel.set_simulator(steamcmd={"seconds": 2}, srcds={"start_seconds": 0.2})
+    page.evaluate("window.isSamePage = true")
+    page.get_by_role("button", name="Install the game").click()
+    game, server, play = (page.locator(".guide-step").nth(index) for index in range(3))
+    expect(game.locator("progress")).to_be_visible()
+    page.get_by_label("Versus").check()
     page.get_by_label("Name").fill("alpha")
+    page.get_by_text("Port, passwords").click()
     page.get_by_label("Port").fill(str(find_free_port()))
-    page.get_by_label("Blueprint").select_option(label="coop")
-    page.get_by_role("main").locator("button[type=submit], form button").last.click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("alpha")
+    page.get_by_role("button", name="Make and start").click()
+    expect(server).to_contain_text("Server alpha is made")
+    expect(play).to_contain_text("It starts once the game is installed")
+    expect(game).to_contain_text("is installed on host", timeout=30_000)
+    expect(play.get_by_role("link", name="Join")).to_be_visible(timeout=30_000)
+    assert page.evaluate("window.isSamePage")
+    ((arguments,),) = panel.query("SELECT arguments FROM servers_blueprint")
+    assert "+mp_gamemode versus" in arguments
 
-    page.get_by_role("button", name="Start alpha", exact=True).click()
-    expect(page.get_by_text("succeeded").first).to_be_visible(timeout=30_000)
     page.goto("/servers/alpha/")
     expect(page.locator(".log-line").last).to_be_visible()
     expect(page.get_by_text("Connection to Steam servers successful").first).to_be_attached()
-
     # An open page is true: the server stops behind its back.
     panel.hostops("stop", "alpha")
     expect(page.get_by_role("button", name="Start alpha", exact=True)).to_be_visible(timeout=15_000)
@@ -118,3 +120,14 @@ def test_without_javascript_everything_works(panel: Panel, page: Page) -> None:
     panel.succeed(job_id)
     plain.goto(f"/jobs/{job_id}/")
     assert shown_lines(plain) == panel.log(job_id)
+
+    plain.goto("/servers/")
+    plain.get_by_label("Name").fill("alpha")
+    plain.get_by_text("Port, passwords").click()
+    plain.get_by_label("Port").fill(str(find_free_port()))
+    plain.get_by_role("button", name="Make and start").click()
+    expect(plain).to_have_url(f"{panel.url}/servers/?made=alpha")
+    ((start_id,),) = panel.query("SELECT max(id) FROM jobs_job")
+    panel.succeed(start_id)
+    plain.reload()
+    expect(plain.get_by_role("link", name="Join")).to_be_visible()

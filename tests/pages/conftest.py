@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,7 +12,7 @@ from django.utils import timezone
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from jobs.models import Job, JobLog, JobState, Worker
-from servers.models import ActualState, Host, Server
+from servers.models import ActualState, Host, Release, Server
 from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
 from tests.floors import find_chromium
 from tests.pages.browsing import OpenPage, add_lines
@@ -52,6 +53,20 @@ def installed_host(host: Host) -> Host:
     host.reported_at = timezone.now()
     host.save()
     return host
+
+
+@pytest.fixture
+def two_releases(installed_host: Host) -> Host:
+    """Return a host with an older release beside the current one."""
+    now = timezone.now()
+    for build_id, is_current, days in (("17840213", True, 0), ("17000000", False, 30)):
+        Release.objects.create(
+            host=installed_host,
+            build_id=build_id,
+            is_current=is_current,
+            installed_at=now - timedelta(days=days),
+        )
+    return installed_host
 
 
 @pytest.fixture

@@ -90,6 +90,8 @@ SAY = (("text", "hello"),)
 STATUS = (("command", "status"),)
 RESET = (("operation", "reset"),)
 DELETE = (("operation", "delete"),)
+INSTALL = (("operation", "install"),)
+ROLLBACK = (("operation", "rollback"),)
 VIEWER = (("role", "viewer"),)
 MANAGER = (("role", "manager"),)
 
@@ -179,8 +181,15 @@ MATRIX = [
     Case("POST", "servers:overlay_list", "", everybody(405)),
     Case("GET", "servers:overlay_detail", "overlay", signed_in(200)),
     Case("POST", "servers:overlay_detail", "overlay", everybody(405)),
+    Case("GET", "jobs:make_and_start", "", everybody(405)),
+    Case("POST", "jobs:make_and_start", "", signed_in(200)),
     Case("GET", "jobs:hosts", "", host_admins_alone(200)),
-    Case("POST", "jobs:host_drain", "host", host_admins_alone(302)),
+    Case("GET", "jobs:host", "host", host_admins_alone(200)),
+    Case("POST", "jobs:host", "host", everybody(405)),
+    Case("GET", "jobs:host_job_create", "host", everybody(405)),
+    Case("POST", "jobs:host_job_create", "host", host_admins_alone(303), INSTALL),
+    Case("POST", "jobs:host_job_create", "host", host_admins_alone(409), ROLLBACK),
+    Case("POST", "jobs:host_drain", "host", host_admins_alone(303)),
     Case("GET", "jobs:host_drain", "host", everybody(405)),
     Case("GET", "jobs:list", "", signed_in(200)),
     Case("GET", "jobs:detail", "job", viewers(200)),
@@ -255,6 +264,18 @@ MATRIX = [
     # Only its own one.
     Case("POST", "session_revoke", "session", (LOGIN, 404, 404, 404, 404, 302, 404, 404, 404)),
     Case("GET", "people", "", superusers_alone(200)),
+    Case("GET", "person", "person", superusers_alone(200)),
+    Case("POST", "person", "person", everybody(405)),
+    Case("GET", "person_role", "person", everybody(405)),
+    Case("POST", "person_role", "person", superusers_alone(302), (("role", "host_admin"),)),
+    Case("GET", "person_quotas", "person", everybody(405)),
+    Case("POST", "person_quotas", "person", superusers_alone(302)),
+    Case("GET", "person_switch", "person", everybody(405)),
+    Case("POST", "person_switch", "person", superusers_alone(302)),
+    Case("GET", "audit", "", superusers_alone(200)),
+    Case("POST", "audit", "", everybody(405)),
+    Case("GET", "server_audit", "server", managers(200)),
+    Case("POST", "server_audit", "server", everybody(405)),
     Case("GET", "reset_link", "person", everybody(405)),
     Case("POST", "reset_link", "person", superusers_alone(200)),
     Case("GET", "invitation_make", "", everybody(405)),
@@ -338,7 +359,7 @@ def admin_of(
 READ_ONLY = "add delete"
 ADMIN_MATRIX = [
     admin_page("index", "", 200, 200),
-    admin_page("releases", "", 403, 200),
+    admin_page("releases", "", 403, 302, 302),
     admin_page("jsi18n", "", 200, 200),
     admin_page("autocomplete", "", 403, 403, 403),  # It takes parameters.
     admin_page("password_change", "", 302, 302, 302),

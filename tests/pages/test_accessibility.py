@@ -15,7 +15,15 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from jobs.models import Job, JobLog, JobStage, JobState
-from servers.models import Blueprint, CommandState, ConsoleLine, ConsoleRun, Server
+from servers.models import (
+    Blueprint,
+    CommandState,
+    ConsoleLine,
+    ConsoleRun,
+    Host,
+    OverlayReport,
+    Server,
+)
 from tests.pages.browsing import OpenPage, add_lines, line
 from tests.states import make_run
 
@@ -87,6 +95,8 @@ def paths(
     JobStage.objects.create(
         job=running_job, name="Checking", first_seq=1, started_at=timezone.now()
     )
+    fill_host(server.host)
+    somebody = User.objects.create_user("somebody")
     job = running_job.get_absolute_url()
     return [
         "/servers/",
@@ -115,7 +125,14 @@ def paths(
         f"{waiting.get_absolute_url()}players/",
         f"{waiting.get_absolute_url()}bans/",
         f"{waiting.get_absolute_url()}commands/?q=status",
+        "/servers/?made=waiting",
+        "/hosts/",
+        server.host.get_absolute_url(),
         "/accounts/password/",
+        "/accounts/people/",
+        f"/accounts/people/{somebody.pk}/",
+        "/accounts/audit/",
+        f"{server.get_absolute_url()}people/audit/",
         "/health/",
         "/nowhere/",
     ]
@@ -138,6 +155,35 @@ def add_people(server: Server) -> None:
         server.console_commands.create(
             text=f"status {state}", state=state, answer="x\n" * 99, answer_bytes=198, remark="Why."
         )
+
+
+def fill_host(host: Host) -> None:
+    """Let a host have everything that its page can show."""
+    now = timezone.now()
+    Host.objects.filter(pk=host.pk).update(
+        build_id="200",
+        latest_build_id="300",
+        latest_build_at=now,
+        reported_at=now,
+        load_average=0.95,
+        disk_free_bytes=10**9,
+        disk_total_bytes=10**10,
+        memory_available_bytes=10**9,
+        memory_total_bytes=2 * 10**9,
+        findings_at=now,
+        findings=[
+            {"subject": "Box", "severity": "fault", "text": "No box.", "cure": "Allow it."},
+            {"subject": "User", "severity": "ok", "text": "Fine.", "cure": ""},
+        ],
+    )
+    for build_id in ("100", "200"):
+        host.releases.create(
+            build_id=build_id, is_current=build_id == "200", installed_at=timezone.now()
+        )
+    OverlayReport.objects.create(host=host, name="maps", files=3, looked_at=now)
+    Job.objects.create(
+        operation="install", host=host, state=JobState.RUNNING, stage="Downloading", progress=40
+    )
 
 
 @pytest.mark.timeout(600)  # so many pages

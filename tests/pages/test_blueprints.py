@@ -68,7 +68,7 @@ def test_a_place_that_is_none_is_refused(
     [
         ({"name": "Versus"}, "lower-case letters"),
         ({"name": "new"}, "taken by a page of the panel"),
-        ({"name": "coop"}, "already exists"),
+        ({"name": "coop"}, "That is taken already."),
         ({"arguments": "-game left4dead2"}, "Saferoom sets -game itself"),
         ({"config": "// ¡hola!"}, "plain ASCII only"),
     ],

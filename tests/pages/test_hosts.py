@@ -1,9 +1,9 @@
-"""The hosts page: what an admin sees of each host, and draining one."""
+"""The pages of hosts: what an admin sees of each, and draining one. Its builds are in `test_host_builds`."""
 
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 from django.utils.timezone import localtime
@@ -11,14 +11,16 @@ from django.utils.timezone import localtime
 from jobs.models import Job, JobState, Worker
 from jobs.pages.host_pages import NAMED_JOBS
 from jobs.queue.liveness import register_worker
-from servers.models import Blueprint, Host, Server
+from servers.models import Blueprint, Host, OverlayReport, Server
+from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
 
 pytestmark = pytest.mark.django_db
 
 
-def page(client: Client) -> str:
-    return client.get("/hosts/").content.decode()
+def page(client: Client, address: str = "/hosts/local/") -> str:
+    """Return a page with each run of blanks made one."""
+    return " ".join(client.get(address).content.decode().split())
 
 
 def test_a_host_is_shown_with_its_worker_and_what_it_does(as_dana: Client, server: Server) -> None:
@@ -29,13 +31,79 @@ def test_a_host_is_shown_with_its_worker_and_what_it_does(as_dana: Client, serve
         build_id="19684021",
         reported_at=timezone.now(),
         disk_free_bytes=5 * 1024**3,
+        disk_total_bytes=20 * 1024**3,
+        memory_available_bytes=1024**3,
+        memory_total_bytes=8 * 1024**3,
         load_average=0.42,
         layering="overlay",
     )
+    both = [page(as_dana), page(as_dana, "/hosts/")]
+    for html in both:
+        for text in (
+            "1 running, 1 waiting",
+            "0 of 1 running",
+            "42 %",
+            "1.0 GB of 8.0 GB free",
+        ):
+            assert text in html
+        assert 'value="88" aria-label="Memory in use"' in html
+        assert 'value="75" aria-label="Disk in use"' in html
+    assert "3 jobs at a time" in both[0]
+    assert server.get_absolute_url() in both[0]
+    assert 'href="/hosts/local/"' in both[1]
+
+
+def test_a_host_that_has_not_reported_shows_no_meter(as_dana: Client, host: Host) -> None:
+    for address in ("/hosts/", "/hosts/local/"):
+        assert "<meter" not in page(as_dana, address)
+
+
+def test_what_its_doctor_found_is_told_with_the_cure_the_worst_first(
+    as_dana: Client, host: Host
+) -> None:
+    assert "Its worker has not looked yet." in page(as_dana)
+    host.findings = [
+        {"subject": "Folder", "severity": "ok", "text": "It can be written to.", "cure": ""},
+        {"subject": "User", "severity": "warning", "text": "This runs as root.", "cure": "Do not."},
+        {"subject": "Box", "severity": "fault", "text": "No box.", "cure": "Allow namespaces."},
+    ]
+    host.findings_at = timezone.now()
+    host.save()
     html = page(as_dana)
-    for text in ("3 jobs at a time", "build 19684021", "1 running, 1 waiting", "5.0", "42 %"):
-        assert text in html
-    assert "0 of 1 running" in html
+    assert (
+        html.index("No box.") < html.index("Allow namespaces.") < html.index("This runs as root.")
+    )
+    assert "1 thing is as it should be" in html
+    assert "2 findings" in page(as_dana, "/hosts/")
+
+
+def test_its_overlays_lead_to_their_pages(as_dana: Client, host: Host) -> None:
+    assert "Overlays</h2>" not in page(as_dana)
+    finding = {"code": "x", "severity": "refused", "text": "Nothing is read.", "path": ""}
+    OverlayReport.objects.create(
+        host=host, name="maps", files=3, looked_at=timezone.now(), findings=[finding]
+    )
+    html = page(as_dana)
+    assert 'href="/overlays/maps/"' in html
+    assert "3 files" in html
+    assert "no server is started with it" in html
+
+
+def test_servers_that_one_may_not_see_are_only_counted(
+    as_dana: Client, server: Server, people_of_hosts: Client
+) -> None:
+    assert "alpha" in page(as_dana)
+    html = page(people_of_hosts)
+    assert "alpha" not in html
+    assert "And 1 more server." in html
+
+
+@pytest.fixture
+def people_of_hosts(db: None) -> Client:
+    """Return the browser of somebody on the staff who may see hosts, and no server."""
+    person = User.objects.create_user("hanna", password="a-password", is_staff=True)
+    person.user_permissions.add(Permission.objects.get(codename="view_host"))
+    return sign_in(person)
 
 
 def test_running_jobs_are_named_and_lead_to_their_pages(
@@ -59,17 +127,6 @@ def test_running_jobs_are_named_and_lead_to_their_pages(
     assert "and 2 more" in html
 
 
-def test_older_builds_are_shown_beside_the_current_one(as_dana: Client, host: Host) -> None:
-    Host.objects.update(build_id="200", reported_at=timezone.now())
-    for build_id in ("100", "200"):
-        host.releases.create(
-            build_id=build_id, is_current=build_id == "200", installed_at=timezone.now()
-        )
-    html = page(as_dana)
-    assert "build 200" in html
-    assert "Also installed</a>: 100<" in html
-
-
 def test_a_worker_that_has_stopped_leaves_its_last_heartbeat(as_dana: Client, host: Host) -> None:
     register_worker(host, concurrency=1, is_claiming=True)
     then = timezone.now() - timedelta(hours=5)
@@ -91,11 +148,14 @@ def test_a_host_is_drained_and_takes_jobs_again(
     as_dana: Client, host: Host, server: Server
 ) -> None:
     running = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
-    answer = as_dana.post("/hosts/local/drain", {"draining": "true"}, follow=True)
-    assert "takes no more jobs" in answer.content.decode()
-    assert "Is being drained" in page(as_dana)
+    values = {"draining": "true", "next": "/hosts/local/"}
+    answer = as_dana.post("/hosts/local/drain", values)
+    assert answer.headers["Location"] == "/hosts/local/"
+    html = page(as_dana)
+    assert "takes no more jobs" in html
+    assert "drained: jobs still run" in html
     running.delete()
-    assert "Is drained: no job runs" in page(as_dana)
+    assert "drained</span>" in page(as_dana)
     host.refresh_from_db()
     assert host.is_draining
     as_dana.post("/hosts/local/drain", {"draining": "false"})
@@ -105,7 +165,7 @@ def test_a_host_is_drained_and_takes_jobs_again(
 
 def test_without_hosts_it_says_how_one_appears(as_dana: Client) -> None:
     Host.objects.all().delete()
-    assert "runjobs --host NAME" in page(as_dana)
+    assert "runjobs --host NAME" in page(as_dana, "/hosts/")
 
 
 def test_its_queries_do_not_grow_with_the_hosts(as_dana: Client, host: Host) -> None:
@@ -116,6 +176,24 @@ def test_its_queries_do_not_grow_with_the_hosts(as_dana: Client, host: Host) -> 
             other.releases.create(build_id="100", installed_at=timezone.now())
 
     assert_same_queries(as_dana, "/hosts/", make_more)
+
+
+def test_the_queries_of_a_host_do_not_grow_with_what_is_on_it(
+    as_dana: Client, server: Server, installed_host: Host
+) -> None:
+    def make_more() -> None:
+        for number in range(5):
+            Server.objects.create(
+                name=f"s{number}",
+                owner=server.owner,
+                host=server.host,
+                blueprint=server.blueprint,
+                running_build_id="100",
+            )
+            installed_host.releases.create(build_id=f"10{number}", installed_at=timezone.now())
+            Job.objects.create(operation="check", host=installed_host, state=JobState.SUCCEEDED)
+
+    assert_same_queries(as_dana, "/hosts/local/", make_more)
 
 
 def test_a_new_server_is_placed_on_the_host_with_the_fewest(

@@ -76,7 +76,15 @@ def test_an_overlay_that_is_missing_on_a_host_is_told_on_every_page(
     for url in urls_of(server, overlay):
         text = text_of(as_alice, url)
         assert f"ot on host {server.host.name}" in text
-        assert "HOST_ROOT/overlays/pack/" in text
+        assert "HOST_ROOT" not in text
+
+
+def test_where_its_files_belong_is_told_to_those_who_see_hosts(
+    as_dana: Client, server: Server, overlay: Overlay
+) -> None:
+    report(server.host, "another")
+    url = reverse("servers:overlay_detail", args=[overlay.name])
+    assert "HOST_ROOT/overlays/pack/" in text_of(as_dana, url)
 
 
 def test_what_keeps_a_server_from_starting_and_what_is_odd_is_told_before_a_start(

@@ -64,8 +64,8 @@ def test_the_owner_lets_somebody_in_by_name(as_alice: Client, bob: User, server:
         ("alice", "viewer", "alice is owner of alpha already."),
         ("carol", "viewer", "carol is manager of alpha already."),
         ("gone", "viewer", "Nobody here is called gone."),
-        ("bob", "owner", "Select a valid choice."),
-        ("bob", "", "This field is required."),
+        ("bob", "owner", "Choose one from the list."),
+        ("bob", "", "Fill this in."),
     ],
 )
 def test_what_cannot_be_given_is_told(
@@ -88,7 +88,7 @@ def test_what_cannot_be_given_is_told(
 def test_a_manager_gives_what_is_below_a_manager(server: Server, bob: User, carol: User) -> None:
     let_in(server, carol, "manager")
     as_carol = sign_in(carol)
-    assert "Select a valid choice." in add(as_carol, "bob", "manager")
+    assert "Choose one from the list." in add(as_carol, "bob", "manager")
     assert "bob is now operator of alpha." in add(as_carol, "bob", "operator")
     page = as_carol.get(PEOPLE).content.decode()
     assert 'value="manager"' not in page
@@ -361,7 +361,7 @@ def test_a_manager_cannot_put_a_server_on_a_blueprint_of_their_own(
     edit = reverse("servers:edit", args=["alpha"])
     values = {"port": str(server.port), "arguments": "", "config": ""}
     page = as_bob.post(edit, {**values, "blueprint": str(own.pk)}).content.decode()
-    assert "Select a valid choice." in page
+    assert "Choose one from the list." in page
     assert as_bob.post(edit, {**values, "blueprint": str(shared.pk)}).status_code == 302
     server.refresh_from_db()
     assert server.blueprint == shared

@@ -14,7 +14,7 @@ const REFUSED =
   "You are signed out, or may not see this any more: what is shown here is not kept up to date. " +
   "Load the page anew.";
 
-const address = document.body.dataset.liveFrom;
+const address = document.querySelector("[data-live-from]")?.dataset.liveFrom;
 const notice = document.querySelector("[data-connection]");
 let lastVersion = null;
 let timer = 0;

@@ -1,0 +1,57 @@
+"""Stores what the doctor finds on a worker's host, so that its page tells it."""
+
+import logging
+import time
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from jobs import operations
+from jobs.database import Channel, announce, is_away, write_turn
+from jobs.logs import faults, make_line_safe
+from servers.models import Host
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 600.0
+"""A look tries a mount and a box, and asks for Steam's name."""
+
+
+class DoctorWatch:
+    """Looks at one host as `l4d2ctl doctor` does. To be used by one thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._layer = operations.get_host(host.name)
+        self._due_at = 0.0
+
+    def look_if_due(self, *, is_asked: bool) -> None:
+        """Store what is found if it is time, or `is_asked`, as after an install; log what goes wrong."""
+        if not is_asked and time.monotonic() < self._due_at:
+            return
+        try:
+            self._store()
+        except Exception as error:  # noqa: BLE001 - told in the log
+            if is_away(error):
+                logger.warning("doctor: the database does not answer: %s", error)
+                connection.close()
+                return
+            faults.tell(logger, f"host {self._host} cannot be examined", error)
+        self._due_at = time.monotonic() + LOOK_SECONDS
+
+    def _store(self) -> None:
+        found = [
+            {
+                "subject": finding.subject,
+                "text": make_line_safe(finding.text),
+                "cure": make_line_safe(finding.cure),
+                "severity": finding.severity.value,
+            }
+            for finding in self._layer.doctor()
+        ]
+        with write_turn(), transaction.atomic():
+            rows = Host.objects.filter(pk=self._host.pk)
+            is_news = rows.exclude(findings=found).update(findings=found)
+            rows.update(findings_at=timezone.now())
+            if is_news:
+                announce(Channel.PAGES)

@@ -1,0 +1,173 @@
+"""The page of one person, for admins: what they are in the panel, what they may have, what is theirs."""
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs.models import Job
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.forms import PanelRoleForm, QuotasForm
+from l4d2site.accounts.models import EventKind, OwnQuotas
+from l4d2site.accounts.panel_roles import PanelRole, give_panel_role, panel_role_of
+from l4d2site.accounts.password_changes import end_sessions
+from l4d2site.accounts.people_pages import may_reset, may_see_people
+from servers.access import SignedInRequest, require, sign_in_required
+from servers.models import Server
+from servers.permissions import Verb, may
+from servers.quotas import most_servers, most_streams, most_waiting_jobs
+
+SERVERS_SHOWN = 50
+
+
+def get_person_or_404(pk: int) -> User:
+    """Return a person with their quotas and groups."""
+    people = User.objects.select_related("own_quotas").prefetch_related("groups")
+    return get_object_or_404(people, pk=pk)
+
+
+def may_appoint(user: User, person: User) -> bool:
+    """Return whether `user` may say what `person` is in the panel: a superuser may, of others."""
+    return user.is_superuser and user.is_staff and user.pk != person.pk
+
+
+def may_switch(user: User, person: User) -> bool:
+    """Return whether `user` may switch the account of `person` off and on; nobody locks themselves out."""
+    return may_reset(user, person) and user.pk != person.pk
+
+
+def may_limit(user: User, person: User) -> bool:
+    """Return whether `user` may set what `person` may have; a superuser has no limits."""
+    return may(user, Verb.SET_QUOTAS) and not person.is_superuser
+
+
+@require_safe
+@never_cache
+@sign_in_required
+def person_page(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Show a person."""
+    if not may_see_people(request.user):
+        raise PermissionDenied(_("Only an admin sees who has an account."))
+    person = get_person_or_404(pk)
+    return show_person(request, person)
+
+
+def show_person(
+    request: SignedInRequest, person: User, quotas_form: QuotasForm | None = None
+) -> HttpResponse:
+    """Render the page of a person, with what was typed into the form of their limits."""
+    user = request.user
+    visible = Server.objects.visible_to(user).select_related("host", "owner").with_heartbeat()
+    owned = list(visible.filter(owner=person)[:SERVERS_SHOWN])
+    own_count = Server.objects.filter(owner=person).count()
+    memberships = person.memberships.filter(server__in=Server.objects.allowed(user, Verb.VIEW))
+    context = {
+        "person": person,
+        "role": panel_role_of(person),
+        "usages": describe_usages(person, own_count),
+        "servers": owned,
+        "unseen_count": own_count - len(owned),
+        "memberships": memberships.select_related("server")[:SERVERS_SHOWN],
+        "role_form": PanelRoleForm(person=person) if may_appoint(user, person) else None,
+        "quotas_form": (quotas_form or QuotasForm(instance=quotas_of(person)))
+        if may_limit(user, person)
+        else None,
+        "may_reset": may_reset(user, person) and person.is_active,
+        "may_switch": may_switch(user, person),
+        "may_read_record": may(user, Verb.READ_RECORD),
+    }
+    return render(request, "accounts/person.html", context)
+
+
+def describe_usages(person: User, server_count: int) -> list[tuple[str, str]]:
+    """Return what a person has of what they may have, in words."""
+    waiting = Job.objects.queued().filter(requested_by=person).order_by().count()
+    rows = [
+        (_("Servers"), str(server_count), most_servers(person)),
+        (_("Waiting jobs"), str(waiting), most_waiting_jobs(person)),
+        (_("Pages that they follow live"), "", most_streams(person)),
+    ]
+    return [(label, describe_usage(used, most)) for label, used, most in rows]
+
+
+def describe_usage(used: str, most: int | None) -> str:
+    """Return how much of `most` is used, in words; None is no limit."""
+    if most is None:
+        return used or _("no limit")
+    if not used:
+        return _("at most %(most)d") % {"most": most}
+    return _("%(used)s of %(most)d") % {"used": used, "most": most}
+
+
+def quotas_of(person: User) -> OwnQuotas:
+    """Return the row with what a person may have, which need not be stored yet."""
+    return OwnQuotas.objects.filter(user=person).first() or OwnQuotas(user=person)
+
+
+@require_POST
+@sign_in_required
+def person_role(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Make somebody an owner, a host admin or a superuser."""
+    if not (request.user.is_superuser and request.user.is_staff):
+        raise PermissionDenied(_("Only a superuser says what somebody is in the panel."))
+    person = get_person_or_404(pk)
+    if not may_appoint(request.user, person):
+        raise PermissionDenied(_("Nobody changes their own role: ask another superuser."))
+    form = PanelRoleForm(request.POST, person=person)
+    if not form.is_valid():
+        messages.error(request, _("Nothing was done: choose a role."))
+        return redirect("person", pk)
+    names = {"person": person, "role": form.chosen.label}
+    if form.chosen in (PanelRole.OTHER, panel_role_of(person)):
+        messages.info(request, _("Nothing was done: %(person)s is that already.") % names)
+    else:
+        give_panel_role(person, form.chosen)
+        messages.success(request, _("%(person)s is now: %(role)s.") % names)
+    return redirect("person", pk)
+
+
+@require_POST
+@sign_in_required
+def person_quotas(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Set what somebody may have instead of what the settings say."""
+    require(request.user, Verb.SET_QUOTAS)
+    person = get_person_or_404(pk)
+    if not may_limit(request.user, person):
+        messages.error(request, _("Nothing was done: a superuser has no limits."))
+        return redirect("person", pk)
+    form = QuotasForm(request.POST, instance=quotas_of(person))
+    if not form.is_valid():
+        return show_person(request, person, form)
+    if form.has_changed():
+        form.save()
+        detail = f"{', '.join(form.changed_data)}, by {request.user.get_username()}"
+        record_event(EventKind.QUOTAS_CHANGED, request, user=person, detail=detail)
+    messages.success(
+        request, _("What %(person)s may have is saved. It counts at once.") % {"person": person}
+    )
+    return redirect("person", pk)
+
+
+@require_POST
+@sign_in_required
+def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
+    """Switch an account off, which ends its sessions, or on again: `active` is `true` or `false`."""
+    require(request.user, Verb.MAKE_RESET_LINK)
+    person = get_person_or_404(pk)
+    if not may_switch(request.user, person):
+        raise PermissionDenied(
+            _("Nobody switches themselves off, and only a superuser another superuser.")
+        )
+    person.is_active = request.POST.get("active") == "true"
+    person.save(update_fields=["is_active"])
+    if person.is_active:
+        messages.success(request, _("%(person)s may sign in again.") % {"person": person})
+    else:
+        end_sessions(person)
+        text = _("%(person)s is switched off and signed out. Their servers go on as they are.")
+        messages.success(request, text % {"person": person})
+    return redirect("person", pk)

@@ -1,0 +1,122 @@
+"""Records what people change of servers and blueprints, whichever page of the panel or the admin does it.
+
+What a worker writes to these rows is none of that: it answers no request.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.db.models.signals import post_delete, post_save, pre_save
+from django.dispatch import receiver
+
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import EventKind
+from l4d2site.accounts.password_changes import current_request
+from servers.models import Blueprint, Server
+
+SERVER_FIELDS = {
+    "port": "port",
+    "blueprint_id": "blueprint",
+    "arguments": "launch arguments",
+    "config": "config",
+    "bind_address": "bind address",
+    "rcon_password_token": "RCON password",
+    "join_password_token": "join password",
+    "owner_id": "owner",
+}
+BLUEPRINT_FIELDS = {
+    "name": "name",
+    "is_shared": "sharing",
+    "arguments": "launch arguments",
+    "config": "config",
+    "memory_limit_mib": "memory",
+    "tasks_limit": "processes and threads",
+    "cpu_weight": "CPU weight",
+    "owner_id": "owner",
+}
+"""The columns that people write, and what they are called. What is in them is not recorded."""
+
+
+@receiver(pre_save, sender=Server)
+@receiver(pre_save, sender=Blueprint)
+def note_stored(
+    instance: Any, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
+) -> None:
+    """Keep on `instance` what is stored of what is about to be written, for `record_saved`."""
+    fields = written_fields(fields_of(instance), update_fields)
+    if raw or not fields or instance.pk is None or find_person() is None:
+        return
+    stored = type(instance).objects.filter(pk=instance.pk).values(*fields).first()
+    instance._stored_settings = stored  # noqa: SLF001
+
+
+@receiver(post_save, sender=Server)
+@receiver(post_save, sender=Blueprint)
+def record_saved(instance: Server | Blueprint, created: bool, raw: bool, **_kwargs: Any) -> None:
+    """Record that somebody has made a server or blueprint, or which of its settings they changed."""
+    stored: dict[str, Any] | None = instance.__dict__.pop("_stored_settings", None)
+    person = find_person()
+    if raw or person is None:
+        return
+    is_server = isinstance(instance, Server)
+    if created:
+        record(
+            EventKind.SERVER_MADE if is_server else EventKind.BLUEPRINT_MADE,
+            person,
+            instance,
+            instance.name,
+        )
+    elif stored:
+        words = fields_of(instance)
+        changed = [
+            words[name] for name, value in stored.items() if getattr(instance, name) != value
+        ]
+        if changed:
+            record(
+                EventKind.SERVER_CHANGED if is_server else EventKind.BLUEPRINT_CHANGED,
+                person,
+                instance,
+                f"{instance.name}: {', '.join(changed)}",
+            )
+
+
+@receiver(post_delete, sender=Server)
+@receiver(post_delete, sender=Blueprint)
+def record_removed(instance: Server | Blueprint, **_kwargs: Any) -> None:
+    """Record that somebody has removed a server or blueprint."""
+    if (person := find_person()) is not None:
+        is_server = isinstance(instance, Server)
+        kind = EventKind.SERVER_REMOVED if is_server else EventKind.BLUEPRINT_REMOVED
+        record(kind, person, None, instance.name)
+
+
+def record(kind: EventKind, person: User, subject: Model | None, detail: str) -> None:
+    """Record what `person` did; a server that is there is named by its row too."""
+    server = subject if isinstance(subject, Server) else None
+    record_event(kind, current_request(), user=person, detail=detail, server=server)
+
+
+def find_person() -> User | None:
+    """Return who is signed in where this is done; None in a worker or a command."""
+    request = current_request()
+    if request is None or not request.user.is_authenticated:
+        return None
+    return request.user
+
+
+def fields_of(instance: Server | Blueprint) -> dict[str, str]:
+    """Return the columns of a row that people write, with what they are called."""
+    return SERVER_FIELDS if isinstance(instance, Server) else BLUEPRINT_FIELDS
+
+
+def written_fields(fields: Iterable[str], update_fields: frozenset[str] | None) -> list[str]:
+    """Return those of `fields` that a save writes."""
+    if update_fields is None:
+        return list(fields)
+    return [
+        name
+        for name in fields
+        if name in update_fields or name.removesuffix("_id") in update_fields
+    ]

@@ -1,0 +1,61 @@
+"""What forms say of faults, in the panel's words: Django's own sentences are about fields and values."""
+
+from typing import Any
+
+from django import forms
+from django.core import validators
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+FIELD_WORDS: dict[str, str | Promise] = {
+    "required": _("Fill this in."),
+    "invalid_choice": _("Choose one from the list."),
+    "invalid_pk_value": _("Choose one from the list."),
+}
+NUMBER_WORDS = _("Enter a whole number.")
+UNIQUE_WORDS = _("That is taken already. Choose another one.")
+VALIDATOR_WORDS: dict[type[Any], str | Promise] = {
+    validators.MinValueValidator: _("%(limit_value)s is the least that it can be."),
+    validators.MaxValueValidator: _("%(limit_value)s is the most that it can be."),
+    validators.MaxLengthValidator: _(
+        "Use at most %(limit_value)d characters: these are %(show_value)d."
+    ),
+    validators.ProhibitNullCharactersValidator: _("Take the NUL character out."),
+}
+
+
+class PlainForm(forms.BaseForm):
+    """A form whose faults are told in the panel's words. What a field says in words of its own stays."""
+
+    def full_clean(self) -> None:
+        """Judge what was typed."""
+        for field in self.fields.values():
+            speak_plainly(field)
+        super().full_clean()
+
+
+def speak_plainly(field: forms.Field) -> None:
+    """Put the panel's words in the place of Django's own."""
+    for code, words in FIELD_WORDS.items():
+        if field.error_messages.get(code) == default_words(field, code):
+            field.error_messages[code] = str(words)
+    if isinstance(field, forms.IntegerField):
+        field.error_messages["invalid"] = str(NUMBER_WORDS)
+    field.error_messages.setdefault("unique", str(UNIQUE_WORDS))
+    field.validators = [to_plain(validator) for validator in field.validators]
+
+
+def default_words(field: forms.Field, code: str) -> Any:
+    """Return what Django has fields of this kind say; None if it has no words for that."""
+    kinds = (vars(kind).get("default_error_messages", {}) for kind in type(field).__mro__)
+    return next((words[code] for words in kinds if code in words), None)
+
+
+def to_plain(validator: Any) -> Any:
+    """Return `validator`, or one like it that has the panel's words in the place of Django's."""
+    words = VALIDATOR_WORDS.get(type(validator))
+    if words is None or validator.message != type(validator).message:
+        return validator
+    if isinstance(validator, validators.ProhibitNullCharactersValidator):
+        return type(validator)(message=str(words))
+    return type(validator)(validator.limit_value, message=str(words))

@@ -1,0 +1,225 @@
+"""Who did what: what people save is recorded, and told together with jobs and sign-ins."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Job
+from l4d2site.accounts import audit
+from l4d2site.accounts.audit import Place
+from l4d2site.accounts.models import (
+    DOOR_KINDS,
+    PEOPLE_KINDS,
+    SETTING_KINDS,
+    AccountEvent,
+    EventKind,
+)
+from servers.models import Blueprint, Server
+from servers.secrets import ServerSecret
+from tests.pages.conftest import sign_in
+from tests.pages.queries import assert_same_queries
+
+pytestmark = pytest.mark.django_db
+
+AUDIT = reverse("audit")
+
+
+def read(client: Client, address: str = AUDIT) -> str:
+    """Return a page with each run of blanks made one."""
+    return " ".join(client.get(address).content.decode().split())
+
+
+def recorded(*kinds: EventKind) -> list[tuple[str, str, str]]:
+    rows = AccountEvent.objects.filter(kind__in=kinds or SETTING_KINDS).order_by("pk")
+    return list(rows.values_list("kind", "name", "detail"))
+
+
+def edit(client: Client, server: Server, **changes: str) -> None:
+    values = {
+        "port": str(server.port),
+        "blueprint": str(server.blueprint_id),
+        "arguments": "",
+        "config": "",
+    }
+    answer = client.post(reverse("servers:edit", args=[server.name]), values | changes)
+    assert answer.status_code == 302
+
+
+# --- What is recorded -------------------------------------------------------------------------
+
+
+def test_what_is_saved_of_a_server_is_recorded_by_name_and_not_by_value(
+    as_alice: Client, server: Server
+) -> None:
+    edit(as_alice, server, config="hostname Secret", rcon_password="sesame-open-the-door")
+    ((kind, who, detail),) = recorded()
+    assert (kind, who) == ("server_changed", "alice")
+    assert detail == "alpha: config, RCON password"
+    assert AccountEvent.objects.get(kind=kind).server == server
+
+
+def test_a_form_that_changes_nothing_is_no_event(as_alice: Client, server: Server) -> None:
+    server.set_secret(ServerSecret.RCON_PASSWORD, "sesame-open-the-door")
+    server.save()
+    edit(as_alice, server)
+    assert recorded() == []
+
+
+def test_what_a_worker_writes_is_no_event(server: Server) -> None:
+    server.port += 1
+    server.save()
+    Server.objects.create(
+        name="b", owner=server.owner, host=server.host, blueprint=server.blueprint
+    )
+    server.delete()
+    assert recorded() == []
+
+
+def test_a_server_is_recorded_from_its_making_to_its_removal(
+    as_alice: Client, blueprint: Blueprint
+) -> None:
+    as_alice.post(
+        reverse("servers:create"),
+        {"name": "beta", "blueprint": str(blueprint.pk), "port": "", "arguments": "", "config": ""},
+    )
+    as_alice.post(reverse("servers:remove", args=["beta"]))
+    assert recorded() == [
+        ("server_made", "alice", "beta"),
+        ("server_removed", "alice", "beta"),
+    ]
+
+
+def test_a_blueprint_is_recorded_too(as_alice: Client) -> None:
+    values = {"name": "versus", "arguments": "", "config": ""}
+    as_alice.post(reverse("servers:blueprint_create"), values)
+    edit_url = reverse("servers:blueprint_edit", args=["versus"])
+    as_alice.post(edit_url, values | {"config": "sv_lan 0", "is_shared": "on"})
+    as_alice.post(reverse("servers:blueprint_remove", args=["versus"]))
+    assert recorded() == [
+        ("blueprint_made", "alice", "versus"),
+        ("blueprint_changed", "alice", "versus: sharing, config"),
+        ("blueprint_removed", "alice", "versus"),
+    ]
+
+
+def test_every_kind_is_in_one_group_of_the_filters() -> None:
+    grouped = [*DOOR_KINDS, *SETTING_KINDS, *PEOPLE_KINDS]
+    assert sorted(grouped) == sorted(EventKind)
+
+
+# --- The page ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def history(as_alice: Client, server: Server, alice: User, bob: User) -> Job:
+    """Return a failed start of Alice's server, beside a change of it, a role and a sign-in of Bob."""
+    edit(as_alice, server, config="sv_lan 0")
+    as_alice.post(reverse("member_add", args=["alpha"]), {"username": "bob", "role": "viewer"})
+    sign_in(bob)
+    return Job.objects.create(
+        operation="start", server=server, requested_by=alice, state="failed", error="No map."
+    )
+
+
+def test_everything_is_told_the_newest_first(as_dana: Client, history: Job) -> None:
+    page = read(as_dana)
+    places = [
+        page.index(text)
+        for text in (f'href="{history.get_absolute_url()}"', "viewer of alpha", ">config<")
+    ]
+    assert places == sorted(places)
+    assert "No map." in page
+    assert "from 127.0.0.1" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("kind=jobs", {"Start"}),
+        ("kind=settings", {"Server changed"}),
+        ("kind=people&server=alpha", {"Role changed"}),
+        ("kind=door&who=BOB", {"Signed in"}),
+        ("kind=jobs&who=bob", set()),
+        ("server=alpha", {"Start", "Server changed", "Role changed"}),
+        ("server=gone", set()),
+        ("who=al%00ice&kind=settings", {"Server changed"}),
+    ],
+)
+def test_it_is_narrowed_down(as_dana: Client, history: Job, query: str, shown: set[str]) -> None:
+    page = as_dana.get(f"{AUDIT}?{query}")
+    whats = {entry.what for entry in page.context["entries"]}
+    assert whats == shown
+    if not shown:
+        assert "Nothing fits these filters." in page.content.decode()
+
+
+def test_jobs_of_a_server_that_is_gone_are_found_by_its_name(
+    as_dana: Client, history: Job, server: Server
+) -> None:
+    server.delete()
+    page = as_dana.get(f"{AUDIT}?server=alpha&kind=jobs")
+    assert [entry.job_id for entry in page.context["entries"]] == [history.pk]
+
+
+def test_pages_go_through_all_of_it_once(
+    as_dana: Client, history: Job, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "ENTRIES_PER_PAGE", 2)
+    for _ in range(3):
+        Job.objects.create(operation="stop", server=server)
+    seen, address = [], AUDIT
+    while address:
+        page = as_dana.get(address)
+        entries = page.context["entries"]
+        assert len(entries) <= 2
+        seen += [(entry.job_id, entry.event_id) for entry in entries]
+        older = page.context["older_url"]
+        address = AUDIT + older if older else ""
+    everything: set[tuple[int | None, int | None]] = {
+        (pk, None) for pk in Job.objects.values_list("pk", flat=True)
+    }
+    everything |= {(None, pk) for pk in AccountEvent.objects.values_list("pk", flat=True)}
+    assert set(seen) == everything
+    assert len(seen) == len(everything)
+
+
+@pytest.mark.parametrize("text", ["", "7", "7-", "a-b", "-1-2", "1-2-3", "9" * 30 + "-1"])
+def test_a_place_that_is_none_is_the_newest(text: str) -> None:
+    assert Place.parse(text) == Place()
+
+
+def test_it_costs_the_same_with_more_of_it(as_dana: Client, history: Job, server: Server) -> None:
+    def make_more() -> None:
+        for number in range(5):
+            Job.objects.create(operation="stop", server=server)
+            AccountEvent.objects.create(
+                kind=EventKind.ROLE_CHANGED,
+                name=str(number),
+                server=server,
+                at=history.created_at,
+                last_at=history.created_at,
+            )
+
+    assert_same_queries(as_dana, AUDIT, make_more)
+    assert_same_queries(as_dana, reverse("server_audit", args=["alpha"]), make_more)
+
+
+# --- Of one server ----------------------------------------------------------------------------
+
+
+def test_whoever_manages_a_server_reads_what_was_done_with_it(
+    as_alice: Client, history: Job, server: Server, bob: User
+) -> None:
+    other = Server.objects.create(
+        name="other", owner=bob, host=server.host, blueprint=server.blueprint
+    )
+    Job.objects.create(operation="restart", server=other, requested_by=bob)
+    page = read(as_alice, reverse("server_audit", args=["alpha"]))
+    for text in (history.get_absolute_url(), "viewer of alpha", ">config<"):
+        assert text in page
+    assert "Restart</a></td>" not in page
+    assert "127.0.0.1" not in page.partition("Who did what</h2>")[2]
+    assert reverse("server_audit", args=["alpha"]) in read(
+        as_alice, reverse("server_people", args=["alpha"])
+    )

@@ -1,0 +1,169 @@
+"""The list of people, and the page of one: their role in the panel, their limits, and switching them off."""
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
+from l4d2site.accounts.panel_roles import PanelRole, give_panel_role, panel_role_of
+from servers.models import Server
+from servers.quotas import most_servers
+from tests.pages.conftest import sign_in
+from tests.pages.kinds import host_admins
+from tests.pages.queries import assert_same_queries
+
+pytestmark = pytest.mark.django_db
+
+PEOPLE = reverse("people")
+
+
+def page_of(person: User, name: str = "person") -> str:
+    return reverse(name, args=[person.pk])
+
+
+def read(client: Client, address: str) -> str:
+    """Return a page with each run of blanks made one."""
+    return " ".join(client.get(address).content.decode().split())
+
+
+def fresh(person: User) -> User:
+    return User.objects.get(pk=person.pk)
+
+
+# --- The list ---------------------------------------------------------------------------------
+
+
+def test_people_are_found_by_name_and_kind(as_dana: Client, alice: User, bob: User) -> None:
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    for query, names in (
+        ("", {"alice", "bob", "dana"}),
+        ("q=AL", {"alice"}),
+        ("kind=off", {"bob"}),
+        ("kind=staff", {"dana"}),
+        ("kind=nonsense&q=b%00o", {"bob"}),
+    ):
+        page = read(as_dana, f"{PEOPLE}?{query}")
+        shown = {one.username for one in (alice, bob) if f'href="{page_of(one)}"' in page}
+        shown |= {"dana"} if page.count("superuser") else set()
+        assert shown == names, query
+    assert "Nobody fits these filters." in read(as_dana, f"{PEOPLE}?q=zoe")
+
+
+def test_the_list_costs_the_same_with_more_people(as_dana: Client, dana: User) -> None:
+    def make_more() -> None:
+        for number in range(5):
+            person = User.objects.create_user(f"person-{number}", is_staff=True)
+            person.groups.add(host_admins())
+
+    make_more_once = User.objects.create_user("somebody", is_staff=True)
+    make_more_once.groups.add(host_admins())
+    assert_same_queries(as_dana, PEOPLE, make_more)
+
+
+# --- Roles ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", [PanelRole.OWNER, PanelRole.HOST_ADMIN, PanelRole.SUPERUSER])
+def test_a_role_is_given_whole(bob: User, role: PanelRole) -> None:
+    bob.user_permissions.add(Permission.objects.get(codename="add_user"))
+    bob.groups.add(Group.objects.create(name="Odd ones"))
+    give_panel_role(bob, role)
+    assert panel_role_of(fresh(bob)) == role
+    assert not bob.user_permissions.exists()
+
+
+def test_permissions_of_their_own_are_told_and_kept(as_dana: Client, bob: User) -> None:
+    bob.is_staff = True
+    bob.save()
+    bob.user_permissions.add(Permission.objects.get(codename="install"))
+    assert panel_role_of(bob) == PanelRole.OTHER
+    assert "staff with permissions of their own" in read(as_dana, page_of(bob))
+    page = as_dana.post(page_of(bob, "person_role"), {"role": "other"}, follow=True)
+    assert "Nothing was done" in page.content.decode()
+    assert bob.user_permissions.count() == 1
+
+
+def test_a_superuser_makes_a_host_admin_and_it_is_recorded(as_dana: Client, bob: User) -> None:
+    host_admins()
+    as_dana.post(page_of(bob, "person_role"), {"role": "host_admin"})
+    assert panel_role_of(fresh(bob)) == PanelRole.HOST_ADMIN
+    details = AccountEvent.objects.filter(kind=EventKind.ROLE_CHANGED, user=bob)
+    assert any("staff, by dana" in event.detail for event in details)
+    assert any("Host admins" in event.detail for event in details)
+
+
+def test_nobody_changes_their_own_role(as_dana: Client, dana: User) -> None:
+    answer = as_dana.post(page_of(dana, "person_role"), {"role": "owner"})
+    assert answer.status_code == 403
+    assert panel_role_of(fresh(dana)) == PanelRole.SUPERUSER
+    assert "Change the role" not in read(as_dana, page_of(dana))
+
+
+# --- Limits -----------------------------------------------------------------------------------
+
+
+def test_one_person_is_given_other_limits(as_dana: Client, alice: User, server: Server) -> None:
+    assert "1 of 20" in read(as_dana, page_of(alice))
+    url = page_of(alice, "person_quotas")
+    as_dana.post(url, {"servers": "3", "waiting_jobs": "", "streams": ""})
+    assert most_servers(fresh(alice)) == 3
+    assert "1 of 3" in read(as_dana, page_of(alice))
+    assert AccountEvent.objects.get(kind=EventKind.QUOTAS_CHANGED).detail == "servers, by dana"
+    as_dana.post(url, {"servers": "", "waiting_jobs": "", "streams": ""})
+    assert most_servers(fresh(alice)) == 20
+
+
+def test_a_bad_limit_is_told_in_the_form(as_dana: Client, alice: User) -> None:
+    answer = as_dana.post(page_of(alice, "person_quotas"), {"servers": "-1"})
+    assert "0 is the least that it can be." in answer.content.decode()
+    assert not OwnQuotas.objects.exists()
+
+
+def test_a_superuser_has_no_limits(as_dana: Client, dana: User) -> None:
+    answer = as_dana.post(page_of(dana, "person_quotas"), {"servers": "1"}, follow=True)
+    assert "a superuser has no limits" in answer.content.decode()
+    assert not OwnQuotas.objects.exists()
+    assert "no limit" in read(as_dana, page_of(dana))
+
+
+# --- Switching off ----------------------------------------------------------------------------
+
+
+def test_who_is_switched_off_is_out_at_once_and_comes_back(
+    as_dana: Client, as_bob: Client, bob: User
+) -> None:
+    as_dana.post(page_of(bob, "person_switch"), {"active": "false"})
+    assert as_bob.get("/servers/").status_code == 302
+    assert "switched off" in read(as_dana, page_of(bob))
+    as_dana.post(page_of(bob, "person_switch"), {"active": "true"})
+    assert as_bob.get("/servers/").status_code == 302  # The session is over.
+    assert sign_in(fresh(bob)).get("/servers/").status_code == 200
+
+
+def test_nobody_switches_themselves_off_or_a_superuser_without_being_one(
+    as_dana: Client, dana: User, bob: User
+) -> None:
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.add(Permission.objects.get(codename="change_user"))
+    for client in (as_dana, sign_in(helper)):
+        answer = client.post(page_of(dana, "person_switch"), {"active": "false"})
+        assert answer.status_code == 403
+    assert fresh(dana).is_active
+    answer = sign_in(helper).post(page_of(bob, "person_switch"), {"active": "false"})
+    assert answer.status_code == 302
+    assert not fresh(bob).is_active
+
+
+# --- What is theirs ---------------------------------------------------------------------------
+
+
+def test_servers_that_an_admin_of_people_may_not_see_are_only_counted(
+    as_dana: Client, alice: User, server: Server
+) -> None:
+    assert server.get_absolute_url() in read(as_dana, page_of(alice))
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.add(Permission.objects.get(codename="change_user"))
+    page = read(sign_in(helper), page_of(alice))
+    assert server.name not in page
+    assert "And 1 more server." in page
