@@ -10,7 +10,7 @@ from playwright.sync_api import Route, expect
 
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
-from servers.models import ActualState, Blueprint, Host, Overlay, Server
+from servers.models import ActualState, Blueprint, Host, Overlay, OverlayReport, Server
 from servers.secrets import ServerSecret
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.test_accessibility import violations
@@ -264,9 +264,25 @@ def test_no_page_is_wider_than_the_screen(
         finished_at=timezone.now(),
     )
     JobLog.objects.create(job=job, seq=1, stream="stderr", line="L" * 4_000)
+    Host.objects.update(
+        findings=[{"subject": "Box", "severity": "fault", "text": "F" * 300, "cure": ""}]
+    )
+    OverlayReport.objects.create(host=host, name=name, looked_at=timezone.now())
+    alice.is_staff = alice.is_superuser = True
+    alice.save()
+    long_person = User.objects.create_user("p" * 150)
+    Job.objects.create(operation="install", error="E" * 300, state=JobState.FAILED)
     page = open_page(viewport={"width": width, "height": 800})
     for path in (
         "/servers/",
+        "/servers/new/",
+        f"/servers/new/?made={name}",
+        f"/servers/{name}/people/audit/",
+        "/hosts/",
+        host.get_absolute_url(),
+        "/accounts/people/",
+        f"/accounts/people/{long_person.pk}/",
+        "/accounts/audit/",
         server.get_absolute_url(),
         f"/servers/{name}/edit/",
         f"/servers/{name}/remove/",
@@ -281,6 +297,30 @@ def test_no_page_is_wider_than_the_screen(
         page.goto(path)
         surplus = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert surplus <= 0, f"{path} is {surplus} px too wide at {width} px"
+
+
+def test_a_form_that_was_changed_stays_with_its_faults_and_asks_before_it_is_left(
+    open_page: OpenPage, installed_host: Host, server: Server
+) -> None:
+    page = open_page()
+    page.goto("/servers/new/")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    name = page.get_by_label("Name", exact=True)
+    expect(name).to_be_focused()
+    name.fill("Bad Name")
+    name.press("Enter")
+    expect(page.get_by_text("Use 1 to 32 lower-case letters")).to_be_visible()
+    expect(name).to_be_focused()
+    expect(name).to_have_value("Bad Name")
+    page.get_by_label("Survival").check()
+    page.get_by_role("link", name="Blueprints").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Blueprints")
+    assert asked == ["beforeunload"]
+    page.goto("/servers/new/")
+    page.get_by_role("link", name="Blueprints").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Blueprints")
+    assert asked == ["beforeunload"]
 
 
 def test_everything_can_be_done_without_javascript(
