@@ -39,6 +39,9 @@ SECRETS: dict[str, str] = {
 }
 """Console variables and commands that carry a secret, and where it belongs."""
 
+CHANGING_MAP = frozenset({"map", "changelevel", "map_background", "reload"})
+"""Commands that load another map, or the same one again."""
+
 NO_COMMANDS: dict[str, str] = {
     "quit": "it would end the server",
     "exit": "it would end the server",

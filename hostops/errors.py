@@ -25,5 +25,23 @@ class CommandError(HostError, CalledProcessError):
         return self.message
 
 
+class AnswerLostError(HostError):
+    """A command was sent to a game server, which may have carried it out; its answer did not come.
+
+    So it must not be sent again.
+    """
+
+
+class RconUnusableError(HostError):
+    """A running server takes no commands by RCON; nothing was sent.
+
+    `refusing_run` is the number of its run if that has refused the password, else 0.
+    """
+
+    def __init__(self, message: str, refusing_run: int) -> None:
+        super().__init__(message)
+        self.refusing_run = refusing_run
+
+
 class OperationCancelled(HostError):  # noqa: N818 - the outcome that was asked for, not an error
     """The cancel token ended the operation; what it had begun is cleaned up or can be taken up again."""

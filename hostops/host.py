@@ -26,7 +26,7 @@ from hostops.drivers.driver import Driver, make_driver
 from hostops.drivers.readiness import find_answering, require_free_port
 from hostops.drivers.start_wait import LAST_WORDS, UnansweredError, wait_for_answer
 from hostops.drivers.startup_console import find_wanted_maps, to_map_name
-from hostops.errors import HostError, OperationCancelled
+from hostops.errors import HostError, OperationCancelled, RconUnusableError
 from hostops.instances import (
     config_chain,
     console_files,
@@ -44,10 +44,12 @@ from hostops.linux.memory import read_memory
 from hostops.linux.process import minimal_environment
 from hostops.linux.sockets import LOOPBACK, WILDCARD, Protocol, find_own_address
 from hostops.linux.untrusted import UntrustedFileError
-from hostops.query import passwords
+from hostops.query import passwords, rcon
 from hostops.specs import (
     SILENT_NOTE,
     CancelToken,
+    CommandAnswer,
+    CommandWay,
     ConfigPart,
     ConsoleChunk,
     ConsolePosition,
@@ -388,6 +390,45 @@ class Host:
         if not runs.is_alive(instance):
             raise HostError(f"{name} does not run: start it first.")
         console_files.send_line(instance, command)
+
+    def tell(
+        self,
+        name: str,
+        command: str,
+        *,
+        timeout_seconds: float = 5.0,
+        may_type: bool = True,
+        refusing_run: int = 0,
+    ) -> CommandAnswer:
+        """Have a running server carry out a console command, and return what it printed.
+
+        By RCON, with the password that it was started with. If that cannot be used, and nothing was sent by
+        it, the command is typed into its console if it `may_type`. RCON is not tried with `refusing_run`, a run
+        that has refused the password: the engine bans an address for a few wrong ones, for good. Raises
+        AnswerLostError if the command may have been carried out, HostError if it was not sent, and ValueError
+        if it is not one line of text.
+        """
+        instance = self._layout.instance(name)
+        run = runs.read_run(instance)
+        if run is None or not runs.is_alive(instance):
+            raise HostError(f"{name} does not run: start it first.")
+        password = instance_files.read_launched_passwords(self._layout, instance).rcon
+        is_refused = run.run == refusing_run
+        obstacle = "It has refused the password that Saferoom gave it." if is_refused else ""
+        if not password:
+            obstacle = "Saferoom gave it no RCON password."
+        if not obstacle:
+            address = run.address or self.query_address
+            try:
+                text = rcon.execute(address, run.port, password, command, timeout_seconds)
+                return CommandAnswer(CommandWay.RCON, text, run.run)
+            except (rcon.PasswordRefusedError, rcon.UnreachableError) as error:
+                obstacle, is_refused = str(error), isinstance(error, rcon.PasswordRefusedError)
+        if not may_type:
+            text = f"{name} takes no commands by RCON. {obstacle}"
+            raise RconUnusableError(text, run.run if is_refused else 0)
+        console_files.send_line(instance, command)
+        return CommandAnswer(CommandWay.TYPED, "", run.run, obstacle, is_refused)
 
     # Reading: takes no lock that anyone waits for.
 

@@ -119,10 +119,12 @@ OPTIONS: dict[str, Option] = {
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _BEGINS = re.compile(r"\s*(?:\+|-(?![0-9]))")
-_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 _QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2018\u2019\u201a\u201b\u2032\u2033"
 _BLANKS = "\u00a0\u2002\u2003\u2009\u202f\u3000"
-_COMMENTS = ("//", "#", ";")
+_COMMENTS = ("//", "/*", "#", ";", "::")
+_COMMENT_WORDS = ("rem", "--")
+_BLANKS_AT_END = re.compile(r"[ \t]+(?=\n|\Z)")
 _CONTINUED = re.compile(r"\\\r?\n")
 # As `_split` finds them, and left as they are written: quotations, escapes, and lines that go on.
 _WORD = re.compile(
@@ -353,7 +355,7 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
         yield Fault(group[0].place, "An empty argument means nothing to the game: leave it out.")
         return
     (first, place), values = words[0], words[1:]
-    if first.startswith(_COMMENTS):
+    if first.startswith(_COMMENTS) or first.lower() in _COMMENT_WORDS:
         yield Fault(
             place,
             f"“{first}” looks like a comment: launch arguments have none. Leave the line out.",
@@ -510,6 +512,17 @@ def _split(text: str) -> tuple[list[Argument], list[Fault]]:
             line += 1
         if character == "\\" and following == "\n" and quote != "'":
             position, line = position + 1, line + 1
+        elif (
+            character == "\\" and quote != "'" and (blanks := _BLANKS_AT_END.match(text, position))
+        ):
+            position = blanks.end()
+            faults.append(
+                Fault(
+                    f"Line {line}",
+                    "Blanks stand behind the backslash at the end of the line: take them away, "
+                    "and the line goes on in the next one.",
+                )
+            )
         elif (
             character == "\\" and following and (not quote or (quote == '"' and following in '"\\'))
         ):

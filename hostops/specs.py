@@ -10,9 +10,12 @@ from time import monotonic, sleep
 
 from hostops.config_text import ConfigError as ConfigError
 from hostops.config_text import require_config as require_config
+from hostops.console_commands import MOVING as MOVING
+from hostops.console_commands import NO_COMMANDS as NO_COMMANDS
 from hostops.console_commands import SECRETS as SECRETS
 from hostops.console_commands import names_used as names_used
 from hostops.console_commands import split_commands as split_commands
+from hostops.console_commands import split_words as split_words
 from hostops.errors import OperationCancelled
 from hostops.launch_arguments import OPTIONS as OPTIONS
 from hostops.launch_arguments import ArgumentsError as ArgumentsError
@@ -453,6 +456,28 @@ class Finding:
     def severity(self) -> Severity:
         """How bad it is."""
         return Severity.OK if self.is_ok else self.if_not
+
+
+class CommandWay(StrEnum):
+    """How a command reaches a running server: by RCON, or typed into its console, which gives no answer."""
+
+    RCON = "rcon"
+    TYPED = "typed"
+
+
+@dataclass(frozen=True)
+class CommandAnswer:
+    """What a server printed when it was given a command; nothing is known of that if it was typed.
+
+    `run` is the number of the run that was told. `why_typed` says why RCON was not used, and
+    `is_password_refused` whether it was for the password: who goes on trying is banned by the engine.
+    """
+
+    way: CommandWay
+    text: str
+    run: int
+    why_typed: str = ""
+    is_password_refused: bool = False
 
 
 CANCEL_LOOK_SECONDS = 0.05

@@ -34,6 +34,16 @@ urlpatterns = [
         pages.server_save_and_restart,
         name="save_and_restart",
     ),
+    path("servers/<name:name>/players/", pages.players, name="players"),
+    path("servers/<name:name>/players/kick/", pages.player_kick, name="player_kick"),
+    path("servers/<name:name>/players/say/", pages.players_say, name="players_say"),
+    path("servers/<name:name>/bans/", pages.bans, name="bans"),
+    path("servers/<name:name>/bans/import/", pages.ban_import, name="ban_import"),
+    path("servers/<name:name>/bans/banned_user.cfg", pages.ban_export, name="ban_export"),
+    path("servers/<name:name>/bans/<int:pk>/lift/", pages.ban_lift, name="ban_lift"),
+    path("servers/<name:name>/commands/", pages.commands, name="commands"),
+    path("servers/<name:name>/commands/latest/", pages.command_latest, name="command_latest"),
+    path("servers/<name:name>/commands/<int:pk>.txt", pages.command_answer, name="command_answer"),
     path("servers/<name:name>/console/events", live.console_events, name="console_events"),
 ]
 

@@ -34,6 +34,8 @@ class Verb(StrEnum):
 
     VIEW = "view"
     OPERATE = "operate"
+    COMMAND = "command"
+    BAN = "ban"
     CONFIGURE = "configure"
     READ_SECRETS = "read_secrets"
     RESET = "reset"
@@ -83,6 +85,12 @@ RULES = {
         Role.OPERATOR,
         ("servers.operate_any_server",),
     ),
+    Verb.COMMAND: Rule(
+        "send it console commands, kick its players and talk to them",
+        Role.OPERATOR,
+        ("servers.operate_any_server",),
+    ),
+    Verb.BAN: Rule("ban players from it and lift bans", Role.MANAGER, ("servers.change_server",)),
     Verb.CONFIGURE: Rule(
         "read and change its config, arguments, port, blueprint",
         Role.MANAGER,

@@ -10,6 +10,8 @@ from hostops.specs import (
     LIMIT_NAMES,
     STEAM_GUARD_STAGE,
     CancelToken,
+    CommandAnswer,
+    CommandWay,
     ConfigPart,
     ConsoleChunk,
     ConsolePosition,
@@ -62,6 +64,9 @@ class FakeHost:
     automatic: list[str] = field(default_factory=list)
     """The servers whose start nobody asked for."""
     commands: list[tuple[str, str]] = field(default_factory=list)
+    answers: Callable[[str, str], str | CommandAnswer] = lambda *_: ""
+    """What a server answers to a command: by RCON, if it is a text."""
+    refusing_runs: list[int] = field(default_factory=list)
     told: dict[str, InstanceStatus] = field(default_factory=dict)
     """What `status` says of a server in the place of its state alone."""
     installed: list[InstalledRelease] = field(default_factory=list)
@@ -229,6 +234,21 @@ class FakeHost:
     def send_command(self, name: str, command: str) -> None:
         """Type a line into a console."""
         self.commands.append((name, command))
+
+    def tell(
+        self,
+        name: str,
+        command: str,
+        *,
+        timeout_seconds: float = 5.0,
+        may_type: bool = True,
+        refusing_run: int = 0,
+    ) -> CommandAnswer:
+        """Answer as a test says."""
+        self.commands.append((name, command))
+        self.refusing_runs.append(refusing_run)
+        answer = self.answers(name, command)
+        return CommandAnswer(CommandWay.RCON, answer, 1) if isinstance(answer, str) else answer
 
     def status(self, name: str) -> InstanceStatus:
         """Return what an instance is doing."""

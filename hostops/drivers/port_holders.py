@@ -253,7 +253,11 @@ def _own_sockets(instance: InstanceLayout, run: runs.Run) -> tuple[set[int], lis
             inodes |= sockets.inodes_of(pid)
         except PermissionError:
             unseen.append(pid)
-    return inodes, unseen
+    # The init of a box may not be looked into, and has no sockets; the game below it may be.
+    seen = pids.difference(unseen)
+    return inodes, [
+        pid for pid in unseen if seen.isdisjoint(process_identity.read_descendants(pid))
+    ]
 
 
 def _sort(

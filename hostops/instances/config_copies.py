@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from hostops.config_text import find_character_faults, find_line_faults
 from hostops.console_commands import (
+    CHANGING_MAP,
     MOVING,
     SECRETS,
     file_executed,
@@ -136,6 +137,12 @@ def _find_faults(
             f"{MAX_COMMAND_BYTES}, with all that follows it."
         )
         return [(fault, False)]
+    if not CHANGING_MAP.isdisjoint(names):
+        fault = (
+            "changes the map. The game carries out its configs with each map, so it may change the map "
+            "over and over: choose the first map with +map in the launch arguments."
+        )
+        return [(fault, True)]
     is_moving = not MOVING.keys().isdisjoint(names)
     faults = find_line_faults(_readable(command.encode("latin-1")))
     return [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]

@@ -9,7 +9,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from hostops.errors import HostError
+from hostops.errors import AnswerLostError, HostError
 
 AUTH = 3
 AUTH_RESPONSE = 2
@@ -35,6 +35,14 @@ class RconError(HostError):
 
 class PasswordRefusedError(RconError):
     """The server has another RCON password, or none."""
+
+
+class UnreachableError(RconError):
+    """Nobody listens at the server's RCON port."""
+
+
+class LostAnswerError(RconError, AnswerLostError):
+    """The command was sent; its answer did not come, or not all of it."""
 
 
 @dataclass(frozen=True)
@@ -72,33 +80,42 @@ def parse_packet(data: bytes) -> tuple[Packet, bytes] | None:
 def execute(address: str, port: int, password: str, command: str, timeout_seconds: float) -> str:
     """Carry out one console command on the server at `address` and return what it printed.
 
-    Raises RconError after `timeout_seconds` at the latest, PasswordRefusedError for a wrong password, and
-    ValueError for a command that cannot be sent: one with a line break or another control character, or of more
-    than 4,086 bytes. A server that is told to quit closes the connection without an answer, which is an
-    RconError too.
+    Raises RconError after `timeout_seconds` at the latest: PasswordRefusedError for a wrong password,
+    UnreachableError if nobody listens, LostAnswerError once the command may have been carried out. ValueError
+    is for a command that cannot be sent: one with a line break or another control character, or of more than
+    4,086 bytes. A server that is told to quit closes the connection without an answer.
     """
     body = _encoded(command)
-    where = f"{address}:{port}"
     deadline = time.monotonic() + timeout_seconds
+    conversation: _Conversation | None = None
     try:
         with socket.create_connection((address, port), timeout=timeout_seconds) as connection:
             conversation = _Conversation(connection, deadline)
             conversation.authenticate(password)
             return conversation.execute(body)
-    except RconError as error:
-        raise type(error)(f"RCON at {where} failed. {error}") from None
-    except ConnectionRefusedError:
-        raise RconError(
-            f"RCON at {where} refused the connection: no server has this TCP port open. "
-            "Look into the server's console to see whether it runs."
-        ) from None
-    except TimeoutError:
-        raise RconError(
-            f"RCON at {where} did not answer within {timeout_seconds:g} seconds. The server may hang, or be "
-            "changing its map: try again, or look into its console."
-        ) from None
-    except OSError as error:
-        raise RconError(f"RCON at {where} failed: {error}.") from None
+    except (RconError, OSError) as error:
+        kind, reason = _explain(error, timeout_seconds)
+        if conversation and conversation.has_sent_command:
+            kind = LostAnswerError
+        raise kind(f"RCON at {address}:{port} {reason}") from None
+
+
+def _explain(error: RconError | OSError, timeout_seconds: float) -> tuple[type[RconError], str]:
+    """Return what an error is for who sends a command, and how its sentence goes on."""
+    match error:
+        case RconError():
+            return type(error), f"failed. {error}"
+        case ConnectionRefusedError():
+            return UnreachableError, (
+                "refused the connection: no server has this TCP port open. "
+                "Look into the server's console to see whether it runs."
+            )
+        case TimeoutError():
+            return RconError, (
+                f"did not answer within {timeout_seconds:g} seconds. The server may hang, or be "
+                "changing its map: try again, or look into its console."
+            )
+    return RconError, f"failed: {error}."
 
 
 class _Conversation:
@@ -108,6 +125,8 @@ class _Conversation:
         self._connection = connection
         self._deadline = deadline
         self._received = b""
+        self.has_sent_command = False
+        """Whether the server may have got the command, and carried it out."""
 
     def authenticate(self, password: str) -> None:
         """Log in; raises PasswordRefusedError for a wrong password."""
@@ -128,6 +147,7 @@ class _Conversation:
         """Send a command and return all of its answer."""
         # Nothing marks the last packet of a long answer. srcds sends an empty RESPONSE_VALUE back,
         # after all that was asked before: when that comes, the answer is complete.
+        self.has_sent_command = True  # From here on: a part of it may be all of the command.
         self._send(Packet(COMMAND_ID, EXEC_COMMAND, body), Packet(END_ID, RESPONSE_VALUE))
         answer = bytearray()
         while True:

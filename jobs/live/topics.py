@@ -121,16 +121,20 @@ def describe_job(job: Job | None) -> Snapshot:
 
 @dataclass(frozen=True)
 class ConsoleTopic:
-    """A server's console: its lines are default `message` events. It never ends by itself."""
+    """A server's console: its lines are default `message` events. It never ends by itself.
+
+    A `commands` event says that there is news of the commands that were sent to it.
+    """
 
     server_id: int
 
     @staticmethod
     def read_snapshots(topics: Sequence["ConsoleTopic"]) -> list[Snapshot]:
-        """A console has no state of its own; it is over when its server is removed."""
+        """Return whether there are news of commands; a console is over when its server is removed."""
         ids = [topic.server_id for topic in topics]
-        present = set(Server.objects.order_by().filter(pk__in=ids).values_list("pk", flat=True))
-        return [Snapshot(is_final=server_id not in present) for server_id in ids]
+        rows = Server.objects.order_by().filter(pk__in=ids)
+        versions = dict(rows.values_list("pk", "commands_version"))
+        return [describe_console(versions.get(server_id)) for server_id in ids]
 
     def read_head(self) -> int:
         """Return the seq of the last line."""
@@ -142,6 +146,14 @@ class ConsoleTopic:
         return to_batch(
             after, ((line.seq, format_event(line.line, seq=line.seq)) for line in lines)
         )
+
+
+def describe_console(commands_version: int | None) -> Snapshot:
+    """Return the `commands` event of a console, by its server's version; None if that is removed."""
+    if not commands_version:
+        return Snapshot(is_final=commands_version is None)
+    event = format_event(json.dumps({"version": commands_version}), event="commands")
+    return Snapshot(event.encode())
 
 
 @dataclass(frozen=True)

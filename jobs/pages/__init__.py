@@ -1,5 +1,11 @@
 """The pages of jobs and hosts, those of servers that show their jobs, and the requests that they post."""
 
+from jobs.pages.ban_pages import ban_export, ban_import, ban_lift, bans
+from jobs.pages.command_pages import (
+    command_answer,
+    command_latest,
+    commands,
+)
 from jobs.pages.host_builds import find_rollback_obstacle
 from jobs.pages.host_pages import host_detail, host_drain, host_job_create, host_list
 from jobs.pages.job_pages import (
@@ -14,6 +20,7 @@ from jobs.pages.job_pages import (
 )
 from jobs.pages.make_and_start import server_make_and_start
 from jobs.pages.many_servers import jobs_create
+from jobs.pages.player_pages import player_kick, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 from jobs.pages.server_heads import describe_head
 from jobs.pages.server_pages import (
@@ -25,7 +32,14 @@ from jobs.pages.server_pages import (
 )
 
 __all__ = [
+    "ban_export",
+    "ban_import",
+    "ban_lift",
+    "bans",
     "blueprint_save_and_restart",
+    "command_answer",
+    "command_latest",
+    "commands",
     "deferred_forget",
     "describe_head",
     "find_rollback_obstacle",
@@ -41,6 +55,9 @@ __all__ = [
     "job_retry",
     "job_steam_guard_code",
     "jobs_create",
+    "player_kick",
+    "players",
+    "players_say",
     "server_config",
     "server_console",
     "server_crashes",

@@ -12,6 +12,7 @@ from jobs.pages.job_lists import LARGEST_ID, parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
 from servers.console_pages import read_console_page
+from servers.console_prompt import read_prompt
 from servers.console_reader import Console
 from servers.live import needs_log
 from servers.log_pages import LogPage, read_log_page
@@ -42,6 +43,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "overlay_rows": overlay_rows,
         "campaigns": list_campaigns(overlay_rows),
         "console": console,
+        "prompt": read_prompt(request.user, server),
         "start_notes": find_start_notes(server) if is_own else [],
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
         "free_port": server.host.next_free_port() if server.is_port_taken else None,

@@ -3,7 +3,7 @@
 What they read becomes rows of the models. All other columns are deferred: Django reads one if it is asked for.
 """
 
-from collections import defaultdict
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -48,20 +48,17 @@ SET_RUNNING = (
 
 SERVERS = (
     f"SELECT {', '.join(f'server.{column}' for column in SERVER_COLUMNS)}, server_host.bind_address,"  # noqa: S608
+    " (SELECT CAST(json_agg(name) AS text) FROM (SELECT overlay.name FROM servers_blueprintoverlay place"
+    " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
+    " WHERE place.blueprint_id = blueprint.id ORDER BY place.position) overlay),"
     f" {', '.join(f'blueprint.{column}' for column in BLUEPRINT_COLUMNS)}"
     " FROM servers_server server"
     " JOIN servers_host server_host ON server_host.id = server.host_id"
     " JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
     " WHERE server.id = ANY(%s)"
 )
-"""With the address that an admin may have given to the host since the worker read its row."""
-
-OVERLAYS = (
-    "SELECT place.blueprint_id, overlay.name FROM servers_blueprintoverlay place"
-    " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
-    " WHERE place.blueprint_id = ANY(%s) ORDER BY place.blueprint_id, place.position"
-)
-"""The overlays of blueprints, topmost first."""
+"""With the address that an admin may have given to the host since the worker read its row, and with the names
+of the blueprint's overlays, topmost first."""
 
 
 def set_running(
@@ -91,19 +88,16 @@ def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
     of_host = len(SERVER_COLUMNS)
     for row in execute(SERVERS, [ids]).rows:
         server = load(Server, SERVER_COLUMNS, row[:of_host])
+        address, overlay_names, *of_blueprint = row[of_host:]
         if server.host_id == host.pk:
-            host.bind_address = row[of_host]
+            host.bind_address = address
             relate(server, "host", host)
         if server.blueprint_id not in blueprints:
-            blueprint = load(Blueprint, BLUEPRINT_COLUMNS, row[of_host + 1 :])
+            blueprint = load(Blueprint, BLUEPRINT_COLUMNS, of_blueprint)
+            blueprint.overlay_names = tuple(json.loads(overlay_names or "[]"))
             blueprints[server.blueprint_id] = blueprint
         relate(server, "blueprint", blueprints[server.blueprint_id])
         servers[server.pk] = server
-    names: dict[int, list[str]] = defaultdict(list)
-    for blueprint_id, name in execute(OVERLAYS, [list(blueprints)]).rows:
-        names[blueprint_id].append(name)
-    for blueprint in blueprints.values():
-        blueprint.overlay_names = tuple(names[blueprint.pk])
     return servers
 
 

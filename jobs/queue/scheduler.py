@@ -5,24 +5,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.database import execute
+from jobs.models import JobState
 from jobs.queue.rules import ActiveJob, Rules
 from servers.models import Host
 
 PAGE = 64
 """How many queued jobs are read at a time. In the text of the statements: PostgreSQL plans for it."""
 
-# These run at every claim and at most wake-ups, beside a million finished jobs. Each reads one partial index.
+# These run at every claim and at most wake-ups, beside a million finished jobs. Each reads partial indexes.
 
-RUNNING = (
-    "SELECT host.is_draining, job.id, job.host_id, job.server_id, job.operation FROM servers_host host"
-    " LEFT JOIN jobs_job job ON job.state = 'running' WHERE host.id = %s"
-)
-"""The jobs that run on any host, each with whether this host is being drained."""
+COLUMNS = "state, id, host_id, server_id, operation, created_at"
 
-OLDEST_QUEUED = (
-    "SELECT id, host_id, server_id, operation, created_at FROM jobs_job"  # noqa: S608 - a constant
-    f" WHERE host_id = %s AND state = 'queued' ORDER BY created_at, id LIMIT {PAGE}"
+ACTIVE = (
+    "SELECT host.is_draining, job.state, job.id, job.host_id, job.server_id, job.operation, job.created_at"  # noqa: S608
+    " FROM servers_host host LEFT JOIN ("
+    f"SELECT * FROM (SELECT {COLUMNS} FROM jobs_job WHERE state = 'running') running UNION ALL "
+    f"SELECT * FROM (SELECT {COLUMNS} FROM jobs_job WHERE host_id = %s AND state = 'queued'"
+    f" ORDER BY created_at, id LIMIT {PAGE}) queued"
+    ") job ON TRUE WHERE host.id = %s"
 )
+"""The jobs that run on any host, and the oldest that wait for this one; each with whether it is being drained.
+
+In one statement, as PostgreSQL is waited for at each.
+"""
 
 FURTHER_QUEUED = (
     "SELECT id, host_id, server_id, operation, created_at FROM jobs_job"  # noqa: S608 - a constant
@@ -79,13 +84,15 @@ def build_scheduler_state(host: Host | None = None) -> SchedulerState:
     It stays true only while the host's row is locked (`lock_host`).
     """
     host_id = (host or Host.local()).pk
-    running = execute(RUNNING, [host_id]).rows
+    rows = execute(ACTIVE, [host_id, host_id]).rows
+    queued = [job for _, state, *job in rows if state == JobState.QUEUED]
     return SchedulerState(
         host_id=host_id,
         # A host that has been removed takes no jobs.
-        is_draining=not running or bool(running[0][0]),
-        running=tuple(ActiveJob(*job) for _, *job in running if job[0] is not None),
-        queued=tuple(execute(OLDEST_QUEUED, [host_id]).rows),
+        is_draining=not rows or bool(rows[0][0]),
+        running=tuple(ActiveJob(*job) for _, state, *job, _ in rows if state == JobState.RUNNING),
+        # No order outlasts a union.
+        queued=tuple(sorted(queued, key=lambda job: (job[-1], job[0]))),
     )
 
 

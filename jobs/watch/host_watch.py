@@ -24,7 +24,7 @@ from jobs.models import Job, LogStream, Operation
 from jobs.queue import enqueue, lock_host
 from jobs.watch.console_copier import ConsoleCopier, last_words
 from jobs.watch.console_guard import ConsoleGuard
-from servers.models import ActualState, Crash, DesiredState, Host, Server
+from servers.models import ActualState, Crash, DesiredState, Host, Run, Server
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,9 @@ class HostWatch:
             # Read after that: a job that stopped it has stored so before it ended.
             if not Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING).exists():
                 return
-            job = enqueue(Operation.START, server=server, requested_by=None)
+            job = enqueue(
+                Operation.START, server=server, requested_by=None, run=find_run_to_repeat(server)
+            )
             append_job_log_line(
                 job.pk,
                 LogStream.STDOUT,
@@ -221,7 +223,9 @@ class HostWatch:
             )
             if tries.exists() or not is_wanted.exists():
                 return
-            job = enqueue(Operation.START, server=server, requested_by=None)
+            job = enqueue(
+                Operation.START, server=server, requested_by=None, run=find_run_to_repeat(server)
+            )
             append_job_log_line(
                 job.pk,
                 LogStream.STDOUT,
@@ -230,6 +234,15 @@ class HostWatch:
             )
         self._restarted[server.pk] = due
         logger.info("job %s: start of %s after a crash", job.pk, server.name)
+
+
+def find_run_to_repeat(server: Server) -> Run | None:
+    """Return the run that a server goes on with, if somebody started it as it was; None for what is saved.
+
+    What is saved was not what they wanted then, and may not start at all.
+    """
+    last = server.runs.order_by("-id").first()
+    return last if last and last.as_it_was_at and last.sealed else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a worker does beside its jobs, in three threads: recover, watch its host, keep consoles small."""
+"""What a worker does beside its jobs, in threads of their own: recover, watch its host, talk to its servers."""
 
 import logging
 import threading
@@ -20,6 +20,7 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
+from jobs.talk import BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
 from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_LOOK_SECONDS = 2.0
 """How long a worker that has just started puts off looking at overlays: claiming and states come first."""
+READ_PLAYERS_SECONDS = 1.0
+FORGET_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for a look at overlays that is under way."""
 
@@ -86,8 +89,11 @@ class Chores:
         self._overlays = threading.Thread(
             target=self._look_at_overlays, name="overlays", daemon=True
         )
+        self._desk = CommandDesk(worker.host)
         self._threads = [
             threading.Thread(target=self._do_chores, name="chores", daemon=True),
+            threading.Thread(target=self._send_commands, name="commands", daemon=True),
+            threading.Thread(target=self._read_players, name="players", daemon=True),
             threading.Thread(target=self._guard_consoles, name="consoles", daemon=True),
         ]
 
@@ -100,6 +106,7 @@ class Chores:
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self._overlays_due.set()
+        self._desk.look_soon()
         self._overlays_cancel.cancel()
         for thread in self._threads:
             thread.join()
@@ -109,6 +116,10 @@ class Chores:
     def look_at_overlays_soon(self) -> None:
         """Look at overlays and the release now rather than at the next regular time. From any thread."""
         self._overlays_due.set()
+
+    def look_for_commands_soon(self) -> None:
+        """Send console commands that wait. From any thread; costs nothing worth speaking of."""
+        self._desk.look_soon()
 
     def _do_chores(self) -> None:
         with vital("chores"):
@@ -139,6 +150,30 @@ class Chores:
             while not self._is_over.wait(wait_seconds):
                 wait_seconds = self._watch.guard.look()
 
+    def _send_commands(self) -> None:
+        """Send what people type into consoles, whatever jobs and chores do."""
+        with vital("commands"):
+            look = Chore(self._desk.look, 0)
+            while not self._is_over.is_set():
+                look.do_if_due()
+                self._desk.wait()
+            self._desk.close()
+            connection.close()
+
+    def _read_players(self) -> None:
+        """Keep bans, and ask who is on, in a thread of its own: a server that hangs takes seconds."""
+        with vital("players"):
+            reader = PlayerReader(self._worker.host, self._desk.refusing)
+            chores = [
+                Chore(BanKeeper(self._worker.host, self._desk.refusing).look, READ_PLAYERS_SECONDS),
+                Chore(reader.look, READ_PLAYERS_SECONDS),
+                Chore(forget_old_sessions, FORGET_SECONDS),
+            ]
+            while not self._is_over.wait(READ_PLAYERS_SECONDS):
+                for chore in chores:
+                    chore.do_if_due()
+            connection.close()
+
     def _look_at_overlays(self) -> None:
         """Report overlays, the release and the doctor, in a thread of its own: it can take seconds."""
         with vital("overlays"):
@@ -150,10 +185,12 @@ class Chores:
                 self._overlays_due.clear()
                 if self._is_over.is_set():
                     return
-                wait_seconds = watch.look()
-                if not self._is_over.is_set():
-                    doctor.look_if_due(is_asked=is_asked)
-                connection.close()
+                try:
+                    wait_seconds = watch.look()
+                    if not self._is_over.is_set():
+                        doctor.look_if_due(is_asked=is_asked)
+                finally:
+                    connection.close()
 
     def _expect_claims(self) -> None:
         """End this process if its main thread does not claim what can run."""

@@ -8,6 +8,7 @@ import logging
 import threading
 
 from django.conf import settings
+from django.db import connection
 
 from hostops.specs import CancelToken
 from jobs.logs import LogWriter
@@ -70,12 +71,15 @@ class OwnLogWriter(LogWriter):
         )
         self._this = Job.objects.filter(pk=job.pk)
         self._cancel = cancel
+        self._caller = threading.get_ident()
         self._turn = threading.Lock()  # A command's two outputs come from two threads.
 
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
         """Store a line."""
         super().line(job, stream, text)
         self._pass_on_cancel_request()
+        if threading.get_ident() != self._caller:
+            connection.close()  # A thread that reads a command's output ends without saying so.
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
         """Store where the job is."""

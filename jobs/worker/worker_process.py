@@ -2,7 +2,7 @@
 
 Its main thread is the only one that writes for jobs: it stores what they say and how they end, and claims the
 next ones in the same transaction. Threads that fight for a database's write lock are slow. Several more drive
-the host (`job_threads`), one beats (`jobs.queue.liveness`), and three do the `chores`.
+the host (`job_threads`), one beats (`jobs.queue.liveness`), and some more do the `chores`.
 """
 
 import logging
@@ -50,8 +50,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_RETRY_SECONDS = 0.1
-CANCEL_INTERVAL_SECONDS = 0.05
-"""How often requests to cancel are read while there is much else to do; at every change they are, too."""
+REQUESTS_SECONDS = 0.05
+"""How long after one look at what people ask for beside jobs there is the next at the earliest."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store what its jobs said."""
 
@@ -81,8 +81,8 @@ class WorkerLoop:
     _claimed: list[Job] = field(default_factory=list)
     _late: list[Job] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
-    _has_changed: bool = True
-    _cancels_due_at: float = 0.0
+    _may_be_asked: bool = True
+    _requests_due_at: float = 0.0
     _away_since: float | None = None
     _stops: int = 0
     _drain_until: float = 0.0
@@ -144,7 +144,7 @@ class WorkerLoop:
             self._give_back_late_jobs()
             self._store_and_claim()
             has_begun = self._begin_claimed_jobs()
-            self._pass_on_cancel_requests()
+            self._pass_on_requests()
         except Exception as error:
             if not is_away(error):
                 raise
@@ -194,28 +194,34 @@ class WorkerLoop:
             self._threads.submit(planned)
         return bool(plans)
 
-    def _pass_on_cancel_requests(self) -> None:
-        if self._has_changed or monotonic() >= self._cancels_due_at:
-            for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
-                self._running.cancel(job_id)
-            self._cancels_due_at = monotonic() + CANCEL_INTERVAL_SECONDS
-            self._has_changed = False
+    def _pass_on_requests(self) -> None:
+        """Pass on what people ask for beside jobs: that one ends, and commands for servers."""
+        if monotonic() < self._requests_due_at:
+            return
+        self._may_be_asked = False
+        for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
+            self._running.cancel(job_id)
+        # It has just heard that something has changed, which another ear for that would only cost again.
+        self._chores.look_for_commands_soon()
+        self._requests_due_at = monotonic() + REQUESTS_SECONDS
 
     def _wait(self, seconds: float) -> None:
         """Wait until the database has changed, a job's thread calls, or it is time."""
         poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
         seconds = min(seconds, poll_seconds)
+        if self._may_be_asked:
+            seconds = min(seconds, max(0.0, self._requests_due_at - monotonic()))
         if self._threads.has_waiting():
             self._wake.wait(seconds)  # Whatever has changed, the next turn is soon.
             return
         try:
-            self._has_changed = self._signal.wait(seconds, self._wake)
+            self._may_be_asked |= self._signal.wait(seconds, self._wake)
         except Exception as error:
             if not is_away(error):
                 raise
             connection.close()
             self._wake.wait(FIRST_RETRY_SECONDS)
-            self._has_changed = True  # It may have.
+            self._may_be_asked = True  # Something may have changed.
 
     # --- What the turns rely on ---------------------------------------------------------------
 

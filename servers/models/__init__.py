@@ -1,5 +1,6 @@
 """Hosts, overlays, blueprints and servers. What happens to them is in `jobs`; nothing here touches a host."""
 
+from servers.models.bans import Ban, BanQuerySet
 from servers.models.blueprints import (
     Blueprint,
     BlueprintOverlay,
@@ -7,9 +8,19 @@ from servers.models.blueprints import (
     Overlay,
     OverlayQuerySet,
 )
+from servers.models.commands import (
+    ANSWER_SECONDS,
+    LOST_AFTER,
+    MAX_COMMAND_BYTES,
+    TAKE_WITHIN,
+    CommandState,
+    ConsoleCommand,
+    note_news,
+)
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
+from servers.models.players import NAME_CHARS, PlayerSession, PlayerSessionQuerySet
 from servers.models.reach import LOOPBACK
 from servers.models.reports import (
     REPORT_VERSION,
@@ -36,17 +47,26 @@ from servers.models.validation import (
 )
 
 __all__ = [
+    "ANSWER_SECONDS",
     "CRASHES_KEPT",
     "LOOPBACK",
+    "LOST_AFTER",
     "MAP_CHARS",
+    "MAX_COMMAND_BYTES",
+    "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
+    "TAKE_WITHIN",
     "UP_STATES",
     "ActualState",
+    "Ban",
+    "BanQuerySet",
     "Block",
     "Blueprint",
     "BlueprintOverlay",
     "BlueprintQuerySet",
+    "CommandState",
+    "ConsoleCommand",
     "ConsoleLine",
     "ConsoleRun",
     "ConsoleSegment",
@@ -61,6 +81,8 @@ __all__ = [
     "OverlayQuerySet",
     "OverlayReport",
     "OverlayReportQuerySet",
+    "PlayerSession",
+    "PlayerSessionQuerySet",
     "Release",
     "ReleaseReport",
     "Run",
@@ -69,6 +91,7 @@ __all__ = [
     "ServerQuerySet",
     "StoredLine",
     "has_role",
+    "note_news",
     "validate_arguments",
     "validate_config",
     "validate_name",

@@ -209,6 +209,8 @@ class Server(models.Model):
     console_offset = models.PositiveBigIntegerField(default=0, editable=False)
     console_seq = models.PositiveBigIntegerField(default=0, editable=False)
     console_tail_bytes = models.PositiveIntegerField(default=0, editable=False)
+    # Counts what has happened to its console commands, for those who watch.
+    commands_version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

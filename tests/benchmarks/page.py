@@ -173,8 +173,8 @@ def measure_all(flood: int, long: int, crowd: int) -> list[Row]:
     from django.core.management import call_command
     from playwright.sync_api import sync_playwright
 
+    from tests.chromium import CHROMIUM_ARGUMENTS
     from tests.floors import find_chromium
-    from tests.pages.conftest import CHROMIUM_ARGUMENTS
     from tests.pages.webserver import WebServer
 
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
 from tests.endtoend.panel import PASSWORD, Panel
 from tests.endtoend.proxy import Proxy
 from tests.floors import find_chromium
@@ -12,8 +13,6 @@ from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.browser]
-
-CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -33,6 +32,7 @@ def page(panel: Panel, proxy: Proxy) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(base_url=f"http://127.0.0.1:{proxy.port}")
+        outlast_network_changes(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto("/")
         page.get_by_label("Username").fill("admin")

@@ -6,7 +6,17 @@ from hostops.host import Host
 from tests.fakes import FakeHost
 
 # What a test sets and asks, and the real one does not have.
-OF_THE_FAKE_ALONE = {"act", "states", "calls", "specs", "build_id", "console", "commands", "verbs"}
+OF_THE_FAKE_ALONE = {
+    "act",
+    "states",
+    "calls",
+    "specs",
+    "build_id",
+    "console",
+    "commands",
+    "verbs",
+    "answers",
+}
 
 
 def methods_of(kind: type) -> dict[str, inspect.Signature]:

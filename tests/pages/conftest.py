@@ -13,12 +13,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from jobs.models import Job, JobLog, JobState, Worker
 from servers.models import ActualState, Host, Release, Server
+from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
 from tests.floors import find_chromium
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.webserver import WebServer
 from tests.states import record_state
-
-CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -163,6 +162,7 @@ def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPa
         context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
+        outlast_network_changes(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", note)
         page.goto("/accounts/login/")

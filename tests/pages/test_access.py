@@ -85,6 +85,9 @@ class Case:
 
 
 START = (("operation", "start"),)
+KICK = (("steam_id", "STEAM_1:0:1"),)
+SAY = (("text", "hello"),)
+STATUS = (("command", "status"),)
 RESET = (("operation", "reset"),)
 DELETE = (("operation", "delete"),)
 INSTALL = (("operation", "install"),)
@@ -224,6 +227,28 @@ MATRIX = [
         "blueprint",
         (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
     ),
+    Case("GET", "jobs:players", "server", viewers(200)),
+    Case("POST", "jobs:players", "server", everybody(405)),
+    Case("GET", "jobs:player_kick", "server", everybody(405)),
+    Case("POST", "jobs:player_kick", "server", operators(409), KICK),
+    Case("GET", "jobs:players_say", "server", everybody(405)),
+    Case("POST", "jobs:players_say", "server", operators(409), SAY),
+    Case("GET", "jobs:bans", "server", viewers(200)),
+    Case("POST", "jobs:bans", "server", managers(200)),  # The form says what is missing.
+    Case("GET", "jobs:ban_export", "server", managers(200)),
+    Case("POST", "jobs:ban_export", "server", everybody(405)),
+    Case("GET", "jobs:ban_import", "server", everybody(405)),
+    Case("POST", "jobs:ban_import", "server", managers(200)),
+    Case("GET", "jobs:ban_lift", "ban", everybody(405)),
+    Case("POST", "jobs:ban_lift", "ban", managers(303)),
+    Case("POST", "jobs:ban_lift", "another's ban", (LOGIN, 404, 403, 403, *(404,) * 5)),
+    Case("GET", "jobs:commands", "server", viewers(200)),
+    Case("POST", "jobs:commands", "server", operators(409), STATUS),  # It does not run.
+    Case("GET", "jobs:command_latest", "server", viewers(200)),
+    Case("POST", "jobs:command_latest", "server", everybody(405)),
+    Case("GET", "jobs:command_answer", "command", viewers(200)),
+    Case("POST", "jobs:command_answer", "command", everybody(405)),
+    Case("GET", "jobs:command_answer", "another's command", signed_in(404)),
     Case("GET", "jobs:console_events", "server", viewers(200, anonymous=403)),
     Case("GET", "jobs:change_events", "", (403, *(200,) * 8)),
     Case("GET", "account_login", "", (200, *(302,) * 8)),
@@ -456,6 +481,12 @@ def make_world() -> World:
         heartbeat_at=job.created_at - Worker.lease_limit().resolution * 10**12,
     )
     overlay = Overlay.objects.create(name="maps")
+    ban, others_ban = (
+        one.bans.create(owner=owner, steam_id="STEAM_1:0:1") for one in (server, other)
+    )
+    command, others_command = (
+        one.console_commands.create(text="status", state="answered") for one in (server, other)
+    )
     invitation = Invitation.objects.create(made_by=superuser)
     to_server, to_manage = (
         Invitation.objects.create(made_by=owner, server=server, role=role)
@@ -486,6 +517,10 @@ def make_world() -> World:
         "server token": [to_server.token],
         "bad token": ["not-a-token"],
         "bad reset": ["MQ", "not-a-token"],
+        "ban": [server.name, ban.pk],
+        "another's ban": [server.name, others_ban.pk],
+        "command": [server.name, command.pk],
+        "another's command": [server.name, others_command.pk],
         "passkey": [1],
         "app": ["servers"],
         "server on site": [server_type.pk, server.pk],

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count, product
 
 import pytest
@@ -14,7 +15,15 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from jobs.models import Job, JobLog, JobStage, JobState
-from servers.models import Blueprint, ConsoleLine, ConsoleRun, Host, OverlayReport, Server
+from servers.models import (
+    Blueprint,
+    CommandState,
+    ConsoleLine,
+    ConsoleRun,
+    Host,
+    OverlayReport,
+    Server,
+)
 from tests.pages.browsing import OpenPage, add_lines, line
 from tests.states import make_run
 
@@ -76,6 +85,7 @@ def paths(
         config="hostname Day",
         actual_state="running",
     )
+    add_people(waiting)
     make_run(waiting, config="hostname Night\nsv_lan 0\n", port=27099)
     ConsoleLine.objects.create(
         server=server, seq=1, line="\x1b[32mready", created_at=timezone.now()
@@ -112,6 +122,9 @@ def paths(
         failed_job.get_absolute_url(),
         queued.get_absolute_url(),
         waiting.get_absolute_url(),
+        f"{waiting.get_absolute_url()}players/",
+        f"{waiting.get_absolute_url()}bans/",
+        f"{waiting.get_absolute_url()}commands/?q=status",
         "/servers/?made=waiting",
         "/hosts/",
         server.host.get_absolute_url(),
@@ -123,6 +136,25 @@ def paths(
         "/health/",
         "/nowhere/",
     ]
+
+
+def add_people(server: Server) -> None:
+    """Let people be on a server, have been there, be banned, and commands be sent to it."""
+    now = timezone.now()
+    server.players = 2
+    server.save()
+    for number, left_at in enumerate((None, now), start=1):
+        server.player_sessions.create(
+            steam_id=f"STEAM_1:0:{number}", name="Zoey", joined_at=now, seen_at=now, left_at=left_at
+        )
+        ends_at = left_at and now + timedelta(hours=1)
+        server.bans.create(
+            owner=server.owner, steam_id=f"STEAM_1:1:{number}", ends_at=ends_at, lifted_at=left_at
+        )
+    for state in CommandState.values:
+        server.console_commands.create(
+            text=f"status {state}", state=state, answer="x\n" * 99, answer_bytes=198, remark="Why."
+        )
 
 
 def fill_host(host: Host) -> None:

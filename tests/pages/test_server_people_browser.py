@@ -84,7 +84,7 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     eve.reload()
     expect(eve.get_by_role("heading", level=1)).not_to_have_text("alpha")
     eve.goto(f"{site.url}/servers/")
-    expect(eve.get_by_text("No servers yet")).to_be_visible()
+    expect(eve.get_by_text("There is none yet.")).to_be_visible()
     context.close()
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -133,7 +134,12 @@ def test_a_running_install_gets_the_code_that_was_entered_meanwhile(
     enqueue("install", host=host, requested_by=dana)
     job = claim_next_job(host=host)
     assert job
-    thread = threading.Thread(target=run_job, args=[job.pk])
+
+    def run() -> None:
+        run_job(job.pk)
+        connection.close()  # This thread's own.
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         wait_until(lambda: Job.objects.get().asks_for_code, 20, "it does not ask")

@@ -72,12 +72,21 @@ def test_rows_and_things_are_judged_alike(kind: str, people: dict[str, User]) ->
     [
         ("stranger", ""),
         ("viewer", "view"),
-        ("operator", "view operate"),
-        ("manager", "view operate configure read_secrets reset share"),
-        ("owner", "view operate configure read_secrets reset share appoint delete remove"),
+        ("operator", "view operate command"),
+        ("manager", "view operate command ban configure read_secrets reset share"),
+        (
+            "owner",
+            "view operate command ban configure read_secrets reset share appoint delete remove",
+        ),
         ("staff", ""),
-        ("host admin", "view operate configure read_secrets reset share appoint delete remove"),
-        ("superuser", "view operate configure read_secrets reset share appoint delete remove"),
+        (
+            "host admin",
+            "view operate command ban configure read_secrets reset share appoint delete remove",
+        ),
+        (
+            "superuser",
+            "view operate command ban configure read_secrets reset share appoint delete remove",
+        ),
     ],
 )
 def test_each_role_may_do_what_the_one_below_may_and_more(

@@ -41,10 +41,13 @@ class Disk:
 
 
 class BareRoot(Sandbox):
-    """One boot of a bare machine. Paths of `reachable` are there too, beside this machine's own."""
+    """One boot of a bare machine. Paths of `reachable` are there too, beside this machine's own.
 
-    def __init__(self, disk: Disk, *reachable: Path) -> None:
-        super().__init__(disk.folder, has_own_boot_id=True)
+    Whoever has a /proc of its own, as units of the system have, does not see the machine's own boot ID.
+    """
+
+    def __init__(self, disk: Disk, *reachable: Path, has_own_boot_id: bool = True) -> None:
+        super().__init__(disk.folder, has_own_boot_id=has_own_boot_id)
         self._reachable = [str(REPOSITORY), *map(str, reachable)]
 
     def install(self, *arguments: str, timeout: float = 300) -> str:

@@ -45,6 +45,13 @@ from servers.secrets import ServerSecret
 from servers.models import Server
 print("PASSWORD", Server.objects.get().read_secret(ServerSecret.RCON_PASSWORD))
 """
+READ_JOBS = """
+from jobs.models import Job, JobLog
+for job in Job.objects.order_by("id"):
+    print(job.pk, job.operation, job.state, job.error)
+for line in JobLog.objects.order_by("-id")[:40]:
+    print(line.job_id, line.stream, line.line)
+"""
 MIGRATION = '''"""What a later version adds."""
 
 from django.db import migrations
@@ -120,7 +127,12 @@ def status(root: BareRoot) -> dict[str, object]:
 
 def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
     """Return the status of the server, once it runs."""
-    wait_until(lambda: status(root).get("state") == "running", 60, "alpha does not run")
+    try:
+        wait_until(lambda: status(root).get("state") == "running", 60, "alpha does not run")
+    except AssertionError as error:
+        error.add_note(root.run("saferoom", "shell", "-c", READ_JOBS, user="root").stdout)
+        error.add_note(root.run("journalctl", "-n", "80", "--no-pager", user="root").stdout)
+        raise
     return status(root)
 
 
@@ -222,7 +234,7 @@ def test_a_database_and_units_of_the_system_are_made_too(
 ) -> None:
     with Disk(tmp_path / "disk") as disk:
         lend_packages(first, disk)
-        with BareRoot(disk, wheels) as root:
+        with BareRoot(disk, wheels, has_own_boot_id=False) as root:
             version = find_programs().parent.name
             root.root_succeed("pg_createcluster", version, "main")
             more = ("--database", "create", "--driver", "systemd-system")

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_quotas'),
-        ('servers', '0009_host_meters'),
+        ('servers', '0012_host_meters'),
     ]
 
     operations = [

@@ -11,4 +11,5 @@ import "./log/options.js";
 import "./log/log.js";
 import "./log/copy_lines.js";
 import "./log/guest_log.js";
+import "./console/prompt.js";
 import "./live/times.js";

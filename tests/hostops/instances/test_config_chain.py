@@ -181,6 +181,12 @@ class TestCopies:
         assert warning.startswith("Line 1 of the config sets ")
         assert warning.endswith("It is left out.")
 
+    @pytest.mark.parametrize("line", ["map c5m1_waterfront", 'sv_lan 0; "ChangeLevel" c1m1_hotel'])
+    def test_a_line_that_changes_the_map_is_said(self, line: str) -> None:
+        copy = copy_config(f"{line}\nsv_tags map\n".encode(), "the config", ())
+        (warning,) = copy.warnings
+        assert warning.startswith("Line 1 of the config changes the map.")
+
     def test_a_command_that_the_engine_discards_takes_nothing_else_along(self) -> None:
         fits, does_not = "echo " + "x" * 505, "echo " + "y" * 506
         copy = copy_config(f"{fits}\n{does_not}\nsv_tags x\n".encode(), "the config", ())

@@ -13,7 +13,7 @@ from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import transitions
 from jobs.queue.liveness import record_gone_workers, register_worker
-from jobs.queue.scheduler import PAGE, build_scheduler_state, lock_host
+from jobs.queue.scheduler import PAGE, SchedulerState, build_scheduler_state, lock_host
 from jobs.queue.transitions import (
     WORKER_STOPPED,
     RequestRefused,
@@ -313,6 +313,21 @@ class TestScheduling:
         assert job.worker == worker
         assert job.started_at is not None
         assert job.created_at <= job.started_at <= job.updated_at
+
+
+def test_a_job_that_is_cancelled_while_it_is_being_picked_does_not_run(
+    server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(server)
+
+    def build(host: Host) -> SchedulerState:
+        state = build_scheduler_state(host)
+        cancel(job)
+        return state
+
+    monkeypatch.setattr(transitions, "build_scheduler_state", build)
+    assert claim_next_job(worker) is None
+    assert Job.objects.get().state == JobState.CANCELLED
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")

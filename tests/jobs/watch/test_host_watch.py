@@ -17,8 +17,9 @@ from jobs.queue.transitions import claim_next_job, enqueue, finish_job
 from jobs.watch.console_copier import LAST_WORDS
 from jobs.watch.host_watch import HostWatch
 from jobs.worker.single_job import run_job
-from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Server
+from servers.models import CRASHES_KEPT, ActualState, Crash, DesiredState, Host, Run, Server
 from tests.fakes import FakeHost
+from tests.states import make_run
 
 RUNNING = InstanceStatus("alpha", InstanceState.RUNNING, release="100", run=2)
 CRASHED = InstanceStatus(
@@ -376,6 +377,22 @@ class TestRestarts:
         assert claimed
         run_job(claimed.pk)
         assert fake_host.automatic == ["alpha"]
+
+    def test_a_server_that_was_started_as_it_was_goes_on_like_that(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, server: Server, host: Host
+    ) -> None:
+        earlier = make_run(server, arguments=("+map", "c5m1_waterfront"))
+        Run.objects.update(as_it_was_at=earlier.started_at)
+        tell(fake_host, watch, due)
+        claimed = claim_next_job(host=host)
+        assert claimed
+        run_job(claimed.pk)
+        assert fake_host.automatic == ["alpha"]
+        assert fake_host.specs[-1].arguments == ("+map", "c5m1_waterfront")
+        # Once it is started as it is saved, that counts again.
+        make_run(server)
+        tell(fake_host, watch, crashed_and_due(0, ago=0))
+        assert Job.objects.latest("pk").run is None
 
     def test_a_start_that_a_person_asked_for_begins_a_new_count(
         self, fake_host: FakeHost, server: Server, host: Host

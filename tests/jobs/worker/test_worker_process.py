@@ -480,7 +480,7 @@ class TestAThreadThatDies:
                 raise RuntimeError("a bug")
 
         fake_host.act = act
-        monkeypatch.setattr(worker_process.WorkerLoop, "_pass_on_cancel_requests", break_down_later)
+        monkeypatch.setattr(worker_process.WorkerLoop, "_pass_on_requests", break_down_later)
         run_loop()
         enqueue("stop", server=servers[0], requested_by=None)
         try:

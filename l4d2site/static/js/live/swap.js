@@ -8,7 +8,7 @@ import { showTimes } from "./times.js";
 
 // Swap the regions that differ between the open page and `fresh`.
 export function swapRegions(fresh) {
-  document.title = fresh.title;
+  if (fresh.title) document.title = fresh.title; // A part of a page has none.
   for (const region of document.querySelectorAll("[data-live]")) {
     const name = region.dataset.live;
     const update = fresh.querySelector(`[data-live="${CSS.escape(name)}"]`);

@@ -1,5 +1,6 @@
 // The stream of a log, and of all else that its page follows: hands over what came, line by line.
 
+import { tellCommands } from "../live/command_news.js";
 import { onChange, onConnection } from "../live/live.js";
 import { refresh } from "../live/refresh.js";
 import { follow } from "../live/stream.js";
@@ -29,12 +30,12 @@ export class LogStream {
       chapter: (event) => this.#to.onEntry({ chapter: event.data, began: this.#began }),
       state: refresh,
       change: onChange,
+      commands: tellCommands,
       end: () => this.#onEnd(),
     };
     const address = () => `${this.#log.log}&after=${this.#lastSeq}`;
     const connect = (address) => new WorkerSource(this.#log.logWorker, address);
-    this.#stop = follow(address, events, (...status) => this.#onStatus(...status), connect);
-    return this.#stop;
+    return (this.#stop = follow(address, events, (...status) => this.#onStatus(...status), connect));
   }
 
   // A line that was there before is left out: after a reconnect some may come again.

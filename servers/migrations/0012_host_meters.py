@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('servers', '0008_runs'),
+        ('servers', '0011_bans'),
     ]
 
     operations = [

@@ -1,0 +1,86 @@
+"""Reads what the console command `status` prints: who is on a server, with Steam ids, which A2S does not tell.
+
+A row of a person has two numbers before the name, user id and slot (steam-condenser#94):
+
+    # 444 1 "Anders" STEAM_1:0:257588 35:42 95 0 active 25000 192.0.2.1:27005
+    # 3 "Rochelle" BOT active
+"""
+
+import re
+from dataclasses import dataclass
+
+_HEADER = re.compile(r"#\s*userid\s+name\s+uniqueid\b")
+_END = "#end"
+_MOST_CHARS = 512
+"""Of a row: a name has 31 bytes."""
+
+_HIBERNATING = re.compile(r"players\s*: .*\(hibernating\)")
+
+# The whole line has to fit: a name may have quotes in it, and what looks like the rest of a row, but the
+# engine's own rest comes behind that.
+_PERSON = re.compile(
+    r'#\s*(?P<user_id>\d{1,9})(?:\s+\d{1,9})?\s+"(?P<name>.*)"\s+'
+    r"(?P<steam_id>STEAM_[0-5]:[01]:\d{1,10})\s+"
+    r"(?P<connected>(?:\d{1,6}:)?\d{1,6}:\d\d)\s+(?P<ping>\d{1,6})\s+(?P<loss>\d{1,6})\s+(?P<state>\w+)"
+    r"(?:\s+\d+)?(?:\s+\S+)?\s*",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class StatusPlayer:
+    """A person on a server. `ping` is in milliseconds, `loss` in percent."""
+
+    user_id: int
+    name: str
+    steam_id: str
+    connected_seconds: int
+    ping: int
+    loss: int
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """Who is on a server: people alone, no bots."""
+
+    people: tuple[StatusPlayer, ...]
+    is_hibernating: bool
+
+
+def parse_status(text: str) -> ServerStatus | None:
+    """Return what an answer to `status` says; None if it is none.
+
+    Rows that are like no person's are left out, bots' too. A Steam id has the universe 1, whatever the engine
+    calls it.
+    """
+    lines = iter(text.split("\n"))
+    is_hibernating = has_header = False
+    for line in lines:
+        is_hibernating = is_hibernating or bool(_HIBERNATING.match(line))
+        if _HEADER.match(line):
+            has_header = True
+            break
+    if not has_header:
+        return None
+    people = {}
+    for line in lines:
+        if line.startswith(_END):
+            break
+        if len(line) <= _MOST_CHARS and (match := _PERSON.fullmatch(line.rstrip("\r"))):
+            person = _to_person(match)
+            people[person.user_id] = person
+    return ServerStatus(tuple(people.values()), is_hibernating)
+
+
+def _to_person(match: "re.Match[str]") -> StatusPlayer:
+    seconds = 0
+    for part in match["connected"].split(":"):
+        seconds = seconds * 60 + int(part)
+    return StatusPlayer(
+        int(match["user_id"]),
+        match["name"],
+        f"STEAM_1:{match['steam_id'].split(':', 1)[1]}",
+        seconds,
+        int(match["ping"]),
+        int(match["loss"]),
+    )

@@ -1,0 +1,135 @@
+"""Who may not play on a server: the list, new bans, lifting them, and the game's own form of the list."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from jobs.database import Channel, announce
+from jobs.pages.job_lists import parse_id
+from jobs.pages.server_heads import describe_head
+from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
+from servers.ban_forms import BanForm, BanListForm, find_room, full_text
+from servers.models import Ban, Server
+from servers.permissions import Role, Verb, may
+
+ENDED_SHOWN = 50
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@sign_in_required
+def bans(request: SignedInRequest, name: str) -> HttpResponse:
+    """List who is banned from a server, or ban somebody."""
+    server = get_server_or_404(request.user, name)
+    if request.method != "POST":
+        form = make_form(request, server)
+        form.initial["steam_id"] = request.GET.get("steam_id", "")[:64]
+        return show(request, server, form)
+    require(request.user, Verb.BAN, server)
+    form = make_form(request, server, request.POST)
+    if not form.is_valid():
+        return show(request, server, form)
+    ban = form.make_ban(request.user.get_username())
+    store([ban])
+    messages.success(request, f"{ban.name or ban.steam_id} is banned.")
+    return lead_back(server)
+
+
+def make_form(request: SignedInRequest, server: Server, *args: Any) -> BanForm:
+    """Return the form; a manager bans on this server alone, as the others are not theirs to manage."""
+    return BanForm(
+        *args, server=server, may_ban_everywhere=may_ban_everywhere(request.user, server)
+    )
+
+
+def show(
+    request: SignedInRequest, server: Server, form: BanForm, list_form: BanListForm | None = None
+) -> HttpResponse:
+    """Show the page."""
+    concerned = Ban.objects.of_servers([server])
+    in_force = concerned.in_force()
+    context = describe_head(request, server, "players") | {
+        "may_ban": may(request.user, Verb.BAN, server),
+        "may_ban_everywhere": may_ban_everywhere(request.user, server),
+        "bans": in_force,
+        "ended": concerned.exclude(pk__in=in_force.values("pk"))[:ENDED_SHOWN],
+        "form": form,
+        "list_form": list_form or BanListForm(server=server),
+    }
+    return render(request, "servers/bans.html", context)
+
+
+def store(new: list[Ban]) -> None:
+    """Store bans; the servers' workers tell them within a second."""
+    with transaction.atomic():
+        Ban.objects.bulk_create(new)
+        announce(Channel.PAGES)
+
+
+def lead_back(server: Server) -> HttpResponse:
+    """Lead to the list."""
+    return HttpResponseRedirect(reverse("jobs:bans", args=[server.name]), status=303)
+
+
+@require_POST
+@sign_in_required
+def ban_lift(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """End a ban before its time."""
+    server = get_server(request.user, name, Verb.BAN)
+    ban = get_object_or_404(Ban.objects.of_servers([server]), pk=parse_id(str(pk)))
+    if ban.server_id is None and not may_ban_everywhere(request.user, server):
+        messages.error(request, f"That ban is for all servers of {server.owner}: they lift it.")
+        return lead_back(server)
+    lifting = {"lifted_at": timezone.now(), "lifted_by_name": request.user.get_username()}
+    if Ban.objects.in_force().filter(pk=ban.pk).update(**lifting):
+        messages.success(request, f"{ban.name or ban.steam_id} may play again.")
+    else:
+        messages.info(request, "That ban had ended already.")
+    return lead_back(server)
+
+
+def may_ban_everywhere(user: User, server: Server) -> bool:
+    """Return whether `user` may make and lift bans for all servers of this one's owner."""
+    return server.role_of(user) == Role.OWNER or may(user, Verb.BAN)
+
+
+@require_POST
+@sign_in_required
+def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
+    """Take over the lines of a `banned_user.cfg`."""
+    server = get_server(request.user, name, Verb.BAN)
+    form = BanListForm(request.POST, server=server)
+    if form.is_valid():
+        new, already, unread = form.make_bans(request.user.get_username())
+        if len(new) <= find_room(server):
+            store(new)
+            messages.success(
+                request,
+                f"{len(new)} taken over, {already} there already, {unread} lines that are no bans.",
+            )
+            return lead_back(server)
+        form.add_error("text", full_text(server))
+    return show(request, server, make_form(request, server), form)
+
+
+@require_safe
+@sign_in_required
+def ban_export(request: SignedInRequest, name: str) -> HttpResponse:
+    """Send the bans in force as the game writes them."""
+    server = get_server(request.user, name, Verb.BAN)
+    now = timezone.now()
+    lines = [
+        f"banid {ban.minutes_left(now)} {ban.steam_id}\r\n"
+        for ban in Ban.objects.of_servers([server]).in_force().order_by("id")
+    ]
+    return HttpResponse(
+        "".join(lines),
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="banned_user.cfg"'},
+    )

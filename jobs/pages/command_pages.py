@@ -1,0 +1,126 @@
+"""What people send to a server's console, and what came back: pages, and what they post."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_safe
+
+from jobs.pages.job_lists import parse_id
+from jobs.pages.server_heads import describe_head
+from jobs.talk import CommandRefused, TooManyCommands, send_command
+from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
+from servers.console_input import judge
+from servers.console_prompt import read_prompt
+from servers.models import ConsoleCommand, Server
+from servers.permissions import Verb
+from servers.refusals import refuse, wants_json
+
+COMMANDS_PER_PAGE = 50
+LONGEST_SEARCH = 200
+
+
+@sensitive_post_parameters("command")
+@require_http_methods(["GET", "HEAD", "POST"])
+@sign_in_required
+def commands(request: SignedInRequest, name: str) -> HttpResponse:
+    """List the commands of a server, or send one."""
+    create_or_list = command_create if request.method == "POST" else command_list
+    return create_or_list(request, name)
+
+
+def command_create(request: SignedInRequest, name: str) -> HttpResponse:
+    """Send a command to a server, and lead back to its console; ask first where it would throw people out."""
+    server = get_server(request.user, name, Verb.COMMAND)
+    line = request.POST.get("command", "").strip()
+    judgement = judge(line, server.players)
+    if judgement.refusal:
+        return refuse(request, judgement.refusal, server.get_absolute_url(), HTTPStatus.CONFLICT)
+    if judgement.question and request.POST.get("confirmed") != line:
+        return ask(request, server, line, judgement.question)
+    try:
+        command = send_command(server, line, requested_by=request.user)
+    except CommandRefused as refusal:
+        return refuse_command(request, refusal, server.get_absolute_url())
+    if wants_json(request):
+        return JsonResponse({"command": command.pk}, status=HTTPStatus.CREATED)
+    return HttpResponseRedirect(f"{server.get_absolute_url()}#console-prompt", status=303)
+
+
+def refuse_command(request: SignedInRequest, refusal: CommandRefused, back_to: str) -> HttpResponse:
+    """Say why a command is not sent."""
+    is_flood = isinstance(refusal, TooManyCommands)
+    status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
+    return refuse(request, str(refusal), back_to, status)
+
+
+def ask(request: SignedInRequest, server: Server, line: str, question: str) -> HttpResponse:
+    """Ask whether to send a command that has effects on people; a program is told the question."""
+    status = HTTPStatus.CONFLICT
+    if wants_json(request):
+        return JsonResponse({"question": question}, status=status)
+    context = {"server": server, "line": line, "question": question}
+    return render(request, "servers/command_question.html", context, status=status)
+
+
+@require_safe
+@sign_in_required
+def command_latest(request: SignedInRequest, name: str) -> HttpResponse:
+    """Send the part of a server's page that shows the latest commands, for who follows them live."""
+    server = get_server_or_404(request.user, name)
+    context = {"server": server, "prompt": read_prompt(request.user, server)}
+    return render(request, "servers/_commands_live.html", context)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which commands a page shows."""
+
+    text: str
+    before: int | None
+
+    def read(self, server: Server) -> "QuerySet[ConsoleCommand]":
+        """Return them, the newest first; of long answers the beginning."""
+        commands = server.console_commands.shown()
+        if self.before is not None:
+            commands = commands.filter(pk__lt=self.before)
+        if self.text:
+            commands = commands.filter(
+                Q(text__icontains=self.text)
+                | Q(answer__icontains=self.text)
+                | Q(requested_by_name__iexact=self.text)
+            )
+        return commands
+
+
+def command_list(request: SignedInRequest, name: str) -> HttpResponse:
+    """List what was sent to a server, or what of it has a text."""
+    server = get_server_or_404(request.user, name)
+    text = request.GET.get("q", "").replace("\0", "")[:LONGEST_SEARCH].strip()
+    wanted = Wanted(text, parse_id(request.GET.get("before", "")))
+    shown = list(wanted.read(server)[: COMMANDS_PER_PAGE + 1])
+    context = describe_head(request, server, "console") | {
+        "commands": shown[:COMMANDS_PER_PAGE],
+        "older_before": shown[COMMANDS_PER_PAGE - 1].pk if len(shown) > COMMANDS_PER_PAGE else None,
+        "is_newest": wanted.before is None,
+        "text": wanted.text,
+    }
+    return render(request, "servers/commands.html", context)
+
+
+@require_safe
+@sign_in_required
+def command_answer(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Send a whole answer as text."""
+    server = get_server_or_404(request.user, name)
+    command = get_object_or_404(server.console_commands, pk=parse_id(str(pk)))
+    return HttpResponse(
+        command.answer + "\n",
+        content_type="text/plain; charset=utf-8",
+        headers={
+            "Content-Disposition": f'attachment; filename="saferoom-{name}-command-{command.pk}.txt"'
+        },
+    )

@@ -1,0 +1,65 @@
+"""Who is on a server, who was, and what can be said to them."""
+
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs.pages.command_pages import refuse_command
+from jobs.pages.server_heads import describe_head
+from jobs.talk import CommandRefused, send_command
+from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
+from servers.models import PlayerSession
+from servers.permissions import Verb
+from servers.player_words import BadWordsError, kick_command, say_command
+from servers.refusals import refuse
+
+SESSIONS_SHOWN = 100
+
+
+@require_safe
+@sign_in_required
+def players(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show who is on a server, and who was on lately."""
+    server = get_server_or_404(request.user, name)
+    sessions = PlayerSession.objects.filter(server=server)
+    context = describe_head(request, server, "players") | {
+        "people": sessions.open(),
+        "past": sessions.exclude(left_at=None)[:SESSIONS_SHOWN],
+    }
+    return render(request, "servers/players.html", context)
+
+
+@require_POST
+@sign_in_required
+def player_kick(request: SignedInRequest, name: str) -> HttpResponse:
+    """Send somebody off a server, with a reason."""
+    posted = request.POST
+    make = partial(kick_command, posted.get("steam_id", ""), posted.get("reason", ""))
+    return tell(request, name, make)
+
+
+@require_POST
+@sign_in_required
+def players_say(request: SignedInRequest, name: str) -> HttpResponse:
+    """Say something to all on a server."""
+    return tell(request, name, partial(say_command, request.POST.get("text", "")))
+
+
+def tell(request: SignedInRequest, name: str, make_command: Callable[[], str]) -> HttpResponse:
+    """Send the command that is made to a server, and lead back to who is on."""
+    server = get_server(request.user, name, Verb.COMMAND)
+    page = reverse("jobs:players", args=[name])
+    try:
+        command = send_command(server, make_command(), requested_by=request.user)
+    except BadWordsError as error:
+        return refuse(request, str(error), page, HTTPStatus.BAD_REQUEST)
+    except CommandRefused as refusal:
+        return refuse_command(request, refusal, page)
+    messages.success(request, f"Sent: {command.text}. The answer is below the server’s console.")
+    return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)

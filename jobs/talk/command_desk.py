@@ -1,0 +1,223 @@
+"""Sends console commands: the worker's part of them, beside its jobs and whatever these are about.
+
+A command is claimed before it is sent, so that none is ever sent twice, and each server is sent one at a time.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from hostops.errors import AnswerLostError, HostError
+from hostops.specs import CommandAnswer, CommandWay
+from jobs import operations
+from jobs.database import Channel, announce, is_away, write_turn
+from jobs.logs import faults, make_line_safe, mask_known, secrets_of_server
+from servers.models import (
+    ANSWER_SECONDS,
+    LOST_AFTER,
+    TAKE_WITHIN,
+    CommandState,
+    ConsoleCommand,
+    Host,
+    Server,
+)
+
+logger = logging.getLogger(__name__)
+
+SENDERS = 8
+"""Servers that are spoken to at a time. One that hangs holds a thread for `ANSWER_SECONDS`."""
+
+MAX_ANSWER_CHARS = 8 * 1024**2
+"""More than the host layer lets through, so that no line of an answer is cut."""
+
+STORE_SECONDS = 10.0
+STORE_RETRY_SECONDS = 0.2
+"""How long an answer waits for a database that is away. Then the command counts as lost."""
+
+LOST = "The worker stopped before the answer came. The command may have been carried out; it is not sent again."
+NOT_TAKEN = "No worker of host {host} took it within {seconds:.0f} seconds, so it was not sent. Send it again."
+
+
+class CommandDesk:
+    """Sends the commands for the servers of one host. `look` is for one thread, the rest for any."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._senders = ThreadPoolExecutor(SENDERS, "command")
+        self._busy: set[int] = set()
+        """Servers whose answer is waited for here."""
+        self._lock = threading.Lock()
+        self.refusing: dict[str, int] = {}
+        """By the name of a server, its run that has refused the RCON password."""
+        self._news = threading.Event()
+
+    def look_soon(self) -> None:
+        """Have `wait` return: there may be a command."""
+        self._news.set()
+
+    def wait(self) -> None:
+        """Wait until there may be something to do; not for ever, as news can get lost."""
+        self._news.wait(settings.JOB_WORKER_POLL_SECONDS)
+        self._news.clear()
+
+    def look(self) -> None:
+        """Send what waits, and record what can no longer be answered."""
+        unfinished = ConsoleCommand.objects.unfinished().filter(server__host=self._host)
+        tried: set[int] = set()
+        for command in unfinished.select_related("server__blueprint", "server__host").order_by(
+            "id"
+        ):
+            if command.state == CommandState.SENT:
+                self._give_up_if_lost(command)
+            elif is_past(command.created_at, TAKE_WITHIN):
+                text = NOT_TAKEN.format(host=self._host, seconds=TAKE_WITHIN.total_seconds())
+                finish(command, CommandState.QUEUED, CommandState.FAILED, remark=text)
+            elif command.server_id not in tried:
+                # Only the oldest one: while another worker sends that, a later one would overtake it.
+                tried.add(command.server_id)
+                self._begin(command)
+
+    def close(self) -> None:
+        """Wait for the answers of what is sent: `ANSWER_SECONDS` at the most while the database answers."""
+        self._senders.shutdown()
+
+    def _begin(self, command: ConsoleCommand) -> None:
+        with self._lock:
+            if command.server_id in self._busy:
+                return
+            self._busy.add(command.server_id)
+        try:
+            is_ours = claim(command)
+        except BaseException:
+            self._let_go(command)
+            raise
+        if is_ours:
+            self._senders.submit(self._send, command)
+        else:
+            self._let_go(command)
+
+    def _let_go(self, command: ConsoleCommand) -> None:
+        with self._lock:
+            self._busy.discard(command.server_id)
+
+    def _send(self, command: ConsoleCommand) -> None:
+        """Send a command that is claimed, and store what came of it."""
+        try:
+            state, changes = self._carry_out(command)
+            store_patiently(
+                lambda: finish(command, CommandState.SENT, state, **changes),
+                f"the answer to {command}",
+            )
+        except Exception as error:  # noqa: BLE001 - told in the log; the row becomes `lost`
+            faults.tell(logger, f"{command}: what came of it is not stored", error)
+        finally:
+            connection.close()
+            self._let_go(command)
+            self.look_soon()  # The next one of this server.
+
+    def _carry_out(self, command: ConsoleCommand) -> tuple[CommandState, dict[str, Any]]:
+        """Return how a command ends, and what is stored of that: no passwords."""
+        server = command.server
+        host = operations.get_host(self._host.name)
+        remark = ""
+        answer: CommandAnswer | None = None
+        try:
+            answer = host.tell(
+                server.name,
+                command.typed,
+                timeout_seconds=ANSWER_SECONDS,
+                refusing_run=self.refusing.get(server.name, 0),
+            )
+            self._note_refusal(server, answer)
+            is_typed = answer.way is CommandWay.TYPED
+            state, remark = (
+                CommandState.TYPED if is_typed else CommandState.ANSWERED,
+                answer.why_typed,
+            )
+        except AnswerLostError as error:
+            state, remark = CommandState.UNANSWERED, str(error)
+        except (HostError, ValueError, OSError) as error:
+            state, remark = CommandState.FAILED, str(error)
+        mask = masked_for(server)
+        text = "\n".join(map(mask, answer.text.rstrip("\n").split("\n"))) if answer else ""
+        return state, {
+            "text": mask(command.typed),
+            "answer": text,
+            "answer_bytes": len(text.encode()),
+            "remark": mask(remark.replace("\n", " ")),
+        }
+
+    def _note_refusal(self, server: Server, answer: CommandAnswer) -> None:
+        if answer.is_password_refused:
+            self.refusing[server.name] = answer.run
+        elif answer.way is CommandWay.RCON:
+            self.refusing.pop(server.name, None)
+
+    def _give_up_if_lost(self, command: ConsoleCommand) -> None:
+        with self._lock:
+            if command.server_id in self._busy:
+                return  # This worker lives, and is about to store the answer.
+        if command.sent_at is None or is_past(command.sent_at, LOST_AFTER):
+            finish(command, CommandState.SENT, CommandState.LOST, remark=LOST)
+
+
+def is_past(moment: Any, age: Any) -> bool:
+    """Return whether `moment` is longer ago than `age`, or so far ahead that a clock was set back since."""
+    passed = timezone.now() - moment
+    return bool(passed > age or passed < -age)
+
+
+def claim(command: ConsoleCommand) -> bool:
+    """Take a command for this worker; False if another one has, or speaks to the server just now.
+
+    Committed before anything is sent: whatever happens then, nobody sends it again.
+    """
+    try:
+        with write_turn(), transaction.atomic():
+            changes = {"sent_at": timezone.now(), "typed": ""}
+            is_ours = command.change(CommandState.QUEUED, CommandState.SENT, **changes)
+            announce(Channel.PAGES)
+    except IntegrityError:
+        return False
+    return is_ours
+
+
+def finish(
+    command: ConsoleCommand, before: CommandState, after: CommandState, **changes: Any
+) -> None:
+    """Store how a command ended, unless that is known already."""
+    with write_turn(), transaction.atomic():
+        changes |= {"finished_at": timezone.now(), "typed": ""}
+        if command.change(before, after, **changes):
+            ConsoleCommand.prune(command.server_id)
+        announce(Channel.PAGES)
+
+
+def store_patiently(store: Callable[[], None], what: str) -> None:
+    """Do `store`, again and again while the database is away; raises its error after `STORE_SECONDS`."""
+    until = monotonic() + STORE_SECONDS
+    while True:
+        try:
+            return store()
+        except Exception as error:
+            if not is_away(error) or monotonic() > until:
+                raise
+            logger.warning("%s waits, as the database does not answer: %s", what, error)
+            connection.close()
+            threading.Event().wait(STORE_RETRY_SECONDS)
+
+
+def masked_for(server: Server) -> Callable[[str], str]:
+    """Return what makes a line safe that concerns `server`: without the passwords that it has and runs with."""
+    secrets = secrets_of_server(server)
+    secrets |= operations.read_running_secrets(server.host.name, server.name)
+    if settings.STEAM_PASSWORD:
+        secrets |= {settings.STEAM_PASSWORD}
+    return lambda line: make_line_safe(mask_known(line, secrets), MAX_ANSWER_CHARS)

@@ -1,0 +1,45 @@
+"""Takes a command from a person: a row that the worker of the server's host hears of at once."""
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from jobs.database import Channel, announce
+from jobs.logs import make_line_safe, mask_known, secrets_of_server
+from servers.models import ConsoleCommand, Server, note_news
+
+MOST_UNFINISHED = 20
+"""Commands of one server that may wait at a time: a person types no faster, a program would."""
+
+
+class CommandRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
+    """The command cannot be sent; the text says why, and what to do instead."""
+
+
+class TooManyCommands(CommandRefused):
+    """Too many commands of the server wait already; they will be answered in a moment."""
+
+
+def send_command(server: Server, line: str, *, requested_by: User | None) -> ConsoleCommand:
+    """Store a command for the worker to send, and return it. What may be sent is not judged here.
+
+    Raises `CommandRefused`. Nobody has asked for one of Saferoom's own.
+    """
+    if not server.is_up:
+        raise CommandRefused(f"{server.name} does not run: start it first.")
+    with transaction.atomic():
+        # It also makes those who send to one server take turns, so that the count holds.
+        note_news(server.pk)
+        if ConsoleCommand.objects.unfinished().filter(server=server).count() >= MOST_UNFINISHED:
+            raise TooManyCommands(
+                f"{MOST_UNFINISHED} commands for {server.name} wait already. If it does not answer, look "
+                "into its console, or restart it."
+            )
+        command = ConsoleCommand.objects.create(
+            server=server,
+            requested_by=requested_by,
+            requested_by_name=requested_by.get_username() if requested_by else "",
+            typed=line,
+            text=make_line_safe(mask_known(line, secrets_of_server(server))),
+        )
+        announce(Channel.QUEUE, Channel.PAGES)
+    return command

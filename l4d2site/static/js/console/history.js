@@ -1,0 +1,28 @@
+// What one has sent to this server before, by ↑ and ↓ in the prompt.
+
+export class History {
+  #input;
+  #root;
+  #position = -1;
+  #draft = "";
+
+  // `root` has the history as the server sent it last, the newest first.
+  constructor(input, root) {
+    [this.#input, this.#root] = [input, root];
+    input.addEventListener("keydown", (event) => this.#onKey(event));
+    input.addEventListener("input", () => (this.#position = -1));
+  }
+
+  #onKey(event) {
+    const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+    const list = JSON.parse(this.#root.querySelector("[data-prompt-history]")?.dataset.promptHistory ?? "[]");
+    const position = Math.max(-1, Math.min(this.#position + step, list.length - 1));
+    event.preventDefault();
+    if (position === this.#position) return;
+    if (this.#position === -1) this.#draft = this.#input.value;
+    this.#position = position;
+    this.#input.value = position === -1 ? this.#draft : list[position];
+    this.#input.setSelectionRange(this.#input.value.length, this.#input.value.length);
+  }
+}

@@ -1,0 +1,43 @@
+// The prompt below a console: sends without leaving the page, shows answers as they come, and knows one's history.
+
+import { onCommands } from "../live/command_news.js";
+import { History } from "./history.js";
+import { LatestCommands } from "./latest_commands.js";
+
+class Prompt {
+  #latest;
+  #note;
+
+  constructor(root) {
+    this.#latest = new LatestCommands(root);
+    onCommands(() => this.#latest.show());
+    const form = root.querySelector("[data-prompt-form]");
+    if (!form) return;
+    this.#note = form.querySelector("[data-prompt-note]");
+    new History(form.elements.command, root);
+    form.addEventListener("submit", (event) => this.#send(event, form));
+  }
+
+  async #send(event, form) {
+    event.preventDefault();
+    const { command } = form.elements;
+    const line = command.value;
+    const request = { method: "POST", body: new FormData(form), headers: { Accept: "application/json" } };
+    command.value = "";
+    this.#note.textContent = "";
+    try {
+      const response = await fetch(form.action, request);
+      if (response.status === 201) return void this.#latest.show();
+      const { question, error } = await response.json();
+      command.value = line;
+      // The page that asks is the same with and without scripts.
+      if (question) HTMLFormElement.prototype.submit.call(form);
+      else this.#note.textContent = error;
+    } catch {
+      command.value = line;
+      this.#note.textContent = "The panel did not answer: whether this was sent is not known. Look at the list below.";
+    }
+  }
+}
+
+for (const root of document.querySelectorAll("[data-prompt]")) new Prompt(root);

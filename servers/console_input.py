@@ -1,0 +1,77 @@
+"""What may be typed into a server's console: what is refused, what is asked about first, and why."""
+
+from dataclasses import dataclass
+
+from hostops.specs import MOVING, NO_COMMANDS, SECRETS, names_used, split_commands, split_words
+from servers.models import MAX_COMMAND_BYTES
+
+ENDING = (
+    "“{name}” ends the server, and Saferoom would take that for a crash. Use Stop or Restart: they "
+    "know that the end is wanted, and how many people are on."
+)
+SECRET = "“{name}” sets a secret, which would stand in the history of commands: {where}."  # noqa: S105
+PASSED_ON = "“{name}” only passes a command on: type that command itself."
+MOVE = "“{name}” would move the server to another port or address: {where}."
+PASSING = ("rcon", "sm_rcon")
+LEAVING_PLAYERS = {
+    "map": "“map” ends the game that runs: everybody is thrown out of it.",
+    "changelevel": "“changelevel” takes everybody to another map at once.",
+}
+"""Commands that are asked about if people are on the server, and what they do."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What stands against sending a line; `refusal` for good, `question` until it is confirmed."""
+
+    refusal: str = ""
+    question: str = ""
+
+
+def judge(line: str, players: int | None) -> Judgement:
+    """Return what stands against sending `line` to a server that this many people are on; None is unknown.
+
+    Each of its commands is looked at, and those that others carry out, such as `alias x quit`. What a cfg file
+    or a plugin does with a command is not known here.
+    """
+    if not line.strip():
+        return Judgement("Type a command.")
+    if any(ord(character) < 32 or ord(character) == 127 for character in line):
+        return Judgement("A command is one line, without control characters.")
+    if len(line.encode("utf-8", "replace")) > MAX_COMMAND_BYTES:
+        return Judgement(f"The game takes commands of at most {MAX_COMMAND_BYTES} bytes.")
+    if line.encode("utf-8", "replace").decode() != line:
+        return Judgement("That is no text.")
+    question = ""
+    for command in split_commands(line):
+        names = list(names_used(command))
+        if refusal := find_refusal(command, names):
+            return Judgement(refusal)
+        # Not knowing how many is not none.
+        if players != 0 and names and len(split_words(command)) > 1:
+            question = question or LEAVING_PLAYERS.get(names[0], "")
+    if question:
+        on = "How many people are on is not known." if players is None else count_people(players)
+        question = f"{question} {on}"
+    return Judgement(question=question)
+
+
+def find_refusal(command: str, names: list[str]) -> str:
+    """Return why a command is never sent, given the names that are used in it; empty if it may be."""
+    for position, name in enumerate(names):
+        if name in NO_COMMANDS:
+            return ENDING.format(name=name)
+        # A name alone asks what it is set to, which is shown without a password.
+        is_asked = position == 0 and len(split_words(command)) == 1
+        if name in PASSING:
+            return PASSED_ON.format(name=name)
+        if name in SECRETS and not is_asked:
+            return SECRET.format(name=name, where=SECRETS[name])
+        if name in MOVING and not is_asked:
+            return MOVE.format(name=name, where=MOVING[name])
+    return ""
+
+
+def count_people(players: int) -> str:
+    """Return how many are on, as a sentence."""
+    return "1 person is on." if players == 1 else f"{players} people are on."

@@ -1,0 +1,69 @@
+"""Bans: who may not play, why, until when, and on which servers. They are Saferoom's, not the game's."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from servers.models.players import NAME_CHARS
+from servers.models.servers import Server
+
+REASON_CHARS = 200
+
+
+class BanQuerySet(models.QuerySet["Ban"]):
+    """Bans, by where and whether they hold."""
+
+    def of_servers(self, servers: Iterable[Server]) -> "BanQuerySet":
+        """Return the bans that concern any of `servers`: their own, and their owners’ for all of theirs."""
+        servers = list(servers)
+        own = Q(server__in=[server.pk for server in servers])
+        return self.filter(own | Q(server=None, owner__in={server.owner_id for server in servers}))
+
+    def in_force(self) -> "BanQuerySet":
+        """Return the bans that hold now."""
+        return self.filter(Q(ends_at=None) | Q(ends_at__gt=timezone.now()), lifted_at=None)
+
+    def ended_since(self, moment: datetime) -> "BanQuerySet":
+        """Return the bans that were lifted or have ended by themselves since `moment`."""
+        has_ended = Q(lifted_at=None, ends_at__lte=timezone.now(), ends_at__gte=moment)
+        return self.filter(has_ended | Q(lifted_at__gte=moment))
+
+
+class Ban(models.Model):
+    """Somebody may not play on `server`, or, without one, on any of `owner`, until it ends or is lifted."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    server = models.ForeignKey(Server, models.CASCADE, null=True, related_name="bans")
+    steam_id = models.CharField(max_length=32)
+    name = models.CharField(max_length=NAME_CHARS, blank=True)
+    reason = models.CharField(max_length=REASON_CHARS, blank=True)
+    made_by_name = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    ends_at = models.DateTimeField(null=True)
+    lifted_at = models.DateTimeField(null=True)
+    lifted_by_name = models.CharField(max_length=150, blank=True)
+
+    objects = BanQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["owner", "lifted_at", "ends_at"], name="bans_of_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"ban of {self.steam_id}"
+
+    def holds_on(self, server: Server) -> bool:
+        """Return whether it concerns `server`; whether it has ended is another question."""
+        return self.server_id == server.pk if self.server_id else self.owner_id == server.owner_id
+
+    def minutes_left(self, now: datetime) -> int:
+        """Return for how long it holds, as the game takes it: 0 is for good, and nothing is less than 1."""
+        if self.ends_at is None:
+            return 0
+        return max(1, -(-(self.ends_at - now) // timedelta(minutes=1)))

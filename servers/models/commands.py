@@ -1,0 +1,159 @@
+"""Console commands: what people had a server carry out, and what it answered."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F
+from django.db.models.functions import Substr
+from django.utils import timezone
+
+from servers.models.servers import Server
+
+ANSWER_SECONDS = 5.0
+"""How long a server may take to answer."""
+
+TAKE_WITHIN = timedelta(seconds=30)
+"""A command that no worker has taken by then is not sent: nobody expects a kick of an hour ago."""
+
+LOST_AFTER = timedelta(seconds=ANSWER_SECONDS + 10)
+"""A worker has stored an answer, or that there was none, long before."""
+
+COMMANDS_KEPT = 500
+ANSWER_BYTES_KEPT = 32 * 1024**2
+"""Per server, the newest; of answers as text."""
+
+MAX_COMMAND_BYTES = 510
+"""The engine's limit for one command (Source SDK, `CCommandBuffer`)."""
+
+
+ANSWER_CHARS_SHOWN = 16 * 1024
+"""Of an answer, on a page; the rest is a click away."""
+
+
+class CommandState(models.TextChoices):
+    """Where a command is.
+
+    `queued` → `sent` → `answered`, `typed` (into the console: no answer is known), `unanswered` (in time) or
+    `lost` (its worker died); `queued` → `failed`, or `sent` → `failed` if it turned out that nothing was sent.
+    What is not `queued` is never sent again.
+    """
+
+    QUEUED = "queued", "waits for the host’s worker"
+    SENT = "sent", "sent"
+    ANSWERED = "answered", "answered"
+    TYPED = "typed", "typed into the console"
+    UNANSWERED = "unanswered", "sent, no answer"
+    LOST = "lost", "sent, answer lost"
+    FAILED = "failed", "not sent"
+
+
+UNFINISHED_STATES = (CommandState.QUEUED, CommandState.SENT)
+
+
+class ConsoleCommandQuerySet(models.QuerySet["ConsoleCommand"]):
+    """Commands, by where they are."""
+
+    def unfinished(self) -> "ConsoleCommandQuerySet":
+        """Return the commands that wait, or whose answer is waited for."""
+        return self.filter(state__in=UNFINISHED_STATES)
+
+    def shown(self) -> "ConsoleCommandQuerySet":
+        """Fetch what pages show, the newest first: of long answers only the beginning, as `answer_head`."""
+        beginning = Substr("answer", 1, ANSWER_CHARS_SHOWN)
+        return self.defer("answer", "typed").annotate(answer_head=beginning).order_by("-id")
+
+
+class ConsoleCommand(models.Model):
+    """One line for a server's console, who sent it, and what came back.
+
+    `text` and `answer` have no passwords in them. `typed` is the line itself, until it is sent.
+    """
+
+    server = models.ForeignKey(
+        Server, models.CASCADE, related_name="console_commands", db_index=False
+    )
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    requested_by_name = models.CharField(max_length=150, blank=True)
+    typed = models.TextField(blank=True)
+    text = models.TextField()
+    state = models.CharField(max_length=16, choices=CommandState, default=CommandState.QUEUED)
+    answer = models.TextField(blank=True)
+    answer_bytes = models.PositiveIntegerField(default=0)
+    remark = models.TextField(blank=True, help_text="What there is to say of its end, for people.")
+    created_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = ConsoleCommandQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["server", "-id"], name="commands_of_server"),
+            models.Index(fields=["state", "server"], name="commands_by_state"),
+        ]
+        constraints = [
+            # srcds mixes up the answers of several connections: one command at a time, whoever sends it.
+            models.UniqueConstraint(
+                fields=["server"],
+                condition=models.Q(state="sent"),
+                name="one_command_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"command {self.pk} for {self.server}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state not in UNFINISHED_STATES
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the server said something."""
+        return self.answer_bytes > 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is more of the answer than its `answer_head`."""
+        fetched: dict[str, Any] = vars(self)
+        return len(fetched.get("answer_head", "")) >= ANSWER_CHARS_SHOWN
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the server has carried it out and printed nothing."""
+        return self.state == CommandState.ANSWERED and not self.has_answer
+
+    def change(self, before: CommandState, after: CommandState, **changes: Any) -> bool:
+        """Bring it from one state to another with `changes`; False, and nothing is changed, if it is not there.
+
+        To be called in a transaction, which also tells those who watch the server.
+        """
+        rows = ConsoleCommand.objects.filter(pk=self.pk, state=before)
+        if not rows.update(state=after, **changes):
+            return False
+        note_news(self.server_id)
+        return True
+
+    @classmethod
+    def prune(cls, server_id: int) -> None:
+        """Forget the oldest finished commands of a server beyond those that are kept."""
+        sizes = cls.objects.filter(server_id=server_id).order_by("-id")
+        kept_bytes = 0
+        for number, (pk, size) in enumerate(sizes.values_list("pk", "answer_bytes"), start=1):
+            kept_bytes += size
+            # The newest stays, whatever its size.
+            if number > 1 and (number > COMMANDS_KEPT or kept_bytes > ANSWER_BYTES_KEPT):
+                older = cls.objects.filter(server_id=server_id, pk__lte=pk)
+                older.exclude(state__in=UNFINISHED_STATES).delete()
+                return
+
+
+def note_news(server_id: int) -> None:
+    """Let those who watch a server's console know that something about its commands is new."""
+    Server.objects.filter(pk=server_id).update(commands_version=F("commands_version") + 1)

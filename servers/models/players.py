@@ -1,0 +1,61 @@
+"""Who was on a server, and when."""
+
+from datetime import timedelta
+
+from django.db import models
+from django.utils import timezone
+
+from servers.models.servers import Server
+
+SESSIONS_KEPT = timedelta(days=90)
+NAME_CHARS = 64
+
+
+class PlayerSessionQuerySet(models.QuerySet["PlayerSession"]):
+    """Sessions, by whether they go on."""
+
+    def open(self) -> "PlayerSessionQuerySet":
+        """Return the sessions of those who are on."""
+        return self.filter(left_at=None)
+
+    def outdated(self) -> "PlayerSessionQuerySet":
+        """Return the sessions that ended so long ago that they are not kept."""
+        return self.filter(left_at__lt=timezone.now() - SESSIONS_KEPT)
+
+
+class PlayerSession(models.Model):
+    """Somebody's time on a server, from when they connected until they were no longer seen.
+
+    `seen_at` is when the server named them last, with the `ping` (in milliseconds) and `loss` (in percent) that
+    they had then.
+    """
+
+    server = models.ForeignKey(
+        Server, models.CASCADE, related_name="player_sessions", db_index=False
+    )
+    steam_id = models.CharField(max_length=32)
+    name = models.CharField(max_length=NAME_CHARS, blank=True)
+    ping = models.PositiveIntegerField(default=0)
+    loss = models.PositiveIntegerField(default=0)
+    joined_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    left_at = models.DateTimeField(null=True)
+
+    objects = PlayerSessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-joined_at", "-id"]
+        indexes = [
+            models.Index(fields=["server", "-joined_at"], name="sessions_of_server"),
+            models.Index(fields=["left_at"], name="sessions_by_end"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server", "steam_id"],
+                condition=models.Q(left_at=None),
+                name="one_open_session_each",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.server}"

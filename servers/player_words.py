@@ -1,0 +1,44 @@
+"""The console commands that are about people, made from what somebody typed."""
+
+import re
+
+STEAM_ID = re.compile(r"STEAM_1:[01]:[0-9]{1,10}")
+MAX_WORDS_CHARS = 120
+
+
+class BadWordsError(ValueError):
+    """A text cannot be part of a command; what it says is for people."""
+
+
+def kick_command(steam_id: str, reason: str) -> str:
+    """Return what kicks somebody. Raises `BadWordsError`.
+
+    By Steam id: a user id may be another's by the time at which it arrives, and a name can be anybody's.
+    """
+    if not STEAM_ID.fullmatch(steam_id):
+        raise BadWordsError("That is no Steam ID like STEAM_1:0:12345.")
+    words = to_words(reason)
+    return f"kickid {steam_id} {words}".rstrip()
+
+
+def say_command(text: str) -> str:
+    """Return what says something to all on a server. Raises `BadWordsError`."""
+    words = to_words(text)
+    if not words:
+        raise BadWordsError("Type what to say.")
+    return f"say {words}"
+
+
+def to_words(text: str) -> str:
+    """Return a text as a command can carry it: quoted, so that no part of it is a command of its own."""
+    text = " ".join(text.split())
+    if not text:
+        return ""
+    if len(text) > MAX_WORDS_CHARS:
+        raise BadWordsError(
+            f"At most {MAX_WORDS_CHARS} characters, please: the game cuts longer texts."
+        )
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise BadWordsError("A text has no control characters.")
+    # There is no way to escape a quote in the engine's console.
+    return '"' + text.replace('"', "'") + '"'

@@ -1,0 +1,258 @@
+"""Bans reach running servers: what they lack, after each start and map, and until they end."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from hostops.errors import HostError, RconUnusableError
+from hostops.specs import CommandAnswer, CommandWay
+from jobs import operations
+from jobs.queue.transitions import enqueue
+from jobs.talk import BanKeeper, ban_keeper
+from jobs.talk.ban_keeper import parse_list, to_lines
+from jobs.worker.worker_process import worker_loop
+from servers.models import Ban, Blueprint, Host, Server
+from servers.secrets import ServerSecret
+from tests.fakes import FakeHost
+from tests.hostops.hosts import end_everything, write_control
+from tests.ports import find_free_port
+from tests.states import record_state
+
+pytestmark = pytest.mark.django_db
+
+ID = "STEAM_1:0:1"
+OTHER = "STEAM_1:1:2"
+
+
+class Game:
+    """A server's own list, as the engine keeps it."""
+
+    def __init__(self) -> None:
+        self.banned: dict[str, str] = {}
+        self.told: list[str] = []
+
+    def answer(self, _: str, line: str) -> str:
+        """Carry out a line."""
+        if line == "listid":
+            rows = (f"{n} {one} : permanent" for n, one in enumerate(self.banned, start=1))
+            return "\n".join(["ID filter list: entries", *rows, ""])
+        for command in line.split(";"):
+            self.told.append(command)
+            if match := re.fullmatch(r"banid (\d+) (STEAM_\S+) kick", command):
+                self.banned[match[2]] = match[1]
+            elif match := re.fullmatch(r"removeid (STEAM_\S+)", command):
+                del self.banned[match[1]]
+            else:
+                pytest.fail(command)
+        return ""
+
+
+@pytest.fixture
+def game(fake_host: FakeHost) -> Game:
+    """Return what every server of the host has banned."""
+    game = Game()
+    fake_host.answers = game.answer
+    return game
+
+
+@pytest.fixture
+def running(server: Server) -> Server:
+    """Return Alice's server, which runs."""
+    record_state(server, "running")
+    return server
+
+
+@pytest.fixture
+def keeper(host: Host, game: Game) -> BanKeeper:
+    """Return what keeps the bans of the host's servers."""
+    return BanKeeper(host, {})
+
+
+def ban(server: Server, steam_id: str = ID, *, is_everywhere: bool = False, **fields: Any) -> Ban:
+    where = None if is_everywhere else server
+    return Ban.objects.create(owner=server.owner, server=where, steam_id=steam_id, **fields)
+
+
+def test_a_server_without_bans_is_never_asked(
+    keeper: BanKeeper, running: Server, fake_host: FakeHost
+) -> None:
+    keeper.look()
+    assert fake_host.commands == []
+
+
+def test_a_ban_is_told_once_and_lifted_when_it_is_lifted_or_ends(
+    keeper: BanKeeper, running: Server, game: Game, fake_host: FakeHost
+) -> None:
+    game.banned["STEAM_0:0:99"] = "0"  # Somebody else's: not Saferoom's to lift.
+    now = timezone.now()
+    lifted, timed = (
+        ban(running),
+        ban(running, OTHER, ends_at=now + timedelta(minutes=59, seconds=30)),
+    )
+    for _ in range(3):
+        keeper.look()
+    assert game.told == [f"banid 0 {ID} kick", f"banid 60 {OTHER} kick"]
+    assert len(fake_host.commands) == 2
+    Ban.objects.filter(pk=lifted.pk).update(lifted_at=now)
+    Ban.objects.filter(pk=timed.pk).update(ends_at=now)
+    keeper.look()
+    assert list(game.banned) == ["STEAM_0:0:99"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"map": "c2m1_highway"},
+        {"console_run": 2},
+        {"console_run_started_at": 5.0},  # The instance was made anew, and counts from 1 again.
+    ],
+)
+def test_a_ban_that_the_game_has_lost_is_told_again_after_a_start_or_a_map(
+    keeper: BanKeeper, running: Server, game: Game, change: dict[str, Any]
+) -> None:
+    ban(running)
+    keeper.look()
+    game.banned.clear()
+    Server.objects.update(**change)
+    keeper.look()
+    assert game.banned == {ID: "0"}
+
+
+def test_a_lifted_ban_that_comes_back_with_a_config_is_lifted_again(
+    keeper: BanKeeper, running: Server, game: Game
+) -> None:
+    ban(running, lifted_at=timezone.now())
+    game.banned[ID] = "0"
+    keeper.look()
+    assert game.banned == {}
+
+
+def test_of_several_bans_the_one_that_ends_last_counts(
+    keeper: BanKeeper, running: Server, game: Game
+) -> None:
+    soon = timezone.now() + timedelta(minutes=10)
+    first = ban(running, ends_at=soon)
+    keeper.look()
+    assert game.banned == {ID: "10"}
+    ban(running, is_everywhere=True)
+    keeper.look()
+    assert game.banned == {ID: "0"}
+    Ban.objects.filter(pk=first.pk).update(lifted_at=timezone.now())
+    keeper.look()
+    assert game.banned == {ID: "0"}
+
+
+def test_a_ban_holds_on_its_server_or_on_all_of_its_owner_and_no_other(
+    keeper: BanKeeper, running: Server, fake_host: FakeHost, bob: User, blueprint: Blueprint
+) -> None:
+    for name, owner in (("beta", running.owner), ("bobs", bob)):
+        server = Server(name=name, owner=owner, host=running.host, blueprint=blueprint)
+        server.save()
+        record_state(server, "running")
+    ban(running)
+    ban(running, OTHER, is_everywhere=True)
+    keeper.look()
+    told = {(name, text) for name, text in fake_host.commands if text != "listid"}
+    assert told == {
+        ("alpha", f"banid 0 {ID} kick;banid 0 {OTHER} kick"),
+        ("beta", f"banid 0 {OTHER} kick"),
+    }
+
+
+def test_a_server_that_does_not_take_rcon_is_told_by_its_console(
+    host: Host, running: Server, fake_host: FakeHost
+) -> None:
+    def answer(_: str, line: str) -> CommandAnswer:
+        if line == "listid":
+            raise RconUnusableError("alpha takes no commands by RCON.", 7)
+        return CommandAnswer(CommandWay.TYPED, "", 7)
+
+    fake_host.answers = answer
+    refusing: dict[str, int] = {}
+    ban(running)
+    ban(running, OTHER, lifted_at=timezone.now())
+    BanKeeper(host, refusing).look()
+    assert fake_host.commands[-1] == ("alpha", f"banid 0 {ID} kick;removeid {OTHER}")
+    assert (refusing, fake_host.refusing_runs) == ({"alpha": 7}, [0, 7])
+
+
+def test_a_server_that_hangs_is_told_later(
+    keeper: BanKeeper,
+    running: Server,
+    game: Game,
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hang(*_: str) -> str:
+        raise HostError("It hangs.")
+
+    now = [1000.0]
+    monkeypatch.setattr(ban_keeper, "monotonic", lambda: now[0])
+    fake_host.answers = hang
+    ban(running)
+    for _ in range(5):
+        keeper.look()
+    assert len(fake_host.commands) == 1
+    fake_host.answers = game.answer
+    now[0] += 11
+    keeper.look()
+    assert game.banned == {ID: "0"}
+
+
+def test_lines_are_no_longer_than_the_engine_takes_and_have_every_command() -> None:
+    commands = [f"banid 0 STEAM_1:0:{number} kick" for number in range(300)]
+    lines = list(to_lines(commands))
+    assert max(map(len, lines)) <= 480
+    assert ";".join(lines).split(";") == commands
+    assert list(to_lines([])) == []
+
+
+def test_the_games_list_is_read_in_one_universe() -> None:
+    text = "ID filter list: 2 entries\n1 STEAM_0:0:1 : permanent\n2 STEAM_1:1:2 : 60.000 min\nx STEAM_1:0:3\n"
+    assert parse_list(text) == {ID, OTHER}
+
+
+@pytest.fixture
+def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
+    """Return the root of a real host, on which Alice's server runs."""
+    root = tmp_path / "host"
+    root.mkdir()
+    settings.HOST_ROOT = root
+    write_control(root)
+    server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
+    server.port = find_free_port()
+    server.save()
+    for operation in ("install", "start"):
+        enqueue(operation, server=None if operation == "install" else server, requested_by=None)
+        worker_loop(until_empty=True)
+    yield root
+    end_everything(root)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_somebody_who_is_banned_is_thrown_out_and_stays_out_over_a_restart(
+    root: Path, server: Server, host: Host
+) -> None:
+    def try_to_join() -> str:
+        return operations.get_host(host.name).tell("alpha", f"sim_join Zoey {ID}; users").text
+
+    assert "1 users" in try_to_join()
+    one = ban(server, ends_at=timezone.now() + timedelta(hours=1))
+    keeper = BanKeeper(host, {})
+    keeper.look()
+    assert "Zoey is banned" in try_to_join()
+    enqueue("restart", server=server, requested_by=None)
+    worker_loop(until_empty=True)
+    keeper.look()
+    answer = try_to_join()
+    assert "Zoey is banned" in answer
+    assert "0 users" in answer
+    Ban.objects.filter(pk=one.pk).update(ends_at=timezone.now())
+    keeper.look()
+    assert "1 users" in try_to_join()

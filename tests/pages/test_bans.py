@@ -1,0 +1,116 @@
+"""The page of bans: who may make and lift which, for how long, and lists in the game's own form."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from servers import ban_forms
+from servers.models import Ban, Server
+
+URL = "/servers/alpha/bans/"
+FIELDS = {"steam_id": "[U:1:2]", "reason": "spits", "length": "hour", "where": "server"}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("fields", "minutes"),
+    [
+        ({}, 60),
+        ({"length": "day"}, 24 * 60),
+        ({"length": "ever"}, None),
+        ({"length": "own", "minutes": "90"}, 90),
+    ],
+)
+def test_a_ban_has_who_why_by_whom_and_until_when(
+    as_alice: Client, server: Server, fields: dict[str, str], minutes: int | None
+) -> None:
+    now = timezone.now()
+    server.player_sessions.create(
+        steam_id="STEAM_1:0:1", name="<i>Zoey", joined_at=now, seen_at=now, left_at=now
+    )
+    response = as_alice.post(URL, FIELDS | fields)
+    assert (response.status_code, response["Location"]) == (303, URL)
+    ban = Ban.objects.get()
+    assert (ban.steam_id, ban.name, ban.reason) == ("STEAM_1:0:1", "<i>Zoey", "spits")
+    assert (ban.made_by_name, ban.server) == ("alice", server)
+    length = ban.ends_at and ban.ends_at - ban.created_at
+    assert length == (minutes and timedelta(minutes=minutes))
+    page = as_alice.get(URL).content.decode()
+    assert "&lt;i&gt;Zoey" in page
+    assert "<i>Zoey" not in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"steam_id": "alice"}, "That is no Steam ID"),
+        ({"length": "own"}, "Enter for how many minutes"),
+        ({"length": "own", "minutes": "0"}, "greater than or equal to 1"),
+        ({"where": "everywhere"}, "not one of the available choices"),
+    ],
+)
+def test_what_is_no_ban_is_told(
+    as_alice: Client, server: Server, fields: dict[str, str], words: str
+) -> None:
+    assert words in as_alice.post(URL, FIELDS | fields).content.decode()
+    assert not Ban.objects.exists()
+
+
+def test_a_manager_bans_on_the_server_alone_and_lifts_no_ban_of_the_owner(
+    as_alice: Client, as_bob: Client, bob: User, server: Server
+) -> None:
+    server.memberships.create(user=bob, role="manager")
+    assert as_bob.post(URL, FIELDS | {"where": "all"}).status_code == 200
+    assert not Ban.objects.exists()
+    as_alice.post(URL, FIELDS | {"where": "all"})
+    ban = Ban.objects.get()
+    assert (ban.server, ban.owner) == (None, server.owner)
+    as_bob.post(f"{URL}{ban.pk}/lift/")
+    assert Ban.objects.in_force().exists()
+    as_alice.post(f"{URL}{ban.pk}/lift/")
+    ban.refresh_from_db()
+    assert ban.lifted_at is not None
+    assert ban.lifted_by_name == "alice"
+    assert "lifted by alice" in as_alice.get(URL).content.decode()
+
+
+def test_a_ban_that_has_ended_is_not_lifted_and_stands_under_ended(
+    as_alice: Client, server: Server
+) -> None:
+    past = timezone.now() - timedelta(minutes=1)
+    ban = server.bans.create(owner=server.owner, steam_id="STEAM_1:0:1", ends_at=past)
+    as_alice.post(f"{URL}{ban.pk}/lift/")
+    ban.refresh_from_db()
+    assert ban.lifted_at is None
+    context = as_alice.get(URL).context
+    assert (list(context["bans"]), list(context["ended"])) == ([], [ban])
+
+
+def test_a_list_of_the_game_goes_in_and_comes_out(as_alice: Client, server: Server) -> None:
+    server.bans.create(owner=server.owner, steam_id="STEAM_1:0:1")
+    text = "banid 0 STEAM_1:0:1\nbanid 0 STEAM_1:0:2\nbanid 60 STEAM_0:1:3\nbanid 0 STEAM_1:0:2\njunk\n"
+    response = as_alice.post(f"{URL}import/", {"text": text}, follow=True)
+    assert "2 taken over, 2 there already, 1 lines that are no bans." in response.content.decode()
+    exported = as_alice.get(f"{URL}banned_user.cfg")
+    assert exported.content.decode().split("\r\n") == [
+        *("banid 0 STEAM_1:0:1", "banid 0 STEAM_1:0:2", "banid 60 STEAM_1:1:3", ""),
+    ]
+
+
+def test_nobody_has_bans_without_end(
+    as_alice: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ban_forms, "MOST_BANS", 2)
+    text = "banid 0 STEAM_1:0:1\nbanid 0 STEAM_1:0:2\nbanid 0 STEAM_1:0:3"
+    response = as_alice.post(f"{URL}import/", {"text": text})
+    assert "there may be no more" in response.content.decode()
+    assert not Ban.objects.exists()
+    for number in (2, 4):
+        as_alice.post(URL, FIELDS | {"steam_id": f"[U:1:{number}]"})
+    response = as_alice.post(URL, FIELDS | {"steam_id": "[U:1:6]"})
+    assert "there may be no more" in response.content.decode()
+    assert Ban.objects.count() == 2

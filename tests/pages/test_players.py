@@ -1,0 +1,103 @@
+"""The page of who is on a server, and what is said to them: names and texts are anything."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from servers.models import ConsoleCommand, Server
+from tests.states import record_state
+
+URL = "/servers/alpha/players/"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def running(server: Server) -> Server:
+    """Return Alice's server, which runs with one person on it."""
+    server.players = 1
+    server.save()
+    record_state(server, "running")
+    now = timezone.now()
+    for name, steam_id, left_at in (
+        ("<b>Zoey</b>", "STEAM_1:0:1", None),
+        ("Bill", "STEAM_1:1:2", now - timedelta(hours=3)),
+    ):
+        server.player_sessions.create(
+            name=name, steam_id=steam_id, joined_at=now, seen_at=now, left_at=left_at, ping=40
+        )
+    return server
+
+
+def test_the_page_tells_who_is_on_and_who_was(as_alice: Client, running: Server) -> None:
+    response = as_alice.get(URL)
+    assert [one.name for one in response.context["people"]] == ["<b>Zoey</b>"]
+    assert [one.name for one in response.context["past"]] == ["Bill"]
+    page = response.content.decode()
+    assert "&lt;b&gt;Zoey&lt;/b&gt;" in page
+    assert "<b>Zoey" not in page
+    assert "40 ms" in page
+
+
+@pytest.mark.parametrize(
+    ("players", "state", "sentence"),
+    [
+        (3, "running", "It says that 3 are on; who the others are is not known yet"),
+        (None, "running", "who is on is not known"),
+        (None, "stopped", "It does not run."),
+    ],
+)
+def test_what_is_not_known_of_people_is_said(
+    as_alice: Client, running: Server, players: int | None, state: str, sentence: str
+) -> None:
+    running.players = players
+    running.save()
+    record_state(running, state)
+    assert sentence in as_alice.get(URL).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [
+        ("", "kickid STEAM_1:0:1"),
+        ('be "nice"; quit', "kickid STEAM_1:0:1 \"be 'nice'; quit\""),
+        (" two\n lines ", 'kickid STEAM_1:0:1 "two lines"'),
+    ],
+)
+def test_a_kick_is_a_command_that_a_reason_cannot_break_out_of(
+    as_alice: Client, running: Server, reason: str, command: str
+) -> None:
+    response = as_alice.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1", "reason": reason})
+    assert (response.status_code, response["Location"]) == (303, URL)
+    assert ConsoleCommand.objects.get().typed == command
+
+
+@pytest.mark.parametrize(
+    ("address", "fields", "words"),
+    [
+        ("kick", {"steam_id": "all; quit"}, "no Steam ID"),
+        ("kick", {"steam_id": "STEAM_1:0:1", "reason": "x\x07"}, "control characters"),
+        ("say", {"text": " "}, "Type what to say"),
+        ("say", {"text": "x" * 121}, "At most 120 characters"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_in_words(
+    as_alice: Client, running: Server, address: str, fields: dict[str, str], words: str
+) -> None:
+    response = as_alice.post(f"{URL}{address}/", fields)
+    assert (response.status_code, words in response.content.decode()) == (400, True)
+    assert not ConsoleCommand.objects.exists()
+
+
+def test_something_is_said_to_all(as_alice: Client, running: Server) -> None:
+    as_alice.post(f"{URL}say/", {"text": "restart in 5; // sorry"})
+    assert ConsoleCommand.objects.get().typed == 'say "restart in 5; // sorry"'
+
+
+def test_a_viewer_sees_people_and_cannot_kick(as_bob: Client, bob: User, running: Server) -> None:
+    running.memberships.create(user=bob, role="viewer")
+    assert "Kick" not in as_bob.get(URL).content.decode()
+    assert as_bob.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1"}).status_code == 403
