@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Dialog, Route, expect
 
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
@@ -305,7 +305,12 @@ def test_a_form_that_was_changed_stays_with_its_faults_and_asks_before_it_is_lef
     page = open_page()
     page.goto("/servers/new/")
     asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+
+    def accept(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", accept)
     name = page.get_by_label("Name", exact=True)
     expect(name).to_be_focused()
     name.fill("Bad Name")
