@@ -137,15 +137,16 @@ def _find_faults(
             f"{MAX_COMMAND_BYTES}, with all that follows it."
         )
         return [(fault, False)]
-    if not CHANGING_MAP.isdisjoint(names):
-        fault = (
-            "changes the map. The game carries out its configs with each map, so it may change the map "
-            "over and over: choose the first map with +map in the launch arguments."
-        )
-        return [(fault, True)]
     is_moving = not MOVING.keys().isdisjoint(names)
     faults = find_line_faults(_readable(command.encode("latin-1")))
-    return [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
+    found = [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
+    if next(names_used(command), "") in CHANGING_MAP:
+        fault = (
+            "changes the map. The game executes its configs on every map, so it may change the map over "
+            "and over: choose the first map with +map in the launch arguments."
+        )
+        found.append((fault, True))
+    return found
 
 
 def _readable(line: bytes) -> str:

@@ -186,6 +186,17 @@ class TestCopies:
         copy = copy_config(f"{line}\nsv_tags map\n".encode(), "the config", ())
         (warning,) = copy.warnings
         assert warning.startswith("Line 1 of the config changes the map.")
+        assert copy.content.decode() == f"{line}\nsv_tags map\n"
+
+    @pytest.mark.parametrize(
+        "line", ['alias x "map c1m1_hotel; hostport 27016"', "sm_cvar map hostport"]
+    )
+    def test_a_map_beside_it_keeps_no_line_that_moves_the_server(self, line: str) -> None:
+        assert copy_config(f"{line}\n".encode(), "the config", ()).content == b""
+
+    def test_an_alias_that_names_a_map_changes_none_by_itself(self) -> None:
+        copy = copy_config(b'alias first "map c1m1_hotel"\n', "the config", ())
+        assert copy.warnings == ()
 
     def test_a_command_that_the_engine_discards_takes_nothing_else_along(self) -> None:
         fits, does_not = "echo " + "x" * 505, "echo " + "y" * 506
