@@ -43,8 +43,8 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
     """Return the copy of a config, command by command, as bytes; `where` names it in warnings.
 
     Comments and blank lines are stripped. What sets one of `own`, which Saferoom sets itself, is left out with
-    a warning, and so is what would move the server to another port, and a command that is too long: the engine
-    discards it with the rest of the file.
+    a warning. So is what would move the server to another port or change its map, and a command that is too long:
+    the engine discards it with the rest of the file.
     """
     lines: list[str] = []
     texts: list[str] = []
@@ -142,10 +142,10 @@ def _find_faults(
     found = [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
     if next(names_used(command), "") in CHANGING_MAP:
         fault = (
-            "changes the map. The game executes its configs on every map, so it may change the map over "
-            "and over: choose the first map with +map in the launch arguments."
+            "changes the map. The game executes its configs on every map, so it would do that over and over. "
+            "It is left out: choose the first map with +map in the launch arguments."
         )
-        found.append((fault, True))
+        found.append((fault, False))
     return found
 
 
