@@ -43,8 +43,8 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
     """Return the copy of a config, command by command, as bytes; `where` names it in warnings.
 
     Comments and blank lines are stripped. What sets one of `own`, which Saferoom sets itself, is left out with
-    a warning. So is what would move the server to another port or change its map, and a command that is too long:
-    the engine discards it with the rest of the file.
+    a warning. So is what would move the server to another port or change its map, and a command that is too
+    long: the engine discards it with the rest of the file.
     """
     lines: list[str] = []
     texts: list[str] = []
