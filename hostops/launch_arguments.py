@@ -513,14 +513,17 @@ def _split(text: str) -> tuple[list[Argument], list[Fault]]:
         if character == "\\" and following == "\n" and quote != "'":
             position, line = position + 1, line + 1
         elif (
-            character == "\\" and quote != "'" and (blanks := _BLANKS_AT_END.match(text, position))
+            character == "\\"
+            and not quote
+            and current is None
+            and (blanks := _BLANKS_AT_END.match(text, position))
         ):
             position = blanks.end()
             faults.append(
                 Fault(
                     f"Line {line}",
-                    "Blanks stand behind the backslash at the end of the line: take them away, "
-                    "and the line goes on in the next one.",
+                    "There are blanks after the backslash at the end of the line. Remove them, and "
+                    "the line goes on in the next one.",
                 )
             )
         elif (

@@ -1,8 +1,8 @@
 """Changes that break the code, each with the test that has to fail for it: `script/mutate [WORD...]`.
 
-They are in the hearts: the claim, the fence, masks, locks, the launcher. Each passed all tests once, or would
-be easy to make. Words choose those whose file or purpose has one of them. The tests run in a copy, so nothing
-here is changed.
+They are in the claim, the fence, the masks, the locks and the launcher. Each either passed all tests once or
+is an easy mistake. Words select those whose purpose or file contains one of them. Tests run in a copy of the
+project.
 """
 
 import shutil

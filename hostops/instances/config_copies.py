@@ -43,8 +43,8 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
     """Return the copy of a config, command by command, as bytes; `where` names it in warnings.
 
     Comments and blank lines are stripped. What sets one of `own`, which Saferoom sets itself, is left out with
-    a warning, and so is what would move the server to another port, and a command that is too long: the engine
-    discards it with the rest of the file.
+    a warning. So is what would move the server to another port or change its map, and a command that is too
+    long: the engine discards it with the rest of the file.
     """
     lines: list[str] = []
     texts: list[str] = []
@@ -137,15 +137,16 @@ def _find_faults(
             f"{MAX_COMMAND_BYTES}, with all that follows it."
         )
         return [(fault, False)]
-    if not CHANGING_MAP.isdisjoint(names):
-        fault = (
-            "changes the map. The game carries out its configs with each map, so it may change the map "
-            "over and over: choose the first map with +map in the launch arguments."
-        )
-        return [(fault, True)]
     is_moving = not MOVING.keys().isdisjoint(names)
     faults = find_line_faults(_readable(command.encode("latin-1")))
-    return [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
+    found = [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
+    if next(names_used(command), "") in CHANGING_MAP:
+        fault = (
+            "changes the map. The game executes its configs on every map, so it would do that over and over. "
+            "It is left out: choose the first map with +map in the launch arguments."
+        )
+        found.append((fault, False))
+    return found
 
 
 def _readable(line: bytes) -> str:

@@ -60,7 +60,7 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
 
 @lru_cache(maxsize=64)
 def for_sqlite(statement: str) -> str:
-    """Return a statement in SQLite's dialect: no arrays, no locks of rows, another name."""
+    """Return a statement in SQLite's dialect: it has no arrays and no row locks, and another json_agg()."""
     in_array = "IN (SELECT value FROM json_each(%s))"
     statement = statement.replace("= ANY(%s)", in_array).replace(" FOR NO KEY UPDATE", "")
     return statement.replace("json_agg(", "json_group_array(")

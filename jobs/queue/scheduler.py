@@ -26,7 +26,7 @@ ACTIVE = (
 )
 """The jobs that run on any host, and the oldest that wait for this one; each with whether it is being drained.
 
-In one statement, as PostgreSQL is waited for at each.
+One statement, because each costs a round trip to PostgreSQL.
 """
 
 FURTHER_QUEUED = (
@@ -91,7 +91,7 @@ def build_scheduler_state(host: Host | None = None) -> SchedulerState:
         # A host that has been removed takes no jobs.
         is_draining=not rows or bool(rows[0][0]),
         running=tuple(ActiveJob(*job) for _, state, *job, _ in rows if state == JobState.RUNNING),
-        # No order outlasts a union.
+        # A union keeps no order.
         queued=tuple(sorted(queued, key=lambda job: (job[-1], job[0]))),
     )
 

@@ -237,9 +237,9 @@ class HostWatch:
 
 
 def find_run_to_repeat(server: Server) -> Run | None:
-    """Return the run that a server goes on with, if somebody started it as it was; None for what is saved.
+    """Return the run to repeat if the server was last started “as it was”; None to start what is saved.
 
-    What is saved was not what they wanted then, and may not start at all.
+    Whoever did that did not want the saved settings, which may not even start.
     """
     last = server.runs.order_by("-id").first()
     return last if last and last.as_it_was_at and last.sealed else None

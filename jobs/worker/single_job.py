@@ -77,14 +77,12 @@ class OwnLogWriter(LogWriter):
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
         """Store a line."""
         super().line(job, stream, text)
-        self._pass_on_cancel_request()
-        if threading.get_ident() != self._caller:
-            connection.close()  # A thread that reads a command's output ends without saying so.
+        self._after_storing()
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
         """Store where the job is."""
         super().stage(job, name, progress)
-        self._pass_on_cancel_request()
+        self._after_storing()
 
     def _store_in_turn(self) -> None:
         with self._turn:
@@ -93,6 +91,12 @@ class OwnLogWriter(LogWriter):
     def _note_end(self, job: Job, is_stored: bool) -> None:
         if not is_stored:
             logger.warning("job %s: its end was not stored here", job.pk)
+
+    def _after_storing(self) -> None:
+        self._pass_on_cancel_request()
+        # Threads that read a command's output end without closing what they opened.
+        if threading.get_ident() != self._caller:
+            connection.close()
 
     def _pass_on_cancel_request(self) -> None:
         if self._this.exclude(cancel_requested_at=None).exists():

@@ -36,7 +36,9 @@ HIDDEN_SHELL = '+sv_tags "coop -autoupdate -steam_dir . -steamcmd_script y;touch
         pytest.param("; ours\n-tickrate 60", "“;” looks like a comment", id="06 semicolon"),
         pytest.param("/* ours */\n-nobots", "“/*” looks like a comment", id="06 block"),
         pytest.param("REM ours\n-nobots", "“REM” looks like a comment", id="06 batch file"),
-        pytest.param("-nobots \\ \t\r\n-insecure", "Line 1: Blanks stand behind", id="05 blanks"),
+        pytest.param(
+            "-nobots \\ \t\r\n-insecure", "Line 1: There are blanks after", id="05 blanks"
+        ),
         pytest.param("—tickrate 60", "(em dash). You probably meant “-”", id="07 em dash"),
         pytest.param("－tickrate 60", "(fullwidth hyphen-minus). You probably", id="07 full width"),  # noqa: RUF001
         pytest.param("−tickrate 60", "(minus sign). You probably meant “-”", id="07 minus sign"),  # noqa: RUF001

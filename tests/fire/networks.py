@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 
 
 def find_namespaces() -> str | None:
@@ -16,13 +17,14 @@ class Machine:
 
     def __init__(self, number: int) -> None:
         self.name = f"saferoom-{os.getpid()}-{number}"
-        self.gateway = f"10.213.{number}.1"
+        gateway, address = _addresses(number)
+        self.gateway = str(gateway)
         self._cable = f"sr{os.getpid() % 100000}n{number}"
         ip("netns", "add", self.name)
         ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
         ip("address", "add", f"{self.gateway}/30", "dev", self._cable)
         ip("link", "set", self._cable, "up")
-        self._inside("address", "add", f"10.213.{number}.2/30", "dev", "eth0")
+        self._inside("address", "add", f"{address}/30", "dev", "eth0")
         self._inside("link", "set", "eth0", "up")
         self._inside("link", "set", "lo", "up")
 
@@ -48,6 +50,17 @@ class Machine:
 
     def _inside(self, *arguments: str) -> None:
         ip("-netns", self.name, *arguments)
+
+
+def _addresses(number: int) -> tuple[IPv4Address, IPv4Address]:
+    """Return the two addresses of this process's cable `number` (0 to 3): no other process has them.
+
+    Another run of the tests may be about, or the cables of one that was killed. The addresses are among those
+    that RFC 2544 sets apart for tests of networks.
+    """
+    cable = os.getpid() % 2**13 * 4 + number
+    first = IPv4Address("198.18.0.0") + cable * 4
+    return first + 1, first + 2
 
 
 def ip(*arguments: str) -> None:

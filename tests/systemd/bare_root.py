@@ -43,7 +43,7 @@ class Disk:
 class BareRoot(Sandbox):
     """One boot of a bare machine. Paths of `reachable` are there too, beside this machine's own.
 
-    Whoever has a /proc of its own, as units of the system have, does not see the machine's own boot ID.
+    A process with its own /proc, as in system units, does not see the boot ID of this boot.
     """
 
     def __init__(self, disk: Disk, *reachable: Path, has_own_boot_id: bool = True) -> None:

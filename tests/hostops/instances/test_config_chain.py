@@ -182,10 +182,23 @@ class TestCopies:
         assert warning.endswith("It is left out.")
 
     @pytest.mark.parametrize("line", ["map c5m1_waterfront", 'sv_lan 0; "ChangeLevel" c1m1_hotel'])
-    def test_a_line_that_changes_the_map_is_said(self, line: str) -> None:
+    def test_a_command_that_changes_the_map_is_left_out_and_said(self, line: str) -> None:
         copy = copy_config(f"{line}\nsv_tags map\n".encode(), "the config", ())
         (warning,) = copy.warnings
         assert warning.startswith("Line 1 of the config changes the map.")
+        assert warning.endswith("choose the first map with +map in the launch arguments.")
+        rest = "sv_lan 0\n" if "sv_lan" in line else ""
+        assert copy.content.decode() == f"{rest}sv_tags map\n"
+
+    @pytest.mark.parametrize(
+        "line", ['alias x "map c1m1_hotel; hostport 27016"', "sm_cvar map hostport"]
+    )
+    def test_a_map_beside_it_keeps_no_line_that_moves_the_server(self, line: str) -> None:
+        assert copy_config(f"{line}\n".encode(), "the config", ()).content == b""
+
+    def test_an_alias_that_names_a_map_changes_none_by_itself(self) -> None:
+        copy = copy_config(b'alias first "map c1m1_hotel"\n', "the config", ())
+        assert copy.warnings == ()
 
     def test_a_command_that_the_engine_discards_takes_nothing_else_along(self) -> None:
         fits, does_not = "echo " + "x" * 505, "echo " + "y" * 506

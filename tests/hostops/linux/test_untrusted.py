@@ -381,12 +381,14 @@ def test_a_file_that_takes_more_than_is_free_is_not_copied(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="is an unprivileged user already")
-def test_all_of_this_holds_for_an_unprivileged_user_too() -> None:
+def test_all_of_this_holds_for_an_unprivileged_user_too(tmp_path: Path) -> None:
     """Root is let through where others are not, such as folders of mode 000: here it has no capability."""
     done = subprocess.run(
         [
             *("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable),
             *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            # In the folder of all runs it would clear away what others left, while they do the same.
+            f"--basetemp={tmp_path / 'inner'}",
             *("-k", "not unprivileged and not device", __file__),
         ],
         cwd=REPOSITORY,

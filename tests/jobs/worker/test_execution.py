@@ -1,9 +1,11 @@
 """What the worker makes of a job: states, exit codes, logs, and what it learns about the server."""
 
 import subprocess
+import threading
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from hostops.errors import CommandError, HostError, OperationCancelled
@@ -467,3 +469,27 @@ def test_the_clock_of_a_job_only_goes_forward(server: Server, fake_host: FakeHos
     assert job.started_at is not None
     assert job.finished_at is not None
     assert before <= job.created_at <= job.started_at <= job.finished_at <= timezone.now()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("last", ["line", "stage"])
+def test_a_thread_that_reads_a_commands_output_leaves_no_connection_open(
+    server: Server, fake_host: FakeHost, last: str
+) -> None:
+    left_open: list[bool] = []
+
+    def act(_verb: str, _subject: str, on_line: OnLine, on_stage: OnStage, _: CancelToken) -> None:
+        def read() -> None:
+            if last == "line":
+                on_line("stdout", "Loading")
+            else:
+                on_stage("Loading", 10)
+            left_open.append(connection.connection is not None)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+
+    fake_host.act = act
+    assert run("stop", server).state == JobState.SUCCEEDED
+    assert left_open == [False]
