@@ -46,7 +46,8 @@ def find_machines() -> str | None:
         programs = find_programs()
     except NoPostgresError:
         return None
-    return f"{found} and {programs}" if (found := find_namespaces()) else None
+    found = find_namespaces() if shutil.which("nft") else None
+    return f"{found} and {programs}" if found else None
 
 
 def find_postgres() -> str | None:
@@ -81,7 +82,8 @@ FLOORS = [
     Floor(
         "machines",
         find_machines,
-        "run as root, with iproute2 and postgresql (Debian: apt install iproute2 postgresql)",
+        "run as root, with iproute2, nftables and postgresql "
+        "(Debian: apt install iproute2 nftables postgresql)",
     ),
     Floor(
         "nginx", find_nginx, "install nginx and openssl (Debian: apt install nginx-light openssl)"

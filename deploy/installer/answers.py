@@ -35,6 +35,7 @@ class Answers:
     mail: str = ""
     admin: str = "admin"
     has_nginx: bool = True
+    has_nftables: bool = False
     has_packages: bool = True
 
     @property
@@ -139,6 +140,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--players-address",
         metavar="IP",
         help="where players reach them (default: that of the default route)",
+    )
+    games.add_argument(
+        "--nftables",
+        dest="has_nftables",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="limit what one address may send to them (default: no)",
     )
     return parser
 

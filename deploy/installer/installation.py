@@ -9,6 +9,7 @@ from deploy.installer import (
     checks,
     databases,
     env_files,
+    floods,
     places,
     proxy,
     releases,
@@ -73,6 +74,7 @@ class Installation:
             Step("Make the release current", self._switch),
             Step("Install the units", self._install_units),
             Step("Start the panel and the worker", self._start),
+            *self._flood_steps(),
             *(
                 [Step("Put nginx before it", self._install_proxy)]
                 if self._answers.has_nginx
@@ -92,6 +94,7 @@ class Installation:
             Step("Make accounts and folders", self._make_accounts),
             Step("Write what is new in the settings", self._write_settings),
             Step("Drain the worker, migrate, switch", self._upgrade),
+            *self._flood_steps(),
             *(
                 [Step("Put nginx before it", self._install_proxy)]
                 if self._answers.has_nginx
@@ -182,6 +185,7 @@ class Installation:
             # The account's own manager, and what lets one be asked for.
             *(("dbus-user-session", "libpam-systemd") if answers.is_users else ("polkitd",)),
             *(("nginx",) if answers.has_nginx else ()),
+            *(("nftables",) if answers.has_nftables else ()),
             *(("certbot",) if answers.certificate == "certbot" else ()),
             *(("postgresql",) if answers.database == "create" else ()),
             *(("postgresql-client",) if answers.is_postgres else ()),
@@ -275,6 +279,17 @@ class Installation:
 
     def _install_proxy(self) -> None:
         proxy.install(self._machine, self._source, self._answers)
+
+    def _flood_steps(self) -> list[Step]:
+        """Return the step for the games' ports: also after they were limited, and are not to be any more."""
+        if not self._answers.has_nftables and not self._last.has_nftables:
+            return []
+        name = "Limit what one address may send to the games"
+        if not self._answers.has_nftables:
+            name = "Let every address send to the games what it likes"
+        return [
+            Step(name, lambda: floods.install(self._machine, self._release_code, self._answers))
+        ]
 
     def _upgrade(self) -> None:
         self._switch_running(self._back_up_and_migrate)

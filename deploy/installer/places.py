@@ -26,6 +26,7 @@ SYSUSERS = Path("/usr/local/lib/sysusers.d/saferoom.conf")
 TMPFILES = Path("/usr/local/lib/tmpfiles.d/saferoom.conf")
 DELEGATION = SYSTEM_UNITS / "user@.service.d/saferoom.conf"
 POLKIT_RULES = Path("/etc/polkit-1/rules.d/50-saferoom.rules")
+NFTABLES_RULES = SETTINGS_DIR / "games.nft"
 NGINX_DIR = Path("/etc/nginx")
 
 WORKER_ACCOUNT = "saferoom"
@@ -36,3 +37,5 @@ WEB_SOCKET_UNIT = "saferoom-web.socket"
 BACKUP_UNIT = "saferoom-backup.service"
 BACKUP_TIMER = "saferoom-backup.timer"
 GAME_UNIT = "saferoom-game@.service"
+GAMES_SLICE = "saferoom-games.slice"
+NFTABLES_UNIT = "saferoom-nftables.service"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.installer import answers, databases, places, proxy, steps, units
+from deploy.installer import answers, databases, floods, places, proxy, steps, units
 from deploy.installer.answers import Answers
 from deploy.installer.errors import CommandError, InstallError
 from deploy.installer.installation import require_root
@@ -27,6 +27,7 @@ class Removal:
         return [
             Step("Stop worker, games and panel", self._stop),
             Step("Take the site from nginx", lambda: proxy.remove(self._machine)),
+            Step("Take the limits from the games' ports", lambda: floods.remove(self._machine)),
             Step("Remove units, commands and code", self._remove_program),
             *(
                 [Step("Remove data, settings, backups and accounts", self._remove_data)]
@@ -55,11 +56,12 @@ class Removal:
             self._try("systemctl", "stop", f"user@{units.worker_uid()}.service")
         for unit in (
             *(places.WEB_UNIT, places.WEB_SOCKET_UNIT, places.BACKUP_UNIT, places.BACKUP_TIMER),
-            *(places.WORKER_UNIT, places.GAME_UNIT),
+            *(places.WORKER_UNIT, places.GAME_UNIT, places.GAMES_SLICE),
         ):
             self._machine.remove(places.SYSTEM_UNITS / unit)
         for path in (
-            *(places.USER_UNITS / places.WORKER_UNIT, places.DELEGATION, places.POLKIT_RULES),
+            *(places.USER_UNITS / places.WORKER_UNIT, places.USER_UNITS / places.GAMES_SLICE),
+            *(places.DELEGATION, places.POLKIT_RULES),
             *(places.COMMANDS_DIR / "saferoom", places.COMMANDS_DIR / "l4d2ctl"),
             *(places.SYSUSERS, places.TMPFILES, places.PUBLIC_DIR),
             *(places.CURRENT, places.PREVIOUS, places.RELEASES_DIR, places.ENVIRONMENTS_DIR),

@@ -28,6 +28,8 @@ def install(machine: Machine, code: Path, answers: Answers) -> None:
         machine.write(
             places.COMMANDS_DIR / command, (code / "deploy" / command).read_text(), mode=0o755
         )
+    slices = places.USER_UNITS if answers.is_users else places.SYSTEM_UNITS
+    machine.write(slices / places.GAMES_SLICE, (folder / places.GAMES_SLICE).read_text())
     if answers.is_users:
         machine.write(places.DELEGATION, (folder / "delegate.conf").read_text())
         machine.write(

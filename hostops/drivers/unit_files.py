@@ -19,6 +19,7 @@ from hostops.layout import HostLayout, find_code_dir
 from hostops.specs import Limits
 
 TEMPLATE_NAME = "saferoom-game@.service"
+SLICE_NAME = "saferoom-games.slice"
 _START_LIMIT = 4 * RESTART_BUDGET
 """Starts within the window after which systemd gives up by itself.
 
@@ -145,6 +146,8 @@ def template(
         # where the budget of restarts is spent.
         f"RestartPreventExitStatus={' '.join(map(str, LAUNCH_FAILURES))}",
         "OOMPolicy=stop",
+        # Beside the worker, all games together count as one for the CPU; deploy/ has a limit of their memory.
+        f"Slice={SLICE_NAME}",
         "MemoryAccounting=yes",
         "CPUAccounting=yes",
         "TasksAccounting=yes",
@@ -161,6 +164,7 @@ def template(
         f"BindPaths={root}/instances/%i",
         "PrivateTmp=yes",
         "PrivateDevices=yes",
+        "PrivateMounts=yes",
         "ProtectProc=invisible",
         "# No way to a manager, which could start something outside of this box.",
         "InaccessiblePaths=-/run/dbus -/run/systemd/private",
@@ -174,7 +178,9 @@ def template(
         "",
         "# What it may do: what a 32-bit srcds with SourceMod's just-in-time compiler needs.",
         "NoNewPrivileges=yes",
-        *(["PrivateUsers=yes"] if manager is Manager.USER else ["RemoveIPC=no"]),
+        # Of the accounts it sees root and its own. (An IPC object of a game's is in the box, and ends with it.)
+        "PrivateUsers=yes",
+        *(["RemoveIPC=no"] if manager is Manager.SYSTEM else []),
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
         # What listens on loopback trusts whoever reaches it. In the account's own manager systemd ignores this.

@@ -13,17 +13,21 @@ def find_namespaces() -> str | None:
 
 
 class Machine:
-    """A network namespace and its cable: `gateway` is this side's address, as the machine sees it."""
+    """A network namespace and its cable.
+
+    `gateway` is this side's address, as the machine sees it; `address` is its own; `cable` is the device
+    here.
+    """
 
     def __init__(self, number: int) -> None:
         self.name = f"saferoom-{os.getpid()}-{number}"
         gateway, address = _addresses(number)
-        self.gateway = str(gateway)
-        self._cable = f"sr{os.getpid() % 100000}n{number}"
+        self.gateway, self.address = str(gateway), str(address)
+        self.cable = f"sr{os.getpid() % 100000}n{number}"
         ip("netns", "add", self.name)
-        ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        ip("address", "add", f"{self.gateway}/30", "dev", self._cable)
-        ip("link", "set", self._cable, "up")
+        ip("link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        ip("address", "add", f"{self.gateway}/30", "dev", self.cable)
+        ip("link", "set", self.cable, "up")
         self._inside("address", "add", f"{address}/30", "dev", "eth0")
         self._inside("link", "set", "eth0", "up")
         self._inside("link", "set", "lo", "up")
@@ -32,20 +36,25 @@ class Machine:
         """Return the command that runs `argv` on this machine."""
         return ["ip", "netns", "exec", self.name, *argv]
 
+    def run(self, *argv: str) -> str:
+        """Run a command on this machine, which has to succeed, and return its output."""
+        done = subprocess.run(self.command(argv), check=True, capture_output=True, text=True)
+        return done.stdout
+
     def pull_cable(self) -> None:
         """Cut the machine off: nothing is answered any more, and nobody is told."""
-        ip("link", "set", self._cable, "down")
+        ip("link", "set", self.cable, "down")
 
     def plug_cable(self) -> None:
         """Connect the machine again."""
-        ip("link", "set", self._cable, "up")
+        ip("link", "set", self.cable, "up")
 
     def remove(self) -> None:
         """Take the machine away, and the cable with it.
 
         The cable first: with the namespace it would go some time later, and keep its name until then.
         """
-        ip("link", "delete", self._cable)
+        ip("link", "delete", self.cable)
         ip("netns", "delete", self.name)
 
     def _inside(self, *arguments: str) -> None:

@@ -23,6 +23,7 @@ _PLACES = {
     DEPLOY / "saferoom-web.service": "/etc/systemd/system/saferoom-web.service",
     DEPLOY / "saferoom-web.socket": "/etc/systemd/system/saferoom-web.socket",
     DEPLOY / "system/saferoom-game@.service": "/etc/systemd/system/saferoom-game@.service",
+    DEPLOY / "saferoom-games.slice": "/etc/systemd/user/saferoom-games.slice",
     DEPLOY / "delegate.conf": "/etc/systemd/system/user@.service.d/saferoom.conf",
     DEPLOY / "saferoom.sysusers.conf": "/usr/local/lib/sysusers.d/saferoom.conf",
     DEPLOY / "saferoom.tmpfiles.conf": "/usr/local/lib/tmpfiles.d/saferoom.conf",

@@ -1,5 +1,6 @@
 """The files in deploy/ are what docs/deploy.md says: real systemd takes them, and the worker lives by them."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,25 @@ def test_the_game_unit_in_deploy_is_the_one_that_would_be_written() -> None:
         installation=installation,
     )
     assert (DEPLOY / "system" / "saferoom-game@.service").read_text() == wanted
+
+
+@pytest.mark.systemd
+@pytest.mark.parametrize(
+    ("unit", "most"),
+    [
+        ("saferoom-web.service", 1.5),
+        ("system/saferoom-worker.service", 3.0),
+        ("system/saferoom-game@.service", 2.2),
+        ("saferoom-backup.service", 3.5),
+    ],
+)
+def test_a_unit_is_exposed_no_more_than_its_work_asks_for(unit: str, most: float) -> None:
+    """Of 10, as `systemd-analyze security` counts; docs/security.md has the figures, and what is left open."""
+    threshold = f"--threshold={round(most * 10)}"
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", threshold]
+    done = subprocess.run([*command, str(DEPLOY / unit)], capture_output=True, text=True)
+    assert "Overall exposure level" in done.stdout
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ A machine here is Debian with a real systemd, nginx and PostgreSQL, on which the
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -237,7 +238,7 @@ def test_a_database_and_units_of_the_system_are_made_too(
         with BareRoot(disk, wheels, has_own_boot_id=False) as root:
             version = find_programs().parent.name
             root.root_succeed("pg_createcluster", version, "main")
-            more = ("--database", "create", "--driver", "systemd-system")
+            more = ("--database", "create", "--driver", "systemd-system", "--nftables")
             said = root.install(*flags(wheels), *more)
             assert f"runs: https://{NAME}/" in said
             make_server(root, disk)
@@ -245,6 +246,7 @@ def test_a_database_and_units_of_the_system_are_made_too(
                 "systemctl", "show", "--value", "-p", "User", "saferoom-game@alpha"
             )
             assert shown.strip() == "saferoom"
+            require_limits(root, wheels)
             # As the timer does.
             root.root_succeed("systemctl", "start", "saferoom-backup.service")
             assert len(list((disk.folder / "srv/saferoom/backups").iterdir())) == 1
@@ -257,6 +259,20 @@ def test_a_database_and_units_of_the_system_are_made_too(
             assert "saferoom" not in root.root_succeed(
                 "runuser", "-u", "postgres", "--", "psql", "-lqt"
             )
+
+
+def require_limits(root: BareRoot, wheels: Path) -> None:
+    """Fail unless all games together are limited, and what one address may send to them."""
+    show = ("systemctl", "show", "--value", "-p")
+    assert (
+        root.root_succeed(*show, "Slice", "saferoom-game@alpha").strip() == "saferoom-games.slice"
+    )
+    memory = int(root.root_succeed(*show, "MemoryMax", "saferoom-games.slice"))
+    assert 0.8 < memory / (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) < 0.9
+    assert "chain games" in root.root_succeed("nft", "list", "table", "inet", "saferoom")
+    said = root.install("--no-nftables", "--wheels", str(wheels))
+    assert "Let every address send" in said
+    assert root.run("nft", "list", "table", "inet", "saferoom", user="root").returncode != 0
 
 
 def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:

@@ -60,7 +60,9 @@ def test_the_life_of_a_server(alpha: Machine) -> None:
         "Crashed (SIGSEGV), restarting (1 of 5)."
     )
     alpha.cli("delete", "alpha")
-    assert alpha.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*") == ""
+    assert (
+        alpha.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*.service") == ""
+    )
 
 
 def test_nothing_executes_valves_script(alpha: Machine) -> None:

@@ -30,7 +30,10 @@ def hurried(alpha: Machine) -> Iterator[Machine]:
 
 def assert_nothing_is_left(machine: Machine) -> None:
     assert not list((machine.root / "instances").iterdir())
-    assert machine.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*") == ""
+    assert (
+        machine.systemctl("list-units", "--all", "--plain", "--no-legend", "saferoom-*.service")
+        == ""
+    )
     units = machine.root.parent / "home" / ".config" / "systemd" / "user"
     assert [path.name for path in units.iterdir()] == ["saferoom-game@.service"]
     assert machine.sandbox.run("pgrep", "-u", str(UID), "-f", "srcds").returncode == 1
