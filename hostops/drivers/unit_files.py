@@ -203,6 +203,8 @@ def template(
         "RestrictNamespaces=user mnt pid ipc",
         "SystemCallArchitectures=native x86",
         "SystemCallFilter=@system-service @mount",
+        # The box's own wall; of the set @sandbox, which systemd has since 255.
+        "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
         "SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap",
         "SystemCallErrorNumber=EPERM",
         "KeyringMode=private",

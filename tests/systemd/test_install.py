@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.systemd, pytest.mark.nginx, pytest.mark.timeout(600)]
 
 NAME = "panel.test"
 PASSWORD = "of-the-game-itself"
+KIMS_PASSWORD = "of-a-person-who-watches"
 HOST = "srv/saferoom/host"
 
 # As a person does it by the pages; the jobs are carried out by the worker that was installed.
@@ -33,7 +35,7 @@ from django.contrib.auth.models import User
 from servers.secrets import ServerSecret
 from jobs.queue import enqueue
 from servers.models import Blueprint, DesiredState, Host, Server
-kim = User.objects.create_user("kim")
+kim = User.objects.create_user("kim", password="{KIMS_PASSWORD}")
 blueprint = Blueprint.objects.create(name="plain", owner=kim)
 alpha = Server(name="alpha", owner=kim, host=Host.local(), blueprint=blueprint, port=27015)
 alpha.set_secret(ServerSecret.RCON_PASSWORD, "{PASSWORD}")
@@ -62,28 +64,10 @@ class Migration(migrations.Migration):
     dependencies = [("jobs", "{newest}")]
     operations = [migrations.RunSQL("CREATE TABLE jobs_later (id integer)", "DROP TABLE jobs_later")]
 '''
-# Asks through nginx, over and over, as many pages do; and tells what it was answered, and the longest wait.
-WATCHER = """
-import http.client, json, ssl, sys, time
-from pathlib import Path
-context = ssl.create_default_context()
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-seen, longest = {}, 0.0
-Path("/tmp/watching").touch()
-while not Path("/tmp/enough").exists():
-    for method, path in (("GET", "/accounts/login/"), ("POST", "/accounts/login/"), ("GET", "/livez")):
-        began = time.monotonic()
-        connection = http.client.HTTPSConnection("127.0.0.1", timeout=60, context=context)
-        try:
-            connection.request(method, path, headers={"Host": "panel.test"})
-            answer = str(connection.getresponse().status)
-        except Exception as error:
-            answer = repr(error)
-        connection.close()
-        time.sleep(0.02)  # as a crowd does, not as a flood
-        seen[f"{method} {path} {answer}"] = seen.get(f"{method} {path} {answer}", 0) + 1
-        longest = max(longest, time.monotonic() - began)
-print(json.dumps([seen, longest]))
+READ_WALLS = """
+from servers.models import Host
+host = Host.local()
+print("MISSING", [wall["name"] for wall in host.walls if not wall["stands"]], "OF", len(host.walls))
 """
 
 
@@ -138,22 +122,32 @@ def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def watched(root: BareRoot) -> Iterator[dict[str, int]]:
-    """Ask for pages all the while, and fill the dictionary with what was answered how often."""
-    seen: dict[str, int] = {}
-    command = root.command("python3", "-c", WATCHER)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
+    """Have a crowd about all the while, and fill the dictionary with what became of it (`crowd_program`)."""
+    told: dict[str, Any] = {}
+    program = f"{REPOSITORY}/tests/systemd/crowd_program.py"
+    command = root.command("python3", program, KIMS_PASSWORD)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as crowd:
         try:
             wait_until(
-                lambda: root.run("test", "-e", "/tmp/watching", user="root").returncode == 0, 20, ""
+                lambda: (
+                    root.run("test", "-e", "/tmp/watching", user="root").returncode == 0
+                    or crowd.poll() is not None
+                ),
+                60,
+                "the crowd does not come",
             )
-            yield seen
+            yield told
         finally:
             root.root_succeed("touch", "/tmp/enough")
-            output, _ = watcher.communicate(timeout=90)
-        told, longest = json.loads(output)
-        print("answers", told, "longest wait", round(longest, 1), "s")
-        seen.update(told)
+            output, _ = crowd.communicate(timeout=120)
+        if crowd.returncode != 0:
+            log = root.run(
+                "journalctl", "-u", "saferoom-web", "-n", "80", "--no-pager", user="root"
+            )
+            raise AssertionError(f"the crowd did not come\n{output}\n{log.stdout}")
+        told.update(json.loads(output))
+        print("crowd", {name: value for name, value in told.items() if name != "seen"})
 
 
 def link(disk: Disk) -> str:
@@ -269,6 +263,9 @@ def require_limits(root: BareRoot, wheels: Path) -> None:
     )
     memory = int(root.root_succeed(*show, "MemoryMax", "saferoom-games.slice"))
     assert 0.8 < memory / (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) < 0.9
+    # systemd covers parts of /proc, so nobody can mount another one.
+    told = root.root_succeed("saferoom", "shell", "-c", READ_WALLS)
+    assert "MISSING ['Other processes out of sight'] OF 6" in told
     assert "chain games" in root.root_succeed("nft", "list", "table", "inet", "saferoom")
     said = root.install("--no-nftables", "--wheels", str(wheels))
     assert "Let every address send" in said
@@ -279,18 +276,23 @@ def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:
     """Upgrade over a migration while pages are asked for, and switch back; the database stays as it is then."""
     old = link(disk)
     pids = [status(root)["pid"]]
-    with watched(root) as seen:
+    with watched(root) as crowd:
         said = root.root_succeed(
             f"{later}/deploy/install", "--upgrade", "--wheels", str(wheels), timeout=300
         )
         print(said)
     new = link(disk)
     assert new != old
-    assert set(seen) == {
+    assert set(crowd["answers"]) == {
         "GET /accounts/login/ 200",
         "POST /accounts/login/ 403",  # without a token
         "GET /livez 200",
     }
+    # Who followed the console was cut off and came back: each line was seen, in order, and once.
+    assert crowd["follows"] > 1
+    assert crowd["seen"] == list(range(crowd["said"]))
+    assert crowd["said"] > 20
+    assert crowd["game_answers"] > 3
     assert "jobs_later" in tables(root)
     assert len(list((disk.folder / "srv/saferoom/backups").iterdir())) == 1
     root.install("--back")

@@ -1,0 +1,192 @@
+"""A program: a crowd that goes on while a panel is upgraded, and tells what became of it.
+
+    python crowd_program.py PASSWORD
+
+It runs on the installed machine, and needs the standard library alone. It asks for pages over and over,
+talks to the game `alpha` at its console, asks it for its status as lists of servers do, and follows its
+console in the panel, as kim with an open page does. It makes the file WATCHING when it begins, ends when
+there is a file ENOUGH, and prints one JSON object.
+"""
+
+import http.client
+import http.cookies
+import json
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+WATCHING, ENOUGH = Path("/tmp/watching"), Path("/tmp/enough")
+HOST = "panel.test"
+CONSOLE = Path("/srv/saferoom/host/instances/alpha/console.in")
+PORT = 27_015
+QUERY = b"\xff\xff\xff\xffTSource Engine Query\0"
+TALK_SECONDS = 0.05
+QUERY_SECONDS = 1.0
+"""More often the game would not answer: it counts what one address asks."""
+LAST_LINES_SECONDS = 30
+"""How long what was said last may take to be seen: a worker that is new copies it."""
+
+
+class Browser:
+    """Keeps cookies, and goes through nginx."""
+
+    def __init__(self) -> None:
+        self._cookies: http.cookies.SimpleCookie = http.cookies.SimpleCookie()
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
+
+    def ask(self, method: str, path: str, **fields: str) -> http.client.HTTPResponse:
+        """Return the answer, whose body is not read yet."""
+        connection = http.client.HTTPSConnection("127.0.0.1", timeout=60, context=self._tls)
+        headers = {"Host": HOST, "Referer": f"https://{HOST}{path}"}
+        if cookies := "; ".join(f"{name}={one.value}" for name, one in self._cookies.items()):
+            headers["Cookie"] = cookies
+        if fields:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        connection.request(method, path, urlencode(fields) or None, headers)
+        answer = connection.getresponse()
+        for text in answer.headers.get_all("Set-Cookie", []):
+            self._cookies.load(text)
+        return answer
+
+    def sign_in(self, name: str, password: str) -> None:
+        """Sign in by the form."""
+        self.ask("GET", "/accounts/login/").read()
+        token = self._cookies["csrftoken"].value
+        answer = self.ask(
+            *("POST", "/accounts/login/"),
+            username=name,
+            password=password,
+            csrfmiddlewaretoken=token,
+        )
+        body = answer.read().decode()
+        if answer.status != http.client.FOUND:
+            raise SystemExit(f"{name} cannot sign in: {answer.status}\n{body}")
+
+
+class Crowd:
+    """All that goes on, and what is known of it."""
+
+    def __init__(self, password: str) -> None:
+        self._browser = Browser()
+        self._browser.sign_in("kim", password)
+        self.said = 0
+        self.seen: list[int] = []
+        self.follows = 0
+        self.game_answers = 0
+        self.unanswered_seconds = 0.0
+        self._is_over = threading.Event()
+
+    def talk(self) -> None:
+        """Have the game print a numbered line, again and again."""
+        with CONSOLE.open("w") as console:
+            while not ENOUGH.exists():
+                console.write(f"echo watched line {self.said}\n")
+                console.flush()
+                self.said += 1
+                time.sleep(TALK_SECONDS)
+
+    def query(self) -> None:
+        """Ask the game who it is; note the longest time without an answer."""
+        answered_at = time.monotonic()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.settimeout(0.5)
+            question = QUERY
+            while not ENOUGH.exists():
+                asker.sendto(question, ("127.0.0.1", PORT))
+                try:
+                    answer = asker.recv(4096)
+                except OSError:
+                    continue
+                question = QUERY + (answer[5:9] if answer[4:5] == b"A" else b"")
+                self.game_answers += 1
+                silent = time.monotonic() - answered_at
+                self.unanswered_seconds = max(self.unanswered_seconds, silent)
+                answered_at = time.monotonic()
+                time.sleep(QUERY_SECONDS)
+
+    def follow(self) -> None:
+        """Follow the console as EventSource does: it comes back, and says which event it had last."""
+        after = "0"
+        while not self._is_over.is_set():
+            try:
+                answer = self._browser.ask("GET", f"/servers/alpha/console/events?after={after}")
+            except OSError:
+                time.sleep(0.2)
+                continue
+            self.follows += 1
+            for raw in answer:
+                name, _, value = raw.decode().rstrip("\n").partition(": ")
+                if name == "id":
+                    after = value
+                elif name == "data" and (found := re.search(r"watched line (\d+)", value)):
+                    self.seen.append(int(found[1]))
+                if self._is_over.is_set():
+                    break
+            time.sleep(0.2)
+
+    def has_seen_all(self) -> bool:
+        return bool(self.seen) and self.seen[-1] == self.said - 1
+
+    def end(self) -> None:
+        """Wait until what was said last was seen, for a while."""
+        until = time.monotonic() + LAST_LINES_SECONDS
+        while not self.has_seen_all() and time.monotonic() < until:
+            time.sleep(0.1)
+        self._is_over.set()
+
+
+def ask_for_pages() -> tuple[dict[str, int], float]:
+    """Ask for pages until it is enough; return how often what was answered, and the longest wait in seconds."""
+    answers: dict[str, int] = {}
+    longest = 0.0
+    while not ENOUGH.exists():
+        for method, path in (
+            *(("GET", "/accounts/login/"), ("POST", "/accounts/login/")),
+            ("GET", "/livez"),
+        ):
+            began_at = time.monotonic()
+            try:
+                answer = Browser().ask(method, path)
+                answer.read()
+                found = str(answer.status)
+            except OSError as error:
+                found = repr(error)
+            time.sleep(0.02)  # as a crowd does, not as a flood
+            key = f"{method} {path} {found}"
+            answers[key] = answers.get(key, 0) + 1
+            longest = max(longest, time.monotonic() - began_at)
+    return answers, longest
+
+
+def main() -> None:
+    """Go on until it is enough; print what became of it."""
+    crowd = Crowd(sys.argv[1])
+    for work in (crowd.talk, crowd.query, crowd.follow):
+        threading.Thread(target=work, daemon=True).start()
+    WATCHING.touch()
+    answers, longest = ask_for_pages()
+    crowd.end()
+    print(
+        json.dumps(
+            {
+                "answers": answers,
+                "longest_wait_seconds": round(longest, 2),
+                "said": crowd.said,
+                "seen": crowd.seen,
+                "follows": crowd.follows,
+                "game_answers": crowd.game_answers,
+                "unanswered_seconds": round(crowd.unanswered_seconds, 2),
+            }
+        ),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
