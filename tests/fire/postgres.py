@@ -139,7 +139,7 @@ class Postgres:
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=sys.stderr if "-l" in arguments else subprocess.DEVNULL,
+            stderr=sys.stderr,
             cwd="/",
             **as_account,  # type: ignore[call-overload]
         )
