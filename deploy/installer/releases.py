@@ -72,7 +72,13 @@ def opened(machine: Machine, source: str) -> Iterator[Path]:
         raise InstallError(f"--from is {source!r}, which is neither a folder nor a git address.")
     with tempfile.TemporaryDirectory(prefix="saferoom-") as folder:
         # Also in a dry run: what would be installed is known only then. It is removed again.
-        machine.ask("git", "clone", "--quiet", "--depth", "1", source, f"{folder}/code")
+        try:
+            machine.ask("git", "clone", "--quiet", "--depth", "1", "--", source, f"{folder}/code")
+        except CommandError as error:
+            raise InstallError(
+                f"The code could not be fetched from {source}: {error.output.strip()}",
+                "Look at the address, and whether git is there (apt install git); or give a folder.",
+            ) from error
         yield Path(folder, "code")
 
 

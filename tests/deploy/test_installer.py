@@ -78,6 +78,26 @@ def test_code_that_is_not_saferoom_is_refused(tmp_path: Path) -> None:
         releases.find(tmp_path)
 
 
+def test_code_is_fetched_from_a_git_address(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    releases._copy(REPOSITORY, origin)
+    git = ["git", "-C", str(origin), "-c", "user.name=kim", "-c", "user.email=kim@panel.test"]
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "All"]):
+        subprocess.run([*git, *arguments], check=True)
+    machine = Machine(is_dry_run=False, say=print)
+    with releases.opened(machine, origin.as_uri()) as source:
+        assert source != origin
+        assert releases.find(source).name == releases.find(REPOSITORY).name
+    assert not source.exists()
+    with (
+        pytest.raises(InstallError, match="could not be fetched") as refused,
+        releases.opened(machine, (tmp_path / "nowhere").as_uri()),
+    ):
+        pass
+    assert "not read from remote" in str(refused.value)
+    assert "apt install git" in refused.value.cure
+
+
 def test_a_step_that_fails_says_which_why_and_what_to_do_and_ends_the_run() -> None:
     said: list[str] = []
     reached: list[str] = []
