@@ -161,7 +161,7 @@ class Nginx:
         self._panel = panel
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *, is_http2: bool = True) -> None:
         """Return once it listens."""
         subprocess.run(
             [
@@ -176,9 +176,9 @@ class Nginx:
         for own, ours in {
             "server unix:/run/saferoom/web.sock;": f"server unix:{self._panel.socket_path};",
             "listen 80;": f"listen 127.0.0.1:{self._redirect_port};",
-            "listen 443 ssl;": f"listen 127.0.0.1:{self.port} ssl;",
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl{' http2' if is_http2 else ''};",
             "listen [::]:80;": "",
-            "listen [::]:443 ssl;": "",
+            "listen [::]:443 ssl http2;": "",
             "/etc/letsencrypt/live/panel.example.org/fullchain.pem": f"{self._folder}/cert.pem",
             "/etc/letsencrypt/live/panel.example.org/privkey.pem": f"{self._folder}/key.pem",
             "root /var/lib/saferoom;": f"root {self._panel.var_dir};",
@@ -193,7 +193,7 @@ class Nginx:
         (self._folder / "nginx.conf").write_text(
             f"daemon off; pid {self._folder}/pid; error_log stderr warn; worker_processes 1;"
             "events { worker_connections 1000; }"
-            f"http {{ access_log off; {temporary} types {{ text/css css; }} {site} }}"
+            f"http {{ access_log off; {temporary} types {{ text/css css; text/javascript js; }} {site} }}"
         )
         # Its workers have to read what lies in the test's folder, whoever that belongs to.
         user = f"user {Path(self._folder).owner()}; " if os.geteuid() == 0 else ""
