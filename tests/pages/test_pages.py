@@ -243,7 +243,7 @@ def test_a_script_is_small_and_writes_no_html(module: Path) -> None:
 
 def test_a_page_names_all_of_its_modules_at_once(as_alice: Client, server: Server) -> None:
     page = as_alice.get(reverse("servers:list")).content.decode()
-    named = set(re.findall(r'<link rel="modulepreload" href="/static/([^"]+)">', page))
+    named = set(re.findall(r'<link rel="modulepreload" href="/static/([^"]+)"', page))
     apart = {"js/app.js", "js/admin_jobs.js", "js/live/stream_worker.js"}
     assert named == {path.relative_to(STATIC).as_posix() for path in MODULES} - apart
 
