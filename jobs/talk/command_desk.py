@@ -183,7 +183,6 @@ def claim(command: ConsoleCommand) -> bool:
         with write_turn(), transaction.atomic():
             changes = {"sent_at": timezone.now(), "typed": ""}
             is_ours = command.change(CommandState.QUEUED, CommandState.SENT, **changes)
-            announce(Channel.PAGES)
     except IntegrityError:
         return False
     return is_ours

@@ -132,12 +132,14 @@ class ConsoleCommand(models.Model):
     def change(self, before: CommandState, after: CommandState, **changes: Any) -> bool:
         """Bring it from one state to another with `changes`; False, and nothing is changed, if it is not there.
 
-        To be called in a transaction, which also tells those who watch the server.
+        To be called in a transaction, which also tells those who watch the server: not that it was sent, since
+        the answer mostly comes before they could look.
         """
         rows = ConsoleCommand.objects.filter(pk=self.pk, state=before)
         if not rows.update(state=after, **changes):
             return False
-        note_news(self.server_id)
+        if after != CommandState.SENT:
+            note_news(self.server_id)
         return True
 
     @classmethod

@@ -8,8 +8,8 @@ const ASK_AGAIN_MS = 1_000;
 export class LatestCommands {
   #root;
   #timer = 0;
-  #asked = 0;
   #isStale = false;
+  #isAsking = false;
 
   constructor(root) {
     this.#root = root;
@@ -17,20 +17,28 @@ export class LatestCommands {
   }
 
   async show() {
-    const number = ++this.#asked;
     this.#isStale = true;
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    let text = "-";
+    // What changes while one is under way is fetched behind it: several at once would come one after the other too.
+    while (this.#isStale && text) {
+      this.#isStale = false;
+      text = await this.#fetch();
+      if (text) swapRegions(new DOMParser().parseFromString(text, "text/html"));
+    }
+    this.#isStale ||= !text;
+    this.#isAsking = false;
+    this.#askAgain();
+  }
+
+  async #fetch() {
     try {
       const response = await fetch(this.#root.dataset.promptLatest, { cache: "no-store", redirect: "error" });
-      const text = response.ok ? await response.text() : "";
-      // Two may be under way, and the older one come last.
-      if (text && number === this.#asked) {
-        swapRegions(new DOMParser().parseFromString(text, "text/html"));
-        this.#isStale = false;
-      }
+      return response.ok ? await response.text() : "";
     } catch {
-      // The panel is away, which `live.js` says.
+      return ""; // The panel is away, which `live.js` says.
     }
-    this.#askAgain();
   }
 
   #askAgain() {
