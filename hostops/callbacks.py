@@ -19,7 +19,7 @@ def do_nothing() -> None:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """The three things a caller hands to a verb, as one."""
+    """The three, as one: what a verb works with."""
 
     on_line: OnLine = ignore_line
     on_stage: OnStage = ignore_stage

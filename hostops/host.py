@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
-from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
+from hostops.callbacks import Callbacks, do_nothing, ignore_line
 from hostops.content import fingerprints, launch_maps, overlay_reports, shapes
 from hostops.content.maps import read_maps
 from hostops.drivers import port_holders, process_driver, unanswered
@@ -47,6 +48,7 @@ from hostops.linux.untrusted import UntrustedFileError
 from hostops.query import passwords, rcon
 from hostops.specs import (
     SILENT_NOTE,
+    CallbackArguments,
     CancelToken,
     CommandAnswer,
     CommandWay,
@@ -60,8 +62,6 @@ from hostops.specs import (
     InstanceState,
     InstanceStatus,
     LatestBuild,
-    OnLine,
-    OnStage,
     OverlayReport,
     ReleaseReport,
     RunEnding,
@@ -151,16 +151,14 @@ class Host:
         self,
         *,
         ask_code: AskCode | None = None,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> str:
         """Install the game or bring it up to date; return the build id that is current now.
 
         Holds the host alone. Running servers go on with what they were started from. `ask_code` gets a Steam
         Guard code from people, where the account's login needs one.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with (
             self._whole_host("install", callbacks) as lock,
             hold(self._layout.steam_lock_path, "install", callbacks),
@@ -190,12 +188,10 @@ class Host:
         self,
         *,
         ask_code: AskCode,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Sign SteamCMD in to the account once, so that it keeps the login; nothing is installed."""
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         self._make_root()
         with (
             hold(self._layout.host_lock_path, "steam-login", callbacks, shared=True),
@@ -207,16 +203,13 @@ class Host:
 
     def check_update(
         self,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> LatestBuild:
         """Ask Steam which build of the game is the latest; return it, and keep it for `facts`.
 
         Runs beside operations on servers, and waits for an install: SteamCMD cannot be run twice in one home.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         self._make_root()
         with (
             hold(self._layout.host_lock_path, "check-update", callbacks, shared=True),
@@ -238,17 +231,14 @@ class Host:
     def rollback(
         self,
         build_id: str | None = None,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> str:
         """Make another installed release current, by default the latest other one; return its build
         id.
 
         Holds the host alone. Servers take it at their next start.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._whole_host("rollback", callbacks):
             callbacks.stage("Switching")
             chosen = releases.choose_rollback(self._layout, build_id)
@@ -259,17 +249,14 @@ class Host:
     def initialize(
         self,
         spec: InstanceSpec,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Write the files that make an instance what `spec` says, from its next start on.
 
         A running server is not touched. Raises ValueError for arguments or a config that srcds
         would not take.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("initialize", spec.name, callbacks):
             callbacks.stage("Writing files")
             instance_files.initialize(self._layout, spec, callbacks)
@@ -277,17 +264,14 @@ class Host:
     def check(
         self,
         spec: InstanceSpec,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Look whether a server can be made what `spec` says, and started; raise what would keep it from that.
 
         Raises what `initialize` and `start` would, as far as it can be known before a start. It stops and
         changes nothing: a server that runs goes on, and its own port does not count as taken.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("check", spec.name, callbacks) as instance:
             callbacks.stage("Checking")
             composition = instance_files.compose(self._layout, spec)
@@ -298,42 +282,34 @@ class Host:
         name: str,
         *,
         is_automatic: bool = False,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Start a server and return when it answers; one that runs already is left alone.
 
         If it does not come up, or on a cancel, it is ended again. A start that nobody has asked for is
         automatic: after a crash it counts in the budget of restarts, and is refused where that is spent.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("start", name, callbacks) as instance:
             self._start(instance, callbacks, is_automatic=is_automatic)
 
     def stop(
         self,
         name: str,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Stop a server and return when nothing of it is left."""
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("stop", name, callbacks) as instance:
             self._stop(instance, callbacks)
 
     def restart(
         self,
         name: str,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Stop a server if it runs, and start it; one that could not be started again is left alone."""
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("restart", name, callbacks) as instance:
             callbacks.stage("Checking")
             record = instance_files.read_record(instance)
@@ -347,16 +323,14 @@ class Host:
         name: str,
         *,
         before_removal: Callable[[], object] = do_nothing,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Stop a server if it runs, and remove all its files, also those that it wrote itself.
 
         `before_removal` is called in between: the last moment to read what it printed. What that raises
         ends the verb.
         """
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("delete", name, callbacks) as instance:
             if instance.dir.is_dir():
                 self._stop(instance, callbacks)
@@ -369,13 +343,10 @@ class Host:
     def reset(
         self,
         name: str,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Stop a server if it runs, and remove what it wrote; its settings and its console log stay."""
-        callbacks = Callbacks(on_line, on_stage, cancel or CancelToken())
+        callbacks = Callbacks(**given)
         with self._instance("reset", name, callbacks) as instance:
             instance_files.read_record(instance)  # Refuses one that is not there.
             self._stop(instance, callbacks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypedDict
 
 from hostops.config_text import ConfigError as ConfigError
 from hostops.config_text import require_config as require_config
@@ -537,3 +538,11 @@ def require_secret(what: str, secret: str) -> str:
             "quotation mark, backslash or semicolon."
         )
     return secret
+
+
+class CallbackArguments(TypedDict, total=False):
+    """What each verb of a host takes by name: where its lines and stages go, and what ends it early."""
+
+    on_line: OnLine
+    on_stage: OnStage
+    cancel: CancelToken

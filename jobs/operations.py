@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from hostops.host import Host as HostLayer
 from hostops.specs import (
+    CallbackArguments,
     CancelToken,
     ConfigPart,
     InstalledRelease,
@@ -85,11 +86,16 @@ class PlannedRun:
     as_it_was_at: datetime | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
-    def carry_out(self, operation: str, host: HostLayer, **callbacks: Any) -> None:
+    def carry_out(
+        self,
+        act: Callable[..., None],
+        host: HostLayer,
+        **callbacks: Unpack[CallbackArguments],
+    ) -> None:
         """Do what starts the server, and note what its overlays are: the job's thread has the time for it."""
         if self.spec.overlays:
             self.fingerprints = host.overlay_fingerprints(self.spec.overlays)
-        BY_SPEC[operation](host, self.spec, **callbacks)
+        act(host, self.spec, **callbacks)
 
 
 class Prepared(NamedTuple):
@@ -128,8 +134,8 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
         return Prepared(partial(BY_SPEC[operation], host, spec))
     planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)
     is_automatic = operation == Operation.START and not job.requested_by_name
-    more = {"is_automatic": True} if is_automatic else {}
-    return Prepared(partial(planned.carry_out, operation, host, **more), planned)
+    act = partial(start, is_automatic=True) if is_automatic else BY_SPEC[operation]
+    return Prepared(partial(planned.carry_out, act, host), planned)
 
 
 def repeat(run: Run, server: Server) -> InstanceSpec:
@@ -182,10 +188,10 @@ def describe_run(
     )
 
 
-def install(host: HostLayer, job_id: int, *, cancel: CancelToken, **callbacks: Any) -> None:
+def install(host: HostLayer, job_id: int, **callbacks: Unpack[CallbackArguments]) -> None:
     """Install or update the game; whoever looks at the job's page is asked for a Steam Guard code."""
-    ask_code = partial(wait_for_code, job_id, cancel, set())
-    host.install_runtime(ask_code=ask_code, cancel=cancel, **callbacks)
+    ask_code = partial(wait_for_code, job_id, callbacks["cancel"], set())
+    host.install_runtime(ask_code=ask_code, **callbacks)
 
 
 def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | None:
@@ -216,13 +222,17 @@ def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | No
         cancel.wait(CODE_LOOK_SECONDS)
 
 
-def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Unpack[CallbackArguments]) -> None:
     """Make the instance, or bring it up to date."""
     host.initialize(spec, **callbacks)
 
 
 def start(
-    host: HostLayer, spec: InstanceSpec, *, is_automatic: bool = False, **callbacks: Any
+    host: HostLayer,
+    spec: InstanceSpec,
+    *,
+    is_automatic: bool = False,
+    **callbacks: Unpack[CallbackArguments],
 ) -> None:
     """Bring the instance up to date, so that edits of its blueprint apply, and start it.
 
@@ -232,19 +242,19 @@ def start(
     host.start(spec.name, is_automatic=is_automatic, **callbacks)
 
 
-def stop(host: HostLayer, name: str, **callbacks: Any) -> None:
+def stop(host: HostLayer, name: str, **callbacks: Unpack[CallbackArguments]) -> None:
     """Stop the instance."""
     host.stop(name, **callbacks)
 
 
-def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Any) -> None:
+def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Unpack[CallbackArguments]) -> None:
     """Stop the instance, bring it up to date, and start it; nothing is stopped for what cannot start."""
     host.check(spec, **callbacks)
     host.stop(spec.name, **callbacks)
     start(host, spec, **callbacks)
 
 
-def reset(host: HostLayer, name: str, **callbacks: Any) -> None:
+def reset(host: HostLayer, name: str, **callbacks: Unpack[CallbackArguments]) -> None:
     """Stop the instance and remove what it wrote."""
     host.reset(name, **callbacks)
 
@@ -253,13 +263,11 @@ def delete(
     host: HostLayer,
     name: str,
     finish_console: FinishConsole,
-    *,
-    cancel: CancelToken,
-    **callbacks: Any,
+    **callbacks: Unpack[CallbackArguments],
 ) -> None:
     """Remove the instance and its runtime files from the host; the server's row and its console stay."""
-    finish = partial(finish_console, host, name, cancel)
-    host.delete(name, before_removal=finish, cancel=cancel, **callbacks)
+    finish = partial(finish_console, host, name, callbacks["cancel"])
+    host.delete(name, before_removal=finish, **callbacks)
 
 
 BY_SPEC: dict[str, Callable[..., None]] = {

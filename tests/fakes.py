@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from time import monotonic, time
+from typing import Unpack
 
-from hostops.callbacks import Callbacks, do_nothing, ignore_line, ignore_stage
+from hostops.callbacks import Callbacks, do_nothing
 from hostops.specs import (
     LIMIT_NAMES,
     STEAM_GUARD_STAGE,
+    CallbackArguments,
     CancelToken,
     CommandAnswer,
     CommandWay,
@@ -93,89 +95,72 @@ class FakeHost:
         self,
         *,
         ask_code: Callable[[], str | None] | None = None,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> str:
         """Install the game; a test that asks for a code gets it."""
+        callbacks = Callbacks(**given)
         if self.needs_code and ask_code:
-            on_stage(STEAM_GUARD_STAGE, None)
+            callbacks.on_stage(STEAM_GUARD_STAGE, None)
             self.codes.append(ask_code())
-        self._do("install_runtime", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("install_runtime", "", callbacks)
         return self.build_id
 
     def steam_login(
         self,
         *,
         ask_code: Callable[[], str | None],
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Sign in to Steam."""
-        self._do("steam_login", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("steam_login", "", Callbacks(**given))
 
     def check_update(
         self,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> LatestBuild:
         """Ask for the latest build."""
-        self._do("check_update", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("check_update", "", Callbacks(**given))
         self.latest = LatestBuild(self.build_id, 1_800_000_000.0)
         return self.latest
 
     def rollback(
         self,
         build_id: str | None = None,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> str:
         """Go back to an older release."""
-        self._do("rollback", "", Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("rollback", "", Callbacks(**given))
         return build_id or self.build_id
 
     def initialize(
         self,
         spec: InstanceSpec,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Make an instance."""
         self.specs.append(spec)
-        self._do("initialize", spec.name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("initialize", spec.name, Callbacks(**given))
         self.states.setdefault(spec.name, InstanceState.STOPPED)
 
     def check(
         self,
         spec: InstanceSpec,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Look whether an instance could be started."""
-        self._do("check", spec.name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("check", spec.name, Callbacks(**given))
 
     def start(
         self,
         name: str,
         *,
         is_automatic: bool = False,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Start an instance."""
         if is_automatic:
             self.automatic.append(name)
-        self._do("start", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("start", name, Callbacks(**given))
         if self.states.get(name) is not InstanceState.RUNNING:
             self.started_at[name] = time()
         self.states[name] = InstanceState.RUNNING
@@ -183,25 +168,19 @@ class FakeHost:
     def stop(
         self,
         name: str,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Stop an instance."""
-        self._do("stop", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("stop", name, Callbacks(**given))
         self.states[name] = InstanceState.STOPPED
 
     def restart(
         self,
         name: str,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Stop and start an instance."""
-        self._do("restart", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("restart", name, Callbacks(**given))
         self.started_at[name] = time()
         self.states[name] = InstanceState.RUNNING
 
@@ -210,25 +189,20 @@ class FakeHost:
         name: str,
         *,
         before_removal: Callable[[], object] = do_nothing,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Delete an instance."""
         before_removal()
-        self._do("delete", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("delete", name, Callbacks(**given))
         self.states.pop(name, None)
 
     def reset(
         self,
         name: str,
-        *,
-        on_line: OnLine = ignore_line,
-        on_stage: OnStage = ignore_stage,
-        cancel: CancelToken | None = None,
+        **given: Unpack[CallbackArguments],
     ) -> None:
         """Remove what an instance wrote."""
-        self._do("reset", name, Callbacks(on_line, on_stage, cancel or CancelToken()))
+        self._do("reset", name, Callbacks(**given))
         self.states[name] = InstanceState.STOPPED
 
     def send_command(self, name: str, command: str) -> None:

@@ -24,7 +24,9 @@ _IMPORT = re.compile(r"""^import\b[^"';]*["'](\.[^"']+)["'];""", re.MULTILINE)
 def module_preloads(entry: str) -> SafeString:
     """Return a link for each module that the module `entry` needs."""
     links = [(static(name),) for name in list_modules(entry)]
-    return format_html_join("\n  ", '<link rel="modulepreload" href="{}" fetchpriority="low">', links)
+    return format_html_join(
+        "\n  ", '<link rel="modulepreload" href="{}" fetchpriority="low">', links
+    )
 
 
 @lru_cache
