@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from hostops.specs import take_bind_address
 from servers.form_words import PlainForm
@@ -20,6 +21,7 @@ from servers.quotas import TooManyServersError, take_server_place
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
 from servers.secrets import ServerSecret, has_keys
+from servers.tags import TagsError, adopt_spelling, parse_tags, set_tags, tags_of
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
 LOWEST_LIMITS = {
@@ -62,6 +64,8 @@ class RowForm(PlainForm, VersionedForm):
             self.explain_collision()
         except TooManyServersError as error:
             self.add_error(None, error)
+        except TagsError as error:
+            self.add_error("tags", error)
         except ValidationError as error:  # NoFreePortError: the other one a save raises
             self.add_error("port", error)
         else:
@@ -92,6 +96,16 @@ class RowForm(PlainForm, VersionedForm):
 
 class ServerForm(SecretsForm, RowForm):
     """A server as its owner makes or changes it. A server stays on its host and keeps its name."""
+
+    tags = forms.CharField(
+        label=_("Tags"),
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=_(
+            "Short labels to find it by, with commas between them. Who sees the server sees them."
+        ),
+    )
 
     class Meta:
         model = Server
@@ -138,6 +152,14 @@ class ServerForm(SecretsForm, RowForm):
             host.empty_label = "Choose one"
             self.initial["host"] = Host.objects.least_loaded()
         self.add_secret_fields()
+        if not is_new:
+            self.initial["tags"] = ", ".join(tags_of(self.instance))
+
+    def clean_tags(self) -> list[str]:
+        """Return the tags that were typed. Programs that know of none leave those that are there."""
+        if "tags" not in self.data:
+            return tags_of(self.instance) if self.instance.pk else []
+        return adopt_spelling(self.instance, parse_tags(self.cleaned_data["tags"]))
 
     def clean_arguments(self) -> str:
         """Take -ip, which is a field, out of what an admin wrote; the row judges the rest."""
@@ -170,7 +192,12 @@ class ServerForm(SecretsForm, RowForm):
     def read_values(self, row: Any) -> dict[str, str]:
         """Return what is stored, and of each password a token, which is another one whenever it is set."""
         tokens = {secret.column: getattr(row, secret.column) for secret in ServerSecret}
-        return super().read_values(row) | tokens
+        return super().read_values(row) | tokens | {"tags": ", ".join(tags_of(row))}
+
+    def read_own_values(self) -> dict[str, str]:
+        """Return what was typed, with the tags as they would be stored."""
+        tags = sorted(self.cleaned_data["tags"])
+        return super().read_own_values() | {"tags": ", ".join(tags)}
 
     def label_of(self, name: str) -> str:
         """Return what a value is called on the page."""
@@ -202,8 +229,10 @@ class ServerForm(SecretsForm, RowForm):
             self.instance.bind_address = self.moved_address
         if self.instance._state.adding:  # noqa: SLF001 - documented
             take_server_place(self.instance.owner)
-            return cast("Server", super().save(commit))
-        self.save_changes()
+            super().save(commit)
+        else:
+            self.save_changes()
+        set_tags(self.instance, self.cleaned_data["tags"])
         return self.instance
 
 

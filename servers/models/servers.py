@@ -406,6 +406,12 @@ class Server(models.Model):
         return self.get_desired_state_display()
 
     @property
+    def should_be_words(self) -> str:
+        """What `should_be` says, as pages say it."""
+        state = self.should_be
+        return gettext("should be %(state)s") % {"state": state} if state else ""
+
+    @property
     def operations(self) -> list[str]:
         """The operations that make sense for what the instance is doing, the likeliest first."""
         match self.actual_state:
