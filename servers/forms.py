@@ -83,7 +83,7 @@ class RowForm(PlainForm, VersionedForm):
                 self.add_faults(name, faults)
         else:
             self.add_error(
-                None, "Somebody else changed something at the same moment. Please try again."
+                None, _("Somebody else changed something at the same moment. Please try again.")
             )
 
     def add_faults(self, name: str, faults: Iterable[ValidationError]) -> None:
@@ -117,8 +117,8 @@ class ServerForm(SecretsForm, RowForm):
             "config": CodeArea(rows=6),
         }
         help_texts = {
-            "name": "Lower-case letters, digits and dashes. It cannot be changed later.",
-            "blueprint": "What the game is started with: overlays, arguments, config.",
+            "name": _("Lower-case letters, digits and dashes. It cannot be changed later."),
+            "blueprint": _("What the game is started with: overlays, arguments, config."),
         }
 
     def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
@@ -145,10 +145,10 @@ class ServerForm(SecretsForm, RowForm):
         else:
             host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
             host.queryset = Host.objects.taking_servers()
-            host.error_messages["invalid_choice"] = (
+            host.error_messages["invalid_choice"] = _(
                 "This host is being drained, or is not there any more. Choose another one."
             )
-            host.help_text = "The one with the fewest servers is chosen already."
+            host.help_text = _("The one with the fewest servers is chosen already.")
             host.empty_label = "Choose one"
             self.initial["host"] = Host.objects.least_loaded()
         self.add_secret_fields()
@@ -217,7 +217,7 @@ class ServerForm(SecretsForm, RowForm):
         except OutdatedFormError:
             for secret in ServerSecret:
                 if self.cleaned_data.get(secret.value):
-                    self.add_error(secret.value, "Enter it again: it is not saved yet.")
+                    self.add_error(secret.value, _("Enter it again: it is not saved yet."))
             raise
 
     def save(self, commit: bool = True) -> Server:
@@ -264,9 +264,12 @@ class BlueprintForm(RowForm):
             **{name: forms.NumberInput(attrs=NO_LIMIT) for name in LOWEST_LIMITS},
         }
         help_texts = {
-            "name": "Lower-case letters, digits and dashes.",
-            "is_shared": "Every owner may then read its launch arguments and config, and make servers from it. "
-            "Only you and admins change it. Passwords do not belong here: each server has its own.",
+            "name": _("Lower-case letters, digits and dashes."),
+            "is_shared": _(
+                "Every owner may then read its launch arguments and config, and make servers "
+                "from it. Only you and admins change it. Passwords do not belong here: each "
+                "server has its own."
+            ),
         }
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -314,8 +317,15 @@ class BlueprintForm(RowForm):
         for setting in find_settings("", cleaned.get("config", "")) if has_keys() else ():
             self.add_error(
                 "config",
-                f"{setting.place} sets {setting.secret.cvar}, a password that every server of this blueprint "
-                f"would share. Leave it out here, and set the field “{setting.secret.label}” of each server.",
+                _(
+                    "%(place)s sets %(cvar)s, a password that every server of this blueprint would "
+                    "share. Leave it out here, and set the field “%(label)s” of each server."
+                )
+                % {
+                    "place": setting.place,
+                    "cvar": setting.secret.cvar,
+                    "label": setting.secret.label,
+                },
             )
         taken: dict[int, Overlay] = {}
         for overlay in self.overlays:
@@ -325,7 +335,8 @@ class BlueprintForm(RowForm):
             if place in taken:
                 self.add_error(
                     place_name(overlay),
-                    f"{taken[place].name} has place {place} too: give each its own.",
+                    _("%(name)s has place %(place)s too: give each its own.")
+                    % {"name": taken[place].name, "place": place},
                 )
             taken[place] = overlay
         self.chosen_overlays = [taken[place] for place in sorted(taken)]

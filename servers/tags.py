@@ -20,7 +20,7 @@ MOST_PER_OWNER = 50
 """Different ones, on all servers of a person: more than that is no help in finding anything."""
 
 tags_changed = Signal()
-"""Sent in the transaction of a change, with the `servers` whose tags differ now and what was done in `words`."""
+"""Sent in the transaction of a change: the `servers` whose tags differ now, and what was done in `words`."""
 
 
 class TagsError(ValidationError):
@@ -127,7 +127,7 @@ def take_tag(servers: QuerySet[Server], name: str) -> int:
 
 
 def rename_tag(servers: QuerySet[Server], name: str, new_name: str) -> int:
-    """Give those of `servers` that have the tag `name` the tag `new_name` instead; return how many these are."""
+    """Give those of `servers` that have the tag `name` the tag `new_name` instead; return how many have it."""
     with transaction.atomic():
         present = [one for one, _count in count_tags(servers) if one != name]
         new_name = next((one for one in present if one.casefold() == new_name.casefold()), new_name)

@@ -133,7 +133,7 @@ def say_result(
 @require_POST
 @sign_in_required
 def tags_change(request: SignedInRequest) -> HttpResponse:
-    """Put the `tag` on each `server` that is named, or take it off, as the button `way` says: `add` or `take`."""
+    """Put the `tag` on each `server` that is named, or take it off: `way` is `add` or `take`."""
     back_to = find_way_back(request) or reverse("servers:list")
     names = request.POST.getlist("server")[:MOST_SERVERS]
     try:
