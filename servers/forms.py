@@ -281,6 +281,8 @@ class BlueprintForm(RowForm):
         )
         for name, lowest in LOWEST_LIMITS.items():
             self.fields[name].widget.attrs["min"] = lowest
+        if self.instance.pk is None:
+            self.fields["name"].widget.attrs["autofocus"] = True
         # One in use that is no longer shared stays choosable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
         self.overlays = list(Overlay.objects.filter(usable | Q(pk__in=places)))
