@@ -24,6 +24,7 @@ from servers.models import (
     ServerQuerySet,
     ServerTag,
 )
+from servers.permissions import SERVER_OPERATION_VERBS, may
 from servers.tags import count_tags, having_tag
 from servers.waiting_changes import find_waiting, name_parts
 
@@ -301,11 +302,13 @@ def list_columns(wish: Wish) -> list[Column]:
 
 
 def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
-    """Return the rows of these servers, in this order."""
+    """Return the rows of these servers, which `user` may see, in this order."""
     newest_crash = Crash.objects.filter(server=OuterRef("pk")).order_by("-at", "-id")
-    rows = Server.objects.visible_to(user).filter(pk__in=ids).with_heartbeat().with_latest_job(ids)
-    rows = rows.select_related("host", "blueprint", "owner", "deferred_action")
-    rows = rows.prefetch_related("tags")
+    found = Server.objects.filter(pk__in=ids).defer("config_chain").with_role_of(user)
+    rows = found.with_heartbeat().with_latest_job(ids)
+    # Of the few hosts, blueprints and owners each once: a join made them anew for every row.
+    rows = rows.select_related("deferred_action")
+    rows = rows.prefetch_related("host", "blueprint", "owner", "tags")
     by_id = {
         server.pk: server
         for server in rows.annotate(crash_signal=Subquery(newest_crash.values("exit_signal")[:1]))
@@ -335,14 +338,19 @@ def make_row(
     """
     fetched: Mapping[str, Any] = vars(server)
     newest = next(iter(fetched["latest_jobs"]), None)
-    operations = set(server.operations_for(user))
+    operations = set(server.operations)
     if not server.is_up:
         operations.discard("restart")
+    verbs = SERVER_OPERATION_VERBS
     return BoardRow(
         server,
         server.get_absolute_url(),
         [tags[tag.name] for tag in server.tags.all()],
-        [action for action in actions if action.operation in operations],
+        [
+            action
+            for action in actions
+            if action.operation in operations and may(user, verbs[action.operation], server)
+        ],
         describe_share(user, server),
         server.should_be_words,
         find_hint(server, newest, waiting),

@@ -13,12 +13,12 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db.models import TextChoices
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 PASSWORD_CHARS = 24
 """Of a password that Saferoom makes, from 62 characters: 142 bits."""
 
-NO_KEYS = gettext_lazy(
+NO_KEYS = gettext_noop(
     "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, "
     "where everybody who may read those reads them. Run manage.py makesecretskey, "
     "put the line that it prints into the settings of the panel and of every "
@@ -62,7 +62,7 @@ def has_keys() -> bool:
 
 def keys_note() -> str:
     """Return what admins are told where there are no keys; empty where there are."""
-    return "" if has_keys() else str(NO_KEYS)
+    return "" if has_keys() else _(NO_KEYS)
 
 
 def encrypt(plain: str) -> str:
