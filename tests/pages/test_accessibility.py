@@ -37,7 +37,8 @@ COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """The rules of axe-core's category of colours that are on unless somebody turns them off."""
 
 
-SMALL_TARGETS = """() => [...document.querySelectorAll("button, .button, select, nav a, input:not([type=hidden])")]
+SMALL_TARGETS = """() =>
+  [...document.querySelectorAll("button, .button, select, nav a, input:not([type=hidden])")]
   .filter((one) => one.checkVisibility() && !one.closest(".visually-hidden"))
   .map((one) => one.closest("label") ?? one)
   .filter((one) => one.getBoundingClientRect().height < 43.5)
