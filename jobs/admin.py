@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
 from jobs.models import Job, JobLog, JobState, Operation, Worker
 from servers.permissions import Verb, follows_everything, may
@@ -92,7 +93,7 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
         """Link to the job's page."""
         return format_html('<a href="{}">#{}</a>', job.get_absolute_url(), job.pk)
 
-    @admin.display(description="how far it is")
+    @admin.display(description=gettext_lazy("how far it is"))
     def how_far(self, job: Job) -> str:
         """Return the stage of a job that runs, and its progress."""
         if job.state != JobState.RUNNING:
@@ -134,7 +135,7 @@ class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """Whether the worker has not stopped and beat within the lease."""
         return worker.is_alive
 
-    @admin.display(description="last heartbeat", ordering="heartbeat_at")
+    @admin.display(description=gettext_lazy("last heartbeat"), ordering="heartbeat_at")
     def beat(self, worker: Worker) -> Any:
         """When the worker was last heard of."""
         return worker.heartbeat_at

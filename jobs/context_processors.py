@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from jobs.models import Worker
 from servers.live import is_refresh
@@ -46,14 +47,24 @@ def worker_notes(hosts: QuerySet[Host]) -> list[str]:
     notes = []
     for host in hosts:
         if host.pk not in is_claiming:
-            notes.append(f"No worker is running on host {host.name}: jobs wait until it is back.")
+            notes.append(
+                _("No worker is running on host %(host)s: jobs wait until it is back.")
+                % {"host": host.name}
+            )
         elif not is_claiming[host.pk]:
             notes.append(
-                f"The worker on host {host.name} takes no more jobs: it is being stopped, or "
-                "JOB_WORKER_ENABLED is false. Jobs wait until one takes them."
+                _(
+                    "The worker on host %(host)s takes no more jobs: it is being stopped, or "
+                    "JOB_WORKER_ENABLED is false. Jobs wait until one takes them."
+                )
+                % {"host": host.name}
             )
         elif host.is_draining:
             notes.append(
-                f"Host {host.name} takes no more jobs, as an admin drains it: they wait until it does again."
+                _(
+                    "Host %(host)s takes no more jobs, as an admin drains it: they wait until it "
+                    "does again."
+                )
+                % {"host": host.name}
             )
     return notes

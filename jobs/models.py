@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from servers.durations import describe_duration
@@ -111,7 +112,7 @@ class Worker(models.Model):
     boot_id = models.CharField(max_length=36)
     pid_namespace = models.CharField(max_length=32)
     process_started = models.PositiveBigIntegerField(
-        help_text="Clock ticks after boot, as in /proc/PID/stat."
+        help_text=gettext_lazy("Clock ticks after boot, as in /proc/PID/stat.")
     )
     concurrency = models.PositiveSmallIntegerField()
     is_claiming = models.BooleanField(default=True)
@@ -185,7 +186,7 @@ class Job(models.Model):
 
     operation = models.CharField(max_length=32)
     build_id = models.CharField(
-        max_length=32, blank=True, help_text="Which build a rollback makes current."
+        max_length=32, blank=True, help_text=gettext_lazy("Which build a rollback makes current.")
     )
     # Each index is written twice for every job: those below serve these relations too, and a host or a
     # worker is looked up by its finished jobs only when it is removed.
@@ -211,12 +212,14 @@ class Job(models.Model):
         blank=True,
         related_name="jobs",
         db_index=False,
-        help_text="The run whose settings a start takes, in the place of those that are saved.",
+        help_text=gettext_lazy(
+            "The run whose settings a start takes, in the place of those that are saved."
+        ),
     )
 
     state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
     exit_code = models.IntegerField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="One line for people.")
+    error = models.TextField(blank=True, help_text=gettext_lazy("One line for people."))
     stage = models.CharField(max_length=120, blank=True)
     progress = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Percent.")
     worker = models.ForeignKey(

@@ -27,6 +27,7 @@ urlpatterns = [
     ),
     path("servers/new/start", pages.server_make_and_start, name="make_and_start"),
     path("jobs/many/", pages.jobs_create, name="create_many"),
+    path("tags/many/", pages.tags_change, name="tag_many"),
     path("servers/<name:name>/jobs/", pages.job_create, name="create"),
     path("servers/<name:name>/deferred/forget", pages.deferred_forget, name="deferred_forget"),
     path(

@@ -14,6 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse, reverse_lazy
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
@@ -76,7 +77,7 @@ class SaferoomAdminSite(AdminSite):
         To lead them to the sign-in, as Django does, would lead them back here.
         """
         if request.user.is_authenticated and not self.has_permission(request):
-            raise PermissionDenied("Only an admin sees the admin pages.")
+            raise PermissionDenied(_("Only an admin sees the admin pages."))
         response: HttpResponse = AdminSignIn.as_view()(request)
         return response
 
@@ -141,7 +142,14 @@ class SaferoomAdminSite(AdminSite):
             job = requested.job
             doing = "is queued" if requested.is_new else "waits or runs already"
             messages.info(
-                request, f"{job.operation_label} on host {job.host_name} {doing}: job {job.pk}."
+                request,
+                _("%(operation_label)s on host %(host_name)s %(doing)s: job %(job)s.")
+                % {
+                    "operation_label": job.operation_label,
+                    "host_name": job.host_name,
+                    "doing": doing,
+                    "job": job.pk,
+                },
             )
         return HttpResponseRedirect(reverse("admin:jobs_job_changelist"), status=303)
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 
 from servers.models import Blueprint, Server
 from servers.permissions import RULES, Thing, Verb, may
@@ -61,9 +62,10 @@ def require(user: User, verb: Verb, thing: Thing | None = None) -> None:
     if not may(user, verb, thing):
         rule = RULES[verb]
         if rule.least is None:
-            raise PermissionDenied(f"Only an admin may {rule.words}.")
+            raise PermissionDenied(_("Only an admin may %(words)s.") % {"words": rule.words})
         raise PermissionDenied(
-            f"That takes a greater role than yours, {rule.least.label} at the least: {rule.words}."
+            _("That takes a greater role than yours, %(label)s at the least: %(words)s.")
+            % {"label": rule.least.label, "words": rule.words}
         )
 
 
@@ -85,7 +87,7 @@ def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
     blueprint = get_blueprint_or_404(user, name)
     if not may(user, verb, blueprint):
         raise PermissionDenied(
-            f"Blueprint {blueprint.name} belongs to {blueprint.owner}: "
-            "only they or an admin change it."
+            _("Blueprint %(blueprint)s belongs to %(owner)s: only they or an admin change it.")
+            % {"blueprint": blueprint.name, "owner": blueprint.owner}
         )
     return blueprint

@@ -7,6 +7,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from servers.forms import find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
@@ -72,15 +74,15 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         if not host.walls:
             return "not reported"
         standing = host.standing_walls
-        lead = f"{standing[0].upper()}{standing[1:]}." if standing else "No wall stands."
+        lead = f"{standing[0].upper()}{standing[1:]}." if standing else _("No wall stands.")
         return " ".join([lead, *host.missing_walls])
 
-    @admin.display(description="limits without effect")
+    @admin.display(description=gettext_lazy("limits without effect"))
     def missing_limits(self, host: Host) -> str:
         """Return which limits of blueprints nothing holds servers to."""
         return host.limits_without_effect or "none"
 
-    @admin.display(description="free disk space")
+    @admin.display(description=gettext_lazy("free disk space"))
     def free_disk(self, host: Host) -> str:
         """Return how much room is left for the host's folder."""
         return "" if host.disk_free_bytes is None else filesizeformat(host.disk_free_bytes)
@@ -90,7 +92,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         """Return how busy its processors are."""
         return "" if host.load_percent is None else f"{host.load_percent} % of its processors"
 
-    @admin.display(description="ports held by other programs")
+    @admin.display(description=gettext_lazy("ports held by other programs"))
     def held_ports(self, host: Host) -> str:
         """Return the ports of the range that no server can be given."""
         return ", ".join(map(str, host.taken_ports)) or "none"
@@ -111,7 +113,9 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     def obstacle(self, row: Host) -> str:
         """Keep a host that has work to do."""
         if row.jobs.active().exists():
-            return f"A job of host {row.name} waits or runs: cancel it, or wait until it has ended."
+            return _(
+                "A job of host %(row)s waits or runs: cancel it, or wait until it has ended."
+            ) % {"row": row.name}
         return ""
 
 
@@ -264,7 +268,7 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except IntegrityError:
-            text = (
+            text = _(
                 "Somebody took that name or port at the same moment. Nothing is stored: try again."
             )
             self.message_user(request, text, messages.ERROR)

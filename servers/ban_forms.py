@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from servers.models import Ban, Server
 from servers.models.bans import REASON_CHARS
@@ -20,15 +22,19 @@ class BanForm(forms.Form):
     """Bans somebody on one server, or, for who may, on all servers of its owner."""
 
     steam_id = forms.CharField(
-        label="Steam ID",
+        label=gettext_lazy("Steam ID"),
         max_length=64,
-        help_text="As STEAM_1:0:12345, [U:1:24690], the long number, or the address of a profile with it.",
+        help_text=gettext_lazy(
+            "As STEAM_1:0:12345, [U:1:24690], the long number, or the address of a profile with it."
+        ),
     )
     reason = forms.CharField(
-        required=False, max_length=REASON_CHARS, help_text="For those who run the servers."
+        required=False,
+        max_length=REASON_CHARS,
+        help_text=gettext_lazy("For those who run the servers."),
     )
     length = forms.ChoiceField(
-        label="For how long",
+        label=gettext_lazy("For how long"),
         choices=[(HOUR, "1 hour"), (DAY, "1 day"), (EVER, "for good"), (OWN, "so many minutes:")],
         initial=DAY,
     )
@@ -48,14 +54,14 @@ class BanForm(forms.Form):
         """Return the Steam id as the game has it."""
         steam_id = to_steam_id(self.cleaned_data["steam_id"])
         if steam_id is None:
-            raise forms.ValidationError("That is no Steam ID: look at the examples.")
+            raise forms.ValidationError(_("That is no Steam ID: look at the examples."))
         return steam_id
 
     def clean(self) -> None:
         """Refuse an own length without minutes, and a ban beyond those that there may be."""
         has_minutes = self.cleaned_data.get("minutes") or self.has_error("minutes")
         if self.cleaned_data.get("length") == OWN and not has_minutes:
-            self.add_error("minutes", "Enter for how many minutes.")
+            self.add_error("minutes", _("Enter for how many minutes."))
         if find_room(self._server) < 1:
             raise forms.ValidationError(full_text(self._server))
 
@@ -79,7 +85,7 @@ class BanListForm(forms.Form):
     """Takes over a `banned_user.cfg`, for one server."""
 
     text = forms.CharField(
-        label="Lines of banned_user.cfg",
+        label=gettext_lazy("Lines of banned_user.cfg"),
         max_length=MAX_LIST_CHARS,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
     )
@@ -101,7 +107,7 @@ class BanListForm(forms.Form):
                 already += 1
             else:
                 known.add(entry[0])
-                reason, by = "From a list.", made_by_name
+                reason, by = _("From a list."), made_by_name
                 bans.append(make_ban(self._server, *entry, reason=reason, made_by_name=by))
         return bans, already, unread
 
@@ -133,4 +139,5 @@ def find_room(server: Server) -> int:
 
 def full_text(server: Server) -> str:
     """Return what to do where there are as many bans as may be."""
-    return f"{server.owner} has {MOST_BANS:,} bans in force, and there may be no more: lift some first."
+    text = _("%(owner)s has %(most)s bans in force, and there may be no more: lift some first.")
+    return text % {"owner": server.owner, "most": f"{MOST_BANS:,}"}

@@ -3,8 +3,8 @@
 A page has `ROWS_PER_PAGE` servers and costs the same number of queries, however many there are.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,11 +14,24 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from servers.models import UP_STATES, ActualState, Crash, Host, Server, ServerQuerySet
+from servers.models import (
+    TAG_CHARS,
+    UP_STATES,
+    ActualState,
+    Crash,
+    Host,
+    Server,
+    ServerQuerySet,
+    ServerTag,
+)
+from servers.permissions import SERVER_OPERATION_VERBS, may
+from servers.tags import count_tags, having_tag
 from servers.waiting_changes import find_waiting, name_parts
 
 ROWS_PER_PAGE = 50
 LONGEST_SEARCH = 100
+TAGS_SHOWN = 50
+"""Of tags on other people's servers, as an admin sees them, there can be any number."""
 
 SORTS = {
     "name": ("name",),
@@ -47,6 +60,7 @@ class Wish:
 
     text: str = ""
     state: str = ""
+    tag: str = ""
     sort: str = "name"
     page: int = 1
 
@@ -57,13 +71,20 @@ class Wish:
         return cls(
             query.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH],
             state if state in FILTER_LABELS else "",
+            query.get("tag", "").replace("\0", "")[:TAG_CHARS],
             sort if sort.removeprefix("-") in SORTS else "name",
             max(int(page), 1) if page.isascii() and page.isdecimal() and len(page) < 7 else 1,
         )
 
     def url(self, **changes: str | int) -> str:
         """Return the query of the address that asks for this, but for `changes`."""
-        asked = {"q": self.text, "state": self.state, "sort": self.sort, "page": self.page}
+        asked = {
+            "q": self.text,
+            "state": self.state,
+            "tag": self.tag,
+            "sort": self.sort,
+            "page": self.page,
+        }
         usual = {"sort": "name", "page": 1}
         said = {
             key: value for key, value in (asked | changes).items() if value != usual.get(key, "")
@@ -101,23 +122,37 @@ class Hint:
 
 
 @dataclass(frozen=True)
-class BoardRow:
-    """A server as the list shows it: what one may request, whose it is if not one's own, and one hint.
+class RowAction:
+    """A button of a row; `when_empty` and `now` are those of the question that it asks while people are on."""
 
-    `waiting` is what its restart would apply, in words; empty if nothing. `job` waits or runs.
+    operation: str
+    label: str
+    when_empty: str = ""
+    now: str = ""
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A server as the list shows it. What the template would work out several times is worked out here.
+
+    `share` is whose it is if not one's own, `hint` the one thing worth knowing; `job` waits or runs.
     """
 
     server: Server
-    operations: list[str]
+    url: str
+    tags: list[Filter]
+    actions: list[RowAction]
     share: str
-    waiting: str
+    should_be: str
     hint: Hint | None
     job: Any
+    has_people: bool
+    """Whether it is known how many people are on."""
 
     @property
     def asks(self) -> bool:
         """Whether somebody is on who would be thrown off: then stopping it is asked about."""
-        return self.server.has_known_players and bool(self.server.players)
+        return self.has_people and bool(self.server.players)
 
 
 @dataclass(frozen=True)
@@ -127,6 +162,7 @@ class Board:
     rows: list[BoardRow]
     wish: Wish
     filters: list[Filter]
+    tags: list[Filter]
     columns: list[Column]
     total: int
     count: int
@@ -151,16 +187,18 @@ class Board:
 def read_board(user: User, wish: Wish) -> Board:
     """Return the list of the servers that `user` may see, as `wish` asks for it. About a dozen queries."""
     visible = Server.objects.visible_to(user)
-    found = search(visible, wish.text)
+    searched = search(visible, wish.text)
     conditions = make_conditions()
+    tags = list_tags(wish, searched.filter(conditions[wish.state]))
+    found = searched.filter(pk__in=having_tag(wish.tag)) if wish.tag else searched
     counts = found.order_by().aggregate(
         **{f"in_{name}": Count("pk", filter=one) for name, one in conditions.items()}
     )
-    total = visible.count() if wish.text else counts["in_"]
+    total = visible.count() if wish.text or wish.tag else counts["in_"]
     matching = found.filter(conditions[wish.state])
     count = counts[f"in_{wish.state}"]
     last_page = max(1, -(-count // ROWS_PER_PAGE))
-    wish = Wish(wish.text, wish.state, wish.sort, min(wish.page, last_page))
+    wish = replace(wish, page=min(wish.page, last_page))
     start = (wish.page - 1) * ROWS_PER_PAGE
     # Their ids first: what a row costs besides is then paid for those that are shown alone.
     ids = list(
@@ -171,7 +209,22 @@ def read_board(user: User, wish: Wish) -> Board:
         for name, label in FILTER_LABELS.items()
         if counts[f"in_{name}"] or name in ("", wish.state)
     ]
-    return Board(read_rows(user, ids), wish, filters, list_columns(wish), total, count)
+    rows = read_rows(user, ids, wish)
+    return Board(rows, wish, filters, tags, list_columns(wish), total, count)
+
+
+def list_tags(wish: Wish, servers: ServerQuerySet) -> list[Filter]:
+    """Return the tags that `servers` have, by name; the one that is asked for is among them. One query."""
+    counts = dict(count_tags(servers)[:TAGS_SHOWN])
+    if wish.tag:
+        counts.setdefault(wish.tag, 0)
+    return [to_tag_filter(wish, name, counts[name]) for name in sorted(counts, key=str.casefold)]
+
+
+def to_tag_filter(wish: Wish, name: str, count: int = 0) -> Filter:
+    """Return the link that shows the servers with a tag; of the one that is asked for, all of them again."""
+    is_current = name == wish.tag
+    return Filter(name, wish.url(tag="" if is_current else name, page=1), count, is_current)
 
 
 def search(servers: ServerQuerySet, text: str) -> ServerQuerySet:
@@ -180,6 +233,8 @@ def search(servers: ServerQuerySet, text: str) -> ServerQuerySet:
         found = Q(name__icontains=word) | Q(map__icontains=word)
         found |= Q(blueprint__name__icontains=word) | Q(host__name__icontains=word)
         found |= Q(owner__username__icontains=word)
+        tagged = ServerTag.objects.filter(name__icontains=word).order_by()
+        found |= Q(pk__in=tagged.values("server_id"))
         if word.isascii() and word.isdecimal() and len(word) < 6:
             found |= Q(port=int(word))
         servers = servers.filter(found)
@@ -246,32 +301,71 @@ def list_columns(wish: Wish) -> list[Column]:
     return columns
 
 
-def read_rows(user: User, ids: list[int]) -> list[BoardRow]:
-    """Return the rows of these servers, in this order."""
+def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
+    """Return the rows of these servers, which `user` may see, in this order."""
     newest_crash = Crash.objects.filter(server=OuterRef("pk")).order_by("-at", "-id")
-    rows = Server.objects.visible_to(user).filter(pk__in=ids).with_heartbeat().with_latest_job(ids)
-    rows = rows.select_related("host", "blueprint", "owner", "deferred_action")
+    found = Server.objects.filter(pk__in=ids).defer("config_chain").with_role_of(user)
+    rows = found.with_heartbeat().with_latest_job(ids)
+    # Of the few hosts, blueprints and owners each once: a join made them anew for every row.
+    rows = rows.select_related("deferred_action")
+    rows = rows.prefetch_related("host", "blueprint", "owner", "tags")
     by_id = {
         server.pk: server
         for server in rows.annotate(crash_signal=Subquery(newest_crash.values("exit_signal")[:1]))
     }
     servers = [by_id[pk] for pk in ids if pk in by_id]
     waiting = find_waiting(servers)
-    return [make_row(user, one, name_parts(waiting.get(one.pk, ()))) for one in servers]
+    names = {tag.name for server in servers for tag in server.tags.all()}
+    tags = {name: to_tag_filter(wish, name) for name in names}
+    actions = list_actions()
+    return [
+        make_row(one, name_parts(waiting.get(one.pk, ())), user=user, tags=tags, actions=actions)
+        for one in servers
+    ]
 
 
-def make_row(user: User, server: Server, waiting: str) -> BoardRow:
-    """Return the row of a server that `read_rows` has fetched with all that it needs."""
+def make_row(
+    server: Server,
+    waiting: str,
+    *,
+    user: User,
+    tags: Mapping[str, Filter],
+    actions: Sequence[RowAction],
+) -> BoardRow:
+    """Return the row of a server that `read_rows` has fetched with all that it needs.
+
+    `waiting` is what its restart would apply, in words; empty if nothing.
+    """
     fetched: Mapping[str, Any] = vars(server)
     newest = next(iter(fetched["latest_jobs"]), None)
+    operations = set(server.operations)
+    if not server.is_up:
+        operations.discard("restart")
+    verbs = SERVER_OPERATION_VERBS
     return BoardRow(
         server,
-        server.operations_for(user),
+        server.get_absolute_url(),
+        [tags[tag.name] for tag in server.tags.all()],
+        [
+            action
+            for action in actions
+            if action.operation in operations and may(user, verbs[action.operation], server)
+        ],
         describe_share(user, server),
-        waiting,
+        server.should_be_words,
         find_hint(server, newest, waiting),
         newest if newest and newest.is_active else None,
+        server.has_known_players,
     )
+
+
+def list_actions() -> list[RowAction]:
+    """Return the buttons that a row may have, in their order."""
+    return [
+        RowAction("start", _("Start")),
+        RowAction("restart", _("Restart"), _("Restart when empty"), _("Restart now")),
+        RowAction("stop", _("Stop"), _("Stop when empty"), _("Stop now")),
+    ]
 
 
 def describe_share(user: User, server: Server) -> str:
@@ -279,7 +373,9 @@ def describe_share(user: User, server: Server) -> str:
     if server.owner_id == user.pk:
         return ""
     role = server.role_of(user)
-    return f"of {server.owner}" + (f", you are its {role.label}" if role else "")
+    if role is None:
+        return _("of %(owner)s") % {"owner": server.owner}
+    return _("of %(owner)s, you are its %(role)s") % {"owner": server.owner, "role": role.label}
 
 
 def find_hint(server: Server, job: Any, waiting: str) -> Hint | None:
@@ -298,7 +394,7 @@ def find_hint(server: Server, job: Any, waiting: str) -> Hint | None:
         words = {"operation": deferred.operation_label, "people": server.people_words}
         return Hint("wait", _("%(operation)s when empty: %(people)s") % words)
     if waiting:
-        return Hint("wait", f"restart to apply: {waiting}")
+        return Hint("wait", _("restart to apply: %(parts)s") % {"parts": waiting})
     if server.host.is_draining:
         return Hint("quiet", _("host %(host)s is being drained") % {"host": server.host.name})
     return None

@@ -2,20 +2,25 @@
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
+
 from hostops.specs import MOVING, NO_COMMANDS, SECRETS, names_used, split_commands, split_words
 from servers.models import MAX_COMMAND_BYTES
 
-ENDING = (
-    "“{name}” ends the server, and Saferoom would take that for a crash. Use Stop or Restart: they "
-    "know that the end is wanted, and how many people are on."
+ENDING = gettext_noop(
+    "“{name}” ends the server, and Saferoom would take that for a crash. Use Stop "
+    "or Restart: they know that the end is wanted, and how many people are on."
 )
-SECRET = "“{name}” sets a secret, which would stand in the history of commands: {where}."  # noqa: S105
-PASSED_ON = "“{name}” only passes a command on: type that command itself."
-MOVE = "“{name}” would move the server to another port or address: {where}."
+SECRET = gettext_noop(
+    "“{name}” sets a secret, which would stand in the history of commands: {where}."
+)
+PASSED_ON = gettext_noop("“{name}” only passes a command on: type that command itself.")
+MOVE = gettext_noop("“{name}” would move the server to another port or address: {where}.")
 PASSING = ("rcon", "sm_rcon")
 LEAVING_PLAYERS = {
-    "map": "“map” ends the game that runs: everybody is thrown out of it.",
-    "changelevel": "“changelevel” takes everybody to another map at once.",
+    "map": gettext_noop("“map” ends the game that runs: everybody is thrown out of it."),
+    "changelevel": gettext_noop("“changelevel” takes everybody to another map at once."),
 }
 """Commands that are asked about if people are on the server, and what they do."""
 
@@ -35,13 +40,16 @@ def judge(line: str, players: int | None) -> Judgement:
     or a plugin does with a command is not known here.
     """
     if not line.strip():
-        return Judgement("Type a command.")
+        return Judgement(_("Type a command."))
     if any(ord(character) < 32 or ord(character) == 127 for character in line):
-        return Judgement("A command is one line, without control characters.")
+        return Judgement(_("A command is one line, without control characters."))
     if len(line.encode("utf-8", "replace")) > MAX_COMMAND_BYTES:
-        return Judgement(f"The game takes commands of at most {MAX_COMMAND_BYTES} bytes.")
+        return Judgement(
+            _("The game takes commands of at most %(max_command_bytes)s bytes.")
+            % {"max_command_bytes": MAX_COMMAND_BYTES}
+        )
     if line.encode("utf-8", "replace").decode() != line:
-        return Judgement("That is no text.")
+        return Judgement(_("That is no text."))
     question = ""
     for command in split_commands(line):
         names = list(names_used(command))
@@ -49,9 +57,9 @@ def judge(line: str, players: int | None) -> Judgement:
             return Judgement(refusal)
         # Not knowing how many is not none.
         if players != 0 and names and len(split_words(command)) > 1:
-            question = question or LEAVING_PLAYERS.get(names[0], "")
+            question = question or _(LEAVING_PLAYERS.get(names[0], ""))
     if question:
-        on = "How many people are on is not known." if players is None else count_people(players)
+        on = _("How many people are on is not known.") if players is None else count_people(players)
         question = f"{question} {on}"
     return Judgement(question=question)
 
@@ -60,18 +68,19 @@ def find_refusal(command: str, names: list[str]) -> str:
     """Return why a command is never sent, given the names that are used in it; empty if it may be."""
     for position, name in enumerate(names):
         if name in NO_COMMANDS:
-            return ENDING.format(name=name)
+            return _(ENDING).format(name=name)
         # A name alone asks what it is set to, which is shown without a password.
         is_asked = position == 0 and len(split_words(command)) == 1
         if name in PASSING:
-            return PASSED_ON.format(name=name)
+            return _(PASSED_ON).format(name=name)
         if name in SECRETS and not is_asked:
-            return SECRET.format(name=name, where=SECRETS[name])
+            return _(SECRET).format(name=name, where=SECRETS[name])
         if name in MOVING and not is_asked:
-            return MOVE.format(name=name, where=MOVING[name])
+            return _(MOVE).format(name=name, where=MOVING[name])
     return ""
 
 
 def count_people(players: int) -> str:
     """Return how many are on, as a sentence."""
-    return "1 person is on." if players == 1 else f"{players} people are on."
+    words = ngettext("%(count)d person is on.", "%(count)d people are on.", players)
+    return words % {"count": players}

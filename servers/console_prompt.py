@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
 
 from servers.models import ConsoleCommand, Server
 from servers.permissions import Verb, may
@@ -38,7 +39,7 @@ def read_prompt(user: User, server: Server) -> Prompt:
         sent = list(own.values_list("text", flat=True)[:HISTORY_READ])
     return Prompt(
         may_send,
-        "" if server.is_up else "It takes commands while it runs.",
+        "" if server.is_up else _("It takes commands while it runs."),
         list(server.console_commands.shown()[:COMMANDS_SHOWN]),
         json.dumps(list(islice(each_once(sent), HISTORY_SHOWN))),
     )

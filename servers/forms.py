@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from hostops.specs import take_bind_address
 from servers.form_words import PlainForm
@@ -20,6 +21,7 @@ from servers.quotas import TooManyServersError, take_server_place
 from servers.secret_fields import SecretsForm
 from servers.secret_texts import find_settings
 from servers.secrets import ServerSecret, has_keys
+from servers.tags import TagsError, adopt_spelling, parse_tags, set_tags, tags_of
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
 LOWEST_LIMITS = {
@@ -62,6 +64,8 @@ class RowForm(PlainForm, VersionedForm):
             self.explain_collision()
         except TooManyServersError as error:
             self.add_error(None, error)
+        except TagsError as error:
+            self.add_error("tags", error)
         except ValidationError as error:  # NoFreePortError: the other one a save raises
             self.add_error("port", error)
         else:
@@ -79,7 +83,7 @@ class RowForm(PlainForm, VersionedForm):
                 self.add_faults(name, faults)
         else:
             self.add_error(
-                None, "Somebody else changed something at the same moment. Please try again."
+                None, _("Somebody else changed something at the same moment. Please try again.")
             )
 
     def add_faults(self, name: str, faults: Iterable[ValidationError]) -> None:
@@ -93,6 +97,16 @@ class RowForm(PlainForm, VersionedForm):
 class ServerForm(SecretsForm, RowForm):
     """A server as its owner makes or changes it. A server stays on its host and keeps its name."""
 
+    tags = forms.CharField(
+        label=_("Tags"),
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=_(
+            "Short labels to find it by, with commas between them. Who sees the server sees them."
+        ),
+    )
+
     class Meta:
         model = Server
         fields = ["name", "host", "port", "blueprint", "arguments", "config"]
@@ -103,8 +117,8 @@ class ServerForm(SecretsForm, RowForm):
             "config": CodeArea(rows=6),
         }
         help_texts = {
-            "name": "Lower-case letters, digits and dashes. It cannot be changed later.",
-            "blueprint": "What the game is started with: overlays, arguments, config.",
+            "name": _("Lower-case letters, digits and dashes. It cannot be changed later."),
+            "blueprint": _("What the game is started with: overlays, arguments, config."),
         }
 
     def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
@@ -131,13 +145,21 @@ class ServerForm(SecretsForm, RowForm):
         else:
             host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
             host.queryset = Host.objects.taking_servers()
-            host.error_messages["invalid_choice"] = (
+            host.error_messages["invalid_choice"] = _(
                 "This host is being drained, or is not there any more. Choose another one."
             )
-            host.help_text = "The one with the fewest servers is chosen already."
+            host.help_text = _("The one with the fewest servers is chosen already.")
             host.empty_label = "Choose one"
             self.initial["host"] = Host.objects.least_loaded()
         self.add_secret_fields()
+        if not is_new:
+            self.initial["tags"] = ", ".join(tags_of(self.instance))
+
+    def clean_tags(self) -> list[str]:
+        """Return the tags that were typed. Programs that know of none leave those that are there."""
+        if "tags" not in self.data:
+            return tags_of(self.instance) if self.instance.pk else []
+        return adopt_spelling(self.instance, parse_tags(self.cleaned_data["tags"]))
 
     def clean_arguments(self) -> str:
         """Take -ip, which is a field, out of what an admin wrote; the row judges the rest."""
@@ -170,7 +192,12 @@ class ServerForm(SecretsForm, RowForm):
     def read_values(self, row: Any) -> dict[str, str]:
         """Return what is stored, and of each password a token, which is another one whenever it is set."""
         tokens = {secret.column: getattr(row, secret.column) for secret in ServerSecret}
-        return super().read_values(row) | tokens
+        return super().read_values(row) | tokens | {"tags": ", ".join(tags_of(row))}
+
+    def read_own_values(self) -> dict[str, str]:
+        """Return what was typed, with the tags as they would be stored."""
+        tags = sorted(self.cleaned_data["tags"])
+        return super().read_own_values() | {"tags": ", ".join(tags)}
 
     def label_of(self, name: str) -> str:
         """Return what a value is called on the page."""
@@ -190,7 +217,7 @@ class ServerForm(SecretsForm, RowForm):
         except OutdatedFormError:
             for secret in ServerSecret:
                 if self.cleaned_data.get(secret.value):
-                    self.add_error(secret.value, "Enter it again: it is not saved yet.")
+                    self.add_error(secret.value, _("Enter it again: it is not saved yet."))
             raise
 
     def save(self, commit: bool = True) -> Server:
@@ -202,8 +229,10 @@ class ServerForm(SecretsForm, RowForm):
             self.instance.bind_address = self.moved_address
         if self.instance._state.adding:  # noqa: SLF001 - documented
             take_server_place(self.instance.owner)
-            return cast("Server", super().save(commit))
-        self.save_changes()
+            super().save(commit)
+        else:
+            self.save_changes()
+        set_tags(self.instance, self.cleaned_data["tags"])
         return self.instance
 
 
@@ -235,9 +264,12 @@ class BlueprintForm(RowForm):
             **{name: forms.NumberInput(attrs=NO_LIMIT) for name in LOWEST_LIMITS},
         }
         help_texts = {
-            "name": "Lower-case letters, digits and dashes.",
-            "is_shared": "Every owner may then read its launch arguments and config, and make servers from it. "
-            "Only you and admins change it. Passwords do not belong here: each server has its own.",
+            "name": _("Lower-case letters, digits and dashes."),
+            "is_shared": _(
+                "Every owner may then read its launch arguments and config, and make servers "
+                "from it. Only you and admins change it. Passwords do not belong here: each "
+                "server has its own."
+            ),
         }
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -249,6 +281,8 @@ class BlueprintForm(RowForm):
         )
         for name, lowest in LOWEST_LIMITS.items():
             self.fields[name].widget.attrs["min"] = lowest
+        if self.instance.pk is None:
+            self.fields["name"].widget.attrs["autofocus"] = True
         # One in use that is no longer shared stays choosable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
         self.overlays = list(Overlay.objects.filter(usable | Q(pk__in=places)))
@@ -285,8 +319,15 @@ class BlueprintForm(RowForm):
         for setting in find_settings("", cleaned.get("config", "")) if has_keys() else ():
             self.add_error(
                 "config",
-                f"{setting.place} sets {setting.secret.cvar}, a password that every server of this blueprint "
-                f"would share. Leave it out here, and set the field “{setting.secret.label}” of each server.",
+                _(
+                    "%(place)s sets %(cvar)s, a password that every server of this blueprint would "
+                    "share. Leave it out here, and set the field “%(label)s” of each server."
+                )
+                % {
+                    "place": setting.place,
+                    "cvar": setting.secret.cvar,
+                    "label": setting.secret.label,
+                },
             )
         taken: dict[int, Overlay] = {}
         for overlay in self.overlays:
@@ -296,7 +337,8 @@ class BlueprintForm(RowForm):
             if place in taken:
                 self.add_error(
                     place_name(overlay),
-                    f"{taken[place].name} has place {place} too: give each its own.",
+                    _("%(name)s has place %(place)s too: give each its own.")
+                    % {"name": taken[place].name, "place": place},
                 )
             taken[place] = overlay
         self.chosen_overlays = [taken[place] for place in sorted(taken)]

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from django.db.models import Max, Min, Q, QuerySet
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext as _
 
 from servers.ansi import ESCAPES, shows
 from servers.searches import SEARCH_SECONDS, SearchTurn, turns
@@ -125,8 +126,9 @@ class Search:
         if self.ended_at is None:
             return ""
         if self.is_replaced:
-            return "You began another search, which ended this one."
-        return f"That is how far a search comes in {SEARCH_SECONDS:.0f} seconds."
+            return _("You began another search, which ended this one.")
+        text = _("That is how far a search comes in %(count)d seconds.")
+        return text % {"count": round(SEARCH_SECONDS)}
 
     @property
     def address(self) -> dict[str, Any]:

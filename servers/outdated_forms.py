@@ -15,13 +15,17 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 VERSION_FIELD = "version"
-OUTDATED = (
-    "Somebody else has saved other values since you opened this form, so yours are not saved. Compare them, "
-    "and save again if yours are to count."
+OUTDATED = gettext_lazy(
+    "Somebody else has saved other values since you opened this form, so yours are "
+    "not saved. Compare them, and save again if yours are to count."
 )
-REMOVED = "Somebody else has removed this since you opened the form. Nothing is saved."
+REMOVED = gettext_lazy(
+    "Somebody else has removed this since you opened the form. Nothing is saved."
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,11 @@ class VersionedAdminForm(VersionedForm):
         except OutdatedFormError as error:
             self.add_error(None, error)
             for one in self.conflicts:
-                text = f"{one.label}: yours is “{one.yours}”, theirs “{one.theirs}”."
+                text = _("%(label)s: yours is “%(yours)s”, theirs “%(theirs)s”.") % {
+                    "label": one.label,
+                    "yours": one.yours,
+                    "theirs": one.theirs,
+                }
                 self.add_error(None, text)
             data = cast("QueryDict", self.data).copy()
             data[VERSION_FIELD] = self.seen_version

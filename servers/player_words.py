@@ -2,6 +2,8 @@
 
 import re
 
+from django.utils.translation import gettext as _
+
 STEAM_ID = re.compile(r"STEAM_1:[01]:[0-9]{1,10}")
 MAX_WORDS_CHARS = 120
 
@@ -16,7 +18,7 @@ def kick_command(steam_id: str, reason: str) -> str:
     By Steam id: a user id may be another's by the time at which it arrives, and a name can be anybody's.
     """
     if not STEAM_ID.fullmatch(steam_id):
-        raise BadWordsError("That is no Steam ID like STEAM_1:0:12345.")
+        raise BadWordsError(_("That is no Steam ID like STEAM_1:0:12345."))
     words = to_words(reason)
     return f"kickid {steam_id} {words}".rstrip()
 
@@ -25,7 +27,7 @@ def say_command(text: str) -> str:
     """Return what says something to all on a server. Raises `BadWordsError`."""
     words = to_words(text)
     if not words:
-        raise BadWordsError("Type what to say.")
+        raise BadWordsError(_("Type what to say."))
     return f"say {words}"
 
 
@@ -36,9 +38,10 @@ def to_words(text: str) -> str:
         return ""
     if len(text) > MAX_WORDS_CHARS:
         raise BadWordsError(
-            f"At most {MAX_WORDS_CHARS} characters, please: the game cuts longer texts."
+            _("At most %(max_words_chars)s characters, please: the game cuts longer texts.")
+            % {"max_words_chars": MAX_WORDS_CHARS}
         )
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise BadWordsError("A text has no control characters.")
+        raise BadWordsError(_("A text has no control characters."))
     # There is no way to escape a quote in the engine's console.
     return '"' + text.replace('"', "'") + '"'

@@ -7,6 +7,7 @@ Superusers have no limit. What is counted is counted after `lock_person`, in the
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.utils.translation import ngettext
 
 from servers.models import Server
 
@@ -74,10 +75,14 @@ def find_server_obstacle(owner: User) -> str:
     count = Server.objects.filter(owner=owner).count()
     if count < most:
         return ""
-    return (
-        f"You have {count} server{'' if count == 1 else 's'}, and you may have {most}. Remove one that you no "
-        "longer need, or ask an admin to raise your limit."
+    words = ngettext(
+        "You have %(count)d server, and you may have %(most)d. Remove one that you no longer need, or ask an "
+        "admin to raise your limit.",
+        "You have %(count)d servers, and you may have %(most)d. Remove one that you no longer need, or ask an "
+        "admin to raise your limit.",
+        count,
     )
+    return words % {"count": count, "most": most}
 
 
 def take_server_place(owner: User) -> None:

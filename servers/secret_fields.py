@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 from hostops.specs import require_secret
 from servers.models import Server
@@ -50,16 +51,18 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
         if not has_keys():
             return
         hints = {
-            ServerSecret.RCON_PASSWORD: "Leave it empty to get a random one.",
-            ServerSecret.JOIN_PASSWORD: "What players have to enter. Leave it empty to let everybody in.",
+            ServerSecret.RCON_PASSWORD: _("Leave it empty to get a random one."),
+            ServerSecret.JOIN_PASSWORD: _(
+                "What players have to enter. Leave it empty to let everybody in."
+            ),
         }
         for secret in self.instance.stored_secrets:
-            hints[secret] = "One is set. Leave it empty to keep it."
+            hints[secret] = _("One is set. Leave it empty to keep it.")
         for secret, hint in hints.items():
             self.fields[secret.value] = SecretField(secret, hint)
         if self.instance.has_secret(ServerSecret.JOIN_PASSWORD):
             self.fields["remove_join_password"] = forms.BooleanField(
-                label="Remove the join password, so that everybody may join", required=False
+                label=_("Remove the join password, so that everybody may join"), required=False
             )
 
     def clean(self) -> dict[str, Any]:
@@ -83,18 +86,22 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
         self, secret: ServerSecret, *, typed: str, found: str, is_removed: bool
     ) -> None:
         if typed and is_removed:
-            self.add_error(secret.value, "Set a password or remove it, not both.")
+            self.add_error(secret.value, _("Set a password or remove it, not both."))
         elif found and (is_removed or typed not in ("", found)):
             self.add_error(
                 "config",
-                f"{secret.cvar} is another one here than in the field “{secret.label}”: take it out here.",
+                _("%(cvar)s is another one here than in the field “%(label)s”: take it out here.")
+                % {"cvar": secret.cvar, "label": secret.label},
             )
         elif typed or found or is_removed:
             self.instance.set_secret(secret, typed or found)
             self.set_columns.append(secret.column)
             if found:
                 self.notes.append(
-                    f"The {secret.what} password is moved out of the config into the field “{secret.label}”."
+                    _(
+                        "The %(what)s password is moved out of the config into the field “%(label)s”."
+                    )
+                    % {"what": secret.what, "label": secret.label}
                 )
 
     def save_changes(self) -> None:

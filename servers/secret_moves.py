@@ -8,6 +8,7 @@ import logging
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from servers.models import Blueprint, Server
 from servers.secret_texts import Setting, find_settings, sets_secret, take_secrets
@@ -55,8 +56,11 @@ def require_keys_of_panel() -> None:
     readable = [plain for server in stored[:10] for plain in server.readable_secrets()]
     if faults and not readable:
         raise OtherKeysError(
-            f"{faults[0]} So no password is moved or made here: this process would encrypt it with a key that "
-            "the rest of the panel does not have."
+            _(
+                "%(fault)s So no password is moved or made here: this process would encrypt it "
+                "with a key that the rest of the panel does not have."
+            )
+            % {"fault": faults[0]}
         )
 
 
@@ -129,16 +133,19 @@ def describe(setting: Setting, row: Server | Blueprint, is_used: bool) -> str:
     where = f"{setting.place} of the {own}{setting.source} sets {setting.secret.cvar}"
     field = f"the field “{setting.secret.label}” of {'the' if own else 'each'} server"
     if setting.obstacle:
-        return (
-            f"{where} {setting.obstacle}, so Saferoom cannot move it. Take it out, and put the password "
-            f"into {field}."
-        )
+        return _(
+            "%(where)s %(obstacle)s, so Saferoom cannot move it. Take it out, and put the "
+            "password into %(field)s."
+        ) % {"where": where, "obstacle": setting.obstacle, "field": field}
     if not is_used:
-        return (
-            f"{where}, and no server uses this blueprint, so there is none to move it to. Take it out: "
-            f"the password belongs into {field}."
-        )
-    return f"{where}. It is moved into {field} when the worker starts the next time."
+        return _(
+            "%(where)s, and no server uses this blueprint, so there is none to move it to. "
+            "Take it out: the password belongs into %(field)s."
+        ) % {"where": where, "field": field}
+    return _("%(where)s. It is moved into %(field)s when the worker starts the next time.") % {
+        "where": where,
+        "field": field,
+    }
 
 
 def rotate_secrets() -> tuple[int, list[str]]:

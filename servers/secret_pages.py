@@ -18,7 +18,7 @@ def show_secret(request: SignedInRequest, name: str, secret: str) -> HttpRespons
     server = get_server(request.user, name, Verb.READ_SECRETS)
     kind = next((one for one in ServerSecret if one.value == secret), None)
     if kind is None or not server.has_secret(kind):
-        raise Http404(f"Server {name} has no {secret!r}.")
+        raise Http404(f"server {name} has no {secret!r}")
     plain, fault, status = "", "", 200
     try:
         plain = server.read_secret(kind)

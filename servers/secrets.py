@@ -12,14 +12,17 @@ from typing import NamedTuple
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db.models import TextChoices
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 PASSWORD_CHARS = 24
 """Of a password that Saferoom makes, from 62 characters: 142 bits."""
 
-NO_KEYS = (
-    "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, where everybody who may read "
-    "those reads them. Run manage.py makesecretskey, put the line that it prints into the settings of the "
-    "panel and of every worker, and restart them."
+NO_KEYS = gettext_noop(
+    "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, "
+    "where everybody who may read those reads them. Run manage.py makesecretskey, "
+    "put the line that it prints into the settings of the panel and of every "
+    "worker, and restart them."
 )
 
 
@@ -59,7 +62,7 @@ def has_keys() -> bool:
 
 def keys_note() -> str:
     """Return what admins are told where there are no keys; empty where there are."""
-    return "" if has_keys() else NO_KEYS
+    return "" if has_keys() else _(NO_KEYS)
 
 
 def encrypt(plain: str) -> str:
@@ -100,7 +103,7 @@ def find_digest_key(key_id: str) -> DigestKey:
     try:
         return _digest_keys()[key_id]
     except KeyError:
-        raise SecretError("cannot be compared: its key is no longer in SECRETS_KEYS") from None
+        raise SecretError(_("cannot be compared: its key is no longer in SECRETS_KEYS")) from None
 
 
 def make_digest(key: DigestKey, plain: str) -> str:
@@ -146,7 +149,11 @@ _WRONG_KEY = (
 def _fernet(what: str) -> MultiFernet:
     if not has_keys():
         raise SecretError(
-            f"cannot be {what}: SECRETS_KEYS is not set. Set it to what the rest of the panel has"
+            _(
+                "cannot be %(what)s: SECRETS_KEYS is not set. Set it to what the rest of the "
+                "panel has"
+            )
+            % {"what": what}
         )
     return _make_fernet(tuple(settings.SECRETS_KEYS))
 

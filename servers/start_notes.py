@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from hostops.specs import ArgumentsError, find_conflicts, find_map, parse_arguments
 from servers.models import OverlayReport, ReleaseReport, Server
 
@@ -47,11 +49,12 @@ def find_map_note(server: Server, name: str) -> str:
     if key in maps:
         return ""
     nearest = difflib.get_close_matches(key[:128], sorted(maps), 1, _LIKENESS)
-    hint = f" The nearest is {nearest[0]}." if nearest else ""
-    return (
-        f"The map {name} is neither in the game on host {host.name} nor in the overlays.{hint} Unless the "
-        "server has it among its own files, it will not start: change +map in the launch arguments."
-    )
+    hint = _(" The nearest is %(map)s.") % {"map": nearest[0]} if nearest else ""
+    return _(
+        "The map %(name)s is neither in the game on host %(host)s nor in the "
+        "overlays.%(hint)s Unless the server has it among its own files, it will not "
+        "start: change +map in the launch arguments."
+    ) % {"name": name, "host": host.name, "hint": hint}
 
 
 def has_hidden_maps(findings: Sequence[dict[str, Any]]) -> bool:

@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, register_convert
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import console_pages, new_server_pages, overlay_pages, secret_pages, views
+from servers import console_pages, new_server_pages, overlay_pages, secret_pages, tag_pages, views
 
 
 class NameConverter:
@@ -48,9 +48,16 @@ overlay_urls = [
     path("<name:name>/", overlay_pages.overlay_detail, name="overlay_detail"),
 ]
 
+tag_urls = [
+    path("", tag_pages.tag_list, name="tags"),
+    path("rename/", tag_pages.tag_rename, name="tag_rename"),
+    path("remove/", tag_pages.tag_remove, name="tag_remove"),
+]
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
     path("servers/", include(server_urls)),
     path("blueprints/", include(blueprint_urls)),
     path("overlays/", include(overlay_urls)),
+    path("tags/", include(tag_urls)),
 ]

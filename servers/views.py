@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from servers.access import (
@@ -52,12 +53,20 @@ def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
     except NoFreePortError as error:
         messages.error(request, error.message)
     except IntegrityError:
-        messages.error(request, "Somebody took that port at the same moment. Please try again.")
+        messages.error(request, _("Somebody took that port at the same moment. Please try again."))
     else:
         if port is None:
-            messages.info(request, f"Server {name} keeps port {server.port}: it is free.")
+            messages.info(
+                request,
+                _("Server %(name)s keeps port %(port)s: it is free.")
+                % {"name": name, "port": server.port},
+            )
         else:
-            messages.success(request, f"Server {name} has port {port} now. Start it when you like.")
+            messages.success(
+                request,
+                _("Server %(name)s has port %(port)s now. Start it when you like.")
+                % {"name": name, "port": port},
+            )
     return redirect(server)
 
 
@@ -86,9 +95,9 @@ def edit_server(
 
 def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
     """Say that a server is changed, and whether that applies at once; lead to its page."""
-    text = f"Server {server.name} is changed."
+    text = _("Server %(server)s is changed.") % {"server": server.name}
     if server.is_up:
-        text += " It runs with what it was started with until you restart it."
+        text += _(" It runs with what it was started with until you restart it.")
     messages.success(request, text)
     return redirect(server)
 
@@ -111,7 +120,9 @@ def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
     if obstacle:
         context = {"server": server, "obstacle": obstacle}
         return render(request, "servers/remove.html", context, status=409)
-    messages.success(request, f"Server {name} is removed. Its jobs stay in the history.")
+    messages.success(
+        request, _("Server %(name)s is removed. Its jobs stay in the history.") % {"name": name}
+    )
     return redirect("servers:list")
 
 
@@ -176,7 +187,9 @@ def blueprint_create(request: SignedInRequest) -> HttpResponse:
     blueprint = Blueprint(owner=request.user)
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
-        messages.success(request, f"Blueprint {blueprint.name} is made.")
+        messages.success(
+            request, _("Blueprint %(blueprint)s is made.") % {"blueprint": blueprint.name}
+        )
         return redirect(blueprint)
     return render(request, "blueprints/form.html", {"form": form})
 
@@ -212,9 +225,9 @@ def lead_to_blueprint(
     request: SignedInRequest, blueprint: Blueprint, _restartable: list[Server]
 ) -> HttpResponse:
     """Say that a blueprint is changed, and which servers wait for a restart; lead to its page."""
-    text = f"Blueprint {blueprint.name} is changed."
+    text = _("Blueprint %(blueprint)s is changed.") % {"blueprint": blueprint.name}
     if blueprint.servers.filter(actual_state__in=UP_STATES).exists():
-        text += " Servers that run with it go on as they were started until they are restarted."
+        text += _(" Servers that run with it go on as they were started until they are restarted.")
     messages.success(request, text)
     return redirect(blueprint)
 
@@ -231,7 +244,7 @@ def blueprint_remove(request: SignedInRequest, name: str) -> HttpResponse:
         except ProtectedError:
             status = 409
         else:
-            messages.success(request, f"Blueprint {name} is removed.")
+            messages.success(request, _("Blueprint %(name)s is removed.") % {"name": name})
             return redirect("servers:blueprint_list")
     context = blueprint_context(request.user, blueprint)
     return render(request, "blueprints/remove.html", context, status=status)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import unified_diff
 
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext as _
 
 from hostops.specs import LIMIT_NAMES, InstanceSpec
 from servers.models import Blueprint, Run, RunPart, Server
@@ -150,7 +151,9 @@ def describe_change(
             return describe_texts(part, "\n".join(run.overlay_names), "\n".join(spec.overlays))
         case RunPart.FILES:
             names = ", ".join(run.changed_overlays(seen_files))
-            return Change(part, f"Changed on the host since it was started: {names}.")
+            return Change(
+                part, _("Changed on the host since it was started: %(names)s.") % {"names": names}
+            )
         case RunPart.LIMITS:
             return describe_texts(part, show_limits(run), show_limits(spec))
         case RunPart.PORT:
@@ -158,7 +161,7 @@ def describe_change(
         case RunPart.ADDRESS:
             return Change(part, f"{run.bind_address or 'any'} → {spec.bind_address or 'any'}")
         case _:
-            return Change(part, "Another one is set than it was started with.")
+            return Change(part, _("Another one is set than it was started with."))
 
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:
@@ -166,7 +169,7 @@ def describe_texts(part: RunPart, before: str, after: str) -> Change:
     lines = tuple(diff_lines(before, after))
     if lines:
         return Change(part, lines=lines)
-    return Change(part, "A password in it is another one, or blanks and blank lines are.")
+    return Change(part, _("A password in it is another one, or blanks and blank lines are."))
 
 
 def diff_lines(before: str, after: str) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from jobs.live.fan_out import Hub
@@ -103,15 +104,20 @@ def most_watchers() -> int:
 def refuse_for_now() -> HttpResponse:
     """Answer that too many follow already."""
     logger.warning("a stream was refused: %s are open already", most_watchers())
-    return refuse(503, "Too many pages follow this panel live at the moment. Try again in a while.")
+    return refuse(
+        503, _("Too many pages follow this panel live at the moment. Try again in a while.")
+    )
 
 
 def refuse_person(most: int) -> HttpResponse:
     """Answer that this person follows enough already."""
     return refuse(
         429,
-        f"You follow this panel live in as many pages as you may ({most}). Close some of them, or try again "
-        f"in {RETRY_SECONDS} seconds.",
+        _(
+            "You follow this panel live in as many pages as you may (%(most)s). Close some "
+            "of them, or try again in %(retry_seconds)s seconds."
+        )
+        % {"most": most, "retry_seconds": RETRY_SECONDS},
     )
 
 
@@ -139,7 +145,7 @@ def read_position(request: HttpRequest) -> int:
 def require_person(request: HttpRequest) -> None:
     """Refuse the anonymous with 403: a stream cannot lead to the sign-in page."""
     if not request.user.is_authenticated:
-        raise PermissionDenied("Sign in to follow this.")
+        raise PermissionDenied(_("Sign in to follow this."))
 
 
 def find_job_topic(request: HttpRequest, pk: int) -> Topic:

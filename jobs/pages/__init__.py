@@ -19,7 +19,7 @@ from jobs.pages.job_pages import (
     job_steam_guard_code,
 )
 from jobs.pages.make_and_start import server_make_and_start
-from jobs.pages.many_servers import jobs_create
+from jobs.pages.many_servers import jobs_create, tags_change
 from jobs.pages.player_pages import player_kick, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 from jobs.pages.server_heads import describe_head
@@ -65,4 +65,5 @@ __all__ = [
     "server_history",
     "server_make_and_start",
     "server_save_and_restart",
+    "tags_change",
 ]

@@ -9,6 +9,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobs.database import Channel, announce
@@ -37,7 +38,7 @@ def bans(request: SignedInRequest, name: str) -> HttpResponse:
         return show(request, server, form)
     ban = form.make_ban(request.user.get_username())
     store([ban])
-    messages.success(request, f"{ban.name or ban.steam_id} is banned.")
+    messages.success(request, _("%(player)s is banned.") % {"player": ban.name or ban.steam_id})
     return lead_back(server)
 
 
@@ -84,13 +85,18 @@ def ban_lift(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
     server = get_server(request.user, name, Verb.BAN)
     ban = get_object_or_404(Ban.objects.of_servers([server]), pk=parse_id(str(pk)))
     if ban.server_id is None and not may_ban_everywhere(request.user, server):
-        messages.error(request, f"That ban is for all servers of {server.owner}: they lift it.")
+        messages.error(
+            request,
+            _("That ban is for all servers of %(owner)s: they lift it.") % {"owner": server.owner},
+        )
         return lead_back(server)
     lifting = {"lifted_at": timezone.now(), "lifted_by_name": request.user.get_username()}
     if Ban.objects.in_force().filter(pk=ban.pk).update(**lifting):
-        messages.success(request, f"{ban.name or ban.steam_id} may play again.")
+        messages.success(
+            request, _("%(player)s may play again.") % {"player": ban.name or ban.steam_id}
+        )
     else:
-        messages.info(request, "That ban had ended already.")
+        messages.info(request, _("That ban had ended already."))
     return lead_back(server)
 
 
@@ -111,7 +117,11 @@ def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
             store(new)
             messages.success(
                 request,
-                f"{len(new)} taken over, {already} there already, {unread} lines that are no bans.",
+                _(
+                    "%(taken)s taken over, %(already)s there already, %(unread)s lines that are no "
+                    "bans."
+                )
+                % {"taken": len(new), "already": already, "unread": unread},
             )
             return lead_back(server)
         form.add_error("text", full_text(server))

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from jobs.models import Job, JobState, Operation
 from servers.models import Host, Release, Server
 
@@ -77,7 +79,13 @@ def find_rollback_obstacle(host: Host, from_build: str, to_build: str) -> str:
     """
     if from_build != host.build_id:
         current = host.build_id or "none"
-        return f"Nothing was done: build {current} is current on host {host.name} by now."
+        return _("Nothing was done: build %(current)s is current on host %(host)s by now.") % {
+            "current": current,
+            "host": host.name,
+        }
     if not host.releases.filter(build_id=to_build).exists():
-        return f"Nothing was done: build {to_build or 'none'} is not installed on host {host.name}."
+        return _("Nothing was done: build %(build)s is not installed on host %(host)s.") % {
+            "build": to_build or _("none"),
+            "host": host.name,
+        }
     return ""

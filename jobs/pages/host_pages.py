@@ -9,6 +9,7 @@ from django.db.models import Count, Max, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import queue
@@ -194,7 +195,11 @@ def host_job_create(request: SignedInRequest, name: str) -> HttpResponse:
         return refuse(request, str(refusal), page)
     if not requested.is_new:
         job = requested.job
-        messages.info(request, f"{job.operation_label} waits or runs already: job {job.pk}.")
+        messages.info(
+            request,
+            _("%(operation_label)s waits or runs already: job %(job)s.")
+            % {"operation_label": job.operation_label, "job": job.pk},
+        )
     return see_other(page)
 
 
@@ -208,7 +213,11 @@ def host_drain(request: SignedInRequest, name: str) -> HttpResponse:
     host.save(update_fields=["is_draining"])
     announce(Channel.QUEUE, Channel.PAGES)
     if host.is_draining:
-        messages.info(request, f"Host {host.name} takes no more jobs. What runs there may finish.")
+        messages.info(
+            request,
+            _("Host %(host)s takes no more jobs. What runs there may finish.")
+            % {"host": host.name},
+        )
     else:
-        messages.info(request, f"Host {host.name} takes jobs again.")
+        messages.info(request, _("Host %(host)s takes jobs again.") % {"host": host.name})
     return see_other(find_way_back(request) or reverse("jobs:hosts"))

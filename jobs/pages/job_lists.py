@@ -12,8 +12,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 
-from jobs.models import Job, JobState
-from servers.permissions import follows_everything
+from jobs.models import Job, JobQuerySet, JobState
+from servers.permissions import Verb, follows_everything, may
 
 LARGEST_ID = 2**63 - 1
 
@@ -70,17 +70,34 @@ def parse_id(text: str) -> int | None:
 def read_newest(user: User, states: Sequence[str], before: int | None, limit: int) -> list[Job]:
     """Return the newest jobs that `user` may see, in one of `states`, with an id below `before`."""
     end = before or LARGEST_ID
-    if follows_everything(user):
+    if not sees_hosts_alone(user) and follows_everything(user):
         jobs = Job.objects.visible_to(user).filter(pk__lt=end).order_by("-id")
         if set(states) == set(JobState.values):
             return list(jobs[:limit])
-        # Each state by itself: for several at once no index has the order, and all jobs would be read.
-        newest = (list(jobs.filter(state=state)[:limit]) for state in states)
-        return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
+        return take_newest(jobs, states, limit)
     with connection.cursor() as cursor:
         cursor.execute(*newest_of_person(user.pk, states, end, limit))
         ids = [job_id for (job_id,) in cursor.fetchall()]
-    return list(Job.objects.filter(pk__in=ids).order_by("-id"))
+    own = list(Job.objects.filter(pk__in=ids).order_by("-id"))
+    if not sees_hosts_alone(user):
+        return own
+    # Asked for together with one's own, hosts' jobs would be looked for among all jobs there are.
+    about_hosts = Job.objects.filter(server=None, server_name="", pk__lt=end).order_by("-id")
+    of_hosts = take_newest(about_hosts, states, limit)
+    return sorted([*own, *of_hosts], key=lambda job: -job.pk)[:limit]
+
+
+def sees_hosts_alone(user: User) -> bool:
+    """Return whether `user` sees the jobs of hosts, but not those of everybody's servers."""
+    sees_servers = may(user, Verb.VIEW) or may(user, Verb.VIEW_ANY_JOB)
+    return may(user, Verb.VIEW_HOSTS) and not sees_servers
+
+
+def take_newest(jobs: JobQuerySet, states: Sequence[str], limit: int) -> list[Job]:
+    """Return the newest of `jobs` in one of `states`."""
+    # Each state by itself: for several at once no index has the order, and all jobs would be read.
+    newest = (list(jobs.filter(state=state)[:limit]) for state in states)
+    return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
 
 
 def newest_of_person(

@@ -157,7 +157,9 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     if operation == Operation.START and "run" in request.POST:
         run = server.runs.filter(pk=parse_id(request.POST["run"]) or 0).first()
         if run is None:
-            text = f"What {server.name} was started with then is no longer kept. Start it as it is saved."
+            text = _(
+                "What %(server)s was started with then is no longer kept. Start it as it is saved."
+            ) % {"server": server.name}
             return refuse(request, text, back_to, HTTPStatus.CONFLICT)
     if request.POST.get("when") == "empty":
         return defer(request, server, operation, back_to)
@@ -217,7 +219,14 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     if not requested.is_new:
         doing = "waits already" if job.state == JobState.QUEUED else "runs already"
         which = f"it is job {job.pk}" if find_page(request) else "this is its job"
-        text = f"{job.operation_label} of {job.subject} {doing}: {which}. No second one is made."
+        text = _(
+            "%(operation_label)s of %(subject)s %(doing)s: %(which)s. No second one is made."
+        ) % {
+            "operation_label": job.operation_label,
+            "subject": job.subject,
+            "doing": doing,
+            "which": which,
+        }
         messages.info(request, text)
     return see_other(find_page(request) or job.get_absolute_url())
 
@@ -231,11 +240,18 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
     was_final = job.is_final
     job = queue.cancel(job)
     if was_final:
-        messages.info(request, f"Job {job.pk} had ended already: {job.get_state_display()}.")
+        messages.info(
+            request,
+            _("Job %(job)s had ended already: %(state)s.")
+            % {"job": job.pk, "state": job.get_state_display()},
+        )
     elif job.is_final:
-        messages.success(request, f"Job {job.pk} is {job.get_state_display()}.")
+        messages.success(
+            request,
+            _("Job %(job)s is %(state)s.") % {"job": job.pk, "state": job.get_state_display()},
+        )
     else:
-        messages.success(request, f"The worker was asked to end job {job.pk}.")
+        messages.success(request, _("The worker was asked to end job %(job)s.") % {"job": job.pk})
     return see_other(find_page(request) or job.get_absolute_url())
 
 
@@ -247,12 +263,14 @@ def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
     job = get_job_or_404(request.user, pk)
     require(request.user, job.verb, job)
     if not job.asks_for_code:
-        reason = f"Job {job.pk} does not wait for a Steam Guard code: nothing was sent to Steam."
+        reason = _(
+            "Job %(job)s does not wait for a Steam Guard code: nothing was sent to Steam."
+        ) % {"job": job.pk}
         return refuse(request, reason, job.get_absolute_url())
     try:
         SteamGuardCode.offer(job, request.POST.get("code", ""))
     except ValueError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, "The code is on its way to Steam.")
+        messages.success(request, _("The code is on its way to Steam."))
     return see_other(find_page(request) or job.get_absolute_url())

@@ -1,4 +1,4 @@
-"""One action on many servers at once: the question with what it means for each, then a job for each."""
+"""What is done to many servers at once: the question what an action means for each, a job for each; tags."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
 from servers.refusals import refuse
+from servers.tag_pages import say_taken
+from servers.tags import TagsError, add_tag, configurable_by, parse_tag, take_tag
 
 MOST_SERVERS = 1_000
 REFUSALS_TOLD = 5
@@ -125,6 +127,36 @@ def say_result(
     """Say for how many servers the action was taken, and why not for the others."""
     words = ngettext("%(action)s: %(count)d server.", "%(action)s: %(count)d servers.", len(taken))
     messages.success(request, words % {"action": action.label, "count": len(taken)})
+    say_refusals(request, refusals)
+
+
+@require_POST
+@sign_in_required
+def tags_change(request: SignedInRequest) -> HttpResponse:
+    """Put the `tag` on each `server` that is named, or take it off: `way` is `add` or `take`."""
+    back_to = find_way_back(request) or reverse("servers:list")
+    names = request.POST.getlist("server")[:MOST_SERVERS]
+    try:
+        tag = parse_tag(request.POST.get("tag", ""))
+    except TagsError as error:
+        return refuse(request, error.messages[0], back_to)
+    if not names:
+        return refuse(request, _("Tick the servers that the tag is for."), back_to)
+    servers = configurable_by(request.user).filter(name__in=names)
+    if request.POST.get("way") == "take":
+        say_taken(request, tag, take_tag(servers, tag))
+        return see_other(back_to)
+    count, refusals = add_tag(servers.select_related("owner").prefetch_related("tags"), tag)
+    words = ngettext(
+        "Tag %(tag)s is put on %(count)d server.", "Tag %(tag)s is put on %(count)d servers.", count
+    )
+    messages.success(request, words % {"tag": tag, "count": count})
+    say_refusals(request, refusals)
+    return see_other(back_to)
+
+
+def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:
+    """Say why something was not done to the first of many servers, and for how many more."""
     for refusal in refusals[:REFUSALS_TOLD]:
         messages.warning(request, refusal)
     if (more := len(refusals) - REFUSALS_TOLD) > 0:

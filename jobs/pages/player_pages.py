@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs.pages.command_pages import refuse_command
@@ -61,5 +62,8 @@ def tell(request: SignedInRequest, name: str, make_command: Callable[[], str]) -
         return refuse(request, str(error), page, HTTPStatus.BAD_REQUEST)
     except CommandRefused as refusal:
         return refuse_command(request, refusal, page)
-    messages.success(request, f"Sent: {command.text}. The answer is below the server’s console.")
+    messages.success(
+        request,
+        _("Sent: %(text)s. The answer is below the server’s console.") % {"text": command.text},
+    )
     return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from jobs import queue
@@ -30,7 +31,10 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
     try:
         requested = queue.request(Operation.RESTART, server=server, requested_by=request.user)
     except queue.RequestRefused as refusal:
-        messages.info(request, f"Server {server.name} is changed. It is not restarted.")
+        messages.info(
+            request,
+            _("Server %(server)s is changed. It is not restarted.") % {"server": server.name},
+        )
         return refuse_request(request, refusal, server.get_absolute_url())
     return lead_to(request, requested)
 
@@ -55,9 +59,11 @@ def restart_all(
             refusals.append(f"Server {server.name} is not restarted: {refusal}")
         else:
             restarted.append(server.name)
-    text = f"Blueprint {blueprint.name} is changed."
+    text = _("Blueprint %(blueprint)s is changed.") % {"blueprint": blueprint.name}
     if restarted:
-        text += f" These are being restarted: {', '.join(restarted)}."
+        text += _(" These are being restarted: %(restarted)s.") % {
+            "restarted": ", ".join(restarted)
+        }
     messages.success(request, text)
     for refusal_text in refusals:
         messages.warning(request, refusal_text)

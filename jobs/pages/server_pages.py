@@ -20,6 +20,7 @@ from servers.overlay_notes import list_campaigns, read_overlay_rows
 from servers.permissions import Verb, may
 from servers.secret_moves import find_unmoved
 from servers.start_notes import find_start_notes
+from servers.tags import tags_of
 
 JOBS_PER_PAGE = 50
 
@@ -39,6 +40,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
     overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
     context = head | {
         "role": server.role_of(request.user),
+        "tags": tags_of(server),
         "sees_blueprint": may(request.user, Verb.VIEW_BLUEPRINT, server.blueprint),
         "overlay_rows": overlay_rows,
         "campaigns": list_campaigns(overlay_rows),

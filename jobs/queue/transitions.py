@@ -17,6 +17,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import Ending, append_job_log_line, one_line, store_endings
@@ -41,7 +43,7 @@ from servers.quotas import lock_person, most_waiting_jobs
 logger = logging.getLogger(__name__)
 
 WORKER_STOPPED = "worker stopped while the job ran"
-NEVER_STARTED = "Cancelled before it started."
+NEVER_STARTED = gettext_noop("Cancelled before it started.")
 
 Person = User
 
@@ -121,7 +123,7 @@ def request(
             )  # Before the host, as a worker does: it stores what has ended, and then claims.
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
-            raise RequestRefused(f"{server.name} has just been removed.")
+            raise RequestRefused(_("%(server)s has just been removed.") % {"server": server.name})
         if server and operation in (*STARTS, *ENDING_OPERATIONS):
             # Whatever waited until the server is empty is done by this, or is not wanted any more.
             DeferredAction.objects.filter(server=server).delete()
@@ -153,7 +155,8 @@ def lock_run(run: Run) -> None:
     this = Run.objects.filter(pk=run.pk).order_by()
     if not list(this.select_for_update(no_key=True).values_list("pk")):
         raise RequestRefused(
-            f"What {run.server.name} was started with then is no longer kept. Start it as it is saved."
+            _("What %(server)s was started with then is no longer kept. Start it as it is saved.")
+            % {"server": run.server.name}
         )
 
 
@@ -161,8 +164,11 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
     """Request the operation of a failed or cancelled job again. Raises `RequestRefused`."""
     if not job.can_be_retried:
         raise RequestRefused(
-            f"Job {job.pk} cannot be retried: only a failed or cancelled one can, "
-            "as long as what it was about still exists."
+            _(
+                "Job %(job)s cannot be retried: only a failed or cancelled one can, as long as "
+                "what it was about still exists."
+            )
+            % {"job": job.pk}
         )
     return request(
         job.operation,
@@ -191,10 +197,10 @@ def find_flood(person: Person) -> str:
     jobs = (
         "1 job that you asked for waits" if count == 1 else f"{count} jobs that you asked for wait"
     )
-    return (
-        f"{jobs}, and {most} may. Wait until some have run, or cancel those that you no longer need. "
-        "You can stop servers all the same."
-    )
+    return _(
+        "%(jobs)s, and %(most)s may. Wait until some have run, or cancel those that "
+        "you no longer need. You can stop servers all the same."
+    ) % {"jobs": jobs, "most": most}
 
 
 def is_covered(operation: str, newest: Job) -> bool:
@@ -215,12 +221,15 @@ def refuse_the_impossible(
     `newest` is the newest job of the server that waits or runs: it may change what is in the way.
     """
     if operation not in Operation:
-        raise RequestRefused(f"“{operation}” is not something Saferoom can do.")
+        raise RequestRefused(
+            _("“%(operation)s” is not something Saferoom can do.") % {"operation": operation}
+        )
     if (operation in HOST_OPERATIONS) != (server is None):
         raise RequestRefused(
-            f"“{Operation(operation).label}” is for a whole host: ask an admin to do it in the admin pages."
+            _("“%(label)s” is for a whole host: ask an admin to do it in the admin pages.")
+            % {"label": Operation(operation).label}
             if server
-            else f"“{operation}” needs a server."
+            else _("“%(operation)s” needs a server.") % {"operation": operation}
         )
     if server is None:
         return
@@ -233,7 +242,8 @@ def refuse_the_impossible(
     needs_game = operation in (Operation.INITIALIZE, Operation.START, Operation.RESTART)
     if needs_game and host.lacks_game:
         raise RequestRefused(
-            f"The game is not installed on host {host.name} yet: an admin has to install it first."
+            _("The game is not installed on host %(host)s yet: an admin has to install it first.")
+            % {"host": host.name}
         )
 
 
@@ -244,11 +254,13 @@ def refuse_without_files(operation: str, server: Server) -> None:
         # One that its host was never asked about was never started either: it has no finished job.
         has_none = "has no files" if is_absent else "has no files that Saferoom knows of"
         raise RequestRefused(
-            f"There is nothing to reset: {server.name} {has_none} on host {server.host.name}."
+            _("There is nothing to reset: %(server)s %(has_none)s on host %(host)s.")
+            % {"server": server.name, "has_none": has_none, "host": server.host.name}
         )
     if operation in (Operation.STOP, Operation.DELETE) and is_absent:
         raise RequestRefused(
-            f"{server.name} has no files on host {server.host.name}: nothing is there."
+            _("%(server)s has no files on host %(host)s: nothing is there.")
+            % {"server": server.name, "host": server.host.name}
         )
 
 

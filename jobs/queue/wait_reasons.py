@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from jobs.models import Job, Worker
 from jobs.queue.rules import ActiveJob, Rules
@@ -18,29 +19,38 @@ COLUMNS = ("id", "host_id", "server_id", "operation")
 def explain_waiting(job: Job) -> str:
     """Return one sentence: why the queued `job` does not run yet."""
     if job.host is None:
-        return "Its host has been removed: nobody will carry it out. Cancel it."
+        return _("Its host has been removed: nobody will carry it out. Cancel it.")
     if job.host.is_draining:
-        return f"Waits, because host {job.host.name} is being drained: it takes no jobs now."
+        return _("Waits, because host %(host)s is being drained: it takes no jobs now.") % {
+            "host": job.host.name
+        }
     workers = [worker for worker in Worker.objects.filter(host=job.host) if worker.is_alive]
     if not workers:
-        return f"Waits for a worker: none is running on host {job.host.name}."
+        return _("Waits for a worker: none is running on host %(host)s.") % {"host": job.host.name}
     if not any(worker.is_claiming for worker in workers):
-        return f"Waits, because the worker on host {job.host.name} takes no jobs now."
+        return _("Waits, because the worker on host %(host)s takes no jobs now.") % {
+            "host": job.host.name
+        }
     state = build_scheduler_state(job.host)
     ahead = read_ahead(job)
     if len(ahead) > MOST_AHEAD:
-        return f"Waits behind more than {MOST_AHEAD:,} other jobs of host {job.host.name}."
+        text = _("Waits behind more than %(most)s other jobs of host %(host)s.")
+        return text % {"most": f"{MOST_AHEAD:,}", "host": job.host.name}
     # A job that has been claimed since `job` was read does not wait for itself.
     rules = Rules(state.host_id, [running for running in state.running if running.id != job.pk])
     for earlier in ahead:
         rules.find_blocker(earlier)
     blocker = rules.find_blocker(ActiveJob(job.pk, job.host_id, job.server_id, job.operation))
     if blocker and (blocking := Job.objects.filter(pk=blocker.id).first()):
-        return f"Waits {'behind' if blocking.started_at is None else 'for'} {describe(blocking)}."
+        text = _("Waits for %(job)s.") if blocking.started_at else _("Waits behind %(job)s.")
+        return text % {"job": describe(blocking)}
     places = sum(worker.concurrency for worker in workers if worker.is_claiming)
     if sum(running.host_id == state.host_id for running in state.running) >= places:
-        return f"Waits for a free place: host {job.host.name} runs {places} jobs at a time."
-    return "Starts in a moment."
+        return _("Waits for a free place: host %(host)s runs %(places)s jobs at a time.") % {
+            "host": job.host.name,
+            "places": places,
+        }
+    return _("Starts in a moment.")
 
 
 def read_ahead(job: Job) -> list[ActiveJob]:

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from hostops.errors import AnswerLostError, HostError
 from hostops.specs import CommandAnswer, CommandWay
@@ -41,8 +42,14 @@ STORE_SECONDS = 10.0
 STORE_RETRY_SECONDS = 0.2
 """How long an answer waits for a database that is away. Then the command counts as lost."""
 
-LOST = "The worker stopped before the answer came. The command may have been carried out; it is not sent again."
-NOT_TAKEN = "No worker of host {host} took it within {seconds:.0f} seconds, so it was not sent. Send it again."
+LOST = gettext_noop(
+    "The worker stopped before the answer came. The command may have been carried "
+    "out; it is not sent again."
+)
+NOT_TAKEN = gettext_noop(
+    "No worker of host {host} took it within {seconds:.0f} seconds, so it was not "
+    "sent. Send it again."
+)
 
 
 class CommandDesk:

@@ -2,6 +2,7 @@
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from jobs.database import Channel, announce
 from jobs.logs import make_line_safe, mask_known, secrets_of_server
@@ -25,14 +26,19 @@ def send_command(server: Server, line: str, *, requested_by: User | None) -> Con
     Raises `CommandRefused`. Nobody has asked for one of Saferoom's own.
     """
     if not server.is_up:
-        raise CommandRefused(f"{server.name} does not run: start it first.")
+        raise CommandRefused(
+            _("%(server)s does not run: start it first.") % {"server": server.name}
+        )
     with transaction.atomic():
         # It also makes those who send to one server take turns, so that the count holds.
         note_news(server.pk)
         if ConsoleCommand.objects.unfinished().filter(server=server).count() >= MOST_UNFINISHED:
             raise TooManyCommands(
-                f"{MOST_UNFINISHED} commands for {server.name} wait already. If it does not answer, look "
-                "into its console, or restart it."
+                _(
+                    "%(most_unfinished)s commands for %(server)s wait already. If it does not "
+                    "answer, look into its console, or restart it."
+                )
+                % {"most_unfinished": MOST_UNFINISHED, "server": server.name}
             )
         command = ConsoleCommand.objects.create(
             server=server,

@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from l4d2site.accounts.addresses import client_address
 
@@ -21,10 +23,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
-        "username_password_mismatch": "Please enter a correct username and password.",
-        "incorrect_password": "That is not your password.",
-        "too_many_login_attempts": "Too many wrong codes. Wait five minutes, then try again.",
-        "rate_limited": "Too many attempts. Wait a few minutes, then try again.",
+        "username_password_mismatch": gettext_lazy("Please enter a correct username and password."),
+        "incorrect_password": gettext_lazy("That is not your password."),
+        "too_many_login_attempts": gettext_lazy(
+            "Too many wrong codes. Wait five minutes, then try again."
+        ),
+        "rate_limited": gettext_lazy("Too many attempts. Wait a few minutes, then try again."),
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002 - as allauth calls it
@@ -50,7 +54,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
 
     def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:  # noqa: ARG002
         """Lead who knows the password of an account that is switched off back, and say so."""
-        messages.error(request, "This account is switched off. An admin can switch it on again.")
+        messages.error(request, _("This account is switched off. An admin can switch it on again."))
         return HttpResponseRedirect(reverse("account_login"))
 
     def add_message(

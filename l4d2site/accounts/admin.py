@@ -12,6 +12,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from l4d2site.accounts.models import AccountEvent, OwnQuotas
 
@@ -29,16 +30,16 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
         """Say beside each field what an empty one means."""
         formset = super().get_formset(request, obj, **kwargs)
         fields = formset.form.base_fields
-        fields["servers"].help_text = f"Empty: {settings.SERVERS_PER_OWNER}, as for everybody."
-        fields["waiting_jobs"].help_text = (
+        fields["servers"].help_text = _("Empty: %(servers_per_owner)s, as for everybody.") % {
+            "servers_per_owner": settings.SERVERS_PER_OWNER
+        }
+        fields["waiting_jobs"].help_text = _(
             "Jobs that they have asked for and that have not begun. Empty: "
-            f"{settings.WAITING_JOBS_PER_OWNER}, or two for each of their servers."
-        )
-        fields[
-            "streams"
-        ].help_text = (
-            f"Pages that they follow live. Empty: {settings.STREAMS_PER_PERSON}, as for everybody."
-        )
+            "%(waiting_jobs_per_owner)s, or two for each of their servers."
+        ) % {"waiting_jobs_per_owner": settings.WAITING_JOBS_PER_OWNER}
+        fields["streams"].help_text = _(
+            "Pages that they follow live. Empty: %(streams_per_person)s, as for everybody."
+        ) % {"streams_per_person": settings.STREAMS_PER_PERSON}
         return formset
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from l4d2site.accounts.models import FirstPassword
 
@@ -24,6 +25,7 @@ def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> 
             FirstPassword.objects.create(user=admin)
         # Said before it is committed: an admin whose password nobody has seen would lock all out.
         shown = "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
-        then = "" if given else " You choose your own then."
-        say(f"Sign in as {name} with {shown}. It is not shown again.{then}")
+        text = _("Sign in as %(name)s with %(password)s. It is not shown again.")
+        text = text % {"name": name, "password": shown}
+        say(text if given else f"{text} {_('You choose your own then.')}")
     return True

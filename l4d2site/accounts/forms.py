@@ -58,7 +58,7 @@ class NewPasswordForm(PlainForm, PasswordChangeForm):
         """Refuse the password that one has."""
         password = cast("str", self.cleaned_data["new_password1"])
         if self.user.check_password(password):
-            raise ValidationError("That is the password you have. Choose another one.")
+            raise ValidationError(_("That is the password you have. Choose another one."))
         return password
 
 
@@ -70,8 +70,8 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         fields = ["note", "email"]
         labels = {"note": "For whom", "email": "E-mail address"}
         help_texts = {
-            "note": "Only for you, to tell invitations apart.",
-            "email": "The link is sent there. Leave it empty to pass the link on yourself.",
+            "note": _("Only for you, to tell invitations apart."),
+            "email": _("The link is sent there. Leave it empty to pass the link on yourself."),
         }
 
 
@@ -118,11 +118,15 @@ class MemberForm(RoleForm):
         exact = [person for person in found if person.username == username]
         if not exact and len(found) != 1:
             raise ValidationError(
-                f"Nobody here is called {username}. Give somebody new a link instead."
+                _("Nobody here is called %(username)s. Give somebody new a link instead.")
+                % {"username": username}
             )
         self.member = (exact or found)[0]
         if role := self.server.role_of(self.member):
-            raise ValidationError(f"{self.member} is {role.label} of {self.server} already.")
+            raise ValidationError(
+                _("%(member)s is %(label)s of %(server)s already.")
+                % {"member": self.member, "label": role.label, "server": self.server}
+            )
         return username
 
 
@@ -130,10 +134,10 @@ class ServerInvitationForm(RoleForm):
     """Invites somebody to a server by a link."""
 
     note = forms.CharField(
-        label="For whom",
+        label=_("For whom"),
         max_length=80,
         required=False,
-        help_text="Only to tell links apart.",
+        help_text=_("Only to tell links apart."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     field_order = ["note", "role"]
@@ -190,7 +194,7 @@ class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
     class Meta:
         model = User
         fields = ["username"]
-        help_texts = {"username": "Letters, digits and @/./+/-/_ only."}
+        help_texts = {"username": _("Letters, digits and @/./+/-/_ only.")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -201,7 +205,7 @@ class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
         """Refuse a name that differs from another one only in case."""
         username = cast("str", self.cleaned_data["username"])
         if User.objects.filter(username__iexact=username).exists():
-            raise ValidationError("That name is taken. Choose another one.")
+            raise ValidationError(_("That name is taken. Choose another one."))
         return username
 
 
@@ -209,7 +213,7 @@ class ResetRequestForm(PlainForm, PasswordResetForm):
     """Asks for a mail with a link."""
 
     email = forms.EmailField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "email", "autofocus": True}),
     )
@@ -246,10 +250,12 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].label = "Name"
-        self.fields["name"].help_text = "Such as the device it is kept on."
+        self.fields["name"].help_text = _("Such as the device it is kept on.")
         cast("forms.CharField", self.fields["name"]).max_length = 60
         self.fields["passwordless"].label = "Sign in with it alone, without a password"
-        self.fields["passwordless"].help_text = "The device then asks for a PIN or a fingerprint."
+        self.fields["passwordless"].help_text = _(
+            "The device then asks for a PIN or a fingerprint."
+        )
         self.fields["passwordless"].initial = True
 
 

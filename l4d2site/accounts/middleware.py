@@ -15,7 +15,9 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.functional import Promise
 from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy
 
 from l4d2site.accounts.password_changes import MUST_CHANGE
 from l4d2site.accounts.sessions import note_seen
@@ -33,19 +35,21 @@ class Obstacle:
     """What has to be done first: where, and why in one sentence."""
 
     url_name: str
-    sentence: str
+    sentence: str | Promise
     comes_back: bool = False
 
 
 CHANGE_PASSWORD = Obstacle(
-    "password_change", "Saferoom made your password. Choose one of your own before you go on."
+    "password_change",
+    gettext_lazy("Saferoom made your password. Choose one of your own before you go on."),
 )
 SET_UP_SECOND_FACTOR = Obstacle(
-    "mfa_index", "This panel asks its staff for a second factor. Set one up before you go on."
+    "mfa_index",
+    gettext_lazy("This panel asks its staff for a second factor. Set one up before you go on."),
 )
 USE_SECOND_FACTOR = Obstacle(
     "mfa_reauthenticate",
-    "This panel asks its staff for a second factor. Use yours before you go on.",
+    gettext_lazy("This panel asks its staff for a second factor. Use yours before you go on."),
     comes_back=True,
 )
 

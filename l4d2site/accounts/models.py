@@ -10,6 +10,7 @@ from django.core.signing import BadSignature, Signer
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from l4d2site.accounts.browsers import describe_browser
 from servers.models import Server
@@ -85,7 +86,7 @@ class AccountEvent(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="account_events"
     )
     name = models.CharField(
-        max_length=64, help_text="The account's name then, or the one that was tried."
+        max_length=64, help_text=gettext_lazy("The account's name then, or the one that was tried.")
     )
     address = models.CharField(max_length=45)
     browser = models.CharField(max_length=80)
@@ -95,13 +96,13 @@ class AccountEvent(models.Model):
         models.SET_NULL,
         null=True,
         related_name="account_events",
-        help_text="The server that it is about, if it is about one.",
+        help_text=gettext_lazy("The server that it is about, if it is about one."),
     )
     count = models.PositiveIntegerField(default=1)
     minute = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="The minute that is counted in; null for a single event.",
+        help_text=gettext_lazy("The minute that is counted in; null for a single event."),
     )
     at = models.DateTimeField()
     last_at = models.DateTimeField()

@@ -13,6 +13,8 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -52,7 +54,7 @@ class PasswordChange(SuccessMessageMixin, PasswordChangeView):  # type: ignore[t
     form_class = NewPasswordForm
     template_name = "accounts/password.html"
     success_url = reverse_lazy("servers:list")
-    success_message = "Your password is changed. You are signed out everywhere else."
+    success_message = gettext_lazy("Your password is changed. You are signed out everywhere else.")
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Change it. The session has another key then, so its row is stored anew."""
@@ -81,11 +83,11 @@ def session_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
     """End one of one's own sessions."""
     row = get_object_or_404(PersonSession, pk=pk, user=request.user)
     if row.session_id == request.session.session_key:
-        messages.info(request, "That is the session you are in. Sign out to end it.")
+        messages.info(request, _("That is the session you are in. Sign out to end it."))
         return redirect("sessions")
     Session.objects.filter(pk=row.session_id).delete()
     record_event(EventKind.SESSION_REVOKED, request, user=request.user, detail=row.browser)
-    messages.success(request, f"Signed out: {row.browser}.")
+    messages.success(request, _("Signed out: %(browser)s.") % {"browser": row.browser})
     return redirect("sessions")
 
 
@@ -95,5 +97,5 @@ def session_revoke_others(request: SignedInRequest) -> HttpResponse:
     """End all of one's own sessions but this one."""
     count = end_sessions(request.user, except_key=request.session.session_key)
     record_event(EventKind.SESSION_REVOKED, request, user=request.user, detail=f"{count} others")
-    messages.success(request, "You are signed out everywhere else.")
+    messages.success(request, _("You are signed out everywhere else."))
     return redirect("sessions")

@@ -126,18 +126,23 @@ def describe_errors(form: InvitationForm) -> str:
 def invitation_make(request: SignedInRequest) -> HttpResponse:
     """Make an invitation; its link is on the page of people as long as it is open."""
     if not may(request.user, Verb.INVITE):
-        raise PermissionDenied("Only an admin invites people.")
+        raise PermissionDenied(_("Only an admin invites people."))
     form = make_invitation_form(request.POST)
     form.instance.made_by = request.user
     if not form.is_valid():
-        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        messages.error(
+            request,
+            _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
+        )
         return redirect("people")
     invitation = form.save()
     record_event(EventKind.INVITATION_MADE, request, user=request.user, detail=invitation.note)
     if invitation.email and send_invitation_mail(invitation):
-        messages.success(request, f"The invitation is on its way to {invitation.email}.")
+        messages.success(
+            request, _("The invitation is on its way to %(email)s.") % {"email": invitation.email}
+        )
     else:
-        messages.success(request, "The invitation is made. Give its link to the one it is for.")
+        messages.success(request, _("The invitation is made. Give its link to the one it is for."))
     return redirect("people")
 
 
@@ -146,13 +151,13 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
 def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
     """Revoke an invitation that nobody has accepted yet."""
     if not may(request.user, Verb.INVITE):
-        raise PermissionDenied("Only an admin revokes invitations.")
-    deleted, _ = Invitation.objects.open().filter(server=None, pk=pk).delete()
+        raise PermissionDenied(_("Only an admin revokes invitations."))
+    deleted, _by_model = Invitation.objects.open().filter(server=None, pk=pk).delete()
     if deleted:
         record_event(EventKind.INVITATION_REVOKED, request, user=request.user)
-        messages.success(request, "The invitation is revoked. Its link leads nowhere now.")
+        messages.success(request, _("The invitation is revoked. Its link leads nowhere now."))
     else:
-        messages.error(request, "That invitation was accepted, revoked or over already.")
+        messages.error(request, _("That invitation was accepted, revoked or over already."))
     return redirect("people")
 
 
@@ -173,7 +178,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         try:
             user = accept(found, form)
         except IntegrityError:
-            form.add_error("username", "That name has just been taken. Choose another one.")
+            form.add_error("username", _("That name has just been taken. Choose another one."))
         else:
             if user is None:
                 return render(request, "accounts/invitation_over.html", status=404)
@@ -220,7 +225,10 @@ def join(request: SignedInRequest, invitation: Invitation) -> HttpResponse:
         server=server,
     )
     record_role(request, request.user, server, role, invitation.made_by)
-    messages.success(request, f"You are now {role.label} of {server.name}.")
+    messages.success(
+        request,
+        _("You are now %(label)s of %(server)s.") % {"label": role.label, "server": server.name},
+    )
     return redirect(server)
 
 
@@ -249,10 +257,10 @@ def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
 def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
     """Make a link with which a person sets a new password, and show it this once."""
     if not may_reset(request.user):
-        raise PermissionDenied("Only an admin makes links for new passwords.")
+        raise PermissionDenied(_("Only an admin makes links for new passwords."))
     person = get_object_or_404(User, pk=pk, is_active=True)
     if not may_reset(request.user, person):
-        raise PermissionDenied("Only a superuser makes a link for a superuser’s new password.")
+        raise PermissionDenied(_("Only a superuser makes a link for a superuser’s new password."))
     place = [
         urlsafe_base64_encode(force_bytes(person.pk)),
         default_token_generator.make_token(person),
@@ -268,7 +276,7 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
 
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
-    success_message = "Your password is changed. Sign in with it."
+    success_message = gettext_lazy("Your password is changed. Sign in with it.")
 
 
 @require_page
@@ -276,7 +284,7 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
 def reset_request(request: HttpRequest) -> HttpResponse:
     """Mail a link for a new password, where the panel sends mails. Says the same whoever asks."""
     if not has_mail():
-        raise Http404("This panel sends no mails.")
+        raise Http404(_("This panel sends no mails."))
     form = ResetRequestForm(request.POST or None)
     if not form.is_valid():
         return render(request, "accounts/reset_request.html", {"form": form})

@@ -4,6 +4,7 @@ from typing import Any
 
 from allauth.mfa.base.views import IndexView
 from allauth.mfa.webauthn.views import AddWebAuthnView
+from django.utils.translation import gettext as _
 
 from l4d2site.accounts.addresses import has_passkeys
 from l4d2site.accounts.second_factors import NO_KEYS, has_keys
@@ -15,7 +16,7 @@ class Overview(IndexView):  # type: ignore[misc] # allauth has no types
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Return what the page shows."""
         context = super().get_context_data(**kwargs)
-        return {**context, "has_keys": has_keys(), "no_keys": NO_KEYS}
+        return {**context, "has_keys": has_keys(), "no_keys": _(NO_KEYS)}
 
 
 class PasskeyAddition(AddWebAuthnView):  # type: ignore[misc]

@@ -16,14 +16,18 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, gettext_noop
 
-NO_KEYS = (
-    "A second factor cannot be set up yet: this panel has no key to encrypt it with. An admin of the machine "
-    "makes one with manage.py makesecretskey, and puts the line it prints into the panel’s settings."
+NO_KEYS = gettext_noop(
+    "A second factor cannot be set up yet: this panel has no key to encrypt it "
+    "with. An admin of the machine makes one with manage.py makesecretskey, and "
+    "puts the line it prints into the panel’s settings."
 )
-UNREADABLE = (
-    "Your second factor cannot be read: none of the keys in SECRETS_KEYS is the one it was encrypted with. An "
-    "admin of the machine puts that key back, or runs manage.py resetmfa for you."
+UNREADABLE = gettext_noop(
+    "Your second factor cannot be read: none of the keys in SECRETS_KEYS is the "
+    "one it was encrypted with. An admin of the machine puts that key back, or "
+    "runs manage.py resetmfa for you."
 )
 
 View = Callable[..., HttpResponseBase]
@@ -48,23 +52,25 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": "That is not right, or it was used already. Try the next code.",
+        "incorrect_code": gettext_lazy(
+            "That is not right, or it was used already. Try the next code."
+        ),
     }
 
     def encrypt(self, text: str) -> str:
         """Return the token of `text`. Raises ValidationError without a key."""
         if not has_keys():
-            raise ValidationError(NO_KEYS)
+            raise ValidationError(_(NO_KEYS))
         return make_fernet().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
         """Return what is in a token. Raises `UnreadableSecondFactorError`."""
         if not has_keys():
-            raise UnreadableSecondFactorError(UNREADABLE)
+            raise UnreadableSecondFactorError(_(UNREADABLE))
         try:
             return make_fernet().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:  # Its own text is empty.
-            raise UnreadableSecondFactorError(UNREADABLE) from None
+            raise UnreadableSecondFactorError(_(UNREADABLE)) from None
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
         """Return what a passkey is for: this panel's host name."""
@@ -125,8 +131,11 @@ def rotate_second_factors() -> tuple[int, list[str]]:
                 token = make_fernet().rotate(row.data[name].encode()).decode()
             except InvalidToken:
                 faults.append(
-                    f"{row} of {row.user.get_username()} cannot be decrypted: none of the keys in SECRETS_KEYS "
-                    "is the one it was encrypted with."
+                    _(
+                        "%(row)s of %(user)s cannot be decrypted: none of the keys in SECRETS_KEYS is "
+                        "the one it was encrypted with."
+                    )
+                    % {"row": row, "user": row.user.get_username()}
                 )
                 continue
             # What a sign-in at the same time has changed, such as the codes that are used up, is kept.

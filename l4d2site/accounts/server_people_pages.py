@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.forms import Form
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -101,11 +102,18 @@ def member_add(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server(request.user, name, Verb.SHARE)
     form = MemberForm(request.POST, user=request.user, server=server)
     if not form.is_valid():
-        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        messages.error(
+            request,
+            _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
+        )
         return redirect("server_people", name)
     give_role(server, form.member, form.chosen)
     record_role(request, form.member, server, form.chosen, request.user)
-    messages.success(request, f"{form.member} is now {form.chosen.label} of {server.name}.")
+    messages.success(
+        request,
+        _("%(member)s is now %(label)s of %(server)s.")
+        % {"member": form.member, "label": form.chosen.label, "server": server.name},
+    )
     return redirect("server_people", name)
 
 
@@ -118,12 +126,19 @@ def member_change(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
     require(request.user, verb_to_give(Role(membership.role)), server)
     form = RoleForm(request.POST, user=request.user, server=server)
     if not form.is_valid():
-        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        messages.error(
+            request,
+            _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
+        )
         return redirect("server_people", name)
     if form.chosen != membership.role:
         give_role(server, membership.user, form.chosen)
         record_role(request, membership.user, server, form.chosen, request.user)
-    messages.success(request, f"{membership.user} is {form.chosen.label} of {server.name}.")
+    messages.success(
+        request,
+        _("%(user)s is %(label)s of %(server)s.")
+        % {"user": membership.user, "label": form.chosen.label, "server": server.name},
+    )
     return redirect("server_people", name)
 
 
@@ -151,9 +166,13 @@ def member_remove(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
     if take_role(membership):
         record_role(request, membership.user, server, None, request.user)
     if is_self:
-        messages.success(request, f"You have left server {server.name}.")
+        messages.success(request, _("You have left server %(server)s.") % {"server": server.name})
         return redirect("servers:list")
-    messages.success(request, f"{membership.user} has no role on {server.name} now.")
+    messages.success(
+        request,
+        _("%(user)s has no role on %(server)s now.")
+        % {"user": membership.user, "server": server.name},
+    )
     return redirect("server_people", name)
 
 
@@ -163,14 +182,21 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
     """Make a link that gives a role on a server, and an account to somebody who has none."""
     server = get_server(request.user, name, Verb.SHARE)
     if not may_make_links(request.user):
-        raise PermissionDenied("Only an admin makes links for new people here (OWNERS_INVITE).")
+        raise PermissionDenied(_("Only an admin makes links for new people here (OWNERS_INVITE)."))
     form = ServerInvitationForm(request.POST, user=request.user, server=server)
     if not form.is_valid():
-        messages.error(request, f"Nothing was done. {describe_errors(form)}")
+        messages.error(
+            request,
+            _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
+        )
     elif Invitation.objects.open().filter(server=server).count() >= MOST_INVITATIONS:
         messages.error(
             request,
-            f"Nothing was done. {MOST_INVITATIONS} links of this server are open: revoke one first.",
+            _(
+                "Nothing was done. %(most_invitations)s links of this server are open: revoke "
+                "one first."
+            )
+            % {"most_invitations": MOST_INVITATIONS},
         )
     else:
         note, role = form.cleaned_data["note"], form.chosen
@@ -179,7 +205,7 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         record_event(
             EventKind.INVITATION_MADE, request, user=request.user, detail=detail, server=server
         )
-        messages.success(request, "The link is made. Give it to the one it is for.")
+        messages.success(request, _("The link is made. Give it to the one it is for."))
     return redirect("server_people", name)
 
 
@@ -190,7 +216,7 @@ def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> Htt
     server = get_server(request.user, name, Verb.SHARE)
     invitation = Invitation.objects.open().filter(server=server, pk=pk).first()
     if invitation is None:
-        messages.error(request, "That link was used, revoked or over already.")
+        messages.error(request, _("That link was used, revoked or over already."))
         return redirect("server_people", name)
     require(request.user, verb_to_give(Role(invitation.role)), server)
     invitation.delete()
@@ -198,5 +224,5 @@ def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> Htt
     record_event(
         EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail, server=server
     )
-    messages.success(request, "The link is revoked. It leads nowhere now.")
+    messages.success(request, _("The link is revoked. It leads nowhere now."))
     return redirect("server_people", name)

@@ -14,7 +14,8 @@ from django.dispatch import receiver
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
-from servers.models import Blueprint, Server
+from servers.models import Blueprint, Server, ServerTag
+from servers.tags import tags_changed
 
 SERVER_FIELDS = {
     "port": "port",
@@ -37,6 +38,7 @@ BLUEPRINT_FIELDS = {
     "owner_id": "owner",
 }
 """The columns that people write, and what they are called. What is in them is not recorded."""
+SERVERS_NAMED = 5
 
 
 @receiver(pre_save, sender=Server)
@@ -90,6 +92,18 @@ def record_removed(instance: Server | Blueprint, **_kwargs: Any) -> None:
         is_server = isinstance(instance, Server)
         kind = EventKind.SERVER_REMOVED if is_server else EventKind.BLUEPRINT_REMOVED
         record(kind, person, None, instance.name)
+
+
+@receiver(tags_changed, sender=ServerTag)
+def record_tags(servers: list[Server], words: str, **_kwargs: Any) -> None:
+    """Record that somebody has changed the tags of servers: one row, however many they are."""
+    person = find_person()
+    if person is None:
+        return
+    names = ", ".join(server.name for server in servers[:SERVERS_NAMED])
+    more = f" and {len(servers) - SERVERS_NAMED} more" if len(servers) > SERVERS_NAMED else ""
+    only = servers[0] if len(servers) == 1 else None
+    record(EventKind.SERVER_CHANGED, person, only, f"{names}{more}: {words}")
 
 
 def record(kind: EventKind, person: User, subject: Model | None, detail: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from jobs.database import BEHIND, Outage, find_database_file, find_outage, is_schema_behind
 
@@ -37,7 +39,7 @@ class DatabaseState(Enum):
     @property
     def sentence(self) -> str:
         """What is wrong and what to do; empty if nothing is."""
-        return _SENTENCES[self]
+        return str(_SENTENCES[self])
 
     @property
     def can_be_read(self) -> bool:
@@ -47,9 +49,13 @@ class DatabaseState(Enum):
 
 _SENTENCES = {
     DatabaseState.OK: "",
-    DatabaseState.AWAY: "The database does not answer.",
-    DatabaseState.READ_ONLY: "The database takes no changes: it is read-only, or a standby.",
-    DatabaseState.DISK_FULL: "The disk of the database is full: nothing can be stored.",
+    DatabaseState.AWAY: gettext_lazy("The database does not answer."),
+    DatabaseState.READ_ONLY: gettext_lazy(
+        "The database takes no changes: it is read-only, or a standby."
+    ),
+    DatabaseState.DISK_FULL: gettext_lazy(
+        "The disk of the database is full: nothing can be stored."
+    ),
     DatabaseState.SCHEMA_BEHIND: BEHIND,
 }
 
@@ -77,7 +83,7 @@ def _find_in_file() -> DatabaseState:
     path = find_database_file()
     if path is not None:
         if not path.exists():  # Asking would make an empty one.
-            raise FileNotFoundError(f"{path} is not there.")
+            raise FileNotFoundError(_("%(path)s is not there.") % {"path": path})
         if not _can_be_written(path):
             return DatabaseState.READ_ONLY
         if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:

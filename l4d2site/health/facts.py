@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Count, Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from hostops import __version__
 from jobs.models import Worker
@@ -135,7 +136,10 @@ def _read_facts() -> Facts:
         else:
             if not any(host.workers for host in hosts):
                 lease = f"{settings.JOB_WORKER_LEASE_SECONDS:g}"
-                faults.append(f"No worker has sent a heartbeat in the last {lease} seconds.")
+                faults.append(
+                    _("No worker has sent a heartbeat in the last %(lease)s seconds.")
+                    % {"lease": lease}
+                )
             faults += [host.fault for host in hosts if host.fault]
             notes += [host.note for host in hosts if host.note]
     free = find_free_bytes()
@@ -179,23 +183,25 @@ def _judge(
         silence = describe_duration(max(0, (now - heard_at).total_seconds()))
         said = f"Host {host.name}: its worker was last heard of {silence} ago"
         if server_count and not host.is_draining:
-            fault = f"{said}. Its servers cannot be started or stopped."
+            fault = _("%(said)s. Its servers cannot be started or stopped.") % {"said": said}
         else:
             note = f"{said}."
     elif not workers and server_count:
-        fault = f"Host {host.name} has servers, but no worker of it was ever heard of."
+        fault = _("Host %(host)s has servers, but no worker of it was ever heard of.") % {
+            "host": host.name
+        }
     elif (job_id := find_overdue_job(host, workers)) is not None:
         fault = (
             f"Host {host.name}: job {job_id} could have run for {CLAIM_SECONDS:g} s, and a thread is free, "
             "but its worker does not take it. Restart the worker if it does not do so itself."
         )
     elif workers and not any(worker.is_claiming for worker in workers):
-        note = f"Host {host.name}: its worker takes no more jobs."
+        note = _("Host %(host)s: its worker takes no more jobs.") % {"host": host.name}
     elif others := sorted({worker.version for worker in workers} - {__version__, ""}):
-        note = (
-            f"Host {host.name}: its worker is of version {', '.join(others)}, the panel of {__version__}. "
+        note = _(
+            "Host %(host)s: its worker is of version %(others)s, the panel of %(version)s. "
             "Restart whichever was not."
-        )
+        ) % {"host": host.name, "others": ", ".join(others), "version": __version__}
     return HostFacts(
         name=host.name,
         driver=host.driver,

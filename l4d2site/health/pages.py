@@ -9,6 +9,7 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -65,11 +66,11 @@ def healthz(request: HttpRequest) -> JsonResponse:
     if "token" in request.GET:
         return refuse(
             HTTPStatus.BAD_REQUEST,
-            "Send the token in the header Authorization: Bearer TOKEN. Addresses are logged.",
+            _("Send the token in the header Authorization: Bearer TOKEN. Addresses are logged."),
         )
     has_token = knows_token(request)
     if has_token is False:
-        response = refuse(HTTPStatus.UNAUTHORIZED, "The token is not HEALTH_TOKEN.")
+        response = refuse(HTTPStatus.UNAUTHORIZED, _("The token is not HEALTH_TOKEN."))
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
     facts = health.current()
@@ -84,7 +85,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def health_page(request: SignedInRequest) -> HttpResponse:
     """Show the facts to who may see hosts; always 200, as the page itself is there."""
     if not may(request.user, Verb.VIEW_HOSTS):
-        raise PermissionDenied("The panel's health is an admin's business.")
+        raise PermissionDenied(_("The panel's health is an admin's business."))
     return render(request, "health.html", {"facts": health.current()})
 
 

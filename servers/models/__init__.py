@@ -39,6 +39,7 @@ from servers.models.servers import (
     Server,
     ServerQuerySet,
 )
+from servers.models.tags import TAG_CHARS, ServerTag
 from servers.models.validation import (
     validate_arguments,
     validate_config,
@@ -56,6 +57,7 @@ __all__ = [
     "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
+    "TAG_CHARS",
     "TAKE_WITHIN",
     "UP_STATES",
     "ActualState",
@@ -89,6 +91,7 @@ __all__ = [
     "RunPart",
     "Server",
     "ServerQuerySet",
+    "ServerTag",
     "StoredLine",
     "has_role",
     "note_news",

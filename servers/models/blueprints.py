@@ -10,6 +10,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from hostops.specs import CPU_WEIGHT_RANGE, LIMIT_NAMES, MEMORY_LIMIT_RANGE, TASKS_LIMIT_RANGE
 from servers.models.memberships import has_role
@@ -51,7 +53,7 @@ class Overlay(models.Model):
     name = models.CharField(max_length=32, unique=True, validators=[validate_name])
     description = models.TextField(blank=True)
     is_shared = models.BooleanField(
-        "shared", default=True, help_text="Every owner may use it in blueprints."
+        "shared", default=True, help_text=gettext_lazy("Every owner may use it in blueprints.")
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -113,7 +115,7 @@ class Blueprint(models.Model):
     is_shared = models.BooleanField(
         "shared",
         default=False,
-        help_text="Every owner may make servers from it; only you change it.",
+        help_text=gettext_lazy("Every owner may make servers from it; only you change it."),
     )
     overlays = models.ManyToManyField(
         Overlay, through="BlueprintOverlay", related_name="blueprints", blank=True
@@ -122,12 +124,16 @@ class Blueprint(models.Model):
         "launch arguments",
         blank=True,
         validators=[validate_arguments],
-        help_text="What srcds is started with, such as +map c1m1_hotel -maxplayers 8.",
+        help_text=gettext_lazy(
+            "What srcds is started with, such as +map c1m1_hotel -maxplayers 8."
+        ),
     )
     config = models.TextField(
         blank=True,
         validators=[validate_config],
-        help_text="Goes into cfg/server.cfg, before the server’s own config. Plain ASCII.",
+        help_text=gettext_lazy(
+            "Goes into cfg/server.cfg, before the server’s own config. Plain ASCII."
+        ),
     )
     memory_limit_mib = models.PositiveIntegerField(
         "memory, in MiB",
@@ -136,12 +142,17 @@ class Blueprint(models.Model):
         validators=[
             MinValueValidator(
                 LOWEST_MEMORY_LIMIT_MIB,
-                "The game needs %(limit_value)s MiB at the least: with less it would be ended at each start.",
+                gettext_lazy(
+                    "The game needs %(limit_value)s MiB at the least: with less it would be ended "
+                    "at each start."
+                ),
             ),
             MaxValueValidator((MEMORY_LIMIT_RANGE.stop - 1) // MIB),
         ],
-        help_text="The most that a server may take. One that wants more is ended by the kernel, and "
-        "restarted as after a crash. 2048 is plenty for most.",
+        help_text=gettext_lazy(
+            "The most that a server may take. One that wants more is ended by the kernel, "
+            "and restarted as after a crash. 2048 is plenty for most."
+        ),
     )
     tasks_limit = models.PositiveIntegerField(
         "processes and threads",
@@ -150,12 +161,16 @@ class Blueprint(models.Model):
         validators=[
             MinValueValidator(
                 LOWEST_TASKS_LIMIT,
-                "The game needs %(limit_value)s at the least: with fewer it does not start.",
+                gettext_lazy(
+                    "The game needs %(limit_value)s at the least: with fewer it does not start."
+                ),
             ),
             MaxValueValidator(TASKS_LIMIT_RANGE.stop - 1),
         ],
-        help_text="The most that a server may have at a time. More cannot be started: what the game or "
-        "a plugin wanted one for fails, and the game may crash.",
+        help_text=gettext_lazy(
+            "The most that a server may have at a time. More cannot be started: what the "
+            "game or a plugin wanted one for fails, and the game may crash."
+        ),
     )
     cpu_weight = models.PositiveIntegerField(
         "CPU weight",
@@ -165,8 +180,10 @@ class Blueprint(models.Model):
             MinValueValidator(LOWEST_CPU_WEIGHT),
             MaxValueValidator(CPU_WEIGHT_RANGE.stop - 1),
         ],
-        help_text="Its share where servers compete for a busy processor: 1 to 10000, and 100 is what "
-        "everything else has. An idle processor is never withheld.",
+        help_text=gettext_lazy(
+            "Its share where servers compete for a busy processor: 1 to 10000, and 100 is "
+            "what everything else has. An idle processor is never withheld."
+        ),
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -188,7 +205,7 @@ class Blueprint(models.Model):
         """Refuse the name that is a page of ours: /blueprints/new/ is where blueprints are made."""
         if self.name == "new":
             raise ValidationError(
-                {"name": "“new” is taken by a page of the panel. Choose another name."}
+                {"name": _("“new” is taken by a page of the panel. Choose another name.")}
             )
 
     def role_of(self, user: Person) -> Role | None:

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F
 from django.db.models.functions import Substr
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from servers.models.servers import Server
 
@@ -83,7 +84,9 @@ class ConsoleCommand(models.Model):
     state = models.CharField(max_length=16, choices=CommandState, default=CommandState.QUEUED)
     answer = models.TextField(blank=True)
     answer_bytes = models.PositiveIntegerField(default=0)
-    remark = models.TextField(blank=True, help_text="What there is to say of its end, for people.")
+    remark = models.TextField(
+        blank=True, help_text=gettext_lazy("What there is to say of its end, for people.")
+    )
     created_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

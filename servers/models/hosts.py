@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 
 from hostops.specs import PORT_RANGE, Severity
 from servers.models.ports import find_panel_ports, find_port_obstacle
@@ -40,7 +40,9 @@ class HostQuerySet(models.QuerySet["Host"]):
         if len(hosts) == 1:
             return hosts[0].placement_obstacle
         return (
-            "All hosts are being drained, and none takes a new server until an admin ends that."
+            gettext(
+                "All hosts are being drained, and none takes a new server until an admin ends that."
+            )
             if hosts
             else ""
         )
@@ -53,27 +55,32 @@ class Host(models.Model):
     address = models.CharField(
         max_length=255,
         blank=True,
-        help_text="Name or IP address that players connect to. Shown on server pages.",
+        help_text=gettext_lazy(
+            "Name or IP address that players connect to. Shown on server pages."
+        ),
     )
     bind_address = models.GenericIPAddressField(
         "bind address",
         protocol="IPv4",
         null=True,
         blank=True,
-        help_text="The address that its game servers bind to (-ip), such as 0.0.0.0. Empty: the game chooses.",
+        help_text=gettext_lazy(
+            "The address that its game servers bind to (-ip), such as 0.0.0.0. Empty: the "
+            "game chooses."
+        ),
     )
     taken_ports = models.JSONField(
         default=list,
         blank=True,
         editable=False,
-        help_text="Ports that other programs hold, as its worker saw.",
+        help_text=gettext_lazy("Ports that other programs hold, as its worker saw."),
     )
     driver = models.CharField(max_length=16, blank=True, editable=False)
     game_source = models.CharField(max_length=16, blank=True, editable=False)
     is_draining = models.BooleanField(
         "draining",
         default=False,
-        help_text="Its workers take no more jobs, and no new server is placed on it.",
+        help_text=gettext_lazy("Its workers take no more jobs, and no new server is placed on it."),
     )
     layering = models.CharField(max_length=16, blank=True, editable=False)
     layering_detail = models.TextField(blank=True, editable=False)
@@ -81,24 +88,28 @@ class Host(models.Model):
         max_length=64,
         blank=True,
         editable=False,
-        help_text="Which limits of blueprints nothing holds servers to here.",
+        help_text=gettext_lazy("Which limits of blueprints nothing holds servers to here."),
     )
     build_id = models.CharField(max_length=32, blank=True, editable=False)
     latest_build_id = models.CharField(
-        max_length=32, blank=True, editable=False, help_text="What Steam hands out."
+        max_length=32, blank=True, editable=False, help_text=gettext_lazy("What Steam hands out.")
     )
     latest_build_at = models.DateTimeField(
-        null=True, editable=False, help_text="When Steam said so; it may have changed since."
+        null=True,
+        editable=False,
+        help_text=gettext_lazy("When Steam said so; it may have changed since."),
     )
     walls = models.JSONField(
         default=list,
         blank=True,
         editable=False,
-        help_text="What keeps a game's code in on this host.",
+        help_text=gettext_lazy("What keeps a game's code in on this host."),
     )
     disk_free_bytes = models.BigIntegerField(null=True, editable=False)
     load_average = models.FloatField(
-        null=True, editable=False, help_text="Of the last minute, as a share of its processors."
+        null=True,
+        editable=False,
+        help_text=gettext_lazy("Of the last minute, as a share of its processors."),
     )
     disk_total_bytes = models.BigIntegerField(null=True, editable=False)
     memory_total_bytes = models.BigIntegerField(null=True, editable=False)
@@ -108,15 +119,19 @@ class Host(models.Model):
         default=list,
         blank=True,
         editable=False,
-        help_text="What its worker’s doctor found: subject, text, cure and severity of each.",
+        help_text=gettext_lazy(
+            "What its worker’s doctor found: subject, text, cure and severity of each."
+        ),
     )
     findings_at = models.DateTimeField(
-        null=True, editable=False, help_text="When it looked last, whatever it found."
+        null=True, editable=False, help_text=gettext_lazy("When it looked last, whatever it found.")
     )
     overlays_reported_at = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="When its overlays, or what its release has, were last found to have changed.",
+        help_text=gettext_lazy(
+            "When its overlays, or what its release has, were last found to have changed."
+        ),
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -213,9 +228,9 @@ class Host(models.Model):
         """Why no new server can be placed here, in a sentence; empty if one can."""
         if not self.is_draining:
             return ""
-        return (
-            f"Host {self.name} is being drained, and takes no new server until an admin ends that."
-        )
+        return gettext(
+            "Host %(name)s is being drained, and takes no new server until an admin ends that."
+        ) % {"name": self.name}
 
     @property
     def lacks_game(self) -> bool:
@@ -232,8 +247,11 @@ class Host(models.Model):
         if (port := self.next_free_port()) is not None:
             return port
         raise NoFreePortError(
-            f"Host {self.name} has no free port between {PORT_RANGE[0]} and {PORT_RANGE[-1]}: "
-            "remove a server first, or ask an admin to give the server another port."
+            gettext(
+                "Host %(name)s has no free port between %(first)s and %(last)s: remove a "
+                "server first, or ask an admin to give the server another port."
+            )
+            % {"name": self.name, "first": PORT_RANGE[0], "last": PORT_RANGE[-1]}
         )
 
     def next_free_port(self) -> int | None:
@@ -251,10 +269,10 @@ class Host(models.Model):
         `is_any_allowed`: whether the person who asks may take one that is not of the range.
         """
         if port in self.taken_ports:
-            return (
-                f"Another program on host {self.name} holds port {port}. Choose another port, or leave it "
-                "empty to get the next free one."
-            )
+            return gettext(
+                "Another program on host %(name)s holds port %(port)s. Choose another port, or "
+                "leave it empty to get the next free one."
+            ) % {"name": self.name, "port": port}
         return find_port_obstacle(port, is_any_allowed=is_any_allowed)
 
 

@@ -1,6 +1,7 @@
 """Which ports a server may be given: those of the range, and for admins others that the panel does not need."""
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from hostops.specs import PORT_RANGE
 from servers.models.reach import LOOPBACK
@@ -27,10 +28,10 @@ def find_port_obstacle(port: int, *, is_any_allowed: bool) -> str:
     `is_any_allowed`: whether the person who asks may take one that is not of the range.
     """
     if not is_any_allowed and port not in PORT_RANGE:
-        return (
-            f"Choose a port from {PORT_RANGE[0]} to {PORT_RANGE[-1]}, or leave it empty to get the next free "
-            "one. Only an admin may give a server another one."
-        )
+        return _(
+            "Choose a port from %(first)s to %(last)s, or leave it empty to get the next "
+            "free one. Only an admin may give a server another one."
+        ) % {"first": PORT_RANGE[0], "last": PORT_RANGE[-1]}
     if port in find_panel_ports():
-        return f"Saferoom itself needs port {port}. Choose another one."
+        return _("Saferoom itself needs port %(port)s. Choose another one.") % {"port": port}
     return ""

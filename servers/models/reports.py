@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 from hostops.specs import ContentSeverity
 from servers.models.hosts import Host
@@ -18,9 +19,11 @@ class ContentReport(models.Model):
     """What a report says of a set of files. `campaigns` and `maps` are as `hostops.specs` has them."""
 
     campaigns = models.JSONField(default=list)
-    maps = models.JSONField(default=list, help_text="Lower-case names without .bsp.")
+    maps = models.JSONField(default=list, help_text=gettext_lazy("Lower-case names without .bsp."))
     version = models.PositiveSmallIntegerField(default=REPORT_VERSION)
-    looked_at = models.DateTimeField(help_text="When it was found to be so for the first time.")
+    looked_at = models.DateTimeField(
+        help_text=gettext_lazy("When it was found to be so for the first time.")
+    )
 
     class Meta:
         abstract = True
@@ -54,7 +57,9 @@ class OverlayReport(ContentReport):
     fingerprint = models.CharField(
         max_length=FINGERPRINT_CHARS,
         blank=True,
-        help_text="Another one once a file has changed; empty if they cannot be looked at.",
+        help_text=gettext_lazy(
+            "Another one once a file has changed; empty if they cannot be looked at."
+        ),
     )
     files = models.PositiveIntegerField(default=0)
     size_bytes = models.BigIntegerField(default=0)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Self
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from hostops.specs import LIMIT_NAMES, InstanceSpec, InstanceStatus
 from servers.models.reports import OverlayReport
@@ -78,16 +80,17 @@ class Run(models.Model):
     server = models.ForeignKey(Server, models.CASCADE, related_name="runs", db_index=False)
     started_at = models.DateTimeField(default=timezone.now)
     has_answered = models.BooleanField(
-        default=False, help_text="Whether the job that started it succeeded."
+        default=False, help_text=gettext_lazy("Whether the job that started it succeeded.")
     )
     as_it_was_at = models.DateTimeField(
-        null=True, help_text="When the run was started whose settings this one repeats."
+        null=True,
+        help_text=gettext_lazy("When the run was started whose settings this one repeats."),
     )
     build_id = models.CharField(max_length=32, blank=True)
     port = models.PositiveIntegerField(null=True)
     bind_address = models.CharField(max_length=15, blank=True)
     overlays = models.JSONField(
-        default=list, help_text="Pairs of name and fingerprint, the topmost first."
+        default=list, help_text=gettext_lazy("Pairs of name and fingerprint, the topmost first.")
     )
     memory_limit_bytes = models.BigIntegerField(null=True)
     tasks_limit = models.PositiveIntegerField(null=True)
@@ -97,14 +100,17 @@ class Run(models.Model):
     config = models.TextField(blank=True)
     digest_key = models.CharField(max_length=8, blank=True)
     whole_digest = models.CharField(
-        max_length=64, blank=True, help_text="Of all that it was started with but files and build."
+        max_length=64,
+        blank=True,
+        help_text=gettext_lazy("Of all that it was started with but files and build."),
     )
     arguments_digest = models.CharField(max_length=64, blank=True)
     config_digest = models.CharField(max_length=64, blank=True)
     rcon_password_digest = models.CharField(max_length=64, blank=True)
     join_password_digest = models.CharField(max_length=64, blank=True)
     sealed = models.TextField(
-        blank=True, help_text="A token with the arguments and the config as they were."
+        blank=True,
+        help_text=gettext_lazy("A token with the arguments and the config as they were."),
     )
 
     class Meta:
@@ -184,7 +190,11 @@ class Run(models.Model):
             kept = json.loads(decrypt(self.sealed))
         except SecretError as error:
             raise SecretError(
-                f"What server {server.name} was started with {error}. Or start it as it is saved now."
+                _(
+                    "What server %(server)s was started with %(error)s. Or start it as it is saved "
+                    "now."
+                )
+                % {"server": server.name, "error": error}
             ) from None
         spec = InstanceSpec(
             name=server.name,

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from hostops.specs import (
     ArgumentsError,
@@ -132,27 +132,31 @@ class Server(models.Model):
     port = models.PositiveIntegerField(
         blank=True,
         validators=[MinValueValidator(1024), MaxValueValidator(65535)],
-        help_text="UDP for the game, TCP for RCON. Leave empty to get the next free one.",
+        help_text=gettext_lazy(
+            "UDP for the game, TCP for RCON. Leave empty to get the next free one."
+        ),
     )
     blueprint = models.ForeignKey(Blueprint, models.PROTECT, related_name="servers")
     arguments = models.TextField(
         "own launch arguments",
         blank=True,
         validators=[validate_arguments],
-        help_text="Added after the blueprint’s.",
+        help_text=gettext_lazy("Added after the blueprint’s."),
     )
     config = models.TextField(
         "own config",
         blank=True,
         validators=[validate_config],
-        help_text="Added after the blueprint’s; a later line wins.",
+        help_text=gettext_lazy("Added after the blueprint’s; a later line wins."),
     )
     bind_address = models.GenericIPAddressField(
         "bind address",
         protocol="IPv4",
         null=True,
         blank=True,
-        help_text="The address that the game binds to (-ip). Empty: its host’s, or all of them.",
+        help_text=gettext_lazy(
+            "The address that the game binds to (-ip). Empty: its host’s, or all of them."
+        ),
     )
     # Fernet tokens; `servers.secrets` writes and reads them.
     rcon_password_token = models.TextField(blank=True, editable=False)
@@ -171,34 +175,40 @@ class Server(models.Model):
         max_length=64,
         blank=True,
         editable=False,
-        help_text="The state in other words, such as “restarting (2 of 5)”.",
+        help_text=gettext_lazy("The state in other words, such as “restarting (2 of 5)”."),
     )
     state_detail = models.TextField(blank=True, editable=False)
     running_build_id = models.CharField(
         max_length=32,
         blank=True,
         editable=False,
-        help_text="The build that it runs from, if it runs.",
+        help_text=gettext_lazy("The build that it runs from, if it runs."),
     )
     restarts = models.PositiveIntegerField(
-        default=0, editable=False, help_text="After crashes, since somebody started it."
+        default=0,
+        editable=False,
+        help_text=gettext_lazy("After crashes, since somebody started it."),
     )
     crashed_run = models.PositiveIntegerField(
         default=0,
         editable=False,
-        help_text="The last of its starts whose crash is recorded; they are counted by its host.",
+        help_text=gettext_lazy(
+            "The last of its starts whose crash is recorded; they are counted by its host."
+        ),
     )
     last_error = models.TextField(blank=True, editable=False)
     own_bytes = models.PositiveBigIntegerField(
         null=True,
         editable=False,
-        help_text="What it wrote itself takes on its host's disk; unknown until that was measured.",
+        help_text=gettext_lazy(
+            "What it wrote itself takes on its host's disk; unknown until that was measured."
+        ),
     )
     # What the server itself says when it is asked: see jobs.watch.player_watch.
     players = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
-        help_text="People on it, without bots; unknown unless it runs and answers.",
+        help_text=gettext_lazy("People on it, without bots; unknown unless it runs and answers."),
     )
     max_players = models.PositiveSmallIntegerField(null=True, editable=False)
     map = models.CharField(max_length=MAP_CHARS, blank=True, editable=False)
@@ -228,7 +238,7 @@ class Server(models.Model):
             models.UniqueConstraint(
                 fields=["host", "port"],
                 name="one_server_per_port",
-                violation_error_message="Another server of this host has that port.",
+                violation_error_message=gettext_lazy("Another server of this host has that port."),
             ),
             models.CheckConstraint(
                 condition=Q(port__gte=1024, port__lte=65535), name="server_port_is_valid"
@@ -363,10 +373,14 @@ class Server(models.Model):
         """What the host says of the state in a sentence, unless the last error says just that."""
         if since := self.not_heard_of_since:
             when = date_format(localtime(since), "j M Y, H:i T")
-            return (
-                f"No worker of host {self.host.name} has been heard of since {when}. "
-                f"Then it was {self.get_actual_state_display()}."
-            )
+            return gettext(
+                "No worker of host %(host)s has been heard of since %(when)s. Then it was "
+                "%(actual_state)s."
+            ) % {
+                "host": self.host.name,
+                "when": when,
+                "actual_state": self.get_actual_state_display(),
+            }
         if self.actual_state == ActualState.CRASHED and not self.state_note:
             return ""
         return "" if self.state_detail in self.last_error else self.state_detail
@@ -406,6 +420,12 @@ class Server(models.Model):
         return self.get_desired_state_display()
 
     @property
+    def should_be_words(self) -> str:
+        """What `should_be` says, as pages say it."""
+        state = self.should_be
+        return gettext("should be %(state)s") % {"state": state} if state else ""
+
+    @property
     def operations(self) -> list[str]:
         """The operations that make sense for what the instance is doing, the likeliest first."""
         match self.actual_state:
@@ -439,14 +459,13 @@ class Server(models.Model):
     def removal_obstacle(self) -> str:
         """Return why the row cannot be removed now, in a sentence; empty when it can be."""
         if self.has_instance:
-            return (
-                f"Server {self.name} still has files on host {self.host.name}: "
-                "delete its files first."
-            )
+            return gettext(
+                "Server %(name)s still has files on host %(host)s: delete its files first."
+            ) % {"name": self.name, "host": self.host.name}
         if self.jobs.active().exists():
-            return (
-                f"A job of server {self.name} waits or runs: cancel it, or wait until it has ended."
-            )
+            return gettext(
+                "A job of server %(name)s waits or runs: cancel it, or wait until it has ended."
+            ) % {"name": self.name}
         return ""
 
     # --- Passwords ----------------------------------------------------------------------------
@@ -464,7 +483,8 @@ class Server(models.Model):
             return decrypt(token)
         except SecretError as error:
             raise SecretError(
-                f"The {secret.what} password of server {self.name} {error}."
+                gettext("The %(what)s password of server %(name)s %(error)s.")
+                % {"what": secret.what, "name": self.name, "error": error}
             ) from None
 
     def set_secret(self, secret: ServerSecret, plain: str) -> None:
@@ -678,7 +698,7 @@ class Crash(models.Model):
     exit_signal = models.CharField(
         max_length=16,
         blank=True,
-        help_text="Such as SIGSEGV; empty where it is not known: only systemd tells.",
+        help_text=gettext_lazy("Such as SIGSEGV; empty where it is not known: only systemd tells."),
     )
     detail = models.TextField(blank=True)
     last_lines = models.TextField(blank=True)

@@ -4,19 +4,25 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from hostops.specs import NAME_PATTERN, ArgumentsError, ConfigError, parse_arguments, require_config
 
 validate_name = RegexValidator(
     rf"\A{NAME_PATTERN}\Z",
-    "Use 1 to 32 lower-case letters, digits and dashes, starting with a letter or digit.",
+    gettext_lazy(
+        "Use 1 to 32 lower-case letters, digits and dashes, starting with a letter or digit."
+    ),
 )
 
 
 def validate_server_name(name: str) -> None:
     """Refuse names that are pages of ours: /servers/new/ is where servers are made."""
     if name in {"new", "events"}:
-        raise ValidationError(f"“{name}” is taken by a page of the panel. Choose another name.")
+        raise ValidationError(
+            _("“%(name)s” is taken by a page of the panel. Choose another name.") % {"name": name}
+        )
 
 
 def validate_arguments(text: str) -> None:

@@ -1,9 +1,14 @@
-"""The filter that says how long something has lasted; `static/js/live/times.js` goes on saying it."""
+"""How times are said: how long something has lasted, and moments within sentences that are translated.
+
+`static/js/live/times.js` goes on saying both while the page is open.
+"""
 
 from datetime import datetime
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from servers.durations import describe_age
 
@@ -14,3 +19,15 @@ register = template.Library()
 def age(moment: datetime) -> str:
     """Return how long ago `moment` was, such as `9 min`."""
     return describe_age((timezone.now() - moment).total_seconds())
+
+
+@register.simple_tag
+def time_ago(moment: datetime) -> SafeString:
+    """Return what `_time.html` shows, for the middle of a sentence: `{% time_ago x as since %}`."""
+    return render_to_string("_time.html", {"time": moment})
+
+
+@register.simple_tag
+def time_at(moment: datetime) -> SafeString:
+    """Return what `_moment.html` shows, for the middle of a sentence."""
+    return render_to_string("_moment.html", {"time": moment})

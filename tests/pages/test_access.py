@@ -218,6 +218,15 @@ MATRIX = [
     Case("GET", "jobs:create_many", "", everybody(405)),
     # What it is for depends on each server that is named; without one there is nothing to ask about.
     Case("POST", "jobs:create_many", "", signed_in(409)),
+    Case("GET", "jobs:tag_many", "", everybody(405)),
+    # Who may tag which server, `test_tags` says: what others name is passed over.
+    Case("POST", "jobs:tag_many", "", signed_in(409)),
+    Case("GET", "servers:tags", "", signed_in(200)),
+    Case("POST", "servers:tags", "", everybody(405)),
+    Case("GET", "servers:tag_rename", "", everybody(405)),
+    Case("POST", "servers:tag_rename", "", signed_in(302)),
+    Case("GET", "servers:tag_remove", "", everybody(405)),
+    Case("POST", "servers:tag_remove", "", signed_in(302)),
     Case("GET", "jobs:save_and_restart", "server", everybody(405)),
     Case("POST", "jobs:save_and_restart", "server", managers(200)),
     Case("GET", "jobs:blueprint_save_and_restart", "blueprint", everybody(405)),

@@ -37,6 +37,15 @@ COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """The rules of axe-core's category of colours that are on unless somebody turns them off."""
 
 
+SMALL_TARGETS = """() =>
+  [...document.querySelectorAll("button, .button, select, nav a, input:not([type=hidden])")]
+  .filter((one) => one.checkVisibility() && !one.closest(".visually-hidden"))
+  .map((one) => one.closest("label") ?? one)
+  .filter((one) => one.getBoundingClientRect().height < 43.5)
+  .map((one) => one.outerHTML.slice(0, 120))"""
+"""What a finger has to hit and may miss: less than 44 px high."""
+
+
 def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
     """Return what axe-core finds on the page, and where; with `rules` by those alone."""
     only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
@@ -191,14 +200,18 @@ def fill_host(host: Host) -> None:
 def test_axe_finds_nothing_on_any_page(
     open_page: OpenPage, paths: list[str], viewport: dict[str, int]
 ) -> None:
-    page = open_page(viewport=viewport)
+    is_phone = viewport == PHONE
+    page = open_page(viewport=viewport, has_touch=is_phone, is_mobile=is_phone)
     found = {}
     for path in [*paths, "/accounts/login/"]:
         if path == "/accounts/login/":
             page.context.clear_cookies()
         page.goto(path)
         page.wait_for_load_state()
-        if said := violations_in_any_scheme(page):
+        said = violations_in_any_scheme(page)
+        if is_phone:
+            said += page.evaluate(SMALL_TARGETS)
+        if said:
             found[path] = said
     assert not found, json.dumps(found, indent=1)
 

@@ -42,6 +42,8 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     assert "Somebody else has saved other values since you opened this form" in page
     assert '<pre class="code" tabindex="0">hostname Mine</pre>' in page
     assert '<pre class="code" tabindex="0">hostname Danas</pre>' in page
+    # What was typed is not saved: leaving this page asks.
+    assert 'data-unsaved="refused"' in page
     # Who has seen it may save it all the same.
     assert "Save mine all the same" in page
     response = as_alice.post(url, {**mine, "version": version_in(page)})

@@ -45,7 +45,7 @@ def test_the_page_tells_who_is_on_and_who_was(as_alice: Client, running: Server)
 @pytest.mark.parametrize(
     ("players", "state", "sentence"),
     [
-        (3, "running", "It says that 3 are on; who the others are is not known yet"),
+        (3, "running", "It says that 3 people are on. Who the others are is not known yet"),
         (None, "running", "who is on is not known"),
         (None, "stopped", "It does not run."),
     ],

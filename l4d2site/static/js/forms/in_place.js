@@ -17,7 +17,7 @@ document.addEventListener("submit", async (event) => {
   const address = button?.hasAttribute("formaction") ? button.formAction : form.action;
   try {
     const body = new FormData(form, button);
-    await show(await fetch(address, { method: "POST", body, cache: "no-store" }));
+    await show(await fetch(address, { method: "POST", body, cache: "no-store" }), form);
   } catch {
     sayAll([{ level: "error", text: AWAY }]);
   } finally {
@@ -25,11 +25,15 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
-async function show(response) {
+async function show(response, form) {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (response.redirected) {
-    // Elsewhere, such as to the sign-in, as the session is over.
-    if (new URL(response.url).pathname !== location.pathname) return location.assign(response.url);
+    const { pathname, searchParams } = new URL(response.url);
+    if (pathname !== location.pathname) {
+      // What was typed is saved, unless it is the sign-in, as the session is over: that knows the way back.
+      if (!searchParams.has("next")) form.removeAttribute("data-unsaved");
+      return location.assign(response.url);
+    }
     history.replaceState(null, "", response.url);
   }
   const isAnswer = swapAnswers(page) || response.redirected;

@@ -1,4 +1,5 @@
-// Asks before a form marked `data-unsaved` is left that somebody has changed.
+// Asks before a form marked `data-unsaved` is left that somebody has changed. One that came back as it was refused
+// is marked `data-unsaved="refused"`: what stands in it was typed, and is not saved.
 
 let isSent = false;
 
@@ -15,11 +16,15 @@ function isChosenAnew(options, isMultiple) {
   return options.some((one, index) => one.selected !== (isSaid ? one.defaultSelected : index === 0));
 }
 
+function isUnsaved(form) {
+  return form.dataset.unsaved === "refused" || [...form.elements].some(isChanged);
+}
+
 // One that is sent in place stays here.
 document.addEventListener("submit", (event) => (isSent = !event.defaultPrevented));
 window.addEventListener("pageshow", () => (isSent = false));
 
 window.addEventListener("beforeunload", (event) => {
   const forms = [...document.querySelectorAll("form[data-unsaved]")];
-  if (!isSent && forms.some((form) => [...form.elements].some(isChanged))) event.preventDefault();
+  if (!isSent && forms.some(isUnsaved)) event.preventDefault();
 });

@@ -1,0 +1,157 @@
+"""What tags may say, and every change of them. Whoever may configure a server sets its tags."""
+
+import re
+from collections.abc import Iterable
+from unicodedata import normalize
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Count, QuerySet
+from django.dispatch import Signal
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from servers.models import TAG_CHARS, Server, ServerTag
+from servers.permissions import Verb
+
+MOST_PER_SERVER = 10
+MOST_PER_OWNER = 50
+"""Different ones, on all servers of a person: more than that is no help in finding anything."""
+
+tags_changed = Signal()
+"""Sent in the transaction of a change: the `servers` whose tags differ now, and what was done in `words`."""
+
+
+class TagsError(ValidationError):
+    """What was typed cannot be tags, or these are too many."""
+
+
+def parse_tag(text: str) -> str:
+    """Return the tag that somebody typed, as it is stored. Raises `TagsError` for what cannot be one."""
+    name = " ".join(normalize("NFC", text).split())
+    if not name:
+        raise TagsError(_("Type a tag."))
+    # Else it could look like another one, or turn round the text behind it.
+    if not name.isprintable():
+        raise TagsError(_("A tag cannot have invisible characters."))
+    if "," in name:
+        raise TagsError(_("A comma separates tags: one tag cannot have any."))
+    if len(name) > TAG_CHARS:
+        words = {"tag": name[:TAG_CHARS], "most": TAG_CHARS, "count": len(name)}
+        text = _("“%(tag)s…” has %(count)d characters, and a tag has at most %(most)d.")
+        raise TagsError(text % words)
+    return name
+
+
+def parse_tags(text: str) -> list[str]:
+    """Return the tags of a text with commas or line breaks between them, each once, in their order."""
+    names: dict[str, str] = {}
+    for part in re.split(r"[,\n\r]", text):
+        if part.strip():
+            name = parse_tag(part)
+            names.setdefault(name.casefold(), name)
+    if len(names) > MOST_PER_SERVER:
+        words = {"most": MOST_PER_SERVER, "count": len(names)}
+        raise TagsError(_("A server has at most %(most)d tags: these are %(count)d.") % words)
+    return list(names.values())
+
+
+def tags_of(server: Server) -> list[str]:
+    """Return the tags of a server by name; no query if they were fetched along."""
+    return [tag.name for tag in server.tags.all()]
+
+
+def having_tag(name: str) -> QuerySet[ServerTag, int]:
+    """Return the ids of the servers that have a tag, to be looked up in."""
+    return ServerTag.objects.filter(name=name).order_by().values_list("server_id", flat=True)
+
+
+def count_tags(servers: QuerySet[Server]) -> list[tuple[str, int]]:
+    """Return the tags that `servers` have and on how many of them each is, the most used first."""
+    of_servers = ServerTag.objects.filter(server__in=servers.order_by().values("pk"))
+    counts = of_servers.order_by().values_list("name").annotate(count=Count("pk"))
+    return list(counts.order_by("-count", "name"))
+
+
+def set_tags(server: Server, names: Iterable[str]) -> None:
+    """Give a server these tags, as `parse_tags` returns them, and no others. Raises `TagsError`."""
+    with transaction.atomic():
+        wanted = adopt_spelling(server, names)
+        present = set(server.tags.values_list("name", flat=True))
+        added = [ServerTag(server=server, name=name) for name in wanted if name not in present]
+        gone = present - set(wanted)
+        if not added and not gone:
+            return
+        server.tags.filter(name__in=gone).delete()
+        ServerTag.objects.bulk_create(added, ignore_conflicts=True)
+        note_change([server], _("tags"))
+
+
+def adopt_spelling(server: Server, names: Iterable[str]) -> list[str]:
+    """Return `names` as the owner of the server spells them elsewhere. Raises `TagsError` for too many."""
+    others = ServerTag.objects.filter(server__owner=server.owner_id).exclude(server=server.pk)
+    spelled = {name.casefold(): name for name in others.order_by().values_list("name", flat=True)}
+    wanted = [spelled.get(name.casefold(), name) for name in names]
+    new = set(wanted).difference(spelled.values())
+    if new and len(spelled) + len(new) > MOST_PER_OWNER:
+        text = _("There are %(most)d different tags on the servers of %(owner)s: use one of these.")
+        raise TagsError(text % {"most": MOST_PER_OWNER, "owner": server.owner})
+    return wanted
+
+
+def add_tag(servers: Iterable[Server], name: str) -> tuple[int, list[str]]:
+    """Put a tag on each of `servers`; return on how many it was not yet, and why it is not on others."""
+    changed, refusals = 0, []
+    for server in servers:
+        present = tags_of(server)
+        if name.casefold() in {one.casefold() for one in present}:
+            continue
+        try:
+            set_tags(server, parse_tags(",".join([*present, name])))
+        except TagsError as error:
+            refusals.append(f"{server.name}: {' '.join(error.messages)}")
+        else:
+            changed += 1
+    return changed, refusals
+
+
+def take_tag(servers: QuerySet[Server], name: str) -> int:
+    """Take a tag off those of `servers` that have it; return how many these are."""
+    with transaction.atomic():
+        having = list(servers.filter(pk__in=having_tag(name)))
+        ServerTag.objects.filter(server__in=having, name=name).delete()
+        if having:
+            note_change(having, _("tag %(tag)s taken off") % {"tag": name})
+    return len(having)
+
+
+def rename_tag(servers: QuerySet[Server], name: str, new_name: str) -> int:
+    """Give those of `servers` that have the tag `name` the tag `new_name` instead; return how many have it."""
+    with transaction.atomic():
+        present = [one for one, _count in count_tags(servers) if one != name]
+        new_name = next((one for one in present if one.casefold() == new_name.casefold()), new_name)
+        having = list(servers.filter(pk__in=having_tag(name)))
+        if not having or name == new_name:
+            return len(having)
+        rows = ServerTag.objects.filter(server__in=having)
+        # One that has both already keeps the new one.
+        both = list(rows.filter(name=new_name).values_list("server_id", flat=True))
+        rows.filter(name=name, server__in=both).delete()
+        rows.filter(name=name).update(name=new_name)
+        note_change(having, _("tag %(old)s is %(new)s now") % {"old": name, "new": new_name})
+    return len(having)
+
+
+def configurable_by(user: User) -> QuerySet[Server]:
+    """Return the servers whose tags `user` may set."""
+    return Server.objects.allowed(user, Verb.CONFIGURE)
+
+
+def note_change(servers: list[Server], words: str) -> None:
+    """Let open pages and the record know of a change."""
+    # Pages follow the rows of servers.
+    Server.objects.filter(pk__in=[server.pk for server in servers]).update(
+        updated_at=timezone.now()
+    )
+    tags_changed.send(sender=ServerTag, servers=servers, words=words)

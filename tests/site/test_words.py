@@ -1,0 +1,111 @@
+"""Every text that people read goes through gettext: what does not is found here."""
+
+import ast
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
+TRANSLATED = re.compile(
+    r"\{%\s*blocktrans(?:late)?\b.*?\{%\s*endblocktrans(?:late)?\s*%\}", re.DOTALL
+)
+REMARKS = re.compile(r"\{%\s*comment\b.*?\{%\s*endcomment\s*%\}|\{#.*?#\}", re.DOTALL)
+ATTRIBUTE_BLOCKS = re.compile(r"\{% block body_class %\}.*?\{% endblock %\}")
+TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
+SPEAKING = ("servers", "jobs/pages", "jobs/queue", "jobs/talk", "l4d2site/accounts")
+"""Where what modules say ends on pages. What commands print, and what a worker logs, is for whoever runs it."""
+MODULES = sorted(
+    path
+    for folder in SPEAKING
+    for path in (settings.BASE_DIR / folder).rglob("*.py")
+    if not {"migrations", "management"} & set(path.parts)
+)
+GETTEXT = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "_"}
+SENTENCE = re.compile(r"\s*[A-Z“{].*\s.*[.?!]\s*", re.DOTALL)
+BRAND = "Saferoom"
+SPOKEN_ATTRIBUTES = {"alt", "aria-label", "aria-description", "data-label", "placeholder", "title"}
+MACHINE_ELEMENTS = {"code", "pre", "kbd", "svg", "script", "style"}
+"""What is in these is for machines, whatever language people read."""
+
+
+class Words(HTMLParser):
+    """Collects the words of a page that are neither markup nor for machines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._machine = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at what the attributes of an element say to people."""
+        if tag in MACHINE_ELEMENTS:
+            self._machine += 1
+        self.found += [value for name, value in attrs if value and name in SPOKEN_ATTRIBUTES]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Come out of an element that is for machines."""
+        if tag in MACHINE_ELEMENTS and self._machine:
+            self._machine -= 1
+
+    def handle_data(self, data: str) -> None:
+        """Look at a text."""
+        if not self._machine:
+            self.found.append(data)
+
+
+def untranslated(source: str) -> list[str]:
+    """Return the texts of a template that gettext never sees."""
+    # In tags, quotes of either kind may stand within an attribute's: they go before the markup is read.
+    for pattern in (REMARKS, TRANSLATED, ATTRIBUTE_BLOCKS, TAGS):
+        source = pattern.sub(" ", source)
+    words = Words()
+    words.feed(source)
+    words.close()
+    texts = (" ".join(text.replace(BRAND, "").split()) for text in words.found)
+    return [text for text in texts if re.search(r"[^\W\d_]{2,}", text)]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_says_nothing_past_gettext(path: Path) -> None:
+    assert untranslated(path.read_text()) == []
+
+
+def spoken(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the whole sentences of a module with their lines, but for docstrings, logs and translated ones."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node, ast.Call) and is_translated_or_logged(node.func):
+            continue
+        text = read_text(node)
+        if text is None:
+            yield from spoken(node)
+        elif SENTENCE.fullmatch(text) and isinstance(node, ast.expr):
+            yield node.lineno, text
+
+
+def is_translated_or_logged(called: ast.expr) -> bool:
+    """Return whether what is called takes texts that are translated, or that no page shows."""
+    if isinstance(called, ast.Attribute):
+        return isinstance(called.value, ast.Name) and called.value.id == "logger"
+    return isinstance(called, ast.Name) and called.id in GETTEXT
+
+
+def read_text(node: ast.AST) -> str | None:
+    """Return the text that a literal is, with `{}` for what is put in; None if it is none."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+        )
+    return None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_module_says_no_sentence_past_gettext(path: Path) -> None:
+    assert list(spoken(ast.parse(path.read_text()))) == []
