@@ -215,7 +215,7 @@ def test_lines_are_no_longer_than_the_engine_takes_and_have_every_command() -> N
 
 def test_the_games_list_is_read_in_one_universe() -> None:
     text = "ID filter list: 2 entries\n1 STEAM_0:0:1 : permanent\n2 STEAM_1:1:2 : 60.000 min\nx STEAM_1:0:3\n"
-    assert parse_list(text) == {ID, OTHER}
+    assert parse_list(text) == {ID: True, OTHER: False}
 
 
 @pytest.fixture
