@@ -150,6 +150,8 @@ class InstanceSpec:
     """Whom the game bans as it starts; those that come first count first, where not all fit in a config."""
     admins: tuple[SpecAdmin, ...] = ()
     """Who its admins are, if it has SourceMod."""
+    lifted: tuple[str, ...] = ()
+    """Whose bans for good were lifted: Steam IDs that the game may still have in a file that it wrote."""
 
     @property
     def limits(self) -> Limits:
@@ -165,6 +167,8 @@ class InstanceSpec:
             raise ValueError(
                 f"Port {self.port} of server {self.name} is not between 1024 and 65535."
             )
+        for steam_id in self.lifted:
+            require_steam_id(steam_id)
         if self.bind_address:
             ipaddress.IPv4Address(self.bind_address)  # raises ValueError
         for what, secret in (("RCON", self.rcon_password), ("join", self.join_password)):

@@ -113,8 +113,9 @@ class BanListForm(forms.Form):
         for line in lines:
             if line.steam_id not in known:
                 known.add(line.steam_id)
-                fields = {"reason": "From a list.", "made_by_name": made_by_name}
-                bans.append(make_ban(self._server, line.steam_id, line.minutes, **fields))
+                ban = make_ban(self._server, line.steam_id, line.minutes, reason="From a list.")
+                ban.made_by_name = made_by_name
+                bans.append(ban)
         return bans, len(lines) - len(bans)
 
 

@@ -19,7 +19,7 @@ from hostops.instances import admin_block, records
 from hostops.instances.cfg_files import MAX_FILE_BYTES, UnreadableFileError, read_regular
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import write_atomically
+from hostops.linux.files import replace_at, write_atomically
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import AdminsOutcome, AdminsReport, SpecAdmin
 
@@ -31,7 +31,6 @@ SOURCEMOD_DIR = "left4dead2/addons/sourcemod/bin"
 
 NO_SOURCEMOD = "There is no SourceMod in the server’s overlays, and nothing else reads the admins."
 _WHITEOUT = "its game, or somebody on it, has removed it"
-_NEW = f".{NAME}.new"
 
 
 def write_at_start(
@@ -61,7 +60,7 @@ def write_at_start(
                 before = b""  # Removed, so that of the layers below does not count.
             edited = admin_block.write_block(before, admins, _read_base(stack))
             if edited.text != current:
-                _replace(folder, edited.text)
+                replace_at(folder, NAME, edited.text)
             forget(instance)
     except (UntrustedFileError, UnreadableFileError) as error:
         callbacks.warn(f"The admins of {instance.name} are not written: {PATH}: {error}")
@@ -178,25 +177,6 @@ def _read_base(stack: Iterable[Path]) -> bytes | None:
             except UnreadableFileError as error:
                 raise UnreadableFileError(f"that of {layer.name} {error}.") from None
     return None
-
-
-def _replace(folder: int, text: bytes) -> None:
-    """Put the file into its folder by one rename, with the mode that it had."""
-    mode = 0o644
-    with contextlib.suppress(FileNotFoundError):
-        status = untrusted.stat_at(folder, NAME)
-        if stat.S_ISREG(status.st_mode):
-            mode = stat.S_IMODE(status.st_mode) | stat.S_IRUSR | stat.S_IWUSR
-    untrusted.remove_at(folder, _NEW)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_NEW, flags, 0o600, dir_fd=folder)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-        file.write(text)
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(_NEW, NAME, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
 
 
 def _write_in_place(descriptor: int, text: bytes) -> None:

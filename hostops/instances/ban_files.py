@@ -8,10 +8,13 @@ import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from hostops.callbacks import Callbacks
 from hostops.instances.cfg_files import CFG_DIR, MAX_FILE_BYTES
 from hostops.layout import InstanceLayout
 from hostops.linux import untrusted
+from hostops.linux.files import replace_at
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import SpecBan
 
@@ -21,6 +24,8 @@ MAX_BYTES = 4 * 1024
 OWN_FILES = ("banned_user.cfg", "banned_ip.cfg")
 """What the game writes on `writeid` and `writeip`, in the order in which they are to be executed."""
 
+_MAX_OWN_BYTES = 4 * 1024**2
+_FOR_GOOD = re.compile(rb'[ \t]*banid +0(?:\.0*)? +"?STEAM_\d:(\d:\d+)\b')
 _BAN = {
     "banned_user.cfg": re.compile(rb'banid +[\d.]+ +"?STEAM_\d:\d:\d+"?( +kick)?'),
     "banned_ip.cfg": re.compile(rb'addip +[\d.]+ +"?[\d.]+"?'),
@@ -80,13 +85,56 @@ def make_bans(bans: Iterable[SpecBan], most_bytes: int) -> tuple[bytes, int]:
     return "".join(lines).encode(), left_out
 
 
+def take_out(instance: InstanceLayout, steam_ids: Collection[str], callbacks: Callbacks) -> None:
+    """Take the bans of these people out of what an instance that does not run has written itself, and say so.
+
+    Whatever writes the file, as SourceMod does with each of its bans, writes those into it that came from the
+    panel: they would come back from there after they were lifted. All other lines stay.
+    """
+    if not steam_ids:
+        return
+    name = OWN_FILES[0]
+    lifted = {steam_id.partition(":")[2].encode() for steam_id in steam_ids}
+    folder_path = _own_dir(instance) / CFG_DIR
+    try:
+        with untrusted.open_folder(folder_path, instance.trusted_dir) as folder:
+            if stat.S_ISCHR(untrusted.stat_at(folder, name).st_mode):
+                return  # overlayfs's mark of a removed file
+            content = untrusted.read_file(folder_path / name, instance.trusted_dir, _MAX_OWN_BYTES)
+            lines = content.splitlines(keepends=True)
+            kept = [line for line in lines if _banned_account(line) not in lifted]
+            if len(kept) == len(lines):
+                return
+            replace_at(folder, name, b"".join(kept))
+    except FileNotFoundError:
+        return
+    except UntrustedFileError as error:
+        callbacks.warn(f"No lifted bans are taken out of the server’s own {name}. {error}")
+        return
+    count = len(lines) - len(kept)
+    callbacks.say(
+        f"{count} lifted ban{'' if count == 1 else 's'} taken out of the server’s own {name}."
+    )
+
+
+def _own_dir(instance: InstanceLayout) -> Path:
+    """Return where the game's own files are: the upper layer, or the full copy where there is one."""
+    is_copy = untrusted.exists(instance.tree_dir, instance.trusted_dir)
+    return instance.tree_dir if is_copy else instance.upper_dir
+
+
+def _banned_account(line: bytes) -> bytes:
+    """Return the Steam ID that a line bans, without its universe; empty if it bans nobody for good."""
+    match = _FOR_GOOD.match(line)
+    return match[1] if match else b""
+
+
 def _read(
     instance: InstanceLayout, name: str, below: Iterable[Mapping[str, bytes]]
 ) -> bytes | None:
     """Return the file as the game sees it; None if it sees none."""
     trusted = instance.trusted_dir
-    is_copy = untrusted.exists(instance.tree_dir, trusted)
-    path = (instance.tree_dir if is_copy else instance.upper_dir) / CFG_DIR / name
+    path = _own_dir(instance) / CFG_DIR / name
     try:
         if stat.S_ISCHR(untrusted.read_status(path, trusted).st_mode):
             return (
@@ -95,6 +143,7 @@ def _read(
         return untrusted.read_file(path, trusted, MAX_FILE_BYTES)
     except FileNotFoundError:
         contents = (layer.get(name) for layer in below)
+        is_copy = _own_dir(instance) == instance.tree_dir
         return None if is_copy else next((one for one in contents if one is not None), None)
 
 

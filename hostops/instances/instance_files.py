@@ -17,6 +17,7 @@ from hostops.engine_command import PLAN_VERSION, make_command
 from hostops.errors import HostError
 from hostops.instances import (
     admin_files,
+    ban_files,
     config_chain,
     console_files,
     full_copies,
@@ -45,6 +46,7 @@ from hostops.specs import (
     require_arguments,
     require_config,
     require_name,
+    require_steam_id,
 )
 
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with
@@ -64,6 +66,7 @@ class InstanceRecord:
     limits: Limits = field(default_factory=Limits)
     bind_address: str = ""
     admins: tuple[SpecAdmin, ...] = ()
+    lifted: tuple[str, ...] = ()
 
     @property
     def only_address(self) -> str:
@@ -109,6 +112,7 @@ def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
         limits=spec.limits,
         bind_address=spec.bind_address,
         admins=spec.admins,
+        lifted=spec.lifted,
     )
     return Composition(record, chain, release)
 
@@ -198,6 +202,7 @@ def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> Inst
             )
             for one in document.get("admins", ())
         ),
+        lifted=tuple(require_steam_id(one) for one in document.get("lifted", ())),
     )
     if not re.fullmatch(r"[0-9a-f]+", record.layer):
         raise ValueError(f"{record.layer!r} is no layer")
@@ -308,6 +313,7 @@ def prepare(
                 f"{layering.detail} {layering.cure}"
             )
             full_copies.refresh_tree(instance, stack, configured, callbacks)
+        ban_files.take_out(instance, record.lifted, callbacks)
         admin_files.write_at_start(instance, stack, record.admins, callbacks)
         plan = {
             "version": PLAN_VERSION,

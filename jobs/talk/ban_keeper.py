@@ -28,7 +28,8 @@ TURN_SECONDS = 5.0
 LOOKED_BACK = timedelta(days=1)
 """Bans that ended so lately are lifted on a server, and all that ended since its config was written.
 
-A restart after a crash takes the config of the start before it.
+A restart after a crash takes the config of the start before it. What was lifted before that is taken out of the
+files that the game has written itself (`hostops.instances.ban_files.take_out`).
 """
 
 LOOK_AGAIN_SECONDS = 300.0

@@ -1,5 +1,8 @@
 """The page of a server's admins in the game: who names whom what, what has come of it, and the record of it."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -9,7 +12,7 @@ from jobs.queue.transitions import enqueue
 from l4d2site.accounts.models import AccountEvent
 from servers import admin_forms
 from servers.game_people import with_people
-from servers.models import AdminPreset, AdminsNote, AdminsState, GameAdmin, Server
+from servers.models import AdminPreset, AdminsNote, AdminsState, Ban, GameAdmin, Server
 from tests.fakes import FakeHost
 from tests.pages.queries import assert_same_queries
 
@@ -123,6 +126,14 @@ def test_a_start_is_given_bans_and_admins_also_one_as_it_was(
     assert [(one.steam_id, one.flags, one.name) for one in spec.admins] == [
         ("STEAM_1:0:4", "bcdefj", "Zoey")
     ]
+    assert spec.lifted == ("STEAM_1:0:3",)
+    for days in (3, 2):
+        server.runs.create(started_at=newer.created_at - timedelta(days=days))
+    Ban.objects.filter(steam_id="STEAM_1:0:3").update(
+        lifted_at=newer.created_at - timedelta(days=4)
+    )
+    assert with_people(server.to_spec(), server).lifted == ()
+    spec = replace(spec, lifted=())
     job = enqueue("start", server=server, requested_by=None)
     operations.prepare(job, lambda *_: None).operate()
     assert fake_host.specs == [spec]

@@ -79,7 +79,8 @@ def test_bans_and_admins_hold_from_the_first_moment_and_follow_while_it_runs(
     zoey = server.game_admins.create(steam_id="STEAM_1:1:2", name='Zoey" "z', preset="moderator")
     own_bans = instance_of(root).upper_dir / "left4dead2/cfg/banned_user.cfg"
     own_bans.parent.mkdir(parents=True)
-    own_bans.write_bytes(b"banid 0 STEAM_1:1:9\r\n")
+    own_bans.write_bytes(b"banid 0 STEAM_1:1:9\r\nbanid 0 STEAM_1:1:99\r\n")
+    server.bans.create(owner=server.owner, steam_id="STEAM_1:1:99", lifted_at=timezone.now())
     for operation in ("start", "restart", "reset"):
         carry_out(operation, server)
         if operation == "reset":
