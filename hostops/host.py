@@ -29,6 +29,7 @@ from hostops.drivers.start_wait import LAST_WORDS, UnansweredError, wait_for_ans
 from hostops.drivers.startup_console import find_wanted_maps, to_map_name
 from hostops.errors import HostError, OperationCancelled, RconUnusableError
 from hostops.instances import (
+    admin_files,
     config_chain,
     console_files,
     disk_usage,
@@ -39,6 +40,7 @@ from hostops.instances import (
 )
 from hostops.launch_arguments import drop_faulty
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux import untrusted
 from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
 from hostops.linux.memory import read_memory
@@ -48,6 +50,8 @@ from hostops.linux.untrusted import UntrustedFileError
 from hostops.query import passwords, rcon
 from hostops.specs import (
     SILENT_NOTE,
+    AdminsOutcome,
+    AdminsReport,
     CallbackArguments,
     CancelToken,
     CommandAnswer,
@@ -66,6 +70,7 @@ from hostops.specs import (
     ReleaseReport,
     RunEnding,
     RunFacts,
+    SpecAdmin,
     SteamAccount,
     WallFacts,
     require_name,
@@ -400,6 +405,21 @@ class Host:
             raise RconUnusableError(text, run.run if is_refused else 0)
         console_files.send_line(instance, command)
         return CommandAnswer(CommandWay.TYPED, "", run.run, obstacle, is_refused)
+
+    def write_admins(self, name: str, admins: Sequence[SpecAdmin]) -> AdminsReport:
+        """Put a server's admins into SourceMod's file while it runs, and return what came of it.
+
+        SourceMod reads them when it is told to. Of a server that does not run nothing is written: its next
+        start does that. Waits for nobody: a start that is under way writes what its spec has, and whoever keeps
+        admins looks again at each run.
+        """
+        instance = self._layout.instance(name)
+        if runs.is_alive(instance):
+            return admin_files.write_while_running(self._layout, instance, admins)
+        if not untrusted.exists(instance.record_path, instance.trusted_dir):
+            return AdminsReport(AdminsOutcome.WAITING)
+        record = instance_files.read_record(instance)
+        return admin_files.foresee(instance, self._find_layers(instance, record))
 
     # Reading: takes no lock that anyone waits for.
 

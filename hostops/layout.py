@@ -49,6 +49,11 @@ class InstanceLayout:
         return self.dir / "chain.json"
 
     @property
+    def admins_path(self) -> Path:
+        """What is about to be written into the file of admins; there only while that is under way."""
+        return self.dir / "admins.json"
+
+    @property
     def layers_dir(self) -> Path:
         """The generated layers, each named by the digest of its files."""
         return self.dir / "layers"

@@ -98,6 +98,36 @@ class Limits:
         return self == Limits()
 
 
+STEAM_ID = re.compile(r"STEAM_[01]:[01]:\d{1,10}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SpecBan:
+    """Somebody who may not join a server; 0 minutes is for good, as the game counts them."""
+
+    steam_id: str
+    minutes: int = 0
+
+    def __post_init__(self) -> None:
+        require_steam_id(self.steam_id)
+        if self.minutes < 0:
+            raise ValueError(f"A ban of {self.minutes} minutes cannot be: 0 is for good.")
+
+
+@dataclass(frozen=True)
+class SpecAdmin:
+    """Somebody who is an admin in SourceMod, with its flags, a letter each; the name is for people."""
+
+    steam_id: str
+    flags: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        require_steam_id(self.steam_id)
+        if not re.fullmatch(r"[a-z]{1,26}", self.flags):
+            raise ValueError(f"{self.flags!r} are no flags of SourceMod: use letters from a to z.")
+
+
 @dataclass(frozen=True)
 class InstanceSpec:
     """Everything needed to make a server's instance. The first overlay lies on top of the others.
@@ -117,6 +147,12 @@ class InstanceSpec:
     """The IPv4 address that the game binds to; empty: it chooses, and listens on all of them."""
     rcon_password: str = field(default="", repr=False)
     join_password: str = field(default="", repr=False)
+    bans: tuple[SpecBan, ...] = ()
+    """Whom the game bans as it starts; those that come first count first, where not all fit in a config."""
+    admins: tuple[SpecAdmin, ...] = ()
+    """Who its admins are, if it has SourceMod."""
+    lifted: tuple[str, ...] = ()
+    """Whose bans for good were lifted: Steam IDs that the game may still have in a file that it wrote."""
 
     @property
     def limits(self) -> Limits:
@@ -132,6 +168,8 @@ class InstanceSpec:
             raise ValueError(
                 f"Port {self.port} of server {self.name} is not between 1024 and 65535."
             )
+        for steam_id in self.lifted:
+            require_steam_id(steam_id)
         if self.bind_address:
             ipaddress.IPv4Address(self.bind_address)  # raises ValueError
         for what, secret in (("RCON", self.rcon_password), ("join", self.join_password)):
@@ -150,6 +188,27 @@ class ConfigPart:
     source: str
     text: str
     warnings: tuple[str, ...]
+
+
+class AdminsOutcome(StrEnum):
+    """What came of writing a server's admins into SourceMod's file.
+
+    `waiting`: the next start writes them.
+    """
+
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+    WAITING = "waiting"
+    NO_SOURCEMOD = "no_sourcemod"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class AdminsReport:
+    """What came of it, and in sentences what people should know of the file; mostly nothing."""
+
+    outcome: AdminsOutcome
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -524,6 +583,13 @@ def require_name(name: str) -> str:
             "starting with a letter or digit."
         )
     return name
+
+
+def require_steam_id(steam_id: str) -> str:
+    """Return a Steam ID as the game writes it, or raise ValueError."""
+    if not STEAM_ID.fullmatch(steam_id):
+        raise ValueError(f"{steam_id!r} is no Steam ID as the game has it: STEAM_1:0:12345.")
+    return steam_id
 
 
 SECRET_PATTERN = re.compile(r"[!-~]{0,64}")

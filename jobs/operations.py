@@ -29,6 +29,7 @@ from hostops.specs import (
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
+from servers.game_people import with_people
 from servers.models import LOOPBACK, ActualState, Host, Overlay, Release, Run, Server
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     if operation in BY_NAME:
         return Prepared(partial(BY_NAME[operation], host, server.name))
     run = job.run
-    spec = repeat(run, server) if run else server.to_spec()
+    spec = with_people(repeat(run, server) if run else server.to_spec(), server)
     if operation not in STARTS:
         return Prepared(partial(BY_SPEC[operation], host, spec))
     planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)

@@ -38,6 +38,12 @@ urlpatterns = [
     path("servers/<name:name>/players/", pages.players, name="players"),
     path("servers/<name:name>/players/kick/", pages.player_kick, name="player_kick"),
     path("servers/<name:name>/players/say/", pages.players_say, name="players_say"),
+    path("servers/<name:name>/admins/", pages.game_admins, name="game_admins"),
+    path(
+        "servers/<name:name>/admins/<int:pk>/remove/",
+        pages.game_admin_remove,
+        name="game_admin_remove",
+    ),
     path("servers/<name:name>/bans/", pages.bans, name="bans"),
     path("servers/<name:name>/bans/import/", pages.ban_import, name="ban_import"),
     path("servers/<name:name>/bans/banned_user.cfg", pages.ban_export, name="ban_export"),

@@ -9,11 +9,15 @@ from django.utils.translation import gettext_lazy
 
 from servers.models import Ban, Server
 from servers.models.bans import REASON_CHARS
-from servers.steam_ids import read_ban_list, to_steam_id
+from servers.steam_ids import BanLine, read_ban_list, to_steam_id
 
 HOUR, DAY, EVER, OWN = "hour", "day", "ever", "own"
 LONGEST_MINUTES = 10 * 365 * 24 * 60
 MAX_LIST_CHARS = 256 * 1024
+FAULTS_SHOWN = 10
+FAULT_CHARS = 80
+"""Of a list that cannot be read: how many lines are named, and how much of each is shown."""
+
 MOST_BANS = 5_000
 """Of one owner, in force: each of their servers is told of them at each start."""
 
@@ -94,22 +98,50 @@ class BanListForm(forms.Form):
         super().__init__(*args)  # type: ignore[arg-type]
         self._server = server
 
-    def make_bans(self, made_by_name: str) -> tuple[list[Ban], int, int]:
-        """Return the bans, not saved, that are new; how many there were already; how many lines are none."""
+    def clean_text(self) -> list[BanLine]:
+        """Return the lines; if one is no ban, none is taken over, and the first of them are named."""
+        lines = list(read_ban_list(self.cleaned_data["text"]))
+        faults = [fault for line in lines if (fault := find_line_fault(line))]
+        if faults:
+            more = len(faults) - FAULTS_SHOWN
+            rest = (
+                [_("%(count)s more lines are no bans either.") % {"count": more}]
+                if more > 0
+                else []
+            )
+            raise forms.ValidationError(
+                [*faults[:FAULTS_SHOWN], *rest, _("Nothing was taken over.")]
+            )
+        if not lines:
+            raise forms.ValidationError(_("There is no ban in it."))
+        return lines
+
+    def make_bans(self, made_by_name: str) -> tuple[list[Ban], int]:
+        """Return the bans, not saved, that are new, and how many there were already."""
+        lines: list[BanLine] = self.cleaned_data["text"]
         of_server = Ban.objects.of_servers([self._server]).in_force()
         known = set(of_server.values_list("steam_id", flat=True))
         bans: list[Ban] = []
-        already = unread = 0
-        for entry in read_ban_list(self.cleaned_data["text"]):
-            if entry is None or entry[1] > LONGEST_MINUTES:
-                unread += 1
-            elif entry[0] in known:
-                already += 1
-            else:
-                known.add(entry[0])
-                reason, by = _("From a list."), made_by_name
-                bans.append(make_ban(self._server, *entry, reason=reason, made_by_name=by))
-        return bans, already, unread
+        for line in lines:
+            if line.steam_id not in known:
+                known.add(line.steam_id)
+                ban = make_ban(self._server, line.steam_id, line.minutes, reason=_("From a list."))
+                ban.made_by_name = made_by_name
+                bans.append(ban)
+        return bans, len(lines) - len(bans)
+
+
+def find_line_fault(line: BanLine) -> str:
+    """Return what is wrong with a line of a list, in a sentence; empty if it is a ban."""
+    if not line.steam_id:
+        shown = line.text.strip()
+        shown = shown if len(shown) <= FAULT_CHARS else f"{shown[:FAULT_CHARS]}…"
+        return _("Line %(number)s is no ban: %(text)s") % {"number": line.number, "text": shown}
+    if line.minutes > LONGEST_MINUTES:
+        return _("Line %(number)s bans for more than ten years: write 0 for good.") % {
+            "number": line.number
+        }
+    return ""
 
 
 def make_ban(

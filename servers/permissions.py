@@ -36,6 +36,7 @@ class Verb(StrEnum):
     OPERATE = "operate"
     COMMAND = "command"
     BAN = "ban"
+    NAME_ADMINS = "name_admins"
     CONFIGURE = "configure"
     READ_SECRETS = "read_secrets"
     RESET = "reset"
@@ -91,6 +92,7 @@ RULES = {
         ("servers.operate_any_server",),
     ),
     Verb.BAN: Rule("ban players from it and lift bans", Role.MANAGER, ("servers.change_server",)),
+    Verb.NAME_ADMINS: Rule("name its admins in the game", Role.MANAGER, ("servers.change_server",)),
     Verb.CONFIGURE: Rule(
         "read and change its config, arguments, port, blueprint",
         Role.MANAGER,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 ACCOUNTS = 0x0110000100000000
 """The 64-bit id of a person is this and the number of their account (Valve's wiki, SteamID)."""
@@ -9,8 +10,9 @@ ACCOUNTS = 0x0110000100000000
 _CLASSIC = re.compile(r"STEAM_[01]:([01]):(\d{1,10})", re.IGNORECASE | re.ASCII)
 _BRACKETED = re.compile(r"\[?U:1:(\d{1,10})\]?", re.IGNORECASE | re.ASCII)
 _LONG = re.compile(r"(?:https?://steamcommunity\.com/profiles/)?(7656119\d{10})/?", re.ASCII)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _BANID = re.compile(
-    r"\s*banid\s+(\d{1,8})(?:\.\d*)?\s+\"?(STEAM_[01]:[01]:\d{1,10})\"?\s*",
+    r"\s*banid\s+(\d{1,8})(?:\.\d*)?\s+\"?(STEAM_[01]:[01]:\d{1,10})\"?\s*(?:kick\s*)?",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -29,15 +31,29 @@ def to_steam_id(text: str) -> str | None:
     return f"STEAM_1:{account % 2}:{account // 2}" if 0 < account < 2**32 else None
 
 
-def read_ban_list(text: str) -> Iterator[tuple[str, int] | None]:
-    """Yield Steam id and minutes (0 is for good) of each line of a `banned_user.cfg`; None for what is no ban.
+@dataclass(frozen=True)
+class BanLine:
+    """One line of a `banned_user.cfg`, by its number from 1; `steam_id` is empty if it is no ban."""
 
-    Empty lines and comments are passed over.
+    number: int
+    text: str
+    steam_id: str = ""
+    minutes: int = 0
+
+
+def read_ban_list(text: str) -> Iterator[BanLine]:
+    """Yield the lines of a `banned_user.cfg`; 0 minutes is for good. Empty ones and comments are passed over.
+
+    Lines are counted as editors do: what else Unicode takes for the end of one does not end it.
     """
-    for whole in text.splitlines():
+    lines = _LINE_END.split(text.removeprefix("\ufeff"))
+    for number, whole in enumerate(lines, start=1):
         line = whole.partition("//")[0].strip()
         if not line:
             continue
         match = _BANID.fullmatch(line)
         steam_id = to_steam_id(match[2]) if match else None
-        yield (steam_id, int(match[1])) if match and steam_id else None
+        if match and steam_id:
+            yield BanLine(number, whole, steam_id, int(match[1]))
+        else:
+            yield BanLine(number, whole)

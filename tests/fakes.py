@@ -1,7 +1,7 @@
 """A stand-in for the host layer at its boundary, `hostops.host.Host`, for tests of what drives it."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Unpack
@@ -10,6 +10,8 @@ from hostops.callbacks import Callbacks, do_nothing
 from hostops.specs import (
     LIMIT_NAMES,
     STEAM_GUARD_STAGE,
+    AdminsOutcome,
+    AdminsReport,
     CallbackArguments,
     CancelToken,
     CommandAnswer,
@@ -29,6 +31,7 @@ from hostops.specs import (
     OverlayReport,
     ReleaseReport,
     RunFacts,
+    SpecAdmin,
 )
 
 
@@ -68,6 +71,8 @@ class FakeHost:
     commands: list[tuple[str, str]] = field(default_factory=list)
     answers: Callable[[str, str], str | CommandAnswer] = lambda *_: ""
     """What a server answers to a command: by RCON, if it is a text."""
+    admins: list[tuple[str, tuple[SpecAdmin, ...]]] = field(default_factory=list)
+    admins_outcome: AdminsOutcome = AdminsOutcome.WRITTEN
     refusing_runs: list[int] = field(default_factory=list)
     told: dict[str, InstanceStatus] = field(default_factory=dict)
     """What `status` says of a server in the place of its state alone."""
@@ -223,6 +228,11 @@ class FakeHost:
         self.refusing_runs.append(refusing_run)
         answer = self.answers(name, command)
         return CommandAnswer(CommandWay.RCON, answer, 1) if isinstance(answer, str) else answer
+
+    def write_admins(self, name: str, admins: Sequence[SpecAdmin]) -> AdminsReport:
+        """Remember who was written, and answer as a test says."""
+        self.admins.append((name, tuple(admins)))
+        return AdminsReport(self.admins_outcome)
 
     def status(self, name: str) -> InstanceStatus:
         """Return what an instance is doing."""

@@ -1,20 +1,23 @@
 """What `cfg/server.cfg` of an instance consists of: copies of all its configs, executed one after another.
 
 Left 4 Dead 2 reads this one file by itself, and does not know `+servercfgfile`. The generated one executes the
-release's own file, then each overlay's, the lowest first, then the config of the spec: a later line wins. The
-passwords stand in it first and last. The engine's command buffer has 8,192 bytes, and what comes last can be
-lost in it (sourcemod#817, LinuxGSM#1914); what comes first can be set once more by a file that is executed.
+release's own file, then each overlay's, the lowest first, then the config of the spec: a later line wins. Then
+come the bans: those that the game has written itself, and those of the spec. The passwords stand in it first
+and last. The engine's command buffer has 8,192 bytes, and what comes last can be lost in it (sourcemod#817,
+LinuxGSM#1914); what comes first can be set once more by a file that is executed.
 """
 
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from hostops.errors import HostError
+from hostops.instances.ban_files import MAX_BYTES as MAX_BANS_BYTES
+from hostops.instances.ban_files import find_own_bans, make_bans
 from hostops.instances.cfg_files import (
     CFG_DIR,
     MAX_BYTES,
@@ -37,7 +40,7 @@ from hostops.instances.config_copies import (
 )
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import write_atomically
-from hostops.specs import ConfigPart, InstanceSpec
+from hostops.specs import ConfigPart, InstanceSpec, SpecBan
 
 SERVER_CONFIG_PATH = f"{CFG_DIR}/{SERVER_CFG}"
 COPIES_DIR = "saferoom"
@@ -47,8 +50,15 @@ _SPEC_COPY = f"{COPIES_DIR}/90-config.cfg"
 SPEC_CONFIG_PATH = f"{CFG_DIR}/{_SPEC_COPY}"
 """The copy of the config that blueprint and server have."""
 
+_BANS = f"{COPIES_DIR}/95-bans.cfg"
+BANS_PATH = f"{CFG_DIR}/{_BANS}"
+"""The bans of the spec."""
+
 MAX_CHAIN_BYTES = 6 * 1024
 """More than this is warned of: the engine's buffer has 8,192 bytes, and plugins execute files of their own."""
+
+_BUFFER_BYTES = 7 * 1024
+"""What configs and bans may take together of the engine's 8,192 bytes: bans beyond it are left out."""
 
 _MAX_SHOWN_CHARS = 16 * 1024
 """Of a part's text: twice what the engine can take."""
@@ -115,21 +125,29 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
     budget = Budget()
     layers = _read_layers(layout, spec, release, budget)
     parts = list(_make_parts(spec, layers, own))
+    executed = _Executed(parts, layers)
+    executed.refuse_circles(spec.name)
+    below = [layer.by_lower_path for layer in reversed(layers)]
+    own_bans = find_own_bans(layout.instance(spec.name), below, executed.paths)
+    size = sum(len(part.copy.content) for part in parts) + executed.further_bytes + own_bans.bytes
+    configs = list(parts)
+    parts += _make_ban_part(spec.bans, _BUFFER_BYTES - size)
     lines = [
         _HEADER,
         *passwords.lines(),
-        *(f"exec {part.path}" for part in parts),
+        *(f"exec {part.path}" for part in configs),
+        # Before those of the spec: the last command about somebody is the one that counts.
+        *(f"exec {name}" for name in own_bans.executed),
+        *(f"exec {part.path}" for part in parts[len(configs) :]),
         *passwords.lines(),
     ]
     server_cfg = "".join(f"{line}\n" for line in lines)
-    executed = _Executed(parts, layers)
-    executed.refuse_circles(spec.name)
-    size = len(server_cfg) + sum(len(part.copy.content) for part in parts) + executed.further_bytes
     warnings = [
         *_warn_of_unread(layers, budget, spec.name),
         *executed.find_conflicts(),
         *_warn_of_characters(layers),
-        *_warn_of_size(size, spec.name),
+        *_warn_of_size(size + len(server_cfg), spec.name),
+        *own_bans.warnings,
     ]
     head = copy_config(server_cfg.encode(), "cfg/server.cfg", ())
     secrets = {passwords.rcon, passwords.join}.union(*(part.copy.secrets for part in parts))
@@ -221,6 +239,20 @@ def _make_parts(
         yield _Part(_SPEC_COPY, source, "the config", copy)
 
 
+def _make_ban_part(bans: Sequence[SpecBan], room: int) -> Iterator[_Part]:
+    """Yield the part that bans people, if there are any."""
+    if not bans:
+        return
+    content, left_out = make_bans(bans, min(max(room, 0), MAX_BANS_BYTES))
+    remark = (
+        f"{left_out:,} of {len(bans):,} bans are not in it, as the game’s command buffer could lose them. The "
+        "server is told of them once it runs."
+    )
+    warnings = (remark,) if left_out else ()
+    copy = ConfigCopy(content, content.decode(), warnings, (), frozenset())
+    yield _Part(_BANS, "Bans", "the bans", copy)
+
+
 class _Executed:
     """Which files the chain executes, and those in their turn."""
 
@@ -238,6 +270,11 @@ class _Executed:
             if path not in self._executes:
                 self._executes[path] = self._look_into(path)
                 waiting += self._executes[path]
+
+    @property
+    def paths(self) -> Collection[str]:
+        """The paths below cfg/ of all that is executed, in lower case, whether there are such files or not."""
+        return {path for paths in self._executes.values() for path in paths}
 
     @property
     def further_bytes(self) -> int:

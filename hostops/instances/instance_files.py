@@ -16,6 +16,8 @@ from hostops.console_commands import names_used, split_commands
 from hostops.engine_command import PLAN_VERSION, make_command
 from hostops.errors import HostError
 from hostops.instances import (
+    admin_files,
+    ban_files,
     config_chain,
     console_files,
     full_copies,
@@ -37,7 +39,15 @@ from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
 from hostops.linux.untrusted import UntrustedFileError
-from hostops.specs import InstanceSpec, Limits, require_arguments, require_config, require_name
+from hostops.specs import (
+    InstanceSpec,
+    Limits,
+    SpecAdmin,
+    require_arguments,
+    require_config,
+    require_name,
+    require_steam_id,
+)
 
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with
 _MAX_WORD = 64 * 1024  # of the launch arguments: far above what any check lets through
@@ -55,6 +65,8 @@ class InstanceRecord:
     layer: str
     limits: Limits = field(default_factory=Limits)
     bind_address: str = ""
+    admins: tuple[SpecAdmin, ...] = ()
+    lifted: tuple[str, ...] = ()
 
     @property
     def only_address(self) -> str:
@@ -99,6 +111,8 @@ def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
         layer=layers.name_layer(chain.files),
         limits=spec.limits,
         bind_address=spec.bind_address,
+        admins=spec.admins,
+        lifted=spec.lifted,
     )
     return Composition(record, chain, release)
 
@@ -180,6 +194,15 @@ def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> Inst
             }
         ),
         bind_address=records.short_text(document.get("bind_address", ""), 64),
+        admins=tuple(
+            SpecAdmin(
+                records.short_text(one["steam_id"], 64),
+                records.short_text(one["flags"], 64),
+                str(one["name"]),
+            )
+            for one in document.get("admins", ())
+        ),
+        lifted=tuple(require_steam_id(one) for one in document.get("lifted", ())),
     )
     if not re.fullmatch(r"[0-9a-f]+", record.layer):
         raise ValueError(f"{record.layer!r} is no layer")
@@ -290,6 +313,8 @@ def prepare(
                 f"{layering.detail} {layering.cure}"
             )
             full_copies.refresh_tree(instance, stack, configured, callbacks)
+        ban_files.take_out(instance, record.lifted, callbacks)
+        admin_files.write_at_start(instance, stack, record.admins, callbacks)
         plan = {
             "version": PLAN_VERSION,
             "layering": layering.kind,
@@ -371,6 +396,7 @@ def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) ->
             if untrusted.exists(folder, instance.trusted_dir):
                 _doom(layout, instance, folder)
         untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
+        admin_files.forget(instance)
     finish_deletions(layout, instance.name)
     callbacks.say(f"What {instance.name} wrote is removed: its next start is as its first one.")
 

@@ -59,6 +59,29 @@ def write_atomically(
         sync_dir(path.parent)
 
 
+def replace_at(folder: int, name: str, data: bytes) -> None:
+    """Do what `write_atomically` does in a folder that is held open, which somebody else may write to.
+
+    A file that is replaced hands on its mode; whatever else has the name is only replaced.
+    """
+    mode = 0o644
+    with contextlib.suppress(FileNotFoundError):
+        status = untrusted.stat_at(folder, name)
+        if stat.S_ISREG(status.st_mode):
+            mode = stat.S_IMODE(status.st_mode) | stat.S_IRUSR | stat.S_IWUSR
+    temporary = f".{untrusted.shorten(name, _TEMPORARY_NAME_BYTES)}.new"
+    untrusted.remove_at(folder, temporary)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(data)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what `write_atomically` left in a folder when it was killed. Nobody may be writing there."""
     for path in folder.glob(".*.json-*"):

@@ -99,7 +99,7 @@ class Commands:
         act = self._commands.get(name.lower())
         if act:
             act(arguments, rest)
-        else:
+        elif not self.game.sourcemod.carry_out(name.lower(), self.game.players):
             self._cvar(name, arguments, rest, is_command_line=entry.is_command_line)
 
     def load_map(self, name: str) -> None:

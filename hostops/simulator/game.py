@@ -10,6 +10,7 @@ from hostops.simulator.cvars import DEFAULTS, HIDDEN, RULES, SECRET
 from hostops.simulator.game_log import GameLog
 from hostops.simulator.map_files import map_names
 from hostops.simulator.players import Player, player_address
+from hostops.simulator.sourcemod import SourceMod
 
 VERSUS_MODES = frozenset({"versus", "scavenge", "teamversus", "teamscavenge"})
 
@@ -48,6 +49,7 @@ class Game:
         self.bans = Bans("ID filter list", "banid")
         self.address_bans = AddressBans("IP filter list", "addip")
         self.log = GameLog(game_dir, print_line)
+        self.sourcemod = SourceMod(game_dir, self.print)
         self.started_at = time.monotonic()
         self.patch_version, self.server_version = self._read_version()
         self._max_players = max_players

@@ -179,6 +179,7 @@ class GameServer:
     def _start_map(self) -> None:
         if "crash-at-start" in self._failures:
             crash()
+        self._game.sourcemod.load()
         map_command = f"map {DEFAULT_MAP}"
         for line in self._arguments.commands:
             if line.lower().split()[:1] == ["map"]:

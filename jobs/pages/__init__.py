@@ -1,5 +1,6 @@
 """The pages of jobs and hosts, those of servers that show their jobs, and the requests that they post."""
 
+from jobs.pages.admin_pages import game_admin_remove, game_admins
 from jobs.pages.ban_pages import ban_export, ban_import, ban_lift, bans
 from jobs.pages.command_pages import (
     command_answer,
@@ -43,6 +44,8 @@ __all__ = [
     "deferred_forget",
     "describe_head",
     "find_rollback_obstacle",
+    "game_admin_remove",
+    "game_admins",
     "host_detail",
     "host_drain",
     "host_job_create",

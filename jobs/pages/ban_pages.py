@@ -19,6 +19,7 @@ from servers.access import SignedInRequest, get_server, get_server_or_404, requi
 from servers.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.models import Ban, Server
 from servers.permissions import Role, Verb, may
+from servers.quotas import lock_person
 
 ENDED_SHOWN = 50
 
@@ -112,16 +113,18 @@ def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server(request.user, name, Verb.BAN)
     form = BanListForm(request.POST, server=server)
     if form.is_valid():
-        new, already, unread = form.make_bans(request.user.get_username())
-        if len(new) <= find_room(server):
-            store(new)
+        with transaction.atomic():
+            # Two lists of one owner take turns, so that both together are not too many.
+            lock_person(server.owner)
+            new, already = form.make_bans(request.user.get_username())
+            has_room = len(new) <= find_room(server)
+            if has_room:
+                store(new)
+        if has_room:
             messages.success(
                 request,
-                _(
-                    "%(taken)s taken over, %(already)s there already, %(unread)s lines that are no "
-                    "bans."
-                )
-                % {"taken": len(new), "already": already, "unread": unread},
+                _("%(taken)s taken over, %(already)s there already.")
+                % {"taken": len(new), "already": already},
             )
             return lead_back(server)
         form.add_error("text", full_text(server))

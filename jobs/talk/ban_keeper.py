@@ -1,7 +1,8 @@
 """Keeps bans on the running servers of a host: at once, after each start and each change of map.
 
-The engine forgets bans with an end when it ends, and what it has written itself comes back with its own
-configs. So a server is asked what it has, told what it lacks, and told to lift what has ended.
+A server bans those whom its config has as it starts (`hostops.instances.ban_files`), and once more on each map:
+with the end that they had then, and those that were lifted since. So it is asked what it has, told what it
+lacks, and told to lift what has ended.
 """
 
 import logging
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from hostops.errors import HostError, RconUnusableError
 from jobs import operations
 from jobs.logs import faults
-from servers.models import UP_STATES, Ban, Host, Server
+from servers.models import UP_STATES, Ban, Host, Run, Server, find_lasting
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +26,38 @@ ANSWER_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 TURN_SECONDS = 5.0
 LOOKED_BACK = timedelta(days=1)
-"""Bans that ended so lately are lifted on a server, and all that ended since it was started."""
+"""Bans that ended so lately are lifted on a server, and all that ended since its config was written.
+
+A restart after a crash takes the config of the start before it. What was lifted before that is taken out of the
+files that the game has written itself (`hostops.instances.ban_files.take_out`).
+"""
+
+LOOK_AGAIN_SECONDS = 300.0
+"""How soon a server is asked again that may have got back a ban that is over: it may begin its map anew."""
 
 MAX_LINE_BYTES = 480
 """Several bans go in one command line: below the engine's limit of 510 bytes, which is for one of them."""
 
-_LISTED = re.compile(r"^\s*\d+ (STEAM_[01]):([01]:\d{1,10}) : ", re.MULTILINE)
+_LISTED = re.compile(r"^\s*\d+ STEAM_[01]:([01]:\d{1,10}) : (permanent)?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a server should know, in which run and on which map. `lifted` are Steam ids."""
+    """What a server should know, in which run and on which map.
+
+    `bans` are ids and Steam ids, `lifted` Steam ids and whether a ban of theirs was for good.
+    """
 
     run: int
     run_started_at: float
     map: str
     bans: frozenset[tuple[int, str]]
-    lifted: frozenset[str]
+    lifted: frozenset[tuple[str, bool]]
 
-    def is_same_run_as(self, other: "Wish") -> bool:
-        """Return whether both are of one start of the server."""
-        return (self.run, self.run_started_at) == (other.run, other.run_started_at)
+    def is_same_map_as(self, other: "Wish") -> bool:
+        """Return whether both are of one map in one start of the server, as far as can be seen."""
+        mine = (self.run, self.run_started_at, self.map)
+        return mine == (other.run, other.run_started_at, other.map)
 
 
 class BanKeeper:
@@ -58,49 +71,54 @@ class BanKeeper:
         self._refusing = refusing
         self._kept: dict[int, Wish] = {}
         self._not_before: dict[int, float] = {}
+        self._good_until: dict[int, float] = {}
 
     def look(self) -> None:
         """Tell every running server whose bans, run or map are others than when it was told last."""
         until = monotonic() + TURN_SECONDS
         running = self._host.servers.filter(actual_state__in=UP_STATES).order_by()
-        servers = list(
-            running.only("name", "owner_id", "map", "console_run", "console_run_started_at")
-        )
+        newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("started_at")[:1]
+        columns = ("name", "owner_id", "map", "console_run", "console_run_started_at")
+        servers = list(running.annotate(launched_at=Subquery(newest)).only(*columns))
         concerned = Ban.objects.of_servers(servers) if servers else Ban.objects.none()
-        since = timezone.now() - LOOKED_BACK
-        started = min((server.console_run_started_at for server in servers), default=0.0)
-        oldest = min(since, datetime.fromtimestamp(started, UTC))
-        active, ended = list(concerned.in_force()), list(concerned.ended_since(oldest))
+        since = {server.pk: find_oldest(server) for server in servers}
+        active = list(concerned.in_force())
+        ended = list(concerned.ended_since(min(since.values()))) if servers else []
         bans = {ban.pk: ban for ban in active}
         for server in sorted(servers, key=lambda one: self._not_before.get(one.pk, 0.0)):
-            wish = make_wish(server, active, ended)
+            wish = make_wish(server, active, ended, since[server.pk])
             kept = self._kept.get(server.pk)
             is_about_nothing = not wish.bans and not wish.lifted and kept is None
-            if is_about_nothing or wish == kept or monotonic() < self._not_before.get(server.pk, 0):
+            is_kept = wish == kept and monotonic() < self._good_until.get(server.pk, 0.0)
+            if is_about_nothing or is_kept or monotonic() < self._not_before.get(server.pk, 0):
                 continue
             if monotonic() > until:
                 return
             self._not_before[server.pk] = monotonic() + RETRY_SECONDS
             if self._tell(server, wish, kept, bans):
                 self._kept[server.pk] = wish
+                can_change = bool(wish.lifted) or any(bans[pk].ends_at for pk, _ in wish.bans)
+                seconds = LOOK_AGAIN_SECONDS if can_change else float("inf")
+                self._good_until[server.pk] = monotonic() + seconds
                 del self._not_before[server.pk]
 
     def _tell(self, server: Server, wish: Wish, kept: Wish | None, bans: Mapping[int, Ban]) -> bool:
         """Tell a server what it does not know; return whether it could be told."""
-        told = kept.bans if kept and kept.is_same_run_as(wish) else frozenset()
+        is_told = kept is not None and kept != wish and kept.is_same_map_as(wish)
+        told = kept.bans if kept and is_told else None
         try:
             listed = self._read_list(server)
             now = timezone.now()
             commands = [
                 f"banid {bans[pk].minutes_left(now)} {steam_id} kick"
                 for pk, steam_id in sorted(wish.bans)
-                # One that took the place of another has another end, which the server has to learn.
-                if (pk, steam_id) not in told or (listed is not None and steam_id not in listed)
+                if not knows(bans[pk], told, listed)
             ]
             commands += [
                 f"removeid {steam_id}"
-                for steam_id in sorted(wish.lifted)
-                if listed is None or steam_id in listed
+                for steam_id, was_for_good in sorted(wish.lifted)
+                # One for good that was never Saferoom's is somebody's in the game, and stays.
+                if listed is None or (steam_id in listed and (was_for_good or not listed[steam_id]))
             ]
             for line in to_lines(commands):
                 self._send(server, line, may_type=True)
@@ -110,8 +128,11 @@ class BanKeeper:
             return False
         return True
 
-    def _read_list(self, server: Server) -> set[str] | None:
-        """Return whom a server has banned; None if it does not take RCON: then it is told all, blindly."""
+    def _read_list(self, server: Server) -> dict[str, bool] | None:
+        """Return whom a server has banned, and whether for good.
+
+        None if it does not take RCON: then it is told all, blindly.
+        """
         try:
             return parse_list(self._send(server, "listid", may_type=False))
         except RconUnusableError as error:
@@ -130,34 +151,48 @@ class BanKeeper:
         return answer.text
 
 
-def make_wish(server: Server, active: Iterable[Ban], ended: Iterable[Ban]) -> Wish:
+def knows(
+    ban: Ban, told: frozenset[tuple[int, str]] | None, listed: Mapping[str, bool] | None
+) -> bool:
+    """Return whether a server has a ban as it is now: it was `told` on this map, and has not lost it.
+
+    Whom it has banned for good by its config, nobody need tell it of again.
+    """
+    if listed is not None and ban.steam_id not in listed:
+        return False
+    if told is None:
+        return listed is not None and ban.ends_at is None and listed[ban.steam_id]
+    # One that took the place of another has another end, which the server has to learn.
+    return (ban.pk, ban.steam_id) in told
+
+
+def find_oldest(server: Server) -> datetime:
+    """Return since when bans that have ended are lifted on a server."""
+    launched_at: datetime | None = vars(server)["launched_at"]
+    started_at = datetime.fromtimestamp(server.console_run_started_at, UTC)
+    return min(timezone.now() - LOOKED_BACK, started_at, launched_at or started_at)
+
+
+def make_wish(server: Server, active: Iterable[Ban], ended: Iterable[Ban], since: datetime) -> Wish:
     """Return what a server should know. Of several bans of one person the one that ends last counts."""
-    of_person: dict[str, Ban] = {}
-    for ban in active:
-        if ban.holds_on(server):
-            other = of_person.get(ban.steam_id)
-            if other is None or ends_later(ban, other):
-                of_person[ban.steam_id] = ban
-    lifted = {ban.steam_id for ban in ended if ban.holds_on(server)} - of_person.keys()
+    lasting = find_lasting(ban for ban in active if ban.holds_on(server))
+    lifted: dict[str, bool] = {}
+    for ban in ended:
+        is_over = ban.steam_id not in lasting and (ban.ended_at is None or ban.ended_at >= since)
+        if is_over and ban.holds_on(server):
+            lifted[ban.steam_id] = lifted.get(ban.steam_id, False) or ban.ends_at is None
     return Wish(
         server.console_run,
         server.console_run_started_at,
         server.map,
-        frozenset((ban.pk, steam_id) for steam_id, ban in of_person.items()),
-        frozenset(lifted),
+        frozenset((ban.pk, steam_id) for steam_id, ban in lasting.items()),
+        frozenset(lifted.items()),
     )
 
 
-def ends_later(ban: Ban, other: Ban) -> bool:
-    """Return whether a ban ends later than another."""
-    if other.ends_at is None:
-        return False
-    return ban.ends_at is None or ban.ends_at > other.ends_at
-
-
-def parse_list(text: str) -> set[str]:
-    """Return the Steam ids in an answer to `listid`, in the universe 1."""
-    return {f"STEAM_1:{rest}" for _, rest in _LISTED.findall(text)}
+def parse_list(text: str) -> dict[str, bool]:
+    """Return the Steam ids in an answer to `listid`, in the universe 1, and whether each is banned for good."""
+    return {f"STEAM_1:{rest}": bool(permanent) for rest, permanent in _LISTED.findall(text)}
 
 
 def to_lines(commands: Iterable[str]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
-from jobs.talk import BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
+from jobs.talk import AdminKeeper, BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
 from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -161,11 +161,13 @@ class Chores:
             connection.close()
 
     def _read_players(self) -> None:
-        """Keep bans, and ask who is on, in a thread of its own: a server that hangs takes seconds."""
+        """Keep bans and admins, and ask who is on, in a thread of its own: servers that hang take seconds."""
         with vital("players"):
-            reader = PlayerReader(self._worker.host, self._desk.refusing)
+            host, refusing = self._worker.host, self._desk.refusing
+            reader = PlayerReader(host, refusing)
             chores = [
-                Chore(BanKeeper(self._worker.host, self._desk.refusing).look, READ_PLAYERS_SECONDS),
+                Chore(BanKeeper(host, refusing).look, READ_PLAYERS_SECONDS),
+                Chore(AdminKeeper(host, refusing).look, READ_PLAYERS_SECONDS),
                 Chore(reader.look, READ_PLAYERS_SECONDS),
                 Chore(forget_old_sessions, FORGET_SECONDS),
             ]

@@ -14,7 +14,7 @@ from django.dispatch import receiver
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
-from servers.models import Blueprint, Server, ServerTag
+from servers.models import Blueprint, GameAdmin, Server, ServerTag
 from servers.tags import tags_changed
 
 SERVER_FIELDS = {
@@ -104,6 +104,30 @@ def record_tags(servers: list[Server], words: str, **_kwargs: Any) -> None:
     more = f" and {len(servers) - SERVERS_NAMED} more" if len(servers) > SERVERS_NAMED else ""
     only = servers[0] if len(servers) == 1 else None
     record(EventKind.SERVER_CHANGED, person, only, f"{names}{more}: {words}")
+
+
+@receiver(pre_save, sender=GameAdmin)
+def record_admin(instance: GameAdmin, raw: bool, **_kwargs: Any) -> None:
+    """Record that somebody names an admin of a server, or makes an admin something else."""
+    person = find_person()
+    stored = GameAdmin.objects.filter(pk=instance.pk).values_list("preset", flat=True).first()
+    if not raw and person is not None and stored != instance.preset:
+        record_admins(person, instance, f"now {instance.preset_words}")
+
+
+@receiver(post_delete, sender=GameAdmin)
+def record_admin_removed(instance: GameAdmin, origin: Any, **_kwargs: Any) -> None:
+    """Record that somebody takes from one that they are an admin; those of a removed server go with it."""
+    person = find_person()
+    if person is not None and isinstance(origin, GameAdmin):
+        record_admins(person, instance, "no more")
+
+
+def record_admins(person: User, admin: GameAdmin, change: str) -> None:
+    """Record what `person` did to one admin of a server."""
+    server = admin.server
+    detail = f"{server.name}: admin {admin.steam_id}, {change}"
+    record(EventKind.SERVER_CHANGED, person, server, detail)
 
 
 def record(kind: EventKind, person: User, subject: Model | None, detail: str) -> None:

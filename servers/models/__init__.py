@@ -1,6 +1,7 @@
 """Hosts, overlays, blueprints and servers. What happens to them is in `jobs`; nothing here touches a host."""
 
-from servers.models.bans import Ban, BanQuerySet
+from servers.models.admins import MOST_ADMINS, AdminPreset, AdminsNote, AdminsState, GameAdmin
+from servers.models.bans import Ban, BanQuerySet, find_lasting
 from servers.models.blueprints import (
     Blueprint,
     BlueprintOverlay,
@@ -54,6 +55,7 @@ __all__ = [
     "LOST_AFTER",
     "MAP_CHARS",
     "MAX_COMMAND_BYTES",
+    "MOST_ADMINS",
     "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
@@ -61,6 +63,9 @@ __all__ = [
     "TAKE_WITHIN",
     "UP_STATES",
     "ActualState",
+    "AdminPreset",
+    "AdminsNote",
+    "AdminsState",
     "Ban",
     "BanQuerySet",
     "Block",
@@ -74,6 +79,7 @@ __all__ = [
     "ConsoleSegment",
     "Crash",
     "DesiredState",
+    "GameAdmin",
     "Host",
     "HostQuerySet",
     "Membership",
@@ -93,6 +99,7 @@ __all__ = [
     "ServerQuerySet",
     "ServerTag",
     "StoredLine",
+    "find_lasting",
     "has_role",
     "note_news",
     "validate_arguments",

@@ -62,8 +62,29 @@ class Ban(models.Model):
         """Return whether it concerns `server`; whether it has ended is another question."""
         return self.server_id == server.pk if self.server_id else self.owner_id == server.owner_id
 
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it was lifted, or else when it ends by itself; None if it does not."""
+        return self.lifted_at or self.ends_at
+
+    def ends_later_than(self, other: "Ban") -> bool:
+        """Return whether it ends later than another."""
+        if other.ends_at is None:
+            return False
+        return self.ends_at is None or self.ends_at > other.ends_at
+
     def minutes_left(self, now: datetime) -> int:
         """Return for how long it holds, as the game takes it: 0 is for good, and nothing is less than 1."""
         if self.ends_at is None:
             return 0
         return max(1, -(-(self.ends_at - now) // timedelta(minutes=1)))
+
+
+def find_lasting(bans: Iterable[Ban]) -> dict[str, Ban]:
+    """Return by Steam id the one of somebody's bans that ends last."""
+    lasting: dict[str, Ban] = {}
+    for ban in bans:
+        other = lasting.get(ban.steam_id)
+        if other is None or ban.ends_later_than(other):
+            lasting[ban.steam_id] = ban
+    return lasting

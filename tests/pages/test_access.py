@@ -242,6 +242,16 @@ MATRIX = [
     Case("POST", "jobs:player_kick", "server", operators(409), KICK),
     Case("GET", "jobs:players_say", "server", everybody(405)),
     Case("POST", "jobs:players_say", "server", operators(409), SAY),
+    Case("GET", "jobs:game_admins", "server", viewers(200)),
+    Case("POST", "jobs:game_admins", "server", managers(200)),  # The form says what is missing.
+    Case("GET", "jobs:game_admin_remove", "game admin", everybody(405)),
+    Case("POST", "jobs:game_admin_remove", "game admin", managers(303)),
+    Case(
+        "POST",
+        "jobs:game_admin_remove",
+        "another's game admin",
+        (LOGIN, 404, 403, 403, *(404,) * 5),
+    ),
     Case("GET", "jobs:bans", "server", viewers(200)),
     Case("POST", "jobs:bans", "server", managers(200)),  # The form says what is missing.
     Case("GET", "jobs:ban_export", "server", managers(200)),
@@ -493,6 +503,9 @@ def make_world() -> World:
     ban, others_ban = (
         one.bans.create(owner=owner, steam_id="STEAM_1:0:1") for one in (server, other)
     )
+    game_admin, others_game_admin = (
+        one.game_admins.create(steam_id="STEAM_1:0:1", preset="full") for one in (server, other)
+    )
     command, others_command = (
         one.console_commands.create(text="status", state="answered") for one in (server, other)
     )
@@ -528,6 +541,8 @@ def make_world() -> World:
         "bad reset": ["MQ", "not-a-token"],
         "ban": [server.name, ban.pk],
         "another's ban": [server.name, others_ban.pk],
+        "game admin": [server.name, game_admin.pk],
+        "another's game admin": [server.name, others_game_admin.pk],
         "command": [server.name, command.pk],
         "another's command": [server.name, others_command.pk],
         "passkey": [1],

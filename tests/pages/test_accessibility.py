@@ -16,6 +16,8 @@ from playwright.sync_api import Page, expect
 
 from jobs.models import Job, JobLog, JobStage, JobState
 from servers.models import (
+    AdminsNote,
+    AdminsState,
     Blueprint,
     CommandState,
     ConsoleLine,
@@ -133,6 +135,7 @@ def paths(
         waiting.get_absolute_url(),
         f"{waiting.get_absolute_url()}players/",
         f"{waiting.get_absolute_url()}bans/",
+        f"{waiting.get_absolute_url()}admins/",
         f"{waiting.get_absolute_url()}commands/?q=status",
         "/servers/?made=waiting",
         "/hosts/",
@@ -160,6 +163,8 @@ def add_people(server: Server) -> None:
         server.bans.create(
             owner=server.owner, steam_id=f"STEAM_1:1:{number}", ends_at=ends_at, lifted_at=left_at
         )
+    server.game_admins.create(steam_id="STEAM_1:0:1", name="Zoey", preset="head")
+    AdminsNote.record(server, AdminsState.NOT_LOADED, "It answered nothing.")
     for state in CommandState.values:
         server.console_commands.create(
             text=f"status {state}", state=state, answer="x\n" * 99, answer_bytes=198, remark="Why."

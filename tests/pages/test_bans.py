@@ -92,13 +92,36 @@ def test_a_ban_that_has_ended_is_not_lifted_and_stands_under_ended(
 
 def test_a_list_of_the_game_goes_in_and_comes_out(as_alice: Client, server: Server) -> None:
     server.bans.create(owner=server.owner, steam_id="STEAM_1:0:1")
-    text = "banid 0 STEAM_1:0:1\nbanid 0 STEAM_1:0:2\nbanid 60 STEAM_0:1:3\nbanid 0 STEAM_1:0:2\njunk\n"
+    text = (
+        "\ufeffbanid 0 STEAM_1:0:1\r\nbanid 0 STEAM_1:0:2 kick\n\n"
+        "// x\nbanid 60 STEAM_0:1:3\rbanid 0 STEAM_1:0:2\n"
+    )
     response = as_alice.post(f"{URL}import/", {"text": text}, follow=True)
-    assert "2 taken over, 2 there already, 1 lines that are no bans." in response.content.decode()
+    assert "2 taken over, 2 there already." in response.content.decode()
     exported = as_alice.get(f"{URL}banned_user.cfg")
     assert exported.content.decode().split("\r\n") == [
         *("banid 0 STEAM_1:0:1", "banid 0 STEAM_1:0:2", "banid 60 STEAM_1:1:3", ""),
     ]
+    Ban.objects.all().delete()
+    as_alice.post(f"{URL}import/", {"text": exported.content.decode()})
+    assert as_alice.get(f"{URL}banned_user.cfg").content == exported.content
+
+
+def test_of_a_list_with_a_bad_line_nothing_is_taken_over_and_the_lines_are_named(
+    as_alice: Client, server: Server
+) -> None:
+    lines = [
+        *("banid 0 STEAM_1:0:1", "<b>junk", "", "banid 0 STEAM_1:0:2\x0bquit", "banid 0 7; exit"),
+        *(f"banid {'9' * 8} STEAM_1:0:3", "addip 0 192.0.2.1", "banid 0 STEAM_1:0:4\u2028banid"),
+    ]
+    response = as_alice.post(f"{URL}import/", {"text": "\n".join([*lines, *["x" * 999] * 20])})
+    page = response.content.decode()
+    for number in (2, 4, 5, 7, 8):
+        assert f"Line {number} is no ban" in page
+    assert "Line 6 bans for more than ten years" in page
+    assert "Line 2 is no ban: &lt;b&gt;junk" in page
+    assert "16 more lines are no bans either" in page
+    assert not Ban.objects.exists()
 
 
 def test_nobody_has_bans_without_end(

@@ -73,19 +73,19 @@ def test_rows_and_things_are_judged_alike(kind: str, people: dict[str, User]) ->
         ("stranger", ""),
         ("viewer", "view"),
         ("operator", "view operate command"),
-        ("manager", "view operate command ban configure read_secrets reset share"),
+        ("manager", "view operate command ban name_admins configure read_secrets reset share"),
         (
             "owner",
-            "view operate command ban configure read_secrets reset share appoint delete remove",
+            "view operate command ban name_admins configure read_secrets reset share appoint delete remove",
         ),
         ("staff", ""),
         (
             "host admin",
-            "view operate command ban configure read_secrets reset share appoint delete remove",
+            "view operate command ban name_admins configure read_secrets reset share appoint delete remove",
         ),
         (
             "superuser",
-            "view operate command ban configure read_secrets reset share appoint delete remove",
+            "view operate command ban name_admins configure read_secrets reset share appoint delete remove",
         ),
     ],
 )

@@ -32,7 +32,7 @@ def test_a_list_is_read_line_by_line_and_junk_is_told() -> None:
         'banid 0 STEAM_1:0:1\r\n\r\n// a comment\r\nBANID 60 "STEAM_0:1:2" // why\n'
         "banid 5.5 STEAM_1:0:3\nbanid 0 STEAM_1:0:4; quit\naddip 0 192.0.2.1\nbanid -1 STEAM_1:0:5\n\x00\n"
     )
-    assert list(read_ban_list(text)) == [
-        *(("STEAM_1:0:1", 0), ("STEAM_1:1:2", 60), ("STEAM_1:0:3", 5)),
-        *(None, None, None, None),
+    assert [(line.number, line.steam_id, line.minutes) for line in read_ban_list(text)] == [
+        *((1, "STEAM_1:0:1", 0), (4, "STEAM_1:1:2", 60), (5, "STEAM_1:0:3", 5)),
+        *((6, "", 0), (7, "", 0), (8, "", 0), (9, "", 0)),
     ]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from hostops.instances.cfg_files import Budget, UnreadableFileError, read_cfg_fi
 from hostops.instances.config_chain import ConfigChain, make_chain, read_parts, store_parts
 from hostops.instances.config_copies import copy_config
 from hostops.layout import HostLayout
-from hostops.specs import InstanceSpec
+from hostops.specs import InstanceSpec, SpecBan
 
 CFG = "left4dead2/cfg"
 SPEC = InstanceSpec("alpha", 27015)
@@ -42,9 +43,9 @@ def write(layout: HostLayout) -> Write:
     return write
 
 
-def chain_of(layout: HostLayout, *overlays: str, **changes: str) -> ConfigChain:
+def chain_of(layout: HostLayout, *overlays: str, **changes: Any) -> ConfigChain:
     """Return the chain of a server with these overlays, the topmost first."""
-    return make_chain(layout, replace(SPEC, overlays=overlays, **changes), "100")  # type: ignore[arg-type]
+    return make_chain(layout, replace(SPEC, overlays=overlays, **changes), "100")
 
 
 def lines_of(chain: ConfigChain, path: str = "server.cfg") -> list[str]:
@@ -97,6 +98,94 @@ class TestOrder:
         chain = chain_of(layout, *names, config="sv_lan 0\n")
         assert len(chain.files) == 102
         assert lines_of(chain)[-1] == "exec saferoom/90-config.cfg"
+
+
+class TestBans:
+    BANS = (SpecBan("STEAM_1:0:1"), SpecBan("STEAM_1:1:2", 60))
+
+    def write_own(self, layout: HostLayout, content: bytes, name: str = "banned_user.cfg") -> None:
+        folder = layout.instance("alpha").upper_dir / CFG
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    def test_they_come_after_all_configs_and_after_those_that_the_game_has_written(
+        self, layout: HostLayout, write: Write
+    ) -> None:
+        write("maps", "server.cfg", "sv_lan 0\n")
+        for name, content in (
+            ("banned_ip.cfg", b"addip 0 192.0.2.1\r\n"),
+            ("banned_user.cfg", b"banid 0 STEAM_1:0:9\r\n"),
+        ):
+            self.write_own(layout, content, name)
+        chain = chain_of(layout, "maps", bans=self.BANS, rcon_password="secret")
+        assert lines_of(chain)[2:-1] == [
+            "exec saferoom/10-maps.cfg",
+            "exec banned_user.cfg",
+            "exec banned_ip.cfg",
+            "exec saferoom/95-bans.cfg",
+        ]
+        assert lines_of(chain, "saferoom/95-bans.cfg") == [
+            "banid 0 STEAM_1:0:1",
+            "banid 60 STEAM_1:1:2",
+        ]
+        assert warnings_of(chain) == ""
+
+    def test_what_does_not_fit_is_left_out_from_the_end_and_told(
+        self, layout: HostLayout, write: Write
+    ) -> None:
+        bans = tuple(SpecBan(f"STEAM_1:0:{number}") for number in range(1000, 1400))
+        chain = chain_of(layout, bans=bans)
+        lines = lines_of(chain, "saferoom/95-bans.cfg")
+        assert 4096 - 24 < len(chain.files[config_chain.BANS_PATH]) <= 4096
+        assert lines == [f"banid 0 {ban.steam_id}" for ban in bans[: len(lines)]]
+        assert f"{400 - len(lines)} of 400 bans are not in it" in warnings_of(chain)
+        write("maps", "server.cfg", "".join(f"sv_tags {number:0500}\n" for number in range(13)))
+        chain = chain_of(layout, "maps", bans=bans)
+        copies = len(chain.files[f"{CFG}/saferoom/10-maps.cfg"])
+        assert 7168 - 24 < copies + len(chain.files[config_chain.BANS_PATH]) <= 7168
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"banid 0 STEAM_1:0:9\nexec server.cfg\n", "line 2 is no ban"),
+            (b"banid 0 STEAM_1:0:9; quit\n", "line 1 is no ban"),
+            (b"banid 0 STEAM_1:0:9\n" * 300, "6,000 bytes"),
+        ],
+    )
+    def test_what_the_game_wrote_is_not_executed_if_it_is_more_than_bans(
+        self, layout: HostLayout, content: bytes, words: str
+    ) -> None:
+        self.write_own(layout, content)
+        chain = chain_of(layout, bans=self.BANS)
+        assert lines_of(chain)[1:] == ["exec saferoom/95-bans.cfg"]
+        assert words in warnings_of(chain)
+
+    def test_a_link_in_its_place_is_not_followed(self, layout: HostLayout, tmp_path: Path) -> None:
+        self.write_own(layout, b"")
+        own = layout.instance("alpha").upper_dir / CFG / "banned_user.cfg"
+        own.unlink()
+        (tmp_path / "other").write_bytes(b"banid 0 STEAM_1:0:9\n")
+        own.symlink_to(tmp_path / "other")
+        chain = chain_of(layout)
+        assert lines_of(chain)[1:] == []
+        assert "symbolic link" in warnings_of(chain)
+
+    def test_a_file_that_a_config_executes_is_left_to_that_config(
+        self, layout: HostLayout, write: Write
+    ) -> None:
+        write("maps", "server.cfg", "exec BANNED_USER\nwriteid\n")
+        self.write_own(layout, b"quit\n")
+        chain = chain_of(layout, "maps")
+        assert lines_of(chain)[1:] == ["exec saferoom/10-maps.cfg"]
+        assert warnings_of(chain) == ""
+
+    def test_that_of_an_overlay_counts_until_the_game_writes_its_own(
+        self, layout: HostLayout, write: Write
+    ) -> None:
+        write("maps", "banned_user.cfg", "banid 0 STEAM_1:0:9\n")
+        assert lines_of(chain_of(layout, "maps"))[1:] == ["exec banned_user.cfg"]
+        self.write_own(layout, b"")
+        assert lines_of(chain_of(layout, "maps"))[1:] == []
 
 
 class TestPasswords:

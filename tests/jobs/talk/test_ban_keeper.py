@@ -1,9 +1,7 @@
 """Bans reach running servers: what they lack, after each start and map, and until they end."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +10,10 @@ from django.utils import timezone
 
 from hostops.errors import HostError, RconUnusableError
 from hostops.specs import CommandAnswer, CommandWay
-from jobs import operations
-from jobs.queue.transitions import enqueue
 from jobs.talk import BanKeeper, ban_keeper
 from jobs.talk.ban_keeper import parse_list, to_lines
-from jobs.worker.worker_process import worker_loop
 from servers.models import Ban, Blueprint, Host, Server
-from servers.secrets import ServerSecret
 from tests.fakes import FakeHost
-from tests.hostops.hosts import end_everything, write_control
-from tests.ports import find_free_port
 from tests.states import record_state
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +32,10 @@ class Game:
     def answer(self, _: str, line: str) -> str:
         """Carry out a line."""
         if line == "listid":
-            rows = (f"{n} {one} : permanent" for n, one in enumerate(self.banned, start=1))
+            rows = (
+                f"{n} {one} : {'permanent' if minutes == '0' else f'{minutes}.000 min'}"
+                for n, (one, minutes) in enumerate(self.banned.items(), start=1)
+            )
             return "\n".join(["ID filter list: entries", *rows, ""])
         for command in line.split(";"):
             self.told.append(command)
@@ -133,6 +128,55 @@ def test_a_lifted_ban_that_comes_back_with_a_config_is_lifted_again(
     assert game.banned == {}
 
 
+def test_a_ban_of_the_game_itself_is_not_lifted_with_one_that_had_an_end(
+    keeper: BanKeeper, running: Server, game: Game
+) -> None:
+    ban(running, ends_at=timezone.now() - timedelta(minutes=1))
+    game.banned[ID] = "0"
+    keeper.look()
+    assert game.banned == {ID: "0"}
+
+
+def test_whom_a_config_has_banned_for_good_the_server_is_not_told_of_again(
+    keeper: BanKeeper, running: Server, game: Game
+) -> None:
+    ban(running)
+    ban(running, OTHER, ends_at=timezone.now() + timedelta(hours=1))
+    game.banned |= {ID: "0", OTHER: "90"}
+    keeper.look()
+    assert game.told == [f"banid 60 {OTHER} kick"]
+
+
+def test_bans_that_a_map_begun_anew_brings_back_are_put_right_after_a_while(
+    keeper: BanKeeper, running: Server, game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(ban_keeper, "monotonic", lambda: now[0])
+    ban(running)
+    ban(running, OTHER, lifted_at=timezone.now())
+    keeper.look()
+    game.banned |= {ID: "5", OTHER: "0"}  # As they were when the config was written.
+    keeper.look()
+    assert game.banned == {ID: "5", OTHER: "0"}
+    now[0] += ban_keeper.LOOK_AGAIN_SECONDS
+    keeper.look()
+    assert game.banned == {ID: "0"}
+
+
+def test_a_restart_after_a_crash_brings_back_no_ban_that_ended_since_the_start_before_it(
+    keeper: BanKeeper, running: Server, game: Game
+) -> None:
+    now = timezone.now()
+    Server.objects.update(console_run=2, console_run_started_at=now.timestamp())
+    ban(running, ends_at=now - timedelta(days=3))
+    game.banned[ID] = "60"
+    keeper.look()
+    assert game.banned == {ID: "60"}
+    running.runs.create(started_at=now - timedelta(days=4))
+    keeper.look()
+    assert game.banned == {}
+
+
 def test_of_several_bans_the_one_that_ends_last_counts(
     keeper: BanKeeper, running: Server, game: Game
 ) -> None:
@@ -155,6 +199,8 @@ def test_a_ban_holds_on_its_server_or_on_all_of_its_owner_and_no_other(
         server = Server(name=name, owner=owner, host=running.host, blueprint=blueprint)
         server.save()
         record_state(server, "running")
+    games = {name: Game() for name in ("alpha", "beta", "bobs")}
+    fake_host.answers = lambda name, line: games[name].answer(name, line)
     ban(running)
     ban(running, OTHER, is_everywhere=True)
     keeper.look()
@@ -215,44 +261,4 @@ def test_lines_are_no_longer_than_the_engine_takes_and_have_every_command() -> N
 
 def test_the_games_list_is_read_in_one_universe() -> None:
     text = "ID filter list: 2 entries\n1 STEAM_0:0:1 : permanent\n2 STEAM_1:1:2 : 60.000 min\nx STEAM_1:0:3\n"
-    assert parse_list(text) == {ID, OTHER}
-
-
-@pytest.fixture
-def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
-    """Return the root of a real host, on which Alice's server runs."""
-    root = tmp_path / "host"
-    root.mkdir()
-    settings.HOST_ROOT = root
-    write_control(root)
-    server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
-    server.port = find_free_port()
-    server.save()
-    for operation in ("install", "start"):
-        enqueue(operation, server=None if operation == "install" else server, requested_by=None)
-        worker_loop(until_empty=True)
-    yield root
-    end_everything(root)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_somebody_who_is_banned_is_thrown_out_and_stays_out_over_a_restart(
-    root: Path, server: Server, host: Host
-) -> None:
-    def try_to_join() -> str:
-        return operations.get_host(host.name).tell("alpha", f"sim_join Zoey {ID}; users").text
-
-    assert "1 users" in try_to_join()
-    one = ban(server, ends_at=timezone.now() + timedelta(hours=1))
-    keeper = BanKeeper(host, {})
-    keeper.look()
-    assert "Zoey is banned" in try_to_join()
-    enqueue("restart", server=server, requested_by=None)
-    worker_loop(until_empty=True)
-    keeper.look()
-    answer = try_to_join()
-    assert "Zoey is banned" in answer
-    assert "0 users" in answer
-    Ban.objects.filter(pk=one.pk).update(ends_at=timezone.now())
-    keeper.look()
-    assert "1 users" in try_to_join()
+    assert parse_list(text) == {ID: True, OTHER: False}

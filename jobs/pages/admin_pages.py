@@ -1,0 +1,76 @@
+"""Who are the admins of a server in the game: the list, new ones, and removing them."""
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from jobs.database import Channel, announce
+from jobs.pages.job_lists import parse_id
+from jobs.pages.server_heads import describe_head
+from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
+from servers.admin_forms import GameAdminForm
+from servers.models import AdminsNote, AdminsState, Server
+from servers.permissions import Verb, may
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@sign_in_required
+def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
+    """List the admins of a server, or name one."""
+    server = get_server_or_404(request.user, name)
+    if request.method != "POST":
+        return show(request, server, GameAdminForm(server=server))
+    require(request.user, Verb.NAME_ADMINS, server)
+    form = GameAdminForm(request.POST, server=server)
+    if not form.is_valid():
+        return show(request, server, form)
+    try:
+        with transaction.atomic():
+            admin = form.save(request.user.get_username())
+            AdminsNote.record(server, AdminsState.PENDING)
+            announce(Channel.PAGES)
+    except ValidationError as error:
+        form.add_error(None, error)
+        return show(request, server, form)
+    messages.success(
+        request,
+        _("%(who)s: %(what)s.") % {"who": admin.name or admin.steam_id, "what": admin.preset_words},
+    )
+    return lead_back(server)
+
+
+@require_POST
+@sign_in_required
+def game_admin_remove(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Take from somebody that they are an admin."""
+    server = get_server(request.user, name, Verb.NAME_ADMINS)
+    admin = get_object_or_404(server.game_admins, pk=parse_id(str(pk)))
+    with transaction.atomic():
+        admin.delete()
+        AdminsNote.record(server, AdminsState.PENDING)
+        announce(Channel.PAGES)
+    messages.success(
+        request, _("%(who)s is no admin any more.") % {"who": admin.name or admin.steam_id}
+    )
+    return lead_back(server)
+
+
+def show(request: SignedInRequest, server: Server, form: GameAdminForm) -> HttpResponse:
+    """Show the page."""
+    context = describe_head(request, server, "players") | {
+        "may_name_admins": may(request.user, Verb.NAME_ADMINS, server),
+        "admins": server.game_admins.all(),
+        "note": AdminsNote.objects.filter(server=server).first(),
+        "form": form,
+    }
+    return render(request, "servers/game_admins.html", context)
+
+
+def lead_back(server: Server) -> HttpResponse:
+    """Lead to the list."""
+    return HttpResponseRedirect(reverse("jobs:game_admins", args=[server.name]), status=303)

@@ -1,0 +1,142 @@
+"""Keeps the admins of the servers of a host: writes SourceMod's file while a server runs, and has it read.
+
+The start of a server writes the file (`hostops.instances.admin_files`). What is seen of it is stored for the
+page of admins.
+"""
+
+import logging
+from dataclasses import dataclass
+from time import monotonic
+
+from django.db import transaction
+from django.db.models import Q
+
+from hostops.errors import HostError
+from hostops.specs import AdminsOutcome, CommandWay, SpecAdmin
+from jobs import operations
+from jobs.database import Channel, announce, write_turn
+from jobs.logs import faults, make_line_safe
+from servers.models import ActualState, AdminsNote, AdminsState, GameAdmin, Host, Server
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 2.0
+RETRY_SECONDS = 10.0
+TURN_SECONDS = 5.0
+"""How long one turn goes on with servers that do not answer. The next begins with those that were left out."""
+
+RELOAD = "sm_reloadadmins"
+_UNKNOWN = "Unknown command"
+_SHOWN_CHARS = 200
+
+_AS_TOLD = {
+    AdminsOutcome.WAITING: AdminsState.WAITING,
+    AdminsOutcome.NO_SOURCEMOD: AdminsState.NO_SOURCEMOD,
+    AdminsOutcome.REFUSED: AdminsState.REFUSED,
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Who the admins of a server are to be, in which run of it, and whether it runs."""
+
+    run: int
+    run_started_at: float
+    is_running: bool
+    admins: tuple[SpecAdmin, ...]
+
+
+class AdminKeeper:
+    """Keeps the admins of the servers of one host. To be used by one thread.
+
+    `refusing` has by the name of a server its run that has refused the RCON password.
+    """
+
+    def __init__(self, host: Host, refusing: dict[str, int]) -> None:
+        self._host = host
+        self._refusing = refusing
+        self._kept: dict[int, Wish] = {}
+        self._not_before: dict[int, float] = {}
+
+    def look(self) -> None:
+        """See to every server whose admins or run are others than when it was seen to last."""
+        until = monotonic() + TURN_SECONDS
+        of_host = self._host.servers.order_by()
+        # Those that have lost their last admin have a note from before.
+        concerned = of_host.filter(
+            Q(pk__in=GameAdmin.objects.values("server")) | Q(admins_note__isnull=False)
+        )
+        columns = ("name", "actual_state", "console_run", "console_run_started_at")
+        notes = "admins_note__state"
+        servers = list(concerned.select_related("admins_note").only(*columns, notes))
+        admins: dict[int, list[SpecAdmin]] = {server.pk: [] for server in servers}
+        for row in GameAdmin.objects.filter(server__in=admins) if servers else ():
+            admins[row.server_id].append(row.to_spec())
+        for server in sorted(servers, key=lambda one: self._not_before.get(one.pk, 0.0)):
+            wish = Wish(
+                server.console_run,
+                server.console_run_started_at,
+                server.actual_state == ActualState.RUNNING,
+                tuple(admins[server.pk]),
+            )
+            is_kept = wish == self._kept.get(server.pk) and not is_pending(server)
+            if is_kept or monotonic() < self._not_before.get(server.pk, 0.0):
+                continue
+            if monotonic() > until:
+                return
+            self._not_before[server.pk] = monotonic() + RETRY_SECONDS
+            if self._see_to(server, wish):
+                self._kept[server.pk] = wish
+                del self._not_before[server.pk]
+
+    def _see_to(self, server: Server, wish: Wish) -> bool:
+        """Write, tell and store what came of it; return whether that is all for now."""
+        try:
+            state, remark = self._carry_out(server, wish)
+        except (HostError, OSError) as error:
+            what = (
+                f"server {server.name}: its admins cannot be written, or it cannot be told of them"
+            )
+            faults.tell(logger, what, error, is_explained=True)
+            return False
+        store(server, state, remark)
+        return True
+
+    def _carry_out(self, server: Server, wish: Wish) -> tuple[AdminsState, str]:
+        host = operations.get_host(self._host.name)
+        report = host.write_admins(server.name, wish.admins)
+        if report.outcome in _AS_TOLD:
+            return _AS_TOLD[report.outcome], report.remark
+        if not wish.is_running:
+            return (
+                AdminsState.WAITING,
+                report.remark,
+            )  # It is starting: it reads the file by itself.
+        answer = host.tell(
+            server.name,
+            RELOAD,
+            timeout_seconds=ANSWER_SECONDS,
+            refusing_run=self._refusing.get(server.name, 0),
+        )
+        if answer.is_password_refused:
+            self._refusing[server.name] = answer.run
+        if answer.way is CommandWay.TYPED:
+            return AdminsState.TYPED, f"{report.remark} {answer.why_typed}".strip()
+        first, *_ = answer.text.strip().split("\n")
+        if _UNKNOWN in first or not first:
+            said = f"It was told {RELOAD}, and answered: {first or 'nothing'}"
+            return AdminsState.NOT_LOADED, f"{report.remark} {said[:_SHOWN_CHARS]}".strip()
+        return AdminsState.IN_FORCE, report.remark
+
+
+def is_pending(server: Server) -> bool:
+    """Return whether somebody waits for what becomes of a change, be it one there and back."""
+    note: AdminsNote | None = getattr(server, "admins_note", None)
+    return note is not None and note.state == AdminsState.PENDING
+
+
+def store(server: Server, state: AdminsState, remark: str) -> None:
+    """Store what is so of a server's admins, and have its open pages show it."""
+    with write_turn(), transaction.atomic():
+        AdminsNote.record(server, state, make_line_safe(remark))
+        announce(Channel.PAGES)

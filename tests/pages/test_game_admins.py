@@ -1,0 +1,139 @@
+"""The page of a server's admins in the game: who names whom what, what has come of it, and the record of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from jobs import operations
+from jobs.queue.transitions import enqueue
+from l4d2site.accounts.models import AccountEvent
+from servers import admin_forms
+from servers.game_people import with_people
+from servers.models import AdminPreset, AdminsNote, AdminsState, Ban, GameAdmin, Server
+from tests.fakes import FakeHost
+from tests.pages.queries import assert_same_queries
+
+URL = "/servers/alpha/admins/"
+FIELDS = {"steam_id": "76561197960265730", "name": "", "preset": "moderator"}
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_manager_names_an_admin_changes_what_they_may_and_removes_them(
+    as_alice: Client, as_bob: Client, bob: User, server: Server
+) -> None:
+    as_alice.get("/")
+    server.memberships.create(user=bob, role="manager")
+    response = as_bob.post(URL, FIELDS | {"name": '<i>Zoey" // z'})
+    assert (response.status_code, response["Location"]) == (303, URL)
+    as_alice.post(URL, FIELDS | {"steam_id": "[U:1:2]", "preset": "full"})
+    admin = GameAdmin.objects.get()
+    assert (admin.steam_id, admin.preset, admin.made_by_name) == ("STEAM_1:0:1", "full", "bob")
+    assert admin.name == '<i>Zoey" // z'
+    page = as_alice.get(URL).content.decode()
+    assert "&lt;i&gt;Zoey" in page
+    assert "<i>Zoey" not in page
+    as_alice.post(f"{URL}{admin.pk}/remove/")
+    assert not GameAdmin.objects.exists()
+    events = AccountEvent.objects.filter(server=server, kind="server_changed").order_by("pk")
+    assert list(events.values_list("name", "detail")) == [
+        ("bob", "alpha: admin STEAM_1:0:1, now Moderator"),
+        ("alice", "alpha: admin STEAM_1:0:1, now Full admin"),
+        ("alice", "alpha: admin STEAM_1:0:1, no more"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"steam_id": "zoey"}, "That is no Steam ID"),
+        ({"preset": "z"}, "not one of the available choices"),
+        ({"name": "Zoey\n\u2028z"}, "in one line"),
+    ],
+)
+def test_what_is_no_admin_is_told(
+    as_alice: Client, server: Server, fields: dict[str, str], words: str
+) -> None:
+    assert words in as_alice.post(URL, FIELDS | fields).content.decode()
+    assert not GameAdmin.objects.exists()
+
+
+def test_an_operator_sees_them_and_has_no_form(as_bob: Client, bob: User, server: Server) -> None:
+    server.memberships.create(user=bob, role="operator")
+    admin = server.game_admins.create(steam_id="STEAM_1:0:1", preset="full")
+    page = as_bob.get(URL).content.decode()
+    assert admin.steam_id in page
+    assert "Name an admin" not in page
+    assert "/remove/" not in page
+    assert as_bob.post(URL, FIELDS).status_code == 403
+
+
+def test_a_server_has_not_more_admins_than_there_may_be(
+    as_alice: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_forms, "MOST_ADMINS", 1)
+    as_alice.post(URL, FIELDS)
+    response = as_alice.post(URL, FIELDS | {"steam_id": "[U:1:4]"})
+    assert "may have no more" in response.content.decode()
+    assert as_alice.post(URL, FIELDS | {"preset": "full"}).status_code == 303
+    assert GameAdmin.objects.get().preset == "full"
+
+
+def test_the_page_says_what_has_come_of_them_and_not_what_was_before_a_change(
+    as_alice: Client, server: Server
+) -> None:
+    as_alice.post(URL, FIELDS)
+    assert "They are not written yet" in as_alice.get(URL).content.decode()
+    AdminsNote.record(server, AdminsState.NO_SOURCEMOD, "There is no SourceMod.")
+    page = as_alice.get(URL).content.decode()
+    assert "nobody is an admin by them. There is no SourceMod." in page
+    AdminsNote.record(server, AdminsState.IN_FORCE)
+    assert "SourceMod has read them" in as_alice.get(URL).content.decode()
+    as_alice.post(f"{URL}{GameAdmin.objects.get().pk}/remove/")
+    assert "They are not written yet" in as_alice.get(URL).content.decode()
+
+
+def test_more_admins_are_not_more_queries(as_alice: Client, server: Server) -> None:
+    def make_more() -> None:
+        for number in range(1, 20):
+            server.game_admins.create(steam_id=f"STEAM_1:0:{number}", preset="head")
+
+    server.game_admins.create(steam_id="STEAM_1:1:1", preset="head")
+    assert_same_queries(as_alice, URL, make_more)
+
+
+def test_every_preset_has_letters_of_sourcemod_and_words() -> None:
+    # SourceMod's admin_levels.cfg: b generic, c kick, d ban, e unban, f slay, g map, j chat, k vote, z root.
+    for preset in AdminPreset:
+        assert preset.flags == "z" or preset.flags.startswith("b")
+        assert set(preset.flags) <= set("bcdefgjkz")
+        assert preset.short
+        assert "z" not in preset.flags or preset is AdminPreset.FULL
+
+
+def test_a_start_is_given_bans_and_admins_also_one_as_it_was(
+    server: Server, bob: User, fake_host: FakeHost
+) -> None:
+    server.bans.create(owner=server.owner, steam_id="STEAM_1:0:1")
+    newer = server.bans.create(owner=server.owner, steam_id="STEAM_1:0:2")
+    server.bans.create(owner=server.owner, steam_id="STEAM_1:0:3", lifted_at=newer.created_at)
+    server.game_admins.create(steam_id="STEAM_1:0:4", preset="moderator", name="Zoey")
+    spec = with_people(server.to_spec(), server)
+    assert [ban.steam_id for ban in spec.bans] == ["STEAM_1:0:2", "STEAM_1:0:1"]
+    assert [(one.steam_id, one.flags, one.name) for one in spec.admins] == [
+        ("STEAM_1:0:4", "bcdefj", "Zoey")
+    ]
+    assert spec.lifted == ("STEAM_1:0:3",)
+    for days in (3, 2):
+        server.runs.create(started_at=newer.created_at - timedelta(days=days))
+    Ban.objects.filter(steam_id="STEAM_1:0:3").update(
+        lifted_at=newer.created_at - timedelta(days=4)
+    )
+    assert with_people(server.to_spec(), server).lifted == ()
+    spec = replace(spec, lifted=())
+    job = enqueue("start", server=server, requested_by=None)
+    operations.prepare(job, lambda *_: None).operate()
+    assert fake_host.specs == [spec]
