@@ -100,19 +100,9 @@ class Game:
         changed = "" if value == default else f' ( def. "{default}" )'
         return [f'"{name}" = "{value}"{changed}', *([" notify"] if name in RULES else [])]
 
-    def cvar_list(self, prefix: str) -> list[str]:
-        """Return what `cvarlist` prints; hidden cvars are not in it."""
-        names = sorted(name for name in self._cvars if name not in HIDDEN)
-        notify = ', "nf"'
-        rows = [
-            f"{name:40} : {self._cvars[name]:8} : {notify if name in RULES else '':16} : "
-            for name in names
-            if name.lower().startswith(prefix.lower())
-        ]
-        count = f"{len(rows):3} convars/concommands for [{prefix}]"
-        if not prefix:
-            count = f"{len(rows):3} total convars/concommands"
-        return ["cvar list", "--------------", *rows, "--------------", count]
+    def cvars(self) -> dict[str, str]:
+        """Return the cvars that are not hidden, with their values."""
+        return {name: value for name, value in self._cvars.items() if name not in HIDDEN}
 
     def rules(self) -> list[tuple[str, str]]:
         """Return the cvars that players are told of; of a password only whether there is one."""

@@ -88,7 +88,7 @@ class GameServer:
             is_vac_secured=not arguments.is_insecure,
             wait_for_map=self._wait_for_map,
         )
-        self._commands = Commands(self._game, self._hang, hangs_on_quit="hang-on-quit" in failures)
+        self._commands = Commands(self._game, self._hang, failures)
         self._queries = Queries(self._game)
         self._wrong_passwords = WrongPasswords(self._game.cvar)
 
