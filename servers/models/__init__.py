@@ -17,8 +17,10 @@ from servers.models.commands import (
     ConsoleCommand,
     note_news,
 )
+from servers.models.console_names import ConsoleName, ConsoleNames
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
+from servers.models.maps import SETTLES_WITHIN, MapChange, MapChangeState
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
 from servers.models.players import NAME_CHARS, PlayerSession, PlayerSessionQuerySet
 from servers.models.reach import LOOPBACK
@@ -32,6 +34,7 @@ from servers.models.runs import RUNS_KEPT, Run, RunPart
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
+    MODE_CHARS,
     UP_STATES,
     ActualState,
     Crash,
@@ -53,9 +56,11 @@ __all__ = [
     "LOST_AFTER",
     "MAP_CHARS",
     "MAX_COMMAND_BYTES",
+    "MODE_CHARS",
     "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
+    "SETTLES_WITHIN",
     "TAKE_WITHIN",
     "UP_STATES",
     "ActualState",
@@ -68,12 +73,16 @@ __all__ = [
     "CommandState",
     "ConsoleCommand",
     "ConsoleLine",
+    "ConsoleName",
+    "ConsoleNames",
     "ConsoleRun",
     "ConsoleSegment",
     "Crash",
     "DesiredState",
     "Host",
     "HostQuerySet",
+    "MapChange",
+    "MapChangeState",
     "Membership",
     "MembershipQuerySet",
     "NoFreePortError",
