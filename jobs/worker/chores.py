@@ -20,7 +20,14 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
-from jobs.talk import BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
+from jobs.talk import (
+    BanKeeper,
+    CommandDesk,
+    MapChecker,
+    NameReader,
+    PlayerReader,
+    forget_old_sessions,
+)
 from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -31,6 +38,7 @@ logger = logging.getLogger(__name__)
 FIRST_LOOK_SECONDS = 2.0
 """How long a worker that has just started puts off looking at overlays: claiming and states come first."""
 READ_PLAYERS_SECONDS = 1.0
+READ_NAMES_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for a look at overlays that is under way."""
@@ -161,12 +169,14 @@ class Chores:
             connection.close()
 
     def _read_players(self) -> None:
-        """Keep bans, and ask who is on, in a thread of its own: a server that hangs takes seconds."""
+        """Keep bans, ask who is on and what is played, in a thread of its own: one that hangs takes seconds."""
         with vital("players"):
-            reader = PlayerReader(self._worker.host, self._desk.refusing)
+            known = (self._worker.host, self._desk.refusing)
             chores = [
-                Chore(BanKeeper(self._worker.host, self._desk.refusing).look, READ_PLAYERS_SECONDS),
-                Chore(reader.look, READ_PLAYERS_SECONDS),
+                Chore(BanKeeper(*known).look, READ_PLAYERS_SECONDS),
+                Chore(MapChecker(*known).look, READ_PLAYERS_SECONDS),
+                Chore(PlayerReader(*known).look, READ_PLAYERS_SECONDS),
+                Chore(NameReader(*known).look, READ_NAMES_SECONDS),
                 Chore(forget_old_sessions, FORGET_SECONDS),
             ]
             while not self._is_over.wait(READ_PLAYERS_SECONDS):

@@ -1,7 +1,6 @@
 """Bans reach running servers: what they lack, after each start and map, and until they end."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,7 @@ from jobs.talk import BanKeeper, ban_keeper
 from jobs.talk.ban_keeper import parse_list, to_lines
 from jobs.worker.worker_process import worker_loop
 from servers.models import Ban, Blueprint, Host, Server
-from servers.secrets import ServerSecret
 from tests.fakes import FakeHost
-from tests.hostops.hosts import end_everything, write_control
-from tests.ports import find_free_port
 from tests.states import record_state
 
 pytestmark = pytest.mark.django_db
@@ -216,23 +212,6 @@ def test_lines_are_no_longer_than_the_engine_takes_and_have_every_command() -> N
 def test_the_games_list_is_read_in_one_universe() -> None:
     text = "ID filter list: 2 entries\n1 STEAM_0:0:1 : permanent\n2 STEAM_1:1:2 : 60.000 min\nx STEAM_1:0:3\n"
     assert parse_list(text) == {ID, OTHER}
-
-
-@pytest.fixture
-def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
-    """Return the root of a real host, on which Alice's server runs."""
-    root = tmp_path / "host"
-    root.mkdir()
-    settings.HOST_ROOT = root
-    write_control(root)
-    server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
-    server.port = find_free_port()
-    server.save()
-    for operation in ("install", "start"):
-        enqueue(operation, server=None if operation == "install" else server, requested_by=None)
-        worker_loop(until_empty=True)
-    yield root
-    end_everything(root)
 
 
 @pytest.mark.django_db(transaction=True)
