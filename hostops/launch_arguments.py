@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from ipaddress import IPv4Address
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from hostops.console_commands import (
@@ -119,6 +119,8 @@ OPTIONS: dict[str, Option] = {
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _BEGINS = re.compile(r"\s*(?:\+|-(?![0-9]))")
+_MODE_PLACES = {"+map": 1, "+mp_gamemode": 0}
+"""Which value of a command is the mode."""
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 _QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2018\u2019\u201a\u201b\u2032\u2033"
 _BLANKS = "\u00a0\u2002\u2003\u2009\u202f\u3000"
@@ -215,6 +217,77 @@ def find_map(arguments: Sequence[str]) -> str | None:
         return None
     following = words[places[-1] + 1 : places[-1] + 2]
     return "" if not following or following[0].startswith(("+", "-")) else following[0]
+
+
+def find_mode(arguments: Sequence[str]) -> str | None:
+    """Return the game mode that the engine is told to start with, as it is written; None without one.
+
+    It stands behind the map, or is a cvar of its own, which the map's comes after.
+    """
+    words = " ".join(arguments).split()
+    last: dict[str, str] = {}
+    for index, word in enumerate(words):
+        name = word.lower()
+        if name in _MODE_PLACES:
+            values = list(takewhile(lambda one: not _BEGINS.match(one), words[index + 1 :]))
+            last[name] = values[_MODE_PLACES[name]] if len(values) > _MODE_PLACES[name] else ""
+    return last.get("+map") or last.get("+mp_gamemode") or None
+
+
+def join_arguments(of_blueprint: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """Return the launch arguments of a server: its blueprint's, then its own, both judged.
+
+    A map of its own takes the place of the blueprint's: the engine would load one after the other. So does the
+    mode that stands behind it.
+    """
+    overridden: tuple[str, ...] = ()
+    if find_map(own):
+        overridden = ("+map", "+mp_gamemode") if _names_mode_of_map(own) else ("+map",)
+    groups = _groups([Argument(text) for text in of_blueprint])
+    kept = (group for group in groups if _name_of(group) not in overridden)
+    return (*(argument.text for group in kept for argument in group), *own)
+
+
+def put_map(text: str, map_name: str, mode: str) -> str:
+    """Return launch arguments that start with a map in a mode and say so once; without a map if that is empty.
+
+    All else stays as it is written. Neither name is judged here.
+    """
+    words = list(_WORD.finditer(text))
+    cuts: list[tuple[int, int]] = []
+    is_cut = False
+    for word in words:
+        split = _split(word.group())[0]
+        begins = split[0].text if split else ""
+        if _BEGINS.match(begins):
+            is_cut = begins.lower().split()[:1] in (["+map"], ["+mp_gamemode"])
+            if is_cut:
+                cuts.append(word.span())
+        elif is_cut:
+            cuts[-1] = (cuts[-1][0], word.end())
+    for start, end in reversed(cuts):
+        text = _without(text, start, end)
+    text = _CONTINUED.sub("", text.strip()) if text.strip().startswith("\\") else text.strip()
+    return "\n".join(filter(None, (text, f"+map {map_name} {mode}".rstrip() if map_name else "")))
+
+
+def _without(text: str, start: int, end: int) -> str:
+    """Return a text without a part of it, and without the line that only had that in it."""
+    before, after = text[:start].rstrip(" \t"), text[end:].lstrip(" \t")
+    if not before or before.endswith("\n"):
+        return before + re.sub(r"\A\r?\n", "", after)
+    return before + (after if not after or after.startswith(("\r", "\n")) else f" {after}")
+
+
+def _names_mode_of_map(arguments: Sequence[str]) -> bool:
+    groups = list(_groups([Argument(text) for text in arguments]))
+    of_maps = [group for group in groups if _name_of(group) == "+map"]
+    return any(len(" ".join(one.text for one in group).split()) > 2 for group in of_maps[-1:])
+
+
+def _name_of(group: Sequence[Argument]) -> str:
+    """Return the option or command of a group, also of one that is quoted together with its value."""
+    return "".join(group[0].text.lower().split()[:1])
 
 
 def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:

@@ -23,7 +23,10 @@ from hostops.launch_arguments import ArgumentsError as ArgumentsError
 from hostops.launch_arguments import Fault as Fault
 from hostops.launch_arguments import find_conflicts as find_conflicts
 from hostops.launch_arguments import find_map as find_map
+from hostops.launch_arguments import find_mode as find_mode
+from hostops.launch_arguments import join_arguments as join_arguments
 from hostops.launch_arguments import parse_arguments as parse_arguments
+from hostops.launch_arguments import put_map as put_map
 from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address
 

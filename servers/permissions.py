@@ -87,7 +87,7 @@ RULES = {
         ("servers.operate_any_server",),
     ),
     Verb.COMMAND: Rule(
-        "send it console commands, kick its players and talk to them",
+        "send it console commands, change its map, kick its players and talk to them",
         Role.OPERATOR,
         ("servers.operate_any_server",),
     ),

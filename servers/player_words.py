@@ -31,6 +31,22 @@ def say_command(text: str) -> str:
     return f"say {words}"
 
 
+def private_say_command(steam_id: str, text: str) -> str:
+    """Return what says something to one player, with SourceMod. Raises `BadWordsError`.
+
+    SourceMod shows all behind the target as it stands there, quotes too: so it is quoted only where the console
+    would take a part of it for something else.
+    """
+    if not STEAM_ID.fullmatch(steam_id):
+        raise BadWordsError(_("That is no Steam ID like STEAM_1:0:12345."))
+    words = to_words(text)
+    if not words:
+        raise BadWordsError(_("Type what to say."))
+    plain = words[1:-1]
+    is_plain = ";" not in plain and "//" not in plain
+    return f'sm_psay "#{steam_id}" {plain if is_plain else words}'
+
+
 def to_words(text: str) -> str:
     """Return a text as a command can carry it: quoted, so that no part of it is a command of its own."""
     text = " ".join(text.split())

@@ -14,6 +14,7 @@ _END = "#end"
 _MOST_CHARS = 512
 """Of a row: a name has 31 bytes."""
 
+_MAP = re.compile(r"map\s*: (\S+)")
 _HIBERNATING = re.compile(r"players\s*: .*\(hibernating\)")
 
 # The whole line has to fit: a name may have quotes in it, and what looks like the rest of a row, but the
@@ -41,10 +42,11 @@ class StatusPlayer:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """Who is on a server: people alone, no bots."""
+    """Who is on a server, people alone, no bots; and its map, empty if it has none."""
 
     people: tuple[StatusPlayer, ...]
     is_hibernating: bool
+    map: str = ""
 
 
 def parse_status(text: str) -> ServerStatus | None:
@@ -55,7 +57,10 @@ def parse_status(text: str) -> ServerStatus | None:
     """
     lines = iter(text.split("\n"))
     is_hibernating = has_header = False
+    map_name = ""
     for line in lines:
+        if not map_name and (match := _MAP.match(line)):
+            map_name = match[1]
         is_hibernating = is_hibernating or bool(_HIBERNATING.match(line))
         if _HEADER.match(line):
             has_header = True
@@ -69,7 +74,7 @@ def parse_status(text: str) -> ServerStatus | None:
         if len(line) <= _MOST_CHARS and (match := _PERSON.fullmatch(line.rstrip("\r"))):
             person = _to_person(match)
             people[person.user_id] = person
-    return ServerStatus(tuple(people.values()), is_hibernating)
+    return ServerStatus(tuple(people.values()), is_hibernating, map_name)
 
 
 def _to_person(match: "re.Match[str]") -> StatusPlayer:

@@ -81,6 +81,7 @@ Of `srcds`:
 | no-query-answer | is ready, but answers no query |
 | silent-on-loopback | answers no query at 127.0.0.0/8, unless it was bound there |
 | hang-on-quit | `quit` makes it hang: only signals end it |
+| map-falls-back | every later `map` and `changelevel` that is possible leads to c1m1_hotel |
 | flood | prints as fast as it can from its first moment on, and does nothing else; only signals end it |
 | flood-lines | does the same with lines of one character, which are the most there can be |
 | ignore-sigint | SIGINT does nothing; with hang-on-quit, only SIGTERM and SIGKILL end it |

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hostops.simulator.arguments import DEFAULT_MAP
 from hostops.simulator.command_buffer import (
     BREAKS,
     MAX_WORDS,
@@ -20,6 +21,7 @@ from hostops.simulator.command_buffer import (
 from hostops.simulator.cvars import CHEATS
 from hostops.simulator.game import Game, is_file
 from hostops.simulator.player_commands import PlayerCommands, parse_number
+from hostops.simulator.sourcemod import SourceMod
 
 SIMULATOR_HELP = (
     "sim_join NAME [STEAM_ID|BOT]   let a simulated player join",
@@ -41,22 +43,22 @@ class Commands:
     """Carries out console commands. `hang()` must not return."""
 
     def __init__(
-        self, game: Game, hang: Callable[[], None], *, hangs_on_quit: bool = False
+        self, game: Game, hang: Callable[[], None], failures: frozenset[str] = frozenset()
     ) -> None:
         self.game = game
         self._hang = hang
-        self._hangs_on_quit = hangs_on_quit
+        self._hangs_on_quit = "hang-on-quit" in failures
+        self._falls_back = "map-falls-back" in failures
         self._buffer = CommandBuffer(game.print)
         self._exec_depth = 0
         self._bytes_in = self._bytes_out = 0
         self._stats_at = time.monotonic()
+        self._sourcemod = SourceMod(game)
         self._commands: dict[str, Callable[[list[str], str], None]] = {
             **PlayerCommands(game).by_name,
             "_restart": self._restart,
             "changelevel": self._changelevel,
-            "cvarlist": lambda arguments, _: self._print_all(
-                game.cvar_list(arguments[0] if arguments else "")
-            ),
+            "cvarlist": self._cvarlist,
             "echo": lambda _, rest: self.game.print(rest),
             "exec": self._exec,
             "exit": self._quit,
@@ -96,11 +98,15 @@ class Commands:
             self.game.print(TOO_MANY_WORDS)
             arguments = arguments[: MAX_WORDS - 1]
         rest = _without_quotes(rest)
-        act = self._commands.get(name.lower())
+        act = self._commands.get(name.lower()) or self._sourcemod.commands.get(name.lower())
         if act:
             act(arguments, rest)
-        elif not self.game.sourcemod.carry_out(name.lower(), self.game.players):
+        else:
             self._cvar(name, arguments, rest, is_command_line=entry.is_command_line)
+
+    def load_plugins(self) -> None:
+        """Let SourceMod begin, if it is there."""
+        self._sourcemod.load()
 
     def load_map(self, name: str) -> None:
         """Load the map `name`, which must be there, and read server.cfg as every map change does."""
@@ -134,6 +140,13 @@ class Commands:
             self.game.set_cvar(name, arguments[0] if len(arguments) == 1 else rest)
         else:
             self._print_all(self.game.describe_cvar(name))
+
+    def _cvarlist(self, arguments: list[str], _: str) -> None:
+        from hostops.simulator.cvar_list import list_cvars  # its texts cost memory
+
+        known = [*self._commands, *self._sourcemod.commands]
+        names = [name for name in known if not name.startswith(OWN_PREFIX)]
+        self._print_all(list_cvars(self.game, names, arguments[0] if arguments else ""))
 
     def _execute_server_config(self) -> None:
         self.game.print("Executing dedicated server config file")
@@ -190,8 +203,9 @@ class Commands:
         # The engine ends the game that runs: players have to come back by themselves.
         if self.game.map:
             self.game.unload_map()
-        self._set_mode(arguments[1:])
-        self.load_map(_map_name(arguments[0]))
+        if len(arguments) > 1:
+            self.game.set_cvar("mp_gamemode", arguments[1])
+        self.load_map(self._map_reached(arguments[0]))
 
     def _changelevel(self, arguments: list[str], _: str) -> None:
         if not arguments:
@@ -201,12 +215,12 @@ class Commands:
         elif not self._has_map(_map_name(arguments[0])):
             self.game.print(f"changelevel failed: {arguments[0]} not found")
         else:
-            self._set_mode(arguments[1:])
-            self.load_map(_map_name(arguments[0]))
+            # What follows the map is no mode to it, but where the players are put.
+            self.load_map(self._map_reached(arguments[0]))
 
-    def _set_mode(self, arguments: list[str]) -> None:
-        if arguments:
-            self.game.set_cvar("mp_gamemode", arguments[0])
+    def _map_reached(self, wanted: str) -> str:
+        """Return the map that a change leads to: the first of the game if the new one does not come up."""
+        return DEFAULT_MAP if self._falls_back and self.game.map_changes else _map_name(wanted)
 
     def _maps(self, arguments: list[str], _: str) -> None:
         wanted = arguments[0] if arguments else "*"

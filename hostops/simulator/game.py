@@ -10,7 +10,6 @@ from hostops.simulator.cvars import DEFAULTS, HIDDEN, RULES, SECRET
 from hostops.simulator.game_log import GameLog
 from hostops.simulator.map_files import map_names
 from hostops.simulator.players import Player, player_address
-from hostops.simulator.sourcemod import SourceMod
 
 VERSUS_MODES = frozenset({"versus", "scavenge", "teamversus", "teamscavenge"})
 
@@ -49,7 +48,6 @@ class Game:
         self.bans = Bans("ID filter list", "banid")
         self.address_bans = AddressBans("IP filter list", "addip")
         self.log = GameLog(game_dir, print_line)
-        self.sourcemod = SourceMod(game_dir, self.print)
         self.started_at = time.monotonic()
         self.patch_version, self.server_version = self._read_version()
         self._max_players = max_players
@@ -102,19 +100,9 @@ class Game:
         changed = "" if value == default else f' ( def. "{default}" )'
         return [f'"{name}" = "{value}"{changed}', *([" notify"] if name in RULES else [])]
 
-    def cvar_list(self, prefix: str) -> list[str]:
-        """Return what `cvarlist` prints; hidden cvars are not in it."""
-        names = sorted(name for name in self._cvars if name not in HIDDEN)
-        notify = ', "nf"'
-        rows = [
-            f"{name:40} : {self._cvars[name]:8} : {notify if name in RULES else '':16} : "
-            for name in names
-            if name.lower().startswith(prefix.lower())
-        ]
-        count = f"{len(rows):3} convars/concommands for [{prefix}]"
-        if not prefix:
-            count = f"{len(rows):3} total convars/concommands"
-        return ["cvar list", "--------------", *rows, "--------------", count]
+    def cvars(self) -> dict[str, str]:
+        """Return the cvars that are not hidden, with their values."""
+        return {name: value for name, value in self._cvars.items() if name not in HIDDEN}
 
     def rules(self) -> list[tuple[str, str]]:
         """Return the cvars that players are told of; of a password only whether there is one."""

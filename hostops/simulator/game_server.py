@@ -88,7 +88,7 @@ class GameServer:
             is_vac_secured=not arguments.is_insecure,
             wait_for_map=self._wait_for_map,
         )
-        self._commands = Commands(self._game, self._hang, hangs_on_quit="hang-on-quit" in failures)
+        self._commands = Commands(self._game, self._hang, failures)
         self._queries = Queries(self._game)
         self._wrong_passwords = WrongPasswords(self._game.cvar)
 
@@ -179,7 +179,7 @@ class GameServer:
     def _start_map(self) -> None:
         if "crash-at-start" in self._failures:
             crash()
-        self._game.sourcemod.load()
+        self._commands.load_plugins()
         map_command = f"map {DEFAULT_MAP}"
         for line in self._arguments.commands:
             if line.lower().split()[:1] == ["map"]:

@@ -170,11 +170,11 @@ class PlayerCommands:
             self.game.print(line)
 
 
-def join_steam_id(words: list[str]) -> list[str]:
+def join_steam_id(words: list[str], start_of_id: str = "STEAM_") -> list[str]:
     """Return the words with a Steam id as one of them: the console splits it at its colons."""
     for start, word in enumerate(words):
         end = start + 5
-        if word.startswith("STEAM_") and words[start + 1 : end : 2] == [":", ":"]:
+        if word.startswith(start_of_id) and words[start + 1 : end : 2] == [":", ":"]:
             return [*words[:start], "".join(words[start:end]), *words[end:]]
     return words
 

@@ -1,13 +1,14 @@
-"""What the simulated server has of SourceMod: its admins of the simple file, and the commands about them.
+"""What the simulated server has of SourceMod: its admins of the simple file, and the commands of three plugins.
 
 It is loaded if MetaMod and SourceMod lie in the tree as their archives have them, and has a command if the
-plugin that brings it is there. Nothing of their code is run.
+plugin that brings it is there. Nothing of their code is run, so that no file can be the wrong one for the game.
 """
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 from hostops.simulator.command_buffer import NO_BREAKS, next_word
+from hostops.simulator.game import Game, is_file
+from hostops.simulator.player_commands import join_steam_id
 from hostops.simulator.players import Player
 
 MAX_LINE_BYTES = 254
@@ -18,6 +19,8 @@ NEEDED = (
     "addons/metamod/sourcemod.vdf",
     "addons/sourcemod/bin/sourcemod_mm_i486.so",
 )
+NOBODY = "[SM] No matching client was found."
+SEVERAL = "[SM] More than one client matched the given pattern."
 FLAG_NAMES = {
     "a": "reservation",
     "b": "generic",
@@ -46,30 +49,54 @@ FLAG_NAMES = {
 class SourceMod:
     """SourceMod in one game. `admins` has flags by account, as every notation of a Steam id comes to one."""
 
-    def __init__(self, game_dir: Path, print_line: Callable[[str], None]) -> None:
-        self._dir = game_dir
-        self._print = print_line
+    def __init__(self, game: Game) -> None:
+        self._game = game
+        self._dir = game.game_dir
         self._is_loaded = False
         self.admins: dict[str, frozenset[str]] = {}
+        self.commands: dict[str, Callable[[list[str], str], None]] = {}
+        """What the plugins that are loaded have brought, by name."""
 
     def load(self) -> None:
-        """Begin, if it is there, and read the admins."""
-        self._is_loaded = all((self._dir / path).is_file() for path in NEEDED)
+        """Begin, if it is there, with the plugins that are, and read the admins."""
+        self._is_loaded = all(is_file(self._dir / path) for path in NEEDED)
+        if self._has_plugin("basecommands"):
+            self.commands |= {"sm_reloadadmins": self._reload_admins, "sm_who": self._who}
+        if self._has_plugin("basechat"):
+            self.commands["sm_psay"] = self._private_say
         self._read_admins()
 
-    def carry_out(self, name: str, players: Iterable[Player]) -> bool:
-        """Carry out a command, if it has that; return whether it has."""
-        if name not in ("sm_reloadadmins", "sm_who") or not self._has_plugin("basecommands"):
-            return False
-        if name == "sm_reloadadmins":
-            self._read_admins()
-            self._print("[SM] Admin cache has been refreshed.")
-        else:
-            self._print(f"    {'Name':24} {'Username':18} Admin access")
-            for player in players:
-                access = self._access_of(player)
-                self._print(f"{player.slot:2}. {player.name[:23]:24} {'':18} {access}")
-        return True
+    def _reload_admins(self, *_: object) -> None:
+        self._read_admins()
+        self._game.print("[SM] Admin cache has been refreshed.")
+
+    def _who(self, *_: object) -> None:
+        self._game.print(f"    {'Name':24} {'Username':18} Admin access")
+        for player in self._game.players:
+            access = self._access_of(player)
+            self._game.print(f"{player.slot:2}. {player.name[:23]:24} {'':18} {access}")
+
+    def _private_say(self, arguments: list[str], rest: str) -> None:
+        arguments = join_steam_id(arguments, "#STEAM_")
+        if len(arguments) < 2:
+            self._game.print("[SM] Usage: sm_psay <name or #userid> <message>")
+            return
+        found = self._find(arguments[0])
+        if len(found) != 1:
+            self._game.print(SEVERAL if found else NOBODY)
+            return
+        # All behind the target as it was typed, quotes too (`GetCmdArgString`, `BreakString`).
+        self._game.print(f"(Private to {found[0].name}) Console: {_behind_first(rest)}")
+        self._game.log.write(
+            f'"Console<0><Console><Console>" triggered sm_psay to {found[0].log_name("")}'
+        )
+
+    def _find(self, target: str) -> list[Player]:
+        """Return the people that a target means: `#` and a user id or Steam id, or a part of a name."""
+        people = [player for player in self._game.players if not player.is_bot]
+        if target.startswith("#"):
+            return [one for one in people if target[1:] in (str(one.user_id), one.steam_id)]
+        return [one for one in people if target.lower() in one.name.lower()]
 
     def _access_of(self, player: Player) -> str:
         flags = self.admins.get(player.steam_id.partition(":")[2], frozenset())
@@ -78,7 +105,7 @@ class SourceMod:
         return ", ".join(FLAG_NAMES[flag] for flag in sorted(flags)) or "none"
 
     def _has_plugin(self, name: str) -> bool:
-        return self._is_loaded and (self._dir / f"addons/sourcemod/plugins/{name}.smx").is_file()
+        return self._is_loaded and is_file(self._dir / f"addons/sourcemod/plugins/{name}.smx")
 
     def _read_admins(self) -> None:
         self.admins = {}
@@ -87,7 +114,7 @@ class SourceMod:
         try:
             content = (self._dir / "addons/sourcemod/configs/admins_simple.ini").read_bytes()
         except OSError:
-            self._print("[SM] Could not open file!")
+            self._game.print("[SM] Could not open file!")
             return
         for whole in content.split(b"\n"):
             for start in range(0, len(whole) or 1, MAX_LINE_BYTES):
@@ -125,3 +152,10 @@ def _to_account(identity: str) -> str:
         number = int(identity[5:-1])
         return f"{number % 2}:{number // 2}"
     return ""
+
+
+def _behind_first(text: str) -> str:
+    text = text.lstrip()
+    if text.startswith('"'):
+        return text[1:].partition('"')[2].lstrip()
+    return text.partition(" ")[2].lstrip()

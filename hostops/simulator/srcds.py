@@ -32,6 +32,7 @@ FAILURES = frozenset(
         "crash-after:",
         "exit-early:",
         "hang-on-quit",
+        "map-falls-back",
         "ignore-sigint",
         "missing-library",
         "no-query-answer",

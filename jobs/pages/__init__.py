@@ -5,6 +5,7 @@ from jobs.pages.ban_pages import ban_export, ban_import, ban_lift, bans
 from jobs.pages.command_pages import (
     command_answer,
     command_latest,
+    command_names,
     commands,
 )
 from jobs.pages.host_builds import find_rollback_obstacle
@@ -21,7 +22,8 @@ from jobs.pages.job_pages import (
 )
 from jobs.pages.make_and_start import server_make_and_start
 from jobs.pages.many_servers import jobs_create, tags_change
-from jobs.pages.player_pages import player_kick, players, players_say
+from jobs.pages.map_pages import map_next, map_now, server_map
+from jobs.pages.player_pages import player_kick, player_tell, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 from jobs.pages.server_heads import describe_head
 from jobs.pages.server_pages import (
@@ -40,6 +42,7 @@ __all__ = [
     "blueprint_save_and_restart",
     "command_answer",
     "command_latest",
+    "command_names",
     "commands",
     "deferred_forget",
     "describe_head",
@@ -58,7 +61,10 @@ __all__ = [
     "job_retry",
     "job_steam_guard_code",
     "jobs_create",
+    "map_next",
+    "map_now",
     "player_kick",
+    "player_tell",
     "players",
     "players_say",
     "server_config",
@@ -67,6 +73,7 @@ __all__ = [
     "server_detail",
     "server_history",
     "server_make_and_start",
+    "server_map",
     "server_save_and_restart",
     "tags_change",
 ]

@@ -1,11 +1,13 @@
 """What people send to a server's console, and what came back: pages, and what they post."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -13,6 +15,7 @@ from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, TooManyCommands, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
+from servers.console_completion import read_names
 from servers.console_input import judge
 from servers.console_prompt import read_prompt
 from servers.models import ConsoleCommand, Server
@@ -57,13 +60,38 @@ def refuse_command(request: SignedInRequest, refusal: CommandRefused, back_to: s
     return refuse(request, str(refusal), back_to, status)
 
 
-def ask(request: SignedInRequest, server: Server, line: str, question: str) -> HttpResponse:
-    """Ask whether to send a command that has effects on people; a program is told the question."""
+def ask(
+    request: SignedInRequest,
+    server: Server,
+    line: str,
+    question: str,
+    action: str = "",
+    fields: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """Ask whether to send a command that has effects on people; a program is told the question.
+
+    The answer is posted to `action` with `fields`, unless it is the command itself that was posted.
+    """
     status = HTTPStatus.CONFLICT
     if wants_json(request):
         return JsonResponse({"question": question}, status=status)
-    context = {"server": server, "line": line, "question": question}
+    context = {
+        "server": server,
+        "line": line,
+        "question": question,
+        "action": action or reverse("jobs:commands", args=[server.name]),
+        "fields": {"command": line} if fields is None else fields,
+    }
     return render(request, "servers/command_question.html", context, status=status)
+
+
+@require_safe
+@sign_in_required
+def command_names(request: SignedInRequest, name: str) -> HttpResponse:
+    """Send what can be typed into a server's console, for completion: names, help texts, which are commands."""
+    server = get_server(request.user, name, Verb.COMMAND)
+    rows = [(one["name"], one["help"], one["is_command"]) for one in read_names(server)]
+    return JsonResponse({"names": rows})
 
 
 @require_safe

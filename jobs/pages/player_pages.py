@@ -9,18 +9,29 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs.pages.command_pages import refuse_command
 from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
+from servers.console_completion import may_say_to_one
 from servers.models import PlayerSession
 from servers.permissions import Verb
-from servers.player_words import BadWordsError, kick_command, say_command
+from servers.player_words import (
+    BadWordsError,
+    kick_command,
+    private_say_command,
+    say_command,
+)
 from servers.refusals import refuse
 
 SESSIONS_SHOWN = 100
+NO_PRIVATE_SAY = gettext_lazy(
+    "This server has no command that says something to one player: the game has none, and SourceMod’s "
+    "(sm_psay, of its plugin basechat) is not loaded, or was not when the server was asked what it knows."
+)
 
 
 @require_safe
@@ -29,8 +40,10 @@ def players(request: SignedInRequest, name: str) -> HttpResponse:
     """Show who is on a server, and who was on lately."""
     server = get_server_or_404(request.user, name)
     sessions = PlayerSession.objects.filter(server=server)
-    context = describe_head(request, server, "players") | {
+    head = describe_head(request, server, "players")
+    context = head | {
         "people": sessions.open(),
+        "may_tell_one": may_say_to_one(server) if Verb.COMMAND in head["verbs"] else None,
         "past": sessions.exclude(left_at=None)[:SESSIONS_SHOWN],
     }
     return render(request, "servers/players.html", context)
@@ -42,6 +55,19 @@ def player_kick(request: SignedInRequest, name: str) -> HttpResponse:
     """Send somebody off a server, with a reason."""
     posted = request.POST
     make = partial(kick_command, posted.get("steam_id", ""), posted.get("reason", ""))
+    return tell(request, name, make)
+
+
+@require_POST
+@sign_in_required
+def player_tell(request: SignedInRequest, name: str) -> HttpResponse:
+    """Say something to one player alone, on a server whose SourceMod can."""
+    posted = request.POST
+    server = get_server(request.user, name, Verb.COMMAND)
+    if server.is_up and not may_say_to_one(server):
+        page = reverse("jobs:players", args=[name])
+        return refuse(request, str(NO_PRIVATE_SAY), page, HTTPStatus.CONFLICT)
+    make = partial(private_say_command, posted.get("steam_id", ""), posted.get("text", ""))
     return tell(request, name, make)
 
 

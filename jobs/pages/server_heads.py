@@ -100,6 +100,7 @@ def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:
         tabs.append(Tab("config", _("Config"), reverse("servers:config", args=[server.name])))
     return [
         *tabs,
+        Tab("map", _("Map"), reverse("jobs:map", args=[server.name])),
         Tab("players", _("Players"), reverse("jobs:players", args=[server.name])),
         Tab("jobs", _("Jobs"), reverse("servers:history", args=[server.name])),
         Tab("crashes", _("Crashes"), reverse("servers:crashes", args=[server.name]), crashes),

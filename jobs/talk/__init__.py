@@ -3,16 +3,21 @@
 from jobs.talk.admin_keeper import AdminKeeper
 from jobs.talk.ban_keeper import BanKeeper
 from jobs.talk.command_desk import CommandDesk
+from jobs.talk.map_checker import MapChecker
+from jobs.talk.name_reader import NameReader
 from jobs.talk.player_reader import PlayerReader, forget_old_sessions
-from jobs.talk.requests import CommandRefused, TooManyCommands, send_command
+from jobs.talk.requests import CommandRefused, TooManyCommands, change_map, send_command
 
 __all__ = [
     "AdminKeeper",
     "BanKeeper",
     "CommandDesk",
     "CommandRefused",
+    "MapChecker",
+    "NameReader",
     "PlayerReader",
     "TooManyCommands",
+    "change_map",
     "forget_old_sessions",
     "send_command",
 ]

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 
 from jobs.database import Channel, announce
 from jobs.logs import make_line_safe, mask_known, secrets_of_server
-from servers.models import ConsoleCommand, Server, note_news
+from servers.models import ConsoleCommand, MapChange, Server, note_news
 
 MOST_UNFINISHED = 20
 """Commands of one server that may wait at a time: a person types no faster, a program would."""
@@ -49,3 +49,18 @@ def send_command(server: Server, line: str, *, requested_by: User | None) -> Con
         )
         announce(Channel.QUEUE, Channel.PAGES)
     return command
+
+
+def change_map(
+    server: Server, line: str, map_name: str, mode: str, *, requested_by: User | None
+) -> MapChange:
+    """Send a command that changes the map, and have it found out what came of that. Raises `CommandRefused`."""
+    with transaction.atomic():
+        return MapChange.objects.create(
+            server=server,
+            command=send_command(server, line, requested_by=requested_by),
+            map=map_name,
+            mode=mode,
+            was_map=server.map,
+            was_mode=server.mode,
+        )

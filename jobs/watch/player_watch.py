@@ -10,6 +10,7 @@ from hostops.query.a2s_sweep import Sweep
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import make_line_safe
+from servers.game_modes import find_mode_in
 from servers.models import MAP_CHARS, ActualState, Host, Server
 
 SWEEP_EVERY_SECONDS = 10
@@ -75,15 +76,16 @@ class PlayerWatch:
             announce(Channel.PAGES)
 
 
-PLAYER_FIELDS = ("players", "max_players", "map")
+PLAYER_FIELDS = ("players", "max_players", "map", "mode")
 
 
 def describe_players(info: ServerInfo | None) -> dict[str, int | str | None]:
     """Return the fields of a server's row as an answer tells them; without one, as unknown."""
     if info is None:
-        return {"players": None, "max_players": None, "map": ""}
+        return {"players": None, "max_players": None, "map": "", "mode": ""}
     return {
         "players": max(info.players - info.bots, 0),
         "max_players": info.max_players,
         "map": make_line_safe(info.map, MAP_CHARS)[:MAP_CHARS],
+        "mode": find_mode_in(info.keywords),
     }

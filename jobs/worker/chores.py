@@ -20,7 +20,15 @@ from jobs.queue import (
     record_gone_workers,
     recover_stale_jobs,
 )
-from jobs.talk import AdminKeeper, BanKeeper, CommandDesk, PlayerReader, forget_old_sessions
+from jobs.talk import (
+    AdminKeeper,
+    BanKeeper,
+    CommandDesk,
+    MapChecker,
+    NameReader,
+    PlayerReader,
+    forget_old_sessions,
+)
 from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerWatch
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
@@ -31,6 +39,7 @@ logger = logging.getLogger(__name__)
 FIRST_LOOK_SECONDS = 2.0
 """How long a worker that has just started puts off looking at overlays: claiming and states come first."""
 READ_PLAYERS_SECONDS = 1.0
+READ_NAMES_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for a look at overlays that is under way."""
@@ -161,14 +170,15 @@ class Chores:
             connection.close()
 
     def _read_players(self) -> None:
-        """Keep bans and admins, and ask who is on, in a thread of its own: servers that hang take seconds."""
+        """Keep bans and admins, ask who is on and what is played, in a thread of its own: some servers hang."""
         with vital("players"):
-            host, refusing = self._worker.host, self._desk.refusing
-            reader = PlayerReader(host, refusing)
+            known = (self._worker.host, self._desk.refusing)
             chores = [
-                Chore(BanKeeper(host, refusing).look, READ_PLAYERS_SECONDS),
-                Chore(AdminKeeper(host, refusing).look, READ_PLAYERS_SECONDS),
-                Chore(reader.look, READ_PLAYERS_SECONDS),
+                Chore(BanKeeper(*known).look, READ_PLAYERS_SECONDS),
+                Chore(AdminKeeper(*known).look, READ_PLAYERS_SECONDS),
+                Chore(MapChecker(*known).look, READ_PLAYERS_SECONDS),
+                Chore(PlayerReader(*known).look, READ_PLAYERS_SECONDS),
+                Chore(NameReader(*known).look, READ_NAMES_SECONDS),
                 Chore(forget_old_sessions, FORGET_SECONDS),
             ]
             while not self._is_over.wait(READ_PLAYERS_SECONDS):

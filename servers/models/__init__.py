@@ -18,8 +18,10 @@ from servers.models.commands import (
     ConsoleCommand,
     note_news,
 )
+from servers.models.console_names import ConsoleName, ConsoleNames
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
+from servers.models.maps import SETTLES_WITHIN, MapChange, MapChangeState
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
 from servers.models.players import NAME_CHARS, PlayerSession, PlayerSessionQuerySet
 from servers.models.reach import LOOPBACK
@@ -33,6 +35,7 @@ from servers.models.runs import RUNS_KEPT, Run, RunPart
 from servers.models.servers import (
     CRASHES_KEPT,
     MAP_CHARS,
+    MODE_CHARS,
     UP_STATES,
     ActualState,
     Crash,
@@ -55,10 +58,12 @@ __all__ = [
     "LOST_AFTER",
     "MAP_CHARS",
     "MAX_COMMAND_BYTES",
+    "MODE_CHARS",
     "MOST_ADMINS",
     "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
+    "SETTLES_WITHIN",
     "TAG_CHARS",
     "TAKE_WITHIN",
     "UP_STATES",
@@ -75,6 +80,8 @@ __all__ = [
     "CommandState",
     "ConsoleCommand",
     "ConsoleLine",
+    "ConsoleName",
+    "ConsoleNames",
     "ConsoleRun",
     "ConsoleSegment",
     "Crash",
@@ -82,6 +89,8 @@ __all__ = [
     "GameAdmin",
     "Host",
     "HostQuerySet",
+    "MapChange",
+    "MapChangeState",
     "Membership",
     "MembershipQuerySet",
     "NoFreePortError",

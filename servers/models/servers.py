@@ -21,6 +21,7 @@ from hostops.specs import (
     ArgumentsError,
     InstanceSpec,
     InstanceState,
+    join_arguments,
     parse_arguments,
     require_arguments,
     require_secret,
@@ -56,6 +57,8 @@ CRASHES_KEPT = 20
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be compared with
 MAP_CHARS = 64
 """Of a map's name: as long as the engine's own paths let it be."""
+MODE_CHARS = 32
+"""Of a game mode's name."""
 
 
 class DesiredState(models.TextChoices):
@@ -212,6 +215,14 @@ class Server(models.Model):
     )
     max_players = models.PositiveSmallIntegerField(null=True, editable=False)
     map = models.CharField(max_length=MAP_CHARS, blank=True, editable=False)
+    mode = models.CharField(
+        max_length=MODE_CHARS,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=gettext_lazy("The game mode; empty too if it answers and does not tell."),
+    )
     # How far the console has been copied, and how much of it waits to become a segment:
     # see jobs.watch.console_copier.
     console_run = models.PositiveIntegerField(default=0, editable=False)
@@ -569,6 +580,11 @@ class Server(models.Model):
 
     # --- What its host is told ----------------------------------------------------------------
 
+    def read_arguments(self) -> tuple[str, ...]:
+        """Return its launch arguments as rows say them, passwords among them too. Raises `ArgumentsError`."""
+        texts = (self.blueprint.arguments, self.arguments)
+        return join_arguments(*map(parse_arguments, texts))
+
     @property
     def spec_faults(self) -> tuple[str, ...]:
         """Why it cannot be started with what its rows say, a sentence for each reason; mostly none.
@@ -655,7 +671,7 @@ def make_spec(
         name=name,
         port=port,
         overlays=overlays,
-        arguments=tuple(word for text in arguments for word in parse_arguments(text)),
+        arguments=join_arguments(*map(parse_arguments, arguments)),
         config=config + "\n" if config else "",
         memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * MIB,
         tasks_limit=tasks_limit,
@@ -681,7 +697,7 @@ def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tu
     if not faults:
         try:
             # Each may be short enough, and both together too long for the engine.
-            require_arguments(word for text in arguments for word in parse_arguments(text))
+            require_arguments(join_arguments(*map(parse_arguments, arguments)))
         except ArgumentsError as error:
             faults = [f"Blueprint and server together: {fault}" for fault in error.faults]
     return tuple(faults)

@@ -16,7 +16,10 @@ from hostops.launch_arguments import (
     drop_faulty,
     find_conflicts,
     find_map,
+    find_mode,
+    join_arguments,
     parse_arguments,
+    put_map,
     require_arguments,
 )
 
@@ -293,3 +296,54 @@ def test_the_map_is_read_as_the_engine_reads_it(
     arguments: tuple[str, ...], name: str | None
 ) -> None:
     assert find_map(arguments) == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mode"),
+    [
+        (("+map", "c5m2_park"), None),
+        (("+map", "c5m2_park", "versus", "-insecure"), "versus"),
+        (("+map c5m2_park versus", "+mp_gamemode", "coop"), "versus"),
+        (("+mp_gamemode", "realism", "+map", "c5m2_park", "-nobots"), "realism"),
+        (("+map", "a", "coop", "+map", "b"), None),
+    ],
+)
+def test_the_mode_is_that_behind_the_map_or_else_the_cvars(
+    arguments: tuple[str, ...], mode: str | None
+) -> None:
+    assert find_mode(arguments) == mode
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", ""),
+        ("+map c1m1_hotel", ""),
+        ("-insecure +map 'c1m1_hotel coop' +hostname 'x  y'", "-insecure +hostname 'x  y'"),
+        ('"+map c5m1_waterfront versus"\n+MP_GAMEMODE versus\n+a 1', "+a 1"),
+        ("+a 1 \\\n+map x \\\n+b 2", "+a 1 \\\n+b 2"),
+        ("+map x coop \\\n+b 2", "+b 2"),
+        ("-a 1\r\n\r\n+map x\r\n+mapcyclefile 'map'", "-a 1\r\n\r\n+mapcyclefile 'map'"),
+        ("+sv_tags 'map c1' -nobots", "+sv_tags 'map c1' -nobots"),
+    ],
+)
+def test_a_map_takes_the_place_of_another_and_all_else_stays_as_it_is_written(
+    text: str, kept: str
+) -> None:
+    assert put_map(text, "", "") == kept
+    changed = put_map(text, "c2m1_highway", "versus")
+    assert changed == f"{kept}\n+map c2m1_highway versus".lstrip()
+    assert put_map(changed, "c2m1_highway", "versus") == changed
+
+
+def test_a_servers_own_map_counts_and_not_its_blueprints() -> None:
+    of_blueprint = ("+map", "c1m1_hotel", "coop", "-insecure", "+mp_gamemode", "coop")
+    assert join_arguments(of_blueprint, ("-nobots",)) == (*of_blueprint, "-nobots")
+    # Without a mode of its own the blueprint's cvar is still the mode.
+    own: tuple[str, ...] = ("+map", "c2m1_highway")
+    assert join_arguments(of_blueprint, own) == ("-insecure", "+mp_gamemode", "coop", *own)
+    own = ("+map c2m1_highway versus",)
+    assert join_arguments(of_blueprint, own) == ("-insecure", *own)
+    assert join_arguments(("+map c1m1_hotel",), own) == own
+    # A `+map` without a name takes nothing's place.
+    assert join_arguments(("+map", "c1m1_hotel"), ("+map",)) == ("+map", "c1m1_hotel", "+map")

@@ -87,6 +87,8 @@ class Case:
 START = (("operation", "start"),)
 KICK = (("steam_id", "STEAM_1:0:1"),)
 SAY = (("text", "hello"),)
+TELL = (("steam_id", "STEAM_1:0:1"), ("text", "hello"))
+FORGET = (("forget", "1"),)
 STATUS = (("command", "status"),)
 RESET = (("operation", "reset"),)
 DELETE = (("operation", "delete"),)
@@ -236,6 +238,12 @@ MATRIX = [
         "blueprint",
         (LOGIN, 404, 404, 404, 403, 200, 404, 200, 200),
     ),
+    Case("GET", "jobs:map", "server", viewers(200)),
+    Case("POST", "jobs:map", "server", everybody(405)),
+    Case("GET", "jobs:map_now", "server", everybody(405)),
+    Case("POST", "jobs:map_now", "server", operators(409)),  # Nothing is chosen.
+    Case("GET", "jobs:map_next", "server", everybody(405)),
+    Case("POST", "jobs:map_next", "server", managers(303), FORGET),
     Case("GET", "jobs:players", "server", viewers(200)),
     Case("POST", "jobs:players", "server", everybody(405)),
     Case("GET", "jobs:player_kick", "server", everybody(405)),
@@ -252,6 +260,8 @@ MATRIX = [
         "another's game admin",
         (LOGIN, 404, 403, 403, *(404,) * 5),
     ),
+    Case("GET", "jobs:player_tell", "server", everybody(405)),
+    Case("POST", "jobs:player_tell", "server", operators(409), TELL),
     Case("GET", "jobs:bans", "server", viewers(200)),
     Case("POST", "jobs:bans", "server", managers(200)),  # The form says what is missing.
     Case("GET", "jobs:ban_export", "server", managers(200)),
@@ -263,6 +273,8 @@ MATRIX = [
     Case("POST", "jobs:ban_lift", "another's ban", (LOGIN, 404, 403, 403, *(404,) * 5)),
     Case("GET", "jobs:commands", "server", viewers(200)),
     Case("POST", "jobs:commands", "server", operators(409), STATUS),  # It does not run.
+    Case("GET", "jobs:command_names", "server", operators(200)),
+    Case("POST", "jobs:command_names", "server", everybody(405)),
     Case("GET", "jobs:command_latest", "server", viewers(200)),
     Case("POST", "jobs:command_latest", "server", everybody(405)),
     Case("GET", "jobs:command_answer", "command", viewers(200)),

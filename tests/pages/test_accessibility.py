@@ -24,6 +24,7 @@ from servers.models import (
     ConsoleRun,
     Host,
     OverlayReport,
+    ReleaseReport,
     Server,
 )
 from tests.pages.browsing import OpenPage, add_lines, line
@@ -97,6 +98,7 @@ def paths(
         actual_state="running",
     )
     add_people(waiting)
+    add_map_change(waiting)
     make_run(waiting, config="hostname Night\nsv_lan 0\n", port=27099)
     ConsoleLine.objects.create(
         server=server, seq=1, line="\x1b[32mready", created_at=timezone.now()
@@ -133,6 +135,7 @@ def paths(
         failed_job.get_absolute_url(),
         queued.get_absolute_url(),
         waiting.get_absolute_url(),
+        f"{waiting.get_absolute_url()}map/",
         f"{waiting.get_absolute_url()}players/",
         f"{waiting.get_absolute_url()}bans/",
         f"{waiting.get_absolute_url()}admins/",
@@ -171,6 +174,14 @@ def add_people(server: Server) -> None:
         )
 
 
+def add_map_change(server: Server) -> None:
+    """Let a server have been told to play another map, and play the first one."""
+    command = server.console_commands.create(text="changelevel c2m1_highway", state="answered")
+    server.map_changes.create(
+        command=command, map="c2m1_highway", state="other", said_map="c1m1_hotel"
+    )
+
+
 def fill_host(host: Host) -> None:
     """Let a host have everything that its page can show."""
     now = timezone.now()
@@ -195,6 +206,15 @@ def fill_host(host: Host) -> None:
             build_id=build_id, is_current=build_id == "200", installed_at=timezone.now()
         )
     OverlayReport.objects.create(host=host, name="maps", files=3, looked_at=now)
+    chapters = [{"map": "c1m1_hotel", "title": ""}]
+    campaign = {"name": "one", "title": "Dead Center", "path": "one.txt", "problem": "A brace."}
+    ReleaseReport.objects.create(
+        host=host,
+        build_id="200",
+        campaigns=[campaign | {"modes": [{"name": "coop", "chapters": chapters}]}],
+        obstacles=["A pack is cut short."],
+        looked_at=now,
+    )
     Job.objects.create(
         operation="install", host=host, state=JobState.RUNNING, stage="Downloading", progress=40
     )

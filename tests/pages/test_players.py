@@ -7,8 +7,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from servers.models import ConsoleCommand, Server
-from tests.states import record_state
+from jobs.talk.name_reader import store_names
+from servers.console_completion import find_key
+from servers.models import ConsoleCommand, ConsoleName, ConsoleNames, Server
+from tests.states import make_run, record_state
 
 URL = "/servers/alpha/players/"
 
@@ -95,6 +97,44 @@ def test_what_cannot_be_said_is_refused_in_words(
 def test_something_is_said_to_all(as_alice: Client, running: Server) -> None:
     as_alice.post(f"{URL}say/", {"text": "restart in 5; // sorry"})
     assert ConsoleCommand.objects.get().typed == 'say "restart in 5; // sorry"'
+
+
+def list_names(server: Server, *names: str) -> None:
+    """Let the server have been asked for what can be typed into its console."""
+    Server.objects.filter(pk=server.pk).update(running_build_id="100")
+    run = make_run(server)
+    run.build_id = "100"
+    run.save()
+    server.refresh_from_db()
+    rows: list[ConsoleName] = [{"name": name, "help": "", "is_command": True} for name in names]
+    store_names(find_key(server, run), rows)
+
+
+def test_one_alone_is_told_something_where_sourcemod_can(as_alice: Client, running: Server) -> None:
+    told = {"steam_id": "STEAM_1:0:1", "text": "be: nice"}
+    assert "is not known: it has not listed its commands" in as_alice.get(URL).content.decode()
+    assert as_alice.post(f"{URL}tell/", told).status_code == 409
+    list_names(running, "kick")
+    page = as_alice.get(URL).content.decode()
+    assert "needs SourceMod" in page
+    assert f"{URL}tell/" not in page
+    assert as_alice.post(f"{URL}tell/", told).status_code == 409
+    assert not ConsoleCommand.objects.exists()
+    ConsoleNames.objects.all().delete()
+    list_names(running, "kick", "sm_psay")
+    page = as_alice.get(URL).content.decode()
+    assert f'action="{URL}tell/"' in page
+    assert "needs SourceMod" not in page
+    for text, shown in (
+        ("be: nice", "be: nice"),
+        ('say "x"', "say 'x'"),
+        ("a; quit", '"a; quit"'),
+        ("a // b", '"a // b"'),
+    ):
+        assert as_alice.post(f"{URL}tell/", told | {"text": text}).status_code == 303
+        assert ConsoleCommand.objects.latest("pk").typed == f'sm_psay "#STEAM_1:0:1" {shown}'
+    for refused in ({"text": " "}, {"steam_id": '" "; quit'}):
+        assert as_alice.post(f"{URL}tell/", told | refused).status_code == 400
 
 
 def test_a_viewer_sees_people_and_cannot_kick(as_bob: Client, bob: User, running: Server) -> None:

@@ -3,18 +3,71 @@
 import threading
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.db import connection
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from hostops.specs import InstanceState
 from jobs.worker.worker_process import WorkerLoop
-from servers.models import Host, Server
+from servers.console_completion import find_key
+from servers.models import ConsoleNames, Host, Server
 from tests.fakes import FakeHost
 from tests.pages.browsing import OpenPage
-from tests.states import record_state
+from tests.states import make_run, record_state
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def list_names(server: Server) -> None:
+    """Let what can be typed into the server's console be known; one plugin's author means harm."""
+    run = make_run(server)
+    # Of the fake host's servers it is not told from which build they run.
+    assert run.build_id == server.running_build_id == ""
+    texts = {
+        "sm_kick": "<img src=x onerror=alert(1)>",
+        "kick": "Send off.",
+        "kickid": "",
+        "say": "",
+    }
+    rows = [{"name": name, "help": text, "is_command": True} for name, text in texts.items()]
+    ConsoleNames.objects.create(key=find_key(server, run), names=rows)
+
+
+def complete(page: Page, prompt: Locator) -> None:
+    """Type with completion: by the arrows, Tab and Escape, and not in the way of the history."""
+    options = page.get_by_role("listbox", name="Commands and cvars").get_by_role("option")
+    prompt.fill("say hi; kIc")
+    expect(options).to_have_text(
+        ["kick Send off.", "kickid command", "sm_kick <img src=x onerror=alert(1)>"]
+    )
+    expect(prompt).to_have_attribute("aria-expanded", "true")
+    for key, selected in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0), ("ArrowDown", 1)):
+        prompt.press(key)
+        expect(options.nth(selected)).to_have_attribute("aria-selected", "true")
+    expect(prompt).to_have_attribute("aria-activedescendant", "prompt-command-names-1")
+    found = Axe().run(page, options={"runOnly": ["cat.aria", "cat.name-role-value"]})
+    assert found.response["violations"] == []
+    prompt.press("Enter")
+    expect(prompt).to_have_value("say hi; kickid ")
+    expect(prompt).to_be_focused()
+    expect(options).to_have_count(0)
+    prompt.fill("ki")
+    expect(options).to_have_count(3)
+    prompt.press("Escape")
+    expect(options).to_have_count(0)
+    expect(prompt).to_have_value("ki")
+    prompt.fill("kick")
+    prompt.press("Tab")
+    expect(prompt).to_have_value("kick ")
+    # Behind the name there is nothing to complete, and in an empty line the history is.
+    prompt.fill("kick say")
+    expect(options).to_have_count(0)
+    prompt.fill("sa")
+    expect(options).to_have_count(1)
+    prompt.press("ArrowUp")
+    expect(prompt).to_have_value("say <b>hi</b>")
+    expect(options).to_have_count(0)
 
 
 def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
@@ -23,6 +76,7 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
     fake_host.states["alpha"] = InstanceState.RUNNING
     fake_host.answers = lambda _, command: f"answer to {command}"
     record_state(server, "running")
+    list_names(server)
     loop = WorkerLoop(host=host, concurrency=1)
 
     def work() -> None:
@@ -48,6 +102,7 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
                 expect(one.locator(".command-answer").first).to_have_text(f"answer to {command}")
         expect(prompt).to_be_focused()
         expect(prompt).to_have_value("")
+        complete(page, prompt)
         prompt.fill("draft")
         for key, value in (
             ("ArrowUp", "say <b>hi</b>"),

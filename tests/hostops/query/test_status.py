@@ -57,6 +57,11 @@ def test_hibernating_is_told_and_another_answer_is_none() -> None:
     assert parse_status("") is None
 
 
+def test_the_map_is_told_if_there_is_one() -> None:
+    with_map = HEAD.replace("players :", "map     : c2m1_highway\nplayers :")
+    assert [parse_status(one).map for one in (with_map, HEAD)] == ["c2m1_highway", ""]  # type: ignore[union-attr]
+
+
 def test_noise_is_never_an_exception_and_takes_no_time() -> None:
     source = random.Random(7)
     alphabet = '# "\n1:STEAM_1:0:5 active BOT\t'

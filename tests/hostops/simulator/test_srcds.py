@@ -14,6 +14,7 @@ import pytest
 
 from hostops.query import a2s, rcon
 from hostops.simulator.command_buffer import OVERFLOW, TOO_MANY_WORDS
+from hostops.simulator.sourcemod import NEEDED
 from hostops.simulator.srcds import FAILURES
 from tests.hostops.simulator.fixtures import READY_LINE, TIMEOUT, GameServers, SteamCmd
 from tests.ports import find_free_port
@@ -582,6 +583,29 @@ def test_the_map_command_sends_everybody_away_and_changelevel_does_not(
     assert "Dropped A from server (Server shutting down)" in server.lines
     info = a2s.query_info(HOST, port, TIMEOUT)
     assert (info.map, info.keywords) == ("c2m1_highway", "versus,secure")
+    server.ask("changelevel c2m1_highway coop; echo there", "there")
+    assert a2s.query_info(HOST, port, TIMEOUT).keywords == "versus,secure", "it takes no mode"
+    server.ask("sm_psay A hello", 'Unknown command "sm_psay"')
+
+
+def test_a_change_of_map_may_lead_to_dead_center_and_a_private_word_to_one(
+    servers: GameServers, port: int
+) -> None:
+    for name in (*NEEDED, "addons/sourcemod/plugins/basechat.smx"):
+        path = servers.game_dir / "left4dead2" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    servers.control(fail="map-falls-back")
+    server = servers.start(port, "+map", "c2m1_highway")
+    assert a2s.query_info(HOST, port, TIMEOUT).map == "c2m1_highway", "it starts where it is told"
+    server.ask("map c5m1_waterfront versus; echo there", "there")
+    assert a2s.query_info(HOST, port, TIMEOUT).map == "c1m1_hotel"
+    server.send("sim_join Ann STEAM_1:0:1; sim_join Anna STEAM_1:0:2")
+    server.ask('sm_psay "#STEAM_1:0:1" be; nice', "(Private to Ann) Console: be")
+    server.ask("sm_psay #STEAM_1:0:2 hi: you", "(Private to Anna) Console: hi: you")
+    server.ask("sm_psay #STEAM_1:0:3 hi", "[SM] No matching client was found.")
+    server.ask("sm_psay Ann hi", "[SM] More than one client matched the given pattern.")
+    server.ask("sm_psay Ann", "[SM] Usage: sm_psay <name or #userid> <message>")
 
 
 def make_pack(paths: list[str], version: int = 1) -> bytes:
@@ -641,11 +665,18 @@ def test_cvars_say_what_they_are(servers: GameServers, port: int) -> None:
     assert lines == ['"sv_consistency" = "0" ( def. "1" )', " notify", "end"]
     lines = server.ask("cvarlist z_diff; echo done", "done")
     assert lines[:2] == ["cvar list", "--------------"]
-    assert lines[2].split() == ["z_difficulty", ":", "hard", ":", ":"]
+    # Its value is a text, which is printed as a number, and its help text loses tabs and line breaks.
+    help_text = "How hard it is: easy, normal, hard or impossible."
+    assert lines[2] == f"{'z_difficulty':40} : 0        : {'':16} : {help_text}"
     assert lines[-2] == "  1 convars/concommands for [z_diff]"
     lines = server.ask("cvarlist; echo all", "all")
     assert lines[-2].endswith(" total convars/concommands")
-    assert not any("mp_gamemode" in line for line in lines)
+    assert not any("mp_gamemode" in line or "sim_" in line for line in lines)
+    rows = [line.split(" : ") for line in lines if line.count(" : ") >= 3]
+    assert {row[0].strip(): row[1].strip() for row in rows if "changelevel" in row[0]} == {
+        "changelevel": "cmd"
+    }
+    assert [row[0].lower() for row in rows] == sorted(row[0].lower() for row in rows)
 
 
 def test_commands_that_cannot_work_say_so(servers: GameServers, port: int) -> None:

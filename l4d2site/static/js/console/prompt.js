@@ -1,6 +1,7 @@
 // The prompt below a console: sends without leaving the page, shows answers as they come, and knows one's history.
 
 import { onCommands } from "../live/command_news.js";
+import { Completion } from "./completion.js";
 import { History } from "./history.js";
 import { LatestCommands } from "./latest_commands.js";
 
@@ -14,7 +15,10 @@ class Prompt {
     const form = root.querySelector("[data-prompt-form]");
     if (!form) return;
     this.#note = form.querySelector("[data-prompt-note]");
-    new History(form.elements.command, root);
+    const { command } = form.elements;
+    // It comes first: while it offers something, the arrows are its own.
+    new Completion(command, form.querySelector("[data-prompt-line]"), root.dataset.promptNames);
+    new History(command, root);
     form.addEventListener("submit", (event) => this.#send(event, form));
   }
 

@@ -1,0 +1,48 @@
+"""Reads what the console command `cvarlist` prints: every cvar and command, and what it is for.
+
+A row has four columns (Source SDK, `CCvarUtilities::CvarList`): name, number or `cmd`, flags, help text.
+
+    sv_gravity                               : 800      : , "nf"           : World gravity.
+    kick                                     : cmd      :                  : Kick a player by name.
+"""
+
+import re
+from dataclasses import dataclass
+
+MOST_NAMES = 20_000
+"""The game has some 2,500, and a server full of plugins twice as many."""
+
+_ROW = re.compile(
+    r"(?P<name>\S{1,128}) *: (?P<value>cmd|-?[0-9.]{1,32}|-?nan|-?inf) *: "
+    r"(?P<flags>[^:]{0,200}?) *: ?(?P<help>.*)"
+)
+_END = re.compile(r" *[0-9]+ total convars/concommands")
+
+# What is completed is put into a command: names of plugins are no place for another one.
+_NAME = re.compile(r"[A-Za-z0-9_.+@!-]{1,64}")
+
+
+@dataclass(frozen=True)
+class ListedName:
+    """One cvar or command. `help` is as the game has it, whoever wrote that."""
+
+    name: str
+    is_command: bool
+    help: str = ""
+
+
+def parse_cvarlist(text: str) -> tuple[ListedName, ...] | None:
+    """Return what an answer to `cvarlist` lists, each name once; None if it is none, or not all of one.
+
+    Rows that are like none are left out, and names that could be taken for more than one word.
+    """
+    found: dict[str, ListedName] = {}
+    is_whole = False
+    for line in (one.rstrip("\r") for one in text.split("\n")):
+        if (match := _ROW.fullmatch(line)) and _NAME.fullmatch(match["name"]):
+            if len(found) < MOST_NAMES:
+                listed = ListedName(match["name"], match["value"] == "cmd", match["help"].strip())
+                found.setdefault(listed.name, listed)
+        else:
+            is_whole = is_whole or bool(_END.fullmatch(line.rstrip()))
+    return tuple(found.values()) if is_whole else None

@@ -1,0 +1,137 @@
+"""What a server plays: its map and mode, now and from its next start on."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs.pages.command_pages import ask, refuse_command
+from jobs.pages.server_heads import describe_head
+from jobs.talk import CommandRefused, change_map
+from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
+from servers.console_input import judge
+from servers.map_choices import (
+    MapChoice,
+    MapChoices,
+    NextStart,
+    find_obstacle_now,
+    read_choices,
+    read_next_start,
+)
+from servers.map_words import map_command, save_next_start, tell_outcome
+from servers.models import MapChange, Server
+from servers.permissions import Verb
+from servers.refusals import refuse
+
+GONE = gettext_lazy("That chapter is not there, or no longer: choose one from the list.")
+
+
+@require_safe
+@sign_in_required
+def server_map(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show what a server plays and will start with, and what it can be told to play."""
+    server = get_server_or_404(request.user, name)
+    choices = read_choices(server)
+    change = MapChange.objects.filter(server=server).select_related("command").first()
+    next_start = read_next_start(server)
+    head = describe_head(request, server, "map")
+    verbs = head["verbs"]
+    context = head | {
+        "may_choose": Verb.CONFIGURE in verbs or (server.is_up and Verb.COMMAND in verbs),
+        "choices": choices,
+        "change": change,
+        "outcome": tell_outcome(change, choices) if change else "",
+        "playing": choices.describe(server.map, server.mode) if server.map else "",
+        "next_start": next_start,
+        "next_words": describe_next(next_start, choices),
+        **describe_choice(request, server, choices),
+    }
+    return render(request, "servers/map.html", context)
+
+
+def describe_next(next_start: NextStart | None, choices: MapChoices) -> str:
+    """Return in words what a server's next start loads; empty if its arguments name no map."""
+    return (
+        choices.describe(next_start.map, next_start.mode) if next_start and next_start.map else ""
+    )
+
+
+def describe_choice(
+    request: SignedInRequest, server: Server, choices: MapChoices
+) -> dict[str, Any]:
+    """Return which campaign a page lists the chapters of, and which of these is chosen at first."""
+    current = choices.find_map(server.map, server.mode) if server.map else None
+    campaign = choices.find_campaign(request.GET.get("campaign", ""))
+    if campaign is None and current is not None:
+        campaign = choices.campaign_of(current)
+    if campaign is None and choices.campaigns:
+        campaign = choices.campaigns[0]
+    return {"campaign": campaign, "chosen": current.value if current else ""}
+
+
+@require_POST
+@sign_in_required
+def map_now(request: SignedInRequest, name: str) -> HttpResponse:
+    """Tell a running server to play a chapter; ask first where people are on."""
+    server = get_server(request.user, name, Verb.COMMAND)
+    page = reverse("jobs:map", args=[name])
+    choice = read_choices(server).find(request.POST.get("choice", ""))
+    if choice is None:
+        return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
+    if server.is_up and (obstacle := find_obstacle_now(server, choice)):
+        return refuse(request, obstacle, page, HTTPStatus.CONFLICT)
+    line = map_command(server, choice)
+    question = judge(line, server.players).question if server.is_up else ""
+    if question and request.POST.get("confirmed") != line:
+        fields = {"choice": choice.value}
+        return ask(request, server, line, question, reverse("jobs:map_now", args=[name]), fields)
+    try:
+        change_map(server, line, choice.map, choice.mode, requested_by=request.user)
+    except CommandRefused as refusal:
+        return refuse_command(request, refusal, page)
+    messages.success(request, _("Told to play %(what)s.") % {"what": choice.title})
+    return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)
+
+
+@require_POST
+@sign_in_required
+def map_next(request: SignedInRequest, name: str) -> HttpResponse:
+    """Store what a server starts with the next time; with `forget`, leave that to its blueprint."""
+    server = get_server(request.user, name, Verb.CONFIGURE)
+    page = reverse("jobs:map", args=[name])
+    choice = None
+    if "forget" not in request.POST:
+        choice = read_choices(server).find(request.POST.get("choice", ""))
+        if choice is None:
+            return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
+    try:
+        with transaction.atomic():
+            # Whoever saves the server's form at this moment overwrites nothing, and is not overwritten.
+            locked = Server.objects.select_for_update(no_key=True, of=("self",))
+            server = locked.select_related("blueprint", "host").get(pk=server.pk)
+            save_next_start(server, choice)
+    except ValidationError as error:
+        text = _("Its launch arguments cannot take it: %(why)s") % {"why": " ".join(error.messages)}
+        return refuse(request, text, page, HTTPStatus.CONFLICT)
+    messages.success(request, tell_stored(server, choice))
+    return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)
+
+
+def tell_stored(server: Server, choice: MapChoice | None) -> str:
+    """Return in words what a server starts with from now on."""
+    if choice is None:
+        if server.is_up:
+            return _("Its blueprint says what it starts with, from its next start on.")
+        return _("Its blueprint says what it starts with.")
+    what = {"what": choice.title}
+    if server.is_up:
+        return _("It starts with %(what)s, from its next start on.") % what
+    return _("It starts with %(what)s.") % what

@@ -1,0 +1,178 @@
+"""Finds out what came of a change of map: asks the server what it plays, until that is settled.
+
+The engine's answer to the command does not tell. It says nothing of a map that comes up, and one that does not
+may leave the server on the old map, on none, or on the game's first.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from django.db import transaction
+from django.utils import timezone
+
+from hostops.errors import HostError, RconUnusableError
+from hostops.query.a2s import QueryError, query_info
+from hostops.query.status import parse_status
+from jobs import operations
+from jobs.database import Channel, announce, write_turn
+from jobs.logs import faults, make_line_safe
+from servers.game_modes import find_mode_in
+from servers.models import (
+    MAP_CHARS,
+    SETTLES_WITHIN,
+    CommandState,
+    Host,
+    MapChange,
+    MapChangeState,
+    Server,
+)
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 1.5
+TURN_SECONDS = 4.0
+"""How long one turn goes on with servers that do not answer."""
+
+STAYS_SECONDS = 5.0
+"""How long a server must say that it plays something third before that is what came of a change."""
+
+MAX_TOLD_BYTES = 31
+"""Of a map's name, as far as an answer to A2S_INFO has it (Steamworks' buffer)."""
+
+_REFUSED = re.compile(
+    r"No such map|not found|map load failed|changelevel failed|Can't changelevel|Unknown command",
+    re.IGNORECASE,
+)
+"""What the engine prints when it does not even try."""
+
+
+@dataclass(frozen=True)
+class Playing:
+    """What a server says that it plays; `mode` is empty where it does not tell."""
+
+    map: str
+    mode: str = ""
+
+    def is_as_told(self, change: MapChange) -> bool:
+        """Whether that is what was wanted, as far as it tells."""
+        return is_same_map(self.map, change.map) and (
+            not change.mode or self.mode in ("", change.mode)
+        )
+
+    def is_as_before(self, change: MapChange) -> bool:
+        """Whether that may be what it played before the change, so that the new map may still be loading."""
+        has_same_mode = self.mode in ("", change.was_mode)
+        return not change.was_map or (is_same_map(self.map, change.was_map) and has_same_mode)
+
+
+Ask = Callable[[Server], Playing | None]
+
+
+class MapChecker:
+    """Settles the changes of map of one host's servers. To be used by one thread.
+
+    `refusing` has by the name of a server its run that has refused the RCON password. `ask` is for tests.
+    """
+
+    def __init__(self, host: Host, refusing: dict[str, int], ask: Ask | None = None) -> None:
+        self._host = host
+        self._refusing = refusing
+        self._ask = ask or self._ask_server
+        self._strange: dict[int, tuple[Playing, float]] = {}
+        """By change: what else its server has said it plays, and since when."""
+
+    def look(self) -> None:
+        """Ask the servers whose maps were to change. Costs one small query while there is none."""
+        until = monotonic() + TURN_SECONDS
+        rows = MapChange.objects.unfinished().filter(server__host=self._host)
+        changes = list(rows.select_related("server__host", "command").defer("server__config_chain"))
+        self._strange = {
+            one.pk: self._strange[one.pk] for one in changes if one.pk in self._strange
+        }
+        newest = {change.server_id: change.pk for change in reversed(changes)}
+        for change in changes:
+            if monotonic() > until:
+                return
+            if newest[change.server_id] != change.pk:
+                settle(change, MapChangeState.OVERTAKEN, None)
+            elif change.command.is_finished:
+                self._look_at(change)
+
+    def _look_at(self, change: MapChange) -> None:
+        command = change.command
+        if command.state == CommandState.FAILED:
+            settle(change, MapChangeState.NOT_SENT, None)
+            return
+        if not change.server.is_up:
+            settle(change, MapChangeState.UNKNOWN, None)
+            return
+        playing = self._ask(change.server)
+        if playing and playing.is_as_told(change):
+            settle(change, MapChangeState.PLAYING, playing)
+        elif playing and self._is_settled(change, playing):
+            settle(change, MapChangeState.OTHER, playing)
+        elif command.finished_at and timezone.now() - command.finished_at > SETTLES_WITHIN:
+            settle(change, MapChangeState.OTHER if playing else MapChangeState.UNKNOWN, playing)
+
+    def _is_settled(self, change: MapChange, playing: Playing) -> bool:
+        """Return whether what a server plays, which is not what it was told, is what it goes on with."""
+        if _REFUSED.search(change.command.answer):
+            return True
+        if playing.is_as_before(change):
+            self._strange.pop(change.pk, None)
+            return False
+        before, since = self._strange.get(change.pk, (playing, monotonic()))
+        if before != playing:
+            since = monotonic()
+        self._strange[change.pk] = (playing, since)
+        return monotonic() - since >= STAYS_SECONDS
+
+    def _ask_server(self, server: Server) -> Playing | None:
+        """Return what a server says it plays, by a query or else by `status`; None if it says nothing."""
+        address = server.own_address or operations.get_host(self._host.name).query_address
+        try:
+            info = query_info(address, server.port, ANSWER_SECONDS)
+        except (QueryError, OSError):
+            return self._ask_for_status(server)
+        return Playing(make_line_safe(info.map, MAP_CHARS)[:MAP_CHARS], find_mode_in(info.keywords))
+
+    def _ask_for_status(self, server: Server) -> Playing | None:
+        try:
+            answer = operations.get_host(self._host.name).tell(
+                server.name,
+                "status",
+                timeout_seconds=ANSWER_SECONDS,
+                may_type=False,
+                refusing_run=self._refusing.get(server.name, 0),
+            )
+        except RconUnusableError as error:
+            if error.refusing_run:
+                self._refusing[server.name] = error.refusing_run
+            return None
+        except (HostError, OSError) as error:
+            what = f"server {server.name}: what it plays is not known"
+            faults.tell(logger, what, error, is_explained=True)
+            return None
+        status = parse_status(answer.text)
+        return Playing(make_line_safe(status.map, MAP_CHARS)[:MAP_CHARS]) if status else None
+
+
+def is_same_map(told: str, wanted: str) -> bool:
+    """Return whether what a server says of its map, perhaps cut, is that map."""
+    told, wanted = told.lower(), wanted.lower()
+    return told == wanted or (len(told.encode()) >= MAX_TOLD_BYTES and wanted.startswith(told))
+
+
+def settle(change: MapChange, state: MapChangeState, playing: Playing | None) -> None:
+    """Store what came of a change, unless that is known already, and what its server plays."""
+    said = {"said_map": playing.map, "said_mode": playing.mode} if playing else {}
+    with write_turn(), transaction.atomic():
+        rows = MapChange.objects.unfinished().filter(pk=change.pk)
+        rows.update(state=state, finished_at=timezone.now(), **said)
+        of_server = {"map": playing.map, "mode": playing.mode} if playing else {}
+        # The pages of the server are told by this that there is news.
+        Server.objects.filter(pk=change.server_id).update(updated_at=timezone.now(), **of_server)
+        announce(Channel.PAGES)

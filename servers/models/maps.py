@@ -1,0 +1,84 @@
+"""Changes of map: what somebody wanted a running server to play, and what it said it plays afterwards."""
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from servers.models.commands import ConsoleCommand
+from servers.models.servers import MAP_CHARS, MODE_CHARS, Server
+
+SETTLES_WITHIN = timedelta(seconds=60)
+"""How long after the command a server may take to play what it was told to: a large map on a slow disk."""
+
+RECENT = timedelta(hours=1)
+
+
+class MapChangeState(models.TextChoices):
+    """Where a change is: `asked`, and then one of the others for good."""
+
+    ASKED = "asked", "asked"
+    PLAYING = "playing", "plays it"
+    OTHER = "other", "plays something else"
+    UNKNOWN = "unknown", "says nothing"
+    NOT_SENT = "not_sent", "not sent"
+    OVERTAKEN = "overtaken", "overtaken by a later change"
+
+
+class MapChangeQuerySet(models.QuerySet["MapChange"]):
+    """Changes, by where they are."""
+
+    def unfinished(self) -> "MapChangeQuerySet":
+        """Return those of which it is not known what came of them."""
+        return self.filter(state=MapChangeState.ASKED)
+
+
+class MapChange(models.Model):
+    """One request to play another map now. `command` is what was sent, who asked, and what came back.
+
+    `mode` is empty where it was to stay. `said_map` and `said_mode` are what the server answered when it was
+    asked what it plays; `was_map` and `was_mode` what it had said before.
+    """
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="map_changes")
+    command = models.OneToOneField(ConsoleCommand, models.CASCADE, related_name="map_change")
+    map = models.CharField(max_length=MAP_CHARS)
+    mode = models.CharField(max_length=MODE_CHARS, blank=True)
+    was_map = models.CharField(max_length=MAP_CHARS, blank=True)
+    was_mode = models.CharField(max_length=MODE_CHARS, blank=True)
+    said_map = models.CharField(max_length=MAP_CHARS, blank=True)
+    said_mode = models.CharField(max_length=MODE_CHARS, blank=True)
+    state = models.CharField(max_length=16, choices=MapChangeState, default=MapChangeState.ASKED)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = MapChangeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            # The worker looks for them every second.
+            models.Index(
+                fields=["server"], condition=Q(state="asked"), name="map_changes_unfinished"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server} to {self.map}"
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether people still want to know what came of it."""
+        return timezone.now() - self.created_at < RECENT
+
+    @property
+    def notice_kind(self) -> str:
+        """How a notice about it looks: a warning if the server does not play what was wanted."""
+        failed = (MapChangeState.OTHER, MapChangeState.UNKNOWN, MapChangeState.NOT_SENT)
+        return "warning" if self.state in failed else ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is known what came of it, or never will be."""
+        return self.state != MapChangeState.ASKED

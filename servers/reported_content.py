@@ -1,0 +1,82 @@
+"""What a server finds in its layers, by what its host reported of its release and its overlays."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from servers.models import OverlayReport, ReleaseReport, Server
+
+_HIDING = frozenset({"unreadable", "pack_broken"})
+"""Codes of findings: as long as an overlay has one, it may have more maps than were reported."""
+
+
+@dataclass(frozen=True)
+class ReportedContent:
+    """What was reported of a release and of overlays, the topmost of these first.
+
+    `release` is None until that build was reported; `missing` are the overlays of which nothing was.
+    """
+
+    release: ReleaseReport | None
+    overlays: Sequence[OverlayReport]
+    missing: Sequence[str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a map that is not among `maps` is in none of these layers."""
+        return (
+            self.release is not None
+            and not self.release.obstacles
+            and not self.missing
+            and not any(has_hidden_maps(report.findings) for report in self.overlays)
+        )
+
+    @cached_property
+    def maps(self) -> frozenset[str]:
+        """The maps of all layers: lower-case names without `.bsp`."""
+        return frozenset(one for report in self._layers for one in report.maps)
+
+    @cached_property
+    def campaigns(self) -> tuple[Mapping[str, Any], ...]:
+        """The campaigns, those of the topmost layer first; as `hostops.specs.Campaign` has them.
+
+        A mission file hides that of a lower layer at the same place. Of several with one name, which the game
+        tells campaigns by, the topmost counts.
+        """
+        found: dict[str, Mapping[str, Any]] = {}
+        places: set[str] = set()
+        for report in self._layers:
+            own_places = {campaign["path"].lower() for campaign in report.campaigns}
+            for campaign in report.campaigns:
+                if campaign["path"].lower() not in places:
+                    key = campaign["name"].lower() or campaign["path"].lower()
+                    found.setdefault(key, campaign)
+            places |= own_places
+        return tuple(found.values())
+
+    @property
+    def _layers(self) -> Iterable[OverlayReport | ReleaseReport]:
+        return (*self.overlays, *((self.release,) if self.release else ()))
+
+
+def read_content(server: Server, overlays: Sequence[str], build_id: str) -> ReportedContent:
+    """Return what the host of a server reported of these overlays, the topmost first, and of a build.
+
+    Two queries at the most.
+    """
+    release = ReleaseReport.objects.filter(host=server.host_id, build_id=build_id).first()
+    found: dict[str, OverlayReport] = {}
+    if overlays:
+        rows = OverlayReport.objects.filter(host=server.host_id, name__in=overlays)
+        found = {report.name: report for report in rows}
+    return ReportedContent(
+        release,
+        [found[name] for name in overlays if name in found],
+        [name for name in overlays if name not in found],
+    )
+
+
+def has_hidden_maps(findings: Sequence[dict[str, Any]]) -> bool:
+    """Whether what was found of an overlay leaves it open which maps it has."""
+    return any(finding["code"] in _HIDING for finding in findings)

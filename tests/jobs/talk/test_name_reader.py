@@ -1,0 +1,154 @@
+"""What can be typed into a game's console is asked once for each game, and kept."""
+
+from typing import Any
+
+import pytest
+
+from hostops.errors import HostError, RconUnusableError
+from hostops.specs import CommandAnswer, CommandWay
+from jobs.talk import NameReader, name_reader
+from servers.console_completion import may_say_to_one, read_names
+from servers.models import Blueprint, ConsoleNames, Host, Server
+from servers.secrets import ServerSecret
+from tests.fakes import FakeHost
+from tests.states import make_run, record_state
+
+pytestmark = pytest.mark.django_db
+
+BUILD = "19684021"
+
+
+def list_names(*rows: str) -> str:
+    """Return an answer to `cvarlist` with these names, and what each is for."""
+    lines = (f"{name:40} : cmd      : {'':16} : {text}" for name, _, text in map(partition, rows))
+    return "\n".join(["cvar list", "---", *lines, "---", "  2 total convars/concommands", ""])
+
+
+def partition(row: str) -> tuple[str, str, str]:
+    return row.partition("=")
+
+
+@pytest.fixture
+def running(server: Server) -> Server:
+    """Return Alice's server, which runs, and whose start is recorded."""
+    return start(server)
+
+
+def start(server: Server, overlays: tuple[tuple[str, str], ...] = (), build: str = BUILD) -> Server:
+    record_state(server, "running")
+    Server.objects.filter(pk=server.pk).update(running_build_id=build)
+    run = make_run(server)
+    run.build_id, run.overlays = build, [list(one) for one in overlays]
+    run.save()
+    server.refresh_from_db()
+    return server
+
+
+@pytest.fixture
+def other(running: Server, blueprint: Blueprint) -> Server:
+    """Return another server of the same host."""
+    return Server.objects.create(
+        name="beta", owner=running.owner, host=running.host, blueprint=blueprint
+    )
+
+
+def test_one_server_is_asked_for_all_of_a_game(
+    host: Host, running: Server, other: Server, fake_host: FakeHost
+) -> None:
+    assert (read_names(running), may_say_to_one(running)) == ([], None)
+    fake_host.answers = lambda *_: list_names("kick=Away <b>with</b> hunter2.\x1b[31m", "a;quit=x")
+    running.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
+    running.save()
+    start(other)
+    reader = NameReader(host, {})
+    for _ in range(3):
+        reader.look()
+    NameReader(host, {}).look()  # Another worker, or this one after a restart.
+    assert fake_host.commands == [("alpha", "cvarlist")]
+    for server in (running, other):
+        (name,) = read_names(server)
+        assert (name["name"], name["is_command"]) == ("kick", True)
+        assert name["help"].startswith("Away <b>with</b> ********.")
+        assert "hunter2" not in name["help"]
+        assert may_say_to_one(server) is False
+    record_state(other, "stopped")
+    other.refresh_from_db()
+    assert read_names(other) == []
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"build": "20000000"},
+        {"overlays": (("sourcemod", "f" * 32),)},
+        {"overlays": (("sourcemod", ""),)},  # Nobody could look at its files.
+    ],
+)
+def test_another_build_or_other_files_are_another_game(
+    host: Host, running: Server, other: Server, fake_host: FakeHost, differs: dict[str, Any]
+) -> None:
+    fake_host.answers = lambda name, _: list_names("kick", *(["sm_psay"] if name == "beta" else []))
+    start(other, **differs)
+    reader = NameReader(host, {})
+    for _ in range(3):
+        reader.look()
+    assert [name for name, _ in fake_host.commands] == ["alpha", "beta"]
+    assert (may_say_to_one(running), may_say_to_one(other)) == (False, True)
+    start(other, **differs)
+    is_known = differs.get("overlays") != (("sourcemod", ""),)
+    assert bool(read_names(other)) == is_known
+
+
+def test_one_that_runs_from_another_build_than_is_recorded_is_not_asked(
+    host: Host, running: Server, fake_host: FakeHost
+) -> None:
+    Server.objects.update(running_build_id="20000000")  # Started by hand.
+    NameReader(host, {}).look()
+    assert fake_host.commands == []
+
+
+def hang(*_: str) -> str:
+    raise HostError("It hangs.")
+
+
+def refuse(*_: str) -> CommandAnswer:
+    raise RconUnusableError("alpha takes no commands by RCON.", 7)
+
+
+@pytest.mark.parametrize("answers", [hang, refuse, lambda *_: list_names("kick")[:-20]])
+def test_one_that_does_not_tell_is_asked_again_much_later_and_keeps_no_other_waiting(
+    host: Host,
+    running: Server,
+    other: Server,
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: Any,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(name_reader, "monotonic", lambda: now[0])
+    fake_host.answers = answers
+    start(other, (("sourcemod", "f" * 32),))
+    refusing: dict[str, int] = {}
+    reader = NameReader(host, refusing)
+    for _ in range(4):
+        reader.look()
+    assert [name for name, _ in fake_host.commands] == ["alpha", "beta"]
+    assert not ConsoleNames.objects.exists()
+    assert refusing == ({"alpha": 7, "beta": 7} if answers is refuse else {})
+    fake_host.answers = lambda *_: CommandAnswer(CommandWay.RCON, list_names("kick"), 7)
+    now[0] += 301
+    reader.look()
+    assert [one["name"] for one in read_names(running)] == ["kick"]
+
+
+def test_no_more_games_are_kept_than_anybody_has(
+    host: Host, running: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(name_reader, "GAMES_KEPT", 2)
+    fake_host.answers = lambda *_: list_names("kick")
+    reader = NameReader(host, {})
+    for build in ("1", "2", "3"):
+        start(running, build=build)
+        reader.look()
+    assert ConsoleNames.objects.count() == 2
+    assert [one["name"] for one in read_names(running)] == ["kick"]

@@ -1,0 +1,274 @@
+"""The page of what a server plays: chapters as its host has reported them, now and at the next start."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from l4d2site.accounts.models import AccountEvent
+from servers.map_choices import read_choices
+from servers.models import (
+    Blueprint,
+    ConsoleCommand,
+    Host,
+    MapChange,
+    MapChangeState,
+    Overlay,
+    OverlayReport,
+    ReleaseReport,
+    Server,
+)
+from tests.pages.queries import assert_same_queries
+from tests.states import make_run, record_state
+
+pytestmark = pytest.mark.django_db
+
+URL = "/servers/alpha/map/"
+
+
+def campaign(
+    name: str, title: str, path: str = "", **modes: list[tuple[str, str]]
+) -> dict[str, Any]:
+    chapters = {
+        mode: [{"map": one, "title": called} for one, called in rows]
+        for mode, rows in modes.items()
+    }
+    return {
+        "name": name,
+        "title": title,
+        "path": path or f"left4dead2/missions/{name}.txt",
+        "problem": "",
+        "modes": [{"name": mode, "chapters": rows} for mode, rows in chapters.items()],
+    }
+
+
+CENTER = campaign(
+    "L4D2C1",
+    "Dead Center",
+    coop=[("c1m1_hotel", "c1m1_hotel"), ("c1m2_streets", "")],
+    versus=[("c1m1_hotel", "")],
+)
+BEAT = campaign(
+    "db",
+    "<b>Dead Beat</b>",
+    coop=[("db_one", "<i>The Start</i>"), ("db_two", ""), ("db_gone", ""), ("db;quit", "")],
+)
+
+
+@pytest.fixture
+def pack(server: Server, blueprint: Blueprint, installed_host: Host) -> OverlayReport:
+    """Return what was reported of the blueprint's overlay; the release is reported too."""
+    ReleaseReport.objects.create(
+        host=installed_host,
+        build_id=installed_host.build_id,
+        campaigns=[CENTER],
+        maps=["c1m1_hotel", "c1m2_streets"],
+        looked_at=timezone.now(),
+    )
+    blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    return OverlayReport.objects.create(
+        host=installed_host,
+        name="pack",
+        campaigns=[BEAT],
+        maps=["db_one", "db_two", "db;quit"],
+        looked_at=timezone.now(),
+    )
+
+
+@pytest.fixture
+def running(pack: OverlayReport, server: Server) -> Server:
+    """Return Alice's server, which runs a chapter of Dead Center, and on which nobody is."""
+    make_run(server, overlays=("pack",))
+    record_state(server, "running")
+    Server.objects.update(players=0, map="c1m1_hotel", mode="coop")
+    server.refresh_from_db()
+    return server
+
+
+def text_of(client: Client, query: str = "") -> str:
+    response = client.get(URL + query)
+    assert response.status_code == 200
+    return " ".join(response.content.decode().split())
+
+
+def values(server: Server) -> list[str]:
+    choices = read_choices(Server.objects.get(pk=server.pk))
+    return [one.value for each in choices.campaigns for mode in each.modes for one in mode.choices]
+
+
+def test_chapters_have_the_names_that_players_know_and_only_those_with_a_map_are_there(
+    as_alice: Client, running: Server
+) -> None:
+    text = text_of(as_alice)
+    assert "<dt>Now</dt><dd>Dead Center, 1. The Hotel (c1m1_hotel), Campaign</dd>" in text
+    assert '<optgroup label="Realism">' in text, "it is played on the chapters of the campaign"
+    text = text_of(as_alice, "?campaign=db_one")
+    assert "1. &lt;i&gt;The Start&lt;/i&gt; (db_one)" in text
+    assert "<b>Dead" not in text
+    assert "2 chapters of its mission file are left out" in text
+    assert values(running) == [
+        *("coop/db_one", "coop/db_two", "realism/db_one", "realism/db_two"),
+        *("coop/c1m1_hotel", "coop/c1m2_streets", "realism/c1m1_hotel", "realism/c1m2_streets"),
+        *("versus/c1m1_hotel", "teamversus/c1m1_hotel"),
+    ]
+
+
+def test_the_topmost_layer_counts(running: Server, pack: OverlayReport) -> None:
+    path = CENTER["path"].upper()
+    hiding = campaign("other", "Hiding", path, coop=[("db_two", "")])
+    same_name = campaign("DB", "Older", coop=[("c1m1_hotel", "")])
+    pack.campaigns = [BEAT, hiding]
+    pack.save()
+    ReleaseReport.objects.update(campaigns=[CENTER, same_name])
+    titles = [one.title for one in read_choices(running).campaigns]
+    assert titles == ["<b>Dead Beat</b>", "Hiding"]
+
+
+def test_what_was_not_reported_is_said_and_not_guessed(as_alice: Client, running: Server) -> None:
+    OverlayReport.objects.all().delete()
+    assert "Not reported by host local yet: pack." in text_of(as_alice)
+    ReleaseReport.objects.update(build_id="other")
+    text = text_of(as_alice)
+    assert "What there is to play on host local is not known yet" in text
+    assert "Change now" not in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "choice", "line"),
+    [
+        ("coop", "coop/c1m2_streets", "changelevel c1m2_streets"),
+        ("coop", "versus/c1m1_hotel", "map c1m1_hotel versus"),
+        ("", "coop/db_one", "map db_one coop"),  # It has not told its mode.
+    ],
+)
+def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_for(
+    as_alice: Client, alice: User, running: Server, mode: str, choice: str, line: str
+) -> None:
+    Server.objects.update(mode=mode)
+    response = as_alice.post(f"{URL}now/", {"choice": choice})
+    assert (response.status_code, response["Location"]) == (303, URL)
+    command = ConsoleCommand.objects.get()
+    assert (command.typed, command.requested_by) == (line, alice)
+    change = MapChange.objects.get(command=command)
+    assert f"{change.mode}/{change.map}" == choice
+    assert (change.was_map, change.was_mode) == ("c1m1_hotel", mode)
+    text = text_of(as_alice)
+    assert "What it plays is looked at until it does." in text
+    assert "Now playing" not in text
+    MapChange.objects.update(
+        state=MapChangeState.OTHER,
+        said_map="c1m1_hotel",
+        said_mode="versus",
+        finished_at=timezone.now(),
+    )
+    text = text_of(as_alice)
+    assert '<p class="notice" data-kind="warning" role="status">It does not play' in text
+    assert "It says that it plays Dead Center, 1. The Hotel (c1m1_hotel), Versus." in text
+
+
+def test_with_people_on_it_asks_first(as_alice: Client, running: Server) -> None:
+    Server.objects.update(players=3)
+    asked = as_alice.post(f"{URL}now/", {"choice": "coop/db_two"})
+    text = asked.content.decode()
+    assert (asked.status_code, ConsoleCommand.objects.count()) == (409, 0)
+    assert "3 people are on." in text
+    assert f'action="{URL}now/"' in text
+    assert '<input type="hidden" name="choice" value="coop/db_two">' in text
+    as_alice.post(f"{URL}now/", {"choice": "coop/db_two", "confirmed": "changelevel c1m2_streets"})
+    assert not ConsoleCommand.objects.exists(), "that was confirmed of something else"
+    as_alice.post(f"{URL}now/", {"choice": "coop/db_two", "confirmed": "changelevel db_two"})
+    assert ConsoleCommand.objects.get().typed == "changelevel db_two"
+
+
+@pytest.mark.parametrize("choice", ["", "coop/db;quit", "survival/c1m1_hotel", "coop/db_gone", "x"])
+@pytest.mark.parametrize("address", ["now", "next"])
+def test_what_is_not_in_the_list_is_not_sent_and_not_saved(
+    as_alice: Client, running: Server, address: str, choice: str
+) -> None:
+    response = as_alice.post(f"{URL}{address}/", {"choice": choice})
+    assert (response.status_code, "choose one from the list" in response.content.decode()) == (
+        409,
+        True,
+    )
+    running.refresh_from_db()
+    assert (running.arguments, ConsoleCommand.objects.exists()) == ("", False)
+
+
+def test_a_map_of_an_overlay_that_it_was_started_without_is_for_the_next_start(
+    as_alice: Client, running: Server
+) -> None:
+    make_run(running, overlays=())
+    response = as_alice.post(f"{URL}now/", {"choice": "coop/db_one"})
+    assert response.status_code == 409
+    assert "was started before its blueprint had the overlay" in response.content.decode()
+    assert as_alice.post(f"{URL}now/", {"choice": "coop/c1m2_streets"}).status_code == 303
+    assert as_alice.post(f"{URL}next/", {"choice": "coop/db_one"}).status_code == 303
+
+
+def test_the_next_start_is_a_launch_argument_of_the_server_and_waits_for_a_restart(
+    as_alice: Client, running: Server, blueprint: Blueprint
+) -> None:
+    blueprint.arguments = "-tickrate 60 +map c1m1_hotel coop"
+    blueprint.save()
+    Server.objects.update(arguments="-insecure\n+map c1m2_streets")
+    running = Server.objects.get()
+    make_run(running)
+    response = as_alice.post(f"{URL}next/", {"choice": "versus/c1m1_hotel"})
+    assert (response.status_code, response["Location"]) == (303, URL)
+    running = Server.objects.get()
+    assert running.arguments == "-insecure\n+map c1m1_hotel versus"
+    arguments = ("-tickrate", "60", "-insecure", "+map", "c1m1_hotel", "versus")
+    assert running.to_spec().arguments == arguments, "its blueprint's is not loaded before it"
+    text = text_of(as_alice)
+    assert 'Dead Center, 1. The Hotel (c1m1_hotel), Versus <span class="quiet">by its own' in text
+    assert "Restart to apply: launch arguments" in text
+    assert "launch arguments" in AccountEvent.objects.latest("pk").detail
+    as_alice.post(f"{URL}next/", {"forget": "1"})
+    running = Server.objects.get()
+    assert running.arguments == "-insecure"
+    assert 'Campaign <span class="quiet">by its blueprint’s' in text_of(as_alice)
+    assert not ConsoleCommand.objects.exists()
+
+
+def test_arguments_that_leave_no_room_are_refused_in_words(
+    as_alice: Client, running: Server
+) -> None:
+    full = "+hostname " + "x" * 1730
+    Server.objects.update(arguments=full)
+    response = as_alice.post(f"{URL}next/", {"choice": "versus/c1m1_hotel"})
+    assert (response.status_code, Server.objects.get().arguments) == (409, full)
+    assert "the engine takes" in response.content.decode()
+
+
+def test_each_sees_what_their_role_may(as_bob: Client, bob: User, running: Server) -> None:
+    member = running.memberships.create(user=bob, role="viewer")
+    text = text_of(as_bob)
+    assert "1. The Hotel" in text
+    assert "Change now" not in text
+    assert "At next start</button>" not in text
+    member.role = "operator"
+    member.save()
+    text = text_of(as_bob)
+    assert "Change now</button>" in text
+    assert "At next start</button>" not in text
+    record_state(running, "stopped")
+    assert '<select id="choice"' not in text_of(as_bob)
+
+
+def test_its_queries_do_not_grow_with_what_there_is_to_play(
+    as_alice: Client, running: Server, pack: OverlayReport, blueprint: Blueprint
+) -> None:
+    def make_more() -> None:
+        overlays = [Overlay.objects.create(name=f"more-{number}") for number in range(5)]
+        blueprint.set_overlays(overlays)
+        for overlay in overlays:
+            OverlayReport.objects.create(
+                host=running.host, name=overlay.name, campaigns=[BEAT], looked_at=timezone.now()
+            )
+        for _ in range(5):
+            as_alice.post(f"{URL}now/", {"choice": "coop/c1m2_streets"})
+
+    as_alice.post(f"{URL}now/", {"choice": "coop/c1m2_streets"})
+    assert_same_queries(as_alice, URL, make_more)
