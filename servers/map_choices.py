@@ -165,8 +165,9 @@ def to_choices(content: ReportedContent, server: Server) -> MapChoices:
         return MapChoices(
             (),
             _(
-                "What there is to play on host %(host)s is not known yet: its worker has reported neither the "
-                "game nor an overlay of this server. It does so soon after it has started, and after an install."
+                "What there is to play on host %(host)s is not known yet: its worker has reported neither "
+                "the game nor an overlay of this server. It does so soon after it has started, and after an "
+                "install."
             )
             % {"host": host},
         )
