@@ -44,7 +44,7 @@ SMALL_TARGETS = """() =>
   [...document.querySelectorAll("button, .button, select, nav a, input:not([type=hidden])")]
   .filter((one) => one.checkVisibility() && !one.closest(".visually-hidden"))
   .map((one) => one.closest("label") ?? one)
-  .filter((one) => one.getBoundingClientRect().height < 43.5)
+  .filter((one) => one.offsetHeight < 44)
   .map((one) => one.outerHTML.slice(0, 120))"""
 """What a finger has to hit and may miss: less than 44 px high."""
 

@@ -6,8 +6,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from servers.models import Blueprint, Overlay, Server
+from servers.models import Blueprint, Membership, Overlay, Server
 from servers.secrets import ServerSecret
+from tests.pages.conftest import sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +50,25 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     response = as_alice.post(url, {**mine, "version": version_in(page)})
     server.refresh_from_db()
     assert (response.status_code, server.config) == (302, "hostname Mine")
+
+
+@pytest.mark.parametrize(("role", "status"), [("operator", 403), ("", 404)])
+def test_who_may_change_it_no_more_is_not_shown_what_others_saved(
+    bob: User, server: Server, role: str, status: int
+) -> None:
+    url = f"/servers/{server.name}/edit/"
+    Membership.objects.create(server=server, user=bob, role="manager")
+    browser = sign_in(bob)
+    mine = form_of(server, config="hostname Mine", version=open_form(browser, url))
+    Server.objects.update(config="hostname Theirs")
+    if role:
+        Membership.objects.update(role=role)
+    else:
+        Membership.objects.all().delete()
+    for address in (url, f"/servers/{server.name}/save-and-restart"):
+        response = browser.post(address, mine)
+        assert response.status_code == status
+        assert "hostname Theirs" not in response.content.decode()
 
 
 def test_it_is_refused_again_if_they_save_once_more(as_alice: Client, server: Server) -> None:

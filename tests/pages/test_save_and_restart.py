@@ -1,7 +1,7 @@
 """One button that saves a form and restarts what it is about."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from servers.models import ActualState, Blueprint, Host, Membership, Server
@@ -48,6 +48,19 @@ def test_what_is_not_saved_is_not_restarted(as_alice: Client, server: Server) ->
     # The form that it shows again is still the one of the server's page.
     assert 'action="/servers/alpha/edit/"' in page
     assert not server.jobs.exists()
+
+
+def test_who_may_change_a_server_and_not_restart_it_does_neither_by_one_click(
+    server: Server,
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    erin = User.objects.create_user("erin", is_staff=True)
+    erin.user_permissions.add(Permission.objects.get(codename="change_server"))
+    browser, changed = sign_in(erin), form_of(server, config="hostname Erins")
+    assert browser.post("/servers/alpha/save-and-restart", changed).status_code == 403
+    server.refresh_from_db()
+    assert (server.config, server.jobs.exists()) == ("", False)
+    assert browser.post("/servers/alpha/edit/", changed).status_code == 302
 
 
 @pytest.fixture
