@@ -33,26 +33,35 @@ class BanForm(forms.Form):
         ),
     )
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         required=False,
         max_length=REASON_CHARS,
         help_text=gettext_lazy("For those who run the servers."),
     )
     length = forms.ChoiceField(
         label=gettext_lazy("For how long"),
-        choices=[(HOUR, "1 hour"), (DAY, "1 day"), (EVER, "for good"), (OWN, "so many minutes:")],
+        choices=[
+            (HOUR, gettext_lazy("1 hour")),
+            (DAY, gettext_lazy("1 day")),
+            (EVER, gettext_lazy("for good")),
+            (OWN, gettext_lazy("so many minutes:")),
+        ],
         initial=DAY,
     )
     minutes = forms.IntegerField(
-        label="Minutes", required=False, min_value=1, max_value=LONGEST_MINUTES
+        label=gettext_lazy("Minutes"), required=False, min_value=1, max_value=LONGEST_MINUTES
     )
-    where = forms.ChoiceField()
+    where = forms.ChoiceField(label=gettext_lazy("Where"))
 
     def __init__(self, *args: object, server: Server, may_ban_everywhere: bool) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
         self._server = server
-        everywhere = [("all", f"on all servers of {server.owner}")] if may_ban_everywhere else []
+        everywhere = [("all", _("on all servers of %(owner)s") % {"owner": server.owner})]
         where: forms.ChoiceField = self.fields["where"]  # type: ignore[assignment]
-        where.choices = [("server", f"on {server.name}"), *everywhere]
+        where.choices = [
+            ("server", _("on %(server)s") % {"server": server.name}),
+            *(everywhere if may_ban_everywhere else []),
+        ]
 
     def clean_steam_id(self) -> str:
         """Return the Steam id as the game has it."""

@@ -14,6 +14,8 @@ def with_people(spec: InstanceSpec, server: Server) -> InstanceSpec:
     The newest are the likeliest to come back, and a config may not have room for all. With them come those
     whose bans for good were lifted since the run before the last: the last may never have come to its launch.
     """
+    if not server.has_people:
+        return spec
     now = timezone.now()
     of_server = Ban.objects.of_servers([server])
     lasting = find_lasting(of_server.in_force())

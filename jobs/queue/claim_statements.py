@@ -51,14 +51,17 @@ SERVERS = (
     " (SELECT CAST(json_agg(name) AS text) FROM (SELECT overlay.name FROM servers_blueprintoverlay place"
     " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
     " WHERE place.blueprint_id = blueprint.id ORDER BY place.position) overlay),"
+    " EXISTS (SELECT 1 FROM servers_ban ban WHERE ban.server_id = server.id"
+    " OR (ban.server_id IS NULL AND ban.owner_id = server.owner_id))"
+    " OR EXISTS (SELECT 1 FROM servers_gameadmin admin WHERE admin.server_id = server.id),"
     f" {', '.join(f'blueprint.{column}' for column in BLUEPRINT_COLUMNS)}"
     " FROM servers_server server"
     " JOIN servers_host server_host ON server_host.id = server.host_id"
     " JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
     " WHERE server.id = ANY(%s)"
 )
-"""With the address that an admin may have given to the host since the worker read its row, and with the names
-of the blueprint's overlays, topmost first."""
+"""With the address that an admin may have given to the host since the worker read its row; with the names of
+the blueprint's overlays, topmost first; and with whether it has people, without whom nobody looks for them."""
 
 
 def set_running(
@@ -88,7 +91,8 @@ def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
     of_host = len(SERVER_COLUMNS)
     for row in execute(SERVERS, [ids]).rows:
         server = load(Server, SERVER_COLUMNS, row[:of_host])
-        address, overlay_names, *of_blueprint = row[of_host:]
+        address, overlay_names, has_people, *of_blueprint = row[of_host:]
+        server.has_people = bool(has_people)
         if server.host_id == host.pk:
             host.bind_address = address
             relate(server, "host", host)

@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.functional import cached_property
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
@@ -579,6 +580,12 @@ class Server(models.Model):
         return count
 
     # --- What its host is told ----------------------------------------------------------------
+
+    @cached_property
+    def has_people(self) -> bool:
+        """Whether anybody was ever banned from it, or is its admin in the game. Mostly not."""
+        bans = self.bans.model.objects.of_servers([self])
+        return bans.exists() or self.game_admins.exists()
 
     def read_arguments(self) -> tuple[str, ...]:
         """Return its launch arguments as rows say them, passwords among them too. Raises `ArgumentsError`."""
