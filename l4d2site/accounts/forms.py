@@ -78,7 +78,7 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
 class RoleForm(PlainForm, forms.Form):
     """Chooses one of the roles that somebody may give on a server."""
 
-    role = forms.ChoiceField(label=gettext_lazy("Role"), widget=forms.Select(attrs={"autocomplete": "off"}))
+    role = forms.ChoiceField(label=_("Role"), widget=forms.Select(attrs={"autocomplete": "off"}))
 
     def __init__(self, *args: Any, user: User, server: Server, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,7 +99,7 @@ class MemberForm(RoleForm):
     """Gives a role to somebody who has an account."""
 
     username = forms.CharField(
-        label=gettext_lazy("Username"),
+        label=_("Username"),
         max_length=150,
         widget=forms.TextInput(attrs={"autocapitalize": "none", "autocomplete": "off"}),
     )
