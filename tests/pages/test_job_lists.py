@@ -122,7 +122,9 @@ def test_a_list_by_state_is_looked_up_in_indexes(
         assert searches
         for statement in searches:
             plan = explain(statement, ())
-            assert "jobs_by_state" in plan or "jobs_of_server" in plan, plan
+            # PostgreSQL may also take the one of what is queued: that is few.
+            indexes = ("jobs_by_state", "jobs_of_server", "queued_jobs_of_person")
+            assert any(index in plan for index in indexes), plan
             assert not reads_all_jobs(plan), plan
 
 
