@@ -4,21 +4,19 @@ The engine's answer to the command does not tell. It says nothing of a map that 
 may leave the server on the old map, on none, or on the game's first.
 """
 
-import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
 from django.db import transaction
 from django.utils import timezone
 
-from hostops.errors import HostError, RconUnusableError
 from hostops.query.a2s import QueryError, query_info
 from hostops.query.status import parse_status
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
-from jobs.logs import faults, make_line_safe
+from jobs.logs import make_line_safe
+from jobs.talk.questions import Questioner
 from servers.game_modes import find_mode_in
 from servers.models import (
     MAP_CHARS,
@@ -29,8 +27,6 @@ from servers.models import (
     MapChangeState,
     Server,
 )
-
-logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.5
 TURN_SECONDS = 4.0
@@ -68,19 +64,15 @@ class Playing:
         return not change.was_map or (is_same_map(self.map, change.was_map) and has_same_mode)
 
 
-Ask = Callable[[Server], Playing | None]
-
-
 class MapChecker:
     """Settles the changes of map of one host's servers. To be used by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password. `ask` is for tests.
+    `refusing` has by the name of a server its run that has refused the RCON password.
     """
 
-    def __init__(self, host: Host, refusing: dict[str, int], ask: Ask | None = None) -> None:
+    def __init__(self, host: Host, refusing: dict[str, int]) -> None:
         self._host = host
-        self._refusing = refusing
-        self._ask = ask or self._ask_server
+        self._questioner = Questioner(host, refusing)
         self._strange: dict[int, tuple[Playing, float]] = {}
         """By change: what else its server has said it plays, and since when."""
 
@@ -130,7 +122,7 @@ class MapChecker:
         self._strange[change.pk] = (playing, since)
         return monotonic() - since >= STAYS_SECONDS
 
-    def _ask_server(self, server: Server) -> Playing | None:
+    def _ask(self, server: Server) -> Playing | None:
         """Return what a server says it plays, by a query or else by `status`; None if it says nothing."""
         address = server.own_address or operations.get_host(self._host.name).query_address
         try:
@@ -140,23 +132,10 @@ class MapChecker:
         return Playing(make_line_safe(info.map, MAP_CHARS)[:MAP_CHARS], find_mode_in(info.keywords))
 
     def _ask_for_status(self, server: Server) -> Playing | None:
-        try:
-            answer = operations.get_host(self._host.name).tell(
-                server.name,
-                "status",
-                timeout_seconds=ANSWER_SECONDS,
-                may_type=False,
-                refusing_run=self._refusing.get(server.name, 0),
-            )
-        except RconUnusableError as error:
-            if error.refusing_run:
-                self._refusing[server.name] = error.refusing_run
-            return None
-        except (HostError, OSError) as error:
-            what = f"server {server.name}: what it plays is not known"
-            faults.tell(logger, what, error, is_explained=True)
-            return None
-        status = parse_status(answer.text)
+        answer = self._questioner.ask(
+            server, "status", ANSWER_SECONDS, "what it plays is not known"
+        )
+        status = parse_status(answer) if answer is not None else None
         return Playing(make_line_safe(status.map, MAP_CHARS)[:MAP_CHARS]) if status else None
 
 

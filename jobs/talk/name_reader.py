@@ -10,12 +10,11 @@ from time import monotonic
 
 from django.db import transaction
 
-from hostops.errors import HostError, RconUnusableError
 from hostops.query.cvarlist import ListedName, parse_cvarlist
-from jobs import operations
 from jobs.database import Channel, announce, write_turn
-from jobs.logs import faults, make_line_safe
+from jobs.logs import make_line_safe
 from jobs.talk.command_desk import masked_for
+from jobs.talk.questions import Questioner
 from servers.console_completion import find_key
 from servers.models import ActualState, ConsoleName, ConsoleNames, Host, Server
 from servers.waiting_changes import newest_runs
@@ -39,7 +38,7 @@ class NameReader:
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
         self._host = host
-        self._refusing = refusing
+        self._questioner = Questioner(host, refusing)
         self._known: set[str] = set()
         self._not_before: dict[str, float] = {}
         """By key: when the next server of that game is asked."""
@@ -66,23 +65,11 @@ class NameReader:
                 return
 
     def _read(self, server: Server, key: str) -> None:
-        try:
-            answer = operations.get_host(self._host.name).tell(
-                server.name,
-                "cvarlist",
-                timeout_seconds=ANSWER_SECONDS,
-                may_type=False,
-                refusing_run=self._refusing.get(server.name, 0),
-            )
-        except RconUnusableError as error:
-            if error.refusing_run:
-                self._refusing[server.name] = error.refusing_run
+        unknown = "what can be typed into its console is not known"
+        answer = self._questioner.ask(server, "cvarlist", ANSWER_SECONDS, unknown)
+        if answer is None:
             return
-        except (HostError, OSError) as error:
-            what = f"server {server.name}: what can be typed into its console is not known"
-            faults.tell(logger, what, error, is_explained=True)
-            return
-        listed = parse_cvarlist(answer.text)
+        listed = parse_cvarlist(answer)
         if not listed:
             logger.warning("server %s: its answer to cvarlist is no whole list", server.name)
             return

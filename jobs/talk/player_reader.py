@@ -5,7 +5,6 @@ each command that comes by RCON: so it is asked when that count has changed, and
 somebody is on.
 """
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,14 +14,11 @@ from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from hostops.errors import HostError, RconUnusableError
 from hostops.query.status import StatusPlayer, parse_status
-from jobs import operations
 from jobs.database import Channel, announce, write_turn
-from jobs.logs import faults, make_line_safe
+from jobs.logs import make_line_safe
+from jobs.talk.questions import Questioner
 from servers.models import NAME_CHARS, UP_STATES, Host, PlayerSession, Server
-
-logger = logging.getLogger(__name__)
 
 ASK_EVERY_SECONDS = 60.0
 """How often a server with people on it is asked though their number stays: one may have come for another."""
@@ -54,7 +50,7 @@ class PlayerReader:
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
         self._host = host
-        self._refusing = refusing
+        self._questioner = Questioner(host, refusing)
         self._asked: dict[int, Asked] = {}
 
     def look(self) -> None:
@@ -93,23 +89,8 @@ class PlayerReader:
 
     def _ask(self, server: Server) -> tuple[StatusPlayer, ...] | None:
         """Return who is on; None if that cannot be known."""
-        try:
-            answer = operations.get_host(self._host.name).tell(
-                server.name,
-                "status",
-                timeout_seconds=ANSWER_SECONDS,
-                may_type=False,
-                refusing_run=self._refusing.get(server.name, 0),
-            )
-        except RconUnusableError as error:
-            if error.refusing_run:
-                self._refusing[server.name] = error.refusing_run
-            return None
-        except (HostError, OSError) as error:
-            what = f"server {server.name}: who is on is not known"
-            faults.tell(logger, what, error, is_explained=True)
-            return None
-        status = parse_status(answer.text)
+        answer = self._questioner.ask(server, "status", ANSWER_SECONDS, "who is on is not known")
+        status = parse_status(answer) if answer is not None else None
         return status.people if status else None
 
 

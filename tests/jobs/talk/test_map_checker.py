@@ -43,7 +43,8 @@ class Game:
         self.now = 1000.0
         self.asked = 0
         monkeypatch.setattr(map_checker, "monotonic", lambda: self.now)
-        self._checker = MapChecker(host, {}, self._answer)
+        monkeypatch.setattr(MapChecker, "_ask", lambda _checker, server: self._answer(server))
+        self._checker = MapChecker(host, {})
 
     def _answer(self, _: Server) -> Playing | None:
         self.asked += 1
