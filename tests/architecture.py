@@ -1,6 +1,6 @@
-"""Holds docs/architecture.md to the code: `script/lint` runs this.
+"""Holds docs/architecture.md and docs/glossary.md to the code: `script/lint` runs this.
 
-Each path and each `path:name` on the page has to exist, each module of the rooms has to be listed, and the two
+Each path and each `path:name` on the pages has to exist, each module of the rooms has to be listed, and the two
 pictures have to show the layers of the import contracts.
 """
 
@@ -13,23 +13,29 @@ from pathlib import Path
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 PAGE = PROJECT_DIR / "docs/architecture.md"
+GLOSSARY = PROJECT_DIR / "docs/glossary.md"
 PATH = re.compile(r"`([\w./]+(?:/|\.py|\.js))(?::(\w+))?`")
 ROOM_ROW = re.compile(r"^\| `([\w/]+)/` \|[^|]*\| ([^|]*) \|$", re.MULTILINE)
 
 
 def find_faults(page: str) -> Iterator[str]:
     """Yield what the page says and the code does not, or the other way round."""
-    for path, name in sorted(set(PATH.findall(page))):
-        if not (PROJECT_DIR / path).exists():
-            yield f"{path} does not exist"
-        elif name and name not in defined_names(PROJECT_DIR / path):
-            yield f"{path} defines no {name}"
+    yield from find_missing_names(page)
     yield from find_missing_modules(page)
     settings = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())
     for contract in settings["tool"]["importlinter"]["contracts"]:
         for package in contract.get("containers", []):
             if contract["layers"] != drawn_layers(page, package):
                 yield f"the picture of {package} is not what its import contract says"
+
+
+def find_missing_names(page: str) -> Iterator[str]:
+    """Yield the paths and names on a page that the code does not have."""
+    for path, name in sorted(set(PATH.findall(page))):
+        if not (PROJECT_DIR / path).exists():
+            yield f"{path} does not exist"
+        elif name and name not in defined_names(PROJECT_DIR / path):
+            yield f"{path} defines no {name}"
 
 
 def find_missing_modules(page: str) -> Iterator[str]:
@@ -65,7 +71,11 @@ def drawn_layers(page: str, package: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    faults = list(find_faults(PAGE.read_text()))
-    for fault in faults:
-        print(f"{PAGE.relative_to(PROJECT_DIR)}: {fault}", file=sys.stderr)
-    sys.exit(bool(faults))
+    found = {
+        PAGE: list(find_faults(PAGE.read_text())),
+        GLOSSARY: list(find_missing_names(GLOSSARY.read_text())),
+    }
+    for path, faults in found.items():
+        for fault in faults:
+            print(f"{path.relative_to(PROJECT_DIR)}: {fault}", file=sys.stderr)
+    sys.exit(any(found.values()))
