@@ -116,7 +116,7 @@ MUTATIONS = (
     ),
     Mutation(
         "launcher: an instance that was made again is another one",
-        "hostops/launcher.py",
+        "hostops/launching.py",
         "    if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):\n",
         "    if False:\n",
         "tests/hostops/test_launcher.py",

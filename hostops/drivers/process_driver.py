@@ -16,7 +16,7 @@ from hostops.drivers import outlook
 from hostops.errors import CommandError, HostError
 from hostops.instances import console_files, runs
 from hostops.instances.layers import LAUNCHER_COMMAND
-from hostops.launcher import LOCK_SECONDS
+from hostops.launching import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.process import run
 from hostops.linux.process_identity import (

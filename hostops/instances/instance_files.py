@@ -34,7 +34,7 @@ from hostops.instances.config_chain import (
     Passwords,
 )
 from hostops.launch_arguments import drop_faulty
-from hostops.launcher import LOCK_SECONDS
+from hostops.launching import LOCK_SECONDS
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
 from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically

@@ -21,7 +21,7 @@ from hostops.box.wall import OWN_PROCESSES, Wall
 from hostops.callbacks import Callbacks
 from hostops.instances import records
 from hostops.instances.console_files import describe_fullness, last_line
-from hostops.launcher import EXIT_BUSY, MOUNT_NAME, RUN_VARIABLE
+from hostops.launching import EXIT_BUSY, MOUNT_NAME, RUN_VARIABLE
 from hostops.layout import InstanceLayout
 from hostops.linux import process_identity, untrusted
 from hostops.linux.files import write_atomically

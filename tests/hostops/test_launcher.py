@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from hostops import launcher
+from hostops import launching
 from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS
 from hostops.drivers.process_driver import launch
 from hostops.errors import HostError
 from hostops.instances import layers
 from hostops.instances.runs import read_end, read_run
-from hostops.launcher import EXIT_BUSY, RUN_VARIABLE
+from hostops.launching import EXIT_BUSY, RUN_VARIABLE
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.locks import is_locked
 from hostops.linux.namespaces import EXIT_FAILED, LaunchError, mount_overlay
@@ -235,10 +235,12 @@ def test_a_launch_into_an_instance_that_was_deleted_meanwhile_is_refused(
             instance.run_lock_path.touch()
         fcntl.flock(descriptor, operation)
 
-    monkeypatch.setattr(launcher, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": be_overtaken}))
+    monkeypatch.setattr(
+        launching, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": be_overtaken})
+    )
     try:
         with pytest.raises(LaunchError, match=rf"{words}\.$") as caught:
-            launcher._take_run_lock(str(instance.run_lock_path), "alpha")
+            launching._take_run_lock(str(instance.run_lock_path), "alpha")
         assert caught.value.exit_code == EXIT_BUSY
     finally:
         for descriptor in opened:
@@ -430,7 +432,7 @@ def write_crashed_run(instance: InstanceLayout, restarts: int, ago: float = 5.0)
 
 
 def look_back(instance: InstanceLayout, **plan: object) -> dict[str, Any]:
-    return launcher._look_back(str(instance.dir), plan, "alpha")
+    return launching._look_back(str(instance.dir), plan, "alpha")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hostops.drivers.unit_files import (
 )
 from hostops.errors import CommandError, HostError
 from hostops.instances import runs
-from hostops.launcher import EXIT_BUSY
+from hostops.launching import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.namespaces import EXIT_FAILED

@@ -1,0 +1,492 @@
+"""Mounts an instance's files, enters the box, and becomes its game server: what `launcher.py` does.
+
+It leaves its caller's session, takes the instance's run.lock, writes run.json, mounts the overlay in
+namespaces of its own, enters the box (`hostops.box`), and executes the engine there, `./srcds_linux`.
+An init of a PID namespace holds the lock, and is what the host knows as the run: what the game starts
+ends with it. Nothing is mounted on the host and nothing has to be cleaned up.
+
+A restart after a crash counts in the budget of `hostops.crash_budget`. One too many is refused here,
+whoever asks for it: with the exit code after which systemd does not try again.
+
+A plan of an earlier version is not executed as it is: the engine's arguments are made anew from it,
+without the worker, since systemd may restart a server before the panel has written another.
+
+The caller's process ends with exit code 0 once the game's program has replaced the launcher;
+otherwise it prints what failed, which is in the console log as well once there is one. Standard
+library only, and little of it: this runs at every start of a server.
+"""
+
+# Without pathlib, whose import would take a quarter of the start-up time:
+# ruff: noqa: PTH102, PTH108, PTH110, PTH116, PTH123, PTH208
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from hostops.box import landlock, seccomp
+from hostops.box.game import name_cure
+from hostops.box.init import Init, become_init, connect_to_systemd
+from hostops.box.root import Root, enter_root, leave_mounts
+from hostops.crash_budget import RESTART_BUDGET, RESTART_WINDOW_SECONDS, is_failure, is_spent
+from hostops.engine_command import LIBRARY_PATH, PLAN_VERSION, PROGRAM, remake_command
+from hostops.linux.namespaces import (
+    EXIT_FAILED,
+    LaunchError,
+    drop_privileges,
+    enter_namespaces,
+    enter_user_namespace,
+    make_read_only,
+    mount_layers,
+    mount_overlay,
+)
+from hostops.linux.process_identity import read_boot_id, read_own_stat
+
+EXIT_BUSY = 75
+RUN_VARIABLE = "SAFEROOM_RUN"
+"""Names the run in the environment of its processes, by the nonce in run.json."""
+MOUNT_NAME = "saferoom-run-"
+"""How the mount of a run's layers is called in /proc/PID/mounts, followed by the nonce in run.json."""
+_KEPT_RESTARTS = 50
+_MAX_RECORD_CHARS = 1024**2
+_OOM_SCORE = 300  # thousandths of the memory, by which a game counts as larger than it is
+_MAX_OOM_SCORE = 1000
+LOCK_SECONDS = 2.0
+"""How long to try for run.lock: whoever looks whether a server runs holds it for an instant."""
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out the command line; return the exit code of the caller's process."""
+    if arguments[:1] == ["--probe"] and len(arguments) == 2:
+        return _probe(arguments[1])
+    if arguments[:1] == ["--try"] and len(arguments) >= 4:
+        return _try_layers(arguments[1], arguments[2:])
+    if arguments[:1] == ["--foreground"] and len(arguments) == 3:
+        root, name = arguments[1:]
+        _launch(root, name, _open_report(root, name), is_unit=True)
+    if len(arguments) != 2:
+        print(
+            "usage: launcher.py [--foreground] ROOT NAME | --probe DIR | --try ROOT LAYER LAYER...",
+            file=sys.stderr,
+        )
+        return 2
+    root, name = arguments
+    report_read, report_write = os.pipe()
+    if os.fork() == 0:
+        os.close(report_read)
+        _launch(root, name, report_write, is_unit=False)
+    os.close(report_write)
+    # The pipe closes without a word when the game's program takes over: its end is not inherited.
+    with open(report_read, encoding="utf-8") as report:
+        text = report.read()
+    if not text:
+        return 0
+    code, _, message = text.partition(" ")
+    print(message, file=sys.stderr)
+    return int(code)
+
+
+def _probe(folder: str) -> int:
+    try:
+        os.chdir(folder)
+        enter_namespaces()
+        mount_overlay(["lower"], "upper", "work", "merged")
+        with open("merged/file", "a", encoding="ascii") as file:
+            file.write("written through the overlay\n")
+        drop_privileges()
+    except (LaunchError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _try_layers(root: str, layers: list[str]) -> int:
+    """Mount the layers where only this process sees it, with nothing to write to above them."""
+    try:
+        os.chdir(root)
+        enter_namespaces()
+        mount_layers(layers, "instances")
+    except (LaunchError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _open_report(root: str, name: str) -> int:
+    """Return what the driver that waits for this launch reads; /dev/null when systemd restarts on its own."""
+    try:
+        return os.open(
+            f"{root}/instances/{name}/launch.report", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except OSError:  # none there, or nobody reads it
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
+    """Become the game server; on failure write `CODE MESSAGE` to `report` and exit."""
+    init: Init | None = None
+
+    def keep_init(one: Init) -> None:
+        nonlocal init
+        init = one
+
+    try:
+        _become_game(root, name, is_unit, keep_init)
+    except LaunchError as error:
+        message, code = str(error), error.exit_code
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to hear of it
+        message, code = f"Starting {name} failed: {error!r}.", EXIT_FAILED
+    os.write(report, f"{code} {message}".encode())
+    # Its stderr is the console log, if it came that far.
+    with contextlib.suppress(OSError):
+        os.write(2, f"{message}\n".encode())
+    # Last: the launcher outside ends at this, and systemd then ends us.
+    if init is not None:
+        init.give_up(code)
+    os._exit(code)
+
+
+def _become_game(
+    root: str, name: str, is_unit: bool, keep_init: Callable[[Init], None]
+) -> NoReturn:
+    # It is connected before the root changes; where no unit listens it tells nobody.
+    tell_systemd = connect_to_systemd()
+    if os.getsid(0) != os.getpid():  # systemd has made a session already
+        os.setsid()
+    os.umask(0o027)
+    _yield_memory()
+    os.chdir(root)
+    instance = f"instances/{name}"
+    plan = _read_json(f"{instance}/launch.json")
+    lock = _take_run_lock(f"{instance}/run.lock", name)
+    history = _look_back(instance, plan, name)
+    run = _next_run(f"{instance}/console")
+    _open_console(instance, run)
+    argv = _read_command(plan, name)
+    environment = {**plan["environment"], "LD_LIBRARY_PATH": LIBRARY_PATH}
+    # A plan of an earlier version knows nothing of a box, and its server gets one all the same.
+    if plan.get("is_boxed", plan["layering"] == "overlay"):
+        box = _plan_box(root, instance, plan)
+        environment["HOME"] = box.home_dir
+        enter_user_namespace()
+        # A unit of an earlier version does not listen, and would lose sight of its main process.
+        is_deaf = is_unit and "NOTIFY_SOCKET" not in os.environ
+        refusal = "the unit is of an earlier version" if is_deaf else ""
+        init = become_init(tell_systemd, refusal=refusal)
+        keep_init(init)
+        if init.wall.stands:
+            os.setsid()
+        # Not before: the init's number is the one by which the host knows the run.
+        record = _write_run(instance, plan, run, history)
+        end = _open_end(instance)
+        walls = [init.wall, leave_mounts()]
+        if plan["layering"] == "overlay":
+            _mount(instance, plan, record["nonce"])
+        # By it a child is found that left its session and closed everything. The record is always whole.
+        record["mount_namespace"] = os.stat("/proc/self/ns/mnt").st_ino
+        environment[RUN_VARIABLE] = record["nonce"]
+        folder = os.open(instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        walls += [*enter_root(box), landlock.look(), seccomp.look()]
+        _write_json("run.json", {**record, "walls": walls}, folder)
+        drop_privileges()
+        init.run(box, argv, environment, keep={lock}, end=end)
+    record = _write_run(instance, plan, run, history)
+    environment[RUN_VARIABLE] = record["nonce"]
+    _reset_signals()
+    if plan["layering"] == "overlay":
+        enter_namespaces()
+        namespace = os.stat("/proc/self/ns/mnt").st_ino
+        _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
+        _mount(instance, plan, record["nonce"])
+        # Its records and its console log are for us to believe: the game is not to change them.
+        make_read_only(instance)
+        os.chdir(f"{instance}/merged")
+    else:
+        os.chdir(f"{instance}/tree")
+    drop_privileges()
+    _keep_only({0, 1, 2, lock})
+    tell_systemd(os.getpid())
+    try:
+        os.execve(PROGRAM, argv, environment)  # noqa: S606 - this is what it is for
+    except OSError as error:
+        raise LaunchError(
+            f"{PROGRAM} of release {plan['release']} could not be executed: {error.strerror}. "
+            f"{name_cure(PROGRAM, error)}"
+        ) from error
+
+
+def _yield_memory() -> None:
+    """Let the kernel end the game before the panel, where memory runs out (oom_score_adj of proc(5)).
+
+    It is inherited, and no game can take it back: its /proc is read-only. Where ours is too, nothing happens.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            score = min(int(file.read()) + _OOM_SCORE, _MAX_OOM_SCORE)
+            file.seek(0)
+            file.write(str(score))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+
+
+def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
+    """Return what stands in the box of a game. Makes the folder that is its HOME."""
+    home = f"{root}/{instance}/home"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home, 0o750)
+    steamclient = f"{root}/home/.steam/sdk32/steamclient.so"
+    control_file = plan["environment"].get("SAFEROOM_SIMULATOR")
+    shown: tuple[str, ...] = ()
+    if control_file is not None:
+        # The simulated game is a program of this very Python, and is told by a file how to behave.
+        prefix = sys.executable.rsplit("/", 2)[0]
+        shown = (prefix, sys.prefix, sys.base_prefix, __file__.rsplit("/", 1)[0])
+        if os.path.exists(control_file):
+            shown = (*shown, control_file)
+    return Root(
+        game_dir=f"{root}/{instance}/{'merged' if plan['layering'] == 'overlay' else 'tree'}",
+        home_dir=home,
+        read_only=shown,
+        hidden=(root,),
+        steamclient="" if shown or not os.path.exists(steamclient) else steamclient,
+    )
+
+
+def _mount(instance: str, plan: dict[str, Any], nonce: str) -> None:
+    """Mount the layers of a plan at the instance's `merged`, under a name that no other run's mount has."""
+    folders = (f"{instance}/upper", f"{instance}/work", f"{instance}/merged")
+    mount_overlay(plan["lower"], *folders, name=f"{MOUNT_NAME}{nonce}")
+
+
+def _write_run(
+    instance: str, plan: dict[str, Any], run: int, history: dict[str, Any]
+) -> dict[str, Any]:
+    """Write down which process runs, and return that."""
+    process = read_own_stat()
+    record = {
+        "run": run,
+        "pid": process.pid,
+        "start_ticks": process.start_ticks,
+        "boot_id": read_boot_id(),
+        "started_at": time.time(),
+        "release": plan["release"],
+        "port": plan["port"],
+        "address": plan.get("address", ""),
+        "nonce": os.urandom(16).hex(),
+        **history,
+    }
+    _write_json(f"{instance}/run.json", record)
+    # It was about the run before. Removed only now that it is written down.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{instance}/end")
+    # The next run replaces run.json; under this name it stays as long as the run's output.
+    os.link(f"{instance}/run.json", f"{instance}/console/{run}.json")
+    return record
+
+
+def _read_command(plan: dict[str, Any], name: str) -> list[str]:
+    """Return the engine's argv; what is left out of an earlier version's is said on the console."""
+    argv: list[str] = plan["argv"]
+    version = plan.get("version", 1)
+    if version > PLAN_VERSION:
+        raise LaunchError(
+            f"{name} was last started by a newer version of Saferoom, whose launch plan this one cannot read "
+            f"(version {version}, it reads {PLAN_VERSION}): start {name} once more."
+        )
+    if version < PLAN_VERSION:
+        argv, left_out = remake_command(argv, plan["port"])
+        for text in left_out:
+            os.write(2, f"{text}\n".encode(errors="replace"))
+    return argv
+
+
+def _take_run_lock(path: str, name: str) -> int:
+    """Return the descriptor of the lock. It is inherited by the game: its lock lasts as long as the run."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LaunchError(f"{name} runs already, or is being changed.", EXIT_BUSY) from None
+            time.sleep(0.01)
+    # The instance may have been deleted, and made again, since the file was opened.
+    mine = os.fstat(descriptor)
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        raise LaunchError(f"{name} has just been deleted.", EXIT_BUSY) from None
+    if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+        raise LaunchError(f"{name} has just been deleted and made again.", EXIT_BUSY)
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def _next_run(console_dir: str) -> int:
+    # Whatever else the game may have put there: no run has a number of ten digits.
+    stems = [name[:-4] for name in os.listdir(console_dir) if len(name) < 14]
+    numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
+    return max(numbers, default=0) + 1
+
+
+def _open_end(instance: str) -> int:
+    """Return a descriptor of the file that is to tell how the run ends; it is empty until then."""
+    return os.open(
+        f"{instance}/end",
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+        0o640,
+    )
+
+
+_CROOKED = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+"""What reading a record raises that is missing, cut short or no record of ours."""
+
+
+def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the runs before mean for this one: its restarts, and which of them ended on their own.
+
+    It is a restart if the plan is that of the run before, as when systemd starts it alone, or says so. Raises
+    LaunchError if the budget of restarts is spent.
+    """
+    launch = os.stat(f"{instance}/launch.json").st_mtime_ns
+    restarted_at: list[float] = []
+    restarts = 0
+    crashed: list[Any] = []
+    # It never ran, a power cut emptied the file, or the game has written it.
+    with contextlib.suppress(*_CROOKED):
+        last_run = _read_json(f"{instance}/run.json")
+        crashed = [*last_run.get("crashed", [])]
+        has_crashed = _has_crashed(instance, last_run)
+        end, ended_at = _read_end(instance, last_run["run"])
+        if has_crashed:
+            crashed = [*crashed, [last_run["run"], end]]
+        if launch == last_run.get("launch") or plan.get("restarts_run") == last_run["run"]:
+            restarted_at, restarts = last_run["restarted_at"], last_run.get("restarts", 0)
+            # What somebody restarts by `systemctl` has not crashed: systemd calls its end a success.
+            if has_crashed and is_failure(end):
+                if is_spent(restarted_at, ended_at):
+                    _give_up(instance, last_run["run"], end, ended_at, name)
+                restarted_at = [*restarted_at, time.time()]
+                restarts += 1
+    return {
+        "launch": launch,
+        "restarted_at": restarted_at[-_KEPT_RESTARTS:],
+        "restarts": restarts,
+        "crashed": crashed[-_KEPT_RESTARTS:],
+    }
+
+
+def _give_up(instance: str, run: int, end: str, ended_at: float, name: str) -> NoReturn:
+    """Refuse the launch; keep how the last run ended, over which systemd writes how this launch does."""
+    _write_json(f"{instance}/final.json", {"run": run, "end": end, "at": ended_at})
+    raise LaunchError(
+        f"{name} has crashed again after {RESTART_BUDGET} restarts within "
+        f"{RESTART_WINDOW_SECONDS // 60} minutes: it stays down until somebody starts it."
+    )
+
+
+def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
+    """Whether the run before, which is over, ended on its own while this host was up."""
+    if last_run["boot_id"] != read_boot_id():
+        return False
+    try:
+        stop = _read_json(f"{instance}/stop.json")
+        return bool(stop.get("run") != last_run["run"] or stop.get("had_crashed"))
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def _read_end(instance: str, run: int) -> tuple[str, float]:
+    """Return what is known of how the last run ended, maybe nothing, and when (seconds since the epoch)."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        final = _read_json(f"{instance}/final.json")
+        if final["run"] == run:
+            return str(final["end"]), float(final["at"])
+    try:
+        ended_at = os.stat(f"{instance}/end", follow_symlinks=False).st_mtime
+        if end := _read_record(f"{instance}/end").strip():
+            return end, ended_at
+    except (OSError, ValueError):
+        pass  # A release before this wrote it under systemd alone.
+    return "", time.time()
+
+
+def _open_console(instance: str, run: int) -> None:
+    """Put the FIFO at stdin and the run's log at stdout and stderr."""
+    fifo = f"{instance}/console.in"
+    with contextlib.suppress(FileNotFoundError):
+        # The game has a descriptor of it, by which it can take every right to it away from its owner. Where it
+        # has no box it can put anything there.
+        if os.lstat(fifo).st_mode != stat.S_IFIFO | 0o600:
+            os.unlink(fifo)
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(fifo, 0o600)
+    # Open for writing as well: so the game never reads an end of file when a writer goes.
+    _move_descriptor(os.open(fifo, os.O_RDWR | os.O_NOFOLLOW), 0)
+    log = os.open(
+        f"{instance}/console/{run}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
+    )
+    os.dup2(log, 2)
+    _move_descriptor(log, 1)
+
+
+def _move_descriptor(source: int, target: int) -> None:
+    os.dup2(source, target)
+    if source != target:
+        os.close(source)
+
+
+def _reset_signals() -> None:
+    """Undo what Python and a shell's `&` or `nohup` set, which a new program would keep."""
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError):  # SIGKILL, SIGSTOP
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _keep_only(descriptors: set[int]) -> None:
+    """Let exec close every other descriptor."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in descriptors:
+            with contextlib.suppress(OSError):  # the one that listdir itself used
+                os.set_inheritable(int(name), False)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_read_record(path))
+    return document
+
+
+def _read_record(path: str) -> str:
+    """Return what a file says; OSError if it is none: the game may have put a FIFO or a link there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no file", path)
+        return file.read(_MAX_RECORD_CHARS)
+
+
+def _write_json(path: str, document: dict[str, Any], folder: int | None = None) -> None:
+    """Replace a file, below an open folder if one is given, by a rename.
+
+    After a power cut its boot id is an old one, so it need not be synced.
+    """
+    descriptor = os.open(
+        f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640, dir_fd=folder
+    )
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    os.rename(f"{path}.new", path, src_dir_fd=folder, dst_dir_fd=folder)
