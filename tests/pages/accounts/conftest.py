@@ -1,11 +1,8 @@
 """What the tests of the door share."""
 
-import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
-from allauth.mfa.totp.internal import auth
 from django.core.cache import cache
 
 
@@ -15,12 +12,3 @@ def _forget_guesses() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
-
-
-@pytest.fixture(autouse=True)
-def _one_step_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test's codes be checked at the time when it began: none runs out between an app and the form."""
-    began_at = time.time()
-    clock = SimpleNamespace(time=lambda: began_at)
-    monkeypatch.setattr(auth, "time", clock)
-    monkeypatch.setattr("tests.pages.accounts.totp.time", clock)

@@ -2,10 +2,12 @@
 
 from io import StringIO
 from time import time
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
@@ -23,6 +25,15 @@ LOGIN = reverse("account_login")
 OVERVIEW = reverse("mfa_index")
 ACTIVATE = reverse("mfa_activate_totp")
 CODES = reverse("mfa_view_recovery_codes")
+
+
+@pytest.fixture(autouse=True)
+def _one_step_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test's codes be checked at the time when it began: none runs out between an app and the form."""
+    began_at = time()
+    clock = SimpleNamespace(time=lambda: began_at)
+    monkeypatch.setattr(auth, "time", clock)
+    monkeypatch.setattr("tests.pages.accounts.totp.time", clock)
 
 
 def sign_in(user: User, client: Client | None = None) -> Client:
