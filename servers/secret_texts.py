@@ -37,8 +37,8 @@ _SIMPLE_ARGUMENT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Blanks, and a backslash that continues a line which is gone. Blanks inside are looked at once, and not from each
-# of them on.
+# Blanks, and a backslash that continues a line which is gone. Blanks inside are looked at once, and not
+# from each of them on.
 _EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?:\s|\\\r?\n)++\Z")
 _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
 

@@ -55,8 +55,8 @@ class ServerStatus:
 def parse_status(text: str) -> ServerStatus | None:
     """Return what an answer to `status` says; None if it is none.
 
-    Rows that are like no person's are left out, bots' too, and people beyond `MOST_PEOPLE`. A Steam id has the universe 1, whatever the engine
-    calls it.
+    Rows that are like no person's are left out, bots' too, and people beyond `MOST_PEOPLE`. A Steam id has the
+    universe 1, whatever the engine calls it.
     """
     lines = iter(text.split("\n"))
     is_hibernating = has_header = False

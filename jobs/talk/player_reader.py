@@ -20,7 +20,14 @@ from hostops.query.status import StatusPlayer, parse_status
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import faults, make_line_safe
-from servers.models import NAME_CHARS, UP_STATES, Host, PlayerSession, Server
+from servers.models import (
+    NAME_CHARS,
+    SESSIONS_KEPT_OF_SERVER,
+    UP_STATES,
+    Host,
+    PlayerSession,
+    Server,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -171,3 +178,4 @@ def safe_name(person: StatusPlayer) -> str:
 def forget_old_sessions() -> None:
     """Delete the sessions that are no longer kept."""
     PlayerSession.objects.outdated().delete()
+    PlayerSession.objects.forget_beyond(SESSIONS_KEPT_OF_SERVER)

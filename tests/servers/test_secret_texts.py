@@ -1,5 +1,7 @@
 """Passwords in launch arguments and configs: which can be taken out, which are only found, and hiding them."""
 
+from time import process_time
+
 import pytest
 
 from servers.secret_texts import find_settings, hide_secrets, sets_secret, take_secrets

@@ -71,5 +71,7 @@ def test_noise_is_never_an_exception_and_takes_no_time() -> None:
 
 
 def test_there_are_no_more_people_than_a_server_has_slots() -> None:
-    rows = [f'# {n} {n} "x" STEAM_1:0:{n} 00:10 5 0 active 30000 192.0.2.1:1' for n in range(1, 2000)]
+    rows = [
+        f'# {n} {n} "x" STEAM_1:0:{n} 00:10 5 0 active 30000 192.0.2.1:1' for n in range(1, 2000)
+    ]
     assert len(people(*rows)) == 255

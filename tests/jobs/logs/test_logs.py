@@ -105,6 +105,9 @@ class TestSafeLines:
         said = "RCON from 10.0.0.9: [correct horse] refused (staple/tank)"
         assert mask_known(said, secrets) == f"RCON from 10.0.0.9: [{MASK}] refused ({MASK}/{MASK})"
 
+    def test_a_password_with_a_nul_inside_is_masked_as_the_nul_is_not_stored(self) -> None:
+        assert make_line_safe(mask_known("it is hun\0ter2", {"hunter2"})) == f"it is {MASK}"
+
     def test_a_very_short_password_does_not_mask_half_of_the_log(self) -> None:
         assert find_secrets("sv_password a") == frozenset()
 

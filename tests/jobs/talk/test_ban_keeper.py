@@ -277,9 +277,7 @@ def test_a_server_that_answers_slowly_does_not_hold_up_the_others_and_is_told_al
     fake_host: FakeHost,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Server(
-        name="beta", owner=running.owner, host=running.host, blueprint=running.blueprint
-    ).save()
+    Server(name="beta", owner=running.owner, host=running.host, blueprint=running.blueprint).save()
     record_state(Server.objects.get(name="beta"), "running")
     games = {name: Game() for name in ("alpha", "beta")}
     now = [1000.0]
