@@ -70,7 +70,7 @@ def parse_status(text: str) -> ServerStatus | None:
             break
     if not has_header:
         return None
-    people = {}
+    people: dict[int, StatusPlayer] = {}
     for line in lines:
         if line.startswith(_END) or len(people) >= MOST_PEOPLE:
             break
