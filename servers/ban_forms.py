@@ -19,7 +19,7 @@ FAULT_CHARS = 80
 """Of a list that cannot be read: how many lines are named, and how much of each is shown."""
 
 MOST_BANS = 5_000
-"""Of one owner, in force: each of their servers is told of them at each start."""
+"""Of one owner, in force, or made within a day: their servers are told of each, and of its end."""
 
 
 class BanForm(forms.Form):
@@ -174,11 +174,19 @@ def make_ban(
 
 
 def find_room(server: Server) -> int:
-    """Return how many more bans the owner of a server may have in force."""
-    return MOST_BANS - Ban.objects.in_force().filter(owner_id=server.owner_id).count()
+    """Return how many more bans there may be of the owner of a server.
+
+    Those for a minute count for a day: a list of them each minute would be without end.
+    """
+    of_owner = Ban.objects.filter(owner_id=server.owner_id)
+    lately = of_owner.filter(created_at__gt=timezone.now() - timedelta(days=1))
+    return MOST_BANS - max(of_owner.in_force().count(), lately.count())
 
 
 def full_text(server: Server) -> str:
     """Return what to do where there are as many bans as may be."""
-    text = _("%(owner)s has %(most)s bans in force, and there may be no more: lift some first.")
+    text = _(
+        "%(owner)s has %(most)s bans in force, or had as many made since yesterday, and there may "
+        "be no more. Lift some, or wait a day."
+    )
     return text % {"owner": server.owner, "most": f"{MOST_BANS:,}"}

@@ -4,6 +4,8 @@ import re
 
 from django.utils.translation import gettext as _
 
+from servers.models import MAX_COMMAND_BYTES
+
 STEAM_ID = re.compile(r"STEAM_1:[01]:[0-9]{1,10}")
 MAX_WORDS_CHARS = 120
 
@@ -20,7 +22,7 @@ def kick_command(steam_id: str, reason: str) -> str:
     if not STEAM_ID.fullmatch(steam_id):
         raise BadWordsError(_("That is no Steam ID like STEAM_1:0:12345."))
     words = to_words(reason)
-    return f"kickid {steam_id} {words}".rstrip()
+    return to_command(f"kickid {steam_id} {words}".rstrip())
 
 
 def say_command(text: str) -> str:
@@ -28,7 +30,7 @@ def say_command(text: str) -> str:
     words = to_words(text)
     if not words:
         raise BadWordsError(_("Type what to say."))
-    return f"say {words}"
+    return to_command(f"say {words}")
 
 
 def private_say_command(steam_id: str, text: str) -> str:
@@ -44,7 +46,17 @@ def private_say_command(steam_id: str, text: str) -> str:
         raise BadWordsError(_("Type what to say."))
     plain = words[1:-1]
     is_plain = ";" not in plain and "//" not in plain
-    return f'sm_psay "#{steam_id}" {plain if is_plain else words}'
+    return to_command(f'sm_psay "#{steam_id}" {plain if is_plain else words}')
+
+
+def to_command(line: str) -> str:
+    """Return a command, if the engine takes all of it: a longer one it drops, and says so to nobody."""
+    if len(line.encode()) > MAX_COMMAND_BYTES:
+        raise BadWordsError(
+            _("The game takes commands of at most %(max_command_bytes)s bytes.")
+            % {"max_command_bytes": MAX_COMMAND_BYTES}
+        )
+    return line
 
 
 def to_words(text: str) -> str:

@@ -25,7 +25,7 @@ _SIMPLE_LINE = re.compile(
     rf"""
     \s* (?P<quote>"?) (?P<cvar>{_CVARS}) (?P=quote) [ \t]+
     (?: "(?P<quoted>[^"]*)" | (?P<plain>(?:(?!//)[^\s";{{}}()':])+) )
-    \s* ;? \s* (?: //.* )?
+    \s*+ (?: ; \s*+ )? (?: //.* )?
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -37,8 +37,9 @@ _SIMPLE_ARGUMENT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Blanks, and a backslash that continues a line which is gone.
-_EDGES = re.compile(r"\A(?:\s|\\\r?\n)+|(?:\s|\\\r?\n)+\Z")
+# Blanks, and a backslash that continues a line which is gone. Blanks inside are looked at once, and not
+# from each of them on.
+_EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?:\s|\\\r?\n)++\Z")
 _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
 
 # Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set has a name too.

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 MOST_NAMES = 20_000
 """The game has some 2,500, and a server full of plugins twice as many."""
 
+_MOST_CHARS = 4_096
+"""Of a row: no help text is nearly as long."""
+
 _ROW = re.compile(
     r"(?P<name>\S{1,128}) *: (?P<value>cmd|-?[0-9.]{1,32}|-?nan|-?inf) *: "
     r"(?P<flags>[^:]{0,200}?) *: ?(?P<help>.*)"
@@ -39,6 +42,8 @@ def parse_cvarlist(text: str) -> tuple[ListedName, ...] | None:
     found: dict[str, ListedName] = {}
     is_whole = False
     for line in (one.rstrip("\r") for one in text.split("\n")):
+        if len(line) > _MOST_CHARS:
+            continue
         if (match := _ROW.fullmatch(line)) and _NAME.fullmatch(match["name"]):
             if len(found) < MOST_NAMES:
                 listed = ListedName(match["name"], match["value"] == "cmd", match["help"].strip())

@@ -14,6 +14,9 @@ _END = "#end"
 _MOST_CHARS = 512
 """Of a row: a name has 31 bytes."""
 
+MOST_PEOPLE = 255
+"""On one server: the engine has no more slots, and its answers to queries count in a byte."""
+
 _MAP = re.compile(r"map\s*: (\S+)")
 _HIBERNATING = re.compile(r"players\s*: .*\(hibernating\)")
 
@@ -52,8 +55,8 @@ class ServerStatus:
 def parse_status(text: str) -> ServerStatus | None:
     """Return what an answer to `status` says; None if it is none.
 
-    Rows that are like no person's are left out, bots' too. A Steam id has the universe 1, whatever the engine
-    calls it.
+    Rows that are like no person's are left out, bots' too, and people beyond `MOST_PEOPLE`. A Steam id has the
+    universe 1, whatever the engine calls it.
     """
     lines = iter(text.split("\n"))
     is_hibernating = has_header = False
@@ -67,9 +70,9 @@ def parse_status(text: str) -> ServerStatus | None:
             break
     if not has_header:
         return None
-    people = {}
+    people: dict[int, StatusPlayer] = {}
     for line in lines:
-        if line.startswith(_END):
+        if line.startswith(_END) or len(people) >= MOST_PEOPLE:
             break
         if len(line) <= _MOST_CHARS and (match := _PERSON.fullmatch(line.rstrip("\r"))):
             person = _to_person(match)

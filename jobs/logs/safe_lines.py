@@ -13,12 +13,13 @@ CUT_MARK = " … [cut]"
 MASK = "********"
 
 # What follows one of these words is a password: as a cvar, as a launch argument, in a list of arguments
-# that was printed, or in SteamCMD's login, where it comes after the account's name.
+# that was printed, or in SteamCMD's login, where it comes after the account's name. No two repeats stand
+# side by side that could share blanks: a line of a million of them would be tried in every way.
 SECRETS = re.compile(
     r"""
     (?P<name>
       \b (?: rcon_password | sv_password | tv_password | netconpassword )
-      (?= [\s"'=:,] ) ["']? \s* [=:,]? \s*
+      (?= [\s"'=:,] ) ["']? \s*+ (?: [=:,] \s*+ )?
       | \+login \s+ (?! anonymous\b ) \S+ \s+ (?! \+ )
     )
     (?P<value> "[^"]+"? | '[^']+'? | [^\s;"']+ )
@@ -68,7 +69,9 @@ def may_have_secret(text: str) -> bool:
 
 
 def mask_known(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with each of `secrets` masked, whatever stands around it."""
+    """Return `text` with each of `secrets` masked, whatever stands around it; without NUL."""
+    # What is stored has none: a password that has one inside would come together when it goes.
+    text = text.replace("\0", "")
     # A longer one first: it may contain a shorter one.
     for secret in sorted(secrets, key=len, reverse=True):
         if secret in text:

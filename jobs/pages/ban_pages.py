@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -20,8 +21,11 @@ from servers.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.models import Ban, Server
 from servers.permissions import Role, Verb, may
 from servers.quotas import lock_person
+from servers.steam_ids import to_steam_id
 
+BANS_PER_PAGE = 100
 ENDED_SHOWN = 50
+LONGEST_SEARCH = 64
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -53,13 +57,26 @@ def make_form(request: SignedInRequest, server: Server, *args: Any) -> BanForm:
 def show(
     request: SignedInRequest, server: Server, form: BanForm, list_form: BanListForm | None = None
 ) -> HttpResponse:
-    """Show the page."""
+    """Show the page: of those in force the newest, those before the ban `before`, or what `q` finds."""
     concerned = Ban.objects.of_servers([server])
     in_force = concerned.in_force()
+    text = request.GET.get("q", "").replace("\0", "")[:LONGEST_SEARCH].strip()
+    before = parse_id(request.GET.get("before", ""))
+    wanted = in_force.filter(pk__lt=before) if before is not None else in_force
+    if text:
+        wanted = wanted.filter(
+            Q(steam_id=to_steam_id(text) or text)
+            | Q(name__icontains=text)
+            | Q(reason__icontains=text)
+        )
+    shown = list(wanted[: BANS_PER_PAGE + 1])
     context = describe_head(request, server, "players") | {
         "may_ban": may(request.user, Verb.BAN, server),
         "may_ban_everywhere": may_ban_everywhere(request.user, server),
-        "bans": in_force,
+        "bans": shown[:BANS_PER_PAGE],
+        "older_before": shown[BANS_PER_PAGE - 1].pk if len(shown) > BANS_PER_PAGE else None,
+        "is_newest": before is None,
+        "text": text,
         "ended": concerned.exclude(pk__in=in_force.values("pk"))[:ENDED_SHOWN],
         "form": form,
         "list_form": list_form or BanListForm(server=server),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from django.db.models import Q, QuerySet
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -21,6 +20,7 @@ from servers.console_prompt import read_prompt
 from servers.models import ConsoleCommand, Server
 from servers.permissions import Verb
 from servers.refusals import refuse, wants_json
+from servers.searches import SearchTurn, turns
 
 COMMANDS_PER_PAGE = 50
 LONGEST_SEARCH = 200
@@ -110,18 +110,46 @@ class Wanted:
     text: str
     before: int | None
 
-    def read(self, server: Server) -> "QuerySet[ConsoleCommand]":
-        """Return them, the newest first; of long answers the beginning."""
+    def read(
+        self, server: Server, request: SignedInRequest
+    ) -> tuple[list[ConsoleCommand], int | None]:
+        """Return a page of them, the newest first, and before which there may be older ones; None if not.
+
+        Of long answers the beginning. A search goes back as far as it gets in its time.
+        """
         commands = server.console_commands.shown()
         if self.before is not None:
             commands = commands.filter(pk__lt=self.before)
-        if self.text:
-            commands = commands.filter(
-                Q(text__icontains=self.text)
-                | Q(answer__icontains=self.text)
-                | Q(requested_by_name__iexact=self.text)
-            )
-        return commands
+        if not self.text:
+            shown = list(commands[: COMMANDS_PER_PAGE + 1])
+            is_more = len(shown) > COMMANDS_PER_PAGE
+            shown = shown[:COMMANDS_PER_PAGE]
+            return shown, shown[-1].pk if is_more else None
+        with turns.taken(request) as turn:
+            found, older_before = self._search(server, turn)
+        return list(commands.filter(pk__in=found)), older_before
+
+    def _search(self, server: Server, turn: SearchTurn) -> tuple[list[int], int | None]:
+        """Return which commands have the text, and before which it was not looked for.
+
+        Here and not by the database: `LIKE` tries a long text anew at each character of an answer, and a game
+        can answer so that it nearly fits everywhere.
+        """
+        rows = server.console_commands.order_by("-id")
+        if self.before is not None:
+            rows = rows.filter(pk__lt=self.before)
+        wanted = self.text.lower()
+        found: list[int] = []
+        columns = ("pk", "text", "answer", "requested_by_name")
+        looked_back_to: int | None = None
+        for pk, text, answer, name in rows.values_list(*columns).iterator(chunk_size=1):
+            # At least one is looked at, so that there is an end.
+            if looked_back_to and (len(found) == COMMANDS_PER_PAGE or not turn.may_go_on()):
+                return found, looked_back_to
+            looked_back_to = pk
+            if wanted in text.lower() or wanted in answer.lower() or wanted == name.lower():
+                found.append(pk)
+        return found, None
 
 
 def command_list(request: SignedInRequest, name: str) -> HttpResponse:
@@ -129,10 +157,10 @@ def command_list(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     text = request.GET.get("q", "").replace("\0", "")[:LONGEST_SEARCH].strip()
     wanted = Wanted(text, parse_id(request.GET.get("before", "")))
-    shown = list(wanted.read(server)[: COMMANDS_PER_PAGE + 1])
+    shown, older_before = wanted.read(server, request)
     context = describe_head(request, server, "console") | {
-        "commands": shown[:COMMANDS_PER_PAGE],
-        "older_before": shown[COMMANDS_PER_PAGE - 1].pk if len(shown) > COMMANDS_PER_PAGE else None,
+        "commands": shown,
+        "older_before": older_before,
         "is_newest": wanted.before is None,
         "text": wanted.text,
     }

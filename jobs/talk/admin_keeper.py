@@ -16,6 +16,7 @@ from hostops.specs import AdminsOutcome, CommandWay, SpecAdmin
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import faults, make_line_safe
+from jobs.talk.command_desk import masked_for
 from servers.models import ActualState, AdminsNote, AdminsState, GameAdmin, Host, Server
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,10 @@ def is_pending(server: Server) -> bool:
 
 def store(server: Server, state: AdminsState, remark: str) -> None:
     """Store what is so of a server's admins, and have its open pages show it."""
+    if remark:
+        # In it may be what the game has answered, and it is for all who see the server.
+        concerned = Server.objects.select_related("blueprint", "host").get(pk=server.pk)
+        remark = make_line_safe(masked_for(concerned)(remark))
     with write_turn(), transaction.atomic():
-        AdminsNote.record(server, state, make_line_safe(remark))
+        AdminsNote.record(server, state, remark)
         announce(Channel.PAGES)

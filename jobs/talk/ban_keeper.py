@@ -8,7 +8,7 @@ lacks, and told to lift what has ended.
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -38,7 +38,7 @@ LOOK_AGAIN_SECONDS = 300.0
 MAX_LINE_BYTES = 480
 """Several bans go in one command line: below the engine's limit of 510 bytes, which is for one of them."""
 
-_LISTED = re.compile(r"^\s*\d+ STEAM_[01]:([01]:\d{1,10}) : (permanent)?", re.MULTILINE)
+_LISTED = re.compile(r"^ *+\d+ STEAM_[01]:([01]:\d{1,10}) : (permanent)?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,33 @@ class BanKeeper:
             if monotonic() > until:
                 return
             self._not_before[server.pk] = monotonic() + RETRY_SECONDS
-            if self._tell(server, wish, kept, bans):
+            if self._tell(server, wish, kept, bans, until):
                 self._kept[server.pk] = wish
                 can_change = bool(wish.lifted) or any(bans[pk].ends_at for pk, _ in wish.bans)
                 seconds = LOOK_AGAIN_SECONDS if can_change else float("inf")
                 self._good_until[server.pk] = monotonic() + seconds
                 del self._not_before[server.pk]
 
-    def _tell(self, server: Server, wish: Wish, kept: Wish | None, bans: Mapping[int, Ban]) -> bool:
-        """Tell a server what it does not know; return whether it could be told."""
+    def _tell(
+        self,
+        server: Server,
+        wish: Wish,
+        kept: Wish | None,
+        bans: Mapping[int, Ban],
+        until: float,
+    ) -> bool:
+        """Tell a server what it does not know; return whether it could be told all of that by `until`.
+
+        What there was no time for comes next: a server that answers slowly does not hold up the others.
+        """
         is_told = kept is not None and kept != wish and kept.is_same_map_as(wish)
         told = kept.bans if kept and is_told else None
         try:
             listed = self._read_list(server)
             now = timezone.now()
+            unknown = [one for one in sorted(wish.bans) if not knows(bans[one[0]], told, listed)]
             commands = [
-                f"banid {bans[pk].minutes_left(now)} {steam_id} kick"
-                for pk, steam_id in sorted(wish.bans)
-                if not knows(bans[pk], told, listed)
+                f"banid {bans[pk].minutes_left(now)} {steam_id} kick" for pk, steam_id in unknown
             ]
             commands += [
                 f"removeid {steam_id}"
@@ -120,8 +129,14 @@ class BanKeeper:
                 # One for good that was never Saferoom's is somebody's in the game, and stays.
                 if listed is None or (steam_id in listed and (was_for_good or not listed[steam_id]))
             ]
+            sent = 0
             for line in to_lines(commands):
+                if monotonic() > until:
+                    known = wish.bans.difference(unknown[sent:])
+                    self._kept[server.pk] = replace(wish, bans=known, lifted=frozenset())
+                    return False
                 self._send(server, line, may_type=True)
+                sent += line.count(";") + 1
         except (HostError, OSError) as error:
             what = f"server {server.name}: its bans cannot be told"
             faults.tell(logger, what, error, is_explained=True)

@@ -18,7 +18,14 @@ from hostops.query.status import StatusPlayer, parse_status
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import make_line_safe
 from jobs.talk.questions import Questioner
-from servers.models import NAME_CHARS, UP_STATES, Host, PlayerSession, Server
+from servers.models import (
+    NAME_CHARS,
+    SESSIONS_KEPT_OF_SERVER,
+    UP_STATES,
+    Host,
+    PlayerSession,
+    Server,
+)
 
 ASK_EVERY_SECONDS = 60.0
 """How often a server with people on it is asked though their number stays: one may have come for another."""
@@ -152,3 +159,4 @@ def safe_name(person: StatusPlayer) -> str:
 def forget_old_sessions() -> None:
     """Delete the sessions that are no longer kept."""
     PlayerSession.objects.outdated().delete()
+    PlayerSession.objects.forget_beyond(SESSIONS_KEPT_OF_SERVER)

@@ -23,7 +23,12 @@ from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegme
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.maps import SETTLES_WITHIN, MapChange, MapChangeState
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
-from servers.models.players import NAME_CHARS, PlayerSession, PlayerSessionQuerySet
+from servers.models.players import (
+    NAME_CHARS,
+    SESSIONS_KEPT_OF_SERVER,
+    PlayerSession,
+    PlayerSessionQuerySet,
+)
 from servers.models.reach import LOOPBACK
 from servers.models.reports import (
     REPORT_VERSION,
@@ -63,6 +68,7 @@ __all__ = [
     "NAME_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
+    "SESSIONS_KEPT_OF_SERVER",
     "SETTLES_WITHIN",
     "TAG_CHARS",
     "TAKE_WITHIN",

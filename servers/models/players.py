@@ -3,11 +3,15 @@
 from datetime import timedelta
 
 from django.db import models
+from django.db.models import Count
 from django.utils import timezone
 
 from servers.models.servers import Server
 
 SESSIONS_KEPT = timedelta(days=90)
+SESSIONS_KEPT_OF_SERVER = 100_000
+"""The newest. Some sixty people an hour fill it in as long as they are kept; a game can claim any number."""
+
 NAME_CHARS = 64
 
 
@@ -21,6 +25,15 @@ class PlayerSessionQuerySet(models.QuerySet["PlayerSession"]):
     def outdated(self) -> "PlayerSessionQuerySet":
         """Return the sessions that ended so long ago that they are not kept."""
         return self.filter(left_at__lt=timezone.now() - SESSIONS_KEPT)
+
+    def forget_beyond(self, most: int) -> None:
+        """Delete of each server the oldest ended sessions, where it has more than `most` of them."""
+        ended = self.exclude(left_at=None).order_by()
+        many = ended.values("server").annotate(count=Count("pk")).filter(count__gt=most)
+        for server_id in many.values_list("server", flat=True):
+            of_server = ended.filter(server=server_id)
+            newest_doomed = of_server.order_by("-pk").values_list("pk", flat=True)[most]
+            of_server.filter(pk__lte=newest_doomed).delete()
 
 
 class PlayerSession(models.Model):

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from jobs.pages import ban_pages
 from servers import ban_forms
 from servers.models import Ban, Server
 
@@ -137,3 +138,35 @@ def test_nobody_has_bans_without_end(
     response = as_alice.post(URL, FIELDS | {"steam_id": "[U:1:6]"})
     assert "there may be no more" in response.content.decode()
     assert Ban.objects.count() == 2
+    # A list of bans for a minute, each minute, would have no end either.
+    Ban.objects.update(ends_at=timezone.now())
+    as_alice.post(f"{URL}import/", {"text": "banid 1 STEAM_1:0:4"})
+    assert Ban.objects.count() == 2
+    Ban.objects.update(created_at=timezone.now() - timedelta(days=1, minutes=1))
+    as_alice.post(f"{URL}import/", {"text": "banid 1 STEAM_1:0:4"})
+    assert Ban.objects.count() == 3
+
+
+def test_of_many_bans_a_page_has_some_and_each_can_be_found(
+    as_alice: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ban_pages, "BANS_PER_PAGE", 2)
+    many = [Ban(owner=server.owner, server=server, steam_id=f"STEAM_1:0:{n}") for n in range(1, 6)]
+    many[0].name, many[4].reason = "100% Zoey", "spam"
+    Ban.objects.bulk_create(many)
+    shown: list[str] = []
+    query = "?"
+    for _ in range(3):
+        page = as_alice.get(URL + query)
+        shown += [ban.steam_id for ban in page.context["bans"]]
+        query = f"?before={page.context['older_before']}"
+    assert shown == [f"STEAM_1:0:{n}" for n in (5, 4, 3, 2, 1)]
+    assert page.context["older_before"] is None
+    for text, found in (
+        ("[U:1:6]", "STEAM_1:0:3"),
+        ("100%", "STEAM_1:0:1"),
+        ("SPAM", "STEAM_1:0:5"),
+    ):
+        page = as_alice.get(URL, {"q": text})
+        assert [ban.steam_id for ban in page.context["bans"]] == [found]
+    assert not as_alice.get(URL, {"q": "%", "before": "x"}).context["bans"][1:]

@@ -1,12 +1,14 @@
 """Sending commands from a server's page, with and without scripts, and reading what came back."""
 
 import json
+from time import process_time
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from jobs.live.topics import ConsoleTopic
+from servers import searches
 from servers.models import ConsoleCommand, Server
 from tests.states import record_state
 
@@ -161,3 +163,27 @@ def test_watchers_of_a_console_hear_of_a_command_and_of_its_end(
     assert "data-pending" in latest
     assert command.change("sent", "answered")  # type: ignore[arg-type]
     assert read() != queued
+
+
+def test_a_search_takes_no_longer_for_an_answer_made_for_it(
+    as_alice: Client, server: Server
+) -> None:
+    answer(server, "status", "a" * 4_000_000)
+    began_at = process_time()
+    page = as_alice.get(URL, {"q": "a" * 199 + "b"})
+    assert process_time() - began_at < 1
+    assert not page.context["commands"]
+
+
+def test_a_search_that_ends_in_time_goes_on_with_the_older_ones(
+    as_alice: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searches, "SEARCH_SECONDS", -1.0)
+    oldest, middle, newest = (answer(server, text, "") for text in ("stats", "status", "users"))
+    query = {"q": "STATS"}
+    for before, shown in ((newest, []), (middle, []), (None, [oldest])):
+        page = as_alice.get(URL, query)
+        assert list(page.context["commands"]) == shown
+        assert page.context["older_before"] == (before and before.pk)
+        assert ("goes on from there" in page.content.decode()) == bool(before)
+        query["before"] = page.context["older_before"]

@@ -133,7 +133,8 @@ def test_one_alone_is_told_something_where_sourcemod_can(as_alice: Client, runni
     ):
         assert as_alice.post(f"{URL}tell/", told | {"text": text}).status_code == 303
         assert ConsoleCommand.objects.latest("pk").typed == f'sm_psay "#STEAM_1:0:1" {shown}'
-    for refused in ({"text": " "}, {"steam_id": '" "; quit'}):
+    longest = {"steam_id": "STEAM_1:0:1234567890", "text": "\U0001f9df" * 120}  # 512 bytes
+    for refused in ({"text": " "}, {"steam_id": '" "; quit'}, longest):
         assert as_alice.post(f"{URL}tell/", told | refused).status_code == 400
 
 

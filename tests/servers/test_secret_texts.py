@@ -1,5 +1,7 @@
 """Passwords in launch arguments and configs: which can be taken out, which are only found, and hiding them."""
 
+from time import process_time
+
 import pytest
 
 from servers.secret_texts import find_settings, hide_secrets, sets_secret, take_secrets
@@ -126,3 +128,11 @@ def test_what_others_may_read_of_launch_arguments_has_no_password() -> None:
 
 def test_a_hostname_stays_as_it_is() -> None:
     assert hide_secrets("", "hostname the best rcon server")[1] == "hostname the best rcon server"
+
+
+def test_many_blanks_take_no_time() -> None:
+    blanks = " " * 20_000
+    began_at = process_time()
+    find_settings("", f"sv_password x{blanks}y")
+    taken = take_secrets(f"+sv_password x +map a{blanks}+a b", "")
+    assert (taken.arguments, process_time() - began_at < 2) == (f"+map a{blanks}+a b", True)

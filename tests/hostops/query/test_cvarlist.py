@@ -57,3 +57,10 @@ def test_noise_is_never_an_exception_and_takes_no_time() -> None:
         line = "".join(source.choices(' :,"cmd0.-xa', k=2_000))
         parse_cvarlist(HEAD + line + "\n" + "a" + " : " * 500 + "\n" + TAIL)
     assert process_time() - began_at < 5
+
+
+def test_a_line_without_end_takes_no_time() -> None:
+    line = "a: cmd :" + " " * 1_000_000
+    began_at = process_time()
+    assert parse_cvarlist(HEAD + f"{line}\n" * 4 + TAIL) == ()
+    assert process_time() - began_at < 0.5

@@ -68,3 +68,10 @@ def test_noise_is_never_an_exception_and_takes_no_time() -> None:
     for _ in range(300):
         parse_status(HEAD + "".join(source.choice(alphabet) for _ in range(300)))
     parse_status(HEAD + '# 1 1 "' + '" STEAM_1:0:1 ' * 20_000)
+
+
+def test_there_are_no_more_people_than_a_server_has_slots() -> None:
+    rows = [
+        f'# {n} {n} "x" STEAM_1:0:{n} 00:10 5 0 active 30000 192.0.2.1:1' for n in range(1, 2000)
+    ]
+    assert len(people(*rows)) == 255

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from time import process_time
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -104,8 +105,18 @@ class TestSafeLines:
         said = "RCON from 10.0.0.9: [correct horse] refused (staple/tank)"
         assert mask_known(said, secrets) == f"RCON from 10.0.0.9: [{MASK}] refused ({MASK}/{MASK})"
 
+    def test_a_password_with_a_nul_inside_is_masked_as_the_nul_is_not_stored(self) -> None:
+        assert make_line_safe(mask_known("it is hun\0ter2", {"hunter2"})) == f"it is {MASK}"
+
     def test_a_very_short_password_does_not_mask_half_of_the_log(self) -> None:
         assert find_secrets("sv_password a") == frozenset()
+
+    def test_a_line_of_blanks_behind_the_name_of_a_password_takes_no_time(self) -> None:
+        line = f"rcon_password{' ' * 20_000};"
+        began_at = process_time()
+        assert make_line_safe(line, len(line)) == line
+        assert find_secrets(line) == frozenset()
+        assert process_time() - began_at < 2
 
     def test_a_long_line_is_cut_and_says_so(self) -> None:
         safe = make_line_safe("x" * 10_000)

@@ -6,6 +6,7 @@ from hostops.errors import HostError
 from hostops.specs import AdminsOutcome, CommandAnswer, CommandWay, SpecAdmin
 from jobs.talk import AdminKeeper, admin_keeper
 from servers.models import AdminsNote, AdminsState, GameAdmin, Host, Server
+from servers.secrets import ServerSecret
 from tests.fakes import FakeHost
 from tests.states import record_state
 
@@ -130,3 +131,16 @@ def test_a_change_there_and_back_does_not_stay_pending(
     AdminsNote.record(running, AdminsState.PENDING)
     keeper.look()
     assert note() == (AdminsState.IN_FORCE, "")
+
+
+def test_a_password_in_the_answer_is_not_shown(
+    keeper: AdminKeeper, running: Server, fake_host: FakeHost
+) -> None:
+    running.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
+    running.save()
+    fake_host.answers = lambda *_: 'Unknown command "hunter2"'
+    keeper.look()
+    state, remark = note()
+    assert state == AdminsState.NOT_LOADED
+    assert "Unknown command" in remark
+    assert "hunter2" not in remark

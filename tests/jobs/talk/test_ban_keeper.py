@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from time import process_time
 from typing import Any
 
 import pytest
@@ -262,3 +263,41 @@ def test_lines_are_no_longer_than_the_engine_takes_and_have_every_command() -> N
 def test_the_games_list_is_read_in_one_universe() -> None:
     text = "ID filter list: 2 entries\n1 STEAM_0:0:1 : permanent\n2 STEAM_1:1:2 : 60.000 min\nx STEAM_1:0:3\n"
     assert parse_list(text) == {ID: True, OTHER: False}
+
+
+def test_an_answer_of_empty_lines_takes_no_time() -> None:
+    began_at = process_time()
+    assert parse_list("\n" * 20_000) == {}
+    assert process_time() - began_at < 2
+
+
+def test_a_server_that_answers_slowly_does_not_hold_up_the_others_and_is_told_all_in_the_end(
+    keeper: BanKeeper,
+    running: Server,
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Server(name="beta", owner=running.owner, host=running.host, blueprint=running.blueprint).save()
+    record_state(Server.objects.get(name="beta"), "running")
+    games = {name: Game() for name in ("alpha", "beta")}
+    now = [1000.0]
+    monkeypatch.setattr(ban_keeper, "monotonic", lambda: now[0])
+
+    def answer(name: str, line: str) -> str:
+        now[0] += 1.9 if name == "alpha" else 0.0
+        return games[name].answer(name, line)
+
+    fake_host.answers = answer
+    in_an_hour = timezone.now() + timedelta(hours=1)
+    ids = [f"STEAM_1:0:{number}" for number in range(1, 201)]
+    for one in ids:
+        ban(running, one, is_everywhere=True, ends_at=in_an_hour)
+    ban(running, OTHER, is_everywhere=True, lifted_at=timezone.now())
+    games["alpha"].banned[OTHER] = "60"
+    keeper.look()
+    assert now[0] - 1000 < 8
+    for _ in range(20):
+        now[0] += 10
+        keeper.look()
+    assert list(games["beta"].banned) == list(games["alpha"].banned) == ids
+    assert len(games["alpha"].told) == len(ids) + 1

@@ -197,3 +197,19 @@ def test_sessions_are_forgotten_after_ninety_days(running: Server) -> None:
         )
     forget_old_sessions()
     assert set(PlayerSession.objects.values_list("name", flat=True)) == {"89 False", "91 True"}
+
+
+def test_of_a_server_that_claims_people_without_end_the_newest_sessions_are_kept(
+    running: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(player_reader, "SESSIONS_KEPT_OF_SERVER", 3)
+    now = timezone.now()
+    for number in range(6):
+        # What a game says of when somebody joined is no order.
+        joined_at = now - timedelta(days=number)
+        left_at = None if number == 0 else now
+        person = {"steam_id": f"STEAM_1:0:{number}", "name": str(number)}
+        running.player_sessions.create(joined_at=joined_at, seen_at=now, left_at=left_at, **person)
+    forget_old_sessions()
+    names = running.player_sessions.order_by("pk").values_list("name", flat=True)
+    assert list(names) == ["0", "3", "4", "5"]
