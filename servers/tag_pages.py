@@ -32,7 +32,7 @@ def tag_list(request: SignedInRequest) -> HttpResponse:
 @sign_in_required
 def tag_rename(request: SignedInRequest) -> HttpResponse:
     """Give the tag `tag` the name `name`, on all servers that one may configure."""
-    name = request.POST.get("tag", "")
+    name = request.POST.get("tag", "").replace("\0", "")
     try:
         new_name = parse_tag(request.POST.get("name", ""))
     except TagsError as error:
@@ -55,7 +55,7 @@ def tag_rename(request: SignedInRequest) -> HttpResponse:
 @sign_in_required
 def tag_remove(request: SignedInRequest) -> HttpResponse:
     """Take the tag `tag` off all servers that one may configure."""
-    name = request.POST.get("tag", "")
+    name = request.POST.get("tag", "").replace("\0", "")
     say_taken(request, name, take_tag(configurable_by(request.user), name))
     return redirect("servers:tags")
 

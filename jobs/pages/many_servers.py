@@ -63,7 +63,7 @@ def jobs_create(request: SignedInRequest) -> HttpResponse:
     """Ask about an `action` on each `server` that is named, and, once that is `confirmed`, request it."""
     back_to = find_way_back(request) or reverse("servers:list")
     action = ACTIONS.get(request.POST.get("action", ""))
-    names = request.POST.getlist("server")[:MOST_SERVERS]
+    names = read_names(request)
     if action is None or not names:
         text = _("Choose an action, and tick the servers that it is for.")
         return refuse(request, text, back_to)
@@ -135,7 +135,7 @@ def say_result(
 def tags_change(request: SignedInRequest) -> HttpResponse:
     """Put the `tag` on each `server` that is named, or take it off: `way` is `add` or `take`."""
     back_to = find_way_back(request) or reverse("servers:list")
-    names = request.POST.getlist("server")[:MOST_SERVERS]
+    names = read_names(request)
     try:
         tag = parse_tag(request.POST.get("tag", ""))
     except TagsError as error:
@@ -161,3 +161,9 @@ def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:
         messages.warning(request, refusal)
     if (more := len(refusals) - REFUSALS_TOLD) > 0:
         messages.warning(request, _("%(count)d more were refused.") % {"count": more})
+
+
+def read_names(request: SignedInRequest) -> list[str]:
+    """Return the names of the ticked servers; what a name cannot be is none, and PostgreSQL takes no NUL."""
+    names = request.POST.getlist("server")[:MOST_SERVERS]
+    return [name for name in names if "\0" not in name]

@@ -36,7 +36,8 @@ def test_a_command_is_answered_whole_or_said_to_be_lost_and_typed_where_rcon_is_
     assert status
     assert [(one.name, one.steam_id) for one in status.people] == [(fake, "STEAM_1:0:1")]
     host.tell("alpha", 'kickid STEAM_1:0:1 "be nice; quit"')
-    assert parse_status(host.tell("alpha", "status").text) == ServerStatus((), is_hibernating=True)
+    status = parse_status(host.tell("alpha", "status").text)
+    assert status == ServerStatus((), is_hibernating=True, map="c1m1_hotel")
     assert 'reason "be nice; quit"' in "".join(read_console(host, "alpha"))
     # Somebody changes the password: one try, and what follows is typed.
     host.tell("alpha", "rcon_password another")

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 
 from jobs.live.topics import ChangesTopic
 from l4d2site.accounts.models import AccountEvent
@@ -289,3 +290,17 @@ def test_the_record_tells_who_changed_tags(as_alice: Client, fleet: dict[str, Se
         ("alice", "able", "able: tag race is fast now"),
         ("alice", "able", "able: tag fast taken off"),
     ]
+
+
+def test_a_nul_in_the_name_of_a_server_or_a_tag_is_no_fault_of_the_panels(
+    as_alice: Client, server: Server
+) -> None:
+    """PostgreSQL takes none, not even to look for it."""
+    for way in ("add", "take"):
+        form = {"server": ["al\0pha", "alpha"], "tag": "night", "way": way}
+        assert as_alice.post(reverse("jobs:tag_many"), form).status_code == 303
+        assert server.tags.exists() == (way == "add")
+    for path in (reverse("servers:tag_rename"), reverse("servers:tag_remove")):
+        assert as_alice.post(path, {"tag": "ni\0ght", "name": "day"}).status_code == 302
+    form = {"server": ["al\0pha"], "action": "stop"}
+    assert as_alice.post(reverse("jobs:create_many"), form).status_code < 500
