@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,33 +15,12 @@ from hostops.query import a2s, rcon
 from hostops.simulator.command_buffer import OVERFLOW, TOO_MANY_WORDS
 from hostops.simulator.sourcemod import NEEDED
 from hostops.simulator.srcds import FAILURES
-from tests.hostops.simulator.fixtures import READY_LINE, TIMEOUT, GameServers, SteamCmd
+from tests.hostops.simulator.fixtures import READY_LINE, TIMEOUT, GameServers
 from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 LOG_LINE = re.compile(r"^L \d\d/\d\d/\d{4} - \d\d:\d\d:\d\d: (.*)$")
 HOST = "127.0.0.1"
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cmd = SteamCmd(tmp_path_factory.mktemp("installed"))
-    cmd.install()
-    return cmd.install_dir
-
-
-@pytest.fixture
-def servers(installed: Path, tmp_path: Path) -> Iterator[GameServers]:
-    game_dir = tmp_path / "game"
-    subprocess.run(["cp", "-r", installed, game_dir], check=True)
-    servers = GameServers(game_dir, tmp_path)
-    yield servers
-    servers.close()
-
-
-@pytest.fixture
-def port() -> int:
-    return find_free_port()
 
 
 def log_texts(lines: list[str]) -> list[str]:
