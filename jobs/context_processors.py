@@ -14,13 +14,15 @@ from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
 def workers(request: HttpRequest) -> dict[str, object]:
     """Return `is_simulated`, the sentences about hosts whose jobs wait, `is_refresh`, and what one may do.
 
-    `panel_verbs` is that to all things of a kind: names of `servers.permissions.Verb`; `sees_people` is whether
-    one of them lets one see who has an account.
+    `section` is the first part of the address, by which the masthead marks where one is. `panel_verbs` is that
+    to all things of a kind: names of `servers.permissions.Verb`; `sees_people` is whether one of them lets one
+    see who has an account.
     """
     user = getattr(request, "user", None)
     is_signed_in = user is not None and user.is_authenticated
     panel_verbs = verbs_of(user) if user is not None and is_signed_in else frozenset()
     return {
+        "section": request.path_info.split("/")[1],
         "is_simulated": settings.GAME_SOURCE == "simulator"
         or Host.objects.filter(game_source="simulator").exists(),
         "is_refresh": is_refresh(request),

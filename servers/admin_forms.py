@@ -5,19 +5,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from servers.models import MOST_ADMINS, NAME_CHARS, AdminPreset, GameAdmin, Server
-from servers.steam_ids import to_steam_id
+from servers.steam_id_field import SteamIdField
 
 
 class GameAdminForm(forms.Form):
     """Makes somebody an admin of one server, or makes an admin something else."""
 
-    steam_id = forms.CharField(
-        label=gettext_lazy("Steam ID"),
-        max_length=64,
-        help_text=gettext_lazy(
-            "As STEAM_1:0:12345, [U:1:24690], the long number, or the address of a profile with it."
-        ),
-    )
+    steam_id = SteamIdField()
     name = forms.CharField(
         required=False,
         max_length=NAME_CHARS,
@@ -30,13 +24,6 @@ class GameAdminForm(forms.Form):
     def __init__(self, *args: object, server: Server) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
         self._server = server
-
-    def clean_steam_id(self) -> str:
-        """Return the Steam ID as the game has it."""
-        steam_id = to_steam_id(self.cleaned_data["steam_id"])
-        if steam_id is None:
-            raise forms.ValidationError(_("That is no Steam ID: look at the examples."))
-        return steam_id
 
     def clean_name(self) -> str:
         """Return the name; it becomes part of a line of a file, so it is one line."""

@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy
 
 from servers.models import Ban, Server
 from servers.models.bans import REASON_CHARS
-from servers.steam_ids import BanLine, read_ban_list, to_steam_id
+from servers.steam_id_field import SteamIdField
+from servers.steam_ids import BanLine, read_ban_list
 
 HOUR, DAY, EVER, OWN = "hour", "day", "ever", "own"
 LONGEST_MINUTES = 10 * 365 * 24 * 60
@@ -25,13 +26,7 @@ MOST_BANS = 5_000
 class BanForm(forms.Form):
     """Bans somebody on one server, or, for who may, on all servers of its owner."""
 
-    steam_id = forms.CharField(
-        label=gettext_lazy("Steam ID"),
-        max_length=64,
-        help_text=gettext_lazy(
-            "As STEAM_1:0:12345, [U:1:24690], the long number, or the address of a profile with it."
-        ),
-    )
+    steam_id = SteamIdField()
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
         required=False,
@@ -62,13 +57,6 @@ class BanForm(forms.Form):
             ("server", _("on %(server)s") % {"server": server.name}),
             *(everywhere if may_ban_everywhere else []),
         ]
-
-    def clean_steam_id(self) -> str:
-        """Return the Steam id as the game has it."""
-        steam_id = to_steam_id(self.cleaned_data["steam_id"])
-        if steam_id is None:
-            raise forms.ValidationError(_("That is no Steam ID: look at the examples."))
-        return steam_id
 
     def clean(self) -> None:
         """Refuse an own length without minutes, and a ban beyond those that there may be."""

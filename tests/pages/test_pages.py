@@ -276,3 +276,26 @@ def test_the_scripts_find_each_other_under_their_hashed_names(tmp_path: Path) ->
     assert imports
     # Django rewrites an import only if it ends with a semicolon.
     assert set(imports) <= hashed
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("/servers/", "Servers"),
+        ("/servers/alpha/", "Servers"),
+        ("/servers/alpha/map/", "Servers"),
+        ("/servers/alpha/bans/", "Servers"),
+        ("/tags/", "Servers"),
+        ("/blueprints/", "Blueprints"),
+        ("/overlays/", "Blueprints"),
+        ("/jobs/", "Jobs"),
+        ("/hosts/", "Hosts"),
+        ("/accounts/people/", "People"),
+    ],
+)
+def test_the_masthead_marks_where_one_is(
+    as_dana: Client, server: Server, address: str, place: str
+) -> None:
+    page = as_dana.get(address).content.decode()
+    masthead = page.partition("</header>")[0]
+    assert re.findall(r'aria-current="true">([^<]*)<', masthead) == [place]
