@@ -6,8 +6,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from jobs.models import Worker
-from servers.live import is_refresh
 from servers.models import Host, Server
+from servers.pages import is_refresh
 from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
 
 

@@ -29,8 +29,8 @@ from hostops.specs import (
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
-from servers.game_people import with_people
 from servers.models import LOOPBACK, ActualState, Host, Overlay, Release, Run, Server
+from servers.people import with_people
 
 logger = logging.getLogger(__name__)
 

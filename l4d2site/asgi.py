@@ -17,7 +17,7 @@ from django.conf import settings  # noqa: E402 - Django has to be set up first
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
 from l4d2site.security import add_static_headers  # noqa: E402
-from servers.searches import CLIENT_HAS_LEFT  # noqa: E402
+from servers.logs import CLIENT_HAS_LEFT  # noqa: E402
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -10,11 +10,9 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from servers.forms import find_port_obstacle
+from servers.forms import VERSION_FIELD, SecretsForm, VersionedAdminForm, find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
-from servers.outdated_forms import VERSION_FIELD, VersionedAdminForm
 from servers.permissions import Verb, may
-from servers.secret_fields import SecretsForm
 
 
 class GuardedDeletion:

@@ -4,7 +4,14 @@ from django.urls import URLPattern, URLResolver, include, path, register_convert
 from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
-from servers import console_pages, new_server_pages, overlay_pages, secret_pages, tag_pages, views
+from servers.pages import (
+    console_pages,
+    new_server_pages,
+    overlay_pages,
+    secret_pages,
+    server_pages,
+    tag_pages,
+)
 
 
 class NameConverter:
@@ -26,21 +33,21 @@ register_converter(NameConverter, "name")
 app_name = "servers"
 
 server_urls = [
-    path("", views.server_list, name="list"),
+    path("", server_pages.server_list, name="list"),
     path("new/", new_server_pages.server_create, name="create"),
     path("<name:name>/console.txt", console_pages.console_text, name="console_text"),
-    path("<name:name>/edit/", views.server_edit, name="edit"),
+    path("<name:name>/edit/", server_pages.server_edit, name="edit"),
     path("<name:name>/secrets/<slug:secret>/", secret_pages.show_secret, name="secret"),
-    path("<name:name>/move-port/", views.server_move_port, name="move_port"),
-    path("<name:name>/remove/", views.server_remove, name="remove"),
+    path("<name:name>/move-port/", server_pages.server_move_port, name="move_port"),
+    path("<name:name>/remove/", server_pages.server_remove, name="remove"),
 ]
 
 blueprint_urls = [
-    path("", views.blueprint_list, name="blueprint_list"),
-    path("new/", views.blueprint_create, name="blueprint_create"),
-    path("<name:name>/", views.blueprint_detail, name="blueprint_detail"),
-    path("<name:name>/edit/", views.blueprint_edit, name="blueprint_edit"),
-    path("<name:name>/remove/", views.blueprint_remove, name="blueprint_remove"),
+    path("", server_pages.blueprint_list, name="blueprint_list"),
+    path("new/", server_pages.blueprint_create, name="blueprint_create"),
+    path("<name:name>/", server_pages.blueprint_detail, name="blueprint_detail"),
+    path("<name:name>/edit/", server_pages.blueprint_edit, name="blueprint_edit"),
+    path("<name:name>/remove/", server_pages.blueprint_remove, name="blueprint_remove"),
 ]
 
 overlay_urls = [

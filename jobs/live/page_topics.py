@@ -24,7 +24,7 @@ from jobs.live.topics import (
     up_to,
 )
 from jobs.models import JobLog, JobStage
-from servers.console_reader import Console
+from servers.console import Console
 from servers.models import ConsoleRun
 
 TimedLine = tuple[int, str, str, datetime]

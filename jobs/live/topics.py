@@ -16,7 +16,7 @@ from django.db.models import Count, Max, Model, QuerySet
 from django.utils import timezone
 
 from jobs.models import Job, JobLog, Worker
-from servers.console_reader import Console
+from servers.console import Console
 from servers.models import Blueprint, Host, Membership, Server
 
 Line = TypeVar("Line", bound=Model)

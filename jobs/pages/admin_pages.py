@@ -13,8 +13,8 @@ from jobs.database import Channel, announce
 from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
-from servers.admin_forms import GameAdminForm
 from servers.models import AdminsNote, AdminsState, Server
+from servers.people import GameAdminForm
 from servers.permissions import Verb, may
 
 

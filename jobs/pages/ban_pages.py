@@ -17,11 +17,10 @@ from jobs.database import Channel, announce
 from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
-from servers.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.models import Ban, Server
+from servers.people import BanForm, BanListForm, find_room, full_text, to_steam_id
 from servers.permissions import Role, Verb, may
 from servers.quotas import lock_person
-from servers.steam_ids import to_steam_id
 
 BANS_PER_PAGE = 100
 ENDED_SHOWN = 50

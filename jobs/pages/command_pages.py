@@ -14,13 +14,11 @@ from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, TooManyCommands, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
-from servers.console_completion import read_names
-from servers.console_input import judge
-from servers.console_prompt import read_prompt
+from servers.console import judge, read_names, read_prompt
+from servers.logs import SearchTurn, turns
 from servers.models import ConsoleCommand, Server
 from servers.permissions import Verb
 from servers.refusals import refuse, wants_json
-from servers.searches import SearchTurn, turns
 
 COMMANDS_PER_PAGE = 50
 LONGEST_SEARCH = 200

@@ -27,13 +27,12 @@ from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
-from servers.downloads import send_text
-from servers.live import needs_log
-from servers.log_pages import LogPage, RowLog, read_log_page
+from servers.config import find_way_back
+from servers.logs import LogPage, RowLog, read_log_page, send_text
 from servers.models import Run, Server
+from servers.pages import needs_log
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse
-from servers.waiting_changes import find_way_back
 
 JOBS_PER_PAGE = 50
 LINES_OF_FAILURE = 8

@@ -1,4 +1,4 @@
-"""Makes a server and starts it: one click. The screen is in `servers.new_server_pages`."""
+"""Makes a server and starts it: one click. The screen is in `servers.pages.new_server_pages`."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,7 +12,7 @@ from jobs.models import Job, Operation
 from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Host, Server
-from servers.new_server_pages import MADE_PARAMETER, create_server
+from servers.pages import MADE_PARAMETER, create_server
 from servers.permissions import Verb, may
 
 

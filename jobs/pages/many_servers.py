@@ -20,10 +20,10 @@ from jobs.models import Operation
 from jobs.pages.job_pages import DEFERRED_HOURS
 from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, sign_in_required
+from servers.fleet import TagsError, add_tag, configurable_by, parse_tag, take_tag
 from servers.models import Server
+from servers.pages import say_taken
 from servers.refusals import refuse
-from servers.tag_pages import say_taken
-from servers.tags import TagsError, add_tag, configurable_by, parse_tag, take_tag
 
 MOST_SERVERS = 1_000
 REFUSALS_TOLD = 5

@@ -17,16 +17,18 @@ from jobs.pages.command_pages import ask, refuse_command
 from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, change_map
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
-from servers.console_input import judge
-from servers.map_choices import (
+from servers.console import judge
+from servers.content import (
     MapChoice,
     MapChoices,
     NextStart,
     find_obstacle_now,
+    map_command,
     read_choices,
     read_next_start,
+    save_next_start,
+    tell_outcome,
 )
-from servers.map_words import map_command, save_next_start, tell_outcome
 from servers.models import MapChange, Server
 from servers.permissions import Verb
 from servers.refusals import refuse

@@ -16,15 +16,15 @@ from jobs.pages.command_pages import refuse_command
 from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
-from servers.console_completion import may_say_to_one
+from servers.console import may_say_to_one
 from servers.models import PlayerSession
-from servers.permissions import Verb
-from servers.player_words import (
+from servers.people import (
     BadWordsError,
     kick_command,
     private_say_command,
     say_command,
 )
+from servers.permissions import Verb
 from servers.refusals import refuse
 
 SESSIONS_SHOWN = 100

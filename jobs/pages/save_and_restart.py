@@ -11,8 +11,8 @@ from jobs.models import Operation
 from jobs.pages.job_pages import lead_to, refuse_request
 from servers.access import SignedInRequest, get_blueprint, get_server, require, sign_in_required
 from servers.models import Blueprint, Server
+from servers.pages import edit_blueprint, edit_server, lead_to_server
 from servers.permissions import SERVER_OPERATION_VERBS, Verb
-from servers.views import edit_blueprint, edit_server, lead_to_server
 
 
 @require_POST

@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 
 from jobs.models import STARTS, DeferredAction, Job, JobLog, JobState
 from jobs.queue import explain_waiting
+from servers.config import describe_waiting, find_way_back
 from servers.models import ActualState, Crash, Run, Server
 from servers.permissions import Person, Verb, may, verbs_of
-from servers.waiting_changes import describe_waiting, find_way_back
 
 LINES_OF_FAILURE = 8
 

@@ -11,16 +11,13 @@ from jobs.models import Job
 from jobs.pages.job_lists import LARGEST_ID, parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
-from servers.console_pages import read_console_page
-from servers.console_prompt import read_prompt
-from servers.console_reader import Console
-from servers.live import needs_log
-from servers.log_pages import LogPage, read_log_page
-from servers.overlay_notes import list_campaigns, read_overlay_rows
+from servers.config import find_unmoved
+from servers.console import Console, read_prompt
+from servers.content import find_start_notes, list_campaigns, read_overlay_rows
+from servers.fleet import tags_of
+from servers.logs import LogPage, read_log_page
+from servers.pages import needs_log, read_console_page
 from servers.permissions import Verb, may
-from servers.secret_moves import find_unmoved
-from servers.start_notes import find_start_notes
-from servers.tags import tags_of
 
 JOBS_PER_PAGE = 50
 

@@ -17,7 +17,7 @@ from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import make_line_safe
 from jobs.talk.questions import Questioner
-from servers.game_modes import find_mode_in
+from servers.content import find_mode_in
 from servers.models import (
     MAP_CHARS,
     SETTLES_WITHIN,

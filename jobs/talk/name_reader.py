@@ -15,9 +15,9 @@ from jobs.database import Channel, announce, write_turn
 from jobs.logs import make_line_safe
 from jobs.talk.command_desk import masked_for
 from jobs.talk.questions import Questioner
-from servers.console_completion import find_key
+from servers.config import newest_runs
+from servers.console import find_key
 from servers.models import ActualState, ConsoleName, ConsoleNames, Host, Server
-from servers.waiting_changes import newest_runs
 
 logger = logging.getLogger(__name__)
 

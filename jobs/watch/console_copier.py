@@ -24,7 +24,7 @@ from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding,
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job
-from servers.console_reader import Console, to_lines
+from servers.console import Console, to_lines
 from servers.models import (
     ActualState,
     ConsoleLine,

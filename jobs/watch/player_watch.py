@@ -10,7 +10,7 @@ from hostops.query.a2s_sweep import Sweep
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import make_line_safe
-from servers.game_modes import find_mode_in
+from servers.content import find_mode_in
 from servers.models import MAP_CHARS, ActualState, Host, Server
 
 SWEEP_EVERY_SECONDS = 10

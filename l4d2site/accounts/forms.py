@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
 from l4d2site.accounts.panel_roles import GIVEN_PANEL_ROLES, PanelRole, panel_role_of
-from servers.form_words import PlainForm
+from servers.forms import PlainForm
 from servers.models import Server
 from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 

@@ -14,8 +14,8 @@ from django.dispatch import receiver
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
+from servers.fleet import tags_changed
 from servers.models import Blueprint, GameAdmin, Server, ServerTag
-from servers.tags import tags_changed
 
 SERVER_FIELDS = {
     "port": "port",

@@ -20,7 +20,7 @@ class ConsoleName(TypedDict):
 class ConsoleNames(models.Model):
     """The names of one game: of a build with certain overlays, which `key` stands for.
 
-    See `servers.console_completion.find_key`. Nobody else needs to ask for them.
+    See `servers.console.completion.find_key`. Nobody else needs to ask for them.
     """
 
     key = models.CharField(max_length=NAMES_KEY_CHARS, unique=True)

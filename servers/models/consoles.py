@@ -1,6 +1,6 @@
 """A server's console as it was copied from its host: runs, the newest lines, and segments of older ones.
 
-`servers.console_reader` reads them together, as one log; `jobs.watch.console_copier` writes them.
+`servers.console.reader` reads them together, as one log; `jobs.watch.console_copier` writes them.
 """
 
 import zlib
@@ -13,7 +13,7 @@ from django.db import models
 from django.utils import timezone
 
 from hostops.specs import RunEnding
-from servers.ansi import ESCAPE
+from servers.logs import ESCAPE
 from servers.models.servers import Server
 
 COMPRESSION_LEVEL = 6

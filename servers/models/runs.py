@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy
 from hostops.specs import LIMIT_NAMES, InstanceSpec, InstanceStatus
 from servers.models.reports import OverlayReport
 from servers.models.servers import Server
-from servers.secret_texts import HIDDEN, hide_secrets
 from servers.secrets import (
+    HIDDEN,
     DigestKey,
     SecretError,
     ServerSecret,
@@ -27,6 +27,7 @@ from servers.secrets import (
     encrypt,
     find_digest_key,
     has_keys,
+    hide_secrets,
     make_digest,
     new_digest_key,
 )

@@ -41,15 +41,17 @@ from servers.models.validation import (
     validate_server_name,
 )
 from servers.permissions import SERVER_OPERATION_VERBS, Person, Role, Verb, may
-from servers.secret_texts import Taken, sets_secret, take_secrets
 from servers.secrets import (
     SecretError,
     ServerSecret,
+    Taken,
     decrypt,
     encrypt,
     has_keys,
     make_password,
     rotate,
+    sets_secret,
+    take_secrets,
 )
 
 CRASHES_KEPT = 20
@@ -162,7 +164,7 @@ class Server(models.Model):
             "The address that the game binds to (-ip). Empty: its host’s, or all of them."
         ),
     )
-    # Fernet tokens; `servers.secrets` writes and reads them.
+    # Fernet tokens; `servers.secrets.encryption` writes and reads them.
     rcon_password_token = models.TextField(blank=True, editable=False)
     join_password_token = models.TextField(blank=True, editable=False)
     # The parts of cfg/server.cfg as they were last written, without passwords: see `servers.config_pages`.

@@ -3,7 +3,7 @@
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
-from servers.ansi import find_shown, to_pieces
+from servers.logs import find_shown, to_pieces
 from servers.templatetags.log_lines import MARKS_PER_LINE, write_marked
 
 register = template.Library()

@@ -7,8 +7,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import localtime
 
-from servers.ansi import Piece, find_shown, to_pieces
-from servers.log_pages import LogLine
+from servers.logs import LogLine, Piece, find_shown, to_pieces
 
 register = template.Library()
 

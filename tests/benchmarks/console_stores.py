@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from hostops.specs import ConsolePosition
 from jobs.watch.console_copier import SEGMENT_BYTES, Bookmark, cut_segments, store, text_bytes
-from servers.console_reader import Console, open_segment, to_lines
+from servers.console.reader import Console, open_segment, to_lines
 from servers.models import Block, ConsoleLine, ConsoleSegment, Server, StoredLine
 
 

@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 from jobs.models import Job, Worker
 from l4d2site.accounts.models import AccountEvent, Invitation, PersonSession
 from servers.models import Blueprint, Host, Overlay, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.kinds import ANONYMOUS, KINDS, give_roles, make_people
 from tests.states import record_state

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, Route
 
-from servers.ansi import Piece, find_shown, shows, to_pieces
+from servers.logs.ansi import Piece, find_shown, shows, to_pieces
 from servers.templatetags.log_lines import write_marked
 
 

@@ -8,8 +8,8 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.pages import ban_pages
-from servers import ban_forms
 from servers.models import Ban, Server
+from servers.people import ban_forms
 
 URL = "/servers/alpha/bans/"
 FIELDS = {"steam_id": "[U:1:2]", "reason": "spits", "length": "hour", "where": "server"}

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.models import DeferredAction, Job, JobState, Worker
-from servers.board import ROWS_PER_PAGE
+from servers.fleet.board import ROWS_PER_PAGE
 from servers.models import Blueprint, Crash, Host, Membership, Server
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries

@@ -11,7 +11,7 @@ from playwright.sync_api import Dialog, Route, expect
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, OverlayReport, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.test_accessibility import violations
 from tests.pages.webserver import WebServer

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from jobs.live.topics import ConsoleTopic
-from servers import searches
+from servers.logs import searches
 from servers.models import ConsoleCommand, Server
 from tests.states import record_state
 

@@ -13,9 +13,9 @@ from django.test import AsyncClient, Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from servers.console_pages import MATCHES_SHOWN, RUNS_SHOWN
-from servers.console_reader import Console
+from servers.console.reader import Console
 from servers.models import ConsoleLine, ConsoleRun, ConsoleSegment, Server, StoredLine
+from servers.pages.console_pages import MATCHES_SHOWN, RUNS_SHOWN
 from tests.pages.test_log_pages import groups, link, read, seqs
 
 EVENING = datetime(2026, 1, 1, 20, 0, 0, tzinfo=UTC)

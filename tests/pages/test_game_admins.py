@@ -10,9 +10,9 @@ from django.test import Client
 from jobs import operations
 from jobs.queue.transitions import enqueue
 from l4d2site.accounts.models import AccountEvent
-from servers import admin_forms
-from servers.game_people import with_people
 from servers.models import AdminPreset, AdminsNote, AdminsState, Ban, GameAdmin, Server
+from servers.people import admin_forms
+from servers.people.game_people import with_people
 from tests.fakes import FakeHost
 from tests.pages.queries import assert_same_queries
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import Job, JobLog, JobStage
-from servers.log_pages import LINES_SHOWN, RowLog, read_log_page
+from servers.logs.log_pages import LINES_SHOWN, RowLog, read_log_page
 from servers.models import ConsoleLine, Server
 from tests.pages.queries import assert_same_queries
 

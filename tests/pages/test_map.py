@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from l4d2site.accounts.models import AccountEvent
-from servers.map_choices import read_choices
+from servers.content.map_choices import read_choices
 from servers.models import (
     Blueprint,
     ConsoleCommand,

@@ -11,9 +11,9 @@ from django.utils import timezone
 from hostops.simulator.game_files import map_names
 from hostops.specs import find_conflicts, find_map, parse_arguments
 from jobs.models import Job, JobState
+from servers.config.names import suggest_server_name
+from servers.config.ready_blueprints import READY_BLUEPRINTS, ReadyBlueprint
 from servers.models import ActualState, Blueprint, Host, Server
-from servers.names import suggest_server_name
-from servers.ready_blueprints import READY_BLUEPRINTS, ReadyBlueprint
 from tests.states import record_state
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from servers.models import Blueprint, Membership, Overlay, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 
 pytestmark = pytest.mark.django_db

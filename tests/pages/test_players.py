@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.talk.name_reader import store_names
-from servers.console_completion import find_key
+from servers.console.completion import find_key
 from servers.models import ConsoleCommand, ConsoleName, ConsoleNames, Server
 from tests.states import make_run, record_state
 

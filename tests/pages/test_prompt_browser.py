@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from hostops.specs import InstanceState
 from jobs.worker.worker_process import WorkerLoop
-from servers.console_completion import find_key
+from servers.console.completion import find_key
 from servers.models import ConsoleNames, Host, Server
 from tests.fakes import FakeHost
 from tests.pages.browsing import OpenPage

@@ -15,9 +15,9 @@ from django.urls import reverse
 
 from jobs.models import Job, JobLog
 from l4d2site.asgi import serve
-from servers import log_pages, searches
-from servers.console_reader import Console
-from servers.log_pages import RowLog, Searched
+from servers.console.reader import Console
+from servers.logs import log_pages, searches
+from servers.logs.log_pages import RowLog, Searched
 from servers.models import ConsoleSegment, Server
 from tests.pages.test_console import LINES, link_to, store
 from tests.pages.test_log_pages import read, seqs

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from servers.models import Blueprint, Host, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 
 RCON, JOIN = ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD
 HOSTS = reverse("jobs:hosts")

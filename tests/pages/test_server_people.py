@@ -11,7 +11,7 @@ from jobs.models import Job
 from l4d2site.accounts import server_people_pages
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation
 from servers.models import Blueprint, Membership, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from hostops.specs import PORT_RANGE
 from jobs.models import Job, Worker
-from servers.forms import ServerForm
+from servers.forms.model_forms import ServerForm
 from servers.models import (
     ActualState,
     Blueprint,

@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from jobs.live.topics import ChangesTopic
 from l4d2site.accounts.models import AccountEvent
+from servers.fleet.tags import MOST_PER_OWNER, TagsError, parse_tags, set_tags
 from servers.models import Blueprint, Host, Membership, Server, ServerTag
-from servers.tags import MOST_PER_OWNER, TagsError, parse_tags, set_tags
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
 

@@ -14,11 +14,11 @@ from hostops.specs import OverlayReport as OverlayFacts
 from jobs.live.topics import ChangesTopic
 from jobs.queue.transitions import enqueue
 from jobs.worker.single_job import run_worker_once
+from servers.config.secret_moves import rotate_secrets
+from servers.config.waiting_changes import describe_waiting, find_waiting, find_way_back
 from servers.models import Blueprint, Host, Membership, Overlay, OverlayReport, Run, Server
 from servers.models import RunPart as Part
-from servers.secret_moves import rotate_secrets
-from servers.secrets import ServerSecret
-from servers.waiting_changes import describe_waiting, find_waiting, find_way_back
+from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
 from tests.pages.conftest import sign_in
 from tests.pages.queries import count_queries

@@ -32,7 +32,7 @@ HOST = "srv/saferoom/host"
 # As a person does it by the pages; the jobs are carried out by the worker that was installed.
 MAKE_SERVER = f"""
 from django.contrib.auth.models import User
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from jobs.queue import enqueue
 from servers.models import Blueprint, DesiredState, Host, Server
 kim = User.objects.create_user("kim", password="{KIMS_PASSWORD}")
@@ -44,7 +44,7 @@ enqueue("install", requested_by=kim)
 enqueue("start", server=alpha, requested_by=kim)
 """
 READ_PASSWORD = """
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from servers.models import Server
 print("PASSWORD", Server.objects.get().read_secret(ServerSecret.RCON_PASSWORD))
 """

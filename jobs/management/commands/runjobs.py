@@ -12,8 +12,8 @@ from django.db import Error as DatabaseError
 from hostops.specs import NAME_PATTERN
 from jobs.database import BEHIND, is_away, is_schema_behind, keep_private
 from jobs.worker import SystemdNotifier, worker_loop
+from servers.config import OtherKeysError, move_found_secrets
 from servers.models import Host
-from servers.secret_moves import OtherKeysError, move_found_secrets
 
 
 def host_name(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from l4d2site.accounts.second_factors import rotate_second_factors
-from servers.secret_moves import rotate_secrets
+from servers.config import rotate_secrets
 from servers.secrets import NO_KEYS, has_keys
 
 

@@ -12,7 +12,7 @@ from jobs.database import is_away, keep_private
 from l4d2site.accounts.first_admin import make_first_admin
 from l4d2site.gate.password_hashing import hash_threads
 from l4d2site.supervisor import Place, StartError, port_from_environment, supervise
-from servers.secret_moves import OtherKeysError, move_found_secrets
+from servers.config import OtherKeysError, move_found_secrets
 
 
 class Command(BaseCommand):

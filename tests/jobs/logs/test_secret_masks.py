@@ -16,7 +16,7 @@ from jobs.queue.liveness import register_worker
 from jobs.queue.transitions import claim_next_job, enqueue
 from jobs.worker.execution import execute, plan
 from servers.models import Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ import pytest
 from jobs.queue.transitions import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.models import Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.hostops.hosts import end_everything, write_control
 from tests.ports import find_free_port
 

@@ -6,7 +6,7 @@ from hostops.errors import HostError
 from hostops.specs import AdminsOutcome, CommandAnswer, CommandWay, SpecAdmin
 from jobs.talk import AdminKeeper, admin_keeper
 from servers.models import AdminsNote, AdminsState, GameAdmin, Host, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
 from tests.states import record_state
 

@@ -19,7 +19,7 @@ from jobs.talk.requests import MOST_UNFINISHED
 from jobs.worker.worker_process import WorkerLoop
 from servers.models import Blueprint, CommandState, ConsoleCommand, Host, Server
 from servers.models import commands as command_rows
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
 from tests.states import record_state
 from tests.waiting import wait_until

@@ -11,9 +11,9 @@ from django.utils import timezone
 from hostops.errors import HostError
 from jobs.talk import CommandDesk, MapChecker, NameReader, change_map, map_checker
 from jobs.talk.map_checker import Playing
-from servers.console_completion import read_names
-from servers.map_choices import MapChoices
-from servers.map_words import tell_outcome
+from servers.console.completion import read_names
+from servers.content.map_choices import MapChoices
+from servers.content.map_words import tell_outcome
 from servers.models import CommandState, ConsoleCommand, Host, MapChange, Server
 from tests.fakes import FakeHost
 from tests.states import record_state

@@ -7,9 +7,9 @@ import pytest
 from hostops.errors import HostError, RconUnusableError
 from hostops.specs import CommandAnswer, CommandWay
 from jobs.talk import NameReader, name_reader
-from servers.console_completion import may_say_to_one, read_names
+from servers.console.completion import may_say_to_one, read_names
 from servers.models import Blueprint, ConsoleNames, Host, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
 from tests.states import make_run, record_state
 

@@ -14,7 +14,7 @@ from jobs.queue.transitions import enqueue
 from jobs.talk import AdminKeeper, BanKeeper
 from jobs.worker.worker_process import worker_loop
 from servers.models import AdminsNote, AdminsState, Ban, Host, Overlay, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.hostops.hosts import end_everything, instance_of, write_control
 from tests.ports import find_free_port
 from tests.waiting import wait_until

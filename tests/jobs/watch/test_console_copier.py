@@ -27,7 +27,7 @@ from jobs.live.topics import ConsoleTopic
 from jobs.models import Job, JobState
 from jobs.watch import console_copier
 from jobs.watch.console_copier import SEGMENT_BYTES, Bookmark, ConsoleCopier, last_words, store
-from servers.console_reader import Console
+from servers.console.reader import Console
 from servers.models import (
     ActualState,
     ConsoleLine,
@@ -37,7 +37,7 @@ from servers.models import (
     Server,
     StoredLine,
 )
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.hostops.hosts import REPOSITORY
 from tests.jobs.live.stream_server import url_of_test_database
 from tests.waiting import wait_until

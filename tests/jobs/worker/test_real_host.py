@@ -21,6 +21,7 @@ from jobs.queue.transitions import enqueue
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
 from jobs.worker.worker_process import worker_loop
+from servers.config.waiting_changes import find_waiting, find_way_back
 from servers.models import (
     ActualState,
     Blueprint,
@@ -32,7 +33,6 @@ from servers.models import (
     RunPart,
     Server,
 )
-from servers.waiting_changes import find_waiting, find_way_back
 from tests.hostops.hosts import (
     BUILD_ID,
     LATER_BUILD_ID,

@@ -15,7 +15,7 @@ from jobs.queue import recover_stale_jobs
 from jobs.queue.transitions import RequestRefused, enqueue, request
 from jobs.worker.single_job import run_worker_once
 from servers.models import RUNS_KEPT, Host, Overlay, Run, Server
-from servers.secrets import ServerSecret, decrypt
+from servers.secrets.encryption import ServerSecret, decrypt
 from tests.fakes import FakeHost
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from l4d2site.accounts.models import (
     EventKind,
 )
 from servers.models import Blueprint, Server
-from servers.secrets import ServerSecret
+from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
 

@@ -1,5 +1,5 @@
 // What a terminal would make of a log line: colours and weights become CSS classes, all else is dropped.
-// `servers/ansi.py` follows the same rules, and explains them.
+// `servers/logs/ansi.py` follows the same rules, and explains them.
 
 import { selectRendition, toClasses } from "./sgr.js";
 

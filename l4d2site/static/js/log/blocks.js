@@ -1,6 +1,6 @@
 // The blocks of rows in a log. The browser lays out only those in view: see `log.css`.
 
-// As in `servers/log_pages.py`.
+// As in `servers/logs/log_pages.py`.
 const BLOCK_ROWS = 20;
 
 export function firstBlock(root) {

@@ -1,4 +1,4 @@
-// Every colour of a terminal as the nearest of sixteen. `servers/ansi.py` says which, and does the same.
+// Every colour of a terminal as the nearest of sixteen. `servers/logs/ansi.py` says which, and does the same.
 
 const PALETTE = [
   [0, 0, 0],

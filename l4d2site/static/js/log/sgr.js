@@ -1,4 +1,4 @@
-// What "Select Graphic Rendition" (ECMA-48, 8.3.117) does to the look of text. `servers/ansi.py` does the same.
+// What "Select Graphic Rendition" (ECMA-48, 8.3.117) does to the look of text. `servers/logs/ansi.py` does the same.
 
 import { findColour } from "./palette.js";
 

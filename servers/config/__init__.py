@@ -1,0 +1,36 @@
+"""What a server starts with, and what has changed of it since."""
+
+from servers.config.game_installs import GameOnHost, read_games
+from servers.config.names import suggest_server_name
+from servers.config.ready_blueprints import READY_BLUEPRINTS
+from servers.config.secret_moves import (
+    OtherKeysError,
+    find_unmoved,
+    give_rcon_password,
+    move_found_secrets,
+    rotate_secrets,
+)
+from servers.config.waiting_changes import (
+    describe_waiting,
+    find_waiting,
+    find_way_back,
+    name_parts,
+    newest_runs,
+)
+
+__all__ = [
+    "READY_BLUEPRINTS",
+    "GameOnHost",
+    "OtherKeysError",
+    "describe_waiting",
+    "find_unmoved",
+    "find_waiting",
+    "find_way_back",
+    "give_rcon_password",
+    "move_found_secrets",
+    "name_parts",
+    "newest_runs",
+    "read_games",
+    "rotate_secrets",
+    "suggest_server_name",
+]

@@ -1,0 +1,83 @@
+"""The blueprints that a new server can be made from before anybody has written one."""
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db.models import Count
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from servers.config.names import first_free_name
+from servers.models import Blueprint
+
+
+@dataclass(frozen=True)
+class ReadyBlueprint:
+    """A way to play, with all that the game needs to be told for it."""
+
+    key: str
+    label: str | Promise
+    explanation: str | Promise
+    map: str
+    mode: str
+
+    @property
+    def arguments(self) -> str:
+        """The launch arguments. The mode has to be among them: configs cannot set `mp_gamemode`."""
+        return f"+map {self.map} +mp_gamemode {self.mode}"
+
+    @property
+    def config(self) -> str:
+        """The config: people may connect by address, and no lobby brings another mode.
+
+        By default the game lets people in from its matchmaking lobbies alone.
+        """
+        return f"sv_allow_lobby_connect_only 0\nsv_gametypes {self.mode}\n"
+
+    def to_row(self, owner: User) -> Blueprint:
+        """Return the blueprint of `owner` that says just this, or a new one that is not stored yet."""
+        own = Blueprint.objects.filter(
+            owner=owner,
+            arguments=self.arguments,
+            config=self.config,
+            memory_limit_mib=None,
+            tasks_limit=None,
+            cpu_weight=None,
+        )
+        plain = own.annotate(overlay_count=Count("overlays")).filter(overlay_count=0)
+        if (row := plain.first()) is not None:
+            return row
+        return Blueprint(
+            name=first_free_name(Blueprint.objects.all(), self.key),
+            owner=owner,
+            arguments=self.arguments,
+            config=self.config,
+        )
+
+
+READY_BLUEPRINTS = (
+    ReadyBlueprint(
+        "campaign",
+        _("Campaign"),
+        _("Up to four survivors fight their way through the campaigns, from Dead Center on."),
+        *("c1m1_hotel", "coop"),
+    ),
+    ReadyBlueprint(
+        "versus",
+        _("Versus"),
+        _("Two teams of four take turns as survivors and as infected. The higher score wins."),
+        *("c5m1_waterfront", "versus"),
+    ),
+    ReadyBlueprint(
+        "realism",
+        _("Realism"),
+        _("The campaign for people who know it: no outlines, harder hits, no rescue closets."),
+        *("c2m1_highway", "realism"),
+    ),
+    ReadyBlueprint(
+        "survival",
+        _("Survival"),
+        _("One place, endless waves: up to four survivors hold out for as long as they can."),
+        *("c1m4_atrium", "survival"),
+    ),
+)

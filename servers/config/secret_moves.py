@@ -1,0 +1,173 @@
+"""Moves the passwords in stored configs into the fields of servers, and says which it could not move.
+
+Each row is moved in a transaction of its own, in which its password is stored and its line removed: a process
+that is killed leaves rows that are moved and rows that are not, and two that move at a time take turns.
+"""
+
+import logging
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from servers.models import Blueprint, Server
+from servers.secrets import (
+    ServerSecret,
+    Setting,
+    find_settings,
+    has_keys,
+    sets_secret,
+    take_secrets,
+)
+
+logger = logging.getLogger(__name__)
+
+TEXT_COLUMNS = ("arguments", "config")
+TOKEN_COLUMNS = tuple(secret.column for secret in ServerSecret)
+
+
+class OtherKeysError(Exception):
+    """The passwords that are stored were encrypted with other keys; the text says so."""
+
+
+def move_found_secrets() -> int:
+    """Move what is found, and give servers without an RCON password a random one; return how many rows changed.
+
+    For the start of a worker, not for requests. Does nothing without keys. Raises `OtherKeysError` if these
+    keys read nothing of what is stored: what this process encrypted, the others could not read.
+    """
+    if not has_keys():
+        return 0
+    require_keys_of_panel()
+    mention = Q()
+    for column in TEXT_COLUMNS:
+        for secret in ServerSecret:
+            mention |= Q(**{f"{column}__icontains": secret.cvar})
+    # Servers first: what they set themselves wins over their blueprints.
+    own = list(Server.objects.filter(mention).values_list("pk", flat=True))
+    shared = list(Blueprint.objects.filter(mention).values_list("pk", flat=True))
+    changed = sum([_move_of_server(pk) for pk in own])
+    changed += sum([_move_of_blueprint(pk) for pk in shared])
+    lacking = Server.objects.filter(rcon_password_token="").values_list("pk", flat=True)
+    changed += sum([give_rcon_password(pk) for pk in list(lacking)])
+    if changed:
+        logger.info("passwords of %s servers and blueprints are encrypted in their fields", changed)
+    return changed
+
+
+def require_keys_of_panel() -> None:
+    """Raise `OtherKeysError` unless one of the passwords stored last can be decrypted, or none is stored."""
+    stored = Server.objects.exclude(**dict.fromkeys(TOKEN_COLUMNS, "")).order_by("-updated_at")
+    faults = [fault for server in stored[:10] for fault in server.secret_faults]
+    readable = [plain for server in stored[:10] for plain in server.readable_secrets()]
+    if faults and not readable:
+        raise OtherKeysError(
+            _(
+                "%(fault)s So no password is moved or made here: this process would encrypt it "
+                "with a key that the rest of the panel does not have."
+            )
+            % {"fault": faults[0]}
+        )
+
+
+def _move_of_server(pk: int) -> bool:
+    """Move what a server's own texts set into its fields; return whether there was anything."""
+    with transaction.atomic():
+        server = Server.objects.select_for_update(no_key=True).filter(pk=pk).first()
+        if server is None:  # It has been removed meanwhile.
+            return False
+        taken = take_secrets(server.arguments, server.config)
+        for secret, value in taken.values.items():
+            server.set_secret(secret, value)
+        if taken.values:
+            server.arguments, server.config = taken.arguments, taken.config
+            server.save(update_fields=[*TEXT_COLUMNS, *TOKEN_COLUMNS, "updated_at"])
+    return bool(taken.values)
+
+
+def _move_of_blueprint(pk: int) -> bool:
+    """Move what a blueprint sets into the servers that use it; return whether there was anything.
+
+    One that no server uses keeps its lines: there is nowhere to move them.
+    """
+    with transaction.atomic():
+        # In full: a server that is made from it at this moment waits, and copies what it sets by itself.
+        blueprint = Blueprint.objects.select_for_update().filter(pk=pk).first()
+        if blueprint is None:
+            return False
+        taken = take_secrets(blueprint.arguments, blueprint.config)
+        servers = list(blueprint.servers.select_for_update(no_key=True).order_by("pk"))
+        if not taken.values or not servers:
+            return False
+        for server in servers:
+            for secret, value in taken.values.items():
+                is_own = sets_secret(server.arguments, server.config, secret)
+                if not server.has_secret(secret) and not is_own:
+                    server.set_secret(secret, value)
+            server.save(update_fields=[*TOKEN_COLUMNS, "updated_at"])
+        blueprint.arguments, blueprint.config = taken.arguments, taken.config
+        blueprint.save(update_fields=[*TEXT_COLUMNS, "updated_at"])
+    return True
+
+
+def give_rcon_password(pk: int) -> bool:
+    """Give a server a random RCON password if nothing sets one; return whether it was given one."""
+    with transaction.atomic():
+        locked = Server.objects.select_for_update(no_key=True, of=("self",))
+        server = locked.select_related("blueprint").filter(pk=pk).first()
+        if server is None or not server.make_rcon_password():
+            return False
+        server.save(update_fields=[ServerSecret.RCON_PASSWORD.column, "updated_at"])
+    return True
+
+
+def find_unmoved(row: Server | Blueprint) -> list[str]:
+    """Return a sentence for each place of a row that sets a password and keeps it; none without keys.
+
+    They name the place, never the value.
+    """
+    if not has_keys():
+        return []
+    found = find_settings(row.arguments, row.config)
+    is_used = bool(found) and (isinstance(row, Server) or row.servers.exists())
+    return [describe(setting, row, is_used) for setting in found]
+
+
+def describe(setting: Setting, row: Server | Blueprint, is_used: bool) -> str:
+    """Return the sentence for one place."""
+    own = "own " if isinstance(row, Server) else ""
+    where = f"{setting.place} of the {own}{setting.source} sets {setting.secret.cvar}"
+    field = f"the field “{setting.secret.label}” of {'the' if own else 'each'} server"
+    if setting.obstacle:
+        return _(
+            "%(where)s %(obstacle)s, so Saferoom cannot move it. Take it out, and put the "
+            "password into %(field)s."
+        ) % {"where": where, "obstacle": setting.obstacle, "field": field}
+    if not is_used:
+        return _(
+            "%(where)s, and no server uses this blueprint, so there is none to move it to. "
+            "Take it out: the password belongs into %(field)s."
+        ) % {"where": where, "field": field}
+    return _("%(where)s. It is moved into %(field)s when the worker starts the next time.") % {
+        "where": where,
+        "field": field,
+    }
+
+
+def rotate_secrets() -> tuple[int, list[str]]:
+    """Encrypt every password anew with the first key; return how many, and a sentence for each unreadable one.
+
+    One row at a time, each in its own transaction: it can be killed and run again.
+    """
+    rotated, faults = 0, []
+    for pk in list(
+        Server.objects.exclude(**dict.fromkeys(TOKEN_COLUMNS, "")).values_list("pk", flat=True)
+    ):
+        with transaction.atomic():
+            server = Server.objects.select_for_update(no_key=True).filter(pk=pk).first()
+            if server is None:  # It has been removed meanwhile.
+                continue
+            rotated += server.rotate_secrets()
+            server.save(update_fields=TOKEN_COLUMNS)
+        faults += server.secret_faults
+    return rotated, faults

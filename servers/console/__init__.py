@@ -1,0 +1,16 @@
+"""A server's console: reading it, what may be typed into it, and what completes it."""
+
+from servers.console.completion import find_key, may_say_to_one, read_names
+from servers.console.input import judge
+from servers.console.prompt import read_prompt
+from servers.console.reader import Console, to_lines
+
+__all__ = [
+    "Console",
+    "find_key",
+    "judge",
+    "may_say_to_one",
+    "read_names",
+    "read_prompt",
+    "to_lines",
+]

@@ -1,0 +1,44 @@
+"""What is offered below a prompt while somebody types: the cvars and commands of the server's own game."""
+
+import hashlib
+import json
+
+from servers.config import newest_runs
+from servers.models import ConsoleName, ConsoleNames, Run, Server
+
+KEY_VERSION = 1
+"""Of what is kept of a name. Another one has every game asked again."""
+
+
+def find_key(server: Server, run: Run | None) -> str:
+    """Return by what the names of a running server's game are told from others; empty if it is not known.
+
+    That is its build, and the files of its overlays. What the server itself has added to its own files is not
+    in it. Names of files that could not be looked at are this run's alone.
+    """
+    if run is None or not run.is_known or run.build_id != server.running_build_id:
+        return ""
+    is_told = bool(run.build_id) and all(fingerprint for _, fingerprint in run.overlays)
+    told = [KEY_VERSION, run.build_id, run.overlays, 0 if is_told else run.pk]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def read_names(server: Server) -> list[ConsoleName]:
+    """Return what can be typed into a running server's console; empty until that is known. Two queries."""
+    names = _find(server)
+    return names.names if names else []
+
+
+def may_say_to_one(server: Server) -> bool | None:
+    """Return whether a running server can say something to one player alone; None if that is not known.
+
+    Two queries, whatever the list of names is long.
+    """
+    names = _find(server, "has_private_say")
+    return names.has_private_say if names else None
+
+
+def _find(server: Server, *fields: str) -> ConsoleNames | None:
+    key = find_key(server, newest_runs([server.pk]).first()) if server.is_up else ""
+    rows = ConsoleNames.objects.only(*fields) if fields else ConsoleNames.objects
+    return rows.filter(key=key).first() if key else None

@@ -1,0 +1,30 @@
+"""What overlays and the game hold: campaigns, chapters, modes, and what stands in a start's way."""
+
+from servers.content.game_modes import find_mode_in
+from servers.content.map_choices import (
+    MapChoice,
+    MapChoices,
+    NextStart,
+    find_obstacle_now,
+    read_choices,
+    read_next_start,
+)
+from servers.content.map_words import map_command, save_next_start, tell_outcome
+from servers.content.overlay_notes import list_campaigns, read_overlay_rows
+from servers.content.start_notes import find_start_notes
+
+__all__ = [
+    "MapChoice",
+    "MapChoices",
+    "NextStart",
+    "find_mode_in",
+    "find_obstacle_now",
+    "find_start_notes",
+    "list_campaigns",
+    "map_command",
+    "read_choices",
+    "read_next_start",
+    "read_overlay_rows",
+    "save_next_start",
+    "tell_outcome",
+]

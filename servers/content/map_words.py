@@ -1,0 +1,74 @@
+"""What is said of changes of map: what a server is told, and what came of it."""
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from hostops.specs import put_map
+from servers.content.map_choices import MapChoice, MapChoices
+from servers.models import MapChange, MapChangeState, Server
+
+FIRST_MAP = "c1m1_hotel"
+"""Dead Center's first chapter."""
+_FELL_BACK = gettext_lazy(
+    "That is the map that the game falls back to if another one does not come up."
+)
+
+
+def map_command(server: Server, choice: MapChoice) -> str:
+    """Return what makes a running server play a chapter in a mode.
+
+    `changelevel` takes everybody along and keeps the mode. Only `map` can set another one, and whoever is on
+    has to come back; it is used too where the server has not told which mode it is in.
+    """
+    if server.map and server.mode == choice.mode:
+        return f"changelevel {choice.map}"
+    return f"map {choice.map} {choice.mode}"
+
+
+def save_next_start(server: Server, choice: MapChoice | None) -> None:
+    """Store in a server's own launch arguments what it starts with; nothing without a choice.
+
+    To be called in a transaction, with the row locked. Raises ValidationError, and stores nothing, if it could
+    not be started with that.
+    """
+    before = set(server.spec_faults)
+    name, mode = (choice.map, choice.mode) if choice else ("", "")
+    server.arguments = put_map(server.arguments, name, mode)
+    if faults := [fault for fault in server.spec_faults if fault not in before]:
+        raise ValidationError(faults)
+    server.save(update_fields=["arguments", "updated_at"])
+
+
+def tell_outcome(change: MapChange, choices: MapChoices) -> str:
+    """Return in words what came of a change, by what its server says and by nothing else."""
+    wanted = choices.describe(change.map, change.mode)
+    said = choices.describe(change.said_map, change.said_mode) if change.said_map else _("no map")
+    names = {"wanted": wanted, "said": said}
+    match change.state:
+        case MapChangeState.ASKED:
+            return _("Told to play %(wanted)s. What it plays is looked at until it does.") % names
+        case MapChangeState.PLAYING if change.mode and not change.said_mode:
+            return _("Now playing %(said)s. It does not tell in which mode.") % names
+        case MapChangeState.PLAYING:
+            return _("Now playing %(said)s.") % names
+        case MapChangeState.NOT_SENT:
+            remark = change.command.remark.strip() or _("the command could not be sent.")
+            names["why"] = remark
+            return _("It was not told to play %(wanted)s: %(why)s") % names
+        case MapChangeState.OVERTAKEN:
+            return _("It was told to play %(wanted)s, and then something else.") % names
+        case MapChangeState.UNKNOWN:
+            return (
+                _(
+                    "It was told to play %(wanted)s. Whether it does is not known: it does not answer. Its "
+                    "console says more."
+                )
+                % names
+            )
+    sentences = [_("It does not play %(wanted)s. It says that it plays %(said)s.") % names]
+    if change.said_map.lower() == FIRST_MAP and change.map != FIRST_MAP:
+        sentences.append(str(_FELL_BACK))
+    if answer := " ".join(change.command.answer.split())[:300]:
+        sentences.append(_("It answered: %(answer)s") % {"answer": answer})
+    return " ".join(sentences)

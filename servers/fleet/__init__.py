@@ -1,0 +1,34 @@
+"""Many servers at once: the list, its filters and its tags."""
+
+from servers.fleet.board import Wish, read_board
+from servers.fleet.tags import (
+    TagsError,
+    add_tag,
+    adopt_spelling,
+    configurable_by,
+    count_tags,
+    parse_tag,
+    parse_tags,
+    rename_tag,
+    set_tags,
+    tags_changed,
+    tags_of,
+    take_tag,
+)
+
+__all__ = [
+    "TagsError",
+    "Wish",
+    "add_tag",
+    "adopt_spelling",
+    "configurable_by",
+    "count_tags",
+    "parse_tag",
+    "parse_tags",
+    "read_board",
+    "rename_tag",
+    "set_tags",
+    "tags_changed",
+    "tags_of",
+    "take_tag",
+]

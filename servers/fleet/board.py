@@ -1,0 +1,400 @@
+"""The list of servers: which ones it shows, in which order, and what it says of each.
+
+A page has `ROWS_PER_PAGE` servers and costs the same number of queries, however many there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.models import User
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
+from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from servers.config import find_waiting, name_parts
+from servers.fleet.tags import count_tags, having_tag
+from servers.models import (
+    TAG_CHARS,
+    UP_STATES,
+    ActualState,
+    Crash,
+    Host,
+    Server,
+    ServerQuerySet,
+    ServerTag,
+)
+from servers.permissions import SERVER_OPERATION_VERBS, may
+
+ROWS_PER_PAGE = 50
+LONGEST_SEARCH = 100
+TAGS_SHOWN = 50
+"""Of tags on other people's servers, as an admin sees them, there can be any number."""
+
+SORTS = {
+    "name": ("name",),
+    "state": ("actual_state", "name"),
+    "people": ("players", "name"),
+    "map": ("map", "name"),
+    "blueprint": ("blueprint__name", "name"),
+}
+"""What the list can be sorted by; with a `-` before it the other way round."""
+
+FILTER_LABELS = {
+    "": gettext_lazy("all"),
+    "running": gettext_lazy("running"),
+    "people": gettext_lazy("people on"),
+    "stopped": gettext_lazy("stopped"),
+    "crashed": gettext_lazy("crashed"),
+    "busy": gettext_lazy("job waits or runs"),
+    "older": gettext_lazy("older build"),
+    "silent": gettext_lazy("not heard of"),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an address asks of the list. Anything odd in it counts as not said."""
+
+    text: str = ""
+    state: str = ""
+    tag: str = ""
+    sort: str = "name"
+    page: int = 1
+
+    @classmethod
+    def read(cls, query: QueryDict) -> "Wish":
+        """Return what the query of an address says."""
+        state, sort, page = (query.get(name, "") for name in ("state", "sort", "page"))
+        return cls(
+            query.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH],
+            state if state in FILTER_LABELS else "",
+            query.get("tag", "").replace("\0", "")[:TAG_CHARS],
+            sort if sort.removeprefix("-") in SORTS else "name",
+            max(int(page), 1) if page.isascii() and page.isdecimal() and len(page) < 7 else 1,
+        )
+
+    def url(self, **changes: str | int) -> str:
+        """Return the query of the address that asks for this, but for `changes`."""
+        asked = {
+            "q": self.text,
+            "state": self.state,
+            "tag": self.tag,
+            "sort": self.sort,
+            "page": self.page,
+        }
+        usual = {"sort": "name", "page": 1}
+        said = {
+            key: value for key, value in (asked | changes).items() if value != usual.get(key, "")
+        }
+        return f"?{urlencode(said)}" if said else "?"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A link that shows some of the servers, with how many they are."""
+
+    label: str
+    url: str
+    count: int
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; its link sorts by it."""
+
+    label: str
+    url: str
+    direction: str
+    """As `aria-sort` has it; empty for a column that the list is not sorted by."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """The one thing that is most worth knowing of a server."""
+
+    kind: str
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class RowAction:
+    """A button of a row; `when_empty` and `now` are those of the question that it asks while people are on."""
+
+    operation: str
+    label: str
+    when_empty: str = ""
+    now: str = ""
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A server as the list shows it. What the template would work out several times is worked out here.
+
+    `share` is whose it is if not one's own, `hint` the one thing worth knowing; `job` waits or runs.
+    """
+
+    server: Server
+    url: str
+    tags: list[Filter]
+    actions: list[RowAction]
+    share: str
+    should_be: str
+    hint: Hint | None
+    job: Any
+    has_people: bool
+    """Whether it is known how many people are on."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody is on who would be thrown off: then stopping it is asked about."""
+        return self.has_people and bool(self.server.players)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The list as one page shows it. `total` counts all servers that one may see, `count` those that match."""
+
+    rows: list[BoardRow]
+    wish: Wish
+    filters: list[Filter]
+    tags: list[Filter]
+    columns: list[Column]
+    total: int
+    count: int
+
+    @property
+    def page_count(self) -> int:
+        """How many pages the servers that match fill."""
+        return max(1, -(-self.count // ROWS_PER_PAGE))
+
+    @property
+    def previous_url(self) -> str:
+        """The address of the page before; empty on the first one."""
+        return self.wish.url(page=self.wish.page - 1) if self.wish.page > 1 else ""
+
+    @property
+    def next_url(self) -> str:
+        """The address of the next page; empty on the last one."""
+        has_next = self.wish.page < self.page_count
+        return self.wish.url(page=self.wish.page + 1) if has_next else ""
+
+
+def read_board(user: User, wish: Wish) -> Board:
+    """Return the list of the servers that `user` may see, as `wish` asks for it. About a dozen queries."""
+    visible = Server.objects.visible_to(user)
+    searched = search(visible, wish.text)
+    conditions = make_conditions()
+    tags = list_tags(wish, searched.filter(conditions[wish.state]))
+    found = searched.filter(pk__in=having_tag(wish.tag)) if wish.tag else searched
+    counts = found.order_by().aggregate(
+        **{f"in_{name}": Count("pk", filter=one) for name, one in conditions.items()}
+    )
+    total = visible.count() if wish.text or wish.tag else counts["in_"]
+    matching = found.filter(conditions[wish.state])
+    count = counts[f"in_{wish.state}"]
+    last_page = max(1, -(-count // ROWS_PER_PAGE))
+    wish = replace(wish, page=min(wish.page, last_page))
+    start = (wish.page - 1) * ROWS_PER_PAGE
+    # Their ids first: what a row costs besides is then paid for those that are shown alone.
+    ids = list(
+        sort(matching, wish.sort).values_list("pk", flat=True)[start : start + ROWS_PER_PAGE]
+    )
+    filters = [
+        Filter(str(label), wish.url(state=name, page=1), counts[f"in_{name}"], name == wish.state)
+        for name, label in FILTER_LABELS.items()
+        if counts[f"in_{name}"] or name in ("", wish.state)
+    ]
+    rows = read_rows(user, ids, wish)
+    return Board(rows, wish, filters, tags, list_columns(wish), total, count)
+
+
+def list_tags(wish: Wish, servers: ServerQuerySet) -> list[Filter]:
+    """Return the tags that `servers` have, by name; the one that is asked for is among them. One query."""
+    counts = dict(count_tags(servers)[:TAGS_SHOWN])
+    if wish.tag:
+        counts.setdefault(wish.tag, 0)
+    return [to_tag_filter(wish, name, counts[name]) for name in sorted(counts, key=str.casefold)]
+
+
+def to_tag_filter(wish: Wish, name: str, count: int = 0) -> Filter:
+    """Return the link that shows the servers with a tag; of the one that is asked for, all of them again."""
+    is_current = name == wish.tag
+    return Filter(name, wish.url(tag="" if is_current else name, page=1), count, is_current)
+
+
+def search(servers: ServerQuerySet, text: str) -> ServerQuerySet:
+    """Return those of `servers` in whose names, of their own and of what they belong to, each word occurs."""
+    for word in text.split():
+        found = Q(name__icontains=word) | Q(map__icontains=word)
+        found |= Q(blueprint__name__icontains=word) | Q(host__name__icontains=word)
+        found |= Q(owner__username__icontains=word)
+        tagged = ServerTag.objects.filter(name__icontains=word).order_by()
+        found |= Q(pk__in=tagged.values("server_id"))
+        if word.isascii() and word.isdecimal() and len(word) < 6:
+            found |= Q(port=int(word))
+        servers = servers.filter(found)
+    return servers
+
+
+def make_conditions() -> dict[str, Q]:
+    """Return what each filter asks of a server. One query: the hosts that have fallen silent."""
+    # `jobs` knows this package, not the other way round: the relations lead to its models, and to its rules.
+    workers: Any = Host.workers.rel.related_model
+    jobs: Any = Server.jobs.rel.related_model
+    of_host = workers.objects.filter(host=OuterRef("pk"))
+    silent = list(
+        Host.objects.order_by()
+        .filter(Exists(of_host), ~Exists(of_host.alive()))
+        .values_list("pk", flat=True)
+    )
+    is_silent = Q(host__in=silent)
+    busy = jobs.objects.active().exclude(server=None).order_by().values("server")
+    return {
+        "": Q(),
+        "running": Q(actual_state__in=UP_STATES) & ~is_silent,
+        "people": Q(actual_state=ActualState.RUNNING, players__gt=0) & ~is_silent,
+        "stopped": Q(actual_state__in=(ActualState.STOPPED, ActualState.ABSENT)) & ~is_silent,
+        "crashed": Q(actual_state=ActualState.CRASHED) & ~is_silent,
+        "busy": Q(pk__in=busy),
+        "older": runs_older_build(),
+        "silent": is_silent,
+    }
+
+
+def runs_older_build() -> Q:
+    """Return the condition that a server runs from another build than its next start would take."""
+    is_known = ~Q(running_build_id="") & ~Q(host__build_id="")
+    return Q(actual_state__in=UP_STATES) & is_known & ~Q(running_build_id=F("host__build_id"))
+
+
+def sort(servers: ServerQuerySet, by: str) -> ServerQuerySet:
+    """Return `servers` in the order that `by` names; what is not known comes last."""
+    first, *rest = SORTS[by.removeprefix("-")]
+    field = F(first)
+    order = field.desc(nulls_last=True) if by.startswith("-") else field.asc(nulls_last=True)
+    return servers.order_by(order, *rest)
+
+
+def list_columns(wish: Wish) -> list[Column]:
+    """Return the heads of the columns that the list can be sorted by, in their order."""
+    labels = {
+        "name": _("Name"),
+        "state": _("State"),
+        "people": _("People"),
+        "map": _("Map"),
+        "blueprint": _("Blueprint"),
+    }
+    columns = []
+    for name, label in labels.items():
+        # Who sorts by people wants the full ones first.
+        first, second = ("-people", "people") if name == "people" else (name, f"-{name}")
+        url = wish.url(sort=second if wish.sort == first else first, page=1)
+        direction = ""
+        if wish.sort.removeprefix("-") == name:
+            direction = "descending" if wish.sort.startswith("-") else "ascending"
+        columns.append(Column(label, url, direction))
+    return columns
+
+
+def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
+    """Return the rows of these servers, which `user` may see, in this order."""
+    newest_crash = Crash.objects.filter(server=OuterRef("pk")).order_by("-at", "-id")
+    found = Server.objects.filter(pk__in=ids).defer("config_chain").with_role_of(user)
+    rows = found.with_heartbeat().with_latest_job(ids)
+    # Of the few hosts, blueprints and owners each once: a join made them anew for every row.
+    rows = rows.select_related("deferred_action")
+    rows = rows.prefetch_related("host", "blueprint", "owner", "tags")
+    by_id = {
+        server.pk: server
+        for server in rows.annotate(crash_signal=Subquery(newest_crash.values("exit_signal")[:1]))
+    }
+    servers = [by_id[pk] for pk in ids if pk in by_id]
+    waiting = find_waiting(servers)
+    names = {tag.name for server in servers for tag in server.tags.all()}
+    tags = {name: to_tag_filter(wish, name) for name in names}
+    actions = list_actions()
+    return [
+        make_row(one, name_parts(waiting.get(one.pk, ())), user=user, tags=tags, actions=actions)
+        for one in servers
+    ]
+
+
+def make_row(
+    server: Server,
+    waiting: str,
+    *,
+    user: User,
+    tags: Mapping[str, Filter],
+    actions: Sequence[RowAction],
+) -> BoardRow:
+    """Return the row of a server that `read_rows` has fetched with all that it needs.
+
+    `waiting` is what its restart would apply, in words; empty if nothing.
+    """
+    fetched: Mapping[str, Any] = vars(server)
+    newest = next(iter(fetched["latest_jobs"]), None)
+    operations = set(server.operations)
+    if not server.is_up:
+        operations.discard("restart")
+    verbs = SERVER_OPERATION_VERBS
+    return BoardRow(
+        server,
+        server.get_absolute_url(),
+        [tags[tag.name] for tag in server.tags.all()],
+        [
+            action
+            for action in actions
+            if action.operation in operations and may(user, verbs[action.operation], server)
+        ],
+        describe_share(user, server),
+        server.should_be_words,
+        find_hint(server, newest, waiting),
+        newest if newest and newest.is_active else None,
+        server.has_known_players,
+    )
+
+
+def list_actions() -> list[RowAction]:
+    """Return the buttons that a row may have, in their order."""
+    return [
+        RowAction("start", _("Start")),
+        RowAction("restart", _("Restart"), _("Restart when empty"), _("Restart now")),
+        RowAction("stop", _("Stop"), _("Stop when empty"), _("Stop now")),
+    ]
+
+
+def describe_share(user: User, server: Server) -> str:
+    """Return whose server it is and what `user` is there, in words; empty for an own one."""
+    if server.owner_id == user.pk:
+        return ""
+    role = server.role_of(user)
+    if role is None:
+        return _("of %(owner)s") % {"owner": server.owner}
+    return _("of %(owner)s, you are its %(role)s") % {"owner": server.owner, "role": role.label}
+
+
+def find_hint(server: Server, job: Any, waiting: str) -> Hint | None:
+    """Return what is most worth knowing of a server: first what is wrong, last what can wait."""
+    if server.actual_state == ActualState.CRASHED and not server.not_heard_of_since:
+        signal = vars(server)["crash_signal"]
+        text = _("crashed with %(signal)s") % {"signal": signal} if signal else server.last_error
+        return Hint("bad", text or _("crashed"), f"{server.get_absolute_url()}crashes/")
+    if job and job.state == "failed":
+        text = _("%(operation)s failed") % {"operation": job.operation_label}
+        return Hint("bad", f"{text}: {job.error}" if job.error else text, job.get_absolute_url())
+    if server.spec_faults:
+        return Hint("bad", _("cannot be started as it is"), server.get_absolute_url())
+    deferred = getattr(server, "deferred_action", None)
+    if deferred and deferred.is_waiting:
+        words = {"operation": deferred.operation_label, "people": server.people_words}
+        return Hint("wait", _("%(operation)s when empty: %(people)s") % words)
+    if waiting:
+        return Hint("wait", _("restart to apply: %(parts)s") % {"parts": waiting})
+    if server.host.is_draining:
+        return Hint("quiet", _("host %(host)s is being drained") % {"host": server.host.name})
+    return None

@@ -1,0 +1,18 @@
+"""The forms that servers and blueprints are made and changed with."""
+
+from servers.forms.model_forms import BlueprintForm, ServerForm, find_port_obstacle
+from servers.forms.new_server import NewServerForm
+from servers.forms.outdated import VERSION_FIELD, VersionedAdminForm
+from servers.forms.secret_fields import SecretsForm
+from servers.forms.words import PlainForm
+
+__all__ = [
+    "VERSION_FIELD",
+    "BlueprintForm",
+    "NewServerForm",
+    "PlainForm",
+    "SecretsForm",
+    "ServerForm",
+    "VersionedAdminForm",
+    "find_port_obstacle",
+]

@@ -1,0 +1,365 @@
+"""The forms that servers and blueprints are made and changed with."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from hostops.specs import take_bind_address
+from servers.fleet import TagsError, adopt_spelling, parse_tags, set_tags, tags_of
+from servers.forms.outdated import OutdatedFormError, VersionedForm
+from servers.forms.secret_fields import SecretsForm
+from servers.forms.words import PlainForm
+from servers.models import Blueprint, Host, Overlay, Server
+from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
+from servers.permissions import Verb, may
+from servers.quotas import TooManyServersError, take_server_place
+from servers.secrets import ServerSecret, find_settings, has_keys
+
+BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
+LOWEST_LIMITS = {
+    "memory_limit_mib": LOWEST_MEMORY_LIMIT_MIB,
+    "tasks_limit": LOWEST_TASKS_LIMIT,
+    "cpu_weight": LOWEST_CPU_WEIGHT,
+}
+NO_LIMIT = {"placeholder": "no limit"}
+CODE = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
+
+
+class CodeArea(forms.Textarea):
+    """A text area for what a machine reads."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(attrs={**CODE, "rows": rows})
+
+
+class RowForm(PlainForm, VersionedForm):
+    """A form whose row may collide with another person's at the moment it is stored.
+
+    `unstored` names its fields whose rows are only stored along with its own.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unstored: set[str] = set()
+
+    def try_save(self) -> bool:
+        """Store the row in one transaction; False, with the reason in `errors`, if it cannot be."""
+        port_wanted = self.cleaned_data.get("port")
+        try:
+            with transaction.atomic():
+                self.refuse_outdated()
+                self.save()
+        except OutdatedFormError as error:
+            self.add_error(None, error)
+        except IntegrityError:
+            # The form found the name and port free, and somebody took one before this was stored.
+            self.explain_collision()
+        except TooManyServersError as error:
+            self.add_error(None, error)
+        except TagsError as error:
+            self.add_error("tags", error)
+        except ValidationError as error:  # NoFreePortError: the other one a save raises
+            self.add_error("port", error)
+        else:
+            return True
+        if "port" in self.fields:
+            self.instance.port = port_wanted
+        return False
+
+    def explain_collision(self) -> None:
+        """Put into the form's errors what the row collides with, as it is now."""
+        try:
+            self.instance.full_clean(exclude=self.unstored)
+        except ValidationError as error:
+            for name, faults in error.error_dict.items():
+                self.add_faults(name, faults)
+        else:
+            self.add_error(
+                None, _("Somebody else changed something at the same moment. Please try again.")
+            )
+
+    def add_faults(self, name: str, faults: Iterable[ValidationError]) -> None:
+        """Tell what is wrong with a column: at its field if the form has one, in the words of that."""
+        field = self.fields.get(name)
+        for fault in faults:
+            words = field.error_messages.get(fault.code or "") if field else None
+            self.add_error(name if field else None, words or fault)
+
+
+class ServerForm(SecretsForm, RowForm):
+    """A server as its owner makes or changes it. A server stays on its host and keeps its name."""
+
+    tags = forms.CharField(
+        label=_("Tags"),
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=_(
+            "Short labels to find it by, with commas between them. Who sees the server sees them."
+        ),
+    )
+
+    class Meta:
+        model = Server
+        fields = ["name", "host", "port", "blueprint", "arguments", "config"]
+        widgets = {
+            "name": forms.TextInput(attrs=CODE),
+            "port": forms.NumberInput(attrs={"placeholder": "next free one"}),
+            "arguments": CodeArea(rows=2),
+            "config": CodeArea(rows=6),
+        }
+        help_texts = {
+            "name": _("Lower-case letters, digits and dashes. It cannot be changed later."),
+            "blueprint": _("What the game is started with: overlays, arguments, config."),
+        }
+
+    def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        self.moved_address = ""
+        """The address that was written as -ip, and has become the server's bind address."""
+        self.is_new = is_new = self.instance.pk is None
+        usable = Blueprint.objects.usable_by(user)
+        if self.instance.owner_id != user.pk and not may(user, Verb.VIEW_BLUEPRINT):
+            # A blueprint that a member can change would leave them the server's config when they are a member
+            # no longer.
+            usable = usable.exclude(owner_id=user.pk)
+        current = Q(pk=self.instance.blueprint_id)
+        blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
+        blueprint.queryset = Blueprint.objects.filter(Q(pk__in=usable.values("pk")) | current)
+        blueprint.empty_label = "Choose one"
+        if is_new and len(hosts) == 1:
+            self.instance.host = hosts[0]
+        if not is_new:
+            del self.fields["name"]
+        if not is_new or len(hosts) < 2:
+            del self.fields["host"]
+        else:
+            host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+            host.queryset = Host.objects.taking_servers()
+            host.error_messages["invalid_choice"] = _(
+                "This host is being drained, or is not there any more. Choose another one."
+            )
+            host.help_text = _("The one with the fewest servers is chosen already.")
+            host.empty_label = "Choose one"
+            self.initial["host"] = Host.objects.least_loaded()
+        self.add_secret_fields()
+        if not is_new:
+            self.initial["tags"] = ", ".join(tags_of(self.instance))
+
+    def clean_tags(self) -> list[str]:
+        """Return the tags that were typed. Programs that know of none leave those that are there."""
+        if "tags" not in self.data:
+            return tags_of(self.instance) if self.instance.pk else []
+        return adopt_spelling(self.instance, parse_tags(self.cleaned_data["tags"]))
+
+    def clean_arguments(self) -> str:
+        """Take -ip, which is a field, out of what an admin wrote; the row judges the rest."""
+        text: str = self.cleaned_data["arguments"]
+        if may(self.user, Verb.SET_ANY_PORT):
+            try:
+                text, self.moved_address = take_bind_address(text)
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a host that takes no server, and a port that is not for this user or that a program holds."""
+        cleaned = super().clean() or self.cleaned_data
+        if self.is_new and (obstacle := Host.objects.placement_obstacle()):
+            self.add_error(None, obstacle)
+        host = cleaned.get("host") or get_host(self.instance) or Host(name=settings.HOST_NAME)
+        is_any_allowed = may(self.user, Verb.SET_ANY_PORT)
+        port = cleaned.get("port")
+        if text := find_port_obstacle(self.instance, host, port, is_any_allowed=is_any_allowed):
+            self.add_error("port", text)
+        if self.moved_address:
+            self.set_columns.append("bind_address")
+            self.notes.append(
+                f"-ip {self.moved_address} is now the bind address of server {self.instance.name}, "
+                "and no launch argument. It is changed in the admin pages."
+            )
+        return cleaned
+
+    def read_values(self, row: Any) -> dict[str, str]:
+        """Return what is stored, and of each password a token, which is another one whenever it is set."""
+        tokens = {secret.column: getattr(row, secret.column) for secret in ServerSecret}
+        return super().read_values(row) | tokens | {"tags": ", ".join(tags_of(row))}
+
+    def read_own_values(self) -> dict[str, str]:
+        """Return what was typed, with the tags as they would be stored."""
+        tags = sorted(self.cleaned_data["tags"])
+        return super().read_own_values() | {"tags": ", ".join(tags)}
+
+    def label_of(self, name: str) -> str:
+        """Return what a value is called on the page."""
+        labels = {secret.column: secret.label for secret in ServerSecret}
+        return str(labels.get(name) or super().label_of(name))
+
+    def show(self, name: str, yours: str, theirs: str) -> tuple[str, str]:
+        """Return both values; a password is not shown."""
+        if name in {secret.column for secret in ServerSecret}:
+            return ("set" if yours else "none", "set to another one" if theirs else "none")
+        return super().show(name, yours, theirs)
+
+    def refuse_outdated(self) -> None:
+        """Ask for typed passwords once more if the form is refused: a page does not send them back."""
+        try:
+            super().refuse_outdated()
+        except OutdatedFormError:
+            for secret in ServerSecret:
+                if self.cleaned_data.get(secret.value):
+                    self.add_error(secret.value, _("Enter it again: it is not saved yet."))
+            raise
+
+    def save(self, commit: bool = True) -> Server:
+        """Store the server; of one that is there only what the form writes.
+
+        In a transaction. Raises `TooManyServersError`, and what `Server.save` does.
+        """
+        if self.moved_address:
+            self.instance.bind_address = self.moved_address
+        if self.instance._state.adding:  # noqa: SLF001 - documented
+            take_server_place(self.instance.owner)
+            super().save(commit)
+        else:
+            self.save_changes()
+        set_tags(self.instance, self.cleaned_data["tags"])
+        return self.instance
+
+
+def get_host(server: Server) -> Host | None:
+    """Return the server's host; None while it has none."""
+    return server.host if server.host_id else None
+
+
+def find_port_obstacle(
+    server: Server, host: Host, port: int | None, *, is_any_allowed: bool
+) -> str:
+    """Return why the server may not be given this port there; empty if it may, or has it already."""
+    is_kept = server.pk is not None and (server.host_id, server.port) == (host.pk, port)
+    if port is None or is_kept:
+        return ""
+    return host.find_port_obstacle(port, is_any_allowed=is_any_allowed)
+
+
+class BlueprintForm(RowForm):
+    """A blueprint with the place of each overlay: 1 lies on top, an empty place leaves it out."""
+
+    class Meta:
+        model = Blueprint
+        fields = [*BLUEPRINT_FIELDS, *LOWEST_LIMITS]
+        widgets = {
+            "name": forms.TextInput(attrs=CODE),
+            "arguments": CodeArea(rows=3),
+            "config": CodeArea(rows=10),
+            **{name: forms.NumberInput(attrs=NO_LIMIT) for name in LOWEST_LIMITS},
+        }
+        help_texts = {
+            "name": _("Lower-case letters, digits and dashes."),
+            "is_shared": _(
+                "Every owner may then read its launch arguments and config, and make servers "
+                "from it. Only you and admins change it. Passwords do not belong here: each "
+                "server has its own."
+            ),
+        }
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        places = dict(
+            self.instance.blueprint_overlays.values_list("overlay_id", "position")
+            if self.instance.pk
+            else ()
+        )
+        for name, lowest in LOWEST_LIMITS.items():
+            self.fields[name].widget.attrs["min"] = lowest
+        if self.instance.pk is None:
+            self.fields["name"].widget.attrs["autofocus"] = True
+        # One in use that is no longer shared stays choosable: saving the form must not drop it.
+        usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
+        self.overlays = list(Overlay.objects.filter(usable | Q(pk__in=places)))
+        for overlay in self.overlays:
+            self.fields[place_name(overlay)] = forms.IntegerField(
+                label=overlay.name,
+                help_text=overlay.description,
+                required=False,
+                min_value=1,
+                max_value=999,
+                initial=places.get(overlay.pk),
+            )
+
+    def plain_fields(self) -> list[forms.BoundField]:
+        """Return the fields that are neither limits nor places of overlays."""
+        return [self[name] for name in BLUEPRINT_FIELDS]
+
+    def limit_fields(self) -> list[forms.BoundField]:
+        """Return what its servers may take of their hosts."""
+        return [self[name] for name in LOWEST_LIMITS]
+
+    def limits_matter(self) -> bool:
+        """Whether one of the limits is set, or is to be put right."""
+        return any(field.errors or field.value() for field in self.limit_fields())
+
+    def place_fields(self) -> list[forms.BoundField]:
+        """Return the places, of the overlays in use first."""
+        fields = [self[place_name(overlay)] for overlay in self.overlays]
+        return sorted(fields, key=lambda field: (field.initial is None, field.initial or 0))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse two overlays at one place, and passwords: they are fields of each server."""
+        cleaned = super().clean() or self.cleaned_data
+        for setting in find_settings("", cleaned.get("config", "")) if has_keys() else ():
+            self.add_error(
+                "config",
+                _(
+                    "%(place)s sets %(cvar)s, a password that every server of this blueprint would "
+                    "share. Leave it out here, and set the field “%(label)s” of each server."
+                )
+                % {
+                    "place": setting.place,
+                    "cvar": setting.secret.cvar,
+                    "label": setting.secret.label,
+                },
+            )
+        taken: dict[int, Overlay] = {}
+        for overlay in self.overlays:
+            place = cleaned.get(place_name(overlay))
+            if place is None:
+                continue
+            if place in taken:
+                self.add_error(
+                    place_name(overlay),
+                    _("%(name)s has place %(place)s too: give each its own.")
+                    % {"name": taken[place].name, "place": place},
+                )
+            taken[place] = overlay
+        self.chosen_overlays = [taken[place] for place in sorted(taken)]
+        return cleaned
+
+    def read_values(self, row: Any) -> dict[str, str]:
+        """Return what is stored, with the overlays, the topmost first."""
+        names = row.ordered_overlays().values_list("name", flat=True)
+        return super().read_values(row) | {"overlays": "\n".join(names)}
+
+    def read_own_values(self) -> dict[str, str]:
+        """Return what was typed, with the overlays that were chosen."""
+        names = [overlay.name for overlay in self.chosen_overlays]
+        return super().read_values(self.instance) | {"overlays": "\n".join(names)}
+
+    def save(self, commit: bool = True) -> Blueprint:
+        """Store the blueprint and its overlays."""
+        blueprint: Blueprint = super().save(commit)
+        blueprint.set_overlays(self.chosen_overlays)
+        return blueprint
+
+
+def place_name(overlay: Overlay) -> str:
+    """Return the name of the form field with the place of `overlay`."""
+    return f"place_{overlay.pk}"

@@ -1,0 +1,117 @@
+"""The form of a new server, which offers ready blueprints beside those that are there."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from django import forms
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from servers.config import READY_BLUEPRINTS, suggest_server_name
+from servers.forms.model_forms import CODE, ServerForm
+from servers.models import Blueprint, Host, Server
+
+READY_PREFIX = "ready:"
+"""What a ready blueprint is chosen by: no number, as those that are stored are."""
+
+
+@dataclass(frozen=True)
+class BlueprintChoice:
+    """A blueprint as the form offers it."""
+
+    value: str
+    label: str
+    text: str
+    is_chosen: bool
+
+
+class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """Chooses a blueprint that is there, or a ready one: that becomes a row once the form is saved."""
+
+    def __init__(self, owner: User) -> None:
+        super().__init__(
+            Blueprint.objects.usable_by(owner),
+            label=_("Blueprint"),
+            error_messages={
+                "required": _("Choose how the server is played."),
+                "invalid_choice": _("That blueprint is gone, or not yours to use. Choose another."),
+            },
+        )
+        self._owner = owner
+
+    def to_python(self, value: Any) -> Blueprint | None:
+        """Return the blueprint; a ready one that is used for the first time is not stored yet."""
+        ready = next((one for one in READY_BLUEPRINTS if value == READY_PREFIX + one.key), None)
+        if ready is not None:
+            return ready.to_row(self._owner)
+        return cast("Blueprint | None", super().to_python(value))
+
+
+class NewServerForm(ServerForm):
+    """A new server of `user`, with its settings at what suits most."""
+
+    def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
+        super().__init__(*args, user=user, hosts=hosts, **kwargs)
+        wanted: Blueprint | None = self.initial.get("blueprint")
+        self.fields["blueprint"] = BlueprintChoiceField(user)
+        self.initial["blueprint"] = str(wanted.pk) if wanted else f"{READY_PREFIX}campaign"
+        self.initial["name"] = suggest_server_name(user)
+        self.fields["name"].widget.attrs = {**CODE, "autofocus": True}
+
+    def ready_choices(self) -> list[BlueprintChoice]:
+        """Return the ready blueprints."""
+        chosen = str(self["blueprint"].value())
+        return [
+            BlueprintChoice(
+                value := f"{READY_PREFIX}{ready.key}",
+                str(ready.label),
+                str(ready.explanation),
+                is_chosen=value == chosen,
+            )
+            for ready in READY_BLUEPRINTS
+        ]
+
+    def stored_choices(self) -> list[BlueprintChoice]:
+        """Return the blueprints that are there, and whose they are if not the user's own. One query."""
+        chosen = str(self["blueprint"].value())
+        rows = Blueprint.objects.usable_by(self.user).select_related("owner")
+        return [
+            BlueprintChoice(
+                str(row.pk),
+                row.name,
+                "" if row.owner_id == self.user.pk else _("of %(owner)s") % {"owner": row.owner},
+                is_chosen=str(row.pk) == chosen,
+            )
+            for row in rows
+        ]
+
+    def first_fields(self) -> list[forms.BoundField]:
+        """Return what everybody looks at: the name, and the host where there is a choice."""
+        return [self[name] for name in ("name", "host") if name in self.fields]
+
+    def more_fields(self) -> list[forms.BoundField]:
+        """Return what most leave as it is."""
+        return [self[name] for name in self.fields if name not in ("name", "host", "blueprint")]
+
+    def more_matters(self) -> bool:
+        """Whether something of `more_fields` is filled in, or is to be put right."""
+        return any(field.errors or field.value() for field in self.more_fields())
+
+    def clean_blueprint(self) -> Blueprint:
+        """Note whether the blueprint is one that is stored with the server: there is no id to look at yet."""
+        blueprint: Blueprint = self.cleaned_data["blueprint"]
+        if blueprint._state.adding:  # noqa: SLF001 - documented
+            self.unstored.add("blueprint")
+        return blueprint
+
+    def _get_validation_exclusions(self) -> set[str]:
+        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return excluded | self.unstored
+
+    def save(self, commit: bool = True) -> Server:
+        """Store the server, after its blueprint if that is a ready one; as `ServerForm` otherwise."""
+        blueprint: Blueprint = self.cleaned_data["blueprint"]
+        if blueprint._state.adding:  # noqa: SLF001 - documented
+            blueprint.save()
+            self.instance.blueprint = blueprint
+        return super().save(commit)

@@ -1,0 +1,112 @@
+"""The form fields of a server's passwords, and what a form does with passwords in a config."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from hostops.specs import require_secret
+from servers.config import give_rcon_password
+from servers.models import Server
+from servers.secrets import ServerSecret, has_keys, take_secrets
+
+ATTRIBUTES = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "new-password"}
+
+
+class SecretField(forms.CharField):
+    """A password that can be set. What is stored is not sent with the form."""
+
+    def __init__(self, secret: ServerSecret, help_text: str) -> None:
+        self._secret = secret
+        widget = forms.PasswordInput(attrs=ATTRIBUTES)
+        super().__init__(
+            label=secret.label, help_text=help_text, widget=widget, required=False, strip=False
+        )
+
+    def clean(self, value: Any) -> str:
+        """Return the password if a config can carry it."""
+        try:
+            return require_secret(self._secret.what, super().clean(value))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A server's form that puts passwords, typed or found in the config, into the columns of their own.
+
+    `notes` tells people what was moved. Without keys everything stays where it is.
+    """
+
+    instance: Server
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.notes: list[str] = []
+        self.set_columns: list[str] = []
+
+    def add_secret_fields(self) -> None:
+        """Add a field for each password, and one that removes the join password."""
+        if not has_keys():
+            return
+        hints = {
+            ServerSecret.RCON_PASSWORD: _("Leave it empty to get a random one."),
+            ServerSecret.JOIN_PASSWORD: _(
+                "What players have to enter. Leave it empty to let everybody in."
+            ),
+        }
+        for secret in self.instance.stored_secrets:
+            hints[secret] = _("One is set. Leave it empty to keep it.")
+        for secret, hint in hints.items():
+            self.fields[secret.value] = SecretField(secret, hint)
+        if self.instance.has_secret(ServerSecret.JOIN_PASSWORD):
+            self.fields["remove_join_password"] = forms.BooleanField(
+                label=_("Remove the join password, so that everybody may join"), required=False
+            )
+
+    def clean(self) -> dict[str, Any]:
+        """Set the passwords, and take those that the config sets out of it."""
+        cleaned = super().clean() or self.cleaned_data
+        if not has_keys():
+            return cleaned
+        taken = take_secrets("", cleaned.get("config", ""))
+        for secret in ServerSecret:
+            self._set_secret(
+                secret,
+                typed=cleaned.get(secret.value, ""),
+                found=taken.values.get(secret, ""),
+                is_removed=cleaned.get(f"remove_{secret.value}", False),
+            )
+        if not self.errors:
+            cleaned["config"] = taken.config
+        return cleaned
+
+    def _set_secret(
+        self, secret: ServerSecret, *, typed: str, found: str, is_removed: bool
+    ) -> None:
+        if typed and is_removed:
+            self.add_error(secret.value, _("Set a password or remove it, not both."))
+        elif found and (is_removed or typed not in ("", found)):
+            self.add_error(
+                "config",
+                _("%(cvar)s is another one here than in the field “%(label)s”: take it out here.")
+                % {"cvar": secret.cvar, "label": secret.label},
+            )
+        elif typed or found or is_removed:
+            self.instance.set_secret(secret, typed or found)
+            self.set_columns.append(secret.column)
+            if found:
+                self.notes.append(
+                    _(
+                        "The %(what)s password is moved out of the config into the field “%(label)s”."
+                    )
+                    % {"what": secret.what, "label": secret.label}
+                )
+
+    def save_changes(self) -> None:
+        """Store what the form writes of a server that is there: of its other columns jobs know more."""
+        model_fields = {field.name for field in self.instance._meta.fields}
+        written = [name for name in self.fields if name in model_fields]
+        self.instance.save(update_fields=[*written, *self.set_columns, "updated_at"])
+        if has_keys():
+            give_rcon_password(self.instance.pk)

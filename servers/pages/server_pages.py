@@ -1,0 +1,249 @@
+"""The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Count, ProtectedError
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from servers.access import (
+    SignedInRequest,
+    get_blueprint,
+    get_blueprint_or_404,
+    get_server,
+    sign_in_required,
+)
+from servers.config import find_unmoved, find_waiting, name_parts
+from servers.content import read_overlay_rows
+from servers.fleet import Wish, read_board
+from servers.forms import BlueprintForm, ServerForm
+from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
+from servers.pages.new_server_pages import first_steps, form_page, is_about_new, say_notes
+from servers.permissions import SERVER_OPERATION_VERBS, Verb, may, verbs_of
+from servers.secrets import hide_secrets
+
+# --- Servers ----------------------------------------------------------------------------------
+
+
+@require_safe
+@sign_in_required
+def server_list(request: SignedInRequest) -> HttpResponse:
+    """List the servers one may see; as long as there is none, offer to make the first one."""
+    board = read_board(request.user, Wish.read(request.GET))
+    if not board.total or is_about_new(request):
+        return first_steps(request)
+    context = {"board": board, "here": request.get_full_path()}
+    return render(request, "servers/list.html", context)
+
+
+@require_POST
+@sign_in_required
+def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
+    """Give a server whose port another program holds the next free one; it is started from its page."""
+    server = get_server(request.user, name, Verb.CONFIGURE)
+    try:
+        port = server.move_to_free_port()
+    except NoFreePortError as error:
+        messages.error(request, error.message)
+    except IntegrityError:
+        messages.error(request, _("Somebody took that port at the same moment. Please try again."))
+    else:
+        if port is None:
+            messages.info(
+                request,
+                _("Server %(name)s keeps port %(port)s: it is free.")
+                % {"name": name, "port": server.port},
+            )
+        else:
+            messages.success(
+                request,
+                _("Server %(name)s has port %(port)s now. Start it when you like.")
+                % {"name": name, "port": port},
+            )
+    return redirect(server)
+
+
+@form_page
+@sign_in_required
+def server_edit(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change a server's port, blueprint and own overrides."""
+    server = get_server(request.user, name, Verb.CONFIGURE)
+    return edit_server(request, server, lead_to_server)
+
+
+def edit_server(
+    request: SignedInRequest,
+    server: Server,
+    on_saved: Callable[[SignedInRequest, Server], HttpResponse],
+) -> HttpResponse:
+    """Show the form of a server that the user may change, or store what it says and do `on_saved`."""
+    form = ServerForm(request.POST or None, instance=server, user=request.user, hosts=[])
+    if request.method == "POST" and form.is_valid() and form.try_save():
+        say_notes(request, form)
+        return on_saved(request, server)
+    may_restart = server.is_up and may(request.user, SERVER_OPERATION_VERBS["restart"], server)
+    context = {"form": form, "server": server, "may_restart": may_restart}
+    return render(request, "servers/form.html", context, status=form.status)
+
+
+def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
+    """Say that a server is changed, and whether that applies at once; lead to its page."""
+    text = _("Server %(server)s is changed.") % {"server": server.name}
+    if server.is_up:
+        text += _(" It runs with what it was started with until you restart it.")
+    messages.success(request, text)
+    return redirect(server)
+
+
+@form_page
+@sign_in_required
+def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
+    """Ask whether to remove a server's row, and remove it once there is no instance and no job."""
+    server = get_server(request.user, name, Verb.REMOVE)
+    if request.method != "POST":
+        context = {"server": server, "obstacle": server.removal_obstacle()}
+        return render(request, "servers/remove.html", context)
+    with transaction.atomic():
+        # Requests for jobs lock the host's row too: none can slip in between look and removal.
+        Host.objects.select_for_update(no_key=True).get(pk=server.host_id)
+        server = get_server(request.user, name, Verb.REMOVE)
+        obstacle = server.removal_obstacle()
+        if not obstacle:
+            server.delete()
+    if obstacle:
+        context = {"server": server, "obstacle": obstacle}
+        return render(request, "servers/remove.html", context, status=409)
+    messages.success(
+        request, _("Server %(name)s is removed. Its jobs stay in the history.") % {"name": name}
+    )
+    return redirect("servers:list")
+
+
+# --- Blueprints -------------------------------------------------------------------------------
+
+
+@require_safe
+@sign_in_required
+def blueprint_list(request: SignedInRequest) -> HttpResponse:
+    """List the blueprints one may use or see."""
+    blueprints = Blueprint.objects.visible_to(request.user).select_related("owner")
+    context = {
+        "blueprints": blueprints.with_ordered_overlays().annotate(
+            server_count=Count("servers", distinct=True)
+        )
+    }
+    return render(request, "blueprints/list.html", context)
+
+
+@require_safe
+@sign_in_required
+def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show what a blueprint contains, and which servers use it."""
+    blueprint = get_blueprint_or_404(request.user, name)
+    return render(request, "blueprints/detail.html", blueprint_context(request.user, blueprint))
+
+
+def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, Any]:
+    """Return what the pages about one blueprint say of it and of the servers that use it."""
+    visible = blueprint.servers.visible_to(user).select_related("host", "owner", "blueprint")
+    servers = list(visible.with_heartbeat())
+    waiting = find_waiting(servers)
+    verbs = verbs_of(user, blueprint)
+    is_editable = Verb.CHANGE_BLUEPRINT in verbs
+    arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
+    return {
+        "blueprint": blueprint,
+        "overlay_rows": read_overlay_rows(blueprint.ordered_overlays(), Host.objects.all()),
+        "servers": servers,
+        "rows": [(server, name_parts(waiting.get(server.pk, ()))) for server in servers],
+        "restartable": find_restartable(user, servers),
+        "running_count": blueprint.servers.filter(actual_state__in=UP_STATES).count(),
+        "others_count": blueprint.servers.count() - len(servers),
+        "is_editable": is_editable,
+        "is_removable": Verb.REMOVE_BLUEPRINT in verbs,
+        "shown_arguments": arguments,
+        "shown_config": config,
+        "secret_notes": find_unmoved(blueprint) if is_editable else [],
+    }
+
+
+def find_restartable(user: User, servers: Iterable[Server]) -> list[Server]:
+    """Return those of `servers` that run and that `user` may restart."""
+    verb = SERVER_OPERATION_VERBS["restart"]
+    return [server for server in servers if server.is_up and may(user, verb, server)]
+
+
+@form_page
+@sign_in_required
+def blueprint_create(request: SignedInRequest) -> HttpResponse:
+    """Make a blueprint that is the user's own."""
+    blueprint = Blueprint(owner=request.user)
+    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    if request.method == "POST" and form.is_valid() and form.try_save():
+        messages.success(
+            request, _("Blueprint %(blueprint)s is made.") % {"blueprint": blueprint.name}
+        )
+        return redirect(blueprint)
+    return render(request, "blueprints/form.html", {"form": form})
+
+
+@form_page
+@sign_in_required
+def blueprint_edit(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change a blueprint, and with it what its servers start with the next time."""
+    blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
+    return edit_blueprint(request, blueprint, lead_to_blueprint)
+
+
+def edit_blueprint(
+    request: SignedInRequest,
+    blueprint: Blueprint,
+    on_saved: Callable[[SignedInRequest, Blueprint, list[Server]], HttpResponse],
+) -> HttpResponse:
+    """Show the form of a blueprint that the user may change, or store what it says and do `on_saved`.
+
+    That is given the servers made from it that run and that the user may restart.
+    """
+    name = blueprint.name
+    context = blueprint_context(request.user, blueprint)
+    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    if request.method == "POST" and form.is_valid() and form.try_save():
+        return on_saved(request, blueprint, context["restartable"])
+    players = [server.players or 0 for server in context["restartable"]]
+    context |= {"form": form, "name": name, "players_count": sum(players)}
+    return render(request, "blueprints/form.html", context, status=form.status)
+
+
+def lead_to_blueprint(
+    request: SignedInRequest, blueprint: Blueprint, _restartable: list[Server]
+) -> HttpResponse:
+    """Say that a blueprint is changed, and which servers wait for a restart; lead to its page."""
+    text = _("Blueprint %(blueprint)s is changed.") % {"blueprint": blueprint.name}
+    if blueprint.servers.filter(actual_state__in=UP_STATES).exists():
+        text += _(" Servers that run with it go on as they were started until they are restarted.")
+    messages.success(request, text)
+    return redirect(blueprint)
+
+
+@form_page
+@sign_in_required
+def blueprint_remove(request: SignedInRequest, name: str) -> HttpResponse:
+    """Ask whether to remove a blueprint, and remove it if no server uses it."""
+    blueprint = get_blueprint(request.user, name, Verb.REMOVE_BLUEPRINT)
+    status = 200
+    if request.method == "POST":
+        try:
+            blueprint.delete()
+        except ProtectedError:
+            status = 409
+        else:
+            messages.success(request, _("Blueprint %(name)s is removed.") % {"name": name})
+            return redirect("servers:blueprint_list")
+    context = blueprint_context(request.user, blueprint)
+    return render(request, "blueprints/remove.html", context, status=status)

@@ -1,0 +1,70 @@
+"""The page of one's tags: how many servers have each, new names for them, and taking them away."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST, require_safe
+
+from servers.access import SignedInRequest, sign_in_required
+from servers.fleet import (
+    TagsError,
+    configurable_by,
+    count_tags,
+    parse_tag,
+    rename_tag,
+    take_tag,
+)
+from servers.models import TAG_CHARS
+
+
+@require_safe
+@sign_in_required
+def tag_list(request: SignedInRequest) -> HttpResponse:
+    """List the tags of the servers that one may configure, with a form for each."""
+    counts = count_tags(configurable_by(request.user))
+    tags = sorted(counts, key=lambda one: one[0].casefold())
+    return render(request, "servers/tags.html", {"tags": tags, "tag_chars": TAG_CHARS})
+
+
+@require_POST
+@sign_in_required
+def tag_rename(request: SignedInRequest) -> HttpResponse:
+    """Give the tag `tag` the name `name`, on all servers that one may configure."""
+    name = request.POST.get("tag", "").replace("\0", "")
+    try:
+        new_name = parse_tag(request.POST.get("name", ""))
+    except TagsError as error:
+        messages.error(request, error.messages[0])
+        return redirect("servers:tags")
+    count = rename_tag(configurable_by(request.user), name, new_name)
+    if count:
+        text = ngettext(
+            "Tag %(old)s is %(new)s now, on %(count)d server.",
+            "Tag %(old)s is %(new)s now, on %(count)d servers.",
+            count,
+        )
+        messages.success(request, text % {"old": name, "new": new_name, "count": count})
+    else:
+        messages.error(request, _("None of your servers has that tag any more."))
+    return redirect("servers:tags")
+
+
+@require_POST
+@sign_in_required
+def tag_remove(request: SignedInRequest) -> HttpResponse:
+    """Take the tag `tag` off all servers that one may configure."""
+    name = request.POST.get("tag", "").replace("\0", "")
+    say_taken(request, name, take_tag(configurable_by(request.user), name))
+    return redirect("servers:tags")
+
+
+def say_taken(request: SignedInRequest, name: str, count: int) -> None:
+    """Say of how many servers a tag was taken."""
+    text = ngettext(
+        "Tag %(tag)s is taken off %(count)d server.",
+        "Tag %(tag)s is taken off %(count)d servers.",
+        count,
+    )
+    messages.success(request, text % {"tag": name, "count": count})

@@ -1,0 +1,26 @@
+"""People in the game: their Steam IDs, who is on, who is banned, who is an admin."""
+
+from servers.people.admin_forms import GameAdminForm
+from servers.people.ban_forms import BanForm, BanListForm, find_room, full_text
+from servers.people.game_people import with_people
+from servers.people.player_words import (
+    BadWordsError,
+    kick_command,
+    private_say_command,
+    say_command,
+)
+from servers.people.steam_ids import to_steam_id
+
+__all__ = [
+    "BadWordsError",
+    "BanForm",
+    "BanListForm",
+    "GameAdminForm",
+    "find_room",
+    "full_text",
+    "kick_command",
+    "private_say_command",
+    "say_command",
+    "to_steam_id",
+    "with_people",
+]

@@ -1,0 +1,30 @@
+"""The form field into which people type whom they mean by a Steam ID."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from servers.people.steam_ids import to_steam_id
+
+
+class SteamIdField(forms.CharField):
+    """Takes a Steam ID in any of its notations; its value is that of the game, such as STEAM_1:0:12345."""
+
+    def __init__(self, **options: Any) -> None:
+        usual: dict[str, Any] = {
+            "label": gettext_lazy("Steam ID"),
+            "max_length": 64,
+            "help_text": gettext_lazy(
+                "As STEAM_1:0:12345, [U:1:24690], the long number, or the address of a profile with it."
+            ),
+        }
+        super().__init__(**usual | options)
+
+    def clean(self, value: Any) -> str:
+        """Return the ID as the game has it. Raises ValidationError."""
+        steam_id = to_steam_id(super().clean(value))
+        if steam_id is None:
+            raise forms.ValidationError(_("That is no Steam ID: look at the examples."))
+        return steam_id

@@ -1,0 +1,51 @@
+"""The passwords of servers: encrypted, and found in what people write."""
+
+from servers.secrets.encryption import (
+    NO_KEYS,
+    DigestKey,
+    SecretError,
+    ServerSecret,
+    decrypt,
+    digest_token,
+    encrypt,
+    find_digest_key,
+    has_keys,
+    keys_note,
+    make_digest,
+    make_password,
+    new_digest_key,
+    rotate,
+)
+from servers.secrets.texts import (
+    HIDDEN,
+    Setting,
+    Taken,
+    find_settings,
+    hide_secrets,
+    sets_secret,
+    take_secrets,
+)
+
+__all__ = [
+    "HIDDEN",
+    "NO_KEYS",
+    "DigestKey",
+    "SecretError",
+    "ServerSecret",
+    "Setting",
+    "Taken",
+    "decrypt",
+    "digest_token",
+    "encrypt",
+    "find_digest_key",
+    "find_settings",
+    "has_keys",
+    "hide_secrets",
+    "keys_note",
+    "make_digest",
+    "make_password",
+    "new_digest_key",
+    "rotate",
+    "sets_secret",
+    "take_secrets",
+]

@@ -1,0 +1,204 @@
+"""Finds the passwords that people wrote into launch arguments and configs, and takes them out.
+
+A line that is nothing but `rcon_password X` or `sv_password "X"` can be taken out, and so can
+`+rcon_password X` among launch arguments. Anything cleverer is only found: behind `;`, in an alias, with a
+value that no field takes.
+"""
+
+import re
+import shlex
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from hostops.specs import SECRETS, names_used, require_secret, split_commands
+from servers.secrets.encryption import ServerSecret
+
+CONFIG = "config"
+ARGUMENTS = "launch arguments"
+HIDDEN = "••••"
+
+_SECRETS_BY_CVAR = {secret.cvar: secret for secret in ServerSecret}
+_CVARS = "|".join(_SECRETS_BY_CVAR)
+
+# Without quotes the console ends a value at each of {}()': too, so one with them is not as simple as it looks.
+_SIMPLE_LINE = re.compile(
+    rf"""
+    \s* (?P<quote>"?) (?P<cvar>{_CVARS}) (?P=quote) [ \t]+
+    (?: "(?P<quoted>[^"]*)" | (?P<plain>(?:(?!//)[^\s";{{}}()':])+) )
+    \s*+ (?: ; \s*+ )? (?: //.* )?
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_SIMPLE_ARGUMENT = re.compile(
+    rf"""
+    (?<!\S) \+ (?P<cvar>{_CVARS}) \s+
+    (?: "(?P<quoted>[^"\\]*)" | '(?P<single>[^'\\]*)' | (?P<plain>(?![+-])[^\s"'\\]+) )
+    (?!\S) [ \t]*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+# Blanks, and a backslash that continues a line which is gone. Blanks inside are looked at once, and not
+# from each of them on.
+_EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?:\s|\\\r?\n)++\Z")
+_ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
+
+# Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set has a name too.
+_ALL_NAMES = "|".join(sorted(SECRETS.keys() - {"rcon", "sm_rcon"}))
+_REST_OF_LINE = re.compile(rf"(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_]).*\S.*", re.IGNORECASE)
+_NEXT_WORD = re.compile(
+    rf"""(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_])\s+(?:"[^"]*"?|'[^']*'?|[^\s"']+)""",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A place that sets a password: `Line 3` of the config, or the launch arguments.
+
+    `obstacle` says why it cannot be taken out; empty if it can, and then `value` is the password.
+    """
+
+    secret: ServerSecret
+    source: str
+    place: str
+    obstacle: str = ""
+    value: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Launch arguments and config without the passwords that could be taken out, and those."""
+
+    arguments: str
+    config: str
+    values: dict[ServerSecret, str] = field(repr=False)
+
+
+def find_settings(arguments: str, config: str) -> list[Setting]:
+    """Return every place that sets a password, in the order in which the game reads them.
+
+    Of one password all or none can be taken out: else another place than now would have the last word.
+    """
+    if not _ANY_MENTION.search(arguments) and not _ANY_MENTION.search(config):
+        return []
+    found = [*_find_in_arguments(arguments), *_find_in_config(config)]
+    blocked = {setting.secret for setting in found if setting.obstacle}
+    return [
+        Setting(
+            setting.secret,
+            setting.source,
+            setting.place,
+            setting.obstacle or "beside another that Saferoom cannot move",
+        )
+        if setting.secret in blocked
+        else setting
+        for setting in found
+    ]
+
+
+def take_secrets(arguments: str, config: str) -> Taken:
+    """Take the passwords out; of several for one thing the last one counts, as in the game."""
+    settings = [setting for setting in find_settings(arguments, config) if not setting.obstacle]
+    if not settings:  # as nearly always
+        return Taken(arguments, config, {})
+    values = {setting.secret: setting.value for setting in settings}
+    doomed = {setting.place for setting in settings if setting.source == CONFIG}
+    lines = enumerate(config.split("\n"), start=1)
+    kept = [line for number, line in lines if _line(number) not in doomed]
+    without = _cut_arguments(arguments, values)
+    given = {secret: value for secret, value in values.items() if value}
+    return Taken(without, "\n".join(kept), given)
+
+
+def sets_secret(arguments: str, config: str, secret: ServerSecret) -> bool:
+    """Return whether a password is set there, be it to nothing."""
+    if any(setting.secret is secret for setting in find_settings(arguments, config)):
+        return True
+    return any(_empty_secret(line) is secret for line in config.split("\n"))
+
+
+def hide_secrets(arguments: str, config: str) -> tuple[str, str]:
+    """Return both texts as people may read them who may use them and not change them."""
+    hidden = rf"\1 {HIDDEN}"
+    return _NEXT_WORD.sub(hidden, arguments), _REST_OF_LINE.sub(hidden, config)
+
+
+def _line(number: int) -> str:
+    return f"Line {number}"
+
+
+def _find_in_config(config: str) -> Iterator[Setting]:
+    for number, line in enumerate(config.split("\n"), start=1):
+        if not _ANY_MENTION.search(line) or _empty_secret(line):
+            continue
+        if match := _SIMPLE_LINE.fullmatch(line.removesuffix("\r")):
+            yield _setting(match, CONFIG, _line(number))
+            continue
+        for command in split_commands(line):
+            names = list(names_used(command))
+            for cvar, secret in _SECRETS_BY_CVAR.items():
+                # Its name alone asks for its value.
+                if cvar in names and command.strip().strip('"').lower() != cvar:
+                    yield Setting(secret, CONFIG, _line(number), "together with other things")
+
+
+def _find_in_arguments(arguments: str) -> Iterator[Setting]:
+    joined = _join_lines(arguments)
+    alone = _simple_arguments(joined)
+    for match in alone:
+        yield _setting(match, ARGUMENTS, _line(joined.count("\n", 0, match.start()) + 1))
+    for mention in _ANY_MENTION.finditer(joined):
+        if not any(match.start() < mention.start() < match.end() for match in alone):
+            place = _line(joined.count("\n", 0, mention.start()) + 1)
+            secret = _SECRETS_BY_CVAR[mention[1].lower()]
+            yield Setting(secret, ARGUMENTS, place, "inside of another argument")
+
+
+def _simple_arguments(joined: str) -> list[re.Match[str]]:
+    return [match for match in _SIMPLE_ARGUMENT.finditer(joined) if _is_alone(joined, match)]
+
+
+def _join_lines(arguments: str) -> str:
+    """Return launch arguments with blanks for what continues a line: each character stays at its place."""
+    return re.sub(r"\\\r?\n", lambda match: " " * len(match[0]), arguments)
+
+
+def _setting(match: re.Match[str], source: str, place: str) -> Setting:
+    groups = match.groupdict()
+    value = next(
+        text
+        for text in (groups["quoted"], groups.get("single"), groups["plain"])
+        if text is not None
+    )
+    secret = _SECRETS_BY_CVAR[match["cvar"].lower()]
+    try:
+        require_secret(secret.what, value)
+    except ValueError:
+        return Setting(secret, source, place, "with a value that the field does not take")
+    return Setting(secret, source, place, value=value)
+
+
+def _is_alone(joined: str, match: re.Match[str]) -> bool:
+    """Return whether name and value are two arguments, and nothing else changes without them."""
+    before, after = joined[: match.start()], joined[match.end() :]
+    try:
+        first = len(shlex.split(before))
+        others = shlex.split(joined)
+        del others[first : first + 2]
+        return others == shlex.split(before + after)
+    except ValueError:  # A quotation mark is open.
+        return False
+
+
+def _cut_arguments(arguments: str, secrets: Collection[ServerSecret]) -> str:
+    without = arguments
+    for match in reversed(_simple_arguments(_join_lines(arguments))):
+        if _SECRETS_BY_CVAR[match["cvar"].lower()] in secrets:
+            without = without[: match.start()] + without[match.end() :]
+    return arguments if without == arguments else _EDGES.sub("", without)
+
+
+def _empty_secret(line: str) -> ServerSecret | None:
+    """Return which password a line sets to nothing: that gives nothing away, and stays."""
+    match = _SIMPLE_LINE.fullmatch(line.removesuffix("\r"))
+    return _SECRETS_BY_CVAR[match["cvar"].lower()] if match and match["quoted"] == "" else None

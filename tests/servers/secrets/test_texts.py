@@ -1,0 +1,138 @@
+"""Passwords in launch arguments and configs: which can be taken out, which are only found, and hiding them."""
+
+from time import process_time
+
+import pytest
+
+from servers.secrets.encryption import ServerSecret
+from servers.secrets.texts import find_settings, hide_secrets, sets_secret, take_secrets
+
+RCON, JOIN = ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD
+
+
+@pytest.mark.parametrize(
+    ("config", "rest", "values"),
+    [
+        ("rcon_password hunter2", "", {RCON: "hunter2"}),
+        ('  RCON_Password\t"hunter2"  ', "", {RCON: "hunter2"}),
+        ('"rcon_password" "hunter2"; // ours', "", {RCON: "hunter2"}),
+        ("rcon_password hunter2//ours", "", {RCON: "hunter2"}),
+        (
+            "hostname x\r\nsv_password sesame\r\nsv_lan 0\r\n",
+            "hostname x\r\nsv_lan 0\r\n",
+            {JOIN: "sesame"},
+        ),
+        ("rcon_password old\nrcon_password new\n", "", {RCON: "new"}),
+        ("rcon_password a\nsv_password b", "", {RCON: "a", JOIN: "b"}),
+        ('sv_password ""', 'sv_password ""', {}),
+        ("// rcon_password hunter2", "// rcon_password hunter2", {}),
+        ("rcon_password", "rcon_password", {}),
+        ("sv_password_not 1", "sv_password_not 1", {}),
+    ],
+)
+def test_simple_lines_of_a_config_are_taken_out(
+    config: str, rest: str, values: dict[ServerSecret, str]
+) -> None:
+    taken = take_secrets("", config)
+    assert (taken.config, taken.values) == (rest, values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rest", "values"),
+    [
+        ("+rcon_password hunter2", "", {RCON: "hunter2"}),
+        ("+map c1m1_hotel +RCON_PASSWORD hunter2 -lv", "+map c1m1_hotel -lv", {RCON: "hunter2"}),
+        ("+sv_password\n'sesame'\n-lv", "-lv", {JOIN: "sesame"}),
+        ('+sv_password "sesame"', "", {JOIN: "sesame"}),
+        ("-lv \\\n+sv_password sesame \\\n-dev", "-lv \\\n-dev", {JOIN: "sesame"}),
+        ("-lv \\\r\n+sv_password sesame", "-lv", {JOIN: "sesame"}),
+        ("+rcon_password old +rcon_password new", "", {RCON: "new"}),
+        ("+map c1m1_hotel", "+map c1m1_hotel", {}),
+    ],
+)
+def test_passwords_among_launch_arguments_are_taken_out(
+    arguments: str, rest: str, values: dict[ServerSecret, str]
+) -> None:
+    taken = take_secrets(arguments, "")
+    assert (taken.arguments, taken.values) == (rest, values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "place"),
+    [
+        ("", "sv_lan 0; rcon_password hunter2", "Line 1"),
+        ("", '\nalias open "sv_password hunter2"', "Line 2"),
+        ("", "sm_cvar rcon_password hunter2", "Line 1"),
+        ("", 'rcon_password "two words"', "Line 1"),
+        ("", "rcon_password hunter2 more", "Line 1"),
+        ("", "rcon_password hunter2:ends-there", "Line 1"),
+        ("", f"rcon_password {'x' * 65}", "Line 1"),
+        ("-lv\n+rcon_password +map c1", "", "Line 2"),
+        ('"+exec x +rcon_password hunter2 y"', "", "Line 1"),
+        ('"+rcon_password hunter2"', "", "Line 1"),
+        ('+rcon_password hunter2 "+open', "", "Line 1"),
+        ("+rcon_password hunter2\\;x", "", "Line 1"),
+    ],
+)
+def test_what_is_cleverer_is_found_and_stays(arguments: str, config: str, place: str) -> None:
+    settings = find_settings(arguments, config)
+    assert [setting.place for setting in settings] == [place]
+    assert all(setting.obstacle for setting in settings)
+    assert "hunter2" not in repr(settings)
+    taken = take_secrets(arguments, config)
+    assert (taken.arguments, taken.config, taken.values) == (arguments, config, {})
+    assert sets_secret(arguments, config, settings[0].secret)
+
+
+def test_beside_one_that_stays_none_of_that_password_is_taken() -> None:
+    """Else another one than now would have the last word."""
+    config = "rcon_password first\nsv_password sesame\nsv_lan 0; rcon_password last"
+    taken = take_secrets("+rcon_password zeroth", config)
+    assert taken.values == {JOIN: "sesame"}
+    assert taken.config == "rcon_password first\nsv_lan 0; rcon_password last"
+    assert taken.arguments == "+rcon_password zeroth"
+
+
+def test_a_config_wins_over_launch_arguments() -> None:
+    assert take_secrets("+sv_password a", "sv_password b").values == {JOIN: "b"}
+
+
+def test_a_password_set_to_nothing_is_set() -> None:
+    assert sets_secret("", 'sv_password ""', JOIN)
+    assert not sets_secret("", 'sv_password ""', RCON)
+    assert not sets_secret("", "hostname sv_password", JOIN)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "rcon_password hunter2",
+        "// rcon_password hunter2",
+        'alias x "rcon_password hunter2"; y hunter2',
+        "sv_setsteamaccount hunter2",
+        'tv_password "hunter2',
+    ],
+)
+def test_what_others_may_read_of_a_config_has_no_password(config: str) -> None:
+    arguments, shown = hide_secrets("-lv", f"hostname x\n{config}\nsv_lan 0")
+    assert "hunter2" not in shown
+    assert shown.startswith("hostname x\n")
+    assert shown.endswith("\nsv_lan 0")
+    assert arguments == "-lv"
+
+
+def test_what_others_may_read_of_launch_arguments_has_no_password() -> None:
+    arguments, _ = hide_secrets('+rcon_password hunter2 +map c1 +sv_password "hunter 2" -lv', "")
+    assert arguments == "+rcon_password •••• +map c1 +sv_password •••• -lv"
+
+
+def test_a_hostname_stays_as_it_is() -> None:
+    assert hide_secrets("", "hostname the best rcon server")[1] == "hostname the best rcon server"
+
+
+def test_many_blanks_take_no_time() -> None:
+    blanks = " " * 20_000
+    began_at = process_time()
+    find_settings("", f"sv_password x{blanks}y")
+    taken = take_secrets(f"+sv_password x +map a{blanks}+a b", "")
+    assert (taken.arguments, process_time() - began_at < 2) == (f"+map a{blanks}+a b", True)
