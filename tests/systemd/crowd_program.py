@@ -79,12 +79,14 @@ class Crowd:
         self.seen: list[int] = []
         self.follows = 0
         self.game_answers = 0
+        self.players: list[int] = []
         self.unanswered_seconds = 0.0
         self._is_over = threading.Event()
 
     def talk(self) -> None:
-        """Have the game print a numbered line, again and again."""
+        """Let two players join, and have the game print a numbered line, again and again."""
         with CONSOLE.open("w") as console:
+            console.write("sim_join Zoey STEAM_1:0:11\nsim_join Louis STEAM_1:0:12\n")
             while not ENOUGH.exists():
                 console.write(f"echo watched line {self.said}\n")
                 console.flush()
@@ -92,7 +94,7 @@ class Crowd:
                 time.sleep(TALK_SECONDS)
 
     def query(self) -> None:
-        """Ask the game who it is; note the longest time without an answer."""
+        """Ask the game who it is and how many play; note the longest time without an answer."""
         answered_at = time.monotonic()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
             asker.settimeout(0.5)
@@ -105,6 +107,9 @@ class Crowd:
                     continue
                 question = QUERY + (answer[5:9] if answer[4:5] == b"A" else b"")
                 self.game_answers += 1
+                if answer[4:5] == b"I":
+                    # A2S_INFO: the protocol, four texts, two bytes of an app id, then the players.
+                    self.players.append(answer.split(b"\0", 4)[4][2])
                 silent = time.monotonic() - answered_at
                 self.unanswered_seconds = max(self.unanswered_seconds, silent)
                 answered_at = time.monotonic()
@@ -181,6 +186,7 @@ def main() -> None:
                 "seen": crowd.seen,
                 "follows": crowd.follows,
                 "game_answers": crowd.game_answers,
+                "players": crowd.players,
                 "unanswered_seconds": round(crowd.unanswered_seconds, 2),
             }
         ),

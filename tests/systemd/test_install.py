@@ -147,7 +147,10 @@ def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
             )
             raise AssertionError(f"the crowd did not come\n{output}\n{log.stdout}")
         told.update(json.loads(output))
-        print("crowd", {name: value for name, value in told.items() if name != "seen"})
+        print(
+            "crowd",
+            {name: value for name, value in told.items() if name not in ("seen", "players")},
+        )
 
 
 def link(disk: Disk) -> str:
@@ -293,6 +296,9 @@ def upgrade(root: BareRoot, disk: Disk, later: Path, wheels: Path) -> None:
     assert crowd["seen"] == list(range(crowd["said"]))
     assert crowd["said"] > 20
     assert crowd["game_answers"] > 3
+    # Nobody who plays is thrown out.
+    assert max(crowd["players"]) == 2
+    assert set(crowd["players"][crowd["players"].index(2) :]) == {2}
     assert "jobs_later" in tables(root)
     assert len(list((disk.folder / "srv/saferoom/backups").iterdir())) == 1
     root.install("--back")
