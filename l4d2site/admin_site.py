@@ -175,7 +175,7 @@ class SaferoomAdminSite(AdminSite):
         for host in Host.objects.all():
             if host.name == name:
                 return host
-        raise Http404(f"There is no host called {name!r}.")
+        raise Http404(_("There is no host called “%(name)s”.") % {"name": name})
 
 
 class FaultyRow(NamedTuple):

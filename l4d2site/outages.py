@@ -19,6 +19,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.translation import gettext as _
 
 from jobs.database import Outage, find_outage, find_write_outage, is_schema_behind
 
@@ -197,13 +198,15 @@ def release_connection() -> None:
 
 def refuse(request: HttpRequest, outage: Outage, *, is_uncertain: bool) -> HttpResponse:
     """Answer that the database is away, in the way that the client reads. Needs no database itself."""
-    what = f"The panel's database {outage}."
+    what = _("The panel's database %(outage)s.") % {"outage": outage}
     if request.method in SAFE_METHODS:
-        then = "Nothing is lost."
+        then = _("Nothing is lost.")
     elif is_uncertain:
-        then = "It is not certain whether what you asked for was done: look before you ask again."
+        then = _(
+            "It is not certain whether what you asked for was done: look before you ask again."
+        )
     else:
-        then = "What you asked for was not done."
+        then = _("What you asked for was not done.")
     logger.warning("%s %s: refused, the database %s", request.method, request.path, outage)
     headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
     status = HTTPStatus.SERVICE_UNAVAILABLE.value

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from l4d2site.gate.addresses import address_group, client_address
 from l4d2site.gate.answers import Application, Message, Receive, RefusedError, Scope, Send
 
@@ -44,15 +46,20 @@ class Budget:
         if self._held[address] + count > self._most_bytes // SHARE_OF_ADDRESS:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "Your address is sending too much at one time. Let what it sends come to its end first.",
+                _(
+                    "Your address is sending too much at one time. Let what it sends come to its end first."
+                ),
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
         if self._total + count > self._most_bytes:
             raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "The panel is being sent more than it can hold at the moment. "
-                f"Try again in {RETRY_SECONDS} seconds.",
+                _(
+                    "The panel is being sent more than it can hold at the moment. Try again in "
+                    "%(seconds)d seconds."
+                )
+                % {"seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
@@ -88,7 +95,7 @@ class BoundedBodies:
         if scope["method"] in ("GET", "HEAD"):
             raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"A {scope['method']} request carries no body here.",
+                _("A %(method)s request carries no body here.") % {"method": scope["method"]},
                 ends_connection=True,
             )
         if length is not None and length > self._limits.most_bytes:
@@ -149,9 +156,11 @@ class Body:
         except TimeoutError:
             raise RefusedError(
                 HTTPStatus.REQUEST_TIMEOUT,
-                "What you sent did not arrive in time: nothing came for "
-                f"{self._limits.idle_seconds:g} seconds, or all of it took more than "
-                f"{self._limits.seconds:g}. Send it again.",
+                _(
+                    "What you sent did not arrive in time: nothing came for %(idle)g seconds, or all of "
+                    "it took more than %(all)g. Send it again."
+                )
+                % {"idle": self._limits.idle_seconds, "all": self._limits.seconds},
                 ends_connection=True,
             ) from None
 
@@ -177,6 +186,7 @@ def too_large(most_bytes: int) -> RefusedError:
     """Return the refusal of a body that is too large."""
     return RefusedError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"What you sent is too large: the panel takes at most {most_bytes / 1024**2:g} MiB in one request.",
+        _("What you sent is too large: the panel takes at most %(mebibytes)g MiB in one request.")
+        % {"mebibytes": most_bytes / 1024**2},
         ends_connection=True,
     )

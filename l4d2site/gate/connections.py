@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from django.utils.translation import gettext as _
 from gunicorn.asgi.protocol import ASGIProtocol
 
 from l4d2site.gate.addresses import TrustedProxies, address_group, read_address
@@ -48,16 +49,21 @@ class Connections:
         if not is_proxy and self._of_address[address] >= self.limits.per_address:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"Your address has {self.limits.per_address} open connections already. "
-                f"Close some pages, or try again in {RETRY_SECONDS} seconds.",
+                _(
+                    "Your address has %(most)d open connections already. Close some pages, or try again "
+                    "in %(seconds)d seconds."
+                )
+                % {"most": self.limits.per_address, "seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
         if self._open >= self.limits.most:
             raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "The panel has as many connections as it can take. "
-                f"Try again in {RETRY_SECONDS} seconds.",
+                _(
+                    "The panel has as many connections as it can take. Try again in %(seconds)d seconds."
+                )
+                % {"seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
@@ -142,7 +148,7 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         seconds = self._connections.limits.header_seconds
         refusal = RefusedError(
             HTTPStatus.REQUEST_TIMEOUT,
-            f"No whole request came within {seconds:g} seconds.",
+            _("No whole request came within %(seconds)g seconds.") % {"seconds": seconds},
             ends_connection=True,
         )
         self._safe_write(refusal.as_http1())

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from l4d2site.gate.addresses import address_group, client_address
 from l4d2site.gate.answers import Application, Receive, RefusedError, Scope, Send, send_refusal
@@ -85,8 +86,11 @@ class Places:
         if self._taken[address] >= self._most:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"Your address has {self._most} open requests of this kind already. "
-                f"Close some pages, or try again in {RETRY_SECONDS} seconds.",
+                _(
+                    "Your address has %(most)d open requests of this kind already. Close some pages, or "
+                    "try again in %(seconds)d seconds."
+                )
+                % {"most": self._most, "seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
             )
         self._taken[address] += 1

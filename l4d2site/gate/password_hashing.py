@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from django.contrib.auth.hashers import Argon2PasswordHasher, PBKDF2PasswordHasher
 from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.translation import gettext as _
 
 from l4d2site.gate.answers import RefusedError
 
@@ -109,7 +110,7 @@ def busy() -> RefusedError:
     """Return the refusal for when too many passwords are being checked."""
     return RefusedError(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "Too many passwords are being checked at the moment. "
-        f"Try again in {RETRY_SECONDS} seconds.",
+        _("Too many passwords are being checked at the moment. Try again in %(seconds)d seconds.")
+        % {"seconds": RETRY_SECONDS},
         retry_seconds=RETRY_SECONDS,
     )

@@ -15,6 +15,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from l4d2site.gate.addresses import address_group, client_address
 from l4d2site.gate.answers import Application, Message, Receive, RefusedError, Scope, Send
@@ -111,8 +113,14 @@ class SignInGate:
             minutes = ceil(seconds / 60)
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many attempts to sign in from your address have failed. "
-                f"Try again in {minutes} {'minute' if minutes == 1 else 'minutes'}.",
+                ngettext(
+                    "Too many attempts to sign in from your address have failed. Try again in "
+                    "%(minutes)d minute.",
+                    "Too many attempts to sign in from your address have failed. Try again in "
+                    "%(minutes)d minutes.",
+                    minutes,
+                )
+                % {"minutes": minutes},
                 retry_seconds=seconds,
             )
 
@@ -133,7 +141,8 @@ async def read_body(receive: Receive) -> bytes | None:
         if len(body) > MOST_BODY_BYTES:
             raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"Signing in takes a form of at most {MOST_BODY_BYTES // 1024} KiB.",
+                _("Signing in takes a form of at most %(kibibytes)d KiB.")
+                % {"kibibytes": MOST_BODY_BYTES // 1024},
                 ends_connection=True,
             )
         if not message.get("more_body", False):

@@ -144,7 +144,10 @@ def _read_facts() -> Facts:
             notes += [host.note for host in hosts if host.note]
     free = find_free_bytes()
     if free is not None and free < LOW_FREE_BYTES and database is not DatabaseState.DISK_FULL:
-        what = f"The panel's own disk, {settings.VAR_DIR}, has {free / 1024**2:,.0f} MiB free."
+        what = _("The panel's own disk, %(folder)s, has %(free)s MiB free.") % {
+            "folder": settings.VAR_DIR,
+            "free": f"{free / 1024**2:,.0f}",
+        }
         (faults if free < LEAST_FREE_BYTES else notes).append(what)
     last_backup = read_last()
     if last_backup and last_backup.fault:
@@ -181,20 +184,23 @@ def _judge(
     fault = note = ""
     if not workers and heard_at is not None:
         silence = describe_duration(max(0, (now - heard_at).total_seconds()))
-        said = f"Host {host.name}: its worker was last heard of {silence} ago"
+        said = _("Host %(host)s: its worker was last heard of %(silence)s ago.") % {
+            "host": host.name,
+            "silence": silence,
+        }
         if server_count and not host.is_draining:
-            fault = _("%(said)s. Its servers cannot be started or stopped.") % {"said": said}
+            fault = f"{said} {_('Its servers cannot be started or stopped.')}"
         else:
-            note = f"{said}."
+            note = said
     elif not workers and server_count:
         fault = _("Host %(host)s has servers, but no worker of it was ever heard of.") % {
             "host": host.name
         }
     elif (job_id := find_overdue_job(host, workers)) is not None:
-        fault = (
-            f"Host {host.name}: job {job_id} could have run for {CLAIM_SECONDS:g} s, and a thread is free, "
-            "but its worker does not take it. Restart the worker if it does not do so itself."
-        )
+        fault = _(
+            "Host %(host)s: job %(job)d could have run for %(seconds)g s, and a thread is free, but its "
+            "worker does not take it. Restart the worker if it does not do so itself."
+        ) % {"host": host.name, "job": job_id, "seconds": CLAIM_SECONDS}
     elif workers and not any(worker.is_claiming for worker in workers):
         note = _("Host %(host)s: its worker takes no more jobs.") % {"host": host.name}
     elif others := sorted({worker.version for worker in workers} - {__version__, ""}):

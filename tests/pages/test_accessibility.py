@@ -312,9 +312,9 @@ def test_a_flood_is_told_as_a_number_of_lines(open_page: OpenPage, running_job: 
     expect(line(page, 1_400)).to_be_attached()
     expect(news).to_be_empty()
     page.clock.run_for(10_000)
-    expect(news).to_have_text("1200 new lines, 3 of them on stderr")
+    expect(news).to_have_text("1200 new lines, 3 on stderr")
     page.clock.run_for(60_000)
-    expect(news).to_have_text("1200 new lines, 3 of them on stderr")
+    expect(news).to_have_text("1200 new lines, 3 on stderr")
 
 
 def test_the_state_of_a_job_is_told_when_it_changes(open_page: OpenPage, running_job: Job) -> None:

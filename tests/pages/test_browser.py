@@ -371,8 +371,8 @@ def test_who_is_signed_out_elsewhere_is_told(
     Session.objects.all().delete()
     if is_away:
         site.start()
-    expect(page.get_by_text("You are signed out, or may not see this any more")).to_be_visible()
-    expect(page.locator("[data-log-status]")).to_have_text("Not live any more")
+    expect(page.get_by_text("You are signed out, or may no longer see this")).to_be_visible()
+    expect(page.locator("[data-log-status]")).to_have_text("No longer live")
 
 
 def test_a_page_comes_back_after_a_refusal_for_now(

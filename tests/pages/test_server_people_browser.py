@@ -79,7 +79,7 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     alice.get_by_role("button", name="Remove eve").click()
     expect(alice.get_by_text("eve has no role on alpha now.")).to_be_visible()
 
-    expect(stream).to_have_text("Not live any more")
+    expect(stream).to_have_text("No longer live")
     look(eve, "refused")
     eve.reload()
     expect(eve.get_by_role("heading", level=1)).not_to_have_text("alpha")

@@ -16,7 +16,10 @@ TRANSLATED = re.compile(
 REMARKS = re.compile(r"\{%\s*comment\b.*?\{%\s*endcomment\s*%\}|\{#.*?#\}", re.DOTALL)
 ATTRIBUTE_BLOCKS = re.compile(r"\{% block body_class %\}.*?\{% endblock %\}")
 TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
-SPEAKING = ("servers", "jobs/pages", "jobs/queue", "jobs/talk", "l4d2site/accounts")
+SPEAKING = (
+    *("servers", "jobs/pages", "jobs/queue", "jobs/talk"),
+    *("l4d2site/accounts", "l4d2site/gate", "l4d2site/health"),
+)
 """Where what modules say ends on pages. What commands print, and what a worker logs, is for whoever runs it."""
 MODULES = sorted(
     path
@@ -24,6 +27,8 @@ MODULES = sorted(
     for path in (settings.BASE_DIR / folder).rglob("*.py")
     if not {"migrations", "management"} & set(path.parts)
 )
+SCRIPTS = sorted((settings.BASE_DIR / "l4d2site/static/js").rglob("*.js"))
+GETTEXT_CALL = re.compile(r"""\bn?gettext\((?:[^()"]|"[^"]*")*\)""")
 GETTEXT = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "_"}
 SENTENCE = re.compile(r"\s*[A-Z“{].*\s.*[.?!]\s*", re.DOTALL)
 BRAND = "Saferoom"
@@ -104,6 +109,31 @@ def read_text(node: ast.AST) -> str | None:
             str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
         )
     return None
+
+
+def spoken_by_script(source: str) -> list[str]:
+    """Return the texts of a script that people would read, and gettext never sees."""
+    rest = GETTEXT_CALL.sub(" ", re.sub(r"^\s*//.*$", "", source, flags=re.MULTILINE))
+    sentences = re.findall(r"""["`]([A-Z][a-z]+(?: [^"`]*)? [^"`]*)["`]""", rest)
+    return [*sentences, *re.findall(r"(?:textContent|ariaLabel|title) = (?:`|\"[A-Za-z]).*", rest)]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_says_nothing_past_gettext(path: Path) -> None:
+    assert spoken_by_script(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'const LOST = "The panel is away. Try again.";',
+        "button.textContent = `Copy line ${first}`;",
+        'box.ariaLabel = "Text";',
+        'window.prompt("Copy it from here:", text);',
+    ],
+)
+def test_a_text_of_a_script_is_found(line: str) -> None:
+    assert spoken_by_script(line)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

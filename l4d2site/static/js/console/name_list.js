@@ -1,5 +1,7 @@
 // The list below a prompt, of which one name can be taken: the listbox of a combobox.
 
+import { gettext } from "../words.js";
+
 export class NameList {
   #input;
   #list = document.createElement("ul");
@@ -9,7 +11,7 @@ export class NameList {
   constructor(input, line, onTake) {
     this.#input = input;
     Object.assign(this.#list, { id: `${input.id}-names`, className: "completion", role: "listbox", hidden: true });
-    this.#list.ariaLabel = "Commands and cvars";
+    this.#list.ariaLabel = gettext("Commands and cvars");
     line.append(this.#list);
     Object.assign(input, { role: "combobox", ariaAutoComplete: "list", ariaExpanded: "false" });
     input.setAttribute("aria-controls", this.#list.id);
@@ -42,7 +44,7 @@ export class NameList {
     const option = Object.assign(document.createElement("li"), { id: `${this.#list.id}-${index}`, role: "option" });
     const code = Object.assign(document.createElement("code"), { textContent: name });
     const text = document.createElement("span");
-    Object.assign(text, { className: "quiet", textContent: help || (isCommand ? "command" : "cvar") });
+    Object.assign(text, { className: "quiet", textContent: help || (isCommand ? gettext("command") : gettext("cvar")) });
     option.append(code, " ", text);
     return option;
   }

@@ -4,6 +4,7 @@ import { onCommands } from "../live/command_news.js";
 import { Completion } from "./completion.js";
 import { History } from "./history.js";
 import { LatestCommands } from "./latest_commands.js";
+import { gettext } from "../words.js";
 
 class Prompt {
   #latest;
@@ -39,7 +40,9 @@ class Prompt {
       else this.#note.textContent = error;
     } catch {
       command.value = line;
-      this.#note.textContent = "The panel did not answer: whether this was sent is not known. Look at the list below.";
+      this.#note.textContent = gettext(
+        "The panel did not answer, so nobody knows whether this was sent. Look at the list below.",
+      );
     }
   }
 }

@@ -1,6 +1,7 @@
 // Buttons that copy their `data-copy`; without scripts they stay hidden.
 
 import { copyText } from "./copy_text.js";
+import { gettext } from "../words.js";
 
 // Show the buttons below `root`.
 export function showCopyButtons(root = document) {
@@ -12,7 +13,7 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   await copyText(button.dataset.copy);
   const label = button.textContent;
-  button.textContent = "Copied";
+  button.textContent = gettext("Copied");
   setTimeout(() => (button.textContent = label), 1_500);
 });
 

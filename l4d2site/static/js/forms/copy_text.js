@@ -1,3 +1,7 @@
+// Copies texts, also where browsers would rather not.
+
+import { gettext } from "../words.js";
+
 // Copy `text`. Over plain HTTP, to any address but this machine's own, there is no clipboard for scripts: then by
 // way of a selection, and, where that is refused too, of a box in which the text stands selected.
 export async function copyText(text) {
@@ -13,11 +17,11 @@ export async function copyText(text) {
   box.value = text;
   box.readOnly = true;
   box.className = "visually-hidden";
-  box.ariaLabel = "Text to copy";
+  box.ariaLabel = gettext("Text to copy");
   document.body.append(box);
   box.select();
   const isCopied = document.execCommand("copy");
   box.remove();
   focused?.focus({ preventScroll: true });
-  if (!isCopied) window.prompt("The browser does not let this page copy. Copy it from here:", text);
+  if (!isCopied) window.prompt(gettext("The browser does not let this page copy. Copy it from here:"), text);
 }

@@ -4,8 +4,9 @@
 import { swapAnswers } from "../live/answers.js";
 import { swapRegions } from "../live/swap.js";
 import { sayAll } from "./say.js";
+import { gettext } from "../words.js";
 
-const AWAY = "The panel does not answer. Load the page anew to see whether this was done.";
+const AWAY = gettext("The panel does not answer. Reload the page to see whether this was done.");
 
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest?.("form[data-stay]");

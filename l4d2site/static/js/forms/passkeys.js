@@ -1,12 +1,13 @@
 // Forms that are sent with a passkey's answer; without scripts, or where browsers have no passkeys, they stay hidden.
 
 import { createPasskey, usePasskey } from "./webauthn_json.js";
+import { fill, gettext } from "../words.js";
 
 const ways = {
   // Signing in with nothing else: the server is asked for a challenge only now.
   "[data-passkey-sign-in]": async (form) => {
     const response = await fetch(form.action, { headers: { Accept: "application/json" } });
-    if (!response.ok) throw new Error(`the panel answered ${response.status}`);
+    if (!response.ok) throw new Error(fill(gettext("the panel answered %(status)s"), response));
     return usePasskey((await response.json()).request_options);
   },
   "[data-passkey-use]": (form) => usePasskey(readOptions(form)),
@@ -26,9 +27,9 @@ function readOptions(form) {
 }
 
 function explain(error) {
-  if (error.name === "InvalidStateError") return "This device has a passkey for you already.";
-  if (error.name === "NotAllowedError") return "No passkey was used. Try again, or choose another way.";
-  return `That did not work: ${error.message}`;
+  if (error.name === "InvalidStateError") return gettext("This device has a passkey for you already.");
+  if (error.name === "NotAllowedError") return gettext("No passkey was used. Try again, or choose another way.");
+  return fill(gettext("That did not work: %(message)s"), error);
 }
 
 for (const [selector, ask] of Object.entries(ways)) {

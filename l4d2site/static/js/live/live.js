@@ -2,17 +2,19 @@
 
 import { refresh } from "./refresh.js";
 import { follow } from "./stream.js";
+import { gettext } from "../words.js";
 
 // Some things change without an event, such as a heartbeat that does not come.
 const UNTOLD_CHANGES_MS = 30_000;
 const PATIENCE_MS = 4_000;
-const LOST =
-  "The connection to the panel is lost: what is shown here may be out of date. Trying again; " +
-  "if this stays, load the page anew.";
-const WAITING = "What is shown here may be out of date; this page tries again by itself.";
-const REFUSED =
-  "You are signed out, or may not see this any more: what is shown here is not kept up to date. " +
-  "Load the page anew.";
+const LOST = gettext(
+  "The connection to the panel is lost, so this page may be out of date. It keeps trying; if this notice stays, " +
+    "reload the page.",
+);
+const WAITING = gettext("This page may be out of date. It tries again by itself.");
+const REFUSED = gettext(
+  "You are signed out, or may no longer see this, so this page is not kept up to date. Reload it.",
+);
 
 const address = document.querySelector("[data-live-from]")?.dataset.liveFrom;
 const notice = document.querySelector("[data-connection]");

@@ -1,12 +1,14 @@
 // Says how long ago a time was, beside what the server wrote; that stays as the title.
 
+import { gettext } from "../words.js";
+
 const UNITS = [
   ["day", 86_400],
   ["hour", 3_600],
   ["minute", 60],
 ];
 const OLDEST_SECONDS = 7 * 86_400;
-const format = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const format = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto", style: "short" });
 
 // Show the times below `root` as they are now.
 export function showTimes(root = document) {
@@ -25,7 +27,7 @@ function describe(date) {
   for (const [unit, size] of UNITS) {
     if (seconds >= size) return format.format(-Math.floor(seconds / size), unit);
   }
-  return "just now";
+  return gettext("just now");
 }
 
 // As `servers/durations.py` says it.

@@ -5,6 +5,7 @@ import { keepPlace } from "./keep_place.js";
 import { adoptRows } from "./chapters.js";
 import { LogLinks } from "./links.js";
 import { selectLines } from "./permalink.js";
+import { gettext } from "../words.js";
 
 export class Chunks {
   #log;
@@ -42,7 +43,7 @@ export class Chunks {
       keepPlace(this.#log, isBefore ? this.#rows.first : this.#rows.last, () => this.#add(page, isBefore));
     } catch {
       link.ariaBusy = "false";
-      link.textContent = "These lines could not be loaded. Try again";
+      link.textContent = gettext("These lines could not be loaded. Try again");
       return;
     }
     selectLines(this.#log);

@@ -2,6 +2,7 @@
 
 import { copyText } from "../forms/copy_text.js";
 import { readRange } from "./permalink.js";
+import { fill, gettext } from "../words.js";
 
 function rowsOf(frame) {
   const selected = frame.querySelectorAll(".log-line[aria-current]");
@@ -10,8 +11,9 @@ function rowsOf(frame) {
 
 function showLabel(button) {
   const [first, last] = readRange() ?? [];
-  if (first === undefined) button.textContent = "Copy shown lines";
-  else button.textContent = first === last ? `Copy line ${first}` : `Copy lines ${first}–${last}`;
+  if (first === undefined) button.textContent = gettext("Copy shown lines");
+  else if (first === last) button.textContent = fill(gettext("Copy line %(line)s"), { line: first });
+  else button.textContent = fill(gettext("Copy lines %(first)s–%(last)s"), { first, last });
 }
 
 for (const button of document.querySelectorAll("[data-log-copy]")) {
@@ -21,7 +23,7 @@ for (const button of document.querySelectorAll("[data-log-copy]")) {
   button.addEventListener("click", async () => {
     const rows = rowsOf(button.closest("[data-log-frame]"));
     await copyText(rows.map((row) => `${row.textContent}\n`).join(""));
-    button.textContent = "Copied";
+    button.textContent = gettext("Copied");
     setTimeout(() => showLabel(button), 1_500);
   });
 }

@@ -1,5 +1,7 @@
 // The links above and below the rows of a log, to earlier and to later lines.
 
+import { gettext } from "../words.js";
+
 export class LogLinks {
   #log;
   #rows;
@@ -34,7 +36,7 @@ export class LogLinks {
     const link = this.#find(name) ?? this.#insert(name);
     link.href = href;
     link.ariaBusy = "false";
-    link.textContent = `Load ${name} lines`;
+    link.textContent = name === "earlier" ? gettext("Load earlier lines") : gettext("Load later lines");
   }
 
   #insert(name) {

@@ -1,5 +1,7 @@
 // Tells a screen reader how much a log has grown, now and then: line by line, a flood would drown it.
 
+import { fill, ngettext } from "../words.js";
+
 const PAUSE_MS = 10_000;
 
 export class News {
@@ -21,8 +23,11 @@ export class News {
 
   #tell() {
     this.#timer = 0;
-    const errors = this.#errors ? `, ${this.#errors} of them on stderr` : "";
-    this.#region.textContent = `${this.#lines} new line${this.#lines === 1 ? "" : "s"}${errors}`;
+    const [lines, errors] = [this.#lines, this.#errors];
+    const text = errors
+      ? ngettext("%(lines)s new line, %(errors)s on stderr", "%(lines)s new lines, %(errors)s on stderr", lines)
+      : ngettext("%(lines)s new line", "%(lines)s new lines", lines);
+    this.#region.textContent = fill(text, { lines, errors });
     this.#lines = this.#errors = 0;
   }
 }

@@ -1,6 +1,7 @@
 // Makes the row of a line that came live, as `servers/templatetags/log_lines.py` makes those of a page.
 
 import { toPieces } from "./ansi.js";
+import { fill, gettext } from "../words.js";
 
 // Return the row; what `wanted`, a global regular expression or null, finds in it is marked. With `home` it is a guest
 // on a page: it has no id there, and its number leads to that address.
@@ -14,7 +15,7 @@ export function makeRow({ seq, stream, text, at }, wanted, home) {
   number.className = "log-number";
   number.href = `${home ?? ""}?line=${seq}#L${seq}`;
   number.tabIndex = -1;
-  number.ariaLabel = `Line ${seq}`;
+  number.ariaLabel = fill(gettext("Line %(line)s"), { line: seq });
   number.dataset.seq = seq;
   number.dataset.at = at;
   row.append(number);

@@ -1,15 +1,16 @@
 // Says below a log whether it is live, and to a screen reader, now and then, how much it has grown.
 
 import { News } from "./news.js";
+import { gettext } from "../words.js";
 
 const WORDS = {
-  connecting: "Connecting…",
-  live: "Live",
-  reconnecting: "Reconnecting…",
-  waiting: "Waiting to go live…",
-  refused: "Not live any more",
-  ended: "Ended",
-  older: "Showing older lines",
+  connecting: gettext("Connecting…"),
+  live: gettext("Live"),
+  reconnecting: gettext("Reconnecting…"),
+  waiting: gettext("Waiting to go live…"),
+  refused: gettext("No longer live"),
+  ended: gettext("Ended"),
+  older: gettext("Showing older lines"),
 };
 
 export class LogStatus {

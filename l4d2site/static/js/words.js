@@ -1,0 +1,10 @@
+// What scripts say goes through gettext, as in templates. A page in another language brings Django's catalogue for
+// scripts before them, `JavaScriptCatalog`, which defines these functions; without it, the texts are as they stand.
+
+export const gettext = (text) => globalThis.django?.gettext?.(text) ?? text;
+
+export const ngettext = (one, many, count) =>
+  globalThis.django?.ngettext?.(one, many, count) ?? (count === 1 ? one : many);
+
+// Return `text` with its `%(name)s` filled in.
+export const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
