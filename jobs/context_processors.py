@@ -50,22 +50,22 @@ def worker_notes(hosts: QuerySet[Host]) -> list[str]:
     for host in hosts:
         if host.pk not in is_claiming:
             notes.append(
-                _("No worker is running on host %(host)s: jobs wait until it is back.")
+                _("No worker is running on host %(host)s. Jobs wait until it is back.")
                 % {"host": host.name}
             )
         elif not is_claiming[host.pk]:
             notes.append(
                 _(
-                    "The worker on host %(host)s takes no more jobs: it is being stopped, or "
-                    "JOB_WORKER_ENABLED is false. Jobs wait until one takes them."
+                    "The worker on host %(host)s takes no more jobs: it is shutting down, or "
+                    "JOB_WORKER_ENABLED is false. Jobs wait until a worker takes them."
                 )
                 % {"host": host.name}
             )
         elif host.is_draining:
             notes.append(
                 _(
-                    "Host %(host)s takes no more jobs, as an admin drains it: they wait until it "
-                    "does again."
+                    "Host %(host)s takes no more jobs, as an admin is draining it. Jobs wait "
+                    "until that ends."
                 )
                 % {"host": host.name}
             )

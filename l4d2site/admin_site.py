@@ -77,7 +77,7 @@ class SaferoomAdminSite(AdminSite):
         To lead them to the sign-in, as Django does, would lead them back here.
         """
         if request.user.is_authenticated and not self.has_permission(request):
-            raise PermissionDenied(_("Only an admin sees the admin pages."))
+            raise PermissionDenied(_("Only an admin can see the admin pages."))
         response: HttpResponse = AdminSignIn.as_view()(request)
         return response
 
@@ -140,7 +140,7 @@ class SaferoomAdminSite(AdminSite):
             messages.error(request, str(refusal))
         else:
             job = requested.job
-            doing = "is queued" if requested.is_new else "waits or runs already"
+            doing = "is queued" if requested.is_new else "is already waiting or running"
             messages.info(
                 request,
                 _("%(operation_label)s on host %(host_name)s %(doing)s: job %(job)s.")

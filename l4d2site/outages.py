@@ -203,10 +203,11 @@ def refuse(request: HttpRequest, outage: Outage, *, is_uncertain: bool) -> HttpR
         then = _("Nothing is lost.")
     elif is_uncertain:
         then = _(
-            "It is not certain whether what you asked for was done: look before you ask again."
+            "The panel cannot tell whether your request was carried out. Check before you try "
+            "again."
         )
     else:
-        then = _("What you asked for was not done.")
+        then = _("Your request was not carried out.")
     logger.warning("%s %s: refused, the database %s", request.method, request.path, outage)
     headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
     status = HTTPStatus.SERVICE_UNAVAILABLE.value

@@ -64,7 +64,7 @@ def require(user: User, verb: Verb, thing: Thing | None = None) -> None:
         if rule.least is None:
             raise PermissionDenied(_("Only an admin may %(words)s.") % {"words": rule.words})
         raise PermissionDenied(
-            _("That takes a greater role than yours, %(label)s at the least: %(words)s.")
+            _("Your role is not enough: only %(label)s or above may %(words)s.")
             % {"label": rule.least.label, "words": rule.words}
         )
 
@@ -87,7 +87,7 @@ def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
     blueprint = get_blueprint_or_404(user, name)
     if not may(user, verb, blueprint):
         raise PermissionDenied(
-            _("Blueprint %(blueprint)s belongs to %(owner)s: only they or an admin change it.")
+            _("Blueprint %(blueprint)s belongs to %(owner)s: only they or an admin can change it.")
             % {"blueprint": blueprint.name, "owner": blueprint.owner}
         )
     return blueprint

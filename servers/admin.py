@@ -90,7 +90,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         """Return how busy its processors are."""
         return "" if host.load_percent is None else f"{host.load_percent} % of its processors"
 
-    @admin.display(description=gettext_lazy("ports held by other programs"))
+    @admin.display(description=gettext_lazy("ports in use by other programs"))
     def held_ports(self, host: Host) -> str:
         """Return the ports of the range that no server can be given."""
         return ", ".join(map(str, host.taken_ports)) or "none"
@@ -112,7 +112,8 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         """Keep a host that has work to do."""
         if row.jobs.active().exists():
             return _(
-                "A job of host %(row)s waits or runs: cancel it, or wait until it has ended."
+                "Host %(row)s has a job that is waiting or running. Cancel it, or wait until it "
+                "has ended."
             ) % {"row": row.name}
         return ""
 
@@ -267,7 +268,7 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
             return super().changeform_view(request, object_id, form_url, extra_context)
         except IntegrityError:
             text = _(
-                "Somebody took that name or port at the same moment. Nothing is stored: try again."
+                "Somebody took that name or port at the same moment. Nothing was saved: try again."
             )
             self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())

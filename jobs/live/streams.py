@@ -104,9 +104,7 @@ def most_watchers() -> int:
 def refuse_for_now() -> HttpResponse:
     """Answer that too many follow already."""
     logger.warning("a stream was refused: %s are open already", most_watchers())
-    return refuse(
-        503, _("Too many pages follow this panel live at the moment. Try again in a while.")
-    )
+    return refuse(503, _("Too many pages are following this panel live. Try again in a while."))
 
 
 def refuse_person(most: int) -> HttpResponse:
@@ -114,7 +112,7 @@ def refuse_person(most: int) -> HttpResponse:
     return refuse(
         429,
         _(
-            "You follow this panel live in as many pages as you may (%(most)s). Close some "
+            "You are following this panel live in %(most)s pages, which is the limit. Close some "
             "of them, or try again in %(retry_seconds)s seconds."
         )
         % {"most": most, "retry_seconds": RETRY_SECONDS},

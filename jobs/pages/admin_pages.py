@@ -55,7 +55,7 @@ def game_admin_remove(request: SignedInRequest, name: str, pk: int) -> HttpRespo
         AdminsNote.record(server, AdminsState.PENDING)
         announce(Channel.PAGES)
     messages.success(
-        request, _("%(who)s is no admin any more.") % {"who": admin.name or admin.steam_id}
+        request, _("%(who)s is no longer an admin.") % {"who": admin.name or admin.steam_id}
     )
     return lead_back(server)
 

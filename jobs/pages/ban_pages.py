@@ -104,7 +104,8 @@ def ban_lift(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
     if ban.server_id is None and not may_ban_everywhere(request.user, server):
         messages.error(
             request,
-            _("That ban is for all servers of %(owner)s: they lift it.") % {"owner": server.owner},
+            _("That ban is for all servers of %(owner)s. Only they can lift it.")
+            % {"owner": server.owner},
         )
         return lead_back(server)
     lifting = {"lifted_at": timezone.now(), "lifted_by_name": request.user.get_username()}
@@ -113,7 +114,7 @@ def ban_lift(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
             request, _("%(player)s may play again.") % {"player": ban.name or ban.steam_id}
         )
     else:
-        messages.info(request, _("That ban had ended already."))
+        messages.info(request, _("That ban had already ended."))
     return lead_back(server)
 
 
@@ -139,7 +140,7 @@ def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
         if has_room:
             messages.success(
                 request,
-                _("%(taken)s taken over, %(already)s there already.")
+                _("%(taken)s imported, %(already)s already there.")
                 % {"taken": len(new), "already": already},
             )
             return lead_back(server)

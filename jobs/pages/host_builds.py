@@ -79,7 +79,7 @@ def find_rollback_obstacle(host: Host, from_build: str, to_build: str) -> str:
     """
     if from_build != host.build_id:
         current = host.build_id or "none"
-        return _("Nothing was done: build %(current)s is current on host %(host)s by now.") % {
+        return _("Nothing was done: build %(current)s is now current on host %(host)s.") % {
             "current": current,
             "host": host.name,
         }

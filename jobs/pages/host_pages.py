@@ -197,7 +197,7 @@ def host_job_create(request: SignedInRequest, name: str) -> HttpResponse:
         job = requested.job
         messages.info(
             request,
-            _("%(operation_label)s waits or runs already: job %(job)s.")
+            _("%(operation_label)s is already waiting or running: job %(job)s.")
             % {"operation_label": job.operation_label, "job": job.pk},
         )
     return see_other(page)
@@ -215,8 +215,7 @@ def host_drain(request: SignedInRequest, name: str) -> HttpResponse:
     if host.is_draining:
         messages.info(
             request,
-            _("Host %(host)s takes no more jobs. What runs there may finish.")
-            % {"host": host.name},
+            _("Host %(host)s takes no more jobs. Running jobs may finish.") % {"host": host.name},
         )
     else:
         messages.info(request, _("Host %(host)s takes jobs again.") % {"host": host.name})

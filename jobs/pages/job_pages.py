@@ -157,7 +157,8 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
         run = server.runs.filter(pk=parse_id(request.POST["run"]) or 0).first()
         if run is None:
             text = _(
-                "What %(server)s was started with then is no longer kept. Start it as it is saved."
+                "What %(server)s was started with then is no longer stored. Start it with what is"
+                " saved."
             ) % {"server": server.name}
             return refuse(request, text, back_to, HTTPStatus.CONFLICT)
     if request.POST.get("when") == "empty":
@@ -195,7 +196,7 @@ def deferred_forget(request: SignedInRequest, name: str) -> HttpResponse:
     """Take back what waits until nobody is on a server, or take note that it was not done."""
     server = get_server(request.user, name, Verb.OPERATE)
     if not queue.forget(server):
-        messages.info(request, _("Nothing waits there any more: it was done, or taken back."))
+        messages.info(request, _("Nothing is waiting there any longer: it was done or cancelled."))
     return see_other(find_page(request) or server.get_absolute_url())
 
 
@@ -216,10 +217,10 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     """Lead to the job that answers a request, and say so if it was there before."""
     job = requested.job
     if not requested.is_new:
-        doing = "waits already" if job.state == JobState.QUEUED else "runs already"
+        doing = "is already waiting" if job.state == JobState.QUEUED else "is already running"
         which = f"it is job {job.pk}" if find_page(request) else "this is its job"
         text = _(
-            "%(operation_label)s of %(subject)s %(doing)s: %(which)s. No second one is made."
+            "%(operation_label)s of %(subject)s %(doing)s: %(which)s. No second job was made."
         ) % {
             "operation_label": job.operation_label,
             "subject": job.subject,
@@ -241,7 +242,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
     if was_final:
         messages.info(
             request,
-            _("Job %(job)s had ended already: %(state)s.")
+            _("Job %(job)s had already ended: %(state)s.")
             % {"job": job.pk, "state": job.get_state_display()},
         )
     elif job.is_final:
@@ -250,7 +251,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
             _("Job %(job)s is %(state)s.") % {"job": job.pk, "state": job.get_state_display()},
         )
     else:
-        messages.success(request, _("The worker was asked to end job %(job)s.") % {"job": job.pk})
+        messages.success(request, _("The worker was told to end job %(job)s.") % {"job": job.pk})
     return see_other(find_page(request) or job.get_absolute_url())
 
 
@@ -263,7 +264,7 @@ def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
     require(request.user, job.verb, job)
     if not job.asks_for_code:
         reason = _(
-            "Job %(job)s does not wait for a Steam Guard code: nothing was sent to Steam."
+            "Job %(job)s is not waiting for a Steam Guard code. Nothing was sent to Steam."
         ) % {"job": job.pk}
         return refuse(request, reason, job.get_absolute_url())
     try:

@@ -29,7 +29,7 @@ def start(request: SignedInRequest, server: Server) -> HttpResponse:
     Whatever cannot be requested is told; the server is made all the same.
     """
     if refusal := request_start(request, server):
-        text = _("Server %(name)s is made, and not started: %(reason)s")
+        text = _("Server %(name)s was made, but not started: %(reason)s")
         messages.warning(request, text % {"name": server.name, "reason": refusal})
     page = find_way_back(request) or reverse("servers:create")
     return see_other(f"{page.partition('?')[0]}?{urlencode({MADE_PARAMETER: server.name})}")

@@ -65,7 +65,7 @@ def jobs_create(request: SignedInRequest) -> HttpResponse:
     action = ACTIONS.get(request.POST.get("action", ""))
     names = read_names(request)
     if action is None or not names:
-        text = _("Choose an action, and tick the servers that it is for.")
+        text = _("Choose an action and select the servers it is for.")
         return refuse(request, text, back_to)
     servers, skipped = tell_apart(request.user, action, names)
     if "confirmed" in request.POST:
@@ -92,11 +92,11 @@ def tell_apart(
         if action.operation not in server.operations:
             skipped.append((server, _("is %(state)s") % {"state": server.state_label}))
         elif action.operation not in server.operations_for(user):
-            skipped.append((server, _("your role there does not allow it")))
+            skipped.append((server, _("your role does not allow it")))
         elif action.only_older and not server.runs_other_build:
             skipped.append((server, _("runs the current build")))
         elif action.waits and not server.is_up:
-            skipped.append((server, _("does not run")))
+            skipped.append((server, _("is not running")))
         else:
             servers.append(server)
     return servers, skipped
@@ -141,14 +141,16 @@ def tags_change(request: SignedInRequest) -> HttpResponse:
     except TagsError as error:
         return refuse(request, error.messages[0], back_to)
     if not names:
-        return refuse(request, _("Tick the servers that the tag is for."), back_to)
+        return refuse(request, _("Select the servers that the tag is for."), back_to)
     servers = configurable_by(request.user).filter(name__in=names)
     if request.POST.get("way") == "take":
         say_taken(request, tag, take_tag(servers, tag))
         return see_other(back_to)
     count, refusals = add_tag(servers.select_related("owner").prefetch_related("tags"), tag)
     words = ngettext(
-        "Tag %(tag)s is put on %(count)d server.", "Tag %(tag)s is put on %(count)d servers.", count
+        "Tag %(tag)s was added to %(count)d server.",
+        "Tag %(tag)s was added to %(count)d servers.",
+        count,
     )
     messages.success(request, words % {"tag": tag, "count": count})
     say_refusals(request, refusals)

@@ -33,7 +33,7 @@ from servers.models import MapChange, Server
 from servers.permissions import Verb
 from servers.refusals import refuse
 
-GONE = gettext_lazy("That chapter is not there, or no longer: choose one from the list.")
+GONE = gettext_lazy("That chapter does not exist, or no longer does. Choose one from the list.")
 
 
 @require_safe
@@ -121,7 +121,9 @@ def map_next(request: SignedInRequest, name: str) -> HttpResponse:
             server = locked.select_related("blueprint", "host").get(pk=server.pk)
             save_next_start(server, choice)
     except ValidationError as error:
-        text = _("Its launch arguments cannot take it: %(why)s") % {"why": " ".join(error.messages)}
+        text = _("It does not fit its launch arguments: %(why)s") % {
+            "why": " ".join(error.messages)
+        }
         return refuse(request, text, page, HTTPStatus.CONFLICT)
     messages.success(request, tell_stored(server, choice))
     return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)
@@ -131,9 +133,9 @@ def tell_stored(server: Server, choice: MapChoice | None) -> str:
     """Return in words what a server starts with from now on."""
     if choice is None:
         if server.is_up:
-            return _("Its blueprint says what it starts with, from its next start on.")
-        return _("Its blueprint says what it starts with.")
+            return _("From its next start, its blueprint decides what it starts with.")
+        return _("Its blueprint decides what it starts with.")
     what = {"what": choice.title}
     if server.is_up:
-        return _("It starts with %(what)s, from its next start on.") % what
+        return _("From its next start, it starts with %(what)s.") % what
     return _("It starts with %(what)s.") % what

@@ -29,8 +29,8 @@ from servers.refusals import refuse
 
 SESSIONS_SHOWN = 100
 NO_PRIVATE_SAY = gettext_lazy(
-    "This server has no command that says something to one player: the game has none, and SourceMod’s "
-    "(sm_psay, of its plugin basechat) is not loaded, or was not when the server was asked what it knows."
+    "This server has no command for messages to one player: the game has none, and SourceMod’s "
+    "(sm_psay, from its plugin basechat) was not loaded when the server listed its commands."
 )
 
 
@@ -90,6 +90,7 @@ def tell(request: SignedInRequest, name: str, make_command: Callable[[], str]) -
         return refuse_command(request, refusal, page)
     messages.success(
         request,
-        _("Sent: %(text)s. The answer is below the server’s console.") % {"text": command.text},
+        _("Sent: %(text)s. The answer appears below the server’s console.")
+        % {"text": command.text},
     )
     return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)

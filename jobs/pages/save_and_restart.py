@@ -33,7 +33,7 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
     except queue.RequestRefused as refusal:
         messages.info(
             request,
-            _("Server %(server)s is changed. It is not restarted.") % {"server": server.name},
+            _("Server %(server)s was saved. It was not restarted.") % {"server": server.name},
         )
         return refuse_request(request, refusal, server.get_absolute_url())
     return lead_to(request, requested)
@@ -59,7 +59,7 @@ def restart_all(
             refusals.append(f"Server {server.name} is not restarted: {refusal}")
         else:
             restarted.append(server.name)
-    text = _("Blueprint %(blueprint)s is changed.") % {"blueprint": blueprint.name}
+    text = _("Blueprint %(blueprint)s was saved.") % {"blueprint": blueprint.name}
     if restarted:
         text += _(" These are being restarted: %(restarted)s.") % {
             "restarted": ", ".join(restarted)

@@ -29,7 +29,7 @@ def defer(operation: str, *, server: Server, requested_by: User, until: datetime
         )
     if not server.is_up:
         raise RequestRefused(
-            _("%(server)s does not run: nobody is on it, and nothing has to wait.")
+            _("%(server)s is not running, so there is nobody to wait for.")
             % {"server": server.name}
         )
     with transaction.atomic():
@@ -75,7 +75,7 @@ def carry_out(action: DeferredAction) -> bool:
     user = action.requested_by
     verb = SERVER_OPERATION_VERBS[action.operation]
     if user is None or not may(user, verb, action.server):
-        end(action, _("Who asked for it may not do it any more."))
+        end(action, _("Whoever asked for it no longer may."))
         return True
     try:
         with transaction.atomic():

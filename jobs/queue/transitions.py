@@ -155,7 +155,10 @@ def lock_run(run: Run) -> None:
     this = Run.objects.filter(pk=run.pk).order_by()
     if not list(this.select_for_update(no_key=True).values_list("pk")):
         raise RequestRefused(
-            _("What %(server)s was started with then is no longer kept. Start it as it is saved.")
+            _(
+                "What %(server)s was started with then is no longer stored. Start it with what is"
+                " saved."
+            )
             % {"server": run.server.name}
         )
 
@@ -198,8 +201,8 @@ def find_flood(person: Person) -> str:
         "1 job that you asked for waits" if count == 1 else f"{count} jobs that you asked for wait"
     )
     return _(
-        "%(jobs)s, and %(most)s may. Wait until some have run, or cancel those that "
-        "you no longer need. You can stop servers all the same."
+        "%(jobs)s, and the limit is %(most)s. Wait until some have run, or cancel those you no "
+        "longer need. You can still stop servers."
     ) % {"jobs": jobs, "most": most}
 
 
@@ -222,11 +225,11 @@ def refuse_the_impossible(
     """
     if operation not in Operation:
         raise RequestRefused(
-            _("“%(operation)s” is not something Saferoom can do.") % {"operation": operation}
+            _("Saferoom does not know the operation “%(operation)s”.") % {"operation": operation}
         )
     if (operation in HOST_OPERATIONS) != (server is None):
         raise RequestRefused(
-            _("“%(label)s” is for a whole host: ask an admin to do it in the admin pages.")
+            _("“%(label)s” is for a whole host. Ask an admin to do it.")
             % {"label": Operation(operation).label}
             if server
             else _("“%(operation)s” needs a server.") % {"operation": operation}
@@ -242,7 +245,7 @@ def refuse_the_impossible(
     needs_game = operation in (Operation.INITIALIZE, Operation.START, Operation.RESTART)
     if needs_game and host.lacks_game:
         raise RequestRefused(
-            _("The game is not installed on host %(host)s yet: an admin has to install it first.")
+            _("The game is not installed on host %(host)s yet. An admin has to install it first.")
             % {"host": host.name}
         )
 
@@ -259,7 +262,7 @@ def refuse_without_files(operation: str, server: Server) -> None:
         )
     if operation in (Operation.STOP, Operation.DELETE) and is_absent:
         raise RequestRefused(
-            _("%(server)s has no files on host %(host)s: nothing is there.")
+            _("%(server)s has no files on host %(host)s.")
             % {"server": server.name, "host": server.host.name}
         )
 

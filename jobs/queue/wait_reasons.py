@@ -19,7 +19,7 @@ COLUMNS = ("id", "host_id", "server_id", "operation")
 def explain_waiting(job: Job) -> str:
     """Return one sentence: why the queued `job` does not run yet."""
     if job.host is None:
-        return _("Its host has been removed: nobody will carry it out. Cancel it.")
+        return _("Its host has been removed, so nobody will carry it out. Cancel it.")
     if job.host.is_draining:
         return _("Waits, because host %(host)s is being drained: it takes no jobs now.") % {
             "host": job.host.name
@@ -46,7 +46,7 @@ def explain_waiting(job: Job) -> str:
         return text % {"job": describe(blocking)}
     places = sum(worker.concurrency for worker in workers if worker.is_claiming)
     if sum(running.host_id == state.host_id for running in state.running) >= places:
-        return _("Waits for a free place: host %(host)s runs %(places)s jobs at a time.") % {
+        return _("Waits for a free slot: host %(host)s runs %(places)s jobs at a time.") % {
             "host": job.host.name,
             "places": places,
         }

@@ -43,8 +43,8 @@ STORE_RETRY_SECONDS = 0.2
 """How long an answer waits for a database that is away. Then the command counts as lost."""
 
 LOST = gettext_noop(
-    "The worker stopped before the answer came. The command may have been carried "
-    "out; it is not sent again."
+    "The worker stopped before the answer came. The command may have been carried out, so it is "
+    "not sent again."
 )
 NOT_TAKEN = gettext_noop(
     "No worker of host {host} took it within {seconds:.0f} seconds, so it was not "

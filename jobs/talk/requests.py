@@ -27,7 +27,7 @@ def send_command(server: Server, line: str, *, requested_by: User | None) -> Con
     """
     if not server.is_up:
         raise CommandRefused(
-            _("%(server)s does not run: start it first.") % {"server": server.name}
+            _("%(server)s is not running. Start it first.") % {"server": server.name}
         )
     with transaction.atomic():
         # It also makes those who send to one server take turns, so that the count holds.
@@ -35,8 +35,8 @@ def send_command(server: Server, line: str, *, requested_by: User | None) -> Con
         if ConsoleCommand.objects.unfinished().filter(server=server).count() >= MOST_UNFINISHED:
             raise TooManyCommands(
                 _(
-                    "%(most_unfinished)s commands for %(server)s wait already. If it does not "
-                    "answer, look into its console, or restart it."
+                    "%(most_unfinished)s commands for %(server)s are already waiting. If it does "
+                    "not answer, look at its console, or restart it."
                 )
                 % {"most_unfinished": MOST_UNFINISHED, "server": server.name}
             )

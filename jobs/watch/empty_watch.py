@@ -63,9 +63,9 @@ def find_end(action: DeferredAction) -> str:
     server = action.server
     is_down = server.actual_state in (ActualState.STOPPED, ActualState.ABSENT)
     if is_down and server.desired_state == DesiredState.STOPPED:
-        return _("It was stopped meanwhile.")
+        return _("It was stopped in the meantime.")
     if timezone.now() >= action.until:
-        return _("It was never known to be empty for %(seconds)d seconds in that time.") % {
+        return _("In that time it was never seen empty for %(seconds)d seconds.") % {
             "seconds": EMPTY_SECONDS
         }
     return ""

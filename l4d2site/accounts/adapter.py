@@ -23,7 +23,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
-        "username_password_mismatch": gettext_lazy("Please enter a correct username and password."),
+        "username_password_mismatch": gettext_lazy(
+            "That username and password do not match. Try again."
+        ),
         "incorrect_password": gettext_lazy("That is not your password."),
         "too_many_login_attempts": gettext_lazy(
             "Too many wrong codes. Wait five minutes, then try again."
@@ -53,8 +55,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
         return client_address(request)
 
     def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:  # noqa: ARG002
-        """Lead who knows the password of an account that is switched off back, and say so."""
-        messages.error(request, _("This account is switched off. An admin can switch it on again."))
+        """Lead who knows the password of an account that is deactivated back, and say so."""
+        messages.error(request, _("This account is deactivated. An admin can reactivate it."))
         return HttpResponseRedirect(reverse("account_login"))
 
     def add_message(

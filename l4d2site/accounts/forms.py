@@ -58,7 +58,7 @@ class NewPasswordForm(PlainForm, PasswordChangeForm):
         """Refuse the password that one has."""
         password = cast("str", self.cleaned_data["new_password1"])
         if self.user.check_password(password):
-            raise ValidationError(_("That is the password you have. Choose another one."))
+            raise ValidationError(_("That is your current password. Choose another one."))
         return password
 
 
@@ -70,7 +70,7 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         fields = ["note", "email"]
         labels = {"note": "For whom", "email": "E-mail address"}
         help_texts = {
-            "note": _("Only for you, to tell invitations apart."),
+            "note": _("Only for you, to tell your invitations apart."),
             "email": _("The link is sent there. Leave it empty to pass the link on yourself."),
         }
 
@@ -124,7 +124,7 @@ class MemberForm(RoleForm):
         self.member = (exact or found)[0]
         if role := self.server.role_of(self.member):
             raise ValidationError(
-                _("%(member)s is %(label)s of %(server)s already.")
+                _("%(member)s is already %(label)s of %(server)s.")
                 % {"member": self.member, "label": role.label, "server": self.server}
             )
         return username
@@ -134,7 +134,7 @@ class ServerInvitationForm(RoleForm):
     """Invites somebody to a server by a link."""
 
     note = forms.CharField(
-        label=_("For whom"),
+        label=_("For"),
         max_length=80,
         required=False,
         help_text=_("Only to tell links apart."),
@@ -184,7 +184,7 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         for name, number in as_set.items():
             self.fields[name].widget.attrs["placeholder"] = str(number)
         self.fields["waiting_jobs"].help_text = _(
-            "Empty: that many, or two for each of their servers if that is more."
+            "Empty: this many, or two for each of their servers if that is more."
         )
 
 
@@ -250,7 +250,7 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].label = "Name"
-        self.fields["name"].help_text = _("Such as the device it is kept on.")
+        self.fields["name"].help_text = _("For example the device it is stored on.")
         cast("forms.CharField", self.fields["name"]).max_length = 60
         self.fields["passwordless"].label = "Sign in with it alone, without a password"
         self.fields["passwordless"].help_text = _(

@@ -54,7 +54,7 @@ class PasswordChange(SuccessMessageMixin, PasswordChangeView):  # type: ignore[t
     form_class = NewPasswordForm
     template_name = "accounts/password.html"
     success_url = reverse_lazy("servers:list")
-    success_message = gettext_lazy("Your password is changed. You are signed out everywhere else.")
+    success_message = gettext_lazy("Your password was changed. You are signed out everywhere else.")
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Change it. The session has another key then, so its row is stored anew."""
@@ -83,7 +83,7 @@ def session_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
     """End one of one's own sessions."""
     row = get_object_or_404(PersonSession, pk=pk, user=request.user)
     if row.session_id == request.session.session_key:
-        messages.info(request, _("That is the session you are in. Sign out to end it."))
+        messages.info(request, _("That is your current session. Sign out to end it."))
         return redirect("sessions")
     Session.objects.filter(pk=row.session_id).delete()
     record_event(EventKind.SESSION_REVOKED, request, user=request.user, detail=row.browser)

@@ -64,7 +64,7 @@ def may_see_people(user: User) -> bool:
 def people(request: SignedInRequest) -> HttpResponse:
     """Show who has an account, and the invitations that are open."""
     if not may_see_people(request.user):
-        raise PermissionDenied(_("Only an admin sees who has an account."))
+        raise PermissionDenied(_("Only an admin can see who has an account."))
     text, kind = request.GET.get("q", "").replace("\0", "").strip(), request.GET.get("kind", "")
     page = Paginator(find_people(text, kind), PEOPLE_PER_PAGE).get_page(request.GET.get("page"))
     context = {
@@ -93,7 +93,7 @@ def people(request: SignedInRequest) -> HttpResponse:
 KINDS = {
     "": (gettext_lazy("everybody"), Q()),
     "staff": (gettext_lazy("staff"), Q(is_staff=True)),
-    "off": (gettext_lazy("switched off"), Q(is_active=False)),
+    "off": (gettext_lazy("deactivated"), Q(is_active=False)),
 }
 """What the list can be narrowed down to: in words, and as a condition."""
 
@@ -126,7 +126,7 @@ def describe_errors(form: InvitationForm) -> str:
 def invitation_make(request: SignedInRequest) -> HttpResponse:
     """Make an invitation; its link is on the page of people as long as it is open."""
     if not may(request.user, Verb.INVITE):
-        raise PermissionDenied(_("Only an admin invites people."))
+        raise PermissionDenied(_("Only an admin can invite people."))
     form = make_invitation_form(request.POST)
     form.instance.made_by = request.user
     if not form.is_valid():
@@ -142,7 +142,9 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
             request, _("The invitation is on its way to %(email)s.") % {"email": invitation.email}
         )
     else:
-        messages.success(request, _("The invitation is made. Give its link to the one it is for."))
+        messages.success(
+            request, _("The invitation is ready. Send its link to the person it is for.")
+        )
     return redirect("people")
 
 
@@ -151,13 +153,15 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
 def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
     """Revoke an invitation that nobody has accepted yet."""
     if not may(request.user, Verb.INVITE):
-        raise PermissionDenied(_("Only an admin revokes invitations."))
+        raise PermissionDenied(_("Only an admin can revoke invitations."))
     deleted, _by_model = Invitation.objects.open().filter(server=None, pk=pk).delete()
     if deleted:
         record_event(EventKind.INVITATION_REVOKED, request, user=request.user)
-        messages.success(request, _("The invitation is revoked. Its link leads nowhere now."))
+        messages.success(request, _("The invitation was revoked. Its link no longer works."))
     else:
-        messages.error(request, _("That invitation was accepted, revoked or over already."))
+        messages.error(
+            request, _("That invitation had already been accepted or revoked, or had expired.")
+        )
     return redirect("people")
 
 
@@ -257,10 +261,12 @@ def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
 def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
     """Make a link with which a person sets a new password, and show it this once."""
     if not may_reset(request.user):
-        raise PermissionDenied(_("Only an admin makes links for new passwords."))
+        raise PermissionDenied(_("Only an admin can make links for new passwords."))
     person = get_object_or_404(User, pk=pk, is_active=True)
     if not may_reset(request.user, person):
-        raise PermissionDenied(_("Only a superuser makes a link for a superuser’s new password."))
+        raise PermissionDenied(
+            _("Only a superuser can make a link for a superuser’s new password.")
+        )
     place = [
         urlsafe_base64_encode(force_bytes(person.pk)),
         default_token_generator.make_token(person),
@@ -276,7 +282,7 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
 
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
-    success_message = gettext_lazy("Your password is changed. Sign in with it.")
+    success_message = gettext_lazy("Your password was changed. Sign in with it.")
 
 
 @require_page
@@ -284,7 +290,7 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
 def reset_request(request: HttpRequest) -> HttpResponse:
     """Mail a link for a new password, where the panel sends mails. Says the same whoever asks."""
     if not has_mail():
-        raise Http404(_("This panel sends no mails."))
+        raise Http404(_("This panel does not send mail."))
     form = ResetRequestForm(request.POST or None)
     if not form.is_valid():
         return render(request, "accounts/reset_request.html", {"form": form})

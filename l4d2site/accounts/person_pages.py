@@ -36,7 +36,7 @@ def may_appoint(user: User, person: User) -> bool:
 
 
 def may_switch(user: User, person: User) -> bool:
-    """Return whether `user` may switch the account of `person` off and on; nobody locks themselves out."""
+    """Return whether `user` may deactivate and reactivate the account of `person`; nobody locks themselves out."""
     return may_reset(user, person) and user.pk != person.pk
 
 
@@ -51,7 +51,7 @@ def may_limit(user: User, person: User) -> bool:
 def person_page(request: SignedInRequest, pk: int) -> HttpResponse:
     """Show a person."""
     if not may_see_people(request.user):
-        raise PermissionDenied(_("Only an admin sees who has an account."))
+        raise PermissionDenied(_("Only an admin can see who has an account."))
     person = get_person_or_404(pk)
     return show_person(request, person)
 
@@ -113,17 +113,17 @@ def quotas_of(person: User) -> OwnQuotas:
 def person_role(request: SignedInRequest, pk: int) -> HttpResponse:
     """Make somebody an owner, a host admin or a superuser."""
     if not (request.user.is_superuser and request.user.is_staff):
-        raise PermissionDenied(_("Only a superuser says what somebody is in the panel."))
+        raise PermissionDenied(_("Only a superuser can change somebody’s role in the panel."))
     person = get_person_or_404(pk)
     if not may_appoint(request.user, person):
-        raise PermissionDenied(_("Nobody changes their own role: ask another superuser."))
+        raise PermissionDenied(_("You cannot change your own role. Ask another superuser."))
     form = PanelRoleForm(request.POST, person=person)
     if not form.is_valid():
         messages.error(request, _("Nothing was done: choose a role."))
         return redirect("person", pk)
     names = {"person": person, "role": form.chosen.label}
     if form.chosen in (PanelRole.OTHER, panel_role_of(person)):
-        messages.info(request, _("Nothing was done: %(person)s is that already.") % names)
+        messages.info(request, _("Nothing was done: %(person)s already has that role.") % names)
     else:
         give_panel_role(person, form.chosen)
         messages.success(request, _("%(person)s is now: %(role)s.") % names)
@@ -147,7 +147,8 @@ def person_quotas(request: SignedInRequest, pk: int) -> HttpResponse:
         detail = f"{', '.join(form.changed_data)}, by {request.user.get_username()}"
         record_event(EventKind.QUOTAS_CHANGED, request, user=person, detail=detail)
     messages.success(
-        request, _("What %(person)s may have is saved. It counts at once.") % {"person": person}
+        request,
+        _("The limits of %(person)s were saved. They apply immediately.") % {"person": person},
     )
     return redirect("person", pk)
 
@@ -160,7 +161,7 @@ def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
     person = get_person_or_404(pk)
     if not may_switch(request.user, person):
         raise PermissionDenied(
-            _("Nobody switches themselves off, and only a superuser another superuser.")
+            _("You cannot deactivate yourself, and only a superuser can deactivate a superuser.")
         )
     person.is_active = request.POST.get("active") == "true"
     person.save(update_fields=["is_active"])
@@ -168,6 +169,6 @@ def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
         messages.success(request, _("%(person)s may sign in again.") % {"person": person})
     else:
         end_sessions(person)
-        text = _("%(person)s is switched off and signed out. Their servers go on as they are.")
+        text = _("%(person)s was deactivated and signed out. Their servers keep running.")
         messages.success(request, text % {"person": person})
     return redirect("person", pk)

@@ -20,14 +20,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
 NO_KEYS = gettext_noop(
-    "A second factor cannot be set up yet: this panel has no key to encrypt it "
-    "with. An admin of the machine makes one with manage.py makesecretskey, and "
-    "puts the line it prints into the panel’s settings."
+    "A second factor cannot be set up yet: this panel has no key to encrypt it with. The "
+    "machine’s admin can make one with manage.py makesecretskey and put the line it prints into "
+    "the panel’s settings."
 )
 UNREADABLE = gettext_noop(
-    "Your second factor cannot be read: none of the keys in SECRETS_KEYS is the "
-    "one it was encrypted with. An admin of the machine puts that key back, or "
-    "runs manage.py resetmfa for you."
+    "Your second factor cannot be read: none of the keys in SECRETS_KEYS is the one it was "
+    "encrypted with. The machine’s admin has to put that key back, or run manage.py resetmfa for "
+    "you."
 )
 
 View = Callable[..., HttpResponseBase]
@@ -52,9 +52,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": gettext_lazy(
-            "That is not right, or it was used already. Try the next code."
-        ),
+        "incorrect_code": gettext_lazy("That code is wrong or was already used. Try the next one."),
     }
 
     def encrypt(self, text: str) -> str:

@@ -170,7 +170,7 @@ def member_remove(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
         return redirect("servers:list")
     messages.success(
         request,
-        _("%(user)s has no role on %(server)s now.")
+        _("%(user)s no longer has a role on %(server)s.")
         % {"user": membership.user, "server": server.name},
     )
     return redirect("server_people", name)
@@ -182,7 +182,9 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
     """Make a link that gives a role on a server, and an account to somebody who has none."""
     server = get_server(request.user, name, Verb.SHARE)
     if not may_make_links(request.user):
-        raise PermissionDenied(_("Only an admin makes links for new people here (OWNERS_INVITE)."))
+        raise PermissionDenied(
+            _("Here only an admin can make links for new people (OWNERS_INVITE).")
+        )
     form = ServerInvitationForm(request.POST, user=request.user, server=server)
     if not form.is_valid():
         messages.error(
@@ -193,8 +195,8 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         messages.error(
             request,
             _(
-                "Nothing was done. %(most_invitations)s links of this server are open: revoke "
-                "one first."
+                "Nothing was done. This server already has %(most_invitations)s open links. "
+                "Revoke one first."
             )
             % {"most_invitations": MOST_INVITATIONS},
         )
@@ -205,7 +207,7 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         record_event(
             EventKind.INVITATION_MADE, request, user=request.user, detail=detail, server=server
         )
-        messages.success(request, _("The link is made. Give it to the one it is for."))
+        messages.success(request, _("The link is ready. Send it to the person it is for."))
     return redirect("server_people", name)
 
 
@@ -216,7 +218,7 @@ def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> Htt
     server = get_server(request.user, name, Verb.SHARE)
     invitation = Invitation.objects.open().filter(server=server, pk=pk).first()
     if invitation is None:
-        messages.error(request, _("That link was used, revoked or over already."))
+        messages.error(request, _("That link had already been used or revoked, or had expired."))
         return redirect("server_people", name)
     require(request.user, verb_to_give(Role(invitation.role)), server)
     invitation.delete()
@@ -224,5 +226,5 @@ def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> Htt
     record_event(
         EventKind.INVITATION_REVOKED, request, user=request.user, detail=detail, server=server
     )
-    messages.success(request, _("The link is revoked. It leads nowhere now."))
+    messages.success(request, _("The link was revoked. It no longer works."))
     return redirect("server_people", name)

@@ -47,7 +47,8 @@ class Budget:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 _(
-                    "Your address is sending too much at one time. Let what it sends come to its end first."
+                    "Your address is sending too much at once. Let the current uploads finish "
+                    "first."
                 ),
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
@@ -55,10 +56,7 @@ class Budget:
         if self._total + count > self._most_bytes:
             raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                _(
-                    "The panel is being sent more than it can hold at the moment. Try again in "
-                    "%(seconds)d seconds."
-                )
+                _("The panel is receiving more than it can hold. Try again in %(seconds)d seconds.")
                 % {"seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
@@ -95,7 +93,7 @@ class BoundedBodies:
         if scope["method"] in ("GET", "HEAD"):
             raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                _("A %(method)s request carries no body here.") % {"method": scope["method"]},
+                _("A %(method)s request cannot have a body here.") % {"method": scope["method"]},
                 ends_connection=True,
             )
         if length is not None and length > self._limits.most_bytes:
@@ -157,8 +155,8 @@ class Body:
             raise RefusedError(
                 HTTPStatus.REQUEST_TIMEOUT,
                 _(
-                    "What you sent did not arrive in time: nothing came for %(idle)g seconds, or all of "
-                    "it took more than %(all)g. Send it again."
+                    "What you sent did not arrive in time: nothing came for %(idle)g seconds, or "
+                    "the whole took more than %(all)g. Send it again."
                 )
                 % {"idle": self._limits.idle_seconds, "all": self._limits.seconds},
                 ends_connection=True,

@@ -50,8 +50,8 @@ class Connections:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 _(
-                    "Your address has %(most)d open connections already. Close some pages, or try again "
-                    "in %(seconds)d seconds."
+                    "Your address already has %(most)d open connections. Close some pages, or try"
+                    " again in %(seconds)d seconds."
                 )
                 % {"most": self.limits.per_address, "seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
@@ -60,9 +60,7 @@ class Connections:
         if self._open >= self.limits.most:
             raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                _(
-                    "The panel has as many connections as it can take. Try again in %(seconds)d seconds."
-                )
+                _("The panel has no connections left. Try again in %(seconds)d seconds.")
                 % {"seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
@@ -148,7 +146,7 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         seconds = self._connections.limits.header_seconds
         refusal = RefusedError(
             HTTPStatus.REQUEST_TIMEOUT,
-            _("No whole request came within %(seconds)g seconds.") % {"seconds": seconds},
+            _("No complete request arrived within %(seconds)g seconds.") % {"seconds": seconds},
             ends_connection=True,
         )
         self._safe_write(refusal.as_http1())

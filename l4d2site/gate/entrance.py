@@ -87,8 +87,8 @@ class Places:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 _(
-                    "Your address has %(most)d open requests of this kind already. Close some pages, or "
-                    "try again in %(seconds)d seconds."
+                    "Your address already has %(most)d open requests of this kind. Close some "
+                    "pages, or try again in %(seconds)d seconds."
                 )
                 % {"most": self._most, "seconds": RETRY_SECONDS},
                 retry_seconds=RETRY_SECONDS,

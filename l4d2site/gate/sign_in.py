@@ -141,7 +141,7 @@ async def read_body(receive: Receive) -> bytes | None:
         if len(body) > MOST_BODY_BYTES:
             raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                _("Signing in takes a form of at most %(kibibytes)d KiB.")
+                _("The sign-in form can be at most %(kibibytes)d KiB.")
                 % {"kibibytes": MOST_BODY_BYTES // 1024},
                 ends_connection=True,
             )

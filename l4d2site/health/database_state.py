@@ -51,7 +51,7 @@ _SENTENCES = {
     DatabaseState.OK: "",
     DatabaseState.AWAY: gettext_lazy("The database does not answer."),
     DatabaseState.READ_ONLY: gettext_lazy(
-        "The database takes no changes: it is read-only, or a standby."
+        "The database accepts no changes: it is read-only, or a standby."
     ),
     DatabaseState.DISK_FULL: gettext_lazy(
         "The disk of the database is full: nothing can be stored."

@@ -184,7 +184,7 @@ def _judge(
     fault = note = ""
     if not workers and heard_at is not None:
         silence = describe_duration(max(0, (now - heard_at).total_seconds()))
-        said = _("Host %(host)s: its worker was last heard of %(silence)s ago.") % {
+        said = _("Host %(host)s: its worker was last heard from %(silence)s ago.") % {
             "host": host.name,
             "silence": silence,
         }
@@ -193,7 +193,7 @@ def _judge(
         else:
             note = said
     elif not workers and server_count:
-        fault = _("Host %(host)s has servers, but no worker of it was ever heard of.") % {
+        fault = _("Host %(host)s has servers, but no worker of it was ever heard from.") % {
             "host": host.name
         }
     elif (job_id := find_overdue_job(host, workers)) is not None:
@@ -205,8 +205,8 @@ def _judge(
         note = _("Host %(host)s: its worker takes no more jobs.") % {"host": host.name}
     elif others := sorted({worker.version for worker in workers} - {__version__, ""}):
         note = _(
-            "Host %(host)s: its worker is of version %(others)s, the panel of %(version)s. "
-            "Restart whichever was not."
+            "Host %(host)s: its worker runs version %(others)s, the panel version %(version)s. "
+            "Restart whichever was not restarted."
         ) % {"host": host.name, "others": ", ".join(others), "version": __version__}
     return HostFacts(
         name=host.name,

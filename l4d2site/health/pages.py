@@ -85,7 +85,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def health_page(request: SignedInRequest) -> HttpResponse:
     """Show the facts to who may see hosts; always 200, as the page itself is there."""
     if not may(request.user, Verb.VIEW_HOSTS):
-        raise PermissionDenied(_("The panel's health is an admin's business."))
+        raise PermissionDenied(_("Only an admin can see the panel’s health."))
     return render(request, "health.html", {"facts": health.current()})
 
 

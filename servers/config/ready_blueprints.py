@@ -71,13 +71,13 @@ READY_BLUEPRINTS = (
     ReadyBlueprint(
         "realism",
         _("Realism"),
-        _("The campaign for people who know it: no outlines, harder hits, no rescue closets."),
+        _("The campaign for experienced players: no outlines, harder hits, no rescue closets."),
         *("c2m1_highway", "realism"),
     ),
     ReadyBlueprint(
         "survival",
         _("Survival"),
-        _("One place, endless waves: up to four survivors hold out for as long as they can."),
+        _("One place, endless waves: up to four survivors hold out as long as they can."),
         *("c1m4_atrium", "survival"),
     ),
 )

@@ -161,7 +161,7 @@ def describe_change(
         case RunPart.ADDRESS:
             return Change(part, f"{run.bind_address or 'any'} → {spec.bind_address or 'any'}")
         case _:
-            return Change(part, _("Another one is set than it was started with."))
+            return Change(part, _("It has been changed since the server was started."))
 
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:
@@ -169,7 +169,7 @@ def describe_texts(part: RunPart, before: str, after: str) -> Change:
     lines = tuple(diff_lines(before, after))
     if lines:
         return Change(part, lines=lines)
-    return Change(part, _("A password in it is another one, or blanks and blank lines are."))
+    return Change(part, _("Only a password in it, or blanks and blank lines, have changed."))
 
 
 def diff_lines(before: str, after: str) -> Iterator[tuple[str, str]]:

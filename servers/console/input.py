@@ -9,18 +9,18 @@ from hostops.specs import MOVING, NO_COMMANDS, SECRETS, names_used, split_comman
 from servers.models import MAX_COMMAND_BYTES
 
 ENDING = gettext_noop(
-    "“{name}” ends the server, and Saferoom would take that for a crash. Use Stop "
-    "or Restart: they know that the end is wanted, and how many people are on."
+    "“{name}” ends the server, and Saferoom would take that for a crash. Use Stop or Restart "
+    "instead, which also tell you how many people are on."
 )
 SECRET = gettext_noop(
-    "“{name}” sets a secret, which would stand in the history of commands: {where}."
+    "“{name}” sets a secret, which would show up in the command history: {where}."
 )
-PASSED_ON = gettext_noop("“{name}” only passes a command on: type that command itself.")
+PASSED_ON = gettext_noop("“{name}” only passes a command on. Type that command itself.")
 MOVE = gettext_noop("“{name}” would move the server to another port or address: {where}.")
 PASSING = ("rcon", "sm_rcon")
 LEAVING_PLAYERS = {
-    "map": gettext_noop("“map” ends the game that runs: everybody is thrown out of it."),
-    "changelevel": gettext_noop("“changelevel” takes everybody to another map at once."),
+    "map": gettext_noop("“map” ends the current game and disconnects everybody."),
+    "changelevel": gettext_noop("“changelevel” takes everybody to another map immediately."),
 }
 """Commands that are asked about if people are on the server, and what they do."""
 
@@ -49,7 +49,7 @@ def judge(line: str, players: int | None) -> Judgement:
             % {"max_command_bytes": MAX_COMMAND_BYTES}
         )
     if line.encode("utf-8", "replace").decode() != line:
-        return Judgement(_("That is no text."))
+        return Judgement(_("That is not text."))
     question = ""
     for command in split_commands(line):
         names = list(names_used(command))
@@ -59,7 +59,11 @@ def judge(line: str, players: int | None) -> Judgement:
         if players != 0 and names and len(split_words(command)) > 1:
             question = question or _(LEAVING_PLAYERS.get(names[0], ""))
     if question:
-        on = _("How many people are on is not known.") if players is None else count_people(players)
+        on = (
+            _("The panel does not know how many people are on.")
+            if players is None
+            else count_people(players)
+        )
         question = f"{question} {on}"
     return Judgement(question=question)
 

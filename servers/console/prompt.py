@@ -39,7 +39,7 @@ def read_prompt(user: User, server: Server) -> Prompt:
         sent = list(own.values_list("text", flat=True)[:HISTORY_READ])
     return Prompt(
         may_send,
-        "" if server.is_up else _("It takes commands while it runs."),
+        "" if server.is_up else _("It accepts commands while it is running."),
         list(server.console_commands.shown()[:COMMANDS_SHOWN]),
         json.dumps(list(islice(each_once(sent), HISTORY_SHOWN))),
     )

@@ -153,8 +153,8 @@ def find_obstacle_now(server: Server, choice: MapChoice) -> str:
     if not content.is_complete or choice.map in content.maps:
         return ""
     return _(
-        "%(server)s was started before its blueprint had the overlay with %(map)s: choose “At next "
-        "start”, and restart it."
+        "%(server)s was started before its blueprint had the overlay with %(map)s. Choose “At "
+        "next start” and restart it."
     ) % {"server": server.name, "map": choice.map}
 
 
@@ -165,9 +165,9 @@ def to_choices(content: ReportedContent, server: Server) -> MapChoices:
         return MapChoices(
             (),
             _(
-                "What there is to play on host %(host)s is not known yet: its worker has reported neither "
-                "the game nor an overlay of this server. It does so soon after it has started, and after an "
-                "install."
+                "The panel does not know yet what there is to play on host %(host)s: its worker "
+                "has reported neither the game nor an overlay of this server. It does so soon "
+                "after it starts, and after an install."
             )
             % {"host": host},
         )
@@ -176,7 +176,7 @@ def to_choices(content: ReportedContent, server: Server) -> MapChoices:
     obstacle = ""
     if unknown:
         names = ", ".join(unknown)
-        obstacle = _("Not reported by host %(host)s yet: %(names)s.") % {
+        obstacle = _("Host %(host)s has not reported these yet: %(names)s.") % {
             "host": host,
             "names": names,
         }

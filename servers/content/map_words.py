@@ -10,9 +10,7 @@ from servers.models import MapChange, MapChangeState, Server
 
 FIRST_MAP = "c1m1_hotel"
 """Dead Center's first chapter."""
-_FELL_BACK = gettext_lazy(
-    "That is the map that the game falls back to if another one does not come up."
-)
+_FELL_BACK = gettext_lazy("The game falls back to that map when another one fails to load.")
 
 
 def map_command(server: Server, choice: MapChoice) -> str:
@@ -47,26 +45,26 @@ def tell_outcome(change: MapChange, choices: MapChoices) -> str:
     names = {"wanted": wanted, "said": said}
     match change.state:
         case MapChangeState.ASKED:
-            return _("Told to play %(wanted)s. What it plays is looked at until it does.") % names
+            return _("Told to play %(wanted)s. The panel keeps checking until it does.") % names
         case MapChangeState.PLAYING if change.mode and not change.said_mode:
-            return _("Now playing %(said)s. It does not tell in which mode.") % names
+            return _("Now playing %(said)s. It does not say in which mode.") % names
         case MapChangeState.PLAYING:
             return _("Now playing %(said)s.") % names
         case MapChangeState.NOT_SENT:
             remark = change.command.remark.strip() or _("the command could not be sent.")
             names["why"] = remark
-            return _("It was not told to play %(wanted)s: %(why)s") % names
+            return _("The command to play %(wanted)s was not sent: %(why)s") % names
         case MapChangeState.OVERTAKEN:
-            return _("It was told to play %(wanted)s, and then something else.") % names
+            return _("It was told to play %(wanted)s, then something else.") % names
         case MapChangeState.UNKNOWN:
             return (
                 _(
-                    "It was told to play %(wanted)s. Whether it does is not known: it does not answer. Its "
-                    "console says more."
+                    "It was told to play %(wanted)s, but it does not answer, so the panel cannot "
+                    "tell whether it does. Look at its console."
                 )
                 % names
             )
-    sentences = [_("It does not play %(wanted)s. It says that it plays %(said)s.") % names]
+    sentences = [_("It is not playing %(wanted)s. It says it is playing %(said)s.") % names]
     if change.said_map.lower() == FIRST_MAP and change.map != FIRST_MAP:
         sentences.append(str(_FELL_BACK))
     if answer := " ".join(change.command.answer.split())[:300]:

@@ -38,7 +38,7 @@ def find_map_note(server: Server, name: str) -> str:
     nearest = difflib.get_close_matches(key[:128], sorted(content.maps), 1, _LIKENESS)
     hint = _(" The nearest is %(map)s.") % {"map": nearest[0]} if nearest else ""
     return _(
-        "The map %(name)s is neither in the game on host %(host)s nor in the "
-        "overlays.%(hint)s Unless the server has it among its own files, it will not "
-        "start: change +map in the launch arguments."
+        "The map %(name)s is neither in the game on host %(host)s nor in the overlays.%(hint)s "
+        "Unless the server has it among its own files, it will not start. Change +map in the "
+        "launch arguments."
     ) % {"name": name, "host": host.name, "hint": hint}

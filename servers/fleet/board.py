@@ -48,9 +48,9 @@ FILTER_LABELS = {
     "people": gettext_lazy("people on"),
     "stopped": gettext_lazy("stopped"),
     "crashed": gettext_lazy("crashed"),
-    "busy": gettext_lazy("job waits or runs"),
+    "busy": gettext_lazy("job waiting or running"),
     "older": gettext_lazy("older build"),
-    "silent": gettext_lazy("not heard of"),
+    "silent": gettext_lazy("not heard from"),
 }
 
 
@@ -375,7 +375,10 @@ def describe_share(user: User, server: Server) -> str:
     role = server.role_of(user)
     if role is None:
         return _("of %(owner)s") % {"owner": server.owner}
-    return _("of %(owner)s, you are its %(role)s") % {"owner": server.owner, "role": role.label}
+    return _("owned by %(owner)s; you are its %(role)s") % {
+        "owner": server.owner,
+        "role": role.label,
+    }
 
 
 def find_hint(server: Server, job: Any, waiting: str) -> Hint | None:

@@ -36,10 +36,10 @@ def parse_tag(text: str) -> str:
     if not name.isprintable():
         raise TagsError(_("A tag cannot have invisible characters."))
     if "," in name:
-        raise TagsError(_("A comma separates tags: one tag cannot have any."))
+        raise TagsError(_("Commas separate tags, so a tag cannot contain one."))
     if len(name) > TAG_CHARS:
         words = {"tag": name[:TAG_CHARS], "most": TAG_CHARS, "count": len(name)}
-        text = _("“%(tag)s…” has %(count)d characters, and a tag has at most %(most)d.")
+        text = _("“%(tag)s…” has %(count)d characters. A tag can have at most %(most)d.")
         raise TagsError(text % words)
     return name
 
@@ -53,7 +53,9 @@ def parse_tags(text: str) -> list[str]:
             names.setdefault(name.casefold(), name)
     if len(names) > MOST_PER_SERVER:
         words = {"most": MOST_PER_SERVER, "count": len(names)}
-        raise TagsError(_("A server has at most %(most)d tags: these are %(count)d.") % words)
+        raise TagsError(
+            _("A server can have at most %(most)d tags, and these are %(count)d.") % words
+        )
     return list(names.values())
 
 
@@ -95,7 +97,7 @@ def adopt_spelling(server: Server, names: Iterable[str]) -> list[str]:
     wanted = [spelled.get(name.casefold(), name) for name in names]
     new = set(wanted).difference(spelled.values())
     if new and len(spelled) + len(new) > MOST_PER_OWNER:
-        text = _("There are %(most)d different tags on the servers of %(owner)s: use one of these.")
+        text = _("The servers of %(owner)s already have %(most)d different tags. Use one of these.")
         raise TagsError(text % {"most": MOST_PER_OWNER, "owner": server.owner})
     return wanted
 
@@ -139,7 +141,7 @@ def rename_tag(servers: QuerySet[Server], name: str, new_name: str) -> int:
         both = list(rows.filter(name=new_name).values_list("server_id", flat=True))
         rows.filter(name=name, server__in=both).delete()
         rows.filter(name=name).update(name=new_name)
-        note_change(having, _("tag %(old)s is %(new)s now") % {"old": name, "new": new_name})
+        note_change(having, _("tag %(old)s renamed to %(new)s") % {"old": name, "new": new_name})
     return len(having)
 
 

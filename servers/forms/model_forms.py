@@ -102,7 +102,8 @@ class ServerForm(SecretsForm, RowForm):
         max_length=500,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
         help_text=_(
-            "Short labels to find it by, with commas between them. Who sees the server sees them."
+            "Short labels for finding it, separated by commas. Everybody who sees the server sees"
+            " them."
         ),
     )
 
@@ -117,7 +118,7 @@ class ServerForm(SecretsForm, RowForm):
         }
         help_texts = {
             "name": _("Lower-case letters, digits and dashes. It cannot be changed later."),
-            "blueprint": _("What the game is started with: overlays, arguments, config."),
+            "blueprint": _("What the game starts with: overlays, arguments, config."),
         }
 
     def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
@@ -145,9 +146,9 @@ class ServerForm(SecretsForm, RowForm):
             host = cast("forms.ModelChoiceField[Host]", self.fields["host"])
             host.queryset = Host.objects.taking_servers()
             host.error_messages["invalid_choice"] = _(
-                "This host is being drained, or is not there any more. Choose another one."
+                "This host is being drained or no longer exists. Choose another one."
             )
-            host.help_text = _("The one with the fewest servers is chosen already.")
+            host.help_text = _("The host with the fewest servers is preselected.")
             host.empty_label = "Choose one"
             self.initial["host"] = Host.objects.least_loaded()
         self.add_secret_fields()
@@ -265,9 +266,9 @@ class BlueprintForm(RowForm):
         help_texts = {
             "name": _("Lower-case letters, digits and dashes."),
             "is_shared": _(
-                "Every owner may then read its launch arguments and config, and make servers "
-                "from it. Only you and admins change it. Passwords do not belong here: each "
-                "server has its own."
+                "Every owner may then read its launch arguments and config, and make servers from"
+                " it. Only you and admins can change it. Do not put passwords here: each server "
+                "has its own."
             ),
         }
 
@@ -319,8 +320,8 @@ class BlueprintForm(RowForm):
             self.add_error(
                 "config",
                 _(
-                    "%(place)s sets %(cvar)s, a password that every server of this blueprint would "
-                    "share. Leave it out here, and set the field “%(label)s” of each server."
+                    "%(place)s sets %(cvar)s, a password that every server of this blueprint "
+                    "would share. Leave it out here and set “%(label)s” on each server instead."
                 )
                 % {
                     "place": setting.place,
@@ -336,7 +337,7 @@ class BlueprintForm(RowForm):
             if place in taken:
                 self.add_error(
                     place_name(overlay),
-                    _("%(name)s has place %(place)s too: give each its own.")
+                    _("%(name)s also has place %(place)s. Give each its own.")
                     % {"name": taken[place].name, "place": place},
                 )
             taken[place] = overlay

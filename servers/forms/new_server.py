@@ -34,7 +34,9 @@ class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
             label=_("Blueprint"),
             error_messages={
                 "required": _("Choose how the server is played."),
-                "invalid_choice": _("That blueprint is gone, or not yours to use. Choose another."),
+                "invalid_choice": _(
+                    "That blueprint is gone, or you may not use it. Choose another one."
+                ),
             },
         )
         self._owner = owner

@@ -20,11 +20,11 @@ from django.utils.translation import gettext_lazy
 
 VERSION_FIELD = "version"
 OUTDATED = gettext_lazy(
-    "Somebody else has saved other values since you opened this form, so yours are "
-    "not saved. Compare them, and save again if yours are to count."
+    "Somebody else has saved other values since you opened this form, so yours were not saved. "
+    "Compare them, and save again to replace theirs with yours."
 )
 REMOVED = gettext_lazy(
-    "Somebody else has removed this since you opened the form. Nothing is saved."
+    "Somebody else has removed this since you opened the form. Nothing was saved."
 )
 
 

@@ -52,7 +52,7 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
         hints = {
             ServerSecret.RCON_PASSWORD: _("Leave it empty to get a random one."),
             ServerSecret.JOIN_PASSWORD: _(
-                "What players have to enter. Leave it empty to let everybody in."
+                "Players have to enter it. Leave it empty to let everybody in."
             ),
         }
         for secret in self.instance.stored_secrets:
@@ -85,11 +85,11 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
         self, secret: ServerSecret, *, typed: str, found: str, is_removed: bool
     ) -> None:
         if typed and is_removed:
-            self.add_error(secret.value, _("Set a password or remove it, not both."))
+            self.add_error(secret.value, _("Either set a password or remove it, not both."))
         elif found and (is_removed or typed not in ("", found)):
             self.add_error(
                 "config",
-                _("%(cvar)s is another one here than in the field “%(label)s”: take it out here.")
+                _("%(cvar)s differs from the field “%(label)s”. Remove it here.")
                 % {"cvar": secret.cvar, "label": secret.label},
             )
         elif typed or found or is_removed:
@@ -97,9 +97,7 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.set_columns.append(secret.column)
             if found:
                 self.notes.append(
-                    _(
-                        "The %(what)s password is moved out of the config into the field “%(label)s”."
-                    )
+                    _("The %(what)s password was moved from the config to the field “%(label)s”.")
                     % {"what": secret.what, "label": secret.label}
                 )
 

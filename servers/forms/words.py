@@ -13,14 +13,14 @@ FIELD_WORDS: dict[str, str | Promise] = {
     "invalid_pk_value": _("Choose one from the list."),
 }
 NUMBER_WORDS = _("Enter a whole number.")
-UNIQUE_WORDS = _("That is taken already. Choose another one.")
+UNIQUE_WORDS = _("That is already taken. Choose another one.")
 VALIDATOR_WORDS: dict[type[Any], str | Promise] = {
-    validators.MinValueValidator: _("%(limit_value)s is the least that it can be."),
-    validators.MaxValueValidator: _("%(limit_value)s is the most that it can be."),
+    validators.MinValueValidator: _("Use %(limit_value)s or more."),
+    validators.MaxValueValidator: _("Use %(limit_value)s or less."),
     validators.MaxLengthValidator: _(
-        "Use at most %(limit_value)d characters: these are %(show_value)d."
+        "Use at most %(limit_value)d characters. This has %(show_value)d."
     ),
-    validators.ProhibitNullCharactersValidator: _("Take the NUL character out."),
+    validators.ProhibitNullCharactersValidator: _("Remove the NUL character."),
 }
 
 

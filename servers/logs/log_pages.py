@@ -126,8 +126,8 @@ class Search:
         if self.ended_at is None:
             return ""
         if self.is_replaced:
-            return _("You began another search, which ended this one.")
-        text = _("That is how far a search comes in %(count)d seconds.")
+            return _("You started another search, which ended this one.")
+        text = _("A search stops after %(count)d seconds.")
         return text % {"count": round(SEARCH_SECONDS)}
 
     @property

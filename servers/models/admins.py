@@ -65,16 +65,14 @@ class GameAdmin(models.Model):
 class AdminsState(models.TextChoices):
     """What has become of the admins of a server. `pending` until its worker has looked at the latest change."""
 
-    PENDING = "pending", _("They are not written yet: the worker of the server’s host sees to it.")
-    IN_FORCE = "in_force", _("They are written, and SourceMod has read them.")
-    TYPED = "typed", _("They are written. The console was told to read them, and gives no answer.")
-    WAITING = "waiting", _("The next start of the server writes them.")
-    NO_SOURCEMOD = "no_sourcemod", _("They are not written, and nobody is an admin by them.")
+    PENDING = "pending", _("Not written yet. The worker of the server’s host will do it.")
+    IN_FORCE = "in_force", _("Written, and SourceMod has read them.")
+    TYPED = "typed", _("Written. SourceMod was told to reload them, but did not answer.")
+    WAITING = "waiting", _("The server’s next start writes them.")
+    NO_SOURCEMOD = "no_sourcemod", _("Not written, so they have no effect.")
     NOT_LOADED = (
         "not_loaded",
-        _(
-            "They are written, but SourceMod does not read them. Look into the console why it is not loaded."
-        ),
+        _("Written, but SourceMod does not read them. The console may say why it is not loaded."),
     )
     REFUSED = "refused", _("They are not written.")
 

@@ -205,7 +205,7 @@ class Blueprint(models.Model):
         """Refuse the name that is a page of ours: /blueprints/new/ is where blueprints are made."""
         if self.name == "new":
             raise ValidationError(
-                {"name": _("“new” is taken by a page of the panel. Choose another name.")}
+                {"name": _("“new” is the address of a page of the panel. Choose another name.")}
             )
 
     def role_of(self, user: Person) -> Role | None:

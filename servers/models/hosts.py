@@ -41,7 +41,7 @@ class HostQuerySet(models.QuerySet["Host"]):
             return hosts[0].placement_obstacle
         return (
             gettext(
-                "All hosts are being drained, and none takes a new server until an admin ends that."
+                "All hosts are being drained. None takes a new server until an admin ends that."
             )
             if hosts
             else ""
@@ -229,7 +229,7 @@ class Host(models.Model):
         if not self.is_draining:
             return ""
         return gettext(
-            "Host %(name)s is being drained, and takes no new server until an admin ends that."
+            "Host %(name)s is being drained and takes no new server until an admin ends that."
         ) % {"name": self.name}
 
     @property
@@ -248,8 +248,8 @@ class Host(models.Model):
             return port
         raise NoFreePortError(
             gettext(
-                "Host %(name)s has no free port between %(first)s and %(last)s: remove a "
-                "server first, or ask an admin to give the server another port."
+                "Host %(name)s has no free port between %(first)s and %(last)s. Remove a server "
+                "first, or ask an admin to give the server another port."
             )
             % {"name": self.name, "first": PORT_RANGE[0], "last": PORT_RANGE[-1]}
         )
@@ -270,8 +270,8 @@ class Host(models.Model):
         """
         if port in self.taken_ports:
             return gettext(
-                "Another program on host %(name)s holds port %(port)s. Choose another port, or "
-                "leave it empty to get the next free one."
+                "Another program on host %(name)s uses port %(port)s. Choose another port, or "
+                "leave this empty to get the next free one."
             ) % {"name": self.name, "port": port}
         return find_port_obstacle(port, is_any_allowed=is_any_allowed)
 

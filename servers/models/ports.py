@@ -29,8 +29,8 @@ def find_port_obstacle(port: int, *, is_any_allowed: bool) -> str:
     """
     if not is_any_allowed and port not in PORT_RANGE:
         return _(
-            "Choose a port from %(first)s to %(last)s, or leave it empty to get the next "
-            "free one. Only an admin may give a server another one."
+            "Choose a port from %(first)s to %(last)s, or leave this empty to get the next free "
+            "one. Only an admin can assign any other."
         ) % {"first": PORT_RANGE[0], "last": PORT_RANGE[-1]}
     if port in find_panel_ports():
         return _("Saferoom itself needs port %(port)s. Choose another one.") % {"port": port}

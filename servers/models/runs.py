@@ -192,8 +192,8 @@ class Run(models.Model):
         except SecretError as error:
             raise SecretError(
                 _(
-                    "What server %(server)s was started with %(error)s. Or start it as it is saved "
-                    "now."
+                    "What server %(server)s was started with %(error)s. Or start it with what is "
+                    "saved now."
                 )
                 % {"server": server.name, "error": error}
             ) from None

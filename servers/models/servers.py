@@ -373,7 +373,7 @@ class Server(models.Model):
     def state_label(self) -> str:
         """What it is doing, in a word or three: a crash, a try to restart, and giving up are told apart."""
         if since := self.not_heard_of_since:
-            return f"not heard of since {date_format(localtime(since), 'j M, H:i')}"
+            return f"not heard from since {date_format(localtime(since), 'j M, H:i')}"
         if self.state_note and self.actual_state in (ActualState.CRASHED, ActualState.RUNNING):
             return f"{self.get_actual_state_display()}, {self.state_note}"
         if self.state_note and self.actual_state == ActualState.STARTING:
@@ -388,8 +388,8 @@ class Server(models.Model):
         if since := self.not_heard_of_since:
             when = date_format(localtime(since), "j M Y, H:i T")
             return gettext(
-                "No worker of host %(host)s has been heard of since %(when)s. Then it was "
-                "%(actual_state)s."
+                "No worker of host %(host)s has been heard from since %(when)s. The server was "
+                "%(actual_state)s then."
             ) % {
                 "host": self.host.name,
                 "when": when,
@@ -416,7 +416,7 @@ class Server(models.Model):
     def people_words(self) -> str:
         """How many people are on it, in words that a sentence can go on with."""
         if not self.has_known_players:
-            return gettext("how many people are on is not known")
+            return gettext("the panel does not know how many people are on")
         if not self.players:
             return gettext("nobody is on")
         words = ngettext("%(count)d person is on", "%(count)d people are on", self.players)
@@ -474,11 +474,12 @@ class Server(models.Model):
         """Return why the row cannot be removed now, in a sentence; empty when it can be."""
         if self.has_instance:
             return gettext(
-                "Server %(name)s still has files on host %(host)s: delete its files first."
+                "Server %(name)s still has files on host %(host)s. Delete its files first."
             ) % {"name": self.name, "host": self.host.name}
         if self.jobs.active().exists():
             return gettext(
-                "A job of server %(name)s waits or runs: cancel it, or wait until it has ended."
+                "Server %(name)s has a job that is waiting or running. Cancel it, or wait until "
+                "it has ended."
             ) % {"name": self.name}
         return ""
 

@@ -21,7 +21,8 @@ def validate_server_name(name: str) -> None:
     """Refuse names that are pages of ours: /servers/new/ is where servers are made."""
     if name in {"new", "events"}:
         raise ValidationError(
-            _("“%(name)s” is taken by a page of the panel. Choose another name.") % {"name": name}
+            _("“%(name)s” is the address of a page of the panel. Choose another name.")
+            % {"name": name}
         )
 
 

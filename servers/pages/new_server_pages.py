@@ -72,7 +72,7 @@ def create_server(
 def lead_to_new_server(request: SignedInRequest, server: Server) -> HttpResponse:
     """Say that a server is made, and lead to its page."""
     messages.success(
-        request, _("Server %(name)s is made. Start it when you like.") % {"name": server.name}
+        request, _("Server %(name)s was made. Start it when you like.") % {"name": server.name}
     )
     return redirect(server)
 
@@ -124,10 +124,13 @@ def describe_start(games: Sequence[GameOnHost], *, may_install: bool) -> str:
     if any(game.host.build_id for game in games):
         return ""
     if any(game.is_coming for game in games):
-        return _("The game is being installed. The server starts by itself once it is there.")
+        return _("The game is being installed. The server starts as soon as it is there.")
     if may_install:
-        return _("The game is not installed yet: this installs it first.")
-    return _("The game is not installed yet: the server is made, and can be started once it is.")
+        return _("The game is not installed yet. This installs it first.")
+    return _(
+        "The game is not installed yet. You can make the server now and start it once the game is"
+        " there."
+    )
 
 
 def describe_made(user: User, made: Server, games: Sequence[GameOnHost]) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def describe_made(user: User, made: Server, games: Sequence[GameOnHost]) -> dict
         waiting = (
             _("It starts once the game is installed on host %(host)s.") % {"host": host}
             if is_coming
-            else _("It waits for its turn on host %(host)s.") % {"host": host}
+            else _("It is waiting for its turn on host %(host)s.") % {"host": host}
         )
     return {
         "made": made,

@@ -57,13 +57,13 @@ def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
         if port is None:
             messages.info(
                 request,
-                _("Server %(name)s keeps port %(port)s: it is free.")
+                _("Port %(port)s of server %(name)s is free, so it keeps it.")
                 % {"name": name, "port": server.port},
             )
         else:
             messages.success(
                 request,
-                _("Server %(name)s has port %(port)s now. Start it when you like.")
+                _("Server %(name)s now has port %(port)s. Start it when you like.")
                 % {"name": name, "port": port},
             )
     return redirect(server)
@@ -94,9 +94,9 @@ def edit_server(
 
 def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
     """Say that a server is changed, and whether that applies at once; lead to its page."""
-    text = _("Server %(server)s is changed.") % {"server": server.name}
+    text = _("Server %(server)s was saved.") % {"server": server.name}
     if server.is_up:
-        text += _(" It runs with what it was started with until you restart it.")
+        text += _(" It keeps running with what it was started with until you restart it.")
     messages.success(request, text)
     return redirect(server)
 
@@ -120,7 +120,7 @@ def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
         context = {"server": server, "obstacle": obstacle}
         return render(request, "servers/remove.html", context, status=409)
     messages.success(
-        request, _("Server %(name)s is removed. Its jobs stay in the history.") % {"name": name}
+        request, _("Server %(name)s was removed. Its jobs stay in the history.") % {"name": name}
     )
     return redirect("servers:list")
 
@@ -187,7 +187,7 @@ def blueprint_create(request: SignedInRequest) -> HttpResponse:
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
         messages.success(
-            request, _("Blueprint %(blueprint)s is made.") % {"blueprint": blueprint.name}
+            request, _("Blueprint %(blueprint)s was made.") % {"blueprint": blueprint.name}
         )
         return redirect(blueprint)
     return render(request, "blueprints/form.html", {"form": form})
@@ -224,9 +224,9 @@ def lead_to_blueprint(
     request: SignedInRequest, blueprint: Blueprint, _restartable: list[Server]
 ) -> HttpResponse:
     """Say that a blueprint is changed, and which servers wait for a restart; lead to its page."""
-    text = _("Blueprint %(blueprint)s is changed.") % {"blueprint": blueprint.name}
+    text = _("Blueprint %(blueprint)s was saved.") % {"blueprint": blueprint.name}
     if blueprint.servers.filter(actual_state__in=UP_STATES).exists():
-        text += _(" Servers that run with it go on as they were started until they are restarted.")
+        text += _(" Running servers keep what they were started with until they are restarted.")
     messages.success(request, text)
     return redirect(blueprint)
 
@@ -243,7 +243,7 @@ def blueprint_remove(request: SignedInRequest, name: str) -> HttpResponse:
         except ProtectedError:
             status = 409
         else:
-            messages.success(request, _("Blueprint %(name)s is removed.") % {"name": name})
+            messages.success(request, _("Blueprint %(name)s was removed.") % {"name": name})
             return redirect("servers:blueprint_list")
     context = blueprint_context(request.user, blueprint)
     return render(request, "blueprints/remove.html", context, status=status)

@@ -41,13 +41,13 @@ def tag_rename(request: SignedInRequest) -> HttpResponse:
     count = rename_tag(configurable_by(request.user), name, new_name)
     if count:
         text = ngettext(
-            "Tag %(old)s is %(new)s now, on %(count)d server.",
-            "Tag %(old)s is %(new)s now, on %(count)d servers.",
+            "Tag %(old)s is now %(new)s, on %(count)d server.",
+            "Tag %(old)s is now %(new)s, on %(count)d servers.",
             count,
         )
         messages.success(request, text % {"old": name, "new": new_name, "count": count})
     else:
-        messages.error(request, _("None of your servers has that tag any more."))
+        messages.error(request, _("None of your servers has that tag now."))
     return redirect("servers:tags")
 
 
@@ -63,8 +63,8 @@ def tag_remove(request: SignedInRequest) -> HttpResponse:
 def say_taken(request: SignedInRequest, name: str, count: int) -> None:
     """Say of how many servers a tag was taken."""
     text = ngettext(
-        "Tag %(tag)s is taken off %(count)d server.",
-        "Tag %(tag)s is taken off %(count)d servers.",
+        "Tag %(tag)s was removed from %(count)d server.",
+        "Tag %(tag)s was removed from %(count)d servers.",
         count,
     )
     messages.success(request, text % {"tag": name, "count": count})

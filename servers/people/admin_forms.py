@@ -15,7 +15,7 @@ class GameAdminForm(forms.Form):
     name = forms.CharField(
         required=False,
         max_length=NAME_CHARS,
-        help_text=gettext_lazy("For those who run the servers."),
+        help_text=gettext_lazy("Only for those who manage the server."),
     )
     preset = forms.ChoiceField(
         label=gettext_lazy("May"), choices=AdminPreset, initial=AdminPreset.MODERATOR
@@ -29,7 +29,7 @@ class GameAdminForm(forms.Form):
         """Return the name; it becomes part of a line of a file, so it is one line."""
         name: str = self.cleaned_data["name"]
         if not name.isprintable():
-            raise forms.ValidationError(_("Use letters, digits and signs, in one line."))
+            raise forms.ValidationError(_("Use printable characters, on one line."))
         return name
 
     def save(self, made_by_name: str) -> GameAdmin:
@@ -45,7 +45,10 @@ class GameAdminForm(forms.Form):
         if admin is None:
             if admins.count() >= MOST_ADMINS:
                 raise forms.ValidationError(
-                    _("%(server)s has %(count)s admins, and may have no more: remove one first.")
+                    _(
+                        "%(server)s already has %(count)s admins, which is the limit. Remove one "
+                        "first."
+                    )
                     % {"server": self._server, "count": MOST_ADMINS}
                 )
             admin = GameAdmin(server=self._server, steam_id=said["steam_id"])

@@ -31,7 +31,7 @@ class BanForm(forms.Form):
         label=gettext_lazy("Reason"),
         required=False,
         max_length=REASON_CHARS,
-        help_text=gettext_lazy("For those who run the servers."),
+        help_text=gettext_lazy("Only for those who manage the server."),
     )
     length = forms.ChoiceField(
         label=gettext_lazy("For how long"),
@@ -39,7 +39,7 @@ class BanForm(forms.Form):
             (HOUR, gettext_lazy("1 hour")),
             (DAY, gettext_lazy("1 day")),
             (EVER, gettext_lazy("for good")),
-            (OWN, gettext_lazy("so many minutes:")),
+            (OWN, gettext_lazy("this many minutes:")),
         ],
         initial=DAY,
     )
@@ -62,7 +62,7 @@ class BanForm(forms.Form):
         """Refuse an own length without minutes, and a ban beyond those that there may be."""
         has_minutes = self.cleaned_data.get("minutes") or self.has_error("minutes")
         if self.cleaned_data.get("length") == OWN and not has_minutes:
-            self.add_error("minutes", _("Enter for how many minutes."))
+            self.add_error("minutes", _("Enter a number of minutes."))
         if find_room(self._server) < 1:
             raise forms.ValidationError(full_text(self._server))
 
@@ -102,7 +102,7 @@ class BanListForm(forms.Form):
         if faults:
             more = len(faults) - FAULTS_SHOWN
             rest = (
-                [_("%(count)s more lines are no bans either.") % {"count": more}]
+                [_("%(count)s more lines are not bans either.") % {"count": more}]
                 if more > 0
                 else []
             )
@@ -133,9 +133,9 @@ def find_line_fault(line: BanLine) -> str:
     if not line.steam_id:
         shown = line.text.strip()
         shown = shown if len(shown) <= FAULT_CHARS else f"{shown[:FAULT_CHARS]}…"
-        return _("Line %(number)s is no ban: %(text)s") % {"number": line.number, "text": shown}
+        return _("Line %(number)s is not a ban: %(text)s") % {"number": line.number, "text": shown}
     if line.minutes > LONGEST_MINUTES:
-        return _("Line %(number)s bans for more than ten years: write 0 for good.") % {
+        return _("Line %(number)s bans for more than ten years. Write 0 for a permanent ban.") % {
             "number": line.number
         }
     return ""
@@ -174,7 +174,7 @@ def find_room(server: Server) -> int:
 def full_text(server: Server) -> str:
     """Return what to do where there are as many bans as may be."""
     text = _(
-        "%(owner)s has %(most)s bans in force, or had as many made since yesterday, and there may "
-        "be no more. Lift some, or wait a day."
+        "%(owner)s has %(most)s bans in force, or has made that many since yesterday, which is "
+        "the limit. Lift some, or wait a day."
     )
     return text % {"owner": server.owner, "most": f"{MOST_BANS:,}"}

@@ -20,7 +20,7 @@ def kick_command(steam_id: str, reason: str) -> str:
     By Steam id: a user id may be another's by the time at which it arrives, and a name can be anybody's.
     """
     if not STEAM_ID.fullmatch(steam_id):
-        raise BadWordsError(_("That is no Steam ID like STEAM_1:0:12345."))
+        raise BadWordsError(_("That is not a Steam ID such as STEAM_1:0:12345."))
     words = to_words(reason)
     return to_command(f"kickid {steam_id} {words}".rstrip())
 
@@ -40,7 +40,7 @@ def private_say_command(steam_id: str, text: str) -> str:
     would take a part of it for something else.
     """
     if not STEAM_ID.fullmatch(steam_id):
-        raise BadWordsError(_("That is no Steam ID like STEAM_1:0:12345."))
+        raise BadWordsError(_("That is not a Steam ID such as STEAM_1:0:12345."))
     words = to_words(text)
     if not words:
         raise BadWordsError(_("Type what to say."))
@@ -66,10 +66,10 @@ def to_words(text: str) -> str:
         return ""
     if len(text) > MAX_WORDS_CHARS:
         raise BadWordsError(
-            _("At most %(max_words_chars)s characters, please: the game cuts longer texts.")
+            _("Use at most %(max_words_chars)s characters: the game cuts off longer texts.")
             % {"max_words_chars": MAX_WORDS_CHARS}
         )
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise BadWordsError(_("A text has no control characters."))
+        raise BadWordsError(_("The text cannot contain control characters."))
     # There is no way to escape a quote in the engine's console.
     return '"' + text.replace('"', "'") + '"'

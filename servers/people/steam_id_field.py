@@ -17,7 +17,8 @@ class SteamIdField(forms.CharField):
             "label": gettext_lazy("Steam ID"),
             "max_length": 64,
             "help_text": gettext_lazy(
-                "As STEAM_1:0:12345, [U:1:24690], the long number, or the address of a profile with it."
+                "Such as STEAM_1:0:12345, [U:1:24690], the 17-digit number, or a profile’s "
+                "address that contains it."
             ),
         }
         super().__init__(**usual | options)
@@ -26,5 +27,5 @@ class SteamIdField(forms.CharField):
         """Return the ID as the game has it. Raises ValidationError."""
         steam_id = to_steam_id(super().clean(value))
         if steam_id is None:
-            raise forms.ValidationError(_("That is no Steam ID: look at the examples."))
+            raise forms.ValidationError(_("That is not a Steam ID. See the examples."))
         return steam_id

@@ -19,10 +19,9 @@ PASSWORD_CHARS = 24
 """Of a password that Saferoom makes, from 62 characters: 142 bits."""
 
 NO_KEYS = gettext_noop(
-    "SECRETS_KEYS is not set, so the passwords of servers stay in their configs, "
-    "where everybody who may read those reads them. Run manage.py makesecretskey, "
-    "put the line that it prints into the settings of the panel and of every "
-    "worker, and restart them."
+    "SECRETS_KEYS is not set, so servers’ passwords stay in their configs, where everybody who "
+    "may read those can see them. Run manage.py makesecretskey, put the line it prints into the "
+    "settings of the panel and of every worker, and restart them."
 )
 
 

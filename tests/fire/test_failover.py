@@ -52,7 +52,7 @@ class Clicks:
             self._note(answer)
             if answer.path.startswith(f"/blueprints/{name}/"):
                 self.done.append(name)
-            elif "was not done" in answer.text:
+            elif "was not carried out" in answer.text:
                 self.not_done.append(name)
 
     def _note(self, answer: Answer) -> None:

@@ -33,7 +33,7 @@ def test_the_button_queues_an_install_and_leads_to_the_jobs(
 def test_two_clicks_make_one_install(as_dana: Client) -> None:
     as_dana.post(INSTALL)
     page = as_dana.post(INSTALL, follow=True).content.decode()
-    assert "waits or runs already" in page
+    assert "is already waiting or running" in page
     assert Job.objects.count() == 1
 
 
@@ -131,7 +131,7 @@ def test_a_rollback_of_a_page_that_is_out_of_date_does_nothing(
 ) -> None:
     values = {"host": "local", "from": "17000000"}
     page = as_dana.post(ROLLBACK, values, follow=True).content.decode()
-    assert "Nothing was done: build 17840213 is current on host local by now." in page
+    assert "Nothing was done: build 17840213 is now current on host local." in page
     assert not Job.objects.exists()
 
 
@@ -171,7 +171,7 @@ def delete(client: Client, model: str, row: Server | Host) -> str:
 
 
 def test_a_server_with_an_instance_is_not_deleted(as_dana: Client, stopped_server: Server) -> None:
-    assert "delete its files first" in delete(as_dana, "server", stopped_server)
+    assert "Delete its files first" in delete(as_dana, "server", stopped_server)
     assert Server.objects.count() == 1
 
 
@@ -180,13 +180,13 @@ def test_a_server_with_an_instance_is_not_deleted_in_bulk(
 ) -> None:
     values = {"action": "delete_selected", "_selected_action": stopped_server.pk, "post": "yes"}
     page = as_dana.post(reverse("admin:servers_server_changelist"), values, follow=True)
-    assert "delete its files first" in page.content.decode()
+    assert "Delete its files first" in page.content.decode()
     assert Server.objects.count() == 1
 
 
 def test_a_server_with_an_active_job_is_not_deleted(as_dana: Client, server: Server) -> None:
     Job.objects.create(operation="start", server=server)
-    assert "waits or runs" in delete(as_dana, "server", server)
+    assert "is waiting or running" in delete(as_dana, "server", server)
     assert Server.objects.count() == 1
 
 
@@ -198,7 +198,7 @@ def test_a_server_without_instance_and_jobs_is_deleted(as_dana: Client, server: 
 
 def test_a_host_with_an_active_job_is_not_deleted(as_dana: Client, host: Host) -> None:
     job = Job.objects.create(operation="install")
-    assert "waits or runs" in delete(as_dana, "host", host)
+    assert "is waiting or running" in delete(as_dana, "host", host)
     Job.objects.filter(pk=job.pk).update(state=JobState.FAILED)
     delete(as_dana, "host", host)
     assert not Host.objects.exists()
@@ -291,7 +291,7 @@ def test_a_draining_host_takes_no_server_from_the_admin_either(
     other = Host.objects.create(name="other", is_draining=True)
     url = reverse("admin:servers_server_add")
     response = as_dana.post(url, server_form(stopped_server, name="beta", host=str(other.pk)))
-    assert "Host other is being drained, and takes no new server" in response.content.decode()
+    assert "Host other is being drained and takes no new server" in response.content.decode()
     assert Server.objects.count() == 1
     # One that is there stays where it is, and can be changed.
     Host.objects.update(is_draining=True)

@@ -48,8 +48,8 @@ def test_a_ban_has_who_why_by_whom_and_until_when(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"steam_id": "alice"}, "That is no Steam ID"),
-        ({"length": "own"}, "Enter for how many minutes"),
+        ({"steam_id": "alice"}, "That is not a Steam ID"),
+        ({"length": "own"}, "Enter a number of minutes"),
         ({"length": "own", "minutes": "0"}, "greater than or equal to 1"),
         ({"where": "everywhere"}, "not one of the available choices"),
     ],
@@ -98,7 +98,7 @@ def test_a_list_of_the_game_goes_in_and_comes_out(as_alice: Client, server: Serv
         "// x\nbanid 60 STEAM_0:1:3\rbanid 0 STEAM_1:0:2\n"
     )
     response = as_alice.post(f"{URL}import/", {"text": text}, follow=True)
-    assert "2 taken over, 2 there already." in response.content.decode()
+    assert "2 imported, 2 already there." in response.content.decode()
     exported = as_alice.get(f"{URL}banned_user.cfg")
     assert exported.content.decode().split("\r\n") == [
         *("banid 0 STEAM_1:0:1", "banid 0 STEAM_1:0:2", "banid 60 STEAM_1:1:3", ""),
@@ -118,10 +118,10 @@ def test_of_a_list_with_a_bad_line_nothing_is_taken_over_and_the_lines_are_named
     response = as_alice.post(f"{URL}import/", {"text": "\n".join([*lines, *["x" * 999] * 20])})
     page = response.content.decode()
     for number in (2, 4, 5, 7, 8):
-        assert f"Line {number} is no ban" in page
+        assert f"Line {number} is not a ban" in page
     assert "Line 6 bans for more than ten years" in page
-    assert "Line 2 is no ban: &lt;b&gt;junk" in page
-    assert "16 more lines are no bans either" in page
+    assert "Line 2 is not a ban: &lt;b&gt;junk" in page
+    assert "16 more lines are not bans either" in page
     assert not Ban.objects.exists()
 
 
@@ -131,12 +131,12 @@ def test_nobody_has_bans_without_end(
     monkeypatch.setattr(ban_forms, "MOST_BANS", 2)
     text = "banid 0 STEAM_1:0:1\nbanid 0 STEAM_1:0:2\nbanid 0 STEAM_1:0:3"
     response = as_alice.post(f"{URL}import/", {"text": text})
-    assert "there may be no more" in response.content.decode()
+    assert "which is the limit" in response.content.decode()
     assert not Ban.objects.exists()
     for number in (2, 4):
         as_alice.post(URL, FIELDS | {"steam_id": f"[U:1:{number}]"})
     response = as_alice.post(URL, FIELDS | {"steam_id": "[U:1:6]"})
-    assert "there may be no more" in response.content.decode()
+    assert "which is the limit" in response.content.decode()
     assert Ban.objects.count() == 2
     # A list of bans for a minute, each minute, would have no end either.
     Ban.objects.update(ends_at=timezone.now())

@@ -51,7 +51,7 @@ def test_an_edit_reorders_and_drops_overlays(
 
 def test_two_overlays_at_one_place_are_refused(as_alice: Client, overlays: list[Overlay]) -> None:
     response = as_alice.post(NEW, form_of({overlays[0]: 1, overlays[1]: 1}))
-    assert "maps has place 1 too: give each its own." in response.content.decode()
+    assert "maps also has place 1. Give each its own." in response.content.decode()
     assert not Blueprint.objects.exists()
 
 
@@ -67,8 +67,8 @@ def test_a_place_that_is_none_is_refused(
     ("changes", "complaint"),
     [
         ({"name": "Versus"}, "lower-case letters"),
-        ({"name": "new"}, "taken by a page of the panel"),
-        ({"name": "coop"}, "That is taken already."),
+        ({"name": "new"}, "the address of a page of the panel"),
+        ({"name": "coop"}, "That is already taken."),
         ({"arguments": "-game left4dead2"}, "Saferoom sets -game itself"),
         ({"config": "// ¡hola!"}, "plain ASCII only"),
     ],
@@ -156,7 +156,7 @@ def test_one_that_no_server_uses_is_removed_after_asking(
 ) -> None:
     url = reverse("servers:blueprint_remove", args=[blueprint.name])
     assert "Remove the blueprint" in as_alice.get(url).content.decode()
-    assert "Blueprint coop is removed." in as_alice.post(url, follow=True).content.decode()
+    assert "Blueprint coop was removed." in as_alice.post(url, follow=True).content.decode()
     assert not Blueprint.objects.exists()
 
 

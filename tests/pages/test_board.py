@@ -67,7 +67,7 @@ def test_filters_show_how_many_there_are_and_only_those(
         "people": ("people on", ["able"]),
         "stopped": ("stopped", ["charlie"]),
         "crashed": ("crashed", ["dog"]),
-        "busy": ("job waits or runs", ["charlie"]),
+        "busy": ("job waiting or running", ["charlie"]),
         "older": ("older build", ["easy"]),
     }
     assert counts(as_alice) == {label: len(names) for label, names in expected.values()}
@@ -79,7 +79,7 @@ def test_a_silent_host_makes_its_servers_not_heard_of_and_nothing_else(
     as_alice: Client, fleet: dict[str, Server]
 ) -> None:
     Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    assert counts(as_alice) == {"all": 5, "not heard of": 5, "older build": 1}
+    assert counts(as_alice) == {"all": 5, "not heard from": 5, "older build": 1}
     assert "2/8" not in text(as_alice)
 
 
@@ -196,7 +196,7 @@ def test_many_are_asked_about_once_and_then_each_gets_its_job(
     data = {"action": "restart", "server": ["able", "baker", "charlie"], "next": "/servers/?q=a"}
     page = as_alice.post(MANY, data).content.decode()
     assert not Job.objects.exists()
-    assert "2 people are on, and are thrown off." in page
+    assert "2 people are on and will be disconnected." in page
     assert "is stopped" in page.partition("skipped-heading")[2]
     answer = as_alice.post(MANY, {**data, "confirmed": "1"})
     assert (answer.status_code, answer["Location"]) == (303, "/servers/?q=a")
@@ -234,7 +234,7 @@ def test_nobody_touches_servers_of_others_with_it(bob: User, fleet: dict[str, Se
     Membership.objects.create(server=fleet["able"], user=bob, role="viewer")
     chosen = ["able", "baker"]
     page = sign_in(bob).post(MANY, {"action": "stop", "server": chosen}).content.decode()
-    assert "your role there does not allow it" in page
+    assert "your role does not allow it" in page
     assert "baker" not in page
     sign_in(bob).post(MANY, {"action": "stop", "server": chosen, "confirmed": "1"})
     assert not Job.objects.exists()
@@ -254,4 +254,4 @@ def test_what_is_refused_is_told_and_holds_up_nothing(
 def test_without_a_tick_it_says_what_to_do(as_alice: Client, fleet: dict[str, Server]) -> None:
     answer = as_alice.post(MANY, {"action": "stop"})
     assert answer.status_code == 409
-    assert "tick the servers that it is for" in answer.content.decode()
+    assert "select the servers it is for" in answer.content.decode()

@@ -165,15 +165,15 @@ def test_ticks_stay_while_the_list_changes_and_an_action_is_for_them_all(
     )
     page = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
     for name in ("alpha", "beta"):
-        page.get_by_label(f"Tick {name}").check()
+        page.get_by_label(f"Select {name}").check()
     record_state(beta, ActualState.STOPPED)
     expect(page.get_by_role("row").filter(has_text="beta").locator(".state")).to_have_text(
         "stopped"
     )
-    expect(page.get_by_label("Tick beta")).to_be_checked()
-    expect(page.get_by_label("Tick beta")).to_be_focused()
+    expect(page.get_by_label("Select beta")).to_be_checked()
+    expect(page.get_by_label("Select beta")).to_be_focused()
     page.get_by_label("With the ticked servers").select_option("start")
-    page.get_by_role("button", name="Go on…").click()
+    page.get_by_role("button", name="Continue…").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Start: 2 servers")
     assert violations(page) == []
     page.get_by_role("button", name="Start").click()
@@ -398,13 +398,15 @@ def test_a_page_without_a_place_says_so_and_waits_as_long_as_it_was_told(
     def refuse(route: Route) -> None:
         asked.append(route.request.resource_type)
         route.fulfill(
-            status=429, headers={"Retry-After": "20"}, body="Too many pages follow this panel live."
+            status=429,
+            headers={"Retry-After": "20"},
+            body="Too many pages are following this panel live.",
         )
 
     page.context.route(events, refuse)
     page.goto(running_job.get_absolute_url())
     expect(page.locator("[data-log-status]")).to_have_text("Waiting to go live…")
-    expect(page.get_by_text("Too many pages follow this panel live")).to_be_visible()
+    expect(page.get_by_text("Too many pages are following this panel live")).to_be_visible()
     # The connection was answered, so it is not lost.
     expect(page.get_by_text("The connection to the panel is lost")).to_have_count(0)
     before = len(asked)
@@ -413,4 +415,4 @@ def test_a_page_without_a_place_says_so_and_waits_as_long_as_it_was_told(
     page.context.unroute(events)
     page.clock.run_for(12_000)
     expect(page.locator("[data-log-status]")).to_have_text("Live")
-    expect(page.get_by_text("Too many pages follow this panel live")).to_be_hidden()
+    expect(page.get_by_text("Too many pages are following this panel live")).to_be_hidden()

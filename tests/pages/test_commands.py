@@ -85,7 +85,7 @@ def test_commands_are_refused_in_words_while_nothing_runs_or_too_many_wait(
     assert (response.status_code, "Retry-After" in response.headers) == (429, True)
     record_state(running, "stopped")
     response = as_alice.post(URL, {"command": "status"}, headers=JSON)
-    assert (response.status_code, "start it first" in response.json()["error"]) == (409, True)
+    assert (response.status_code, "Start it first" in response.json()["error"]) == (409, True)
 
 
 def test_a_viewer_reads_answers_and_has_no_prompt(
@@ -185,5 +185,5 @@ def test_a_search_that_ends_in_time_goes_on_with_the_older_ones(
         page = as_alice.get(URL, query)
         assert list(page.context["commands"]) == shown
         assert page.context["older_before"] == (before and before.pk)
-        assert ("goes on from there" in page.content.decode()) == bool(before)
+        assert ("continues from there" in page.content.decode()) == bool(before)
         query["before"] = page.context["older_before"]

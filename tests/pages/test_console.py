@@ -271,7 +271,7 @@ def test_a_search_finds_what_a_line_shows_across_its_colours(
 def test_a_search_without_a_match_says_so(as_alice: Client, console: str) -> None:
     page = read(as_alice, console + "?q=nothing like it")
     assert "0 lines with" in page
-    assert "No line of the runs that are kept has it." in page
+    assert "No line of the stored runs contains it." in page
 
 
 # --- Files ------------------------------------------------------------------------------------

@@ -49,9 +49,9 @@ def test_a_manager_names_an_admin_changes_what_they_may_and_removes_them(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"steam_id": "zoey"}, "That is no Steam ID"),
+        ({"steam_id": "zoey"}, "That is not a Steam ID"),
         ({"preset": "z"}, "not one of the available choices"),
-        ({"name": "Zoey\n\u2028z"}, "in one line"),
+        ({"name": "Zoey\n\u2028z"}, "on one line"),
     ],
 )
 def test_what_is_no_admin_is_told(
@@ -66,7 +66,7 @@ def test_an_operator_sees_them_and_has_no_form(as_bob: Client, bob: User, server
     admin = server.game_admins.create(steam_id="STEAM_1:0:1", preset="full")
     page = as_bob.get(URL).content.decode()
     assert admin.steam_id in page
-    assert "Name an admin" not in page
+    assert "Add an admin" not in page
     assert "/remove/" not in page
     assert as_bob.post(URL, FIELDS).status_code == 403
 
@@ -77,7 +77,7 @@ def test_a_server_has_not_more_admins_than_there_may_be(
     monkeypatch.setattr(admin_forms, "MOST_ADMINS", 1)
     as_alice.post(URL, FIELDS)
     response = as_alice.post(URL, FIELDS | {"steam_id": "[U:1:4]"})
-    assert "may have no more" in response.content.decode()
+    assert "which is the limit" in response.content.decode()
     assert as_alice.post(URL, FIELDS | {"preset": "full"}).status_code == 303
     assert GameAdmin.objects.get().preset == "full"
 
@@ -86,14 +86,14 @@ def test_the_page_says_what_has_come_of_them_and_not_what_was_before_a_change(
     as_alice: Client, server: Server
 ) -> None:
     as_alice.post(URL, FIELDS)
-    assert "They are not written yet" in as_alice.get(URL).content.decode()
+    assert "Not written yet" in as_alice.get(URL).content.decode()
     AdminsNote.record(server, AdminsState.NO_SOURCEMOD, "There is no SourceMod.")
     page = as_alice.get(URL).content.decode()
-    assert "nobody is an admin by them. There is no SourceMod." in page
+    assert "so they have no effect. There is no SourceMod." in page
     AdminsNote.record(server, AdminsState.IN_FORCE)
     assert "SourceMod has read them" in as_alice.get(URL).content.decode()
     as_alice.post(f"{URL}{GameAdmin.objects.get().pk}/remove/")
-    assert "They are not written yet" in as_alice.get(URL).content.decode()
+    assert "Not written yet" in as_alice.get(URL).content.decode()
 
 
 def test_more_admins_are_not_more_queries(as_alice: Client, server: Server) -> None:

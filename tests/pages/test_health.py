@@ -181,7 +181,7 @@ def test_a_host_whose_servers_nobody_can_start_is_a_fault(worker: Worker, server
     Server.objects.update(host=make_far_host())
     told = facts(503)
     assert told["reason"] == (
-        "Host far: its worker was last heard of 1 h 0 min ago. Its servers cannot be started or stopped."
+        "Host far: its worker was last heard from 1 h 0 min ago. Its servers cannot be started or stopped."
     )
 
 
@@ -189,18 +189,18 @@ def test_a_silent_host_without_servers_or_that_is_drained_is_only_noted(
     worker: Worker, server: Server
 ) -> None:
     far = make_far_host()
-    assert facts()["notes"] == ["Host far: its worker was last heard of 1 h 0 min ago."]
+    assert facts()["notes"] == ["Host far: its worker was last heard from 1 h 0 min ago."]
     Server.objects.update(host=far)
     facts(503)
     Host.objects.update(is_draining=True)
-    assert "Host far: its worker was last heard of 1 h 0 min ago." in facts()["notes"]
+    assert "Host far: its worker was last heard from 1 h 0 min ago." in facts()["notes"]
 
 
 def test_a_worker_of_another_version_is_noted(worker: Worker) -> None:
     Worker.objects.update(version="0.0.1")
     (note,) = facts()["notes"]
     assert note.startswith(
-        f"Host local: its worker is of version 0.0.1, the panel of {__version__}"
+        f"Host local: its worker runs version 0.0.1, the panel version {__version__}"
     )
 
 

@@ -41,7 +41,7 @@ def test_it_tells_which_servers_run_which_build(
     [
         ("17840213", "Build 17840213 is the latest. Checked "),
         ("18000000", "Build 18000000 is available. Checked "),
-        ("17000000", "and installed here, but not current. Checked "),
+        ("17000000", "It is installed here, but not current. Checked "),
     ],
 )
 def test_it_tells_what_steam_said_and_when(
@@ -106,7 +106,7 @@ def test_a_button_asks_once_and_stays_on_the_page(
     job = Job.objects.get()
     assert (job.operation, job.host, job.server, job.requested_by) == (operation, host, None, dana)
     page = read(as_dana)
-    assert f"waits or runs already: job {job.pk}" in page
+    assert f"is already waiting or running: job {job.pk}" in page
     assert "Starts in a moment." in page  # the strip, with what it waits for
     assert f'action="{job.get_absolute_url()}cancel"' in page
 
@@ -145,7 +145,7 @@ def test_a_rollback_goes_from_the_build_of_the_page_to_the_other(
     ("changes", "said"),
     [
         ({"to": "1"}, "build 1 is not installed on host local"),
-        ({"from": "17000000"}, "build 17840213 is current on host local by now"),
+        ({"from": "17000000"}, "build 17840213 is now current on host local"),
         ({"operation": "start"}, "start"),
     ],
 )

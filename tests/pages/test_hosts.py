@@ -61,7 +61,7 @@ def test_a_host_that_has_not_reported_shows_no_meter(as_dana: Client, host: Host
 def test_what_its_doctor_found_is_told_with_the_cure_the_worst_first(
     as_dana: Client, host: Host
 ) -> None:
-    assert "Its worker has not looked yet." in page(as_dana)
+    assert "Its worker has not checked yet." in page(as_dana)
     host.findings = [
         {"subject": "Folder", "severity": "ok", "text": "It can be written to.", "cure": ""},
         {"subject": "User", "severity": "warning", "text": "This runs as root.", "cure": "Do not."},
@@ -73,7 +73,7 @@ def test_what_its_doctor_found_is_told_with_the_cure_the_worst_first(
     assert (
         html.index("No box.") < html.index("Allow namespaces.") < html.index("This runs as root.")
     )
-    assert "1 thing is as it should be" in html
+    assert "1 check passed" in html
     assert "2 findings" in page(as_dana, "/hosts/")
 
 

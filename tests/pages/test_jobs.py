@@ -43,9 +43,9 @@ def test_a_second_click_leads_to_the_same_job_and_says_so(
 ) -> None:
     ask(as_alice, stopped_server, "start")
     page = ask(as_alice, stopped_server, "start")
-    assert "waits already: this is its job. No second one is made." in page
+    assert "is already waiting: this is its job. No second job was made." in page
     Job.objects.update(state=JobState.RUNNING)
-    assert "runs already" in ask(as_alice, stopped_server, "start")
+    assert "is already running" in ask(as_alice, stopped_server, "start")
     assert Job.objects.count() == 1
 
 
@@ -82,14 +82,14 @@ def test_of_a_running_job_the_worker_is_asked(as_alice: Client, stopped_server: 
     job = Job.objects.create(operation="start", server=stopped_server, state=JobState.RUNNING)
     url = reverse("jobs:cancel", args=[job.pk])
     page = as_alice.post(url, follow=True).content.decode()
-    assert f"The worker was asked to end job {job.pk}." in page
-    assert "asked to end" in page
+    assert f"The worker was told to end job {job.pk}." in page
+    assert "told to end" in page
     assert url not in page
 
 
 def test_a_job_that_is_over_is_not_cancelled(as_alice: Client, failed_job: Job) -> None:
     url = reverse("jobs:cancel", args=[failed_job.pk])
-    assert "had ended already: failed." in as_alice.post(url, follow=True).content.decode()
+    assert "had already ended: failed." in as_alice.post(url, follow=True).content.decode()
 
 
 def test_a_retry_makes_a_new_job_that_knows_the_old_one(as_alice: Client, failed_job: Job) -> None:
@@ -183,8 +183,8 @@ def test_a_page_that_refreshes_itself_leaves_the_message_to_the_page_it_is_for(
     as_alice.post(url, {"operation": "start"})
     landing = as_alice.post(url, {"operation": "start"}).headers["Location"]
     other_tab = as_alice.get(LIST, headers={"X-Saferoom-Refresh": "1"})
-    assert "No second one is made." not in other_tab.content.decode()
-    assert "No second one is made." in as_alice.get(landing).content.decode()
+    assert "No second job was made." not in other_tab.content.decode()
+    assert "No second job was made." in as_alice.get(landing).content.decode()
 
 
 def test_a_job_with_an_unknown_operation_is_shown_as_it_is(

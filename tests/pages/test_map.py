@@ -128,10 +128,10 @@ def test_the_topmost_layer_counts(running: Server, pack: OverlayReport) -> None:
 
 def test_what_was_not_reported_is_said_and_not_guessed(as_alice: Client, running: Server) -> None:
     OverlayReport.objects.all().delete()
-    assert "Not reported by host local yet: pack." in text_of(as_alice)
+    assert "Host local has not reported these yet: pack." in text_of(as_alice)
     ReleaseReport.objects.update(build_id="other")
     text = text_of(as_alice)
-    assert "What there is to play on host local is not known yet" in text
+    assert "The panel does not know yet what there is to play on host local" in text
     assert "Change now" not in text
 
 
@@ -155,7 +155,7 @@ def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_fo
     assert f"{change.mode}/{change.map}" == choice
     assert (change.was_map, change.was_mode) == ("c1m1_hotel", mode)
     text = text_of(as_alice)
-    assert "What it plays is looked at until it does." in text
+    assert "The panel keeps checking until it does." in text
     assert "Now playing" not in text
     MapChange.objects.update(
         state=MapChangeState.OTHER,
@@ -164,8 +164,8 @@ def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_fo
         finished_at=timezone.now(),
     )
     text = text_of(as_alice)
-    assert '<p class="notice" data-kind="warning" role="status">It does not play' in text
-    assert "It says that it plays Dead Center, 1. The Hotel (c1m1_hotel), Versus." in text
+    assert '<p class="notice" data-kind="warning" role="status">It is not playing' in text
+    assert "It says it is playing Dead Center, 1. The Hotel (c1m1_hotel), Versus." in text
 
 
 def test_with_people_on_it_asks_first(as_alice: Client, running: Server) -> None:
@@ -188,7 +188,7 @@ def test_what_is_not_in_the_list_is_not_sent_and_not_saved(
     as_alice: Client, running: Server, address: str, choice: str
 ) -> None:
     response = as_alice.post(f"{URL}{address}/", {"choice": choice})
-    assert (response.status_code, "choose one from the list" in response.content.decode()) == (
+    assert (response.status_code, "Choose one from the list" in response.content.decode()) == (
         409,
         True,
     )
@@ -222,13 +222,13 @@ def test_the_next_start_is_a_launch_argument_of_the_server_and_waits_for_a_resta
     arguments = ("-tickrate", "60", "-insecure", "+map", "c1m1_hotel", "versus")
     assert running.to_spec().arguments == arguments, "its blueprint's is not loaded before it"
     text = text_of(as_alice)
-    assert 'Dead Center, 1. The Hotel (c1m1_hotel), Versus <span class="quiet">by its own' in text
+    assert 'Dead Center, 1. The Hotel (c1m1_hotel), Versus <span class="quiet">from its own' in text
     assert "Restart to apply: launch arguments" in text
     assert "launch arguments" in AccountEvent.objects.latest("pk").detail
     as_alice.post(f"{URL}next/", {"forget": "1"})
     running = Server.objects.get()
     assert running.arguments == "-insecure"
-    assert 'Campaign <span class="quiet">by its blueprint’s' in text_of(as_alice)
+    assert 'Campaign <span class="quiet">from its blueprint’s' in text_of(as_alice)
     assert not ConsoleCommand.objects.exists()
 
 

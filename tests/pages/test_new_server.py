@@ -90,7 +90,7 @@ def test_what_cannot_be_made_leaves_no_blueprint_behind(
 
 def test_a_ready_one_that_is_not_there_is_none(as_alice: Client) -> None:
     page = as_alice.post(NEW, form_of("ready:mutation")).content.decode()
-    assert "That blueprint is gone, or not yours to use." in page
+    assert "That blueprint is gone, or you may not use it." in page
 
 
 # --- The screen -------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_an_admin_without_servers_installs_and_makes_one_on_one_screen(
         assert str(ready.label) in page
     assert f'formaction="{MAKE_AND_START}"' in page
     assert 'value="dana-1"' in page
-    assert "The game is not installed yet: this installs it first." in page
+    assert "The game is not installed yet. This installs it first." in page
 
 
 def test_an_owner_without_servers_is_told_to_ask_for_the_game(
@@ -122,7 +122,7 @@ def test_the_install_is_shown_where_it_was_asked_for(as_dana: Client, empty_host
     Job.objects.update(state=JobState.RUNNING, stage="Downloading", progress=41)
     page = read(as_dana)
     assert '<progress max="100" value="41"' in page
-    assert "The server starts by itself once it is there." in page
+    assert "The server starts as soon as it is there." in page
 
 
 def test_an_owner_sees_that_it_is_being_installed_and_not_the_job(
@@ -200,7 +200,7 @@ def test_make_and_start_installs_makes_and_starts_and_stays(
         "start",
     ]
     page = read(as_dana, f"{LIST}?made=first")
-    assert "Server first is made" in page
+    assert "Server first is ready" in page
     assert "It starts once the game is installed on host local." in page
 
 
@@ -218,7 +218,7 @@ def test_an_owner_makes_a_server_that_waits_for_the_game_without_a_job_that_must
 ) -> None:
     answer = as_bob.post(MAKE_AND_START, form_of("ready:campaign"), follow=True)
     page = " ".join(answer.content.decode().split())
-    assert "Server first is made, and not started: the game is not installed on host local" in page
+    assert "Server first was made, but not started: the game is not installed on host local" in page
     assert not Job.objects.exists()
     assert "Start first" in page
 
@@ -228,7 +228,7 @@ def test_what_the_queue_refuses_is_told_and_the_server_is_there(
 ) -> None:
     monkeypatch.setattr("jobs.queue.transitions.find_flood", lambda _person: "Too many wait.")
     page = as_bob.post(MAKE_AND_START, form_of("ready:campaign"), follow=True).content.decode()
-    assert "Server first is made, and not started: Too many wait." in page
+    assert "Server first was made, but not started: Too many wait." in page
     assert Server.objects.get().name == "first"
 
 

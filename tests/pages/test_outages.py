@@ -175,7 +175,7 @@ class TestAClick:
         with database.failing(AWAY, holding='INSERT INTO "jobs_job"', times=1):
             response = start()
         assert response.status_code == 503
-        assert "It is not certain whether" in response.content.decode()
+        assert "The panel cannot tell whether" in response.content.decode()
         assert len(database.failed) == 1
         assert not Job.objects.exists()
 
@@ -188,7 +188,7 @@ class TestAClick:
         with database.failing(AWAY, holding='INSERT INTO "jobs_job"', times=1):
             response = async_to_sync(client.post)(address, START)
         assert response.status_code == 503
-        assert "It is not certain whether" in response.content.decode()
+        assert "The panel cannot tell whether" in response.content.decode()
         assert not Job.objects.exists()
 
     @pytest.mark.usefixtures("impatience")
@@ -196,7 +196,7 @@ class TestAClick:
         self, start: Callable[[], HttpResponse], database: Database
     ) -> None:
         with database.failing(AWAY, holding="django_session"):
-            assert "was not done" in start().content.decode()
+            assert "was not carried out" in start().content.decode()
         assert not Job.objects.exists()
 
     def test_a_database_that_can_only_be_read_refuses_it_in_words(
@@ -206,7 +206,7 @@ class TestAClick:
             response = start()
         page = response.content.decode()
         assert response.status_code == 503
-        assert "can only be read at the moment. What you asked for was not done." in page
+        assert "can only be read at the moment. Your request was not carried out." in page
 
     @pytest.mark.usefixtures("impatience")
     def test_while_the_database_is_in_doubt_its_view_is_not_begun(

@@ -46,7 +46,7 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     # What was typed is not saved: leaving this page asks.
     assert 'data-unsaved="refused"' in page
     # Who has seen it may save it all the same.
-    assert "Save mine all the same" in page
+    assert "Save mine anyway" in page
     response = as_alice.post(url, {**mine, "version": version_in(page)})
     server.refresh_from_db()
     assert (response.status_code, server.config) == (302, "hostname Mine")

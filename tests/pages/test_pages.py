@@ -146,7 +146,7 @@ def test_every_control_has_a_label(as_alice: Client, pages: list[str]) -> None:
 def test_an_address_that_leads_nowhere_is_a_404_in_our_design(as_dana: Client, path: str) -> None:
     response = as_dana.get(path)
     assert response.status_code == 404
-    assert "There is nothing here" in response.content.decode()
+    assert "Page not found" in response.content.decode()
     assert 'class="masthead"' in response.content.decode()
 
 
@@ -166,7 +166,7 @@ def test_a_crash_is_a_500_in_our_design_that_needs_no_database(
     monkeypatch.setattr("servers.models.ServerQuerySet.visible_to", crash)
     response = client.get(reverse("servers:list"))
     assert response.status_code == 500
-    assert "Something broke on our side" in response.content.decode()
+    assert "Something went wrong on our side" in response.content.decode()
     assert "out of luck" not in response.content.decode()
 
 
@@ -194,7 +194,7 @@ def test_signing_in_does_not_lead_elsewhere(client: Client, alice: User) -> None
 
 def test_a_wrong_password_is_told(client: Client, alice: User) -> None:
     response = client.post(reverse("account_login"), {"username": "alice", "password": "wrong"})
-    assert "Please enter a correct username and password" in response.content.decode()
+    assert "That username and password do not match" in response.content.decode()
 
 
 def test_one_changes_ones_own_password(as_alice: Client, alice: User) -> None:
@@ -204,7 +204,7 @@ def test_one_changes_ones_own_password(as_alice: Client, alice: User) -> None:
         "new_password2": "a-better-one-42",
     }
     response = as_alice.post(reverse("password_change"), values, follow=True)
-    assert "Your password is changed." in response.content.decode()
+    assert "Your password was changed." in response.content.decode()
     alice.refresh_from_db()
     assert alice.check_password("a-better-one-42")
 

@@ -47,9 +47,13 @@ def test_the_page_tells_who_is_on_and_who_was(as_alice: Client, running: Server)
 @pytest.mark.parametrize(
     ("players", "state", "sentence"),
     [
-        (3, "running", "It says that 3 people are on. Who the others are is not known yet"),
-        (None, "running", "who is on is not known"),
-        (None, "stopped", "It does not run."),
+        (
+            3,
+            "running",
+            "It says that 3 people are on. The panel does not know yet who the others are",
+        ),
+        (None, "running", "the panel cannot tell who is on"),
+        (None, "stopped", "It is not running."),
     ],
 )
 def test_what_is_not_known_of_people_is_said(
@@ -80,10 +84,10 @@ def test_a_kick_is_a_command_that_a_reason_cannot_break_out_of(
 @pytest.mark.parametrize(
     ("address", "fields", "words"),
     [
-        ("kick", {"steam_id": "all; quit"}, "no Steam ID"),
+        ("kick", {"steam_id": "all; quit"}, "not a Steam ID"),
         ("kick", {"steam_id": "STEAM_1:0:1", "reason": "x\x07"}, "control characters"),
         ("say", {"text": " "}, "Type what to say"),
-        ("say", {"text": "x" * 121}, "At most 120 characters"),
+        ("say", {"text": "x" * 121}, "Use at most 120 characters"),
     ],
 )
 def test_what_cannot_be_said_is_refused_in_words(
@@ -112,11 +116,11 @@ def list_names(server: Server, *names: str) -> None:
 
 def test_one_alone_is_told_something_where_sourcemod_can(as_alice: Client, running: Server) -> None:
     told = {"steam_id": "STEAM_1:0:1", "text": "be: nice"}
-    assert "is not known: it has not listed its commands" in as_alice.get(URL).content.decode()
+    assert "It has not listed its commands yet" in as_alice.get(URL).content.decode()
     assert as_alice.post(f"{URL}tell/", told).status_code == 409
     list_names(running, "kick")
     page = as_alice.get(URL).content.decode()
-    assert "needs SourceMod" in page
+    assert "need SourceMod" in page
     assert f"{URL}tell/" not in page
     assert as_alice.post(f"{URL}tell/", told).status_code == 409
     assert not ConsoleCommand.objects.exists()
@@ -124,7 +128,7 @@ def test_one_alone_is_told_something_where_sourcemod_can(as_alice: Client, runni
     list_names(running, "kick", "sm_psay")
     page = as_alice.get(URL).content.decode()
     assert f'action="{URL}tell/"' in page
-    assert "needs SourceMod" not in page
+    assert "need SourceMod" not in page
     for text, shown in (
         ("be: nice", "be: nice"),
         ('say "x"', "say 'x'"),

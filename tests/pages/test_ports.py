@@ -129,13 +129,13 @@ def test_a_port_that_another_program_holds_is_refused_to_everybody(
     blueprint.save()
     for client in (as_alice, as_dana):
         page = client.post(NEW, form_of(blueprint, port="27020")).content.decode()
-        assert "Another program on host local holds port 27020. Choose another port" in page
+        assert "Another program on host local uses port 27020. Choose another port" in page
     for url in (
         reverse("admin:servers_server_add"),
         reverse("admin:servers_server_change", args=[server.pk]),
     ):
         page = as_dana.post(url, admin_form_of(server, port="27020")).content.decode()
-        assert "Another program on host local holds port 27020." in page
+        assert "Another program on host local uses port 27020." in page
     assert not Server.objects.filter(port=27020).exists()
 
 
@@ -150,7 +150,7 @@ def test_a_server_whose_own_port_is_held_can_still_be_edited(
     assert as_dana.post(url, admin_form_of(server, config="sv_lan 0")).status_code == 302
     other = Host.objects.create(name="basement", taken_ports=[server.port])
     page = as_dana.post(url, admin_form_of(server, host=str(other.pk))).content.decode()
-    assert "Another program on host basement holds port 27015." in page, "there it is another port"
+    assert "Another program on host basement uses port 27015." in page, "there it is another port"
 
 
 # --- One click --------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_the_page_offers_another_port_and_one_click_takes_it(
 ) -> None:
     take(host, 27015, 27016)
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
-    assert "Port 27015 is held by another program on host local." in page
+    assert "Port 27015 is in use by another program on host local." in page
     assert "Use port 27017" in page
 
     move = reverse("servers:move_port", args=["alpha"])
@@ -169,9 +169,9 @@ def test_the_page_offers_another_port_and_one_click_takes_it(
     response = as_alice.post(move, follow=True)
     page = response.content.decode()
     assert response.redirect_chain == [(stopped_server.get_absolute_url(), 302)]
-    assert "Server alpha has port 27017 now." in page
+    assert "Server alpha now has port 27017." in page
     assert "Start alpha" in page
-    assert "held by another program" not in page
+    assert "in use by another program" not in page
     stopped_server.refresh_from_db()
     assert stopped_server.port == 27017
 
@@ -183,7 +183,7 @@ def test_a_second_click_moves_it_no_further(
     move = reverse("servers:move_port", args=["alpha"])
     as_alice.post(move)
     page = as_alice.post(move, follow=True).content.decode()
-    assert "Server alpha keeps port 27016: it is free." in page
+    assert "Port 27016 of server alpha is free, so it keeps it." in page
     stopped_server.refresh_from_db()
     assert stopped_server.port == 27016
 
@@ -202,7 +202,9 @@ def test_a_server_that_runs_has_its_port(
 ) -> None:
     take(host, 27015)
     record_state(stopped_server, ActualState.RUNNING)
-    assert "held by another" not in as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    assert (
+        "in use by another" not in as_alice.get(stopped_server.get_absolute_url()).content.decode()
+    )
     as_alice.post(reverse("servers:move_port", args=["alpha"]))
     stopped_server.refresh_from_db()
     assert stopped_server.port == 27015
@@ -213,7 +215,7 @@ def test_where_no_port_is_left_the_page_says_so(
 ) -> None:
     take(host, *PORT_RANGE)
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
-    assert "Every port of the range is taken" in page
+    assert "Every port in the range is taken" in page
     assert "Use port" not in page
     page = as_alice.post(reverse("servers:move_port", args=["alpha"]), follow=True).content.decode()
     assert "has no free port between 27015 and 27115" in page

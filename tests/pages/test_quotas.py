@@ -162,7 +162,7 @@ def test_a_click_too_many_is_a_429_with_words_and_stopping_and_cancelling_go_on(
     refused = as_alice.post(url, {"operation": "start"})
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) > 0
-    assert "2 jobs that you asked for wait, and 2 may." in refused.content.decode()
+    assert "2 jobs that you asked for wait, and the limit is 2." in refused.content.decode()
     told = as_alice.post(url, {"operation": "start"}, headers=JSON)
     assert told.status_code == 429
     assert told.json()["error"].startswith("2 jobs that you asked for wait")
@@ -206,7 +206,7 @@ def test_streams_have_a_persons_own_limit_and_superusers_none(
 
     responses = asyncio.run(scenario())
     assert [one.status_code for one in responses] == [200, 429, 200, 429, 200]
-    assert "as many pages as you may (1)" in responses[1].content.decode()
+    assert "in 1 pages, which is the limit" in responses[1].content.decode()
 
 
 # --- In the admin -----------------------------------------------------------------------------

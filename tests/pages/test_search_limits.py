@@ -68,7 +68,7 @@ def test_a_page_says_how_far_a_search_came_and_leads_on_through_the_whole_log(
         search = found(as_alice.get(url + query, follow=True).content.decode())
         count += int(search.split(" of ")[1].split(" line")[0])
         extents.append(search.split("”", 1)[1].split("</p>")[0])
-        query = link_to(search, "Go on from there") if "Go on from there" in search else ""
+        query = link_to(search, "Continue from there") if "Continue from there" in search else ""
     assert count == 100
     assert extents[0] == ", up to line 300"
     assert extents[1] == ", from line 301 up to line 600"
@@ -89,8 +89,8 @@ def test_the_matches_of_a_part_lead_to_each_other_within_it(as_alice: Client, jo
 def test_a_part_without_a_match_leads_on_too(as_alice: Client, job: Job) -> None:
     page = read(as_alice, job.get_absolute_url() + "?q=witch")
     assert "0 lines found with “witch”, up to line 300" in found(page)
-    assert "how far a search comes in 2 seconds." in found(page)
-    assert "Go on from there" in found(page)
+    assert "A search stops after 2 seconds." in found(page)
+    assert "Continue from there" in found(page)
     assert seqs(page)[-1] == 1_000
 
 
@@ -113,11 +113,11 @@ def test_a_console_is_searched_back_from_its_newest_line_part_by_part(
         pages += 1
         part = page.split('class="section"')[1]
         seen += [int(one.split("#")[0]) for one in part.split("&amp;line=")[1:]]
-        older = [name for name in ("Older matches", "Go on from there") if f">{name}<" in part]
+        older = [name for name in ("Older matches", "Continue from there") if f">{name}<" in part]
         query = link_to(page, older[0]) if older else ""
         if pages == 1:
             assert "it has looked back to line 2101." in part
-            assert "No line down to there has it." in part
+            assert "No line down to there contains it." in part
     assert seen == [seq for seq in range(3_100, 100, -1) if str(seq).startswith("1")]
 
 

@@ -160,7 +160,7 @@ def test_a_new_server_takes_them_from_the_form(
 def test_those_in_its_config_are_moved_and_it_is_said(as_alice: Client, server: Server) -> None:
     config = 'hostname x\nRCON_password "from-config"\nsv_lan 0'
     page = edit(as_alice, server, config=config).content.decode()
-    assert "The RCON password is moved out of the config" in page
+    assert "The RCON password was moved from the config" in page
     assert "from-config" not in page
     assert passwords(server) == ("from-config", "sesame-to-join")
     assert server.config == "hostname x\nsv_lan 0"
@@ -168,7 +168,7 @@ def test_those_in_its_config_are_moved_and_it_is_said(as_alice: Client, server: 
 
 def test_one_typed_and_another_in_the_config_is_refused(as_alice: Client, server: Server) -> None:
     answer = edit(as_alice, server, config="rcon_password one", rcon_password="two")
-    assert "take it out here" in answer.content.decode()
+    assert "Remove it here" in answer.content.decode()
     assert passwords(server)[0] == "hunter2-of-rcon"
 
 
@@ -209,7 +209,7 @@ def test_a_blueprint_with_a_password_is_refused_and_told_where_it_belongs(
 ) -> None:
     page = edit_blueprint(as_alice, f"sv_lan 0\n{line}").content.decode()
     assert "Line 2 sets" in page
-    assert "of each server" in page
+    assert "on each server instead" in page
     blueprint.refresh_from_db()
     assert blueprint.config == ""
 
@@ -217,7 +217,7 @@ def test_a_blueprint_with_a_password_is_refused_and_told_where_it_belongs(
 def test_its_form_says_who_reads_it(as_alice: Client, blueprint: Blueprint) -> None:
     page = as_alice.get("/blueprints/coop/edit/").content.decode()
     assert "Every owner may then read its launch arguments and config" in page
-    assert "Only you and admins change it." in page
+    assert "Only you and admins can change it." in page
 
 
 def test_a_shared_blueprint_shows_none(
@@ -293,6 +293,6 @@ def test_a_password_in_a_config_of_the_admin_is_moved_too(as_dana: Client, serve
         "rcon_password_token": "forged",
     }
     page = as_dana.post(path, values, follow=True).content.decode()
-    assert "The RCON password is moved" in page
+    assert "The RCON password was moved" in page
     assert passwords(server) == ("hunter3", "sesame-to-join")
     assert server.config == "sv_lan 0"

@@ -73,7 +73,7 @@ def test_nobody_says_for_how_long_a_server_runs_that_is_not_heard_of(
 ) -> None:
     Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
     page = text(as_alice, url())
-    assert "not heard of since" in page
+    assert "not heard from since" in page
     assert "data-lasts" not in page
 
 
@@ -239,8 +239,8 @@ def test_what_was_not_done_stays_told_until_somebody_has_read_it(
     as_alice: Client, running: Server
 ) -> None:
     post(as_alice, operation="stop", when="empty")
-    queue.end(DeferredAction.objects.get(), "It was stopped meanwhile.")
-    assert "was not done. It was stopped meanwhile." in text(as_alice, url())
+    queue.end(DeferredAction.objects.get(), "It was stopped in the meantime.")
+    assert "was not done. It was stopped in the meantime." in text(as_alice, url())
 
 
 def test_a_viewer_lets_nothing_wait(bob: User, running: Server) -> None:

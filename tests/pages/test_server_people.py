@@ -61,8 +61,8 @@ def test_the_owner_lets_somebody_in_by_name(as_alice: Client, bob: User, server:
     ("username", "role", "complaint"),
     [
         ("nobody", "viewer", "Nobody here is called nobody."),
-        ("alice", "viewer", "alice is owner of alpha already."),
-        ("carol", "viewer", "carol is manager of alpha already."),
+        ("alice", "viewer", "alice is already owner of alpha."),
+        ("carol", "viewer", "carol is already manager of alpha."),
         ("gone", "viewer", "Nobody here is called gone."),
         ("bob", "owner", "Choose one from the list."),
         ("bob", "", "Fill this in."),
@@ -118,7 +118,7 @@ def test_a_role_is_taken_after_a_question(as_alice: Client, bob: User, server: S
     assert "They are operator now." in page
     assert server.role_of(bob) == "operator"
     page = as_alice.post(url, follow=True).content.decode()
-    assert "bob has no role on alpha now." in page
+    assert "bob no longer has a role on alpha." in page
     assert Server.objects.get().role_of(bob) is None
     assert said(EventKind.ROLE_CHANGED) == [("bob", "no role on alpha, by alice")]
     assert sign_in(bob).get("/servers/alpha/").status_code == 404
@@ -131,7 +131,7 @@ def test_what_a_manager_may_have_read_is_told_when_they_go(
     server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2-of-rcon")
     server.save()
     url = f"{PEOPLE}{let_in(server, bob, role).pk}/remove/"
-    assert ("can have read" in as_alice.get(url).content.decode()) == is_told
+    assert ("may have read" in as_alice.get(url).content.decode()) == is_told
 
 
 def test_one_leaves_oneself(as_bob: Client, bob: User, server: Server) -> None:
@@ -192,7 +192,7 @@ def test_somebody_who_accepts_two_links_keeps_the_greater_role(
 ) -> None:
     let_in(server, bob, "operator")
     less = make_link(as_alice, "viewer").get_absolute_url()
-    assert "You are its operator already." in as_bob.post(less).content.decode()
+    assert "You are already its operator." in as_bob.post(less).content.decode()
     assert Invitation.objects.open().count() == 1
     as_bob.post(make_link(as_alice, "manager").get_absolute_url())
     assert Server.objects.get().role_of(bob) == "manager"
@@ -227,7 +227,7 @@ def test_a_link_is_revoked(as_alice: Client, server: Server, client: Client) -> 
     assert client.get(invitation.get_absolute_url()).status_code == 404
     assert said(EventKind.INVITATION_REVOKED) == [("alice", "viewer of alpha")]
     again = as_alice.post(f"{LINKS}{invitation.pk}/revoke/", follow=True)
-    assert "was used, revoked or over already" in again.content.decode()
+    assert "had already been used or revoked, or had expired" in again.content.decode()
 
 
 def test_links_to_servers_are_no_business_of_who_invites_to_the_panel(
@@ -255,7 +255,7 @@ def test_there_are_only_so_many_open_links(
     monkeypatch.setattr(server_people_pages, "MOST_INVITATIONS", 1)
     make_link(as_alice)
     page = as_alice.post(LINKS, {"role": "viewer"}, follow=True).content.decode()
-    assert "Nothing was done. 1 links of this server are open" in page
+    assert "Nothing was done. This server already has 1 open links" in page
     assert Invitation.objects.count() == 1
 
 
@@ -303,7 +303,7 @@ def test_the_list_says_whose_a_server_is_and_as_what_one_sees_it(
 ) -> None:
     let_in(stopped_server, bob, "viewer")
     page = as_bob.get("/servers/").content.decode()
-    assert "of alice, you are its viewer" in page
+    assert "owned by alice; you are its viewer" in page
     assert 'aria-label="Start alpha"' not in page
     assert "of alice</span>" in as_dana.get("/servers/").content.decode()
     Membership.objects.update(role="operator")

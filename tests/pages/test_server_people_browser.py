@@ -57,7 +57,7 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     eve.get_by_label("Password confirmation").fill("a-password-of-eve")
     eve.get_by_role("button", name="Make my account").click()
     expect(eve.get_by_role("heading", level=1)).to_have_text("Servers")
-    expect(eve.get_by_text("of alice, you are its operator")).to_be_visible()
+    expect(eve.get_by_text("owned by alice; you are its operator")).to_be_visible()
     look(eve, "list")
     eve.get_by_role("link", name="alpha").click()
     expect(eve.get_by_role("link", name="Edit")).to_have_count(0)
@@ -77,14 +77,14 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     alice.get_by_role("link", name="Remove eve").click()
     look(alice, "remove")
     alice.get_by_role("button", name="Remove eve").click()
-    expect(alice.get_by_text("eve has no role on alpha now.")).to_be_visible()
+    expect(alice.get_by_text("eve no longer has a role on alpha.")).to_be_visible()
 
     expect(stream).to_have_text("No longer live")
     look(eve, "refused")
     eve.reload()
     expect(eve.get_by_role("heading", level=1)).not_to_have_text("alpha")
     eve.goto(f"{site.url}/servers/")
-    expect(eve.get_by_text("There is none yet.")).to_be_visible()
+    expect(eve.get_by_text("There are none yet.")).to_be_visible()
     context.close()
 
 

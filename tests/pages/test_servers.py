@@ -166,7 +166,7 @@ def test_a_page_that_refreshes_itself_is_not_sent_the_console_again(
 
 def test_the_page_says_that_no_worker_runs(as_alice: Client, server: Server) -> None:
     page = as_alice.get(server.get_absolute_url()).content.decode()
-    assert "No worker is running on host local: jobs wait until it is back." in page
+    assert "No worker is running on host local. Jobs wait until it is back." in page
 
 
 def test_a_worker_that_beats_ends_that_note(
@@ -189,7 +189,7 @@ def test_the_page_says_that_the_host_is_drained(
     Host.objects.update(is_draining=True)
     page = as_alice.get(server.get_absolute_url()).content.decode()
     assert (
-        "Host local takes no more jobs, as an admin drains it: they wait until it does again."
+        "Host local takes no more jobs, as an admin is draining it. Jobs wait until that ends."
         in page
     )
 
@@ -232,16 +232,16 @@ def test_with_several_hosts_one_chooses(as_alice: Client, host: Host, blueprint:
     ("changes", "complaint"),
     [
         ({"name": "Beta"}, "lower-case letters"),
-        ({"name": "b" * 33}, "Use at most 32 characters: these are 33."),
-        ({"name": "new"}, "taken by a page of the panel"),
-        ({"name": "alpha"}, "That is taken already."),
-        ({"name": "be\0ta"}, "Take the NUL character out."),
+        ({"name": "b" * 33}, "Use at most 32 characters. This has 33."),
+        ({"name": "new"}, "the address of a page of the panel"),
+        ({"name": "alpha"}, "That is already taken."),
+        ({"name": "be\0ta"}, "Remove the NUL character."),
         ({"port": "80"}, "Choose a port from 27015 to 27115"),
-        ({"port": "27116"}, "Only an admin may give a server another one"),
+        ({"port": "27116"}, "Only an admin can assign any other"),
         ({"port": "27015"}, "Another server of this host has that port."),
         ({"port": "9" * 30}, "Choose a port from 27015 to 27115"),
-        ({"blueprint": "999"}, "That blueprint is gone, or not yours to use."),
-        ({"blueprint": "x"}, "That blueprint is gone, or not yours to use."),
+        ({"blueprint": "999"}, "That blueprint is gone, or you may not use it."),
+        ({"blueprint": "x"}, "That blueprint is gone, or you may not use it."),
         ({"arguments": "-port 1"}, "Saferoom sets -port itself"),
         ({"arguments": '+map "c1m1'}, "is opened and not closed"),
         ({"config": "hostname Café"}, "plain ASCII only"),
@@ -290,7 +290,7 @@ def test_a_name_that_is_taken_between_check_and_save_is_told_in_the_form(
     monkeypatch.setattr(ServerForm, "try_save", try_save_after_somebody_else)
     response = as_alice.post(NEW, form_of(blueprint))
     assert response.status_code == 200
-    assert "That is taken already." in response.content.decode()
+    assert "That is already taken." in response.content.decode()
 
 
 def test_a_collision_without_a_name_is_told_too(
@@ -308,7 +308,7 @@ def test_a_blueprint_of_somebody_else_cannot_be_used(
     as_bob: Client, blueprint: Blueprint, host: Host
 ) -> None:
     page = as_bob.post(NEW, form_of(blueprint)).content.decode()
-    assert "That blueprint is gone, or not yours to use." in page
+    assert "That blueprint is gone, or you may not use it." in page
     Blueprint.objects.update(is_shared=True)
     assert as_bob.post(NEW, form_of(blueprint)).status_code == 302
 
@@ -323,7 +323,7 @@ def test_an_edit_changes_port_and_overrides_but_neither_name_nor_host(
     url = reverse("servers:edit", args=[server.name])
     values = form_of(blueprint, port="27050", config="sv_lan 1", host=str(other.pk))
     response = as_alice.post(url, values, follow=True)
-    assert "Server alpha is changed." in response.content.decode()
+    assert "Server alpha was saved." in response.content.decode()
     changed = Server.objects.get(pk=server.pk)
     assert (changed.port, changed.config) == (27050, "sv_lan 1")
     assert (changed.name, changed.host) == ("alpha", server.host)
@@ -345,7 +345,7 @@ def test_removing_asks_first_and_then_removes_the_row(
     assert "Remove the server" in as_alice.get(url).content.decode()
     assert Server.objects.count() == 1
     response = as_alice.post(url, follow=True)
-    assert "Server alpha is removed." in response.content.decode()
+    assert "Server alpha was removed." in response.content.decode()
     assert not Server.objects.exists()
     assert Job.objects.get().server_name == "alpha"
 
@@ -359,7 +359,7 @@ def test_a_server_with_an_instance_is_not_removed(
     record_state(server, state)
     response = as_alice.post(reverse("servers:remove", args=[server.name]))
     assert response.status_code == 409
-    assert "delete its files first" in response.content.decode()
+    assert "Delete its files first" in response.content.decode()
     assert Server.objects.count() == 1
 
 
@@ -367,12 +367,14 @@ def test_a_server_with_a_waiting_job_is_not_removed(as_alice: Client, server: Se
     Job.objects.create(operation="start", server=server)
     response = as_alice.post(reverse("servers:remove", args=[server.name]))
     assert response.status_code == 409
-    assert "waits or runs" in response.content.decode()
+    assert "is waiting or running" in response.content.decode()
 
 
 def test_a_crash_is_shown_with_its_last_words(as_alice: Client, stopped_server: Server) -> None:
     crashes = f"{stopped_server.get_absolute_url()}crashes/"
-    assert "None. An end that nobody asked for" in as_alice.get(crashes).content.decode()
+    assert (
+        "None. If the server ends without being asked to" in as_alice.get(crashes).content.decode()
+    )
     crash = Crash(server=stopped_server, exit_signal="SIGSEGV", last_lines="first\n<b>last</b>")
     Crash.record(stopped_server, [crash])
     page = as_alice.get(crashes).content.decode()
@@ -401,7 +403,7 @@ def test_the_hosts_words_on_a_state_are_shown(as_alice: Client, stopped_server: 
 def test_a_reset_is_confirmed_and_becomes_a_job(as_alice: Client, stopped_server: Server) -> None:
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
     confirmation = page.partition('id="reset-instance"')[2].partition("</details>")[0]
-    assert "removes everything that it wrote" in confirmation
+    assert "removes everything it wrote" in confirmation
     assert 'name="operation" value="reset"' in confirmation
     as_alice.post(f"{stopped_server.get_absolute_url()}jobs/", {"operation": "reset"})
     assert stopped_server.jobs.get().operation == "reset"
@@ -441,7 +443,7 @@ def test_a_draining_host_takes_no_new_server_also_as_the_only_one(
     as_alice: Client, host: Host, blueprint: Blueprint
 ) -> None:
     Host.objects.update(is_draining=True)
-    said = "Host local is being drained, and takes no new server until an admin ends that."
+    said = "Host local is being drained and takes no new server until an admin ends that."
     empty = as_alice.get(LIST).content.decode()
     assert said in empty
     assert "Make a server</a>" not in empty
@@ -460,10 +462,10 @@ def test_of_several_hosts_only_those_that_are_not_drained_take_a_new_server(
 ) -> None:
     other = Host.objects.create(name="other", is_draining=True)
     response = as_alice.post(NEW, form_of(blueprint, host=str(other.pk)))
-    assert "This host is being drained, or is not there any more." in response.content.decode()
+    assert "This host is being drained or no longer exists." in response.content.decode()
     Host.objects.update(is_draining=True)
     response = as_alice.post(NEW, form_of(blueprint, host=str(host.pk)))
-    assert "All hosts are being drained, and none takes a new server" in response.content.decode()
+    assert "All hosts are being drained. None takes a new server" in response.content.decode()
     assert not Server.objects.exists()
 
 

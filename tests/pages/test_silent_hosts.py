@@ -48,12 +48,12 @@ def test_its_servers_are_not_heard_of_since_its_last_heartbeat(
     since = f"{timezone.localtime(go()):%H:%M}"
     for address in ("/servers/", running.get_absolute_url()):
         text = read_text(as_alice, address)
-        assert "not heard of since" in text
+        assert "not heard from since" in text
         assert since in text
         assert 'data-state="running"' not in text
         assert "3/8" not in text
     hosts = read_text(as_dana, "/hosts/")
-    assert "1, not heard of since" in hosts
+    assert "1, no word since" in hosts
     assert "1 of 1 running" not in hosts
 
 
@@ -70,7 +70,7 @@ def test_another_worker_of_the_host_is_enough(
         started_at=timezone.now(),
         heartbeat_at=timezone.now(),
     )
-    assert "not heard of" not in read_text(as_alice, running.get_absolute_url())
+    assert "not heard from" not in read_text(as_alice, running.get_absolute_url())
 
 
 def test_open_pages_are_told_when_a_worker_falls_silent(running: Server, worker: Worker) -> None:
@@ -94,4 +94,4 @@ def test_the_list_asks_once_for_all_servers(
     with django_assert_num_queries(1):
         labels = [one.state_label for one in Server.objects.with_heartbeat()]
     assert len(labels) == 4
-    assert all(label.startswith("not heard of since") for label in labels)
+    assert all(label.startswith("not heard from since") for label in labels)

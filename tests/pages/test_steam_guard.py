@@ -88,7 +88,7 @@ def test_a_job_that_does_not_wait_for_a_code_takes_none(
     as_dana: Client, waiting: Job, changes: dict[str, object]
 ) -> None:
     Job.objects.update(**changes)
-    assert "does not wait for a Steam Guard code" in send(as_dana, waiting, "ABC12")
+    assert "is not waiting for a Steam Guard code" in send(as_dana, waiting, "ABC12")
     assert not SteamGuardCode.objects.exists()
     assert 'name="code"' not in as_dana.get(waiting.get_absolute_url()).content.decode()
 

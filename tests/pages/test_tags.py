@@ -83,7 +83,7 @@ def test_commas_and_lines_separate_tags(typed: str, names: list[str]) -> None:
         ("a\u202eb", "invisible"),
         ("a\0b", "invisible"),
         ("a\u200bb", "invisible"),
-        (",".join(f"t{n}" for n in range(11)), "at most 10 tags: these are 11"),
+        (",".join(f"t{n}" for n in range(11)), "at most 10 tags, and these are 11"),
     ],
 )
 def test_what_misleads_or_is_too_much_is_no_tag(typed: str, reason: str) -> None:
@@ -210,7 +210,7 @@ def test_a_tag_is_renamed_on_all_servers_that_have_it(
     as_alice: Client, fleet: dict[str, Server]
 ) -> None:
     answer = as_alice.post("/tags/rename/", {"tag": "EU", "name": " Europe "}, follow=True)
-    assert "Tag EU is Europe now, on 2 servers." in answer.content.decode()
+    assert "Tag EU is now Europe, on 2 servers." in answer.content.decode()
     assert (tags_of("able"), tags_of("baker")) == (["Europe", "race"], ["Europe"])
 
 
@@ -233,7 +233,7 @@ def test_a_new_name_that_cannot_be_one_is_refused(
 
 def test_a_tag_is_taken_off_all_servers(as_alice: Client, fleet: dict[str, Server]) -> None:
     answer = as_alice.post("/tags/remove/", {"tag": "EU"}, follow=True)
-    assert "Tag EU is taken off 2 servers." in answer.content.decode()
+    assert "Tag EU was removed from 2 servers." in answer.content.decode()
     assert (tags_of("able"), tags_of("baker")) == (["race"], [])
 
 
@@ -254,8 +254,8 @@ def test_a_server_that_is_full_of_tags_holds_up_no_other(
     set_tags(fleet["able"], [f"t{n}" for n in range(10)])
     data = {"server": ["able", "charlie"], "tag": "EU", "way": "add"}
     page = as_alice.post("/tags/many/", data, follow=True).content.decode()
-    assert "Tag EU is put on 1 server." in page
-    assert "able: A server has at most 10 tags" in page
+    assert "Tag EU was added to 1 server." in page
+    assert "able: A server can have at most 10 tags" in page
     assert tags_of("charlie") == ["EU"]
 
 
@@ -288,7 +288,7 @@ def test_the_record_tells_who_changed_tags(as_alice: Client, fleet: dict[str, Se
     told = AccountEvent.objects.filter(kind="server_changed").order_by("pk")
     assert list(told.values_list("name", "server__name", "detail")) == [
         ("alice", "able", "able: tags"),
-        ("alice", "able", "able: tag race is fast now"),
+        ("alice", "able", "able: tag race renamed to fast"),
         ("alice", "able", "able: tag fast taken off"),
     ]
 

@@ -128,7 +128,7 @@ def test_a_password_in_a_config_that_is_another_one_shows_and_what_it_is_does_no
     assert waiting is not None
     [change] = waiting.changes
     assert (change.part, change.lines) == (Part.CONFIG, ())
-    assert change.sentence.startswith("A password in it is another one")
+    assert change.sentence.startswith("Only a password in it")
 
 
 def test_a_viewer_is_told_that_it_waits_and_not_what_the_config_says(
@@ -285,7 +285,7 @@ def test_after_a_failed_restart_both_pages_offer_to_start_as_it_was(
     assert run_worker_once()
     assert fake_host.specs[-1].config == "hostname Night\nsv_tags secret\n"
     page = as_alice.get(failed.get_absolute_url()).content.decode()
-    assert "It was started as it was on" in page
+    assert "It was started as it ran on" in page
     assert "Restart to apply: config</h2>" in page
     assert "Start as it was" in as_alice.get(response["Location"]).content.decode()
 

@@ -60,8 +60,8 @@ def test_one_more_than_may_wait_is_refused_with_how_many_and_what_to_do(
     with pytest.raises(TooManyWaiting) as refusal:
         request("restart", server=server, requested_by=alice)
     text = str(refusal.value)
-    assert text.startswith("3 jobs that you asked for wait, and 3 may. ")
-    assert "cancel those that you no longer need" in text
+    assert text.startswith("3 jobs that you asked for wait, and the limit is 3. ")
+    assert "cancel those you no longer need" in text
     assert waiting() == ["initialize", "initialize", "start"]
 
 
@@ -75,7 +75,7 @@ def test_two_may_wait_for_each_of_ones_servers(make_server: MakeServer, alice: U
     servers = [make_server(f"s{number}") for number in range(3)]
     fill(alice, servers[0], 5)
     assert request("start", server=servers[0], requested_by=alice).is_new
-    with pytest.raises(TooManyWaiting, match=r"6 jobs .* and 6 may"):
+    with pytest.raises(TooManyWaiting, match=r"6 jobs .* and the limit is 6"):
         request("start", server=servers[1], requested_by=alice)
 
 
@@ -116,7 +116,7 @@ def test_a_persons_own_value_wins_over_the_setting_and_over_their_servers(
     servers = [make_server(f"s{number}") for number in range(5)]
     OwnQuotas.objects.create(user=alice, waiting_jobs=most)
     fill(alice, servers[0], most)
-    with pytest.raises(TooManyWaiting, match=f"and {most} may"):
+    with pytest.raises(TooManyWaiting, match=f"and the limit is {most}"):
         request("start", server=servers[1], requested_by=alice)
 
 

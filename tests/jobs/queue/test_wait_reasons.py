@@ -93,7 +93,7 @@ def test_a_free_place(make_server: MakeServer, alice: User, worker: Worker) -> N
         start(make_server(name), alice)
         claim_next_job(worker)
     text = explain_waiting(start(make_server("s3"), alice))
-    assert text == "Waits for a free place: host local runs 2 jobs at a time."
+    assert text == "Waits for a free slot: host local runs 2 jobs at a time."
 
 
 def test_an_install_that_is_next_once_the_one_before_it_runs(

@@ -91,7 +91,7 @@ def test_a_line_is_out_of_the_database_before_it_is_sent(
     ("error", "state"),
     [
         (AnswerLostError("It did not answer."), CommandState.UNANSWERED),
-        (HostError("alpha does not run: start it first."), CommandState.FAILED),
+        (HostError("alpha is not running. Start it first."), CommandState.FAILED),
         (OSError("The disk is gone."), CommandState.FAILED),
     ],
 )
@@ -195,10 +195,10 @@ def test_a_command_that_nobody_took_in_time_is_not_sent(
 def test_only_a_running_server_is_told_and_not_by_too_many_at_once(running: Server) -> None:
     for _ in range(MOST_UNFINISHED):
         send_command(running, "status", requested_by=None)
-    with pytest.raises(TooManyCommands, match="20 commands for alpha wait already"):
+    with pytest.raises(TooManyCommands, match="20 commands for alpha are already waiting"):
         send_command(running, "status", requested_by=None)
     record_state(running, "stopped")
-    with pytest.raises(CommandRefused, match="alpha does not run"):
+    with pytest.raises(CommandRefused, match="alpha is not running"):
         send_command(running, "status", requested_by=None)
     assert ConsoleCommand.objects.count() == MOST_UNFINISHED
 

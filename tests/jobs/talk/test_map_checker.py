@@ -105,7 +105,7 @@ def test_dead_center_by_surprise_is_told_and_a_map_on_the_way_is_not(
     assert game.look(Playing("c5m3_cemetery", "coop"), 4) == "asked"
     assert game.look(HOTEL, 4) == "asked"
     assert game.look(HOTEL, 5) == "other"
-    assert "It does not play c2m1_highway" in words(asked)
+    assert "It is not playing c2m1_highway" in words(asked)
     assert "falls back to" in words(asked)
 
 
@@ -116,13 +116,13 @@ def test_another_mode_than_was_asked_for_is_not_what_was_asked_for(
     assert game.look(PARK) == "asked"
     ConsoleCommand.objects.update(finished_at=timezone.now() - timedelta(seconds=61))
     assert game.look(PARK) == "other"
-    assert "It says that it plays c5m2_park, Campaign." in words(asked)
+    assert "It says it is playing c5m2_park, Campaign." in words(asked)
 
 
 def test_a_mode_that_is_not_told_is_not_claimed(running: Server, game: Game) -> None:
     asked = change(running, Playing("c2m1_highway", "versus"), answer="")
     assert game.look(Playing("c2m1_highway")) == "playing"
-    assert words(asked) == "Now playing c2m1_highway. It does not tell in which mode."
+    assert words(asked) == "Now playing c2m1_highway. It does not say in which mode."
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_the_engine_refuses_is_told_at_once(running: Server, game: Game, an
 
 
 def fail(server: Server) -> MapChange:
-    return change(server, state=CommandState.FAILED, remark="alpha does not run: start it first.")
+    return change(server, state=CommandState.FAILED, remark="alpha is not running. Start it first.")
 
 
 def crash(server: Server) -> MapChange:
@@ -156,9 +156,13 @@ def stay_silent(server: Server) -> MapChange:
 @pytest.mark.parametrize(
     ("what", "state", "sentence"),
     [
-        (fail, "not_sent", "It was not told to play c2m1_highway, Campaign: alpha does not run"),
-        (crash, "unknown", "Whether it does is not known"),
-        (stay_silent, "unknown", "Whether it does is not known"),
+        (
+            fail,
+            "not_sent",
+            "The command to play c2m1_highway, Campaign was not sent: alpha is not running",
+        ),
+        (crash, "unknown", "the panel cannot tell whether it does"),
+        (stay_silent, "unknown", "the panel cannot tell whether it does"),
     ],
 )
 def test_what_nobody_can_know_is_not_claimed(

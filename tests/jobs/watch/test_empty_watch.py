@@ -96,7 +96,7 @@ def test_it_ends_unanswered_wishes_with_the_reason(running: Server, looks: Looks
     looks.look()
     action.refresh_from_db()
     assert not action.is_waiting
-    assert "never known to be empty for 30 seconds" in action.outcome
+    assert "never seen empty for 30 seconds" in action.outcome
     Server.objects.update(players=0)
     looks.look()
     looks.look(60)
@@ -109,7 +109,7 @@ def test_a_server_that_somebody_stopped_is_not_started_by_it(running: Server, lo
     looks.look()
     looks.look(60)
     action.refresh_from_db()
-    assert action.outcome == "It was stopped meanwhile."
+    assert action.outcome == "It was stopped in the meantime."
     assert not Job.objects.exists()
 
 
@@ -121,7 +121,7 @@ def test_who_may_not_do_it_any_more_has_it_not_done(
     looks.look()
     looks.look(30)
     action.refresh_from_db()
-    assert action.outcome == "Who asked for it may not do it any more."
+    assert action.outcome == "Whoever asked for it no longer may."
     assert not Job.objects.exists()
 
 
@@ -147,7 +147,7 @@ def test_a_new_wish_replaces_the_one_before(running: Server) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "state", "reason"),
-    [("delete", "running", "cannot wait"), ("stop", "stopped", "does not run")],
+    [("delete", "running", "cannot wait"), ("stop", "stopped", "is not running")],
 )
 def test_it_refuses_what_cannot_wait_or_need_not(
     running: Server, operation: str, state: str, reason: str

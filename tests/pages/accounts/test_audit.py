@@ -151,7 +151,7 @@ def test_it_is_narrowed_down(as_dana: Client, history: Job, query: str, shown: s
     whats = {entry.what for entry in page.context["entries"]}
     assert whats == shown
     if not shown:
-        assert "Nothing fits these filters." in page.content.decode()
+        assert "Nothing matches these filters." in page.content.decode()
 
 
 def test_jobs_of_a_server_that_is_gone_are_found_by_its_name(

@@ -57,7 +57,7 @@ def sign_in(page: Page, name: str = "alice", password: str = "") -> None:
 def confirm_password(page: Page, name: str = "alice") -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Is it you?")
     page.get_by_label("Password").fill(f"{name}-password")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
 
 def expect_servers(page: Page) -> None:
@@ -111,7 +111,7 @@ def test_an_app_is_set_up_and_asked_for_and_a_recovery_code_takes_its_place(
     expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
     page.get_by_label("Code").fill("000000")
     page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_text("That is not right")).to_be_visible()
+    expect(page.get_by_text("That code is wrong")).to_be_visible()
     page.get_by_label("Code").fill(codes[0])
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect_servers(page)
@@ -122,7 +122,7 @@ def test_an_app_is_set_up_and_asked_for_and_a_recovery_code_takes_its_place(
     sign_in(page)
     page.get_by_label("Code").fill(codes[0])
     page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_text("That is not right")).to_be_visible()
+    expect(page.get_by_text("That code is wrong")).to_be_visible()
 
 
 def test_a_passkey_signs_in_without_a_password(open_door: OpenDoor, alice: User) -> None:
@@ -190,7 +190,7 @@ def test_a_reset_link_sets_a_new_password_once(
     guest.get_by_label("New password", exact=True).fill("another-password")
     guest.get_by_label("New password confirmation").fill("another-password")
     guest.get_by_role("button", name="Change it").click()
-    expect(guest.get_by_text("Your password is changed. Sign in with it.")).to_be_visible()
+    expect(guest.get_by_text("Your password was changed. Sign in with it.")).to_be_visible()
     sign_in(guest, "alice", "another-password")
     expect_servers(guest)
     guest.goto(link)

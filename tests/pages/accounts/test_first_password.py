@@ -68,7 +68,7 @@ def test_the_same_password_is_no_change(newcomer: Client, first_admin: tuple[Use
     page = newcomer.post(
         PASSWORD, {"old_password": old, "new_password1": old, "new_password2": old}
     ).content.decode()
-    assert "That is the password you have." in page
+    assert "That is your current password." in page
     assert newcomer.get(reverse("servers:list")).headers["Location"] == PASSWORD
 
 

@@ -92,7 +92,7 @@ def test_one_that_was_accepted_cannot_be_revoked(as_dana: Client, invitation: In
     page = as_dana.post(
         reverse("invitation_revoke", args=[invitation.pk]), follow=True
     ).content.decode()
-    assert "was accepted, revoked or over already" in page
+    assert "had already been accepted or revoked, or had expired" in page
     assert Invitation.objects.exists()
 
 

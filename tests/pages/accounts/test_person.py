@@ -47,7 +47,7 @@ def test_people_are_found_by_name_and_kind(as_dana: Client, alice: User, bob: Us
         shown = {one.username for one in (alice, bob) if f'href="{page_of(one)}"' in page}
         shown |= {"dana"} if page.count("superuser") else set()
         assert shown == names, query
-    assert "Nobody fits these filters." in read(as_dana, f"{PEOPLE}?q=zoe")
+    assert "Nobody matches these filters." in read(as_dana, f"{PEOPLE}?q=zoe")
 
 
 def test_the_list_costs_the_same_with_more_people(as_dana: Client, dana: User) -> None:
@@ -116,7 +116,7 @@ def test_one_person_is_given_other_limits(as_dana: Client, alice: User, server: 
 
 def test_a_bad_limit_is_told_in_the_form(as_dana: Client, alice: User) -> None:
     answer = as_dana.post(page_of(alice, "person_quotas"), {"servers": "-1"})
-    assert "0 is the least that it can be." in answer.content.decode()
+    assert "Use 0 or more." in answer.content.decode()
     assert not OwnQuotas.objects.exists()
 
 
@@ -135,7 +135,7 @@ def test_who_is_switched_off_is_out_at_once_and_comes_back(
 ) -> None:
     as_dana.post(page_of(bob, "person_switch"), {"active": "false"})
     assert as_bob.get("/servers/").status_code == 302
-    assert "switched off" in read(as_dana, page_of(bob))
+    assert "deactivated" in read(as_dana, page_of(bob))
     as_dana.post(page_of(bob, "person_switch"), {"active": "true"})
     assert as_bob.get("/servers/").status_code == 302  # The session is over.
     assert sign_in(fresh(bob)).get("/servers/").status_code == 200

@@ -38,7 +38,7 @@ def test_an_admin_is_shown_a_link_with_which_the_person_sets_a_password(
 ) -> None:
     phone = browser(alice)
     page = use(make_link(as_dana, alice), client)
-    assert "Your password is changed. Sign in with it." in page
+    assert "Your password was changed. Sign in with it." in page
     assert "_auth_user_id" not in client.session  # A second factor is still to be asked for.
     alice.refresh_from_db()
     assert alice.check_password("a-better-one-42")
@@ -162,7 +162,7 @@ def test_what_cannot_be_sent_any_more_is_told(
     monkeypatch.setattr(mails._places, "acquire", lambda **_kwargs: False)
     response = client.post(REQUEST, {"email": "alice@example.org"})
     assert response.status_code == 503
-    assert "Too many mails wait to be sent." in response.content.decode()
+    assert "Too many mails are waiting to be sent." in response.content.decode()
 
 
 def test_a_mail_that_fails_is_logged_and_the_next_one_is_sent(

@@ -77,7 +77,7 @@ def test_the_password_alone_does_not_sign_in_any_more(alice: User) -> None:
     assert client.get(reverse("servers:list")).headers["Location"].startswith(LOGIN)
     assert client.get(reverse("jobs:change_events")).status_code == 403
     way = client.post(reverse("mfa_authenticate"), {"code": code_of(secret, time() + 3600)})
-    assert "That is not right" in way.content.decode()
+    assert "That code is wrong" in way.content.decode()
     response = client.post(reverse("mfa_authenticate"), {"code": code_of(secret)})
     assert response.headers["Location"] == reverse("servers:list")
 
@@ -88,7 +88,7 @@ def test_a_code_works_once(alice: User) -> None:
     first, second = sign_in(alice), sign_in(alice)
     first.post(reverse("mfa_authenticate"), {"code": code})
     page = second.post(reverse("mfa_authenticate"), {"code": code}).content.decode()
-    assert "was used already" in page
+    assert "was already used" in page
     assert "_auth_user_id" not in second.session
 
 

@@ -38,7 +38,7 @@ def test_who_is_no_admin_is_told_so_instead_of_being_sent_in_a_circle(
 ) -> None:
     response = client.post(ADMIN_LOGIN, {**ALICE, "next": reverse("admin:index")}, follow=True)
     assert response.status_code == 403
-    assert "Only an admin sees the admin pages." in response.content.decode()
+    assert "Only an admin can see the admin pages." in response.content.decode()
 
 
 def test_the_admin_changes_passwords_on_the_page_of_the_panel(as_dana: Client) -> None:
@@ -91,7 +91,7 @@ def test_a_name_that_nobody_has_is_answered_as_a_wrong_password(
         for name in ("alice", "nobody")
     ]
     for page in pages:
-        assert "Please enter a correct username and password." in page
+        assert "That username and password do not match. Try again." in page
     assert without_tokens(pages[0], "alice") == without_tokens(pages[1], "nobody")
 
 
@@ -106,10 +106,10 @@ def test_an_account_that_is_switched_off_is_told_to_who_knows_its_password(
 ) -> None:
     User.objects.update(is_active=False)
     page = client.post(LOGIN, ALICE, follow=True).content.decode()
-    assert "This account is switched off." in page
+    assert "This account is deactivated." in page
     assert "_auth_user_id" not in client.session
     page = client.post(LOGIN, {**ALICE, "password": "wrong"}, follow=True).content.decode()
-    assert "switched off" not in page
+    assert "deactivated" not in page
 
 
 def test_strangers_do_not_lock_an_account(client: Client, alice: User) -> None:

@@ -32,7 +32,7 @@ def test_what_harms_nobody_is_sent(line: str) -> None:
         ("say a\nquit", "one line"),
         ("say \x7f", "one line"),
         ("say " + "ü" * 254, "at most 510 bytes"),
-        ("say \ud800", "no text"),
+        ("say \ud800", "not text"),
     ],
 )
 def test_what_would_harm_is_refused_with_the_reason(line: str, reason: str) -> None:
@@ -45,10 +45,10 @@ def test_what_would_harm_is_refused_with_the_reason(line: str, reason: str) -> N
         (
             "map c1m1_hotel",
             1,
-            "“map” ends the game that runs: everybody is thrown out of it. 1 person is on.",
+            "“map” ends the current game and disconnects everybody. 1 person is on.",
         ),
         ("say bye; changelevel c2m1_highway", 3, "3 people are on."),
-        ("changelevel c2m1_highway", None, "How many people are on is not known."),
+        ("changelevel c2m1_highway", None, "The panel does not know how many people are on."),
         ("map c1m1_hotel", 0, ""),
         ("map", 3, ""),
     ],

@@ -22,8 +22,8 @@ def faults_of(**typed: str) -> dict[str, list[str]]:
 
 def test_faults_are_told_in_the_panels_words_and_a_fields_own_stay() -> None:
     assert faults_of(name="long", port="80", count="2", mode="x", own="x") == {
-        "name": ["Use at most 3 characters: these are 4."],
-        "port": ["1024 is the least that it can be."],
+        "name": ["Use at most 3 characters. This has 4."],
+        "port": ["Use 1024 or more."],
         "count": ["Three at the least."],
         "mode": ["Choose one from the list."],
         "own": ["That is gone."],
@@ -32,6 +32,6 @@ def test_faults_are_told_in_the_panels_words_and_a_fields_own_stay() -> None:
 
 def test_what_is_missing_and_what_is_no_number() -> None:
     faults = faults_of(name="a\0", port="many", mode="coop")
-    assert faults["name"] == ["Take the NUL character out."]
+    assert faults["name"] == ["Remove the NUL character."]
     assert faults["port"] == ["Enter a whole number."]
     assert faults["count"] == ["Fill this in."]
