@@ -36,7 +36,7 @@ def may_appoint(user: User, person: User) -> bool:
 
 
 def may_switch(user: User, person: User) -> bool:
-    """Return whether `user` may deactivate and reactivate the account of `person`; nobody locks themselves out."""
+    """Return whether `user` may deactivate and reactivate `person`; nobody locks themselves out."""
     return may_reset(user, person) and user.pk != person.pk
 
 
