@@ -1,9 +1,11 @@
-// The commands that were sent last, below a prompt: fetches them anew, until each has its answer.
+// The commands that were sent last, below a prompt: shows them as a stream brings them, and fetches them where none does.
 
 import { swapRegions } from "../live/swap.js";
 
-// Where the stream does not tell: while older lines of the log are shown, no stream of it is open.
+// While older lines of the log are shown, no stream of it is open.
 const ASK_AGAIN_MS = 1_000;
+// After a command was sent. Where a stream is open, it mostly has told by then, with the answer.
+const ASK_FIRST_MS = 250;
 
 export class LatestCommands {
   #root;
@@ -16,7 +18,22 @@ export class LatestCommands {
     this.#askAgain();
   }
 
-  async show() {
+  // Show the list that a stream has brought; a longer one is fetched.
+  take(html) {
+    if (html === undefined) return void this.#ask();
+    this.#isStale = false;
+    this.#put(html);
+    this.#askAgain();
+  }
+
+  // The command with this id was sent; the stream may have been faster than the answer that says so.
+  expect(id) {
+    if (this.#root.querySelector(`[data-command="${id}"]`)) return;
+    this.#isStale = true;
+    this.#askAgain(ASK_FIRST_MS);
+  }
+
+  async #ask() {
     this.#isStale = true;
     if (this.#isAsking) return;
     this.#isAsking = true;
@@ -25,11 +42,15 @@ export class LatestCommands {
     while (this.#isStale && text) {
       this.#isStale = false;
       text = await this.#fetch();
-      if (text) swapRegions(new DOMParser().parseFromString(text, "text/html"));
+      if (text) this.#put(text);
     }
     this.#isStale ||= !text;
     this.#isAsking = false;
     this.#askAgain();
+  }
+
+  #put(html) {
+    swapRegions(new DOMParser().parseFromString(html, "text/html"));
   }
 
   async #fetch() {
@@ -41,9 +62,9 @@ export class LatestCommands {
     }
   }
 
-  #askAgain() {
+  #askAgain(ms = ASK_AGAIN_MS) {
     clearTimeout(this.#timer);
     if (!this.#isStale && !this.#root.querySelector("[data-pending]")) return;
-    this.#timer = setTimeout(() => this.show(), ASK_AGAIN_MS);
+    this.#timer = setTimeout(() => this.#ask(), ms);
   }
 }
