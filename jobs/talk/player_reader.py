@@ -66,7 +66,7 @@ class PlayerReader:
         is_open = Count("player_sessions", filter=Q(player_sessions__left_at=None))
         servers = self._host.servers.order_by().annotate(open_sessions=is_open)
         concerned = servers.filter(Q(players__gt=0) | Q(open_sessions__gt=0))
-        rows = list(concerned.only("name", "actual_state", "players"))
+        rows = list(concerned.only("name", "host", "actual_state", "players"))
         self._asked = {row.pk: self._asked[row.pk] for row in rows if row.pk in self._asked}
         for server in sorted(rows, key=self._due_at):
             if monotonic() > until:
