@@ -102,7 +102,11 @@ class PlayerReader:
 
 
 def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
-    """Store that these people, and nobody else, are on a server now."""
+    """Store that these people, and nobody else, are on a server now.
+
+    Open pages hear of who has come and gone, and of new names. Pings alone would have every page of a full host
+    fetched anew each second: pages show them as they are refreshed anyway.
+    """
     now = timezone.now()
     on = {person.steam_id: person for person in people}
     stored = PlayerSession.objects.open().filter(server=server)
@@ -110,20 +114,27 @@ def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
         return
     with write_turn(), transaction.atomic():
         # Another worker of the host may be here as well: one after the other.
-        Server.objects.filter(pk=server.pk).update(updated_at=now)
+        locked = Server.objects.select_for_update(no_key=True).filter(pk=server.pk)
+        if locked.only("pk").first() is None:
+            return  # It was removed just now.
+        is_news = False
         for session in stored:
             person = on.get(session.steam_id)
             if person is None or joined_at(person, now) - session.joined_at > REJOINED_AFTER:
                 # They were on when they were seen last, and gone by now.
                 session.left_at = now if server.is_up else session.seen_at
                 session.save(update_fields=["left_at"])
+                is_news = True
             else:
                 del on[session.steam_id]
+                is_news |= session.name != safe_name(person)
                 take(session, person, now)
         PlayerSession.objects.bulk_create(
             [make_session(server, person, now) for person in on.values()]
         )
-        announce(Channel.PAGES)
+        if is_news or on:
+            Server.objects.filter(pk=server.pk).update(updated_at=now)
+            announce(Channel.PAGES)
 
 
 def take(session: PlayerSession, person: StatusPlayer, now: datetime) -> None:
