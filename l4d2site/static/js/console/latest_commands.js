@@ -1,11 +1,14 @@
-// The commands that were sent last, below a prompt: shows them as a stream brings them, and fetches them where none does.
+// The commands that were sent last, below a prompt: shows what a stream brings, and fetches them where none does.
 
 import { swapRegions } from "../live/swap.js";
+import { fetchCommands } from "./fetch_commands.js";
 
 // While older lines of the log are shown, no stream of it is open.
 const ASK_AGAIN_MS = 1_000;
 // After a command was sent. Where a stream is open, it mostly has told by then, with the answer.
 const ASK_FIRST_MS = 250;
+
+const put = (html) => swapRegions(new DOMParser().parseFromString(html, "text/html"));
 
 export class LatestCommands {
   #root;
@@ -22,7 +25,7 @@ export class LatestCommands {
   take(html) {
     if (html === undefined) return void this.#ask();
     this.#isStale = false;
-    this.#put(html);
+    put(html);
     this.#askAgain();
   }
 
@@ -41,25 +44,11 @@ export class LatestCommands {
     // What changes while one is under way is fetched behind it: several at once would come one after the other too.
     while (this.#isStale && text) {
       this.#isStale = false;
-      text = await this.#fetch();
-      if (text) this.#put(text);
+      if ((text = await fetchCommands(this.#root.dataset.promptLatest))) put(text);
     }
     this.#isStale ||= !text;
     this.#isAsking = false;
     this.#askAgain();
-  }
-
-  #put(html) {
-    swapRegions(new DOMParser().parseFromString(html, "text/html"));
-  }
-
-  async #fetch() {
-    try {
-      const response = await fetch(this.#root.dataset.promptLatest, { cache: "no-store", redirect: "error" });
-      return response.ok ? await response.text() : "";
-    } catch {
-      return ""; // The panel is away, which `live.js` says.
-    }
   }
 
   #askAgain(ms = ASK_AGAIN_MS) {
