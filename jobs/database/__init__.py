@@ -4,6 +4,7 @@ from jobs.database.change_signals import (
     ChangeSignal,
     Channel,
     Interrupt,
+    Pace,
     announce,
     open_change_signal,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Channel",
     "Interrupt",
     "Outage",
+    "Pace",
     "announce",
     "copy_log",
     "database_files",

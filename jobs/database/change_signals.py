@@ -259,6 +259,28 @@ class PollSignal:
         """Nothing is held."""
 
 
+class Pace:
+    """Bounds how often one looks at what has changed: some times at once, and in the long run every so often.
+
+    The first look after a while often finds nothing: SQLite's `data_version` also differs when a transaction
+    begins to write a log that a checkpoint has copied, some milliseconds before the commit.
+    """
+
+    def __init__(self, every_seconds: float, at_once: int) -> None:
+        self._every_seconds = every_seconds
+        self._spared_seconds = every_seconds * (at_once - 1)
+        self._due_at = 0.0
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the next look has to wait."""
+        return max(0.0, self._due_at - self._spared_seconds - monotonic())
+
+    def count(self) -> None:
+        """Count a look."""
+        self._due_at = max(self._due_at, monotonic()) + self._every_seconds
+
+
 def open_change_signal(channel: Channel, poll_interval_seconds: float) -> ChangeSignal:
     """Return the best signal that the default database gives."""
     if connection.vendor == "postgresql":

@@ -1,9 +1,10 @@
-"""Executes the few statements that go past the ORM: those that a worker needs for every job.
+"""Executes the few statements that go past the ORM: those that are needed for every job, or at every commit.
 
 Building one of them takes the ORM ten to a hundred times as long as executing it takes the database. They stand
 as constants where they are used: `jobs/queue/scheduler.py` (who may run), `jobs/queue/claim_statements.py` (a
-claim), `jobs/logs/finishing.py` (an end), `jobs/logs/job_output.py` (lines). They are written in PostgreSQL's
-dialect, and executed on Django's connection, in its transactions.
+claim), `jobs/logs/finishing.py` (an end), `jobs/logs/job_output.py` (lines); at each commit, by whomever,
+`jobs/live/change_versions.py` and `jobs/talk/command_desk.py`. They are written in PostgreSQL's dialect, and
+executed on Django's connection, in its transactions.
 """
 
 import json

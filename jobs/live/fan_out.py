@@ -232,9 +232,9 @@ class Hub:
                 if after < head:
                     continue
                 if snapshot != sent:
-                    sent = snapshot
-                    if snapshot.payload:
-                        yield snapshot.payload
+                    unsent, sent = snapshot.since(sent), snapshot
+                    if unsent:
+                        yield unsent
                     if snapshot.is_final:
                         yield END
                         return

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.timezone import localtime
 
+from jobs.live.rendered_commands import rendered_commands
 from jobs.live.topics import (
     Batch,
     ChangesTopic,
@@ -19,7 +20,9 @@ from jobs.live.topics import (
     JobTopic,
     Snapshot,
     Topic,
+    describe_console,
     format_event,
+    read_servers,
     to_batch,
     up_to,
 )
@@ -36,7 +39,8 @@ class PageTopic:
     """The events of `log` and of `changes`, and two more that concern the lines behind them.
 
     `clock` says when the lines that follow were written, whenever the second is another one; `chapter` that
-    a stage, or a run of the server, begins with the next line, and `began` before it, when.
+    a stage, or a run of the server, begins with the next line, and `began` before it, when. The `commands` of
+    a console come with the list that the page shows.
     """
 
     log: JobTopic | ConsoleTopic
@@ -48,10 +52,10 @@ class PageTopic:
         jobs = [topic.log for topic in topics if isinstance(topic.log, JobTopic)]
         consoles = [topic.log for topic in topics if isinstance(topic.log, ConsoleTopic)]
         logs: dict[Topic, Snapshot] = dict(zip(jobs, JobTopic.read_snapshots(jobs), strict=True))
-        logs |= zip(consoles, ConsoleTopic.read_snapshots(consoles), strict=True)
+        logs |= zip(consoles, read_consoles(consoles), strict=True)
         changes = ChangesTopic.read_snapshots([topic.changes for topic in topics])
         return [
-            Snapshot(change.payload + logs[topic.log].payload, logs[topic.log].is_final)
+            Snapshot(change.events + logs[topic.log].events, logs[topic.log].is_final)
             for topic, change in zip(topics, changes, strict=True)
         ]
 
@@ -83,6 +87,14 @@ class PageTopic:
             return list(rows.values_list("seq", "stream", "line", "created_at"))
         lines = Console(self.log.server_id).read_after(after, limit, until)
         return [(line.seq, "", line.line, line.created_at) for line in lines]
+
+
+def read_consoles(topics: Sequence[ConsoleTopic]) -> list[Snapshot]:
+    """Return what `ConsoleTopic.read_snapshots` does, with the lists of commands as pages show them."""
+    servers = read_servers(topics)
+    return [
+        describe_console(servers.get(topic.server_id), rendered_commands.of) for topic in topics
+    ]
 
 
 def with_times(

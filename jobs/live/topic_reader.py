@@ -10,7 +10,7 @@ from time import monotonic
 
 from django.db import connection
 
-from jobs.database import ChangeSignal, Channel, Interrupt, is_away, open_change_signal
+from jobs.database import ChangeSignal, Channel, Interrupt, Pace, is_away, open_change_signal
 from jobs.live.topics import Batch, Snapshot, Topic
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 1 << 19
 SIGNAL_SECONDS = 0.25
 FALLBACK_SECONDS = 2.0
-PAUSE_SECONDS = 0.02
+READ_EVERY_SECONDS = 0.02
+READS_AT_ONCE = 5
+"""What one person does is some commits one after the other: none of them waits. A flood of them does."""
 MAX_PAUSE_SECONDS = 1.0
 READ_ALL_SECONDS = 0.25
 
@@ -83,6 +85,7 @@ class Reader(threading.Thread):
         self._interrupt = Interrupt()
         self._is_nudged = False
         self._signal: ChangeSignal | None = None
+        self._pace = Pace(READ_EVERY_SECONDS, READS_AT_ONCE)
 
     def nudge(self) -> None:
         """Let the reader ask at once what it is to read: somebody has come, or the last one has gone."""
@@ -110,7 +113,8 @@ class Reader(threading.Thread):
                 # What takes the event loop long, because many watch, is done less often: half of its
                 # time is left to everything else, and more lines travel together.
                 served_seconds = monotonic() - started
-                self._interrupt.wait(min(max(served_seconds, PAUSE_SECONDS), MAX_PAUSE_SECONDS))
+                pause_seconds = max(served_seconds, self._pace.wait_seconds)
+                self._interrupt.wait(min(pause_seconds, MAX_PAUSE_SECONDS))
             is_behind = len(readings) < len(due) or any(reading.has_more for reading in readings)
             newcomers = [position for position in positions if position.head is None]
             if newcomers and monotonic() < read_all_at + READ_ALL_SECONDS:
@@ -141,6 +145,7 @@ class Reader(threading.Thread):
     def _read(self, positions: Sequence[Position]) -> list[Reading]:
         """Read what is new; waits a moment if something could not be read."""
         readings: list[Reading] = []
+        self._pace.count()
         try:
             readings.extend(read_all(positions))
         except Exception as error:

@@ -6,21 +6,19 @@ synchronous and runs in the hub's reading threads.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
-from django.db.models import Count, Max, Model, QuerySet
-from django.utils import timezone
+from django.db.models import Max, Model, QuerySet
 
-from jobs.models import Job, JobLog, Worker
+from jobs.live.change_versions import read_versions
+from jobs.models import Job, JobLog
 from servers.console import Console
-from servers.models import Blueprint, Host, Membership, Server
+from servers.models import Server
 
 Line = TypeVar("Line", bound=Model)
-CHANGES_WINDOW = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,12 @@ class Batch:
 class Snapshot:
     """What a topic is like at one moment, besides its lines. After a final one nothing will come."""
 
-    payload: bytes = b""
+    events: tuple[bytes, ...] = ()
     is_final: bool = False
+
+    def since(self, sent: "Snapshot") -> bytes:
+        """Return the events that `sent` did not have."""
+        return b"".join(event for event in self.events if event not in sent.events)
 
 
 class Topic(Protocol):
@@ -116,7 +118,7 @@ def describe_job(job: Job | None) -> Snapshot:
         "error": job.error,
         "is_final": job.is_final,
     }
-    return Snapshot(format_event(json.dumps(state), event="state").encode(), job.is_final)
+    return Snapshot((format_event(json.dumps(state), event="state").encode(),), job.is_final)
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,8 @@ class ConsoleTopic:
     @staticmethod
     def read_snapshots(topics: Sequence["ConsoleTopic"]) -> list[Snapshot]:
         """Return whether there are news of commands; a console is over when its server is removed."""
-        ids = [topic.server_id for topic in topics]
-        rows = Server.objects.order_by().filter(pk__in=ids)
-        versions = dict(rows.values_list("pk", "commands_version"))
-        return [describe_console(versions.get(server_id)) for server_id in ids]
+        servers = read_servers(topics)
+        return [describe_console(servers.get(topic.server_id)) for topic in topics]
 
     def read_head(self) -> int:
         """Return the seq of the last line."""
@@ -148,12 +148,22 @@ class ConsoleTopic:
         )
 
 
-def describe_console(commands_version: int | None) -> Snapshot:
-    """Return the `commands` event of a console, by its server's version; None if that is removed."""
-    if not commands_version:
-        return Snapshot(is_final=commands_version is None)
-    event = format_event(json.dumps({"version": commands_version}), event="commands")
-    return Snapshot(event.encode())
+def read_servers(topics: Iterable[ConsoleTopic]) -> dict[int, Server]:
+    """Return the servers that are not removed, with what `describe_console` needs of them."""
+    columns = ("name", "commands_version")
+    return Server.objects.only(*columns).in_bulk({topic.server_id for topic in topics})
+
+
+def describe_console(
+    server: Server | None, more: Callable[[Server], dict[str, str]] = lambda _: {}
+) -> Snapshot:
+    """Return the `commands` event of a console, with what `more` has to say; None is a removed server."""
+    if server is None:
+        return Snapshot(is_final=True)
+    if not server.commands_version:
+        return Snapshot()  # Nothing was ever sent to it.
+    data = {"version": server.commands_version, **more(server)}
+    return Snapshot((format_event(json.dumps(data), event="commands").encode(),))
 
 
 @dataclass(frozen=True)
@@ -169,29 +179,8 @@ class ChangesTopic:
     @staticmethod
     def read_snapshots(topics: Sequence["ChangesTopic"]) -> list[Snapshot]:
         """Return for each person an event that differs whenever something differs for them."""
-        # The window lets the index answer, however many jobs there are; leaving it is a false alarm.
-        recent = Job.objects.filter(updated_at__gt=timezone.now() - CHANGES_WINDOW)
-        of_members = recent.filter(server__memberships__isnull=False)
-        # Of owners, of members, and of what members are: a role that is given or taken is a change too.
-        versions = [
-            versions_by(Server.objects.values_list("owner_id")),
-            versions_by(recent.values_list("server__owner_id")),
-            versions_by(Membership.objects.values_list("user_id")),
-            versions_by(Membership.objects.values_list("user_id"), "server__updated_at"),
-            versions_by(of_members.values_list("server__memberships__user_id")),
-        ]
-        workers = Worker.objects.filter(stopped_at=None).order_by("pk")
-        alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
-        # What running servers would start with, besides their own rows. Rare enough to be news for everybody.
-        blueprints = Blueprint.objects.aggregate(Max("updated_at"), Count("pk"))
-        # And what lies on the hosts.
-        columns = ("pk", "build_id", "bind_address", "overlays_reported_at")
-        hosts = list(Host.objects.order_by("pk").values_list(*columns))
-        of_all = (alive, sorted(blueprints.items()), hosts)
-        return [
-            to_change_event([versions_for(topic.user_id, one) for one in versions], *of_all)
-            for topic in topics
-        ]
+        versions = read_versions([topic.user_id for topic in topics])
+        return [to_change_event(version) for version in versions]
 
     def read_head(self) -> int:
         """Changes are not numbered."""
@@ -202,23 +191,7 @@ class ChangesTopic:
         return None
 
 
-Versions = dict[int | None, tuple[datetime, int]]
-
-
-def versions_by(
-    rows: "QuerySet[Any, tuple[int | None]]", changed_at: str = "updated_at"
-) -> Versions:
-    """Return, by the one value of `rows`, when the last of them changed, and how many there are."""
-    groups = rows.order_by().annotate(Max(changed_at), Count("pk"))
-    return {user_id: (last_at, count) for user_id, last_at, count in groups}
-
-
-def versions_for(user_id: int | None, versions: Versions) -> object:
-    """Return what a person sees of `versions`; None is an admin, who sees everybody's."""
-    return versions.get(user_id) if user_id is not None else sorted(versions.values())
-
-
-def to_change_event(*version: object) -> Snapshot:
+def to_change_event(version: object) -> Snapshot:
     """Return the event that says that what a person sees has this version."""
     digest = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
-    return Snapshot(format_event(json.dumps({"version": digest}), event="change").encode())
+    return Snapshot((format_event(json.dumps({"version": digest}), event="change").encode(),))

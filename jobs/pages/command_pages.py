@@ -14,7 +14,7 @@ from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, TooManyCommands, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
-from servers.console import judge, read_names, read_prompt
+from servers.console import judge, read_latest, read_names
 from servers.logs import SearchTurn, turns
 from servers.models import ConsoleCommand, Server
 from servers.permissions import Verb
@@ -47,7 +47,8 @@ def command_create(request: SignedInRequest, name: str) -> HttpResponse:
     except CommandRefused as refusal:
         return refuse_command(request, refusal, server.get_absolute_url())
     if wants_json(request):
-        return JsonResponse({"command": command.pk}, status=HTTPStatus.CREATED)
+        answer = {"command": command.pk, "text": command.text}
+        return JsonResponse(answer, status=HTTPStatus.CREATED)
     return HttpResponseRedirect(f"{server.get_absolute_url()}#console-prompt", status=303)
 
 
@@ -95,9 +96,9 @@ def command_names(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def command_latest(request: SignedInRequest, name: str) -> HttpResponse:
-    """Send the part of a server's page that shows the latest commands, for who follows them live."""
+    """Send the part of a server's page that shows the latest commands, for whom no stream brings it."""
     server = get_server_or_404(request.user, name)
-    context = {"server": server, "prompt": read_prompt(request.user, server)}
+    context = {"server": server, "commands": read_latest(server)}
     return render(request, "servers/_commands_live.html", context)
 
 

@@ -67,7 +67,7 @@ class AdminKeeper:
         concerned = of_host.filter(
             Q(pk__in=GameAdmin.objects.values("server")) | Q(admins_note__isnull=False)
         )
-        columns = ("name", "actual_state", "console_run", "console_run_started_at")
+        columns = ("name", "host", "actual_state", "console_run", "console_run_started_at")
         notes = "admins_note__state"
         servers = list(concerned.select_related("admins_note").only(*columns, notes))
         admins: dict[int, list[SpecAdmin]] = {server.pk: [] for server in servers}

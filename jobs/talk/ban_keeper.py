@@ -78,7 +78,7 @@ class BanKeeper:
         until = monotonic() + TURN_SECONDS
         running = self._host.servers.filter(actual_state__in=UP_STATES).order_by()
         newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("started_at")[:1]
-        columns = ("name", "owner_id", "map", "console_run", "console_run_started_at")
+        columns = ("name", "host", "owner_id", "map", "console_run", "console_run_started_at")
         servers = list(running.annotate(launched_at=Subquery(newest)).only(*columns))
         concerned = Ban.objects.of_servers(servers) if servers else Ban.objects.none()
         since = {server.pk: find_oldest(server) for server in servers}

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_noop
 from hostops.errors import AnswerLostError, HostError
 from hostops.specs import CommandAnswer, CommandWay
 from jobs import operations
-from jobs.database import Channel, announce, is_away, write_turn
+from jobs.database import Channel, announce, execute, is_away, write_turn
 from jobs.logs import faults, make_line_safe, mask_known, secrets_of_server
 from servers.models import (
     ANSWER_SECONDS,
@@ -41,6 +41,13 @@ MAX_ANSWER_CHARS = 8 * 1024**2
 STORE_SECONDS = 10.0
 STORE_RETRY_SECONDS = 0.2
 """How long an answer waits for a database that is away. Then the command counts as lost."""
+
+UNFINISHED = """
+SELECT command.server_id, command.state FROM servers_consolecommand command
+  JOIN servers_server server ON server.id = command.server_id
+  WHERE command.state IN ('queued', 'sent') AND server.host_id = %s
+"""
+"""The worker asks this whenever something was committed, by whomever: most times there is nothing."""
 
 LOST = gettext_noop(
     "The worker stopped before the answer came. The command may have been carried out, so it is "
@@ -76,6 +83,8 @@ class CommandDesk:
 
     def look(self) -> None:
         """Send what waits, and record what can no longer be answered."""
+        if self._is_all_under_way():
+            return
         unfinished = ConsoleCommand.objects.unfinished().filter(server__host=self._host)
         tried: set[int] = set()
         for command in unfinished.select_related("server__blueprint", "server__host").order_by(
@@ -94,6 +103,14 @@ class CommandDesk:
     def close(self) -> None:
         """Wait for the answers of what is sent: `ANSWER_SECONDS` at the most while the database answers."""
         self._senders.shutdown()
+
+    def _is_all_under_way(self) -> bool:
+        """Return whether there is no command but those whose answers are waited for here."""
+        rows = execute(UNFINISHED, [self._host.pk]).rows
+        with self._lock:
+            return all(
+                state == CommandState.SENT and server_id in self._busy for server_id, state in rows
+            )
 
     def _begin(self, command: ConsoleCommand) -> None:
         with self._lock:

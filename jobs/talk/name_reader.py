@@ -46,7 +46,7 @@ class NameReader:
     def look(self) -> None:
         """Ask one running server whose game's names nobody has."""
         running = self._host.servers.filter(actual_state=ActualState.RUNNING).order_by("pk")
-        servers = list(running.only("name", "running_build_id"))
+        servers = list(running.only("name", "host", "running_build_id"))
         rows = newest_runs([server.pk for server in servers])
         runs = {
             run.server_id: run for run in rows.only("server", "build_id", "overlays", "digest_key")

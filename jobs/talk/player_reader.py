@@ -66,7 +66,7 @@ class PlayerReader:
         is_open = Count("player_sessions", filter=Q(player_sessions__left_at=None))
         servers = self._host.servers.order_by().annotate(open_sessions=is_open)
         concerned = servers.filter(Q(players__gt=0) | Q(open_sessions__gt=0))
-        rows = list(concerned.only("name", "actual_state", "players"))
+        rows = list(concerned.only("name", "host", "actual_state", "players"))
         self._asked = {row.pk: self._asked[row.pk] for row in rows if row.pk in self._asked}
         for server in sorted(rows, key=self._due_at):
             if monotonic() > until:
@@ -102,7 +102,11 @@ class PlayerReader:
 
 
 def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
-    """Store that these people, and nobody else, are on a server now."""
+    """Store that these people, and nobody else, are on a server now.
+
+    Open pages hear of who has come and gone, and of new names. Pings alone would have every page of a full host
+    fetched anew each second: pages show them as they are refreshed anyway.
+    """
     now = timezone.now()
     on = {person.steam_id: person for person in people}
     stored = PlayerSession.objects.open().filter(server=server)
@@ -110,20 +114,27 @@ def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
         return
     with write_turn(), transaction.atomic():
         # Another worker of the host may be here as well: one after the other.
-        Server.objects.filter(pk=server.pk).update(updated_at=now)
+        locked = Server.objects.select_for_update(no_key=True).filter(pk=server.pk)
+        if locked.only("pk").first() is None:
+            return  # It was removed just now.
+        is_news = False
         for session in stored:
             person = on.get(session.steam_id)
             if person is None or joined_at(person, now) - session.joined_at > REJOINED_AFTER:
                 # They were on when they were seen last, and gone by now.
                 session.left_at = now if server.is_up else session.seen_at
                 session.save(update_fields=["left_at"])
+                is_news = True
             else:
                 del on[session.steam_id]
+                is_news |= session.name != safe_name(person)
                 take(session, person, now)
         PlayerSession.objects.bulk_create(
             [make_session(server, person, now) for person in on.values()]
         )
-        announce(Channel.PAGES)
+        if is_news or on:
+            Server.objects.filter(pk=server.pk).update(updated_at=now)
+            announce(Channel.PAGES)
 
 
 def take(session: PlayerSession, person: StatusPlayer, now: datetime) -> None:

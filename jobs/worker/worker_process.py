@@ -24,6 +24,7 @@ from jobs.database import (
     ChangeSignal,
     Channel,
     Interrupt,
+    Pace,
     is_away,
     open_change_signal,
     write_turn,
@@ -51,7 +52,8 @@ T = TypeVar("T")
 
 FIRST_RETRY_SECONDS = 0.1
 REQUESTS_SECONDS = 0.05
-"""How long after one look at what people ask for beside jobs there is the next at the earliest."""
+REQUESTS_AT_ONCE = 3
+"""How often it is looked at what people ask for beside jobs: some times at once, and then every so often."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store what its jobs said."""
 
@@ -82,7 +84,7 @@ class WorkerLoop:
     _late: list[Job] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
     _may_be_asked: bool = True
-    _requests_due_at: float = 0.0
+    _requests_pace: Pace = field(default_factory=lambda: Pace(REQUESTS_SECONDS, REQUESTS_AT_ONCE))
     _away_since: float | None = None
     _stops: int = 0
     _drain_until: float = 0.0
@@ -196,21 +198,21 @@ class WorkerLoop:
 
     def _pass_on_requests(self) -> None:
         """Pass on what people ask for beside jobs: that one ends, and commands for servers."""
-        if monotonic() < self._requests_due_at:
+        if self._requests_pace.wait_seconds:
             return
         self._may_be_asked = False
+        self._requests_pace.count()
         for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
             self._running.cancel(job_id)
         # It has just heard that something has changed, which another ear for that would only cost again.
         self._chores.look_for_commands_soon()
-        self._requests_due_at = monotonic() + REQUESTS_SECONDS
 
     def _wait(self, seconds: float) -> None:
         """Wait until the database has changed, a job's thread calls, or it is time."""
         poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
         seconds = min(seconds, poll_seconds)
         if self._may_be_asked:
-            seconds = min(seconds, max(0.0, self._requests_due_at - monotonic()))
+            seconds = min(seconds, self._requests_pace.wait_seconds)
         if self._threads.has_waiting():
             self._wake.wait(seconds)  # Whatever has changed, the next turn is soon.
             return

@@ -2,7 +2,7 @@
 
 from servers.console.completion import find_key, may_say_to_one, read_names
 from servers.console.input import judge
-from servers.console.prompt import read_prompt
+from servers.console.prompt import read_latest, read_prompt
 from servers.console.reader import Console, to_lines
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "find_key",
     "judge",
     "may_say_to_one",
+    "read_latest",
     "read_names",
     "read_prompt",
     "to_lines",

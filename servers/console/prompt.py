@@ -40,9 +40,14 @@ def read_prompt(user: User, server: Server) -> Prompt:
     return Prompt(
         may_send,
         "" if server.is_up else _("It accepts commands while it is running."),
-        list(server.console_commands.shown()[:COMMANDS_SHOWN]),
+        read_latest(server),
         json.dumps(list(islice(each_once(sent), HISTORY_SHOWN))),
     )
+
+
+def read_latest(server: Server) -> list[ConsoleCommand]:
+    """Return what was sent to a server last, by anybody, the newest first."""
+    return list(server.console_commands.shown()[:COMMANDS_SHOWN])
 
 
 def each_once(texts: Iterable[str]) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """The prompt in a real browser, with a real worker loop: what one types, another one sees."""
 
+import re
 import threading
 
 import pytest
@@ -15,6 +16,12 @@ from servers.models import ConsoleNames, Host, Server
 from tests.fakes import FakeHost
 from tests.pages.browsing import OpenPage
 from tests.states import make_run, record_state
+
+SWAP_STALE = """async () => {
+  const { swapRegions } = await import(document.querySelector('link[rel=modulepreload][href*="/swap."]').href);
+  const html = '<div data-live="commands" data-version="1">what was fetched before</div>';
+  swapRegions(new DOMParser().parseFromString(html, "text/html"));
+}"""
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -94,12 +101,17 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
             one.goto("/servers/alpha/")
             # Until the stream is open, only the one who sends asks again.
             expect(one.get_by_text("Live", exact=True)).to_be_visible()
+        # Who watches has no need to fetch anything.
+        other.route("**/commands/latest/", lambda route: route.abort())
         prompt = page.get_by_label("Command for alpha")
         for command in ("status", "say <b>hi</b>"):
             prompt.fill(command)
             prompt.press("Enter")
             for one in (page, other):
                 expect(one.locator(".command-answer").first).to_have_text(f"answer to {command}")
+        # A page that was asked for before the answer came may come after it.
+        other.evaluate(SWAP_STALE)
+        expect(other.locator(".command-answer").first).to_have_text("answer to say <b>hi</b>")
         expect(prompt).to_be_focused()
         expect(prompt).to_have_value("")
         complete(page, prompt)
@@ -122,10 +134,18 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
         expect(page.get_by_role("heading", level=1)).to_have_text("Send it to alpha?")
         page.get_by_role("button", name="Send it").click()
         expect(page.locator(".command-answer").first).to_have_text("answer to map c1m1_hotel")
+        # Without a stream, as while older lines are shown, who sends asks.
+        page.context.route(re.compile(r"/events\?"), lambda route: route.abort())
+        page.reload()
+        expect(page.get_by_text("Live", exact=True)).to_be_hidden()
+        prompt.fill("users")
+        prompt.press("Enter")
+        expect(page.locator(".command-answer").first).to_have_text("answer to users")
         assert [text for _, text in fake_host.commands] == [
             "status",
             "say <b>hi</b>",
             "map c1m1_hotel",
+            "users",
         ]
     finally:
         loop.stop()

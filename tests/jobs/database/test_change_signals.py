@@ -14,6 +14,7 @@ from jobs.database.change_signals import (
     Channel,
     FileWatch,
     Interrupt,
+    Pace,
     announce,
     open_change_signal,
 )
@@ -136,3 +137,23 @@ class TestFileWatch:
     def test_a_folder_that_is_not_there_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             FileWatch(tmp_path / "nowhere" / "mine")
+
+
+class TestPace:
+    def test_some_looks_come_at_once_and_a_flood_every_so_often(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 100.0
+        monkeypatch.setattr(change_signals, "monotonic", lambda: now)
+        pace = Pace(0.05, 3)
+        waits = []
+        for _ in range(5):
+            waits.append(pace.wait_seconds)
+            now += pace.wait_seconds
+            pace.count()
+        assert waits == pytest.approx([0, 0, 0, 0.05, 0.05])
+        # After a silence there is room again, for no more than those at once.
+        now += 1000
+        for wait in (0, 0, 0, 0.05):
+            assert pace.wait_seconds == pytest.approx(wait)
+            pace.count()

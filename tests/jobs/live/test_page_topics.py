@@ -1,16 +1,19 @@
 """What a page follows in one stream: lines with their times, stages where they begin, and changes."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.utils import timezone
 
+from jobs.live import rendered_commands
 from jobs.live.page_topics import PageTopic
-from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic
+from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Snapshot
 from jobs.models import Job, JobLog, JobStage, JobState
-from servers.models import ConsoleLine, Server
+from servers.models import ConsoleLine, Server, note_news
 
 EVENING = datetime(2026, 1, 1, 20, 0, 0, tzinfo=UTC)
 
@@ -93,12 +96,58 @@ def test_the_state_and_the_changes_are_told_together(job: Job, alice: User) -> N
     console = PageTopic(ConsoleTopic(job.server_id or 0), ChangesTopic(alice.pk))
     first, second, third = PageTopic.read_snapshots([mine, admins, console])
     for snapshot in (first, second):
-        assert b"event: change\n" in snapshot.payload
-        assert b"event: state\n" in snapshot.payload
+        assert b"event: change\n" in b"".join(snapshot.events)
+        assert b"event: state\n" in b"".join(snapshot.events)
         assert not snapshot.is_final
-    assert b"event: state\n" not in third.payload
+    assert b"event: state\n" not in b"".join(third.events)
     job.state = JobState.SUCCEEDED
     job.save()
     (after,) = PageTopic.read_snapshots([mine])
     assert after.is_final
-    assert after.payload != first.payload
+    assert after.events != first.events
+
+
+def read_commands(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what a snapshot says of commands."""
+    (event,) = [one for one in snapshot.events if one.startswith(b"event: commands\n")]
+    return dict(json.loads(event.decode().split("data: ", 1)[1]))
+
+
+def test_commands_come_as_the_page_shows_them_and_are_rendered_once_for_all(
+    server: Server,
+    alice: User,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_num_queries: Any,
+) -> None:
+    console = ConsoleTopic(server.pk)
+    topics = [PageTopic(console, ChangesTopic(pk)) for pk in (alice.pk, None, *range(900, 950))]
+    command = server.console_commands.create(text="<b>status</b>")
+    note_news(server.pk)
+    first, *others = map(read_commands, PageTopic.read_snapshots(topics))
+    client.force_login(alice)
+    latest = client.get("/servers/alpha/commands/latest/").content.decode()
+    assert first == {"version": 1, "html": latest}
+    assert "&lt;b&gt;status&lt;/b&gt;" in latest
+    assert others == [first] * len(others)
+    # Nothing is rendered anew: the servers, and what `ChangesTopic` reads.
+    with django_assert_num_queries(4):
+        PageTopic.read_snapshots(topics)
+    # Programs that follow a console are told that there is news, and ask for it themselves.
+    assert read_commands(ConsoleTopic.read_snapshots([console])[0]) == {"version": 1}
+    command.state, command.answer, command.answer_bytes = "answered", "hostname: x", 11
+    command.save()
+    note_news(server.pk)
+    (after,) = PageTopic.read_snapshots(topics[:1])
+    assert "hostname: x" in read_commands(after)["html"]
+    monkeypatch.setattr(rendered_commands, "MOST_CHARS", 100)
+    note_news(server.pk)
+    (after,) = PageTopic.read_snapshots(topics[:1])
+    assert read_commands(after) == {"version": 3}
+
+
+def test_of_a_snapshot_only_the_events_that_differ_are_sent_again() -> None:
+    sent = Snapshot((b"change 1", b"commands 1"))
+    assert sent.since(Snapshot()) == b"change 1commands 1"
+    assert Snapshot((b"change 2", b"commands 1")).since(sent) == b"change 2"
+    assert sent.since(sent) == b""

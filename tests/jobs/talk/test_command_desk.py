@@ -271,3 +271,22 @@ class Typist(threading.Thread):
             self.error = error
         finally:
             connection.close()
+
+
+def test_a_look_costs_one_query_while_nothing_waits_but_answers(
+    desk: CommandDesk,
+    running: Server,
+    fake_host: FakeHost,
+    alice: User,
+    django_assert_num_queries: Any,
+) -> None:
+    with django_assert_num_queries(1):
+        desk.look()
+    may_answer = threading.Event()
+    fake_host.answers = lambda _, command: "late" if may_answer.wait(20) else ""
+    command = send_command(running, "status", requested_by=alice)
+    desk.look()
+    with django_assert_num_queries(1):
+        desk.look()
+    may_answer.set()
+    assert end_of(command, desk).answer == "late"

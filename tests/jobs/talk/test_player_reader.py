@@ -120,6 +120,26 @@ def test_sessions_begin_and_end_as_people_come_and_go(
     assert len(fake_host.commands) == 2  # An empty server is not asked.
 
 
+def test_open_pages_hear_of_who_comes_and_goes_and_not_of_pings(
+    reader: PlayerReader, running: Server, fake_host: FakeHost, clock: Clock
+) -> None:
+    def is_told(*people: tuple[str, str, str, int]) -> bool:
+        """Look a minute later, when these are on."""
+        clock.now += 60
+        before = Server.objects.get().updated_at
+        fake_host.answers = lambda *_: status(*people)
+        reader.look()
+        return Server.objects.get().updated_at > before
+
+    tell_count(2)
+    assert is_told(ZOEY, BILL)
+    assert not is_told((*ZOEY[:3], 70), BILL)
+    assert who_is_on()["Zoey"] == 70
+    assert is_told(("Zo", *ZOEY[1:]), BILL)
+    tell_count(1)
+    assert is_told(BILL)
+
+
 def test_who_came_back_in_between_has_two_sessions(
     reader: PlayerReader, running: Server, fake_host: FakeHost, clock: Clock
 ) -> None:

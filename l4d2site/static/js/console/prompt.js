@@ -8,18 +8,19 @@ import { gettext } from "../words.js";
 
 class Prompt {
   #latest;
+  #history;
   #note;
 
   constructor(root) {
     this.#latest = new LatestCommands(root);
-    onCommands(() => this.#latest.show());
+    onCommands((html) => this.#latest.take(html));
     const form = root.querySelector("[data-prompt-form]");
     if (!form) return;
     this.#note = form.querySelector("[data-prompt-note]");
     const { command } = form.elements;
     // It comes first: while it offers something, the arrows are its own.
     new Completion(command, form.querySelector("[data-prompt-line]"), root.dataset.promptNames);
-    new History(command, root);
+    this.#history = new History(command, root);
     form.addEventListener("submit", (event) => this.#send(event, form));
   }
 
@@ -32,8 +33,8 @@ class Prompt {
     this.#note.textContent = "";
     try {
       const response = await fetch(form.action, request);
-      if (response.status === 201) return void this.#latest.show();
-      const { question, error } = await response.json();
+      const { command: id, text, question, error } = await response.json();
+      if (response.status === 201) return this.#onSent(id, text);
       command.value = line;
       // The page that asks is the same with and without scripts.
       if (question) HTMLFormElement.prototype.submit.call(form);
@@ -44,6 +45,12 @@ class Prompt {
         "The panel did not answer, so nobody knows whether this was sent. Look at the list below.",
       );
     }
+  }
+
+  // `text` is what was sent, as everybody sees it: without passwords.
+  #onSent(id, text) {
+    this.#history.add(text);
+    this.#latest.expect(id);
   }
 }
 

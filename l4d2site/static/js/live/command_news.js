@@ -1,15 +1,16 @@
-// Hands on that there is news of the commands that were sent to a server, from whatever stream tells it.
+// Hands on the news of the commands that were sent to a server, from whatever stream tells them.
 
 const listeners = [];
 let lastVersion = null;
 
+// `listen` is given the list of commands as HTML, or undefined where it is too long for a stream.
 export function onCommands(listen) {
   listeners.push(listen);
 }
 
 export function tellCommands(event) {
-  const { version } = JSON.parse(event.data);
-  // The page was made with the first one, or a moment before.
-  if (version !== lastVersion) for (const listen of listeners) listen();
+  const { version, html } = JSON.parse(event.data);
+  // It comes again with each new connection.
+  if (version !== lastVersion) for (const listen of listeners) listen(html);
   lastVersion = version;
 }

@@ -12,11 +12,19 @@ export function swapRegions(fresh) {
   for (const region of document.querySelectorAll("[data-live]")) {
     const name = region.dataset.live;
     const update = fresh.querySelector(`[data-live="${CSS.escape(name)}"]`);
-    if (!update || withoutTokens(update.innerHTML) === withoutTokens(sources.get(name))) continue;
+    if (!update || isOlder(update, region)) continue;
+    if (update.dataset.version) region.dataset.version = update.dataset.version;
+    if (withoutTokens(update.innerHTML) === withoutTokens(sources.get(name))) continue;
     if (region.querySelector("input:not([type=checkbox]):focus, select:focus, textarea:focus")) continue;
     sources.set(name, update.innerHTML);
     swap(region, update);
   }
+}
+
+// Whether what was fetched was overtaken by what a stream has brought meanwhile: a region that streams bring has a
+// `data-version`.
+function isOlder(update, region) {
+  return Number(update.dataset.version) < Number(region.dataset.version);
 }
 
 // The CSRF token in a form is masked anew in every answer, and means the same.

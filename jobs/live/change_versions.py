@@ -1,0 +1,63 @@
+"""What a person's pages have changed by: when the last of what they may see was changed, and how much there is.
+
+It is read at each commit while anybody has a page open. Building these statements took the ORM 5 ms each time,
+executing them takes a tenth of that, so they are SQL.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.utils import timezone
+
+from jobs.database import execute
+from jobs.models import Worker
+
+WINDOW = timedelta(minutes=10)
+"""It lets the index answer, however many jobs there are. A job that leaves it is a false alarm."""
+
+# Of owners, of members, and of what members are: a role that is given or taken is a change too. What running
+# servers would start with, besides their own rows, is in blueprints; rare enough to be news for everybody.
+CHANGED = """
+WITH recent AS (SELECT server_id, updated_at FROM jobs_job WHERE updated_at > %s)
+SELECT 'servers', owner_id, MAX(updated_at), COUNT(*)
+  FROM servers_server GROUP BY owner_id
+UNION ALL
+SELECT 'jobs', server.owner_id, MAX(recent.updated_at), COUNT(*)
+  FROM recent LEFT JOIN servers_server server ON server.id = recent.server_id GROUP BY server.owner_id
+UNION ALL
+SELECT 'roles', user_id, MAX(updated_at), COUNT(*)
+  FROM servers_membership GROUP BY user_id
+UNION ALL
+SELECT 'shared servers', role.user_id, MAX(server.updated_at), COUNT(*)
+  FROM servers_membership role JOIN servers_server server ON server.id = role.server_id GROUP BY role.user_id
+UNION ALL
+SELECT 'jobs of shared servers', role.user_id, MAX(recent.updated_at), COUNT(*)
+  FROM recent JOIN servers_membership role ON role.server_id = recent.server_id GROUP BY role.user_id
+UNION ALL
+SELECT 'blueprints', NULL, MAX(updated_at), COUNT(*) FROM servers_blueprint
+"""
+
+LIES_ON_HOSTS = (
+    "SELECT id, build_id, bind_address, overlays_reported_at FROM servers_host ORDER BY id"
+)
+OF_EVERYBODY = "blueprints"
+
+
+def read_versions(user_ids: Sequence[int | None]) -> list[object]:
+    """Return for each person, or for None who sees everything, what differs once something has changed.
+
+    Costs as many queries for all as for one. Times are as the database gives them: they are only compared.
+    """
+    changed = execute(CHANGED, [timezone.now() - WINDOW]).rows
+    workers = Worker.objects.filter(stopped_at=None).order_by("pk")
+    alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
+    hosts = [tuple(row) for row in execute(LIES_ON_HOSTS).rows]
+    of_all = (alive, hosts, [row for row in changed if row[0] == OF_EVERYBODY])
+    of_people: dict[int | None, list[str]] = {}
+    for row in changed:
+        of_people.setdefault(row[1], []).append(repr(row))
+    everything = sorted(map(repr, changed))
+    return [
+        (of_all, everything if user_id is None else sorted(of_people.get(user_id, ())))
+        for user_id in user_ids
+    ]
