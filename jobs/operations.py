@@ -100,9 +100,10 @@ class PlannedRun:
 
 
 class Prepared(NamedTuple):
-    """What carries a job out without the database, and what it starts."""
+    """What carries a job out without the database, what it makes its server of, and what it starts."""
 
     operate: Callable[..., object]
+    spec: InstanceSpec | None = None
     planned_run: PlannedRun | None = None
 
 
@@ -132,11 +133,11 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     run = job.run
     spec = with_people(repeat(run, server) if run else server.to_spec(), server)
     if operation not in STARTS:
-        return Prepared(partial(BY_SPEC[operation], host, spec))
+        return Prepared(partial(BY_SPEC[operation], host, spec), spec)
     planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)
     is_automatic = operation == Operation.START and not job.requested_by_name
     act = partial(start, is_automatic=True) if is_automatic else BY_SPEC[operation]
-    return Prepared(partial(planned.carry_out, act, host), planned)
+    return Prepared(partial(planned.carry_out, act, host), spec, planned)
 
 
 def repeat(run: Run, server: Server) -> InstanceSpec:
@@ -329,18 +330,21 @@ def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, A
     }
 
 
-def read_config_chain(server: Server) -> dict[str, Any]:
+def read_config_chain(server: Server, secrets: frozenset[str]) -> dict[str, Any]:
     """Return what the server's row is to say of its config chain: by column, as SQL takes it, if it is news.
 
+    `secrets` are masked in it, and those of which the host layer knows.
     Whatever keeps it from being read is in the log, and the row stays as it is. It has no passwords, nor what
     the database does not take: where games are not boxed, they could have written what the host layer reads.
     """
     try:
         parts = get_host(server.host.name).config_chain(server.name)
+        if not parts:
+            return {}
         # A start as it was writes what the rows no longer say.
-        secrets = secrets_of_server(server) | read_running_secrets(server.host.name, server.name)
+        secrets |= read_running_secrets(server.host.name, server.name)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
-        if not chain or chain == server.config_chain:
+        if chain == server.config_chain:
             return {}
     except Exception as error:  # noqa: BLE001 - told in the log
         faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)

@@ -1,10 +1,11 @@
 """Executes the few statements that go past the ORM: those that are needed for every job, or at every commit.
 
 Building one of them takes the ORM ten to a hundred times as long as executing it takes the database. They stand
-as constants where they are used: `jobs/queue/scheduler.py` (who may run), `jobs/queue/claim_statements.py` (a
-claim), `jobs/logs/finishing.py` (an end), `jobs/logs/job_output.py` (lines); at each commit, by whomever,
-`jobs/live/change_versions.py` and `jobs/talk/command_desk.py`. They are written in PostgreSQL's dialect, and
-executed on Django's connection, in its transactions.
+as constants, in PostgreSQL's dialect, where they are used, and are executed on Django's connection, in its
+transactions: `jobs/queue/scheduler.py` (who may run), `jobs/queue/claim_statements.py` (a claim),
+`jobs/queue/transitions.py` (requests to cancel), `jobs/logs/finishing.py` (an end), `jobs/logs/job_output.py`
+(lines), `jobs/talk/requests.py` and `jobs/talk/command_desk.py` (commands that wait); at each commit,
+`jobs/live/change_versions.py`.
 """
 
 import json
@@ -18,6 +19,8 @@ from typing import Any, cast
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections
+
+ARRAY = "= ANY(%s)"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
     own = connections[DEFAULT_DB_ALIAS]  # Once: `connection` looks it up at each access.
     own.ensure_connection()
     is_sqlite = own.vendor == "sqlite"
+    statement, parameters = with_equation(statement, parameters)
     text = for_sqlite(statement) if is_sqlite else statement
     adapted = [adapt(value, is_sqlite=is_sqlite) for value in parameters]
     cursor: Any
@@ -59,11 +63,25 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
     return Result(rows, cursor.rowcount)
 
 
+def with_equation(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """Return both with `id = %s` for an array of one: most claims are of one job.
+
+    PostgreSQL keeps the plan of that. With an array it makes a new one each time, as it would have to expect
+    ten elements of one that it does not know: 0.73 ms instead of 0.28 for the servers of a claim.
+    """
+    arrays = [place for place, value in enumerate(parameters) if isinstance(value, list)]
+    if len(arrays) != 1 or len(parameters[arrays[0]]) != 1 or ARRAY not in statement:
+        return statement, parameters
+    place = arrays[0]
+    single = [*parameters[:place], parameters[place][0], *parameters[place + 1 :]]
+    return statement.replace(ARRAY, "= %s"), single
+
+
 @lru_cache(maxsize=64)
 def for_sqlite(statement: str) -> str:
     """Return a statement in SQLite's dialect: it has no arrays and no row locks, and another json_agg()."""
     in_array = "IN (SELECT value FROM json_each(%s))"
-    statement = statement.replace("= ANY(%s)", in_array).replace(" FOR NO KEY UPDATE", "")
+    statement = statement.replace(ARRAY, in_array).replace(" FOR NO KEY UPDATE", "")
     return statement.replace("json_agg(", "json_group_array(")
 
 

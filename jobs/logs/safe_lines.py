@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 
+from hostops.specs import InstanceSpec
 from jobs.models import Job
 from servers.models import Server
 
@@ -48,18 +49,31 @@ def to_be_masked(secrets: Iterable[str]) -> frozenset[str]:
     return frozenset(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS)
 
 
-def secrets_of(job: Job) -> frozenset[str]:
-    """Return the passwords that a job's host is told, from the settings and its server's rows."""
+def secrets_of(job: Job, spec: InstanceSpec | None = None) -> frozenset[str]:
+    """Return the passwords that a job's host is told, from the settings and its server's rows.
+
+    `spec` is what those rows have become, if it is known: it has the passwords decrypted, which takes longer
+    than all else here.
+    """
     server, of_steam = job.server, settings.STEAM_PASSWORD
-    known = secrets_of_server(server) if server else frozenset()
+    if server is None:
+        known: frozenset[str] = frozenset()
+    elif spec:
+        known = find_typed_secrets(server) | to_be_masked((spec.rcon_password, spec.join_password))
+    else:
+        known = secrets_of_server(server)
     return known | {of_steam} if of_steam else known
 
 
 def secrets_of_server(server: Server) -> frozenset[str]:
     """Return the passwords that a server's next start is told: its fields', and those in texts of people."""
+    return find_typed_secrets(server) | to_be_masked(server.readable_secrets())
+
+
+def find_typed_secrets(server: Server) -> frozenset[str]:
+    """Return the passwords that people have typed into the texts of which a server is made."""
     blueprint = server.blueprint
-    texts = (blueprint.arguments, blueprint.config, server.arguments, server.config)
-    return find_secrets(*texts) | to_be_masked(server.readable_secrets())
+    return find_secrets(blueprint.arguments, blueprint.config, server.arguments, server.config)
 
 
 def may_have_secret(text: str) -> bool:

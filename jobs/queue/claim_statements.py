@@ -4,7 +4,7 @@ What they read becomes rows of the models. All other columns are deferred: Djang
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -17,9 +17,15 @@ from servers.models import Blueprint, Host, Server
 M = TypeVar("M", bound=models.Model)
 
 
-def in_order(model: type[models.Model], *columns: str) -> tuple[str, ...]:
-    """Return `columns` in the order in which Django loads them."""
-    return tuple(field.attname for field in model._meta.concrete_fields if field.attname in columns)
+def in_order(model: type[models.Model], *columns: str) -> dict[str, None]:
+    """Return `columns` in the order in which Django loads them: as keys, as it looks for each field."""
+    fields = model._meta.concrete_fields
+    return dict.fromkeys(field.attname for field in fields if field.attname in columns)
+
+
+def foreign_key(model: type[models.Model], name: str) -> "models.ForeignKey[Any, Any]":
+    """Return a foreign key, whose `set_cached_value` does what `select_related` does: nothing is checked."""
+    return cast("models.ForeignKey[Any, Any]", model._meta.get_field(name))
 
 
 JOB_COLUMNS = in_order(
@@ -39,6 +45,9 @@ BLUEPRINT_COLUMNS = in_order(
     *("memory_limit_mib", "tasks_limit", "cpu_weight"),
 )
 """None of these needs a conversion between the database and Python."""
+
+JOB_HOST, JOB_SERVER = foreign_key(Job, "host"), foreign_key(Job, "server")
+SERVER_HOST, SERVER_BLUEPRINT = foreign_key(Server, "host"), foreign_key(Server, "blueprint")
 
 SET_RUNNING = (
     "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"  # noqa: S608
@@ -75,8 +84,8 @@ def set_running(
     jobs = [load(Job, JOB_COLUMNS, row) for row in execute(SET_RUNNING, parameters).rows]
     servers = read_servers({job.server_id for job in jobs if job.server_id is not None}, host)
     for job in jobs:
-        relate(job, "host", host)
-        relate(job, "server", servers.get(job.server_id) if job.server_id is not None else None)
+        JOB_HOST.set_cached_value(job, host)
+        JOB_SERVER.set_cached_value(job, servers.get(job.server_id) if job.server_id else None)
     places = {job_id: place for place, job_id in enumerate(job_ids)}
     return sorted(jobs, key=lambda job: places[job.pk])
 
@@ -95,21 +104,16 @@ def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
         server.has_people = bool(has_people)
         if server.host_id == host.pk:
             host.bind_address = address
-            relate(server, "host", host)
+            SERVER_HOST.set_cached_value(server, host)
         if server.blueprint_id not in blueprints:
             blueprint = load(Blueprint, BLUEPRINT_COLUMNS, of_blueprint)
             blueprint.overlay_names = tuple(json.loads(overlay_names or "[]"))
             blueprints[server.blueprint_id] = blueprint
-        relate(server, "blueprint", blueprints[server.blueprint_id])
+        SERVER_BLUEPRINT.set_cached_value(server, blueprints[server.blueprint_id])
         servers[server.pk] = server
     return servers
 
 
-def load(model: type[M], columns: Sequence[str], row: Sequence[object]) -> M:
+def load(model: type[M], columns: Collection[str], row: Sequence[object]) -> M:
     """Return a row of `model` as Django loads it."""
     return model.from_db(DEFAULT_DB_ALIAS, columns, row)
-
-
-def relate(row: models.Model, name: str, related: models.Model | None) -> None:
-    """Give a row what its foreign key `name` leads to, as `select_related` does: nothing is checked."""
-    cast("models.ForeignKey[Any, Any]", row._meta.get_field(name)).set_cached_value(row, related)

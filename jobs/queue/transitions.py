@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from jobs.database import Channel, announce, write_turn
+from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs import Ending, append_job_log_line, one_line, store_endings
 from jobs.models import (
     DESIRED_STATES,
@@ -44,6 +44,12 @@ logger = logging.getLogger(__name__)
 
 WORKER_STOPPED = "worker stopped while the job ran"
 NEVER_STARTED = gettext_noop("Cancelled before it started.")
+
+CANCEL_REQUESTS = (
+    "SELECT id FROM jobs_job WHERE host_id = %s AND state = 'running' AND worker_id = %s"
+    " AND cancel_requested_at IS NOT NULL"
+)
+"""Read 20 times a second while jobs run and end, from the index of those that run."""
 
 Person = User
 
@@ -376,8 +382,7 @@ def show_life(worker: Worker) -> None:
 
 def read_cancel_requests(worker: Worker) -> list[int]:
     """Return the ids of the jobs that `worker` runs and somebody has asked to cancel."""
-    running = Job.objects.running().filter(host_id=worker.host_id, worker=worker).order_by()
-    return list(running.exclude(cancel_requested_at=None).values_list("pk", flat=True))
+    return [job_id for (job_id,) in execute(CANCEL_REQUESTS, [worker.host_id, worker.pk]).rows]
 
 
 # --- The end of a job -------------------------------------------------------------------------

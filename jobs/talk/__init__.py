@@ -6,7 +6,13 @@ from jobs.talk.command_desk import CommandDesk
 from jobs.talk.map_checker import MapChecker
 from jobs.talk.name_reader import NameReader
 from jobs.talk.player_reader import PlayerReader, forget_old_sessions
-from jobs.talk.requests import CommandRefused, TooManyCommands, change_map, send_command
+from jobs.talk.requests import (
+    CommandRefused,
+    TooManyCommands,
+    change_map,
+    has_waiting_commands,
+    send_command,
+)
 
 __all__ = [
     "AdminKeeper",
@@ -19,5 +25,6 @@ __all__ = [
     "TooManyCommands",
     "change_map",
     "forget_old_sessions",
+    "has_waiting_commands",
     "send_command",
 ]

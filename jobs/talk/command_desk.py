@@ -47,7 +47,7 @@ SELECT command.server_id, command.state FROM servers_consolecommand command
   JOIN servers_server server ON server.id = command.server_id
   WHERE command.state IN ('queued', 'sent') AND server.host_id = %s
 """
-"""The worker asks this whenever something was committed, by whomever: most times there is nothing."""
+"""What a look begins with: most times there is nothing."""
 
 LOST = gettext_noop(
     "The worker stopped before the answer came. The command may have been carried out, so it is "

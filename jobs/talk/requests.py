@@ -4,12 +4,19 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from jobs.database import Channel, announce
+from jobs.database import Channel, announce, execute
 from jobs.logs import make_line_safe, mask_known, secrets_of_server
-from servers.models import ConsoleCommand, MapChange, Server, note_news
+from servers.models import ConsoleCommand, Host, MapChange, Server, note_news
 
 MOST_UNFINISHED = 20
 """Commands of one server that may wait at a time: a person types no faster, a program would."""
+
+WAITING = (
+    "SELECT 1 FROM servers_consolecommand command"
+    " JOIN servers_server server ON server.id = command.server_id"
+    " WHERE command.state = 'queued' AND server.host_id = %s LIMIT 1"
+)
+"""Read whenever a worker hears of a change, from the index of commands by state."""
 
 
 class CommandRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
@@ -49,6 +56,11 @@ def send_command(server: Server, line: str, *, requested_by: User | None) -> Con
         )
         announce(Channel.QUEUE, Channel.PAGES)
     return command
+
+
+def has_waiting_commands(host: Host) -> bool:
+    """Return whether a command waits to be sent to a server of `host`."""
+    return bool(execute(WAITING, [host.pk]).rows)
 
 
 def change_map(

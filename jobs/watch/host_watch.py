@@ -53,14 +53,20 @@ class HostWatch:
     def store_sizes(self) -> None:
         """Store how much the servers have written themselves, where that has changed."""
         servers = self._host.servers.exclude(actual_state=ActualState.ABSENT)
-        for server in servers.filter(~Exists(running_jobs())):
-            size = operations.measure_own_bytes(server)
-            if size != server.own_bytes:
-                with write_turn(), transaction.atomic():
-                    Server.objects.filter(pk=server.pk).update(
-                        own_bytes=size, updated_at=timezone.now()
-                    )
-                    announce(Channel.PAGES)
+        measured = (
+            (server, operations.measure_own_bytes(server))
+            for server in servers.filter(~Exists(running_jobs()))
+        )
+        news = ((server, size) for server, size in measured if size != server.own_bytes)
+        while some := list(islice(news, STORED_AT_ONCE)):
+            alike: dict[int | None, list[int]] = defaultdict(list)
+            for server, size in some:
+                alike[size].append(server.pk)
+            with write_turn(), transaction.atomic():
+                for size, server_ids in alike.items():
+                    changed = Server.objects.filter(pk__in=server_ids)
+                    changed.update(own_bytes=size, updated_at=timezone.now())
+                announce(Channel.PAGES)
 
     # --- States -------------------------------------------------------------------------------
 

@@ -45,11 +45,10 @@ def plan(job: Job) -> Plan:
     Raises only what `is_away` is true of, while the database is away: the job has not begun then.
     """
     try:
-        operate, planned_run = operations.prepare(job, finish_console)
-        secrets = secrets_of(job)
-        if planned_run and planned_run.as_it_was_at:
+        operate, spec, planned_run = operations.prepare(job, finish_console)
+        secrets = secrets_of(job, spec)
+        if spec and planned_run and planned_run.as_it_was_at:
             # What it was started with then may set passwords of which its rows know nothing now.
-            spec = planned_run.spec
             secrets |= find_secrets(" ".join(spec.arguments), spec.config)
         return Plan(job, operate, secrets, planned_run)
     except Exception as error:
@@ -160,7 +159,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     status = operations.read_status(server)
     changes = operations.describe_state(server, status)
     if job.operation in operations.BY_SPEC:
-        changes |= operations.read_config_chain(server)
+        changes |= operations.read_config_chain(server, plan.secrets)
     if changes["actual_state"] == ActualState.ABSENT:
         # The runs of its next instance are counted from the first one again.
         changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0, "own_bytes": None}

@@ -39,6 +39,7 @@ from jobs.queue import (
     read_cancel_requests,
     register_worker,
 )
+from jobs.talk import has_waiting_commands
 from jobs.worker.chores import Chores
 from jobs.worker.deaths import vital
 from jobs.worker.execution import Plan, execute, plan
@@ -204,8 +205,10 @@ class WorkerLoop:
         self._requests_pace.count()
         for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
             self._running.cancel(job_id)
-        # It has just heard that something has changed, which another ear for that would only cost again.
-        self._chores.look_for_commands_soon()
+        # It has just heard that something has changed, which another ear for that would only cost again. Waking
+        # a thread that looks each time would cost more than a look, just when jobs begin.
+        if has_waiting_commands(self.host):
+            self._chores.look_for_commands_soon()
 
     def _wait(self, seconds: float) -> None:
         """Wait until the database has changed, a job's thread calls, or it is time."""

@@ -601,10 +601,9 @@ class Server(models.Model):
 
         Rows that were stored before a rule was made may break it.
         """
-        taken_of_blueprint, taken_of_own = self._take_argued_secrets()
+        of_blueprint, own = self._take_argued_secrets()
         return find_spec_faults(
-            (taken_of_blueprint.arguments, taken_of_own.arguments),
-            (self.blueprint.config, self.config),
+            (of_blueprint.arguments, own.arguments), (self.blueprint.config, self.config)
         )
 
     def _take_argued_secrets(self) -> tuple[Taken, Taken]:
@@ -620,18 +619,22 @@ class Server(models.Model):
         Raises ValueError with all that is wrong with its arguments and configs, and for a password that cannot
         be decrypted.
         """
+        taken = self._take_argued_secrets()
         # Not through `make_spec`, which remembers what it is given.
-        return self.with_passwords(self.to_bare_spec())
+        return self._with_passwords(self._to_bare_spec(taken), taken)
 
     def to_bare_spec(self) -> InstanceSpec:
         """Return `to_spec` without its passwords: nothing is decrypted. Raises ValueError as that does."""
+        return self._to_bare_spec(self._take_argued_secrets())
+
+    def _to_bare_spec(self, taken: tuple[Taken, Taken]) -> InstanceSpec:
         blueprint = self.blueprint
-        taken_of_blueprint, taken_of_own = self._take_argued_secrets()
+        of_blueprint, own = taken
         return make_spec(
             self.name,
             self.port,
             blueprint.overlay_names,
-            (taken_of_blueprint.arguments, taken_of_own.arguments),
+            (of_blueprint.arguments, own.arguments),
             (blueprint.config, self.config),
             blueprint.memory_limit_mib,
             blueprint.tasks_limit,
@@ -640,20 +643,27 @@ class Server(models.Model):
         )
 
     def with_passwords(self, spec: InstanceSpec) -> InstanceSpec:
-        """Return `spec` with the passwords that the server has now. Raises `SecretError`."""
-        argued = self.argued_secrets()
-        rcon, join = (
-            self.read_secret(secret) or argued.get(secret, "")
-            for secret in (ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD)
-        )
-        return replace(spec, rcon_password=rcon, join_password=join)
+        """Return `spec`, which has none, with the passwords that the server has now. Raises `SecretError`."""
+        return self._with_passwords(spec, self._take_argued_secrets())
+
+    def _with_passwords(self, spec: InstanceSpec, taken: tuple[Taken, Taken]) -> InstanceSpec:
+        argued = self._choose_argued(taken)
+        rcon = self.read_secret(ServerSecret.RCON_PASSWORD)
+        join = self.read_secret(ServerSecret.JOIN_PASSWORD)
+        rcon = rcon or argued.get(ServerSecret.RCON_PASSWORD, "")
+        join = join or argued.get(ServerSecret.JOIN_PASSWORD, "")
+        # Another spec is checked from its start, which takes longer than all else here.
+        return replace(spec, rcon_password=rcon, join_password=join) if rcon or join else spec
 
     def argued_secrets(self) -> dict[ServerSecret, str]:
         """Return the passwords among launch arguments that count, unless a field has one."""
-        taken_of_blueprint, taken_of_own = self._take_argued_secrets()
+        return self._choose_argued(self._take_argued_secrets())
+
+    def _choose_argued(self, taken: tuple[Taken, Taken]) -> dict[ServerSecret, str]:
+        of_blueprint, own = taken
         return {
             secret: value
-            for secret, value in {**taken_of_blueprint.values, **taken_of_own.values}.items()
+            for secret, value in (of_blueprint.values | own.values).items()
             # As in the game: a config is read after the launch arguments, and wins.
             if not any(
                 sets_secret("", config, secret) for config in (self.blueprint.config, self.config)

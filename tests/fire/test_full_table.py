@@ -109,7 +109,7 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
         for step in steps:
             if "servers_" in step or "jobs_worker" in step:
                 continue  # What a job belongs to is looked up by its key: tables that stay small.
-            by_id = ("WHERE id IN", "id = ANY")
+            by_id = ("WHERE id IN", "id = ANY", "WHERE id = %s")
             if any(text in statement[0] for text in by_id) and (
                 "INTEGER PRIMARY KEY" in step or "jobs_job_pkey" in step
             ):

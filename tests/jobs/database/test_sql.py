@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
-from jobs.database.sql import execute
+from jobs.database.sql import execute, with_equation
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.operations import BY_NAME, BY_SPEC
@@ -35,6 +35,26 @@ def test_an_enqueued_job_is_the_row_that_is_stored(server: Server) -> None:
     assert (job.created_at, job.updated_at) == (stored.created_at, stored.updated_at)
     assert (job.host, job.server, job.requested_by) == (server.host, server, server.owner)
     assert job.requested_by_name == server.owner.username
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_an_array_names_rows_however_long_it_is(server: Server, count: int) -> None:
+    jobs = [enqueue("start", server=server, requested_by=None).pk for _ in range(4)]
+    found = execute(
+        "SELECT id FROM jobs_job WHERE state = %s AND id = ANY(%s)", ["queued", jobs[:count]]
+    )
+    assert sorted(job_id for (job_id,) in found.rows) == jobs[:count]
+
+
+def test_an_array_of_one_is_an_equation_and_the_other_parameters_stay() -> None:
+    statement = "UPDATE row SET a = %s WHERE id = ANY(%s) AND b = %s"
+    equation = "UPDATE row SET a = %s WHERE id = %s AND b = %s"
+    assert with_equation(statement, [1, [2], 3]) == (equation, [1, 2, 3])
+    assert with_equation(statement, [1, [2, 4], 3]) == (statement, [1, [2, 4], 3])
+    assert with_equation(statement, [1, [], 3]) == (statement, [1, [], 3])
+    notify = "SELECT unnest(%s::text[])"
+    assert with_equation(notify, [["pages"]]) == (notify, [["pages"]])
 
 
 @pytest.mark.django_db

@@ -23,6 +23,7 @@ from jobs.queue.transitions import (
     enqueue,
     finish_job,
     give_back,
+    read_cancel_requests,
     recover_stale_jobs,
     request,
     retry,
@@ -444,6 +445,21 @@ class TestEnding:
         assert job.state == JobState.CANCELLED
         assert job.finished_at is not None
         assert claim_next_job(worker) is None
+
+    def test_a_worker_reads_which_of_its_own_jobs_are_to_end(
+        self, make_server: MakeServer, host: Host, worker: Worker
+    ) -> None:
+        asked, other, finished = (start(make_server(f"s{number}")) for number in range(3))
+        assert claim_jobs(worker, host, 3) == [asked, other, finished]
+        cancel(asked)
+        cancel(finished)
+        finished.refresh_from_db()
+        assert finish_job(finished, exit_code=0)
+        assert read_cancel_requests(worker) == [asked.pk]
+        worker.pk = None
+        worker.boot_id = "another"
+        worker.save()
+        assert read_cancel_requests(worker) == []
 
     def test_cancelling_a_running_job_asks_its_worker(self, server: Server, worker: Worker) -> None:
         start(server)

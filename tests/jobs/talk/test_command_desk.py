@@ -15,7 +15,7 @@ from hostops.specs import CommandAnswer, CommandWay
 from jobs.queue.transitions import enqueue
 from jobs.talk import CommandRefused, TooManyCommands, send_command
 from jobs.talk.command_desk import CommandDesk, finish
-from jobs.talk.requests import MOST_UNFINISHED
+from jobs.talk.requests import MOST_UNFINISHED, has_waiting_commands
 from jobs.worker.worker_process import WorkerLoop
 from servers.models import Blueprint, CommandState, ConsoleCommand, Host, Server
 from servers.models import commands as command_rows
@@ -51,6 +51,18 @@ def end_of(command: ConsoleCommand, desk: CommandDesk) -> ConsoleCommand:
         return command if command.is_finished else None
 
     return wait_until(read, 20, "the command has not ended") or command
+
+
+def test_a_worker_wakes_its_desk_for_commands_of_its_own_host_until_they_are_sent(
+    desk: CommandDesk, host: Host, running: Server, alice: User
+) -> None:
+    other = Host.objects.create(name="other")
+    assert not has_waiting_commands(host)
+    command = send_command(running, "status", requested_by=alice)
+    assert has_waiting_commands(host)
+    assert not has_waiting_commands(other)
+    end_of(command, desk)
+    assert not has_waiting_commands(host)
 
 
 def test_an_answer_is_stored_whole_and_without_passwords(

@@ -19,9 +19,12 @@ from hostops.specs import (
     OnStage,
 )
 from jobs.models import Job, JobState
-from jobs.queue.transitions import cancel, enqueue
+from jobs.queue.transitions import cancel, claim_next_job, enqueue
 from jobs.worker import run_job, run_worker_once
+from jobs.worker.execution import plan
 from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server
+from servers.models import servers as server_rows
+from servers.secrets import ServerSecret, decrypt
 from tests.fakes import FakeHost
 
 pytestmark = pytest.mark.django_db
@@ -461,6 +464,31 @@ class TestWhatIsLearned:
         job = run("stop", server)
         assert job.state == JobState.SUCCEEDED
         assert job.server_name == "alpha"
+
+
+def test_a_plan_decrypts_each_password_once_and_masks_all_that_it_gives_to_the_host(
+    server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.set_secret(ServerSecret.RCON_PASSWORD, "of-the-field")
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "of-those-who-join")
+    server.config = 'rcon_password "of-the-config"'
+    server.save()
+    tokens: list[str] = []
+
+    def note(token: str) -> str:
+        tokens.append(token)
+        return decrypt(token)
+
+    monkeypatch.setattr(server_rows, "decrypt", note)
+    enqueue("start", server=server, requested_by=None)
+    job = claim_next_job(host=server.host)
+    assert job
+    planned = plan(job)
+    assert planned.planned_run
+    spec = planned.planned_run.spec
+    assert (spec.rcon_password, spec.join_password) == ("of-the-field", "of-those-who-join")
+    assert planned.secrets == {"of-the-field", "of-those-who-join", "of-the-config"}
+    assert sorted(tokens) == sorted({server.rcon_password_token, server.join_password_token})
 
 
 def test_the_clock_of_a_job_only_goes_forward(server: Server, fake_host: FakeHost) -> None:
