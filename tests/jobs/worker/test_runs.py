@@ -217,7 +217,7 @@ class TestAsItWas:
 
     def test_a_run_that_has_just_been_removed_is_refused(self, server: Server, first: Run) -> None:
         Run.objects.filter(pk=first.pk).delete()
-        with pytest.raises(RequestRefused, match="alpha was started with then is no longer kept"):
+        with pytest.raises(RequestRefused, match="alpha was started with then is no longer stored"):
             request("start", server=server, requested_by=server.owner, run=first)
         assert not server.jobs.active().exists()
 
