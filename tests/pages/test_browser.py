@@ -172,7 +172,7 @@ def test_ticks_stay_while_the_list_changes_and_an_action_is_for_them_all(
     )
     expect(page.get_by_label("Select beta")).to_be_checked()
     expect(page.get_by_label("Select beta")).to_be_focused()
-    page.get_by_label("With the ticked servers").select_option("start")
+    page.get_by_label("With the selected servers").select_option("start")
     page.get_by_role("button", name="Continue…").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Start: 2 servers")
     assert violations(page) == []

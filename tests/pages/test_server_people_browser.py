@@ -40,7 +40,7 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     alice = open_page(viewport=viewport)
     alice.goto("/servers/alpha/")
     alice.get_by_role("link", name="People", exact=True).click()
-    alice.get_by_label("For whom").fill("Eve")
+    alice.get_by_label("For", exact=True).fill("Eve")
     links = alice.get_by_role("region", name="Somebody new")
     links.get_by_label("Role").select_option("operator")
     alice.get_by_role("button", name="Make a link").click()
