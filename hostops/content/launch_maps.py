@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hostops.callbacks import Callbacks
 from hostops.content.maps import read_maps
-from hostops.content.search_paths import find_roots, look_at_layer
+from hostops.content.search_paths import LookBudget, find_roots, look_at_layer
 from hostops.engine_command import DEFAULT_MAP
 from hostops.errors import HostError, OperationCancelled
 from hostops.launch_arguments import find_map
@@ -32,7 +32,8 @@ def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: 
     key = wanted.lower().removesuffix(".bsp")
     layers = [*places.written_by_game, *places.layers]
     roots, _ = find_roots(layers)
-    if not key or any(key in look_at_layer(layer, roots).maps for layer in layers):
+    budget = LookBudget()
+    if not key or any(key in look_at_layer(layer, roots, budget).maps for layer in layers):
         return
     try:
         maps = read_maps(

@@ -1,17 +1,30 @@
 """Which maps a game has: those of its release, and those that its overlays bring, in folders and in packs."""
 
 import difflib
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostops.content.packs import read_packs
-from hostops.content.search_paths import find_roots, look_at_layer
+from hostops.content.search_paths import (
+    LookBudget,
+    find_roots,
+    look_at_layer,
+    shorten_obstacles,
+)
 from hostops.instances.cfg_files import show_path
 from hostops.specs import CancelToken
 
 _LIKENESS = 0.6
 _MAX_COMPARED = 5_000
+_MAX_COMPARED_CHARS = 64
+_MAX_CANDIDATES = 8
+"""Of names that have many pairs of letters in common with what was asked for. To compare all of them letter by
+letter takes minutes, of 5,000 long ones that somebody has thought up for that."""
+
+MAX_NAMES = 100_000
+"""So many maps of a game are known at most."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +49,19 @@ class Maps:
 
     def nearest(self, name: str) -> str | None:
         """Return the map that was probably meant by a name; None if none is like it."""
-        names = sorted(self.names)[:_MAX_COMPARED]
-        return next(iter(difflib.get_close_matches(name.lower()[:128], names, 1, _LIKENESS)), None)
+        asked = name.lower()[:_MAX_COMPARED_CHARS]
+        asked_pairs = _pairs(asked)
+
+        def count_common(pairs: set[str]) -> float:
+            return len(pairs & asked_pairs) / max(1, len(pairs) + len(asked_pairs))
+
+        by_length = sorted(self.names, key=lambda one: (abs(len(one) - len(asked)), one))
+        beginnings = {one[:_MAX_COMPARED_CHARS]: one for one in by_length[:_MAX_COMPARED]}
+        candidates = heapq.nlargest(
+            _MAX_CANDIDATES, beginnings, key=lambda one: count_common(_pairs(one))
+        )
+        found = difflib.get_close_matches(asked, candidates, 1, _LIKENESS)
+        return beginnings[found[0]] if found else None
 
 
 def read_maps(
@@ -59,16 +83,24 @@ def read_maps(
     roots, obstacles = find_roots(layers)
     names: set[str] = set()
     sentences = list(obstacles)
+    budget = LookBudget()
     for layer in layers:
-        files = look_at_layer(layer, roots)
+        files = look_at_layer(layer, roots, budget)
         names |= files.maps
         sentences += files.obstacles
-        if not files.packs:
-            continue
         cache = None if layer in written_by_games else cache_dir
-        for path, pack in read_packs(layer, files.packs, cache_dir=cache, cancel=cancel).items():
+        packs = read_packs(layer, files.packs, cache_dir=cache, cancel=cancel) if files.packs else {}
+        for path, pack in packs.items():
             names.update(pack.maps)
             if not (pack.has_directory and pack.is_whole):
                 fault = pack.fault or "has more maps than are read"
                 sentences.append(f"{show_path(f'{layer}/{path}')} {fault}.")
-    return Maps(frozenset(names), tuple(sentences))
+        if len(names) > MAX_NAMES:
+            sentences.append(f"The game has more than {MAX_NAMES:,} maps, and the rest was not looked at.")
+            break
+    return Maps(frozenset(names), shorten_obstacles(sentences))
+
+
+def _pairs(name: str) -> set[str]:
+    """Return the pairs of neighbouring letters of a name."""
+    return {name[position : position + 2] for position in range(len(name) - 1)}
