@@ -1,14 +1,17 @@
 """What may be in the way of a server's next start, though it is not certain, by what its host reported."""
 
-import difflib
-
 from django.utils.translation import gettext as _
 
-from hostops.specs import ArgumentsError, find_conflicts, find_map
+from hostops.specs import (
+    ArgumentsError,
+    drop_folder,
+    find_conflicts,
+    find_map,
+    find_nearest,
+    to_map_key,
+)
 from servers.models import Server
 from servers.reported_content import read_content
-
-_LIKENESS = 0.6
 
 
 def find_start_notes(server: Server) -> list[str]:
@@ -32,11 +35,17 @@ def find_map_note(server: Server, name: str) -> str:
     """
     host = server.host
     content = read_content(server, server.blueprint.overlay_names, host.build_id)
-    key = name.lower().removesuffix(".bsp")
+    key = to_map_key(name)
     if not content.is_complete or key in content.maps:
         return ""
-    nearest = difflib.get_close_matches(key[:128], sorted(content.maps), 1, _LIKENESS)
-    hint = _(" The nearest is %(map)s.") % {"map": nearest[0]} if nearest else ""
+    plain = drop_folder(name)
+    if to_map_key(plain) in content.maps:
+        return _(
+            "The map is named with its folder, below which the game looks anyway: it will not find %(name)s. "
+            "Write +map %(plain)s in the launch arguments."
+        ) % {"name": name, "plain": plain}
+    nearest = find_nearest(key, content.maps)
+    hint = _(" The nearest is %(map)s.") % {"map": nearest} if nearest else ""
     return _(
         "The map %(name)s is neither in the game on host %(host)s nor in the "
         "overlays.%(hint)s Unless the server has it among its own files, it will not "

@@ -10,6 +10,7 @@ from hostops.content.search_paths import LookBudget, find_roots, look_at_layer
 from hostops.engine_command import DEFAULT_MAP
 from hostops.errors import HostError, OperationCancelled
 from hostops.launch_arguments import find_map
+from hostops.map_names import drop_folder, to_map_key
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: 
     """
     named = find_map(arguments)
     wanted = DEFAULT_MAP if named is None else named
-    key = wanted.lower().removesuffix(".bsp")
+    key = to_map_key(wanted)
     layers = [*places.written_by_game, *places.layers]
     roots, _ = find_roots(layers)
     budget = LookBudget()
@@ -57,6 +58,11 @@ def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: 
             f"be read: {' '.join(maps.obstacles)}{hint}"
         )
         return
+    if drop_folder(wanted) in maps:
+        raise HostError(
+            f"{name} cannot be started with the map {wanted}: the game looks below maps/ by itself, and so for "
+            f"maps/{key}.bsp, which is not there. Write +map {drop_folder(wanted)}."
+        )
     hint = f"The nearest is {nearest}. " if nearest else ""
     raise HostError(
         f"{name} cannot be started with the map {wanted}: it is not among the {len(maps.names)} maps of the "

@@ -1,7 +1,5 @@
 """Which maps a game has: those of its release, and those that its overlays bring, in folders and in packs."""
 
-import difflib
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,8 @@ from hostops.content.search_paths import (
     shorten_obstacles,
 )
 from hostops.instances.cfg_files import show_path
+from hostops.map_names import find_nearest, to_map_key
 from hostops.specs import CancelToken
-
-_LIKENESS = 0.6
-_MAX_COMPARED = 5_000
-_MAX_COMPARED_CHARS = 64
-_MAX_CANDIDATES = 8
-"""Of names that have many pairs of letters in common with what was asked for. To compare all of them letter by
-letter takes minutes, of 5,000 long ones that somebody has thought up for that."""
 
 MAX_NAMES = 100_000
 """So many maps of a game are known at most."""
@@ -44,24 +36,12 @@ class Maps:
         return not self.obstacles
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a map of that name, in whatever case."""
-        return name.lower() in self.names
+        """Whether there is a map of that name, in whatever case, with or without `.bsp`."""
+        return to_map_key(name) in self.names
 
     def nearest(self, name: str) -> str | None:
         """Return the map that was probably meant by a name; None if none is like it."""
-        asked = name.lower()[:_MAX_COMPARED_CHARS]
-        asked_pairs = _pairs(asked)
-
-        def count_common(pairs: set[str]) -> float:
-            return len(pairs & asked_pairs) / max(1, len(pairs) + len(asked_pairs))
-
-        by_length = sorted(self.names, key=lambda one: (abs(len(one) - len(asked)), one))
-        beginnings = {one[:_MAX_COMPARED_CHARS]: one for one in by_length[:_MAX_COMPARED]}
-        candidates = heapq.nlargest(
-            _MAX_CANDIDATES, beginnings, key=lambda one: count_common(_pairs(one))
-        )
-        found = difflib.get_close_matches(asked, candidates, 1, _LIKENESS)
-        return beginnings[found[0]] if found else None
+        return find_nearest(name, self.names)
 
 
 def read_maps(
@@ -99,8 +79,3 @@ def read_maps(
             sentences.append(f"The game has more than {MAX_NAMES:,} maps, and the rest was not looked at.")
             break
     return Maps(frozenset(names), shorten_obstacles(sentences))
-
-
-def _pairs(name: str) -> set[str]:
-    """Return the pairs of neighbouring letters of a name."""
-    return {name[position : position + 2] for position in range(len(name) - 1)}

@@ -505,6 +505,9 @@ def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
         host=host, build_id=host.build_id, maps=["c5m1_waterfront"], looked_at=now
     )
     assert f"{told} The nearest is c5m1_waterfront." in page()
+    Blueprint.objects.update(arguments="+map maps/c5m1_waterfront")
+    assert "Write +map c5m1_waterfront in the launch arguments." in page()
+    Blueprint.objects.update(arguments="+map c5m1_waterfont")
     stopped_server.blueprint.set_overlays([Overlay.objects.create(name="maps")])
     assert told not in page()
     overlay = OverlayReport.objects.create(host=host, name="maps", maps=[], looked_at=now)

@@ -46,6 +46,18 @@ def test_a_map_that_is_nowhere_is_refused_and_the_nearest_named(
     require_map("alpha", ("+map", "c5m1_waterfont"), places, Callbacks())
 
 
+@pytest.mark.parametrize("name", ["maps/C5m1_waterfront", "MAPS\\c5m1_waterfront.bsp"])
+def test_a_map_that_is_named_with_its_folder_is_refused_with_how_to_write_it(
+    places: Places, name: str
+) -> None:
+    """The engine puts maps/ in front of it by itself."""
+    plain = name[len("maps/") :]
+    with pytest.raises(HostError) as refused:
+        require_map("alpha", ("+map", name), places, Callbacks())
+    assert "the game looks below maps/ by itself" in str(refused.value)
+    assert str(refused.value).endswith(f"Write +map {plain}.")
+
+
 def test_a_map_that_may_be_in_what_cannot_be_read_is_only_warned_of(
     places: Places, tmp_path: Path
 ) -> None:
