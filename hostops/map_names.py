@@ -14,7 +14,7 @@ minutes for 5,000 long names that somebody has thought up for that."""
 
 
 def to_map_key(name: str) -> str:
-    """Return by what a map is told from others: the game tells no cases apart, and takes `.bsp` or leaves it."""
+    """Return by what a map is told from others: the game ignores case, and takes `.bsp` or leaves it."""
     return name.lower().removesuffix(".bsp")
 
 

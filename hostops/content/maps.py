@@ -69,13 +69,17 @@ def read_maps(
         names |= files.maps
         sentences += files.obstacles
         cache = None if layer in written_by_games else cache_dir
-        packs = read_packs(layer, files.packs, cache_dir=cache, cancel=cancel) if files.packs else {}
+        packs = (
+            read_packs(layer, files.packs, cache_dir=cache, cancel=cancel) if files.packs else {}
+        )
         for path, pack in packs.items():
             names.update(pack.maps)
             if not (pack.has_directory and pack.is_whole):
                 fault = pack.fault or "has more maps than are read"
                 sentences.append(f"{show_path(f'{layer}/{path}')} {fault}.")
         if len(names) > MAX_NAMES:
-            sentences.append(f"The game has more than {MAX_NAMES:,} maps, and the rest was not looked at.")
+            sentences.append(
+                f"The game has more than {MAX_NAMES:,} maps, and the rest was not looked at."
+            )
             break
     return Maps(frozenset(names), shorten_obstacles(sentences))

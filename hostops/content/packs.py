@@ -33,8 +33,8 @@ MAX_PACKS = 2_000
 
 LAYER_SECONDS = 120.0
 MAX_LAYER_RESULT_BYTES = 16 * 1024**2
-"""So long, and so much of what is found, for all the packs of a layer. The game's own takes a second and 100 KiB,
-and 2,000 addons do not take half of it either."""
+"""So long, and so much of what is found, for all the packs of a layer. The game's own takes a second and
+100 KiB, and 2,000 addons do not take half of it either."""
 
 _AT_ONCE = 16
 _SECONDS = 60.0
@@ -71,7 +71,7 @@ def read_packs(
 
     With `cache_dir`, for layers that no game can write to, only those are read that have changed since the last
     time. A child that reads costs about 0.1 s, and the game's own pack of 60,000 files 0.3 s more. Once a layer
-    has taken more than its share of time or memory, the rest of its packs is not read: that is their fault then.
+    has taken more than its share of time or memory, the rest of its packs is not read; their fault says so.
 
     Raises HostError if the child cannot be started, or fails for anything but a pack.
     """
@@ -159,8 +159,8 @@ def _read_some(
 ) -> dict[str, _Read]:
     """Return what the first of `paths` are: all of them, if no pack among them ends the child.
 
-    One is blamed for that only if it had the child, with all that one may take, to itself: the first. So at least
-    one of `paths` is in what is returned, unless the time of the layer has run out meanwhile.
+    One is blamed for that only if it had the child, with all that one may take, to itself: the first. So at
+    least one of `paths` is in what is returned, unless the time of the layer has run out meanwhile.
     """
     found: dict[str, _Read] = {}
     with contextlib.ExitStack() as stack:

@@ -202,9 +202,7 @@ def _look_at_addons(look: _Look, path: str, folder: int) -> None:
 
 
 def _look_at_maps(look: _Look, folder: int) -> None:
-    for path, _ in untrusted.walk(
-        folder, max_entries=_MAX_ENTRIES, on_names=look.budget.spend
-    ):
+    for path, _ in untrusted.walk(folder, max_entries=_MAX_ENTRIES, on_names=look.budget.spend):
         if (name := to_map_name(path)) is not None:
             look.maps.add(name)
 

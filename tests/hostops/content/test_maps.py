@@ -158,7 +158,9 @@ def test_what_is_looked_at_in_all_layers_together_is_bounded_and_the_rest_leaves
     files = look_at_layer(tmp_path, budget=LookBudget(80))
     assert 0 < len(files.maps) < 60
     assert len(files.obstacles) < 30
-    assert "maps cannot be read: all that was looked at before it has 80 files" in files.obstacles[0]
+    assert (
+        "maps cannot be read: all that was looked at before it has 80 files" in files.obstacles[0]
+    )
     assert files.obstacles[-1].endswith(" more obstacles are alike.")
 
 

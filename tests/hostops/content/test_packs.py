@@ -324,4 +324,7 @@ def test_a_layer_that_takes_too_long_or_too_much_memory_is_read_in_part_and_says
     assert again[first] == read[first]
     assert again[second].fault == "is not read: the packs before it took 0 s"
     # Neither is held against it: with the time that it needs it is read.
-    assert read_packs(tmp_path / "layer", paths, cache_dir=kept)[second].maps == ("db_one", "db_two")
+    assert read_packs(tmp_path / "layer", paths, cache_dir=kept)[second].maps == (
+        "db_one",
+        "db_two",
+    )
