@@ -6,7 +6,7 @@ import json
 from servers.models import ConsoleName, ConsoleNames, Run, Server
 from servers.waiting_changes import newest_runs
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Of what is kept of a name. Another one has every game asked again."""
 
 
