@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hostops.errors import HostError
@@ -172,6 +173,32 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
             ),
         ),
     )
+
+
+class ExecutedFiles:
+    """The cfg files of layers, the topmost first, found by how a command names them."""
+
+    def __init__(self, layers: Sequence[Path]) -> None:
+        budget = Budget()
+        self._layers = [read_cfg_files(layer, budget) for layer in layers]
+        self._contents = [
+            {path.lower(): content for path, content in layer.contents.items()}
+            for layer in self._layers
+        ]
+        self._has_more = budget.is_spent
+
+    @property
+    def are_all_read(self) -> bool:
+        """Whether there is none that could not be read."""
+        return not self._has_more and not any(layer.unread for layer in self._layers)
+
+    def find(self, name: str) -> tuple[str, bytes] | None:
+        """Return the path below cfg/ and the content of what `exec NAME` executes; None if it is not there."""
+        for path in _to_paths([name]):
+            for contents in self._contents:
+                if (content := contents.get(path)) is not None:
+                    return path, content
+        return None
 
 
 def store_parts(instance: InstanceLayout, parts: Sequence[ConfigPart]) -> None:

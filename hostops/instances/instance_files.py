@@ -277,6 +277,23 @@ def read_launched_argv(instance: InstanceLayout) -> list[str]:
     return [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
 
 
+def read_launched_layers(layout: HostLayout, instance: InstanceLayout) -> list[Path]:
+    """Return what the server saw at its last launch: its own files and its layers, the topmost first."""
+    plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
+    lower = plan.get("lower")
+    paths = [Path(one) for one in lower if isinstance(one, str)] if isinstance(lower, list) else []
+    known = {layout.instances_dir.name, layout.overlays_dir.name, layout.releases_dir.name}
+    layers = [
+        layout.root / path
+        for path in paths
+        if path.parts[:1] and path.parts[0] in known and ".." not in path.parts
+    ]
+    with contextlib.suppress(FileNotFoundError, UntrustedFileError):
+        untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
+        layers.insert(0, instance.upper_dir)
+    return layers
+
+
 def prepare(
     layout: HostLayout,
     instance: InstanceLayout,

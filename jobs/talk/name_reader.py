@@ -130,4 +130,6 @@ def forget_games() -> None:
     up = Server.objects.filter(actual_state__in=UP_STATES).only("running_build_id").in_bulk()
     runs = newest_runs(up).only("server", "build_id", "overlays", "digest_key")
     in_use = {find_key(up[run.server_id], run) for run in runs}
-    ConsoleNames.objects.filter(pk__in=[pk for pk, key in old.items() if key not in in_use]).delete()
+    ConsoleNames.objects.filter(
+        pk__in=[pk for pk, key in old.items() if key not in in_use]
+    ).delete()
