@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import TypedDict
 
 from hostops.config_text import ConfigError as ConfigError
+from hostops.config_text import find_map_changes as find_map_changes
 from hostops.config_text import require_config as require_config
 from hostops.console_commands import MOVING as MOVING
 from hostops.console_commands import NO_COMMANDS as NO_COMMANDS

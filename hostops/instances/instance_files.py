@@ -117,8 +117,8 @@ def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
     return Composition(record, chain, release)
 
 
-def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
-    """Write the files that make the instance what `spec` says, from its next start on.
+def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> Composition:
+    """Write the files that make the instance what `spec` says, from its next start on; return what that is.
 
     Raises what `compose` raises, before anything is written. What a server runs with stays as it is, and so
     does what systemd would restart it with after a crash.
@@ -142,6 +142,7 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     else:
         # One that has just crashed does not run, and is restarted by systemd with its last plan.
         layers.prune_layers(instance.layers_dir, {record.layer, _read_launched_layer(instance)})
+    return composed
 
 
 def _folders(instance: InstanceLayout) -> tuple[Path, ...]:
