@@ -347,6 +347,14 @@ class TestReboots:
         assert tell(fake_host, watch, ENDED_BY_REBOOT).desired_state == DesiredState.STOPPED
         assert not Job.objects.exists()
 
+    def test_a_stop_that_came_between_the_look_and_the_start_wins(
+        self, watch: HostWatch, fake_host: FakeHost, wanted: None
+    ) -> None:
+        stale = Server.objects.get()
+        Server.objects.update(desired_state=DesiredState.STOPPED)
+        watch._bring_back(stale)
+        assert not Job.objects.exists()
+
     def test_a_crash_without_a_reboot_is_not_started_again(
         self, watch: HostWatch, fake_host: FakeHost, wanted: None
     ) -> None:
