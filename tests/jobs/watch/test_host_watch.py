@@ -402,6 +402,21 @@ class TestRestarts:
         tell(fake_host, watch, crashed_and_due(0, ago=0))
         assert Job.objects.latest("pk").run is None
 
+    def test_it_goes_on_like_that_also_where_the_worker_of_a_restart_was_killed(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, server: Server
+    ) -> None:
+        earlier = make_run(server, arguments=("+map", "c5m1_waterfront"))
+        for repeated in (earlier, None):
+            job = enqueue("start", server=server, requested_by=None, run=repeated)
+            Job.objects.filter(pk=job.pk).update(
+                state=JobState.FAILED, created_at=timezone.now() - timedelta(minutes=1)
+            )
+            Run.record([Run(server=server)])
+            tell(fake_host, watch, crashed_and_due(0, ago=0))
+            restart = Job.objects.active().get()
+            assert restart.run == repeated
+            restart.delete()
+
     def test_a_start_that_a_person_asked_for_begins_a_new_count(
         self, fake_host: FakeHost, server: Server, host: Host
     ) -> None:
