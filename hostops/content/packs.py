@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hostops.content.pack_facts import Pack, to_pack
 from hostops.content.search_paths import PACK_EXTENSION
@@ -190,17 +191,26 @@ def _read_some(
         if not lines and not budget.fault:
             # One that says nothing and ends well has written more than it may.
             fault = (
-                f"cannot be read within the limits: {death}"
+                f"cannot be read within the limits: {death.how}"
                 if death
                 else "has more in it than can be told"
             )
-            found[opened[0].path] = (Pack(fault=fault), stamps[0])
+            # How long it took depends on what else runs here: another time it may be read.
+            is_kept = not (death and death.is_of_time)
+            found[opened[0].path] = (Pack(fault=fault), stamps[0] if is_kept else None)
     return found
+
+
+class _Death(NamedTuple):
+    """How a child was ended; `is_of_time` if it was for the time that had passed."""
+
+    how: str
+    is_of_time: bool = False
 
 
 def _run_reader(
     results: int, opened: Sequence[_Open], seconds: float, cancel: CancelToken
-) -> str | None:
+) -> _Death | None:
     """Let the child read the packs for so long; return how it was ended, if it was."""
     until = time.monotonic() + seconds
     said: list[str] = []
@@ -227,10 +237,10 @@ def _run_reader(
             grace_seconds=0.0,
         )
     except _TooLongError:
-        return f"it took more than {seconds:.0f} s"
+        return _Death(f"it took more than {seconds:.0f} s", is_of_time=True)
     except CommandError as error:
         if error.returncode < 0:
-            return f"the reader was ended by {signal.Signals(-error.returncode).name}"
+            return _Death(f"the reader was ended by {signal.Signals(-error.returncode).name}")
         raise HostError(
             f"Packs of the game cannot be read: {said[-1] if said else error} Run pip install -r "
             "requirements.txt, and read the worker's log if that does not help."

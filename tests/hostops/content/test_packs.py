@@ -323,7 +323,12 @@ def test_a_layer_that_takes_too_long_or_too_much_memory_is_read_in_part_and_says
         again = read_packs(tmp_path / "layer", paths, cache_dir=kept)
     assert again[first] == read[first]
     assert again[second].fault == "is not read: the packs before it took 0 s"
-    # Neither is held against it: with the time that it needs it is read.
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "_SECONDS", 0.2)
+        patch.setattr(packs, "READER_PATH", tmp_path / "reader.py")
+        slow = read_packs(tmp_path / "layer", paths, cache_dir=kept)
+    assert slow[second].fault == "cannot be read within the limits: it took more than 0 s"
+    # None of that is held against it: with the time that it needs it is read.
     assert read_packs(tmp_path / "layer", paths, cache_dir=kept)[second].maps == (
         "db_one",
         "db_two",
