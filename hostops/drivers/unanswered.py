@@ -22,6 +22,7 @@ from hostops.linux.sockets import Protocol
 from hostops.specs import ConfigPart
 
 _LIMITS = ("sv_max_queries_sec", "sv_max_queries_sec_global", "sv_max_queries_window")
+_ARGUMENTS = "its arguments"
 _SETTING_ANOTHER = ("sm_cvar",)
 """Commands whose first argument is a cvar, and whose second is what it is set to."""
 
@@ -112,7 +113,9 @@ def _examine_settings(
     for name in _LIMITS:
         if name in found:
             value, where = found[name]
-            yield f"{name} {value} is set in {where}: it limits how many queries are answered."
+            # Hidden cvars: of a config the game takes them by SourceMod's sm_cvar, if at all.
+            doubt = "" if where == _ARGUMENTS else ", if the game takes it from there"
+            yield f"{name} {value} is set in {where}: it limits how many queries are answered{doubt}."
 
 
 def _examine_console(instance: InstanceLayout, run: runs.Run) -> Iterator[str]:
@@ -160,9 +163,9 @@ def find_settings(
     for word, value in pairwise(words):
         name = word.lower().removeprefix("+")
         if word.startswith("+") and name in names:
-            found[name] = (value, "its arguments")
+            found[name] = (value, _ARGUMENTS)
         elif word.lower() == "+exec":
-            found |= _find_in(f"exec {value}", "its arguments", names, executed, seen)
+            found |= _find_in(f"exec {value}", _ARGUMENTS, names, executed, seen)
     for part in parts:
         found |= _find_in(part.text, f"{part.path} ({part.source})", names, executed, seen)
     return found

@@ -195,7 +195,8 @@ def test_what_configs_execute_is_looked_into_as_the_game_finds_it(tmp_path: Path
     )
     text = explain(tmp_path, "127.0.0.1")
     assert "sv_lan 1 is set in cfg/lan.cfg:" in text
-    assert "sv_max_queries_window 60 is set in cfg/more.cfg:" in text
+    assert "sv_max_queries_window 60 is set in cfg/more.cfg: it limits" in text
+    assert "answered, if the game takes it from there." in text
     (top / "lan.cfg").unlink()
     assert "Neither its configs nor its arguments set sv_lan 1." in explain(tmp_path, "127.0.0.1")
     # What its game has put there comes first; one that cannot be read leaves it open.
