@@ -85,7 +85,7 @@ def warn_of_config_maps(
         certainty = "is" if maps.is_complete else "was not found, but may be"
         what = "no map of" if maps.is_complete else "among what could not be read of"
         callbacks.warn(
-            f"{where} loads the map {wanted[:80]}, which {certainty} {what} the game, its overlays or the own "
+            f"{where} loads the map {wanted}, which {certainty} {what} the game, its overlays or the own "
             f"files of {name}.{hint}"
         )
 

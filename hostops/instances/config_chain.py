@@ -68,6 +68,7 @@ _MAX_SHOWN_CHARS = 16 * 1024
 """Of a part's text: twice what the engine can take."""
 
 _MAX_MAP_CHANGES = 100
+_MAX_MAP_CHARS = 128
 _MAX_STORED_BYTES = 16 * 1024**2
 _HEADER = "// Written by Saferoom, and written again before each start."
 _PASSWORD = re.compile(r'(rcon_password|sv_password) "([!-~]*)"')
@@ -363,7 +364,8 @@ class _Executed:
         for path, (layer, content) in self._further.items():
             where = f"cfg/{show_path(path)} of {layer.label}"
             for number, name in find_map_changes(content.decode("latin-1")):
-                yield ConfigMap(to_text(name.encode("latin-1")), f"Line {number} of {where}")
+                shown = to_text(name[:_MAX_MAP_CHARS].encode("latin-1"))
+                yield ConfigMap(shown, f"Line {number} of {where}")
 
     def _look_into(self, path: str) -> tuple[str, ...]:
         for layer in reversed(self._layers):
@@ -423,7 +425,7 @@ def _warn_of_map_changes(changes: Sequence[ConfigMap]) -> tuple[str, ...]:
     """Say which commands may change the map over and over."""
     return shorten(
         [
-            f"{change.where} changes the map{f' to {change.map[:80]}' if change.map else ''}. The game "
+            f"{change.where} changes the map{f' to {change.map}' if change.map else ''}. The game "
             "executes its configs on every map, so it may do that over and over: take the line out, and choose "
             "the first map with +map in the launch arguments."
             for change in changes
