@@ -1,10 +1,19 @@
 """Which text a cfg file of a server may have: characters the game reads, and no line that moves it."""
 
+import re
 from collections.abc import Iterator, Sequence
 
-from hostops.console_commands import MOVING, name_character, names_used, split_commands
+from hostops.console_commands import (
+    CHANGING_MAP,
+    MOVING,
+    name_character,
+    names_used,
+    split_commands,
+    split_words,
+)
 
 _SHOWN_FAULTS = 20
+_MAY_CHANGE_MAP = re.compile("|".join(sorted(CHANGING_MAP)), re.IGNORECASE)
 
 
 class ConfigError(ValueError):
@@ -49,3 +58,14 @@ def find_character_faults(line: str) -> Iterator[str]:
     bad = [one for one in dict.fromkeys(line) if one != "\t" and not " " <= one <= "~"]
     if bad:
         yield f"contains {', '.join(map(name_character, bad))}: the game reads plain ASCII only."
+
+
+def find_map_changes(text: str) -> Iterator[tuple[int, str]]:
+    """Yield which lines change the map, and to which; an empty name where none is given."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if _MAY_CHANGE_MAP.search(line) is None:
+            continue
+        for command in split_commands(line.removesuffix("\r")):
+            words = split_words(command)
+            if words and words[0].strip().lower() in CHANGING_MAP:
+                yield number, words[1].strip() if len(words) > 1 else ""

@@ -262,9 +262,14 @@ class Host:
         would not take.
         """
         callbacks = Callbacks(**given)
-        with self._instance("initialize", spec.name, callbacks):
+        with self._instance("initialize", spec.name, callbacks) as instance:
             callbacks.stage("Writing files")
-            instance_files.initialize(self._layout, spec, callbacks)
+            made = instance_files.initialize(self._layout, spec, callbacks)
+            if made.chain.map_changes:
+                places = self._find_places(instance, self._find_layers(instance, made.record))
+                launch_maps.warn_of_config_maps(
+                    spec.name, made.chain.map_changes, places, callbacks
+                )
 
     def check(
         self,
@@ -930,14 +935,18 @@ class Host:
         for overlay in record.overlays:
             shapes.require_usable(self._layout.overlays_dir / overlay, overlay, instance.name)
         arguments, _ = drop_faulty(record.arguments)  # As the launch will.
-        own_dirs = (instance.upper_dir, instance.tree_dir)
-        places = launch_maps.Places(stack, own_dirs, self._layout.content_dir)
+        places = self._find_places(instance, stack)
         launch_maps.require_map(instance.name, arguments, places, callbacks)
         disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
         require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
             self._layering = None  # The host may have been cured since it was probed.
         return self._find_box(instance, callbacks)
+
+    def _find_places(self, instance: InstanceLayout, stack: Sequence[Path]) -> launch_maps.Places:
+        """Return where the maps of an instance may lie, by its layers."""
+        own_dirs = (instance.upper_dir, instance.tree_dir)
+        return launch_maps.Places(stack, own_dirs, self._layout.content_dir)
 
     def _find_layers(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord

@@ -121,12 +121,17 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _BEGINS = re.compile(r"\s*(?:\+|-(?![0-9]))")
 _MODE_PLACES = {"+map": 1, "+mp_gamemode": 0}
 """Which value of a command is the mode."""
-_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc\ufe58\ufe63\uff0d"
 _QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2018\u2019\u201a\u201b\u2032\u2033"
 _BLANKS = "\u00a0\u2002\u2003\u2009\u202f\u3000"
-_COMMENTS = ("//", "/*", "#", ";", "::")
-_COMMENT_WORDS = ("rem", "--")
-_BLANKS_AT_END = re.compile(r"[ \t]+(?=\n|\Z)")
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+# The forms that an input method of East Asia makes of ASCII, at the same distance all of them.
+_FULL_WIDTH = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)}
+_COMMENTS = ("//", "/*", "*/", "<!--", "#", ";", "::")
+_COMMENT_WORDS = ("rem", "--", "-->")
+_CONTINUATIONS = ("\\", "^", "`")
+"""What ends a line that goes on in the next one: in a shell, in cmd.exe, in PowerShell."""
+_BLANKS_AT_END = re.compile(rf"[ \t{_BLANKS}]+(?=\n|\Z)")
 _CONTINUED = re.compile(r"\\\r?\n")
 # As `_split` finds them, and left as they are written: quotations, escapes, and lines that go on.
 _WORD = re.compile(
@@ -420,7 +425,7 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
     for argument in group:
         yield from _judge_characters(argument)
     # What a word with a typographic sign would mean is another question, once that is put right.
-    plain = [one for one in group if not set(one.text) & set(_DASHES + _QUOTES)]
+    plain = [one for one in group if one.text.isascii()]
     words = [(word, argument.place) for argument in plain for word in argument.text.split()]
     if group[0] not in plain:
         return
@@ -434,10 +439,14 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
             f"“{first}” looks like a comment: launch arguments have none. Leave the line out.",
         )
         return
+    if first in _CONTINUATIONS:
+        yield _refuse_continuation(first, place)
+        return
     if first.startswith("+"):
         yield from _judge_command(first, place, [word for word, _ in values])
     elif first.startswith("-"):
-        yield from _judge_option(first, place, [word for word, _ in values])
+        is_whole = len(plain) == len(group)
+        yield from _judge_option(first, place, [word for word, _ in values], is_whole=is_whole)
     elif first.startswith("@"):
         yield _refuse_file(first, place)
     else:
@@ -446,6 +455,8 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
             f"“{first}” stands alone: a launch argument begins with - or +, and its value follows it.",
         )
     for word, where in values:
+        if word in _CONTINUATIONS:
+            yield _refuse_continuation(word, where)
         if "//" in word and first.startswith("+"):
             yield Fault(
                 where,
@@ -465,6 +476,10 @@ def _judge_characters(argument: Argument) -> Iterator[Fault]:
             what = f"{name_character(character)}. You probably meant “-”, a plain minus sign."
         elif character in _QUOTES:
             what = f"{name_character(character)}. You probably meant a plain quotation mark."
+        elif character in _FULL_WIDTH:
+            what = f"{name_character(character)}. You probably meant “{_FULL_WIDTH[character]}”."
+        elif character in _INVISIBLE:
+            what = f"{name_character(character)}, which cannot be seen. Write the word anew."
         elif character in _BLANKS:
             what = f"{name_character(character)}. You probably meant a plain blank."
         elif character == '"':
@@ -483,7 +498,10 @@ def _judge_characters(argument: Argument) -> Iterator[Fault]:
         yield Fault(place, f"“{_shown(text)}” contains {what}")
 
 
-def _judge_option(word: str, place: str, values: Sequence[str]) -> Iterator[Fault]:
+def _judge_option(
+    word: str, place: str, values: Sequence[str], *, is_whole: bool
+) -> Iterator[Fault]:
+    """Yield what is wrong with an option; unless it `is_whole`, its value may be one that is not judged yet."""
     name, equals, _ = word.partition("=")
     option = OPTIONS.get(name.lower())
     if option is None:
@@ -496,6 +514,8 @@ def _judge_option(word: str, place: str, values: Sequence[str]) -> Iterator[Faul
         yield Fault(place, _refusal(name, option))
     elif equals or name != name.lower():
         yield Fault(place, f"Write {word} as {name.lower()}{' VALUE' if option.value else ''}.")
+    elif option.value and not values and not is_whole:
+        return
     elif option.value and not values:
         yield Fault(place, f"{name} needs a value: {option.value}.")
     elif option.value and not re.fullmatch(option.pattern, values[0]):
@@ -536,6 +556,14 @@ def _shown(text: str) -> str:
     """Return what a fault quotes of a text: printable, and not too long."""
     text = "".join(one if one.isprintable() else "�" for one in text)
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _refuse_continuation(word: str, place: str) -> Fault:
+    return Fault(
+        place,
+        f"“{word}” stands alone, and is no argument. A line goes on in the next one after a backslash with "
+        "nothing behind it; between two arguments a new line needs no sign at all. Leave it out.",
+    )
 
 
 def _refuse_file(word: str, place: str) -> Fault:

@@ -368,17 +368,19 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
     # It never ran, a power cut emptied the file, or the game has written it.
     with contextlib.suppress(*_CROOKED):
         last_run = _read_json(f"{instance}/run.json")
-        crashed = [*last_run.get("crashed", [])]
+        # All of it before any of it counts: where a game has no box it may have written that.
+        last_number, last_restarts = int(last_run["run"]), int(last_run.get("restarts", 0))
+        last_restarted_at = [float(at) for at in last_run.get("restarted_at", [])]
+        last_crashed = [[int(run), str(how)] for run, how in last_run.get("crashed", [])]
         has_crashed = _has_crashed(instance, last_run)
-        end, ended_at = _read_end(instance, last_run["run"])
-        if has_crashed:
-            crashed = [*crashed, [last_run["run"], end]]
-        if launch == last_run.get("launch") or plan.get("restarts_run") == last_run["run"]:
-            restarted_at, restarts = last_run["restarted_at"], last_run.get("restarts", 0)
+        end, ended_at = _read_end(instance, last_number)
+        crashed = [*last_crashed, [last_number, end]] if has_crashed else last_crashed
+        if launch == last_run.get("launch") or plan.get("restarts_run") == last_number:
+            restarted_at, restarts = last_restarted_at, last_restarts
             # What somebody restarts by `systemctl` has not crashed: systemd calls its end a success.
             if has_crashed and is_failure(end):
                 if is_spent(restarted_at, ended_at):
-                    _give_up(instance, last_run["run"], end, ended_at, name)
+                    _give_up(instance, last_number, end, ended_at, name)
                 restarted_at = [*restarted_at, time.time()]
                 restarts += 1
     return {

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import TypedDict
 
 from hostops.config_text import ConfigError as ConfigError
+from hostops.config_text import find_map_changes as find_map_changes
 from hostops.config_text import require_config as require_config
 from hostops.console_commands import MOVING as MOVING
 from hostops.console_commands import NO_COMMANDS as NO_COMMANDS
@@ -29,6 +30,9 @@ from hostops.launch_arguments import parse_arguments as parse_arguments
 from hostops.launch_arguments import put_map as put_map
 from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address
+from hostops.map_names import drop_folder as drop_folder
+from hostops.map_names import find_nearest as find_nearest
+from hostops.map_names import to_map_key as to_map_key
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)

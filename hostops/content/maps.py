@@ -1,17 +1,22 @@
 """Which maps a game has: those of its release, and those that its overlays bring, in folders and in packs."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostops.content.packs import read_packs
-from hostops.content.search_paths import find_roots, look_at_layer
+from hostops.content.search_paths import (
+    LookBudget,
+    find_roots,
+    look_at_layer,
+    shorten_obstacles,
+)
 from hostops.instances.cfg_files import show_path
+from hostops.map_names import find_nearest, to_map_key
 from hostops.specs import CancelToken
 
-_LIKENESS = 0.6
-_MAX_COMPARED = 5_000
+MAX_NAMES = 100_000
+"""So many maps of a game are known at most."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,12 @@ class Maps:
         return not self.obstacles
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a map of that name, in whatever case."""
-        return name.lower() in self.names
+        """Whether there is a map of that name, in whatever case, with or without `.bsp`."""
+        return to_map_key(name) in self.names
 
     def nearest(self, name: str) -> str | None:
         """Return the map that was probably meant by a name; None if none is like it."""
-        names = sorted(self.names)[:_MAX_COMPARED]
-        return next(iter(difflib.get_close_matches(name.lower()[:128], names, 1, _LIKENESS)), None)
+        return find_nearest(name, self.names)
 
 
 def read_maps(
@@ -59,16 +63,23 @@ def read_maps(
     roots, obstacles = find_roots(layers)
     names: set[str] = set()
     sentences = list(obstacles)
+    budget = LookBudget()
     for layer in layers:
-        files = look_at_layer(layer, roots)
+        files = look_at_layer(layer, roots, budget)
         names |= files.maps
         sentences += files.obstacles
-        if not files.packs:
-            continue
         cache = None if layer in written_by_games else cache_dir
-        for path, pack in read_packs(layer, files.packs, cache_dir=cache, cancel=cancel).items():
+        packs = (
+            read_packs(layer, files.packs, cache_dir=cache, cancel=cancel) if files.packs else {}
+        )
+        for path, pack in packs.items():
             names.update(pack.maps)
             if not (pack.has_directory and pack.is_whole):
                 fault = pack.fault or "has more maps than are read"
                 sentences.append(f"{show_path(f'{layer}/{path}')} {fault}.")
-    return Maps(frozenset(names), tuple(sentences))
+        if len(names) > MAX_NAMES:
+            sentences.append(
+                f"The game has more than {MAX_NAMES:,} maps, and the rest was not looked at."
+            )
+            break
+    return Maps(frozenset(names), shorten_obstacles(sentences))

@@ -1,11 +1,13 @@
 """The child process that reads packs (VPK files), which strangers made.
 
-    python -I pack_reader.py RESULTS FILE:FOLDER:NAME …
+    python -I pack_reader.py RESULTS FILE:FOLDER:KIND:NAME …
 
-All but NAME are numbers of open descriptors: where to write a line of JSON for each pack, the pack, and the
-folder where its further parts are (`NAME_000.vpk` …). The process limits its memory, its CPU time and the size
-of what it writes, and gives up the network, other programs and other processes before it looks at a pack. One
-that costs more than the limits ends the process, and so is told by having no line.
+RESULTS, FILE and FOLDER are numbers of open descriptors: where to write a line of JSON for each pack, the pack,
+and the folder where its further parts are (`NAME_000.vpk` …). KIND is `pack`, or `mission` for the file of a
+campaign. The process limits its memory, its CPU time and the size of what it writes, and gives up the network,
+other programs and other processes before it looks at a pack. One that costs more than what is left of that ends
+the process, and so is told by having no line. What the packs before it took is among that: only of the first
+can one say that it costs too much.
 """
 
 import json
@@ -32,7 +34,7 @@ from hostops.specs import Campaign
 
 MEMORY_BYTES = 512 * 1024**2
 CPU_SECONDS = 20
-_WRITTEN_BYTES = 80 * 1024**2
+_WRITTEN_BYTES = 16 * 1024**2
 _OPEN_FILES = 128
 
 _SIGNATURE = 0x55AA1234
@@ -53,11 +55,21 @@ class PackError(Exception):
 def main(arguments: list[str]) -> int:
     """Write a line for each pack that the command line names."""
     results = int(arguments[0])
-    targets = [target.split(":", 2) for target in arguments[1:]]
+    targets = [target.split(":", 3) for target in arguments[1:]]
     limit()
-    for file, folder, name in targets:
-        pack = read_pack(int(file), int(folder), name)
-        line = json.dumps(asdict(pack)).encode() + b"\n"
+    written = 0
+    for number, (file, folder, kind, name) in enumerate(targets):
+        try:
+            pack = read_pack(int(file), int(folder), name, is_mission=kind == "mission")
+            line = json.dumps(asdict(pack)).encode() + b"\n"
+        except MemoryError:
+            if number:
+                return 0
+            line = json.dumps(asdict(Pack(fault="needs more memory than one may take"))).encode()
+            line += b"\n"
+        written += len(line)
+        if written > _WRITTEN_BYTES:
+            return 0
         os.write(results, line)
     return 0
 
@@ -78,13 +90,13 @@ def limit() -> None:
     seccomp.refuse_calls(os.getpid(), seccomp.OF_NO_USE_TO_READERS)
 
 
-def read_pack(file: int, folder: int, name: str) -> Pack:
+def read_pack(file: int, folder: int, name: str, *, is_mission: bool = False) -> Pack:
     """Return what a pack is and holds. What is wrong with it is in the result too.
 
-    A mission file is taken for a pack in which there is nothing else.
+    A mission file is taken for a pack in which there is nothing else. Raises MemoryError.
     """
     try:
-        if name.lower().endswith(".txt"):
+        if is_mission:
             campaign = read_mission(os.pread(file, MAX_MISSION_BYTES + 1, 0), name)
             return Pack(
                 has_directory=True, is_whole=True, campaigns=(campaign,) if campaign else ()
@@ -92,8 +104,6 @@ def read_pack(file: int, folder: int, name: str) -> Pack:
         return _read(file, folder, name)
     except PackError as error:
         return Pack(fault=str(error))
-    except MemoryError:
-        return Pack(fault="needs more memory than one may take")
 
 
 def _read(file: int, folder: int, name: str) -> Pack:

@@ -16,8 +16,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hostops.content.pack_facts import Pack, to_pack
+from hostops.content.search_paths import PACK_EXTENSION
 from hostops.errors import CommandError, HostError
 from hostops.instances.records import MALFORMED
 from hostops.linux import untrusted
@@ -30,11 +32,15 @@ READER_PATH = Path(__file__).with_name("pack_reader.py")
 MAX_PACKS = 2_000
 """So many packs of a layer are read at most."""
 
+LAYER_SECONDS = 120.0
+MAX_LAYER_RESULT_BYTES = 16 * 1024**2
+"""So long, and so much of what is found, for all the packs of a layer. The game's own takes a second and
+100 KiB, and 2,000 addons do not take half of it either."""
+
 _AT_ONCE = 16
-_SECONDS = 120.0
-_MAX_RESULT_BYTES = 80 * 1024**2
+_SECONDS = 60.0
 _MAX_KEPT_BYTES = 64 * 1024**2
-_FORMAT = 2
+_FORMAT = 3
 """Of what is kept. What has another is read once more."""
 
 
@@ -65,7 +71,8 @@ def read_packs(
     """Return what the packs, or mission files, at `paths` in a layer are.
 
     With `cache_dir`, for layers that no game can write to, only those are read that have changed since the last
-    time. A child that reads costs about 0.1 s, and the game's own pack of 60,000 files 0.3 s more.
+    time. A child that reads costs about 0.1 s, and the game's own pack of 60,000 files 0.3 s more. Once a layer
+    has taken more than its share of time or memory, the rest of its packs is not read; their fault says so.
 
     Raises HostError if the child cannot be started, or fails for anything but a pack.
     """
@@ -73,17 +80,16 @@ def read_packs(
     kept = _read_kept(cache_dir, layer) if cache_dir else {}
     found: dict[str, _Read] = {}
     unread: list[str] = []
+    budget = _Budget()
     with untrusted.open_folder(layer, layer) as top:
         for path in paths[:MAX_PACKS]:
             if path in kept and _is_unchanged(top, path, kept[path][1]):
                 found[path] = kept[path]
             else:
                 unread.append(path)
-        while unread:
-            some = _read_some(top, unread[:_AT_ONCE], cancel)
-            # A child whose results were cut short has ended well and said nothing: it is not asked for ever.
-            found |= some or {unread[0]: (Pack(fault="has more in it than can be told"), None)}
-            # A pack that has ended the child leaves those after it for another one.
+        while unread and not budget.fault:
+            found |= _read_some(top, unread[:_AT_ONCE], budget, cancel)
+            # A child that has ended early leaves the pack it was at, and those after it, for another one.
             unread = [path for path in unread if path not in found]
         others = {
             path: read
@@ -93,8 +99,32 @@ def read_packs(
     to_keep = others | {path: read for path, read in found.items() if read[1]}
     if cache_dir and to_keep != kept:
         _keep(cache_dir, layer, to_keep)
-    too_many = Pack(fault=f"is one of more than {MAX_PACKS:,}, and not read")
+    too_many = Pack(fault=budget.fault or f"is one of more than {MAX_PACKS:,}, and not read")
     return {path: found[path][0] if path in found else too_many for path in paths}
+
+
+class _Budget:
+    """What the packs of a layer may still take together. `fault` says of the others why they are not read."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + LAYER_SECONDS
+        self._bytes_left = MAX_LAYER_RESULT_BYTES
+
+    @property
+    def seconds_left(self) -> float:
+        return self._until - time.monotonic()
+
+    @property
+    def fault(self) -> str:
+        if self.seconds_left <= 0:
+            return f"is not read: the packs before it took {LAYER_SECONDS:.0f} s"
+        if self._bytes_left <= 0:
+            return "is not read: there is more in the packs before it than is kept"
+        return ""
+
+    def take(self, size: int) -> None:
+        """Take so many bytes of results from what is left."""
+        self._bytes_left -= size
 
 
 def _is_unchanged(top: int, path: str, stamp: _Stamp | None) -> bool:
@@ -116,16 +146,23 @@ class _Open:
     def argument(self) -> str:
         """How the child is told of it."""
         name = posixpath.basename(self.path)
+        kind = "pack" if name.lower().endswith(PACK_EXTENSION) else "mission"
         stem = name[: -len("_dir.vpk")] if name.lower().endswith("_dir.vpk") else name
-        return f"{self.file}:{self.folder}:{stem}"
+        return f"{self.file}:{self.folder}:{kind}:{stem}"
 
     @property
     def stamp(self) -> _Stamp:
         return _Stamp.of(os.fstat(self.file))
 
 
-def _read_some(top: int, paths: Sequence[str], cancel: CancelToken) -> dict[str, _Read]:
-    """Return what the first of `paths` are: all of them, if no pack among them ends the child."""
+def _read_some(
+    top: int, paths: Sequence[str], budget: _Budget, cancel: CancelToken
+) -> dict[str, _Read]:
+    """Return what the first of `paths` are: all of them, if no pack among them ends the child.
+
+    One is blamed for that only if it had the child, with all that one may take, to itself: the first. So at
+    least one of `paths` is in what is returned, unless the time of the layer has run out meanwhile.
+    """
     found: dict[str, _Read] = {}
     with contextlib.ExitStack() as stack:
 
@@ -146,19 +183,36 @@ def _read_some(top: int, paths: Sequence[str], cancel: CancelToken) -> dict[str,
         if not opened:
             return found
         stamps = [one.stamp for one in opened]
-        death = _run_reader(results, opened, cancel)
+        death = _run_reader(results, opened, min(_SECONDS, budget.seconds_left), cancel)
         lines = _read_lines(results)
         for one, stamp, line in zip(opened, stamps, lines, strict=False):
             found[one.path] = (to_pack(json.loads(line)), stamp)
-        if death is not None and len(lines) < len(opened):
-            fault = f"cannot be read within the limits: {death}"
-            found[opened[len(lines)].path] = (Pack(fault=fault), stamps[len(lines)])
+            budget.take(len(line))
+        if not lines and not budget.fault:
+            # One that says nothing and ends well has written more than it may.
+            fault = (
+                f"cannot be read within the limits: {death.how}"
+                if death
+                else "has more in it than can be told"
+            )
+            # How long it took depends on what else runs here: another time it may be read.
+            is_kept = not (death and death.is_of_time)
+            found[opened[0].path] = (Pack(fault=fault), stamps[0] if is_kept else None)
     return found
 
 
-def _run_reader(results: int, opened: Sequence[_Open], cancel: CancelToken) -> str | None:
-    """Let the child read the packs; return how it was ended if it was, which one of them is to blame for."""
-    until = time.monotonic() + _SECONDS
+class _Death(NamedTuple):
+    """How a child was ended; `is_of_time` if it was for the time that had passed."""
+
+    how: str
+    is_of_time: bool = False
+
+
+def _run_reader(
+    results: int, opened: Sequence[_Open], seconds: float, cancel: CancelToken
+) -> _Death | None:
+    """Let the child read the packs for so long; return how it was ended, if it was."""
+    until = time.monotonic() + seconds
     said: list[str] = []
 
     def give_up() -> None:
@@ -183,10 +237,10 @@ def _run_reader(results: int, opened: Sequence[_Open], cancel: CancelToken) -> s
             grace_seconds=0.0,
         )
     except _TooLongError:
-        return f"it took more than {_SECONDS:.0f} s"
+        return _Death(f"it took more than {seconds:.0f} s", is_of_time=True)
     except CommandError as error:
         if error.returncode < 0:
-            return f"the reader was ended by {signal.Signals(-error.returncode).name}"
+            return _Death(f"the reader was ended by {signal.Signals(-error.returncode).name}")
         raise HostError(
             f"Packs of the game cannot be read: {said[-1] if said else error} Run pip install -r "
             "requirements.txt, and read the worker's log if that does not help."
@@ -200,7 +254,7 @@ class _TooLongError(Exception):
 
 def _read_lines(results: int) -> list[bytes]:
     """Return the whole lines that the child has written."""
-    data = os.pread(results, _MAX_RESULT_BYTES, 0)
+    data = os.pread(results, os.fstat(results).st_size, 0)
     return data.split(b"\n")[:-1]
 
 

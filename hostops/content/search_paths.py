@@ -20,15 +20,35 @@ ROOTS = ("update", "left4dead2_dlc3", "left4dead2_dlc2", "left4dead2_dlc1", GAME
 ADDONS_DIR = f"{GAME_DIR}/addons"
 PACK_EXTENSION = ".vpk"
 
+MAX_ENTRIES_IN_ALL = 200_000
+"""So many names are looked at in all layers of a game together: some seconds."""
+
 _WORKSHOP_DIR = f"{ADDONS_DIR}/workshop"
 _MAX_GAMEINFO_BYTES = 64 * 1024
 _MAX_ENTRIES = 20_000
+_MAX_ROOTS = 64
+_MAX_OBSTACLES = 20
 _MAIN_PACK = re.compile(r"pak\d\d_dir\.vpk", re.IGNORECASE)
 _PACK_PART = re.compile(r"_\d\d\d\.vpk", re.IGNORECASE)
 _TOKEN = re.compile(r'//[^\n]*|"([^"\n]*)"|([{}])|([^\s{}"]+)')
 _MAP_NAME = re.compile(r"[!-~]{1,128}")
 _GAMEINFO_PATH = "|gameinfo_path|"
 _SOURCE_PATHS = "|all_source_engine_paths|"
+
+
+class LookBudget:
+    """How many names are still looked at, in all the layers that share it."""
+
+    def __init__(self, entries: int = MAX_ENTRIES_IN_ALL) -> None:
+        self._most = self._left = entries
+
+    def spend(self, entries: int) -> None:
+        """Take so many from what is left; raises UntrustedFileError once that is more than there is."""
+        self._left -= entries
+        if self._left < 0:
+            raise UntrustedFileError(
+                f"all that was looked at before it has {self._most:,} files and more."
+            )
 
 
 @dataclass(frozen=True)
@@ -59,22 +79,41 @@ def find_roots(layers: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]
         except (UntrustedFileError, OSError) as error:
             return ROOTS, (f"{path} cannot be read: {_reason(error)}",)
         roots = {value: _to_root(value) for value in _search_path_values(text)}
-        known = [root for root in roots.values() if root is not None]
-        return tuple(dict.fromkeys((*known, *ROOTS))), tuple(
-            f"{path} names a search path that is not looked at: {show_path(value)}."
-            for value, root in roots.items()
-            if root is None
+        own = [root for root in roots.values() if root is not None]
+        known = tuple(dict.fromkeys((*own[:_MAX_ROOTS], *ROOTS)))
+        return known, shorten_obstacles(
+            [
+                f"{path} names a search path that is not looked at: {show_path(value)}."
+                for value, root in roots.items()
+                if root not in known
+            ]
         )
     return ROOTS, ()
 
 
-def look_at_layer(layer: Path, roots: Sequence[str] = ROOTS) -> LayerFiles:
-    """Return the maps, packs and mission files of one layer. A layer that is not there has none."""
-    look = _Look()
+def look_at_layer(
+    layer: Path, roots: Sequence[str] = ROOTS, budget: LookBudget | None = None
+) -> LayerFiles:
+    """Return the maps, packs and mission files of one layer. A layer that is not there has none.
+
+    Who looks at several layers gives them one `budget`. What goes beyond it is among the obstacles.
+    """
+    look = _Look(budget or LookBudget())
     look.enter(None, str(layer), partial(_look_at_layer, look, roots))
     return LayerFiles(
-        frozenset(look.maps), tuple(look.packs), tuple(look.missions), tuple(look.obstacles)
+        frozenset(look.maps),
+        tuple(look.packs),
+        tuple(look.missions),
+        shorten_obstacles(look.obstacles),
     )
+
+
+def shorten_obstacles(obstacles: Sequence[str]) -> tuple[str, ...]:
+    """Return the first obstacles, and in one sentence how many more there are."""
+    more = len(obstacles) - _MAX_OBSTACLES
+    if more <= 0:
+        return tuple(obstacles)
+    return (*obstacles[:_MAX_OBSTACLES], f"{more:,} more obstacles are alike.")
 
 
 def is_pack_part(name: str) -> bool:
@@ -96,11 +135,18 @@ def to_map_name(path: str) -> str | None:
 class _Look:
     """What was found so far, and what was in the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: LookBudget) -> None:
+        self.budget = budget
         self.maps: set[str] = set()
         self.packs: list[str] = []
         self.missions: list[str] = []
         self.obstacles: list[str] = []
+
+    def list_names(self, folder: int) -> list[str]:
+        """Return the names in a folder, sorted; UntrustedFileError if they are too many."""
+        names = untrusted.list_names(folder, _MAX_ENTRIES)
+        self.budget.spend(len(names))
+        return sorted(names)
 
     def enter(self, folder: int | None, path: str, look: Callable[[int], None]) -> None:
         """Call `look` with the folder at `path`, if there is one. Whatever is in the way is remembered."""
@@ -130,7 +176,7 @@ def _look_at_layer(look: _Look, roots: Sequence[str], layer: int) -> None:
 
 
 def _look_at_root(look: _Look, root: str, folder: int) -> None:
-    for name in untrusted.list_names(folder, _MAX_ENTRIES):
+    for name in look.list_names(folder):
         if _MAIN_PACK.fullmatch(name):
             look.packs.append(f"{root}/{name}")
         elif name not in ("maps", "addons") and name.lower() in ("maps", "addons"):
@@ -146,7 +192,7 @@ def _look_at_content(look: _Look, path: str, folder: int) -> None:
 
 
 def _look_at_addons(look: _Look, path: str, folder: int) -> None:
-    for name in sorted(untrusted.list_names(folder, _MAX_ENTRIES)):
+    for name in look.list_names(folder):
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             # A folder is an addon as a pack is one, if it says so of itself.
             if untrusted.exists_at(folder, f"{name}/addoninfo.txt"):
@@ -156,13 +202,13 @@ def _look_at_addons(look: _Look, path: str, folder: int) -> None:
 
 
 def _look_at_maps(look: _Look, folder: int) -> None:
-    for path, _ in untrusted.walk(folder, max_entries=_MAX_ENTRIES):
+    for path, _ in untrusted.walk(folder, max_entries=_MAX_ENTRIES, on_names=look.budget.spend):
         if (name := to_map_name(path)) is not None:
             look.maps.add(name)
 
 
 def _look_at_missions(look: _Look, path: str, folder: int) -> None:
-    names = sorted(untrusted.list_names(folder, _MAX_ENTRIES))
+    names = look.list_names(folder)
     look.missions += [f"{path}/{name}" for name in names if name.lower().endswith(".txt")]
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from hostops.callbacks import Callbacks
-from hostops.drivers.startup_console import FailedMap, StartupConsole, find_ending
+from hostops.drivers.startup_console import FailedMap, StartupConsole, find_ending, to_map_name
 from hostops.errors import HostError
 from hostops.instances import console_files, runs
 from hostops.layout import InstanceLayout
@@ -75,11 +75,14 @@ def wait_for_answer(
                     wait = _RunWait(instance, run, address)
                     stack.callback(wait.close)
             if wait is not None:
-                if wait.has_answer():
+                has_answer = wait.has_answer()
+                wait.read_console()
+                for other in wait.take_other_failures(wanted_maps):
+                    callbacks.warn(_describe_other_map(instance, other, find_nearest_map))
+                if has_answer:
                     wait.note_loaded(on_loaded)
                     runs.mark_ready(instance, wait.run)
                     return
-                wait.read_console()
                 if failed := wait.find_failure(wanted_maps):
                     raise HostError(_describe_failed_map(instance, failed, find_nearest_map))
                 if wait.console.has_loaded:
@@ -112,6 +115,7 @@ class _RunWait:
         self._repeat_seconds = _FIRST_REPEAT_SECONDS
         self._failed_at: float | None = None
         self._has_noted = False
+        self._told_maps: set[str] = set()
         self._look_at = time.monotonic() + _LOOK_SECONDS
         # It becomes readable when the process has ended.
         self._pidfd = -1
@@ -160,6 +164,14 @@ class _RunWait:
         self._failed_at = self._failed_at or now
         return failed if now - self._failed_at > _MAP_GRACE_SECONDS else None
 
+    def take_other_failures(self, wanted_maps: Sequence[str]) -> list[FailedMap]:
+        """Return the maps that could not be loaded and that it was not started with, each once."""
+        known = {*map(to_map_name, wanted_maps), *self._told_maps}
+        others = {to_map_name(one.name): one for one in self.console.failed_maps}
+        new = {name: one for name, one in others.items() if name not in known}
+        self._told_maps.update(new)
+        return list(new.values())
+
     def note_loaded(self, on_loaded: Callable[[], object]) -> None:
         if not self._has_noted:
             self._has_noted = True
@@ -204,6 +216,17 @@ def _describe_failed_map(
         f"It printed: {' / '.join(failed.lines)}.",
         find_nearest_map(failed.name),
         "Correct +map in its arguments, or add the overlay that has the map.",
+    )
+    return " ".join(one for one in sentences if one)
+
+
+def _describe_other_map(
+    instance: InstanceLayout, failed: FailedMap, find_nearest_map: Callable[[str], str]
+) -> str:
+    sentences = (
+        f"{instance.name} was told to load the map {failed.name}, by a config or a plugin, and cannot.",
+        f"It printed: {' / '.join(failed.lines)}.",
+        find_nearest_map(failed.name),
     )
     return " ".join(one for one in sentences if one)
 

@@ -72,6 +72,8 @@ class StartupConsole:
         self._reason = b""
         self.has_loaded = False
         """Whether it has printed what it prints only with a map."""
+        self.has_gaps = False
+        """Whether a part of it was given back to the disk before it was read."""
         self.failed_maps: list[FailedMap] = []
 
     def close(self) -> None:
@@ -80,20 +82,32 @@ class StartupConsole:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def read(self) -> None:
-        """Look at the next `_TURN_BYTES` of what it has printed: a flood may outrun that.
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to read from."""
+        return self._descriptor >= 0
 
-        Where nothing is new it costs a microsecond or two.
+    @property
+    def bytes_read(self) -> int:
+        """How far it was read."""
+        return self._offset
+
+    def read(self) -> bool:
+        """Look at the next `_TURN_BYTES` of what it has printed; return whether that was all of it.
+
+        A flood may outrun that. Where nothing is new it costs a microsecond or two.
         """
         if self._descriptor < 0:
             try:
                 self._descriptor = untrusted.open_file(self._path, self._instance.trusted_dir)
             except (FileNotFoundError, UntrustedFileError):
-                return
+                return False
         size = os.fstat(self._descriptor).st_size
         if size == self._size_seen:
-            return
-        self._offset = find_data(self._descriptor, self._offset)
+            return True
+        begin = find_data(self._descriptor, self._offset)
+        self.has_gaps = self.has_gaps or begin > self._offset
+        self._offset = begin
         end = self._offset + _TURN_BYTES
         while self._offset < end:
             data = os.pread(self._descriptor, _CHUNK_BYTES, self._offset)
@@ -103,7 +117,8 @@ class StartupConsole:
             self._offset += whole
             if len(data) < _CHUNK_BYTES:
                 self._size_seen = size
-                break
+                return True
+        return False
 
     def find_failed_map(self, wanted: Iterable[str]) -> FailedMap | None:
         """Return the refusal of one of the maps that were asked for, if there is any."""

@@ -3,22 +3,32 @@
 Every sentence is of what was looked at just then: its sockets, its config and arguments, the address.
 """
 
+import contextlib
 import ipaddress
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
-from hostops.console_commands import split_commands, split_words
+from hostops.console_commands import file_executed, split_commands, split_words
 from hostops.drivers import port_holders
 from hostops.drivers.port_holders import PortLook
 from hostops.drivers.startup_console import StartupConsole
 from hostops.errors import HostError
-from hostops.instances import config_chain, runs
+from hostops.instances import config_chain, instance_files, runs
+from hostops.instances.config_chain import ExecutedFiles
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import sockets
 from hostops.linux.sockets import Protocol
 from hostops.specs import ConfigPart
 
 _LIMITS = ("sv_max_queries_sec", "sv_max_queries_sec_global", "sv_max_queries_window")
+_ARGUMENTS = "its arguments"
+_SETTING_ANOTHER = ("sm_cvar",)
+"""Commands whose first argument is a cvar, and whose second is what it is set to."""
+
+_CONSOLE_SECONDS = 1.0
+"""How long a console is searched. In that time it is some hundred MiB."""
+
 _NEXT = (
     "It is not ended: people may be able to play. Read its console, correct what is named here, and restart "
     "it. This note goes away by itself when it answers."
@@ -40,7 +50,7 @@ def explain_silence(
         (
             *_examine_address(address, is_simulated=is_simulated),
             *_examine_port(layout, instance, look, address),
-            *_examine_settings(instance, argv),
+            *_examine_settings(layout, instance, argv),
             *_examine_console(instance, run),
             _NEXT,
         )
@@ -81,13 +91,16 @@ def _examine_port(
         yield f"{holder[:1].upper()}{holder[1:]} has port {look.port} (UDP) as well."
 
 
-def _examine_settings(instance: InstanceLayout, argv: Sequence[str]) -> Iterator[str]:
+def _examine_settings(
+    layout: HostLayout, instance: InstanceLayout, argv: Sequence[str]
+) -> Iterator[str]:
     try:
         parts = config_chain.read_parts(instance)
     except HostError as error:
         yield f"Its config was not looked at: {error}"
         return
-    found = find_settings(parts, argv, ("sv_lan", *_LIMITS))
+    executed = ExecutedFiles(instance_files.read_launched_layers(layout, instance))
+    found = find_settings(parts, argv, ("sv_lan", *_LIMITS), executed)
     value, where = found.get("sv_lan", ("0", ""))
     if value not in ("0", ""):
         yield (
@@ -95,40 +108,99 @@ def _examine_settings(instance: InstanceLayout, argv: Sequence[str]) -> Iterator
             "own network. Take it out if players come from elsewhere."
         )
     else:
-        yield "Neither its configs nor its arguments set sv_lan 1."
+        far = "" if executed.are_all_read else "As far as its configs could be read: "
+        yield f"{far}{'n' if far else 'N'}either its configs nor its arguments set sv_lan 1."
     for name in _LIMITS:
         if name in found:
             value, where = found[name]
-            yield f"{name} {value} is set in {where}: it limits how many queries are answered."
+            # Hidden cvars: of a config the game takes them by SourceMod's sm_cvar, if at all.
+            doubt = "" if where == _ARGUMENTS else ", if the game takes it from there"
+            yield f"{name} {value} is set in {where}: it limits how many queries are answered{doubt}."
 
 
 def _examine_console(instance: InstanceLayout, run: runs.Run) -> Iterator[str]:
     console = StartupConsole(instance, run)
-    console.read()
-    console.close()
+    until = time.monotonic() + _CONSOLE_SECONDS
+    with contextlib.closing(console):
+        while not (is_whole := console.read()) and not console.has_loaded:
+            if not console.is_open:
+                yield "Its console was not looked at, as it cannot be opened."
+                return
+            if time.monotonic() > until:
+                break
     for failed in console.failed_maps[:1]:
         yield f"It printed: {' / '.join(failed.lines)}."
-    if not console.has_loaded:
+    if console.has_loaded:
+        return
+    if is_whole and not console.has_gaps:
         yield "It has not printed that its map is loaded: it may be at that still."
+    elif is_whole:
+        yield (
+            "What is kept of its console does not say that its map is loaded; it printed so much that some of "
+            "it was left out."
+        )
+    else:
+        yield (
+            f"It prints so much that only the first {console.bytes_read // 1024**2:,} MiB of its console were "
+            "looked at: they do not say that its map is loaded."
+        )
 
 
 def find_settings(
-    parts: Sequence[ConfigPart], argv: Sequence[str], names: Sequence[str]
+    parts: Sequence[ConfigPart],
+    argv: Sequence[str],
+    names: Sequence[str],
+    executed: ExecutedFiles | None = None,
 ) -> dict[str, tuple[str, str]]:
     """Return what configs and arguments set cvars to, and where that stands; the last one wins.
 
-    A config is read at every map, after the arguments.
+    A config is read at every map, after the arguments. What the parts of the chain execute is looked into where
+    it is executed, each file once, if it is among `executed`.
     """
     found: dict[str, tuple[str, str]] = {}
+    seen = {part.path.lower().removeprefix("cfg/") for part in parts}
     words = " ".join(argv).replace('"', " ").split()
     for word, value in pairwise(words):
         name = word.lower().removeprefix("+")
         if word.startswith("+") and name in names:
-            found[name] = (value, "its arguments")
+            found[name] = (value, _ARGUMENTS)
+        elif word.lower() == "+exec":
+            found |= _find_in(f"exec {value}", _ARGUMENTS, names, executed, seen)
     for part in parts:
-        for line in part.text.splitlines():
-            for command in split_commands(line):
-                name, *values = split_words(command) or [""]
-                if name.lower() in names and values:
-                    found[name.lower()] = (values[0], f"{part.path} ({part.source})")
+        found |= _find_in(part.text, f"{part.path} ({part.source})", names, executed, seen)
     return found
+
+
+def _find_in(
+    text: str,
+    where: str,
+    names: Collection[str],
+    executed: ExecutedFiles | None,
+    seen: set[str],
+) -> dict[str, tuple[str, str]]:
+    """Return what one config sets, with what it executes; `seen` are the files that were looked into."""
+    found: dict[str, tuple[str, str]] = {}
+    # What is left of each file that is being gone through; a file of a circle is gone through once.
+    going = [(where, _commands(text))]
+    while going:
+        where, commands = going[-1]
+        command = next(commands, None)
+        if command is None:
+            going.pop()
+            continue
+        name, *values = split_words(command) or [""]
+        if name.lower() in _SETTING_ANOTHER and values:
+            name, *values = values
+        if name.lower() in names and values:
+            found[name.lower()] = (values[0], where)
+        elif executed and (file := executed.find(file_executed(command))):
+            path, content = file
+            if path not in seen:
+                seen.add(path)
+                going.append((f"cfg/{path}", _commands(content.decode("latin-1"))))
+    return found
+
+
+def _commands(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        yield from split_commands(line)

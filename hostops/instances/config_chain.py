@@ -13,8 +13,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from hostops.config_text import find_map_changes
 from hostops.errors import HostError
 from hostops.instances.ban_files import MAX_BYTES as MAX_BANS_BYTES
 from hostops.instances.ban_files import find_own_bans, make_bans
@@ -37,6 +40,7 @@ from hostops.instances.config_copies import (
     list_executed,
     mask_secrets,
     shorten,
+    to_text,
 )
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import write_atomically
@@ -63,6 +67,8 @@ _BUFFER_BYTES = 7 * 1024
 _MAX_SHOWN_CHARS = 16 * 1024
 """Of a part's text: twice what the engine can take."""
 
+_MAX_MAP_CHANGES = 100
+_MAX_MAP_CHARS = 128
 _MAX_STORED_BYTES = 16 * 1024**2
 _HEADER = "// Written by Saferoom, and written again before each start."
 _PASSWORD = re.compile(r'(rcon_password|sv_password) "([!-~]*)"')
@@ -81,12 +87,20 @@ class Passwords:
         return [f'{name} "{password}"' for name, password in pairs if password]
 
 
+class ConfigMap(NamedTuple):
+    """A command in a file beside the chain's own that loads a map, and where it stands: `Line 2 of …`."""
+
+    map: str
+    where: str
+
+
 @dataclass(frozen=True)
 class ConfigChain:
     """The generated files, by their path in the instance's tree, and what people are told of them."""
 
     files: Mapping[str, bytes] = field(repr=False)
     parts: tuple[ConfigPart, ...]
+    map_changes: tuple[ConfigMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,8 +156,10 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
         *passwords.lines(),
     ]
     server_cfg = "".join(f"{line}\n" for line in lines)
+    map_changes = tuple(islice(executed.find_map_changes(), _MAX_MAP_CHANGES))
     warnings = [
         *_warn_of_unread(layers, budget, spec.name),
+        *_warn_of_map_changes(map_changes),
         *executed.find_conflicts(),
         *_warn_of_characters(layers),
         *_warn_of_size(size + len(server_cfg), spec.name),
@@ -171,7 +187,34 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
                 for part in parts
             ),
         ),
+        map_changes,
     )
+
+
+class ExecutedFiles:
+    """The cfg files of layers, the topmost first, found by how a command names them."""
+
+    def __init__(self, layers: Sequence[Path]) -> None:
+        budget = Budget()
+        self._layers = [read_cfg_files(layer, budget) for layer in layers]
+        self._contents = [
+            {path.lower(): content for path, content in layer.contents.items()}
+            for layer in self._layers
+        ]
+        self._has_more = budget.is_spent
+
+    @property
+    def are_all_read(self) -> bool:
+        """Whether there is none that could not be read."""
+        return not self._has_more and not any(layer.unread for layer in self._layers)
+
+    def find(self, name: str) -> tuple[str, bytes] | None:
+        """Return the path below cfg/ and the content of what `exec NAME` executes; None if it is not there."""
+        for path in _to_paths([name]):
+            for contents in self._contents:
+                if (content := contents.get(path)) is not None:
+                    return path, content
+        return None
 
 
 def store_parts(instance: InstanceLayout, parts: Sequence[ConfigPart]) -> None:
@@ -316,6 +359,14 @@ class _Executed:
                         "Give one of the two files another name."
                     )
 
+    def find_map_changes(self) -> Iterator[ConfigMap]:
+        """Yield what loads a map in the files beside the chain's own, which nothing is left out of."""
+        for path, (layer, content) in self._further.items():
+            where = f"cfg/{show_path(path)} of {layer.label}"
+            for number, name in find_map_changes(content.decode("latin-1")):
+                shown = to_text(name[:_MAX_MAP_CHARS].encode("latin-1"))
+                yield ConfigMap(shown, f"Line {number} of {where}")
+
     def _look_into(self, path: str) -> tuple[str, ...]:
         for layer in reversed(self._layers):
             if (content := layer.by_lower_path.get(path)) is not None:
@@ -368,6 +419,19 @@ def _warn_of_unread(layers: Sequence[_Layer], budget: Budget, name: str) -> Iter
             f"The overlays of {name} have more than {MAX_FILES:,} cfg files, or more than "
             f"{MAX_BYTES // 1024**2} MiB of them: nothing looked into the rest."
         )
+
+
+def _warn_of_map_changes(changes: Sequence[ConfigMap]) -> tuple[str, ...]:
+    """Say which commands may change the map over and over."""
+    return shorten(
+        [
+            f"{change.where} changes the map{f' to {change.map}' if change.map else ''}. The game "
+            "executes its configs on every map, so it may do that over and over: take the line out, and choose "
+            "the first map with +map in the launch arguments."
+            for change in changes
+        ],
+        "lines change the map as well",
+    )
 
 
 def _warn_of_characters(layers: Sequence[_Layer]) -> tuple[str, ...]:

@@ -117,8 +117,8 @@ def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
     return Composition(record, chain, release)
 
 
-def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> None:
-    """Write the files that make the instance what `spec` says, from its next start on.
+def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> Composition:
+    """Write the files that make the instance what `spec` says, from its next start on; return what that is.
 
     Raises what `compose` raises, before anything is written. What a server runs with stays as it is, and so
     does what systemd would restart it with after a crash.
@@ -142,6 +142,7 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     else:
         # One that has just crashed does not run, and is restarted by systemd with its last plan.
         layers.prune_layers(instance.layers_dir, {record.layer, _read_launched_layer(instance)})
+    return composed
 
 
 def _folders(instance: InstanceLayout) -> tuple[Path, ...]:
@@ -275,6 +276,23 @@ def read_launched_argv(instance: InstanceLayout) -> list[str]:
     """Return the engine's command line as of the last launch; empty if none is known."""
     argv = (records.read_document(instance.launch_path, instance.trusted_dir) or {}).get("argv")
     return [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
+
+
+def read_launched_layers(layout: HostLayout, instance: InstanceLayout) -> list[Path]:
+    """Return what the server saw at its last launch: its own files and its layers, the topmost first."""
+    plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
+    lower = plan.get("lower")
+    paths = [Path(one) for one in lower if isinstance(one, str)] if isinstance(lower, list) else []
+    known = {layout.instances_dir.name, layout.overlays_dir.name, layout.releases_dir.name}
+    layers = [
+        layout.root / path
+        for path in paths
+        if path.parts[:1] and path.parts[0] in known and ".." not in path.parts
+    ]
+    with contextlib.suppress(FileNotFoundError, UntrustedFileError):
+        untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
+        layers.insert(0, instance.upper_dir)
+    return layers
 
 
 def prepare(

@@ -276,12 +276,14 @@ def walk(
     max_entries: int | None = MAX_ENTRIES,
     opens_up: bool = False,
     takes_what_it_can: bool = False,
+    on_names: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Yield all below `folder` that is no folder as (relative path, lstat), in a stable order.
 
     Links are yielded and not followed. Raises `UntrustedFileError` for more than `max_entries` in all, folders
     among them, and for a folder that cannot be opened; with `takes_what_it_can` it ends after the first
     `max_entries`, and goes past such a folder. Between two items nothing but `folder` need stay as it is.
+    `on_names` is told how many names each folder has, and may end the walk by what it raises.
     """
     waiting = [""]
     count = 0
@@ -304,6 +306,8 @@ def walk(
             left = None if max_entries is None else max_entries - count
             names = _first_names(here, left) if takes_what_it_can else _all_names(here, left)
             count += len(names)
+            if on_names:
+                on_names(len(names))
             for name in sorted(names):
                 with contextlib.suppress(FileNotFoundError):
                     status = os.stat(name, dir_fd=here, follow_symlinks=False)

@@ -21,8 +21,9 @@ _ROW = re.compile(
 )
 _END = re.compile(r" *[0-9]+ total convars/concommands")
 
-# What is completed is put into a command: names of plugins are no place for another one.
-_NAME = re.compile(r"[A-Za-z0-9_.+@!-]{1,64}")
+# What is completed is put into a command, also into those of other people's servers: what no cvar or command of
+# the game or of a plugin needs is left out, and with it +attack and its like, which mean nothing to a server.
+_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 @dataclass(frozen=True)

@@ -59,22 +59,24 @@ class Packet:
         return HEADER.pack(size, self.identifier, self.kind) + self.body + b"\0\0"
 
 
-def parse_packet(data: bytes) -> tuple[Packet, bytes] | None:
-    """Return the first packet in `data` and what follows it, or None while it is not complete.
+def parse_packet(data: bytes | bytearray, start: int = 0) -> tuple[Packet, int] | None:
+    """Return the packet that begins at `start` and where it ends, or None while it is not complete.
 
-    Raises RconError if `data` cannot be the beginning of a packet.
+    What follows it stays where it is: of many small packets it would be copied for each. Raises RconError if no
+    packet can begin like that.
     """
-    if len(data) < 4:
+    if len(data) - start < 4:
         return None
-    size = int.from_bytes(data[:4], "little", signed=True)
+    size = int.from_bytes(data[start : start + 4], "little", signed=True)
     if not MIN_PACKET <= size <= MAX_PACKET:
         raise RconError(f"It announces a packet of {size} bytes, which is not RCON.")
-    if len(data) < 4 + size:
+    end = start + 4 + size
+    if len(data) < end:
         return None
-    _, identifier, kind = HEADER.unpack_from(data)
+    _, identifier, kind = HEADER.unpack_from(data, start)
     # Bodies end at their first NUL, wherever the packet ends.
-    body = data[HEADER.size : 4 + size].partition(b"\0")[0]
-    return Packet(identifier, kind, body), data[4 + size :]
+    body = bytes(data[start + HEADER.size : end]).partition(b"\0")[0]
+    return Packet(identifier, kind, body), end
 
 
 def execute(address: str, port: int, password: str, command: str, timeout_seconds: float) -> str:
@@ -124,7 +126,9 @@ class _Conversation:
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
-        self._received = b""
+        self._received = bytearray()
+        self._position = 0
+        """Where in it the next packet begins."""
         self.has_sent_command = False
         """Whether the server may have got the command, and carried it out."""
 
@@ -164,13 +168,15 @@ class _Conversation:
         self._connection.sendall(b"".join(packet.encode() for packet in packets))
 
     def _receive(self) -> Packet:
-        while (parsed := parse_packet(self._received)) is None:
+        while (parsed := parse_packet(self._received, self._position)) is None:
             self._connection.settimeout(self._remaining_seconds())
             data = self._connection.recv(65536)
             if not data:
                 raise RconError("The server closed the connection before it answered.")
+            del self._received[: self._position]
+            self._position = 0
             self._received += data
-        packet, self._received = parsed
+        packet, self._position = parsed
         return packet
 
     def _remaining_seconds(self) -> float:

@@ -75,15 +75,17 @@ class MapChecker:
         self._questioner = Questioner(host, refusing)
         self._strange: dict[int, tuple[Playing, float]] = {}
         """By change: what else its server has said it plays, and since when."""
+        self._answered_at: dict[int, float] = {}
+        """By change: when its command was over, on the steady clock: the other one is set at times."""
 
     def look(self) -> None:
         """Ask the servers whose maps were to change. Costs one small query while there is none."""
         until = monotonic() + TURN_SECONDS
         rows = MapChange.objects.unfinished().filter(server__host=self._host)
         changes = list(rows.select_related("server__host", "command").defer("server__config_chain"))
-        self._strange = {
-            one.pk: self._strange[one.pk] for one in changes if one.pk in self._strange
-        }
+        waiting = {one.pk for one in changes}
+        self._strange = {pk: one for pk, one in self._strange.items() if pk in waiting}
+        self._answered_at = {pk: at for pk, at in self._answered_at.items() if pk in waiting}
         newest = {change.server_id: change.pk for change in reversed(changes)}
         for change in changes:
             if monotonic() > until:
@@ -101,13 +103,25 @@ class MapChecker:
         if not change.server.is_up:
             settle(change, MapChangeState.UNKNOWN, None)
             return
+        seconds = self._seconds_since_answer(change)
         playing = self._ask(change.server)
         if playing and playing.is_as_told(change):
             settle(change, MapChangeState.PLAYING, playing)
         elif playing and self._is_settled(change, playing):
             settle(change, MapChangeState.OTHER, playing)
-        elif command.finished_at and timezone.now() - command.finished_at > SETTLES_WITHIN:
+        elif seconds > SETTLES_WITHIN.total_seconds():
             settle(change, MapChangeState.OTHER if playing else MapChangeState.UNKNOWN, playing)
+
+    def _seconds_since_answer(self, change: MapChange) -> float:
+        """Return for how long a change's command has been over.
+
+        The clock of the rows is believed once, when it is first seen: a worker may have been away meanwhile.
+        """
+        if change.pk not in self._answered_at:
+            finished_at = change.command.finished_at
+            age = (timezone.now() - finished_at).total_seconds() if finished_at else 0.0
+            self._answered_at[change.pk] = monotonic() - max(0.0, age)
+        return monotonic() - self._answered_at[change.pk]
 
     def _is_settled(self, change: MapChange, playing: Playing) -> bool:
         """Return whether what a server plays, which is not what it was told, is what it goes on with."""

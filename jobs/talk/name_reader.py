@@ -1,7 +1,8 @@
 """Asks each game once what can be typed into its console, and keeps that for completion.
 
 The answer is long, and the same for every server of one build with the same overlays: only the first that runs
-is asked.
+is asked. It may be the server of a stranger, whose own files are his: what it lists is added to what others of
+the same game have listed, and takes nothing away from that.
 """
 
 import logging
@@ -17,7 +18,7 @@ from jobs.talk.command_desk import masked_for
 from jobs.talk.questions import Questioner
 from servers.config import newest_runs
 from servers.console import find_key
-from servers.models import ActualState, ConsoleName, ConsoleNames, Host, Server
+from servers.models import UP_STATES, ActualState, ConsoleName, ConsoleNames, Host, Server
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,16 @@ RETRY_SECONDS = 300.0
 """How soon a server is asked again that did not answer, or not with a list."""
 
 GAMES_KEPT = 50
+"""So many, and those that a running server is of: nobody's many games push out those of others."""
+
+NAMES_KEPT = 10_000
+"""Of a game. A server full of plugins has half of it."""
+
 HELP_CHARS = 200
+"""Of one name."""
+
+HELP_CHARS_KEPT = 512 * 1024
+"""Of a game."""
 PRIVATE_SAY = "sm_psay"
 
 
@@ -52,6 +62,10 @@ class NameReader:
             run.server_id: run for run in rows.only("server", "build_id", "overlays", "digest_key")
         }
         keys = {server.pk: find_key(server, runs.get(server.pk)) for server in servers}
+        # Of a game that no server here runs, what is known may be forgotten meanwhile.
+        self._known.intersection_update(keys.values())
+        now = monotonic()
+        self._not_before = {key: then for key, then in self._not_before.items() if then > now}
         unknown = {key for key in keys.values() if key} - self._known
         if unknown:
             stored = ConsoleNames.objects.filter(key__in=unknown)
@@ -76,6 +90,7 @@ class NameReader:
         mask = masked_for(Server.objects.select_related("blueprint", "host").get(pk=server.pk))
         store_names(key, [to_row(one, mask) for one in listed])
         self._known.add(key)
+        del self._not_before[key]
 
 
 def to_row(listed: ListedName, mask: Callable[[str], str]) -> ConsoleName:
@@ -85,13 +100,36 @@ def to_row(listed: ListedName, mask: Callable[[str], str]) -> ConsoleName:
 
 
 def store_names(key: str, names: Sequence[ConsoleName]) -> None:
-    """Store what can be typed into the consoles of a game, and forget the games that were asked longest ago."""
-    has_private_say = any(one["name"] == PRIVATE_SAY for one in names)
+    """Add to what can be typed into the consoles of a game, and forget games that no server runs any more."""
     with write_turn(), transaction.atomic():
-        ConsoleNames.objects.update_or_create(
-            key=key,
-            defaults={"names": list(names), "has_private_say": has_private_say},
-        )
-        kept = ConsoleNames.objects.order_by("-pk").values_list("pk", flat=True)[:GAMES_KEPT]
-        ConsoleNames.objects.exclude(pk__in=list(kept)).delete()
+        row, _is_new = ConsoleNames.objects.select_for_update().get_or_create(key=key)
+        row.names = merge_names(row.names, names)
+        row.has_private_say = any(one["name"] == PRIVATE_SAY for one in row.names)
+        row.save(update_fields=["names", "has_private_say"])
+        forget_games()
         announce(Channel.PAGES)
+
+
+def merge_names(before: Sequence[ConsoleName], added: Sequence[ConsoleName]) -> list[ConsoleName]:
+    """Return the names of two lists of one game, within bounds. What the first says of a name stays."""
+    merged: dict[str, ConsoleName] = {}
+    help_chars = 0
+    for one in (*before, *added):
+        if one["name"] in merged or len(merged) >= NAMES_KEPT:
+            continue
+        help_chars += len(one["help"])
+        merged[one["name"]] = one if help_chars <= HELP_CHARS_KEPT else {**one, "help": ""}
+    return sorted(merged.values(), key=lambda one: one["name"])
+
+
+def forget_games() -> None:
+    """Forget the oldest games, but for those that a running server is of, on whatever host."""
+    old = dict(ConsoleNames.objects.order_by("-pk").values_list("pk", "key")[GAMES_KEPT:])
+    if not old:
+        return
+    up = Server.objects.filter(actual_state__in=UP_STATES).only("running_build_id").in_bulk()
+    runs = newest_runs(up).only("server", "build_id", "overlays", "digest_key")
+    in_use = {find_key(up[run.server_id], run) for run in runs}
+    ConsoleNames.objects.filter(
+        pk__in=[pk for pk, key in old.items() if key not in in_use]
+    ).delete()

@@ -20,7 +20,7 @@ from hostops.specs import SILENT_NOTE, CrashedRun, DueRestart, InstanceState, In
 from jobs import operations
 from jobs.database import Channel, announce, write_turn
 from jobs.logs import append_job_log_line
-from jobs.models import Job, LogStream, Operation
+from jobs.models import STARTS, Job, LogStream, Operation
 from jobs.queue import enqueue, lock_host
 from jobs.watch.console_copier import ConsoleCopier, last_words
 from jobs.watch.console_guard import ConsoleGuard
@@ -245,9 +245,13 @@ class HostWatch:
 def find_run_to_repeat(server: Server) -> Run | None:
     """Return the run to repeat if the server was last started “as it was”; None to start what is saved.
 
-    Whoever did that did not want the saved settings, which may not even start.
+    Whoever did that did not want the saved settings, which may not even start. It holds until somebody starts
+    the server as it is saved, also where the worker of an automatic restart was killed.
     """
     last = server.runs.order_by("-id").first()
+    if last and not last.is_known:
+        job = server.jobs.filter(operation__in=STARTS).order_by("-id").first()
+        return job.run if job and job.run and job.run.sealed else None
     return last if last and last.as_it_was_at and last.sealed else None
 
 

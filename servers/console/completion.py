@@ -6,7 +6,7 @@ import json
 from servers.config import newest_runs
 from servers.models import ConsoleName, ConsoleNames, Run, Server
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Of what is kept of a name. Another one has every game asked again."""
 
 

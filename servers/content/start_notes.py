@@ -1,28 +1,62 @@
 """What may be in the way of a server's next start, though it is not certain, by what its host reported."""
 
-import difflib
+from collections.abc import Iterator
 
 from django.utils.translation import gettext as _
 
-from hostops.specs import ArgumentsError, find_conflicts, find_map
+from hostops.specs import (
+    ArgumentsError,
+    drop_folder,
+    find_conflicts,
+    find_map,
+    find_map_changes,
+    find_nearest,
+    to_map_key,
+)
 from servers.content.reported_content import read_content
 from servers.models import Server
 
-_LIKENESS = 0.6
+_MAX_LINES = 20
 
 
 def find_start_notes(server: Server) -> list[str]:
-    """Return sentences on what the server's launch arguments say; none as long as they are faulty.
+    """Return sentences on what the server's configs and launch arguments say; none of those if they are faulty.
 
     That is told by `Server.spec_faults`. One query or two if the arguments name a map.
     """
+    of_configs = list(find_config_notes(server))
     try:
         arguments = server.read_arguments()
     except ArgumentsError:
-        return []
+        return of_configs
     name = find_map(arguments)
     note = find_map_note(server, name) if name else ""
-    return [*find_conflicts(arguments), *([note] if note else [])]
+    return [*of_configs, *find_conflicts(arguments), *([note] if note else [])]
+
+
+def find_config_notes(server: Server) -> Iterator[str]:
+    """Yield which lines of the server's configs change the map: they are left out of what the game gets."""
+    for text, sentence in (
+        (
+            server.blueprint.config,
+            _(
+                "Lines of the blueprint’s config change the map, and are left out at each start, as the game "
+                "executes its configs on every map: %(lines)s. Choose the first map with +map in the launch "
+                "arguments."
+            ),
+        ),
+        (
+            server.config,
+            _(
+                "Lines of the server’s config change the map, and are left out at each start, as the game "
+                "executes its configs on every map: %(lines)s. Choose the first map with +map in the launch "
+                "arguments."
+            ),
+        ),
+    ):
+        numbers = list(dict.fromkeys(str(number) for number, _map in find_map_changes(text)))
+        if numbers:
+            yield sentence % {"lines": ", ".join(numbers[:_MAX_LINES])}
 
 
 def find_map_note(server: Server, name: str) -> str:
@@ -32,11 +66,17 @@ def find_map_note(server: Server, name: str) -> str:
     """
     host = server.host
     content = read_content(server, server.blueprint.overlay_names, host.build_id)
-    key = name.lower().removesuffix(".bsp")
+    key = to_map_key(name)
     if not content.is_complete or key in content.maps:
         return ""
-    nearest = difflib.get_close_matches(key[:128], sorted(content.maps), 1, _LIKENESS)
-    hint = _(" The nearest is %(map)s.") % {"map": nearest[0]} if nearest else ""
+    plain = drop_folder(name)
+    if to_map_key(plain) in content.maps:
+        return _(
+            "The map is named with its folder, below which the game looks anyway: it will not find %(name)s. "
+            "Write +map %(plain)s in the launch arguments."
+        ) % {"name": name, "plain": plain}
+    nearest = find_nearest(key, content.maps)
+    hint = _(" The nearest is %(map)s.") % {"map": nearest} if nearest else ""
     return _(
         "The map %(name)s is neither in the game on host %(host)s nor in the overlays.%(hint)s "
         "Unless the server has it among its own files, it will not start. Change +map in the "

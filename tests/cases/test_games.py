@@ -16,7 +16,7 @@ from tests.ports import find_free_port
 def test_configs_of_overlays_and_of_the_blueprint_all_apply_in_order(
     root: Path, server: Server
 ) -> None:
-    """Case 19, with two overlays: the upper one after the lower, the blueprint's last."""
+    """Case 19, with two overlays: the upper one after the lower, the blueprint's last; and a map in one."""
     for name, text in {
         "rules": "sv_consistency 0\nsv_gravity 700\nsv_tags rules\nexec more.cfg\nsm_cvar x 1\n",
         "maps": "sv_gravity 600\nsv_region 3\n",
@@ -25,7 +25,7 @@ def test_configs_of_overlays_and_of_the_blueprint_all_apply_in_order(
         folder.mkdir(parents=True)
         (folder / "server.cfg").write_text(text)
     (root / "overlays" / "rules" / "left4dead2" / "cfg" / "more.cfg").write_text(
-        "sv_accelerate 6\n"
+        "sv_accelerate 6\nmap c5m1_waterfont\n"
     )
     overlays = [Overlay.objects.create(name=name) for name in ("rules", "maps")]
     server.blueprint.set_overlays(overlays)
@@ -49,3 +49,10 @@ def test_configs_of_overlays_and_of_the_blueprint_all_apply_in_order(
         'Server cvar "sv_tags" = "night"',
     ]
     assert 'Unknown command "sm_cvar"' in console
+    # A map that a config loads and that is not there is told before and after, as one of +map is.
+    log = "\n".join(row.line for row in Job.objects.get(operation="start").logs.all())
+    where = "Line 2 of cfg/more.cfg of overlay rules"
+    assert f"{where} changes the map to c5m1_waterfont." in log
+    assert f"{where} loads the map c5m1_waterfont, which is no map of the game" in log
+    assert "cannot. It printed: CModelLoader::Map_IsValid:  No such map" in log
+    assert log.count("earest") == 2

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from hostops.instances.console_files import send_line
+from hostops.query.a2s import query_players
 from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue
 from jobs.worker.worker_process import worker_loop
 from servers.models import Overlay, Server
-from tests.hostops.hosts import latest_run
+from tests.hostops.hosts import instance_of, latest_run
 from tests.ports import find_free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,6 +35,11 @@ def running(root: Path, server: Server) -> Server:
     return server
 
 
+def players_of(server: Server) -> list[str]:
+    """Return who says that they play."""
+    return [player.name for player in query_players("127.0.0.1", server.port, 5)]
+
+
 def add_overlay(root: Path, name: str, *files: str) -> None:
     """Put an overlay with these files on the host."""
     for file in files:
@@ -41,13 +49,16 @@ def add_overlay(root: Path, name: str, *files: str) -> None:
 
 
 def test_no_broken_blueprint_ends_what_runs(root: Path, running: Server) -> None:
-    """Cases 18 and 20, and their relatives."""
+    """Cases 18 and 20, and their relatives, while two people play."""
+    for player in ("Ann", "Ben"):
+        send_line(instance_of(root), f"sim_join {player}")
+    wait_until(lambda: len(players_of(running)) == 2, 10, "nobody has joined")
     first = latest_run(root)
     blueprint = running.blueprint
     for arguments, said in {
         "+map c4m1_miltown_a": ("c4m1_miltown_a", "c4m1_milltown_a"),
         '"+map c2m1_higway versus"': ("c2m1_higway", "c2m1_highway"),
-        "+map maps/c2m1_highway": ("maps/c2m1_highway",),
+        "+map maps/c2m1_highway": ("maps/c2m1_highway", "Write +map c2m1_highway."),
     }.items():
         blueprint.arguments = arguments
         blueprint.save()
@@ -67,7 +78,21 @@ def test_no_broken_blueprint_ends_what_runs(root: Path, running: Server) -> None
         assert job.state == JobState.FAILED, name
         assert name in job.error, job.error
         assert word in job.error, job.error
+    blueprint.set_overlays([])
+    for path, text in (
+        ("cfg/server.cfg", "exec more\n"),
+        ("cfg/more.cfg", "exec server\n"),
+    ):
+        file = root / "overlays" / "circle" / "left4dead2" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    blueprint.set_overlays([Overlay.objects.create(name="circle")])
+    assert "execute each other in a circle" in run("restart", running).error
+    Overlay.objects.create(name="gone")
+    blueprint.set_overlays(Overlay.objects.filter(name="gone"))
+    assert "needs the overlay gone, which is not on this host" in run("restart", running).error
     assert latest_run(root) == first
+    assert sorted(players_of(running)) == ["Ann", "Ben"], "somebody was thrown out"
     blueprint.set_overlays([])
     job = run("restart", running)
     assert job.state == JobState.SUCCEEDED, job.error

@@ -152,6 +152,31 @@ def test_each_fault_says_what_to_do(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-nobots \\ \t\n-insecure", "There are blanks after the backslash"),
+        ("-nobots \\\u00a0\r\n-insecure", "There are blanks after the backslash"),
+        ("-nobots \\", "“\\” stands alone, and is no argument. A line goes on"),
+        ("-nobots ^\n-insecure", "“^” stands alone, and is no argument. A line goes on"),
+        ("-tickrate 60 `\n-insecure", "“`” stands alone, and is no argument. A line goes on"),
+        ("+sv_tags a \\\\ -nobots", "“\\” stands alone, and is no argument. A line goes on"),
+        ("/* ours", "“/*” looks like a comment"),
+        ("-nobots */", "“*/” looks like a comment"),
+        ("<!-- ours", "“<!--” looks like a comment"),
+        ("-nobots -->", "“-->” looks like a comment"),
+        ("－tickrate 60", "(fullwidth hyphen-minus). You probably meant “-”"),  # noqa: RUF001
+        ("＋map c1m1_hotel", "(fullwidth plus sign). You probably meant “+”"),  # noqa: RUF001
+        ("-tickrate ６", "(fullwidth digit six). You probably meant “6”"),  # noqa: RUF001
+        ("ーtickrate 60", "(katakana-hiragana prolonged sound mark). You probably meant “-”"),
+        ("\ufeff-tickrate 60", "(zero width no-break space), which cannot be seen"),
+    ],
+)
+def test_one_slip_of_the_pen_is_told_once_and_by_what_was_meant(text: str, said: str) -> None:
+    (fault,) = faults_of(text)
+    assert said in fault
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "+rcon_password -hunter2",

@@ -446,6 +446,34 @@ def test_a_record_that_is_none_of_ours_keeps_no_server_down(
     assert look_back(instance)["restarts"] == 0
 
 
+@pytest.mark.parametrize(
+    "crooked",
+    [
+        {"restarted_at": 5},
+        {"restarted_at": "often"},
+        {"restarted_at": [[]]},
+        {"restarts": "many"},
+        {"restarts": None},
+        {"crashed": "abc"},
+        {"crashed": [[1]]},
+        {"run": [3]},
+    ],
+)
+@pytest.mark.parametrize("is_over", [True, False])
+def test_one_crooked_field_of_a_record_keeps_no_server_down(
+    instance: InstanceLayout, crooked: dict[str, object], is_over: bool
+) -> None:
+    """Where a game has no box it can write its record; what it wrote there is not gone on with either."""
+    write_crashed_run(instance, restarts=1)
+    record = json.loads(instance.run_path.read_text())
+    instance.run_path.write_text(json.dumps({**record, **crooked}))
+    if is_over:  # It was stopped, and so has not crashed: nothing is counted up.
+        (instance.dir / "stop.json").write_text(json.dumps({"run": crooked.get("run", 3)}))
+    history = look_back(instance)
+    del history["launch"]
+    assert history == {"restarted_at": [], "restarts": 0, "crashed": []}
+
+
 def test_a_restart_is_counted_with_the_crash_before_it(instance: InstanceLayout) -> None:
     write_crashed_run(instance, restarts=1)
     history = look_back(instance)

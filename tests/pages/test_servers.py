@@ -495,7 +495,7 @@ def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
     as_alice: Client, stopped_server: Server
 ) -> None:
     host, now = stopped_server.host, timezone.now()
-    Blueprint.objects.update(arguments="+map c5m1_waterfont")
+    Blueprint.objects.update(arguments="+map c5m1_waterfont", config="sv_lan 0\nmap c1m1_hotel\n")
     url = stopped_server.get_absolute_url()
     told = "The map c5m1_waterfont is neither in the game on host local nor in the overlays."
 
@@ -503,10 +503,16 @@ def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
         return as_alice.get(url).content.decode()
 
     assert told not in page()  # Nobody has looked yet.
+    left_out = "Lines of the blueprint’s config change the map, and are left out at each start"
+    assert left_out in page()
+    assert "on every map: 2. Choose the first map with +map" in page()
     release = ReleaseReport.objects.create(
         host=host, build_id=host.build_id, maps=["c5m1_waterfront"], looked_at=now
     )
     assert f"{told} The nearest is c5m1_waterfront." in page()
+    Blueprint.objects.update(arguments="+map maps/c5m1_waterfront")
+    assert "Write +map c5m1_waterfront in the launch arguments." in page()
+    Blueprint.objects.update(arguments="+map c5m1_waterfont")
     stopped_server.blueprint.set_overlays([Overlay.objects.create(name="maps")])
     assert told not in page()
     overlay = OverlayReport.objects.create(host=host, name="maps", maps=[], looked_at=now)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hostops.content import packs
+from hostops.content import maps, packs
 from hostops.content.maps import Maps, read_maps
+from hostops.content.search_paths import LookBudget, find_roots, look_at_layer
 from tests.hostops.content.vpk_files import make_pack
 
 GAMEINFO = """\
@@ -145,3 +146,38 @@ def test_nothing_is_kept_of_a_folder_that_a_game_can_write_to(tmp_path: Path) ->
 )
 def test_the_nearest_map_is_named_if_there_is_one(asked: str, meant: str | None) -> None:
     assert Maps(frozenset({"c5m1_waterfront", "c1m1_hotel"})).nearest(asked) == meant
+
+
+def test_what_is_looked_at_in_all_layers_together_is_bounded_and_the_rest_leaves_it_open(
+    tmp_path: Path,
+) -> None:
+    for number in range(60):
+        put(tmp_path / f"left4dead2/addons/{number}/addoninfo.txt")
+        put(tmp_path / f"left4dead2/addons/{number}/maps/deep/map_{number}.bsp")
+    assert len(look_at_layer(tmp_path).maps) == 60
+    files = look_at_layer(tmp_path, budget=LookBudget(80))
+    assert 0 < len(files.maps) < 60
+    assert len(files.obstacles) < 30
+    assert (
+        "maps cannot be read: all that was looked at before it has 80 files" in files.obstacles[0]
+    )
+    assert files.obstacles[-1].endswith(" more obstacles are alike.")
+
+
+def test_a_gameinfo_with_very_many_search_paths_is_followed_in_part(tmp_path: Path) -> None:
+    paths = "".join(f'Game "path_{number}"\n' for number in range(1_000))
+    put(tmp_path / "left4dead2/gameinfo.txt", f"SearchPaths\n{{\n{paths}}}\n".encode())
+    roots, obstacles = find_roots([tmp_path])
+    assert ("path_0" in roots, "path_999" in roots, "left4dead2" in roots) == (True, False, True)
+    assert (len(roots) < 100, len(obstacles) < 100) == (True, True)
+    assert obstacles[-1].endswith(" more obstacles are alike.")
+
+
+def test_of_more_maps_than_anybody_has_it_is_left_open_whether_others_are_there(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "MAX_NAMES", 1)
+    put(tmp_path / "overlay/left4dead2/maps/own_1.bsp")
+    put(tmp_path / "overlay/left4dead2/maps/own_2.bsp")
+    found = read_maps([tmp_path / "overlay", release])
+    assert (len(found.names), found.is_complete) == (2, False)

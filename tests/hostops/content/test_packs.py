@@ -151,9 +151,9 @@ def test_a_pack_that_costs_too_much_ends_the_child_and_hides_none_of_the_others(
         "from hostops.content import pack_reader\n"
         "pack_reader.CPU_SECONDS = 1\n"
         "read = pack_reader.read_pack\n"
-        "def read_pack(file, folder, name):\n"
+        "def read_pack(file, folder, name, **how):\n"
         "    while name == 'bomb.vpk': pass\n"
-        "    return read(file, folder, name)\n"
+        "    return read(file, folder, name, **how)\n"
         "pack_reader.read_pack = read_pack\n"
         "sys.exit(pack_reader.main(sys.argv[1:]))\n".encode(),
     )
@@ -233,7 +233,7 @@ def test_what_was_kept_and_is_no_longer_readable_is_read_anew(tmp_path: Path) ->
     kept = tmp_path / "kept"
     first = read_packs(tmp_path / "layer", [A], cache_dir=kept)
     (file,) = kept.iterdir()
-    for content in (b'{"format": 2, "layer": 1}', file.read_bytes()[:-5]):
+    for content in (b'{"format": 3, "layer": 1}', file.read_bytes()[:-5]):
         file.write_bytes(content)
         assert read_packs(tmp_path / "layer", [A], cache_dir=kept) == first
         assert json.loads(file.read_bytes())["packs"].keys() == {A}
@@ -242,9 +242,94 @@ def test_what_was_kept_and_is_no_longer_readable_is_read_anew(tmp_path: Path) ->
 def test_a_child_that_says_nothing_of_a_pack_is_not_asked_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as one whose results were cut short by the limit of what it may write."""
-    for name in ("one.vpk", "two.vpk"):
-        (tmp_path / name).write_bytes(b"any")
-    monkeypatch.setattr(packs, "_read_some", lambda *_: {})
-    read = read_packs(tmp_path, ["one.vpk", "two.vpk"])
-    assert {pack.fault for pack in read.values()} == {"has more in it than can be told"}
+    """Such as one that found more in it than it may write, or whose line was cut short."""
+    paths = ["addons/one.vpk", "addons/two.vpk"]
+    for path in paths:
+        write(tmp_path / path, b"any")
+    for content in (b"", b"import os, sys; os.write(int(sys.argv[1]), b'half a line')"):
+        monkeypatch.setattr(packs, "READER_PATH", write(tmp_path / "reader.py", content))
+        read = read_packs(tmp_path, paths)
+        assert {pack.fault for pack in read.values()} == {"has more in it than can be told"}
+
+
+def test_a_pack_is_not_blamed_for_what_those_before_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child of which nothing is left for the second pack: that gets one to itself."""
+    exhausted = write(
+        tmp_path / "reader.py",
+        b"import json, os, signal, sys\n"
+        b"file, folder, kind, name = sys.argv[2].split(':')\n"
+        b"pack = {'fault': f'is the {kind} {name}', 'maps': [], 'campaigns': [], 'configs': []}\n"
+        b"os.write(int(sys.argv[1]), json.dumps(pack).encode() + b'\\n')\n"
+        b"if sys.argv[3:]: os.kill(os.getpid(), signal.SIGKILL)\n",
+    )
+    monkeypatch.setattr(packs, "READER_PATH", exhausted)
+    paths = ["addons/one.vpk", "addons/two.vpk", "missions/three.txt"]
+    for path in paths:
+        write(tmp_path / path, b"any")
+    read = read_packs(tmp_path, paths)
+    assert [read[path].fault for path in paths] == [
+        "is the pack one.vpk",
+        "is the pack two.vpk",
+        "is the mission three.txt",
+    ]
+
+
+def test_a_reader_leaves_to_another_what_it_has_no_memory_or_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read_pack(file: int, folder: int, name: str, *, is_mission: bool) -> Pack:
+        if name == "large":
+            raise MemoryError
+        return Pack(fault="x" * 100)
+
+    monkeypatch.setattr(pack_reader, "limit", lambda: None)
+    monkeypatch.setattr(pack_reader, "read_pack", read_pack)
+
+    def read_lines(*names: str) -> list[str]:
+        results = os.memfd_create("results")
+        try:
+            targets = [f"0:0:pack:{name}" for name in names]
+            assert pack_reader.main([str(results), *targets]) == 0
+            lines = os.pread(results, 10_000, 0).splitlines()
+            return [json.loads(line)["fault"] for line in lines]
+        finally:
+            os.close(results)
+
+    assert read_lines("a", "large", "b") == ["x" * 100]
+    assert read_lines("large", "b") == ["needs more memory than one may take", "x" * 100]
+    monkeypatch.setattr(pack_reader, "_WRITTEN_BYTES", 500)
+    assert read_lines("a", "b", "c") == ["x" * 100] * 2
+
+
+def test_a_layer_that_takes_too_long_or_too_much_memory_is_read_in_part_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first has the name of a mission file before the mark of a pack's directory.
+    first, second = paths = ["addons/x.txt_dir.vpk", "addons/y.vpk"]
+    for path in paths:
+        write(tmp_path / "layer" / path, make_pack(FILES))
+    kept = tmp_path / "kept"
+    monkeypatch.setattr(packs, "_AT_ONCE", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "MAX_LAYER_RESULT_BYTES", 1)
+        read = read_packs(tmp_path / "layer", paths, cache_dir=kept)
+    assert read[first].maps == ("db_one", "db_two")
+    assert read[second].fault == "is not read: there is more in the packs before it than is kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "LAYER_SECONDS", 0.2)
+        patch.setattr(packs, "READER_PATH", write(tmp_path / "reader.py", b"while True: pass\n"))
+        again = read_packs(tmp_path / "layer", paths, cache_dir=kept)
+    assert again[first] == read[first]
+    assert again[second].fault == "is not read: the packs before it took 0 s"
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "_SECONDS", 0.2)
+        patch.setattr(packs, "READER_PATH", tmp_path / "reader.py")
+        slow = read_packs(tmp_path / "layer", paths, cache_dir=kept)
+    assert slow[second].fault == "cannot be read within the limits: it took more than 0 s"
+    # None of that is held against it: with the time that it needs it is read.
+    assert read_packs(tmp_path / "layer", paths, cache_dir=kept)[second].maps == (
+        "db_one",
+        "db_two",
+    )

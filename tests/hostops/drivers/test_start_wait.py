@@ -1,5 +1,6 @@
 """A start that waits: what ends the wait, and what becomes of a server that does not answer."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hostops.drivers.unanswered import explain_silence, find_settings
 from hostops.errors import HostError
 from hostops.host import Host
 from hostops.instances import runs
+from hostops.instances.config_chain import ExecutedFiles, store_parts
 from hostops.layout import HostLayout
 from hostops.linux.sockets import BoundSocket, Protocol
 from hostops.specs import SILENT_NOTE, ConfigPart, InstanceSpec, InstanceState
@@ -125,6 +127,15 @@ def test_one_that_nobody_waits_for_is_given_up_on_as_well(
 # What is looked at
 
 
+def say(tmp_path: Path, text: bytes, *, after: int = 0) -> None:
+    """Let the run print this, behind so much that was given back to the disk."""
+    path = HostLayout(tmp_path).instance("alpha").console_log_path(1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.seek(after)
+        file.write(text)
+
+
 def explain(tmp_path: Path, address: str, *own: str, is_simulated: bool = False) -> str:
     """Return what is said of a run that has bound its port on these addresses and is asked at that one."""
     layout = HostLayout(tmp_path)
@@ -141,6 +152,8 @@ def explain(tmp_path: Path, address: str, *own: str, is_simulated: bool = False)
 
 
 def test_each_cause_that_was_found_is_named(tmp_path: Path) -> None:
+    assert "Its console was not looked at" in explain(tmp_path, "127.0.0.1")
+    say(tmp_path, b"Console initialized.\n")
     text = explain(tmp_path, "127.0.0.1", "0.0.0.0")  # noqa: S104
     assert "A real game does not answer on loopback (127.0.0.1): set HOST_ADDRESS" in text
     assert "sv_max_queries_sec 1 is set in its arguments" in text
@@ -150,6 +163,56 @@ def test_each_cause_that_was_found_is_named(tmp_path: Path) -> None:
     assert "192.0.2.99 is no address of this machine" in explain(tmp_path, "192.0.2.99")
     elsewhere = explain(tmp_path, "127.0.0.1", "127.0.0.2")
     assert "on 127.0.0.2. So it cannot answer on 127.0.0.1" in elsewhere
+
+
+def test_what_a_flood_has_printed_is_looked_through_or_said_not_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = b"Unknown command\n" * 500_000
+    say(tmp_path, flood + b'Started map "c1m1_hotel" (CRC "1")\n')
+    assert "map is loaded" not in explain(tmp_path, "127.0.0.1")
+    say(tmp_path, flood)
+    assert "It has not printed that its map is loaded" in explain(tmp_path, "127.0.0.1")
+    monkeypatch.setattr("hostops.drivers.unanswered._CONSOLE_SECONDS", -1.0)
+    assert "only the first 4 MiB of its console were looked at" in explain(tmp_path, "127.0.0.1")
+    say(tmp_path, b"Unknown command\n", after=2**22)
+    assert "some of it was left out" in explain(tmp_path, "127.0.0.1")
+
+
+def test_what_configs_execute_is_looked_into_as_the_game_finds_it(tmp_path: Path) -> None:
+    layout = HostLayout(tmp_path)
+    instance = layout.instance("alpha")
+    top, bottom = (layout.overlays_dir / name / "left4dead2" / "cfg" for name in ("top", "bottom"))
+    for folder in (top, bottom, instance.dir):
+        folder.mkdir(parents=True)
+    (bottom / "Lan.cfg").write_text("sv_lan 0\n")
+    (top / "lan.cfg").write_text('sm_cvar sv_lan "1"\nexec more\n')
+    (top / "more.cfg").write_text("exec lan\nsv_max_queries_window 60\n")
+    plan = {"lower": ["overlays/top", "overlays/bottom", "/etc", "overlays/../secret"]}
+    instance.launch_path.write_text(json.dumps(plan))
+    store_parts(
+        instance, [ConfigPart("cfg/server.cfg", "Saferoom", "exec LAN.cfg; exec gone\n", ())]
+    )
+    text = explain(tmp_path, "127.0.0.1")
+    assert "sv_lan 1 is set in cfg/lan.cfg:" in text
+    assert "sv_max_queries_window 60 is set in cfg/more.cfg: it limits" in text
+    assert "answered, if the game takes it from there." in text
+    (top / "lan.cfg").unlink()
+    assert "Neither its configs nor its arguments set sv_lan 1." in explain(tmp_path, "127.0.0.1")
+    # What its game has put there comes first; one that cannot be read leaves it open.
+    own = instance.upper_dir / "left4dead2" / "cfg"
+    own.mkdir(parents=True)
+    (own / "lan.cfg").symlink_to("/etc/hostname")
+    text = explain(tmp_path, "127.0.0.1")
+    assert "As far as its configs could be read: neither its configs nor" in text
+
+
+def test_a_config_that_the_arguments_execute_counts_too(tmp_path: Path) -> None:
+    cfg = tmp_path / "left4dead2" / "cfg"
+    cfg.mkdir(parents=True)
+    (cfg / "lan.cfg").write_text("sv_lan 1\n")
+    found = find_settings([], ["+exec", "lan"], ("sv_lan",), ExecutedFiles([tmp_path]))
+    assert found == {"sv_lan": ("1", "cfg/lan.cfg")}
 
 
 def test_the_last_config_that_sets_a_cvar_is_the_one_that_is_named() -> None:

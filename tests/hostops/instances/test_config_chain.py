@@ -285,6 +285,24 @@ class TestCopies:
     def test_a_map_beside_it_keeps_no_line_that_moves_the_server(self, line: str) -> None:
         assert copy_config(f"{line}\n".encode(), "the config", ()).content == b""
 
+    def test_one_in_a_file_that_configs_execute_is_said_with_its_place(
+        self, layout: HostLayout, write: Write
+    ) -> None:
+        write("pack", "server.cfg", "exec more\n")
+        write(
+            "pack",
+            "more.cfg",
+            "// map a\nsay map b\nsv_lan 0; Map c5m1_waterfont versus\r\nreload\n",
+        )
+        chain = chain_of(layout, "pack")
+        where = "of cfg/more.cfg of overlay pack"
+        assert chain.map_changes == (
+            ("c5m1_waterfont", f"Line 3 {where}"),
+            ("", f"Line 4 {where}"),
+        )
+        assert f"Line 3 {where} changes the map to c5m1_waterfont. The game" in warnings_of(chain)
+        assert chain_of(layout, "pack", config="map c1m1_hotel\n").map_changes == chain.map_changes
+
     def test_an_alias_that_names_a_map_changes_none_by_itself(self) -> None:
         copy = copy_config(b'alias first "map c1m1_hotel"\n', "the config", ())
         assert copy.warnings == ()

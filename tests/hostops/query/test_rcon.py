@@ -25,7 +25,10 @@ def test_a_packet_is_encoded_as_the_protocol_has_it() -> None:
 
 def test_a_packet_is_parsed_and_the_rest_kept() -> None:
     data = Packet(7, 0, "hôte".encode()).encode()
-    assert rcon.parse_packet(data + b"rest") == (Packet(7, 0, "hôte".encode()), b"rest")
+    packet = Packet(7, 0, "hôte".encode())
+    assert rcon.parse_packet(data + b"rest") == (packet, len(data))
+    assert rcon.parse_packet(b"before" + data + b"rest", 6) == (packet, 6 + len(data))
+    assert rcon.parse_packet(b"before" + data[:-1], 6) is None
 
 
 def test_an_incomplete_packet_is_waited_for() -> None:
@@ -76,7 +79,8 @@ def read_packets(connection: socket.socket, count: int) -> list[Packet]:
     while len(packets) < count:
         data += connection.recv(4096)
         while parsed := rcon.parse_packet(data):
-            packet, data = parsed
+            packet, end = parsed
+            data = data[end:]
             packets.append(packet)
     return packets
 

@@ -114,8 +114,8 @@ def test_another_mode_than_was_asked_for_is_not_what_was_asked_for(
 ) -> None:
     asked = change(running, Playing("c5m2_park", "versus"), answer="")
     assert game.look(PARK) == "asked"
-    ConsoleCommand.objects.update(finished_at=timezone.now() - timedelta(seconds=61))
-    assert game.look(PARK) == "other"
+    assert game.look(PARK, 59) == "asked"
+    assert game.look(PARK, 2) == "other"
     assert "It says it is playing c5m2_park, Campaign." in words(asked)
 
 
@@ -136,6 +136,25 @@ def test_what_the_engine_refuses_is_told_at_once(running: Server, game: Game, an
     asked = change(running, answer=answer)
     assert game.look(PARK) == "other"
     assert words(asked).endswith(f"It answered: {' '.join(answer.split())}")
+
+
+@pytest.mark.parametrize("set_by", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_is_set_neither_cuts_a_wait_short_nor_makes_it_endless(
+    running: Server, game: Game, set_by: timedelta
+) -> None:
+    change(running, answer="")
+    assert game.look(PARK) == "asked"
+    ConsoleCommand.objects.update(finished_at=timezone.now() - set_by)
+    assert game.look(PARK, 50) == "asked"
+    assert game.look(PARK, 12) == "other"
+
+
+def test_a_clock_that_was_set_back_before_the_first_look_makes_no_wait_endless(
+    running: Server, game: Game
+) -> None:
+    change(running, finished_at=timezone.now() + timedelta(hours=1), answer="")
+    assert game.look(PARK) == "asked"
+    assert game.look(PARK, 61) == "other"
 
 
 def fail(server: Server) -> MapChange:

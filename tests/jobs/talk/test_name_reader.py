@@ -7,8 +7,9 @@ import pytest
 from hostops.errors import HostError, RconUnusableError
 from hostops.specs import CommandAnswer, CommandWay
 from jobs.talk import NameReader, name_reader
+from jobs.talk.name_reader import store_names
 from servers.console.completion import may_say_to_one, read_names
-from servers.models import Blueprint, ConsoleNames, Host, Server
+from servers.models import Blueprint, ConsoleName, ConsoleNames, Host, Server
 from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
 from tests.states import make_run, record_state
@@ -141,14 +142,48 @@ def test_one_that_does_not_tell_is_asked_again_much_later_and_keeps_no_other_wai
     assert [one["name"] for one in read_names(running)] == ["kick"]
 
 
-def test_no_more_games_are_kept_than_anybody_has(
-    host: Host, running: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+def test_no_more_games_are_kept_than_anybody_has_and_those_of_running_servers_stay(
+    host: Host,
+    running: Server,
+    other: Server,
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(name_reader, "GAMES_KEPT", 2)
     fake_host.answers = lambda *_: list_names("kick")
+    start(other)
     reader = NameReader(host, {})
-    for build in ("1", "2", "3"):
+    reader.look()
+    for build in ("1", "2", "3", "4"):
         start(running, build=build)
         reader.look()
-    assert ConsoleNames.objects.count() == 2
+    assert ConsoleNames.objects.count() == 3
+    for server in (running, other):
+        server.refresh_from_db()
+        assert [one["name"] for one in read_names(server)] == ["kick"]
+    # One that was forgotten is asked for again, by the same worker.
+    start(running, build="1")
+    reader.look()
     assert [one["name"] for one in read_names(running)] == ["kick"]
+
+
+def test_what_one_server_lists_takes_nothing_away_from_what_another_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as two that were asked at once by two hosts: one of them may be a stranger's."""
+
+    def name(text: str, tells: str = "what it is for") -> ConsoleName:
+        return {"name": text, "help": tells, "is_command": True}
+
+    store_names("game", [name("kick"), name("sm_psay")])
+    store_names("game", [name("kick", "Gives you everything."), *[name(f"a{i}") for i in range(9)]])
+    row = ConsoleNames.objects.get(key="game")
+    assert row.has_private_say
+    assert [one["name"] for one in row.names] == [*[f"a{i}" for i in range(9)], "kick", "sm_psay"]
+    assert {one["help"] for one in row.names} == {"what it is for"}
+    monkeypatch.setattr(name_reader, "NAMES_KEPT", 12)
+    monkeypatch.setattr(name_reader, "HELP_CHARS_KEPT", 11 * len("what it is for"))
+    store_names("game", [name(f"b{i}") for i in range(9)])
+    row = ConsoleNames.objects.get(key="game")
+    assert (len(row.names), row.names[-1]["name"]) == (12, "sm_psay")
+    assert [one["name"] for one in row.names if not one["help"]] == ["b0"]

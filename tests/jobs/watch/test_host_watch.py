@@ -347,6 +347,14 @@ class TestReboots:
         assert tell(fake_host, watch, ENDED_BY_REBOOT).desired_state == DesiredState.STOPPED
         assert not Job.objects.exists()
 
+    def test_a_stop_that_came_between_the_look_and_the_start_wins(
+        self, watch: HostWatch, fake_host: FakeHost, wanted: None
+    ) -> None:
+        stale = Server.objects.get()
+        Server.objects.update(desired_state=DesiredState.STOPPED)
+        watch._bring_back(stale)
+        assert not Job.objects.exists()
+
     def test_a_crash_without_a_reboot_is_not_started_again(
         self, watch: HostWatch, fake_host: FakeHost, wanted: None
     ) -> None:
@@ -393,6 +401,21 @@ class TestRestarts:
         make_run(server)
         tell(fake_host, watch, crashed_and_due(0, ago=0))
         assert Job.objects.latest("pk").run is None
+
+    def test_it_goes_on_like_that_also_where_the_worker_of_a_restart_was_killed(
+        self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus, server: Server
+    ) -> None:
+        earlier = make_run(server, arguments=("+map", "c5m1_waterfront"))
+        for repeated in (earlier, None):
+            job = enqueue("start", server=server, requested_by=None, run=repeated)
+            Job.objects.filter(pk=job.pk).update(
+                state=JobState.FAILED, created_at=timezone.now() - timedelta(minutes=1)
+            )
+            Run.record([Run(server=server)])
+            tell(fake_host, watch, crashed_and_due(0, ago=0))
+            restart = Job.objects.active().get()
+            assert restart.run == repeated
+            restart.delete()
 
     def test_a_start_that_a_person_asked_for_begins_a_new_count(
         self, fake_host: FakeHost, server: Server, host: Host

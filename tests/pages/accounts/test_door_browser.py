@@ -159,7 +159,7 @@ def test_an_invitation_makes_an_account(open_door: OpenDoor, dana: User) -> None
     page = open_door()
     sign_in(page, "dana")
     page.get_by_role("link", name="People").click()
-    page.get_by_label("For whom").fill("Eve")
+    page.get_by_label("For", exact=True).fill("Eve")
     page.get_by_role("button", name="Make an invitation").click()
     link = page.get_by_label("Link of the invitation Eve").input_value()
 
@@ -249,7 +249,7 @@ def test_axe_finds_nothing_on_the_pages_of_the_door(
     look("sessions")
     page.goto("/accounts/people/")
     look("people-first")
-    page.get_by_label("For whom").fill("Eve, who has the server with the long name")
+    page.get_by_label("For", exact=True).fill("Eve, who has the server with the long name")
     page.get_by_role("button", name="Make an invitation").click()
     look("people")
     link = page.get_by_label("Link of the invitation Eve").input_value()

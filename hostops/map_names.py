@@ -1,0 +1,51 @@
+"""Names of maps as people write them, and which one was probably meant by one that is not there."""
+
+import difflib
+import heapq
+from collections.abc import Iterable
+
+_FOLDERS = ("maps/", "maps\\")
+_LIKENESS = 0.6
+_MAX_COMPARED = 5_000
+_MAX_CHARS = 64
+_MAX_CANDIDATES = 8
+"""Of names that share most pairs of letters with what was asked for. To compare each letter by letter takes
+minutes for 5,000 long names that somebody has thought up for that."""
+
+
+def to_map_key(name: str) -> str:
+    """Return by what a map is told from others: the game ignores case, and takes `.bsp` or leaves it."""
+    return name.lower().removesuffix(".bsp")
+
+
+def drop_folder(name: str) -> str:
+    """Return a map's name without the `maps/` in front of it; empty if there is none.
+
+    The engine puts that in front itself (Source SDK, `CModelLoader::Map_IsValid`), and so would look for
+    `maps/maps/NAME.bsp`.
+    """
+    return name[len(_FOLDERS[0]) :] if name.lower().startswith(_FOLDERS) else ""
+
+
+def find_nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return which of `names`, in lower case, was probably meant; None if none is like it.
+
+    Takes less than a second of CPU time, whatever the names are; of more than 5,000 some are left out.
+    """
+    asked = (drop_folder(name) or name).lower()[:_MAX_CHARS]
+    asked_pairs = _pairs(asked)
+
+    def likeness(one: str) -> float:
+        pairs = _pairs(one)
+        return len(pairs & asked_pairs) / max(1, len(pairs) + len(asked_pairs))
+
+    by_length = sorted(names, key=lambda one: (abs(len(one) - len(asked)), one))
+    beginnings = {one[:_MAX_CHARS]: one for one in by_length[:_MAX_COMPARED]}
+    candidates = heapq.nlargest(_MAX_CANDIDATES, beginnings, key=likeness)
+    found = difflib.get_close_matches(asked, candidates, 1, _LIKENESS)
+    return beginnings[found[0]] if found else None
+
+
+def _pairs(name: str) -> set[str]:
+    """Return the pairs of neighbouring letters of a name."""
+    return {name[position : position + 2] for position in range(len(name) - 1)}
