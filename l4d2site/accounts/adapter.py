@@ -74,7 +74,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
     def get_reauthentication_methods(self, user: User) -> list[dict[str, str]]:
         """Return the ways to prove again who one is, in our words."""
         words = {
-            "reauthenticate": "Use your password",
+            "reauthenticate": gettext_lazy("Use your password"),
             "mfa_reauthenticate": "Use a code",
             "mfa_reauthenticate:webauthn": "Use a passkey",
         }

@@ -68,7 +68,7 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Invitation
         fields = ["note", "email"]
-        labels = {"note": "For whom", "email": "E-mail address"}
+        labels = {"note": _("For"), "email": _("E-mail address")}
         help_texts = {
             "note": _("Only for you, to tell your invitations apart."),
             "email": _("The link is sent there. Leave it empty to pass the link on yourself."),
