@@ -629,7 +629,7 @@ class Server(models.Model):
         return make_spec(
             self.name,
             self.port,
-            blueprint.overlay_names,
+            blueprint.overlay_references,
             (taken_of_blueprint.arguments, taken_of_own.arguments),
             (blueprint.config, self.config),
             blueprint.memory_limit_mib,
