@@ -30,11 +30,18 @@ from hostops.launch_arguments import parse_arguments as parse_arguments
 from hostops.launch_arguments import put_map as put_map
 from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address
+from hostops.manifests import ManifestError as ManifestError
+from hostops.manifests import ManifestFile as ManifestFile
+from hostops.manifests import read_manifest as read_manifest
+from hostops.manifests import require_paths as require_paths
+from hostops.manifests import write_manifest as write_manifest
 from hostops.map_names import drop_folder as drop_folder
 from hostops.map_names import find_nearest as find_nearest
 from hostops.map_names import to_map_key as to_map_key
+from hostops.names import NAME_PATTERN as NAME_PATTERN
+from hostops.names import require_name as require_name
+from hostops.overlay_references import OverlayReference as OverlayReference
 
-NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PORT_RANGE = range(27015, 27116)
 """The ports that are given out: srcds takes the first for the game (UDP) and RCON (TCP) alike."""
 
@@ -139,7 +146,8 @@ class SpecAdmin:
 class InstanceSpec:
     """Everything needed to make a server's instance. The first overlay lies on top of the others.
 
-    A change of the limits applies, as everything here, at the next start.
+    `overlays` are texts of `OverlayReference`. A change of the limits applies, as everything here, at the next
+    start.
     """
 
     name: str
@@ -170,7 +178,7 @@ class InstanceSpec:
         require_name(self.name)
         _ = self.limits  # refuses what cannot be
         for overlay in self.overlays:
-            require_name(overlay)
+            OverlayReference.parse(overlay)  # raises ValueError
         if not 1024 <= self.port <= 65535:
             raise ValueError(
                 f"Port {self.port} of server {self.name} is not between 1024 and 65535."
@@ -580,16 +588,6 @@ class CancelToken:
         """Raise `OperationCancelled` if the end was asked for."""
         if self.is_cancelled:
             raise OperationCancelled(self.reason)
-
-
-def require_name(name: str) -> str:
-    """Return `name`, or raise ValueError saying what a name may be."""
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise ValueError(
-            f"{name!r} is not a name: use 1 to 32 lower-case letters, digits and dashes, "
-            "starting with a letter or digit."
-        )
-    return name
 
 
 def require_steam_id(steam_id: str) -> str:

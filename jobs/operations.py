@@ -24,12 +24,22 @@ from hostops.specs import (
     InstanceSpec,
     InstanceState,
     InstanceStatus,
+    OverlayReference,
     SteamAccount,
 )
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
-from servers.models import LOOPBACK, ActualState, Host, Overlay, Release, Run, Server
+from servers.models import (
+    LOOPBACK,
+    ActualState,
+    Host,
+    Overlay,
+    OverlayVersion,
+    Release,
+    Run,
+    Server,
+)
 from servers.people import with_people
 
 logger = logging.getLogger(__name__)
@@ -147,10 +157,16 @@ def repeat(run: Run, server: Server) -> InstanceSpec:
     the panel has one of its overlays no longer: whoever starts it may not name a folder of a host as one.
     """
     spec = run.to_spec(server)
-    known = set(Overlay.objects.filter(name__in=spec.overlays).values_list("name", flat=True))
-    if gone := [name for name in spec.overlays if name not in known]:
+    known = {
+        *Overlay.objects.filter(name__in=spec.overlays).values_list("name", flat=True),
+        *OverlayVersion.objects.filter(reference__in=spec.overlays).values_list(
+            "reference", flat=True
+        ),
+    }
+    gone = [OverlayReference.parse(one).label for one in spec.overlays if one not in known]
+    if gone:
         raise MalformedJobError(
-            f"{server.name} ran with what is no overlay of the panel any more: {', '.join(gone)}. Start "
+            f"{server.name} ran with what is no overlay of the panel any more: {'; '.join(gone)}. Start "
             "it as it is saved."
         )
     others = Server.objects.filter(host_id=server.host_id, port=spec.port).exclude(pk=server.pk)

@@ -369,6 +369,12 @@ require(
 # For everybody but superusers; `l4d2site.accounts.models.OwnQuotas` says otherwise for one person.
 SERVERS_PER_OWNER = read_limit("SERVERS_PER_OWNER", 20)
 WAITING_JOBS_PER_OWNER = read_limit("WAITING_JOBS_PER_OWNER", 20)
+CONTENT_BYTES_PER_OWNER = read_limit("CONTENT_BYTES_PER_OWNER", 20 * 1024**3, lowest=0)
+
+# --- Content ----------------------------------------------------------------------------------
+
+CONTENT_ROOT = Path(read("CONTENT_ROOT", env.str, "a folder", default=str(VAR_DIR / "content")))
+require(CONTENT_ROOT.is_absolute(), "CONTENT_ROOT", "an absolute path")
 
 # --- Jobs -------------------------------------------------------------------------------------
 

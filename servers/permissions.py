@@ -48,6 +48,7 @@ class Verb(StrEnum):
     CHANGE_BLUEPRINT = "change_blueprint"
     REMOVE_BLUEPRINT = "remove_blueprint"
     USE_OVERLAY = "use_overlay"
+    CHANGE_OVERLAY = "change_overlay"
     VIEW_HOSTS = "view_hosts"
     INSTALL = "install"
     ROLLBACK = "rollback"
@@ -116,6 +117,9 @@ RULES = {
         "put an overlay into a blueprint",
         Role.VIEWER,
         ("servers.view_overlay", "servers.change_overlay"),
+    ),
+    Verb.CHANGE_OVERLAY: Rule(
+        "bring new versions of an overlay, remove it", Role.OWNER, ("servers.change_overlay",)
     ),
     # The whole panel: no role on one thing is enough.
     Verb.VIEW_HOSTS: Rule(

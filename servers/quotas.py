@@ -1,4 +1,4 @@
-"""How much one person may have at a time: servers, waiting jobs, pages that follow live.
+"""How much one person may have at a time: servers, waiting jobs, pages that follow live, content.
 
 The settings say it for everybody; a row of `l4d2site.accounts.models.OwnQuotas` says otherwise for one person.
 Superusers have no limit. What is counted is counted after `lock_person`, in the transaction that adds to it.
@@ -7,9 +7,12 @@ Superusers have no limit. What is counted is counted after `lock_person`, in the
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db.models import Sum
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from servers.models import Server
+from servers.models import OverlayVersion, Server
 
 
 class TooManyServersError(ValidationError):
@@ -57,6 +60,36 @@ def most_streams(person: User) -> int | None:
         return None
     own = own_value(person, "streams")
     return settings.STREAMS_PER_PERSON if own is None else own
+
+
+def most_content_bytes(person: User) -> int | None:
+    """Return how many bytes of overlays a person may bring into the panel's store; None is no limit."""
+    if person.is_superuser:
+        return None
+    own = own_value(person, "content_bytes")
+    return settings.CONTENT_BYTES_PER_OWNER if own is None else own
+
+
+def find_content_obstacle(owner: User, more_bytes: int) -> str:
+    """Return why this owner's overlays cannot take so many bytes more, in a sentence; empty if they can.
+
+    A file that the store has already, whoever brought it, counts nothing.
+    """
+    most = most_content_bytes(owner)
+    if most is None or more_bytes <= 0:
+        return ""
+    versions = OverlayVersion.objects.filter(overlay__owner=owner)
+    used: int = versions.aggregate(used=Sum("added_bytes"))["used"] or 0
+    if used + more_bytes <= most:
+        return ""
+    return _(
+        "This takes %(more)s, and of the %(most)s that you may have %(used)s are used. Remove versions that "
+        "you no longer need, or ask an admin to raise your limit."
+    ) % {
+        "more": filesizeformat(more_bytes),
+        "most": filesizeformat(most),
+        "used": filesizeformat(used),
+    }
 
 
 def own_value(person: User, name: str) -> int | None:

@@ -97,6 +97,20 @@ def sync_dir(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file_system(folder: Path) -> None:
+    """Put all that was written to the file system of `folder` onto its disk: syncfs(2).
+
+    For many small files it takes a fraction of what an fsync of each does.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
+
+
 def switch_symlink(link: Path, target: str) -> None:
     """Point a symlink elsewhere by one rename."""
     temporary = link.with_name(f".{link.name}.new")

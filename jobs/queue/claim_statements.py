@@ -57,9 +57,13 @@ SET_RUNNING = (
 
 SERVERS = (
     f"SELECT {', '.join(f'server.{column}' for column in SERVER_COLUMNS)}, server_host.bind_address,"  # noqa: S608
-    " (SELECT CAST(json_agg(name) AS text) FROM (SELECT overlay.name FROM servers_blueprintoverlay place"
+    " (SELECT CAST(json_agg(reference) AS text) FROM"
+    " (SELECT COALESCE(pinned.reference, latest.reference, overlay.name) AS reference"
+    " FROM servers_blueprintoverlay place"
     " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
-    " WHERE place.blueprint_id = blueprint.id ORDER BY place.position) overlay),"
+    " LEFT JOIN servers_overlayversion pinned ON pinned.id = place.version_id"
+    " LEFT JOIN servers_overlayversion latest ON latest.id = overlay.latest_id"
+    " WHERE place.blueprint_id = blueprint.id ORDER BY place.position) place),"
     " EXISTS (SELECT 1 FROM servers_ban ban WHERE ban.server_id = server.id"
     " OR (ban.server_id IS NULL AND ban.owner_id = server.owner_id))"
     " OR EXISTS (SELECT 1 FROM servers_gameadmin admin WHERE admin.server_id = server.id),"
@@ -69,8 +73,8 @@ SERVERS = (
     " JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
     " WHERE server.id = ANY(%s)"
 )
-"""With the address that an admin may have given to the host since the worker read its row; with the names of
-the blueprint's overlays, topmost first; and with whether it has people, without whom nobody looks for them."""
+"""With the address that an admin may have given to the host since the worker read its row; with the references
+of the blueprint's overlays, topmost first; and with whether it has people, without whom nobody looks."""
 
 
 def set_running(
@@ -100,14 +104,14 @@ def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
     of_host = len(SERVER_COLUMNS)
     for row in execute(SERVERS, [ids]).rows:
         server = load(Server, SERVER_COLUMNS, row[:of_host])
-        address, overlay_names, has_people, *of_blueprint = row[of_host:]
+        address, overlay_references, has_people, *of_blueprint = row[of_host:]
         server.has_people = bool(has_people)
         if server.host_id == host.pk:
             host.bind_address = address
             SERVER_HOST.set_cached_value(server, host)
         if server.blueprint_id not in blueprints:
             blueprint = load(Blueprint, BLUEPRINT_COLUMNS, of_blueprint)
-            blueprint.overlay_names = tuple(json.loads(overlay_names or "[]"))
+            blueprint.overlay_references = tuple(json.loads(overlay_references or "[]"))
             blueprints[server.blueprint_id] = blueprint
         SERVER_BLUEPRINT.set_cached_value(server, blueprints[server.blueprint_id])
         servers[server.pk] = server

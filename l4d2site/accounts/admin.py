@@ -40,6 +40,10 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
         fields["streams"].help_text = _(
             "Pages that they follow live. Empty: %(streams_per_person)s, as for everybody."
         ) % {"streams_per_person": settings.STREAMS_PER_PERSON}
+        fields["content_bytes"].help_text = _(
+            "How much their overlays may take in the panel’s store. Empty: "
+            "%(content_bytes_per_owner)s bytes, as for everybody."
+        ) % {"content_bytes_per_owner": f"{settings.CONTENT_BYTES_PER_OWNER:,}"}
         return formset
 
 

@@ -167,11 +167,12 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = OwnQuotas
-        fields = ["servers", "waiting_jobs", "streams"]
+        fields = ["servers", "waiting_jobs", "streams", "content_bytes"]
         labels = {
             "servers": _("Servers"),
             "waiting_jobs": _("Waiting jobs"),
             "streams": _("Pages that they follow live"),
+            "content_bytes": _("Bytes of overlays"),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -180,6 +181,7 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
             "servers": settings.SERVERS_PER_OWNER,
             "waiting_jobs": settings.WAITING_JOBS_PER_OWNER,
             "streams": settings.STREAMS_PER_PERSON,
+            "content_bytes": settings.CONTENT_BYTES_PER_OWNER,
         }
         for name, number in as_set.items():
             self.fields[name].widget.attrs["placeholder"] = str(number)

@@ -274,6 +274,7 @@ class OwnQuotas(models.Model):
     servers = models.PositiveIntegerField(null=True, blank=True)
     waiting_jobs = models.PositiveIntegerField(null=True, blank=True)
     streams = models.PositiveIntegerField(null=True, blank=True)
+    content_bytes = models.PositiveBigIntegerField(null=True, blank=True)
 
     class Meta:
         verbose_name = verbose_name_plural = "own quotas"

@@ -10,7 +10,7 @@ from difflib import unified_diff
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext as _
 
-from hostops.specs import LIMIT_NAMES, InstanceSpec
+from hostops.specs import LIMIT_NAMES, InstanceSpec, OverlayReference
 from servers.models import Blueprint, Run, RunPart, Server
 from servers.models.blueprints import MIB
 from servers.models.runs import (
@@ -63,7 +63,7 @@ def find_waiting(servers: Sequence[Server]) -> dict[int, tuple[RunPart, ...]]:
     up = {server.pk: server for server in servers if server.is_up}
     if not up:
         return {}
-    Blueprint.fetch_overlay_names([server.blueprint for server in up.values()])
+    Blueprint.fetch_overlay_references([server.blueprint for server in up.values()])
     seen_files = read_seen_files({server.host_id for server in up.values()})
     # Whole rows take several times as long as this, and mostly nothing has changed.
     digests = newest_runs(up).values_list(
@@ -73,7 +73,7 @@ def find_waiting(servers: Sequence[Server]) -> dict[int, tuple[RunPart, ...]]:
     for server_id, run_id, key_id, digest, started_at in digests:
         server = up[server_id]
         of_host = seen_files[server.host_id]
-        seen = [of_host.get(name) for name in server.blueprint.overlay_names]
+        seen = [of_host.get(name) for name in server.blueprint.overlay_references]
         is_new = any(one and one.looked_at > started_at for one in seen)
         if is_new or has_other_digest(server, key_id, digest):
             suspects[server_id] = run_id
@@ -148,7 +148,8 @@ def describe_change(
         case RunPart.CONFIG:
             return describe_texts(part, run.config, show_config(spec))
         case RunPart.OVERLAYS:
-            return describe_texts(part, "\n".join(run.overlay_names), "\n".join(spec.overlays))
+            before, after = map(show_overlays, (run.overlay_references, spec.overlays))
+            return describe_texts(part, before, after)
         case RunPart.FILES:
             names = ", ".join(run.changed_overlays(seen_files))
             return Change(
@@ -179,6 +180,11 @@ def diff_lines(before: str, after: str) -> Iterator[tuple[str, str]]:
         if number < 2 or line.startswith("@@"):  # Its head, and where the lines are.
             continue
         yield line[:1], line[1:]
+
+
+def show_overlays(references: Iterable[str]) -> str:
+    """Return overlays in words, one on each line."""
+    return "\n".join(OverlayReference.parse(one).label for one in references)
 
 
 def show_limits(limits: Run | InstanceSpec) -> str:

@@ -136,7 +136,7 @@ def read_choices(server: Server) -> MapChoices:
 
     Three queries at the most.
     """
-    content = read_content(server, server.blueprint.overlay_names, server.host.build_id)
+    content = read_content(server, server.blueprint.overlay_references, server.host.build_id)
     return to_choices(content, server)
 
 
@@ -147,7 +147,7 @@ def find_obstacle_now(server: Server, choice: MapChoice) -> str:
     """
     run = newest_runs([server.pk]).first()
     names = tuple(name for name, _ in run.overlays) if run and run.is_known else None
-    if names is None or names == server.blueprint.overlay_names:
+    if names is None or names == server.blueprint.overlay_references:
         return ""
     content = read_content(server, names, server.host.build_id)
     if not content.is_complete or choice.map in content.maps:

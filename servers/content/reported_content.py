@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from servers.models import OverlayReport, ReleaseReport, Server
+from hostops.specs import OverlayReference
+from servers.models import OverlayReport, OverlayVersion, ReleaseReport, Server
 
 _HIDING = frozenset({"unreadable", "pack_broken"})
 """Codes of findings: as long as an overlay has one, it may have more maps than were reported."""
@@ -19,7 +20,7 @@ class ReportedContent:
     """
 
     release: ReleaseReport | None
-    overlays: Sequence[OverlayReport]
+    overlays: Sequence[OverlayReport | OverlayVersion]
     missing: Sequence[str]
 
     @property
@@ -56,24 +57,28 @@ class ReportedContent:
         return tuple(found.values())
 
     @property
-    def _layers(self) -> Iterable[OverlayReport | ReleaseReport]:
+    def _layers(self) -> Iterable[OverlayReport | OverlayVersion | ReleaseReport]:
         return (*self.overlays, *((self.release,) if self.release else ()))
 
 
 def read_content(server: Server, overlays: Sequence[str], build_id: str) -> ReportedContent:
-    """Return what the host of a server reported of these overlays, the topmost first, and of a build.
+    """Return what is in the layers of a server: the references of its overlays, the topmost first, and a build.
 
-    Two queries at the most.
+    Of folders that is what its host reported; a version is the same everywhere. Three queries at the most.
     """
     release = ReleaseReport.objects.filter(host=server.host_id, build_id=build_id).first()
-    found: dict[str, OverlayReport] = {}
-    if overlays:
+    found: dict[str, OverlayReport | OverlayVersion] = {}
+    versions = [one for one in overlays if OverlayReference.parse(one).digest]
+    if len(versions) < len(overlays):
         rows = OverlayReport.objects.filter(host=server.host_id, name__in=overlays)
-        found = {report.name: report for report in rows}
+        found |= {report.name: report for report in rows}
+    if versions:
+        of_panel = OverlayVersion.objects.filter(reference__in=versions)
+        found |= {version.reference: version for version in of_panel}
     return ReportedContent(
         release,
-        [found[name] for name in overlays if name in found],
-        [name for name in overlays if name not in found],
+        [found[one] for one in overlays if one in found],
+        [OverlayReference.parse(one).label for one in overlays if one not in found],
     )
 
 

@@ -65,7 +65,7 @@ def find_map_note(server: Server, name: str) -> str:
     The server's own files are not reported, and may have it: a start looks into those too.
     """
     host = server.host
-    content = read_content(server, server.blueprint.overlay_names, host.build_id)
+    content = read_content(server, server.blueprint.overlay_references, host.build_id)
     key = to_map_key(name)
     if not content.is_complete or key in content.maps:
         return ""

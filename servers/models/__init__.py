@@ -6,8 +6,6 @@ from servers.models.blueprints import (
     Blueprint,
     BlueprintOverlay,
     BlueprintQuerySet,
-    Overlay,
-    OverlayQuerySet,
 )
 from servers.models.commands import (
     ANSWER_SECONDS,
@@ -23,6 +21,7 @@ from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegme
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.maps import SETTLES_WITHIN, MapChange, MapChangeState
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
+from servers.models.overlays import NOTE_CHARS, Overlay, OverlayQuerySet, OverlayVersion
 from servers.models.players import (
     NAME_CHARS,
     SESSIONS_KEPT_OF_SERVER,
@@ -66,6 +65,7 @@ __all__ = [
     "MODE_CHARS",
     "MOST_ADMINS",
     "NAME_CHARS",
+    "NOTE_CHARS",
     "REPORT_VERSION",
     "RUNS_KEPT",
     "SESSIONS_KEPT_OF_SERVER",
@@ -104,6 +104,7 @@ __all__ = [
     "OverlayQuerySet",
     "OverlayReport",
     "OverlayReportQuerySet",
+    "OverlayVersion",
     "PlayerSession",
     "PlayerSessionQuerySet",
     "Release",

@@ -1,13 +1,14 @@
-"""Overlays, and the blueprints that are made of them."""
+"""Blueprints, and which overlays they have."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -15,6 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from hostops.specs import CPU_WEIGHT_RANGE, LIMIT_NAMES, MEMORY_LIMIT_RANGE, TASKS_LIMIT_RANGE
 from servers.models.memberships import has_role
+from servers.models.overlays import Overlay, OverlayVersion
 from servers.models.validation import (
     find_argument_faults,
     find_config_faults,
@@ -34,42 +36,6 @@ LOWEST_TASKS_LIMIT = 32
 """srcds has a dozen threads of its own, beside the script that runs it."""
 
 LOWEST_CPU_WEIGHT = CPU_WEIGHT_RANGE.start
-
-
-class OverlayQuerySet(models.QuerySet["Overlay"]):
-    """Overlays, by who may use them."""
-
-    def usable_by(self, user: Person) -> "OverlayQuerySet":
-        """Return the overlays that `user` may put into a blueprint."""
-        return self if may(user, Verb.USE_OVERLAY) else self.filter(is_shared=True)
-
-
-class Overlay(models.Model):
-    """A named set of files laid over the game: addons, SourceMod, maps, cfg.
-
-    The files lie on each host below `HOST_ROOT/overlays/<name>/`, laid out as in the game's own folder.
-    """
-
-    name = models.CharField(max_length=32, unique=True, validators=[validate_name])
-    description = models.TextField(blank=True)
-    is_shared = models.BooleanField(
-        "shared", default=True, help_text=gettext_lazy("Every owner may use it in blueprints.")
-    )
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-
-    objects = OverlayQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["name"]
-        permissions = [("bring_native_code", "Can bring native code onto hosts")]
-        constraints = [name_check("overlay_name_is_valid")]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def get_absolute_url(self) -> str:
-        """Return the address of its page."""
-        return reverse("servers:overlay_detail", args=[self.name])
 
 
 class BlueprintQuerySet(models.QuerySet["Blueprint"]):
@@ -243,29 +209,38 @@ class Blueprint(models.Model):
         return self.overlays.order_by("blueprint_overlays__position")
 
     @cached_property
-    def overlay_names(self) -> tuple[str, ...]:
-        """The names of the overlays, the topmost first, as they were when this was first asked for."""
-        return tuple(self.ordered_overlays().values_list("name", flat=True))
+    def overlay_references(self) -> tuple[str, ...]:
+        """What a server is made of, the topmost first, as texts of `hostops.specs.OverlayReference`.
+
+        They are as they were when this was first asked for: of an overlay with versions the one that is pinned
+        here, or else its latest.
+        """
+        return tuple(refer(self.blueprint_overlays.all()))
 
     @classmethod
-    def fetch_overlay_names(cls, blueprints: Collection["Blueprint"]) -> None:
-        """Make `overlay_names` of many blueprints cost one query."""
-        names: dict[int, list[str]] = {blueprint.pk: [] for blueprint in blueprints}
-        places = BlueprintOverlay.objects.filter(blueprint__in=names).order_by("position")
-        for blueprint_id, name in places.values_list("blueprint_id", "overlay__name"):
-            names[blueprint_id].append(name)
+    def fetch_overlay_references(cls, blueprints: Collection["Blueprint"]) -> None:
+        """Make `overlay_references` of many blueprints cost one query."""
+        found: dict[int, list[str]] = {blueprint.pk: [] for blueprint in blueprints}
+        places = BlueprintOverlay.objects.filter(blueprint__in=found)
+        for blueprint_id, reference in refer(places, "blueprint_id"):
+            found[blueprint_id].append(reference)
         for blueprint in blueprints:
-            blueprint.overlay_names = tuple(names[blueprint.pk])
+            blueprint.overlay_references = tuple(found[blueprint.pk])
 
-    def set_overlays(self, overlays: Collection[Overlay]) -> None:
-        """Replace the overlays by `overlays`, the topmost first."""
+    def set_overlays(
+        self, overlays: Collection[Overlay], pins: Mapping[int, OverlayVersion] | None = None
+    ) -> None:
+        """Replace the overlays by `overlays`, the topmost first; `pins` has versions by their overlays' ids."""
+        pins = pins or {}
         with transaction.atomic():
             self.blueprint_overlays.all().delete()
             BlueprintOverlay.objects.bulk_create(
-                BlueprintOverlay(blueprint=self, overlay=overlay, position=position)
+                BlueprintOverlay(
+                    blueprint=self, overlay=overlay, position=position, version=pins.get(overlay.pk)
+                )
                 for position, overlay in enumerate(overlays, start=1)
             )
-        self.__dict__.pop("overlay_names", None)
+        self.__dict__.pop("overlay_references", None)
 
 
 class BlueprintOverlay(models.Model):
@@ -274,6 +249,14 @@ class BlueprintOverlay(models.Model):
     blueprint = models.ForeignKey(Blueprint, models.CASCADE, related_name="blueprint_overlays")
     overlay = models.ForeignKey(Overlay, models.PROTECT, related_name="blueprint_overlays")
     position = models.PositiveSmallIntegerField(default=1)
+    version = models.ForeignKey(
+        OverlayVersion,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="pinned_places",
+        help_text=gettext_lazy("The version that servers start with; empty: the latest."),
+    )
 
     class Meta:
         ordering = ["position"]
@@ -285,3 +268,10 @@ class BlueprintOverlay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.position}. {self.overlay}"
+
+
+def refer(places: models.QuerySet[BlueprintOverlay], *columns: str) -> models.QuerySet[Any, Any]:
+    """Return the references of overlays at `places`, the topmost first: each alone, or behind `columns`."""
+    reference = Coalesce("version__reference", "overlay__latest__reference", "overlay__name")
+    rows = places.order_by("position").annotate(reference=reference)
+    return rows.values_list(*columns, "reference", flat=not columns)

@@ -178,7 +178,7 @@ class Run(models.Model):
         return bool(self.digest_key)
 
     @property
-    def overlay_names(self) -> tuple[str, ...]:
+    def overlay_references(self) -> tuple[str, ...]:
         """The overlays that it was started with, the topmost first."""
         return tuple(name for name, _fingerprint in self.overlays)
 
@@ -200,7 +200,7 @@ class Run(models.Model):
         spec = InstanceSpec(
             name=server.name,
             port=self.port or server.port,
-            overlays=self.overlay_names,
+            overlays=self.overlay_references,
             arguments=tuple(kept["arguments"]),
             config=kept["config"],
             memory_limit_bytes=self.memory_limit_bytes,
@@ -232,7 +232,7 @@ class Run(models.Model):
             RunPart.CONFIG: self.config_digest != make_digest(key, spec.config)
             if key
             else self.config != show_config(spec),
-            RunPart.OVERLAYS: self.overlay_names != spec.overlays,
+            RunPart.OVERLAYS: self.overlay_references != spec.overlays,
             RunPart.FILES: bool(self.changed_overlays(seen_files)),
             RunPart.LIMITS: self._has_changed_limits(server, spec),
             RunPart.PORT: self.port != spec.port,

@@ -633,7 +633,7 @@ class Server(models.Model):
         return make_spec(
             self.name,
             self.port,
-            blueprint.overlay_names,
+            blueprint.overlay_references,
             (of_blueprint.arguments, own.arguments),
             (blueprint.config, self.config),
             blueprint.memory_limit_mib,

@@ -165,7 +165,7 @@ def test_a_blueprints_overlays_and_config_are_compared(
     assert ">sv_lan 0</pre>" in page
     assert "Launch arguments</h3>" not in page  # They are the same.
     blueprint.refresh_from_db()
-    assert (blueprint.config, blueprint.overlay_names) == ("sv_lan 0", ("rules", "maps"))
+    assert (blueprint.config, blueprint.overlay_references) == ("sv_lan 0", ("rules", "maps"))
 
 
 @pytest.mark.parametrize("kind", ["server", "blueprint", "overlay"])

@@ -44,7 +44,7 @@ def test_a_start_stores_what_the_server_was_started_with(
     assert before <= stored.started_at.timestamp() <= time()
     assert (stored.server, stored.port, stored.build_id) == (server, server.port, "100")
     assert stored.arguments == "+map c1m1_hotel\n+sv_lan 0"
-    assert stored.overlay_names == ("pack",)
+    assert stored.overlay_references == ("pack",)
     assert stored.has_answered
     assert json.loads(decrypt(stored.sealed))["config"] == fake_host.specs[-1].config
 

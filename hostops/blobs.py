@@ -1,0 +1,216 @@
+"""Files kept by the SHA-256 of their bytes, each once: the panel's store, and the cache of a host.
+
+    <root>/<first two digits>/<sha256>   a blob; it never changes
+    <root>/incoming/<anything>           what is still being written; nobody takes it for a blob
+    <root>/store.lock                    shared by who adds, held alone by who sweeps
+
+A blob appears under its name by one rename, after the disk has its bytes: a process that dies at any point
+leaves blobs that are whole, and perhaps something in `incoming`, which `sweep` removes a day later.
+
+Several accounts may add to one folder: what they write takes the group of the root, if that has the setgid bit.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from hostops.errors import HostError
+from hostops.linux.files import remove_tree, sync_dir, sync_file_system
+from hostops.manifests import SHA256
+
+CHUNK_BYTES = 1024**2
+SWEEP_AFTER_SECONDS = 24 * 3600
+"""So long is kept what nobody refers to: whoever adds it has not written down yet what it is for."""
+
+_INCOMING_MODE = 0o660
+_FOLDER_MODE = 0o770
+
+
+class BlobError(HostError):
+    """A blob that is missing, or bytes that are not those of the hash that was told."""
+
+
+class BlobFolder:
+    """A folder of blobs. It is made by the first that is added."""
+
+    def __init__(self, root: Path, *, file_mode: int = 0o660) -> None:
+        self.root = root
+        self._file_mode = file_mode
+
+    @property
+    def incoming_dir(self) -> Path:
+        """Where files are written before they are blobs: on the same file system."""
+        return self.root / "incoming"
+
+    def path_of(self, sha256: str) -> Path:
+        """Return where a blob lies, or would lie. Raises ValueError for what is no hash."""
+        if not SHA256.fullmatch(sha256):
+            raise ValueError(f"{sha256[:80]!r} is no SHA-256.")
+        return self.root / sha256[:2] / sha256
+
+    def __contains__(self, sha256: str) -> bool:
+        return self.path_of(sha256).is_file()
+
+    def find_missing(self, hashes: Iterable[str]) -> list[str]:
+        """Return those of which there is no blob, each once."""
+        return [sha256 for sha256 in dict.fromkeys(hashes) if sha256 not in self]
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Open a blob to read. Raises `BlobError` if it is not there."""
+        try:
+            return self.path_of(sha256).open("rb")
+        except FileNotFoundError:
+            raise BlobError(
+                f"The file with the SHA-256 {sha256} is not in the store any more."
+            ) from None
+
+    def read(self, sha256: str, max_bytes: int) -> bytes:
+        """Return the bytes of a blob. Raises `BlobError` if it has more, or is not there."""
+        with self.open(sha256) as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise BlobError(f"The file {sha256} has more than {max_bytes:,} bytes.")
+        return data
+
+    @contextlib.contextmanager
+    def adding(self) -> Iterator[None]:
+        """Keep `sweep` away: from a look for what is there already until it is written down what it is for."""
+        self._make()
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def incoming(self, purpose: str) -> Iterator[Path]:
+        """Yield a new folder to write files in, on the store's own file system. It is removed at the end."""
+        self._make()
+        folder = self.incoming_dir / f"{purpose}-{secrets.token_hex(8)}"
+        _make_folder(folder)
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
+
+    def adopt(self, files: Iterable[tuple[Path, str]]) -> int:
+        """Make blobs of files with the hashes that they are known to have; return how many bytes are new.
+
+        The files have to lie on the store's file system, best in a folder of `incoming`. They are moved, but
+        for those whose blob is there already. Call it within `adding`.
+        """
+        new: dict[str, Path] = {}
+        for path, sha256 in files:
+            target = self.path_of(sha256)
+            if sha256 in new:
+                continue
+            try:
+                os.utime(target)  # For `sweep`, it is as if it were new.
+            except FileNotFoundError:
+                new[sha256] = path
+        if not new:
+            return 0
+        for path in new.values():
+            path.chmod(self._file_mode)
+        sync_file_system(self.root)
+        added = 0
+        for sha256, path in new.items():
+            target = self.path_of(sha256)
+            _make_folder(target.parent)
+            added += path.stat().st_size
+            path.rename(target)
+        sync_file_system(self.root)
+        return added
+
+    def add_bytes(self, data: bytes) -> str:
+        """Store some bytes; return their hash. Call it within `adding`."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self.incoming("bytes") as folder:
+            path = folder / "0"
+            path.write_bytes(data)
+            self.adopt([(path, sha256)])
+        return sha256
+
+    def add_stream(
+        self, read: Callable[[int], bytes], sha256: str, size: int, *, look: Callable[[int], None]
+    ) -> None:
+        """Store what `read` gives, if it is the blob that it is said to be. Call it within `adding`.
+
+        `look` is called with the number of bytes after each part, and may raise. Raises `BlobError` for other
+        bytes, and what `read` raises; then nothing is stored.
+        """
+        with self.incoming("stream") as folder:
+            path = folder / "0"
+            digest, done = hashlib.sha256(), 0
+            with path.open("wb") as file:
+                while part := read(CHUNK_BYTES):
+                    done += len(part)
+                    if done > size:
+                        break
+                    digest.update(part)
+                    file.write(part)
+                    look(done)
+            if done != size or digest.hexdigest() != sha256:
+                raise BlobError(
+                    f"What was received for {sha256} is something else: {done:,} bytes of {size:,}."
+                )
+            self.adopt([(path, sha256)])
+
+    def sweep(self, kept: Collection[str]) -> tuple[int, int]:
+        """Remove the blobs that are not `kept` and older than a day, and what was left in `incoming`.
+
+        `kept` has to be found out within `alone`. Returns how many files were removed, and their bytes.
+        """
+        kept, before = frozenset(kept), time.time() - SWEEP_AFTER_SECONDS
+        removed = removed_bytes = 0
+        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+            for path in folder.iterdir():
+                status = path.lstat()
+                if path.name in kept or status.st_mtime > before:
+                    continue
+                path.unlink()
+                removed, removed_bytes = removed + 1, removed_bytes + status.st_size
+        for path in self.incoming_dir.glob("*"):
+            if path.lstat().st_mtime < before:
+                remove_tree(path)
+        return removed, removed_bytes
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody away who adds."""
+        self._make()
+        with self._locked(fcntl.LOCK_EX):
+            yield
+
+    def _make(self) -> None:
+        _make_folder(self.root)
+        _make_folder(self.incoming_dir)
+
+    @contextlib.contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.root / "store.lock", flags, _INCOMING_MODE)
+        try:
+            with contextlib.suppress(
+                PermissionError
+            ):  # Another account has made it, with this mode.
+                os.fchmod(descriptor, _INCOMING_MODE)
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder, open to the group of the store if several accounts share that."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return
+    is_shared = stat.S_IMODE(path.parent.stat().st_mode) & stat.S_ISGID
+    path.chmod(_FOLDER_MODE | (stat.S_ISGID if is_shared else 0))
+    sync_dir(path.parent)

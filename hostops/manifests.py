@@ -1,0 +1,140 @@
+"""What an overlay's version consists of: a manifest names each file, and the hash that has its bytes.
+
+A manifest is a text: a first line that says its kind, then a JSON array for each file, in the order of the
+paths, `["left4dead2/addons/maps.vpk", "<sha256>", <bytes>, "<flags>"]`. The same files always make the same
+bytes, so the hash of a manifest names the version, and two of one content are one.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+HEADER = "saferoom content 1"
+MAX_FILES = 50_000
+MAX_MANIFEST_BYTES = 64 * 1024**2
+MAX_PATH_BYTES = 512
+MAX_NAME_BYTES = 255  # NAME_MAX of Linux's file systems
+MAX_FILE_BYTES = 1024**4
+
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_EXECUTABLE = "x"
+
+
+class ManifestError(ValueError):
+    """Something that cannot be the content of an overlay. The text says what, and of which file."""
+
+
+@dataclass(frozen=True, order=True)
+class ManifestFile:
+    """One file: its path below the game's folder, with `/` between names, and what it holds."""
+
+    path: str
+    sha256: str
+    size: int
+    is_executable: bool = False
+
+
+def write_manifest(files: Iterable[ManifestFile]) -> bytes:
+    """Return the manifest of these files, whatever their order. Raises `ManifestError`."""
+    ordered = sorted(files)
+    _require(ordered)
+    lines = [HEADER]
+    for file in ordered:
+        flags = _EXECUTABLE if file.is_executable else ""
+        entry = [file.path, file.sha256, file.size, flags]
+        lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
+    return "\n".join([*lines, ""]).encode()
+
+
+def read_manifest(data: bytes) -> tuple[ManifestFile, ...]:
+    """Return the files of a manifest. Raises `ManifestError` unless `write_manifest` has written it."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"A manifest of {len(data):,} bytes is too large.")
+    try:
+        header, *lines = data.decode().split("\n")
+        if header != HEADER:
+            raise ManifestError(f"A manifest begins with {HEADER!r}, not with {header[:40]!r}.")
+        files = tuple(_read_file(line) for line in lines[:-1])
+        _require(files)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, TypeError) as error:
+        raise ManifestError(f"This is no manifest: {error}.") from None
+    if write_manifest(files) != data:
+        raise ManifestError("This manifest is not written as Saferoom writes them.")
+    return files
+
+
+def require_paths(paths: Iterable[str]) -> None:
+    """Raise `ManifestError` unless files can lie at all of these paths at one time.
+
+    Not above the folder, not outside of it, nothing that another system would read in another way, and no two
+    that differ in capitals only: the game finds files whatever their case.
+    """
+    seen: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for path in paths:
+        _require_path(path)
+        folded = path.casefold()
+        if (other := seen.get(folded)) is not None:
+            same = "is there twice" if other == path else f"and {other!r} differ only in capitals"
+            raise ManifestError(f"{path!r} {same}.")
+        seen[folded] = path
+        for folder in _folders_of(folded):
+            folders.setdefault(folder, path)
+    for folded, path in seen.items():
+        if folded in folders:
+            raise ManifestError(f"{path!r} is a file, and the folder of {folders[folded]!r}.")
+
+
+def _read_file(line: str) -> ManifestFile:
+    entry = json.loads(line)
+    if not isinstance(entry, list) or [type(part) for part in entry] != [str, str, int, str]:
+        raise ManifestError(f"A line of the manifest does not describe a file: {line[:80]!r}.")
+    path, sha256, size, flags = entry
+    if flags not in ("", _EXECUTABLE):
+        raise ManifestError(f"{path!r} has the flags {flags!r}, which no version has.")
+    return ManifestFile(path, sha256, size, bool(flags))
+
+
+def _require(files: Iterable[ManifestFile]) -> None:
+    files = list(files)
+    if len(files) > MAX_FILES:
+        raise ManifestError(
+            f"{len(files):,} files are more than an overlay can have: {MAX_FILES:,}."
+        )
+    require_paths(file.path for file in files)
+    for file in files:
+        if not SHA256.fullmatch(file.sha256):
+            raise ManifestError(f"{file.path!r} has {file.sha256[:80]!r}, which is no SHA-256.")
+        if not 0 <= file.size <= MAX_FILE_BYTES:
+            raise ManifestError(f"{file.path!r} cannot have {file.size:,} bytes.")
+
+
+def _require_path(path: str) -> None:
+    try:
+        data = path.encode()
+    except UnicodeEncodeError:
+        raise ManifestError(f"{path!r} is a name that is no UTF-8.") from None
+    if len(data) > MAX_PATH_BYTES:
+        raise ManifestError(
+            f"{path[:80]!r}… has {len(data):,} bytes: use {MAX_PATH_BYTES} at most."
+        )
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        raise ManifestError(f"{path!r} has a control character.")
+    if "\\" in path or re.match(r"[A-Za-z]:", path):
+        raise ManifestError(
+            f"{path!r} is written as Windows does: use / between names, and no drive."
+        )
+    for name in path.split("/"):
+        if name in ("", ".", ".."):
+            raise ManifestError(f"{path!r} is not a path below the overlay's folder.")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise ManifestError(f"{name[:80]!r}… is longer than a file's name can be.")
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    """Yield the folders that a path lies in, the outermost first."""
+    position = path.find("/")
+    while position >= 0:
+        yield path[:position]
+        position = path.find("/", position + 1)

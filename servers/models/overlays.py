@@ -1,0 +1,120 @@
+"""Overlays, and the versions of those that the panel itself keeps."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.translation import gettext_lazy
+
+from hostops.specs import OverlayReference
+from servers.models.reports import ContentReport
+from servers.models.validation import name_check, validate_name
+from servers.permissions import Person, Role, Verb, may
+
+NOTE_CHARS = 200
+ORIGIN_CHARS = 200
+DIGEST_CHARS = 64
+REFERENCE_CHARS = 128
+
+
+class OverlayQuerySet(models.QuerySet["Overlay"]):
+    """Overlays, by who may do what with them."""
+
+    def usable_by(self, user: Person) -> "OverlayQuerySet":
+        """Return the overlays that `user` may put into a blueprint."""
+        if may(user, Verb.USE_OVERLAY):
+            return self
+        return self.filter(Q(is_shared=True) | Q(owner_id=user.pk))
+
+    def changeable_by(self, user: Person) -> "OverlayQuerySet":
+        """Return the overlays that `user` may bring new versions of."""
+        return self if may(user, Verb.CHANGE_OVERLAY) else self.filter(owner_id=user.pk)
+
+
+class Overlay(models.Model):
+    """A named set of files laid over the game: addons, SourceMod, maps, cfg.
+
+    One with a `latest` version is kept by the panel: hosts fetch its files. The files of any other lie on each
+    host below `HOST_ROOT/overlays/<name>/`, laid out as in the game's own folder, put there by people.
+    """
+
+    name = models.CharField(max_length=32, unique=True, validators=[validate_name])
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="overlays",
+        help_text=gettext_lazy("Who brings its versions, beside the admins."),
+    )
+    is_shared = models.BooleanField(
+        "shared", default=True, help_text=gettext_lazy("Every owner may use it in blueprints.")
+    )
+    latest = models.ForeignKey(
+        "OverlayVersion", models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = OverlayQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        permissions = [("bring_native_code", "Can bring native code onto hosts")]
+        constraints = [name_check("overlay_name_is_valid")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("servers:overlay_detail", args=[self.name])
+
+    def role_of(self, user: Person) -> Role | None:
+        """Return the role that `user` has on it: its owner's, or that of who may use it."""
+        if self.owner_id is not None and self.owner_id == user.pk:
+            return Role.OWNER
+        return Role.VIEWER if self.is_shared else None
+
+
+class OverlayVersion(ContentReport):
+    """What an overlay was at one time. Nothing of it ever changes but the report of what is in it.
+
+    Its files are told by a manifest (`hostops.specs.read_manifest`), which is a blob of the panel's store as
+    the files themselves are; `digest` is the manifest's hash. `findings` are as those of an `OverlayReport`.
+    """
+
+    overlay = models.ForeignKey(Overlay, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    digest = models.CharField(max_length=DIGEST_CHARS)
+    reference = models.CharField(
+        max_length=REFERENCE_CHARS,
+        unique=True,
+        help_text=gettext_lazy("What servers are made of it by."),
+    )
+    files = models.PositiveIntegerField()
+    size_bytes = models.BigIntegerField()
+    added_bytes = models.BigIntegerField(
+        help_text=gettext_lazy("What the store had to take for it: files that it did not have yet.")
+    )
+    has_native_code = models.BooleanField(default=False)
+    findings = models.JSONField(default=list)
+    note = models.CharField(max_length=NOTE_CHARS, blank=True)
+    origin = models.CharField(
+        max_length=ORIGIN_CHARS, blank=True, help_text=gettext_lazy("Where it came from.")
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_by_name = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["overlay", "number"], name="overlay_version_once")
+        ]
+
+    def __str__(self) -> str:
+        return OverlayReference.parse(self.reference).label

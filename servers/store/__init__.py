@@ -1,0 +1,21 @@
+"""What the panel itself keeps of overlays: their files, and the versions that are made of these."""
+
+from servers.store.panel_store import get_store
+from servers.store.versions import (
+    FileChange,
+    VersionRefusedError,
+    compare,
+    find_native,
+    make_version,
+    read_files,
+)
+
+__all__ = [
+    "FileChange",
+    "VersionRefusedError",
+    "compare",
+    "find_native",
+    "get_store",
+    "make_version",
+    "read_files",
+]

@@ -1,0 +1,10 @@
+"""The panel's own store of overlays' files: one folder for the web process and the worker beside it."""
+
+from django.conf import settings
+
+from hostops.blobs import BlobFolder
+
+
+def get_store() -> BlobFolder:
+    """Return the store that the settings name. It may not be there yet."""
+    return BlobFolder(settings.CONTENT_ROOT)

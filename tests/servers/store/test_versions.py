@@ -1,0 +1,116 @@
+"""Versions of overlays: what makes one, what refuses one, and what a server is made of by them."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import Permission, User
+
+from hostops.specs import ManifestFile
+from servers.models import Blueprint, Overlay
+from servers.store import VersionRefusedError, compare, get_store, make_version, read_files
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def store_below(tmp_path: Path, settings: LazySettings) -> None:
+    """Give each test a store of its own."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+
+
+@pytest.fixture
+def overlay(alice: User) -> Overlay:
+    """Return an overlay of Alice's without any version."""
+    return Overlay.objects.create(name="maps", owner=alice, is_shared=False)
+
+
+def bring(tmp_path: Path, **texts: str) -> tuple[list[ManifestFile], list[tuple[Path, str]]]:
+    """Return files of a version by their names in `addons/`, and where their bytes lie."""
+    files, stored = [], []
+    for name, text in texts.items():
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        folder = get_store().incoming_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{tmp_path.name}-{name}"
+        path.write_text(text)
+        files.append(ManifestFile(f"left4dead2/addons/{name.replace('_', '.')}", sha256, len(text)))
+        stored.append((path, sha256))
+    return files, stored
+
+
+def test_a_version_is_numbered_and_becomes_the_latest(
+    overlay: Overlay, alice: User, tmp_path: Path
+) -> None:
+    files, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    first = make_version(overlay, files, stored=stored, by=alice, origin="pack.zip")
+    changed, stored = bring(tmp_path, one_vpk="another one")
+    second = make_version(overlay, [*changed, files[1]], stored=stored, by=alice)
+    overlay.refresh_from_db()
+    assert (first.number, second.number, overlay.latest) == (1, 2, second)
+    assert (first.files, first.size_bytes, first.added_bytes) == (2, 6, 6)
+    assert second.added_bytes == len("another one")
+    assert read_files(first) == tuple(files)
+    assert [change.path for change in compare(read_files(first), read_files(second))] == [
+        "left4dead2/addons/one.vpk"
+    ]
+
+
+def test_the_same_files_make_no_second_version(
+    overlay: Overlay, alice: User, tmp_path: Path
+) -> None:
+    files, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    first = make_version(overlay, files, stored=stored, by=alice)
+    _, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    again = make_version(overlay, files[::-1], stored=stored, by=alice)
+    assert again == first
+    assert overlay.versions.count() == 1
+
+
+def test_a_blueprint_takes_the_latest_version_or_the_one_that_is_pinned(
+    overlay: Overlay, alice: User, tmp_path: Path, blueprint: Blueprint
+) -> None:
+    by_hand = Overlay.objects.create(name="kept-by-hand")
+    files, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    first = make_version(overlay, files, stored=stored, by=alice)
+    second = make_version(overlay, files[:1], by=alice)
+    overlay.refresh_from_db()
+    blueprint.set_overlays([overlay, by_hand])
+    assert blueprint.overlay_references == (second.reference, "kept-by-hand")
+    blueprint.set_overlays([by_hand, overlay], {overlay.pk: first})
+    assert blueprint.overlay_references == ("kept-by-hand", first.reference)
+    Blueprint.fetch_overlay_references([blueprint])
+    assert blueprint.overlay_references == ("kept-by-hand", first.reference)
+
+
+def test_files_that_the_store_does_not_have_make_no_version(overlay: Overlay, alice: User) -> None:
+    with pytest.raises(VersionRefusedError, match="1 files are not in the store"):
+        make_version(overlay, [ManifestFile("left4dead2/a.vpk", "a" * 64, 1)], by=alice)
+    assert not overlay.versions.exists()
+
+
+@pytest.mark.parametrize("name", ["plugin_smx", "library_SO"])
+def test_native_code_takes_the_permission_to_bring_it(
+    overlay: Overlay, alice: User, tmp_path: Path, name: str
+) -> None:
+    files, stored = bring(tmp_path, **{name: "code"})
+    with pytest.raises(VersionRefusedError, match="code that would run on the host"):
+        make_version(overlay, files, stored=stored, by=alice)
+    alice.is_staff = True
+    alice.save()
+    alice.user_permissions.add(Permission.objects.get(codename="bring_native_code"))
+    version = make_version(overlay, files, stored=stored, by=User.objects.get(pk=alice.pk))
+    assert version.has_native_code
+
+
+def test_an_owner_brings_no_more_bytes_than_they_may(
+    overlay: Overlay, alice: User, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.CONTENT_BYTES_PER_OWNER = 5
+    files, stored = bring(tmp_path, one_vpk="one")
+    make_version(overlay, files, stored=stored, by=alice)
+    more, stored = bring(tmp_path, two_vpk="two")
+    with pytest.raises(VersionRefusedError, match="of the 5"):
+        make_version(overlay, more, stored=stored, by=alice)
+    assert overlay.versions.count() == 1
