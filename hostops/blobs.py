@@ -160,6 +160,13 @@ class BlobFolder:
                 )
             self.adopt([(path, sha256)])
 
+    def walk(self) -> Iterator[tuple[str, Path]]:
+        """Yield every blob with where it lies, in the order of their hashes."""
+        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+            for path in sorted(folder.iterdir()):
+                if SHA256.fullmatch(path.name):
+                    yield path.name, path
+
     def sweep(self, kept: Collection[str]) -> tuple[int, int]:
         """Remove the blobs that are not `kept` and older than a day, and what was left in `incoming`.
 
