@@ -187,10 +187,10 @@ class BlobFolder:
         return removed, removed_bytes
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep everybody away who adds."""
+    def alone(self, *, waits: bool = True) -> Iterator[None]:
+        """Keep everybody away who adds. Raises BlockingIOError if somebody is at it and this is not to wait."""
         self._make()
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked(fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
     def _make(self) -> None:

@@ -65,21 +65,24 @@ def read_manifest(data: bytes) -> tuple[ManifestFile, ...]:
     return files
 
 
-def read_known_manifest(data: bytes, digest: str) -> tuple[ManifestFile, ...]:
-    """Return the files of a manifest that `write_manifest` is known to have written, by its hash.
+def read_known_lines(data: bytes, digest: str) -> list[bytes]:
+    """Return the lines of a manifest that `write_manifest` is known to have written, by its hash.
 
-    The hash stands for all that `read_manifest` looks at, which takes eight times as long. Raises
+    The hash stands for all that `read_manifest` looks at, which takes eight times as long. `read_known_files`
+    reads the lines: of many manifests, those that they have in common need to be read only once. Raises
     `ManifestError` for other bytes.
     """
     if hashlib.sha256(data).hexdigest() != digest:
         raise ManifestError(
             f"The manifest {digest} is damaged: its bytes are not those it is named by."
         )
-    lines = data.decode().split("\n")[1:-1]
-    return tuple(
-        ManifestFile(path, sha256, size, bool(flags))
-        for path, sha256, size, flags in map(json.loads, lines)
-    )
+    return data.split(b"\n")[1:-1]
+
+
+def read_known_files(lines: Iterable[bytes]) -> Iterator[ManifestFile]:
+    """Yield the files that lines of `read_known_lines` describe."""
+    for path, sha256, size, flags in map(json.loads, lines):
+        yield ManifestFile(path, sha256, size, bool(flags))
 
 
 def require_paths(paths: Iterable[str]) -> None:

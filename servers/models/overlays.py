@@ -75,7 +75,7 @@ class Overlay(models.Model):
 
     def clean(self) -> None:
         """Refuse the name that is a page of ours: /overlays/new/ is where overlays are made."""
-        if self.name == "new":
+        if self._state.adding and self.name == "new":
             raise ValidationError(
                 {"name": _("“new” is taken by a page of the panel. Choose another name.")}
             )

@@ -149,7 +149,10 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
     """Show what a blueprint contains, and which servers use it."""
     blueprint = get_blueprint_or_404(request.user, name)
     context = blueprint_context(request.user, blueprint)
-    context["conflicts"] = find_conflicts(blueprint.overlay_references)
+    if context[
+        "is_editable"
+    ]:  # To others it would tell what is in overlays that they may not read.
+        context["conflicts"] = find_conflicts(blueprint.overlay_references)
     return render(request, "blueprints/detail.html", context)
 
 

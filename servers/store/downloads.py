@@ -9,15 +9,14 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 from hostops.specs import ManifestFile
-from servers.store.panel_store import BlobError, get_store
+from servers.store.panel_store import get_store
 
 CHUNK_BYTES = 256 * 1024
 
 
 def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse:
     """Return a response that downloads a file and that no browser shows. Raises `BlobError` if it is lost."""
-    if file.sha256 not in get_store():
-        raise BlobError(f"The file with the SHA-256 {file.sha256} is not in the store any more.")
+    get_store().open(file.sha256).close()
     chunks = _read_async(file) if isinstance(request, ASGIRequest) else _read(file)
     response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
     name = file.path.rpartition("/")[2]

@@ -68,7 +68,7 @@ def superusers_alone(outcome: Outcome) -> Row:
     return (LOGIN, *(403,) * 7, outcome)
 
 
-# On a private overlay of the owner's, which their blueprint has: a manager of a server made from that knows of it.
+# On a private overlay of the owner's, which their blueprint has: so a manager of a server knows of it.
 
 
 def overlay_readers(outcome: Outcome, manager: Outcome = 403) -> Row:
@@ -198,7 +198,7 @@ MATRIX = [
     Case("POST", "servers:overlay_create", "", signed_in(200)),
     Case("GET", "servers:overlay_detail", "own overlay", overlay_readers(200, manager=200)),
     Case("GET", "servers:overlay_edit", "own overlay", overlay_changers(200)),
-    Case("POST", "servers:overlay_edit", "own overlay", overlay_changers(302)),
+    Case("POST", "servers:overlay_edit", "own overlay", overlay_changers(200)),
     Case("GET", "servers:overlay_remove", "own overlay", overlay_changers(200)),
     Case("POST", "servers:overlay_remove", "own overlay", overlay_changers(409)),
     Case("GET", "servers:overlay_file_new", "own overlay", overlay_changers(200)),

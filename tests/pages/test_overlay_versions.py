@@ -21,7 +21,7 @@ from servers.models import (
     OverlayVersion,
     Server,
 )
-from servers.store import read_files
+from servers.store import get_store, read_files
 from tests.overlays import bring, lose
 from tests.pages.queries import count_queries
 from tests.pages.test_overlays import report
@@ -78,8 +78,6 @@ def newest_text(overlay: Overlay, path: str) -> bytes:
     version = overlay.versions.first()
     assert version is not None
     [file] = [file for file in read_files(version) if file.path == path]
-    from servers.store import get_store  # noqa: PLC0415 - the one test helper that reads bytes
-
     return get_store().read(file.sha256, 10**6)
 
 

@@ -146,6 +146,9 @@ def test_the_store_is_swept_once_a_day_and_only_where_it_is(
     assert versions[0].digest in get_store()
     mark = get_store().root / "swept"
     os.utime(mark, (0, 0))
+    with get_store().adding():  # A backup, for an hour.
+        sweep_store_daily()
+    assert versions[0].digest in get_store()
     sweep_store_daily()
     assert versions[0].digest not in get_store()
     settings.CONTENT_ROOT = tmp_path / "elsewhere"  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ def make_servers() -> None:
 
 
 def make_versions() -> str:
-    """Make an overlay with a version, one of whose files lies in a folder of the host too; return its reference."""
+    """Make a version with a file that lies in a folder of the host too; return its reference."""
     kim = User.objects.get(username="kim")
     overlay = Overlay.objects.create(name="pack", owner=kim)
     BY_HAND.parent.mkdir(parents=True)
