@@ -388,6 +388,7 @@ class BlueprintForm(RowForm):
                 data[place_name(overlay)] = str(place)
         self.data = data
         self._errors = ErrorDict()
+        self.fields["name"].widget.attrs.pop("autofocus", None)
         self.moved = wish if pk in ids else ""
 
     moved = ""

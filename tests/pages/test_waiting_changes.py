@@ -202,12 +202,12 @@ def test_which_files_of_a_changed_version_are_others_is_told(
     run = Run.objects.latest("pk")
     run.overlays = [[first.reference, ""]]
     run.save()
-    bring(overlay, alice, {"left4dead2/cfg/a.cfg": "2", "left4dead2/cfg/<b>.cfg": "new"})
+    bring(overlay, alice, {"left4dead2/cfg/a.cfg": "2", "left4dead2/cfg/#<b>.cfg": "new"})
     running.blueprint.set_overlays([overlay])
     page = " ".join(as_alice.get(running.get_absolute_url()).content.decode().split())
     assert "rules, from version 1 to version 2: Files changed: 1. Added: 1. Removed: 12." in page
     assert (
-        '<span class="quiet">+</span> <code><bdi>left4dead2/cfg/&lt;b&gt;.cfg</bdi></code>' in page
+        '<span class="quiet">+</span> <code><bdi>left4dead2/cfg/#&lt;b&gt;.cfg</bdi></code>' in page
     )
     assert "4 more." in page
     lose(first.digest)
