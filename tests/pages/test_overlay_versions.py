@@ -216,7 +216,7 @@ def test_pages_cost_the_same_with_many_versions_and_servers(
 def test_files_are_shown_by_folders_and_downloaded_as_they_are(
     as_alice: Client, overlay: Overlay
 ) -> None:
-    assert "left4dead2/" in read(as_alice, to_url("version", "maps", 2))
+    assert "<bdi>left4dead2</bdi>/" in read(as_alice, to_url("version", "maps", 2))
     folder = read(as_alice, to_url("version", "maps", 2, path="left4dead2/cfg"))
     assert "a.cfg" in folder
     assert "b.vpk" not in folder

@@ -181,17 +181,6 @@ def report_files(fingerprint: str, age: timedelta = timedelta()) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("fingerprint", "age", "expected"),
-    [
-        ("two", timedelta(), (Part.FILES,)),
-        ("one", timedelta(), ()),
-        # It was looked at before the start, which may have had other files already.
-        ("two", timedelta(hours=1), ()),
-        # It cannot be looked at.
-        ("", timedelta(), ()),
-    ],
-)
 def test_which_files_of_a_changed_version_are_others_is_told(
     as_alice: Client, alice: User, running: Server, tmp_path: Path, settings: LazySettings
 ) -> None:
@@ -215,6 +204,17 @@ def test_which_files_of_a_changed_version_are_others_is_told(
     assert "is not in the store any more" in page
 
 
+@pytest.mark.parametrize(
+    ("fingerprint", "age", "expected"),
+    [
+        ("two", timedelta(), (Part.FILES,)),
+        ("one", timedelta(), ()),
+        # It was looked at before the start, which may have had other files already.
+        ("two", timedelta(hours=1), ()),
+        # It cannot be looked at.
+        ("", timedelta(), ()),
+    ],
+)
 def test_files_that_changed_under_a_running_server_wait(
     running: Server, fingerprint: str, age: timedelta, expected: tuple[Part, ...]
 ) -> None:
