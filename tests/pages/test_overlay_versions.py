@@ -89,7 +89,7 @@ def test_an_owner_makes_a_private_overlay_and_writes_its_first_file(
 ) -> None:
     response = as_alice.post(to_url("create"), {"name": "rules", "description": "For a night."})
     overlay = Overlay.objects.get(name="rules")
-    assert (response.url, overlay.owner, overlay.is_shared) == (
+    assert (response.headers["Location"], overlay.owner, overlay.is_shared) == (
         overlay.get_absolute_url(),
         alice,
         False,

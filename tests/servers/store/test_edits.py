@@ -10,6 +10,7 @@ from servers.store import (
     VersionRefusedError,
     edits,
     go_back,
+    make_version,
     read_files,
     remove_file,
     rename_file,
@@ -40,12 +41,11 @@ def test_a_version_that_comes_between_is_not_overwritten(
     overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = bring(overlay, alice, {A: "a", B: "b"})
-    make = edits.make_version
 
     def come_between(*arguments: object, **options: object) -> OverlayVersion:
-        monkeypatch.setattr(edits, "make_version", make)
+        monkeypatch.setattr(edits, "make_version", make_version)
         save_file(overlay, B, b"between", opened=hash_of(first, B), by=alice)
-        return make(*arguments, **options)  # type: ignore[arg-type]
+        return make_version(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(edits, "make_version", come_between)
     third = save_file(overlay, A, b"mine", opened=hash_of(first, A), by=alice)
@@ -134,7 +134,7 @@ def test_going_back_makes_a_version_with_the_older_files_and_what_was_known_of_t
 def test_an_executable_file_stays_one(overlay: Overlay, alice: User) -> None:
     version = bring(overlay, alice, {A: "a"})
     [file] = read_files(version)
-    second = edits.make_version(
+    second = make_version(
         overlay, [ManifestFile(A, file.sha256, file.size, is_executable=True)], by=alice
     )
     third = save_file(overlay, A, b"b", opened=hash_of(second, A), by=alice)
