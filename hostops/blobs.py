@@ -160,6 +160,13 @@ class BlobFolder:
                 )
             self.adopt([(path, sha256)])
 
+    def walk(self) -> Iterator[tuple[str, Path]]:
+        """Yield every blob with where it lies, in the order of their hashes."""
+        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+            for path in sorted(folder.iterdir()):
+                if SHA256.fullmatch(path.name):
+                    yield path.name, path
+
     def sweep(self, kept: Collection[str]) -> tuple[int, int]:
         """Remove the blobs that are not `kept` and older than a day, and what was left in `incoming`.
 
@@ -180,10 +187,10 @@ class BlobFolder:
         return removed, removed_bytes
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep everybody away who adds."""
+    def alone(self, *, waits: bool = True) -> Iterator[None]:
+        """Keep everybody away who adds. Raises BlockingIOError if somebody is at it and this is not to wait."""
         self._make()
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked(fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
     def _make(self) -> None:

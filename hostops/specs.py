@@ -32,6 +32,8 @@ from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address
 from hostops.manifests import ManifestError as ManifestError
 from hostops.manifests import ManifestFile as ManifestFile
+from hostops.manifests import read_known_files as read_known_files
+from hostops.manifests import read_known_lines as read_known_lines
 from hostops.manifests import read_manifest as read_manifest
 from hostops.manifests import require_paths as require_paths
 from hostops.manifests import write_manifest as write_manifest

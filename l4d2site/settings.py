@@ -491,6 +491,7 @@ require(
     "BACKUP_PASSPHRASE_FILE",
     "the absolute path of a file with a passphrase",
 )
+BACKUP_CONTENT = read_bool("BACKUP_CONTENT", default=True)
 BACKUP_KEEP = read_limit("BACKUP_KEEP", 14)
 BACKUP_KEEP_BYTES = read_limit("BACKUP_KEEP_BYTES", 20 * 1024**3)
 

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
-from servers.models import Blueprint, Server
+from servers.models import Blueprint, Overlay, Server
 from servers.permissions import RULES, Thing, Verb, may
 
 
@@ -91,3 +91,31 @@ def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
             % {"blueprint": blueprint.name, "owner": blueprint.owner}
         )
     return blueprint
+
+
+def get_overlay_or_404(user: User, name: str) -> Overlay:
+    """Return the overlay with its owner and latest version, if `user` may know of it.
+
+    That is one that they may use, or that a blueprint of theirs has.
+    """
+    overlays = Overlay.objects.select_related("owner", "latest")
+    overlay = get_object_or_404(overlays, name=name)
+    if may(user, Verb.USE_OVERLAY, overlay):
+        return overlay
+    if Blueprint.objects.visible_to(user).filter(overlays=overlay).exists():
+        return overlay
+    raise Http404
+
+
+def get_overlay(user: User, name: str, verb: Verb) -> Overlay:
+    """Return the overlay if `user` may do `verb` to it; one that they may only know of is a 403."""
+    overlay = get_overlay_or_404(user, name)
+    if may(user, verb, overlay):
+        return overlay
+    owner = overlay.owner or _("the admins")
+    words = (
+        _("Overlay %(overlay)s belongs to %(owner)s and is not shared: only they see its files.")
+        if verb is Verb.USE_OVERLAY
+        else _("Overlay %(overlay)s belongs to %(owner)s: only they or an admin change it.")
+    )
+    raise PermissionDenied(words % {"overlay": overlay.name, "owner": owner})

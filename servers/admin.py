@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from servers.forms import VERSION_FIELD, SecretsForm, VersionedAdminForm, find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
 from servers.permissions import Verb, may
+from servers.store import find_overlay_holders
 
 
 class GuardedDeletion:
@@ -119,10 +120,11 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Overlay)
-class OverlayAdmin(VersionedAdmin):
-    """Overlays: the names of folders that lie on the hosts."""
+class OverlayAdmin(GuardedDeletion, VersionedAdmin):
+    """Overlays: the names of folders that lie on the hosts, and of what the panel has versions of."""
 
-    list_display = ["name", "description", "is_shared"]
+    list_display = ["name", "description", "owner", "is_shared"]
+    raw_id_fields = ["owner"]
     list_filter = ["is_shared"]
     search_fields = ["name", "description"]
 
@@ -130,15 +132,21 @@ class OverlayAdmin(VersionedAdmin):
         """Return whether a folder of the hosts may be named, which has native code in it, as likely as not."""
         return super().has_add_permission(request) and may(request.user, Verb.BRING_NATIVE_CODE)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Overlay | None = None) -> list[str]:  # noqa: ARG002
-        """Keep the folder where another one must not be named."""
-        return [] if may(request.user, Verb.BRING_NATIVE_CODE) else ["name"]
+    def get_readonly_fields(self, request: HttpRequest, obj: Overlay | None = None) -> list[str]:
+        """Keep the name where another folder must not be named, and where versions go by it."""
+        is_free = obj is None or obj.latest_id is None
+        return [] if is_free and may(request.user, Verb.BRING_NATIVE_CODE) else ["name"]
+
+    def obstacle(self, row: Overlay) -> str:
+        """Keep one that something uses."""
+        return " ".join(find_overlay_holders(row))
 
 
 class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
     """The overlays of a blueprint by their place; 1 lies on top."""
 
     model = BlueprintOverlay
+    fields = ["overlay", "position"]  # The panel's own form has the versions of each overlay.
     extra = 1
     autocomplete_fields = ["overlay"]
 

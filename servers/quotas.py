@@ -12,7 +12,14 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from servers.models import OverlayVersion, Server
+from servers.models import Overlay, OverlayVersion, Server
+
+OVERLAYS_PER_OWNER = 200
+"""Their names are everybody's, and an empty one counts no bytes."""
+
+
+class TooManyOverlaysError(ValidationError):
+    """An owner has as many overlays as they may have; the text says how many, and what to do."""
 
 
 class TooManyServersError(ValidationError):
@@ -70,16 +77,44 @@ def most_content_bytes(person: User) -> int | None:
     return settings.CONTENT_BYTES_PER_OWNER if own is None else own
 
 
+def count_content_bytes(owner: User) -> int:
+    """Return how many bytes this owner's overlays have."""
+    versions = OverlayVersion.objects.filter(overlay__owner=owner)
+    used: int = versions.aggregate(used=Sum("added_bytes"))["used"] or 0
+    return used
+
+
+def find_overlay_obstacle(owner: User) -> str:
+    """Return why this owner can make no overlay, in a sentence; empty if they can.
+
+    Whoever may own no server has no use for one.
+    """
+    if owner.is_superuser:
+        return ""
+    if most_servers(owner) == 0 or most_content_bytes(owner) == 0:
+        return _("You may have no overlays of your own. Ask an admin if you need one.")
+    if Overlay.objects.filter(owner=owner).count() < OVERLAYS_PER_OWNER:
+        return ""
+    return _(
+        "You have %(most)d overlays, and nobody has more. Remove one that you no longer need."
+    ) % {"most": OVERLAYS_PER_OWNER}
+
+
+def take_overlay_place(owner: User) -> None:
+    """Raise `TooManyOverlaysError` unless the owner can have one more, in the transaction that makes it."""
+    if obstacle := find_overlay_obstacle(lock_person(owner)):
+        raise TooManyOverlaysError(obstacle)
+
+
 def find_content_obstacle(owner: User, more_bytes: int) -> str:
     """Return why this owner's overlays cannot take so many bytes more, in a sentence; empty if they can.
 
-    A file that the store has already, whoever brought it, counts nothing.
+    A file counts once in each overlay that has it, however many of its versions do.
     """
     most = most_content_bytes(owner)
     if most is None or more_bytes <= 0:
         return ""
-    versions = OverlayVersion.objects.filter(overlay__owner=owner)
-    used: int = versions.aggregate(used=Sum("added_bytes"))["used"] or 0
+    used = count_content_bytes(owner)
     if used + more_bytes <= most:
         return ""
     return _(

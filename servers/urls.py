@@ -6,11 +6,13 @@ from django.views.generic import RedirectView
 from hostops.specs import NAME_PATTERN
 from servers.pages import (
     console_pages,
+    file_pages,
     new_server_pages,
     overlay_pages,
     secret_pages,
     server_pages,
     tag_pages,
+    version_pages,
 )
 
 
@@ -50,9 +52,27 @@ blueprint_urls = [
     path("<name:name>/remove/", server_pages.blueprint_remove, name="blueprint_remove"),
 ]
 
-overlay_urls = [
+version_urls = [
+    path("", version_pages.overlay_version, name="overlay_version"),
+    path("file/", version_pages.overlay_file, name="overlay_file"),
+    path("download/", version_pages.overlay_file_download, name="overlay_file_download"),
+    path("changes/", version_pages.overlay_changes, name="overlay_changes"),
+    path("restore/", version_pages.overlay_version_restore, name="overlay_version_restore"),
+    path("remove/", version_pages.overlay_version_remove, name="overlay_version_remove"),
+]
+
+overlay_urls: list[URLPattern | URLResolver] = [
     path("", overlay_pages.overlay_list, name="overlay_list"),
+    path("new/", overlay_pages.overlay_create, name="overlay_create"),
     path("<name:name>/", overlay_pages.overlay_detail, name="overlay_detail"),
+    path("<name:name>/edit/", overlay_pages.overlay_edit, name="overlay_edit"),
+    path("<name:name>/remove/", overlay_pages.overlay_remove, name="overlay_remove"),
+    # Files are named by `?path=`: their names are longer and stranger than those of addresses.
+    path("<name:name>/files/new/", file_pages.overlay_file_new, name="overlay_file_new"),
+    path("<name:name>/files/edit/", file_pages.overlay_file_edit, name="overlay_file_edit"),
+    path("<name:name>/files/rename/", file_pages.overlay_file_rename, name="overlay_file_rename"),
+    path("<name:name>/files/remove/", file_pages.overlay_file_remove, name="overlay_file_remove"),
+    path("<name:name>/versions/<int:number>/", include(version_urls)),
 ]
 
 tag_urls = [

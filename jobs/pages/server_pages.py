@@ -34,7 +34,10 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     head = describe_head(request, server, "console")
     is_own = Verb.CONFIGURE in head["verbs"]
-    overlay_rows = read_overlay_rows(server.blueprint.ordered_overlays(), [server.host])
+    blueprint = server.blueprint
+    overlay_rows = read_overlay_rows(
+        blueprint.ordered_overlays(), [server.host], blueprint.read_pins()
+    )
     context = head | {
         "role": server.role_of(request.user),
         "tags": tags_of(server),

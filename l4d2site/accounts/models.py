@@ -46,6 +46,9 @@ class EventKind(models.TextChoices):
     BLUEPRINT_MADE = "blueprint_made", "Blueprint made"
     BLUEPRINT_CHANGED = "blueprint_changed", "Blueprint changed"
     BLUEPRINT_REMOVED = "blueprint_removed", "Blueprint removed"
+    OVERLAY_MADE = "overlay_made", "Overlay made"
+    OVERLAY_CHANGED = "overlay_changed", "Overlay changed"
+    OVERLAY_REMOVED = "overlay_removed", "Overlay removed"
 
 
 DOOR_KINDS = (
@@ -65,8 +68,11 @@ SETTING_KINDS = (
     EventKind.BLUEPRINT_MADE,
     EventKind.BLUEPRINT_CHANGED,
     EventKind.BLUEPRINT_REMOVED,
+    EventKind.OVERLAY_MADE,
+    EventKind.OVERLAY_CHANGED,
+    EventKind.OVERLAY_REMOVED,
 )
-"""What is about servers and blueprints, as pages save them; what is done on hosts are jobs."""
+"""What is about servers, blueprints and overlays, as pages save them; what is done on hosts are jobs."""
 
 PEOPLE_KINDS = tuple(
     kind for kind in EventKind if kind not in DOOR_KINDS and kind not in SETTING_KINDS

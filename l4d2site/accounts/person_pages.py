@@ -5,6 +5,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -19,7 +20,13 @@ from l4d2site.accounts.people_pages import may_reset, may_see_people
 from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import Server
 from servers.permissions import Verb, may
-from servers.quotas import most_servers, most_streams, most_waiting_jobs
+from servers.quotas import (
+    count_content_bytes,
+    most_content_bytes,
+    most_servers,
+    most_streams,
+    most_waiting_jobs,
+)
 
 SERVERS_SHOWN = 50
 
@@ -91,7 +98,16 @@ def describe_usages(person: User, server_count: int) -> list[tuple[str, str]]:
         (_("Waiting jobs"), str(waiting), most_waiting_jobs(person)),
         (_("Pages that they follow live"), "", most_streams(person)),
     ]
-    return [(label, describe_usage(used, most)) for label, used, most in rows]
+    content = (_("Content of overlays"), describe_bytes(person))
+    return [*((label, describe_usage(used, most)) for label, used, most in rows), content]
+
+
+def describe_bytes(person: User) -> str:
+    """Return how much of what they may have a person's overlays take, in words."""
+    used, most = filesizeformat(count_content_bytes(person)), most_content_bytes(person)
+    if most is None:
+        return used
+    return _("%(used)s of %(most)s") % {"used": used, "most": filesizeformat(most)}
 
 
 def describe_usage(used: str, most: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Records what people change of servers and blueprints, whichever page of the panel or the admin does it.
+"""Records what people change of servers, blueprints and overlays, whichever page or the admin does it.
 
 What a worker writes to these rows is none of that: it answers no request.
 """
@@ -15,7 +15,7 @@ from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
 from servers.fleet import tags_changed
-from servers.models import Blueprint, GameAdmin, Server, ServerTag
+from servers.models import Blueprint, GameAdmin, Overlay, OverlayVersion, Server, ServerTag
 
 SERVER_FIELDS = {
     "port": "port",
@@ -37,17 +37,39 @@ BLUEPRINT_FIELDS = {
     "cpu_weight": "CPU weight",
     "owner_id": "owner",
 }
+OVERLAY_FIELDS = {
+    "name": "name",
+    "description": "description",
+    "is_shared": "sharing",
+    "owner_id": "owner",
+}
 """The columns that people write, and what they are called. What is in them is not recorded."""
+FIELDS: dict[type[Model], dict[str, str]] = {
+    Server: SERVER_FIELDS,
+    Blueprint: BLUEPRINT_FIELDS,
+    Overlay: OVERLAY_FIELDS,
+}
+MADE, CHANGED, REMOVED = range(3)
+KINDS: dict[type[Model], tuple[EventKind, EventKind, EventKind]] = {
+    Server: (EventKind.SERVER_MADE, EventKind.SERVER_CHANGED, EventKind.SERVER_REMOVED),
+    Blueprint: (
+        EventKind.BLUEPRINT_MADE,
+        EventKind.BLUEPRINT_CHANGED,
+        EventKind.BLUEPRINT_REMOVED,
+    ),
+    Overlay: (EventKind.OVERLAY_MADE, EventKind.OVERLAY_CHANGED, EventKind.OVERLAY_REMOVED),
+}
 SERVERS_NAMED = 5
 
 
 @receiver(pre_save, sender=Server)
 @receiver(pre_save, sender=Blueprint)
+@receiver(pre_save, sender=Overlay)
 def note_stored(
     instance: Any, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
 ) -> None:
     """Keep on `instance` what is stored of what is about to be written, for `record_saved`."""
-    fields = written_fields(fields_of(instance), update_fields)
+    fields = written_fields(FIELDS[type(instance)], update_fields)
     if raw or not fields or instance.pk is None or find_person() is None:
         return
     stored = type(instance).objects.filter(pk=instance.pk).values(*fields).first()
@@ -56,42 +78,50 @@ def note_stored(
 
 @receiver(post_save, sender=Server)
 @receiver(post_save, sender=Blueprint)
-def record_saved(instance: Server | Blueprint, created: bool, raw: bool, **_kwargs: Any) -> None:
-    """Record that somebody has made a server or blueprint, or which of its settings they changed."""
+@receiver(post_save, sender=Overlay)
+def record_saved(
+    instance: Server | Blueprint | Overlay, created: bool, raw: bool, **_kwargs: Any
+) -> None:
+    """Record that somebody has made one of these, or which of its settings they changed."""
     stored: dict[str, Any] | None = instance.__dict__.pop("_stored_settings", None)
     person = find_person()
     if raw or person is None:
         return
-    is_server = isinstance(instance, Server)
+    kinds = KINDS[type(instance)]
     if created:
-        record(
-            EventKind.SERVER_MADE if is_server else EventKind.BLUEPRINT_MADE,
-            person,
-            instance,
-            instance.name,
-        )
+        record(kinds[MADE], person, instance, instance.name)
     elif stored:
-        words = fields_of(instance)
+        words = FIELDS[type(instance)]
         changed = [
             words[name] for name, value in stored.items() if getattr(instance, name) != value
         ]
         if changed:
-            record(
-                EventKind.SERVER_CHANGED if is_server else EventKind.BLUEPRINT_CHANGED,
-                person,
-                instance,
-                f"{instance.name}: {', '.join(changed)}",
-            )
+            record(kinds[CHANGED], person, instance, f"{instance.name}: {', '.join(changed)}")
 
 
 @receiver(post_delete, sender=Server)
 @receiver(post_delete, sender=Blueprint)
-def record_removed(instance: Server | Blueprint, **_kwargs: Any) -> None:
-    """Record that somebody has removed a server or blueprint."""
+@receiver(post_delete, sender=Overlay)
+def record_removed(instance: Server | Blueprint | Overlay, **_kwargs: Any) -> None:
+    """Record that somebody has removed one of these."""
     if (person := find_person()) is not None:
-        is_server = isinstance(instance, Server)
-        kind = EventKind.SERVER_REMOVED if is_server else EventKind.BLUEPRINT_REMOVED
-        record(kind, person, None, instance.name)
+        record(KINDS[type(instance)][REMOVED], person, None, instance.name)
+
+
+@receiver(post_save, sender=OverlayVersion)
+def record_version(instance: OverlayVersion, created: bool, raw: bool, **_kwargs: Any) -> None:
+    """Record that somebody has made a version of an overlay on a page; what a job makes, the job tells."""
+    person = find_person()
+    if created and not raw and person is not None:
+        record(EventKind.OVERLAY_CHANGED, person, None, f"{instance} made")
+
+
+@receiver(post_delete, sender=OverlayVersion)
+def record_version_removed(instance: OverlayVersion, origin: Any, **_kwargs: Any) -> None:
+    """Record that somebody has removed a version; those of a removed overlay go with it."""
+    person = find_person()
+    if person is not None and isinstance(origin, OverlayVersion):
+        record(EventKind.OVERLAY_CHANGED, person, None, f"{instance} removed")
 
 
 @receiver(tags_changed, sender=ServerTag)
@@ -142,11 +172,6 @@ def find_person() -> User | None:
     if request is None or not request.user.is_authenticated:
         return None
     return request.user
-
-
-def fields_of(instance: Server | Blueprint) -> dict[str, str]:
-    """Return the columns of a row that people write, with what they are called."""
-    return SERVER_FIELDS if isinstance(instance, Server) else BLUEPRINT_FIELDS
 
 
 def written_fields(fields: Iterable[str], update_fields: frozenset[str] | None) -> list[str]:

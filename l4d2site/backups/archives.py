@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
+from hostops.blobs import BlobFolder
 from l4d2site.backups import host_files
 from l4d2site.backups.sealing import SealedReader, SealError, SealingWriter, is_sealed
 
@@ -21,6 +22,8 @@ HEAD = "backup.json"
 DATABASE = "database"
 KEYS = "secrets-keys"
 HOST = "host/"
+CONTENT = "content/"
+SAME_CONTENT = "same-content.json"
 DIGESTS = "digests.json"
 _LEVEL = 3  # of gzip: a fifth larger than the default and three times as fast
 
@@ -39,6 +42,7 @@ class Head:
     created_at: str
     has_host_files: bool
     format: int = FORMAT
+    has_content: bool = False
 
 
 @dataclass
@@ -105,6 +109,30 @@ class Writer:
             with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
                 self._add_counted(info, file)
             self.written.files += 1
+
+    def add_blobs(self, store: BlobFolder) -> int:
+        """Add the panel's store, each file once, and return how many they are.
+
+        What the host's trees had already is only named. The caller keeps sweeps away.
+        """
+        at_hand = {
+            digest: name for name, digest in self.written.digests.items() if name.startswith(HOST)
+        }
+        same: dict[str, str] = {}
+        count = 0
+        for sha256, path in store.walk():
+            count += 1
+            if sha256 in at_hand:
+                same[sha256] = at_hand[sha256]
+            else:
+                self.add_file(CONTENT + sha256, path)
+                if self.written.digests[CONTENT + sha256] != sha256:
+                    raise ArchiveError(
+                        f"{path} is damaged: its bytes are not those it is named by. Bring its overlay again, "
+                        "or put the file back from an older backup."
+                    )
+        self.add_bytes(SAME_CONTENT, json.dumps(same).encode())
+        return count
 
     def _add(self, name: str, content: bytes) -> None:
         info = tarfile.TarInfo(name)

@@ -29,6 +29,7 @@ class LastBackup:
     is_sealed: bool = False
     has_host_files: bool = False
     error: str = ""
+    has_content: bool = False
 
     @property
     def at(self) -> datetime:

@@ -1,8 +1,9 @@
 """Makes a backup: everything into one archive, verified before it counts."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from l4d2site.backups.archives import ArchiveError, Head
 from l4d2site.backups.database_dumps import DumpError
 from l4d2site.backups.keeping import LastBackup
 from l4d2site.backups.passphrases import PassphraseError, read_passphrase
+from servers.store import get_store
 
 FAULTS = (ArchiveError, DumpError, PassphraseError, OSError)
 """What a backup fails with, in words for who looks after the panel."""
@@ -33,22 +35,29 @@ class Made:
     removed: tuple[Path, ...]
 
 
-def make_backup(*, with_host_files: bool = True, say: Callable[[str], None]) -> Made:
+def make_backup(
+    *, with_host_files: bool = True, with_content: bool = True, say: Callable[[str], None]
+) -> Made:
     """Make a backup in BACKUP_DIR, remove the oldest ones, and note how it went. Raises one of `FAULTS`."""
     try:
-        made = _make(with_host_files, say)
+        made = _make(with_host_files, with_content, say)
     except FAULTS as error:
         keeping.note(LastBackup(timezone.now().isoformat(), error=str(error)))
         raise
     keeping.note(
         LastBackup(
-            timezone.now().isoformat(), str(made.path), made.bytes, made.is_sealed, with_host_files
+            timezone.now().isoformat(),
+            str(made.path),
+            made.bytes,
+            made.is_sealed,
+            with_host_files,
+            has_content=with_content,
         )
     )
     return made
 
 
-def _make(with_host_files: bool, say: Callable[[str], None]) -> Made:
+def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None]) -> Made:
     passphrase = read_passphrase(settings.BACKUP_PASSPHRASE_FILE)
     folder = settings.BACKUP_DIR
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,8 +65,8 @@ def _make(with_host_files: bool, say: Callable[[str], None]) -> Made:
     partial = keeping.partial_path(path)
     partial.unlink(missing_ok=True)
     try:
-        with archives.Writer(partial, passphrase) as writer:
-            _fill(writer, with_host_files, bool(passphrase), say)
+        with archives.Writer(partial, passphrase) as writer, _without_sweeps(with_content):
+            _fill(writer, with_host_files, with_content, bool(passphrase), say)
         say("Verifying it …")
         members = archives.verify(partial, passphrase)
         partial.rename(path)
@@ -71,8 +80,20 @@ def _make(with_host_files: bool, say: Callable[[str], None]) -> Made:
     return Made(path, path.stat().st_size, members, skipped, bool(passphrase), tuple(removed))
 
 
+@contextlib.contextmanager
+def _without_sweeps(with_content: bool) -> Iterator[None]:
+    """Keep what the database names in the store until it is in the archive."""
+    store = get_store()
+    with store.adding() if with_content and store.root.exists() else contextlib.nullcontext():
+        yield
+
+
 def _fill(
-    writer: archives.Writer, with_host_files: bool, is_sealed: bool, say: Callable[[str], None]
+    writer: archives.Writer,
+    with_host_files: bool,
+    with_content: bool,
+    is_sealed: bool,
+    say: Callable[[str], None],
 ) -> None:
     layout = HostLayout(settings.HOST_ROOT)
     head = Head(
@@ -81,6 +102,7 @@ def _fill(
         settings.HOST_NAME,
         timezone.now().isoformat(),
         with_host_files,
+        has_content=with_content,
     )
     writer.add_bytes(archives.HEAD, archives.head_as_bytes(head))
     if is_sealed:
@@ -95,6 +117,9 @@ def _fill(
         say("Adding what servers wrote and the overlays …")
         for place in host_files.places(layout):
             writer.add_tree(layout.root, place)
+    if with_content:
+        say("Adding the store of overlays …")
+        writer.add_blobs(get_store())
 
 
 def _sync(folder: Path) -> None:

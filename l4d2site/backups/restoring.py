@@ -1,5 +1,6 @@
 """Puts a backup back: the database, the servers' own files, and jobs that make the servers run again."""
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from jobs.models import Operation, Worker
 from jobs.queue import enqueue
 from l4d2site.backups import archives, database_dumps, host_files
 from l4d2site.backups.archives import ArchiveError
+from l4d2site.backups.content import ContentReturn
 from servers.models import DesiredState, Host, Server
+from servers.store import get_store
 
 
 class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not done
@@ -43,7 +46,13 @@ def restore(
     archives.verify(path, passphrase)
     layout = HostLayout(settings.HOST_ROOT)
     _require_empty(layout, replaces=replaces)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.BACKUP_DIR) as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.BACKUP_DIR)
+        )
+        content_return = (
+            stack.enter_context(ContentReturn.begin(get_store())) if head.has_content else None
+        )
         dump = Path(folder, "database")
         with archives.members(path, passphrase) as found:
             for info, content in found:
@@ -59,6 +68,12 @@ def restore(
                 elif info.name.startswith(archives.HOST):
                     info.name = info.name.removeprefix(archives.HOST)
                     host_files.put(layout.root, info, content)
+                elif content_return is None or content is None:
+                    continue
+                elif info.name.startswith(archives.CONTENT):
+                    content_return.put(info.name.removeprefix(archives.CONTENT), content)
+                elif info.name == archives.SAME_CONTENT:
+                    content_return.put_same(content, layout.root)
     return _start_again(head.host)
 
 

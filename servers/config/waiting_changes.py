@@ -11,7 +11,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext as _
 
 from hostops.specs import LIMIT_NAMES, InstanceSpec, OverlayReference
-from servers.models import Blueprint, Run, RunPart, Server
+from servers.models import Blueprint, OverlayVersion, Run, RunPart, Server
 from servers.models.blueprints import MIB
 from servers.models.runs import (
     RESTORED_PARTS,
@@ -22,6 +22,11 @@ from servers.models.runs import (
     show_config,
     with_readable_passwords,
 )
+from servers.store import BlobError, FileChange, compare, read_files
+
+PATHS_SHOWN = 10
+MAX_FILES_COMPARED = 50_000
+"""So many files are looked at for one page: about a quarter of a second."""
 
 TEXTS = ("arguments", "config", "sealed")
 """The columns of a run that only a page about one server reads."""
@@ -34,6 +39,18 @@ class Change:
     part: RunPart
     sentence: str = ""
     lines: tuple[tuple[str, str], ...] = ()
+    overlays: tuple["OverlayChange", ...] = ()
+
+
+@dataclass(frozen=True)
+class OverlayChange:
+    """Which files of an overlay differ between the version that runs and the one that is to be."""
+
+    label: str
+    sentence: str
+    paths: tuple[tuple[str, str], ...] = ()
+    """The first of them, each with the mark `+`, `-` or `~`."""
+    more_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +166,9 @@ def describe_change(
             return describe_texts(part, run.config, show_config(spec))
         case RunPart.OVERLAYS:
             before, after = map(show_overlays, (run.overlay_references, spec.overlays))
-            return describe_texts(part, before, after)
+            lines = tuple(diff_lines(before, after))
+            overlays = tuple(compare_overlays(run.overlay_references, spec.overlays))
+            return Change(part, lines=lines, overlays=overlays)
         case RunPart.FILES:
             names = ", ".join(run.changed_overlays(seen_files))
             return Change(
@@ -185,6 +204,52 @@ def diff_lines(before: str, after: str) -> Iterator[tuple[str, str]]:
 def show_overlays(references: Iterable[str]) -> str:
     """Return overlays in words, one on each line."""
     return "\n".join(OverlayReference.parse(one).label for one in references)
+
+
+def compare_overlays(before: Sequence[str], after: Sequence[str]) -> Iterator[OverlayChange]:
+    """Yield what differs in the files of overlays that are used in another version. One query and manifests."""
+    parsed = [OverlayReference.parse(one) for one in before]
+    old = {one.name: one for one in parsed if one.digest}
+    new = [OverlayReference.parse(one) for one in after]
+    pairs = [(old[one.name], one) for one in new if one.digest and one.name in old]
+    changed = [(one, other) for one, other in pairs if one != other]
+    wanted = [str(reference) for pair in changed for reference in pair]
+    versions = OverlayVersion.objects.in_bulk(wanted, field_name="reference") if wanted else {}
+    files_left = MAX_FILES_COMPARED
+    for one, other in changed:
+        label = _("%(name)s, from version %(older)d to version %(newer)d") % {
+            "name": one.name,
+            "older": one.number,
+            "newer": other.number,
+        }
+        theirs, ours = versions.get(str(one)), versions.get(str(other))
+        if theirs is None or ours is None:
+            yield OverlayChange(label, _("One of them is not in the panel any more."))
+            continue
+        files_left -= theirs.files + ours.files
+        if files_left < 0:
+            yield OverlayChange(label, _("These are too many files to compare here."))
+            continue
+        try:
+            yield describe_files(label, compare(read_files(theirs), read_files(ours)))
+        except BlobError as error:
+            yield OverlayChange(label, str(error))
+
+
+def describe_files(label: str, changes: Sequence[FileChange]) -> OverlayChange:
+    """Return which files of an overlay differ: how many, and the first of them."""
+    added = sum(change.before is None for change in changes)
+    removed = sum(change.after is None for change in changes)
+    sentence = _("Files changed: %(changed)d. Added: %(added)d. Removed: %(removed)d.") % {
+        "changed": len(changes) - added - removed,
+        "added": added,
+        "removed": removed,
+    }
+    marks = (
+        ("+" if change.before is None else "-" if change.after is None else "~", change.path)
+        for change in changes[:PATHS_SHOWN]
+    )
+    return OverlayChange(label, sentence, tuple(marks), max(len(changes) - PATHS_SHOWN, 0))
 
 
 def show_limits(limits: Run | InstanceSpec) -> str:

@@ -1,12 +1,12 @@
 """What pages say of overlays before a start: where one is missing, what is wrong with it, what is in it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from servers.models import Host, Overlay, OverlayReport
+from servers.models import Host, Overlay, OverlayReport, OverlayVersion
 
 MOST_SENTENCES = 3
 """So much is said of an overlay on a host outside of its own page."""
@@ -14,9 +14,12 @@ MOST_SENTENCES = 3
 
 @dataclass(frozen=True)
 class HostNotes:
-    """What is to be said of an overlay on one host: refusals of a start, and warnings."""
+    """What is to be said of an overlay on one host: refusals of a start, and warnings.
 
-    host: Host
+    Without a host it is so on all of them: it is about a version, which is the same everywhere.
+    """
+
+    host: Host | None
     refusals: Sequence[str]
     warnings: Sequence[str]
 
@@ -43,17 +46,35 @@ class OverlayRow:
     overlay: Overlay
     campaigns: Sequence[str]
     hosts: Sequence[HostNotes]
+    version: OverlayVersion | None = None
+    is_pinned: bool = False
+    lies_on_hosts: bool = False
 
 
-def read_overlay_rows(overlays: Iterable[Overlay], hosts: Iterable[Host]) -> list[OverlayRow]:
-    """Return what is to be said of overlays on these hosts; one query, however many they are."""
-    overlays, hosts = list(overlays), list(hosts)
+def read_overlay_rows(
+    overlays: Iterable[Overlay],
+    hosts: Iterable[Host],
+    pins: Mapping[int, OverlayVersion] | None = None,
+) -> list[OverlayRow]:
+    """Return what is to be said of overlays on these hosts; one query, however many they are.
+
+    The latest versions have to be fetched along. `pins` has versions that count in their place, by overlay.
+    """
+    overlays, hosts, pins = list(overlays), list(hosts), pins or {}
     reports: dict[str, dict[int, OverlayReport]] = {}
-    if overlays and hosts:
-        rows = OverlayReport.objects.filter(host__in=hosts, name__in=[one.name for one in overlays])
+    by_hand = [one.name for one in overlays if one.latest_id is None]
+    if by_hand and hosts:
+        rows = OverlayReport.objects.filter(host__in=hosts, name__in=by_hand)
         for report in rows.defer("maps"):
             reports.setdefault(report.name, {})[report.host_id] = report
-    return [to_row(overlay, hosts, reports.get(overlay.name, {})) for overlay in overlays]
+    found = []
+    for overlay in overlays:
+        version = pins.get(overlay.pk) or overlay.latest
+        if version is None:
+            found.append(to_row(overlay, hosts, reports.get(overlay.name, {})))
+        else:
+            found.append(to_version_row(overlay, version, is_pinned=overlay.pk in pins))
+    return found
 
 
 def list_campaigns(rows: Iterable[OverlayRow]) -> list[str]:
@@ -68,22 +89,42 @@ def to_row(
     titles = [title for report in reports.values() for title in report.campaign_titles]
     notes = [describe(host, reports.get(host.pk)) for host in hosts]
     return OverlayRow(
-        overlay, list(dict.fromkeys(titles)), [one for one in notes if one and one.sentences]
+        overlay,
+        list(dict.fromkeys(titles)),
+        [one for one in notes if one and one.sentences],
+        lies_on_hosts=bool(reports),
+    )
+
+
+def to_version_row(overlay: Overlay, version: OverlayVersion, *, is_pinned: bool) -> OverlayRow:
+    """Return what is to be said of a version of an overlay, wherever it is used."""
+    notes = describe_report(None, version)
+    return OverlayRow(
+        overlay,
+        version.campaign_titles,
+        [notes] if notes.sentences else [],
+        version=version,
+        is_pinned=is_pinned,
     )
 
 
 def describe(host: Host, report: OverlayReport | None) -> HostNotes | None:
     """Return what is to be said of an overlay on one host; None where nobody has looked yet."""
     if report is not None:
-        return HostNotes(
-            host,
-            [to_sentence(finding) for finding in report.refusals],
-            [to_sentence(finding) for finding in report.warnings],
-        )
+        return describe_report(host, report)
     if host.overlays_reported_at is None:
         return None
     missing = _("It is not on host %(host)s. Its page says what to do.") % {"host": host.name}
     return HostNotes(host, [missing], [])
+
+
+def describe_report(host: Host | None, report: OverlayReport | OverlayVersion) -> HostNotes:
+    """Return what is to be said of what was found of an overlay."""
+    return HostNotes(
+        host,
+        [to_sentence(finding) for finding in report.refusals],
+        [to_sentence(finding) for finding in report.warnings],
+    )
 
 
 def to_sentence(finding: dict[str, Any]) -> str:

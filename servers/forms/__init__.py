@@ -3,16 +3,30 @@
 from servers.forms.model_forms import BlueprintForm, ServerForm, find_port_obstacle
 from servers.forms.new_server import NewServerForm
 from servers.forms.outdated import VERSION_FIELD, VersionedAdminForm
+from servers.forms.overlay_forms import (
+    FileForm,
+    NewTextForm,
+    OverlayForm,
+    PathForm,
+    TextForm,
+    find_passwords,
+)
 from servers.forms.secret_fields import SecretsForm
 from servers.forms.words import PlainForm
 
 __all__ = [
     "VERSION_FIELD",
     "BlueprintForm",
+    "FileForm",
     "NewServerForm",
+    "NewTextForm",
+    "OverlayForm",
+    "PathForm",
     "PlainForm",
     "SecretsForm",
     "ServerForm",
+    "TextForm",
     "VersionedAdminForm",
+    "find_passwords",
     "find_port_obstacle",
 ]

@@ -1,6 +1,7 @@
 """The forms that servers and blueprints are made and changed with."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from django import forms
@@ -9,6 +10,8 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.forms.utils import ErrorDict
+from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from hostops.specs import take_bind_address
@@ -16,10 +19,10 @@ from servers.fleet import TagsError, adopt_spelling, parse_tags, set_tags, tags_
 from servers.forms.outdated import OutdatedFormError, VersionedForm
 from servers.forms.secret_fields import SecretsForm
 from servers.forms.words import PlainForm
-from servers.models import Blueprint, Host, Overlay, Server
+from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, OverlayVersion, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
 from servers.permissions import Verb, may
-from servers.quotas import TooManyServersError, take_server_place
+from servers.quotas import TooManyOverlaysError, TooManyServersError, take_server_place
 from servers.secrets import ServerSecret, find_settings, has_keys
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
@@ -28,6 +31,11 @@ LOWEST_LIMITS = {
     "tasks_limit": LOWEST_TASKS_LIMIT,
     "cpu_weight": LOWEST_CPU_WEIGHT,
 }
+CHOICE_COLUMNS = ("number", "overlay_id", "reference")
+CHOICES_PER_OVERLAY = 30
+MOST_CHOICES = 2_000
+"""So many versions can be chosen from, of one overlay and of all together."""
+
 NO_LIMIT = {"placeholder": "no limit"}
 CODE = {"spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
 
@@ -61,7 +69,7 @@ class RowForm(PlainForm, VersionedForm):
         except IntegrityError:
             # The form found the name and port free, and somebody took one before this was stored.
             self.explain_collision()
-        except TooManyServersError as error:
+        except (TooManyServersError, TooManyOverlaysError) as error:
             self.add_error(None, error)
         except TagsError as error:
             self.add_error("tags", error)
@@ -251,8 +259,30 @@ def find_port_obstacle(
     return host.find_port_obstacle(port, is_any_allowed=is_any_allowed)
 
 
+@dataclass(frozen=True)
+class OverlayPlace:
+    """The fields of one overlay in the form of a blueprint, and which ways it can be moved."""
+
+    overlay: Overlay
+    place: forms.BoundField
+    pin: forms.BoundField | None
+    may_rise: bool
+    may_fall: bool
+    moved: str = ""
+
+    @property
+    def focus(self) -> str:
+        """The button that the keyboard is led back to after a move: `up`, `down`, or none."""
+        if self.moved == "up" or (self.moved == "down" and not self.may_fall):
+            return "up" if self.may_rise else "down"
+        return self.moved
+
+
 class BlueprintForm(RowForm):
-    """A blueprint with the place of each overlay: 1 lies on top, an empty place leaves it out."""
+    """A blueprint with the place of each overlay: 1 lies on top, an empty place leaves it out.
+
+    Beside the place of one with versions stands which of them is used: the latest, or one that is pinned.
+    """
 
     class Meta:
         model = Blueprint
@@ -274,27 +304,44 @@ class BlueprintForm(RowForm):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        places = dict(
-            self.instance.blueprint_overlays.values_list("overlay_id", "position")
-            if self.instance.pk
-            else ()
+        rows = (
+            self.instance.blueprint_overlays.select_related("version") if self.instance.pk else ()
         )
+        self.stored_places = {row.overlay_id: row for row in rows}
         for name, lowest in LOWEST_LIMITS.items():
             self.fields[name].widget.attrs["min"] = lowest
         if self.instance.pk is None:
             self.fields["name"].widget.attrs["autofocus"] = True
         # One in use that is no longer shared stays choosable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
-        self.overlays = list(Overlay.objects.filter(usable | Q(pk__in=places)))
+        overlays = Overlay.objects.filter(usable | Q(pk__in=self.stored_places))
+        self.overlays = list(overlays.select_related("owner"))
+        self._versions = read_versions(self.overlays, self.stored_places.values())
         for overlay in self.overlays:
+            stored = self.stored_places.get(overlay.pk)
             self.fields[place_name(overlay)] = forms.IntegerField(
                 label=overlay.name,
                 help_text=overlay.description,
                 required=False,
                 min_value=1,
                 max_value=999,
-                initial=places.get(overlay.pk),
+                initial=stored.position if stored else None,
             )
+            if versions := self._versions.get(overlay.pk):
+                self.fields[pin_name(overlay)] = forms.TypedChoiceField(
+                    label=_("Version of %(name)s") % {"name": overlay.name},
+                    required=False,
+                    coerce=int,
+                    empty_value=None,
+                    choices=[
+                        ("", _("latest")),
+                        *(
+                            (number, _("version %(number)d") % {"number": number})
+                            for number in versions
+                        ),
+                    ],
+                    initial=stored.version.number if stored and stored.version else "",
+                )
 
     def plain_fields(self) -> list[forms.BoundField]:
         """Return the fields that are neither limits nor places of overlays."""
@@ -308,10 +355,55 @@ class BlueprintForm(RowForm):
         """Whether one of the limits is set, or is to be put right."""
         return any(field.errors or field.value() for field in self.limit_fields())
 
-    def place_fields(self) -> list[forms.BoundField]:
-        """Return the places, of the overlays in use first."""
-        fields = [self[place_name(overlay)] for overlay in self.overlays]
-        return sorted(fields, key=lambda field: (field.initial is None, field.initial or 0))
+    def overlay_places(self) -> list[OverlayPlace]:
+        """Return the fields of the overlays, those in use first, in their order."""
+        placed = self._read_order()
+        way, _blank, moved = self.moved.partition(" ")
+        rest = [overlay for overlay in self.overlays if overlay not in placed]
+        return [
+            OverlayPlace(
+                overlay,
+                self[place_name(overlay)],
+                self[pin_name(overlay)] if overlay.pk in self._versions else None,
+                may_rise=overlay in placed[1:],
+                may_fall=overlay in placed[:-1],
+                moved=way if str(overlay.pk) == moved else "",
+            )
+            for overlay in (*placed, *rest)
+        ]
+
+    def move(self, wish: str) -> None:
+        """Let an overlay change places with the one above or below it: `up 7` or `down 7`, 7 being its id.
+
+        Nothing is saved, and what else was typed is not judged: the form is to be shown again.
+        """
+        way, _blank, pk = wish.partition(" ")
+        order = self._read_order()
+        ids = [str(overlay.pk) for overlay in order]
+        data = cast("QueryDict", self.data).copy()
+        if pk in ids:
+            here = ids.index(pk)
+            there = min(max(here + (-1 if way == "up" else 1), 0), len(order) - 1)
+            order[here], order[there] = order[there], order[here]
+            for place, overlay in enumerate(order, start=1):
+                data[place_name(overlay)] = str(place)
+        self.data = data
+        self._errors = ErrorDict()
+        self.fields["name"].widget.attrs.pop("autofocus", None)
+        self.moved = wish if pk in ids else ""
+
+    moved = ""
+    """The last move, for the page to lead the keyboard back to its button."""
+
+    def _read_order(self) -> list[Overlay]:
+        """Return the overlays that have a number, by what is typed now or stored."""
+        numbers: dict[int, int] = {}
+        for overlay in self.overlays:
+            value = str(self[place_name(overlay)].value() or "").strip()
+            if value.isascii() and value.isdigit() and len(value) < 4:
+                numbers[overlay.pk] = int(value)
+        placed = [overlay for overlay in self.overlays if overlay.pk in numbers]
+        return sorted(placed, key=lambda overlay: numbers[overlay.pk])
 
     def clean(self) -> dict[str, Any]:
         """Refuse two overlays at one place, and passwords: they are fields of each server."""
@@ -340,27 +432,76 @@ class BlueprintForm(RowForm):
                     _("%(name)s also has place %(place)s. Give each its own.")
                     % {"name": taken[place].name, "place": place},
                 )
+            if obstacle := self._find_obstacle(overlay):
+                self.add_error(place_name(overlay), obstacle)
             taken[place] = overlay
         self.chosen_overlays = [taken[place] for place in sorted(taken)]
+        self.chosen_pins = {
+            overlay.pk: self._versions[overlay.pk][number]
+            for overlay in self.chosen_overlays
+            if (number := cleaned.get(pin_name(overlay))) is not None
+        }
         return cleaned
+
+    def _find_obstacle(self, overlay: Overlay) -> str:
+        """Return why an overlay cannot be used yet; empty if it can.
+
+        Without a version its name would be that of a folder on a host, which who made it may not name.
+        """
+        owner = overlay.owner
+        if owner is None or overlay.latest_id is not None or overlay.pk in self.stored_places:
+            return ""
+        if may(owner, Verb.BRING_NATIVE_CODE):
+            return ""
+        return str(_("There is no file in it yet: bring some on its page first."))
 
     def read_values(self, row: Any) -> dict[str, str]:
         """Return what is stored, with the overlays, the topmost first."""
-        names = row.ordered_overlays().values_list("name", flat=True)
-        return super().read_values(row) | {"overlays": "\n".join(names)}
+        pins = row.read_pins()
+        lines = [describe_place(one, pins.get(one.pk)) for one in row.ordered_overlays()]
+        return super().read_values(row) | {"overlays": "\n".join(lines)}
 
     def read_own_values(self) -> dict[str, str]:
         """Return what was typed, with the overlays that were chosen."""
-        names = [overlay.name for overlay in self.chosen_overlays]
-        return super().read_values(self.instance) | {"overlays": "\n".join(names)}
+        pins = self.chosen_pins
+        lines = [describe_place(one, pins.get(one.pk)) for one in self.chosen_overlays]
+        return super().read_values(self.instance) | {"overlays": "\n".join(lines)}
 
     def save(self, commit: bool = True) -> Blueprint:
         """Store the blueprint and its overlays."""
         blueprint: Blueprint = super().save(commit)
-        blueprint.set_overlays(self.chosen_overlays)
+        blueprint.set_overlays(self.chosen_overlays, self.chosen_pins)
         return blueprint
 
 
 def place_name(overlay: Overlay) -> str:
     """Return the name of the form field with the place of `overlay`."""
     return f"place_{overlay.pk}"
+
+
+def pin_name(overlay: Overlay) -> str:
+    """Return the name of the form field with the version of `overlay`."""
+    return f"pin_{overlay.pk}"
+
+
+def describe_place(overlay: Overlay, pin: OverlayVersion | None) -> str:
+    """Return an overlay in a blueprint in words."""
+    return str(pin) if pin else overlay.name
+
+
+def read_versions(
+    overlays: Iterable[Overlay], places: Iterable[BlueprintOverlay]
+) -> dict[int, dict[int, OverlayVersion]]:
+    """Return the versions that can be chosen, by overlay and number, the newest first. One query.
+
+    Those are the newest ones of each overlay, and what is pinned already.
+    """
+    found: dict[int, dict[int, OverlayVersion]] = {}
+    ids = [overlay.pk for overlay in overlays if overlay.latest_id is not None]
+    pinned = [place.version for place in places if place.version]
+    newest = OverlayVersion.objects.filter(overlay__in=ids).order_by("-pk").only(*CHOICE_COLUMNS)
+    for version in (*newest[:MOST_CHOICES], *pinned):
+        of_overlay = found.setdefault(version.overlay_id, {})
+        if len(of_overlay) < CHOICES_PER_OVERLAY or version in pinned:
+            of_overlay[version.number] = version
+    return {pk: dict(sorted(versions.items(), reverse=True)) for pk, versions in found.items()}

@@ -205,8 +205,13 @@ class Blueprint(models.Model):
         return [name for name, value in zip(LIMIT_NAMES, values, strict=True) if value is not None]
 
     def ordered_overlays(self) -> models.QuerySet[Overlay]:
-        """Return the overlays, the topmost first."""
-        return self.overlays.order_by("blueprint_overlays__position")
+        """Return the overlays with their latest versions, the topmost first."""
+        return self.overlays.order_by("blueprint_overlays__position").select_related("latest")
+
+    def read_pins(self) -> dict[int, OverlayVersion]:
+        """Return the versions that are pinned here, by the ids of their overlays. One query."""
+        places = self.blueprint_overlays.exclude(version=None).select_related("version")
+        return {place.overlay_id: place.version for place in places if place.version}
 
     @cached_property
     def overlay_references(self) -> tuple[str, ...]:
@@ -268,6 +273,11 @@ class BlueprintOverlay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.position}. {self.overlay}"
+
+    def clean(self) -> None:
+        """Refuse a pin to a version of another overlay."""
+        if self.version is not None and self.version.overlay_id != self.overlay_id:
+            raise ValidationError(_("The version that is pinned here is one of another overlay."))
 
 
 def refer(places: models.QuerySet[BlueprintOverlay], *columns: str) -> models.QuerySet[Any, Any]:

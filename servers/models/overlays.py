@@ -1,14 +1,16 @@
 """Overlays, and the versions of those that the panel itself keeps."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from hostops.specs import OverlayReference
-from servers.models.reports import ContentReport
+from servers.models.reports import ContentReport, WithFindings
 from servers.models.validation import name_check, validate_name
 from servers.permissions import Person, Role, Verb, may
 
@@ -71,6 +73,13 @@ class Overlay(models.Model):
         """Return the address of its page."""
         return reverse("servers:overlay_detail", args=[self.name])
 
+    def clean(self) -> None:
+        """Refuse the name that is a page of ours: /overlays/new/ is where overlays are made."""
+        if self._state.adding and self.name == "new":
+            raise ValidationError(
+                {"name": _("“new” is taken by a page of the panel. Choose another name.")}
+            )
+
     def role_of(self, user: Person) -> Role | None:
         """Return the role that `user` has on it: its owner's, or that of who may use it."""
         if self.owner_id is not None and self.owner_id == user.pk:
@@ -78,7 +87,7 @@ class Overlay(models.Model):
         return Role.VIEWER if self.is_shared else None
 
 
-class OverlayVersion(ContentReport):
+class OverlayVersion(WithFindings, ContentReport):
     """What an overlay was at one time. Nothing of it ever changes but the report of what is in it.
 
     Its files are told by a manifest (`hostops.specs.read_manifest`), which is a blob of the panel's store as
@@ -96,7 +105,7 @@ class OverlayVersion(ContentReport):
     files = models.PositiveIntegerField()
     size_bytes = models.BigIntegerField()
     added_bytes = models.BigIntegerField(
-        help_text=gettext_lazy("What the store had to take for it: files that it did not have yet.")
+        help_text=gettext_lazy("Of its files, those that no version of the overlay had before it.")
     )
     has_native_code = models.BooleanField(default=False)
     findings = models.JSONField(default=list)

@@ -34,6 +34,30 @@ class ContentReport(models.Model):
         return [describe_campaign(campaign) for campaign in self.campaigns]
 
 
+class WithFindings:
+    """Sorts the `findings` of a report, which are as `hostops.specs.ContentFinding` has them."""
+
+    findings: Any
+
+    @property
+    def refusals(self) -> list[dict[str, Any]]:
+        """The findings for which no server is started with this overlay."""
+        return self._findings_of(ContentSeverity.REFUSED)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """The findings that people should look after."""
+        return self._findings_of(ContentSeverity.WARNED)
+
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """The findings that are only good to know."""
+        return self._findings_of(ContentSeverity.NOTED)
+
+    def _findings_of(self, severity: ContentSeverity) -> list[dict[str, Any]]:
+        return [finding for finding in self.findings if finding["severity"] == severity]
+
+
 class OverlayReportQuerySet(models.QuerySet["OverlayReport"]):
     """Reports of overlays, by host and name."""
 
@@ -45,7 +69,7 @@ class OverlayReportQuerySet(models.QuerySet["OverlayReport"]):
         return found
 
 
-class OverlayReport(ContentReport):
+class OverlayReport(WithFindings, ContentReport):
     """What an overlay is on one host, as its worker found it there.
 
     There is one for each overlay that lies on the host, whether the panel has an `Overlay` of that name or not.
@@ -75,24 +99,6 @@ class OverlayReport(ContentReport):
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host}"
-
-    @property
-    def refusals(self) -> list[dict[str, Any]]:
-        """The findings for which no server is started with this overlay."""
-        return self._findings_of(ContentSeverity.REFUSED)
-
-    @property
-    def warnings(self) -> list[dict[str, Any]]:
-        """The findings that people should look after."""
-        return self._findings_of(ContentSeverity.WARNED)
-
-    @property
-    def notes(self) -> list[dict[str, Any]]:
-        """The findings that are only good to know."""
-        return self._findings_of(ContentSeverity.NOTED)
-
-    def _findings_of(self, severity: ContentSeverity) -> list[dict[str, Any]]:
-        return [finding for finding in self.findings if finding["severity"] == severity]
 
 
 class ReleaseReport(ContentReport):

@@ -10,6 +10,7 @@ from django.db.models import Count, ProtectedError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from servers.access import (
@@ -27,6 +28,7 @@ from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
 from servers.pages.new_server_pages import first_steps, form_page, is_about_new, say_notes
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may, verbs_of
 from servers.secrets import hide_secrets
+from servers.store import find_conflicts
 
 # --- Servers ----------------------------------------------------------------------------------
 
@@ -146,7 +148,12 @@ def blueprint_list(request: SignedInRequest) -> HttpResponse:
 def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
     """Show what a blueprint contains, and which servers use it."""
     blueprint = get_blueprint_or_404(request.user, name)
-    return render(request, "blueprints/detail.html", blueprint_context(request.user, blueprint))
+    context = blueprint_context(request.user, blueprint)
+    if context[
+        "is_editable"
+    ]:  # To others it would tell what is in overlays that they may not read.
+        context["conflicts"] = find_conflicts(blueprint.overlay_references)
+    return render(request, "blueprints/detail.html", context)
 
 
 def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, Any]:
@@ -159,7 +166,9 @@ def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, Any]:
     arguments, config = hide_secrets(blueprint.arguments, blueprint.config)
     return {
         "blueprint": blueprint,
-        "overlay_rows": read_overlay_rows(blueprint.ordered_overlays(), Host.objects.all()),
+        "overlay_rows": read_overlay_rows(
+            blueprint.ordered_overlays(), Host.objects.all(), blueprint.read_pins()
+        ),
         "servers": servers,
         "rows": [(server, name_parts(waiting.get(server.pk, ()))) for server in servers],
         "restartable": find_restartable(user, servers),
@@ -185,10 +194,13 @@ def blueprint_create(request: SignedInRequest) -> HttpResponse:
     """Make a blueprint that is the user's own."""
     blueprint = Blueprint(owner=request.user)
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
-    if request.method == "POST" and form.is_valid() and form.try_save():
+    if is_move(request):
+        form.move(request.POST["move"])
+    elif request.method == "POST" and form.is_valid() and form.try_save():
         messages.success(
             request, _("Blueprint %(blueprint)s was made.") % {"blueprint": blueprint.name}
         )
+        warn_of_conflicts(request, blueprint)
         return redirect(blueprint)
     return render(request, "blueprints/form.html", {"form": form})
 
@@ -213,11 +225,34 @@ def edit_blueprint(
     name = blueprint.name
     context = blueprint_context(request.user, blueprint)
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
-    if request.method == "POST" and form.is_valid() and form.try_save():
+    if is_move(request):
+        form.move(request.POST["move"])
+    elif request.method == "POST" and form.is_valid() and form.try_save():
+        warn_of_conflicts(request, blueprint)
         return on_saved(request, blueprint, context["restartable"])
     players = [server.players or 0 for server in context["restartable"]]
     context |= {"form": form, "name": name, "players_count": sum(players)}
     return render(request, "blueprints/form.html", context, status=form.status)
+
+
+def is_move(request: SignedInRequest) -> bool:
+    """Return whether a form is sent to have an overlay moved in it, and nothing saved."""
+    return request.method == "POST" and "move" in request.POST
+
+
+def warn_of_conflicts(request: SignedInRequest, blueprint: Blueprint) -> None:
+    """Say at saving how many conflicts its overlays have; its page says which."""
+    count = find_conflicts(blueprint.overlay_references).count
+    if count:
+        messages.warning(
+            request,
+            ngettext(
+                "Its overlays are in conflict in %(count)d place: the page of %(name)s says where.",
+                "Its overlays are in conflict in %(count)d places: the page of %(name)s says where.",
+                count,
+            )
+            % {"count": count, "name": blueprint.name},
+        )
 
 
 def lead_to_blueprint(

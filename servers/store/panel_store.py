@@ -2,7 +2,9 @@
 
 from django.conf import settings
 
-from hostops.blobs import BlobFolder
+from hostops.blobs import BlobError, BlobFolder
+
+__all__ = ["BlobError", "get_store"]
 
 
 def get_store() -> BlobFolder:

@@ -68,6 +68,17 @@ def superusers_alone(outcome: Outcome) -> Row:
     return (LOGIN, *(403,) * 7, outcome)
 
 
+# On a private overlay of the owner's, which their blueprint has: so a manager of a server knows of it.
+
+
+def overlay_readers(outcome: Outcome, manager: Outcome = 403) -> Row:
+    return (LOGIN, 404, 404, 404, manager, outcome, 404, outcome, outcome)
+
+
+def overlay_changers(outcome: Outcome) -> Row:
+    return (LOGIN, 404, 404, 404, 403, outcome, 404, 403, outcome)
+
+
 @dataclass(frozen=True)
 class Case:
     """One request, and what each of the `KINDS` gets: a status, or LOGIN."""
@@ -183,6 +194,32 @@ MATRIX = [
     Case("POST", "servers:overlay_list", "", everybody(405)),
     Case("GET", "servers:overlay_detail", "overlay", signed_in(200)),
     Case("POST", "servers:overlay_detail", "overlay", everybody(405)),
+    Case("GET", "servers:overlay_create", "", signed_in(200)),
+    Case("POST", "servers:overlay_create", "", signed_in(200)),
+    Case("GET", "servers:overlay_detail", "own overlay", overlay_readers(200, manager=200)),
+    Case("GET", "servers:overlay_edit", "own overlay", overlay_changers(200)),
+    Case("POST", "servers:overlay_edit", "own overlay", overlay_changers(200)),
+    Case("GET", "servers:overlay_remove", "own overlay", overlay_changers(200)),
+    Case("POST", "servers:overlay_remove", "own overlay", overlay_changers(409)),
+    Case("GET", "servers:overlay_file_new", "own overlay", overlay_changers(200)),
+    Case("POST", "servers:overlay_file_new", "own overlay", overlay_changers(200)),
+    *(
+        Case(method, f"servers:overlay_file_{change}", "own overlay", overlay_changers(404))
+        for change in ("edit", "rename", "remove")
+        for method in ("GET", "POST")
+    ),
+    Case("GET", "servers:overlay_version", "version", overlay_readers(410)),
+    Case("POST", "servers:overlay_version", "version", everybody(405)),
+    Case("GET", "servers:overlay_file", "version", overlay_readers(410)),
+    Case("POST", "servers:overlay_file", "version", everybody(405)),
+    Case("GET", "servers:overlay_file_download", "version", overlay_readers(410)),
+    Case("POST", "servers:overlay_file_download", "version", everybody(405)),
+    Case("GET", "servers:overlay_changes", "version", overlay_readers(410)),
+    Case("POST", "servers:overlay_changes", "version", everybody(405)),
+    Case("GET", "servers:overlay_version_restore", "version", everybody(405)),
+    Case("POST", "servers:overlay_version_restore", "version", overlay_changers(410)),
+    Case("GET", "servers:overlay_version_remove", "version", overlay_changers(200)),
+    Case("POST", "servers:overlay_version_remove", "version", overlay_changers(302)),
     Case("GET", "jobs:make_and_start", "", everybody(405)),
     Case("POST", "jobs:make_and_start", "", signed_in(200)),
     Case("GET", "jobs:hosts", "", host_admins_alone(200)),
@@ -512,6 +549,18 @@ def make_world() -> World:
         heartbeat_at=job.created_at - Worker.lease_limit().resolution * 10**12,
     )
     overlay = Overlay.objects.create(name="maps")
+    own_overlay = Overlay.objects.create(name="rules", owner=owner, is_shared=False)
+    # The store has nothing of it: these requests end where somebody who may see it is told so.
+    version = own_overlay.versions.create(
+        number=1,
+        digest="0" * 64,
+        reference=f"rules@1-{'0' * 64}",
+        files=1,
+        size_bytes=1,
+        added_bytes=1,
+        looked_at=job.created_at,
+    )
+    blueprint.set_overlays([own_overlay])
     ban, others_ban = (
         one.bans.create(owner=owner, steam_id="STEAM_1:0:1") for one in (server, other)
     )
@@ -562,6 +611,8 @@ def make_world() -> World:
         "server on site": [server_type.pk, server.pk],
         "host row": [host.pk],
         "overlay": [overlay.name],
+        "own overlay": [own_overlay.name],
+        "version": [own_overlay.name, version.number],
         "overlay row": [overlay.pk],
         "blueprint row": [shared.pk],
         "server row": [quiet.pk],

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count, product
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
@@ -23,10 +25,12 @@ from servers.models import (
     ConsoleLine,
     ConsoleRun,
     Host,
+    Overlay,
     OverlayReport,
     ReleaseReport,
     Server,
 )
+from tests.overlays import bring
 from tests.pages.browsing import OpenPage, add_lines, line
 from tests.states import make_run
 
@@ -71,7 +75,13 @@ def violations_in_any_scheme(page: Page) -> list[str]:
 
 @pytest.fixture
 def paths(
-    failed_job: Job, running_job: Job, server: Server, blueprint: Blueprint, alice: User
+    failed_job: Job,
+    running_job: Job,
+    server: Server,
+    blueprint: Blueprint,
+    alice: User,
+    tmp_path: Path,
+    settings: LazySettings,
 ) -> list[str]:
     """Return the addresses of all kinds of pages, with everything on them that there can be."""
     alice.is_staff = alice.is_superuser = True
@@ -109,6 +119,9 @@ def paths(
         job=running_job, name="Checking", first_seq=1, started_at=timezone.now()
     )
     fill_host(server.host)
+    settings.CONTENT_ROOT = tmp_path / "content"
+    add_versions(alice, blueprint)
+    file = "?path=left4dead2/cfg/a.cfg"
     somebody = User.objects.create_user("somebody")
     job = running_job.get_absolute_url()
     return [
@@ -126,6 +139,16 @@ def paths(
         blueprint.get_absolute_url(),
         f"{blueprint.get_absolute_url()}edit/",
         f"{blueprint.get_absolute_url()}remove/",
+        "/overlays/",
+        "/overlays/new/",
+        "/overlays/pack/",
+        "/overlays/pack/versions/1/",
+        f"/overlays/pack/versions/2/file/{file}",
+        "/overlays/pack/versions/2/changes/",
+        f"/overlays/pack/versions/2/changes/{file}",
+        f"/overlays/pack/files/edit/{file}",
+        f"/overlays/pack/files/remove/{file}",
+        "/overlays/pack/versions/1/remove/",
         "/jobs/",
         "/jobs/?state=cancelled",
         job,
@@ -151,6 +174,16 @@ def paths(
         "/health/",
         "/nowhere/",
     ]
+
+
+def add_versions(owner: User, blueprint: Blueprint) -> None:
+    """Let a blueprint have two overlays with versions and files in common, one of them pinned."""
+    files = {"left4dead2/cfg/a.cfg": "sv_lan 0\n", "left4dead2/addons/<b>.vpk": "1"}
+    overlays = [Overlay.objects.create(name=name, owner=owner) for name in ("pack", "rules")]
+    for overlay in overlays:
+        for text in ("one", "two"):
+            bring(overlay, owner, {**files, "left4dead2/cfg/a.cfg": f"{overlay} {text}"}, note=text)
+    blueprint.set_overlays(overlays, {overlays[1].pk: overlays[1].versions.get(number=1)})
 
 
 def add_people(server: Server) -> None:

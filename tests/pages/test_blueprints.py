@@ -1,11 +1,17 @@
 """The pages of blueprints."""
 
+import html
+import re
+from pathlib import Path
+
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from servers.models import Blueprint, Host, Overlay, Server
+from tests.overlays import bring
 from tests.pages.queries import assert_same_queries
 
 LIST = reverse("servers:blueprint_list")
@@ -47,6 +53,86 @@ def test_an_edit_reorders_and_drops_overlays(
     url = reverse("servers:blueprint_edit", args=[blueprint.name])
     as_alice.post(url, form_of({rules: 1, sourcemod: 2}, name=blueprint.name))
     assert names_of(blueprint) == ["rules", "sourcemod"]
+
+
+@pytest.fixture
+def versioned(alice: User, tmp_path: Path, settings: LazySettings) -> list[Overlay]:
+    """Return two overlays of Alice's with two versions each, which have a file in common."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+    overlays = [Overlay.objects.create(name=name, owner=alice) for name in ("one", "two")]
+    for overlay in overlays:
+        for number in (1, 2):
+            bring(overlay, alice, {"left4dead2/cfg/a.cfg": f"{overlay.name} {number}"})
+    return overlays
+
+
+def test_an_overlay_is_pinned_to_a_version_and_follows_the_latest_again(
+    as_alice: Client, blueprint: Blueprint, versioned: list[Overlay]
+) -> None:
+    one, two = versioned
+    url = reverse("servers:blueprint_edit", args=[blueprint.name])
+    form = form_of({one: 1, two: 2}, name=blueprint.name)
+    response = as_alice.post(url, {**form, f"pin_{one.pk}": "1", f"pin_{two.pk}": ""}, follow=True)
+    blueprint = Blueprint.objects.get(pk=blueprint.pk)
+    first, latest = one.versions.get(number=1), two.versions.get(number=2)
+    assert blueprint.overlay_references == (first.reference, latest.reference)
+    page = " ".join(response.content.decode().split())
+    assert "version 1, pinned" in page
+    assert "version 2, latest" in page
+    assert "in conflict in 1 place" in page
+    assert "1 file is in one and in two. The one of one counts" in page
+    assert '<option value="1" selected>version 1</option>' in as_alice.get(url).content.decode()
+    assert as_alice.post(url, {**form, f"pin_{one.pk}": "9"}).status_code == 200
+    as_alice.post(url, form)
+    assert Blueprint.objects.get(pk=blueprint.pk).read_pins() == {}
+
+
+def test_overlays_change_places_by_buttons_and_nothing_is_saved_by_that(
+    as_alice: Client, blueprint: Blueprint, versioned: list[Overlay]
+) -> None:
+    one, two = versioned
+    blueprint.set_overlays([one, two])
+    url = reverse("servers:blueprint_edit", args=[blueprint.name])
+    form = form_of({one: 1, two: 2}, name="not yet saved", arguments="+map x", move=f"up {two.pk}")
+    page = as_alice.post(url, form).content.decode()
+    assert names_of(blueprint) == ["one", "two"]
+    assert "not yet saved" in page
+    assert "lower-case letters" not in page.split("<form")[0]
+    values = dict(re.findall(r'name="place_(\d+)" value="(\d+)"', page))
+    assert values == {str(two.pk): "1", str(one.pk): "2"}
+    assert page.index(f'id="place-{two.pk}"') < page.index(f'id="place-{one.pk}"')
+    assert len(re.findall(r"formnovalidate autofocus", page)) == 1
+    for wish in (f"up {one.pk}", "down 999", "", f"sideways {two.pk}", "up x"):
+        assert as_alice.post(url, {**form, "move": wish}).status_code == 200
+    assert as_alice.post(NEW, {**form, "name": "fresh"}).status_code == 200
+    assert names_of(blueprint) == ["one", "two"]
+    assert Blueprint.objects.count() == 1
+
+
+def test_a_pin_that_somebody_else_has_set_is_not_overwritten_unseen(
+    as_alice: Client, blueprint: Blueprint, versioned: list[Overlay]
+) -> None:
+    one, two = versioned
+    blueprint.set_overlays([one, two])
+    url = reverse("servers:blueprint_edit", args=[blueprint.name])
+    [seen] = re.findall(r'name="version" value="([^"]*)"', as_alice.get(url).content.decode())
+    blueprint.set_overlays([one, two], {one.pk: one.versions.get(number=1)})
+    form = form_of({one: 1, two: 2}, name=blueprint.name, version=html.unescape(seen))
+    response = as_alice.post(url, {**form, f"pin_{two.pk}": "1"})
+    assert response.status_code == 409
+    assert "one, version 1\ntwo" in response.content.decode()
+
+
+def test_an_owners_overlay_without_files_does_not_stand_for_a_folder_of_a_host(
+    as_alice: Client, alice: User, dana: User
+) -> None:
+    hers = Overlay.objects.create(name="hers", owner=alice, is_shared=False)
+    response = as_alice.post(NEW, form_of({hers: 1}))
+    assert "There is no file in it yet" in response.content.decode()
+    assert not Blueprint.objects.exists()
+    theirs = Overlay.objects.create(name="theirs", owner=dana)
+    as_alice.post(NEW, form_of({theirs: 1}))
+    assert names_of(Blueprint.objects.get()) == ["theirs"]
 
 
 def test_two_overlays_at_one_place_are_refused(as_alice: Client, overlays: list[Overlay]) -> None:

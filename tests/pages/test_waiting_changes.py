@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -20,6 +22,7 @@ from servers.models import Blueprint, Host, Membership, Overlay, OverlayReport, 
 from servers.models import RunPart as Part
 from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
+from tests.overlays import bring, lose
 from tests.pages.conftest import sign_in
 from tests.pages.queries import count_queries
 
@@ -176,6 +179,29 @@ def report_files(fingerprint: str, age: timedelta = timedelta()) -> None:
         name="pack",
         defaults={"fingerprint": fingerprint, "looked_at": timezone.now() - age},
     )
+
+
+def test_which_files_of_a_changed_version_are_others_is_told(
+    as_alice: Client, alice: User, running: Server, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.CONTENT_ROOT = tmp_path / "content"
+    overlay = Overlay.objects.create(name="rules", owner=alice)
+    many = {f"left4dead2/cfg/{number:02}.cfg": "x" for number in range(12)}
+    first = bring(overlay, alice, {"left4dead2/cfg/a.cfg": "1", **many})
+    run = Run.objects.latest("pk")
+    run.overlays = [[first.reference, ""]]
+    run.save()
+    bring(overlay, alice, {"left4dead2/cfg/a.cfg": "2", "left4dead2/cfg/#<b>.cfg": "new"})
+    running.blueprint.set_overlays([overlay])
+    page = " ".join(as_alice.get(running.get_absolute_url()).content.decode().split())
+    assert "rules, from version 1 to version 2: Files changed: 1. Added: 1. Removed: 12." in page
+    assert (
+        '<span class="quiet">+</span> <code><bdi>left4dead2/cfg/#&lt;b&gt;.cfg</bdi></code>' in page
+    )
+    assert "4 more." in page
+    lose(first.digest)
+    page = as_alice.get(running.get_absolute_url()).content.decode()
+    assert "is not in the store any more" in page
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from l4d2site.backups.making import FAULTS, make_backup
@@ -22,11 +23,22 @@ class Command(BaseCommand):
             action="store_true",
             help="leave the files of servers and overlays out",
         )
+        parser.add_argument(
+            "--without-content",
+            action="store_true",
+            help="leave the panel's store of overlays out, as BACKUP_CONTENT=false does",
+        )
 
     def handle(self, **options: Any) -> None:
         """Make it; exit code 1 and the reason if that failed."""
         try:
-            made = make_backup(with_host_files=not options["database_only"], say=self.stdout.write)
+            made = make_backup(
+                with_host_files=not options["database_only"],
+                with_content=settings.BACKUP_CONTENT
+                and not options["without_content"]
+                and not options["database_only"],
+                say=self.stdout.write,
+            )
         except FAULTS as error:
             raise CommandError(f"No backup was made. {error}") from error
         for text in made.skipped[:20]:

@@ -1,8 +1,11 @@
-"""A worker looks at its host's overlays in a thread of its own, which does not hold up its end."""
+"""A worker looks at its host's overlays, and sweeps the store, in a thread that does not hold up its end."""
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.db import connection
 
 from hostops.specs import CancelToken, OverlayReport
@@ -10,6 +13,7 @@ from jobs.worker import chores
 from jobs.worker.worker_process import WorkerLoop
 from servers import models
 from servers.models import Host
+from servers.store import get_store
 from tests.fakes import FakeHost
 from tests.waiting import wait_until
 
@@ -17,8 +21,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_overlays_are_reported_and_the_end_of_the_worker_ends_a_look_that_takes_long(
-    host: Host, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    host: Host,
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: LazySettings,
 ) -> None:
+    settings.CONTENT_ROOT = tmp_path / "content"
+    store = get_store()
+    with store.adding():
+        unneeded = store.add_bytes(b"that no version has")
+    os.utime(store.path_of(unneeded), (0, 0))
     is_looking = threading.Event()
     cancelled: list[bool] = []
 
@@ -44,6 +57,7 @@ def test_overlays_are_reported_and_the_end_of_the_worker_ends_a_look_that_takes_
     worker.start()
     try:
         wait_until(models.OverlayReport.objects.exists, 20, "No overlay was reported.")
+        wait_until(lambda: unneeded not in store, 20, "The store was not swept.")
         fake_host.overlays["slow"] = OverlayReport("slow", "f", 1, 1)
         assert is_looking.wait(20)
     finally:

@@ -1,6 +1,9 @@
 """Who did what: what people save is recorded, and told together with jobs and sign-ins."""
 
+from pathlib import Path
+
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -100,6 +103,27 @@ def test_a_blueprint_is_recorded_too(as_alice: Client) -> None:
         ("blueprint_made", "alice", "versus"),
         ("blueprint_changed", "alice", "versus: sharing, config"),
         ("blueprint_removed", "alice", "versus"),
+    ]
+
+
+def test_an_overlay_and_its_versions_are_recorded_too(
+    as_alice: Client, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.CONTENT_ROOT = tmp_path / "content"
+    as_alice.post(reverse("servers:overlay_create"), {"name": "rules"})
+    new = reverse("servers:overlay_file_new", args=["rules"])
+    for name in ("a", "b"):
+        as_alice.post(new, {"path": f"left4dead2/cfg/{name}.cfg", "text": "x"})
+    as_alice.post(reverse("servers:overlay_edit", args=["rules"]), {"is_shared": "on"})
+    as_alice.post(reverse("servers:overlay_version_remove", args=["rules", 1]))
+    as_alice.post(reverse("servers:overlay_remove", args=["rules"]))
+    assert recorded() == [
+        ("overlay_made", "alice", "rules"),
+        ("overlay_changed", "alice", "rules, version 1 made"),
+        ("overlay_changed", "alice", "rules, version 2 made"),
+        ("overlay_changed", "alice", "rules: sharing"),
+        ("overlay_changed", "alice", "rules, version 1 removed"),
+        ("overlay_removed", "alice", "rules"),
     ]
 
 

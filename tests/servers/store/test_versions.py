@@ -9,24 +9,21 @@ from django.contrib.auth.models import Permission, User
 
 from hostops.specs import ManifestFile
 from servers.models import Blueprint, Overlay
-from servers.store import VersionRefusedError, compare, get_store, make_version, read_files
+from servers.store import (
+    NewerVersionError,
+    VersionRefusedError,
+    compare,
+    get_store,
+    make_version,
+    read_files,
+    remove_version,
+)
+from tests.overlays import bring, lose
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def store_below(tmp_path: Path, settings: LazySettings) -> None:
-    """Give each test a store of its own."""
-    settings.CONTENT_ROOT = tmp_path / "content"
-
-
-@pytest.fixture
-def overlay(alice: User) -> Overlay:
-    """Return an overlay of Alice's without any version."""
-    return Overlay.objects.create(name="maps", owner=alice, is_shared=False)
-
-
-def bring(tmp_path: Path, **texts: str) -> tuple[list[ManifestFile], list[tuple[Path, str]]]:
+def put(tmp_path: Path, **texts: str) -> tuple[list[ManifestFile], list[tuple[Path, str]]]:
     """Return files of a version by their names in `addons/`, and where their bytes lie."""
     files, stored = [], []
     for name, text in texts.items():
@@ -43,9 +40,9 @@ def bring(tmp_path: Path, **texts: str) -> tuple[list[ManifestFile], list[tuple[
 def test_a_version_is_numbered_and_becomes_the_latest(
     overlay: Overlay, alice: User, tmp_path: Path
 ) -> None:
-    files, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    files, stored = put(tmp_path, one_vpk="one", two_cfg="two")
     first = make_version(overlay, files, stored=stored, by=alice, origin="pack.zip")
-    changed, stored = bring(tmp_path, one_vpk="another one")
+    changed, stored = put(tmp_path, one_vpk="another one")
     second = make_version(overlay, [*changed, files[1]], stored=stored, by=alice)
     overlay.refresh_from_db()
     assert (first.number, second.number, overlay.latest) == (1, 2, second)
@@ -60,9 +57,9 @@ def test_a_version_is_numbered_and_becomes_the_latest(
 def test_the_same_files_make_no_second_version(
     overlay: Overlay, alice: User, tmp_path: Path
 ) -> None:
-    files, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    files, stored = put(tmp_path, one_vpk="one", two_cfg="two")
     first = make_version(overlay, files, stored=stored, by=alice)
-    _, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    _, stored = put(tmp_path, one_vpk="one", two_cfg="two")
     again = make_version(overlay, files[::-1], stored=stored, by=alice)
     assert again == first
     assert overlay.versions.count() == 1
@@ -72,7 +69,7 @@ def test_a_blueprint_takes_the_latest_version_or_the_one_that_is_pinned(
     overlay: Overlay, alice: User, tmp_path: Path, blueprint: Blueprint
 ) -> None:
     by_hand = Overlay.objects.create(name="kept-by-hand")
-    files, stored = bring(tmp_path, one_vpk="one", two_cfg="two")
+    files, stored = put(tmp_path, one_vpk="one", two_cfg="two")
     first = make_version(overlay, files, stored=stored, by=alice)
     second = make_version(overlay, files[:1], by=alice)
     overlay.refresh_from_db()
@@ -85,7 +82,7 @@ def test_a_blueprint_takes_the_latest_version_or_the_one_that_is_pinned(
 
 
 def test_files_that_the_store_does_not_have_make_no_version(overlay: Overlay, alice: User) -> None:
-    with pytest.raises(VersionRefusedError, match="1 files are not in the store"):
+    with pytest.raises(VersionRefusedError, match="1 file is not in the store"):
         make_version(overlay, [ManifestFile("left4dead2/a.vpk", "a" * 64, 1)], by=alice)
     assert not overlay.versions.exists()
 
@@ -94,7 +91,7 @@ def test_files_that_the_store_does_not_have_make_no_version(overlay: Overlay, al
 def test_native_code_takes_the_permission_to_bring_it(
     overlay: Overlay, alice: User, tmp_path: Path, name: str
 ) -> None:
-    files, stored = bring(tmp_path, **{name: "code"})
+    files, stored = put(tmp_path, **{name: "code"})
     with pytest.raises(VersionRefusedError, match="code that would run on the host"):
         make_version(overlay, files, stored=stored, by=alice)
     alice.is_staff = True
@@ -108,9 +105,65 @@ def test_an_owner_brings_no_more_bytes_than_they_may(
     overlay: Overlay, alice: User, tmp_path: Path, settings: LazySettings
 ) -> None:
     settings.CONTENT_BYTES_PER_OWNER = 5
-    files, stored = bring(tmp_path, one_vpk="one")
+    files, stored = put(tmp_path, one_vpk="one")
     make_version(overlay, files, stored=stored, by=alice)
-    more, stored = bring(tmp_path, two_vpk="two")
+    more, stored = put(tmp_path, two_vpk="two")
     with pytest.raises(VersionRefusedError, match="of the 5"):
         make_version(overlay, more, stored=stored, by=alice)
     assert overlay.versions.count() == 1
+
+
+def test_native_code_that_an_admin_brought_stays_in_versions_of_its_owner(
+    overlay: Overlay, alice: User, dana: User
+) -> None:
+    bring(overlay, dana, {"left4dead2/addons/a.smx": "code"})
+    version = bring(
+        overlay, alice, {"left4dead2/addons/a.smx": "code", "left4dead2/cfg/a.cfg": "x"}
+    )
+    assert version.has_native_code
+    for path, content in (("a.smx", "other code"), ("b.smx", "code")):
+        with pytest.raises(VersionRefusedError, match="code that would run"):
+            bring(overlay, alice, {f"left4dead2/addons/{path}": content})
+
+
+def test_a_file_counts_once_and_goes_on_counting_when_its_first_version_is_removed(
+    overlay: Overlay, alice: User, settings: LazySettings
+) -> None:
+    settings.CONTENT_BYTES_PER_OWNER = 10
+    first = bring(overlay, alice, {"left4dead2/a.cfg": "123456"})
+    second = bring(overlay, alice, {"left4dead2/a.cfg": "123456", "left4dead2/b.cfg": "7"})
+    assert (first.added_bytes, second.added_bytes) == (6, 1)
+    remove_version(first)
+    second.refresh_from_db()
+    assert second.added_bytes == 7
+    with pytest.raises(VersionRefusedError, match="of the 10"):
+        bring(overlay, alice, {"left4dead2/c.cfg": "four"})
+
+
+def test_what_is_refused_for_its_size_does_not_lie_in_the_store_for_the_next_try(
+    overlay: Overlay, alice: User, settings: LazySettings
+) -> None:
+    settings.CONTENT_BYTES_PER_OWNER = 3
+    for _try in range(2):
+        with pytest.raises(VersionRefusedError, match="of the 3"):
+            bring(overlay, alice, {"left4dead2/a.cfg": "1234"})
+    assert list(get_store().walk()) == []
+
+
+def test_a_version_that_was_to_follow_another_than_the_latest_is_refused(
+    overlay: Overlay, alice: User
+) -> None:
+    first = bring(overlay, alice, {"left4dead2/a.cfg": "1"}, is_first=True)
+    bring(overlay, alice, {"left4dead2/a.cfg": "2"}, follows=first)
+    with pytest.raises(NewerVersionError):
+        bring(overlay, alice, {"left4dead2/a.cfg": "3"}, follows=first)
+    with pytest.raises(NewerVersionError):
+        bring(overlay, alice, {"left4dead2/a.cfg": "3"}, is_first=True)
+    assert overlay.versions.count() == 2
+
+
+def test_a_lost_manifest_of_an_older_version_does_not_keep_new_ones_away(
+    overlay: Overlay, alice: User
+) -> None:
+    lose(bring(overlay, alice, {"left4dead2/a.cfg": "1"}).digest)
+    assert bring(overlay, alice, {"left4dead2/a.cfg": "2"}).number == 2

@@ -14,11 +14,23 @@ from django.core.management import CommandError, call_command  # noqa: E402
 from django.test.utils import override_settings  # noqa: E402
 
 from jobs.models import Job  # noqa: E402
+from l4d2site.backups import archives  # noqa: E402
 from l4d2site.backups.keeping import read_last  # noqa: E402
-from servers.models import Blueprint, DesiredState, Host, Server  # noqa: E402
+from servers.models import (  # noqa: E402
+    Blueprint,
+    DesiredState,
+    Host,
+    Overlay,
+    OverlayVersion,
+    Server,
+)
+from servers.store import get_store, read_files  # noqa: E402
+from tests.overlays import bring  # noqa: E402
 
 OTHER_KEY = "c2FmZXJvb20tb3RoZXIta2V5LW9mLTMyLWJ5dGVzLSE="
 UPPER = settings.HOST_ROOT / "instances/alpha/upper"
+BY_HAND = settings.HOST_ROOT / "overlays/by-hand/b.cfg"
+PASSPHRASE = "correct horse battery"
 
 
 def say(*arguments: str) -> str:
@@ -50,10 +62,27 @@ def make_servers() -> None:
     (UPPER / "mine").write_text("by the game")
 
 
+def make_versions() -> str:
+    """Make a version with a file that lies in a folder of the host too; return its reference."""
+    kim = User.objects.get(username="kim")
+    overlay = Overlay.objects.create(name="pack", owner=kim)
+    BY_HAND.parent.mkdir(parents=True)
+    BY_HAND.write_text("the same")
+    files = {"left4dead2/cfg/a.cfg": "its own", "left4dead2/cfg/b.cfg": "the same"}
+    return bring(overlay, kim, files).reference
+
+
+def texts_of(reference: str) -> list[bytes]:
+    """Return what the files of a version say."""
+    files = read_files(OverlayVersion.objects.get(reference=reference))
+    return [get_store().read(file.sha256, 100) for file in files]
+
+
 def main() -> None:
     """Back up, be refused whatever would lose something, and restore."""
     call_command("migrate", verbosity=0)
     make_servers()
+    reference = make_versions()
     assert "verified" in say("backup")
     [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
     last = read_last()
@@ -61,7 +90,13 @@ def main() -> None:
     assert (last.path, last.is_sealed, last.error) == (str(archive), True, "")
 
     assert "has files of servers or overlays already" in refuse("restore", str(archive))
+    with archives.members(archive, PASSPHRASE) as found:
+        names = [info.name for info, _content in found if "content" in info.name]
+    # The manifest and one file; the other one is the host's too.
+    assert len(names) == 3
+    assert names[-1] == archives.SAME_CONTENT
     UPPER.parents[1].rename(settings.HOST_ROOT / "away")
+    BY_HAND.parents[1].rename(settings.HOST_ROOT / "away-too")
     assert "has servers already" in refuse("restore", str(archive))
     with override_settings(SECRETS_KEYS=[OTHER_KEY]):
         assert "keys are not in SECRETS_KEYS" in refuse("restore", str(archive), "--replace")
@@ -69,7 +104,12 @@ def main() -> None:
     assert say("restore", str(archive), "--print-keys") == f"SECRETS_KEYS={keys}\n"
     assert Server.objects.count() == 2
 
+    # One file is lost, and in the place of another one lies something else.
+    lost, damaged = read_files(OverlayVersion.objects.get(reference=reference))
+    get_store().path_of(lost.sha256).unlink()
+    get_store().path_of(damaged.sha256).write_text("not this")
     Server.objects.all().delete()
+    OverlayVersion.objects.all().delete()
     User.objects.update(username="somebody")
     assert "Will be started once a worker runs: alpha." in say("restore", str(archive))
     assert list(Server.objects.order_by("name").values_list("name", "owner__username")) == [
@@ -79,8 +119,19 @@ def main() -> None:
     jobs = list(Job.objects.order_by("pk").values_list("operation", "server_name"))
     assert jobs == [("install", ""), ("start", "alpha")]
     assert (UPPER / "mine").read_text() == "by the game"
+    assert texts_of(reference) == [b"its own", b"the same"]
+    assert BY_HAND.read_text() == "the same"
 
     assert settings.BACKUP_PASSPHRASE_FILE is not None
+    get_store().path_of(lost.sha256).write_text("damaged")
+    assert "is damaged: its bytes are not those it is named by" in refuse("backup")
+    archive.unlink()
+    small = say("backup", "--without-content")
+    [archive] = settings.BACKUP_DIR.glob("*.saferoom-backup")
+    assert "verified" in small
+    with archives.members(archive, PASSPHRASE) as found:
+        assert not [info.name for info, _content in found if "content" in info.name]
+
     settings.BACKUP_PASSPHRASE_FILE.write_text("short\n")
     assert "has 5 characters, and needs at least 12" in refuse("backup")
     last = read_last()

@@ -1,0 +1,65 @@
+"""Puts the panel's store of overlays back: every file by its hash, and only as what that says."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from hostops.blobs import BlobFolder
+from hostops.linux import untrusted
+from l4d2site.backups.archives import HOST, ArchiveError
+
+CHUNK_BYTES = 1024**2
+
+
+class ContentReturn:
+    """Gathers the files of a store beside it, and makes them blobs at the end, all at once."""
+
+    def __init__(self, store: BlobFolder, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._files: list[tuple[Path, str]] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def begin(cls, store: BlobFolder) -> Iterator["ContentReturn"]:
+        """Yield one, and adopt what it has gathered if the block ends well."""
+        with store.incoming("restore") as folder, store.adding():
+            content_return = cls(store, folder)
+            yield content_return
+            store.adopt(content_return._files)
+
+    def put(self, sha256: str, content: BinaryIO) -> None:
+        """Take a file of the archive. Raises `ArchiveError` unless its bytes have that hash."""
+        self._drop_damaged(sha256)
+        path = self._folder / str(len(self._files))
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            while data := content.read(CHUNK_BYTES):
+                digest.update(data)
+                file.write(data)
+        if digest.hexdigest() != sha256:
+            raise ArchiveError(f"A file of the store is not what its name says: {sha256}.")
+        self._files.append((path, sha256))
+
+    def put_same(self, same: BinaryIO, host_root: Path) -> None:
+        """Take the files that are named as being the same as files of the host, which are put back by now."""
+        names: Mapping[str, str] = json.load(same)
+        for sha256, name in names.items():
+            inside = name.removeprefix(HOST)
+            parent, _slash, child = inside.rpartition("/")
+            with untrusted.open_folder(host_root / parent, host_root) as folder:
+                descriptor = untrusted.open_at(folder, child)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+                self.put(sha256, file)
+
+    def _drop_damaged(self, sha256: str) -> None:
+        """Make room for a blob whose place is taken by other bytes."""
+        if sha256 not in self._store:
+            return
+        path = self._store.path_of(sha256)
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                path.unlink()

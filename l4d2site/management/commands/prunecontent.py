@@ -1,0 +1,28 @@
+"""`manage.py prunecontent`: removes from the panel's store what no version of an overlay needs."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from servers.store import BlobError, sweep_store
+
+
+class Command(BaseCommand):
+    """Sweeps the store, as the worker does once a day."""
+
+    help = (
+        "Remove the files from the panel's store that no version of an overlay has, and that are older than a "
+        "day. The worker on the panel's machine does so daily."
+    )
+
+    def handle(self, **_options: Any) -> None:
+        """Sweep; exit code 1 and the reason if the store cannot tell what it needs."""
+        try:
+            swept = sweep_store()
+        except (BlobError, OSError) as error:
+            raise CommandError(
+                f"Nothing was removed. {error} Remove that version, or put the file back from a backup."
+            ) from error
+        self.stdout.write(
+            f"Removed {swept.removed} files, {swept.removed_bytes:,} bytes; {swept.kept} are needed."
+        )

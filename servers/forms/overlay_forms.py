@@ -1,0 +1,201 @@
+"""The forms of overlays: what one is called and who may use it, and changes of its files."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from hostops.specs import ManifestError, require_paths
+from servers.forms.model_forms import CODE, CodeArea, RowForm
+from servers.forms.outdated import Conflict
+from servers.forms.words import PlainForm
+from servers.models import Overlay, OverlayReport
+from servers.models.overlays import NOTE_CHARS
+from servers.permissions import Verb, may
+from servers.quotas import take_overlay_place
+from servers.secrets import find_settings, has_keys
+from servers.store import MAX_TEXT_BYTES, NEW_TEXT, TEXT_SUFFIXES, Text
+
+MAX_PATH_CHARS = 512
+
+
+class OverlayForm(RowForm):
+    """An overlay as its owner makes or changes it. Its name is that of folders on hosts: it stays."""
+
+    class Meta:
+        model = Overlay
+        fields = ["name", "description", "is_shared"]
+        widgets = {
+            "name": forms.TextInput(attrs=CODE),
+            "description": forms.Textarea(attrs={"rows": 2}),
+        }
+        help_texts = {
+            "name": _("Lower-case letters, digits and dashes. It stays as it is."),
+            "is_shared": _(
+                "Every owner may then use it in blueprints, and read its files. Only you and admins change it."
+            ),
+        }
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._user = user
+        self.fields["is_shared"].label = _("Shared")
+        if self.instance.pk is not None:
+            del self.fields["name"]
+        else:
+            self.fields["name"].widget.attrs["autofocus"] = True
+
+    def clean_name(self) -> str:
+        """Refuse the name of a folder of a host, unless one may name such a folder."""
+        name: str = self.cleaned_data["name"]
+        is_folder = OverlayReport.objects.filter(name=name).exists()
+        if is_folder and not may(self._user, Verb.BRING_NATIVE_CODE):
+            raise ValidationError(
+                _(
+                    "A folder of that name lies on a host, which only an admin may make an overlay. "
+                    "Choose another name."
+                )
+            )
+        return name
+
+    def save(self, commit: bool = True) -> Overlay:
+        """Store it, if its owner may have one more."""
+        if self.instance.pk is None:
+            take_overlay_place(self._user)
+        overlay: Overlay = super().save(commit)
+        return overlay
+
+
+class FileForm(PlainForm, forms.Form):
+    """What all changes of a file have: what it was when the form was opened, and a note."""
+
+    note = forms.CharField(
+        label=_("Note"),
+        required=False,
+        max_length=NOTE_CHARS,
+        help_text=_("What the new version is for. Others read it among the versions."),
+    )
+
+    def __init__(self, *args: Any, opened: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen_version = str(self.data.get("version", "")) if self.is_bound else opened
+        self.conflicts: list[Conflict] = []
+
+    @property
+    def status(self) -> HTTPStatus:
+        """What a page that shows the form again is answered with."""
+        return HTTPStatus.CONFLICT if self.conflicts else HTTPStatus.OK
+
+    def show_conflict(self, error: ValidationError, yours: str, theirs: str, now: str) -> None:
+        """Say that somebody else has changed the file; the next try is one that has seen it."""
+        self.add_error(None, error)
+        self.add_error(
+            None, _("Yours is not saved. Compare both, and save again if yours is to count.")
+        )
+        self.conflicts = [Conflict(str(_("text")), yours, theirs)]
+        self.seen_version = now
+
+
+class PathForm(FileForm):
+    """A change that gives a file a path."""
+
+    path = forms.CharField(
+        label=_("Path"),
+        max_length=MAX_PATH_CHARS,
+        widget=forms.TextInput(attrs=CODE),
+        help_text=_(
+            "Below the game’s folder, such as left4dead2/cfg/my-rules.cfg, with / between the names."
+        ),
+    )
+
+    field_order = ("path", "text", "note")
+
+    def clean_path(self) -> str:
+        """Refuse what cannot be the path of a file."""
+        path: str = self.cleaned_data["path"]
+        try:
+            require_paths([path])
+        except ManifestError as error:
+            raise ValidationError(str(error)) from error
+        return path
+
+
+class TextForm(FileForm):
+    """The text of a file. `before` is what it was."""
+
+    text = forms.CharField(label=_("Text"), required=False, strip=False, widget=CodeArea(rows=24))
+
+    field_order = ("path", "text", "note")
+
+    def __init__(self, *args: Any, path: str, before: Text, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._path = path
+        self._before = before
+        if not self.is_bound:
+            self.initial.setdefault("text", before.shown)
+
+    @property
+    def bytes(self) -> bytes:
+        """The file with what was typed."""
+        return self._before.rewrite(self.cleaned_data["text"])
+
+    def clean_text(self) -> str:
+        """Refuse what is too long to be edited again, and new passwords: they are fields of each server."""
+        text: str = self.cleaned_data["text"]
+        try:
+            data = self._before.rewrite(text)
+        except UnicodeEncodeError as error:
+            raise ValidationError(
+                _("It has a character that cannot be stored. Take it out.")
+            ) from error
+        if len(data) > MAX_TEXT_BYTES:
+            raise ValidationError(
+                _(
+                    "It has more than %(kib)d KiB: the panel edits no longer texts. Upload it instead."
+                )
+                % {"kib": MAX_TEXT_BYTES // 1024}
+            )
+        path = str(self.data.get("path", self._path))
+        known = {setting.secret for setting in find_passwords(path, self._before.shown)}
+        for setting in find_passwords(path, text.replace("\r\n", "\n")):
+            if setting.secret not in known:
+                raise ValidationError(
+                    _(
+                        "%(place)s sets %(cvar)s, a password that everybody could read who may use "
+                        "this overlay. Leave it out here, and set the field “%(label)s” of each server."
+                    )
+                    % {
+                        "place": setting.place,
+                        "cvar": setting.secret.cvar,
+                        "label": setting.secret.label,
+                    }
+                )
+        return text
+
+
+class NewTextForm(TextForm, PathForm):
+    """A text file that is not there yet."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, path="", before=NEW_TEXT, opened="", **kwargs)
+        self.fields["path"].widget.attrs["autofocus"] = True
+
+    def clean_path(self) -> str:
+        """Refuse a name that the panel would not open again."""
+        path = super().clean_path()
+        if not path.lower().endswith(TEXT_SUFFIXES):
+            raise ValidationError(
+                _("A text file ends in one of these: %(suffixes)s.")
+                % {"suffixes": ", ".join(TEXT_SUFFIXES)}
+            )
+        return path
+
+
+def find_passwords(path: str, text: str) -> list[Any]:
+    """Return the places of a config of the game that set passwords, where the panel keeps those itself."""
+    if not path.lower().endswith(".cfg") or not has_keys():
+        return []
+    return find_settings("", text)

@@ -1,0 +1,170 @@
+"""The pages on which files of an overlay are changed. Each change makes a new version."""
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+
+from hostops.specs import ManifestFile
+from servers.access import SignedInRequest, get_overlay, sign_in_required
+from servers.forms import FileForm, NewTextForm, PathForm, TextForm
+from servers.models import Overlay, OverlayReport, OverlayVersion
+from servers.pages.new_server_pages import form_page
+from servers.pages.version_pages import (
+    files_page,
+    find_file,
+    look_up,
+    read_if_text,
+    read_path,
+)
+from servers.permissions import Verb
+from servers.store import (
+    NEW_TEXT,
+    FileChangedError,
+    VersionRefusedError,
+    remove_file,
+    rename_file,
+    save_file,
+)
+
+
+def get_latest(request: SignedInRequest, name: str) -> tuple[Overlay, OverlayVersion]:
+    """Return an overlay that the user may change, and its latest version; 404 if it has none."""
+    overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
+    if overlay.latest is None:
+        raise Http404
+    return overlay, overlay.latest
+
+
+def lead_to_version(
+    request: SignedInRequest, overlay: Overlay, version: OverlayVersion, before: int | None
+) -> HttpResponse:
+    """Say which version a change has made, and lead to its overlay."""
+    if version.pk == before:
+        messages.info(request, _("Nothing was done: nothing is different from the latest version."))
+    else:
+        messages.success(
+            request,
+            _("Version %(number)d is made. Servers take it at their next start.")
+            % {"number": version.number},
+        )
+    return redirect(overlay)
+
+
+@form_page
+@sign_in_required
+@files_page
+def overlay_file_new(request: SignedInRequest, name: str) -> HttpResponse:
+    """Write a text file that is not there yet; it may be the first one of an overlay."""
+    overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
+    form = NewTextForm(request.POST or None, initial={"path": read_path(request)})
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            version = save_file(
+                overlay, values["path"], form.bytes, opened="", by=request.user, note=values["note"]
+            )
+        except VersionRefusedError as error:
+            form.add_error(None, error)
+        else:
+            return lead_to_version(request, overlay, version, overlay.latest_id)
+    takes_folders = overlay.latest is None and OverlayReport.objects.filter(name=name).exists()
+    context = {"overlay": overlay, "form": form, "takes_folders": takes_folders}
+    return render(request, "overlays/file_form.html", context)
+
+
+@form_page
+@sign_in_required
+@files_page
+def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
+    """Change the text of a file of the latest version."""
+    overlay, latest = get_latest(request, name)
+    path = read_path(request)
+    file = look_up(latest, path)
+    before = read_if_text(file)
+    if request.method == "POST":
+        # What was typed is not lost with a file that is gone meanwhile, or is no text any more.
+        before = before or NEW_TEXT
+    if before is None:
+        raise Http404
+    opened = file.sha256 if file else ""
+    form = TextForm(request.POST or None, path=path, before=before, opened=opened)
+    if request.method == "POST" and form.is_valid():
+        try:
+            version = save_file(
+                overlay,
+                path,
+                form.bytes,
+                opened=form.seen_version,
+                by=request.user,
+                note=form.cleaned_data["note"],
+            )
+        except FileChangedError as error:
+            show_both(form, error)
+        except VersionRefusedError as error:
+            form.add_error(None, error)
+        else:
+            return lead_to_version(request, overlay, version, latest.pk)
+    context = {"overlay": overlay, "form": form, "path": path, "is_text": True}
+    return render(request, "overlays/file_form.html", context, status=form.status)
+
+
+def show_both(form: TextForm, error: FileChangedError) -> None:
+    """Show what somebody else has saved beside what was typed."""
+    now = read_if_text(error.now)
+    theirs = now.shown if now else ""
+    form.show_conflict(
+        error, form.cleaned_data["text"], theirs, error.now.sha256 if error.now else ""
+    )
+
+
+@form_page
+@sign_in_required
+@files_page
+def overlay_file_rename(request: SignedInRequest, name: str) -> HttpResponse:
+    """Give a file of the latest version another path."""
+    overlay, latest = get_latest(request, name)
+    file = find_file(latest, read_path(request))
+    form = PathForm(request.POST or None, opened=file.sha256, initial={"path": file.path})
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            version = rename_file(
+                overlay,
+                file.path,
+                values["path"],
+                opened=form.seen_version,
+                by=request.user,
+                note=values["note"],
+            )
+        except VersionRefusedError as error:
+            form.add_error(None, error)
+        else:
+            return lead_to_version(request, overlay, version, latest.pk)
+    context = {"overlay": overlay, "form": form, "path": file.path}
+    return render(request, "overlays/file_form.html", context)
+
+
+@form_page
+@sign_in_required
+@files_page
+def overlay_file_remove(request: SignedInRequest, name: str) -> HttpResponse:
+    """Ask whether to leave a file out of the next version, and do so."""
+    overlay, latest = get_latest(request, name)
+    file: ManifestFile = find_file(latest, read_path(request))
+    form = FileForm(request.POST or None, opened=file.sha256)
+    if request.method == "POST" and form.is_valid():
+        try:
+            version = remove_file(
+                overlay,
+                file.path,
+                opened=form.seen_version,
+                by=request.user,
+                note=form.cleaned_data["note"],
+            )
+        except VersionRefusedError as error:
+            form.add_error(None, error)
+        else:
+            return lead_to_version(request, overlay, version, latest.pk)
+    context = {"overlay": overlay, "form": form, "path": file.path, "is_removal": True}
+    return render(request, "overlays/file_form.html", context)

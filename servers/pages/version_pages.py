@@ -1,0 +1,248 @@
+"""The pages of one version of an overlay: its files, what differs from another one, going back, removing it."""
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from hostops.specs import ManifestFile
+from servers.access import SignedInRequest, get_overlay, sign_in_required
+from servers.forms import find_passwords
+from servers.models import OverlayVersion
+from servers.pages.new_server_pages import form_page
+from servers.permissions import Verb, may
+from servers.refusals import refuse
+from servers.store import (
+    BlobError,
+    FileChange,
+    NoTextError,
+    Text,
+    VersionRefusedError,
+    compare,
+    diff_texts,
+    find_folder,
+    find_holders,
+    go_back,
+    may_be_text,
+    parent_of,
+    read_files,
+    read_text,
+    remove_version,
+    send_file,
+)
+
+FILES_PER_PAGE = 500
+CHANGES_SHOWN = 1_000
+PATH_CHARS = 512
+OTHERS_SHOWN = 100
+
+
+def files_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer with a sentence where the store has lost what the page is about."""
+
+    @wraps(view)
+    def guarded(request: SignedInRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except BlobError as error:
+            back_to = reverse("servers:overlay_detail", args=[kwargs["name"]])
+            reason = _(
+                "This cannot be shown. %(error)s A backup may have it, or an earlier version."
+            )
+            return refuse(request, reason % {"error": error}, back_to, HTTPStatus.GONE)
+
+    return guarded
+
+
+def get_version(request: SignedInRequest, name: str, number: int, verb: Verb) -> OverlayVersion:
+    """Return a version with its overlay if the user may do `verb` to that."""
+    overlay = get_overlay(request.user, name, verb)
+    version = get_object_or_404(overlay.versions, number=number)
+    version.overlay = overlay
+    return version
+
+
+def read_path(request: SignedInRequest) -> str:
+    """Return which file or folder the address is about."""
+    return request.GET.get("path", "")[:PATH_CHARS]
+
+
+def find_file(version: OverlayVersion, path: str) -> ManifestFile:
+    """Return the file of a version at `path`, or answer 404."""
+    file = look_up(version, path)
+    if file is None:
+        raise Http404
+    return file
+
+
+def look_up(version: OverlayVersion, path: str) -> ManifestFile | None:
+    """Return the file of a version at `path`; None if it has none."""
+    return next((file for file in read_files(version) if file.path == path), None)
+
+
+@require_safe
+@sign_in_required
+@files_page
+def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpResponse:
+    """Show a version with one of its folders; `path` says which."""
+    version = get_version(request, name, number, Verb.USE_OVERLAY)
+    folder = find_folder(read_files(version), read_path(request))
+    if folder is None:
+        raise Http404
+    page = Paginator(folder.files, FILES_PER_PAGE).get_page(request.GET.get("page"))
+    context = describe_version(request, version) | {
+        "folder": folder,
+        "page": page,
+        "holders": find_holders(version.overlay).get(version.reference, []),
+        "others": version.overlay.versions.exclude(pk=version.pk)[:OTHERS_SHOWN],
+    }
+    return render(request, "overlays/version.html", context)
+
+
+def describe_version(request: SignedInRequest, version: OverlayVersion) -> dict[str, Any]:
+    """Return what all pages of a version say."""
+    return {
+        "overlay": version.overlay,
+        "version": version,
+        "is_latest": version.overlay.latest_id == version.pk,
+        "may_change": may(request.user, Verb.CHANGE_OVERLAY, version.overlay),
+    }
+
+
+@require_safe
+@sign_in_required
+@files_page
+def overlay_file(request: SignedInRequest, name: str, number: int) -> HttpResponse:
+    """Show one file: what it is, and its text if it is one."""
+    version = get_version(request, name, number, Verb.USE_OVERLAY)
+    file = find_file(version, read_path(request))
+    text = read_if_text(file)
+    context = describe_version(request, version) | {
+        "file": file,
+        "folder_path": parent_of(file.path),
+        "text": text,
+        "passwords": find_passwords(file.path, text.shown) if text else [],
+    }
+    return render(request, "overlays/file.html", context)
+
+
+def read_if_text(file: ManifestFile | None) -> Text | None:
+    """Return a file as a text; None if it is none."""
+    if file is None or not may_be_text(file):
+        return None
+    try:
+        return read_text(file)
+    except NoTextError:
+        return None
+
+
+@require_safe
+@sign_in_required
+@files_page
+def overlay_file_download(request: SignedInRequest, name: str, number: int) -> HttpResponseBase:
+    """Send one file of a version."""
+    version = get_version(request, name, number, Verb.USE_OVERLAY)
+    return send_file(request, find_file(version, read_path(request)))
+
+
+@require_safe
+@sign_in_required
+@files_page
+def overlay_changes(request: SignedInRequest, name: str, number: int) -> HttpResponse:
+    """Show what a version has differently from another one: `from`, or else the one before it.
+
+    With a `path` it is what differs in that file.
+    """
+    version = get_version(request, name, number, Verb.USE_OVERLAY)
+    others = version.overlay.versions.exclude(pk=version.pk)
+    other: OverlayVersion | None
+    wanted = request.GET.get("from", "")
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 10:
+        other = get_object_or_404(others, number=int(wanted))
+    else:
+        other = others.filter(number__lt=number).first()
+    changes = compare(read_files(other) if other else (), read_files(version))
+    context = describe_version(request, version) | {
+        "other": other,
+        "others": others[:OTHERS_SHOWN],
+        "path": read_path(request),
+    }
+    if path := read_path(request):
+        change = next((change for change in changes if change.path == path), None)
+        if change is None:
+            raise Http404
+        context |= {"change": change, "lines": diff_change(change)}
+        return render(request, "overlays/file_changes.html", context)
+    context |= {
+        "added": [change for change in changes if change.before is None][:CHANGES_SHOWN],
+        "removed": [change for change in changes if change.after is None][:CHANGES_SHOWN],
+        "changed": [change for change in changes if change.before and change.after][:CHANGES_SHOWN],
+        "counts": count_changes(changes),
+        "most": CHANGES_SHOWN,
+    }
+    return render(request, "overlays/changes.html", context)
+
+
+def count_changes(changes: list[FileChange]) -> dict[str, int]:
+    """Return how many files were added, removed and changed."""
+    added = sum(change.before is None for change in changes)
+    removed = sum(change.after is None for change in changes)
+    return {"added": added, "removed": removed, "changed": len(changes) - added - removed}
+
+
+def diff_change(change: FileChange) -> list[tuple[str, str]] | None:
+    """Return what differs in the text of a file; None if it is no text, before or now."""
+    before, after = read_if_text(change.before), read_if_text(change.after)
+    if (change.before and before is None) or (change.after and after is None):
+        return None
+    return diff_texts(before or Text((), (), has_bom=False), after or Text((), (), has_bom=False))
+
+
+@require_POST
+@sign_in_required
+@files_page
+def overlay_version_restore(request: SignedInRequest, name: str, number: int) -> HttpResponse:
+    """Make the files of an older version the latest again, as a version of its own."""
+    version = get_version(request, name, number, Verb.CHANGE_OVERLAY)
+    latest_id = version.overlay.latest_id
+    try:
+        made = go_back(version, by=request.user)
+    except VersionRefusedError as error:
+        messages.error(request, " ".join(error.messages))
+        return redirect("servers:overlay_version", name, number)
+    if made.pk == latest_id:
+        messages.info(request, _("Nothing was done: the latest version has the same files."))
+    else:
+        messages.success(
+            request,
+            _("Version %(number)d is made, with the files of version %(older)d.")
+            % {"number": made.number, "older": number},
+        )
+    return redirect(version.overlay)
+
+
+@form_page
+@sign_in_required
+def overlay_version_remove(request: SignedInRequest, name: str, number: int) -> HttpResponse:
+    """Ask whether to remove a version, and remove it if nothing holds it."""
+    version = get_version(request, name, number, Verb.CHANGE_OVERLAY)
+    status = 200
+    if request.method == "POST":
+        try:
+            remove_version(version)
+        except VersionRefusedError:
+            status = 409  # The page says what holds it.
+        else:
+            messages.success(request, _("Version %(number)d is removed.") % {"number": number})
+            return redirect(version.overlay)
+    holders = find_holders(version.overlay).get(version.reference, [])
+    context = {"overlay": version.overlay, "version": version, "holders": holders}
+    return render(request, "overlays/version_remove.html", context, status=status)

@@ -1,0 +1,42 @@
+"""Files of the store to take away: sent in parts as they are read, so that none is held in memory."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
+from hostops.specs import ManifestFile
+from servers.store.panel_store import get_store
+
+CHUNK_BYTES = 256 * 1024
+
+
+def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse:
+    """Return a response that downloads a file and that no browser shows. Raises `BlobError` if it is lost."""
+    get_store().open(file.sha256).close()
+    chunks = _read_async(file) if isinstance(request, ASGIRequest) else _read(file)
+    response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
+    name = file.path.rpartition("/")[2]
+    disposition = content_disposition_header(as_attachment=True, filename=name)
+    response["Content-Disposition"] = disposition or "attachment"
+    response["Content-Length"] = str(file.size)
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _read(file: ManifestFile) -> Iterator[bytes]:
+    with get_store().open(file.sha256) as content:
+        while chunk := content.read(CHUNK_BYTES):
+            yield chunk
+
+
+async def _read_async(file: ManifestFile) -> AsyncIterator[bytes]:
+    content: BinaryIO = await sync_to_async(get_store().open)(file.sha256)
+    try:
+        while chunk := await sync_to_async(content.read)(CHUNK_BYTES):
+            yield chunk
+    finally:
+        content.close()

@@ -1,0 +1,222 @@
+"""Changes of single files of an overlay: each makes a new version of it."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from hostops.specs import ManifestError, ManifestFile
+from servers.models import Overlay, OverlayVersion
+from servers.store.panel_store import get_store
+from servers.store.versions import (
+    TRIES,
+    NewerVersionError,
+    VersionRefusedError,
+    make_version,
+    read_files,
+)
+
+Files = dict[str, ManifestFile]
+"""The files of a version by their paths."""
+
+
+class FileChangedError(VersionRefusedError):
+    """A file is no longer what it was when somebody opened it. `now` is what it is; None if it is gone."""
+
+    def __init__(self, path: str, now: ManifestFile | None) -> None:
+        super().__init__(
+            _("%(path)s has been changed since you opened it.")
+            if now
+            else _("%(path)s has been removed since you opened it."),
+            params={"path": path},
+        )
+        self.now = now
+
+
+def save_file(
+    overlay: Overlay, path: str, data: bytes, *, opened: str, by: User, note: str = ""
+) -> OverlayVersion:
+    """Store a file's new bytes as a version. `opened` is the hash that it had, empty for a new one.
+
+    Raises `FileChangedError` if it has another one by now, else what `make_version` raises.
+    """
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def change(files: Files) -> None:
+        before = _require(files, path, opened)
+        is_executable = before is not None and before.is_executable
+        files[path] = ManifestFile(path, sha256, len(data), is_executable)
+
+    store = get_store()
+    with store.incoming("text") as folder:
+        source = folder / "0"
+        source.write_bytes(data)
+        return _make(overlay, change, by=by, note=note, stored=[(source, sha256)])
+
+
+def rename_file(
+    overlay: Overlay, path: str, new_path: str, *, opened: str, by: User, note: str = ""
+) -> OverlayVersion:
+    """Give a file another path, as a version. Raises as `save_file`."""
+
+    def change(files: Files) -> None:
+        before = _require(files, path, opened)
+        if new_path in files and new_path != path:
+            raise VersionRefusedError(
+                _("There is a file at %(path)s already. Choose another name, or remove that first.")
+                % {"path": new_path}
+            )
+        if before is not None:
+            del files[path]
+            files[new_path] = ManifestFile(
+                new_path, before.sha256, before.size, before.is_executable
+            )
+
+    return _make(overlay, change, by=by, note=note, renamed={path: new_path})
+
+
+def remove_file(
+    overlay: Overlay, path: str, *, opened: str, by: User, note: str = ""
+) -> OverlayVersion:
+    """Leave a file out of the next version. Raises as `save_file`."""
+
+    def change(files: Files) -> None:
+        _require(files, path, opened)
+        files.pop(path, None)
+
+    return _make(overlay, change, by=by, note=note)
+
+
+def go_back(version: OverlayVersion, *, by: User) -> OverlayVersion:
+    """Make the files of an older version the latest again, as a version of its own."""
+    return make_version(
+        version.overlay,
+        read_files(version),
+        by=by,
+        origin=version.origin,
+        note=_("as version %(number)d") % {"number": version.number},
+        report=report_of(version),
+    )
+
+
+def report_of(version: OverlayVersion) -> dict[str, Any]:
+    """Return the columns that tell what is in a version."""
+    return {
+        "campaigns": version.campaigns,
+        "maps": version.maps,
+        "findings": version.findings,
+        "version": version.version,
+        "looked_at": version.looked_at,
+    }
+
+
+def carry_report(
+    base: OverlayVersion | None, before: Files, after: Files, renamed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what is known of a version by what was found in the one before it.
+
+    What was found in a file counts as long as the file is the same. A map of a removed pack is no longer there
+    if it was in a campaign of that pack alone.
+    """
+    if base is None:
+        return {"maps": _loose_maps(after)}
+    gone = {
+        path
+        for path, file in before.items()
+        if (now := after.get(renamed.get(path, path))) is None or now.sha256 != file.sha256
+    }
+
+    def find_file(inside: str) -> str:
+        """Return the file of the version that something lies in: itself, or the pack around it."""
+        while inside and inside not in before:
+            inside = inside.rpartition("/")[0]
+        return inside
+
+    campaigns, lost_maps = [], _loose_maps(before)
+    for campaign in base.campaigns:
+        file = find_file(campaign["path"])
+        if file in gone:
+            lost_maps += _maps_of(campaign)
+        else:
+            place = renamed.get(file, file) + campaign["path"][len(file) :]
+            campaigns.append({**campaign, "path": place})
+    kept_maps = {*_loose_maps(after), *(one for each in campaigns for one in _maps_of(each))}
+    findings = [
+        {**finding, "path": renamed.get(finding["path"], finding["path"])}
+        for finding in base.findings
+        if find_file(finding["path"]) not in gone
+    ]
+    return {
+        "campaigns": campaigns,
+        "maps": sorted({*base.maps, *kept_maps} - (set(lost_maps) - kept_maps)),
+        "findings": findings,
+        "version": base.version,
+        "looked_at": base.looked_at,
+    }
+
+
+def _make(
+    overlay: Overlay,
+    change: Callable[[Files], None],
+    *,
+    by: User,
+    note: str,
+    stored: Sequence[tuple[Path, str]] = (),
+    renamed: Mapping[str, str] | None = None,
+) -> OverlayVersion:
+    """Make a version of what `change` makes of the latest one's files, as often as another comes between."""
+
+    def try_it() -> OverlayVersion:
+        base = Overlay.objects.select_related("latest").get(pk=overlay.pk).latest
+        before = {file.path: file for file in read_files(base)} if base else {}
+        after = dict(before)
+        change(after)
+        return make_version(
+            overlay,
+            list(after.values()),
+            by=by,
+            stored=stored,
+            note=note,
+            report=carry_report(base, before, after, renamed or {}),
+            follows=base,
+            is_first=base is None,
+        )
+
+    try:
+        for _try in range(TRIES - 1):
+            with contextlib.suppress(NewerVersionError):
+                return try_it()
+        return try_it()
+    except ManifestError as error:
+        raise VersionRefusedError(str(error)) from error
+
+
+def _require(files: Files, path: str, opened: str) -> ManifestFile | None:
+    """Return the file at `path`, which has to have the hash `opened`; where that is empty, no file may be."""
+    now = files.get(path)
+    if (now.sha256 if now else "") == opened:
+        return now
+    if not opened:
+        raise VersionRefusedError(
+            _("There is a file at %(path)s already. Open that one, or choose another name.")
+            % {"path": path}
+        )
+    raise FileChangedError(path, now)
+
+
+def _loose_maps(files: Files) -> list[str]:
+    """Return the maps that lie in the overlay itself, in no pack."""
+    folder, suffix = "left4dead2/maps/", ".bsp"
+    return [
+        path.lower().removeprefix(folder).removesuffix(suffix)
+        for path in files
+        if path.lower().startswith(folder) and path.lower().endswith(suffix)
+    ]
+
+
+def _maps_of(campaign: Mapping[str, Any]) -> list[str]:
+    return [chapter["map"].lower() for mode in campaign["modes"] for chapter in mode["chapters"]]

@@ -1,0 +1,34 @@
+"""Making versions of overlays for tests, in a store of the test's own."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from hostops.specs import ManifestFile
+from servers.models import Overlay, OverlayVersion
+from servers.store import get_store, make_version
+
+
+def bring(
+    overlay: Overlay, by: User, files: Mapping[str, bytes | str], **columns: Any
+) -> OverlayVersion:
+    """Make a version of an overlay that has these files, by their paths, and no others."""
+    listed, stored = [], []
+    with get_store().incoming("test") as folder:
+        for number, (path, content) in enumerate(files.items()):
+            data = content.encode() if isinstance(content, str) else content
+            place = folder / str(number)
+            place.write_bytes(data)
+            sha256 = hashlib.sha256(data).hexdigest()
+            listed.append(ManifestFile(path, sha256, len(data)))
+            stored.append((place, sha256))
+        version = make_version(overlay, listed, stored=stored, by=by, **columns)
+    overlay.refresh_from_db()
+    return version
+
+
+def lose(sha256: str) -> None:
+    """Let the store have lost a file."""
+    get_store().path_of(sha256).unlink()

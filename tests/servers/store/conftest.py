@@ -1,0 +1,21 @@
+"""A store of its own for each test."""
+
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+
+from servers.models import Overlay
+
+
+@pytest.fixture(autouse=True)
+def store_below(tmp_path: Path, settings: LazySettings) -> None:
+    """Give each test a store of its own."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+
+
+@pytest.fixture
+def overlay(alice: User) -> Overlay:
+    """Return an overlay of Alice's without any version."""
+    return Overlay.objects.create(name="maps", owner=alice, is_shared=False)

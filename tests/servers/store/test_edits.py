@@ -1,0 +1,141 @@
+"""Changes of single files: each is a version of its own, and none is lost to another one."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from hostops.specs import ManifestFile
+from servers.models import Overlay, OverlayVersion
+from servers.store import (
+    FileChangedError,
+    VersionRefusedError,
+    edits,
+    go_back,
+    make_version,
+    read_files,
+    remove_file,
+    rename_file,
+    save_file,
+)
+from tests.overlays import bring
+
+pytestmark = pytest.mark.django_db
+
+A, B = "left4dead2/cfg/a.cfg", "left4dead2/cfg/b.cfg"
+
+
+def hash_of(version: OverlayVersion, path: str) -> str:
+    return {file.path: file.sha256 for file in read_files(version)}[path]
+
+
+def test_a_change_goes_onto_what_others_have_changed_beside_it(
+    overlay: Overlay, alice: User
+) -> None:
+    first = bring(overlay, alice, {A: "a", B: "b"})
+    second = save_file(overlay, B, b"other b", opened=hash_of(first, B), by=alice)
+    third = save_file(overlay, A, b"other a", opened=hash_of(first, A), by=alice, note="why")
+    assert (third.number, third.note) == (3, "why")
+    assert hash_of(third, B) == hash_of(second, B) != hash_of(first, B)
+
+
+def test_a_version_that_comes_between_is_not_overwritten(
+    overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bring(overlay, alice, {A: "a", B: "b"})
+
+    def come_between(*arguments: object, **options: object) -> OverlayVersion:
+        monkeypatch.setattr(edits, "make_version", make_version)
+        save_file(overlay, B, b"between", opened=hash_of(first, B), by=alice)
+        return make_version(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(edits, "make_version", come_between)
+    third = save_file(overlay, A, b"mine", opened=hash_of(first, A), by=alice)
+    files = {file.path: file.size for file in read_files(third)}
+    assert files == {A: len("mine"), B: len("between")}
+
+
+def test_a_file_that_has_changed_or_gone_since_is_not_overwritten(
+    overlay: Overlay, alice: User
+) -> None:
+    first = bring(overlay, alice, {A: "a", B: "b"})
+    opened = hash_of(first, A)
+    save_file(overlay, A, b"theirs", opened=opened, by=alice)
+    with pytest.raises(FileChangedError) as caught:
+        save_file(overlay, A, b"mine", opened=opened, by=alice)
+    assert caught.value.now is not None
+    remove_file(overlay, A, opened=caught.value.now.sha256, by=alice)
+    with pytest.raises(FileChangedError) as caught:
+        rename_file(overlay, A, "left4dead2/c.cfg", opened=opened, by=alice)
+    assert caught.value.now is None
+    assert overlay.versions.count() == 3
+
+
+@pytest.mark.parametrize(
+    "path", ["left4dead2/cfg/B.cfg", f"{B}/below", "../up", "left4dead2/cfg", B]
+)
+def test_a_file_is_not_put_where_another_lies_or_none_may(
+    overlay: Overlay, alice: User, path: str
+) -> None:
+    first = bring(overlay, alice, {A: "a", B: "b"})
+    with pytest.raises(VersionRefusedError):
+        rename_file(overlay, A, path, opened=hash_of(first, A), by=alice)
+    with pytest.raises(VersionRefusedError):
+        save_file(overlay, path, b"x", opened="", by=alice)
+
+
+def test_the_last_file_is_not_removed(overlay: Overlay, alice: User) -> None:
+    first = bring(overlay, alice, {A: "a"})
+    with pytest.raises(VersionRefusedError, match="no file in it"):
+        remove_file(overlay, A, opened=hash_of(first, A), by=alice)
+
+
+def test_what_was_found_in_a_pack_goes_with_it(overlay: Overlay, alice: User) -> None:
+    one, two = "left4dead2/addons/one.vpk", "left4dead2/addons/two.vpk"
+
+    def campaign(pack: str, level: str) -> dict[str, object]:
+        modes = [{"name": "coop", "chapters": [{"map": level, "title": ""}]}]
+        return {
+            "name": level,
+            "title": level,
+            "path": f"{pack}/missions/x.txt",
+            "modes": modes,
+            "problem": "",
+        }
+
+    report = {
+        "campaigns": [campaign(one, "m1"), campaign(two, "m2")],
+        "maps": ["loose", "m1", "m2"],
+        "findings": [{"code": "x", "severity": "noted", "text": "x", "path": one}],
+    }
+    files = {one: "1", two: "2", "left4dead2/maps/loose.bsp": "3"}
+    first = bring(overlay, alice, files, report=report)
+    moved = "left4dead2/addons/new.vpk"
+    second = rename_file(overlay, one, moved, opened=hash_of(first, one), by=alice)
+    assert [each["path"] for each in second.campaigns] == [
+        f"{moved}/missions/x.txt",
+        f"{two}/missions/x.txt",
+    ]
+    assert (second.maps, second.findings[0]["path"]) == (report["maps"], moved)
+    third = remove_file(overlay, moved, opened=hash_of(first, one), by=alice)
+    assert ([each["name"] for each in third.campaigns], third.maps) == (["m2"], ["loose", "m2"])
+    assert third.findings == []
+
+
+def test_going_back_makes_a_version_with_the_older_files_and_what_was_known_of_them(
+    overlay: Overlay, alice: User
+) -> None:
+    first = bring(overlay, alice, {A: "a"}, report={"maps": ["m1"]}, origin="pack.zip")
+    bring(overlay, alice, {A: "other"})
+    third = go_back(first, by=alice)
+    assert (third.number, third.note, third.origin) == (3, "as version 1", "pack.zip")
+    assert (third.digest, third.maps) == (first.digest, ["m1"])
+    assert go_back(first, by=alice) == third
+
+
+def test_an_executable_file_stays_one(overlay: Overlay, alice: User) -> None:
+    version = bring(overlay, alice, {A: "a"})
+    [file] = read_files(version)
+    second = make_version(
+        overlay, [ManifestFile(A, file.sha256, file.size, is_executable=True)], by=alice
+    )
+    third = save_file(overlay, A, b"b", opened=hash_of(second, A), by=alice)
+    assert read_files(third)[0].is_executable

@@ -1,0 +1,163 @@
+"""Versions and overlays are removed only if nobody needs them, and the store keeps what versions have."""
+
+import os
+import re
+import time
+from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from servers.models import ActualState, Blueprint, Overlay, OverlayVersion, Server
+from servers.store import (
+    BlobError,
+    VersionRefusedError,
+    find_holders,
+    get_store,
+    read_files,
+    remove_overlay,
+    remove_version,
+    sweep_store,
+    sweep_store_daily,
+)
+from tests.overlays import bring, lose
+from tests.states import make_run
+
+pytestmark = pytest.mark.django_db
+
+A = "left4dead2/cfg/a.cfg"
+
+
+@pytest.fixture
+def versions(overlay: Overlay, alice: User) -> list[OverlayVersion]:
+    """Return three versions of the overlay."""
+    return [bring(overlay, alice, {A: f"text {number}"}) for number in range(3)]
+
+
+def age_all(days: int = 2) -> None:
+    """Let all that lies in the store have been written some days ago."""
+    then = time.time() - days * 24 * 3600
+    for _sha256, path in get_store().walk():
+        os.utime(path, (then, then))
+
+
+def run_with(server: Server, references: Iterable[str], *, has_answered: bool) -> None:
+    run = make_run(server, config="")
+    run.overlays = [[reference, ""] for reference in references]
+    run.has_answered, run.sealed = has_answered, "sealed"
+    run.save()
+
+
+def test_a_version_that_nobody_needs_is_removed_and_its_number_not_used_again(
+    overlay: Overlay, alice: User, versions: list[OverlayVersion]
+) -> None:
+    remove_version(versions[1])
+    assert [one.number for one in overlay.versions.all()] == [3, 1]
+    assert bring(overlay, alice, {A: "more"}).number == 4
+
+
+def test_what_holds_a_version_is_told(
+    overlay: Overlay, versions: list[OverlayVersion], server: Server, blueprint: Blueprint
+) -> None:
+    first, second, third = versions
+    blueprint.set_overlays([overlay], {overlay.pk: first})
+    run_with(server, [second.reference], has_answered=True)
+    run_with(server, [third.reference], has_answered=False)
+    server.actual_state = ActualState.RUNNING
+    server.save()
+    holders = find_holders(overlay)
+    assert holders[first.reference] == ["Blueprint coop is pinned to it."]
+    assert holders[second.reference] == ["Server alpha can be started as it was with it."]
+    assert holders[third.reference] == ["It is the latest.", "Server alpha runs with it."]
+    for version in versions:
+        with pytest.raises(VersionRefusedError):
+            remove_version(version)
+    assert overlay.versions.count() == 3
+
+
+def test_a_run_that_is_over_and_never_answered_holds_nothing(
+    versions: list[OverlayVersion], server: Server
+) -> None:
+    run_with(server, [versions[0].reference], has_answered=False)
+    remove_version(versions[0])
+
+
+def test_an_overlay_of_a_similar_name_is_held_by_its_own_servers_alone(
+    versions: list[OverlayVersion], server: Server, alice: User
+) -> None:
+    other = Overlay.objects.create(name="maps-two", owner=alice)
+    run_with(server, [bring(other, alice, {A: "x"}).reference], has_answered=True)
+    remove_version(versions[0])
+
+
+def test_an_overlay_is_removed_if_no_blueprint_and_no_server_has_it(
+    overlay: Overlay, versions: list[OverlayVersion], server: Server, blueprint: Blueprint
+) -> None:
+    blueprint.set_overlays([overlay])
+    with pytest.raises(VersionRefusedError, match=r"Blueprint coop has it\."):
+        remove_overlay(overlay)
+    blueprint.set_overlays([])
+    run_with(server, [versions[0].reference], has_answered=True)
+    with pytest.raises(VersionRefusedError, match="as it was with a version of it"):
+        remove_overlay(overlay)
+    server.runs.all().delete()
+    remove_overlay(overlay)
+    assert not OverlayVersion.objects.exists()
+
+
+def test_a_sweep_removes_what_no_version_has_and_nothing_else(
+    versions: list[OverlayVersion],
+) -> None:
+    [gone], [kept] = read_files(versions[0]), read_files(versions[1])
+    remove_version(versions[0])
+    sweep_store()
+    assert gone.sha256 in get_store()  # It may be new, and about to be written down.
+    age_all()
+    output = StringIO()
+    call_command("prunecontent", stdout=output)
+    # A manifest and a file of the first version; the others have two each.
+    assert re.search(r"Removed 2 files, [1-9]\d* bytes; 4 are needed", output.getvalue())
+    assert gone.sha256 not in get_store()
+    assert kept.sha256 in get_store()
+    assert versions[1].digest in get_store()
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_manifest_that_cannot_be_read_stops_the_sweep(
+    versions: list[OverlayVersion], is_damaged: bool
+) -> None:
+    [gone] = read_files(versions[0])
+    remove_version(versions[0])
+    age_all()
+    if is_damaged:
+        get_store().path_of(versions[1].digest).write_bytes(b"saferoom content 1\n")
+    else:
+        lose(versions[1].digest)
+    with pytest.raises(BlobError):
+        sweep_store()
+    with pytest.raises(CommandError, match=r"Nothing was removed\."):
+        call_command("prunecontent")
+    assert gone.sha256 in get_store()
+
+
+def test_the_store_is_swept_once_a_day_and_only_where_it_is(
+    versions: list[OverlayVersion], settings: object, tmp_path: Path
+) -> None:
+    remove_version(versions[0])
+    sweep_store_daily()
+    age_all()
+    sweep_store_daily()
+    assert versions[0].digest in get_store()
+    mark = get_store().root / "swept"
+    os.utime(mark, (0, 0))
+    with get_store().adding():  # A backup, for an hour.
+        sweep_store_daily()
+    assert versions[0].digest in get_store()
+    sweep_store_daily()
+    assert versions[0].digest not in get_store()
+    settings.CONTENT_ROOT = tmp_path / "elsewhere"  # type: ignore[attr-defined]
+    sweep_store_daily()
+    assert not (tmp_path / "elsewhere").exists()
