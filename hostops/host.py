@@ -20,7 +20,7 @@ from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line
-from hostops.content import fingerprints, launch_maps, overlay_reports, shapes
+from hostops.content import fingerprints, launch_maps, overlay_reports, shapes, unpacking
 from hostops.content.maps import read_maps
 from hostops.drivers import port_holders, process_driver, unanswered
 from hostops.drivers.driver import Driver, make_driver
@@ -72,6 +72,8 @@ from hostops.specs import (
     RunFacts,
     SpecAdmin,
     SteamAccount,
+    UnpackedFile,
+    UnpackLimits,
     WallFacts,
     require_name,
 )
@@ -356,6 +358,25 @@ class Host:
             instance_files.read_record(instance)  # Refuses one that is not there.
             self._stop(instance, callbacks)
             instance_files.reset(self._layout, instance, callbacks)
+
+    def unpack(
+        self,
+        archive: Path,
+        name: str,
+        into: Path,
+        *,
+        limits: UnpackLimits | None = None,
+        encoding: str = "",
+        **given: Unpack[CallbackArguments],
+    ) -> list[UnpackedFile]:
+        """Unpack an archive, or take a file that is none, into numbered files of a folder of the caller's own.
+
+        `name` is what its owner calls it, and `encoding` that of names in it which do not tell theirs. Holds
+        nothing of the host; nothing is left in the folder if it raises.
+        """
+        return unpacking.unpack(
+            archive, name, into, limits or UnpackLimits(), Callbacks(**given), encoding=encoding
+        )
 
     def send_command(self, name: str, command: str) -> None:
         """Write one line to a server's console.

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -511,6 +511,87 @@ class ReleaseReport:
     campaigns: tuple[Campaign, ...] = ()
     maps: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnpackLimits:
+    """What unpacking one archive may take. Bytes are those of all its files together.
+
+    `ratio` is by how much they may outweigh the archive, once they are more than `ratio_after_bytes`. `entries`
+    counts files and folders; `path_bytes` and `depth` are of one path.
+    """
+
+    seconds: float = 900.0
+    total_bytes: int = 16 * 1024**3
+    entries: int = 50_000
+    ratio: int = 200
+    ratio_after_bytes: int = 64 * 1024**2
+    path_bytes: int = 1024
+    depth: int = 32
+    memory_bytes: int = 512 * 1024**2
+
+
+@dataclass(frozen=True)
+class UnpackedFile:
+    """One file that was in an archive. `path` is the one it has there, checked, with "/" between its parts.
+
+    `sha256` is in hexadecimal digits, and `stored_at` the numbered file that has its bytes now.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    stored_at: Path
+    is_executable: bool
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Where files that came from outside belong in an overlay.
+
+    `places` has the path in the overlay by the path with which a file came. What is not in it is not taken
+    over, and `notes` say why. With a note that is REFUSED people have to choose first, and `places` is empty.
+    """
+
+    places: Mapping[str, str]
+    notes: tuple[ContentFinding, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[ContentFinding, ...]:
+        """The notes for which nothing is taken over."""
+        return tuple(one for one in self.notes if one.severity is ContentSeverity.REFUSED)
+
+
+@dataclass(frozen=True)
+class PluginExtension:
+    """An extension that a plugin names: what it is called, its file, and whether it does without."""
+
+    name: str
+    file: str
+    is_required: bool
+
+
+@dataclass(frozen=True)
+class PluginLibrary:
+    """A library, which is another plugin, that a plugin names; `file` is that plugin's."""
+
+    name: str
+    file: str
+    is_required: bool
+
+
+@dataclass(frozen=True)
+class PluginFacts:
+    """What a compiled plugin (`.smx`) says of itself. `provides` are the libraries that it is for others."""
+
+    title: str
+    author: str = ""
+    version: str = ""
+    description: str = ""
+    url: str = ""
+    extensions: tuple[PluginExtension, ...] = ()
+    libraries: tuple[PluginLibrary, ...] = ()
+    provides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic, time
 from typing import Unpack
 
@@ -32,6 +33,8 @@ from hostops.specs import (
     ReleaseReport,
     RunFacts,
     SpecAdmin,
+    UnpackedFile,
+    UnpackLimits,
 )
 
 
@@ -87,6 +90,8 @@ class FakeHost:
     looked_at: list[str] = field(default_factory=list)
     """The overlays that a report was asked of, and the builds of releases."""
     release: ReleaseReport | None = None
+    unpacked: list[UnpackedFile] = field(default_factory=list)
+    """What is in each archive."""
     findings: list[Finding] = field(default_factory=list)
     """What `doctor` finds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -311,6 +316,20 @@ class FakeHost:
         """Return what a test says of an overlay."""
         self.looked_at.append(name)
         return self.overlays.get(name)
+
+    def unpack(
+        self,
+        archive: Path,
+        name: str,
+        into: Path,
+        *,
+        limits: UnpackLimits | None = None,
+        encoding: str = "",
+        **given: Unpack[CallbackArguments],
+    ) -> list[UnpackedFile]:
+        """Return what the test says is in it; nothing is written."""
+        self._do("unpack", name, Callbacks(**given))
+        return self.unpacked
 
     def release_report(self, *, cancel: CancelToken | None = None) -> ReleaseReport | None:
         """Return what a test says of the release."""

@@ -181,7 +181,7 @@ class Installation:
     def _packages(self) -> list[str]:
         answers = self._answers
         return [
-            *("python3", "python3-venv", "ca-certificates", "openssl"),
+            *("python3", "python3-venv", "ca-certificates", "openssl", "libarchive13"),
             # The account's own manager, and what lets one be asked for.
             *(("dbus-user-session", "libpam-systemd") if answers.is_users else ("polkitd",)),
             *(("nginx",) if answers.has_nginx else ()),

@@ -21,6 +21,7 @@ _WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 _READ_DIR = 1 << 3
 _MAKE_CHAR = 1 << 6
+_MAKE_REG = 1 << 8
 _MAKE_BLOCK = 1 << 11
 _TRUNCATE = 1 << 14
 _IOCTL_DEV = 1 << 15
@@ -91,9 +92,34 @@ def restrict_files(root: Root) -> None:
     if version < _OLDEST_VERSION:
         return
     rights = _RIGHTS[min(version, max(_RIGHTS))]
+    ruleset = _make_rules(version, rights)
+    _allow(ruleset, "/", _READING)
+    for name in DEVICES:
+        _allow(ruleset, f"/dev/{name}", _OF_DEVICES & rights)
+    for folder in root.writable_dirs:
+        _allow(ruleset, folder, rights & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL_DEV))
+    _apply(ruleset)
+
+
+def allow_new_files_only(folder: int) -> None:
+    """Let this process open nothing from now on but files that it makes in an open folder, for good.
+
+    What it has open already stays so. To be called with no_new_privs set. Does nothing where the kernel has no
+    Landlock. Raises LaunchError.
+    """
+    version = _version()
+    if version < 1:
+        return
+    ruleset = _make_rules(version, _RIGHTS[min(version, max(_RIGHTS))])
+    _allow(ruleset, f"/proc/self/fd/{folder}", _MAKE_REG | _WRITE_FILE)
+    _apply(ruleset)
+
+
+def _make_rules(version: int, rights: int) -> int:
+    """Return a descriptor of rules that so far refuse all of `rights`, and what reaches other processes."""
     scopes = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS if version >= _SCOPES_VERSION else 0
     attributes = _Ruleset(handled_access_fs=rights, scoped=scopes)
-    ruleset = call(
+    return call(
         "making Landlock's rules",
         libc.syscall,
         _CREATE_RULESET,
@@ -101,11 +127,9 @@ def restrict_files(root: Root) -> None:
         ctypes.c_size_t(ctypes.sizeof(attributes)),
         0,
     )
-    _allow(ruleset, "/", _READING)
-    for name in DEVICES:
-        _allow(ruleset, f"/dev/{name}", _OF_DEVICES & rights)
-    for folder in root.writable_dirs:
-        _allow(ruleset, folder, rights & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL_DEV))
+
+
+def _apply(ruleset: int) -> None:
     call("applying Landlock's rules", libc.syscall, _RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from hostops.content.fingerprints import fingerprint_of, list_files
 from hostops.content.pack_facts import Pack
 from hostops.content.packs import read_packs
+from hostops.content.plugins import find_lacks
 from hostops.content.search_paths import LayerFiles, find_roots, look_at_layer
 from hostops.content.shapes import arrange, find_faults
 from hostops.instances.cfg_files import show_path
@@ -45,6 +46,7 @@ def report_overlay(
     campaigns = _list_campaigns(packs)
     findings = [
         *find_faults(overlay, files),
+        *find_lacks(overlay, (file.path for file in files)),
         *_look_at_packs(packs, layer),
         *_look_at_campaigns(campaigns),
     ]

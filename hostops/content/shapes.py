@@ -21,10 +21,10 @@ from hostops.specs import ContentFinding, ContentSeverity
 MOST_OF_A_KIND = 5
 """So many findings of one kind are told, and then how many there are more."""
 
-_TOPS = frozenset({*ROOTS, "bin", "platform", "config"})
+TOPS = frozenset({*ROOTS, "bin", "platform", "config"})
 """The folders of the game's own tree."""
 
-_INNER = frozenset(
+INNER = frozenset(
     {
         "addons",
         "cfg",
@@ -43,8 +43,12 @@ _INNER = frozenset(
 )
 """The folders of content, which lie in `left4dead2/`."""
 
-_IN_ADDONS = frozenset({"metamod", "sourcemod", "stripper", "workshop"})
-_MAX_DEPTH = 4
+IN_ADDONS = frozenset({"metamod", "sourcemod", "stripper", "workshop"})
+"""The folders that lie in `left4dead2/addons/` and nowhere else."""
+
+MAX_DEPTH = 4
+"""So many folders deep the root is looked for."""
+
 _MAX_LIBRARIES = 300
 _ARCHIVE = re.compile(r"\.(?:zip|7z|rar|tar|tgz|tar\.(?:gz|bz2|xz|zst))$", re.IGNORECASE)
 _MAIN_PACK = re.compile(r"[^/]+/pak\d\d_dir\.vpk", re.IGNORECASE)
@@ -89,7 +93,7 @@ def require_usable(overlay: Path, name: str, server: str) -> None:
 
 def _reaches_game(path: str) -> bool:
     parts = path.split("/")
-    return parts[0] in _TOPS and _find_misplaced(parts) is None
+    return parts[0] in TOPS and _find_misplaced(parts) is None
 
 
 def arrange(findings: Iterable[ContentFinding]) -> list[ContentFinding]:
@@ -153,15 +157,15 @@ def _find_misplaced(parts: Sequence[str]) -> ContentFinding | None:
     What is told is the same for all files of one folder.
     """
     top, *rest = parts
-    if top in _TOPS:
+    if top in TOPS:
         return _find_misplaced_in_game(rest) if top == GAME_DIR else None
-    if top.lower() in _TOPS and rest:
+    if top.lower() in TOPS and rest:
         return _wrong_case(top)
-    if top.lower() in _INNER and rest:
+    if top.lower() in INNER and rest:
         return _move(top, f"{GAME_DIR}/", "no_game_folder")
-    if (top.lower() in _IN_ADDONS and rest) or (not rest and _is_pack(top)):
+    if (top.lower() in IN_ADDONS and rest) or (not rest and _is_pack(top)):
         return _move(top, f"{ADDONS_DIR}/", "no_game_folder")
-    for depth, part in enumerate(rest[:_MAX_DEPTH]):
+    for depth, part in enumerate(rest[:MAX_DEPTH]):
         folder = "/".join(parts[: depth + 1])
         if part.lower() == GAME_DIR and depth + 1 < len(rest):
             return ContentFinding(
@@ -171,7 +175,7 @@ def _find_misplaced(parts: Sequence[str]) -> ContentFinding | None:
                 f"overlay, so that {GAME_DIR}/ is there.",
                 show_path(folder),
             )
-        if part.lower() in _INNER and depth + 1 < len(rest):
+        if part.lower() in INNER and depth + 1 < len(rest):
             return _move(f"{folder}/{part}", f"{GAME_DIR}/", "no_game_folder")
     return None
 
@@ -188,12 +192,12 @@ def _find_misplaced_in_game(rest: Sequence[str]) -> ContentFinding | None:
             f"{GAME_DIR}/ is in it twice: move what is in {GAME_DIR}/{GAME_DIR} one folder up.",
             f"{GAME_DIR}/{GAME_DIR}",
         )
-    if inner not in _INNER and inner.lower() in _INNER:
+    if inner not in INNER and inner.lower() in INNER:
         return _wrong_case(f"{GAME_DIR}/{inner}")
-    if inner.lower() in _IN_ADDONS:
+    if inner.lower() in IN_ADDONS:
         return _move(f"{GAME_DIR}/{inner}", f"{ADDONS_DIR}/", "not_read")
     is_folder = len(rest) > 2
-    if inner == "addons" and is_folder and name not in _IN_ADDONS and name.lower() in _IN_ADDONS:
+    if inner == "addons" and is_folder and name not in IN_ADDONS and name.lower() in IN_ADDONS:
         return _wrong_case(f"{ADDONS_DIR}/{name}")
     if inner == "addons" and name == GAME_DIR and is_folder:
         return ContentFinding(
@@ -246,7 +250,7 @@ def _look_at_places(files: Sequence[OverlayFile]) -> Iterator[ContentFinding]:
             yield _unread(path, "map_not_read", f"move it to {GAME_DIR}/maps/")
         elif lower.endswith(".smx") and not path.startswith(f"{ADDONS_DIR}/sourcemod/plugins/"):
             yield _unread(path, "plugin_not_read", f"move it to {ADDONS_DIR}/sourcemod/plugins/")
-        elif _is_pack(path) and not _is_pack_in_place(path):
+        elif _is_pack(path) and not is_pack_in_place(path):
             yield _unread(path, "pack_not_read", f"move it to {ADDONS_DIR}/")
         elif _ARCHIVE.search(path) and not path.startswith(f"{ADDONS_DIR}/sourcemod/"):
             yield _unread(path, "packed_archive", "unpack it")
@@ -283,9 +287,10 @@ def _is_pack(path: str) -> bool:
     return path.lower().endswith(".vpk") and not is_pack_part(path)
 
 
-def _is_pack_in_place(path: str) -> bool:
+def is_pack_in_place(path: str) -> bool:
+    """Whether the game reads a pack where it lies."""
     return posixpath.dirname(path) == ADDONS_DIR or (
-        _MAIN_PACK.fullmatch(path) is not None and path.split("/", maxsplit=1)[0] in _TOPS
+        _MAIN_PACK.fullmatch(path) is not None and path.split("/", maxsplit=1)[0] in TOPS
     )
 
 

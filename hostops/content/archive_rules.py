@@ -1,0 +1,133 @@
+"""What may be in an archive: how much, and under which paths. The child that unpacks asks, and its parent."""
+
+import unicodedata
+
+from hostops.specs import UnpackLimits
+
+ENCODINGS = ("cp437", "gb18030")
+"""What names of a zip are in that are not UTF-8: what DOS had, and what Windows has in China."""
+
+_NAME_BYTES = 255  # ext4, XFS, btrfs
+_SHOWN_CHARS = 80
+# Control and format characters, halves of UTF-16 pairs, line and paragraph separators: no editor shows them.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+class RefusedError(Exception):
+    """An archive is not unpacked; the text completes “NAME was not unpacked: …”, and says what to do."""
+
+
+class Names:
+    """The names that an archive has had so far, as a tree that is limited in its size."""
+
+    def __init__(self, limits: UnpackLimits) -> None:
+        self._limits = limits
+        self._nodes: dict[tuple[int, str], int] = {}
+        self._files: set[int] = set()
+        self._folders: set[int] = {0}
+
+    def add(self, path: str, *, is_folder: bool) -> None:
+        """Take one more path; RefusedError if it cannot lie beside those that there are."""
+        here = 0
+        for part in path.split("/"):
+            if here in self._files:
+                raise RefusedError(
+                    f"{show(path)} lies in something that is a file in it too. {_AGAIN}"
+                )
+            self._folders.add(here)
+            # Two names that differ in case, or in how an accent is written, are one name to most who read them.
+            key = (here, unicodedata.normalize("NFC", part).casefold())
+            here = self._nodes.setdefault(key, len(self._nodes) + 1)
+        if len(self._nodes) > self._limits.entries:
+            raise too_many(self._limits)
+        if is_folder:
+            if here in self._files:
+                raise RefusedError(f"{show(path)} is a file and a folder in it. {_AGAIN}")
+            self._folders.add(here)
+        elif here in self._files or here in self._folders:
+            raise RefusedError(
+                f"{show(path)} is in it twice, or once more in other upper and lower case. Remove one of them, "
+                "and pack it again."
+            )
+        else:
+            self._files.add(here)
+
+
+class Sizes:
+    """How many bytes have come out of an archive, or are said to be in it."""
+
+    def __init__(self, archive_bytes: int, limits: UnpackLimits) -> None:
+        self._archive_bytes = max(1, archive_bytes)
+        self._limits = limits
+        self.total_bytes = 0
+
+    def add(self, size: int) -> None:
+        """Take so many bytes more; RefusedError if that is more than the limits allow."""
+        self.total_bytes += size
+        limits = self._limits
+        if self.total_bytes > limits.total_bytes:
+            raise RefusedError(
+                f"it unpacks to more than {_show_bytes(limits.total_bytes)}, which is the limit. Pack it in "
+                "several archives."
+            )
+        most = limits.ratio * self._archive_bytes
+        if self.total_bytes > max(most, limits.ratio_after_bytes):
+            raise RefusedError(
+                f"it unpacks to more than {limits.ratio} times its own {_show_bytes(self._archive_bytes)}, as "
+                "archives do that were made to fill a disk. If it is none, upload its files unpacked."
+            )
+
+
+def too_many(limits: UnpackLimits) -> RefusedError:
+    """Return what is raised for an archive with more in it than may be."""
+    return RefusedError(
+        f"it has more than {limits.entries:,} files and folders. Pack it in several archives."
+    )
+
+
+def to_path(name: str, limits: UnpackLimits) -> str:
+    """Return a name from an archive as a relative path; empty for the top itself.
+
+    Raises RefusedError for one that leads out, or that no file of a game has.
+    """
+    if name.startswith("/"):
+        raise RefusedError(f"{show(name)} in it is an absolute path. {_AGAIN}")
+    if len(name) > 1 and name[1] == ":" and name[0].isalpha():
+        raise RefusedError(f"{show(name)} in it begins with a drive's letter. {_AGAIN}")
+    if "\\" in name:
+        raise RefusedError(f"{show(name)} in it has a backslash in its name. {_AGAIN}")
+    if any(unicodedata.category(one) in _INVISIBLE for one in name):
+        raise RefusedError(f"{show(name)} in it has invisible characters in its name. {_RENAME}")
+    # `tar` begins paths with "./", and ends folders with "/".
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise RefusedError(f"{show(name)} in it leads out of its folder. {_AGAIN}")
+    if len(parts) > limits.depth:
+        raise RefusedError(
+            f"{show(name)} in it lies more than {limits.depth} folders deep. {_RENAME}"
+        )
+    path = "/".join(parts)
+    if len(path.encode()) > limits.path_bytes or any(
+        len(part.encode()) > _NAME_BYTES for part in parts
+    ):
+        raise RefusedError(f"{show(name)} in it is too long for a path. {_RENAME}")
+    return path
+
+
+def show(name: str) -> str:
+    """Return a name as a line of text can have it: cut, and without what is invisible."""
+    text = "".join(
+        one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in name[:_SHOWN_CHARS]
+    )
+    return f"{text}…" if len(name) > _SHOWN_CHARS else text
+
+
+def _show_bytes(size: int) -> str:
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= factor:
+            return f"{size / factor:,.3g} {unit}"
+    return f"{size:,} bytes"
+
+
+_AGAIN = "Unpack it on your computer, look at what is in it, and pack that again."
+_RENAME = "Rename it, and pack the archive again."

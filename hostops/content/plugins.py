@@ -1,0 +1,283 @@
+"""Reads what a compiled SourceMod plugin (`.smx`) says of itself, and which others it needs.
+
+The form is that of SourcePawn's smx-headers.h and SourceMod's structures (`myinfo`, `__ext_…`, `__pl_…`).
+Strangers make plugins: nothing that a file says of lengths is believed, and whatever its bytes are, only
+ValueError is raised.
+"""
+
+import os
+import posixpath
+import struct
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from hostops.content.search_paths import ADDONS_DIR
+from hostops.instances.cfg_files import show_path
+from hostops.linux import untrusted
+from hostops.linux.untrusted import UntrustedFileError
+from hostops.specs import (
+    ContentFinding,
+    ContentSeverity,
+    PluginExtension,
+    PluginFacts,
+    PluginLibrary,
+)
+
+MAX_FILE_BYTES = 8 * 1024**2
+MAX_IMAGE_BYTES = 32 * 1024**2
+"""So large a plugin is read; the largest of 554 known ones has 2 MiB."""
+
+MAX_PLUGINS = 1_000
+_SOURCEMOD_DIR = f"{ADDONS_DIR}/sourcemod"
+PLUGINS_DIR = f"{_SOURCEMOD_DIR}/plugins"
+_EXTENSIONS_DIR = f"{_SOURCEMOD_DIR}/extensions/"
+_SECONDS = 2.0
+"""So many plugins of an overlay are read, and so long at most: 250 take 0.2 s."""
+
+_UNLOADED = ("disabled/", "optional/")
+"""What lies there SourceMod does not load by itself."""
+
+_HEAD = struct.Struct("<IHBIIBII")
+_SECTION = struct.Struct("<3I")
+_DATA = struct.Struct("<3I")
+_VARIABLE = struct.Struct("<2I")
+_MAGIC = 0x53504646
+_UNCOMPRESSED, _ZLIB = 0, 1
+_CELL_BYTES = 4
+_MAX_TEXT_BYTES = 256
+_MAX_NEEDS = 200
+_MAX_TABLE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin of an overlay, below its folder of plugins. Without `facts` it cannot be read: see `fault`."""
+
+    path: str
+    facts: PluginFacts | None
+    fault: str = ""
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether SourceMod loads it by itself."""
+        return not self.path.startswith(_UNLOADED)
+
+
+def read_plugin(data: bytes, file_name: str = "") -> PluginFacts:
+    """Return what a compiled plugin says of itself. ValueError completes “The plugin …”.
+
+    With `file_name`, the one that it has itself, a library that names this file is one that it provides.
+    """
+    variables = _Variables(_read_sections(data))
+    title, description, author, version, url = variables.read_info()
+    extensions: list[PluginExtension] = []
+    for address in variables.addresses("__ext_"):
+        name, file = variables.read_texts(address, 2)
+        extensions.append(PluginExtension(name, file, variables.read_flag(address, 3)))
+    needs: list[PluginLibrary] = []
+    for address in variables.addresses("__pl_"):
+        name, file = variables.read_texts(address, 2)
+        needs.append(PluginLibrary(name, file, variables.read_flag(address, 2)))
+    own = file_name.lower()
+    return PluginFacts(
+        title=title,
+        author=author,
+        version=version,
+        description=description,
+        url=url,
+        extensions=tuple(extensions),
+        libraries=tuple(one for one in needs if not own or one.file.lower() != own),
+        provides=tuple(one.name for one in needs if own and one.file.lower() == own),
+    )
+
+
+def list_plugins(folder: int) -> tuple[list[Plugin], bool]:
+    """Return the plugins below an open folder, an overlay's, in a stable order, and whether these are all.
+
+    It ends after MAX_PLUGINS, or when its time is up.
+    """
+    until = time.monotonic() + _SECONDS
+    found: list[Plugin] = []
+    try:
+        plugins = untrusted.open_folder_at(folder, PLUGINS_DIR)
+    except (FileNotFoundError, UntrustedFileError):
+        return [], True
+    try:
+        for path, _ in untrusted.walk(plugins, takes_what_it_can=True):
+            if not path.lower().endswith(".smx"):
+                continue
+            if len(found) >= MAX_PLUGINS or time.monotonic() > until:
+                return found, False
+            found.append(_read_file(plugins, path))
+    finally:
+        os.close(plugins)
+    return found, True
+
+
+def find_lacks(overlay: Path, paths: Iterable[str]) -> Iterator[ContentFinding]:
+    """Yield what is to be said of the plugins of an overlay, of which `paths` are its files.
+
+    A need that another overlay, or the game, may well meet is no fault of this one.
+    """
+    with untrusted.open_folder(overlay, overlay) as folder:
+        plugins, are_all = list_plugins(folder)
+    if not are_all:
+        text = f"It has more plugins than are looked at: {len(plugins):,}."
+        yield ContentFinding("plugins_not_read", ContentSeverity.NOTED, text, PLUGINS_DIR)
+    for plugin in plugins:
+        if plugin.facts is None:
+            yield ContentFinding(
+                "plugin_broken",
+                ContentSeverity.WARNED,
+                f"The plugin {plugin.fault} SourceMod cannot load it: get it once more.",
+                show_path(f"{PLUGINS_DIR}/{plugin.path}"),
+            )
+    names = {posixpath.basename(plugin.path).lower() for plugin in plugins}
+    extensions = {_to_extension(path) for path in paths if path.startswith(_EXTENSIONS_DIR)}
+    needs: dict[str, list[str]] = defaultdict(list)
+    for plugin in plugins:
+        if plugin.facts is None or not plugin.is_loaded:
+            continue
+        for extension in plugin.facts.extensions:
+            if extension.is_required and extension.file.lower() not in extensions:
+                needs[f"the extension {extension.name}"].append(plugin.path)
+        for library in plugin.facts.libraries:
+            if library.is_required and library.file.lower() not in names:
+                needs[f"the plugin {library.file}"].append(plugin.path)
+    for need, users in sorted(needs.items()):
+        more = f" and {len(users) - 1:,} more need" if len(users) > 1 else " needs"
+        yield ContentFinding(
+            "plugin_needs",
+            ContentSeverity.NOTED,
+            f"{show_path(users[0])}{more} {show_path(need)}, which is not in this overlay: another one has to "
+            "bring it.",
+        )
+
+
+def _to_extension(path: str) -> str:
+    """Return how plugins call an extension: x.ext is x.ext.2.l4d2.so, x.ext.so or auto.x.ext/2.l4d2.so."""
+    inner = path[len(_EXTENSIONS_DIR) :].lower()
+    folder, _, _ = inner.partition("/")
+    stem, mark, _ = folder.removeprefix("auto.").partition(".ext")
+    return f"{stem}{mark}"
+
+
+def _read_file(folder: int, path: str) -> Plugin:
+    try:
+        descriptor = untrusted.open_at(folder, path)
+    except (OSError, UntrustedFileError) as error:
+        return Plugin(path, None, f"cannot be opened: {error}")
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        return Plugin(path, read_plugin(data, posixpath.basename(path)))
+    except ValueError as error:
+        return Plugin(path, None, str(error))
+
+
+# --- The file -----------------------------------------------------------------------------------
+
+
+def _read_sections(data: bytes) -> dict[bytes, bytes]:
+    """Return what is in each section of a plugin."""
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"has more than {MAX_FILE_BYTES:,} bytes.")
+    if len(data) < _HEAD.size:
+        raise ValueError("is cut short: it ends within its header.")
+    magic, _, compression, _, image_bytes, count, names_at, data_at = _HEAD.unpack_from(data)
+    if magic != _MAGIC:
+        raise ValueError("is none that SourceMod loads: it begins with other bytes.")
+    if image_bytes > MAX_IMAGE_BYTES:
+        raise ValueError(f"says of itself that it has {image_bytes:,} bytes.")
+    if not _HEAD.size <= data_at <= len(data):
+        raise ValueError("is cut short: it ends before its data begin.")
+    image = data[:data_at] + _inflate(data[data_at:], compression, image_bytes - data_at)
+    sections: dict[bytes, bytes] = {}
+    for number in range(count):
+        at = _HEAD.size + number * _SECTION.size
+        if at + _SECTION.size > data_at:
+            raise ValueError("is damaged: its list of sections is cut short.")
+        name, begin, size = _SECTION.unpack_from(image, at)
+        if begin + size > len(image):
+            raise ValueError("is cut short: a section of it lies past its end.")
+        sections.setdefault(_read_string(image, names_at + name), image[begin : begin + size])
+    return sections
+
+
+def _inflate(packed: bytes, compression: int, most: int) -> bytes:
+    if compression == _UNCOMPRESSED:
+        return packed
+    if compression != _ZLIB:
+        raise ValueError("is packed in a way that nobody knows.")
+    if most < 0:
+        raise ValueError("is damaged: it says that it is smaller than its own header.")
+    inflater = zlib.decompressobj()
+    try:
+        # One byte more than there should be, as a limit of 0 would be none.
+        image = inflater.decompress(packed, most + 1)
+    except zlib.error as error:
+        raise ValueError("is damaged: it cannot be unpacked.") from error
+    if len(image) != most or not inflater.eof:
+        raise ValueError("is damaged: it has not as many bytes as it says.")
+    return image
+
+
+def _read_string(data: bytes, at: int) -> bytes:
+    """Return the string that begins at a place and ends with a NUL; as much as there is of a longer one."""
+    end = data.find(b"\0", at, at + _MAX_TEXT_BYTES)
+    return data[at : end if end >= 0 else at + _MAX_TEXT_BYTES]
+
+
+class _Variables:
+    """The public variables of a plugin, and the memory that it begins with, in which they lie."""
+
+    def __init__(self, sections: dict[bytes, bytes]) -> None:
+        data = sections.get(b".data", b"")
+        if len(data) < _DATA.size:
+            raise ValueError("is damaged: it has no data.")
+        size, _, begin = _DATA.unpack_from(data)
+        self._memory = data[begin : begin + size]
+        table, names = sections.get(b".pubvars", b""), sections.get(b".names", b"")
+        whole = len(table) // _VARIABLE.size * _VARIABLE.size
+        self._addresses = {
+            _read_string(names, name): address
+            for address, name in _VARIABLE.iter_unpack(table[: min(whole, _MAX_TABLE_BYTES)])
+        }
+
+    def addresses(self, prefix: str) -> Iterator[int]:
+        """Yield where the variables lie whose names begin so; not more than a plugin of good will has."""
+        found = (at for name, at in self._addresses.items() if name.startswith(prefix.encode()))
+        yield from islice(found, _MAX_NEEDS)
+
+    def read_info(self) -> list[str]:
+        """Return name, description, author, version and address; empty where a plugin says nothing."""
+        address = self._addresses.get(b"myinfo")
+        return ["", "", "", "", ""] if address is None else self.read_texts(address, 5)
+
+    def read_texts(self, address: int, count: int) -> list[str]:
+        """Return the texts that the cells from an address on point to."""
+        return [
+            _to_text(_read_string(self._memory, self._read_cell(address, index)))
+            for index in range(count)
+        ]
+
+    def read_flag(self, address: int, index: int) -> bool:
+        """Return whether a cell is set."""
+        return self._read_cell(address, index) != 0
+
+    def _read_cell(self, address: int, index: int) -> int:
+        at = address + index * _CELL_BYTES
+        cell = self._memory[at : at + _CELL_BYTES]
+        if len(cell) < _CELL_BYTES:
+            raise ValueError("is damaged: a variable of it lies past its end.")
+        return int.from_bytes(cell, "little")
+
+
+def _to_text(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    return "".join(one if one.isprintable() else " " for one in text).strip()

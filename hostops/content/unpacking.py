@@ -1,0 +1,280 @@
+"""Unpacks archives of strangers by a child process with limits, into numbered files.
+
+The child is taken for hostile once it has looked at an archive: what it says is checked here once more, and the
+files are hashed here, as a store that knows files by their hashes would be poisoned by a wrong one.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from hostops.callbacks import Callbacks
+from hostops.content.archive_rules import ENCODINGS, Names, RefusedError, Sizes, show, to_path
+from hostops.errors import CommandError, HostError
+from hostops.linux import untrusted
+from hostops.linux.files import make_dir
+from hostops.linux.process import minimal_environment, run
+from hostops.linux.untrusted import UntrustedFileError
+from hostops.specs import UnpackedFile, UnpackLimits
+
+READER_PATH = Path(__file__).with_name("unpack_reader.py")
+
+_BLOCK_BYTES = 1024**2
+_LINES_A_SECOND, _MORE_LINES = 10, 100
+_UNPACKING = "Unpacking"
+_CHECKING = "Checking files"
+
+
+def unpack(
+    archive: Path,
+    name: str,
+    into: Path,
+    limits: UnpackLimits,
+    callbacks: Callbacks,
+    *,
+    encoding: str = "",
+) -> list[UnpackedFile]:
+    """Unpack the file `archive`, which its owner calls `name`, into numbered files of the folder `into`.
+
+    Zip, 7z, rar and tar are known by their first bytes; a file that is none of them is one entry, and an
+    archive in an archive stays as it is. `into` is made, or emptied of an earlier try. Nothing is written
+    elsewhere, and if this raises nothing is left in it. `encoding`, such as gb18030, is that of names which do
+    not tell theirs.
+
+    Raises HostError for what is wrong with the archive, or for a disk without room, and ValueError for another
+    encoding than those of ENCODINGS.
+    """
+    if encoding not in ("", *ENCODINGS):
+        raise ValueError(f"{encoding!r} is no encoding of names: use {' or '.join(ENCODINGS)}.")
+    callbacks.stage(_UNPACKING, 0)
+    try:
+        source = untrusted.open_file(archive.absolute(), archive.parent.absolute())
+    except (FileNotFoundError, UntrustedFileError) as error:
+        raise HostError(f"{show(name)} cannot be read: {error}. Upload it once more.") from error
+    try:
+        with _emptied(into) as folder:
+            told = _run_reader(source, name, folder, limits, callbacks, encoding)
+            files = _check(told, folder, into, limits, os.fstat(source).st_size, callbacks)
+    except RefusedError as error:
+        raise HostError(f"{show(name)} was not unpacked: {error}") from error
+    finally:
+        os.close(source)
+    callbacks.say(f"{show(name)}: {len(files):,} files, {sum(one.size for one in files):,} bytes.")
+    return files
+
+
+@contextlib.contextmanager
+def _emptied(into: Path) -> Iterator[int]:
+    """Hold `into` open for the block, with no file in it at first, nor after an exception."""
+    make_dir(into)
+    with untrusted.open_folder(into, into) as folder:
+        _require_own(folder, into)
+        _empty(folder)
+        try:
+            yield folder
+        except BaseException:
+            _empty(folder)
+            raise
+
+
+def _empty(folder: int) -> None:
+    for name in os.listdir(folder):
+        untrusted.remove_at(folder, name)
+
+
+def _require_own(folder: int, into: Path) -> None:
+    """Raise HostError if there is anything in a folder that no earlier try can have left."""
+    names = os.listdir(folder)
+    if foreign := [name for name in names if not (name.isascii() and name.isdecimal())]:
+        raise HostError(
+            f"Nothing is unpacked into {into}, as it has what no unpacking leaves: {show(foreign[0])}. "
+            "Name an empty folder."
+        )
+
+
+# --- The child ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Told:
+    """What the child has said: its files, in the order of their numbers, and how it ended."""
+
+    limits: UnpackLimits
+    archive_bytes: int
+    callbacks: Callbacks
+    files: list[tuple[str, int, bool]] = field(default_factory=list)
+    refusal: str = ""
+    is_done: bool = False
+    is_disk_full: bool = False
+    last_words: str = ""
+    _percent: int = 0
+    _lines: int = 0
+
+    def take(self, stream: str, line: str) -> None:
+        """Take one line of output; HostError for one that the child as it was written does not say."""
+        if stream == "stderr":
+            self.last_words = line
+            return
+        try:
+            self._take(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise HostError(
+                f"The program that unpacks said something else than it should: {show(line)}"
+            ) from error
+
+    def _take(self, said: dict[str, object]) -> None:
+        self._lines += 1
+        most = self.limits.entries + _LINES_A_SECOND * self.limits.seconds + _MORE_LINES
+        if self._lines > most:
+            raise ValueError(said)
+        match said:
+            case {"read": int(read)}:
+                percent = min(99, 100 * read // max(1, self.archive_bytes))
+                if percent > self._percent:
+                    self._percent = percent
+                    self.callbacks.stage(_UNPACKING, percent)
+            case {"path": str(path), "size": int(size), "is_executable": bool(is_executable)}:
+                if len(self.files) >= self.limits.entries:
+                    raise ValueError(said)
+                self.files.append((path, size, is_executable))
+            case {"refused": str(text)}:
+                self.refusal = text[:1000]
+            case {"full": True}:
+                self.is_disk_full = True
+            case {"done": True}:
+                self.is_done = True
+            case _:
+                raise ValueError(said)
+
+
+class _TooLongError(Exception):
+    """The child has had its time."""
+
+
+def _run_reader(
+    source: int, name: str, folder: int, limits: UnpackLimits, callbacks: Callbacks, encoding: str
+) -> _Told:
+    """Let the child unpack, and return what it has said: that all is there."""
+    told = _Told(limits, os.fstat(source).st_size, callbacks)
+    until = time.monotonic() + limits.seconds
+    task = {"name": name, "encoding": encoding, "limits": asdict(limits)}
+
+    def give_up() -> None:
+        if time.monotonic() > until:
+            raise _TooLongError
+
+    try:
+        run(
+            [
+                *(sys.executable, "-I", str(READER_PATH)),
+                *(str(source), str(folder), str(os.getpid()), json.dumps(task)),
+            ],
+            # Without a language libarchive has no names beyond ASCII.
+            environment=minimal_environment(Path("/"), {"LC_ALL": "C.UTF-8"}),
+            cwd=Path("/"),
+            pass_fds=(source, folder),
+            on_line=told.take,
+            on_wait=give_up,
+            cancel=callbacks.cancel,
+            grace_seconds=0.0,
+        )
+    except _TooLongError:
+        raise RefusedError(
+            f"it took longer than {limits.seconds:,.0f} s. Pack it again as a zip, or in several archives."
+        ) from None
+    except CommandError as error:
+        raise _explain_death(error, told) from error
+    if told.is_disk_full:
+        raise HostError(
+            f"{show(name)} was not unpacked, as the disk is full. Make room on its machine, and try again."
+        )
+    if told.refusal:
+        raise RefusedError(told.refusal)
+    if not told.is_done:
+        raise HostError(
+            "The program that unpacks ended without a word. Try again, and read the worker's log."
+        )
+    return told
+
+
+def _explain_death(error: CommandError, told: _Told) -> Exception:
+    if error.returncode == -signal.SIGXCPU or error.returncode == -signal.SIGKILL:
+        return RefusedError(
+            "unpacking it took more time or memory than it may. Pack it again as a zip, or in several archives."
+        )
+    if error.returncode < 0:
+        name = signal.Signals(-error.returncode).name
+        return RefusedError(
+            f"the program that unpacks was ended by {name}, as by an archive that was made to do so. Unpack it "
+            "on your computer, and pack its files again."
+        )
+    return HostError(
+        f"Archives cannot be unpacked here: {told.last_words or error} Run pip install -r requirements.txt, "
+        "see that Debian's libarchive13 is there, and read the worker's log if that does not help."
+    )
+
+
+# --- What is believed ---------------------------------------------------------------------------
+
+
+def _check(
+    told: _Told,
+    folder: int,
+    into: Path,
+    limits: UnpackLimits,
+    archive_bytes: int,
+    callbacks: Callbacks,
+) -> list[UnpackedFile]:
+    """Return the files with their hashes; what the child has said of them has to be true."""
+    names, sizes = Names(limits), Sizes(archive_bytes, limits)
+    files: list[UnpackedFile] = []
+    total = sum(size for _, size, _ in told.files)
+    callbacks.stage(_CHECKING, 0)
+    for number, (path, size, is_executable) in enumerate(told.files, start=1):
+        if not path or to_path(path, limits) != path:
+            raise HostError(
+                f"The program that unpacks named a path that it should not: {show(path)}"
+            )
+        names.add(path, is_folder=False)
+        sizes.add(size)
+        before = sizes.total_bytes - size
+        digest = _hash(folder, str(number), size, before, total, callbacks)
+        files.append(UnpackedFile(path, digest, size, into / str(number), is_executable))
+    if sorted(os.listdir(folder)) != sorted(str(one + 1) for one in range(len(files))):
+        raise HostError(f"There is more in {into} than was unpacked. Try again.")
+    return files
+
+
+def _hash(folder: int, name: str, size: int, before: int, total: int, callbacks: Callbacks) -> str:
+    try:
+        descriptor = untrusted.open_at(folder, name)
+    except FileNotFoundError:
+        raise HostError(f"The file {name} that was unpacked is gone. Try again.") from None
+    digest = hashlib.sha256()
+    done = 0
+    percent = 100 * before // max(1, total)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        if os.fstat(descriptor).st_nlink != 1:
+            raise HostError(
+                f"The file {name} that was unpacked has another name beside. Try again."
+            )
+        while block := file.read(_BLOCK_BYTES):
+            callbacks.cancel.raise_if_cancelled()
+            digest.update(block)
+            done += len(block)
+            now = 100 * (before + done) // max(1, total)
+            if now > percent:
+                percent = now
+                callbacks.stage(_CHECKING, min(99, percent))
+    if done != size:
+        raise HostError(
+            f"The file {name} that was unpacked has {done:,} bytes in the place of {size:,}. Try again."
+        )
+    return digest.hexdigest()
