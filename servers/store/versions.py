@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hostops.specs import ManifestFile, OverlayReference, read_manifest, write_manifest
-from servers.models import Overlay, OverlayVersion
+from servers.models import Overlay, OverlayVersion, Upload, UploadState
 from servers.permissions import Verb, may
 from servers.quotas import find_content_obstacle, lock_person
 from servers.store.panel_store import get_store
@@ -26,6 +26,10 @@ MAX_MANIFEST_BYTES = 64 * 1024**2
 
 class VersionRefusedError(ValidationError):
     """A version that cannot be made. The text says why, for people."""
+
+
+class LatestChangedError(Exception):
+    """An overlay has got another latest version since its files were put together with those of an upload."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,19 @@ def make_version(
     origin: str = "",
     note: str = "",
     report: Mapping[str, Any] | None = None,
+    upload: Upload | None = None,
+    base: OverlayVersion | None = None,
 ) -> OverlayVersion:
     """Make the next version of an overlay, and let it be the latest; return the latest if that has these files.
 
     `stored` are files on the store's file system, with their hashes, that become blobs; all others have to be
-    there. `report` has further columns of the version. The database is only held for the rows. Raises
-    `VersionRefusedError`, and `ManifestError` for files that cannot lie beside each other.
+    there. `report` has further columns of the version. The database is only held for the rows.
+
+    `upload` is where the files come from, and `base` the version that they were put together with: the upload
+    is done in the transaction that makes the version.
+
+    Raises `VersionRefusedError`, `LatestChangedError` if an upload adds to the latest version and `base` is
+    that no longer, and `ManifestError` for files that cannot lie beside each other.
     """
     if not files:
         raise VersionRefusedError(_("There is no file in it."))
@@ -84,18 +95,34 @@ def make_version(
                 has_native_code=bool(native),
                 origin=origin,
                 note=note,
+                upload=upload,
+                base=base,
                 **(report or {}),
             )
 
 
-def _store_row(overlay: Overlay, by: User, **columns: Any) -> OverlayVersion:
+def _store_row(
+    overlay: Overlay,
+    by: User,
+    *,
+    upload: Upload | None,
+    base: OverlayVersion | None,
+    **columns: Any,
+) -> OverlayVersion:
     """Store a version in a transaction, behind the one that is the latest by now."""
     owner_id = overlay.owner_id or by.pk
     owner = lock_person(User.objects.get(pk=owner_id))
     overlay = (
         Overlay.objects.select_for_update(of=("self",)).select_related("latest").get(pk=overlay.pk)
     )
+    if upload:
+        if upload.adds_to_latest and overlay.latest != base:
+            raise LatestChangedError
+        # Before it is looked at what the owner may have: its files are the version's from now on.
+        _settle(upload, base)
     if overlay.latest and overlay.latest.digest == columns["digest"]:
+        if upload:
+            Upload.objects.filter(pk=upload.pk).update(version=overlay.latest)
         return overlay.latest
     if obstacle := find_content_obstacle(owner, columns["added_bytes"]):
         raise VersionRefusedError(obstacle)
@@ -111,7 +138,19 @@ def _store_row(overlay: Overlay, by: User, **columns: Any) -> OverlayVersion:
     )
     overlay.latest = version
     overlay.save(update_fields=["latest"])
+    if upload:
+        Upload.objects.filter(pk=upload.pk).update(version=version)
     return version
+
+
+def _settle(upload: Upload, base: OverlayVersion | None) -> None:
+    """Let an upload be done; another worker that still has it in hand, after a long pause, is refused."""
+    waiting = Upload.objects.filter(pk=upload.pk, state=UploadState.WAITING)
+    now = timezone.now()
+    if not waiting.update(state=UploadState.DONE, error="", base=base, finished_at=now):
+        raise VersionRefusedError(
+            _("The upload is not waiting for this any more: it was discarded or done.")
+        )
 
 
 def read_files(version: OverlayVersion) -> tuple[ManifestFile, ...]:
