@@ -172,13 +172,15 @@ class ChangesTopic:
         # The window lets the index answer, however many jobs there are; leaving it is a false alarm.
         recent = Job.objects.filter(updated_at__gt=timezone.now() - CHANGES_WINDOW)
         of_members = recent.filter(server__memberships__isnull=False)
-        # Of owners, of members, and of what members are: a role that is given or taken is a change too.
+        # Of owners, of members, of what members are (a role that is given or taken is a change too), and of who
+        # uploads.
         versions = [
             versions_by(Server.objects.values_list("owner_id")),
             versions_by(recent.values_list("server__owner_id")),
             versions_by(Membership.objects.values_list("user_id")),
             versions_by(Membership.objects.values_list("user_id"), "server__updated_at"),
             versions_by(of_members.values_list("server__memberships__user_id")),
+            versions_by(recent.exclude(overlay_name="").values_list("requested_by_id")),
         ]
         workers = Worker.objects.filter(stopped_at=None).order_by("pk")
         alive = [(worker.pk, worker.is_claiming) for worker in workers if worker.is_alive]
