@@ -44,6 +44,7 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
     context = {
         "name": name,
         "overlay": overlay,
+        "may_upload": overlay is not None and may(user, Verb.CHANGE_OVERLAY, overlay),
         "reports": reports,
         "missing": looked_at.exclude(pk__in=hosts) if overlay else [],
         "blueprints": Blueprint.objects.visible_to(user).filter(overlays__name=name).distinct(),
