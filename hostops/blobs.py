@@ -2,6 +2,7 @@
 
     <root>/<first two digits>/<sha256>   a blob; it never changes
     <root>/incoming/<anything>           what is still being written; nobody takes it for a blob
+    <root>/uploads/<number>/<token>      what browsers have sent so far: see `servers.store`
     <root>/store.lock                    shared by who adds, held alone by who sweeps
 
 A blob appears under its name by one rename, after the disk has its bytes: a process that dies at any point
@@ -79,6 +80,15 @@ class BlobFolder:
             raise BlobError(f"The file {sha256} has more than {max_bytes:,} bytes.")
         return data
 
+    def make_folder(self, *names: str) -> Path:
+        """Return a folder of the root that is none of blobs, open to all accounts that share the root."""
+        self._make()
+        folder = self.root
+        for name in names:
+            folder /= name
+            _make_folder(folder)
+        return folder
+
     @contextlib.contextmanager
     def adding(self) -> Iterator[None]:
         """Keep `sweep` away: from a look for what is there already until it is written down what it is for."""
@@ -115,7 +125,10 @@ class BlobFolder:
         if not new:
             return 0
         for path in new.values():
-            path.chmod(self._file_mode)
+            if (
+                stat.S_IMODE(path.stat().st_mode) != self._file_mode
+            ):  # Only who owns a file changes it.
+                path.chmod(self._file_mode)
         sync_file_system(self.root)
         added = 0
         for sha256, path in new.items():

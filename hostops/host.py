@@ -20,7 +20,14 @@ from hostops import doctor
 from hostops.box.probe import has_box, walls_here
 from hostops.box.wall import Wall
 from hostops.callbacks import Callbacks, do_nothing, ignore_line
-from hostops.content import fingerprints, launch_maps, overlay_reports, shapes, unpacking
+from hostops.content import (
+    arranging,
+    fingerprints,
+    launch_maps,
+    overlay_reports,
+    shapes,
+    unpacking,
+)
 from hostops.content.maps import read_maps
 from hostops.drivers import port_holders, process_driver, unanswered
 from hostops.drivers.driver import Driver, make_driver
@@ -52,6 +59,7 @@ from hostops.specs import (
     SILENT_NOTE,
     AdminsOutcome,
     AdminsReport,
+    Arrangement,
     CallbackArguments,
     CancelToken,
     CommandAnswer,
@@ -594,6 +602,22 @@ class Host:
             )
         except FileNotFoundError:
             return None
+
+    def folder_report(
+        self, folder: Path, name: str, *, cancel: CancelToken | None = None
+    ) -> OverlayReport:
+        """Return what a folder that lies elsewhere is as an overlay: its shape, its campaigns and maps.
+
+        Its packs are read by a child process, which takes 0.1 s and more. Raises FileNotFoundError if it is not
+        there, and HostError.
+        """
+        return overlay_reports.report_overlay(
+            folder, require_name(name), None, cancel or CancelToken()
+        )
+
+    def arrange_files(self, paths: Collection[str]) -> Arrangement:
+        """Return where files that came from outside belong in an overlay, by what is among them."""
+        return arranging.arrange(tuple(paths))
 
     def release_report(self, *, cancel: CancelToken | None = None) -> ReleaseReport | None:
         """Return which campaigns and maps the current release has; None without one.

@@ -84,7 +84,7 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
     ]
     list_display_links = None
     list_filter = ["state", OperationFilter]
-    search_fields = ["=id", "server_name", "requested_by_name"]
+    search_fields = ["=id", "server_name", "overlay_name", "requested_by_name"]
     ordering = ["-id"]
     show_full_result_count = False
 

@@ -14,10 +14,11 @@ from django.utils.translation import gettext_lazy
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from servers.durations import describe_duration
-from servers.models import DesiredState, Host, Run, Server, has_role
+from servers.models import DesiredState, Host, Run, Server, Upload, has_role
 from servers.permissions import (
     HOST_OPERATION_VERBS,
     SERVER_OPERATION_VERBS,
+    UNPACK_VERB,
     Person,
     Role,
     Verb,
@@ -31,6 +32,7 @@ class Operation(models.TextChoices):
     INSTALL = "install", "Install runtime"
     ROLLBACK = "rollback", "Roll back runtime"
     CHECK = "check", "Check for updates"
+    UNPACK = "unpack", "Unpack upload"
     INITIALIZE = "initialize", "Rebuild files"
     START = "start", "Start"
     STOP = "stop", "Stop"
@@ -42,8 +44,8 @@ class Operation(models.TextChoices):
 EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
 """What is done to a whole host alone: such a job runs while no other job of its host does."""
 
-HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK)
-"""What is about a host and no server. A look for updates touches no game, so servers' jobs run beside it."""
+HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK, Operation.UNPACK)
+"""What is about no server. Looking for updates and unpacking touch no game: servers' jobs run beside them."""
 
 
 STARTS = (Operation.START, Operation.RESTART)
@@ -162,19 +164,24 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Return the jobs that are in a final state."""
         return self.filter(state__in=FINAL_STATES)
 
+    def about_hosts(self) -> "JobQuerySet":
+        """Return the jobs that are, or were, about no server and no upload, but a whole host."""
+        return self.filter(server=None, server_name="", overlay_name="")
+
     def visible_to(self, user: Person) -> "JobQuerySet":
         """Return the jobs that `user` may see: those of the servers and hosts that they may see.
 
-        A job outlives its server; then the one who asked for it still sees it.
+        A job outlives its server; then the one who asked for it still sees it. Whoever uploads something sees
+        the job that unpacks it.
         """
         sees_servers, sees_hosts = may(user, Verb.VIEW), may(user, Verb.VIEW_HOSTS)
         if may(user, Verb.VIEW_ANY_JOB) or (sees_servers and sees_hosts):
             return self
-        is_of_host = Q(server=None, server_name="")
+        is_of_host = Q(server=None, server_name="", overlay_name="")
         if sees_servers:
             return self.exclude(is_of_host)
-        is_orphan = Q(server=None, requested_by_id=user.pk) & ~Q(server_name="")
-        seen = has_role(user, Verb.VIEW, "server__") | is_orphan
+        is_own = Q(server=None, requested_by_id=user.pk) & ~is_of_host
+        seen = has_role(user, Verb.VIEW, "server__") | is_own
         return self.filter(seen | is_of_host if sees_hosts else seen)
 
 
@@ -199,7 +206,11 @@ class Job(models.Model):
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
+    upload = models.ForeignKey(
+        Upload, models.SET_NULL, null=True, blank=True, related_name="jobs", db_index=False
+    )
     server_name = models.CharField(max_length=32, blank=True)
+    overlay_name = models.CharField(max_length=32, blank=True, default="", db_default="")
     host_name = models.CharField(max_length=32, blank=True)
     requested_by_name = models.CharField(max_length=150, blank=True)
     retry_of = models.ForeignKey(
@@ -256,6 +267,12 @@ class Job(models.Model):
                 condition=Q(server=None) & ~Q(server_name=""),
                 name="jobs_of_removed_servers",
             ),
+            models.Index(
+                fields=["requested_by", "id"],
+                condition=~Q(overlay_name=""),
+                name="jobs_of_uploaders",
+            ),
+            models.Index(fields=["upload"], condition=~Q(upload=None), name="jobs_of_upload"),
             models.Index(fields=["state", "id"], name="jobs_by_state"),
             models.Index(fields=["-created_at", "-id"], name="jobs_by_age"),
             models.Index(fields=["updated_at"], name="jobs_by_change"),
@@ -283,7 +300,7 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.operation} {self.server_name or self.host_name}"
+        return f"#{self.pk} {self.operation} {self.subject}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row; a new one is given its host, and the names of what it is about."""
@@ -296,15 +313,24 @@ class Job(models.Model):
         return reverse("jobs:detail", args=[self.pk])
 
     def role_of(self, user: Person) -> Role | None:
-        """Return the role that `user` has on its server; who asked for it remains a viewer without that."""
+        """Return the role that `user` has on its server, or on the overlay that it unpacks something for.
+
+        Who asked for it remains a viewer without that.
+        """
         if self.server:
             return self.server.role_of(user)
-        is_orphan = self.server_name != "" and self.requested_by_id == user.pk
-        return Role.VIEWER if is_orphan else None
+        if self.upload:
+            role = self.upload.role_of(user)
+            if role == Role.OWNER:
+                return role
+        is_own = self.requested_by_id == user.pk and bool(self.server_name or self.overlay_name)
+        return Role.VIEWER if is_own else None
 
     @property
     def verb(self) -> Verb:
         """What one has to be allowed to cancel it, or to request it again."""
+        if self.operation == Operation.UNPACK:
+            return UNPACK_VERB
         verbs = SERVER_OPERATION_VERBS if self.server_name else HOST_OPERATION_VERBS
         return verbs.get(self.operation, Verb.OPERATE)
 
@@ -314,6 +340,7 @@ class Job(models.Model):
             self.host = self.server.host if self.server else Host.local()
         self.host_name = self.host.name
         self.server_name = self.server.name if self.server else self.server_name
+        self.overlay_name = self.upload.overlay.name if self.upload else self.overlay_name
         if self.requested_by:
             self.requested_by_name = self.requested_by.get_username()
 
@@ -329,8 +356,8 @@ class Job(models.Model):
 
     @property
     def subject(self) -> str:
-        """What the job is about: its server's name, or its host's."""
-        return self.server_name or self.host_name
+        """What the job is about: the name of its server, its overlay or its host."""
+        return self.server_name or self.overlay_name or self.host_name
 
     @property
     def is_active(self) -> bool:
@@ -360,6 +387,8 @@ class Job(models.Model):
     def can_be_retried(self) -> bool:
         """Whether the job ended without success and what it was about is still there."""
         is_over = self.state in (JobState.FAILED, JobState.CANCELLED)
+        if self.operation == Operation.UNPACK:
+            return is_over and self.upload is not None and self.upload.can_be_tried
         has_subject = self.host_id is not None and (
             self.operation in HOST_OPERATIONS or self.server_id is not None
         )

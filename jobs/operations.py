@@ -30,6 +30,7 @@ from hostops.specs import (
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
+from jobs.unpacking import make_version_of
 from servers.models import (
     LOOPBACK,
     ActualState,
@@ -39,6 +40,7 @@ from servers.models import (
     Release,
     Run,
     Server,
+    Upload,
 )
 from servers.people import with_people
 
@@ -133,6 +135,8 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
         return Prepared(partial(host.rollback, job.build_id or None))
     if operation == Operation.CHECK:
         return Prepared(host.check_update)
+    if operation == Operation.UNPACK:
+        return Prepared(plan_unpacking(host, job))
     server = job.server
     if server is None:
         raise MalformedJobError(f"{job.operation_label} needs a server, and this job has none.")
@@ -148,6 +152,15 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     is_automatic = operation == Operation.START and not job.requested_by_name
     act = partial(start, is_automatic=True) if is_automatic else BY_SPEC[operation]
     return Prepared(partial(planned.carry_out, act, host), spec, planned)
+
+
+def plan_unpacking(host: HostLayer, job: Job) -> Callable[..., None]:
+    """Return what makes a version of a job's upload. Raises `MalformedJobError` if it was discarded."""
+    related = ("overlay__latest", "overlay__owner", "by")
+    upload = Upload.objects.select_related(*related).filter(pk=job.upload_id or 0).first()
+    if upload is None:
+        raise MalformedJobError("The upload was discarded: there is nothing to unpack.")
+    return partial(make_version_of, host, upload, list(upload.parts.all()))
 
 
 def repeat(run: Run, server: Server) -> InstanceSpec:

@@ -25,6 +25,16 @@ urlpatterns = [
         pages.blueprint_save_and_restart,
         name="blueprint_save_and_restart",
     ),
+    path("overlays/<name:name>/uploads/", pages.uploads, name="uploads"),
+    path("overlays/<name:name>/uploads/<int:pk>/", pages.upload_detail, name="upload"),
+    path(
+        "overlays/<name:name>/uploads/<int:pk>/version", pages.upload_finish, name="upload_finish"
+    ),
+    path(
+        "overlays/<name:name>/uploads/<int:pk>/discard",
+        pages.upload_discard,
+        name="upload_discard",
+    ),
     path("servers/new/start", pages.server_make_and_start, name="make_and_start"),
     path("jobs/many/", pages.jobs_create, name="create_many"),
     path("tags/many/", pages.tags_change, name="tag_many"),

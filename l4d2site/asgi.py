@@ -17,6 +17,7 @@ from django.conf import settings  # noqa: E402 - Django has to be set up first
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
 from l4d2site.security import add_static_headers  # noqa: E402
+from l4d2site.uploads import UploadDoor  # noqa: E402
 from servers.logs import CLIENT_HAS_LEFT  # noqa: E402
 
 
@@ -64,4 +65,4 @@ if settings.STATIC_ROOT.is_dir():
         allow_all_origins=False,
         add_headers_function=add_static_headers,
     )
-application = behind_gate(served)
+application = behind_gate(served, door=UploadDoor)

@@ -170,6 +170,9 @@ HOST_OPERATION_VERBS = {
 }
 """The same for the operations on a whole host."""
 
+UNPACK_VERB = Verb.CHANGE_OVERLAY
+"""The same for unpacking what was uploaded to an overlay."""
+
 
 PEOPLE_VERBS = frozenset({Verb.INVITE, Verb.MAKE_RESET_LINK, Verb.SET_QUOTAS, Verb.READ_RECORD})
 """Any of these lets one see who has an account."""

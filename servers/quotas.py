@@ -7,12 +7,12 @@ Superusers have no limit. What is counted is counted after `lock_person`, in the
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from servers.models import Overlay, OverlayVersion, Server
+from servers.models import Overlay, OverlayVersion, Server, UploadPart, UploadState
 
 OVERLAYS_PER_OWNER = 200
 """Their names are everybody's, and an empty one counts no bytes."""
@@ -109,17 +109,22 @@ def take_overlay_place(owner: User) -> None:
 def find_content_obstacle(owner: User, more_bytes: int) -> str:
     """Return why this owner's overlays cannot take so many bytes more, in a sentence; empty if they can.
 
-    A file counts once in each overlay that has it, however many of its versions do.
+    A file counts once in each overlay that has it, however many of its versions do. Uploads count in full
+    until they are done.
     """
     most = most_content_bytes(owner)
     if most is None or more_bytes <= 0:
         return ""
     used = count_content_bytes(owner)
+    # An overlay without an owner counts for who uploads to it.
+    is_own = Q(upload__overlay__owner=owner) | Q(upload__overlay__owner=None, upload__by=owner)
+    parts = UploadPart.objects.filter(is_own).exclude(upload__state=UploadState.DONE)
+    used += parts.order_by().aggregate(used=Sum("size"))["used"] or 0
     if used + more_bytes <= most:
         return ""
     return _(
-        "This takes %(more)s, and of the %(most)s that you may have %(used)s are used. Remove versions that "
-        "you no longer need, or ask an admin to raise your limit."
+        "This takes %(more)s, and of the %(most)s that you may have %(used)s are used. Remove versions or "
+        "uploads that you no longer need, or ask an admin to raise your limit."
     ) % {
         "more": filesizeformat(more_bytes),
         "most": filesizeformat(most),

@@ -13,6 +13,7 @@ from hostops.specs import (
     STEAM_GUARD_STAGE,
     AdminsOutcome,
     AdminsReport,
+    Arrangement,
     CallbackArguments,
     CancelToken,
     CommandAnswer,
@@ -330,6 +331,18 @@ class FakeHost:
         """Return what the test says is in it; nothing is written."""
         self._do("unpack", name, Callbacks(**given))
         return self.unpacked
+
+    def folder_report(
+        self, folder: Path, name: str, *, cancel: CancelToken | None = None
+    ) -> OverlayReport:
+        """Return how many files a folder has, and nothing of what is in them."""
+        self.looked_at.append(name)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return OverlayReport(name, "", len(files), sum(path.stat().st_size for path in files))
+
+    def arrange_files(self, paths: Collection[str]) -> Arrangement:
+        """Leave every file where it came."""
+        return Arrangement({path: path for path in paths})
 
     def release_report(self, *, cancel: CancelToken | None = None) -> ReleaseReport | None:
         """Return what a test says of the release."""

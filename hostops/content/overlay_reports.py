@@ -27,9 +27,9 @@ MAX_MAPS = 5_000
 
 
 def report_overlay(
-    overlay: Path, name: str, cache_dir: Path, cancel: CancelToken | None = None
+    overlay: Path, name: str, cache_dir: Path | None, cancel: CancelToken | None = None
 ) -> OverlayReport:
-    """Return what an overlay is now.
+    """Return what an overlay is now. Without `cache_dir`, nothing is kept of it for the next time.
 
     Raises FileNotFoundError if it is not there, and HostError as `read_packs` does.
     """

@@ -15,10 +15,11 @@ from jobs.models import Worker
 WINDOW = timedelta(minutes=10)
 """It lets the index answer, however many jobs there are. A job that leaves it is a false alarm."""
 
-# Of owners, of members, and of what members are: a role that is given or taken is a change too. What running
-# servers would start with, besides their own rows, is in blueprints; rare enough to be news for everybody.
+# Of owners, of members, of what members are (a role that is given or taken is a change too), and of those who
+# upload. What running servers would start with, besides their own rows, is in blueprints; rare enough to be news
+# for everybody.
 CHANGED = """
-WITH recent AS (SELECT server_id, updated_at FROM jobs_job WHERE updated_at > %s)
+WITH recent AS (SELECT server_id, updated_at, overlay_name, requested_by_id FROM jobs_job WHERE updated_at > %s)
 SELECT 'servers', owner_id, MAX(updated_at), COUNT(*)
   FROM servers_server GROUP BY owner_id
 UNION ALL
@@ -33,6 +34,9 @@ SELECT 'shared servers', role.user_id, MAX(server.updated_at), COUNT(*)
 UNION ALL
 SELECT 'jobs of shared servers', role.user_id, MAX(recent.updated_at), COUNT(*)
   FROM recent JOIN servers_membership role ON role.server_id = recent.server_id GROUP BY role.user_id
+UNION ALL
+SELECT 'uploads', requested_by_id, MAX(updated_at), COUNT(*)
+  FROM recent WHERE overlay_name <> '' GROUP BY requested_by_id
 UNION ALL
 SELECT 'blueprints', NULL, MAX(updated_at), COUNT(*) FROM servers_blueprint
 """

@@ -3,7 +3,7 @@
 How a job ends is stored here too, because that happens in the transaction that stores its last lines.
 """
 
-from jobs.logs.finishing import Ending, one_line, store_endings
+from jobs.logs.finishing import Ending, one_line, release_upload, store_endings
 from jobs.logs.job_output import append_job_log_line
 from jobs.logs.log_writer import LogWriter
 from jobs.logs.process_log import faults
@@ -24,6 +24,7 @@ __all__ = [
     "make_line_safe",
     "mask_known",
     "one_line",
+    "release_upload",
     "secrets_of",
     "secrets_of_server",
     "store_endings",

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from jobs.database import execute
 from jobs.models import Job, JobState
-from servers.models import Run
+from servers.models import Run, Upload, UploadState
 
 END = (
     "UPDATE jobs_job SET state = %s, exit_code = %s, error = %s, finished_at = %s, updated_at = %s,"
@@ -49,11 +49,14 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
     now = timezone.now()
     by_end: dict[tuple[JobState, int | None, str, int], list[int]] = defaultdict(list)
     by_changes: dict[tuple[tuple[str, Any], ...], list[int]] = defaultdict(list)
+    of_uploads: list[tuple[int, Ending]] = []
     for job, ending in endings:
         end = (ending.state, ending.exit_code, one_line(ending.error), job.worker_id or 0)
         by_end[end].append(job.pk)
         if job.server_id and ending.server_changes:
             by_changes[tuple(ending.server_changes.items())].append(job.server_id)
+        if job.upload_id and ending.state != JobState.SUCCEEDED:
+            of_uploads.append((job.upload_id, ending))
     for (state, exit_code, error, worker_id), job_ids in by_end.items():
         is_success = state == JobState.SUCCEEDED
         parameters = [state, exit_code, error, now, now, is_success, job_ids, worker_id]
@@ -61,7 +64,18 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
             return False
     for changes, server_ids in by_changes.items():
         store_changes(dict(changes), server_ids, now)
+    for upload_id, ending in of_uploads:
+        release_upload(upload_id, ending.state, ending.error)
     return True
+
+
+def release_upload(upload_id: int, state: JobState, error: str) -> None:
+    """Store that no version was made of an upload, and why; unless one was, and its job failed afterwards."""
+    Upload.objects.filter(pk=upload_id, state=UploadState.WAITING).update(
+        state=UploadState.CANCELLED if state == JobState.CANCELLED else UploadState.FAILED,
+        error=one_line(error),
+        touched_at=timezone.now(),
+    )
 
 
 def store_changes(changes: Mapping[str, Any], server_ids: Sequence[int], now: datetime) -> None:

@@ -33,6 +33,7 @@ from jobs.pages.server_pages import (
     server_detail,
     server_history,
 )
+from jobs.pages.upload_pages import upload_detail, upload_discard, upload_finish, uploads
 
 __all__ = [
     "ban_export",
@@ -76,4 +77,8 @@ __all__ = [
     "server_map",
     "server_save_and_restart",
     "tags_change",
+    "upload_detail",
+    "upload_discard",
+    "upload_finish",
+    "uploads",
 ]

@@ -152,7 +152,7 @@ class HostStrip:
 def jobs_of_host(host: Host) -> JobQuerySet:
     """Return the jobs that were about a whole host, the newest first."""
     # Without a server are few: else all jobs there ever were would be gone through.
-    return Job.objects.filter(server=None, server_name="", host=host)
+    return Job.objects.about_hosts().filter(host=host)
 
 
 def read_strips(user: Person, host: Host) -> list[HostStrip]:

@@ -1,8 +1,8 @@
 """The newest jobs that a person may see, at the same cost however many there are.
 
-Somebody's jobs are those of the servers that are theirs or shared with them. No index has them in one order, so
-each server's newest ones are looked up, in each state that is asked for, and the newest of those are what the
-page shows.
+Somebody's jobs are those of the servers that are theirs or shared with them, and of their uploads. No index has
+them in one order, so each server's newest ones are looked up, in each state that is asked for, and the newest
+of those are what the page shows.
 """
 
 from collections.abc import Sequence
@@ -31,11 +31,18 @@ SELECT id FROM (
     AND state IN (SELECT state FROM wanted) AND id < %s
     ORDER BY id DESC LIMIT %s
 ) of_removed_servers
+UNION ALL
+SELECT id FROM (
+    SELECT id FROM jobs_job
+    WHERE NOT (overlay_name = '') AND server_id IS NULL AND requested_by_id = %s
+    AND state IN (SELECT state FROM wanted) AND id < %s
+    ORDER BY id DESC LIMIT %s
+) of_uploads
 ORDER BY id DESC LIMIT %s
 """
 """The ids of what `JobQuerySet.visible_to` returns for whoever sees no others', the newest first. Each role
-lets one see a server. `places` are those of the states. The indexes are `jobs_of_server_by_state` and
-`jobs_of_removed_servers`."""
+lets one see a server. `places` are those of the states. The indexes are `jobs_of_server_by_state`,
+`jobs_of_removed_servers` and `jobs_of_uploaders`."""
 
 OF_SERVERS = """
     SELECT job.id FROM own CROSS JOIN wanted CROSS JOIN LATERAL (
@@ -82,7 +89,7 @@ def read_newest(user: User, states: Sequence[str], before: int | None, limit: in
     if not sees_hosts_alone(user):
         return own
     # Asked for together with one's own, hosts' jobs would be looked for among all jobs there are.
-    about_hosts = Job.objects.filter(server=None, server_name="", pk__lt=end).order_by("-id")
+    about_hosts = Job.objects.about_hosts().filter(pk__lt=end).order_by("-id")
     of_hosts = take_newest(about_hosts, states, limit)
     return sorted([*own, *of_hosts], key=lambda job: -job.pk)[:limit]
 
@@ -110,4 +117,5 @@ def newest_of_person(
         of_servers=OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS,
     )
     of_servers = [end, end, limit - 1] if is_sqlite else [end, limit]
-    return statement, [user_id, user_id, *states, *of_servers, user_id, end, limit, limit]
+    of_person = [user_id, end, limit]
+    return statement, [user_id, user_id, *states, *of_servers, *of_person, *of_person, limit]

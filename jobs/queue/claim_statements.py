@@ -32,6 +32,7 @@ JOB_COLUMNS = in_order(
     Job,
     *("id", "operation", "build_id", "state", "worker_id"),
     *("host_id", "host_name", "server_id", "server_name", "requested_by_name", "run_id"),
+    *("upload_id", "overlay_name"),
 )
 SERVER_COLUMNS = in_order(
     Server,

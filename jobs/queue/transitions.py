@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from jobs.database import Channel, announce, execute, write_turn
-from jobs.logs import Ending, append_job_log_line, one_line, store_endings
+from jobs.logs import Ending, append_job_log_line, one_line, release_upload, store_endings
 from jobs.models import (
     DESIRED_STATES,
     ENDING_OPERATIONS,
@@ -37,8 +37,9 @@ from jobs.models import (
 from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import has_lapsed_by_clock, is_gone
 from jobs.queue.scheduler import build_scheduler_state, lock_host
-from servers.models import ActualState, DesiredState, Host, Run, Server
+from servers.models import ActualState, DesiredState, Host, Run, Server, Upload, UploadState
 from servers.quotas import lock_person, most_waiting_jobs
+from servers.store import find_gap
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +83,13 @@ def enqueue(
     retry_of: Job | None = None,
     build_id: str = "",
     run: Run | None = None,
+    upload: Upload | None = None,
 ) -> Job:
     """Store a queued job and return it; any worker of its host may claim it once this is committed.
 
     Without a host it is the server's, or the one the settings name; `build_id` is what a rollback goes to, by
-    default the latest other one; `run` is what a start repeats, in the place of what is saved. Nothing is
-    refused here: that is `request`'s part.
+    default the latest other one; `run` is what a start repeats, in the place of what is saved; `upload` is what
+    is unpacked. Nothing is refused here: that is `request`'s part.
     """
     with transaction.atomic():
         job = Job.objects.create(
@@ -98,6 +100,7 @@ def enqueue(
             requested_by=requested_by,
             retry_of=retry_of,
             run=run,
+            upload=upload,
         )
         announce(Channel.QUEUE, Channel.PAGES)
     return job
@@ -112,6 +115,7 @@ def request(
     retry_of: Job | None = None,
     build_id: str = "",
     run: Run | None = None,
+    upload: Upload | None = None,
 ) -> Requested:
     """Enqueue what a person asked for, or return the job that is about to do just that.
 
@@ -127,18 +131,22 @@ def request(
             lock_run(
                 run
             )  # Before the host, as a worker does: it stores what has ended, and then claims.
+        if upload:
+            upload = lock_upload(upload)
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(_("%(server)s has just been removed.") % {"server": server.name})
         if server and operation in (*STARTS, *ENDING_OPERATIONS):
             # Whatever waited until the server is empty is done by this, or is not wanted any more.
             DeferredAction.objects.filter(server=server).delete()
-        newest = Job.objects.active().filter(host=host, server=server).order_by("-id").first()
+        active = Job.objects.active().filter(host=host, server=server, upload=upload)
+        newest = active.order_by("-id").first()
         wanted = (operation, build_id, run.pk if run else None)
         is_same = newest and (newest.operation, newest.build_id, newest.run_id) == wanted
         if newest and is_same and newest.cancel_requested_at is None:
             return Requested(newest, is_new=False)
         refuse_the_impossible(operation, server, host, newest)
+        refuse_upload(operation, upload)
         if refusal := find_flood(requested_by):
             if operation not in ENDING_OPERATIONS:
                 raise TooManyWaiting(refusal)
@@ -152,7 +160,10 @@ def request(
             retry_of=retry_of,
             build_id=build_id,
             run=run,
+            upload=upload,
         )
+        if upload:
+            upload.touch(state=UploadState.WAITING, error="")
         return Requested(job, is_new=True)
 
 
@@ -167,6 +178,27 @@ def lock_run(run: Run) -> None:
             )
             % {"server": run.server.name}
         )
+
+
+def lock_upload(upload: Upload) -> Upload:
+    """Keep an upload as it is until the transaction ends; return it. Raises `RequestRefused` if it is gone."""
+    rows = Upload.objects.select_for_update(of=("self",)).select_related("overlay")
+    this = rows.filter(pk=upload.pk).first()
+    if this is None:
+        raise RequestRefused(_("The upload was discarded: begin another one."))
+    return this
+
+
+def refuse_upload(operation: str, upload: Upload | None) -> None:
+    """Raise `RequestRefused` if no version can be made of an upload, or if there is none to unpack."""
+    if operation != Operation.UNPACK:
+        return
+    if upload is None:
+        raise RequestRefused(_("What is unpacked is an upload: begin one on an overlay’s page."))
+    if not upload.can_be_tried:
+        raise RequestRefused(_("A version was made of this upload already."))
+    if gap := find_gap(upload):
+        raise RequestRefused(gap)
 
 
 def retry(job: Job, *, requested_by: Person) -> Requested:
@@ -188,6 +220,7 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
         # Where it was on its way to: it may have come there, and is not to go on to another.
         build_id=job.build_id,
         run=job.run,
+        upload=job.upload,
     )
 
 
@@ -346,6 +379,9 @@ def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
         Job.objects.filter(pk__in=to_cancel).update(
             state=JobState.CANCELLED, error=NEVER_STARTED, finished_at=now, **unclaimed
         )
+        for pk in to_cancel:
+            if upload_id := claimed[pk].upload_id:
+                release_upload(upload_id, JobState.CANCELLED, NEVER_STARTED)
         Job.objects.filter(pk__in=to_queue).update(state=JobState.QUEUED, **unclaimed)
         restore_desired_states([claimed[pk] for pk in mine], now)
         announce(Channel.QUEUE, Channel.PAGES)
@@ -428,7 +464,9 @@ def cancel(job: Job) -> Job:
             finished_at=now,
             updated_at=now,
         )
-        if not was_queued:
+        if was_queued and job.upload_id:
+            release_upload(job.upload_id, JobState.CANCELLED, NEVER_STARTED)
+        elif not was_queued:
             running = this.filter(state=JobState.RUNNING, cancel_requested_at=None)
             running.update(cancel_requested_at=now, updated_at=now)
         announce(Channel.QUEUE, Channel.PAGES)

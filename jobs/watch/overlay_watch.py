@@ -2,19 +2,18 @@
 
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
 
 from hostops.errors import OperationCancelled
-from hostops.specs import Campaign, CancelToken, OverlayReport, ReleaseReport
+from hostops.specs import CancelToken, OverlayReport
 from jobs import operations
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults
 from servers import models
+from servers.content import describe_overlay, describe_release
 from servers.models import REPORT_VERSION, Host
 
 logger = logging.getLogger(__name__)
@@ -109,41 +108,3 @@ COMPARED = ("fingerprint", "files", "size_bytes", "findings", "campaigns", "maps
 def facts_of(row: models.OverlayReport) -> dict[str, Any]:
     """Return what a row says of its overlay."""
     return {name: getattr(row, name) for name in COMPARED}
-
-
-def describe_overlay(report: OverlayReport) -> dict[str, Any]:
-    """Return what a row is to say of an overlay, in the form in which JSON has it."""
-    return {
-        "fingerprint": report.fingerprint,
-        "files": report.files,
-        "size_bytes": report.size_bytes,
-        "findings": [asdict(finding) for finding in report.findings],
-        "campaigns": describe_campaigns(report.campaigns),
-        "maps": list(report.maps),
-        "version": REPORT_VERSION,
-    }
-
-
-def describe_release(report: ReleaseReport) -> dict[str, Any]:
-    """Return what a row is to say of a release, in the form in which JSON has it."""
-    return {
-        "build_id": report.build_id,
-        "campaigns": describe_campaigns(report.campaigns),
-        "maps": list(report.maps),
-        "obstacles": list(report.obstacles),
-        "version": REPORT_VERSION,
-    }
-
-
-def describe_campaigns(campaigns: Iterable[Campaign]) -> list[dict[str, Any]]:
-    """Return campaigns in the form in which JSON has them, where tuples are lists."""
-    return [
-        {
-            **asdict(campaign),
-            "modes": [
-                {"name": mode.name, "chapters": [asdict(chapter) for chapter in mode.chapters]}
-                for mode in campaign.modes
-            ],
-        }
-        for campaign in campaigns
-    ]

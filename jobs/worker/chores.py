@@ -33,7 +33,7 @@ from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerW
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
 from jobs.worker.running_jobs import RunningJobs
-from servers.store import sweep_store_daily
+from servers.store import remove_abandoned, sweep_store_daily
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ READ_PLAYERS_SECONDS = 1.0
 READ_NAMES_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
 SWEEP_LOOK_SECONDS = 3600.0
+ABANDONED_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for a look at overlays that is under way."""
 
@@ -50,7 +51,7 @@ OVERLAYS_SECONDS = 3.0
 class Chore:
     """Something done every `interval_seconds`. What goes wrong in it is logged, and it is done again."""
 
-    def __init__(self, do: Callable[[], None], interval_seconds: float) -> None:
+    def __init__(self, do: Callable[[], object], interval_seconds: float) -> None:
         self._do = do
         self._interval_seconds = interval_seconds
         self._due_at = 0.0
@@ -191,11 +192,13 @@ class Chores:
     def _look_at_overlays(self) -> None:
         """Report overlays, the release and the doctor, in a thread of its own: it can take seconds.
 
-        It sweeps the panel's store too, once a day: only on the panel's own machine is there one.
+        It removes abandoned uploads too, and sweeps the panel's store once a day: only on the panel's own
+        machine is there one.
         """
         with vital("overlays"):
             watch = OverlayWatch(self._worker.host, self._overlays_cancel)
             doctor = DoctorWatch(self._worker.host)
+            abandoned = Chore(remove_abandoned, ABANDONED_SECONDS)
             sweep = Chore(sweep_store_daily, SWEEP_LOOK_SECONDS)
             wait_seconds = FIRST_LOOK_SECONDS
             while True:
@@ -208,6 +211,7 @@ class Chores:
                     if not self._is_over.is_set():
                         doctor.look_if_due(is_asked=is_asked)
                     if not self._is_over.is_set():
+                        abandoned.do_if_due()
                         sweep.do_if_due()
                 finally:
                     connection.close()

@@ -143,7 +143,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     job = plan.job
     server = job.server
     if server is None:
-        if job.operation in HOST_OPERATIONS and job.host:
+        if job.operation in HOST_OPERATIONS and job.operation != Operation.UNPACK and job.host:
             try:
                 operations.report_host(job.host)
             except Exception as error:  # noqa: BLE001 - told in the log

@@ -1,7 +1,7 @@
 """The ASGI application around the others: who asks is found out once, and what is too much is refused."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -18,8 +18,13 @@ from l4d2site.gate.sign_in import SignInGate
 RETRY_SECONDS = 10
 
 
-def behind_gate(application: Application) -> "Entrance":
-    """Return `application` with everything before it that the settings ask for."""
+def behind_gate(
+    application: Application, *, door: Callable[[Application], Application] = lambda rest: rest
+) -> "Entrance":
+    """Return `application` with everything before it that the settings ask for.
+
+    `door` stands before the limits of bodies: what it lets by it must bound itself.
+    """
     failures = Failures(
         per_address=settings.SIGN_IN_FAILURES_PER_ADDRESS,
         per_account=settings.SIGN_IN_FAILURES_PER_ACCOUNT,
@@ -31,7 +36,7 @@ def behind_gate(application: Application) -> "Entrance":
         seconds=settings.BODY_SECONDS,
     )
     return Entrance(
-        BoundedBodies(SignInGate(application, failures), limits),
+        door(BoundedBodies(SignInGate(application, failures), limits)),
         requests_per_address=settings.CONNECTIONS_PER_ADDRESS,
         streams_per_address=settings.STREAMS_PER_ADDRESS,
     )

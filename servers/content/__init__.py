@@ -11,12 +11,15 @@ from servers.content.map_choices import (
 )
 from servers.content.map_words import map_command, save_next_start, tell_outcome
 from servers.content.overlay_notes import list_campaigns, read_overlay_rows
+from servers.content.report_columns import describe_overlay, describe_release
 from servers.content.start_notes import find_start_notes
 
 __all__ = [
     "MapChoice",
     "MapChoices",
     "NextStart",
+    "describe_overlay",
+    "describe_release",
     "find_mode_in",
     "find_obstacle_now",
     "find_start_notes",

@@ -48,6 +48,14 @@ from servers.models.servers import (
     ServerQuerySet,
 )
 from servers.models.tags import TAG_CHARS, ServerTag
+from servers.models.uploads import (
+    KEPT_DAYS,
+    MOST_PARTS,
+    Upload,
+    UploadPart,
+    UploadQuerySet,
+    UploadState,
+)
 from servers.models.validation import (
     validate_arguments,
     validate_config,
@@ -58,12 +66,14 @@ from servers.models.validation import (
 __all__ = [
     "ANSWER_SECONDS",
     "CRASHES_KEPT",
+    "KEPT_DAYS",
     "LOOPBACK",
     "LOST_AFTER",
     "MAP_CHARS",
     "MAX_COMMAND_BYTES",
     "MODE_CHARS",
     "MOST_ADMINS",
+    "MOST_PARTS",
     "NAME_CHARS",
     "NOTE_CHARS",
     "REPORT_VERSION",
@@ -115,6 +125,10 @@ __all__ = [
     "ServerQuerySet",
     "ServerTag",
     "StoredLine",
+    "Upload",
+    "UploadPart",
+    "UploadQuerySet",
+    "UploadState",
     "find_lasting",
     "has_role",
     "note_news",

@@ -1,4 +1,4 @@
-"""What the panel itself keeps of overlays: their files, and the versions that are made of these."""
+"""What the panel itself keeps of overlays: their files, versions made of these, and what is being uploaded."""
 
 from servers.store.conflicts import Conflicts, find_conflicts
 from servers.store.downloads import send_file
@@ -22,6 +22,26 @@ from servers.store.texts import (
     read_text,
 )
 from servers.store.trees import Folder, find_folder, parent_of
+from servers.store.upload_files import (
+    NO_SPACE,
+    free_bytes,
+    open_file,
+    path_of,
+    read_offset,
+    remove_files,
+    sync_file,
+)
+from servers.store.uploads import (
+    MOST_OPEN,
+    UploadRefusedError,
+    add_part,
+    begin_upload,
+    discard,
+    find_gap,
+    note_received,
+    remove_abandoned,
+    remove_part,
+)
 from servers.store.versions import (
     FileChange,
     NewerVersionError,
@@ -34,7 +54,9 @@ from servers.store.versions import (
 
 __all__ = [
     "MAX_TEXT_BYTES",
+    "MOST_OPEN",
     "NEW_TEXT",
+    "NO_SPACE",
     "TEXT_SUFFIXES",
     "BlobError",
     "Conflicts",
@@ -45,27 +67,41 @@ __all__ = [
     "NoTextError",
     "Swept",
     "Text",
+    "UploadRefusedError",
     "VersionRefusedError",
+    "add_part",
+    "begin_upload",
     "compare",
     "diff_texts",
+    "discard",
     "find_conflicts",
     "find_folder",
+    "find_gap",
     "find_holders",
     "find_native",
     "find_overlay_holders",
+    "free_bytes",
     "get_store",
     "go_back",
     "make_version",
     "may_be_text",
+    "note_received",
+    "open_file",
     "parent_of",
+    "path_of",
     "read_files",
+    "read_offset",
     "read_text",
+    "remove_abandoned",
     "remove_file",
+    "remove_files",
     "remove_overlay",
+    "remove_part",
     "remove_version",
     "rename_file",
     "save_file",
     "send_file",
     "sweep_store",
     "sweep_store_daily",
+    "sync_file",
 ]

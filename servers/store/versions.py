@@ -22,7 +22,7 @@ from hostops.specs import (
     read_known_lines,
     write_manifest,
 )
-from servers.models import Overlay, OverlayVersion
+from servers.models import Overlay, OverlayVersion, Upload, UploadState
 from servers.permissions import Verb, may
 from servers.quotas import find_content_obstacle, lock_person
 from servers.store.panel_store import BlobError, get_store
@@ -88,6 +88,7 @@ def make_version(
     report: Mapping[str, Any] | None = None,
     follows: OverlayVersion | None = None,
     is_first: bool = False,
+    upload: Upload | None = None,
 ) -> OverlayVersion:
     """Make the next version of an overlay, and let it be the latest; return the latest if that has these files.
 
@@ -95,6 +96,8 @@ def make_version(
     there. `report` has further columns of the version. The database is only held for the rows. Raises
     `VersionRefusedError`, `ManifestError` for files that cannot lie beside each other, and
     `NewerVersionError` unless `follows` is the latest still, or, with `is_first`, there is none.
+
+    `upload` is where the files come from: it is done in the transaction that makes the version.
     """
     if not files:
         raise VersionRefusedError(_("There is no file in it."))
@@ -102,10 +105,11 @@ def make_version(
     with store.adding():
         known = _Known.read(overlay)
         _require_permission(files, known, by)
-        # Before anything is stored: what is refused must not lie there as if it had been allowed.
-        owner = User.objects.get(pk=overlay.owner_id or by.pk)
-        if obstacle := find_content_obstacle(owner, _count_new_bytes(files, known.hashes)):
-            raise VersionRefusedError(obstacle)
+        if upload is None:  # An upload's bytes were counted before they came.
+            # Before anything is stored: what is refused must not lie there as if it had been allowed.
+            owner = User.objects.get(pk=overlay.owner_id or by.pk)
+            if obstacle := find_content_obstacle(owner, _count_new_bytes(files, known.hashes)):
+                raise VersionRefusedError(obstacle)
         store.adopt(stored)
         if missing := store.find_missing(file.sha256 for file in files):
             count = len(missing)
@@ -127,6 +131,7 @@ def make_version(
                         known.ids,
                         follows_id=follows.pk if follows else None,
                         is_bound=follows is not None or is_first,
+                        upload=upload,
                         digest=digest,
                         files=len(files),
                         size_bytes=sum(file.size for file in files),
@@ -170,6 +175,7 @@ def _store_row(
     *,
     follows_id: int | None,
     is_bound: bool,
+    upload: Upload | None,
     **columns: Any,
 ) -> OverlayVersion:
     """Store a version in a transaction, behind the one that is the latest by now."""
@@ -183,7 +189,12 @@ def _store_row(
             _("%(name)s has a newer version by now than the one that you changed.")
             % {"name": overlay.name}
         )
+    if upload:
+        # Before it is looked at what the owner may have: its files are the version's from now on.
+        _settle(upload, follows_id)
     if overlay.latest and overlay.latest.digest == columns["digest"]:
+        if upload:
+            Upload.objects.filter(pk=upload.pk).update(version=overlay.latest)
         return overlay.latest
     if set(overlay.versions.values_list("pk", flat=True)) != known_ids:
         raise _OtherVersionsError
@@ -201,7 +212,19 @@ def _store_row(
     )
     overlay.latest = version
     overlay.save(update_fields=["latest"])
+    if upload:
+        Upload.objects.filter(pk=upload.pk).update(version=version)
     return version
+
+
+def _settle(upload: Upload, base_id: int | None) -> None:
+    """Let an upload be done; another worker that still has it in hand, after a long pause, is refused."""
+    waiting = Upload.objects.filter(pk=upload.pk, state=UploadState.WAITING)
+    now = timezone.now()
+    if not waiting.update(state=UploadState.DONE, error="", base_id=base_id, finished_at=now):
+        raise VersionRefusedError(
+            _("The upload is no longer waiting for this: it was discarded or done.")
+        )
 
 
 def read_files(version: OverlayVersion) -> tuple[ManifestFile, ...]:

@@ -14,19 +14,30 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
 
+from l4d2site.gate.answers import Application, Receive, Send
 from tests.ports import find_free_port
 from tests.waiting import wait_until
 
 
-def make_application() -> ASGIStaticFilesHandler:
-    """Return the project's pages together with its static files as they lie in the source."""
+def make_application() -> Application:
+    """Return the project's pages and its door for uploads, with its static files as they lie in the source."""
     django.setup()
     # What needs that can be imported only now.
     from jobs.live import fan_out
     from l4d2site.asgi import serve
+    from l4d2site.gate.entrance import Entrance
+    from l4d2site.uploads import UploadDoor
 
     fan_out.CHECK_SECONDS = float(os.environ.get("CHECK_SECONDS", fan_out.CHECK_SECONDS))
-    return ASGIStaticFilesHandler(cast("ASGIHandler", serve))  # Any ASGI application will do.
+    # Any ASGI application will do.
+    pages = cast("Application", ASGIStaticFilesHandler(cast("ASGIHandler", serve)))
+    door = Entrance(UploadDoor(pages), requests_per_address=1000, streams_per_address=1000)
+
+    async def serve_all(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        application = door if scope.get("path", "").startswith("/uploads/") else pages
+        await application(scope, receive, send)
+
+    return serve_all
 
 
 class WebServer:

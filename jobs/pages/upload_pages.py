@@ -1,0 +1,246 @@
+"""The page on which files are brought to an overlay, and what it posts. Bytes come by `l4d2site.uploads`."""
+
+import os
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import UploadedFile
+from django.http import Http404, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from jobs import queue
+from jobs.models import Job, JobState, Operation, Worker
+from jobs.pages.ways_back import see_other
+from jobs.queue import explain_waiting
+from servers import store
+from servers.access import SignedInRequest, require, sign_in_required
+from servers.models import NOTE_CHARS, Host, Overlay, Upload, UploadPart, UploadState
+from servers.permissions import Verb, may
+from servers.quotas import most_content_bytes
+from servers.refusals import refuse, wants_json
+
+DONE_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class UploadRow:
+    """One upload as its overlay's page tells it: `job` is the newest that makes a version of it."""
+
+    upload: Upload
+    parts: int
+    arrived: int
+    size: int
+    gap: str
+    job: Job | None
+    is_in_hand: bool
+    waiting: str
+
+    @property
+    def percent(self) -> int:
+        """How much of its bytes have arrived."""
+        return 100 * self.arrived // self.size if self.size else 100
+
+
+def get_overlay(user: User, name: str) -> Overlay:
+    """Return the overlay if `user` may bring something to it: 404 for who may not know of it, else 403."""
+    overlays = Overlay.objects.usable_by(user).select_related("latest", "owner")
+    overlay = get_object_or_404(overlays, name=name)
+    require(user, Verb.CHANGE_OVERLAY, overlay)
+    return overlay
+
+
+def get_upload(user: User, name: str, pk: int) -> Upload:
+    """Return an upload to the overlay, as `get_overlay` does."""
+    overlay = get_overlay(user, name)
+    upload = overlay.uploads.select_related("by", "version").filter(pk=pk).first()
+    if upload is None:
+        raise Http404
+    upload.overlay = overlay
+    return upload
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@sign_in_required
+def uploads(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show what is being brought to an overlay, or begin another upload.
+
+    A form without JavaScript brings its files along, as far as one request carries them: then the version is
+    requested at once. Scripts ask for JSON, and bring the files by tus.
+    """
+    overlay = get_overlay(request.user, name)
+    if request.method != "POST":
+        return render(request, "overlays/upload.html", describe_page(request, overlay))
+    page = reverse("jobs:uploads", args=[overlay.name])
+    files = [file for file in request.FILES.getlist("files") if isinstance(file, UploadedFile)]
+    if not files and not wants_json(request):
+        return refuse(request, _("Choose some files first."), page, HTTPStatus.UNPROCESSABLE_ENTITY)
+    if obstacle := find_obstacle():
+        return refuse(request, obstacle, page)
+    try:
+        upload = store.begin_upload(
+            overlay,
+            by=request.user,
+            adds_to_latest=request.POST.get("adds", "1") == "1",
+            note=" ".join(request.POST.get("note", "").split())[:NOTE_CHARS],
+        )
+        if wants_json(request):
+            return JsonResponse(describe_upload(upload), status=HTTPStatus.CREATED)
+        take_files(upload, files)
+        queue.request(Operation.UNPACK, upload=upload, requested_by=request.user)
+    except (store.UploadRefusedError, queue.RequestRefused) as refusal:
+        return refuse(request, str(refusal), page)
+    except OSError as error:
+        if error.errno not in store.NO_SPACE:
+            raise
+        text = _("The panel’s disk is full: ask an admin to make room, then try again.")
+        return refuse(request, text, page, HTTPStatus.INSUFFICIENT_STORAGE)
+    return see_other(page)
+
+
+def take_files(upload: Upload, files: "list[UploadedFile[Any]]") -> None:
+    """Take files that came with a form. The upload is discarded if one of them is refused."""
+    try:
+        for file in files:
+            part = store.add_part(upload, file.name or "", file.size or 0)
+            descriptor = store.open_file(part)
+            try:
+                for chunk in file.chunks():
+                    left = memoryview(chunk)
+                    while left:
+                        left = left[os.write(descriptor, left) :]
+                store.sync_file(part, descriptor)
+            finally:
+                os.close(descriptor)
+            store.note_received(part)
+    except BaseException:
+        store.discard(upload)
+        raise
+
+
+@require_safe
+@sign_in_required
+def upload_detail(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Tell a script what of an upload has arrived, so that it goes on with the rest; people, the whole page."""
+    upload = get_upload(request.user, name, pk)
+    if not wants_json(request):
+        return see_other(reverse("jobs:uploads", args=[name]))
+    return JsonResponse(describe_upload(upload))
+
+
+@require_POST
+@sign_in_required
+def upload_finish(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Request that a version is made of what has arrived."""
+    upload = get_upload(request.user, name, pk)
+    page = reverse("jobs:uploads", args=[name])
+    try:
+        queue.request(Operation.UNPACK, upload=upload, requested_by=request.user)
+    except queue.RequestRefused as refusal:
+        return refuse(request, str(refusal), page)
+    if wants_json(request):
+        return JsonResponse({"page": page}, status=HTTPStatus.ACCEPTED)
+    return see_other(page)
+
+
+@require_POST
+@sign_in_required
+def upload_discard(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
+    """Remove an upload with all that has arrived of it."""
+    page = reverse("jobs:uploads", args=[name])
+    try:
+        store.discard(get_upload(request.user, name, pk))
+    except store.UploadRefusedError as refusal:
+        return refuse(request, str(refusal), page)
+    if wants_json(request):
+        return HttpResponse(status=HTTPStatus.NO_CONTENT)
+    return see_other(page)
+
+
+def describe_upload(upload: Upload) -> dict[str, Any]:
+    """Return what a script has to know of an upload; addresses of parts are those of the door."""
+    name, door = upload.overlay.name, f"/uploads/{upload.pk}/"
+    return {
+        "id": upload.pk,
+        "parts_url": door,
+        "finish_url": reverse("jobs:upload_finish", args=[name, upload.pk]),
+        "discard_url": reverse("jobs:upload_discard", args=[name, upload.pk]),
+        "is_receiving": upload.is_receiving,
+        "parts": [
+            {
+                "path": part.path,
+                "size": part.size,
+                "modified": part.modified_ms,
+                "is_received": part.received_at is not None,
+                "url": f"{door}{part.token.hex}",
+            }
+            for part in upload.parts.all()
+        ],
+    }
+
+
+def describe_page(request: SignedInRequest, overlay: Overlay) -> dict[str, Any]:
+    """Return what the page shows."""
+    rows = [
+        read_row(request.user, upload) for upload in overlay.uploads.open().select_related("by")
+    ]
+    done = overlay.uploads.filter(state=UploadState.DONE).select_related("version")
+    for row in rows:
+        row.upload.overlay = overlay
+    return {
+        "overlay": overlay,
+        "here": request.path,
+        "rows": rows,
+        "done": done[:DONE_SHOWN],
+        "obstacle": find_obstacle(),
+        "limits": describe_limits(overlay, request.user),
+        "may_bring_native": may(request.user, Verb.BRING_NATIVE_CODE),
+        "most_form_bytes": settings.BODY_MAX_BYTES,
+        "note_chars": NOTE_CHARS,
+    }
+
+
+def read_row(user: User, upload: Upload) -> UploadRow:
+    """Return how one upload stands."""
+    parts = list(UploadPart.objects.filter(upload=upload))
+    jobs = Job.objects.filter(upload=upload).select_related("host", "upload__overlay")
+    job = None if upload.is_receiving else jobs.order_by("-id").first()
+    return UploadRow(
+        upload,
+        parts=len(parts),
+        arrived=sum(part.size if part.received_at else store.read_offset(part) for part in parts),
+        size=sum(part.size for part in parts),
+        gap=store.find_gap(upload),
+        job=job,
+        is_in_hand=job is not None and may(user, job.verb, job),
+        waiting=explain_waiting(job) if job and job.state == JobState.QUEUED else "",
+    )
+
+
+def find_obstacle() -> str:
+    """Return why nothing that is uploaded now would become a version soon, in a sentence; empty if it will."""
+    host = Host.local()
+    if Worker.objects.alive().filter(host=host).exists():
+        return ""
+    return _(
+        "No worker is running on host %(host)s, where uploads are unpacked: nothing can be uploaded until an "
+        "admin has started it."
+    ) % {"host": host.name}
+
+
+def describe_limits(overlay: Overlay, user: User) -> str:
+    """Return how much the overlay's owner may have in all, in a sentence; empty for no limit."""
+    owner = overlay.owner or user
+    most = most_content_bytes(owner)
+    if most is None:
+        return ""
+    return _("%(owner)s may have %(most)s of overlays in all.") % {
+        "owner": owner.get_username(),
+        "most": filesizeformat(most),
+    }

@@ -1,0 +1,380 @@
+"""Makes a version of an overlay of what was uploaded: the job `unpack`, which runs without the database.
+
+Archives are unpacked by the host layer, in a child with limits; other files are taken as they came. All of it
+is brought to where the game looks for it, laid over the latest version if the upload adds to that, looked at,
+and stored. The upload's own files are only linked until the version is there, so that another try has them all.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar, Unpack
+
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from hostops.blobs import BlobError
+from hostops.callbacks import Callbacks
+from hostops.errors import HostError
+from hostops.specs import (
+    Arrangement,
+    CallbackArguments,
+    CancelToken,
+    ManifestError,
+    ManifestFile,
+    OverlayReport,
+    UnpackedFile,
+)
+from jobs.database import is_away
+from servers import store
+from servers.content import describe_overlay
+from servers.models import Overlay, OverlayVersion, Upload, UploadPart
+
+logger = logging.getLogger(__name__)
+
+ARCHIVE = re.compile(
+    r".+\.(?:zip|7z|rar|tar|tgz|tbz2?|txz|tar\.(?:gz|bz2|xz|zst))", re.IGNORECASE | re.DOTALL
+)
+HASHED_BYTES = 1024**2
+LINKS_PER_LOOK = 500
+AGAIN_SECONDS = 1.0
+NAMED_SOURCES = 3
+ORIGIN_CHARS = 200
+MOST_NOTES = 100
+"""So many notes on where files were put are kept with a version."""
+
+T = TypeVar("T")
+
+
+class UnpackingHost(Protocol):
+    """What of `hostops.host.Host` this takes."""
+
+    def unpack(
+        self, archive: Path, name: str, into: Path, **callbacks: Unpack[CallbackArguments]
+    ) -> list[UnpackedFile]:
+        """Unpack an archive into numbered files."""
+
+    def arrange_files(self, paths: Collection[str]) -> Arrangement:
+        """Return where files belong in an overlay."""
+
+    def folder_report(
+        self, folder: Path, name: str, *, cancel: CancelToken | None = None
+    ) -> OverlayReport:
+        """Return what a folder is as an overlay."""
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A file that came: as part of what, under which path, and where its bytes are."""
+
+    source: str
+    path: str
+    sha256: str
+    size: int
+    stored_at: Path
+    is_executable: bool = False
+
+    @property
+    def as_file(self) -> ManifestFile:
+        """The file as a version has it."""
+        return ManifestFile(self.path, self.sha256, self.size, self.is_executable)
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """All that came, at the paths where it belongs, and what is to be said about that."""
+
+    files: Sequence[Brought]
+    notes: Sequence[dict[str, Any]]
+
+
+def make_version_of(
+    host: UnpackingHost,
+    upload: Upload,
+    parts: Sequence[UploadPart],
+    **given: Unpack[CallbackArguments],
+) -> None:
+    """Make a version of an upload, whose overlay, with its latest version, and `by` are read.
+
+    Raises HostError with a sentence for people, and OperationCancelled. Safe to run again after it was killed.
+    """
+    callbacks = Callbacks(**given)
+    with store.get_store().incoming(f"upload-{upload.pk}") as folder:
+        try:
+            arranged = arrange(host, take_all(host, parts, folder, callbacks), callbacks)
+            version = store_version(host, upload, parts, arranged, folder, callbacks)
+        except (ValidationError, ManifestError, BlobError) as error:
+            raise HostError(to_sentence(error)) from error
+        except OSError as error:
+            if error.errno not in store.NO_SPACE:
+                raise
+            raise HostError(
+                "The panel's disk is full: nothing was changed. Ask an admin to make room, then try again."
+            ) from error
+    callbacks.on_line(
+        "stdout", f"{version} has {version.files:,} files, {version.size_bytes:,} bytes."
+    )
+    store.remove_files(upload.pk)
+
+
+def to_sentence(error: Exception) -> str:
+    """Return what an error says to people."""
+    return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+
+
+# --- What came ----------------------------------------------------------------------------------
+
+
+def is_archive(path: str) -> bool:
+    """Return whether a file is to be unpacked, by its name."""
+    return ARCHIVE.fullmatch(path) is not None
+
+
+def take_all(
+    host: UnpackingHost, parts: Sequence[UploadPart], folder: Path, callbacks: Callbacks
+) -> Iterator[Brought]:
+    """Yield every file of an upload; its bytes lie in `folder` then, or are linked there."""
+    total = sum(part.size for part in parts) or 1
+    done = 0
+    (folder / "files").mkdir()
+    for number, part in enumerate(parts):
+        callbacks.cancel.raise_if_cancelled()
+        require_whole(part)
+        if part.is_bundle or is_archive(part.path):
+            yield from unpack_part(host, part, folder / f"archive-{number}", callbacks)
+        else:
+            callbacks.on_stage("Reading files", 100 * done // total)
+            linked = folder / "files" / str(number)
+            os.link(store.path_of(part), linked)
+            sha256 = hash_file(linked, callbacks.cancel)
+            yield Brought("", part.path, sha256, part.size, linked)
+        done += part.size
+
+
+def require_whole(part: UploadPart) -> None:
+    """Raise HostError unless all bytes of a part are there."""
+    if store.read_offset(part) != part.size:
+        raise HostError(
+            f"{part.path} is not there completely any more. Discard this upload, and bring it once more."
+        )
+
+
+def unpack_part(
+    host: UnpackingHost, part: UploadPart, into: Path, callbacks: Callbacks
+) -> Iterator[Brought]:
+    """Yield what is in an archive. What a browser has bundled counts as if each file had come by itself."""
+    source = "" if part.is_bundle else part.path
+    callbacks.on_line("stdout", f"Unpacking {part.path}, {part.size:,} bytes.")
+    files = host.unpack(
+        store.path_of(part),
+        part.path,
+        into,
+        on_line=callbacks.on_line,
+        on_stage=callbacks.on_stage,
+        cancel=callbacks.cancel,
+    )
+    callbacks.on_line("stdout", f"{part.path} has {len(files):,} files.")
+    for file in files:
+        yield Brought(source, file.path, file.sha256, file.size, file.stored_at, file.is_executable)
+
+
+def hash_file(path: Path, cancel: CancelToken) -> str:
+    """Return the SHA-256 of a file. Raises OperationCancelled."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(HASHED_BYTES):
+            cancel.raise_if_cancelled()
+            digest.update(data)
+    return digest.hexdigest()
+
+
+# --- Where it belongs ---------------------------------------------------------------------------
+
+
+def arrange(host: UnpackingHost, brought: Iterable[Brought], callbacks: Callbacks) -> Arranged:
+    """Bring files to where the game looks for them: those of each archive by themselves, as each has its root.
+
+    Raises HostError if that cannot be told, or if two different files would lie at one path.
+    """
+    groups: dict[str, dict[str, Brought]] = {}
+    for file in brought:
+        of_group = groups.setdefault(file.source, {})
+        if file.path in of_group and of_group[file.path].sha256 != file.sha256:
+            raise HostError(
+                f"{file.path} is there twice, with different contents. Remove one of them."
+            )
+        of_group[file.path] = file
+    callbacks.on_stage("Arranging files", None)
+    placed: dict[str, Brought] = {}
+    notes: list[dict[str, Any]] = []
+    for source, files in groups.items():
+        callbacks.cancel.raise_if_cancelled()
+        arrangement = host.arrange_files(list(files))
+        if arrangement.refusals:
+            said = " ".join(dict.fromkeys(note.text for note in arrangement.refusals))
+            raise HostError(f"{source}: {said}" if source else said)
+        for note in arrangement.notes:
+            callbacks.on_line("stdout", f"{source}: {note.text}" if source else note.text)
+            notes.append(asdict(note))
+        for came_as, path in arrangement.places.items():
+            add_placed(placed, replace(files[came_as], path=path))
+    if not placed:
+        raise HostError("There is no file in it that an overlay could have.")
+    return Arranged(list(placed.values()), notes[:MOST_NOTES])
+
+
+def add_placed(placed: dict[str, Brought], file: Brought) -> None:
+    """Add a file to those at their places. Raises HostError if another one is there already."""
+    other = placed.setdefault(file.path.casefold(), file)
+    if other.sha256 != file.sha256:
+        sources = " and ".join(
+            dict.fromkeys(one.source or "the files by themselves" for one in (other, file))
+        )
+        raise HostError(
+            f"Two different files would lie at {file.path}: those of {sources}. Bring them in two uploads, the "
+            "one that counts last."
+        )
+
+
+def lay_over(base: Iterable[ManifestFile], files: Iterable[ManifestFile]) -> list[ManifestFile]:
+    """Return the files of a version with others added to them, or put in the place of those at the same path.
+
+    The game does not tell capitals from small letters, so paths are spelled as they are in `base`.
+    """
+    combined = {file.path.casefold(): file for file in base}
+    spelled = {}
+    for file in combined.values():
+        parents = (str(parent) for parent in PurePosixPath(file.path).parents)
+        for path in (file.path, *parents):
+            spelled[path.casefold()] = path
+    for file in files:
+        path = ""
+        for name in file.path.split("/"):
+            longer = f"{path}/{name}" if path else name
+            path = spelled.setdefault(longer.casefold(), longer)
+        combined[file.path.casefold()] = replace(file, path=path)
+    return list(combined.values())
+
+
+# --- The version --------------------------------------------------------------------------------
+
+
+def store_version(
+    host: UnpackingHost,
+    upload: Upload,
+    parts: Sequence[UploadPart],
+    arranged: Arranged,
+    folder: Path,
+    callbacks: Callbacks,
+) -> OverlayVersion:
+    """Store what came as the next version of its overlay; over the latest one, if the upload adds to that.
+
+    Somebody else may make a version meanwhile: then it is put together with that once more.
+    """
+    overlay, cancel = upload.overlay, callbacks.cancel
+    stored = {file.sha256: file.stored_at for file in arranged.files}
+    by, origin = upload.by, describe_origin(parts)
+    tries = 0
+    while True:
+        tries += 1
+        base = overlay.latest if upload.adds_to_latest else None
+        over = store.read_files(base) if base else ()
+        files = lay_over(over, [file.as_file for file in arranged.files])
+        callbacks.on_stage("Looking at the files", None)
+        tree = lay_out(files, stored, folder / f"tree-{tries}", cancel)
+        report = host.folder_report(tree, overlay.name, cancel=cancel)
+        columns = describe_overlay(report)
+        kept = {name: columns[name] for name in ("campaigns", "maps", "version")}
+        kept["findings"] = [*columns["findings"], *arranged.notes]
+        callbacks.on_stage("Storing the version", None)
+        cancel.raise_if_cancelled()
+        make = partial(
+            store.make_version,
+            overlay,
+            files,
+            by=by,
+            stored=[(path, sha256) for sha256, path in stored.items()],
+            origin=origin,
+            note=upload.note,
+            report=kept,
+            upload=upload,
+            follows=base,
+            is_first=upload.adds_to_latest and base is None,
+        )
+        try:
+            return outlast(partial(make_once, upload, make), cancel)
+        except store.NewerVersionError:
+            callbacks.on_line(
+                "stdout", "The overlay has got another version meanwhile: it is added to that."
+            )
+            overlay = outlast(partial(read_overlay, upload.overlay_id), cancel)
+
+
+def make_once(upload: Upload, make: Callable[[], OverlayVersion]) -> OverlayVersion:
+    """Make the version, unless that was committed already and the answer was lost with the connection."""
+    this = Upload.objects.select_related("version").filter(pk=upload.pk).first()
+    if this is None:
+        raise HostError("The upload was discarded.")
+    return this.version or make()
+
+
+def describe_origin(parts: Sequence[UploadPart]) -> str:
+    """Return where a version came from, in a few words."""
+    names = [part.path for part in parts if not part.is_bundle]
+    shown = ", ".join(names[:NAMED_SOURCES]) or "files from a browser"
+    if len(names) > NAMED_SOURCES:
+        shown = f"{shown} and {len(names) - NAMED_SOURCES} more"
+    return shown if len(shown) <= ORIGIN_CHARS else f"{shown[: ORIGIN_CHARS - 1]}…"
+
+
+def lay_out(
+    files: Iterable[ManifestFile], stored: dict[str, Path], tree: Path, cancel: CancelToken
+) -> Path:
+    """Lay files out below a new folder by hard links, as the game would see them; return it."""
+    blobs = store.get_store()
+    made: set[Path] = set()
+    for number, file in enumerate(files):
+        if number % LINKS_PER_LOOK == 0:
+            cancel.raise_if_cancelled()
+        target = tree / file.path
+        if target.parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(target.parent)
+        source = stored.get(file.sha256)
+        try:
+            os.link(source if source and source.exists() else blobs.path_of(file.sha256), target)
+        except FileNotFoundError:
+            raise HostError(
+                f"{file.path} of the version that this is added to is not in the store any more. Replace "
+                "everything instead, or ask an admin to restore it from a backup."
+            ) from None
+    return tree
+
+
+def read_overlay(overlay_id: int) -> Overlay:
+    """Return an overlay with its latest version."""
+    return Overlay.objects.select_related("latest", "owner").get(pk=overlay_id)
+
+
+def outlast(step: Callable[[], T], cancel: CancelToken) -> T:
+    """Do something in the database, once it is there; no connection is held before or after.
+
+    Raises OperationCancelled while it waits.
+    """
+    while True:
+        try:
+            return step()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.warning("no version can be stored yet: %s", error)
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
+        cancel.wait(AGAIN_SECONDS)
+        cancel.raise_if_cancelled()

@@ -1,0 +1,170 @@
+"""Writes what comes in a request's body to a part's file, in batches, by threads that do nothing else."""
+
+import asyncio
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TypeVar
+
+from jobs.live import server_stop
+from l4d2site.gate.answers import Receive
+from l4d2site.uploads.access import disk_refusal
+from l4d2site.uploads.tus_headers import TusRefusedError
+from servers import store
+from servers.models import UploadPart
+
+BATCH_BYTES = 1024**2
+"""So much is gathered before it is written: so much memory an upload takes, and a killed process loses."""
+
+WRITES_OF_PERSON = 8
+WRITES_IN_ALL = 64
+RETRY_SECONDS = 2
+
+T = TypeVar("T")
+
+
+class Places:
+    """So many bodies are written at one time: each holds a batch in memory, and an open file."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[int] = Counter()
+
+    @contextmanager
+    def taken(self, user_id: int) -> Iterator[None]:
+        """Do the block in a place of this person's. Raises `RefusedError`."""
+        if self._taken[user_id] >= WRITES_OF_PERSON or self._taken.total() >= WRITES_IN_ALL:
+            raise TusRefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many files are being sent at this moment. It goes on by itself after a while.",
+                retry_seconds=RETRY_SECONDS,
+                ends_connection=True,
+            )
+        self._taken[user_id] += 1
+        try:
+            yield
+        finally:
+            self._taken[user_id] -= 1
+            if not self._taken[user_id]:
+                del self._taken[user_id]
+
+
+class PartWriter:
+    """The open file of one part, which nobody else writes to meanwhile.
+
+    All but `write_body` waits for the disk, and is a thread's.
+    """
+
+    def __init__(self, part: UploadPart) -> None:
+        self._part = part
+        self._descriptor = -1
+        self.offset = 0
+
+    def open_at(self, offset: int) -> None:
+        """Open the file to go on at `offset`. Raises `RefusedError` if it ends elsewhere, or another writes."""
+        try:
+            self._descriptor = store.open_file(self._part)
+        except OSError as error:
+            raise disk_refusal(error, part_name=self._part.path) from None
+        refusal = self._find_obstacle(offset)
+        if refusal:
+            self.close()
+            raise refusal
+
+    def _find_obstacle(self, offset: int) -> TusRefusedError | None:
+        """Lock the file; return why nothing can be written at `offset`, if so."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return TusRefusedError(
+                HTTPStatus.LOCKED,
+                f"{self._part.path} is being sent by another request at this moment.",
+                retry_seconds=RETRY_SECONDS,
+                ends_connection=True,
+            )
+        self.offset = os.fstat(self._descriptor).st_size  # Nobody changes it from now on.
+        if self.offset == offset:
+            return None
+        return TusRefusedError(
+            HTTPStatus.CONFLICT,
+            f"{self.offset:,} bytes of {self._part.path} have arrived, and these begin at {offset:,}.",
+            offset=self.offset,
+            ends_connection=True,
+        )
+
+    def append(self, batch: bytes) -> None:
+        """Write at the end. Raises `RefusedError` if the disk is full; what fitted is kept."""
+        left = memoryview(batch)
+        while left:
+            try:
+                count = os.pwrite(self._descriptor, left, self.offset)
+            except OSError as error:
+                raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
+            self.offset += count
+            left = left[count:]
+
+    def sync(self) -> None:
+        """Put all of it onto the disk."""
+        try:
+            store.sync_file(self._part, self._descriptor)
+        except OSError as error:
+            raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
+
+    def close(self) -> None:
+        """Close the file, and let others write."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    async def write_body(
+        self, receive: Receive, executor: Executor, *, idle_seconds: float
+    ) -> None:
+        """Write what a request's body has, to its end or to the end of the connection.
+
+        Raises `RefusedError` for more than the part's size, if nothing comes for `idle_seconds`, and when this
+        process is asked to stop; all that came until then is written.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def in_thread(do: Callable[[bytes], T], batch: bytes) -> T:
+            return await loop.run_in_executor(executor, do, batch)
+
+        batch = bytearray()
+        has_more = True
+        refusal: TusRefusedError | None = None
+        while has_more:
+            try:
+                async with asyncio.timeout(idle_seconds):
+                    message = await receive()
+            except TimeoutError:
+                refusal = self._refuse(
+                    HTTPStatus.REQUEST_TIMEOUT, f"Nothing came for {idle_seconds:g} seconds."
+                )
+                break
+            batch += message.get("body", b"")
+            has_more = message["type"] == "http.request" and message.get("more_body", False)
+            if self.offset + len(batch) > self._part.size:
+                del batch[self._part.size - self.offset :]
+                refusal = self._refuse(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"More came than the {self._part.size:,} bytes that {self._part.path} has.",
+                )
+                break
+            if server_stop.is_asked_for():
+                refusal = self._refuse(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "The panel's web server is being stopped."
+                )
+                break
+            if len(batch) >= BATCH_BYTES:
+                await in_thread(self.append, bytes(batch))
+                batch.clear()
+        if batch:
+            await in_thread(self.append, bytes(batch))
+        if refusal:
+            raise refusal
+
+    def _refuse(self, status: HTTPStatus, text: str) -> TusRefusedError:
+        return TusRefusedError(status, f"{text} What has arrived is kept.", ends_connection=True)

@@ -1,0 +1,46 @@
+"""What rows have of the reports that the host layer makes of overlays and releases, column by column."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from hostops.specs import Campaign, OverlayReport, ReleaseReport
+from servers.models import REPORT_VERSION
+
+
+def describe_overlay(report: OverlayReport) -> dict[str, Any]:
+    """Return what a row is to say of an overlay, in the form in which JSON has it."""
+    return {
+        "fingerprint": report.fingerprint,
+        "files": report.files,
+        "size_bytes": report.size_bytes,
+        "findings": [asdict(finding) for finding in report.findings],
+        "campaigns": describe_campaigns(report.campaigns),
+        "maps": list(report.maps),
+        "version": REPORT_VERSION,
+    }
+
+
+def describe_release(report: ReleaseReport) -> dict[str, Any]:
+    """Return what a row is to say of a release, in the form in which JSON has it."""
+    return {
+        "build_id": report.build_id,
+        "campaigns": describe_campaigns(report.campaigns),
+        "maps": list(report.maps),
+        "obstacles": list(report.obstacles),
+        "version": REPORT_VERSION,
+    }
+
+
+def describe_campaigns(campaigns: Iterable[Campaign]) -> list[dict[str, Any]]:
+    """Return campaigns in the form in which JSON has them, where tuples are lists."""
+    return [
+        {
+            **asdict(campaign),
+            "modes": [
+                {"name": mode.name, "chapters": [asdict(chapter) for chapter in mode.chapters]}
+                for mode in campaign.modes
+            ],
+        }
+        for campaign in campaigns
+    ]

@@ -1,0 +1,80 @@
+"""Where the bytes of uploads lie until a version is made of them, beside the store's blobs.
+
+How much of a part has arrived is how large its file is: no row tells it, so none can be wrong. The web process
+writes these files and the worker reads them, which may be another account: folders are setgid, and files open
+to the group.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from servers.models import UploadPart
+from servers.store.panel_store import get_store
+
+FOLDER = "uploads"
+FILE_MODE = 0o660
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def folder_of(upload_id: int) -> Path:
+    """Return where an upload's files lie, or would lie."""
+    return get_store().root / FOLDER / str(upload_id)
+
+
+def path_of(part: UploadPart) -> Path:
+    """Return where a part's bytes lie."""
+    return folder_of(part.upload_id) / part.token.hex
+
+
+def open_file(part: UploadPart) -> int:
+    """Return a descriptor of a part's file, to write to; it is made if it is not there yet. Raises OSError."""
+    folder = get_store().make_folder(FOLDER, str(part.upload_id))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(folder / part.token.hex, flags, FILE_MODE)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
+        os.fchmod(descriptor, FILE_MODE)  # The umask has taken the group's part.
+    return descriptor
+
+
+def read_offset(part: UploadPart) -> int:
+    """Return how much of a part has arrived."""
+    try:
+        return path_of(part).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def sync_file(part: UploadPart, descriptor: int) -> None:
+    """Put the bytes of a part onto the disk, and its name. Raises OSError."""
+    os.fsync(descriptor)
+    folder = os.open(folder_of(part.upload_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove_file(part: UploadPart) -> None:
+    """Remove the bytes of a part."""
+    path_of(part).unlink(missing_ok=True)
+
+
+def remove_files(upload_id: int) -> None:
+    """Remove all bytes of an upload."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder_of(upload_id))
+
+
+def free_bytes() -> int:
+    """Return how many bytes the disk of the store takes yet."""
+    return shutil.disk_usage(get_store().make_folder(FOLDER)).free
+
+
+def list_uploads() -> list[int]:
+    """Return the numbers of the uploads that have files."""
+    folder = get_store().root / FOLDER
+    return [int(path.name) for path in folder.iterdir()] if folder.is_dir() else []

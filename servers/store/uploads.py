@@ -1,0 +1,166 @@
+"""Begins, takes in and discards uploads: every change of their rows but those that a job makes."""
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Count
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from hostops.specs import ManifestError, require_paths
+from servers.models import (
+    MOST_PARTS,
+    Overlay,
+    Upload,
+    UploadPart,
+    UploadState,
+)
+from servers.quotas import find_content_obstacle, lock_person
+from servers.store import upload_files
+
+MOST_OPEN = 10
+"""So many uploads one person may have open at a time."""
+
+
+class UploadRefusedError(ValidationError):
+    """Something that an upload does not take. The text says why, for people."""
+
+    def __str__(self) -> str:
+        return " ".join(self.messages)
+
+
+def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str = "") -> Upload:
+    """Return a new upload, to which parts can be brought. Raises `UploadRefusedError`."""
+    with transaction.atomic():
+        lock_person(by)
+        if Upload.objects.open().filter(by=by).count() >= MOST_OPEN:
+            raise UploadRefusedError(
+                _(
+                    "You have %(most)d uploads open already. Go on with one of them, or discard those that you "
+                    "no longer need."
+                )
+                % {"most": MOST_OPEN}
+            )
+        upload = Upload(overlay=overlay, by=by, adds_to_latest=adds_to_latest, note=note)
+        upload.full_clean()
+        upload.save()
+    return upload
+
+
+def add_part(
+    upload: Upload, path: str, size: int, *, modified_ms: int = 0, is_bundle: bool = False
+) -> UploadPart:
+    """Return a new part of an upload, of which nothing has arrived. One of the same path is replaced.
+
+    Its whole size counts from now on in what the overlay's owner may have. Raises `UploadRefusedError`, and
+    OSError if the store's folder cannot be made.
+    """
+    try:
+        require_paths([path])
+    except ManifestError as error:
+        raise UploadRefusedError(str(error)) from None
+    with transaction.atomic():
+        # The owner first, as whoever makes a version does.
+        owner = lock_person(upload.overlay.owner or upload.by)
+        upload = Upload.objects.select_for_update(of=("self",)).get(pk=upload.pk)
+        if not upload.is_receiving:
+            raise UploadRefusedError(_("This upload takes no more files. Begin another one."))
+        replaced = upload.parts.filter(path=path).first()
+        if replaced:
+            replaced.delete()
+        elif upload.parts.count() >= MOST_PARTS:
+            raise UploadRefusedError(
+                _(
+                    "An upload has at most %(most)s files by themselves. Put them into an archive, or bring "
+                    "them in several uploads."
+                )
+                % {"most": f"{MOST_PARTS:,}"}
+            )
+        if obstacle := find_content_obstacle(owner, size):
+            raise UploadRefusedError(obstacle)
+        free = upload_files.free_bytes()
+        if size > free:
+            raise UploadRefusedError(
+                _(
+                    "%(path)s takes %(size)s, and the panel’s disk has %(free)s left. Ask an admin to make "
+                    "room."
+                )
+                % {"path": path, "size": filesizeformat(size), "free": filesizeformat(free)},
+                code="no_space",
+            )
+        part = UploadPart.objects.create(
+            upload=upload, path=path, size=size, modified_ms=modified_ms, is_bundle=is_bundle
+        )
+        upload.touch()
+    if replaced:
+        upload_files.remove_file(replaced)
+    return part
+
+
+def note_received(part: UploadPart) -> bool:
+    """Note that all of a part lies on the disk; False if it was removed meanwhile."""
+    now = timezone.now()
+    is_there = UploadPart.objects.filter(pk=part.pk).update(received_at=now)
+    Upload.objects.filter(pk=part.upload_id).update(touched_at=now)
+    part.received_at = now
+    return bool(is_there)
+
+
+def remove_part(part: UploadPart) -> None:
+    """Remove a part of an upload that is still receiving. Raises `UploadRefusedError`."""
+    with transaction.atomic():
+        upload = Upload.objects.select_for_update(of=("self",)).get(pk=part.upload_id)
+        if not upload.is_receiving:
+            raise UploadRefusedError(
+                _("This upload is not receiving any more: discard it as a whole.")
+            )
+        UploadPart.objects.filter(pk=part.pk).delete()
+        upload.touch()
+    upload_files.remove_file(part)
+
+
+def discard(upload: Upload) -> None:
+    """Remove an upload and its files. Raises `UploadRefusedError` while a version is made of it."""
+    with transaction.atomic():
+        row = Upload.objects.select_for_update(of=("self",)).filter(pk=upload.pk).first()
+        if row is None:
+            return
+        if row.state == UploadState.WAITING:
+            raise UploadRefusedError(
+                _("A version is being made of it: cancel that first, then discard it.")
+            )
+        upload_id = row.pk
+        row.delete()
+    upload_files.remove_files(upload_id)
+
+
+def find_gap(upload: Upload) -> str:
+    """Return why no version can be made of an upload yet, in a sentence; empty if one can."""
+    counts = upload.parts.aggregate(parts=Count("pk"), received=Count("received_at"))
+    if not counts["parts"]:
+        return _("No file has been brought yet.")
+    if missing := counts["parts"] - counts["received"]:
+        return _("%(missing)d of %(parts)d files have not arrived completely yet.") % {
+            "missing": missing,
+            "parts": counts["parts"],
+        }
+    return ""
+
+
+def remove_abandoned() -> list[int]:
+    """Remove uploads that nobody has continued for a week, and files whose upload is gone; return which."""
+    removed = []
+    for upload in Upload.objects.abandoned():
+        with transaction.atomic():
+            this = Upload.objects.abandoned().select_for_update(of=("self",)).filter(pk=upload.pk)
+            if row := this.first():
+                removed.append(row.pk)
+                row.delete()
+    # Listed before the rows are read: the row of an upload is there before its files.
+    with_files = upload_files.list_uploads()
+    kept = set(Upload.objects.open().filter(pk__in=with_files).values_list("pk", flat=True))
+    for upload_id in set(with_files) - kept:
+        upload_files.remove_files(upload_id)
+        removed.append(upload_id)
+    return sorted(set(removed))

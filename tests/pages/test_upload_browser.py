@@ -1,0 +1,147 @@
+"""Bringing files to an overlay in a real browser: a folder, over a killed web process and a reload."""
+
+import os
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from hostops.host import Host as HostLayer
+from jobs import operations
+from jobs.models import Job, JobState, Worker
+from jobs.worker import run_worker_once
+from servers.models import Overlay, Upload, UploadPart, UploadState
+from servers.store import get_store, path_of, read_files
+from tests.pages.browsing import OpenPage
+from tests.pages.webserver import WebServer
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+BIG_BYTES = 12 * 1024**2
+BYTES_A_SECOND = 3 * 1024**2
+
+
+@pytest.fixture
+def content_root(tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let web server and worker have one store, and the worker the real host layer."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+    monkeypatch.setenv("CONTENT_ROOT", str(settings.CONTENT_ROOT))
+    layer = HostLayer(tmp_path / "host", driver="process", game_source="simulator")
+    monkeypatch.setattr(operations, "get_host", lambda _name: layer)
+    return Path(settings.CONTENT_ROOT)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """Return a folder with many small files, an archive and a large file."""
+    game = tmp_path / "pack" / "left4dead2"
+    (game / "cfg").mkdir(parents=True)
+    for number in range(30):
+        (game / "cfg" / f"{number}.cfg").write_text(f"echo {number}\n")
+    (game / "cfg" / "größe.cfg").write_text("echo\n")
+    (game / "addons").mkdir()
+    (game / "addons" / "big.vpk").write_bytes(os.urandom(BIG_BYTES))
+    with zipfile.ZipFile(tmp_path / "pack" / "more.zip", "w") as archive:
+        archive.writestr("more/left4dead2/cfg/more.cfg", "echo more\n")
+    return tmp_path / "pack"
+
+
+def arrived() -> int:
+    """Return how much of the large file has arrived."""
+    part = UploadPart.objects.filter(path__endswith="big.vpk").first()
+    return path_of(part).stat().st_size if part and path_of(part).exists() else 0
+
+
+def choose_folder(page: Page, folder: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(folder)
+
+
+def drop(page: Page, name: str, content: bytes) -> None:
+    """Drop a file onto the form."""
+    transfer = page.evaluate_handle(
+        """([name, bytes]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], name));
+            return transfer;
+        }""",
+        [name, list(content)],
+    )
+    page.dispatch_event("[data-upload-drop]", "drop", {"dataTransfer": transfer})
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
+    content_root: Path, pack: Path, site: WebServer, open_page: OpenPage, alice: User
+) -> None:
+    overlay = Overlay.objects.create(name="maps", owner=alice, is_shared=False)
+    # It beats no more from here on, and this machine may be slow.
+    Worker.objects.update(heartbeat_at=timezone.now() + timedelta(hours=1))
+    page = open_page()
+    page.on("dialog", lambda dialog: dialog.accept())
+    network = page.context.new_cdp_session(page)
+    network.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": BYTES_A_SECOND,
+        },
+    )
+    page.goto("/overlays/maps/")
+    page.get_by_role("link", name="Upload files").click()
+    choose_folder(page, pack)
+    wait_until(lambda: arrived() > BIG_BYTES // 8, 30, "the large file does not come")
+    expect(page.locator("[data-upload-said]")).to_contain_text("of 3 parts")
+
+    site.stop()
+    before = arrived()
+    site.start()
+    # It goes on by itself, where it was.
+    wait_until(lambda: arrived() > before + 1024**2, 30, "it does not go on after the web's death")
+
+    page.reload()
+    expect(page.get_by_text("have not arrived completely yet")).to_be_visible()
+    page.get_by_role("button", name="Go on").click()
+    kept = arrived()
+    assert BIG_BYTES // 8 < kept < BIG_BYTES
+    network.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+    )
+    choose_folder(page, pack)
+    wait_until(Job.objects.exists, 30, "no job was requested")
+    assert Upload.objects.count() == 1
+    assert UploadPart.objects.count() == 3
+    expect(page.get_by_text("Unpack upload").first).to_be_visible()
+    assert run_worker_once()
+    assert (Job.objects.get().state, Job.objects.get().error) == (JobState.SUCCEEDED, "")
+    expect(page.get_by_role("link", name="Version 1")).to_be_visible()
+    overlay.refresh_from_db()
+    assert overlay.latest
+    files = {file.path: file for file in read_files(overlay.latest)}
+    assert len(files) == 33
+    assert "left4dead2/cfg/größe.cfg" in files
+    assert "left4dead2/cfg/more.cfg" in files
+    big = files["left4dead2/addons/big.vpk"]
+    assert (
+        get_store().path_of(big.sha256).read_bytes()
+        == (pack / "left4dead2/addons/big.vpk").read_bytes()
+    )
+
+    drop(page, "broken.zip", b"PK\3\4 and no more")
+    wait_until(lambda: Job.objects.count() == 2, 20, "what was dropped is not sent")
+    assert run_worker_once()
+    expect(page.get_by_text("broken.zip was not unpacked").first).to_be_visible()
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_text("broken.zip")).to_have_count(0)
+    assert not Upload.objects.exclude(state=UploadState.DONE).exists()

@@ -1,0 +1,170 @@
+"""The page on which files are brought to an overlay, without a browser; `test_upload_browser` has one."""
+
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from jobs import queue
+from jobs.models import Job, JobState, Operation
+from l4d2site.accounts.models import OwnQuotas
+from servers.models import Overlay, Upload, UploadState
+from servers.store import add_part, begin_upload, path_of
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/overlays/maps/uploads/"
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def store_below(tmp_path: Path, settings: LazySettings) -> None:
+    """Give each test a store of its own."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+
+
+@pytest.fixture
+def overlay(alice: User) -> Overlay:
+    """Return an overlay of Alice's without any version, which others may use."""
+    return Overlay.objects.create(name="maps", owner=alice, is_shared=True)
+
+
+def make_zip(name: str) -> SimpleUploadedFile:
+    target = BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("left4dead2/cfg/a.cfg", b"a")
+    return SimpleUploadedFile(name, target.getvalue())
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_form_without_javascript_brings_small_files_and_requests_the_version(
+    as_alice: Client, overlay: Overlay
+) -> None:
+    assert b"data-upload-form" in as_alice.get(PAGE).content
+    files = [make_zip("pack.zip"), SimpleUploadedFile("b.vpk", b"vpk")]
+    answer = as_alice.post(PAGE, {"adds": "0", "note": "  two\nlines ", "files": files})
+    assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
+    upload = Upload.objects.get()
+    assert (upload.note, upload.adds_to_latest, upload.state) == (
+        "two lines",
+        False,
+        UploadState.WAITING,
+    )
+    assert [path_of(part).stat().st_size for part in upload.parts.all()] == [files[0].size, 3]
+    job = Job.objects.get()
+    assert (job.operation, job.upload, job.overlay_name) == (Operation.UNPACK, upload, "maps")
+    page = as_alice.get(PAGE).content.decode()
+    assert "Unpack upload" in page
+    assert f'action="/jobs/{job.pk}/cancel"' in page
+    assert 'value="Discard"' not in page
+    listed = as_alice.get("/jobs/").content.decode()
+    assert f'href="/jobs/{job.pk}/">Unpack upload <span class="name">maps</span>' in listed
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_a_form_brings_is_refused_as_a_whole(
+    as_alice: Client, overlay: Overlay, alice: User
+) -> None:
+    OwnQuotas.objects.create(user=alice, content_bytes=5)
+    assert as_alice.post(PAGE, {"adds": "1"}).status_code == 422
+    good, bad = SimpleUploadedFile("a.vpk", b"abc"), SimpleUploadedFile("b.vpk", b"def")
+    answer = as_alice.post(PAGE, {"files": [good, bad]})
+    assert answer.status_code == 409
+    assert b"Remove versions or uploads that you no longer need" in answer.content
+    assert not Upload.objects.exists()
+    assert not Job.objects.exists()
+
+
+def test_without_a_worker_it_says_so_before_anything_is_sent(
+    as_alice: Client, overlay: Overlay
+) -> None:
+    page = as_alice.get(PAGE).content.decode()
+    assert "No worker is running on host local, where uploads are unpacked" in page
+    assert "data-upload-form" not in page
+    assert as_alice.post(PAGE, {"files": [make_zip("a.zip")]}).status_code == 409
+    assert as_alice.post(PAGE, {}, headers=JSON).json()["error"].startswith("No worker is running")
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_script_begins_an_upload_and_is_told_what_has_arrived(
+    as_alice: Client, overlay: Overlay
+) -> None:
+    told = as_alice.post(PAGE, {"adds": "1", "note": "x"}, headers=JSON)
+    upload = Upload.objects.get()
+    assert told.status_code == 201
+    assert told.json()["parts_url"] == f"/uploads/{upload.pk}/"
+    part = add_part(upload, "dir/a.vpk", 7, modified_ms=1234)
+    again = as_alice.get(f"{PAGE}{upload.pk}/", headers=JSON).json()
+    assert again["parts"] == [
+        {
+            "path": "dir/a.vpk",
+            "size": 7,
+            "modified": 1234,
+            "is_received": False,
+            "url": f"/uploads/{upload.pk}/{part.token.hex}",
+        }
+    ]
+    assert as_alice.get(f"{PAGE}{upload.pk}/").headers["Location"] == PAGE
+    refused = as_alice.post(again["finish_url"], headers=JSON)
+    assert (refused.status_code, refused.json()["error"]) == (
+        409,
+        "1 of 1 files have not arrived completely yet.",
+    )
+    page = as_alice.get(PAGE).content.decode()
+    assert "To go on, choose the same files again." in page
+    assert as_alice.post(again["discard_url"], headers=JSON).status_code == 204
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_person_has_so_many_open_uploads(as_alice: Client, overlay: Overlay, alice: User) -> None:
+    for _ in range(10):
+        begin_upload(overlay, by=alice, adds_to_latest=True)
+    refused = as_alice.post(PAGE, {}, headers=JSON)
+    assert refused.status_code == 409
+    assert "You have 10 uploads open already" in refused.json()["error"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_failed_one_says_why_and_offers_another_try(
+    as_alice: Client, overlay: Overlay, alice: User
+) -> None:
+    as_alice.post(PAGE, {"files": [SimpleUploadedFile("broken.zip", b"PK")]})
+    job = Job.objects.get()
+    Job.objects.update(state=JobState.RUNNING)
+    job.refresh_from_db()
+    queue.finish_job(job, exit_code=1, error="broken.zip was not unpacked: it is damaged.")
+    page = as_alice.get(PAGE).content.decode()
+    assert "broken.zip was not unpacked: it is damaged." in page
+    assert f'action="/jobs/{job.pk}/retry"' in page
+    assert 'data-kind="danger">Discard' in page
+    upload = Upload.objects.get()
+    assert (upload.state, upload.error) == (
+        UploadState.FAILED,
+        "broken.zip was not unpacked: it is damaged.",
+    )
+    assert as_alice.post(f"/jobs/{job.pk}/retry", {"next": PAGE}).headers["Location"] == PAGE
+    upload.refresh_from_db()
+    assert upload.state == UploadState.WAITING
+    assert Job.objects.count() == 2
+
+
+def test_others_may_not_even_look(client: Client, overlay: Overlay, alice: User, bob: User) -> None:
+    upload = begin_upload(overlay, by=alice, adds_to_latest=True)
+    client.force_login(bob)
+    for address in (PAGE, f"{PAGE}{upload.pk}/"):
+        assert client.get(address, headers=JSON).status_code == 403, address
+    for action in ("version", "discard"):
+        assert client.post(f"{PAGE}{upload.pk}/{action}").status_code == 403, action
+        assert client.get(f"{PAGE}{upload.pk}/{action}").status_code == 405, action
+    overlay.is_shared = False
+    overlay.save()
+    assert client.get(PAGE).status_code == 404
+    assert b"Upload files" not in client.get("/overlays/").content
+    assert Upload.objects.exists()

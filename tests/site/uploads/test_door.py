@@ -1,0 +1,407 @@
+"""The door of tus: what it takes, what of it is kept, and what it refuses, in words."""
+
+import asyncio
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.utils import timezone
+
+from l4d2site.accounts.models import OwnQuotas
+from l4d2site.accounts.password_changes import MUST_CHANGE
+from l4d2site.uploads import writing
+from servers.models import Overlay, Upload, UploadPart, UploadState
+from servers.store import begin_upload, discard, path_of, remove_abandoned, upload_files
+from tests.site.gate.asgi import Exchange
+from tests.site.uploads.door import BODY, DoorClient, encode, location_of, text_of
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def door(alice: User) -> DoorClient:
+    """Return Alice at the door."""
+    return DoorClient(alice)
+
+
+async def waiting(predicate: Callable[[], bool]) -> None:
+    """Wait until something is so, while the event loop goes on."""
+    await asyncio.to_thread(wait_until, predicate, 10, "the door does not get that far")
+
+
+def test_a_file_comes_in_pieces_and_is_whole(door: DoorClient, upload: Upload) -> None:
+    content = os.urandom(3 * MIB + 17)
+    created = door.create(upload, "my maps/a.vpk", len(content))
+    location = location_of(created)
+    assert created.headers[b"upload-expires"].endswith(b"GMT")
+    assert door.offset(location) == 0
+    cut = MIB + 5
+    first = door.patch(location, 0, [content[:1000], content[1000:cut]])
+    assert (first.status, first.headers[b"upload-offset"]) == (204, b"%d" % cut)
+    assert UploadPart.objects.get().received_at is None
+    last = door.patch(location, cut, [content[cut:]])
+    assert last.headers[b"upload-offset"] == b"%d" % len(content)
+    part = UploadPart.objects.get()
+    assert part.received_at
+    assert path_of(part).read_bytes() == content
+    assert stat.S_IMODE(path_of(part).stat().st_mode) == 0o660
+
+
+def test_cut_at_every_chunk_it_goes_on_where_it_ended(door: DoorClient, upload: Upload) -> None:
+    content = os.urandom(10_007)
+    location = location_of(door.create(upload, "a.vpk", len(content)))
+    offset, pieces = 0, 0
+    while offset < len(content):
+        # The connection ends within the body, and the browser asks how far it has come.
+        chunk = content[offset : offset + 1009]
+        door.patch(location, offset, [chunk[:500], chunk[500:]], has_left=False)
+        offset, pieces = door.offset(location), pieces + 1
+        assert offset == min(len(content), pieces * 1009)
+    assert path_of(UploadPart.objects.get()).read_bytes() == content
+    assert UploadPart.objects.get().received_at
+
+
+def test_small_and_empty_files_take_one_request(door: DoorClient, upload: Upload) -> None:
+    created = door.create(upload, "cfg/server.cfg", 11, [b"sv_cheats 0"])
+    assert created.headers[b"upload-offset"] == b"11"
+    location_of(door.create(upload, "empty.txt", 0))
+    assert [part.received_at is not None for part in UploadPart.objects.all()] == [True, True]
+
+
+def test_one_who_was_killed_before_the_note_of_the_end_is_told_the_truth(
+    door: DoorClient, upload: Upload
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3, [b"abc"]))
+    UploadPart.objects.update(received_at=None)
+    assert door.offset(location) == 3
+    assert UploadPart.objects.get().received_at
+
+
+def test_the_wrong_offset_is_refused_with_the_right_one(door: DoorClient, upload: Upload) -> None:
+    location = location_of(door.create(upload, "a.vpk", 10, [b"abc"]))
+    for offset in (0, 2, 4):
+        refused = door.patch(location, offset, [b"x"])
+        assert (refused.status, refused.headers[b"upload-offset"]) == (409, b"3")
+    assert path_of(UploadPart.objects.get()).read_bytes() == b"abc"
+
+
+def test_more_than_was_said_is_refused_and_not_written(door: DoorClient, upload: Upload) -> None:
+    location = location_of(door.create(upload, "a.vpk", 4))
+    declared = door.ask(
+        "PATCH", location, [b"12345"], content_type=BODY, upload_offset="0", content_length="5"
+    )
+    assert (declared.status, door.offset(location)) == (413, 0)
+    # In chunks, which do not say how long they are.
+    assert door.patch(location, 0, [b"123", b"45"]).status == 413
+    assert path_of(UploadPart.objects.get()).read_bytes() == b"1234"
+
+
+def test_a_second_request_for_a_part_is_refused_while_the_first_one_writes(
+    door: DoorClient, upload: Upload
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 4))
+
+    async def talk() -> tuple[Exchange, Exchange, Exchange]:
+        first, second, removal = Exchange([b"12"], is_complete=False), Exchange([b"12"]), Exchange()
+        headers = {"content_type": BODY, "upload_offset": "0"}
+        scope = door.scope("PATCH", location, **headers)
+        running = asyncio.create_task(first.run(door.application, scope))
+        await waiting(lambda: not first.parts_left)
+        second.has_left.set()
+        await second.run(door.application, door.scope("PATCH", location, **headers))
+        removal.has_left.set()
+        await removal.run(door.application, door.scope("DELETE", location))
+        first.has_left.set()
+        await running
+        return first, second, removal
+
+    first, second, removal = asyncio.run(talk())
+    assert (first.status, second.status, removal.status) == (204, 423, 423)
+    assert door.offset(location) == 2
+
+
+def test_one_that_sends_nothing_more_is_ended_and_what_came_is_kept(
+    door: DoorClient, upload: Upload, settings: LazySettings
+) -> None:
+    settings.BODY_IDLE_SECONDS = 0.1
+    location = location_of(door.create(upload, "a.vpk", 4))
+
+    async def talk() -> Exchange:
+        exchange = Exchange([b"12"], is_complete=False)
+        scope = door.scope("PATCH", location, content_type=BODY, upload_offset="0")
+        running = asyncio.create_task(exchange.run(door.application, scope))
+        await waiting(lambda: exchange.status is not None)
+        exchange.has_left.set()
+        await running
+        return exchange
+
+    exchange = asyncio.run(talk())
+    assert exchange.status == 408
+    assert "kept" in text_of(exchange)
+    assert door.offset(location) == 2
+
+
+def test_a_full_disk_is_told_and_loses_nothing(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 6, [b"ab"]))
+
+    class FullDisk:
+        """The system's calls, of which a write takes one byte more and then none."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+        def pwrite(self, descriptor: int, data: memoryview, offset: int) -> int:
+            if offset >= 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return os.pwrite(descriptor, data[:1], offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "os", FullDisk())
+        refused = door.patch(location, 2, [b"cdef"])
+    assert (refused.status, refused.headers[b"upload-offset"]) == (507, b"3")
+    assert "disk is full" in text_of(refused)
+    assert door.patch(location, 3, [b"def"]).status == 204
+    assert path_of(UploadPart.objects.get()).read_bytes() == b"abcdef"
+
+
+def test_a_file_for_which_the_disk_has_no_room_is_not_begun(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_files, "free_bytes", lambda: 100)
+    assert door.create(upload, "a.vpk", 101).status == 507
+    assert door.create(upload, "a.vpk", 100).status == 201
+
+
+MALFORMED: tuple[dict[str, Any], ...] = (
+    {"upload_length": "-1"},
+    {"upload_length": ""},
+    {"upload_length": "1e3"},
+    {"upload_length": "٣"},
+    {"upload_length": "9" * 40},
+    {"upload_length": "", "upload_defer_length": "1"},
+    {"upload_metadata": ""},
+    {"upload_metadata": "path"},
+    {"upload_metadata": "path not-base64!"},
+    {"upload_metadata": "path /w=="},  # No UTF-8.
+    {"upload_metadata": "path YQ==,path YQ=="},
+    {"upload_metadata": encode(path="a" * 4000)},
+    {"upload_metadata": encode(path="a.vpk", modified="yesterday")},
+)
+LEADING_OUT = (
+    *("../a.vpk", "/etc/passwd", "a/../../b", "a//b", "C:\\a.vpk", "a\\b", "a\nb", "x" * 256, "."),
+)
+
+
+def test_malformed_headers_and_paths_that_lead_out_are_refused_with_a_sentence(
+    door: DoorClient, upload: Upload
+) -> None:
+    for headers in MALFORMED:
+        refused = door.create(upload, "a.vpk", 3, **headers)
+        assert refused.status == 400, headers
+        assert refused.headers[b"tus-resumable"] == b"1.0.0"
+        assert text_of(refused).strip().endswith("."), headers
+    for path in LEADING_OUT:
+        assert door.create(upload, path, 3).status == 422, path
+    assert door.create(upload, "a.vpk", 3, upload_length=str(2**50)).status == 413
+    assert not UploadPart.objects.exists()
+
+
+def test_other_versions_methods_types_and_addresses_are_refused(
+    door: DoorClient, upload: Upload
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3))
+    assert door.ask("HEAD", location, tus_resumable="0.2.2").status == 412
+    assert door.ask("GET", location).status == 405
+    assert door.ask("POST", location).status == 405
+    assert door.ask("PATCH", f"/uploads/{upload.pk}/").status == 405
+    assert door.ask("PATCH", location, [b"abc"], upload_offset="0").status == 415
+    assert (
+        door.ask("PATCH", location, [b"abc"], content_type="text/plain", upload_offset="0").status
+        == 415
+    )
+    assert (
+        door.ask("PATCH", location, [b"abc"], content_type=BODY, upload_offset="-1").status == 400
+    )
+    assert door.ask("HEAD", "/uploads/../etc/passwd").status == 404
+    assert door.ask("HEAD", f"/uploads/{upload.pk}/{'0' * 32}").status == 404
+    assert door.ask("OPTIONS", f"/uploads/{upload.pk}/").headers[b"tus-version"] == b"1.0.0"
+    assert door.ask("GET", "/servers/").status == 418
+    assert door.offset(location) == 0
+
+
+def test_what_another_site_sends_is_refused(door: DoorClient, upload: Upload) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3))
+    for origin in ("", "http://testserver.evil.example", "https://testserver", "null"):
+        headers: dict[str, Any] = {
+            "content_type": BODY,
+            "upload_offset": "0",
+            "origin": origin,
+        }
+        assert door.ask("PATCH", location, [b"abc"], **headers).status == 403, origin
+        assert door.ask("DELETE", location, origin=origin).status == 403, origin
+        assert door.create(upload, "b.vpk", 3, origin=origin).status == 403, origin
+    assert door.offset(location) == 0
+    assert UploadPart.objects.count() == 1
+
+
+def test_strangers_find_nothing(
+    door: DoorClient, upload: Upload, overlay: Overlay, bob: User, dana: User
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3))
+    for is_shared in (False, True):  # Who may use an overlay may not change it.
+        Overlay.objects.update(is_shared=is_shared)
+        stranger = DoorClient(bob)
+        assert stranger.ask("HEAD", location).status == 404
+        assert stranger.patch(location, 0, [b"abc"]).status == 404
+        assert stranger.ask("DELETE", location).status == 404
+        assert stranger.create(upload, "b.vpk", 3).status == 404
+    assert DoorClient(None).patch(location, 0, [b"abc"]).status == 401
+    other = begin_upload(overlay, by=dana, adds_to_latest=True)
+    assert door.ask("HEAD", location.replace(f"/{upload.pk}/", f"/{other.pk}/")).status == 404
+    assert DoorClient(dana).offset(location) == 0
+
+
+def test_an_account_that_is_off_or_unready_is_refused(
+    door: DoorClient, upload: Upload, alice: User
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3))
+    alice.is_active = False
+    alice.save()
+    assert door.patch(location, 0, [b"abc"]).status == 401
+    alice.is_active = True
+    alice.save()
+    session = SessionStore(door.cookie.partition("=")[2])
+    session[MUST_CHANGE] = True
+    session.save()
+    assert door.patch(location, 0, [b"abc"]).status == 403
+    assert path_of(UploadPart.objects.get()).exists() is False
+
+
+def test_removing_a_part_removes_its_bytes(door: DoorClient, upload: Upload) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3, [b"ab"]))
+    path = path_of(UploadPart.objects.get())
+    assert path.exists()
+    assert door.ask("DELETE", location).status == 204
+    assert door.ask("HEAD", location).status == 404
+    assert not path.exists()
+
+
+def test_a_file_that_is_dropped_again_replaces_the_first(door: DoorClient, upload: Upload) -> None:
+    first = location_of(door.create(upload, "a.vpk", 3, [b"abc"]))
+    old_path = path_of(UploadPart.objects.get())
+    second = location_of(door.create(upload, "a.vpk", 4, [b"abcd"]))
+    assert first != second
+    assert not old_path.exists()
+    assert path_of(UploadPart.objects.get()).read_bytes() == b"abcd"
+
+
+def test_nothing_is_added_to_an_upload_that_is_over(door: DoorClient, upload: Upload) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3, [b"ab"]))
+    Upload.objects.update(state=UploadState.WAITING)
+    assert door.patch(location, 2, [b"c"]).status == 410
+    assert door.create(upload, "b.vpk", 3).status == 422
+    assert door.ask("DELETE", location).status == 422
+    assert door.offset(location) == 2
+
+
+def test_many_at_a_time_take_no_more_than_the_quota(
+    upload: Upload, alice: User, settings: LazySettings
+) -> None:
+    OwnQuotas.objects.create(user=alice, content_bytes=10 * MIB)
+    door = DoorClient(alice)
+
+    async def talk() -> list[int | None]:
+        exchanges = [Exchange() for _ in range(8)]
+        for exchange in exchanges:
+            exchange.has_left.set()
+        await asyncio.gather(
+            *(
+                exchange.run(
+                    door.application,
+                    door.scope(
+                        "POST",
+                        f"/uploads/{upload.pk}/",
+                        upload_length=str(3 * MIB),
+                        upload_metadata=encode(path=f"{number}.vpk"),
+                    ),
+                )
+                for number, exchange in enumerate(exchanges)
+            )
+        )
+        return [exchange.status for exchange in exchanges]
+
+    statuses = asyncio.run(talk())
+    assert sorted(statuses, key=str) == [201] * 3 + [422] * 5
+    # What was promised counts before it has come, and no more once it is removed.
+    refused = door.create(upload, "one more.vpk", 2 * MIB)
+    assert refused.status == 422
+    assert "Remove versions or uploads" in text_of(refused)
+    assert door.create(upload, "a small one.vpk", MIB).status == 201
+    discard(upload)
+    another = begin_upload(upload.overlay, by=alice, adds_to_latest=True)
+    assert door.create(another, "a.vpk", 10 * MIB).status == 201
+
+
+def test_one_person_has_so_many_bodies_written_at_a_time(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "WRITES_OF_PERSON", 0)
+    refused = door.create(upload, "a.vpk", 3, [b"abc"])
+    assert (refused.status, refused.headers[b"retry-after"]) == (429, b"2")
+
+
+def test_what_nobody_continues_for_a_week_is_removed(
+    door: DoorClient, upload: Upload, overlay: Overlay, alice: User
+) -> None:
+    door.create(upload, "a.vpk", 3, [b"ab"])
+    fresh = begin_upload(overlay, by=alice, adds_to_latest=True)
+    door.create(fresh, "a.vpk", 3, [b"ab"])
+    old, kept = path_of(upload.parts.get()), path_of(fresh.parts.get())
+    assert remove_abandoned() == []
+    Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now() - timedelta(days=8))
+    stray: Path = old.parent.with_name("999999")
+    stray.mkdir()
+    assert remove_abandoned() == [upload.pk, 999999]
+    assert (old.exists(), kept.exists(), stray.exists()) == (False, True, False)
+    assert list(Upload.objects.all()) == [fresh]
+
+
+def test_the_door_keeps_no_thread_and_no_connection_of_who_waits(
+    door: DoorClient, upload: Upload
+) -> None:
+    locations = [location_of(door.create(upload, f"{number}.vpk", 4)) for number in range(6)]
+
+    async def talk() -> int:
+        exchanges = [Exchange([b"1"], is_complete=False) for _ in locations]
+        tasks = [
+            asyncio.create_task(
+                exchange.run(
+                    door.application,
+                    door.scope("PATCH", location, content_type=BODY, upload_offset="0"),
+                )
+            )
+            for exchange, location in zip(exchanges, locations, strict=True)
+        ]
+        await waiting(lambda: not any(exchange.parts_left for exchange in exchanges))
+        threads = [one for one in threading.enumerate() if one.name.startswith("uploads-")]
+        for exchange in exchanges:
+            exchange.has_left.set()
+        await asyncio.gather(*tasks)
+        return len(threads)
+
+    assert asyncio.run(talk()) <= 6
+    assert [door.offset(location) for location in locations] == [1] * 6
