@@ -29,6 +29,7 @@ from hostops.specs import (
     OnLine,
     OnStage,
     OverlayReport,
+    PrunedContent,
     ReleaseReport,
     RunFacts,
     SpecAdmin,
@@ -87,6 +88,8 @@ class FakeHost:
     looked_at: list[str] = field(default_factory=list)
     """The overlays that a report was asked of, and the builds of releases."""
     release: ReleaseReport | None = None
+    prunings: int = 0
+    """How often it was asked to remove versions of overlays that nobody needs."""
     findings: list[Finding] = field(default_factory=list)
     """What `doctor` finds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -296,6 +299,11 @@ class FakeHost:
     def releases(self) -> list[InstalledRelease]:
         """Return the installed releases."""
         return list(self.installed)
+
+    def prune_content(self) -> PrunedContent | None:
+        """Count that it was asked to."""
+        self.prunings += 1
+        return PrunedContent()
 
     def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
         """Return the fingerprints of what a test says lies there."""

@@ -1,0 +1,36 @@
+"""Addresses by which workers on other machines fetch files from the store: signed, for an hour, for one file.
+
+Who signs is the worker itself, which has the panel's SECRET_KEY.
+"""
+
+from urllib.parse import urlencode
+
+from django.core.signing import BadSignature, TimestampSigner
+from django.urls import reverse
+
+from hostops.specs import SHA256
+
+VALID_SECONDS = 3600
+
+_SALT = "servers.store.addresses"
+
+
+def sign_blob_path(sha256: str) -> str:
+    """Return the path, with its query, at which the panel gives a blob for an hour."""
+    signed = _make_signer().sign(sha256).removeprefix(f"{sha256}:")
+    return f"{reverse('servers:blob', args=[sha256])}?{urlencode({'signed': signed})}"
+
+
+def is_signed(sha256: str, signed: str) -> bool:
+    """Return whether `signed` is the query of an address for this blob that is still valid."""
+    if not SHA256.fullmatch(sha256):
+        return False
+    try:
+        _make_signer().unsign(f"{sha256}:{signed}", max_age=VALID_SECONDS)
+    except BadSignature:
+        return False
+    return True
+
+
+def _make_signer() -> TimestampSigner:
+    return TimestampSigner(salt=_SALT)
