@@ -173,7 +173,6 @@ def _make_ready(
             callbacks.stage(f"Laying out {version.label}")
             cache.make_programs(files, incoming, callbacks)
             _lay_out(cache, files, folder, incoming, callbacks)
-            remove_tree(incoming)
     callbacks.say(
         f"{version.label[0].upper()}{version.label[1:]} is laid out: {len(files):,} files."
     )
@@ -250,7 +249,7 @@ def _lay_out(
     incoming: Path,
     callbacks: Callbacks,
 ) -> None:
-    """Make the folder of a version, which appears whole, by one rename."""
+    """Make the folder of a version, which appears whole, by one rename. Then `incoming` is gone."""
     unfinished = folder.parent / f".{secrets.token_hex(8)}"
     try:
         _make_folder(str(unfinished))
@@ -260,6 +259,7 @@ def _lay_out(
                 callbacks.cancel.raise_if_cancelled()
             _make_folders(str(unfinished), file.path, made)
             cache.link(file, f"{unfinished}/{file.path}", incoming, callbacks)
+        remove_tree(incoming)
         sync_file_system(unfinished)
         unfinished.rename(folder)
     except BaseException:
