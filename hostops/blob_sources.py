@@ -192,8 +192,8 @@ class HttpReader:
         if status == HTTPStatus.NOT_FOUND:
             raise BlobSourceError(
                 f"The panel at {self._panel_url} does not give the file (HTTP 404). Either its store has it no "
-                "more, or it does not trust this worker: both need the same SECRET_KEY, clocks that differ by "
-                "less than an hour, and PANEL_URL has to lead to this worker's panel."
+                "more, or it does not trust this worker: both need the same SECRETS_KEYS, and clocks that "
+                "differ by less than an hour, and PANEL_URL has to lead to this worker's panel."
             )
         if 300 <= status < 400:
             raise BlobSourceError(

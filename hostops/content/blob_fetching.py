@@ -125,7 +125,7 @@ class _Fetching:
             file.flush()
             # Two versions of one file are told from each other by size and time (`full_copies`), and the kernel
             # gives files that are written within some milliseconds the same one.
-            moment = int(time.time()) * _NANOSECONDS + int(blob.sha256[:8], 16) % _NANOSECONDS
+            moment = (int(time.time()) - 1) * _NANOSECONDS + int(blob.sha256[:8], 16) % _NANOSECONDS
             os.utime(file.fileno(), ns=(moment, moment))
 
     def _complete(self, part: "_Part", blob: WantedBlob) -> None:

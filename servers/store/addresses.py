@@ -1,10 +1,12 @@
 """Addresses by which workers on other machines fetch files from the store: signed, for an hour, for one file.
 
-Who signs is the worker itself, which has the panel's SECRET_KEY.
+Who signs is the worker itself. It shares SECRETS_KEYS with the panel; its SECRET_KEY is another one, so that
+neither has to trust what the other signs for itself, and counts only where there are no SECRETS_KEYS.
 """
 
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.urls import reverse
 
@@ -33,4 +35,6 @@ def is_signed(sha256: str, signed: str) -> bool:
 
 
 def _make_signer() -> TimestampSigner:
-    return TimestampSigner(salt=_SALT)
+    """Return what signs with the first of the keys, and takes what was signed with any of them."""
+    keys: list[str | bytes] = [*settings.SECRETS_KEYS] or [settings.SECRET_KEY]
+    return TimestampSigner(key=keys[0], fallback_keys=keys[1:], salt=_SALT)

@@ -129,9 +129,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blob_fetching, "PAUSES_SECONDS", (0.0, 0.0))
 
 
-def fetch(panel: FakePanel, folder: Path, *wanted: WantedBlob, **given: object) -> None:
-    callbacks = Callbacks(**given)  # type: ignore[arg-type]
-    fetch_blobs(panel.source, wanted or [WANTED], folder, "Fetching maps", callbacks)
+def fetch(
+    panel: FakePanel, folder: Path, *wanted: WantedBlob, callbacks: Callbacks | None = None
+) -> None:
+    fetch_blobs(panel.source, wanted or [WANTED], folder, "Fetching maps", callbacks or Callbacks())
 
 
 def test_many_are_fetched_at_a_time_over_connections_that_are_used_again(
@@ -152,7 +153,7 @@ def test_many_are_fetched_at_a_time_over_connections_that_are_used_again(
 def test_what_is_cut_goes_on_where_it_was(panel: FakePanel, tmp_path: Path, rest: Answer) -> None:
     panel.answers = [cut, refuse(HTTPStatus.SERVICE_UNAVAILABLE), rest]
     output = Output()
-    fetch(panel, tmp_path, **output.callbacks)
+    fetch(panel, tmp_path, callbacks=Callbacks(output.on_line))
     assert (tmp_path / SHA256).read_bytes() == CONTENT
     assert [begin for _, begin, _ in panel.asked] == [0, 1_500_000, 1_500_000]
     assert "ended after 1,500,000 bytes" in output.errors()
@@ -162,7 +163,7 @@ def test_what_is_cut_goes_on_where_it_was(panel: FakePanel, tmp_path: Path, rest
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (refuse(HTTPStatus.NOT_FOUND), "does not give the file .* the same SECRET_KEY"),
+        (refuse(HTTPStatus.NOT_FOUND), "does not give the file .* the same SECRETS_KEYS"),
         (refuse(HTTPStatus.FOUND, Location="/login"), "leads elsewhere .* set PANEL_URL"),
         (refuse(HTTPStatus.BAD_REQUEST), "answered HTTP 400"),
         (give_another, "has its size and is another one"),
@@ -200,8 +201,9 @@ def test_a_cancel_ends_what_waits_for_a_silent_panel(
             cancel.cancel()
 
     wanted = WantedBlob(SHA256, len(CONTENT), size)
+    callbacks = Callbacks(on_stage=cancel_once_asked, cancel=cancel)
     with pytest.raises(OperationCancelled):
-        fetch(panel, tmp_path, wanted, cancel=cancel, on_stage=cancel_once_asked)
+        fetch(panel, tmp_path, wanted, callbacks=callbacks)
     # Sooner than the patience with a silent panel would end them.
     wait_until(lambda: not readers(), TIMEOUT_SECONDS / 2, "somebody still waits for the panel")
 

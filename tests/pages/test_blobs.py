@@ -94,6 +94,17 @@ def test_an_address_is_good_for_an_hour() -> None:
         assert ask(path)[0].status_code == 404
 
 
+def test_panel_and_worker_need_the_same_secrets_keys_and_no_more(settings: LazySettings) -> None:
+    old, new = settings.SECRETS_KEYS[0], "bmV3LWtleS10aGF0LW9ubHktdGhpcy10ZXN0LWhhcyE="
+    path = sign_blob_path(SHA256)
+    settings.SECRET_KEY = "another one"
+    assert ask(path)[0].status_code == 200
+    settings.SECRETS_KEYS = [new, old]  # Rotated; the worker has not heard of it.
+    assert ask(path)[0].status_code == 200
+    settings.SECRETS_KEYS = [new]
+    assert ask(path)[0].status_code == 404
+
+
 def test_slow_clients_hold_no_threads() -> None:
     async def scenario() -> int:
         path, _, query = sign_blob_path(SHA256).partition("?")

@@ -90,11 +90,15 @@ def make_ready(
     source: FolderSource | None,
     *references: str,
     free: int = 0,
-    **given: object,
+    callbacks: Callbacks | None = None,
 ) -> None:
-    callbacks = Callbacks(**given)  # type: ignore[arg-type]
-    with hold_ready(layout, references, Needs("alpha", source, free), callbacks):
+    needs = Needs("alpha", source, free)
+    with hold_ready(layout, references, needs, callbacks or Callbacks()):
         pass
+
+
+def report_to(output: Output, cancel: CancelToken | None = None) -> Callbacks:
+    return Callbacks(output.on_line, output.on_stage, cancel or CancelToken())
 
 
 def sha256_of(content: bytes) -> str:
@@ -110,7 +114,7 @@ def test_a_version_is_linked_from_the_cache_with_modes_that_the_game_can_use(
 ) -> None:
     reference = add_version(store, "maps", 3, FILES, executable={"bin/tool"})
     output = Output()
-    make_ready(layout, source, reference, **output.callbacks)
+    make_ready(layout, source, reference, callbacks=report_to(output))
     folder = layout.overlay_folder(reference)
     assert folder == layout.versions_dir / "maps" / reference.partition("-")[2]
     assert {path: (folder / path).read_bytes() for path, _ in walk_files(folder)} == FILES
@@ -139,15 +143,16 @@ def test_only_what_is_missing_is_fetched_and_nothing_for_what_is_there(
     assert (one / ADDON).samefile(two / ADDON)
 
 
-def test_versions_of_one_file_differ_in_size_or_time(
+def test_a_file_has_a_time_that_its_content_makes(
     layout: HostLayout, store: Path, source: WatchedSource
 ) -> None:
-    # By that copies know them apart, and here they are written within one tick of the kernel's clock.
-    files = {f"left4dead2/cfg/{number}.cfg": b"%04d" % number for number in range(200)}
-    reference = add_version(store, "maps", 1, files)
+    # By size and time copies know versions of it apart, and the kernel's clock stands still for milliseconds.
+    reference = add_version(store, "maps", 1, FILES)
     make_ready(layout, source, reference)
-    folder = layout.overlay_folder(reference)
-    assert len({status.st_mtime_ns for _, status in walk_files(folder)}) == len(files)
+    for path, status in walk_files(layout.overlay_folder(reference)):
+        wanted = int(sha256_of(FILES[path])[:8], 16) % 10**9
+        assert (path, status.st_mtime_ns % 10**9) == (path, wanted)
+        assert 0 < time.time() - status.st_mtime < 3600
 
 
 def test_a_file_with_all_the_links_that_it_can_have_gets_a_second_one(
@@ -276,7 +281,7 @@ def test_a_cancel_leaves_what_has_come_for_the_next_try(
     cancel, output = CancelToken(), Output()
     output.when("Laying out", cancel.cancel)
     with pytest.raises(OperationCancelled):
-        make_ready(layout, source, reference, cancel=cancel, **output.callbacks)
+        make_ready(layout, source, reference, callbacks=report_to(output, cancel))
     assert not layout.overlay_folder(reference).exists()
     source.opened.clear()
     make_ready(layout, source, reference)
@@ -425,5 +430,5 @@ def test_a_layout_waits_for_who_prunes(
     with layout.content_lock_path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(OperationCancelled):
-            make_ready(layout, source, reference, cancel=cancel, **output.callbacks)
+            make_ready(layout, source, reference, callbacks=report_to(output, cancel))
     assert source.opened == []
