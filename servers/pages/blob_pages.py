@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from servers.store import get_store, is_signed
@@ -56,7 +57,7 @@ async def read_parts(path: Path, begin: int) -> AsyncIterator[bytes]:
 def refuse() -> HttpResponse:
     """Answer that there is nothing here; no stranger is told which blobs there are."""
     return HttpResponse(
-        "There is nothing at this address.\n",
+        _("There is nothing at this address."),
         status=HTTPStatus.NOT_FOUND,
         content_type="text/plain; charset=utf-8",
         headers=_HEADERS,

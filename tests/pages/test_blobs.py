@@ -82,7 +82,7 @@ def test_whatever_is_wrong_with_an_address_is_answered_alike() -> None:
         sign_blob_path("store.lock"),
     ]
     answers = {(response.status_code, body) for response, body in map(ask, paths)}
-    assert answers == {(404, b"There is nothing at this address.\n")}
+    assert answers == {(404, b"There is nothing at this address.")}
 
 
 def test_an_address_is_good_for_an_hour() -> None:
