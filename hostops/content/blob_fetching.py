@@ -53,13 +53,17 @@ def fetch_blobs(
     reader = source.connect()
     fetching = _Fetching(reader, blobs, folder, stage, callbacks)
     pool = ThreadPoolExecutor(source.parallel, thread_name_prefix="blobs")
+    told: int | None = -1
     running = {pool.submit(fetching.run) for _ in range(source.parallel)}
     try:
         while running:
             done, running = wait(running, _LOOK_SECONDS, FIRST_EXCEPTION)
             for future in done:
                 future.result()
-            callbacks.stage(stage, fetching.percent)
+            callbacks.cancel.raise_if_cancelled()
+            if (percent := fetching.percent) != told:  # Each is stored at once.
+                callbacks.stage(stage, percent)
+                told = percent
     finally:
         fetching.is_over.set()
         reader.close()

@@ -193,15 +193,16 @@ def test_a_panel_that_stays_away_is_asked_a_few_times(panel: FakePanel, tmp_path
 def test_a_cancel_ends_what_waits_for_a_silent_panel(
     panel: FakePanel, tmp_path: Path, size: int | None
 ) -> None:
-    panel.answers = [stall]
     cancel = CancelToken()
 
-    def cancel_once_asked(_name: str, _percent: int | None) -> None:
-        if panel.asked:
-            cancel.cancel()
+    def cancel_and_stall(handler: Handler, begin: int) -> None:
+        cancel.cancel()
+        stall(handler, begin)
+
+    panel.answers = [cancel_and_stall]
 
     wanted = WantedBlob(SHA256, len(CONTENT), size)
-    callbacks = Callbacks(on_stage=cancel_once_asked, cancel=cancel)
+    callbacks = Callbacks(cancel=cancel)
     with pytest.raises(OperationCancelled):
         fetch(panel, tmp_path, wanted, callbacks=callbacks)
     # Sooner than the patience with a silent panel would end them.
