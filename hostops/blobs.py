@@ -54,7 +54,7 @@ class BlobFolder:
         """Return where a blob lies, or would lie. Raises ValueError for what is no hash."""
         if not SHA256.fullmatch(sha256):
             raise ValueError(f"{sha256[:80]!r} is no SHA-256.")
-        return self.root / sha256[:2] / sha256
+        return self.root / f"{sha256[:2]}/{sha256}"
 
     def __contains__(self, sha256: str) -> bool:
         return self.path_of(sha256).is_file()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from hostops.blob_sources import FolderSource
 from hostops.drivers import unit_files
 from hostops.drivers.systemctl import Manager, Systemctl
 from hostops.errors import HostError, OperationCancelled
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             or ("127.0.0.1" if options.source == "simulator" else find_own_address()),
             steam_account=_steam_account(options),
             allow_unboxed=_BOOLEANS[os.environ.get("HOST_UNBOXED", "false").strip().lower()],
+            content=FolderSource(options.content) if options.content else None,
         )
         code: int = options.carry_out(host, options, cancel)
     except OperationCancelled as error:
@@ -219,6 +221,13 @@ def _make_parser() -> argparse.ArgumentParser:
         default=os.environ.get("HOST_ADDRESS", ""),
         help="the address where servers answer (HOST_ADDRESS; default: that of the default route)",
     )
+    content = os.environ.get("CONTENT_ROOT")
+    parser.add_argument(
+        "--content",
+        type=Path,
+        default=Path(content) if content else None,
+        help="the panel's store, which has the files of overlays' versions (CONTENT_ROOT)",
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def add(
@@ -282,6 +291,11 @@ def _make_parser() -> argparse.ArgumentParser:
     unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
     unit.add_argument("--user", help="whom servers run as (default: who runs this)")
     add("overlays", "Say what the overlays are, and what is wrong with them.", _overlays)
+    add(
+        "prune-content",
+        "Remove versions of overlays that no server needs any more.",
+        _prune_content,
+    )
     doctor = add("doctor", "Look whether this host can do its work.", _doctor)
     doctor.add_argument("--json", action="store_true", help="as a list of JSON objects")
     return parser
@@ -433,6 +447,17 @@ def _overlays(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> 
             where = f"{finding.path}: " if finding.path else ""
             print(_plain(f"  {finding.severity}: {where}{finding.text}"))
     return EXIT_FAILED if any(report.refusals for report in found) else 0
+
+
+def _prune_content(host: Host, _options: argparse.Namespace, _cancel: CancelToken) -> int:
+    pruned = host.prune_content()
+    if pruned is None:
+        raise HostError(
+            "Nothing was removed: a version is being laid out just now, or what a server is made of cannot be "
+            "read. Try again in a while."
+        )
+    print(f"{pruned.versions} versions and {pruned.freed_bytes:,} bytes of files were removed.")
+    return 0
 
 
 def _doctor(host: Host, options: argparse.Namespace, _cancel: CancelToken) -> int:

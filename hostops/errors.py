@@ -43,5 +43,13 @@ class RconUnusableError(HostError):
         self.refusing_run = refusing_run
 
 
+class BlobSourceError(HostError):
+    """A blob could not be had from where blobs come from; `is_passing` if the next try may get it."""
+
+    def __init__(self, message: str, *, is_passing: bool = False) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
+
+
 class OperationCancelled(HostError):  # noqa: N818 - the outcome that was asked for, not an error
     """The cancel token ended the operation; what it had begun is cleaned up or can be taken up again."""

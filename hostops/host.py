@@ -27,6 +27,7 @@ from hostops.content import (
     overlay_reports,
     shapes,
     unpacking,
+    version_folders,
 )
 from hostops.content.maps import read_maps
 from hostops.drivers import port_holders, process_driver, unanswered
@@ -60,6 +61,7 @@ from hostops.specs import (
     AdminsOutcome,
     AdminsReport,
     Arrangement,
+    BlobSource,
     CallbackArguments,
     CancelToken,
     CommandAnswer,
@@ -74,7 +76,9 @@ from hostops.specs import (
     InstanceState,
     InstanceStatus,
     LatestBuild,
+    OverlayReference,
     OverlayReport,
+    PrunedContent,
     ReleaseReport,
     RunEnding,
     RunFacts,
@@ -114,7 +118,8 @@ class Host:
     `query_address` is where its servers are asked, of which a real one does not answer on 127.0.0.1; without
     it, that is the address of the default route, and loopback for the simulated game. `layering`
     forces `overlay` or `copy`; by default the host is probed. `allow_unboxed` lets a real game run where
-    no box can be had (`hostops.box`). Making a Host touches nothing.
+    no box can be had (`hostops.box`). `content` is where the files of overlays' versions come from. Making a
+    Host touches nothing.
     """
 
     def __init__(
@@ -130,6 +135,7 @@ class Host:
         steam_account: SteamAccount | None = None,
         allow_unboxed: bool = False,
         min_free_bytes: int = disk_usage.MIN_FREE_BYTES,
+        content: BlobSource | None = None,
     ) -> None:
         if game_source not in GAME_SOURCES:
             raise ValueError(f"{game_source!r} is no game source: use {' or '.join(GAME_SOURCES)}.")
@@ -151,6 +157,7 @@ class Host:
         self._allow_unboxed = allow_unboxed
         self._walls: tuple[Wall, ...] | None = None
         self._min_free_bytes = min_free_bytes
+        self._content = content
 
     @property
     def query_address(self) -> str:
@@ -268,11 +275,14 @@ class Host:
     ) -> None:
         """Write the files that make an instance what `spec` says, from its next start on.
 
-        A running server is not touched. Raises ValueError for arguments or a config that srcds
-        would not take.
+        A running server is not touched. Versions of overlays that are not on this host are fetched first.
+        Raises ValueError for arguments or a config that srcds would not take.
         """
         callbacks = Callbacks(**given)
-        with self._instance("initialize", spec.name, callbacks) as instance:
+        with (
+            self._versions(spec, callbacks),
+            self._instance("initialize", spec.name, callbacks) as instance,
+        ):
             callbacks.stage("Writing files")
             made = instance_files.initialize(self._layout, spec, callbacks)
             if made.chain.map_changes:
@@ -288,11 +298,15 @@ class Host:
     ) -> None:
         """Look whether a server can be made what `spec` says, and started; raise what would keep it from that.
 
-        Raises what `initialize` and `start` would, as far as it can be known before a start. It stops and
-        changes nothing: a server that runs goes on, and its own port does not count as taken.
+        Raises what `initialize` and `start` would, as far as it can be known before a start. It stops nothing
+        and changes nothing of the server: one that runs goes on, and its own port does not count as taken.
+        Versions of overlays that are not on this host are fetched, so that a start need not wait for them.
         """
         callbacks = Callbacks(**given)
-        with self._instance("check", spec.name, callbacks) as instance:
+        with (
+            self._versions(spec, callbacks),
+            self._instance("check", spec.name, callbacks) as instance,
+        ):
             callbacks.stage("Checking")
             composition = instance_files.compose(self._layout, spec)
             self._check(instance, composition.record, callbacks)
@@ -455,6 +469,15 @@ class Host:
         record = instance_files.read_record(instance)
         return admin_files.foresee(instance, self._find_layers(instance, record))
 
+    def prune_content(self) -> PrunedContent | None:
+        """Remove versions of overlays, and fetched files, that no server has needed for a day.
+
+        Returns what was removed; None if nothing was, as somebody is laying one out just now, or as it cannot
+        be told what a server is made of. Waits for nobody; whoever needs a version meanwhile waits for this.
+        """
+        self._require_readable_root()
+        return version_folders.prune(self._layout)
+
     # Reading: takes no lock that anyone waits for.
 
     def status(self, name: str) -> InstanceStatus:
@@ -577,10 +600,16 @@ class Host:
         """Return a fingerprint of each overlay that lies on this host, or of those of `names` that do.
 
         It is another one once a file of the overlay has changed; empty for one that cannot be looked at. Costs
-        0.05 s for 3,400 files: see `hostops.content.fingerprints`.
+        0.05 s for 3,400 files: see `hostops.content.fingerprints`. Among `names` may be versions, by their
+        references, of which nothing ever changes: they need not be on this host.
         """
         self._require_readable_root()
-        found: dict[str, str] = {}
+        versions = [OverlayReference.parse(name) for name in names or ()]
+        found = {
+            str(version): version.digest[: fingerprints.CHARS]
+            for version in versions
+            if version.digest is not None
+        }
         for name in self._layout.overlay_names():
             if names is not None and name not in names:
                 continue
@@ -591,11 +620,11 @@ class Host:
     def overlay_report(
         self, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport | None:
-        """Return what one overlay is: its shape, its campaigns and maps. None if it is not on this host.
+        """Return what one overlay or a version is: its shape, its campaigns and maps. None if it is not here.
 
         Packs in it that have changed are read by a child process, which takes 0.1 s and more.
         """
-        folder = self._layout.overlays_dir / require_name(name)
+        folder = self._layout.overlay_folder(name)
         try:
             return overlay_reports.report_overlay(
                 folder, name, self._layout.content_dir, cancel or CancelToken()
@@ -677,9 +706,17 @@ class Host:
         ):
             yield instance
 
+    @contextlib.contextmanager
+    def _versions(self, spec: InstanceSpec, callbacks: Callbacks) -> Iterator[None]:
+        """Make the versions of overlays ready that a server is to be made of, and keep them for the block."""
+        self._make_root()
+        needs = version_folders.Needs(spec.name, self._content, self._min_free_bytes)
+        with version_folders.hold_ready(self._layout, spec.overlays, needs, callbacks):
+            yield
+
     def _fingerprint(self, name: str) -> str:
         try:
-            return fingerprints.fingerprint(self._layout.overlays_dir / name)
+            return fingerprints.fingerprint(self._layout.overlay_folder(name))
         except UntrustedFileError:
             return ""  # Its report says why.
 
@@ -923,7 +960,7 @@ class Host:
             overlays = instance_files.read_record(instance).overlays
             maps = read_maps(
                 [
-                    *(self._layout.overlays_dir / overlay for overlay in overlays),
+                    *(self._layout.overlay_folder(overlay) for overlay in overlays),
                     self._layout.current_link.resolve(),
                 ],
                 cache_dir=self._layout.content_dir,
@@ -965,7 +1002,8 @@ class Host:
         quiet = replace(callbacks, on_line=ignore_line)
         self._require_startable(instance, record, quiet)
         if self._find_layering().is_overlay:
-            layers.try_layers(self._layout, instance, self._find_layers(instance, record))
+            stack = self._find_layers(instance, record)
+            layers.try_layers(self._layout, instance, stack, record.overlays)
         self._driver.require_ready(instance)
         callbacks.say(f"Nothing was found that would keep {instance.name} from starting.")
 
@@ -978,7 +1016,8 @@ class Host:
         """
         stack = self._find_layers(instance, record)
         for overlay in record.overlays:
-            shapes.require_usable(self._layout.overlays_dir / overlay, overlay, instance.name)
+            label = OverlayReference.parse(overlay).label
+            shapes.require_usable(self._layout.overlay_folder(overlay), label, instance.name)
         arguments, _ = drop_faulty(record.arguments)  # As the launch will.
         places = self._find_places(instance, stack)
         launch_maps.require_map(instance.name, arguments, places, callbacks)

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostops.specs import NAME_PATTERN, require_name
+from hostops.specs import NAME_PATTERN, OverlayReference, require_name
 
 
 def find_code_dir() -> Path:
@@ -191,6 +191,23 @@ class HostLayout:
         return self.root / "overlays"
 
     @property
+    def blobs_dir(self) -> Path:
+        """The cache of files by their hashes. What is in a version of an overlay is linked from here."""
+        return self.root / "blobs"
+
+    @property
+    def versions_dir(self) -> Path:
+        """The versions of overlays that are laid out: `<name>/<digest>`, each whole, and never changed."""
+        return self.root / "versions"
+
+    def overlay_folder(self, reference: str) -> Path:
+        """Return where an overlay or a version of one lies, or would lie. Raises ValueError."""
+        overlay = OverlayReference.parse(reference)
+        if overlay.digest is None:
+            return self.overlays_dir / overlay.name
+        return self.versions_dir / overlay.name / overlay.digest
+
+    @property
     def content_dir(self) -> Path:
         """What was found in packs of releases and overlays, so that each is read once."""
         return self.root / "content"
@@ -224,6 +241,15 @@ class HostLayout:
     def steam_lock_path(self) -> Path:
         """Held alone by whoever runs SteamCMD: two of them must not share its folder and its home."""
         return self.root / "locks" / "steam.lock"
+
+    @property
+    def content_lock_path(self) -> Path:
+        """Shared by who needs versions of overlays, until it is written down; held alone by who prunes them."""
+        return self.root / "locks" / "content.lock"
+
+    def version_lock_path(self, name: str) -> Path:
+        """Held alone by whoever lays out a version of one overlay. It outlives the overlay."""
+        return self.root / "locks" / "versions" / f"{require_name(name)}.lock"
 
     def instance_lock_path(self, name: str) -> Path:
         """Held alone by an operation on one instance. It outlives the instance."""

@@ -19,6 +19,7 @@ MAX_NAME_BYTES = 255  # NAME_MAX of Linux's file systems
 MAX_FILE_BYTES = 1024**4
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _EXECUTABLE = "x"
 
 
@@ -38,10 +39,14 @@ class ManifestFile:
 
 def write_manifest(files: Iterable[ManifestFile]) -> bytes:
     """Return the manifest of these files, whatever their order. Raises `ManifestError`."""
-    ordered = sorted(files)
-    _require(ordered)
+    files = list(files)
+    _require(files)
+    return _join(files)
+
+
+def _join(files: Iterable[ManifestFile]) -> bytes:
     lines = [HEADER]
-    for file in ordered:
+    for file in sorted(files):
         flags = _EXECUTABLE if file.is_executable else ""
         entry = [file.path, file.sha256, file.size, flags]
         lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
@@ -60,7 +65,7 @@ def read_manifest(data: bytes) -> tuple[ManifestFile, ...]:
         _require(files)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, TypeError) as error:
         raise ManifestError(f"This is no manifest: {error}.") from None
-    if write_manifest(files) != data:
+    if _join(files) != data:
         raise ManifestError("This manifest is not written as Saferoom writes them.")
     return files
 
@@ -140,7 +145,7 @@ def _require_path(path: str) -> None:
         raise ManifestError(
             f"{path[:80]!r}… has {len(data):,} bytes: use {MAX_PATH_BYTES} at most."
         )
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+    if _CONTROL_CHARACTER.search(path):
         raise ManifestError(f"{path!r} has a control character.")
     if "\\" in path or re.match(r"[A-Za-z]:", path):
         raise ManifestError(

@@ -3,11 +3,12 @@
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from hostops.config_text import ConfigError as ConfigError
 from hostops.config_text import find_map_changes as find_map_changes
@@ -30,6 +31,7 @@ from hostops.launch_arguments import parse_arguments as parse_arguments
 from hostops.launch_arguments import put_map as put_map
 from hostops.launch_arguments import require_arguments as require_arguments
 from hostops.launch_arguments import take_bind_address as take_bind_address
+from hostops.manifests import SHA256 as SHA256
 from hostops.manifests import ManifestError as ManifestError
 from hostops.manifests import ManifestFile as ManifestFile
 from hostops.manifests import read_known_files as read_known_files
@@ -510,6 +512,14 @@ class OverlayReport:
 
 
 @dataclass(frozen=True)
+class PrunedContent:
+    """How many versions of overlays were removed from a host, and how many bytes of fetched files."""
+
+    versions: int = 0
+    freed_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class ReleaseReport:
     """What the release that the next start takes has. `obstacles` say in sentences what could not be read."""
 
@@ -692,6 +702,37 @@ def require_secret(what: str, secret: str) -> str:
             "quotation mark, backslash or semicolon."
         )
     return secret
+
+
+class Readable(Protocol):
+    """What bytes are read from; no bytes are its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many of the next bytes."""
+
+
+class BlobReader(Protocol):
+    """A way to blobs that is open, for several threads at a time."""
+
+    def open(self, sha256: str, offset: int = 0) -> AbstractContextManager[Readable]:
+        """Open a blob, to be read from `offset` on. What is read has still to be looked at.
+
+        Raises `BlobSourceError`; reading raises that too. A blob that is cut short is no error here.
+        """
+
+    def close(self) -> None:
+        """End what another thread waits for, and open nothing any more."""
+
+
+class BlobSource(Protocol):
+    """Where a host gets the files of overlays' versions from. `parallel` readings at a time are worth it."""
+
+    @property
+    def parallel(self) -> int:
+        """How many blobs to read at a time."""
+
+    def connect(self) -> BlobReader:
+        """Return a way to it; that it can be reached is found out later. The caller closes it."""
 
 
 class CallbackArguments(TypedDict, total=False):

@@ -15,8 +15,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from hostops.blob_sources import FolderSource, HttpSource
 from hostops.host import Host as HostLayer
 from hostops.specs import (
+    BlobSource,
     CallbackArguments,
     CancelToken,
     ConfigPart,
@@ -43,6 +45,7 @@ from servers.models import (
     Upload,
 )
 from servers.people import with_people
+from servers.store import sign_blob_path
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +78,24 @@ def get_host(name: str) -> HostLayer:
         query_address=settings.HOST_ADDRESS,
         allow_unboxed=settings.HOST_UNBOXED,
         min_free_bytes=settings.HOST_MIN_FREE_BYTES,
+        content=find_blob_source(),
         steam_account=SteamAccount(
             settings.STEAM_ACCOUNT, settings.STEAM_PASSWORD, settings.STEAM_PASSWORD_FILE
         )
         if settings.STEAM_ACCOUNT
         else None,
     )
+
+
+def find_blob_source() -> BlobSource | None:
+    """Return where this worker's host gets the files of overlays' versions; None if nothing says that.
+
+    From the panel's store where this machine has it, else from the panel.
+    """
+    store = settings.CONTENT_ROOT
+    if store.is_dir() and os.access(store, os.R_OK | os.X_OK):
+        return FolderSource(store)
+    return HttpSource(settings.PANEL_URL, sign_blob_path) if settings.PANEL_URL else None
 
 
 FinishConsole = Callable[[HostLayer, str, CancelToken], object]

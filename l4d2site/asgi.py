@@ -20,17 +20,20 @@ from l4d2site.security import add_static_headers  # noqa: E402
 from l4d2site.uploads import UploadDoor  # noqa: E402
 from servers.logs import CLIENT_HAS_LEFT  # noqa: E402
 
+TRANSFERS = "/content/blobs/"
+"""Where workers on other machines fetch files of any size."""
+
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Let Django answer a request; one for a stream, which may last for days, without a thread of its own.
+    """Let Django answer a request; one that may last, for a stream or a file, without a thread of its own.
 
     Called in the usual way, Django keeps a thread for each request until its response has ended. `handle`
     is the same without that: who may follow a stream is then found out in the one thread that asgiref has
-    for such cases, and no thread is held while the stream lasts.
+    for such cases, and no thread is held while the answer lasts.
     """
     if scope["type"] != "http":
         await django_application(scope, receive, send)
-    elif is_stream(scope):
+    elif is_stream(scope) or scope["path"].startswith(TRANSFERS):
         await django_application.handle(scope, receive, send)
     else:
         await serve_page(scope, receive, send)

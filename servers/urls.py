@@ -5,6 +5,7 @@ from django.views.generic import RedirectView
 
 from hostops.specs import NAME_PATTERN
 from servers.pages import (
+    blob_pages,
     console_pages,
     file_pages,
     new_server_pages,
@@ -87,4 +88,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("blueprints/", include(blueprint_urls)),
     path("overlays/", include(overlay_urls)),
     path("tags/", include(tag_urls)),
+    path("content/blobs/<str:sha256>", blob_pages.blob, name="blob"),
 ]

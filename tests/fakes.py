@@ -31,6 +31,7 @@ from hostops.specs import (
     OnLine,
     OnStage,
     OverlayReport,
+    PrunedContent,
     ReleaseReport,
     RunFacts,
     SpecAdmin,
@@ -93,6 +94,8 @@ class FakeHost:
     release: ReleaseReport | None = None
     unpacked: list[UnpackedFile] = field(default_factory=list)
     """What is in each archive."""
+    prunings: int = 0
+    """How often it was asked to remove versions of overlays that nobody needs."""
     findings: list[Finding] = field(default_factory=list)
     """What `doctor` finds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -302,6 +305,11 @@ class FakeHost:
     def releases(self) -> list[InstalledRelease]:
         """Return the installed releases."""
         return list(self.installed)
+
+    def prune_content(self) -> PrunedContent | None:
+        """Count that it was asked to."""
+        self.prunings += 1
+        return PrunedContent()
 
     def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
         """Return the fingerprints of what a test says lies there."""

@@ -44,7 +44,7 @@ from hostops.instances.config_copies import (
 )
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import write_atomically
-from hostops.specs import ConfigPart, InstanceSpec, SpecBan
+from hostops.specs import ConfigPart, InstanceSpec, OverlayReference, SpecBan
 
 SERVER_CONFIG_PATH = f"{CFG_DIR}/{SERVER_CFG}"
 COPIES_DIR = "saferoom"
@@ -259,10 +259,11 @@ def _read_layers(
     """Return the layers with their cfg files, the lowest first. The budget goes to overlays first."""
     layers = []
     for position, overlay in enumerate(reversed(spec.overlays), start=1):
-        cfg = read_cfg_files(layout.overlays_dir / overlay, budget)
+        reference = OverlayReference.parse(overlay)
+        cfg = read_cfg_files(layout.overlay_folder(overlay), budget)
         # Two digits, whatever the number: it only shows the order, which server.cfg has.
-        copy_name = f"{min(9 + position, 89)}-{overlay}.cfg"
-        layers.append(_Layer(f"overlay {overlay}", copy_name, cfg))
+        copy_name = f"{min(9 + position, 89)}-{reference.name}.cfg"
+        layers.append(_Layer(f"overlay {reference.label}", copy_name, cfg))
     cfg = read_cfg_files(layout.releases_dir / release, Budget())
     return [_Layer(f"build {release}", "00-release.cfg", cfg, is_overlay=False), *layers]
 

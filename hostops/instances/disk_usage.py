@@ -29,15 +29,21 @@ def own_bytes(instance: InstanceLayout) -> int:
     return _measure(instance, instance.upper_dir, {}) + _measure(instance, instance.tree_dir, ours)
 
 
-def require_room(layout: HostLayout, name: str, min_free_bytes: int) -> None:
-    """Raise HostError, with what takes the space, if less than `min_free_bytes` are free for a start."""
+def require_room(
+    layout: HostLayout, name: str, min_free_bytes: int, *, needed_bytes: int = 0, what: str = ""
+) -> None:
+    """Raise HostError, with what takes the space, if less than `min_free_bytes` are free for a start.
+
+    Beside `needed_bytes` for `what`, if those are still to be written.
+    """
     free = free_bytes(layout.root)
-    if free >= min_free_bytes:
+    if free >= min_free_bytes + max(needed_bytes, 0):
         return
+    needed = f"{_describe(needed_bytes)} are needed for {what}, " if what else ""
     takers = heapq.nlargest(_MOST_NAMED, _takers(layout))
     named = "; ".join(f"{what}: {_describe(size)}" for size, what in takers)
     raise HostError(
-        f"{name} is not started: {_describe(free)} are free on the disk of {layout.root}, and "
+        f"{name} is not started: {_describe(free)} are free on the disk of {layout.root}, {needed}and "
         f"{_describe(min_free_bytes)} are to stay free (HOST_MIN_FREE_BYTES). What takes most there: "
         f"{named or 'nothing of Saferoom'}. "
         "Reset or delete servers that you do not need, or make the disk larger."
@@ -64,6 +70,7 @@ def _takers(layout: HostLayout) -> Iterator[tuple[int, str]]:
         yield tree_size(release), f"release {release.name}"
     for name in layout.instance_names():
         yield own_bytes(layout.instance(name)), f"what {name} wrote"
+    yield tree_size(layout.blobs_dir), "the files of overlays’ versions"
 
 
 def _describe(size: int) -> str:

@@ -40,12 +40,13 @@ from hostops.linux import untrusted
 from hostops.linux.files import make_dir, remove_leftovers, remove_tree, sync_dir, write_atomically
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import (
+    NAME_PATTERN,
     InstanceSpec,
     Limits,
+    OverlayReference,
     SpecAdmin,
     require_arguments,
     require_config,
-    require_name,
     require_steam_id,
 )
 
@@ -135,7 +136,8 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     for part in chain.parts:
         for warning in part.warnings:
             callbacks.warn(warning)
-    overlays = f" with {', '.join(spec.overlays)} over it" if spec.overlays else ""
+    labels = "; ".join(OverlayReference.parse(one).label for one in spec.overlays)
+    overlays = f" with {labels} over it" if labels else ""
     callbacks.say(f"{spec.name} is made of build {release}{overlays}, on port {spec.port}.")
     if runs.is_alive(instance):
         callbacks.say(f"{spec.name} is running: this applies at its next start.")
@@ -165,6 +167,29 @@ def _read_launched_layer(instance: InstanceLayout) -> str:
         return ""
 
 
+def find_needed_folders(layout: HostLayout) -> frozenset[Path] | None:
+    """Return the folders that the instances' records and last launches name as layers.
+
+    What a running game has mounted is what its last launch names. None if one of them cannot be read: then
+    nobody knows what is needed.
+    """
+    needed: set[Path] = set()
+    for folder in layout.instances_dir.glob("*"):
+        if not re.fullmatch(NAME_PATTERN, folder.name):
+            continue
+        instance = layout.instance(folder.name)
+        try:
+            if untrusted.exists(instance.record_path, instance.trusted_dir):
+                overlays = read_record(instance).overlays
+                needed.update(layout.overlay_folder(overlay) for overlay in overlays)
+            if untrusted.exists(instance.launch_path, instance.trusted_dir):
+                plan = records.read_document(instance.launch_path, instance.trusted_dir)
+                needed.update(layout.root / path for path in (plan or {})["lower"])
+        except (HostError, *records.MALFORMED):
+            return None
+    return frozenset(needed)
+
+
 def read_record(instance: InstanceLayout) -> InstanceRecord:
     """Return what the instance is made of; HostError if it has not been initialized, or that cannot be read."""
     path = instance.record_path
@@ -184,7 +209,7 @@ def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> Inst
     record = InstanceRecord(
         name=instance.name,
         port=records.whole_number(document["port"], 1, 65535),
-        overlays=tuple(require_name(name) for name in document["overlays"]),
+        overlays=tuple(str(OverlayReference.parse(one)) for one in document["overlays"]),
         arguments=tuple(records.short_text(word, _MAX_WORD) for word in document["arguments"]),
         layer=records.short_text(document["layer"], 64),
         limits=Limits(

@@ -25,6 +25,7 @@ from hostops.linux import untrusted
 from hostops.linux.files import make_dir, remove_tree, sync_dir
 from hostops.linux.namespaces import LaunchError, make_options
 from hostops.linux.process import minimal_environment, run
+from hostops.specs import OverlayReference
 
 LAUNCHER_PATH = find_code_dir() / "hostops" / "launcher.py"
 LAUNCHER_COMMAND = (sys.executable, "-I", "-S", str(LAUNCHER_PATH))
@@ -145,7 +146,7 @@ def lower_layers(
 ) -> list[Path]:
     """Return the read-only layers of an instance, the top one first.
 
-    Raises HostError if an overlay is not on this host.
+    Raises HostError if an overlay is not on this host. `overlays` are texts of `OverlayReference`.
     """
     return [
         instance.layers_dir / layer,
@@ -156,7 +157,13 @@ def lower_layers(
 
 def require_overlay(layout: HostLayout, overlay: str, name: str) -> Path:
     """Return the folder of an overlay, or raise HostError saying which to make."""
-    folder = layout.overlays_dir / overlay
+    folder = layout.overlay_folder(overlay)
+    reference = OverlayReference.parse(overlay)
+    if not folder.is_dir() and reference.digest is not None:
+        raise HostError(
+            f"{name} needs the overlay {reference.label}, which is not laid out on this host: initialize it "
+            "again, which fetches what is missing."
+        )
     if not folder.is_dir():
         raise HostError(
             f"{name} needs the overlay {overlay}, which is not on this host: make the folder {folder} "
@@ -164,14 +171,16 @@ def require_overlay(layout: HostLayout, overlay: str, name: str) -> Path:
         )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise HostError(
-            f"{name} needs the overlay {overlay}, and this account may not read its folder {folder}: "
+            f"{name} needs the overlay {reference.label}, and this account may not read its folder {folder}: "
             "give it the right to."
         )
     return folder
 
 
-def try_layers(layout: HostLayout, instance: InstanceLayout, stack: Sequence[Path]) -> None:
-    """Raise HostError if the kernel would not mount these layers of an instance over each other.
+def try_layers(
+    layout: HostLayout, instance: InstanceLayout, stack: Sequence[Path], overlays: Iterable[str]
+) -> None:
+    """Raise HostError if the kernel would not mount these layers, among them `overlays`, over each other.
 
     Where there are overlays it is tried without an upper layer, in namespaces that end with the try: it refuses
     those of which one is, or lies in, another. Nothing changes on the disk. Takes as long as a program's start.
@@ -192,9 +201,9 @@ def try_layers(layout: HostLayout, instance: InstanceLayout, stack: Sequence[Pat
     except LaunchError as error:
         raise HostError(f"{instance.name} could not be started. {error}") from None
     except CommandError as error:
-        overlays = ", ".join(path.name for path in stack[1:-1])
+        names = "; ".join(OverlayReference.parse(one).label for one in overlays)
         raise HostError(
-            f"{instance.name} could not be started: its overlays ({overlays}) cannot be laid over release "
+            f"{instance.name} could not be started: its overlays ({names}) cannot be laid over release "
             f"{stack[-1].name}. {' '.join(said)} Look whether one of their folders is a link to another."
         ) from error
 

@@ -73,6 +73,24 @@ def hold(
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def hold_if_free(path: Path, purpose: str) -> Iterator[bool]:
+    """Hold the lock at `path` alone for the block if nobody has it; yields whether it is ours."""
+    make_dir(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        is_ours = _try_lock(descriptor, fcntl.LOCK_EX)
+        if is_ours:
+            _write_holder(descriptor, purpose)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
 def read_holder(path: Path) -> Holder | None:
     """Return who wrote itself into the lock's file last, or None. It need not hold the lock any more."""
     try:

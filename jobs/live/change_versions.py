@@ -16,8 +16,8 @@ WINDOW = timedelta(minutes=10)
 """It lets the index answer, however many jobs there are. A job that leaves it is a false alarm."""
 
 # Of owners, of members, of what members are (a role that is given or taken is a change too), and of those who
-# upload. What running servers would start with, besides their own rows, is in blueprints; rare enough to be news
-# for everybody.
+# upload. What running servers would start with, besides their own rows, is in blueprints; rare enough to be
+# news for everybody.
 CHANGED = """
 WITH recent AS (SELECT server_id, updated_at, overlay_name, requested_by_id FROM jobs_job WHERE updated_at > %s)
 SELECT 'servers', owner_id, MAX(updated_at), COUNT(*)

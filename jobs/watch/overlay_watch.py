@@ -1,4 +1,4 @@
-"""Stores what the overlays and the release of a worker's host are, once they have changed."""
+"""Stores what the overlays and the release of a worker's host are, once they have changed; prunes versions."""
 
 import logging
 import time
@@ -19,6 +19,9 @@ from servers.models import REPORT_VERSION, Host
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 20.0
+PRUNE_SECONDS = 3600.0
+"""How often versions of overlays are removed that nobody needs; each was needed within the last day."""
+FIRST_PRUNE_SECONDS = 300.0
 MOST_OF_A_CORE = 0.01
 """So much of a processor looking may take: it is done less often where there is more to look at."""
 
@@ -30,11 +33,13 @@ class OverlayWatch:
         self._host = host
         self._layer = operations.get_host(host.name)
         self._cancel = cancel
+        self._prune_at = time.monotonic() + FIRST_PRUNE_SECONDS
 
     def look(self) -> float:
         """Store what is news; return after how many seconds to look again. What goes wrong is in the log."""
         began_at = time.thread_time()
         try:
+            self._prune_if_due()
             self._store_news()
         except OperationCancelled:
             return 0.0
@@ -63,6 +68,21 @@ class OverlayWatch:
         gone = set(rows.values_list("name", flat=True)).difference(fingerprints)
         self._store_overlays(found, gone)
         self._store_release()
+
+    def _prune_if_due(self) -> None:
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + PRUNE_SECONDS
+        pruned = self._layer.prune_content()
+        if pruned is None:
+            logger.info("host %s: versions of overlays are pruned another time", self._host)
+        elif pruned.versions or pruned.freed_bytes:
+            logger.info(
+                "host %s: %s versions of overlays and %s bytes of files are removed, which nobody needs",
+                self._host,
+                pruned.versions,
+                pruned.freed_bytes,
+            )
 
     def _store_overlays(self, found: list[OverlayReport], gone: set[str]) -> None:
         is_first = not Host.objects.filter(

@@ -1,5 +1,6 @@
 """What the panel itself keeps of overlays: their files, versions made of these, and what is being uploaded."""
 
+from servers.store.addresses import is_signed, sign_blob_path
 from servers.store.conflicts import Conflicts, find_conflicts
 from servers.store.downloads import send_file
 from servers.store.edits import FileChangedError, go_back, remove_file, rename_file, save_file
@@ -83,6 +84,7 @@ __all__ = [
     "free_bytes",
     "get_store",
     "go_back",
+    "is_signed",
     "make_version",
     "may_be_text",
     "note_received",
@@ -101,6 +103,7 @@ __all__ = [
     "rename_file",
     "save_file",
     "send_file",
+    "sign_blob_path",
     "sweep_store",
     "sweep_store_daily",
     "sync_file",

@@ -533,6 +533,15 @@ def test_a_box_shows_where_links_lead_to(layout: HostLayout, tmp_path: Path) -> 
         assert f"BindReadOnlyPaths={path}\n" in text
 
 
+@pytest.mark.parametrize("manager", Manager)
+def test_a_box_shows_all_that_layers_can_be_of(layout: HostLayout, manager: Manager) -> None:
+    text = template(layout, manager, version=252)
+    shown = [word for line in text.splitlines() if line.startswith("Bind") for word in line.split()]
+    for folder in (layout.releases_dir, layout.overlays_dir, layout.versions_dir):
+        assert {f"-{folder}", f"BindReadOnlyPaths=-{folder}"} & set(shown)
+    assert not [word for word in shown if "blobs" in word]
+
+
 # Looking before a stop
 
 

@@ -151,3 +151,15 @@ def test_it_looks_less_often_where_looking_takes_long(
     times = iter((0.0, 3.0))
     monkeypatch.setattr("jobs.watch.overlay_watch.time.thread_time", lambda: next(times))
     assert watch.look() == pytest.approx(300)
+
+
+def test_versions_that_nobody_needs_are_pruned_now_and_then(
+    host: Host, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OverlayWatch(host, CancelToken()).look()
+    assert fake_host.prunings == 0
+    monkeypatch.setattr(overlay_watch, "FIRST_PRUNE_SECONDS", 0.0)
+    watch = OverlayWatch(host, CancelToken())
+    watch.look()
+    watch.look()
+    assert fake_host.prunings == 1
