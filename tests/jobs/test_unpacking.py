@@ -147,7 +147,7 @@ def test_a_version_that_somebody_makes_meanwhile_is_kept(
     real, tries = store.make_version, []
 
     def make(*args: object, **kwargs: object) -> OverlayVersion:
-        tries.append(kwargs["base"])
+        tries.append(kwargs["follows"])
         if len(tries) == 1:
             blob = store.get_store().add_bytes(b"other")
             other = ManifestFile("left4dead2/cfg/other.cfg", blob, 5)
