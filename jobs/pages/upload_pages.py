@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -20,7 +20,7 @@ from jobs.models import Job, JobState, Operation, Worker
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
 from servers import store
-from servers.access import SignedInRequest, require, sign_in_required
+from servers.access import SignedInRequest, get_overlay, sign_in_required
 from servers.models import NOTE_CHARS, Host, Overlay, Upload, UploadPart, UploadState
 from servers.permissions import Verb, may
 from servers.quotas import most_content_bytes
@@ -48,17 +48,9 @@ class UploadRow:
         return 100 * self.arrived // self.size if self.size else 100
 
 
-def get_overlay(user: User, name: str) -> Overlay:
-    """Return the overlay if `user` may bring something to it: 404 for who may not know of it, else 403."""
-    overlays = Overlay.objects.usable_by(user).select_related("latest", "owner")
-    overlay = get_object_or_404(overlays, name=name)
-    require(user, Verb.CHANGE_OVERLAY, overlay)
-    return overlay
-
-
 def get_upload(user: User, name: str, pk: int) -> Upload:
-    """Return an upload to the overlay, as `get_overlay` does."""
-    overlay = get_overlay(user, name)
+    """Return an upload to the overlay: 404 for who may not know of that, 403 for who may not bring any."""
+    overlay = get_overlay(user, name, Verb.CHANGE_OVERLAY)
     upload = overlay.uploads.select_related("by", "version").filter(pk=pk).first()
     if upload is None:
         raise Http404
@@ -74,7 +66,7 @@ def uploads(request: SignedInRequest, name: str) -> HttpResponse:
     A form without JavaScript brings its files along, as far as one request carries them: then the version is
     requested at once. Scripts ask for JSON, and bring the files by tus.
     """
-    overlay = get_overlay(request.user, name)
+    overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     if request.method != "POST":
         return render(request, "overlays/upload.html", describe_page(request, overlay))
     page = reverse("jobs:uploads", args=[overlay.name])

@@ -220,6 +220,14 @@ MATRIX = [
     Case("POST", "servers:overlay_version_restore", "version", overlay_changers(410)),
     Case("GET", "servers:overlay_version_remove", "version", overlay_changers(200)),
     Case("POST", "servers:overlay_version_remove", "version", overlay_changers(302)),
+    Case("GET", "jobs:uploads", "own overlay", overlay_changers(200)),
+    Case("POST", "jobs:uploads", "own overlay", overlay_changers(422)),
+    Case("GET", "jobs:upload", "upload", overlay_changers(303)),
+    Case("POST", "jobs:upload", "upload", everybody(405)),
+    Case("GET", "jobs:upload_finish", "upload", everybody(405)),
+    Case("POST", "jobs:upload_finish", "upload", overlay_changers(409)),
+    Case("GET", "jobs:upload_discard", "upload", everybody(405)),
+    Case("POST", "jobs:upload_discard", "upload", overlay_changers(303)),
     Case("GET", "jobs:make_and_start", "", everybody(405)),
     Case("POST", "jobs:make_and_start", "", signed_in(200)),
     Case("GET", "jobs:hosts", "", host_admins_alone(200)),
@@ -562,6 +570,7 @@ def make_world() -> World:
         added_bytes=1,
         looked_at=job.created_at,
     )
+    upload = own_overlay.uploads.create(by=owner)
     blueprint.set_overlays([own_overlay])
     ban, others_ban = (
         one.bans.create(owner=owner, steam_id="STEAM_1:0:1") for one in (server, other)
@@ -616,6 +625,7 @@ def make_world() -> World:
         "overlay": [overlay.name],
         "own overlay": [own_overlay.name],
         "version": [own_overlay.name, version.number],
+        "upload": [own_overlay.name, upload.pk],
         "overlay row": [overlay.pk],
         "blueprint row": [shared.pk],
         "server row": [quiet.pk],

@@ -115,7 +115,7 @@ def test_an_owner_makes_a_private_overlay_and_writes_its_first_file(
     ("name", "words"),
     [
         ("new", "is taken by a page"),
-        ("maps", "That is taken already."),
+        ("maps", "That is already taken."),
         ("stray", "lies on a host"),
         ("Rules", "lower-case letters"),
     ],
@@ -392,7 +392,7 @@ def test_a_file_is_renamed_and_removed_each_as_a_version(
         (A, "x", "There is a file at"),
         ("left4dead2/cfg/x.cfg", "x" * 262_145, "more than 256 KiB"),
         ("left4dead2/cfg/x.cfg", 'rcon_password "hunter22"', "sets rcon_password"),
-        ("left4dead2/cfg/x.cfg", "a\0b", "Take the NUL character out."),
+        ("left4dead2/cfg/x.cfg", "a\0b", "Remove the NUL character."),
     ],
 )
 def test_a_text_that_cannot_be_stored_is_refused_in_the_form(
