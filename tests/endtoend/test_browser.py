@@ -90,7 +90,7 @@ def test_the_first_server_runs_after_three_clicks_on_one_page(panel: Panel, page
     page.get_by_text("Port, passwords").click()
     page.get_by_label("Port").fill(str(find_free_port()))
     page.get_by_role("button", name="Make and start").click()
-    expect(server).to_contain_text("Server alpha is ready")
+    expect(server).to_contain_text("Server alpha was made")
     expect(play).to_contain_text("It starts once the game is installed")
     expect(game).to_contain_text("is installed on host", timeout=30_000)
     expect(play.get_by_role("link", name="Join")).to_be_visible(timeout=30_000)

@@ -15,6 +15,7 @@ from servers.console.completion import find_key
 from servers.models import ConsoleNames, Host, Server
 from tests.fakes import FakeHost
 from tests.pages.browsing import OpenPage
+from tests.ports import find_free_port
 from tests.states import make_run, record_state
 
 SWAP_STALE = """async () => {
@@ -82,6 +83,8 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
 ) -> None:
     fake_host.states["alpha"] = InstanceState.RUNNING
     fake_host.answers = lambda _, command: f"answer to {command}"
+    server.port = find_free_port()  # Where no other program's game tells how many people are on.
+    server.save(update_fields=["port"])
     record_state(server, "running")
     list_names(server)
     loop = WorkerLoop(host=host, concurrency=1)

@@ -38,6 +38,15 @@ def form_of(blueprint: Blueprint, /, **changes: str) -> dict[str, str]:
 # --- The list ---------------------------------------------------------------------------------
 
 
+def test_where_the_game_is_missing_an_admin_is_led_to_the_host(
+    as_alice: Client, as_dana: Client, host: Host, server: Server
+) -> None:
+    Host.objects.update(reported_at=timezone.now(), build_id="")
+    assert "Ask an admin to install it" in as_alice.get(server.get_absolute_url()).content.decode()
+    page = as_dana.get(server.get_absolute_url()).content.decode()
+    assert f'Install it on the <a href="/hosts/{host.name}/">host’s page</a>' in page
+
+
 def test_it_lists_own_servers_with_state_address_blueprint_and_last_job(
     as_alice: Client, stopped_server: Server, failed_job: Job
 ) -> None:

@@ -198,6 +198,7 @@ def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
         said = root.install(*flags(wheels))
         assert "The admin admin is there already" in said
         make_files(root, first)
+        give_commands_of_the_page(root)
         upgrade(root, first, later, wheels)
         assert "verified" in root.root_succeed("saferoom", "backup")
         archive = max((first.folder / "srv/saferoom/backups").iterdir())
@@ -215,6 +216,23 @@ def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
             told = root.root_succeed("saferoom", "shell", "-c", READ_PASSWORD)
             assert f"PASSWORD {PASSWORD}" in told
             take_off(root, disk)
+
+
+def give_commands_of_the_page(root: BareRoot) -> None:
+    """Give the commands of docs/deploy.md that nothing else here gives, as they stand there; a game runs on."""
+    page = (REPOSITORY / "docs/deploy.md").read_text()
+    game = status(root)["pid"]
+    for command in (
+        *("systemctl restart saferoom-web", "saferoom backup --database-only"),
+        "systemctl --user --machine=saferoom@ restart saferoom-worker",
+        "saferoom --web check --deploy",
+    ):
+        assert command in page
+        root.root_succeed("sh", "-c", command)
+    assert root.run("l4d2ctl", "doctor", user="root").returncode in (0, 3)
+    assert status(root)["pid"] == game
+    for name in root.root_succeed("ls", "/srv/saferoom/backups").split():
+        root.root_succeed("rm", f"/srv/saferoom/backups/{name}")
 
 
 def make_files(root: BareRoot, disk: Disk) -> None:
