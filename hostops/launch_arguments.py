@@ -479,7 +479,7 @@ def _judge_characters(argument: Argument) -> Iterator[Fault]:
         elif character in _FULL_WIDTH:
             what = f"{name_character(character)}. You probably meant “{_FULL_WIDTH[character]}”."
         elif character in _INVISIBLE:
-            what = f"{name_character(character)}, which cannot be seen. Write the word anew."
+            what = f"{name_character(character)}, which is invisible. Type the word again."
         elif character in _BLANKS:
             what = f"{name_character(character)}. You probably meant a plain blank."
         elif character == '"':
@@ -562,7 +562,7 @@ def _refuse_continuation(word: str, place: str) -> Fault:
     return Fault(
         place,
         f"“{word}” stands alone, and is no argument. A line goes on in the next one after a backslash with "
-        "nothing behind it; between two arguments a new line needs no sign at all. Leave it out.",
+        "nothing behind it; a new line between two arguments needs no sign at all. Leave it out.",
     )
 
 

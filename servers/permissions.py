@@ -145,7 +145,7 @@ RULES = {
     Verb.VIEW_ANY_JOB: Rule("see every job", None, ("jobs.view_job",)),
     Verb.INVITE: Rule("invite people to the panel", None, ("auth.add_user",)),
     Verb.MAKE_RESET_LINK: Rule(
-        "make links for new passwords, switch accounts off", None, ("auth.change_user",)
+        "make links for new passwords, deactivate accounts", None, ("auth.change_user",)
     ),
     Verb.SET_QUOTAS: Rule("set what people may have", None, ("accounts.change_ownquotas",)),
     Verb.READ_RECORD: Rule(

@@ -1,4 +1,4 @@
-"""The latest commands of servers, as their pages show them: rendered once, whoever and how many watch."""
+"""The latest commands of servers, as their pages show them: rendered once for all who watch."""
 
 import threading
 

@@ -112,7 +112,7 @@ def refuse_person(most: int) -> HttpResponse:
     return refuse(
         429,
         _(
-            "You are following this panel live in %(most)s pages, which is the limit. Close some "
+            "You have reached your limit of pages that follow this panel live (%(most)s). Close some "
             "of them, or try again in %(retry_seconds)s seconds."
         )
         % {"most": most, "retry_seconds": RETRY_SECONDS},

@@ -121,7 +121,7 @@ def map_next(request: SignedInRequest, name: str) -> HttpResponse:
             server = locked.select_related("blueprint", "host").get(pk=server.pk)
             save_next_start(server, choice)
     except ValidationError as error:
-        text = _("It does not fit its launch arguments: %(why)s") % {
+        text = _("The map does not fit the launch arguments: %(why)s") % {
             "why": " ".join(error.messages)
         }
         return refuse(request, text, page, HTTPStatus.CONFLICT)

@@ -75,7 +75,7 @@ def carry_out(action: DeferredAction) -> bool:
     user = action.requested_by
     verb = SERVER_OPERATION_VERBS[action.operation]
     if user is None or not may(user, verb, action.server):
-        end(action, _("Whoever asked for it no longer may."))
+        end(action, _("The person who asked for it may no longer do it."))
         return True
     try:
         with transaction.atomic():

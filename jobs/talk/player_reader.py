@@ -104,8 +104,8 @@ class PlayerReader:
 def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
     """Store that these people, and nobody else, are on a server now.
 
-    Open pages hear of who has come and gone, and of new names. Pings alone would have every page of a full host
-    fetched anew each second: pages show them as they are refreshed anyway.
+    Open pages hear of who has come and gone, and of new names. Pings alone are no news: every page of a full
+    host would be fetched again each second. Pages show new pings at their next refresh.
     """
     now = timezone.now()
     on = {person.steam_id: person for person in people}

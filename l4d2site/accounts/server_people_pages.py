@@ -195,8 +195,8 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         messages.error(
             request,
             _(
-                "Nothing was done. This server already has %(most_invitations)s open links. "
-                "Revoke one first."
+                "Nothing was done. This server has reached its limit of open links "
+                "(%(most_invitations)s). Revoke one first."
             )
             % {"most_invitations": MOST_INVITATIONS},
         )

@@ -168,7 +168,7 @@ def test_each_fault_says_what_to_do(text: str, said: str) -> None:
         ("＋map c1m1_hotel", "(fullwidth plus sign). You probably meant “+”"),  # noqa: RUF001
         ("-tickrate ６", "(fullwidth digit six). You probably meant “6”"),  # noqa: RUF001
         ("ーtickrate 60", "(katakana-hiragana prolonged sound mark). You probably meant “-”"),
-        ("\ufeff-tickrate 60", "(zero width no-break space), which cannot be seen"),
+        ("\ufeff-tickrate 60", "(zero width no-break space), which is invisible"),
     ],
 )
 def test_one_slip_of_the_pen_is_told_once_and_by_what_was_meant(text: str, said: str) -> None:

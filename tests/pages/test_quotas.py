@@ -206,7 +206,7 @@ def test_streams_have_a_persons_own_limit_and_superusers_none(
 
     responses = asyncio.run(scenario())
     assert [one.status_code for one in responses] == [200, 429, 200, 429, 200]
-    assert "in 1 pages, which is the limit" in responses[1].content.decode()
+    assert "your limit of pages that follow this panel live (1)" in responses[1].content.decode()
 
 
 # --- In the admin -----------------------------------------------------------------------------

@@ -255,7 +255,7 @@ def test_there_are_only_so_many_open_links(
     monkeypatch.setattr(server_people_pages, "MOST_INVITATIONS", 1)
     make_link(as_alice)
     page = as_alice.post(LINKS, {"role": "viewer"}, follow=True).content.decode()
-    assert "Nothing was done. This server already has 1 open links" in page
+    assert "Nothing was done. This server has reached its limit of open links (1)" in page
     assert Invitation.objects.count() == 1
 
 

@@ -121,7 +121,7 @@ def test_who_may_not_do_it_any_more_has_it_not_done(
     looks.look()
     looks.look(30)
     action.refresh_from_db()
-    assert action.outcome == "Whoever asked for it no longer may."
+    assert action.outcome == "The person who asked for it may no longer do it."
     assert not Job.objects.exists()
 
 

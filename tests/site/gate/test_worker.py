@@ -217,7 +217,7 @@ def test_a_person_has_so_many_streams_and_others_have_theirs(
         refused = follow(alice, "127.0.0.4")
         assert refused.startswith(b"HTTP/1.1 429 ")
         assert b"Retry-After: 10" in refused
-        assert b"in 3 pages, which is the limit" in refused
+        assert b"your limit of pages that follow this panel live (3)" in refused
         assert follow(bob, "127.0.0.2").startswith(b"HTTP/1.1 200 ")
     wait_until(lambda: is_let_in(panel, alice), 10, "Alice's streams still count")
 
