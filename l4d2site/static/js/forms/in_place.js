@@ -1,7 +1,7 @@
 // Forms marked `data-stay` are sent without leaving the page. The answer is a page like this one, or leads to
 // one, and what differs in it is put here. Without scripts the browser does the same by loading it.
 
-import { swapAnswers } from "../live/answers.js";
+import { swapAnswer } from "../live/answers.js";
 import { swapRegions } from "../live/swap.js";
 import { sayAll } from "./say.js";
 import { gettext } from "../words.js";
@@ -37,7 +37,7 @@ async function show(response, form) {
     }
     history.replaceState(null, "", response.url);
   }
-  const isAnswer = swapAnswers(page) || response.redirected;
+  const isAnswer = swapAnswer(page, form) || response.redirected;
   if (isAnswer) swapRegions(page);
   const said = page.querySelectorAll(isAnswer ? ".messages .message" : "main [role=alert], main h1");
   const level = isAnswer ? undefined : "error";
