@@ -9,6 +9,8 @@ A blob appears under its name by one rename, after the disk has its bytes: a pro
 leaves blobs that are whole, and perhaps something in `incoming`, which `sweep` removes a day later.
 
 Several accounts may add to one folder: what they write takes the group of the root, if that has the setgid bit.
+New folders inherit that bit. What the group may do there comes from a default ACL of the root, as an installed
+panel has it: a unit with RestrictSUIDSGID could not set the bit again. Without an ACL it is set here.
 """
 
 import contextlib
@@ -125,9 +127,8 @@ class BlobFolder:
         if not new:
             return 0
         for path in new.values():
-            if (
-                stat.S_IMODE(path.stat().st_mode) != self._file_mode
-            ):  # Only who owns a file changes it.
+            # Only the owner of a file can change its mode.
+            if stat.S_IMODE(path.stat().st_mode) != self._file_mode:
                 path.chmod(self._file_mode)
         sync_file_system(self.root)
         added = 0
@@ -215,9 +216,8 @@ class BlobFolder:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self.root / "store.lock", flags, _INCOMING_MODE)
         try:
-            with contextlib.suppress(
-                PermissionError
-            ):  # Another account has made it, with this mode.
+            # Another account may have made it, with this mode.
+            with contextlib.suppress(PermissionError):
                 os.fchmod(descriptor, _INCOMING_MODE)
             fcntl.flock(descriptor, kind)
             yield
@@ -231,6 +231,7 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True)
     except FileExistsError:
         return
-    is_shared = stat.S_IMODE(path.parent.stat().st_mode) & stat.S_ISGID
-    path.chmod(_FOLDER_MODE | (stat.S_ISGID if is_shared else 0))
+    mode = _FOLDER_MODE | path.parent.stat().st_mode & stat.S_ISGID
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
     sync_dir(path.parent)

@@ -1,6 +1,6 @@
 """A program: a crowd that goes on while a panel is upgraded, and tells what became of it.
 
-    python crowd_program.py PASSWORD
+    python -m tests.systemd.crowd_program PASSWORD
 
 It runs on the installed machine, and needs the standard library alone. It asks for pages over and over,
 talks to the game `alpha` at its console, asks it for its status as lists of servers do, and follows its
@@ -8,20 +8,17 @@ console in the panel, as kim with an open page does. It makes the file WATCHING 
 there is a file ENOUGH, and prints one JSON object.
 """
 
-import http.client
-import http.cookies
 import json
 import re
 import socket
-import ssl
 import sys
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlencode
+
+from tests.systemd.installed_browser import Browser
 
 WATCHING, ENOUGH = Path("/tmp/watching"), Path("/tmp/enough")
-HOST = "panel.test"
 CONSOLE = Path("/srv/saferoom/host/instances/alpha/console.in")
 PORT = 27_015
 QUERY = b"\xff\xff\xff\xffTSource Engine Query\0"
@@ -30,43 +27,6 @@ QUERY_SECONDS = 1.0
 """More often the game would not answer: it counts what one address asks."""
 LAST_LINES_SECONDS = 30
 """How long what was said last may take to be seen: a worker that is new copies it."""
-
-
-class Browser:
-    """Keeps cookies, and goes through nginx."""
-
-    def __init__(self) -> None:
-        self._cookies: http.cookies.SimpleCookie = http.cookies.SimpleCookie()
-        self._tls = ssl.create_default_context()
-        self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
-
-    def ask(self, method: str, path: str, **fields: str) -> http.client.HTTPResponse:
-        """Return the answer, whose body is not read yet."""
-        connection = http.client.HTTPSConnection("127.0.0.1", timeout=60, context=self._tls)
-        headers = {"Host": HOST, "Referer": f"https://{HOST}{path}"}
-        if cookies := "; ".join(f"{name}={one.value}" for name, one in self._cookies.items()):
-            headers["Cookie"] = cookies
-        if fields:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        connection.request(method, path, urlencode(fields) or None, headers)
-        answer = connection.getresponse()
-        for text in answer.headers.get_all("Set-Cookie", []):
-            self._cookies.load(text)
-        return answer
-
-    def sign_in(self, name: str, password: str) -> None:
-        """Sign in by the form."""
-        self.ask("GET", "/accounts/login/").read()
-        token = self._cookies["csrftoken"].value
-        answer = self.ask(
-            *("POST", "/accounts/login/"),
-            username=name,
-            password=password,
-            csrfmiddlewaretoken=token,
-        )
-        body = answer.read().decode()
-        if answer.status != http.client.FOUND:
-            raise SystemExit(f"{name} cannot sign in: {answer.status}\n{body}")
 
 
 class Crowd:

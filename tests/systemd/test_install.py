@@ -125,8 +125,7 @@ def wait_until_it_runs(root: BareRoot) -> dict[str, object]:
 def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
     """Have a crowd about all the while, and fill the dictionary with what became of it (`crowd_program`)."""
     told: dict[str, Any] = {}
-    program = f"{REPOSITORY}/tests/systemd/crowd_program.py"
-    command = root.command("python3", program, KIMS_PASSWORD)
+    command = root.command(*program("crowd_program"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as crowd:
         try:
             wait_until(
@@ -151,6 +150,11 @@ def watched(root: BareRoot) -> Iterator[dict[str, Any]]:
             "crowd",
             {name: value for name, value in told.items() if name not in ("seen", "players")},
         )
+
+
+def program(name: str) -> list[str]:
+    """Return what runs a program of this folder on the installed machine, as a visitor of the panel."""
+    return ["env", "-C", str(REPOSITORY), "python3", "-m", f"tests.systemd.{name}", KIMS_PASSWORD]
 
 
 def link(disk: Disk) -> str:
@@ -199,6 +203,7 @@ def test_it_outlasts_a_reboot_an_upgrade_and_the_loss_of_the_machine(
         assert "The admin admin is there already" in said
         make_files(root, first)
         give_commands_of_the_page(root)
+        assert "sv_consistency 0" in root.root_succeed(*program("bringing_program"))
         upgrade(root, first, later, wheels)
         assert "verified" in root.root_succeed("saferoom", "backup")
         archive = max((first.folder / "srv/saferoom/backups").iterdir())

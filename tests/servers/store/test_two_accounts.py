@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import time
 import traceback
@@ -25,16 +26,46 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two other accounts")
 
 
-@pytest.fixture
-def content_root(settings: LazySettings) -> Iterator[Path]:
-    """Return the store's folder, as `deploy/systemd/saferoom.tmpfiles.conf` makes it, or its parent."""
+_NOBODY_BY_NAME = 0xFFFFFFFF
+DEFAULT_ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, allowed, _NOBODY_BY_NAME)
+    for tag, allowed in ((0x01, 0o7), (0x04, 0o7), (0x20, 0o0))
+)
+"""`user::rwx,group::rwx,other::---`, as Linux keeps it (include/uapi/linux/posix_acl_xattr.h)."""
+
+
+@pytest.fixture(params=["installed", "by hand"])
+def content_root(request: pytest.FixtureRequest, settings: LazySettings) -> Iterator[Path]:
+    """Return the store's folder, as `deploy/systemd/saferoom.tmpfiles.conf` makes it, or only its parent."""
     # Not below pytest's folder, which is closed to other accounts.
     top = Path(tempfile.mkdtemp(prefix="saferoom-accounts-"))
     os.chown(top, 0, SHARED)
     top.chmod(0o2770)
     settings.CONTENT_ROOT = top / "content"
+    if request.param == "installed":
+        settings.CONTENT_ROOT.mkdir()
+        settings.CONTENT_ROOT.chmod(0o2770)
+        os.setxattr(settings.CONTENT_ROOT, "system.posix_acl_default", DEFAULT_ACL)
     yield settings.CONTENT_ROOT
     shutil.rmtree(top)
+
+
+def is_installed() -> bool:
+    """Return whether the store's folder is as the installer makes it."""
+    root = get_store().root
+    return root.exists() and bool(os.listxattr(root))
+
+
+def forbid_setgid() -> None:
+    """Refuse in this process what RestrictSUIDSGID in the web process's unit does."""
+    allowed = os.chmod
+
+    def chmod(path: os.PathLike[str], mode: int, **options: bool) -> None:
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            raise PermissionError(f"{path}: {mode:o}")
+        allowed(path, mode, **options)
+
+    os.chmod = chmod  # type: ignore[assignment]
 
 
 def run_as(account: int, do: Callable[[], None]) -> None:
@@ -47,6 +78,8 @@ def run_as(account: int, do: Callable[[], None]) -> None:
             os.setgid(account)
             os.setuid(account)
             os.umask(0o077)
+            if account == WEB and is_installed():
+                forbid_setgid()
             do()
             os._exit(0)
         except BaseException:  # noqa: BLE001 - the parent tells it

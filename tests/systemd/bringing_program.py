@@ -1,0 +1,80 @@
+"""A program: kim brings an archive to a new overlay of an installed panel, and reads a file of it back.
+
+    python -m tests.systemd.bringing_program PASSWORD
+
+It runs on the installed machine, and needs the standard library alone. It prints what the file holds.
+"""
+
+import base64
+import io
+import json
+import re
+import sys
+import time
+import zipfile
+from http import HTTPStatus
+
+from tests.systemd.installed_browser import Browser
+
+CFG = b"sv_consistency 0\n"
+PATH = "left4dead2/cfg/mine.cfg"
+PAD_BYTES = 3 * 1024**2
+"""More than nginx takes of a body elsewhere."""
+CUT = 1024**2
+VERSION_SECONDS = 60
+
+
+def make_archive() -> bytes:
+    """Return a ZIP of a config and of something large."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(PATH, CFG)
+        archive.writestr("left4dead2/sound/long.wav", bytes(PAD_BYTES))
+    return packed.getvalue()
+
+
+def send(browser: Browser, upload: dict[str, str], archive: bytes) -> None:
+    """Send an archive by tus, in two requests."""
+    name = base64.b64encode(b"mine.zip").decode()
+    tus = {"Tus-Resumable": "1.0.0"}
+    length = {"Upload-Length": str(len(archive)), "Upload-Metadata": f"path {name}"}
+    made = browser.send("POST", upload["parts_url"], b"", tus | length)
+    require(made.read(), made.status, HTTPStatus.CREATED)
+    location = made.headers["Location"]
+    for start, part in ((0, archive[:CUT]), (CUT, archive[CUT:])):
+        headers = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(start)}
+        taken = browser.send("PATCH", location, part, tus | headers)
+        require(taken.read(), taken.status, HTTPStatus.NO_CONTENT)
+
+
+def require(body: bytes, status: int, wanted: int) -> bytes:
+    """Return an answer's body; end the program if it is another answer."""
+    if status != wanted:
+        raise SystemExit(f"answered {status} in place of {wanted}: {body.decode()}")
+    return body
+
+
+def main() -> None:
+    """Bring it, wait for the version, read it back."""
+    browser = Browser()
+    browser.sign_in("kim", sys.argv[1])
+    page = browser.post("/overlays/new/", name="brought", description="")
+    asks_json = {"Accept": "application/json", "X-CSRFToken": browser.token}
+    answer = browser.send("POST", f"{page}uploads/", b"", asks_json)
+    upload = json.loads(require(answer.read(), answer.status, HTTPStatus.CREATED))
+    send(browser, upload, make_archive())
+    browser.post(upload["finish_url"])
+    until = time.monotonic() + VERSION_SECONDS
+    while True:
+        shown = browser.ask("GET", page).read().decode()
+        if found := re.search(r"/overlays/brought/versions/1/", shown):
+            break
+        if time.monotonic() > until:
+            raise SystemExit(browser.ask("GET", f"{page}uploads/").read().decode())
+        time.sleep(0.3)
+    file = browser.ask("GET", f"{found[0]}download/?path={PATH}")
+    print(require(file.read(), file.status, HTTPStatus.OK).decode())
+
+
+if __name__ == "__main__":
+    main()
