@@ -1,8 +1,8 @@
 """`script/bench rollout`: a pack and a campaign from a browser to ten servers on two hosts, and back.
 
-A pack of 3,400 files and a campaign of 2 GB (`--mib`) are uploaded in Chromium. Ten servers start with both: five
-on the panel's host, and five on another one, whose worker has only the database and `PANEL_URL`. Then one plugin
-is replaced in the browser and all are restarted, and once more with the version from before.
+A pack of 3,400 files and a campaign of 2 GB (`--mib`) are uploaded in Chromium. Ten servers start with both:
+five on the panel's host, and five on another one, whose worker has only the database and `PANEL_URL`. Then one
+plugin is replaced in the browser and all are restarted, and once more with the version from before.
 """
 
 import argparse
