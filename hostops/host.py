@@ -470,7 +470,7 @@ class Host:
         """Remove overlay versions and fetched files that no server has needed for a day.
 
         Returns what was removed. None if nothing was, because a version is being laid out at the moment or the
-        needs of some server cannot be determined. Does not wait; an operation that needs a version waits for it.
+        needs of some server are unknown. Does not wait; an operation that needs a version waits for it.
         """
         self._require_readable_root()
         return version_folders.prune(self._layout)
@@ -869,7 +869,7 @@ class Host:
             if runs.is_alive(instance):
                 self._abort(instance, callbacks)
             elif restarts_run is None or isinstance(error, OperationCancelled):
-                # A person who asked for the start decides what is next. After a crash, another restart may follow.
+                # The person who asked for the start decides what is next. A restart after a crash may repeat.
                 self._driver.settle(instance)
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")

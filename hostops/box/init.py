@@ -48,7 +48,7 @@ _PASSED_ON = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    # Sent to the run's main process to make the game dump core. The init has no faults of its own to catch.
+    # Sent to the run's main process to make the game dump core. A fault of the init itself is no child's.
     signal.SIGABRT,
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -112,7 +112,7 @@ class Init:
             os._exit(int(failure))
         os.write(self._outside, b"0")
         _keep_open({2, *keep, *(() if end is None else (end,))})
-        # Setting the group is done: the pipe's end of file came after it, when the program was executed.
+        # The game has its own group by now: it called setpgid before exec closed the pipe.
         status = _serve(game, waited_for)
         if end is not None:
             # On a full disk the cause is lost, but the end of the run is noticed all the same.
