@@ -121,8 +121,8 @@ def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> Composition:
     """Write the files that make the instance what `spec` says, from its next start on; return the result.
 
-    Raises what `compose` raises, before anything is written. The files of a running server stay as they are, and
-    so do the files with which systemd would restart it after a crash.
+    Raises what `compose` raises, before anything is written. The files of a running server stay as they are,
+    and so do the files with which systemd would restart it after a crash.
     """
     composed = compose(layout, spec)
     record, chain, release = composed.record, composed.chain, composed.release
@@ -243,8 +243,8 @@ def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
         words = document.get("arguments") or document.get("argv")
         if isinstance(words, list):
             texts.append(" ".join(word for word in words if isinstance(word, str)))
-    # The layer of a running server stays beside that of its next start. The files of the chain matter as much as
-    # server.cfg does.
+    # The layer of a running server stays beside that of its next start. The files of the chain matter as much
+    # as server.cfg does.
     names: list[str] = []
     with (
         contextlib.suppress(FileNotFoundError, UntrustedFileError),
