@@ -21,8 +21,8 @@ _ROW = re.compile(
 )
 _END = re.compile(r" *[0-9]+ total convars/concommands")
 
-# Completed names become part of commands, even to other people's servers. So anything that no cvar or command of
-# the game or of a plugin needs is left out, including +attack and the like, which mean nothing to a server.
+# Completed names become part of commands, even to other people's servers. So anything that no cvar or command
+# of the game or of a plugin needs is left out, including +attack and the like, which mean nothing to a server.
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
