@@ -9,7 +9,7 @@ from l4d2site.backups.making import FAULTS, make_backup
 
 
 class Command(BaseCommand):
-    """Makes a backup in BACKUP_DIR. It is verified, and only then are old ones removed."""
+    """Makes a backup in BACKUP_DIR. Old ones are removed only after it is verified."""
 
     help = (
         "Make a backup in BACKUP_DIR: the database, what the servers of this host wrote, and its overlays. "

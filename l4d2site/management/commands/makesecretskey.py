@@ -14,7 +14,7 @@ class Command(BaseCommand):
         "To replace a key, put the old ones behind it, separated by commas, and run manage.py rotatesecrets."
     )
 
-    requires_system_checks: list[str] = []  # One says that there is no key.
+    requires_system_checks: list[str] = []  # One of them reports that there is no key.
 
     def handle(self, **_options: Any) -> None:
         """Print the line."""

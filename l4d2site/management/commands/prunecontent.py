@@ -1,4 +1,4 @@
-"""`manage.py prunecontent`: removes from the panel's store what no version of an overlay needs."""
+"""`manage.py prunecontent`: removes everything from the panel's store that no overlay version needs."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, **_options: Any) -> None:
-        """Sweep; exit code 1 and the reason if the store cannot tell what it needs."""
+        """Sweep; exit code 1 and the reason if the store cannot determine what it needs."""
         try:
             swept = sweep_store()
         except (BlobError, OSError) as error:

@@ -1,4 +1,4 @@
-"""`manage.py restore`: puts a backup back, on a machine that has nothing to lose."""
+"""`manage.py restore`: restores a backup, on a machine that has nothing to lose."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 
 
 class Command(BaseCommand):
-    """Puts a backup back. The web process and the workers have to be stopped."""
+    """Restores a backup. The web process and the workers have to be stopped."""
 
     help = (
         "Put a backup of `manage.py backup` back: the database, the servers' own files and the overlays. "
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, **options: Any) -> None:
-        """Put it back; exit code 1 and the reason if that failed."""
+        """Restore it; exit code 1 and the reason if that failed."""
         path: Path = options["archive"]
         try:
             passphrase = read_passphrase(options["passphrase_file"])
