@@ -15,7 +15,7 @@ from jobs.database import SHARED_FILE, database_files, find_database_file, is_sh
 from servers.secrets import has_keys
 
 FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
-"""The first fixed release of each series, and of all later ones (WAL-reset bug): https://sqlite.org/wal.html."""
+"""The first releases without the WAL-reset bug: per series, then all later ones (https://sqlite.org/wal.html)."""
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:

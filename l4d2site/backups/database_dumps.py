@@ -1,4 +1,4 @@
-"""Dumps the panel's database to a file, consistently while the panel runs, and restores it. For both engines."""
+"""Dumps the panel's database to a file, consistently while it runs, and restores it. For both engines."""
 
 import os
 import shutil

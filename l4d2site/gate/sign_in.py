@@ -31,8 +31,8 @@ PATHS = frozenset(
 it."""
 MOST_BODY_BYTES = 64 * 1024
 ANSWER_SECONDS = 0.5
-"""The minimum duration of a failed attempt. An account that has not signed in since PBKDF2 hashed passwords takes
-longer to check than an unknown name: without this, the duration would reveal which names exist."""
+"""The minimum duration of a failed attempt. An account that has not signed in since PBKDF2 hashed passwords
+takes longer to check than an unknown name: without this, the duration would reveal which names exist."""
 MOST_OF_ADDRESS_WAITING = 8
 LONGEST_NAME = 150
 KEY = "saferoom.sign_in"
