@@ -148,7 +148,7 @@ def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init
     if libc.unshare(_CLONE_NEWPID) != 0:
         return Init(_refused(errno.errorcode[ctypes.get_errno()]), -1, on_started)
     inside, outside = os.pipe()
-        # Not os.fork(): the parent must be systemd, or the waiting launcher, to learn of the end.
+    # Not os.fork(): the parent must be systemd, or the waiting launcher, to learn of the end.
     init = call(
         "starting the init",
         libc.syscall,

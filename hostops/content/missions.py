@@ -284,9 +284,7 @@ class _Mission:
         """Collect all events of a file."""
         mode: dict[int, dict[str, str]] | None = None
         keys: dict[str, str] = self.texts
-        outer: dict[str, str] = (
-            keys  # Where pairs belong after a section that is skipped.
-        )
+        outer: dict[str, str] = keys  # Where pairs belong after a section that is skipped.
         for position, event in enumerate(events):
             if event is _CLOSE:
                 keys = outer

@@ -137,9 +137,7 @@ def _read(
     path = _own_dir(instance) / CFG_DIR / name
     try:
         if stat.S_ISCHR(untrusted.read_status(path, trusted).st_mode):
-            return (
-                None  # A device here is overlayfs's mark that the game removed a layer's file.
-            )
+            return None  # A device here is overlayfs's mark that the game removed a layer's file.
         return untrusted.read_file(path, trusted, MAX_FILE_BYTES)
     except FileNotFoundError:
         contents = (layer.get(name) for layer in below)
