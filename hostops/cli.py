@@ -241,12 +241,12 @@ def _make_parser() -> argparse.ArgumentParser:
     login = add("steam-login", "Sign SteamCMD in to an account that owns the game.", _steam_login)
     login.add_argument("account", nargs="?", metavar="ACCOUNT", help="(default: STEAM_ACCOUNT)")
     check = add("check-update", "Ask Steam whether there is a newer build.", _check_update)
-    check.add_argument("--json", action="store_true", help="print the answer as JSON, and only it")
+    check.add_argument("--json", action="store_true", help="print only the answer, as JSON")
     initialize = add("initialize", "Write the files of a server.", _initialize)
     initialize.add_argument("name", metavar="NAME")
     initialize.add_argument("--port", type=int, required=True, metavar="N")
     initialize.add_argument(
-        "--overlay", action="append", default=[], metavar="NAME", help="the first lies on top"
+        "--overlay", action="append", default=[], metavar="NAME", help="the first is on top"
     )
     initialize.add_argument(
         "--argument",
@@ -279,24 +279,24 @@ def _make_parser() -> argparse.ArgumentParser:
         ("reset", "Stop a server and remove what it wrote itself."),
     ):
         add(name, help_text, _act).add_argument("name", metavar="NAME")
-    status = add("status", "Say what the servers do.", _status)
+    status = add("status", "Show what the servers are doing.", _status)
     status.add_argument("name", nargs="?", metavar="NAME")
     status.add_argument("--json", action="store_true", help="as one JSON object by name")
     logs = add("logs", "Print a server's console.", _logs)
     logs.add_argument("name", metavar="NAME")
-    logs.add_argument("--follow", action="store_true", help="go on until interrupted")
+    logs.add_argument("--follow", action="store_true", help="continue until interrupted")
     add("releases", "List the installed builds of the game.", _releases)
     rollback = add("rollback", "Go back to another installed build.", _rollback)
     rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
     unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
-    unit.add_argument("--user", help="whom servers run as (default: who runs this)")
-    add("overlays", "Say what the overlays are, and what is wrong with them.", _overlays)
+    unit.add_argument("--user", help="the account that servers run as (default: the current one)")
+    add("overlays", "List the overlays, and what is wrong with them.", _overlays)
     add(
         "prune-content",
         "Remove versions of overlays that no server needs any more.",
         _prune_content,
     )
-    doctor = add("doctor", "Look whether this host can do its work.", _doctor)
+    doctor = add("doctor", "Check whether this host can do its work.", _doctor)
     doctor.add_argument("--json", action="store_true", help="as a list of JSON objects")
     return parser
 

@@ -34,8 +34,8 @@ def punch_hole(descriptor: int, end: int) -> bool:
             raise OSError(number, os.strerror(number))
         _devices_without.add(device)
         logger.warning(
-            "the file system of the servers' consoles cannot free parts of files (%s): the output of a server "
-            "that runs for long takes more and more space. Use ext4, XFS, Btrfs or ZFS for the host's folder.",
+            "the file system of the servers' consoles cannot free parts of files (%s): the output of a "
+            "long-running server takes more and more space. Use ext4, XFS, Btrfs or ZFS for the host's folder.",
             os.strerror(number),
         )
         return False
