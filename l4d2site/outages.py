@@ -78,7 +78,7 @@ def find_unfinished_upgrade(error: BaseException) -> Outage | None:
     try:
         return Outage.OLDER if is_schema_behind() else None
     except DatabaseError as another:
-        logger.info("whether the database is older than the panel cannot be told: %s", another)
+        logger.info("cannot tell whether the database is older than the panel: %s", another)
         return None
     finally:
         connection.close()  # Django may call this in a thread that nothing else uses.

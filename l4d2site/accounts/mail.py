@@ -32,7 +32,7 @@ def has_mail() -> bool:
 def send_soon(send: Callable[[], object]) -> bool:
     """Run `send` in the thread that sends mails. Return False if too many are waiting."""
     if not _places.acquire(blocking=False):
-        logger.error("a mail was not sent: %s wait to be sent already", MOST_WAITING)
+        logger.error("a mail was not sent: %s are already waiting", MOST_WAITING)
         return False
 
     def run() -> None:

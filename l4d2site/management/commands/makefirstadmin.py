@@ -12,7 +12,7 @@ from l4d2site.accounts.first_admin import make_first_admin
 class Command(BaseCommand):
     """Creates the admin. Prints nothing if there already is one."""
 
-    help = "Make an admin if there is none, and print a password that has to be changed at the first sign-in."
+    help = "Make an admin if there is none, and print a password that must be changed at the first sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""

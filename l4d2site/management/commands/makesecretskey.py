@@ -11,7 +11,7 @@ class Command(BaseCommand):
 
     help = (
         "Print a line that sets SECRETS_KEYS to a new key, for the settings of the panel and of every worker. "
-        "To replace a key, put the old ones behind it, separated by commas, and run manage.py rotatesecrets."
+        "To replace a key, put the old ones after it, separated by commas, and run manage.py rotatesecrets."
     )
 
     requires_system_checks: list[str] = []  # One of them reports that there is no key.

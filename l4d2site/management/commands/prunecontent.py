@@ -11,8 +11,8 @@ class Command(BaseCommand):
     """Sweeps the store, as the worker does once a day."""
 
     help = (
-        "Remove the files from the panel's store that no version of an overlay has, and that are older than a "
-        "day. The worker on the panel's machine does so daily."
+        "Remove the files from the panel's store that belong to no version of an overlay and are older than a "
+        "day. The worker on the panel's machine does this daily."
     )
 
     def handle(self, **_options: Any) -> None:

@@ -16,14 +16,14 @@ class Command(BaseCommand):
     """Restores a backup. The web process and the workers have to be stopped."""
 
     help = (
-        "Put a backup of `manage.py backup` back: the database, the servers' own files and the overlays. "
-        "Servers that ran are started again, once a worker runs and has installed the game."
+        "Restore a backup made by `manage.py backup`: the database, the servers' own files and the overlays. "
+        "Servers that were running are started again once a worker runs and has installed the game."
     )
     requires_system_checks: list[str] = []  # There may be no table yet.
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("archive", type=Path, help="the file of the backup")
+        parser.add_argument("archive", type=Path, help="the backup file")
         parser.add_argument(
             "--passphrase-file",
             type=Path,
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--print-keys",
             action="store_true",
-            help="print SECRETS_KEYS of the backup, and do nothing else",
+            help="only print the backup's SECRETS_KEYS",
         )
 
     def handle(self, **options: Any) -> None:

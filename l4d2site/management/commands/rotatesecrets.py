@@ -13,8 +13,8 @@ class Command(BaseCommand):
     """Rotates the servers' passwords and people's second factors, and reports how many."""
 
     help = (
-        "Encrypt every stored password and second factor anew with the first of SECRETS_KEYS, so that the "
-        "others can be removed. It can be killed and run again."
+        "Re-encrypt every stored password and second factor with the first of SECRETS_KEYS, so that the others "
+        "can be removed. It can be killed and run again."
     )
 
     def handle(self, **_options: Any) -> None:
