@@ -1,3 +1,3 @@
-"""The host layer: installs the game, makes instances, starts and stops servers. It knows no Django."""
+"""The host layer: installs the game, creates instances, starts and stops servers. Independent of Django."""
 
 __version__ = "0.1.0"

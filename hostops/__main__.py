@@ -1,4 +1,4 @@
-"""Makes `python -m hostops` the host's command line."""
+"""Makes `python -m hostops` run the host's command line."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The host's command line: `python -m hostops VERB`. Works by hand beside a running panel, with its locks."""
+"""The host's command line: `python -m hostops VERB`. Safe beside a running panel, since it takes its locks."""
 
 import argparse
 import getpass
@@ -35,24 +35,24 @@ from hostops.specs import (
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_TO_LOOK_AT = 3
-"""Of `doctor`: servers run, but something is to be done, or is not as it should be."""
+"""`doctor`: servers run, but something needs to be done or is not as it should be."""
 _FOLLOW_SECONDS = 0.2
 
 
 class _Printer:
-    """Prints what an operation says: its lines as they are, its stages on stderr, each once."""
+    """Prints an operation's reports: its lines as they are, each stage once on stderr."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stage = ""
 
     def line(self, stream: str, text: str) -> None:
-        """Print a line on the stream it came from."""
+        """Print a line to the stream it came from."""
         with self._lock:
             print(_plain(text), file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
 
     def stage(self, name: str, _progress: int | None) -> None:
-        """Print the name of a stage that begins, once, however long it takes; the progress is in the lines."""
+        """Print the name of a new stage once, however long it takes; the lines show the progress."""
         name = re.sub(r" \(\d+ s\)$", "", name)
         with self._lock:
             if name != self._stage:
@@ -61,7 +61,7 @@ class _Printer:
 
 
 def _plain(text: str) -> str:
-    """Return text as a terminal may get it: a game's lines and names of files can hold what it obeys."""
+    """Return text that is safe for a terminal: a game's lines and file names may contain control codes."""
     if text.isprintable():
         return text
     return "".join(
@@ -73,17 +73,17 @@ def _plain(text: str) -> str:
 
 
 def _ask_code_here() -> str | None:
-    """Ask for a Steam Guard code on the terminal, which may be recorded: so it is not shown."""
+    """Ask for a Steam Guard code on the terminal, without showing it: the terminal may be recorded."""
     return _ask_hidden("Steam Guard code: ") or None
 
 
 def _ask_hidden(prompt: str) -> str:
-    """Return a line from the terminal, which does not show it; empty at its end. Raises OperationCancelled."""
+    """Read a line from the terminal without showing it; empty at end of file. Raises OperationCancelled."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise OperationCancelled("Cancelled by SIGINT.")
 
-    # A handler that only takes note would leave whoever presses Ctrl-C waiting.
+    # A handler that only sets a flag would leave the prompt waiting after Ctrl-C.
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
         return getpass.getpass(prompt)
@@ -94,9 +94,9 @@ def _ask_hidden(prompt: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line.
+    """Execute a command line.
 
-    Returns 0, 1 if it failed (with the reason on stderr), 2 for a wrong command line, and 128 plus
+    Returns 0, 1 if it failed (with the reason on stderr), 2 for a wrong command line, or 128 plus
     the signal's number if SIGINT or SIGTERM cancelled it.
     """
     if fault := _find_fault(os.environ):
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find_fault(environment: Mapping[str, str]) -> str:
-    """Return what is wrong with the first variable that is, by its name; empty if nothing is."""
+    """Return what is wrong with the first invalid variable, naming it; empty if all are valid."""
     for name, (is_valid, expected) in _VARIABLES.items():
         value = environment.get(name, "")
         if value and not is_valid(value):
@@ -157,7 +157,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-# As the panel takes them.
+# The same values that the panel accepts.
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
@@ -170,9 +170,9 @@ _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
 
 
 def _steam_account(options: argparse.Namespace) -> SteamAccount | None:
-    """Return what the environment says of an account; never an option with a password, which others could read.
+    """Return the Steam account from the environment. No option takes a password: others could read it.
 
-    Who signs in is asked for the password on the terminal, which does not show it.
+    `steam-login` asks for the password on the terminal, which does not show it.
     """
     name = os.environ.get("STEAM_ACCOUNT")
     file = os.environ.get("STEAM_PASSWORD_FILE")
@@ -241,12 +241,12 @@ def _make_parser() -> argparse.ArgumentParser:
     login = add("steam-login", "Sign SteamCMD in to an account that owns the game.", _steam_login)
     login.add_argument("account", nargs="?", metavar="ACCOUNT", help="(default: STEAM_ACCOUNT)")
     check = add("check-update", "Ask Steam whether there is a newer build.", _check_update)
-    check.add_argument("--json", action="store_true", help="print the answer as JSON, and only it")
+    check.add_argument("--json", action="store_true", help="print only the answer, as JSON")
     initialize = add("initialize", "Write the files of a server.", _initialize)
     initialize.add_argument("name", metavar="NAME")
     initialize.add_argument("--port", type=int, required=True, metavar="N")
     initialize.add_argument(
-        "--overlay", action="append", default=[], metavar="NAME", help="the first lies on top"
+        "--overlay", action="append", default=[], metavar="NAME", help="the first is on top"
     )
     initialize.add_argument(
         "--argument",
@@ -279,24 +279,24 @@ def _make_parser() -> argparse.ArgumentParser:
         ("reset", "Stop a server and remove what it wrote itself."),
     ):
         add(name, help_text, _act).add_argument("name", metavar="NAME")
-    status = add("status", "Say what the servers do.", _status)
+    status = add("status", "Show what the servers are doing.", _status)
     status.add_argument("name", nargs="?", metavar="NAME")
     status.add_argument("--json", action="store_true", help="as one JSON object by name")
     logs = add("logs", "Print a server's console.", _logs)
     logs.add_argument("name", metavar="NAME")
-    logs.add_argument("--follow", action="store_true", help="go on until interrupted")
+    logs.add_argument("--follow", action="store_true", help="continue until interrupted")
     add("releases", "List the installed builds of the game.", _releases)
     rollback = add("rollback", "Go back to another installed build.", _rollback)
     rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
     unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
-    unit.add_argument("--user", help="whom servers run as (default: who runs this)")
-    add("overlays", "Say what the overlays are, and what is wrong with them.", _overlays)
+    unit.add_argument("--user", help="the account that servers run as (default: the current one)")
+    add("overlays", "List the overlays, and what is wrong with them.", _overlays)
     add(
         "prune-content",
         "Remove versions of overlays that no server needs any more.",
         _prune_content,
     )
-    doctor = add("doctor", "Look whether this host can do its work.", _doctor)
+    doctor = add("doctor", "Check whether this host can do its work.", _doctor)
     doctor.add_argument("--json", action="store_true", help="as a list of JSON objects")
     return parser
 

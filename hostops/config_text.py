@@ -1,4 +1,4 @@
-"""Which text a cfg file of a server may have: characters the game reads, and no line that moves it."""
+"""The text a server's cfg file may contain: characters the game reads, and no line that moves the server."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _MAY_CHANGE_MAP = re.compile("|".join(sorted(CHANGING_MAP)), re.IGNORECASE)
 
 
 class ConfigError(ValueError):
-    """A config that the game must not be given; `faults` has all that is wrong, a sentence for each line."""
+    """A config that must not be given to the game; `faults` lists everything wrong, one sentence per line."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         shown = list(faults[:_SHOWN_FAULTS])
@@ -28,10 +28,10 @@ class ConfigError(ValueError):
 
 
 def require_config(text: str) -> str:
-    """Return the text of a cfg file, or raise `ConfigError` naming every line that the game would choke on.
+    """Return the text of a cfg file, or raise `ConfigError` naming every line that would break it.
 
-    Left 4 Dead 2 reads cfg files as ASCII; other bytes, in comments too, break the rest of the file. A line
-    ends with a line feed, alone or behind a carriage return, and with nothing else.
+    Left 4 Dead 2 reads cfg files as ASCII; any other byte, even in a comment, breaks the rest of the file. A
+    line ends with a line feed, optionally after a carriage return, and with nothing else.
     """
     lines = enumerate(text.split("\n"), start=1)
     faults = [
@@ -45,7 +45,7 @@ def require_config(text: str) -> str:
 
 
 def find_line_faults(line: str) -> Iterator[str]:
-    """Yield what is wrong with one line, as what follows “Line 3 of the config”."""
+    """Yield what is wrong with one line, phrased to follow “Line 3 of the config”."""
     yield from find_character_faults(line)
     for command in split_commands(line):
         for name in names_used(command):
@@ -54,14 +54,14 @@ def find_line_faults(line: str) -> Iterator[str]:
 
 
 def find_character_faults(line: str) -> Iterator[str]:
-    """Yield which characters of a line the game does not read, in one sentence like those of a line."""
+    """Yield one sentence naming the characters of a line that the game cannot read, if there are any."""
     bad = [one for one in dict.fromkeys(line) if one != "\t" and not " " <= one <= "~"]
     if bad:
         yield f"contains {', '.join(map(name_character, bad))}: the game reads plain ASCII only."
 
 
 def find_map_changes(text: str) -> Iterator[tuple[int, str]]:
-    """Yield which lines change the map, and to which; an empty name where none is given."""
+    """Yield the numbers of lines that change the map, and to which; the name is empty if none is given."""
     for number, line in enumerate(text.split("\n"), start=1):
         if _MAY_CHANGE_MAP.search(line) is None:
             continue

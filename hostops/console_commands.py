@@ -1,6 +1,6 @@
-"""What Saferoom has to know of the game's console: what moves a server, what is secret, what ends it.
+"""Facts about the game's console: what moves a server, what is secret, what ends the game.
 
-How the console splits a line is here as well (Source SDK, `Cbuf_Execute` and `CCommand::Tokenize`).
+Also how the console splits a line (Source SDK, `Cbuf_Execute` and `CCommand::Tokenize`).
 """
 
 import re
@@ -25,7 +25,7 @@ MOVING: dict[str, str] = {
     "hostip": ADDRESS_FIELD,
     "net_start": PORT_FIELD,
 }
-"""Console variables that move a server to another port or address, and where to set what they set."""
+"""Console variables that move a server to another port or address, and where to set these instead."""
 
 SECRETS: dict[str, str] = {
     "rcon_password": "it is the field “RCON password” of the server",
@@ -40,7 +40,7 @@ SECRETS: dict[str, str] = {
 """Console variables and commands that carry a secret, and where it belongs."""
 
 CHANGING_MAP = frozenset({"map", "changelevel", "map_background", "reload"})
-"""Commands that load another map, or the same one again."""
+"""Commands that load another map, or reload the current one."""
 
 NO_COMMANDS: dict[str, str] = {
     "quit": "it would end the server",
@@ -66,16 +66,16 @@ PASSING_ON = frozenset(
         "bind",
     }
 )
-"""Commands that carry out, or set, what they are given: `alias x "hostport 27016"`."""
+"""Commands that execute, or set, their arguments: `alias x "hostport 27016"`."""
 
 EXECUTING = frozenset({"exec", "execifexists", "execwithwhitelist", "sm_execcfg"})
-"""Commands that carry out a cfg file; `sm_execcfg` is SourceMod's."""
+"""Commands that execute a cfg file; `sm_execcfg` is SourceMod's."""
 
 _TOKEN = re.compile(r"""\"([^"]*)"?|([{}()':]|[^\s"{}()':]+)""")
 
 
 def split_commands(line: str) -> Iterator[str]:
-    """Yield the commands of a line, as the console does: `;` ends one, and `//` the line, outside of quotes."""
+    """Yield the commands of a line as the console does: outside quotes, `;` ends a command, `//` the line."""
     command = ""
     is_quoted = False
     for position, character in enumerate(line):
@@ -92,16 +92,16 @@ def split_commands(line: str) -> Iterator[str]:
 
 
 def split_words(command: str) -> list[str]:
-    """Return the words of a command. Outside of quotes each of `{}()':` is a word of its own."""
+    """Return the words of a command. Outside quotes, each of `{}()':` is a separate word."""
     return [quoted or plain for quoted, plain in _TOKEN.findall(command)]
 
 
 def names_used(command: str) -> Iterator[str]:
-    """Yield, in lower case, the name a command begins with, and those it passes on to be carried out."""
+    """Yield, in lower case, the name a command begins with and those it passes on for execution."""
     tokens = split_words(command)
     if not tokens:
         return
-    # A quoted first token is a command as well.
+    # The console executes a quoted first token too.
     first = tokens[0].strip().lower()
     yield first
     if first in PASSING_ON:
@@ -111,13 +111,13 @@ def names_used(command: str) -> Iterator[str]:
 
 
 def file_executed(command: str) -> str:
-    """Return the cfg file that a command carries out, as it is written there; empty if there is none."""
+    """Return the cfg file that a command executes, as written there; empty if there is none."""
     words = split_words(command)
     return words[1] if len(words) > 1 and words[0].strip().lower() in EXECUTING else ""
 
 
 def name_character(character: str) -> str:
-    """Return a character as a sentence can name it: “—” (em dash)."""
+    """Return a character as a sentence would name it: “—” (em dash)."""
     from unicodedata import name
 
     called = _CONTROLS.get(character) or name(character, f"U+{ord(character):04X}").lower()

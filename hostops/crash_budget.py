@@ -1,11 +1,11 @@
-"""How often a server that crashes is started again, and after which pause: the same rules under every driver.
+"""How often a crashing server is restarted, and after what pause: the same rules under every driver.
 
-Only restarts after crashes count, each at the moment it was made. The window is looked at when a server
-crashes: if it holds the whole budget by then, the server stays down until somebody starts it, which begins a
-new count. The launcher keeps the moments with each run and enforces this, so that no manager's own memory
-matters: systemd forgets its count at a `daemon-reload`.
+Only restarts after crashes count, each at the time it was made. The window is checked when a server crashes:
+if it already contains the whole budget, the server stays down until somebody starts it, which begins a new
+count. The launcher records the times with each run and enforces this, so no manager's own memory matters:
+systemd forgets its count at a `daemon-reload`.
 
-The launcher imports this at every start of a server, so it imports next to nothing itself.
+The launcher imports this module at every start of a server, so the module imports next to nothing.
 """
 
 from collections.abc import Iterable
@@ -14,34 +14,34 @@ RESTART_BUDGET = 5
 RESTART_WINDOW_SECONDS = 600
 
 PAUSE_SECONDS = 5
-"""Before the first restart of a window (RestartSec= of systemd.service(5))."""
+"""The pause before the first restart of a window (RestartSec= of systemd.service(5))."""
 LONGEST_PAUSE_SECONDS = 60
 PAUSE_STEPS = 4
-"""After so many restarts the pause is the longest (RestartSteps=, which systemd has since 254)."""
+"""After this many restarts the pause is the longest (RestartSteps=, in systemd since 254)."""
 
 _ENDS_THAT_WERE_MEANT = ("success ", "exit-code exited 130", "signal killed INT")
-"""How `end` begins if the game quit by itself or upon SIGINT, which 130 is to systemd: no failure to it."""
+"""How `end` begins if the game quit by itself or on SIGINT (systemd sees 130); no failure to systemd."""
 
 
 def count_restarts(restarted_at: Iterable[float], until: float) -> int:
-    """Return how many restarts the window that ends at `until` holds, in seconds since the epoch.
+    """Return how many restarts are in the window that ends at `until`, in seconds since the epoch.
 
-    Never more than the budget: the launcher of an earlier version did not enforce it.
+    Never returns more than the budget: the launcher of an earlier version did not enforce it.
     """
     return min(sum(at > until - RESTART_WINDOW_SECONDS for at in restarted_at), RESTART_BUDGET)
 
 
 def is_spent(restarted_at: Iterable[float], crashed_at: float) -> bool:
-    """Whether a server that has crashed at this moment is to stay down."""
+    """Whether a server that crashed at this time must stay down."""
     return count_restarts(restarted_at, crashed_at) >= RESTART_BUDGET
 
 
 def is_failure(end: str) -> bool:
-    """Whether a run that nobody asked to end is to be restarted, by the record of its end, if there is one."""
+    """Whether a run that nobody asked to end should be restarted, judging by the record of its end, if any."""
     return not end.startswith(_ENDS_THAT_WERE_MEANT)
 
 
 def pause_before(restart: int) -> float:
-    """Return for how many seconds the n-th restart of a window waits: longer by the same factor each time."""
+    """Return the pause in seconds before the n-th restart of a window; each is longer by the same factor."""
     grown = min(restart - 1, PAUSE_STEPS) / PAUSE_STEPS
     return float(PAUSE_SECONDS * (LONGEST_PAUSE_SECONDS / PAUSE_SECONDS) ** grown)

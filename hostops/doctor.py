@@ -1,4 +1,4 @@
-"""Looks whether this host can do its work, and says what to do where it cannot."""
+"""Checks whether this host can do its work, and says what to do where it cannot."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ _LOW_SPACE_BYTES = 2 * 10**9
 
 
 def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterator[Finding]:
-    """Yield one finding for each thing that matters, the fine ones too."""
+    """Yield one finding for each important fact, good or bad."""
     yield _examine_user()
     yield _examine_root(layout)
     yield Finding(
@@ -43,7 +43,7 @@ def examine(layout: HostLayout, layering: Layering, game_source: str) -> Iterato
 def examine_walls(walls: Iterable[Wall], *, needs_box: bool) -> Iterator[Finding]:
     """Yield one finding for each wall of the box that game servers run in.
 
-    Where they `needs_box`, none is started without the wall that a box consists of.
+    With `needs_box`, no server starts without its own root: the wall that makes it a box.
     """
     for wall in walls:
         text = (
@@ -109,7 +109,7 @@ def _examine_game(layout: HostLayout) -> Iterator[Finding]:
 
 
 def _examine_overlays(layout: HostLayout) -> Iterator[Finding]:
-    """Look for files of other users: the kernel refuses (EOVERFLOW) to let a server change those."""
+    """Find files of other users: the kernel refuses (EOVERFLOW) to let a server change those."""
     mine = (os.geteuid(), os.getegid())
     for folder in sorted(layout.overlays_dir.glob("*")):
         try:
@@ -134,7 +134,7 @@ def _examine_overlays(layout: HostLayout) -> Iterator[Finding]:
 
 
 def _examine_passwords(layout: HostLayout) -> Iterator[Finding]:
-    """Tell of passwords that stand in configs of people: others can read a blueprint's."""
+    """Report passwords in configs that people wrote: everybody who may use a blueprint can read it."""
     names = [
         name
         for name in layout.instance_names()

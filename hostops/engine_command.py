@@ -1,30 +1,30 @@
-"""The command line of the game's own program, and what a launch plan of an earlier version comes to.
+"""The command line of the game's own program, also for launch plans from earlier versions.
 
-The launcher imports this at every start of a server, so it imports next to nothing itself.
+The launcher imports this module at every start of a server, so the module imports next to nothing.
 """
 
 from collections.abc import Iterable, Sequence
 
 PROGRAM = "./srcds_linux"
-"""The engine, in the folder of a game.
+"""The engine, in a game's folder.
 
-Valve's `srcds_run` is never executed: it is a shell script that splits its arguments once more and evaluates
-two of them, and all that it would do for us is to set LIBRARY_PATH and to execute this.
+Valve's `srcds_run` is never executed. It is a shell script that splits its arguments again and evaluates two of
+them; all it would do for us is set LIBRARY_PATH and execute this program.
 """
 
 LIBRARY_PATH = ".:bin"
-"""LD_LIBRARY_PATH, without which the engine does not find its own libraries."""
+"""The LD_LIBRARY_PATH that the engine needs to find its own libraries."""
 
 PLAN_VERSION = 2
-"""The version of `launch.json`. In every version `release` and `port` mean the same.
+"""The version of `launch.json`. `release` and `port` mean the same in every version.
 
-Version 1, which does not say so, is of the releases that executed `srcds_run`.
+Version 1, which has no version number, is from the releases that executed `srcds_run`.
 """
 
 DEFAULT_MAP = "c1m1_hotel"
-"""What a server loads whose launch arguments name no map."""
+"""The map of a server whose launch arguments name none."""
 
-# What the releases of version 1 put in front of the launch arguments, and whether a value follows.
+# The options that version 1 put before the launch arguments, and whether a value follows.
 _LED_BY = {
     "-game": True,
     "-console": False,
@@ -35,9 +35,9 @@ _LED_BY = {
 
 
 def make_command(port: int, bind_address: str, arguments: Sequence[str]) -> list[str]:
-    """Return the engine's argv; an empty `bind_address` leaves the choice to it.
+    """Return the engine's argv; if `bind_address` is empty, the engine chooses.
 
-    `arguments` have been judged (`hostops.launch_arguments`): nothing is checked here.
+    `arguments` were checked earlier (`hostops.launch_arguments`); nothing is checked here.
     """
     return [
         PROGRAM,
@@ -50,11 +50,11 @@ def make_command(port: int, bind_address: str, arguments: Sequence[str]) -> list
 
 
 def remake_command(old_argv: Sequence[str], port: int) -> tuple[list[str], list[str]]:
-    """Return the engine's argv for a plan of version 1, and what was left out of it, a sentence each.
+    """Return the engine's argv for a version 1 plan, and one sentence for each argument that was left out.
 
-    Its arguments were made for `srcds_run`, by rules that let a shell command through, so they are judged anew.
+    Its arguments were made for `srcds_run` by rules that let a shell command through, so check them again.
     """
-    # Needed after an upgrade only, and 3 ms on top of a start-up of 38.
+    # Imported here: only needed after an upgrade, and it adds 3 ms to a start-up of 38.
     from hostops.launch_arguments import drop_faulty
 
     arguments, faults = drop_faulty(_without_lead(old_argv))
@@ -64,12 +64,12 @@ def remake_command(old_argv: Sequence[str], port: int) -> tuple[list[str], list[
 
 
 def _names_map(arguments: Iterable[str]) -> bool:
-    # Also one that was quoted together with its value: `"+map c5m1_waterfront versus"`.
+    # Includes an option quoted together with its value: `"+map c5m1_waterfront versus"`.
     return any(argument.lower().split()[:1] == ["+map"] for argument in arguments)
 
 
 def _without_lead(old_argv: Sequence[str]) -> Sequence[str]:
-    """Return what an argv of version 1 has after the program and the options that Saferoom set itself."""
+    """Return a version 1 argv without the program and the options that Saferoom put first."""
     position = 1
     while position < len(old_argv) and old_argv[position] in _LED_BY:
         position += 2 if _LED_BY[old_argv[position]] else 1

@@ -1,4 +1,4 @@
-"""What the host layer raises. Every message says what was attempted, what came back, and what to do."""
+"""The host layer's exceptions. Every message says what was attempted, what came back, and what to do."""
 
 from collections.abc import Sequence
 from subprocess import CalledProcessError
@@ -11,8 +11,8 @@ class HostError(Exception):
 class CommandError(HostError, CalledProcessError):
     """A command ended with a non-zero exit code.
 
-    Attributes as `subprocess.CalledProcessError` has them: `cmd`, `returncode` and, in `stderr`,
-    what the command wrote there that no `on_line` callback has been given yet.
+    Attributes are as in `subprocess.CalledProcessError`: `cmd`, `returncode`, and in `stderr` the error output
+    that no `on_line` callback has received yet.
     """
 
     def __init__(
@@ -26,16 +26,16 @@ class CommandError(HostError, CalledProcessError):
 
 
 class AnswerLostError(HostError):
-    """A command was sent to a game server, which may have carried it out; its answer did not come.
+    """A command was sent to a game server and may have been executed, but the answer was lost.
 
     So it must not be sent again.
     """
 
 
 class RconUnusableError(HostError):
-    """A running server takes no commands by RCON; nothing was sent.
+    """A running server accepts no commands by RCON; nothing was sent.
 
-    `refusing_run` is the number of its run if that has refused the password, else 0.
+    `refusing_run` is the number of its run if that run has refused the password, otherwise 0.
     """
 
     def __init__(self, message: str, refusing_run: int) -> None:
@@ -44,7 +44,7 @@ class RconUnusableError(HostError):
 
 
 class BlobSourceError(HostError):
-    """A blob could not be had from where blobs come from; `is_passing` if the next try may get it."""
+    """A blob could not be fetched from its source; `is_passing` if another try may succeed."""
 
     def __init__(self, message: str, *, is_passing: bool = False) -> None:
         super().__init__(message)
@@ -52,4 +52,4 @@ class BlobSourceError(HostError):
 
 
 class OperationCancelled(HostError):  # noqa: N818 - the outcome that was asked for, not an error
-    """The cancel token ended the operation; what it had begun is cleaned up or can be taken up again."""
+    """The cancel token ended the operation. Its partial work is cleaned up or can be resumed."""

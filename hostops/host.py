@@ -1,10 +1,9 @@
-"""The facade: one machine that runs game servers, with a verb for everything that can be done on
-it.
+"""The facade: one machine that runs game servers, with a verb for each thing it can do.
 
 Every verb means "make it so": it may be called twice, and again after a crash at any point. It
-waits for whoever else works on the same files, verifies the outcome, and raises HostError with one
+waits for other operations on the same files, verifies the outcome, and raises HostError with one
 sentence for people, CommandError for a command that failed, or OperationCancelled. Any number of
-Host objects, in any number of processes, can be used on one root at the same time.
+Host objects, in any number of processes, can use one root at the same time.
 """
 
 import contextlib
@@ -96,30 +95,29 @@ GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
 
 _ABORT_SECONDS = 1.0
-"""How long a server that has not answered is asked to end before it is killed."""
+"""How long a server that has not answered may take to end before it is killed."""
 
 START_TIMEOUT_SECONDS = 60.0
-"""How long a start waits for an answer. A server that runs then is left running."""
+"""How long a start waits for an answer. A server still running after that is left running."""
 
 _RUNNING_PATIENCE_SECONDS = 10.0
-"""How long one that runs already may take to answer: it is silent while it changes its map."""
+"""How long a server that was already running may take to answer: it is silent during a map change."""
 
 _UNATTENDED_SECONDS = 5.0
-"""Whoever waits for a start sees at once that it answers. From this age on, so does whoever looks."""
+"""A waiting start notices the answer at once. After this many seconds, status readers check for it too."""
 
 _ASK_EVERY_SECONDS = 2.0
 _ASK_SECONDS = 0.2
-"""How often, and how long, whoever looks asks the servers that have not answered yet: all of them at once."""
+"""How often, and for how long, a status reader queries the servers that have not answered, all at once."""
 
 
 class Host:
     """The host whose files lie below `root`.
 
-    `query_address` is where its servers are asked, of which a real one does not answer on 127.0.0.1; without
-    it, that is the address of the default route, and loopback for the simulated game. `layering`
-    forces `overlay` or `copy`; by default the host is probed. `allow_unboxed` lets a real game run where
-    no box can be had (`hostops.box`). `content` is where the files of overlays' versions come from. Making a
-    Host touches nothing.
+    `query_address` is where servers are queried; a real one does not answer on 127.0.0.1. By default it is the
+    address of the default route, or loopback for the simulated game. `layering` forces `overlay` or `copy`; by
+    default the host is probed. `allow_unboxed` lets a real game run where no box is possible (`hostops.box`).
+    `content` is where the files of overlay versions come from. Creating a Host touches nothing.
     """
 
     def __init__(
@@ -161,10 +159,10 @@ class Host:
 
     @property
     def query_address(self) -> str:
-        """Where servers are asked that listen on every address."""
+        """The address for querying servers that listen on every address."""
         if self._given_address:
             return self._given_address
-        # Each time anew: a machine may get its address after this program was started, and another one later.
+        # Looked up each time: the machine may get its address after this program started, and later another.
         return LOOPBACK if self._game_source == "simulator" else find_own_address()
 
     # Verbs
@@ -175,10 +173,10 @@ class Host:
         ask_code: AskCode | None = None,
         **given: Unpack[CallbackArguments],
     ) -> str:
-        """Install the game or bring it up to date; return the build id that is current now.
+        """Install the game or update it; return the build id that is now current.
 
-        Holds the host alone. Running servers go on with what they were started from. `ask_code` gets a Steam
-        Guard code from people, where the account's login needs one.
+        Holds the host exclusively. Running servers keep the release they were started from. `ask_code` gets a
+        Steam Guard code from people if the account's login needs one.
         """
         callbacks = Callbacks(**given)
         with (
@@ -212,7 +210,7 @@ class Host:
         ask_code: AskCode,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Sign SteamCMD in to the account once, so that it keeps the login; nothing is installed."""
+        """Sign SteamCMD in to the account once, so that it saves the login. Installs nothing."""
         callbacks = Callbacks(**given)
         self._make_root()
         with (
@@ -227,9 +225,9 @@ class Host:
         self,
         **given: Unpack[CallbackArguments],
     ) -> LatestBuild:
-        """Ask Steam which build of the game is the latest; return it, and keep it for `facts`.
+        """Ask Steam for the latest build of the game; return it, and remember it for `facts`.
 
-        Runs beside operations on servers, and waits for an install: SteamCMD cannot be run twice in one home.
+        Runs alongside operations on servers, but waits for an install: SteamCMD cannot run twice in one home.
         """
         callbacks = Callbacks(**given)
         self._make_root()
@@ -255,10 +253,9 @@ class Host:
         build_id: str | None = None,
         **given: Unpack[CallbackArguments],
     ) -> str:
-        """Make another installed release current, by default the latest other one; return its build
-        id.
+        """Make another installed release current, by default the latest other one; return its build id.
 
-        Holds the host alone. Servers take it at their next start.
+        Holds the host exclusively. Servers use the release from their next start on.
         """
         callbacks = Callbacks(**given)
         with self._whole_host("rollback", callbacks):
@@ -275,8 +272,8 @@ class Host:
     ) -> None:
         """Write the files that make an instance what `spec` says, from its next start on.
 
-        A running server is not touched. Versions of overlays that are not on this host are fetched first.
-        Raises ValueError for arguments or a config that srcds would not take.
+        Does not touch a running server. Overlay versions that are not on this host are fetched first. Raises
+        ValueError for arguments or a config that srcds would not accept.
         """
         callbacks = Callbacks(**given)
         with (
@@ -296,11 +293,11 @@ class Host:
         spec: InstanceSpec,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Look whether a server can be made what `spec` says, and started; raise what would keep it from that.
+        """Check that a server could be changed to `spec` and started; raise what would prevent it.
 
-        Raises what `initialize` and `start` would, as far as it can be known before a start. It stops nothing
-        and changes nothing of the server: one that runs goes on, and its own port does not count as taken.
-        Versions of overlays that are not on this host are fetched, so that a start need not wait for them.
+        Raises what `initialize` and `start` would, as far as that can be known before a start. It stops nothing
+        and does not change the server. A running server keeps running, and its own port does not count as
+        taken. Overlay versions that are not on this host are fetched, so that a start need not wait for them.
         """
         callbacks = Callbacks(**given)
         with (
@@ -318,10 +315,10 @@ class Host:
         is_automatic: bool = False,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Start a server and return when it answers; one that runs already is left alone.
+        """Start a server and return when it answers. A server that is already running is left alone.
 
-        If it does not come up, or on a cancel, it is ended again. A start that nobody has asked for is
-        automatic: after a crash it counts in the budget of restarts, and is refused where that is spent.
+        If the start fails or is cancelled, the server is ended again. An automatic start is one that nobody
+        asked for: after a crash it counts against the restart budget, and is refused once that is spent.
         """
         callbacks = Callbacks(**given)
         with self._instance("start", name, callbacks) as instance:
@@ -332,7 +329,7 @@ class Host:
         name: str,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Stop a server and return when nothing of it is left."""
+        """Stop a server; return once none of its processes is left."""
         callbacks = Callbacks(**given)
         with self._instance("stop", name, callbacks) as instance:
             self._stop(instance, callbacks)
@@ -342,7 +339,7 @@ class Host:
         name: str,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Stop a server if it runs, and start it; one that could not be started again is left alone."""
+        """Stop a server if it runs, and start it. If it could not be started again, it is left alone."""
         callbacks = Callbacks(**given)
         with self._instance("restart", name, callbacks) as instance:
             callbacks.stage("Checking")
@@ -359,10 +356,10 @@ class Host:
         before_removal: Callable[[], object] = do_nothing,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Stop a server if it runs, and remove all its files, also those that it wrote itself.
+        """Stop a server if it runs, and remove all its files, including those it wrote itself.
 
-        `before_removal` is called in between: the last moment to read what it printed. What that raises
-        ends the verb.
+        `before_removal` is called in between, as the last chance to read the server's output. If it raises, the
+        files are not removed.
         """
         callbacks = Callbacks(**given)
         with self._instance("delete", name, callbacks) as instance:
@@ -379,10 +376,10 @@ class Host:
         name: str,
         **given: Unpack[CallbackArguments],
     ) -> None:
-        """Stop a server if it runs, and remove what it wrote; its settings and its console log stay."""
+        """Stop a server if it runs, and remove what it wrote. Its settings and its console log stay."""
         callbacks = Callbacks(**given)
         with self._instance("reset", name, callbacks) as instance:
-            instance_files.read_record(instance)  # Refuses one that is not there.
+            instance_files.read_record(instance)  # Raises if there is no such instance.
             self._stop(instance, callbacks)
             instance_files.reset(self._layout, instance, callbacks)
 
@@ -396,10 +393,10 @@ class Host:
         encoding: str = "",
         **given: Unpack[CallbackArguments],
     ) -> list[UnpackedFile]:
-        """Unpack an archive, or take a file that is none, into numbered files of a folder of the caller's own.
+        """Unpack an archive, or take a single file, into numbered files in a folder that belongs to the caller.
 
-        `name` is what its owner calls it, and `encoding` that of names in it which do not tell theirs. Holds
-        nothing of the host; nothing is left in the folder if it raises.
+        `name` is the file name its owner gave it. `encoding` applies to names in the archive that do not state
+        theirs. Takes no locks. If it raises, nothing is left in the folder.
         """
         return unpacking.unpack(
             archive, name, into, limits or UnpackLimits(), Callbacks(**given), encoding=encoding
@@ -408,7 +405,7 @@ class Host:
     def send_command(self, name: str, command: str) -> None:
         """Write one line to a server's console.
 
-        Raises HostError if it does not run, ValueError if it is not one line of text.
+        Raises HostError if the server does not run, ValueError if `command` is not one line of text.
         """
         instance = self._layout.instance(name)
         if not runs.is_alive(instance):
@@ -424,13 +421,13 @@ class Host:
         may_type: bool = True,
         refusing_run: int = 0,
     ) -> CommandAnswer:
-        """Have a running server carry out a console command, and return what it printed.
+        """Have a running server execute a console command, and return what it printed.
 
-        By RCON, with the password that it was started with. If that cannot be used, and nothing was sent by
-        it, the command is typed into its console if it `may_type`. RCON is not tried with `refusing_run`, a run
-        that has refused the password: the engine bans an address for a few wrong ones, for good. Raises
-        AnswerLostError if the command may have been carried out, HostError if it was not sent, and ValueError
-        if it is not one line of text.
+        Uses RCON, with the password the server was started with. If RCON cannot be used and sent nothing, the
+        command is typed into the server's console, provided that `may_type` is true. RCON is not tried with
+        `refusing_run`, a run that has refused the password: the engine permanently bans an address after a few
+        wrong ones. Raises AnswerLostError if the command may have been executed, HostError if it was not sent,
+        and ValueError if it is not one line of text.
         """
         instance = self._layout.instance(name)
         run = runs.read_run(instance)
@@ -455,11 +452,11 @@ class Host:
         return CommandAnswer(CommandWay.TYPED, "", run.run, obstacle, is_refused)
 
     def write_admins(self, name: str, admins: Sequence[SpecAdmin]) -> AdminsReport:
-        """Put a server's admins into SourceMod's file while it runs, and return what came of it.
+        """Put a server's admins into SourceMod's file while it runs, and return the outcome.
 
-        SourceMod reads them when it is told to. Of a server that does not run nothing is written: its next
-        start does that. Waits for nobody: a start that is under way writes what its spec has, and whoever keeps
-        admins looks again at each run.
+        SourceMod reads the file only on command. If the server does not run, nothing is written: its next start
+        does that. Takes no locks. A start in progress writes the admins of its spec; the caller that maintains
+        admins has to check again after each run begins.
         """
         instance = self._layout.instance(name)
         if runs.is_alive(instance):
@@ -470,15 +467,15 @@ class Host:
         return admin_files.foresee(instance, self._find_layers(instance, record))
 
     def prune_content(self) -> PrunedContent | None:
-        """Remove versions of overlays, and fetched files, that no server has needed for a day.
+        """Remove overlay versions and fetched files that no server has needed for a day.
 
-        Returns what was removed; None if nothing was, as somebody is laying one out just now, or as it cannot
-        be told what a server is made of. Waits for nobody; whoever needs a version meanwhile waits for this.
+        Returns what was removed. None if nothing was, because a version is being laid out at the moment or the
+        needs of some server are unknown. Does not wait; an operation that needs a version waits for it.
         """
         self._require_readable_root()
         return version_folders.prune(self._layout)
 
-    # Reading: takes no lock that anyone waits for.
+    # Reading: takes no lock that anybody waits for.
 
     def status(self, name: str) -> InstanceStatus:
         """Return what one instance is doing."""
@@ -486,16 +483,16 @@ class Host:
         return self._driver.complete(self._read_statuses([name]))[name]
 
     def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
-        """Return what every instance is doing, by name. Costs some file reads for each.
+        """Return what every instance is doing, by name. Costs a few file reads for each.
 
-        What servers use costs a question to systemd on top, which who looks often may leave out.
+        Memory and CPU usage cost an extra query to systemd. Frequent callers may leave it out.
         """
         self._require_readable_root()
         statuses = self._read_statuses(self._layout.instance_names())
         return self._driver.complete(statuses, with_usage=with_usage)
 
     def facts(self) -> HostFacts:
-        """Return what this host is like. The first call tries a mount."""
+        """Return the facts about this host. The first call tries a mount."""
         self._require_readable_root()
         layering = self._find_layering()
         disk = shutil.disk_usage(self._layout.root)
@@ -524,9 +521,9 @@ class Host:
     ) -> ConsoleChunk:
         """Return whole lines of a server's console after `position`, and the position after them.
 
-        Goes on from one run to the next. The last line of a run counts as whole once the run is
-        over. A line of more than 64 KiB comes in pieces. ConsolePosition() is the oldest line that
-        is kept. Where nothing is new, it costs some microseconds.
+        Continues from one run to the next. The last line of a run counts as whole once the run has
+        ended. A line longer than 64 KiB comes in pieces. ConsolePosition() is the oldest line still
+        kept. If nothing is new, the call costs a few microseconds.
         """
         instance = self._layout.instance(name)
         if console_files.is_at_end(instance, position):
@@ -538,10 +535,10 @@ class Host:
         )
 
     def release_console(self, name: str, position: ConsolePosition) -> None:
-        """Give back the disk space of what lies far before `position`, which the caller has stored elsewhere.
+        """Free the disk space of the output well before `position`, which the caller has stored elsewhere.
 
-        The last few MiB of each run stay. Where the file system cannot do that, nothing happens, and the log
-        says so.
+        The last few MiB of each run stay. If the file system does not support this, nothing is freed, and the
+        log says so.
         """
         console_files.release(self._layout.instance(name), position)
 
@@ -551,20 +548,20 @@ class Host:
         return {name: self.trim_console(name, most_bytes) for name in self._layout.instance_names()}
 
     def trim_console(self, name: str, most_bytes: int) -> int:
-        """Give back the disk space of all but the end of a run's output if it takes more than `most_bytes`.
+        """Free the disk space of all but the end of a run's output if it exceeds `most_bytes`.
 
-        Whether it is stored elsewhere or not: whoever reads it gets a line that says how much is left out.
-        Returns the size of the output, with what was given back; 0 if that cannot be had.
+        This does not depend on whether the output is stored elsewhere. Readers get a line saying how much is
+        missing. Returns the size of the output including what was freed; 0 if it cannot be determined.
         """
         try:
             return console_files.trim(self._layout.instance(name), most_bytes)
-        except (HostError, OSError):  # It tells whoever reads the console.
+        except (HostError, OSError):  # Whoever reads the console gets the same error.
             return 0
 
     def instance_settings(self, name: str) -> tuple[str, ...]:
-        """Return the arguments and configs that a server has, and those that it runs with, as texts.
+        """Return, as texts, the arguments and configs that a server has and those it is running with.
 
-        They contain its passwords: for who has to keep those out of what it prints.
+        They contain its passwords, and are for code that masks those in its own output.
         """
         return instance_files.read_settings(self._layout.instance(name))
 
@@ -576,12 +573,12 @@ class Host:
         return config_chain.read_parts(self._layout.instance(name))
 
     def own_bytes(self, name: str) -> int:
-        """Return how much of the disk a server's own files take; of very many, what the first ones do."""
+        """Return how many bytes a server's own files use on disk; if it has very many, only the first count."""
         self._require_readable_root()
         return disk_usage.own_bytes(self._layout.instance(name))
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
-        """Return what is known of one start of a server; None if it is not kept any more."""
+        """Return what is known about one run of a server; None if it is no longer kept."""
         instance = self._layout.instance(name)
         self._require_readable_root()
         facts = runs.read_facts(instance, run)
@@ -597,11 +594,11 @@ class Host:
         return releases.list_releases(self._layout)
 
     def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
-        """Return a fingerprint of each overlay that lies on this host, or of those of `names` that do.
+        """Return a fingerprint of each overlay on this host, or of those of `names` that are here.
 
-        It is another one once a file of the overlay has changed; empty for one that cannot be looked at. Costs
-        0.05 s for 3,400 files: see `hostops.content.fingerprints`. Among `names` may be versions, by their
-        references, of which nothing ever changes: they need not be on this host.
+        A fingerprint changes when a file of the overlay changes; it is empty for an overlay that cannot be
+        read. Costs 0.05 s for 3,400 files: see `hostops.content.fingerprints`. `names` may include references
+        to versions, which never change: these need not be on this host.
         """
         self._require_readable_root()
         versions = [OverlayReference.parse(name) for name in names or ()]
@@ -613,16 +610,16 @@ class Host:
         for name in self._layout.overlay_names():
             if names is not None and name not in names:
                 continue
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # removed in the meantime
                 found[name] = self._fingerprint(name)
         return found
 
     def overlay_report(
         self, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport | None:
-        """Return what one overlay or a version is: its shape, its campaigns and maps. None if it is not here.
+        """Return the shape, campaigns and maps of an overlay or a version. None if it is not on this host.
 
-        Packs in it that have changed are read by a child process, which takes 0.1 s and more.
+        A child process reads the packs that have changed, which takes 0.1 s or more.
         """
         folder = self._layout.overlay_folder(name)
         try:
@@ -635,23 +632,23 @@ class Host:
     def folder_report(
         self, folder: Path, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport:
-        """Return what a folder that lies elsewhere is as an overlay: its shape, its campaigns and maps.
+        """Return the shape, campaigns and maps that a folder outside this host would have as an overlay.
 
-        Its packs are read by a child process, which takes 0.1 s and more. Raises FileNotFoundError if it is not
-        there, and HostError.
+        A child process reads its packs, which takes 0.1 s or more. Raises FileNotFoundError if the folder does
+        not exist, and HostError.
         """
         return overlay_reports.report_overlay(
             folder, require_name(name), None, cancel or CancelToken()
         )
 
     def arrange_files(self, paths: Collection[str]) -> Arrangement:
-        """Return where files that came from outside belong in an overlay, by what is among them."""
+        """Return where files from outside belong in an overlay, judging by their paths."""
         return arranging.arrange(tuple(paths))
 
     def release_report(self, *, cancel: CancelToken | None = None) -> ReleaseReport | None:
-        """Return which campaigns and maps the current release has; None without one.
+        """Return the campaigns and maps of the current release; None if there is none.
 
-        Its packs are read by a child process, once for each build: 0.5 s.
+        A child process reads its packs, once for each build: 0.5 s.
         """
         self._require_readable_root()
         build_id = releases.read_current(self._layout)
@@ -662,9 +659,9 @@ class Host:
         )
 
     def doctor(self) -> list[Finding]:
-        """Look whether this host can do its work, and what to do where it cannot."""
+        """Check whether this host can do its work, and say what to do where it cannot."""
         if self._forced_layering is None:
-            self._layering = None  # What was found earlier may have been cured.
+            self._layering = None  # An earlier problem may have been fixed.
         try:
             layering = self._find_layering()
         except (HostError, OSError) as error:
@@ -689,14 +686,14 @@ class Host:
 
     @contextlib.contextmanager
     def _whole_host(self, purpose: str, callbacks: Callbacks) -> Iterator[int]:
-        """Keep every other operation away; yields the lock's descriptor for commands to inherit."""
+        """Keep every other operation out; yields the lock's descriptor for commands to inherit."""
         self._make_root()
         with hold(self._layout.host_lock_path, purpose, callbacks) as lock:
             yield lock
 
     @contextlib.contextmanager
     def _instance(self, verb: str, name: str, callbacks: Callbacks) -> Iterator[InstanceLayout]:
-        """Keep installs, and other operations on this instance, away."""
+        """Keep out installs and other operations on this instance."""
         instance = self._layout.instance(name)
         purpose = f"{verb} {name}"
         self._make_root()
@@ -708,7 +705,7 @@ class Host:
 
     @contextlib.contextmanager
     def _versions(self, spec: InstanceSpec, callbacks: Callbacks) -> Iterator[None]:
-        """Make the versions of overlays ready that a server is to be made of, and keep them for the block."""
+        """Have the overlay versions of `spec` ready, and keep them for the duration of the block."""
         self._make_root()
         needs = version_folders.Needs(spec.name, self._content, self._min_free_bytes)
         with version_folders.hold_ready(self._layout, spec.overlays, needs, callbacks):
@@ -721,14 +718,14 @@ class Host:
             return ""  # Its report says why.
 
     def _require_readable_root(self) -> None:
-        """Raise HostError if nothing below the root can be read. One that is not there yet is only empty.
+        """Raise HostError if the root exists but cannot be read. A missing root only means an empty host.
 
-        Without this, what cannot be read would be told by each who looks, of each file, and some of it would be
-        taken for what is not there. Costs some microseconds.
+        Without this check, each reader would report each unreadable file, and some would take it for missing.
+        Costs a few microseconds.
         """
         root = self._layout.root
         try:
-            os.stat(f"{root}/.")  # noqa: PTH116 - a Path drops the dot, which asks whether one may go in
+            os.stat(f"{root}/.")  # noqa: PTH116 - a Path drops the dot, which tests the right to enter
             with os.scandir(root):
                 pass
         except FileNotFoundError:
@@ -773,7 +770,7 @@ class Host:
         return steamcmd.find(self._layout) or steamcmd.fetch(self._layout, callbacks)
 
     def _find_layering(self) -> layers.Layering:
-        """Return how layers are done here; what was found to work is not tried again."""
+        """Return how layers are done here. A method that was found to work is not tried again."""
         if self._forced_layering is not None:
             return self._forced_layering
         if self._layering is None:
@@ -782,7 +779,7 @@ class Host:
         return self._layering
 
     def _read_statuses(self, names: Sequence[str]) -> dict[str, InstanceStatus]:
-        """Read what instances are doing, and ask those that have not answered yet, as nobody else may."""
+        """Read what instances are doing, and query those that nobody has had an answer from yet."""
         statuses = {name: runs.read_status(self._layout.instance(name)) for name in names}
         asked = {
             name: (run.address or self.query_address, run.port)
@@ -797,7 +794,7 @@ class Host:
         return statuses
 
     def _is_to_be_asked(self, status: InstanceStatus) -> bool:
-        """Whether nobody has had an answer of this run, nobody waits for one, and it was not asked just now."""
+        """Whether this run never answered, no start is waiting for it, and it was not queried just now."""
         is_silent = status.state is InstanceState.RUNNING and status.note == SILENT_NOTE
         if not is_silent and (
             status.state is not InstanceState.STARTING
@@ -812,7 +809,7 @@ class Host:
         return True
 
     def _note_answer(self, status: InstanceStatus, *, does_answer: bool) -> None:
-        """Record what a run was seen to do, if that is another one than was known."""
+        """Record what a run was seen to do, if that differs from what was known."""
         instance = self._layout.instance(status.name)
         run = runs.read_run(instance)
         if run is None or run.run != status.run:
@@ -838,12 +835,12 @@ class Host:
             try:
                 self._launch(instance, record, callbacks, restarts_run)
             except HostError:
-                # A start whose caller was killed may have come to its launch now: go on with it.
+                # A start whose caller was killed may have just reached its launch: continue with that run.
                 if not runs.is_alive(instance):
                     raise
         elif runs.read_status(instance).state is InstanceState.RUNNING:
             callbacks.say(f"{instance.name} runs already.")
-            # What is wrong there is told, and ends nobody's game.
+            # A problem with the port is reported, but does not end a game in progress.
             self._look_at_port(instance, record, callbacks)
             seconds = min(self._start_timeout_seconds, _RUNNING_PATIENCE_SECONDS)
             try:
@@ -868,11 +865,11 @@ class Host:
                 unanswered_error := self._leave_unanswered(instance, self._start_timeout_seconds)
             ):
                 raise unanswered_error from None
-            # Half a start is none. Ending it is not to be cancelled in its turn.
+            # A partial start is no start. Ending it must not be cancelled in its turn.
             if runs.is_alive(instance):
                 self._abort(instance, callbacks)
             elif restarts_run is None or isinstance(error, OperationCancelled):
-                # Whoever asked for it decides what is next. Another restart after a crash may follow.
+                # The person who asked for the start decides what is next. A restart after a crash may repeat.
                 self._driver.settle(instance)
             if isinstance(error, OperationCancelled):
                 callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
@@ -902,7 +899,7 @@ class Host:
         )
 
     def _leave_unanswered(self, instance: InstanceLayout, seconds: float) -> UnansweredError | None:
-        """Leave a run that does not answer to itself, and return what to say; None if it has no port."""
+        """Leave a silent run alone, and return the error to raise; None if the run has no port."""
         run = runs.read_run(instance)
         if run is None or not (why := self._give_up_on(instance, run)):
             return None
@@ -913,7 +910,7 @@ class Host:
         )
 
     def _give_up_on(self, instance: InstanceLayout, run: runs.Run) -> str:
-        """Record that a run is up and does not answer; return why, in sentences; empty if it has no port."""
+        """Record that a run is up but silent; return why, in sentences; empty if it has no port."""
         look = port_holders.look_at_port(instance, run, run.address or WILDCARD)
         if not (look.has(Protocol.UDP) or look.unseen):
             return ""
@@ -932,7 +929,7 @@ class Host:
     def _check_passwords(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
-        """Say if a server that was just started has other passwords than it was given. It runs either way."""
+        """Warn if a server that just started uses other passwords than it was given. It runs either way."""
         given = instance_files.read_launched_passwords(self._layout, instance)
         address = record.only_address or self.query_address
         if given.rcon and (
@@ -945,17 +942,17 @@ class Host:
     def _look_at_port(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> int | None:
-        """Return the port that the server was seen to hold; None if this account may not look."""
+        """Return the port that the server was seen to hold; None if this account is not allowed to see."""
         run = runs.read_run(instance)
         if run is None:
             raise HostError(f"{instance.name} left no record of its start: restart it.")
         address = record.bind_address or WILDCARD
         has_port = port_holders.require_own_port(self._layout, instance, run, address, callbacks)
-        # The one that it was started with: the record may have another for its next start.
+        # The port it was started with: the record may have another for the next start.
         return run.port if has_port else None
 
     def _name_nearest_map(self, instance: InstanceLayout, name: str, callbacks: Callbacks) -> str:
-        """Say which map of the instance's layers was probably meant; nothing if none is like it."""
+        """Name the map of the instance's layers that was probably meant; empty if none is similar."""
         try:
             overlays = instance_files.read_record(instance).overlays
             maps = read_maps(
@@ -973,7 +970,7 @@ class Host:
         return f"The nearest map that there is: {nearest}." if nearest else ""
 
     def _abort(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
-        """End a start, without patience: nobody plays on a server that has not answered yet."""
+        """End a failed start quickly: nobody plays on a server that has not answered yet."""
 
         def tell_warnings(stream: str, line: str) -> None:
             # What the game prints stays in its console.
@@ -984,7 +981,7 @@ class Host:
         self._driver.end(instance, seconds, Callbacks(tell_warnings))
 
     def _tell_last_words(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
-        """Put the end of the console into what a start that failed says."""
+        """Add the end of the console to the messages of a failed start."""
         last_run = runs.read_run(instance)
         if last_run is None:
             return
@@ -997,8 +994,8 @@ class Host:
     def _check(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> None:
-        """Raise what keeps an instance from being started as the record says, whether it runs or not."""
-        # What the start warns of, it says itself.
+        """Raise whatever prevents a start of the instance as recorded, whether or not it is running."""
+        # The start itself will repeat its warnings.
         quiet = replace(callbacks, on_line=ignore_line)
         self._require_startable(instance, record, quiet)
         if self._find_layering().is_overlay:
@@ -1010,9 +1007,9 @@ class Host:
     def _require_startable(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
     ) -> bool:
-        """Raise HostError if an instance cannot be started as the record says; else return if it is boxed.
+        """Raise HostError if the instance cannot start as recorded; otherwise return whether it is boxed.
 
-        Called before a server is stopped to be started again, and once more right before each launch.
+        Called before a server is stopped for a restart, and again right before each launch.
         """
         stack = self._find_layers(instance, record)
         for overlay in record.overlays:
@@ -1024,20 +1021,20 @@ class Host:
         disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
         require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
         if self._layering is not None and not self._layering.is_overlay:
-            self._layering = None  # The host may have been cured since it was probed.
+            self._layering = None  # The host may have been fixed since it was probed.
         return self._find_box(instance, callbacks)
 
     def _find_places(self, instance: InstanceLayout, stack: Sequence[Path]) -> launch_maps.Places:
-        """Return where the maps of an instance may lie, by its layers."""
+        """Return where the instance's maps may be, according to its layers."""
         own_dirs = (instance.upper_dir, instance.tree_dir)
         return launch_maps.Places(stack, own_dirs, self._layout.content_dir)
 
     def _find_layers(
         self, instance: InstanceLayout, record: instance_files.InstanceRecord
     ) -> list[Path]:
-        """Return the layers below an instance's own files, the top one first; HostError if one is missing.
+        """Return the layers below an instance's own files, top one first; HostError if one is missing.
 
-        The first, which is generated, need not be written yet.
+        The first layer is generated and need not be written yet.
         """
         release = releases.require_current(self._layout)
         return layers.lower_layers(self._layout, instance, record.layer, record.overlays, release)
@@ -1068,10 +1065,10 @@ class Host:
             runs.tell_walls(run, callbacks)
 
     def _find_box(self, instance: InstanceLayout, callbacks: Callbacks) -> bool:
-        """Return whether a game gets a box here; HostError where a real one must not run without."""
+        """Return whether a game gets a box here; HostError if a real one must not run without it."""
         if self._walls is None and self._find_layering().is_overlay and not self._allow_unboxed:
-            # What mounts an overlay makes a box as well; if not, the launcher says what failed. A look at all
-            # walls takes longer than the whole launch.
+            # Whatever can mount an overlay can make a box too; if it cannot, the launcher says what failed.
+            # Checking all walls takes longer than the whole launch.
             return True
         walls = self._find_walls()
         if has_box(walls):
@@ -1088,7 +1085,7 @@ class Host:
         return False
 
     def _find_walls(self) -> tuple[Wall, ...]:
-        """Return the walls of the box here. What was found to stand is not tried again."""
+        """Return the walls of the box here. Walls that were found to stand are not tried again."""
         if self._walls is None or not has_box(self._walls):
             self._walls = walls_here()
         return self._walls

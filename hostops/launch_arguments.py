@@ -1,8 +1,8 @@
-"""Which launch arguments a server may have, judged as the engine will read them.
+"""Checks launch arguments by the way the engine reads them.
 
-The engine joins its arguments into one line and splits that again, in some branches without the quotes
-(Source SDK, `CCommandLine`). So every word of the joined line is judged, not every argument: a word inside a
-quoted value counts. docs/arguments.md has the same table for people; a test holds the two together.
+The engine joins its arguments into one line and splits that again, in some branches ignoring quotes (Source
+SDK, `CCommandLine`). So every word of the joined line is checked, not every argument: a word inside a quoted
+value counts. docs/arguments.md has the same table for people; a test keeps them consistent.
 """
 
 import re
@@ -23,10 +23,10 @@ from hostops.console_commands import (
 )
 
 MAX_COMMAND_BYTES = 1900
-"""The engine's line has 2,048 bytes, and cuts what is longer."""
+"""The engine's line has 2,048 bytes; anything longer is cut off."""
 
 OWN_COMMAND_BYTES = 150
-"""What Saferoom's own part of the line takes at most: the program, the game, the port, an address, a map."""
+"""The most that Saferoom's own part of the line takes: the program, the game, the port, an address, a map."""
 
 
 class Who(Enum):
@@ -39,9 +39,9 @@ class Who(Enum):
 
 
 class Option(NamedTuple):
-    """An option of the engine: who sets it, what it does, and the form of its value ("" for none).
+    """An option of the engine: who may set it, what it does, and the form of its value ("" for none).
 
-    For one that owners may not set, `text` says where it belongs instead.
+    If owners may not set it, `text` says what to do instead.
     """
 
     who: Who
@@ -120,20 +120,20 @@ OPTIONS: dict[str, Option] = {
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _BEGINS = re.compile(r"\s*(?:\+|-(?![0-9]))")
 _MODE_PLACES = {"+map": 1, "+mp_gamemode": 0}
-"""Which value of a command is the mode."""
+"""The position of the mode among a command's values."""
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc\ufe58\ufe63\uff0d"
 _QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2018\u2019\u201a\u201b\u2032\u2033"
 _BLANKS = "\u00a0\u2002\u2003\u2009\u202f\u3000"
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-# The forms that an input method of East Asia makes of ASCII, at the same distance all of them.
+# East Asian input methods produce these full-width forms of ASCII, all at the same distance.
 _FULL_WIDTH = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)}
 _COMMENTS = ("//", "/*", "*/", "<!--", "#", ";", "::")
 _COMMENT_WORDS = ("rem", "--", "-->")
 _CONTINUATIONS = ("\\", "^", "`")
-"""What ends a line that goes on in the next one: in a shell, in cmd.exe, in PowerShell."""
+"""Continue a line in the next one: in a shell, in cmd.exe, in PowerShell."""
 _BLANKS_AT_END = re.compile(rf"[ \t{_BLANKS}]+(?=\n|\Z)")
 _CONTINUED = re.compile(r"\\\r?\n")
-# As `_split` finds them, and left as they are written: quotations, escapes, and lines that go on.
+# The words that `_split` finds, unchanged: with quotations, escapes, and continued lines.
 _WORD = re.compile(
     r"""(?: \\\r?\n | \\. | "(?: \\. | [^"\\] )*" | '[^']*' | [^\s"'\\] )+""",
     re.VERBOSE | re.DOTALL,
@@ -141,7 +141,7 @@ _WORD = re.compile(
 
 
 class Fault(NamedTuple):
-    """What is wrong with one word of launch arguments, in a sentence, and where: `Line 2`, or an empty text."""
+    """What is wrong with one word of launch arguments, as a sentence, and its place: `Line 2`, or empty."""
 
     place: str
     text: str
@@ -151,7 +151,7 @@ class Fault(NamedTuple):
 
 
 class ArgumentsError(ValueError):
-    """Launch arguments that the engine must not be given; `faults` has all that is wrong, in order."""
+    """Launch arguments that the engine must not get; `faults` lists everything wrong, in order."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -159,16 +159,16 @@ class ArgumentsError(ValueError):
 
 
 class Argument(NamedTuple):
-    """One argument as a shell would split it off, and where it begins."""
+    """One argument as a shell would split it, and where it begins."""
 
     text: str
     place: str = ""
 
 
 def parse_arguments(text: str) -> tuple[str, ...]:
-    """Split launch arguments as a shell would, over any number of lines, and judge them.
+    """Split launch arguments, on any number of lines, as a shell would, and check them.
 
-    A line that ends with a backslash goes on in the next one. Raises `ArgumentsError` with every fault.
+    A line that ends with a backslash continues in the next one. Raises `ArgumentsError` with every fault.
     """
     arguments, faults = _split(text)
     faults += _judge(arguments)
@@ -178,7 +178,7 @@ def parse_arguments(text: str) -> tuple[str, ...]:
 
 
 def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
-    """Judge launch arguments that are split already; raise `ArgumentsError` with every fault."""
+    """Check launch arguments that are already split; raise `ArgumentsError` with every fault."""
     kept = [Argument(text) for text in arguments]
     if faults := _judge(kept):
         raise ArgumentsError(faults)
@@ -186,9 +186,9 @@ def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_conflicts(arguments: Sequence[str]) -> list[str]:
-    """Return what judged arguments say in two ways, in sentences: no fault, and hardly what was meant.
+    """Return contradictions in checked arguments, as sentences: no faults, but hardly intended.
 
-    Which of two values of an option the engine takes depends on its branch; it loads maps one after the other.
+    Which of an option's two values the engine uses depends on its branch; maps are loaded one after another.
     """
     given: dict[str, list[str]] = {}
     for group in _groups([Argument(text) for text in arguments]):
@@ -199,7 +199,7 @@ def find_conflicts(arguments: Sequence[str]) -> list[str]:
         values = list(dict.fromkeys(all_values))
         option = OPTIONS.get(name)
         if len(values) < 2 or not (name == "+map" or (option and option.value)):
-            continue  # Of a cvar that is set twice the later value wins, as it does in a config.
+            continue  # If a cvar is set twice, the later value wins, as it does in a config.
         what = "loads one after the other" if name == "+map" else "takes one of them"
         conflicts.append(
             f"{name} is given {len(values)} times, as {' and as '.join(values)}: the game {what}. "
@@ -211,10 +211,10 @@ def find_conflicts(arguments: Sequence[str]) -> list[str]:
 
 
 def find_map(arguments: Sequence[str]) -> str | None:
-    """Return the map that the engine is told to load, as it is written; None without a `+map`.
+    """Return the map that the engine will load, as written; None if there is no `+map`.
 
-    Empty for a `+map` that names none. The engine joins its arguments and splits them again, so a map may be
-    quoted together with its mode. Of several it loads one after the other: the last one stays.
+    Empty if a `+map` names none. The engine joins its arguments and splits them again, so a map may be quoted
+    together with its mode. If there are several, it loads one after another, and the last one stays.
     """
     words = " ".join(arguments).split()
     places = [index for index, word in enumerate(words) if word.lower() == "+map"]
@@ -225,9 +225,9 @@ def find_map(arguments: Sequence[str]) -> str | None:
 
 
 def find_mode(arguments: Sequence[str]) -> str | None:
-    """Return the game mode that the engine is told to start with, as it is written; None without one.
+    """Return the game mode that the engine will start with, as written; None if there is none.
 
-    It stands behind the map, or is a cvar of its own, which the map's comes after.
+    It follows the map, or is a separate cvar. A mode that follows the map takes precedence.
     """
     words = " ".join(arguments).split()
     last: dict[str, str] = {}
@@ -240,10 +240,10 @@ def find_mode(arguments: Sequence[str]) -> str | None:
 
 
 def join_arguments(of_blueprint: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
-    """Return the launch arguments of a server: its blueprint's, then its own, both judged.
+    """Return the launch arguments of a server: its blueprint's, then its own, both already checked.
 
-    A map of its own takes the place of the blueprint's: the engine would load one after the other. So does the
-    mode that stands behind it.
+    The server's own map replaces the blueprint's: otherwise the engine would load both. So does a mode that
+    follows it.
     """
     overridden: tuple[str, ...] = ()
     if find_map(own):
@@ -254,9 +254,9 @@ def join_arguments(of_blueprint: Sequence[str], own: Sequence[str]) -> tuple[str
 
 
 def put_map(text: str, map_name: str, mode: str) -> str:
-    """Return launch arguments that start with a map in a mode and say so once; without a map if that is empty.
+    """Return launch arguments that name this map and mode exactly once, or no map if `map_name` is empty.
 
-    All else stays as it is written. Neither name is judged here.
+    Everything else stays as written. Neither name is checked here.
     """
     words = list(_WORD.finditer(text))
     cuts: list[tuple[int, int]] = []
@@ -277,7 +277,7 @@ def put_map(text: str, map_name: str, mode: str) -> str:
 
 
 def _without(text: str, start: int, end: int) -> str:
-    """Return a text without a part of it, and without the line that only had that in it."""
+    """Return a text without this part, and without its line if nothing else was in it."""
     before, after = text[:start].rstrip(" \t"), text[end:].lstrip(" \t")
     if not before or before.endswith("\n"):
         return before + re.sub(r"\A\r?\n", "", after)
@@ -291,15 +291,15 @@ def _names_mode_of_map(arguments: Sequence[str]) -> bool:
 
 
 def _name_of(group: Sequence[Argument]) -> str:
-    """Return the option or command of a group, also of one that is quoted together with its value."""
+    """Return a group's option or command, even if it is quoted together with its value."""
     return "".join(group[0].text.lower().split()[:1])
 
 
 def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
-    """Return those arguments that may be executed, and the faults of the others.
+    """Return the arguments that may be executed, and the faults of the others.
 
-    For what was stored before these rules: an option or a command goes with all of its values. A password
-    stays: it stood there already, and without it a restart would open the server to everybody.
+    For arguments stored before these rules: a faulty option or command is dropped with all its values. A
+    password is kept: it was there already, and without it a restart would open the server to everybody.
     """
     kept: list[str] = []
     faults: list[Fault] = []
@@ -317,13 +317,13 @@ def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
 
 
 def _is_password(group: Sequence[Argument]) -> bool:
-    """Whether it is a password with its value, in which nothing but that it stands here is a fault."""
+    """Whether it is a password with its value, whose only fault is being a launch argument."""
     names = ("+rcon_password", "+sv_password", "+tv_password", "+sv_setsteamaccount")
     return len(group) == 2 and group[0].text.lower() in names and len(group[1].text.split()) == 1
 
 
 def _hide_secrets(faults: Iterable[Fault], arguments: Sequence[Argument]) -> list[Fault]:
-    """Return the faults without the values of passwords, which they may quote."""
+    """Return the faults without the passwords that they may quote."""
     words = [word for argument in arguments for word in argument.text.split()]
     secret_values = {
         value
@@ -331,7 +331,7 @@ def _hide_secrets(faults: Iterable[Fault], arguments: Sequence[Argument]) -> lis
         if name.lower().lstrip("+-") in SECRETS and not OPTIONS.get(value.lower())
     }
     hidden = [*secret_values]
-    # An argument is quoted whole, too, with the blanks that it has.
+    # A fault may also quote the whole argument, including its blanks.
     hidden += [
         argument.text
         for argument in arguments
@@ -351,10 +351,10 @@ def _hide_secrets(faults: Iterable[Fault], arguments: Sequence[Argument]) -> lis
 
 
 def take_bind_address(text: str) -> tuple[str, str]:
-    """Return launch arguments without `-ip ADDRESS`, and that address; the text itself and "" if it has none.
+    """Return launch arguments without `-ip ADDRESS`, and the address; the text itself and "" if it has none.
 
-    Only where both stand as words of their own, outside of any quotation. Raises `ArgumentsError` for what is
-    no IPv4 address, and for two of them.
+    Only if both are separate words, outside quotation marks. Raises `ArgumentsError` if it is no IPv4 address,
+    or if there are two.
     """
     words = list(_WORD.finditer(text))
     bare = [_CONTINUED.sub("", word.group()) for word in words]
@@ -406,12 +406,12 @@ def _groups(arguments: Sequence[Argument]) -> Iterator[list[Argument]]:
     """Yield each option or command with the values that follow it."""
     group: list[Argument] = []
     for argument in arguments:
-        # A negative number is a value, to which the game is deaf: it belongs to what it stands behind.
+        # A negative number is a value, though the game ignores it: it belongs to the preceding option.
         if group and _BEGINS.match(argument.text):
             yield group
             group = []
         group.append(argument)
-        # What follows an option that has its value, or takes none, stands alone.
+        # After an option that has its value, or takes none, the next word stands alone.
         option = OPTIONS.get(group[0].text.lower())
         if option and option.who is Who.OWNER and len(group) > bool(option.value):
             yield group
@@ -424,7 +424,7 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
     """Yield what is wrong with an option or a command and its values."""
     for argument in group:
         yield from _judge_characters(argument)
-    # What a word with a typographic sign would mean is another question, once that is put right.
+    # A word with a typographic character can only be checked further once that is corrected.
     plain = [one for one in group if one.text.isascii()]
     words = [(word, argument.place) for argument in plain for word in argument.text.split()]
     if group[0] not in plain:
@@ -501,7 +501,7 @@ def _judge_characters(argument: Argument) -> Iterator[Fault]:
 def _judge_option(
     word: str, place: str, values: Sequence[str], *, is_whole: bool
 ) -> Iterator[Fault]:
-    """Yield what is wrong with an option; unless it `is_whole`, its value may be one that is not judged yet."""
+    """Yield what is wrong with an option. Unless it `is_whole`, its value may be a word not checked yet."""
     name, equals, _ = word.partition("=")
     option = OPTIONS.get(name.lower())
     if option is None:
@@ -553,7 +553,7 @@ def _refuse_hidden(word: str, place: str, first: str) -> Fault:
 
 
 def _shown(text: str) -> str:
-    """Return what a fault quotes of a text: printable, and not too long."""
+    """Return a text for quoting in a fault: printable, and not too long."""
     text = "".join(one if one.isprintable() else "�" for one in text)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
@@ -582,7 +582,7 @@ def _refusal(name: str, option: Option) -> str:
 
 
 def _as_words(arguments: Iterable[Argument]) -> Iterator[str]:
-    """Yield arguments as they are executed: an option and its value apart, a command's value whole."""
+    """Yield arguments as they are executed: an option is split from its value, a command's value is not."""
     for argument in arguments:
         if argument.text.startswith("-"):
             yield from argument.text.split()
@@ -599,7 +599,7 @@ def _line_number(place: str) -> float:
 
 
 def _split(text: str) -> tuple[list[Argument], list[Fault]]:
-    """Split as a POSIX shell does, without any expansion; return the arguments, and a quote that is open."""
+    """Split as a POSIX shell does, without any expansion; return the arguments, and any unclosed quote."""
     arguments: list[Argument] = []
     faults: list[Fault] = []
     line, quote, current, begun_at = 1, "", None, 1

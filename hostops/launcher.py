@@ -6,15 +6,15 @@
     python -I -S launcher.py --probe DIR     try a mount of DIR/lower and DIR/upper, and say what
                                              fails
     python -I -S launcher.py --try ROOT LAYER LAYER...
-                                             try whether these folders below ROOT can lie over each other
+                                             try whether these folders below ROOT can be stacked
 
-Units of every version name this file. It is short, as Python compiles the program that it is given at each
-start, and keeps what it has compiled of modules alone.
+Units of every version name this file. It is short because Python compiles the main program at each start; it
+caches only compiled modules.
 """
 
 import sys
 
-# Run by its path and isolated, it does not have the package on its search path.
+# Run by path and isolated, so the package is not on its search path.
 sys.path.append(__file__.rsplit("/", 2)[0])
 
 from hostops.launching import main

@@ -1,19 +1,19 @@
 """Mounts an instance's files, enters the box, and becomes its game server: what `launcher.py` does.
 
-It leaves its caller's session, takes the instance's run.lock, writes run.json, mounts the overlay in
-namespaces of its own, enters the box (`hostops.box`), and executes the engine there, `./srcds_linux`.
-An init of a PID namespace holds the lock, and is what the host knows as the run: what the game starts
-ends with it. Nothing is mounted on the host and nothing has to be cleaned up.
+It leaves its caller's session, takes the instance's run.lock, writes run.json, mounts the overlay in its own
+namespaces, enters the box (`hostops.box`), and executes the engine there, `./srcds_linux`. The init of a PID
+namespace holds the lock; to the host it is the run, and everything the game starts ends with it. Nothing is
+mounted on the host, and nothing needs to be cleaned up.
 
-A restart after a crash counts in the budget of `hostops.crash_budget`. One too many is refused here,
-whoever asks for it: with the exit code after which systemd does not try again.
+A restart after a crash counts against the budget of `hostops.crash_budget`. A restart beyond the budget is
+refused here, whoever asks for it, with the exit code after which systemd does not try again.
 
-A plan of an earlier version is not executed as it is: the engine's arguments are made anew from it,
-without the worker, since systemd may restart a server before the panel has written another.
+A plan from an earlier version is not executed as it is: the engine's arguments are rebuilt from it. That
+happens without the worker, because systemd may restart a server before the panel has written another plan.
 
-The caller's process ends with exit code 0 once the game's program has replaced the launcher;
-otherwise it prints what failed, which is in the console log as well once there is one. Standard
-library only, and little of it: this runs at every start of a server.
+The caller's process ends with exit code 0 once the game's program has replaced the launcher. Otherwise it
+prints what failed, and the console log, if there is one by then, also has that. This uses only the standard
+library, and little of it, because it runs at every start of a server.
 """
 
 # Without pathlib, whose import would take a quarter of the start-up time:
@@ -51,19 +51,19 @@ from hostops.linux.process_identity import read_boot_id, read_own_stat
 
 EXIT_BUSY = 75
 RUN_VARIABLE = "SAFEROOM_RUN"
-"""Names the run in the environment of its processes, by the nonce in run.json."""
+"""The variable that identifies the run in the environment of its processes, by the nonce in run.json."""
 MOUNT_NAME = "saferoom-run-"
-"""How the mount of a run's layers is called in /proc/PID/mounts, followed by the nonce in run.json."""
+"""The name of a run's mount in /proc/PID/mounts begins with this, followed by the nonce in run.json."""
 _KEPT_RESTARTS = 50
 _MAX_RECORD_CHARS = 1024**2
-_OOM_SCORE = 300  # thousandths of the memory, by which a game counts as larger than it is
+_OOM_SCORE = 300  # thousandths of the memory that are added to a game's apparent size
 _MAX_OOM_SCORE = 1000
 LOCK_SECONDS = 2.0
-"""How long to try for run.lock: whoever looks whether a server runs holds it for an instant."""
+"""How long to try for run.lock: a process that checks whether the server runs holds it for an instant."""
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the command line; return the exit code of the caller's process."""
+    """Execute the command line; return the exit code of the caller's process."""
     if arguments[:1] == ["--probe"] and len(arguments) == 2:
         return _probe(arguments[1])
     if arguments[:1] == ["--try"] and len(arguments) >= 4:
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
         os.close(report_read)
         _launch(root, name, report_write, is_unit=False)
     os.close(report_write)
-    # The pipe closes without a word when the game's program takes over: its end is not inherited.
+    # The pipe closes silently when the game's program takes over, which does not inherit its end.
     with open(report_read, encoding="utf-8") as report:
         text = report.read()
     if not text:
@@ -108,7 +108,7 @@ def _probe(folder: str) -> int:
 
 
 def _try_layers(root: str, layers: list[str]) -> int:
-    """Mount the layers where only this process sees it, with nothing to write to above them."""
+    """Mount the layers, read-only, where only this process sees them."""
     try:
         os.chdir(root)
         enter_namespaces()
@@ -120,12 +120,12 @@ def _try_layers(root: str, layers: list[str]) -> int:
 
 
 def _open_report(root: str, name: str) -> int:
-    """Return what the driver that waits for this launch reads; /dev/null when systemd restarts on its own."""
+    """Return where the driver waiting for this launch reads; /dev/null if systemd restarts by itself."""
     try:
         return os.open(
             f"{root}/instances/{name}/launch.report", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
-    except OSError:  # none there, or nobody reads it
+    except OSError:  # it does not exist, or nobody reads it
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
@@ -141,13 +141,13 @@ def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
         _become_game(root, name, is_unit, keep_init)
     except LaunchError as error:
         message, code = str(error), error.exit_code
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to hear of it
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to know
         message, code = f"Starting {name} failed: {error!r}.", EXIT_FAILED
     os.write(report, f"{code} {message}".encode())
-    # Its stderr is the console log, if it came that far.
+    # Its stderr is the console log, if it got that far.
     with contextlib.suppress(OSError):
         os.write(2, f"{message}\n".encode())
-    # Last: the launcher outside ends at this, and systemd then ends us.
+    # This comes last: the launcher outside then exits, and systemd ends this process.
     if init is not None:
         init.give_up(code)
     os._exit(code)
@@ -156,9 +156,9 @@ def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
 def _become_game(
     root: str, name: str, is_unit: bool, keep_init: Callable[[Init], None]
 ) -> NoReturn:
-    # It is connected before the root changes; where no unit listens it tells nobody.
+    # Connected before the root changes; does nothing if no unit is listening.
     tell_systemd = connect_to_systemd()
-    if os.getsid(0) != os.getpid():  # systemd has made a session already
+    if os.getsid(0) != os.getpid():  # otherwise systemd has made a session already
         os.setsid()
     os.umask(0o027)
     _yield_memory()
@@ -171,25 +171,25 @@ def _become_game(
     _open_console(instance, run)
     argv = _read_command(plan, name)
     environment = {**plan["environment"], "LD_LIBRARY_PATH": LIBRARY_PATH}
-    # A plan of an earlier version knows nothing of a box, and its server gets one all the same.
+    # A plan from an earlier version does not mention a box, but its server gets one anyway.
     if plan.get("is_boxed", plan["layering"] == "overlay"):
         box = _plan_box(root, instance, plan)
         environment["HOME"] = box.home_dir
         enter_user_namespace()
-        # A unit of an earlier version does not listen, and would lose sight of its main process.
+        # A unit from an earlier version does not listen, and would lose track of its main process.
         is_deaf = is_unit and "NOTIFY_SOCKET" not in os.environ
         refusal = "the unit is of an earlier version" if is_deaf else ""
         init = become_init(tell_systemd, refusal=refusal)
         keep_init(init)
         if init.wall.stands:
             os.setsid()
-        # Not before: the init's number is the one by which the host knows the run.
+        # Not earlier: the host knows the run by the init's process ID.
         record = _write_run(instance, plan, run, history)
         end = _open_end(instance)
         walls = [init.wall, leave_mounts()]
         if plan["layering"] == "overlay":
             _mount(instance, plan, record["nonce"])
-        # By it a child is found that left its session and closed everything. The record is always whole.
+        # It identifies a child that left its session and closed everything. The record is always complete.
         record["mount_namespace"] = os.stat("/proc/self/ns/mnt").st_ino
         environment[RUN_VARIABLE] = record["nonce"]
         folder = os.open(instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -205,7 +205,7 @@ def _become_game(
         namespace = os.stat("/proc/self/ns/mnt").st_ino
         _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
         _mount(instance, plan, record["nonce"])
-        # Its records and its console log are for us to believe: the game is not to change them.
+        # We rely on its records and its console log, so the game must not change them.
         make_read_only(instance)
         os.chdir(f"{instance}/merged")
     else:
@@ -223,9 +223,9 @@ def _become_game(
 
 
 def _yield_memory() -> None:
-    """Let the kernel end the game before the panel, where memory runs out (oom_score_adj of proc(5)).
+    """Make the kernel kill the game before the panel when memory runs out (oom_score_adj of proc(5)).
 
-    It is inherited, and no game can take it back: its /proc is read-only. Where ours is too, nothing happens.
+    It is inherited, and no game can undo it, because its /proc is read-only. If ours is too, nothing happens.
     """
     try:
         with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
@@ -238,7 +238,7 @@ def _yield_memory() -> None:
 
 
 def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
-    """Return what stands in the box of a game. Makes the folder that is its HOME."""
+    """Return the contents of a game's box. Creates the folder that is its HOME."""
     home = f"{root}/{instance}/home"
     with contextlib.suppress(FileExistsError):
         os.mkdir(home, 0o750)
@@ -246,7 +246,7 @@ def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
     control_file = plan["environment"].get("SAFEROOM_SIMULATOR")
     shown: tuple[str, ...] = ()
     if control_file is not None:
-        # The simulated game is a program of this very Python, and is told by a file how to behave.
+        # The simulated game is a program for this same Python, and a file tells it how to behave.
         prefix = sys.executable.rsplit("/", 2)[0]
         shown = (prefix, sys.prefix, sys.base_prefix, __file__.rsplit("/", 1)[0])
         if os.path.exists(control_file):
@@ -261,7 +261,7 @@ def _plan_box(root: str, instance: str, plan: dict[str, Any]) -> Root:
 
 
 def _mount(instance: str, plan: dict[str, Any], nonce: str) -> None:
-    """Mount the layers of a plan at the instance's `merged`, under a name that no other run's mount has."""
+    """Mount the layers of a plan at the instance's `merged`, under a name unique to this run."""
     folders = (f"{instance}/upper", f"{instance}/work", f"{instance}/merged")
     mount_overlay(plan["lower"], *folders, name=f"{MOUNT_NAME}{nonce}")
 
@@ -269,7 +269,7 @@ def _mount(instance: str, plan: dict[str, Any], nonce: str) -> None:
 def _write_run(
     instance: str, plan: dict[str, Any], run: int, history: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write down which process runs, and return that."""
+    """Record which process is the run, and return the record."""
     process = read_own_stat()
     record = {
         "run": run,
@@ -284,16 +284,16 @@ def _write_run(
         **history,
     }
     _write_json(f"{instance}/run.json", record)
-    # It was about the run before. Removed only now that it is written down.
+    # It was about the previous run, and is removed only after the new run is recorded.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{instance}/end")
-    # The next run replaces run.json; under this name it stays as long as the run's output.
+    # The next run replaces run.json; the copy under this name stays as long as the run's output.
     os.link(f"{instance}/run.json", f"{instance}/console/{run}.json")
     return record
 
 
 def _read_command(plan: dict[str, Any], name: str) -> list[str]:
-    """Return the engine's argv; what is left out of an earlier version's is said on the console."""
+    """Return the engine's argv. Arguments left out of an earlier version's plan are listed on the console."""
     argv: list[str] = plan["argv"]
     version = plan.get("version", 1)
     if version > PLAN_VERSION:
@@ -309,7 +309,7 @@ def _read_command(plan: dict[str, Any], name: str) -> list[str]:
 
 
 def _take_run_lock(path: str, name: str) -> int:
-    """Return the descriptor of the lock. It is inherited by the game: its lock lasts as long as the run."""
+    """Return the descriptor of the lock. The game inherits it, so the lock lasts as long as the run."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -320,7 +320,7 @@ def _take_run_lock(path: str, name: str) -> int:
             if time.monotonic() > deadline:
                 raise LaunchError(f"{name} runs already, or is being changed.", EXIT_BUSY) from None
             time.sleep(0.01)
-    # The instance may have been deleted, and made again, since the file was opened.
+    # The instance may have been deleted and created again since the file was opened.
     mine = os.fstat(descriptor)
     try:
         there = os.stat(path)
@@ -333,14 +333,14 @@ def _take_run_lock(path: str, name: str) -> int:
 
 
 def _next_run(console_dir: str) -> int:
-    # Whatever else the game may have put there: no run has a number of ten digits.
+    # Ignores anything else that the game may have put there: no run number has ten digits.
     stems = [name[:-4] for name in os.listdir(console_dir) if len(name) < 14]
     numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
     return max(numbers, default=0) + 1
 
 
 def _open_end(instance: str) -> int:
-    """Return a descriptor of the file that is to tell how the run ends; it is empty until then."""
+    """Return a descriptor of the file that will say how the run ended; it is empty until then."""
     return os.open(
         f"{instance}/end",
         os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
@@ -352,23 +352,23 @@ _CROOKED = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError),
     *(ArithmeticError, RecursionError),
 )
-"""What reading a record raises that is missing, cut short or no record of ours."""
+"""Exceptions from reading a record that is missing, truncated or not ours."""
 
 
 def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what the runs before mean for this one: its restarts, and which of them ended on their own.
+    """Return what the previous runs mean for this one: its restarts, and which runs ended on their own.
 
-    It is a restart if the plan is that of the run before, as when systemd starts it alone, or says so. Raises
-    LaunchError if the budget of restarts is spent.
+    It is a restart if the plan is the previous run's, as when systemd starts it alone, or if the plan says so.
+    Raises LaunchError if the restart budget is spent.
     """
     launch = os.stat(f"{instance}/launch.json").st_mtime_ns
     restarted_at: list[float] = []
     restarts = 0
     crashed: list[Any] = []
-    # It never ran, a power cut emptied the file, or the game has written it.
+    # Suppressed, because it may never have run, a power cut may have emptied the file, or the game written it.
     with contextlib.suppress(*_CROOKED):
         last_run = _read_json(f"{instance}/run.json")
-        # All of it before any of it counts: where a game has no box it may have written that.
+        # Everything is parsed before any of it is used: a game without a box may have written it.
         last_number, last_restarts = int(last_run["run"]), int(last_run.get("restarts", 0))
         last_restarted_at = [float(at) for at in last_run.get("restarted_at", [])]
         last_crashed = [[int(run), str(how)] for run, how in last_run.get("crashed", [])]
@@ -377,7 +377,7 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
         crashed = [*last_crashed, [last_number, end]] if has_crashed else last_crashed
         if launch == last_run.get("launch") or plan.get("restarts_run") == last_number:
             restarted_at, restarts = last_restarted_at, last_restarts
-            # What somebody restarts by `systemctl` has not crashed: systemd calls its end a success.
+            # A restart by `systemctl` is no crash: systemd calls that end a success.
             if has_crashed and is_failure(end):
                 if is_spent(restarted_at, ended_at):
                     _give_up(instance, last_number, end, ended_at, name)
@@ -392,7 +392,7 @@ def _look_back(instance: str, plan: dict[str, Any], name: str) -> dict[str, Any]
 
 
 def _give_up(instance: str, run: int, end: str, ended_at: float, name: str) -> NoReturn:
-    """Refuse the launch; keep how the last run ended, over which systemd writes how this launch does."""
+    """Refuse the launch. Save how the last run ended: systemd will overwrite it with this launch's end."""
     _write_json(f"{instance}/final.json", {"run": run, "end": end, "at": ended_at})
     raise LaunchError(
         f"{name} has crashed again after {RESTART_BUDGET} restarts within "
@@ -401,7 +401,7 @@ def _give_up(instance: str, run: int, end: str, ended_at: float, name: str) -> N
 
 
 def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
-    """Whether the run before, which is over, ended on its own while this host was up."""
+    """Whether the previous run, which is over, ended on its own while this host was up."""
     if last_run["boot_id"] != read_boot_id():
         return False
     try:
@@ -412,7 +412,7 @@ def _has_crashed(instance: str, last_run: dict[str, Any]) -> bool:
 
 
 def _read_end(instance: str, run: int) -> tuple[str, float]:
-    """Return what is known of how the last run ended, maybe nothing, and when (seconds since the epoch)."""
+    """Return how the last run ended, empty if unknown, and when (seconds since the epoch)."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         final = _read_json(f"{instance}/final.json")
         if final["run"] == run:
@@ -422,7 +422,7 @@ def _read_end(instance: str, run: int) -> tuple[str, float]:
         if end := _read_record(f"{instance}/end").strip():
             return end, ended_at
     except (OSError, ValueError):
-        pass  # A release before this wrote it under systemd alone.
+        pass  # An earlier version wrote it only under systemd.
     return "", time.time()
 
 
@@ -430,13 +430,13 @@ def _open_console(instance: str, run: int) -> None:
     """Put the FIFO at stdin and the run's log at stdout and stderr."""
     fifo = f"{instance}/console.in"
     with contextlib.suppress(FileNotFoundError):
-        # The game has a descriptor of it, by which it can take every right to it away from its owner. Where it
-        # has no box it can put anything there.
+        # The game has an open descriptor of it, and can use that to take all rights away from its owner.
+        # Without a box it can put anything there.
         if os.lstat(fifo).st_mode != stat.S_IFIFO | 0o600:
             os.unlink(fifo)
     with contextlib.suppress(FileExistsError):
         os.mkfifo(fifo, 0o600)
-    # Open for writing as well: so the game never reads an end of file when a writer goes.
+    # Also open for writing, so that the game never sees an end of file when a writer leaves.
     _move_descriptor(os.open(fifo, os.O_RDWR | os.O_NOFOLLOW), 0)
     log = os.open(
         f"{instance}/console/{run}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
@@ -452,7 +452,7 @@ def _move_descriptor(source: int, target: int) -> None:
 
 
 def _reset_signals() -> None:
-    """Undo what Python and a shell's `&` or `nohup` set, which a new program would keep."""
+    """Undo settings of Python, and of a shell's `&` or `nohup`, that a new program would inherit."""
     for number in signal.valid_signals():
         with contextlib.suppress(OSError):  # SIGKILL, SIGSTOP
             signal.signal(number, signal.SIG_DFL)
@@ -460,7 +460,7 @@ def _reset_signals() -> None:
 
 
 def _keep_only(descriptors: set[int]) -> None:
-    """Let exec close every other descriptor."""
+    """Make exec close every other descriptor."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in descriptors:
             with contextlib.suppress(OSError):  # the one that listdir itself used
@@ -473,7 +473,7 @@ def _read_json(path: str) -> dict[str, Any]:
 
 
 def _read_record(path: str) -> str:
-    """Return what a file says; OSError if it is none: the game may have put a FIFO or a link there."""
+    """Return a file's content; OSError if it is no file: the game may have put a FIFO or a link there."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, encoding="utf-8") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -482,9 +482,9 @@ def _read_record(path: str) -> str:
 
 
 def _write_json(path: str, document: dict[str, Any], folder: int | None = None) -> None:
-    """Replace a file, below an open folder if one is given, by a rename.
+    """Replace a file by a rename; below an open folder if one is given.
 
-    After a power cut its boot id is an old one, so it need not be synced.
+    After a power cut the boot id in it is outdated, so it need not be synced.
     """
     descriptor = os.open(
         f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640, dir_fd=folder

@@ -1,4 +1,4 @@
-"""Where everything lies below a host's root."""
+"""The paths of everything below a host's root."""
 
 import os
 import re
@@ -11,10 +11,10 @@ from hostops.specs import NAME_PATTERN, OverlayReference, require_name
 
 
 def find_code_dir() -> Path:
-    """Return the folder that this package lies in, by the name that Python was started by.
+    """Return the folder of this package, under the name with which Python was started.
 
-    That may be a link to one of several releases. What is written down, as in units, then stays right when
-    the link is switched.
+    The name may go through a link to one of several releases. Paths written elsewhere, such as in units, then
+    stay right when the link is switched.
     """
     code_dir = Path(__file__).resolve().parents[1]
     around = Path(sys.prefix).parent
@@ -30,7 +30,7 @@ class InstanceLayout:
 
     @property
     def trusted_dir(self) -> Path:
-        """The folder of all instances. Nothing below it is to be opened but by `linux.untrusted`."""
+        """The folder of all instances. Everything below it must be opened with `linux.untrusted`."""
         return self.root / "instances"
 
     @property
@@ -40,17 +40,17 @@ class InstanceLayout:
 
     @property
     def record_path(self) -> Path:
-        """What the instance is made of; it exists from the moment the instance is whole."""
+        """What the instance is made of. It exists once the instance is complete."""
         return self.dir / "instance.json"
 
     @property
     def config_chain_path(self) -> Path:
-        """The config chain as it was last written, for people: without passwords."""
+        """The config chain as it was last written, without passwords, to show to people."""
         return self.dir / "chain.json"
 
     @property
     def admins_path(self) -> Path:
-        """What is about to be written into the file of admins; there only while that is under way."""
+        """The text being written into the file of admins; exists only during the write."""
         return self.dir / "admins.json"
 
     @property
@@ -60,7 +60,7 @@ class InstanceLayout:
 
     @property
     def upper_dir(self) -> Path:
-        """What the server itself wrote."""
+        """The files that the server itself wrote."""
         return self.dir / "upper"
 
     @property
@@ -85,12 +85,12 @@ class InstanceLayout:
 
     @property
     def home_dir(self) -> Path:
-        """HOME of the game, where it has a box of its own."""
+        """HOME of a game that has its own box."""
         return self.dir / "home"
 
     @property
     def console_dir(self) -> Path:
-        """The console output, a file for each run."""
+        """The console output, one file per run."""
         return self.dir / "console"
 
     @property
@@ -100,12 +100,12 @@ class InstanceLayout:
 
     @property
     def launch_path(self) -> Path:
-        """What the launcher is to start."""
+        """What the launcher will start."""
         return self.dir / "launch.json"
 
     @property
     def launch_report_path(self) -> Path:
-        """The FIFO by which a launch under systemd tells the driver how it went."""
+        """The FIFO through which a launch under systemd reports its result to the driver."""
         return self.dir / "launch.report"
 
     @property
@@ -115,7 +115,7 @@ class InstanceLayout:
 
     @property
     def run_path(self) -> Path:
-        """The last run, as its launcher wrote it down."""
+        """The last run, as its launcher recorded it."""
         return self.dir / "run.json"
 
     @property
@@ -125,7 +125,7 @@ class InstanceLayout:
 
     @property
     def silent_path(self) -> Path:
-        """The last run that was given up on: it ran, and did not answer queries."""
+        """The last run that was given up on: it ran but did not answer queries."""
         return self.dir / "silent.json"
 
     @property
@@ -137,13 +137,13 @@ class InstanceLayout:
     def end_path(self) -> Path:
         """How the last run ended: $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, on one line.
 
-        Written by the game's init or by systemd; while it runs it is empty, or not there.
+        The game's init or systemd writes it. While the run lasts, it is empty or missing.
         """
         return self.dir / "end"
 
     @property
     def final_path(self) -> Path:
-        """The last run after whose crash nothing is started again by itself, and how it ended."""
+        """The last run whose crash is not followed by an automatic restart, and how it ended."""
         return self.dir / "final.json"
 
     def console_log_path(self, run: int) -> Path:
@@ -151,11 +151,11 @@ class InstanceLayout:
         return self.console_dir / f"{run}.log"
 
     def console_run_path(self, run: int) -> Path:
-        """What the launcher wrote down of one run. It stays as long as the run's output."""
+        """The launcher's record of one run. It stays as long as the run's output."""
         return self.console_dir / f"{run}.json"
 
     def console_stop_path(self, run: int) -> Path:
-        """There if one run was asked to end."""
+        """Exists if this run was asked to end."""
         return self.console_dir / f"{run}.stop"
 
 
@@ -172,36 +172,36 @@ class HostLayout:
 
     @property
     def current_link(self) -> Path:
-        """The symlink to the release that the next start takes."""
+        """The symlink to the release that the next start will use."""
         return self.root / "current"
 
     @property
     def latest_build_path(self) -> Path:
-        """Which build Steam handed out when it was last asked."""
+        """The build that Steam offered when it was last asked."""
         return self.root / "latest.json"
 
     @property
     def staging_dir(self) -> Path:
-        """The install that is in progress, or was interrupted."""
+        """The install in progress, or an interrupted one."""
         return self.root / "staging"
 
     @property
     def overlays_dir(self) -> Path:
-        """The overlays, put there by people."""
+        """The overlays that people put there by hand."""
         return self.root / "overlays"
 
     @property
     def blobs_dir(self) -> Path:
-        """The cache of files by their hashes. What is in a version of an overlay is linked from here."""
+        """The cache of files by their hashes. Overlay versions hard-link their files from here."""
         return self.root / "blobs"
 
     @property
     def versions_dir(self) -> Path:
-        """The versions of overlays that are laid out: `<name>/<digest>`, each whole, and never changed."""
+        """The versions of overlays laid out here: `<name>/<digest>`, each complete and never changed."""
         return self.root / "versions"
 
     def overlay_folder(self, reference: str) -> Path:
-        """Return where an overlay or a version of one lies, or would lie. Raises ValueError."""
+        """Return the path of an overlay or a version, whether or not it exists. Raises ValueError."""
         overlay = OverlayReference.parse(reference)
         if overlay.digest is None:
             return self.overlays_dir / overlay.name
@@ -209,12 +209,12 @@ class HostLayout:
 
     @property
     def content_dir(self) -> Path:
-        """What was found in packs of releases and overlays, so that each is read once."""
+        """The cached contents of packs in releases and overlays, so that each is read only once."""
         return self.root / "content"
 
     @property
     def instances_dir(self) -> Path:
-        """The instances, each named as its server."""
+        """The instances, each named after its server."""
         return self.root / "instances"
 
     @property
@@ -234,42 +234,42 @@ class HostLayout:
 
     @property
     def host_lock_path(self) -> Path:
-        """Held alone by an install, shared by operations on instances."""
+        """Exclusive for an install, shared for operations on instances."""
         return self.root / "locks" / "host.lock"
 
     @property
     def steam_lock_path(self) -> Path:
-        """Held alone by whoever runs SteamCMD: two of them must not share its folder and its home."""
+        """Exclusive for running SteamCMD: two of them must not share its folder and its home."""
         return self.root / "locks" / "steam.lock"
 
     @property
     def content_lock_path(self) -> Path:
-        """Shared by who needs versions of overlays, until it is written down; held alone by who prunes them."""
+        """Shared while versions are made ready, until the need is recorded; exclusive for pruning them."""
         return self.root / "locks" / "content.lock"
 
     def version_lock_path(self, name: str) -> Path:
-        """Held alone by whoever lays out a version of one overlay. It outlives the overlay."""
+        """Exclusive for laying out a version of this overlay. It outlives the overlay."""
         return self.root / "locks" / "versions" / f"{require_name(name)}.lock"
 
     def instance_lock_path(self, name: str) -> Path:
-        """Held alone by an operation on one instance. It outlives the instance."""
+        """Exclusive for an operation on this instance. It outlives the instance."""
         return self.root / "locks" / "instances" / f"{require_name(name)}.lock"
 
     def instance(self, name: str) -> InstanceLayout:
-        """The layout of one instance; ValueError if that cannot be a name."""
+        """Return the layout of one instance; ValueError if the name is invalid."""
         return InstanceLayout(self.root, require_name(name))
 
     def instance_names(self) -> list[str]:
-        """The names of all instances that are whole."""
+        """Return the names of all complete instances."""
         try:
-            names = sorted(os.listdir(self.instances_dir))  # noqa: PTH208 - a look many times a second
+            names = sorted(os.listdir(self.instances_dir))  # noqa: PTH208 - called many times a second
         except FileNotFoundError:
             return []
-        # Among the others are those that are being deleted: they begin with a dot.
+        # Instances being deleted are excluded: their names begin with a dot.
         return [name for name in names if re.fullmatch(NAME_PATTERN, name) and self._is_whole(name)]
 
     def overlay_names(self) -> list[str]:
-        """The names of all overlays: folders, or links to some, whose name an overlay can have."""
+        """Return the names of all overlays: folders, or links to folders, with a valid overlay name."""
         try:
             names = sorted(os.listdir(self.overlays_dir))  # noqa: PTH208 - as above
         except FileNotFoundError:
@@ -281,11 +281,11 @@ class HostLayout:
         ]
 
     def _is_whole(self, name: str) -> bool:
-        """Whether an instance has its record, or something in its place; no link is followed."""
+        """Whether an instance has its record, or anything in its place; no link is followed."""
         folder = f"{self.instances_dir}/{name}"
         try:
             return stat.S_ISDIR(os.lstat(folder).st_mode) and os.path.lexists(
                 f"{folder}/instance.json"
             )
-        except FileNotFoundError:  # deleted meanwhile
+        except FileNotFoundError:  # deleted in the meantime
             return False

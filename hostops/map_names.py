@@ -1,4 +1,4 @@
-"""Names of maps as people write them, and which one was probably meant by one that is not there."""
+"""Names of maps as people write them, and the map that a wrong name probably meant."""
 
 import difflib
 import heapq
@@ -9,28 +9,28 @@ _LIKENESS = 0.6
 _MAX_COMPARED = 5_000
 _MAX_CHARS = 64
 _MAX_CANDIDATES = 8
-"""Of names that share most pairs of letters with what was asked for. To compare each letter by letter takes
-minutes for 5,000 long names that somebody has thought up for that."""
+"""How many names, those sharing the most letter pairs with the wrong one, are compared letter by letter. That
+would take minutes for 5,000 long names chosen by an attacker."""
 
 
 def to_map_key(name: str) -> str:
-    """Return by what a map is told from others: the game ignores case, and takes `.bsp` or leaves it."""
+    """Return a map's comparable name: the game ignores case, and an optional `.bsp`."""
     return name.lower().removesuffix(".bsp")
 
 
 def drop_folder(name: str) -> str:
-    """Return a map's name without the `maps/` in front of it; empty if there is none.
+    """Return a map's name without a leading `maps/`; empty if it has none.
 
-    The engine puts that in front itself (Source SDK, `CModelLoader::Map_IsValid`), and so would look for
+    The engine adds that itself (Source SDK, `CModelLoader::Map_IsValid`), so it would look for
     `maps/maps/NAME.bsp`.
     """
     return name[len(_FOLDERS[0]) :] if name.lower().startswith(_FOLDERS) else ""
 
 
 def find_nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return which of `names`, in lower case, was probably meant; None if none is like it.
+    """Return which of these lower-case `names` was probably meant; None if none is similar.
 
-    Takes less than a second of CPU time, whatever the names are; of more than 5,000 some are left out.
+    Takes less than a second of CPU time for any names; if there are more than 5,000, some are left out.
     """
     asked = (drop_folder(name) or name).lower()[:_MAX_CHARS]
     asked_pairs = _pairs(asked)
@@ -47,5 +47,5 @@ def find_nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def _pairs(name: str) -> set[str]:
-    """Return the pairs of neighbouring letters of a name."""
+    """Return the pairs of adjacent letters in a name."""
     return {name[position : position + 2] for position in range(len(name) - 1)}

@@ -1,7 +1,7 @@
-"""How a server's overlays are named: a folder that is kept by hand on the host, or a version of an overlay.
+"""How a server names its overlays: a folder maintained by hand on the host, or a version of an overlay.
 
 `maps` is the folder `overlays/maps`; `maps@3-<sha256>` is version 3 of the overlay `maps`, whose manifest has
-that hash. A version never changes, so whoever has its reference knows every byte of it.
+that hash. A version never changes, so its reference determines every byte of it.
 """
 
 import re
@@ -14,7 +14,7 @@ _VERSION = re.compile(rf"({NAME_PATTERN})@([1-9][0-9]{{0,8}})-([0-9a-f]{{64}})",
 
 @dataclass(frozen=True)
 class OverlayReference:
-    """An overlay as a server is made of it. `number` and `digest` are None for a folder kept by hand."""
+    """One of a server's overlays. `number` and `digest` are None for a folder maintained by hand."""
 
     name: str
     number: int | None = None

@@ -1,9 +1,9 @@
-"""The small program by which systemd asks a game server to end, before it sends signals.
+"""The small program with which systemd asks a game server to end, before it sends signals.
 
     python -I -S quit.py ROOT NAME
 
-Writes `quit` to the server's console and waits until its main process (`$MAINPID`) is gone, at most for
-some seconds. Standard library only; runs inside the server's own box.
+Writes `quit` to the server's console and waits a few seconds at most until its main process (`$MAINPID`) is
+gone. Uses only the standard library; runs inside the server's own box.
 """
 
 import contextlib
@@ -16,18 +16,20 @@ WAIT_SECONDS = 10
 
 
 def main(root: str, name: str) -> int:
-    """Ask, and wait; return 0 if the main process is gone."""
+    """Ask and wait; return 0 if the main process is gone."""
     pid = os.environ.get("MAINPID", "")
-    if not pid.isdecimal():  # It has ended by itself.
+    if not pid.isdecimal():  # It has already ended.
         return 0
     try:
         process = os.pidfd_open(int(pid))
     except ProcessLookupError:
         return 0
-    with contextlib.suppress(OSError):  # It hangs, or reads nothing yet: the signals are for that.
+    with contextlib.suppress(
+        OSError
+    ):  # It hangs, or does not read yet: the signals will handle that.
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
         console = os.open(f"{root}/instances/{name}/console.in", flags)
-        # The game may have put a file there, where it can write its own folder.
+        # The game may have put a file there, if it can write to its own folder.
         if stat.S_ISFIFO(os.fstat(console).st_mode):
             os.write(console, b"quit\n")
     ended = select.poll()

@@ -1,4 +1,4 @@
-"""What the host layer takes and gives: frozen dataclasses, and the rules for names, ports and arguments."""
+"""The host layer's inputs and results as frozen dataclasses, and the rules for names, ports and arguments."""
 
 import ipaddress
 import re
@@ -47,17 +47,17 @@ from hostops.names import require_name as require_name
 from hostops.overlay_references import OverlayReference as OverlayReference
 
 PORT_RANGE = range(27015, 27116)
-"""The ports that are given out: srcds takes the first for the game (UDP) and RCON (TCP) alike."""
+"""The ports handed out to servers. srcds uses the same number for the game (UDP) and RCON (TCP)."""
 
 MEMORY_LIMIT_RANGE = range(64 * 1024**2, 1024**4 + 1)
 TASKS_LIMIT_RANGE = range(8, 32_769)
 CPU_WEIGHT_RANGE = range(1, 10_001)
-"""systemd's range; 100 is what everything else has."""
+"""systemd's range; everything else on the host has 100."""
 
 LIMIT_NAMES = ("memory", "tasks", "CPU weight")
 
 DRIVERS = ("process", "systemd", "systemd-system")
-"""What can run servers: processes, units of the account's own manager, or units of the system's."""
+"""What can run servers: plain processes, units of the account's own manager, or system units."""
 
 GAME_APP_ID = 222860
 """Steam's app id of the Left 4 Dead 2 dedicated server."""
@@ -66,18 +66,18 @@ Stream = str
 """`stdout` or `stderr`."""
 
 OnLine = Callable[[Stream, str], None]
-"""Takes one line of output, without its line end. Called from several threads at a time."""
+"""Takes one line of output, without its line end. May be called from several threads at once."""
 
 OnStage = Callable[[str, int | None], None]
-"""Takes the name of the stage that is running and its progress in percent, or None where there is none."""
+"""Takes the name of the current stage and its progress in percent, or None if it has no percentage."""
 
 
 class InstanceState(StrEnum):
     """What a server's instance on its host is doing, as found there.
 
     `absent` (no files) → `stopped` (files, nothing runs) → `starting` (runs, does not answer yet) →
-    `running` (answers, or has been waited for in vain: see SILENT_NOTE); `crashed` is a process that ended
-    without having been asked to.
+    `running` (answers, or did not answer in time: see SILENT_NOTE). `crashed`: the process ended without
+    being asked to.
     """
 
     ABSENT = "absent"
@@ -88,12 +88,12 @@ class InstanceState(StrEnum):
 
 
 SILENT_NOTE = "does not answer queries"
-"""The note of a server that runs, and from which nobody has had an answer since its start."""
+"""The note of a server that runs but has not answered a query since it started."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server may take of its host; None is without a limit. Only systemd can enforce them."""
+    """How much of its host one server may use; None means no limit. Only systemd can enforce limits."""
 
     memory_bytes: int | None = None
     tasks: int | None = None
@@ -112,7 +112,7 @@ class Limits:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is limited."""
+        """Whether there is no limit at all."""
         return self == Limits()
 
 
@@ -121,7 +121,7 @@ STEAM_ID = re.compile(r"STEAM_[01]:[01]:\d{1,10}", re.ASCII)
 
 @dataclass(frozen=True)
 class SpecBan:
-    """Somebody who may not join a server; 0 minutes is for good, as the game counts them."""
+    """Somebody who may not join a server. As in the game, 0 minutes means permanently."""
 
     steam_id: str
     minutes: int = 0
@@ -134,7 +134,7 @@ class SpecBan:
 
 @dataclass(frozen=True)
 class SpecAdmin:
-    """Somebody who is an admin in SourceMod, with its flags, a letter each; the name is for people."""
+    """A SourceMod admin. Each letter of `flags` is one permission; `name` is only for people to read."""
 
     steam_id: str
     flags: str
@@ -150,8 +150,8 @@ class SpecAdmin:
 class InstanceSpec:
     """Everything needed to make a server's instance. The first overlay lies on top of the others.
 
-    `overlays` are texts of `OverlayReference`. A change of the limits applies, as everything here, at the next
-    start.
+    Each of `overlays` is the text of an `OverlayReference`. Changes, including those to the limits, apply at
+    the next start.
     """
 
     name: str
@@ -163,24 +163,24 @@ class InstanceSpec:
     tasks_limit: int | None = None
     cpu_weight: int | None = None
     bind_address: str = ""
-    """The IPv4 address that the game binds to; empty: it chooses, and listens on all of them."""
+    """The IPv4 address that the game binds to. If it is empty, the game listens on all addresses."""
     rcon_password: str = field(default="", repr=False)
     join_password: str = field(default="", repr=False)
     bans: tuple[SpecBan, ...] = ()
-    """Whom the game bans as it starts; those that come first count first, where not all fit in a config."""
+    """The bans that the game applies as it starts. If a config cannot take them all, the first ones win."""
     admins: tuple[SpecAdmin, ...] = ()
-    """Who its admins are, if it has SourceMod."""
+    """The server's admins, if it has SourceMod."""
     lifted: tuple[str, ...] = ()
-    """Whose bans for good were lifted: Steam IDs that the game may still have in a file that it wrote."""
+    """Steam IDs whose permanent bans were lifted; the game may still have them in a file it wrote."""
 
     @property
     def limits(self) -> Limits:
-        """What the server may take of its host."""
+        """How much of its host the server may use."""
         return Limits(self.memory_limit_bytes, self.tasks_limit, self.cpu_weight)
 
     def __post_init__(self) -> None:
         require_name(self.name)
-        _ = self.limits  # refuses what cannot be
+        _ = self.limits  # raises ValueError
         for overlay in self.overlays:
             OverlayReference.parse(overlay)  # raises ValueError
         if not 1024 <= self.port <= 65535:
@@ -197,10 +197,10 @@ class InstanceSpec:
 
 @dataclass(frozen=True)
 class ConfigPart:
-    """One file of a server's config chain as it was last written, for people: without passwords.
+    """One file of a server's config chain as it was last written, without passwords, to show to people.
 
-    `path` is below the game's own folder (`cfg/saferoom/10-maps.cfg`), `source` says whose file it is a copy
-    of, and `warnings` are sentences.
+    `path` is relative to the game's own folder (`cfg/saferoom/10-maps.cfg`), `source` says whose file was
+    copied, and `warnings` are sentences.
     """
 
     path: str
@@ -210,7 +210,7 @@ class ConfigPart:
 
 
 class AdminsOutcome(StrEnum):
-    """What came of writing a server's admins into SourceMod's file.
+    """The outcome of writing a server's admins into SourceMod's file.
 
     `waiting`: the next start writes them.
     """
@@ -224,7 +224,7 @@ class AdminsOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class AdminsReport:
-    """What came of it, and in sentences what people should know of the file; mostly nothing."""
+    """The outcome, and in sentences what people should know about the file (usually nothing)."""
 
     outcome: AdminsOutcome
     remark: str = ""
@@ -232,10 +232,10 @@ class AdminsReport:
 
 @dataclass(frozen=True)
 class CrashedRun:
-    """A run of a server that ended without having been asked to.
+    """A run of a server that ended without being asked to.
 
-    How it ended only systemd can tell: by a signal such as SIGSEGV or with an exit code, and whether that was
-    because it took more memory than it may. None where nobody knows.
+    Only systemd knows how it ended: the signal (such as SIGSEGV) or the exit code, and whether it was killed
+    for using more memory than its limit. None where that is unknown.
     """
 
     run: int
@@ -245,7 +245,7 @@ class CrashedRun:
 
     @property
     def how(self) -> str:
-        """How it ended, in a word or three; empty where nobody knows."""
+        """How it ended, in one to three words; empty if unknown."""
         if self.is_out_of_memory:
             return "out of memory"
         if self.exit_signal is not None:
@@ -255,10 +255,10 @@ class CrashedRun:
 
 @dataclass(frozen=True)
 class DueRestart:
-    """A restart after a crash that no manager makes: whoever watches the host starts the server.
+    """A restart after a crash that no service manager makes: the process that watches the host must make it.
 
-    `number` counts the restarts of the window from 1, out of `budget`. Times are seconds since the epoch:
-    when the run ended, as far as that is known, and when it is to be started.
+    `number` counts the restarts within the window from 1, out of `budget`. Times are seconds since the epoch:
+    when the run ended, as far as that is known, and when the server should start.
     """
 
     number: int
@@ -271,10 +271,10 @@ class DueRestart:
 class InstanceStatus:
     """What one instance is doing. `started_at` is seconds since the epoch; `detail` is for people.
 
-    `run` is the number of its last start, which only grows while the instance is there, and `crashed_runs`
-    are those that ended on their own, the latest at the end: so nobody who looks only now and then misses
-    one. `restarts` are those after crashes since somebody started it. Only systemd knows what it uses. None
-    where nothing is known.
+    `run` is the number of its last start; it only grows while the instance exists. `crashed_runs` are the runs
+    that ended on their own, latest last, so that an observer who checks only now and then misses none.
+    `restarts` counts restarts after crashes since somebody last started it. Only systemd knows how much memory
+    and CPU it uses. None means unknown.
     """
 
     name: str
@@ -284,28 +284,28 @@ class InstanceStatus:
     release: str | None = None
     detail: str = ""
     ended_by_reboot: bool = False
-    """It ran, nobody stopped it, and the host has restarted since."""
+    """It was running, nobody stopped it, and the host has restarted since."""
     is_stopping: bool = False
-    """It runs, and has been asked to end: it will, also if whoever asked does not wait for it."""
+    """It is running but was asked to stop. It will, even if the caller does not wait for it."""
     exit_code: int | None = None
     exit_signal: str | None = None
     restarts: int | None = None
     run: int | None = None
     crashed_runs: tuple[CrashedRun, ...] = ()
     note: str = ""
-    """The state in other words, where more is known: `restarting (2 of 5)`, `gave up`, SILENT_NOTE."""
+    """More about the state, if anything is known: `restarting (2 of 5)`, `gave up`, SILENT_NOTE."""
     due_restart: DueRestart | None = None
-    """What whoever watches is to do about its crash; None if systemd does it, or nobody is to."""
-    # Measured anew each time: no difference between two states.
+    """The restart that the watching process must make; None if systemd makes it, or nobody should."""
+    # Measured at each reading, so a difference here does not make two states different.
     memory_bytes: int | None = field(default=None, compare=False)
     cpu_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class SteamAccount:
-    """A Steam account that owns the game. Without any password, SteamCMD's own saved login is used.
+    """A Steam account that owns the game. Without a password, SteamCMD's own saved login is used.
 
-    The password file is read when it is needed, and wins over the password.
+    The password file is read when it is needed, and takes precedence over the password.
     """
 
     name: str
@@ -322,18 +322,18 @@ class SteamAccount:
 
 
 STEAM_GUARD_STAGE = "Waiting for a Steam Guard code"
-"""The stage of an install that asks for one: by it pages know that they are to ask people."""
+"""The stage in which an install waits for a code. Pages show the form for the code when they see it."""
 
 STEAM_GUARD_CODE = re.compile(r"[A-Z0-9]{5,8}")
-"""What can be a code: five letters and digits today; a few more are let through."""
+"""The shape of a code. Today a code has five letters or digits; up to eight are accepted."""
 
 
 @dataclass(frozen=True)
 class ConsolePosition:
     """A place in a server's console: the byte `offset` in the output of its `run`-th start.
 
-    `run_started_at`, where it is known, tells that run from one of the same number after the instance was
-    deleted and made again.
+    `run_started_at`, where known, distinguishes that run from one with the same number after the instance was
+    deleted and created again.
     """
 
     run: int = 0
@@ -342,7 +342,7 @@ class ConsolePosition:
 
 
 class RunEnding(StrEnum):
-    """How one start of a server ended: asked to stop, on its own, with the host, or nobody knows."""
+    """How a run of a server ended: stopped on request, on its own, with the host, or unknown."""
 
     STOPPED = "stopped"
     CRASHED = "crashed"
@@ -352,10 +352,10 @@ class RunEnding(StrEnum):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known of one start of a server. Times are seconds since the epoch.
+    """What is known about one run of a server. Times are seconds since the epoch.
 
-    `ending` is None while it goes on. `last_output_at` is when it last printed something; a signal is known of
-    the latest runs alone.
+    `ending` is None while it runs. `last_output_at` is when it last printed something. The signal is known only
+    for the latest runs.
     """
 
     run: int
@@ -368,7 +368,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class ConsoleChunk:
-    """Whole lines of a console as (run, line), and the position after them."""
+    """Whole lines of a console as (run, line), and the position after the last one."""
 
     lines: tuple[tuple[int, str], ...]
     position: ConsolePosition
@@ -376,7 +376,7 @@ class ConsoleChunk:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What a host is like: `layering` is `overlay` or `copy`, and `layering_detail` says why it is a copy."""
+    """Facts about a host. `layering` is `overlay` or `copy`; `layering_detail` says why it is `copy`."""
 
     driver: str
     game_source: str
@@ -385,22 +385,22 @@ class HostFacts:
     build_id: str = ""
     disk_free_bytes: int | None = None
     limits_without_effect: tuple[str, ...] = ()
-    """Those of LIMIT_NAMES that nothing holds servers to here."""
+    """Those of LIMIT_NAMES that nothing on this host enforces."""
     latest: "LatestBuild | None" = None
-    """What Steam said last of newer builds; None as long as nobody has asked."""
+    """Steam's last answer about newer builds; None if nobody has asked yet."""
     walls: tuple["WallFacts", ...] = ()
-    """What keeps a game's code in here; where it cannot be boxed, one wall that does not stand."""
+    """The walls around a game's code here. If it cannot be boxed, the one wall that does not stand."""
     taken_ports: tuple[int, ...] = ()
-    """Those of PORT_RANGE that are held by anything but the game server that was given one."""
+    """Those of PORT_RANGE held by something other than the game server they were given to."""
     disk_total_bytes: int | None = None
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
-    """What programs could still have; of the whole machine, as its total."""
+    """Memory that programs could still get; like the total, for the whole machine."""
 
 
 @dataclass(frozen=True)
 class WallFacts:
-    """One wall of the box that game servers run in; `sentence` says why it does not stand, and the cure."""
+    """One wall of the box that game servers run in. `sentence` says why it does not stand, and the cure."""
 
     name: str
     stands: bool
@@ -409,7 +409,7 @@ class WallFacts:
 
 @dataclass(frozen=True)
 class LatestBuild:
-    """The build that Steam handed out when it was last asked; `checked_at` is seconds since the epoch."""
+    """The build that Steam offered when it was last asked; `checked_at` is seconds since the epoch."""
 
     build_id: str
     checked_at: float
@@ -417,7 +417,7 @@ class LatestBuild:
 
 @dataclass(frozen=True)
 class InstalledRelease:
-    """One build of the game on a host; `used_by` are the instances that run from it."""
+    """One build of the game on a host; `used_by` names the instances that run from it."""
 
     build_id: str
     is_current: bool
@@ -426,20 +426,20 @@ class InstalledRelease:
 
 
 class Severity(StrEnum):
-    """What a finding means for who runs game servers."""
+    """How serious a finding is for the people who run game servers."""
 
     OK = "ok"
     TODO = "todo"
-    """Nothing is wrong, but something has to be done before servers run."""
+    """Nothing is wrong, but something must be done before servers can run."""
     WARNING = "warning"
-    """Servers run, but not all is as it should be."""
+    """Servers run, but not everything is as it should be."""
     FAULT = "fault"
-    """Servers do not run, or not for long."""
+    """Servers do not run, or will soon fail."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One map of a campaign, by its lower-case name, and what the game calls it."""
+    """One map of a campaign: its lower-case name, and its title in the game."""
 
     map: str
     title: str = ""
@@ -447,7 +447,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class CampaignMode:
-    """The chapters of a campaign in one game mode, in their order."""
+    """The chapters of a campaign in one game mode, in order."""
 
     name: str
     chapters: tuple[Chapter, ...] = ()
@@ -455,10 +455,10 @@ class CampaignMode:
 
 @dataclass(frozen=True)
 class Campaign:
-    """What one mission file says. `path` is that file's, below its layer or in its pack.
+    """The contents of one mission file. `path` is relative to its layer, or to its pack.
 
-    `problem` says in a sentence what is wrong with the file, or is empty: what is here was made out all the
-    same, and the game may drop it.
+    `problem` says in a sentence what is wrong with the file, or is empty. The rest was read in spite of the
+    problem; the game may ignore the file.
     """
 
     name: str
@@ -469,7 +469,7 @@ class Campaign:
 
 
 class ContentSeverity(StrEnum):
-    """What a finding about an overlay means for a start: it is refused, people are warned, or only told."""
+    """What a finding about an overlay does to a start: it refuses it, warns, or only informs."""
 
     REFUSED = "refused"
     WARNED = "warned"
@@ -478,10 +478,10 @@ class ContentSeverity(StrEnum):
 
 @dataclass(frozen=True)
 class ContentFinding:
-    """One thing that is to be said of an overlay's files. `code` names its kind for programs.
+    """One thing to report about an overlay's files. `code` names its kind for programs.
 
-    `path` is below the overlay, made safe to be shown, and empty where it is about the whole. `text` is one or
-    two sentences: what was found, and what to do.
+    `path` is relative to the overlay, made safe to display, and empty if the finding is about the whole
+    overlay. `text` is one or two sentences: what was found, and what to do.
     """
 
     code: str
@@ -492,7 +492,7 @@ class ContentFinding:
 
 @dataclass(frozen=True)
 class OverlayReport:
-    """What an overlay on a host is. `fingerprint` is another one once a file of it has changed.
+    """The contents of an overlay on a host. `fingerprint` changes when one of its files changes.
 
     `maps` are lower-case names without `.bsp`.
     """
@@ -507,13 +507,13 @@ class OverlayReport:
 
     @property
     def refusals(self) -> tuple[ContentFinding, ...]:
-        """The findings for which a server with this overlay is not started."""
+        """The findings that keep a server with this overlay from starting."""
         return tuple(one for one in self.findings if one.severity is ContentSeverity.REFUSED)
 
 
 @dataclass(frozen=True)
 class PrunedContent:
-    """How many versions of overlays were removed from a host, and how many bytes of fetched files."""
+    """How many overlay versions were removed from a host, and how many bytes of fetched files were freed."""
 
     versions: int = 0
     freed_bytes: int = 0
@@ -521,7 +521,7 @@ class PrunedContent:
 
 @dataclass(frozen=True)
 class ReleaseReport:
-    """What the release that the next start takes has. `obstacles` say in sentences what could not be read."""
+    """The contents of the release that the next start uses. `obstacles` say what could not be read."""
 
     build_id: str
     campaigns: tuple[Campaign, ...] = ()
@@ -531,10 +531,10 @@ class ReleaseReport:
 
 @dataclass(frozen=True)
 class UnpackLimits:
-    """What unpacking one archive may take. Bytes are those of all its files together.
+    """How much unpacking one archive may take. Bytes count all its files together.
 
-    `ratio` is by how much they may outweigh the archive, once they are more than `ratio_after_bytes`. `entries`
-    counts files and folders; `path_bytes` and `depth` are of one path.
+    `ratio` limits how many times larger than the archive the files may be, once they exceed
+    `ratio_after_bytes`. `entries` counts files and folders; `path_bytes` and `depth` apply to each path.
     """
 
     seconds: float = 900.0
@@ -549,9 +549,9 @@ class UnpackLimits:
 
 @dataclass(frozen=True)
 class UnpackedFile:
-    """One file that was in an archive. `path` is the one it has there, checked, with "/" between its parts.
+    """One file from an archive. `path` is its path there, checked, with "/" between its parts.
 
-    `sha256` is in hexadecimal digits, and `stored_at` the numbered file that has its bytes now.
+    `sha256` is in hexadecimal digits, and `stored_at` is the numbered file that now has its bytes.
     """
 
     path: str
@@ -563,10 +563,10 @@ class UnpackedFile:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Where files that came from outside belong in an overlay.
+    """Where files from outside belong in an overlay.
 
-    `places` has the path in the overlay by the path with which a file came. What is not in it is not taken
-    over, and `notes` say why. With a note that is REFUSED people have to choose first, and `places` is empty.
+    `places` maps each file's path as delivered to its path in the overlay. A file that is not in it is left
+    out, and `notes` say why. If a note is REFUSED, `places` is empty until somebody has made a choice.
     """
 
     places: Mapping[str, str]
@@ -574,13 +574,13 @@ class Arrangement:
 
     @property
     def refusals(self) -> tuple[ContentFinding, ...]:
-        """The notes for which nothing is taken over."""
+        """The notes that keep the files from being taken over."""
         return tuple(one for one in self.notes if one.severity is ContentSeverity.REFUSED)
 
 
 @dataclass(frozen=True)
 class PluginExtension:
-    """An extension that a plugin names: what it is called, its file, and whether it does without."""
+    """An extension that a plugin names: its name, its file, and whether the plugin needs it."""
 
     name: str
     file: str
@@ -589,7 +589,7 @@ class PluginExtension:
 
 @dataclass(frozen=True)
 class PluginLibrary:
-    """A library, which is another plugin, that a plugin names; `file` is that plugin's."""
+    """A library that a plugin names. Another plugin provides it; `file` is that plugin's file."""
 
     name: str
     file: str
@@ -598,7 +598,7 @@ class PluginLibrary:
 
 @dataclass(frozen=True)
 class PluginFacts:
-    """What a compiled plugin (`.smx`) says of itself. `provides` are the libraries that it is for others."""
+    """What a compiled plugin (`.smx`) says about itself. `provides` are the libraries it offers to others."""
 
     title: str
     author: str = ""
@@ -612,7 +612,7 @@ class PluginFacts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of `doctor`: what was looked at, whether it is fine; if not, how bad it is and the cure."""
+    """One result of `doctor`: what was checked and whether it is fine; if not, how bad it is and the cure."""
 
     subject: str
     is_ok: bool
@@ -627,7 +627,7 @@ class Finding:
 
 
 class CommandWay(StrEnum):
-    """How a command reaches a running server: by RCON, or typed into its console, which gives no answer."""
+    """How a command reaches a running server: by RCON, or typed into its console, which returns no answer."""
 
     RCON = "rcon"
     TYPED = "typed"
@@ -635,10 +635,10 @@ class CommandWay(StrEnum):
 
 @dataclass(frozen=True)
 class CommandAnswer:
-    """What a server printed when it was given a command; nothing is known of that if it was typed.
+    """A server's output after a command; unknown if the command was typed.
 
-    `run` is the number of the run that was told. `why_typed` says why RCON was not used, and
-    `is_password_refused` whether it was for the password: who goes on trying is banned by the engine.
+    `run` is the number of the run that got it. `why_typed` says why RCON was not used, and
+    `is_password_refused` whether the password was the reason: the engine bans a client that keeps trying.
     """
 
     way: CommandWay
@@ -649,53 +649,53 @@ class CommandAnswer:
 
 
 CANCEL_LOOK_SECONDS = 0.05
-"""How often who waits looks whether the end was asked for."""
+"""How often a waiting thread checks for cancellation."""
 
 
 class CancelToken:
     """Asks a running operation to end.
 
-    `cancel` may be called from any thread, more than once, and from a signal handler: it takes no lock, which
-    the thread that the signal interrupts might hold.
+    `cancel` may be called from any thread, more than once, and from a signal handler. It therefore takes no
+    lock: the thread that the signal interrupts might hold it.
     """
 
     def __init__(self) -> None:
         self.reason = "Cancelled on request."
         self.is_cancelled = False
-        """Whether the end was asked for."""
+        """Whether `cancel` was called."""
 
     def cancel(self, reason: str = "Cancelled on request.") -> None:
-        """Ask for the end; the first reason that is given stands."""
+        """Ask for the end; the first reason given is kept."""
         if not self.is_cancelled:
             self.reason = reason
         self.is_cancelled = True
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most `seconds`; return, soon after it was, whether the end was asked for."""
+        """Wait for at most `seconds`, or until shortly after `cancel`; return whether it was called."""
         until = monotonic() + seconds
         while not self.is_cancelled and (left := until - monotonic()) > 0:
             sleep(min(left, CANCEL_LOOK_SECONDS))
         return self.is_cancelled
 
     def raise_if_cancelled(self) -> None:
-        """Raise `OperationCancelled` if the end was asked for."""
+        """Raise `OperationCancelled` if `cancel` was called."""
         if self.is_cancelled:
             raise OperationCancelled(self.reason)
 
 
 def require_steam_id(steam_id: str) -> str:
-    """Return a Steam ID as the game writes it, or raise ValueError."""
+    """Return a Steam ID in the game's notation, or raise ValueError."""
     if not STEAM_ID.fullmatch(steam_id):
         raise ValueError(f"{steam_id!r} is no Steam ID as the game has it: STEAM_1:0:12345.")
     return steam_id
 
 
 SECRET_PATTERN = re.compile(r"[!-~]{0,64}")
-"""What a password may be: printable ASCII without blanks, as the engine's console splits at them."""
+"""A password: printable ASCII without blanks, because the engine's console splits at them."""
 
 
 def require_secret(what: str, secret: str) -> str:
-    """Return a password, or raise ValueError, without showing it, if a cfg file cannot carry it."""
+    """Return a password. Raise ValueError, without showing it, if a cfg file cannot contain it."""
     if not SECRET_PATTERN.fullmatch(secret) or any(one in secret for one in '"\\;'):
         raise ValueError(
             f"The {what} password must have at most 64 letters, digits and signs, and no blank, "
@@ -705,38 +705,38 @@ def require_secret(what: str, secret: str) -> str:
 
 
 class Readable(Protocol):
-    """What bytes are read from; no bytes are its end."""
+    """A source of bytes; an empty result means the end."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many of the next bytes."""
+        """Return at most `size` of the next bytes."""
 
 
 class BlobReader(Protocol):
-    """A way to blobs that is open, for several threads at a time."""
+    """An open connection to a blob source, for several threads at once."""
 
     def open(self, sha256: str, offset: int = 0) -> AbstractContextManager[Readable]:
-        """Open a blob, to be read from `offset` on. What is read has still to be looked at.
+        """Open a blob for reading from `offset` on. The caller must still verify what it reads.
 
-        Raises `BlobSourceError`; reading raises that too. A blob that is cut short is no error here.
+        Raises `BlobSourceError`; reading raises it too. A truncated blob is no error here.
         """
 
     def close(self) -> None:
-        """End what another thread waits for, and open nothing any more."""
+        """Interrupt the reads of other threads, and open nothing from now on."""
 
 
 class BlobSource(Protocol):
-    """Where a host gets the files of overlays' versions from. `parallel` readings at a time are worth it."""
+    """Where a host gets the files of overlay versions. `parallel` reads at a time are worthwhile."""
 
     @property
     def parallel(self) -> int:
-        """How many blobs to read at a time."""
+        """How many blobs to read at once."""
 
     def connect(self) -> BlobReader:
-        """Return a way to it; that it can be reached is found out later. The caller closes it."""
+        """Return a reader for it. A source that cannot be reached shows only later. The caller closes it."""
 
 
 class CallbackArguments(TypedDict, total=False):
-    """What each verb of a host takes by name: where its lines and stages go, and what ends it early."""
+    """Keyword arguments of every host verb: where lines and stages go, and what cancels it."""
 
     on_line: OnLine
     on_stage: OnStage

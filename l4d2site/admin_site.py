@@ -1,4 +1,4 @@
-"""The admin site, and what it adds: installing, updating and rolling back the game on a host."""
+"""The admin site, and its additions: installing, updating and rolling back the game on a host."""
 
 from typing import Any, NamedTuple, cast
 
@@ -42,7 +42,7 @@ class SaferoomAdminSite(AdminSite):
     index_title = "Hosts, people and jobs"
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Return the addresses of the admin, with those of the game's releases."""
+        """Return the addresses of the admin, including those for the game's releases."""
         return [
             path("install", self.install, name="install"),
             path("releases/", self.admin_view(self.releases), name="releases"),
@@ -57,7 +57,7 @@ class SaferoomAdminSite(AdminSite):
         ]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what admin pages show; the hosts are read only where the install button is."""
+        """Return the context of admin pages. The hosts are queried only where the install button is."""
         context = super().each_context(request)
         return {
             **context,
@@ -72,9 +72,9 @@ class SaferoomAdminSite(AdminSite):
         request: HttpRequest,
         extra_context: dict[str, Any] | None = None,  # noqa: ARG002 - as Django calls it
     ) -> HttpResponse:
-        """Sign in as everywhere; who is signed in already and may not be here is told so.
+        """Sign in as everywhere. A signed-in person who may not be here is told so.
 
-        To lead them to the sign-in, as Django does, would lead them back here.
+        Redirecting them to the sign-in, as Django does, would send them back here.
         """
         if request.user.is_authenticated and not self.has_permission(request):
             raise PermissionDenied(_("Only an admin can see the admin pages."))
@@ -86,7 +86,7 @@ class SaferoomAdminSite(AdminSite):
         request: HttpRequest,  # noqa: ARG002 - as Django calls it
         extra_context: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> HttpResponse:
-        """Lead to the panel's page for that."""
+        """Redirect to the panel's page for that."""
         return HttpResponseRedirect(reverse("password_change"))
 
     def index(
@@ -98,9 +98,9 @@ class SaferoomAdminSite(AdminSite):
 
     @method_decorator([require_POST, sign_in_required])
     def install(self, request: SignedInRequest) -> HttpResponse:
-        """Request the install or update of the game on a host, by default the one of the settings.
+        """Request the install or update of the game on a host, by default the one in the settings.
 
-        Not an `admin_view`: that one would send an owner to a login form, and they are signed in.
+        Not an `admin_view`, which would send an owner to a login form although they are signed in.
         """
         require(request.user, Verb.INSTALL)
         host = self.host_to_install_on(request.POST.get("host", ""))
@@ -108,7 +108,7 @@ class SaferoomAdminSite(AdminSite):
 
     @method_decorator([require_POST, sign_in_required])
     def check_for_updates(self, request: SignedInRequest) -> HttpResponse:
-        """Request a look whether Steam has a newer build than a host."""
+        """Request a check whether Steam has a newer build than a host."""
         require(request.user, Verb.CHECK)
         host = self.host_to_install_on(request.POST.get("host", ""))
         return self.request_for_host(request, Operation.CHECK, host)
@@ -117,8 +117,8 @@ class SaferoomAdminSite(AdminSite):
     def rollback(self, request: SignedInRequest) -> HttpResponse:
         """Request that a host goes back to another release.
 
-        The form says from which build to which. So a second click, or a page that is not up to date, does not
-        lead forth again.
+        The form says from which build to which. So a second click, or an outdated page, does not switch forward
+        again.
         """
         require(request.user, Verb.ROLLBACK)
         host = self.host_to_install_on(request.POST.get("host", ""))
@@ -131,7 +131,7 @@ class SaferoomAdminSite(AdminSite):
     def request_for_host(
         self, request: SignedInRequest, operation: Operation, host: Host, build_id: str = ""
     ) -> HttpResponse:
-        """Request what is done to a whole host, and lead to the jobs."""
+        """Request an operation on a whole host, and redirect to the jobs."""
         try:
             requested = queue.request(
                 operation, host=host, requested_by=request.user, build_id=build_id
@@ -156,7 +156,7 @@ class SaferoomAdminSite(AdminSite):
     def view_on_site(
         self, request: HttpRequest, content_type_id: int, object_id: int
     ) -> HttpResponseBase:
-        """Lead to the page of a row, as Django does for all staff: here to those who may see it."""
+        """Redirect to a row's page, but unlike Django only for people who may see the row."""
         model = get_object_or_404(ContentType, pk=content_type_id).model_class()
         if model in (Blueprint, Job, Server):
             rows = model.objects.visible_to(cast("User", request.user))
@@ -164,12 +164,12 @@ class SaferoomAdminSite(AdminSite):
         return shortcut(request, content_type_id, object_id)
 
     def releases(self, request: HttpRequest) -> HttpResponse:
-        """Lead to the panel's pages of hosts, where the builds of each are."""
+        """Redirect to the panel's pages of hosts, which list the builds of each."""
         require(cast("User", request.user), Verb.VIEW_HOSTS)
         return HttpResponseRedirect(reverse("jobs:hosts"))
 
     def host_to_install_on(self, name: str) -> Host:
-        """Return the host with that name; without a name, the one that the settings name."""
+        """Return the host with this name; if the name is empty, the one in the settings."""
         if not name:
             return Host.local()
         for host in Host.objects.all():
@@ -179,7 +179,7 @@ class SaferoomAdminSite(AdminSite):
 
 
 class FaultyRow(NamedTuple):
-    """A blueprint or server whose stored arguments or config break a rule that was made later."""
+    """A blueprint or server whose stored arguments or config break a rule that was added later."""
 
     kind: str
     name: str
@@ -189,7 +189,7 @@ class FaultyRow(NamedTuple):
 
 
 def read_faulty_rows(user: User) -> list[FaultyRow]:
-    """Return what cannot be started as it is and `user` may change: blueprints, then servers of their own."""
+    """Return the unstartable rows that `user` may change: blueprints, then servers with faults of their own."""
     blueprints = {
         row.pk: row
         for row in Blueprint.objects.editable_by(user).select_related("owner")

@@ -5,13 +5,13 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class SaferoomConfig(AppConfig):
-    """What ties the other apps together: management commands, static files."""
+    """Ties the other apps together: management commands, static files."""
 
     name = "l4d2site"
 
     def ready(self) -> None:
-        """Register the checks, and what gives a new SQLite database its mode."""
-        # Django's way: not before the apps are there.
+        """Register the checks, and the handler that sets a new SQLite database's mode."""
+        # As Django requires: not before the apps are loaded.
         from jobs import database  # noqa: F401
         from l4d2site import checks  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The ASGI application: Django, before it the collected static files, and before both the gate."""
+"""The ASGI application: the gate first, then the collected static files, then Django."""
 
 import os
 import threading
@@ -25,11 +25,11 @@ TRANSFERS = "/content/blobs/"
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Let Django answer a request; one that may last, for a stream or a file, without a thread of its own.
+    """Let Django answer a request; for a stream or a file, which may take long, without holding a thread.
 
     Called in the usual way, Django keeps a thread for each request until its response has ended. `handle`
-    is the same without that: who may follow a stream is then found out in the one thread that asgiref has
-    for such cases, and no thread is held while the answer lasts.
+    skips that: the check of who may follow a stream runs in the one thread that asgiref has for such cases,
+    and no thread is held while the response lasts.
     """
     if scope["type"] != "http":
         await django_application(scope, receive, send)
@@ -40,9 +40,9 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 
 async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Let Django answer, and let the thread of the view know when nobody waits for the answer any more.
+    """Let Django answer, and tell the view's thread when nobody is waiting for the answer any more.
 
-    Django ends what can be cancelled when a client leaves, and a thread cannot: it has to look.
+    When a client leaves, Django cancels what can be cancelled. A thread cannot be: it has to check.
     """
     has_left = threading.Event()
 
@@ -60,7 +60,7 @@ async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> Non
 
 served: Application = serve
 if settings.STATIC_ROOT.is_dir():
-    # Beside Django rather than a middleware in it: a static file touches no session and no thread.
+    # Outside Django, not as a middleware in it: a static file then touches no session and no thread.
     served = ServeStaticASGI(
         serve,
         root=settings.STATIC_ROOT,

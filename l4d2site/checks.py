@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the machine, each with an id that stays."""
+"""The messages of `manage.py check` about the machine, each with a permanent id."""
 
 import sqlite3
 import stat
@@ -15,11 +15,11 @@ from jobs.database import SHARED_FILE, database_files, find_database_file, is_sh
 from servers.secrets import has_keys
 
 FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
-"""The first releases without the WAL-reset bug, in their series and behind the last: https://sqlite.org/wal.html."""
+"""The first releases without the WAL-reset bug: per series, then all later ones (https://sqlite.org/wal.html)."""
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Return whether this SQLite may lose commits where writes and checkpoints are made at one time."""
+    """Return whether this SQLite may lose commits when a write and a checkpoint coincide."""
     is_fixed = version >= FIXED_IN[-1] or any(
         version[:2] == fixed[:2] and version >= fixed for fixed in FIXED_IN
     )
@@ -31,7 +31,7 @@ def check_sqlite(
     databases: Sequence[str] | None = None,  # noqa: ARG001 - as Django calls it
     **_options: Any,
 ) -> list[CheckMessage]:
-    """Say that other programs can make this SQLite lose commits, where it is the one that is used."""
+    """Report that other programs can make this SQLite lose commits, if the panel uses SQLite."""
     if connection.vendor != "sqlite" or not has_wal_reset_bug(sqlite3.sqlite_version_info[:3]):
         return []
     return [
@@ -47,7 +47,7 @@ def check_sqlite(
 
 @register(Tags.security)
 def check_secrets_keys(**_options: Any) -> list[CheckMessage]:
-    """Say that the passwords of servers are not encrypted as long as there is no key for it."""
+    """Report that the servers' passwords are not encrypted while there is no key."""
     if has_keys():
         return []
     return [
@@ -62,7 +62,7 @@ def check_secrets_keys(**_options: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_who_can_read(**_options: Any) -> list[CheckMessage]:
-    """Say which of the panel's own files every account of the machine can read or change."""
+    """Report the panel's own files that every account of the machine can read or change."""
     return [
         CheckWarning(
             f"Every account of this machine can get at {path}.",
@@ -76,7 +76,7 @@ def check_who_can_read(**_options: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_shared_database(**_options: Any) -> list[CheckMessage]:
-    """Say which files of a shared SQLite database the other account cannot use."""
+    """Report files of a shared SQLite database that the other account cannot use."""
     database = sqlite_file()
     if database is None or not is_shared(database.parent):
         return []
@@ -93,7 +93,7 @@ def check_shared_database(**_options: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_proxies(**_options: Any) -> list[CheckMessage]:
-    """Say that all people count as one, where the proxy before the panel is not trusted."""
+    """Report that everybody counts as one client if the proxy before the panel is not trusted."""
     if settings.SECURE_PROXY_SSL_HEADER is None or not settings.TRUSTED_PROXIES.is_empty:
         return []
     return [
@@ -107,7 +107,7 @@ def check_proxies(**_options: Any) -> list[CheckMessage]:
 
 
 def private_paths() -> Iterator[tuple[Path, str]]:
-    """Yield what holds secrets and is there, each with the mode that it should have."""
+    """Yield the existing files and folders that contain secrets, each with the mode it should have."""
     database = sqlite_file()
     for folder in sorted({settings.VAR_DIR} | ({database.parent} if database else set())):
         if folder.is_dir():
@@ -121,12 +121,12 @@ def private_paths() -> Iterator[tuple[Path, str]]:
 
 
 def sqlite_file() -> Path | None:
-    """Return where the SQLite database of the settings lies, if it is one in a file."""
+    """Return the path of the configured SQLite database, if it is one in a file."""
     return find_database_file() if connection.vendor == "sqlite" else None
 
 
 def is_open_to_all(path: Path) -> bool:
-    """Return whether every account may use `path`, and may enter all folders on the way to it."""
+    """Return whether every account may use `path`, and may enter all its parent folders."""
     return bool(path.stat().st_mode & stat.S_IRWXO) and all(
         folder.stat().st_mode & stat.S_IXOTH for folder in path.parents
     )

@@ -1,7 +1,7 @@
-"""Reads `.env` and `VAR_DIR/local.env` into the environment, and tells of each line that cannot be meant so.
+"""Reads `.env` and `VAR_DIR/local.env` into the environment, and reports each line that looks like a mistake.
 
-The format is the one of django-environ, which passes over what it does not understand: a setting that was
-written down would then be one that is not set. No message shows a value, which may be a secret.
+The format is that of django-environ, which ignores what it does not understand: a setting that somebody wrote
+down would then silently be unset. No message shows a value, because it may be a secret.
 """
 
 import re
@@ -17,12 +17,12 @@ _KEPT_ESCAPES = "rnt"
 
 
 class EnvFileError(ImproperlyConfigured):
-    """A line of a file of settings is wrong; the text says which, and what to do."""
+    """A line in a settings file is wrong; the text says which one, and what to do."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable as a line of a file sets it."""
+    """A variable as set by a line of a file."""
 
     name: str
     value: str
@@ -30,7 +30,7 @@ class Setting:
 
 
 class EnvFiles:
-    """The files that were read, and which line set what. A variable that is set already stays as it is."""
+    """The files that were read, and which line set what. Variables that are already set stay as they are."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         self._environment = environment
@@ -38,9 +38,9 @@ class EnvFiles:
         self._unread: list[str] = []
 
     def read(self, path: Path) -> None:
-        """Take over what the file at `path` sets. Raises `EnvFileError`.
+        """Add the settings in the file at `path`. Raises `EnvFileError`.
 
-        A file that is not there, or that another account keeps to itself, sets nothing: under systemd, settings
+        A file that is missing, or that another account keeps private, sets nothing: under systemd, settings
         come from elsewhere.
         """
         try:
@@ -51,22 +51,22 @@ class EnvFiles:
             self._unread.append(f"{path} cannot be read: {error.strerror}.")
             return
         for setting in parse(path, data, self._environment).values():
-            # Equal rather than new: Django tries settings that failed a second time.
+            # Also recorded if it is already equal: Django retries settings that failed to load.
             if self._environment.setdefault(setting.name, setting.value) == setting.value:
                 self._places[setting.name] = f" (line {setting.line} of {path})"
 
     def place_of(self, name: str) -> str:
-        """Return where the variable `name` was set, in brackets after a blank; empty if no file has set it."""
+        """Return where the variable `name` was set, in brackets after a blank; empty if no file set it."""
         return self._places.get(name, "")
 
     @property
     def unread(self) -> str:
-        """Which files are there and could not be read, in sentences after a blank; empty if there is none."""
+        """The existing files that could not be read, as sentences after a blank; empty if there are none."""
         return "".join(f" {sentence}" for sentence in self._unread)
 
 
 def parse(path: Path, data: bytes, environment: MutableMapping[str, str]) -> dict[str, Setting]:
-    """Return what a file sets, by name. Raises `EnvFileError` with the first line that is wrong."""
+    """Return a file's settings by name. Raises `EnvFileError` for the first wrong line."""
     settings: dict[str, Setting] = {}
     for number, line in _lines(path, data):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -118,7 +118,7 @@ def _read_line(path: Path, number: int, line: str) -> tuple[str, str]:
 
 
 def _unquote(path: Path, number: int, name: str, text: str) -> str:
-    """Return the value without its quotation marks, and without the backslashes between double ones."""
+    """Return the value without its quotation marks; inside double ones also without backslashes."""
     stripped = text.strip()
     for mark in "'\"":
         begins, ends = stripped.startswith(mark), stripped.endswith(mark)

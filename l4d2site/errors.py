@@ -1,7 +1,7 @@
 """The error pages.
 
 They are Django's own, rendered from our templates. But Django renders them in a thread that belongs to no
-request, so nobody would close the database connection that the page's head needs.
+request, so nothing would close the database connection that the page's head needs.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ErrorView = Callable[..., HttpResponse]
 
 
 def releasing_connection(view: ErrorView) -> ErrorView:
-    """Let `view` give its thread's connection back, unless a transaction is open on it."""
+    """Close the connection of the thread after `view`, unless a transaction is open on it."""
 
     @wraps(view)
     def render(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -37,7 +37,7 @@ page_not_found = releasing_connection(defaults.page_not_found)
 
 @releasing_connection
 def too_many_requests(request: HttpRequest) -> HttpResponse:
-    """Answer who has tried too often (allauth's limits)."""
+    """Answer a client that has tried too often (allauth's limits)."""
     response = render(request, "429.html", status=429)
     response.headers["Retry-After"] = "300"  # seconds: the longest of the limits
     return response

@@ -1,4 +1,4 @@
-"""What the process log makes of records that strangers can cause as often as they like."""
+"""Log filters for records that strangers can cause as often as they like."""
 
 import logging
 import threading
@@ -9,9 +9,9 @@ LONGEST_HOST = 80
 
 
 class OnceAMinute(logging.Filter):
-    """Lets one record through in a minute, as one line; the next says how many there were meanwhile.
+    """Lets one record a minute through, as one line; the next one says how many were left out.
 
-    For Django's refusals of requests whose `Host` is none of `ALLOWED_HOSTS`. It logs a traceback for each.
+    For Django's refusals of requests whose `Host` is not in `ALLOWED_HOSTS`. It logs a traceback for each.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -21,7 +21,7 @@ class OnceAMinute(logging.Filter):
         self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is to be logged; make a line of it."""
+        """Return whether to log the record, and shorten it to one line."""
         with self._lock:
             now = monotonic()
             if now < self._next_at:

@@ -1,7 +1,7 @@
-"""Requests while the database is away: they wait for it a moment, and are then answered 503 in words.
+"""Requests during a database outage: they wait a moment, and are then answered with a 503 and a sentence.
 
-Most outages that an operator causes (a restart, a failover) take a second or two, which a page can wait. What
-may have been done already is not done a second time.
+Most outages that an operator causes (a restart, a failover) take a second or two, and a page can wait that
+long. A change that may already have been made is not repeated.
 """
 
 import asyncio
@@ -26,26 +26,26 @@ from jobs.database import Outage, find_outage, find_write_outage, is_schema_behi
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.0
-"""How long a request waits for the database, in all."""
+"""How long a request waits for the database altogether."""
 
 PAUSE_SECONDS = 0.1
 DOUBT_SECONDS = 10.0
-"""How long after a failure what is to change something is kept back until the database is seen to answer."""
+"""For how long after a failure a changing request is held back until the database answers."""
 
 RETRY_SECONDS = 5
-"""What a client is told to wait."""
+"""How long a client is told to wait."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class Doubt:
-    """Whether the database failed a request of this process lately."""
+    """Whether the database recently failed a request of this process."""
 
     def __init__(self) -> None:
         self._failed_at: float | None = None
 
     def begin(self) -> None:
-        """Note a failure."""
+        """Record a failure."""
         self._failed_at = monotonic()
 
     def __bool__(self) -> bool:
@@ -57,61 +57,61 @@ doubt = Doubt()
 
 
 def note_outage(request: HttpRequest | None = None, **_: object) -> None:
-    """Note on `request`, of which an exception is about to become a 500, that the database is to blame."""
+    """Note on `request`, whose exception is about to become a 500, that the database is to blame."""
     error = sys.exc_info()[1]
     if request is None or error is None:
         return
     if outage := find_outage(error) or find_unfinished_upgrade(error):
-        request.outage = outage  # type: ignore[attr-defined] # The log's filter in the settings reads it too.
+        request.outage = outage  # type: ignore[attr-defined] # The log filter in the settings reads it too.
         if (
             outage is not Outage.OLDER
-        ):  # That can be written: there is nothing to ask it beforehand.
+        ):  # An outdated database accepts writes, so a check before the next change would find nothing.
             doubt.begin()
         reason = " ".join(str(error).split())
         logger.info("%s %s: the database %s: %s", request.method, request.path, outage, reason)
 
 
 def find_unfinished_upgrade(error: BaseException) -> Outage | None:
-    """Return that the database is older than the code, where a statement failed and it is."""
+    """Return `Outage.OLDER` if a statement failed and the database is older than the code."""
     if not isinstance(error, DatabaseError) or connection.in_atomic_block:
         return None
     try:
         return Outage.OLDER if is_schema_behind() else None
     except DatabaseError as another:
-        logger.info("whether the database is older than the panel cannot be told: %s", another)
+        logger.info("cannot tell whether the database is older than the panel: %s", another)
         return None
     finally:
-        connection.close()  # Django may call this in a thread that nothing else runs in.
+        connection.close()  # Django may call this in a thread that nothing else uses.
 
 
-# Django makes a 500 of an exception inside each middleware, so that no other middleware ever sees it.
+# Django turns an exception into a 500 inside each middleware, so no other middleware ever sees it.
 got_request_exception.connect(note_outage, dispatch_uid="l4d2site.outages")
 
 
 @dataclass
 class Patience:
-    """How long one request can be tried again, and what it is answered then."""
+    """How long one request may be retried, and its answer after that."""
 
     request: HttpRequest
     _until: float = field(default_factory=lambda: monotonic() + PATIENCE_SECONDS)
 
     @property
     def is_to_change_something(self) -> bool:
-        """Whether the request is none of those that may be repeated at will."""
+        """Whether the request is not one of those that may be repeated freely."""
         return self.request.method not in SAFE_METHODS
 
     def begin(self) -> None:
-        """Forget what came of an earlier try."""
+        """Forget the result of an earlier try."""
         self.request.outage = None  # type: ignore[attr-defined]
         self.request.has_reached_view = False  # type: ignore[attr-defined]
         for name in ("_cached_user", "_acached_user"):
             vars(self.request).pop(name, None)
 
     def judge(self, outage: Outage | None) -> HttpResponse | None:
-        """Return the refusal for a request that met `outage`, or None if it is to be tried again."""
+        """Return the refusal for a request that met `outage`, or None if it should be retried."""
         if outage is None:
             return None
-        # Once its view was reached, a transaction of it may be committed.
+        # Once its view was reached, one of its transactions may be committed.
         has_begun = self.is_to_change_something and getattr(self.request, "has_reached_view", False)
         is_worth_a_try = outage is not Outage.OLDER and not has_begun
         if monotonic() + PAUSE_SECONDS < self._until and is_worth_a_try:
@@ -166,7 +166,7 @@ def outlast_outages(get_response: Callable[[HttpRequest], Any]) -> Callable[...,
 
 @sync_and_async_middleware
 def note_view_reached(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
-    """Note on the request that its view begins: to be the last of all middlewares."""
+    """Note on the request that its view begins. This must be the last middleware."""
     middleware: Any
     process_view: Any
     if iscoroutinefunction(get_response):
@@ -197,7 +197,7 @@ def release_connection() -> None:
 
 
 def refuse(request: HttpRequest, outage: Outage, *, is_uncertain: bool) -> HttpResponse:
-    """Answer that the database is away, in the way that the client reads. Needs no database itself."""
+    """Answer that the database is away, in the format that the client reads. Needs no database itself."""
     what = _("The panel's database %(outage)s.") % {"outage": outage}
     if request.method in SAFE_METHODS:
         then = _("Nothing is lost.")

@@ -1,4 +1,4 @@
-"""What browsers are told: what to refuse on the panel's pages, and what not to keep."""
+"""Headers for browsers: what to refuse on the panel's pages, and what not to cache."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import has_vary_header, patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
-# Everything comes from the panel itself, and nothing is inline. `data:` images are the Django admin's.
+# Everything comes from the panel itself, and nothing is inline. The Django admin uses `data:` images.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
@@ -18,9 +18,9 @@ CONTENT_SECURITY_POLICY = (
 
 @sync_and_async_middleware
 def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
-    """Send the policy with every answer, but for the pages with which Django explains an error in DEBUG.
+    """Send the policy with every answer, except Django's pages about an error in DEBUG.
 
-    Of both kinds, so that a stream needs no thread to pass through it.
+    Both sync and async, so that a stream passes through without a thread.
     """
 
     def add_policy(response: HttpResponseBase) -> HttpResponseBase:
@@ -39,9 +39,9 @@ def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Calla
 
 @sync_and_async_middleware
 def keep_out_of_caches(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
-    """Let no browser and no proxy keep an answer that depends on who asks, or on a secret in its address.
+    """Keep answers that depend on the client, or on a secret in the address, out of all caches.
 
-    Such an answer has looked at a cookie, and says so in `Vary`. Pages for strangers do too: their forms hold a
+    Such an answer has read a cookie, and says so in `Vary`. Pages for strangers do too: their forms contain a
     token."""
 
     def forbid(response: HttpResponseBase) -> HttpResponseBase:
@@ -59,14 +59,14 @@ def keep_out_of_caches(get_response: Callable[[HttpRequest], Any]) -> Callable[.
 
 
 def cache_control(response: HttpResponseBase) -> str:
-    """Return what an answer says of caches."""
+    """Return an answer's Cache-Control header."""
     return str(response.headers.get("Cache-Control", ""))
 
 
 def add_static_headers(headers: MutableMapping[str, str], _path: str, _url: str) -> None:
-    """Give a static file what every page has: nothing in it is run but as what its name says it is.
+    """Give a static file the protection of every page: nothing in it runs except as the type its name says.
 
-    A file opened by itself is a page of the panel's own origin; an image may hold scripts (SVG).
+    A file opened directly is a page of the panel's own origin, and an image may contain scripts (SVG).
     """
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

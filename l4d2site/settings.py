@@ -1,4 +1,4 @@
-"""Settings, read from the environment or `.env`: every variable is documented in the README.
+"""Settings, read from the environment or `.env`; the README documents every variable.
 
 A missing or malformed value raises `ImproperlyConfigured` with the variable's name and what it should be.
 """
@@ -25,7 +25,7 @@ env = environ.Env()
 _files = EnvFiles(os.environ)
 _files.read(BASE_DIR / ".env")
 VAR_DIR = Path(env.str("VAR_DIR", default="") or BASE_DIR / "var")
-# What `script/server` chose at its first run; everything above wins over it.
+# Chosen by `script/server` at its first run; everything above overrides it.
 _files.read(VAR_DIR / "local.env")
 
 SECRET_NAMES = frozenset(
@@ -58,7 +58,7 @@ def describe_fault(name: str, expected: str) -> str:
 
 
 def shown(name: str) -> str:
-    """Return the value of the variable `name` as an error may show it: not if it holds a secret."""
+    """Return the value of the variable `name` for an error message, unless it is a secret."""
     return "set" if name in SECRET_NAMES else repr(env.str(name, ""))
 
 
@@ -71,7 +71,7 @@ def require(is_valid: bool, name: str, expected: str) -> None:
 require(VAR_DIR.is_absolute(), "VAR_DIR", "an absolute path")
 
 
-# A boolean that is neither is refused: django-environ alone would read DEBUG=ture as False.
+# Anything that is no boolean is refused: django-environ alone would read DEBUG=ture as False.
 def read_bool(name: str, default: bool) -> bool:
     """Return the boolean variable `name`."""
     words = {"1": True, "true": True, "yes": True, "on": True}
@@ -91,7 +91,7 @@ SECRET_KEY = read(
     **({"default": "insecure-and-for-debugging-only"} if DEBUG else {}),
 )
 require(len(SECRET_KEY) >= 20, "SECRET_KEY", "at least 20 characters long")
-# With these the servers' passwords are encrypted: the first one encrypts, all of them decrypt.
+# The keys for the servers' passwords: the first one encrypts, all of them decrypt.
 SECRETS_KEYS: list[str] = [
     key.strip()
     for key in read(
@@ -184,11 +184,11 @@ require(
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
 if IS_SQLITE:
     DATABASES["default"]["OPTIONS"] = {
-        # A transaction that starts reading and then writes fails at once in SQLite, whatever the
-        # timeout; one that is IMMEDIATE waits for its turn.
+        # In SQLite, a transaction that starts by reading and then writes may fail at once, whatever the
+        # timeout; an IMMEDIATE one waits for its turn.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        # FULL: a job is recorded as running before its host is touched, also over a power cut.
+        # FULL: a job is recorded as running before its host is touched, even across a power cut.
         # No automatic checkpoints: `jobs.database.wal_checkpoints` makes them.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;",
     }
@@ -199,7 +199,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = ["l4d2site.accounts.backend.AccountBackend"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    # Ten characters; and told by Django of every change of a password, by whatever way it was made.
+    # Requires ten characters. Django also notifies it of every password change, however it was made.
     {"NAME": "l4d2site.accounts.password_changes.PasswordPolicy"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
@@ -213,14 +213,14 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PRESERVE_USERNAME_CASING = True
-# Guesses of a second factor are counted per account, which only who has its password can use up. Guesses of
-# passwords are limited before Django, per address: an account must not be locked by strangers.
+# Wrong second factors are counted per account: only somebody with its password can use them up. Wrong passwords
+# are limited before Django, per address, because strangers must not be able to lock an account.
 ACCOUNT_RATE_LIMITS: dict[str, str | None] = {
     **dict.fromkeys(
         ("change_password", "login", "manage_email", "reset_password_from_key", "signup")
     ),
     "login_failed": "10/300s/key",
-    # Requests for a mail with a link: by the address they come from, and by the one it goes to.
+    # Requests for a mail with a link: by the sender's IP address, and by the mail address.
     "reset_password": "5/300s/ip,3/3600s/key",
 }
 MFA_ADAPTER = "l4d2site.accounts.second_factors.SecondFactorAdapter"
@@ -235,7 +235,7 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Saferoom"
-# What counts guesses: more than enough entries, so that none is thrown out to make room.
+# It counts guesses, so it has more than enough entries: none may be evicted to make room.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
@@ -265,7 +265,7 @@ if EMAIL_URL:
     except (ImproperlyConfigured, ValueError):
         require(False, "EMAIL_URL", _expected)
     globals().update({name: value for name, value in _mail.items() if value is not None})
-    # The address in a mail is not to be taken from the request of whoever had it sent.
+    # The address in a mail must not come from the request that caused it.
     require(PANEL_URL != "", "PANEL_URL", "set where EMAIL_URL is, as mails have links in them")
 EMAIL_TIMEOUT = 20  # seconds
 DEFAULT_FROM_EMAIL = read(
@@ -286,7 +286,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "l4d2site.staticfiles.HashedStaticFilesStorage",
-        # A web server of another account may serve them, whatever the umask is.
+        # A web server under another account may serve them, whatever the umask is.
         "OPTIONS": {"file_permissions_mode": 0o644, "directory_permissions_mode": 0o755},
     },
 }
@@ -294,12 +294,12 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-# Behind a reverse proxy that ends TLS (deploy/), which sets this header itself.
+# Behind a reverse proxy that terminates TLS (deploy/), which sets this header itself.
 if read_bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-# For so long browsers refuse to come without TLS, or past a certificate that they do not trust. So it is
-# for those to turn on who have such a certificate: with another one nobody would get in any more.
+# For this long browsers refuse to connect without TLS, or with a certificate that they do not trust. So only
+# people with such a certificate should turn it on: with any other, nobody could get in.
 SECURE_HSTS_SECONDS = read("HSTS_SECONDS", env.int, "a whole number of seconds", default=0)
 require(0 <= SECURE_HSTS_SECONDS <= 63_072_000, "HSTS_SECONDS", "between 0 and 63072000, two years")
 require(
@@ -307,15 +307,15 @@ require(
     "HSTS_SECONDS",
     "0 unless BEHIND_TLS_PROXY is true: without TLS no browser heeds it",
 )
-# Of what `manage.py check --deploy` asks for, each with the reason why it is not done here.
+# Checks of `manage.py check --deploy`, each with the reason why it does not apply here.
 SILENCED_SYSTEM_CHECKS = [
-    "security.W004",  # HSTS: HSTS_SECONDS, for whoever has a certificate that browsers trust.
-    "security.W005",  # HSTS for subdomains: the panel does not know what else lives below its domain.
-    "security.W008",  # A redirect to TLS: the proxy's, which is the one that listens without it.
-    "security.W021",  # HSTS preloading: cannot be taken back for months, for a whole domain.
+    "security.W004",  # HSTS: HSTS_SECONDS, for panels with a certificate that browsers trust.
+    "security.W005",  # HSTS for subdomains: the panel does not know what else is below its domain.
+    "security.W008",  # A redirect to TLS: for the proxy, which listens without it.
+    "security.W021",  # HSTS preloading: cannot be undone for months, for a whole domain.
 ]
 
-# The web server's own port: deploy/gunicorn.conf.py reads the same. No game server is given it.
+# The web server's own port, which deploy/gunicorn.conf.py reads too. No game server gets it.
 PANEL_PORT = read("PORT", env.int, "a port number", default=8000)
 require(1 <= PANEL_PORT <= 65535, "PORT", "a port number from 1 to 65535")
 # --- The gate ---------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ except ValueError:
 
 
 def read_limit(name: str, default: int, lowest: int = 1) -> int:
-    """Return the variable `name`, a whole number that is at least `lowest`."""
+    """Return the variable `name`, a whole number of at least `lowest`."""
     number: int = read(name, env.int, "a whole number", default=default)
     require(number >= lowest, name, f"a whole number, at least {lowest}")
     return number
@@ -348,7 +348,7 @@ require(
 CONNECTIONS_PER_ADDRESS = read_limit("CONNECTIONS_PER_ADDRESS", 300)
 STREAMS_PER_ADDRESS = read_limit("STREAMS_PER_ADDRESS", 50)
 STREAMS_PER_PERSON = read_limit("STREAMS_PER_PERSON", 100)
-# Django puts what is larger than these on the disk, or refuses it. What the gate lets through is neither.
+# Django writes anything larger than this to disk, or refuses it. The gate lets nothing larger through.
 FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
 PASSWORD_HASHERS = [
     "l4d2site.gate.password_hashing.Argon2Hasher",
@@ -366,7 +366,7 @@ require(
 
 # --- Quotas -----------------------------------------------------------------------------------
 
-# For everybody but superusers; `l4d2site.accounts.models.OwnQuotas` says otherwise for one person.
+# For everybody except superusers; `l4d2site.accounts.models.OwnQuotas` overrides it for one person.
 SERVERS_PER_OWNER = read_limit("SERVERS_PER_OWNER", 20)
 WAITING_JOBS_PER_OWNER = read_limit("WAITING_JOBS_PER_OWNER", 20)
 CONTENT_BYTES_PER_OWNER = read_limit("CONTENT_BYTES_PER_OWNER", 20 * 1024**3, lowest=0)
@@ -392,8 +392,8 @@ JOB_WORKER_LEASE_SECONDS = read(
 )
 require(JOB_WORKER_LEASE_SECONDS >= 5, "JOB_WORKER_LEASE_SECONDS", "at least 5 seconds")
 if not IS_SQLITE:
-    # A network that is cut has to be noticed well within the lease; TCP by itself would try for a quarter
-    # of an hour. What DATABASE_URL says wins.
+    # A broken network must be noticed well within the lease; TCP by itself would retry for a quarter of an
+    # hour. DATABASE_URL overrides this.
     _patience_seconds = max(2, int(JOB_WORKER_LEASE_SECONDS / 3))
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": _patience_seconds,
@@ -401,9 +401,9 @@ if not IS_SQLITE:
         "keepalives_interval": 1,
         "keepalives_count": 2,
         "tcp_user_timeout": _patience_seconds * 1000,  # milliseconds
-        # Plans are kept of the statements that ask for it (`jobs.database.sql`): Django's own never do.
+        # Only statements that ask for it keep their plans (`jobs.database.sql`): Django's own never do.
         "prepare_threshold": 0,
-        # A process that is frozen in a transaction must not hold its locks against all others.
+        # A process that freezes in a transaction must not keep its locks.
         "options": f"-c idle_in_transaction_session_timeout={_patience_seconds}s",
     } | DATABASES["default"].get("OPTIONS", {})
 JOB_WORKER_GRACE_SECONDS = read(
@@ -445,7 +445,7 @@ require(HOST_DRIVER in DRIVERS, "HOST_DRIVER", " or ".join(map(repr, DRIVERS)))
 HOST_UNBOXED = read_bool("HOST_UNBOXED", default=False)
 GAME_SOURCE = read("GAME_SOURCE", env.str, "'steam' or 'simulator'", default="steam")
 require(GAME_SOURCE in ("steam", "simulator"), "GAME_SOURCE", "'steam' or 'simulator'")
-# Empty: the host layer finds it whenever it asks. A real game does not answer on loopback.
+# If empty, the host layer determines it each time. A real game does not answer on loopback.
 HOST_ADDRESS = read("HOST_ADDRESS", env.str, "an IP address", default="")
 MACHINE_ADDRESS = find_own_address()
 try:
@@ -456,7 +456,7 @@ HOST_MIN_FREE_BYTES = read(
     "HOST_MIN_FREE_BYTES", env.int, "a whole number of bytes", default=1024**3
 )
 require(0 <= HOST_MIN_FREE_BYTES <= 2**50, "HOST_MIN_FREE_BYTES", "between 0 and 1 PiB in bytes")
-# An account that owns the game, for when Steam refuses it to anonymous users.
+# An account that owns the game, in case Steam refuses it to anonymous users.
 STEAM_ACCOUNT = read("STEAM_ACCOUNT", env.str, "a Steam account's name", default="")
 STEAM_PASSWORD = read("STEAM_PASSWORD", env.str, "a password", default="")
 STEAM_PASSWORD_FILE = (
@@ -505,12 +505,12 @@ LOGGING: dict[str, Any] = {
     },
     "filters": {
         "once_a_minute": {"()": "l4d2site.log_filters.OnceAMinute"},
-        # Who asks is told that, and why: it is an answer, and no fault of the one who gives it.
+        # The answer itself reports this, with the reason; it is no fault of this process.
         "not_healthz": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: "Service Unavailable: /healthz" not in record.getMessage(),
         },
-        # `l4d2site.outages` says it in one line.
+        # `l4d2site.outages` logs it in one line.
         "not_outages": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: (

@@ -1,9 +1,9 @@
-"""Static files under names that carry a hash of their contents, so that browsers may keep them for ever."""
+"""Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 
 
 class HashedStaticFilesStorage(ManifestStaticFilesStorage):
-    """Rewrites the imports between JavaScript modules too, which Django leaves alone by default."""
+    """Also rewrites the imports between JavaScript modules, which Django by default does not."""
 
     support_js_module_import_aggregation = True

@@ -1,6 +1,6 @@
 """Runs the web server and the worker as two child processes, and keeps them running until told to stop.
 
-For one machine without systemd; under systemd each is a unit of its own.
+For one machine without systemd; under systemd each is a separate unit.
 """
 
 import ctypes
@@ -27,11 +27,11 @@ Say = Callable[[str], object]
 
 
 class StartError(Exception):
-    """It could not be started; the text says why."""
+    """The start failed; the text says why."""
 
 
 class Child:
-    """A process that is started again when it ends by itself, after a pause that grows to half a minute."""
+    """A process that is restarted when it ends by itself, after a pause that grows to half a minute."""
 
     def __init__(self, name: str, argv: Sequence[str], say: Say) -> None:
         self.name = name
@@ -44,8 +44,8 @@ class Child:
     def _start(self) -> None:
         self._started_at = monotonic()
         self._restart_at = None
-        # A group of its own: Ctrl-C in a terminal goes to the supervisor alone, which decides what follows.
-        # This process has one thread, so that preexec_fn is safe.
+        # In its own process group: Ctrl-C in a terminal then reaches only the supervisor, which decides.
+        # This process has one thread, so preexec_fn is safe.
         self._process = subprocess.Popen(
             self._argv,
             process_group=0,
@@ -54,12 +54,12 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """How the process ended; the negative number of the signal that ended it."""
+        """The exit code; for a signal, its negative number."""
         return self._process.poll()
 
     def keep_running(self) -> None:
@@ -79,12 +79,12 @@ class Child:
             self._start()
 
     def send(self, signal_number: int) -> None:
-        """Signal the process if it runs."""
+        """Signal the process if it is running."""
         if self.is_running:
             self._process.send_signal(signal_number)
 
     def end(self) -> None:
-        """Kill the process if it still runs."""
+        """Kill the process if it is still running."""
         if self.is_running:
             self._process.kill()
         self._process.wait()
@@ -92,7 +92,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the web server listens: a port of the address `bind`, or the Unix socket that `unix:/PATH` is."""
+    """Where the web server listens: a port of the address `bind`, or the Unix socket in `unix:/PATH`."""
 
     bind: str
     port: int
@@ -107,7 +107,7 @@ class Place:
         return self.bind if self.socket_path else f"http://{host}:{self.port}/"
 
     def require_free(self) -> None:
-        """Raise `StartError` if something listens there already, or nothing can."""
+        """Raise `StartError` if something already listens there, or nothing can."""
         if self.socket_path:
             require_free_socket(self.socket_path)
         else:
@@ -144,7 +144,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def end_with_parent() -> None:
-    """Let the kernel end this process when the supervisor is gone, however that came about."""
+    """Make the kernel end this process when the supervisor is gone, for whatever reason."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -158,8 +158,8 @@ def supervise(
 ) -> None:
     """Run web server and worker until SIGTERM or SIGINT. Raises `StartError`.
 
-    `passkey_host` is a name at which browsers offer passkeys, which they do at no IP address. The first signal
-    lets running jobs finish, while the pages stay up; the second cancels them.
+    `passkey_host` is a name for which browsers offer passkeys; they never do for an IP address. The first
+    signal lets running jobs finish while the pages stay up; the second cancels them.
     """
     place.require_free()
     python = sys.executable
@@ -194,7 +194,7 @@ def supervise(
 
 
 def stop(worker: Child, count: Callable[[], int], say: Say) -> None:
-    """Let the worker finish, and pass each further signal on to it."""
+    """Let the worker finish, and pass further signals on to it."""
     worker.send(signal.SIGTERM)
     told = 1
     started_at = monotonic()
@@ -210,7 +210,7 @@ def stop(worker: Child, count: Callable[[], int], say: Say) -> None:
 
 
 def require_free_port(bind: str, port: int) -> None:
-    """Raise `StartError` if something listens on the port already."""
+    """Raise `StartError` if something already listens on the port."""
     with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -223,7 +223,7 @@ def require_free_port(bind: str, port: int) -> None:
 
 
 def require_free_socket(path: Path) -> None:
-    """Raise `StartError` if no Unix socket can be made at `path`. One that nobody listens on is replaced."""
+    """Raise `StartError` if there can be no Unix socket at `path`. An unused socket is replaced."""
     if not path.is_absolute():
         raise StartError(
             f"BIND is unix:{path}, but must be an address, or unix: and an absolute path."
@@ -247,7 +247,7 @@ def require_free_socket(path: Path) -> None:
 def wait_until_healthy(
     place: Place, health_host: str, children: Sequence[Child], count: Callable[[], int]
 ) -> bool:
-    """Wait until web server and worker answer; False if the end was asked for before."""
+    """Wait until web server and worker answer; return False if a signal came first."""
     until = monotonic() + READY_SECONDS
     answer = "no answer yet"
     while not count():
@@ -278,7 +278,7 @@ def wait_while(predicate: Callable[[], bool], seconds: float) -> None:
 
 @contextmanager
 def counted_signals() -> Iterator[Callable[[], int]]:
-    """Count SIGTERM and SIGINT instead of dying of them; yields the count."""
+    """Count SIGTERM and SIGINT instead of dying from them; yields the count."""
     received = 0
 
     def count(_signal_number: int, _frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ import jobs.urls
 import servers.urls
 from l4d2site.health.pages import health_page, healthz, livez
 
-# Under one namespace: who links to a server need not know which of its pages show its jobs.
+# In one namespace: code that links to a server need not know which app has the page.
 server_pages: list[URLPattern | URLResolver] = [
     *servers.urls.urlpatterns,
     *jobs.urls.server_urlpatterns,

@@ -1,4 +1,4 @@
-"""Who may see and change what: every view starts with one of these."""
+"""Who may see and change what. Every view starts with one of these functions."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,7 +19,7 @@ from servers.permissions import RULES, Thing, Verb, may
 
 
 class SignedInRequest(HttpRequest):
-    """A request of which `sign_in_required` has made sure that somebody is signed in."""
+    """A request that `sign_in_required` has checked: somebody is signed in."""
 
     user: User
 
@@ -42,8 +42,8 @@ def page_to_return_to(request: HttpRequest) -> str:
     """Return the address of the page that `request` shows, or that a change was posted from."""
     if request.method in ("GET", "HEAD"):
         return request.get_full_path()
-    # A session that ended under an open page: its form's address answers only to POST, so that
-    # after signing in the browser must not be sent there, but to the page the form was on.
+    # The session ended while the page was open. Its form's address answers only to POST, so after signing
+    # in the browser must go to the page with the form instead.
     referer = request.headers.get("Referer", "")
     if url_has_allowed_host_and_scheme(referer, {request.get_host()}):
         return urlsplit(referer).path or "/"
@@ -51,14 +51,14 @@ def page_to_return_to(request: HttpRequest) -> str:
 
 
 def get_server_or_404(user: User, name: str) -> Server:
-    """Return the server with its host, blueprint and owner, if `user` may know of it."""
+    """Return the server with its host, blueprint and owner, if `user` may know about it."""
     servers = Server.objects.visible_to(user).with_heartbeat()
     servers = servers.select_related("host", "blueprint", "owner")
     return get_object_or_404(servers, name=name)
 
 
 def require(user: User, verb: Verb, thing: Thing | None = None) -> None:
-    """Refuse with 403 whoever may not do `verb`: to `thing`, which they may see, or to the whole panel."""
+    """Refuse with 403 anybody who may not do `verb`: to `thing`, which they may see, or to the whole panel."""
     if not may(user, verb, thing):
         rule = RULES[verb]
         if rule.least is None:
@@ -70,20 +70,20 @@ def require(user: User, verb: Verb, thing: Thing | None = None) -> None:
 
 
 def get_server(user: User, name: str, verb: Verb) -> Server:
-    """Return the server if `user` may do `verb` to it: 404 for who may not see it, else 403."""
+    """Return the server if `user` may do `verb` to it: 404 if they may not even see it, otherwise 403."""
     server = get_server_or_404(user, name)
     require(user, verb, server)
     return server
 
 
 def get_blueprint_or_404(user: User, name: str) -> Blueprint:
-    """Return the blueprint with its owner, if `user` may know of it."""
+    """Return the blueprint with its owner, if `user` may know about it."""
     blueprints = Blueprint.objects.visible_to(user).select_related("owner")
     return get_object_or_404(blueprints, name=name)
 
 
 def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
-    """Return the blueprint if `user` may do `verb` to it; one that they may only use is a 403."""
+    """Return the blueprint if `user` may do `verb` to it; 403 if they may only use it."""
     blueprint = get_blueprint_or_404(user, name)
     if not may(user, verb, blueprint):
         raise PermissionDenied(
@@ -94,9 +94,9 @@ def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
 
 
 def get_overlay_or_404(user: User, name: str) -> Overlay:
-    """Return the overlay with its owner and latest version, if `user` may know of it.
+    """Return the overlay with its owner and latest version, if `user` may know about it.
 
-    That is one that they may use, or that a blueprint of theirs has.
+    They may if they may use it, or if one of their blueprints has it.
     """
     overlays = Overlay.objects.select_related("owner", "latest")
     overlay = get_object_or_404(overlays, name=name)
@@ -108,7 +108,7 @@ def get_overlay_or_404(user: User, name: str) -> Overlay:
 
 
 def get_overlay(user: User, name: str, verb: Verb) -> Overlay:
-    """Return the overlay if `user` may do `verb` to it; one that they may only know of is a 403."""
+    """Return the overlay if `user` may do `verb` to it; 403 if they may only know about it."""
     overlay = get_overlay_or_404(user, name)
     if may(user, verb, overlay):
         return overlay

@@ -17,28 +17,28 @@ from servers.store import find_overlay_holders
 
 
 class GuardedDeletion:
-    """Keeps rows from being deleted, alone or in bulk, while something on a host depends on them."""
+    """Keeps rows from being deleted, one by one or in bulk, while something on a host depends on them."""
 
     def obstacle(self, row: Any) -> str:
-        """Return why `row` cannot be deleted now, in a sentence; empty when it can be."""
+        """Return why `row` cannot be deleted now, in a sentence; empty if it can be."""
         raise NotImplementedError
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Count an obstacle as something protected: the admin shows it, and deletes nothing."""
+        """Report obstacles as protected objects: the admin shows them, and deletes nothing."""
         deleted, counts, permissions, protected = super().get_deleted_objects(objs, request)  # type: ignore[misc]
         obstacles = [text for text in map(self.obstacle, objs) if text]
         return deleted, counts, permissions, [*protected, *obstacles]
 
 
 class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows that are not saved over what somebody else has saved since the page was opened."""
+    """Rows that are not saved over changes that somebody else saved after the page was opened."""
 
     form = VersionedAdminForm
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Leave the hidden field out where nothing can be saved: there is no form that has it."""
+        """Leave out the hidden field if nothing can be saved: then there is no form for it."""
         fields = list(super().get_fields(request, obj))
         if self.has_change_permission(request, obj):
             return fields
@@ -47,7 +47,7 @@ class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Host)
 class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Hosts: a worker makes its own row, and reports into it."""
+    """Hosts. A worker creates its own row, and writes its reports there."""
 
     list_display = ["name", "address", "build_id", "game_source", "driver", "reported_at"]
     reported = [
@@ -60,7 +60,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="releases")
     def installed_releases(self, host: Host) -> str:
-        """Return the builds that are installed, and which one is current."""
+        """Return the installed builds, and which one is current."""
         builds = [
             f"{one.build_id} (current)" if one.is_current else one.build_id
             for one in host.releases.all()
@@ -69,7 +69,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="box")
     def box(self, host: Host) -> str:
-        """Return what keeps a game's code in, and what does not."""
+        """Return which walls keep a game's code in, and which are missing."""
         if not host.walls:
             return "not reported"
         standing = host.standing_walls
@@ -78,12 +78,12 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=gettext_lazy("limits without effect"))
     def missing_limits(self, host: Host) -> str:
-        """Return which limits of blueprints nothing holds servers to."""
+        """Return which limits of blueprints nothing enforces."""
         return host.limits_without_effect or "none"
 
     @admin.display(description=gettext_lazy("free disk space"))
     def free_disk(self, host: Host) -> str:
-        """Return how much room is left for the host's folder."""
+        """Return how much space is left for the host's folder."""
         return "" if host.disk_free_bytes is None else filesizeformat(host.disk_free_bytes)
 
     @admin.display(description="load")
@@ -93,24 +93,24 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=gettext_lazy("ports in use by other programs"))
     def held_ports(self, host: Host) -> str:
-        """Return the ports of the range that no server can be given."""
+        """Return the ports of the range that no server can have."""
         return ", ".join(map(str, host.taken_ports)) or "none"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:  # noqa: ARG002
-        """Keep what the worker reports, and the name by which it knows its row."""
+        """Protect the worker's reports, and the name by which it finds its row."""
         return [*(["name"] if obj else []), *self.reported]
 
     def get_fields(self, request: HttpRequest, obj: Host | None = None) -> list[Any]:  # noqa: ARG002
-        """Show what a worker has reported of a host that is there."""
+        """Show a worker's reports only for an existing host."""
         written = [name for name in self.fields if name not in self.reported]
         return [*written, *(self.reported if obj else [])]
 
     def has_view_permission(self, request: HttpRequest, obj: Host | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says."""
+        """Follow the permission rule."""
         return may(request.user, Verb.VIEW_HOSTS)
 
     def obstacle(self, row: Host) -> str:
-        """Keep a host that has work to do."""
+        """Keep a host that has jobs."""
         if row.jobs.active().exists():
             return _(
                 "Host %(row)s has a job that is waiting or running. Cancel it, or wait until it "
@@ -121,7 +121,7 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Overlay)
 class OverlayAdmin(GuardedDeletion, VersionedAdmin):
-    """Overlays: the names of folders that lie on the hosts, and of what the panel has versions of."""
+    """Overlays: names of folders on the hosts, and of overlays that the panel has versions of."""
 
     list_display = ["name", "description", "owner", "is_shared"]
     raw_id_fields = ["owner"]
@@ -129,31 +129,31 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
     search_fields = ["name", "description"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Return whether a folder of the hosts may be named, which has native code in it, as likely as not."""
+        """Return whether a folder of the hosts may be named, which quite likely contains native code."""
         return super().has_add_permission(request) and may(request.user, Verb.BRING_NATIVE_CODE)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Overlay | None = None) -> list[str]:
-        """Keep the name where another folder must not be named, and where versions go by it."""
+        """Protect the name from people who may not name another folder, and if versions depend on it."""
         is_free = obj is None or obj.latest_id is None
         return [] if is_free and may(request.user, Verb.BRING_NATIVE_CODE) else ["name"]
 
     def obstacle(self, row: Overlay) -> str:
-        """Keep one that something uses."""
+        """Keep an overlay that is in use."""
         return " ".join(find_overlay_holders(row))
 
 
 class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
-    """The overlays of a blueprint by their place; 1 lies on top."""
+    """The overlays of a blueprint by position; 1 is on top."""
 
     model = BlueprintOverlay
-    fields = ["overlay", "position"]  # The panel's own form has the versions of each overlay.
+    fields = ["overlay", "position"]  # Versions can be chosen in the panel's own form.
     extra = 1
     autocomplete_fields = ["overlay"]
 
 
 @admin.register(Blueprint)
 class BlueprintAdmin(VersionedAdmin):
-    """Blueprints of everybody."""
+    """Everybody's blueprints."""
 
     list_display = ["name", "owner", "is_shared", "updated_at"]
     list_filter = ["is_shared"]
@@ -163,23 +163,23 @@ class BlueprintAdmin(VersionedAdmin):
     inlines = [BlueprintOverlayInline]
 
     def has_view_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says."""
+        """Follow the permission rule."""
         return may(request.user, Verb.VIEW_BLUEPRINT)
 
     def has_change_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says."""
+        """Follow the permission rule."""
         return may(request.user, Verb.CHANGE_BLUEPRINT)
 
     def has_delete_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says."""
+        """Follow the permission rule."""
         return may(request.user, Verb.REMOVE_BLUEPRINT)
 
 
 class ServerAdminForm(SecretsForm, VersionedAdminForm):
-    """A server; without a port it must be possible to find one. Passwords go out of its config here too."""
+    """A server. Without a port, there must be a free one. Here too, passwords move out of its config."""
 
     is_any_port_allowed = False
-    """Whether it is for somebody who may give a server any port."""
+    """Whether the form is for somebody who may give a server any port."""
 
     def clean(self) -> dict[str, Any]:
         """Give a server without a port the next free one, or say in the form that there is none."""
@@ -203,7 +203,7 @@ class ServerAdminForm(SecretsForm, VersionedAdminForm):
 
 @admin.register(Server)
 class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Servers of everybody."""
+    """Everybody's servers."""
 
     form = ServerAdminForm
     list_display = ["name", "owner", "host", "port", "blueprint", "desired_state", "actual_state"]
@@ -221,27 +221,27 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     ]
 
     def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says of all servers."""
+        """Follow the permission rule for all servers."""
         return may(request.user, Verb.VIEW)
 
     def has_change_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says of all servers."""
+        """Follow the permission rule for all servers."""
         return may(request.user, Verb.CONFIGURE)
 
     def has_delete_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says of all servers."""
+        """Follow the permission rule for all servers."""
         return may(request.user, Verb.REMOVE)
 
     def get_form(
         self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any
     ) -> type[ServerAdminForm]:
-        """Return the form for the one who asks: not everybody who writes it may take any port."""
+        """Return the form for this person: not everybody who may use it may choose any port."""
         form = cast("type[ServerAdminForm]", super().get_form(request, obj, change, **kwargs))
         form.is_any_port_allowed = may(request.user, Verb.SET_ANY_PORT)
         return form
 
     def get_fields(self, request: HttpRequest, obj: Server | None = None) -> list[Any]:
-        """Show what the host said of a server that is there, and its config to who may read that."""
+        """Show the host's reports for an existing server, and its config to people who may read it."""
         is_hidden = obj is not None and not may(request.user, Verb.CONFIGURE)
         written = [
             name for name in self.written if not (is_hidden and name in ("arguments", "config"))
@@ -250,18 +250,18 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         return [*written, *version, *(self.probed if obj else [])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:
-        """Keep what is written by jobs; and name and host, while files on the host go by them."""
+        """Protect fields that jobs write, and name and host while files on the host depend on them."""
         kept = [] if may(request.user, Verb.SET_ANY_PORT) else ["bind_address"]
         return [*self.probed, *kept, *(["name", "host"] if obj and obj.has_instance else [])]
 
     def save_model(self, request: HttpRequest, obj: Server, form: Any, change: bool) -> None:
-        """Store the server, and say which passwords went out of its config."""
+        """Store the server, and say which passwords moved out of its config."""
         super().save_model(request, obj, form, change)
         for note in form.notes:
             self.message_user(request, note)
 
     def obstacle(self, row: Server) -> str:
-        """Keep a server that its host still has files of, or that a job is about."""
+        """Keep a server with files on its host, or with a job."""
         return row.removal_obstacle()
 
     def changeform_view(
@@ -271,7 +271,7 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show and store the form; tell if somebody took its name or port at the same moment."""
+        """Show and store the form; report it if somebody took its name or port at the same moment."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except IntegrityError:

@@ -1,4 +1,4 @@
-"""How long something took, in words. `static/js/log/durations.js` says it the same way for what still runs."""
+"""Durations in words. `static/js/log/durations.js` uses the same words for what is still running."""
 
 from django.utils.translation import gettext
 
@@ -15,9 +15,9 @@ def describe_duration(seconds: float) -> str:
 
 
 def describe_age(seconds: float) -> str:
-    """Return how long something has lasted, roughly, such as `40 s`, `9 min`, `2 h 5 min` or `3 days`.
+    """Return roughly how long something has lasted, such as `40 s`, `9 min`, `2 h 5 min` or `3 days`.
 
-    `static/js/live/times.js` says it the same way while a page is open.
+    `static/js/live/times.js` uses the same words while a page is open.
     """
     minutes = int(max(seconds, 0)) // 60
     if minutes < 1:

@@ -1,8 +1,8 @@
-"""Who may do what: one table, and `may`, which answers by it for pages, streams, the admin and forms.
+"""Who may do what: one table, and `may`, which uses it to answer pages, streams, the admin and forms.
 
-A verb is allowed by a role on the thing itself, or by one of Django's permissions for all things of its kind.
-`docs/security.md` prints the table. Which rows somebody may see, the querysets of `servers.models` and
-`jobs.models` tell, by the same table.
+A role on the thing itself allows a verb, and so does one of Django's permissions, for all things of its kind.
+`docs/security.md` prints the table. The querysets of `servers.models` and `jobs.models` use the same table to
+choose the rows that a person may see.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ Person = AbstractBaseUser | AnonymousUser
 
 
 class Role(TextChoices):
-    """What somebody is on one thing, the least first. A later one may do all that an earlier one may."""
+    """What a person is on one thing, the least first. Each role may do all that the roles before it may."""
 
     VIEWER = "viewer", "viewer"
     OPERATOR = "operator", "operator"
@@ -26,11 +26,11 @@ class Role(TextChoices):
 
 
 GIVEN_ROLES = (Role.VIEWER, Role.OPERATOR, Role.MANAGER)
-"""The roles that a `Membership` gives. An owner is one by the server's own row."""
+"""The roles that a `Membership` gives. An owner has the role by the server's own row."""
 
 
 class Verb(StrEnum):
-    """What can be done. `RULES` says what each is, and who may."""
+    """What can be done. `RULES` says what each means, and who may do it."""
 
     VIEW = "view"
     OPERATE = "operate"
@@ -65,7 +65,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may do something: from a role on, or with one of `permissions` for all things of the kind."""
+    """Who may do something: everybody with at least this role, or one of `permissions` for all such things."""
 
     words: str
     least: Role | None
@@ -73,7 +73,7 @@ class Rule:
 
 
 RULES = {
-    # Servers, and the jobs that are about them.
+    # Servers, and the jobs about them.
     Verb.VIEW: Rule(
         "see a server, its console, its jobs",
         Role.VIEWER,
@@ -105,7 +105,7 @@ RULES = {
     Verb.APPOINT: Rule("let in managers", Role.OWNER, ("servers.change_server",)),
     Verb.DELETE: Rule("delete its instance", Role.OWNER, ("servers.delete_server",)),
     Verb.REMOVE: Rule("remove it from the panel", Role.OWNER, ("servers.delete_server",)),
-    # Blueprints and overlays. Everybody is a viewer of what is shared.
+    # Blueprints and overlays. Everybody is a viewer of those that are shared.
     Verb.VIEW_BLUEPRINT: Rule(
         "read a blueprint, make servers from it",
         Role.VIEWER,
@@ -161,7 +161,7 @@ SERVER_OPERATION_VERBS = {
     "reset": Verb.RESET,
     "delete": Verb.DELETE,
 }
-"""What it takes to request, cancel and retry each operation on a server."""
+"""What a person needs to request, cancel and retry each operation on a server."""
 
 HOST_OPERATION_VERBS = {
     "install": Verb.INSTALL,
@@ -175,22 +175,22 @@ UNPACK_VERB = Verb.CHANGE_OVERLAY
 
 
 PEOPLE_VERBS = frozenset({Verb.INVITE, Verb.MAKE_RESET_LINK, Verb.SET_QUOTAS, Verb.READ_RECORD})
-"""Any of these lets one see who has an account."""
+"""Any of these lets a person see who has an account."""
 
 
 class Thing(Protocol):
-    """What somebody can have a role on."""
+    """What a person can have a role on."""
 
     def role_of(self, user: Person) -> Role | None:
-        """Return the role that `user` has on it by itself, whatever the panel lets them do."""
+        """Return the role that `user` has on the thing itself, whatever the panel permits."""
 
 
 def may(user: Person, verb: Verb, thing: Thing | None = None) -> bool:
     """Return whether `user` may do `verb` to `thing`, or, without a thing, to all things of its kind.
 
-    Django's permissions count for staff alone: who loses `is_staff` loses them all. A superuser among staff has
-    every one. Costs two queries for the permissions of other staff, once for each user object, and what
-    `role_of` costs.
+    Django's permissions count only for staff: whoever loses `is_staff` loses all of them. A superuser among
+    staff has every one. For other staff it costs two queries for the permissions, once per user object, and the
+    cost of `role_of`.
     """
     rule = RULES[verb]
     if not user.is_active:
@@ -213,21 +213,21 @@ def roles_from(least: Role) -> list[Role]:
 
 
 def roles_for(verb: Verb) -> Collection[Role]:
-    """Return the roles on a thing that are enough for `verb`."""
+    """Return the roles on a thing that allow `verb`."""
     least = RULES[verb].least
     return roles_from(least) if least else ()
 
 
 def verb_to_give(role: Role) -> Verb:
-    """Return what one has to be allowed on a server to give or take `role` there."""
+    """Return the verb that a person needs on a server to give or take `role` there."""
     return Verb.APPOINT if role == Role.MANAGER else Verb.SHARE
 
 
 def verbs_of(user: Person, thing: Thing | None = None) -> frozenset[str]:
-    """Return the names of all that `user` may do to `thing`, for templates."""
+    """Return the names of all verbs that `user` may do to `thing`, for templates."""
     return frozenset(verb.value for verb in Verb if may(user, verb, thing))
 
 
 def follows_everything(user: Person) -> bool:
-    """Return whether the live pages of `user` hear of every change of the panel, not of their own alone."""
+    """Return whether the live pages of `user` get every change of the panel, not only their own."""
     return any(may(user, verb) for verb in (Verb.VIEW, Verb.VIEW_HOSTS, Verb.VIEW_ANY_JOB))

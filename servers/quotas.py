@@ -1,7 +1,7 @@
 """How much one person may have at a time: servers, waiting jobs, pages that follow live, content.
 
-The settings say it for everybody; a row of `l4d2site.accounts.models.OwnQuotas` says otherwise for one person.
-Superusers have no limit. What is counted is counted after `lock_person`, in the transaction that adds to it.
+The settings say it for everybody; a row of `l4d2site.accounts.models.OwnQuotas` can change it for one person.
+Superusers have no limit. Count after `lock_person`, in the transaction that adds something.
 """
 
 from django.conf import settings
@@ -15,22 +15,22 @@ from django.utils.translation import ngettext
 from servers.models import Overlay, OverlayVersion, Server, UploadPart, UploadState
 
 OVERLAYS_PER_OWNER = 200
-"""Their names are everybody's, and an empty one counts no bytes."""
+"""Everybody shares one set of overlay names, and an empty overlay counts no bytes."""
 
 
 class TooManyOverlaysError(ValidationError):
-    """An owner has as many overlays as they may have; the text says how many, and what to do."""
+    """An owner has as many overlays as allowed; the text says how many, and what to do."""
 
 
 class TooManyServersError(ValidationError):
-    """An owner has as many servers as they may have; the text says how many, and what to do."""
+    """An owner has as many servers as allowed; the text says how many, and what to do."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, code="too_many_servers")
 
 
 def lock_person(person: User) -> User:
-    """Make those who count for `person` take turns until the transaction ends; return the row as it is now.
+    """Make those who count for `person` take turns until the transaction ends; return the current row.
 
     Take it before a host's row, as everybody does: two locks in two orders would wait for each other. On SQLite
     there is nothing to lock: its transactions are IMMEDIATE and take turns anyway.
@@ -40,7 +40,7 @@ def lock_person(person: User) -> User:
 
 
 def most_servers(person: User) -> int | None:
-    """Return how many servers a person may own; None is no limit."""
+    """Return how many servers a person may own; None means no limit."""
     if person.is_superuser:
         return None
     own = own_value(person, "servers")
@@ -48,10 +48,10 @@ def most_servers(person: User) -> int | None:
 
 
 def most_waiting_jobs(person: User) -> int | None:
-    """Return how many jobs that a person has asked for may wait; None is no limit.
+    """Return how many of a person's requested jobs may wait; None means no limit.
 
-    Without a value of their own it is never less than two for each of their servers: who has a hundred must be
-    able to restart them all.
+    Without a value of their own it is never less than two for each of their servers: a person with a hundred
+    must be able to restart them all.
     """
     if person.is_superuser:
         return None
@@ -62,7 +62,7 @@ def most_waiting_jobs(person: User) -> int | None:
 
 
 def most_streams(person: User) -> int | None:
-    """Return how many streams a person may have open; None is no limit."""
+    """Return how many streams a person may have open; None means no limit."""
     if person.is_superuser:
         return None
     own = own_value(person, "streams")
@@ -70,7 +70,7 @@ def most_streams(person: User) -> int | None:
 
 
 def most_content_bytes(person: User) -> int | None:
-    """Return how many bytes of overlays a person may bring into the panel's store; None is no limit."""
+    """Return how many bytes of overlays a person may add to the panel's store; None means no limit."""
     if person.is_superuser:
         return None
     own = own_value(person, "content_bytes")
@@ -78,16 +78,16 @@ def most_content_bytes(person: User) -> int | None:
 
 
 def count_content_bytes(owner: User) -> int:
-    """Return how many bytes this owner's overlays have."""
+    """Return how many bytes this owner's overlays use."""
     versions = OverlayVersion.objects.filter(overlay__owner=owner)
     used: int = versions.aggregate(used=Sum("added_bytes"))["used"] or 0
     return used
 
 
 def find_overlay_obstacle(owner: User) -> str:
-    """Return why this owner can make no overlay, in a sentence; empty if they can.
+    """Return why this owner cannot make an overlay, in a sentence; empty if they can.
 
-    Whoever may own no server has no use for one.
+    Whoever may not own a server does not need one.
     """
     if owner.is_superuser:
         return ""
@@ -101,22 +101,22 @@ def find_overlay_obstacle(owner: User) -> str:
 
 
 def take_overlay_place(owner: User) -> None:
-    """Raise `TooManyOverlaysError` unless the owner can have one more, in the transaction that makes it."""
+    """Raise `TooManyOverlaysError` if the owner cannot have another, in the transaction that makes it."""
     if obstacle := find_overlay_obstacle(lock_person(owner)):
         raise TooManyOverlaysError(obstacle)
 
 
 def find_content_obstacle(owner: User, more_bytes: int) -> str:
-    """Return why this owner's overlays cannot take so many bytes more, in a sentence; empty if they can.
+    """Return why this owner's overlays cannot take that many more bytes, in a sentence; empty if they can.
 
-    A file counts once in each overlay that has it, however many of its versions do. Uploads count in full
+    A file counts once in each overlay that has it, however many of its versions have it. Uploads count in full
     until they are done.
     """
     most = most_content_bytes(owner)
     if most is None or more_bytes <= 0:
         return ""
     used = count_content_bytes(owner)
-    # An overlay without an owner counts for who uploads to it.
+    # An overlay without an owner counts for the person who uploads to it.
     is_own = Q(upload__overlay__owner=owner) | Q(upload__overlay__owner=None, upload__by=owner)
     parts = UploadPart.objects.filter(is_own).exclude(upload__state=UploadState.DONE)
     used += parts.order_by().aggregate(used=Sum("size"))["used"] or 0
@@ -133,15 +133,15 @@ def find_content_obstacle(owner: User, more_bytes: int) -> str:
 
 
 def own_value(person: User, name: str) -> int | None:
-    """Return what an admin has set for this person alone, if anything."""
-    # The model is the site's, which this package does not know: the relation leads to it. Its absence is an
-    # AttributeError.
+    """Return the value that an admin has set for this person, if any."""
+    # The model belongs to the site, which this package does not import; it is reached by the relation. If there
+    # is no row, that raises AttributeError.
     value: int | None = getattr(getattr(person, "own_quotas", None), name, None)
     return value
 
 
 def find_server_obstacle(owner: User) -> str:
-    """Return why this owner can make no more servers, in a sentence; empty if they can."""
+    """Return why this owner cannot make another server, in a sentence; empty if they can."""
     most = most_servers(owner)
     if most is None:
         return ""
@@ -159,7 +159,7 @@ def find_server_obstacle(owner: User) -> str:
 
 
 def take_server_place(owner: User) -> None:
-    """Raise `TooManyServersError` unless the owner can have one more, in the transaction that makes it."""
+    """Raise `TooManyServersError` if the owner cannot have another, in the transaction that makes it."""
     if owner.is_superuser:
         return
     if obstacle := find_server_obstacle(lock_person(owner)):

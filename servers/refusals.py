@@ -1,4 +1,4 @@
-"""How a page says that what was asked for is not done: in words for people, and as JSON for programs."""
+"""How a page refuses a request: in words for people, and as JSON for programs."""
 
 from http import HTTPStatus
 
@@ -25,12 +25,12 @@ def refuse_program(reason: str, status: HTTPStatus) -> HttpResponse:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Return whether JSON is what the client takes rather than a page."""
+    """Return whether the client prefers JSON to a page."""
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
 def say_when(response: HttpResponse, status: HTTPStatus) -> HttpResponse:
-    """Say in the header when it is worth asking again, if time alone may change the answer."""
+    """Say in the header when to ask again, if time alone may change the answer."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response

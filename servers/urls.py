@@ -1,4 +1,4 @@
-"""Addresses of servers and blueprints; those of the pages that show a server's jobs are in `jobs.urls`."""
+"""Addresses of servers and blueprints; the pages that show a server's jobs are in `jobs.urls`."""
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
@@ -18,7 +18,7 @@ from servers.pages import (
 
 
 class NameConverter:
-    """A name as hosts, servers and blueprints have them; any other address is a 404."""
+    """A name of a host, server or blueprint; any other address is a 404."""
 
     regex = NAME_PATTERN
 
@@ -68,7 +68,7 @@ overlay_urls: list[URLPattern | URLResolver] = [
     path("<name:name>/", overlay_pages.overlay_detail, name="overlay_detail"),
     path("<name:name>/edit/", overlay_pages.overlay_edit, name="overlay_edit"),
     path("<name:name>/remove/", overlay_pages.overlay_remove, name="overlay_remove"),
-    # Files are named by `?path=`: their names are longer and stranger than those of addresses.
+    # Files are named by `?path=`: their names are longer and stranger than address parts may be.
     path("<name:name>/files/new/", file_pages.overlay_file_new, name="overlay_file_new"),
     path("<name:name>/files/edit/", file_pages.overlay_file_edit, name="overlay_file_edit"),
     path("<name:name>/files/rename/", file_pages.overlay_file_rename, name="overlay_file_rename"),

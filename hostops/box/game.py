@@ -1,6 +1,6 @@
-"""The last steps of the process that becomes the game: its limits, its second walls, its program."""
+"""The last steps of the process that becomes the game: its limits, its inner walls, its program."""
 
-# Without pathlib, as everything that the launcher imports:
+# Without pathlib, like everything the launcher imports:
 # ruff: noqa: PTH110
 
 import ctypes
@@ -21,18 +21,18 @@ _CLOSE_RANGE_CLOEXEC = 4
 _LAST_DESCRIPTOR = 0xFFFFFFFF
 
 MOST_FILE_BYTES = 8 << 30
-"""How far the game may write into one file: the last resort against a log that fills the disk.
+"""The highest offset in a file that the game may write to: a last resort against a log that fills the disk.
 
-The kernel looks at the position, not at the size. A cap that people meet would cut demos of long runs.
+The kernel checks the position, not the size. A lower cap would cut off demos of long runs.
 """
 
 MOST_TASKS = 1024
-"""How many processes and threads a game may have: an engine with its plugins has some dozens.
+"""How many processes and threads a game may have. An engine with plugins has a few dozen.
 
-What is left of the account's is for the panel, which could not even end the game without it.
+The rest of the account's allowance is for the panel, which could not even end the game without it.
 """
 
-_COUNTED_PER_NAMESPACE = (5, 14)  # Older kernels count the whole account's, worker and all.
+_COUNTED_PER_NAMESPACE = (5, 14)  # Older kernels count the whole account, including the worker.
 
 
 def become_program(
@@ -43,10 +43,10 @@ def become_program(
     alone_with: int | None,
     keep: Collection[int] = (),
 ) -> NoReturn:
-    """Execute the game in the box; every descriptor but 0, 1, 2 and those of `keep` is closed by that.
+    """Execute the game in the box. This closes every descriptor except 0, 1, 2 and those in `keep`.
 
-    The caller is in the box's root and has dropped its capabilities. `alone_with` is the caller's
-    process number if it has no PID namespace. Raises LaunchError.
+    The caller has entered the box's root and dropped its capabilities. `alone_with` is the caller's
+    process ID if it has no PID namespace. Raises LaunchError.
     """
     close_on_exec({0, 1, 2, *keep})
     _reset_signals()
@@ -64,7 +64,7 @@ def become_program(
 def name_cure(program: str, error: OSError) -> str:
     """Return what to do about a program that could not be executed."""
     if error.errno == errno.ENOENT and os.path.exists(program):
-        # So the kernel misses what is to load it: the interpreter that it names (execve(2)).
+        # Then the kernel is missing the program's loader: the interpreter it names (execve(2)).
         return (
             "The file is there, but not the loader that it names: the engine is a 32-bit program. On Debian "
             "and Ubuntu `dpkg --add-architecture i386`, then `apt install lib32gcc-s1 lib32stdc++6`."
@@ -73,7 +73,7 @@ def name_cure(program: str, error: OSError) -> str:
 
 
 def close_on_exec(kept: Collection[int]) -> None:
-    """Let exec close every descriptor but these, which it is to hand on."""
+    """Let exec close every descriptor but these, which it passes on."""
     first = 0
     for descriptor in sorted(kept):
         os.set_inheritable(descriptor, True)
@@ -95,9 +95,9 @@ def _close_range(first: int, last: int) -> None:
 
 
 def _reset_signals() -> None:
-    """Undo what Python, a shell and the init set, which a new program would keep.
+    """Undo signal settings made by Python, a shell and the init, which a new program would inherit.
 
-    SIGXFSZ alone stays ignored: at the limit of a file a write fails then (EFBIG), and the game lives.
+    Only SIGXFSZ stays ignored: then a write at the file limit fails (EFBIG), and the game lives.
     """
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         handler = signal.SIG_IGN if number == signal.SIGXFSZ else signal.SIG_DFL
@@ -106,7 +106,7 @@ def _reset_signals() -> None:
 
 
 def most_file_bytes() -> int:
-    """Return how far a game that this process starts may write into one file."""
+    """Return the highest offset at which a game started by this process may write to a file."""
     return _allowed(resource.RLIMIT_FSIZE, MOST_FILE_BYTES)
 
 
@@ -120,12 +120,12 @@ def _limit() -> None:
 
 
 def _allowed(what: int, wanted: int) -> int:
-    """Return `wanted`, or less where this process itself is held to less."""
+    """Return `wanted`, or less if this process itself has a lower limit."""
     allowed = resource.getrlimit(what)[1]
     return wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
 
 
 def _kernel() -> tuple[int, ...]:
-    """Return the kernel's version, as far as it is numbers: (6, 1) of 6.1.0-18-amd64."""
+    """Return the leading numbers of the kernel's version: (6, 1) for 6.1.0-18-amd64."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(takewhile(str.isdecimal, minor)))

@@ -1,11 +1,11 @@
-"""The PID namespace of a game server, and the small init in it: process 1, which starts the game, hands
-signals on, reaps what is orphaned and ends as the game does. With it ends whatever the game started.
+"""The PID namespace of a game server, and the small init in it: process 1, which starts the game, passes
+signals on, reaps orphans and exits when the game does. Everything the game started ends with it.
 
-The launcher calls, in this order (a process of its own, with one thread, its console open at 0, 1, 2):
+The launcher calls, in this order (in a process of its own, with one thread, its console open at 0, 1, 2):
 
-    tell_systemd = connect_to_systemd()       # tells nobody where systemd did not start us
+    tell_systemd = connect_to_systemd()       # does nothing if systemd did not start us
     enter_user_namespace()                    # hostops.linux.namespaces
-    init = become_init(tell_systemd)          # the caller ends in here; the init comes back
+    init = become_init(tell_systemd)          # the caller ends in here; the init returns
     # session, run.json: read_own_stat() has the number by which the host knows the init
     walls = [init.wall, leave_mounts()]       # hostops.box.root
     mount_overlay(lower, upper, work, merged) # with layers; not for a copied tree
@@ -16,12 +16,12 @@ The launcher calls, in this order (a process of its own, with one thread, its co
 
 and, if anything in between fails, `init.give_up(exit_code)` before it exits with that code.
 
-The user namespace comes first, because that is what allows the rest without root. What is to be
-written outside of the box later (a report, run.json) is opened before `enter_root`: the paths are gone
-then, and so is what Python would still have to import.
+The user namespace comes first because it allows the rest without root. Anything to be written outside
+the box later (a report, run.json) is opened before `enter_root`: after that its path is gone, and so
+are modules that Python has not imported yet.
 """
 
-# Without pathlib, as everything that the launcher imports:
+# Without pathlib, like everything the launcher imports:
 # ruff: noqa: PTH123
 
 import contextlib
@@ -39,7 +39,7 @@ from hostops.linux.namespaces import EXIT_FAILED, LaunchError, call, libc
 
 _CLONE_NEWPID = 0x20000000  # linux/sched.h
 _CLONE_PARENT = 0x00008000
-_CLONE = {"x86_64": 56, "aarch64": 220}  # clone(2), for which the C library has another form
+_CLONE = {"x86_64": 56, "aarch64": 220}  # clone(2); the C library's wrapper has another signature
 _PR_SET_DUMPABLE = 4
 _PASSED_ON = (
     signal.SIGINT,
@@ -48,7 +48,7 @@ _PASSED_ON = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    # Sent to the run's main process by whoever wants the game to dump: one of the init's own is no child's.
+    # Sent to the run's main process to make the game dump core. A fault of the init itself is no child's.
     signal.SIGABRT,
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -62,7 +62,7 @@ _CURE = (
 
 
 class Init:
-    """What starts the game: process 1 of a PID namespace, or, where none is to be had, the caller."""
+    """Starts the game: process 1 of a PID namespace, or the caller where there can be none."""
 
     def __init__(self, wall: Wall, outside: int, on_started: Callable[[int], None]) -> None:
         self.wall = wall
@@ -78,12 +78,12 @@ class Init:
         keep: Collection[int] = (),
         end: int | None = None,
     ) -> NoReturn:
-        """Start the game in the box that was entered, and exit with its status, 128 + n after signal n.
+        """Start the game in the entered box, and exit with its status, or 128 + n after signal n.
 
-        `keep` are descriptors that the run holds for as long as it lives, as its lock: the init's in a
-        PID namespace, so that the game cannot let go of them; otherwise they are handed to the game.
-        `end` is a descriptor to which the init writes how the game ended, in the words of systemd.exec(5):
-        $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, of which systemd sees only the init's own.
+        `keep` are descriptors that the run holds for its whole life, such as its lock. In a PID namespace the
+        init holds them, so that the game cannot release them; otherwise they are passed to the game.
+        `end` is a descriptor to which the init writes how the game ended, in the terms of systemd.exec(5):
+        $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS. systemd itself sees only the init's own.
         Without a PID namespace this process becomes the game. Raises LaunchError, in the process that
         was to become the game.
         """
@@ -92,7 +92,7 @@ class Init:
             become_program(root, argv, environment, alone_with=os.getpid(), keep=keep)
         call("hiding the init", libc.prctl, _PR_SET_DUMPABLE, 0, 0, 0, 0)
         waited_for = {signal.SIGCHLD, *_PASSED_ON}
-        # Blocked, not handled: what comes before the first wait is kept, and process 1 gets it at all.
+        # Blocked, not handled: so signals before the first wait are kept, and reach process 1 at all.
         signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
         executed, executes = os.pipe()
         game = os.fork()
@@ -107,22 +107,22 @@ class Init:
         with open(executed, "rb") as pipe:
             failure = pipe.read()
         if failure:
-            # It tells why itself, and would be killed by the end of this process.
+            # The game process reports the reason itself, and would be killed if this process ended first.
             os.waitpid(game, 0)
             os._exit(int(failure))
         os.write(self._outside, b"0")
         _keep_open({2, *keep, *(() if end is None else (end,))})
-        # The group is the game's before its program runs, by the pipe.
+        # The game has its own group by now: it called setpgid before exec closed the pipe.
         status = _serve(game, waited_for)
         if end is not None:
-            # On a full disk it is not known, and that the run is over shows all the same.
+            # On a full disk the cause is lost, but the end of the run is noticed all the same.
             with contextlib.suppress(OSError):
                 os.write(end, _describe_end(status).encode())
         code = os.waitstatus_to_exitcode(status)
         os._exit(code if code >= 0 else 128 - code)
 
     def give_up(self, exit_code: int) -> None:
-        """Let the launcher outside end with this code: the game is not going to be started."""
+        """Let the launcher outside exit with this code: the game will not be started."""
         if self.wall.stands:
             os.write(self._outside, str(exit_code).encode())
 
@@ -130,15 +130,15 @@ class Init:
 def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init:
     """Return in the first process of a new PID namespace, whose parent is the caller's parent.
 
-    The caller itself stays outside, and ends here: with exit code 0 after `on_started(pid)`, once the
-    game runs, else with the code that `give_up` had. `pid` is the init's number outside. Where PID
-    namespaces are refused the caller returns as what it was; `wall` says so, and the game is held by
-    the system call filter alone: what it starts can outlive it then.
+    The caller itself stays outside and ends here: with exit code 0 after `on_started(pid)` once the game
+    runs, or else with the code given to `give_up`. `pid` is the init's process ID outside. If PID namespaces
+    are refused, the caller returns as it was and `wall` says so. Then only the system call filter restrains
+    the game, and processes it starts can outlive it.
 
-    `refusal` says why no PID namespace may be made, where the caller knows that.
+    `refusal` says why no PID namespace may be made, if the caller knows that.
 
-    The caller has one thread and the capabilities of a user namespace. Its parent has to reap the
-    init: systemd does, and a launcher does whose child this is, by ending.
+    The caller has one thread and the capabilities of a user namespace. Its parent must reap the init: systemd
+    does; a launcher that is the parent does so by exiting.
     """
     if refusal:
         return Init(_refused(refusal), -1, on_started)
@@ -148,7 +148,7 @@ def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init
     if libc.unshare(_CLONE_NEWPID) != 0:
         return Init(_refused(errno.errorcode[ctypes.get_errno()]), -1, on_started)
     inside, outside = os.pipe()
-    # Not os.fork(): systemd, or the launcher that waits, has to be the parent, and learns of the end.
+    # Not os.fork(): the parent must be systemd, or the waiting launcher, to learn of the end.
     init = call(
         "starting the init",
         libc.syscall,
@@ -169,20 +169,20 @@ def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init
         on_started(init)
         os._exit(0)
     if said:
-        os._exit(int(said))  # The init has told why.
+        os._exit(int(said))  # The init has reported the reason.
     raise LaunchError("The game's init ended before the game was started: was it killed?")
 
 
 def connect_to_systemd() -> Callable[[int], None]:
-    """Return what tells systemd that a process is the unit's main one and is ready; for Type=notify.
+    """Return a function that tells systemd that a process is the unit's ready main one; for Type=notify.
 
-    It is connected now, since the socket is not in the box; without a NOTIFY_SOCKET it tells nobody.
-    The process that tells may end right afterwards. Both raise OSError.
+    It connects now, because the socket does not exist in the box. Without a NOTIFY_SOCKET the function does
+    nothing. The notifying process may exit right afterwards. Both raise OSError.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return lambda _: None
-    import socket  # not for who only starts a game: 3 ms
+    import socket  # not at the top: 3 ms that a plain start of a game does not need
 
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     # "@" stands for the zero byte of an abstract address (sd_notify(3)).
@@ -201,13 +201,13 @@ def _refused(reason: str) -> Wall:
 
 
 def _serve(game: int, waited_for: set[signal.Signals]) -> int:
-    """Hand signals on and reap, until the game has ended; return its status as wait(2) gives it."""
+    """Pass signals on and reap until the game has ended; return its status as wait(2) gives it."""
     while True:
         received = signal.sigwaitinfo(waited_for)
         if received.si_signo != signal.SIGCHLD:
             with contextlib.suppress(
                 ProcessLookupError
-            ):  # It has just ended, and its group with it.
+            ):  # The game has just ended, and its group with it.
                 os.killpg(game, received.si_signo)
             continue
         # One SIGCHLD may stand for several children.
@@ -223,7 +223,7 @@ def _serve(game: int, waited_for: set[signal.Signals]) -> int:
 
 
 def _describe_end(status: int) -> str:
-    """Return what systemd would say of a status of wait(2): `signal killed SEGV`, `exit-code exited 7`."""
+    """Return a wait(2) status as systemd would put it: `signal killed SEGV`, `exit-code exited 7`."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"{'exit-code' if code else 'success'} exited {code}"
@@ -235,7 +235,7 @@ def _describe_end(status: int) -> str:
 
 
 def _keep_open(kept: Collection[int]) -> None:
-    """Close every descriptor but these: the console is the game's, the launcher's reports have been made."""
+    """Close every descriptor but these: the console is the game's now, and the launcher has reported."""
     first = 0
     for descriptor in sorted(kept):
         os.closerange(first, descriptor)

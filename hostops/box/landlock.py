@@ -1,4 +1,4 @@
-"""Landlock, the second wall around the files: rules that hold even for what a mount would allow.
+"""Landlock, the second wall around the files: its rules hold even where a mount would allow access.
 
 The numbers are from include/uapi/linux/landlock.h and include/uapi/asm-generic/unistd.h.
 """
@@ -25,7 +25,7 @@ _MAKE_REG = 1 << 8
 _MAKE_BLOCK = 1 << 11
 _TRUNCATE = 1 << 14
 _IOCTL_DEV = 1 << 15
-# Every right that a version of the interface knows: a kernel refuses those that it does not.
+# All rights known to each version of the interface: a kernel refuses rights it does not know.
 _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _READING = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_DEVICES = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
@@ -39,7 +39,7 @@ _NAME = "Landlock"
 
 
 class _Ruleset(ctypes.Structure):
-    """struct landlock_ruleset_attr; older kernels take its beginning, and the rest if that is 0."""
+    """struct landlock_ruleset_attr. Older kernels take the beginning, and the rest if it is 0."""
 
     _fields_ = [
         ("handled_access_fs", ctypes.c_uint64),
@@ -56,7 +56,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def look() -> Wall:
-    """Say what this kernel's Landlock does, without doing it."""
+    """Report what this kernel's Landlock can do, without applying it."""
     version = _version()
     if version >= _SCOPES_VERSION:
         return Wall(_NAME, stands=True)
@@ -83,10 +83,10 @@ def look() -> Wall:
 
 
 def restrict_files(root: Root) -> None:
-    """Let this process and its children write only to the box's writable folders, for good.
+    """Restrict writing, for this process and its children, to the box's writable folders. Irrevocable.
 
-    To be called in the box, after its root is entered, with no_new_privs set. Does nothing where
-    `look` finds no version to use. Raises LaunchError.
+    Call it in the box, after entering its root, with no_new_privs set. Does nothing if `look` finds no
+    usable version. Raises LaunchError.
     """
     version = _version()
     if version < _OLDEST_VERSION:
@@ -102,10 +102,10 @@ def restrict_files(root: Root) -> None:
 
 
 def allow_new_files_only(folder: int) -> None:
-    """Let this process open nothing from now on but files that it makes in an open folder, for good.
+    """From now on, let this process open only files that it creates in an open folder. Irrevocable.
 
-    What it has open already stays so. To be called with no_new_privs set. Does nothing where the kernel has no
-    Landlock. Raises LaunchError.
+    Descriptors that are already open stay usable. Call it with no_new_privs set. Does nothing if the kernel
+    has no Landlock. Raises LaunchError.
     """
     version = _version()
     if version < 1:
@@ -116,7 +116,7 @@ def allow_new_files_only(folder: int) -> None:
 
 
 def _make_rules(version: int, rights: int) -> int:
-    """Return a descriptor of rules that so far refuse all of `rights`, and what reaches other processes."""
+    """Return a descriptor of rules that refuse all of `rights` and everything that reaches other processes."""
     scopes = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS if version >= _SCOPES_VERSION else 0
     attributes = _Ruleset(handled_access_fs=rights, scoped=scopes)
     return call(

@@ -1,5 +1,5 @@
-"""Mounts by file descriptor: open_tree(2), mount_setattr(2) and move_mount(2), which the C library of
-Debian 12 does not have.
+"""Mounts by file descriptor: open_tree(2), mount_setattr(2) and move_mount(2), which Debian 12's C library
+lacks.
 
 The numbers are those of Linux 5.12, the same on every architecture
 (include/uapi/asm-generic/unistd.h, include/uapi/linux/mount.h).
@@ -25,7 +25,7 @@ READ_ONLY = 1
 NO_SUID = 2
 NO_DEVICES = 4
 NO_EXEC = 8
-"""MOUNT_ATTR_*, which for tmpfs and proc are the flags of mount(2) as well."""
+"""MOUNT_ATTR_*; for tmpfs and proc these are also the flags of mount(2)."""
 
 
 class _Attributes(ctypes.Structure):
@@ -40,9 +40,9 @@ class _Attributes(ctypes.Structure):
 
 
 def clone_tree(path: str, attributes: int) -> int:
-    """Return a descriptor of a copy of the mounts at `path` and below, with these restrictions added.
+    """Return a descriptor for a copy of the mounts at and below `path`, with these restrictions added.
 
-    Recursive, since the kernel refuses (EINVAL) to show what a mount that came from outside covers.
+    Recursive, because the kernel refuses (EINVAL) to uncover what a mount from outside covers.
     """
     tree = call(
         f"opening {path}",
@@ -57,7 +57,7 @@ def clone_tree(path: str, attributes: int) -> int:
 
 
 def restrict(tree: int, path: str, attributes: int, *, recursive: bool = False) -> None:
-    """Add restrictions to a mount; `path` is for people."""
+    """Add restrictions to a mount; `path` is for error messages."""
     setting = _Attributes(attr_set=attributes)
     call(
         f"restricting the mount of {path}",
@@ -72,7 +72,7 @@ def restrict(tree: int, path: str, attributes: int, *, recursive: bool = False) 
 
 
 def attach(tree: int, path: str) -> None:
-    """Put a copied mount at `path` and close its descriptor."""
+    """Mount a copied tree at `path` and close its descriptor."""
     call(
         f"mounting {path}",
         libc.syscall,
@@ -87,7 +87,7 @@ def attach(tree: int, path: str) -> None:
 
 
 def mount_tmpfs(path: str, size_bytes: int, mode: str = "755") -> None:
-    """Mount an empty file system in memory, of at most this size, at `path`."""
+    """Mount an empty in-memory file system of at most this size at `path`."""
     options = f"size={size_bytes},nr_inodes=65536,mode={mode}".encode()
     call(
         f"mounting memory at {path}",
@@ -101,10 +101,10 @@ def mount_tmpfs(path: str, size_bytes: int, mode: str = "755") -> None:
 
 
 def mount_proc(path: str) -> bool:
-    """Mount a /proc of this PID namespace, read-only; return False where the kernel refuses.
+    """Mount a read-only /proc for this PID namespace; return False if the kernel refuses.
 
-    It refuses where the one that is there is partly covered, as in containers and hardened units, and
-    where this PID namespace belongs to somebody else.
+    It refuses if the existing /proc is partly covered, as in containers and hardened units, or if this
+    PID namespace belongs to another user namespace.
     """
     flags = READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC
     mounted: int = libc.mount(b"proc", os.fsencode(path), b"proc", flags, None)
@@ -112,7 +112,7 @@ def mount_proc(path: str) -> bool:
 
 
 def leave_old_root() -> None:
-    """Make the working directory, which is a mount's root, the root, and let go of the old one."""
-    # pivot_root(2) tells of this: the old root comes to lie on top of the new one, and is unmounted.
+    """Make the working directory, which must be a mount's root, the root, and unmount the old one."""
+    # As pivot_root(2) describes: the old root ends up on top of the new one, and is then unmounted.
     call("changing the root", libc.pivot_root, b".", b".")
     call("unmounting the old root", libc.umount2, b".", _MNT_DETACH)

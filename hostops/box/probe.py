@@ -1,15 +1,15 @@
-"""Looks which walls of the box stand on this machine, by starting a program in one.
+"""Finds out which walls of the box stand on this machine by starting a program in one.
 
-    python -I -S probe.py FOLDER     (FOLDER/game and FOLDER/home exist): a wall a line, as JSON
+    python -I -S probe.py FOLDER     (FOLDER/game and FOLDER/home exist): one wall per line, as JSON
 
-A process of its own, since who enters a box does not come back.
+A separate process, because a process that enters a box cannot leave it.
 """
 
 import json
 import os
 import sys
 
-# Run by its path and isolated, it does not have the package on its search path.
+# Run by path and isolated, so the package is not on its search path.
 if not __package__:
     sys.path.append(__file__.rsplit("/", 3)[0])
 
@@ -23,12 +23,12 @@ _PROGRAM = "/bin/true"
 
 
 def walls_here() -> tuple[Wall, ...]:
-    """Return the walls of the box, those that do not stand here with the reason and the cure.
+    """Return the walls of the box. Those that do not stand here come with the reason and the cure.
 
-    Starts a program in a box, which takes some hundredths of a second. If a box cannot be had at all
-    its own root is the only wall that is told of, as one that does not stand.
+    Starts a program in a box, which takes a few hundredths of a second. If no box is possible at all, the
+    result is just its own root, as a wall that does not stand.
     """
-    # The launcher, which imports this room, does without these.
+    # Imported here, because the launcher imports this package and does not need these.
     import tempfile
     from pathlib import Path
 
@@ -59,7 +59,7 @@ def walls_here() -> tuple[Wall, ...]:
 
 
 def has_box(walls: tuple[Wall, ...]) -> bool:
-    """Return whether a game can be boxed at all where these walls were found: its own root stands."""
+    """Return whether a game can be boxed at all with these walls: its own root stands."""
     return any(wall.name == OWN_ROOT and wall.stands for wall in walls)
 
 
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     if launcher == 0:
         _start(arguments[0])
     code = 0
-    # The launcher, and the init, whose parent is this process too.
+    # Reap the launcher, and the init, which is also a child of this process.
     while True:
         try:
             _, status = os.waitpid(-1, 0)

@@ -1,11 +1,11 @@
-"""The files of the box: a root of its own, on which stands only what is listed here.
+"""The files of the box: it has its own root, which contains only what is listed here.
 
-A list of what is there, not of what is hidden: with the latter, /etc, /var/lib and every folder that
-nobody thought of stayed readable. A path in the box is the host's own or is not there, so that what
-was written down outside (a folder, an interpreter) means the same inside.
+The list names what is visible, not what is hidden: hiding left /etc, /var/lib and every folder that nobody
+thought of readable. A path in the box is either the host's own or missing. A path written down outside (a
+folder, an interpreter) therefore means the same inside.
 """
 
-# Without pathlib, as everything that the launcher imports:
+# Without pathlib, like everything the launcher imports:
 # ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
 
 import os
@@ -31,7 +31,7 @@ from hostops.linux.namespaces import LaunchError, enter_mount_namespace, libc
 
 _CLONE_NEWIPC = 0x08000000  # linux/sched.h
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin")
-# Not /etc/ssl itself: its private keys are readable to root, and the game of root's is root too.
+# Not /etc/ssl itself: root can read its private keys, and a game started by root is root too.
 _CERTIFICATES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = {
@@ -44,13 +44,13 @@ _STAGE_BYTES = 16 << 20
 
 
 class Root(NamedTuple):
-    """What stands in a box beside the system. All paths are absolute.
+    """The contents of a box besides the system. All paths are absolute.
 
     game_dir     the instance's tree, or its mounted overlay: the game's working directory, writable
-    home_dir     its HOME, writable: a folder of the instance's own
-    read_only    further files and folders; a link is shown as what it leads to, at both names
-    hidden       folders that must not show, whatever stands above them: the host's root, the panel's
-    steamclient  Valve's steamclient.so, or "" without; it shows as ~/.steam/sdk32/steamclient.so
+    home_dir     its HOME, writable: a folder that belongs to the instance
+    read_only    more files and folders; a link's target appears under both names
+    hidden       folders that must stay invisible even if a parent is visible: the host's root, the panel's
+    steamclient  Valve's steamclient.so, or "" if there is none; it appears as ~/.steam/sdk32/steamclient.so
     """
 
     game_dir: str
@@ -68,9 +68,9 @@ class Root(NamedTuple):
 
 
 def leave_mounts() -> Wall:
-    """Move to a mount namespace of our own, and to one for System V and POSIX queues if that is allowed.
+    """Move to a private mount namespace and, if allowed, a private one for System V and POSIX queues.
 
-    Needs the capabilities of a user namespace. Whatever is mounted afterwards is seen here alone.
+    Needs the capabilities of a user namespace. Later mounts are visible only here.
     """
     enter_mount_namespace()
     name = "Own shared memory and message queues"
@@ -86,12 +86,11 @@ def leave_mounts() -> Wall:
 
 
 def enter_root(root: Root) -> tuple[Wall, ...]:
-    """Make the root of the box and move into it, working directory included; return which walls stand.
+    """Build the root of the box and move into it, with the working directory; return which walls stand.
 
-    Comes after `leave_mounts`, and after the overlay is mounted; needs their capabilities, which are
-    still to be dropped. Afterwards nothing of the old root is mounted in this namespace: only open
-    descriptors lead there. Because it ends with a chroot, user namespaces can no longer be made.
-    Raises LaunchError.
+    Call it after `leave_mounts` and after mounting the overlay, with their capabilities, which the caller
+    drops later. Afterwards nothing of the old root is mounted in this namespace: only open descriptors lead
+    there. As it ends with a chroot, no user namespaces can be made from then on. Raises LaunchError.
     """
     try:
         shown = _clone_sources(root)
@@ -101,7 +100,7 @@ def enter_root(root: Root) -> tuple[Wall, ...]:
             else None
         )
         files = read_small_etc(root.home_dir)
-        # The game's folder is there for certain; what it covers is copied already.
+        # The game's folder is sure to exist, and its contents, covered by this mount, are copied already.
         mount_tmpfs(root.game_dir, _STAGE_BYTES)
         os.chdir(root.game_dir)
         os.mkdir("root", 0o755)
@@ -113,7 +112,7 @@ def enter_root(root: Root) -> tuple[Wall, ...]:
         os.chdir("root")
         os.chroot(".")
         if steamclient is not None:
-            # Only now: the game may have left links in its home, and here they lead nowhere else.
+            # Not earlier: the game may have left links in its home, but here they cannot lead outside.
             _attach_steamclient(steamclient, root.home_dir)
         os.chdir(root.game_dir)
     except OSError as error:
@@ -124,7 +123,7 @@ def enter_root(root: Root) -> tuple[Wall, ...]:
 
 
 class _Shown(NamedTuple):
-    """A copied mount and where it is to be."""
+    """A copied mount and its path in the box."""
 
     path: str
     tree: int
@@ -132,7 +131,7 @@ class _Shown(NamedTuple):
 
 
 def _clone_sources(root: Root) -> list[_Shown]:
-    """Copy all mounts that are to stand in the box, in the order in which they are to be attached."""
+    """Copy all mounts that belong in the box, in the order in which they will be attached."""
     fixed = READ_ONLY | NO_SUID | NO_DEVICES
     shown: list[_Shown] = []
 
@@ -150,7 +149,7 @@ def _clone_sources(root: Root) -> list[_Shown]:
         show(f"/dev/{name}", NO_SUID | NO_EXEC)
     show("/proc", fixed | NO_EXEC)
     names = {_both_names(path): os.path.realpath(path) for path in root.read_only}
-    # A folder before what lies in it, which it would cover.
+    # A folder comes before its contents, because mounting it would cover them.
     for name, source in sorted((name, source) for both, source in names.items() for name in both):
         if not _is_within(name, _SYSTEM) or _is_within(name, root.hidden):
             show(name, fixed, source)
@@ -160,7 +159,7 @@ def _clone_sources(root: Root) -> list[_Shown]:
 
 
 def _furnish(top: str, root: Root, shown: list[_Shown], files: dict[str, bytes]) -> Wall:
-    """Put everything in its place below `top`; return whether the game has a /proc of its own."""
+    """Put everything in its place below `top`; return the wall that says if the game has its own /proc."""
     for path in _SYSTEM:
         if os.path.islink(path):
             os.symlink(os.readlink(path), f"{top}{path}")
@@ -185,7 +184,7 @@ def _furnish(top: str, root: Root, shown: list[_Shown], files: dict[str, bytes])
             if _is_within(path, (mount.path,)) and os.path.isdir(mask):
                 mount_tmpfs(mask, _STAGE_BYTES)
                 masks.append((mask, _open_folder(mask)))
-    # Only now: what is shown inside of them needed its place.
+    # Only now, because mounts inside them first needed their mount points.
     for mask, descriptor in masks:
         restrict(descriptor, mask, READ_ONLY)
         os.close(descriptor)
@@ -206,7 +205,7 @@ def _open_folder(path: str) -> int:
 
 
 def _both_names(path: str) -> tuple[str, ...]:
-    """Return the path, and the one that it leads to if it has links."""
+    """Return the path, and the one it resolves to if it has links."""
     return tuple(dict.fromkeys((os.path.normpath(path), os.path.realpath(path))))
 
 
@@ -215,7 +214,7 @@ def _is_within(path: str, folders: tuple[str, ...]) -> bool:
 
 
 def _make_mount_point(path: str, is_folder: bool) -> None:
-    """Make what a mount needs to be put on, unless it is there: a folder, or an empty file."""
+    """Create the mount point for a folder or a file, unless it exists."""
     if os.path.exists(path):
         return
     os.makedirs(path if is_folder else os.path.dirname(path), 0o755, exist_ok=True)
@@ -230,7 +229,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _attach_steamclient(tree: int, home_dir: str) -> None:
-    """Show Valve's library where srcds looks for it. We are in the box, and the home is the game's."""
+    """Mount Valve's library where srcds looks for it. This runs inside the box; the home is the game's."""
     folder = home_dir
     for name in (".steam", "sdk32"):
         folder = f"{folder}/{name}"
@@ -245,9 +244,9 @@ def _attach_steamclient(tree: int, home_dir: str) -> None:
 
 
 def _clear_place(path: str, kind: int) -> None:
-    """Move what the game has left there aside, unless it is of the kind that belongs there.
+    """Move aside whatever the game left at `path`, unless it is of the right kind.
 
-    Never opened: a FIFO would hold up the launch for good.
+    Never open it: a FIFO would block the launch forever.
     """
     if not os.path.lexists(path) or stat.S_IFMT(os.lstat(path).st_mode) == kind:
         return

@@ -1,8 +1,8 @@
-"""The system calls that a game is refused: doors into the kernel that no game server needs.
+"""The system calls that a game is refused: ways into the kernel that no game server needs.
 
-A list of what is refused, not of what is allowed: the game, SourceMod's extensions and their C library
-change, and an unknown call that fails breaks a server in ways that nobody finds. It holds for 64-bit
-and for 32-bit calls, which a 64-bit program can make too.
+The list names what is refused, not what is allowed: the game, SourceMod's extensions and their C library
+change, and a failing unknown call breaks a server in ways that nobody can trace. It applies to 64-bit
+calls and to 32-bit calls, which a 64-bit program can make too.
 
 The numbers are from arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl, the program's form from
 include/uapi/linux/{seccomp,filter,audit}.h.
@@ -51,7 +51,7 @@ _F_SETOWN_EX = 15
 
 _Calls = Mapping[str, tuple[int | None, int | None]]
 
-# Name: its number for 64 and for 32 bits, None where there is none.
+# Name: its 64-bit and its 32-bit number, None where there is none.
 _REFUSED = {
     # Mounts and roots.
     "mount": (165, 21),
@@ -70,11 +70,11 @@ _REFUSED = {
     "listmount": (458, 458),
     "open_tree_attr": (467, 467),
     "setns": (308, 346),
-    # Files past their paths.
+    # Opening files without their paths.
     "name_to_handle_at": (303, 341),
     "open_by_handle_at": (304, 342),
     "fanotify_init": (300, 338),
-    # Parts of the kernel with a history of holes.
+    # Parts of the kernel with a history of vulnerabilities.
     "add_key": (248, 286),
     "request_key": (249, 287),
     "keyctl": (250, 288),
@@ -116,13 +116,13 @@ _REFUSED = {
     "sethostname": (170, 74),
     "setdomainname": (171, 121),
     "vhangup": (153, 111),
-    # Of another process, by a descriptor of it.
+    # Takes descriptors from another process, through its pidfd.
     "pidfd_getfd": (438, 438),
 }
-# It claims room on the disk past every limit of a file's size (FALLOC_FL_KEEP_SIZE). Said to be beyond the file
-# system, and posix_fallocate(3) goes on without.
+# It can reserve disk space beyond any file size limit (FALLOC_FL_KEEP_SIZE). The filter answers that the file
+# system does not support it, and posix_fallocate(3) falls back to writing.
 _FALLOCATE = (285, 324)
-# Without a PID namespace, what reaches other processes of the account.
+# Calls that reach other processes of the account, refused if there is no PID namespace.
 _REFUSED_BESIDE_OTHERS = {
     "ptrace": (101, 26),
     "process_vm_readv": (310, 347),
@@ -136,11 +136,11 @@ _REFUSED_BESIDE_OTHERS = {
     "pidfd_send_signal": (424, 424),
     "migrate_pages": (256, 294),
     "move_pages": (279, 317),
-    # These know "every process of this user", which no number is compared with.
+    # These accept "every process of this user", which does not compare to a single number.
     "setpriority": (141, 97),
     "ioprio_set": (251, 289),
 }
-# The first argument is a process: 0, or the game itself.
+# Calls whose first argument is a process: allowed for 0 or the game itself.
 _ONLY_ITSELF = {
     "kill": (62, 37),
     "tgkill": (234, 270),
@@ -158,7 +158,7 @@ OF_NO_USE_TO_READERS = {
     "execve": (59, 11),
     "execveat": (322, 358),
 }
-"""What a process that only reads and computes can do without: the network, and other programs."""
+"""Calls that a process which only reads and computes does not need: the network, and other programs."""
 
 _CLONE = (56, 120)
 _CLONE3 = (435, 435)
@@ -174,18 +174,18 @@ class _Program(ctypes.Structure):
 
 
 class _Rule(NamedTuple):
-    """What to do at one system call. `argument` None: refuse it always."""
+    """What to do about one system call. If `argument` is None, always refuse it."""
 
     number: int
     argument: int | None = None
     test: int = _IF_EQUAL
     values: tuple[int, ...] = ()
-    refuses: bool = True  # If a value fits; otherwise, if none does.
+    refuses: bool = True  # If a value matches; otherwise, if none does.
     answer: int = _REFUSE
 
 
 def look() -> Wall:
-    """Say whether the filter can be put up here, without doing it."""
+    """Report whether the filter can be installed here, without installing it."""
     name = "System call filter"
     machine = os.uname().machine
     if machine != "x86_64":
@@ -207,12 +207,12 @@ def look() -> Wall:
 
 
 def refuse_calls(alone_with: int | None = None, more: _Calls | None = None) -> None:
-    """Put the filter up, for this process and its children, for good; needs no_new_privs.
+    """Install the filter for this process and its children; needs no_new_privs. Irrevocable.
 
-    `alone_with` is the process's own number where it has no PID namespace: then what reaches other
-    processes of the account is refused too, and it can no longer signal its own children either.
-    `more` are further calls to refuse: their numbers for 64 and for 32 bits, by their name. Does nothing
-    where `look` finds no filter. Raises LaunchError.
+    `alone_with` is the process's own ID if it has no PID namespace. Calls that reach other processes of the
+    account are then refused too, and it can no longer signal even its own children. `more` are additional
+    calls to refuse: by name, their 64-bit and 32-bit numbers. Does nothing if `look` finds no filter. Raises
+    LaunchError.
     """
     if not look().stands:
         return
@@ -231,7 +231,7 @@ def refuse_calls(alone_with: int | None = None, more: _Calls | None = None) -> N
 
 
 def build_program(alone_with: int | None, more: _Calls | None = None) -> bytes:
-    """Return the filter as the kernel's virtual machine runs it."""
+    """Return the filter as a program for the kernel's virtual machine."""
     native = [
         _instruction(_LOAD, _NUMBER_OFFSET),
         _instruction(_IF_AT_LEAST, _X32_BIT, 0, 1),
@@ -241,7 +241,7 @@ def build_program(alone_with: int | None, more: _Calls | None = None) -> bytes:
     other = [_instruction(_LOAD, _NUMBER_OFFSET), *_section(1, alone_with, more or {})]
     head = [
         _instruction(_LOAD, _ARCHITECTURE_OFFSET),
-        # Jumps reach 255 instructions at most; this one goes over the longer list in two steps.
+        # A conditional jump reaches at most 255 instructions; two steps get over the longer list.
         _instruction(_IF_EQUAL, _X86_64, 2, 0),
         _instruction(_IF_EQUAL, _I386, 0, 2),
         _jump(len(native) + 2),
@@ -252,7 +252,7 @@ def build_program(alone_with: int | None, more: _Calls | None = None) -> bytes:
 
 
 def _section(column: int, alone_with: int | None, more: _Calls) -> list[bytes]:
-    """Return the instructions for one architecture, which begin with the call's number loaded."""
+    """Return the instructions for one architecture. They expect the call's number to be loaded."""
     code: list[bytes] = []
     for rule in _rules(column, alone_with, more):
         if rule.argument is None:
@@ -271,7 +271,7 @@ def _section(column: int, alone_with: int | None, more: _Calls) -> list[bytes]:
 def _rules(column: int, alone_with: int | None, more: _Calls) -> list[_Rule]:
     refused = (*_REFUSED.values(), *more.values())
     rules = [_Rule(number) for numbers in refused if (number := numbers[column])]
-    # Not there, says the filter, and the C library takes clone, whose flags can be looked at.
+    # The filter says there is no clone3, so the C library uses clone, whose flags a filter can check.
     rules.append(_Rule(_CLONE3[column], answer=_UNKNOWN))
     rules.append(_Rule(_FALLOCATE[column], answer=_UNSUPPORTED))
     rules += [
@@ -297,7 +297,7 @@ def _rules(column: int, alone_with: int | None, more: _Calls) -> list[_Rule]:
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    """struct sock_filter: the jumps count the instructions to go over."""
+    """struct sock_filter. The jumps count the instructions to skip."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 

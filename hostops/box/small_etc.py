@@ -1,6 +1,6 @@
-"""The few files of /etc that a program needs, copied or made up; the real folder stays outside."""
+"""The few files of /etc that a program needs, copied or generated. The real folder stays outside."""
 
-# Without pathlib, as everything that the launcher imports:
+# Without pathlib, like everything the launcher imports:
 # ruff: noqa: PTH112, PTH123, PTH208
 
 import os
@@ -9,18 +9,18 @@ _COPIED = (
     "hosts",
     "ld.so.cache",
     "ld.so.conf",
-    "localtime",  # A link into /usr as a rule; its text is what counts.
+    "localtime",  # Usually a link into /usr; its content is what counts.
     "resolv.conf",  # Often a link into /run, which is not in the box.
     "ssl/openssl.cnf",
 )
 _COPIED_FOLDERS = ("ld.so.conf.d",)
 
-# The machine's own may name services whose sockets lie in /run.
+# The machine's own file may name services whose sockets are in /run.
 _NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\n"
 
 
 def read_small_etc(home_dir: str) -> dict[str, bytes]:
-    """Return the files by their path below /etc; the made-up passwd has this account, with that home."""
+    """Return the files by their path below /etc. The generated passwd has this account with `home_dir`."""
     uid, gid = os.geteuid(), os.getegid()
     accounts = {
         0: f"root:x:0:{gid if uid == 0 else 0}:root:{home_dir if uid == 0 else '/'}:/bin/sh"
@@ -44,6 +44,6 @@ def read_small_etc(home_dir: str) -> dict[str, bytes]:
         except (
             FileNotFoundError,
             PermissionError,
-        ):  # What is not for this account is not for its game.
+        ):  # A file that this account may not read is not for its game either.
             continue
     return files

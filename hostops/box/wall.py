@@ -1,4 +1,4 @@
-"""What is told of one wall of the box."""
+"""The report on one wall of the box."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ OWN_ROOT = "Own root"
 """The wall without which there is no box."""
 
 OWN_PROCESSES = "Own processes"
-"""Behind this one nothing outlives the run: the kernel ends with the init what it has started."""
+"""Behind this wall nothing outlives the run: when the init exits, the kernel kills all it started."""
 
 
 class Wall(NamedTuple):
-    """One wall: what it keeps from whom, and where it does not stand, why and what would put it up."""
+    """One wall: its name, whether it stands, and if not, why and what would put it up."""
 
     name: str
     stands: bool
@@ -19,7 +19,7 @@ class Wall(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """Say it in a line, for the start log and for people."""
+        """Describe it in one line, for the start log and for people."""
         if self.stands:
             return f"{self.name}: stands."
         return f"{self.name}: does not stand. {self.why_not} {self.cure}".rstrip()

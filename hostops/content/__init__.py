@@ -1,5 +1,5 @@
-"""What the files of overlays and releases are: maps, campaigns, and what is wrong with their shape.
+"""Reads the files of overlays and releases: maps, campaigns, and faults in their shape.
 
-Packs (VPK files) come from strangers: their directories are read by `pack_reader`, a child process with limits.
-Nothing here changes an overlay or a release, and nothing follows a link in one.
+Packs (VPK files) come from strangers, so `pack_reader`, a child process with limits, reads their directories.
+Nothing here changes an overlay or a release, or follows a link in one.
 """

@@ -1,4 +1,4 @@
-"""By what it is told whether an overlay has changed: each file's path, kind, mode, size and time."""
+"""Detects whether an overlay has changed, from each file's path, kind, mode, size and time."""
 
 import hashlib
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 from hostops.linux import untrusted
 
 CHARS = 32
-"""Of a fingerprint."""
+"""The length of a fingerprint."""
 
 
 @dataclass(frozen=True)
 class OverlayFile:
-    """One file or link of an overlay. `path` is below the overlay; `target` is where a link leads."""
+    """One file or link of an overlay. `path` is relative to the overlay; `target` is a link's target."""
 
     path: str
     status: os.stat_result
@@ -27,10 +27,10 @@ class OverlayFile:
 
 
 def list_files(overlay: Path) -> list[OverlayFile]:
-    """Return all that is in an overlay but folders, in a stable order.
+    """Return everything in an overlay except folders, in a stable order.
 
-    No link is followed. Raises FileNotFoundError without an overlay, and `UntrustedFileError` for one of more
-    than `untrusted.MAX_ENTRIES` files or with a folder that may not be read.
+    Follows no links. Raises FileNotFoundError if there is no overlay, and `UntrustedFileError` if it has more
+    than `untrusted.MAX_ENTRIES` files or a folder that may not be read.
     """
     with untrusted.open_folder(overlay, overlay) as top:
         return [
@@ -40,10 +40,10 @@ def list_files(overlay: Path) -> list[OverlayFile]:
 
 
 def fingerprint_of(files: list[OverlayFile]) -> str:
-    """Return a text of `CHARS` characters that is another one once a file of an overlay is.
+    """Return a text of `CHARS` characters that changes when a file of the overlay changes.
 
-    Contents are not read: with 3,400 files this and `list_files` take 0.05 s, and to hash them would take 0.1 s
-    for every 150 MB. A file that was changed with its size and its time kept is not told.
+    It does not read contents: for 3,400 files this and `list_files` take 0.05 s; hashing would take 0.1 s for
+    every 150 MB. A change that keeps a file's size and time is not detected.
     """
     digest = hashlib.sha256()
     for file in files:
@@ -55,7 +55,7 @@ def fingerprint_of(files: list[OverlayFile]) -> str:
 
 
 def fingerprint(overlay: Path) -> str:
-    """Return the fingerprint of an overlay as it is now; raises as `list_files` does."""
+    """Return the current fingerprint of an overlay; raises as `list_files` does."""
     return fingerprint_of(list_files(overlay))
 
 

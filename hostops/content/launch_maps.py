@@ -1,4 +1,4 @@
-"""Whether the maps are there that a server is to be started with, or that its configs load."""
+"""Checks that the map a server starts with, and the maps its configs load, exist."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MAX_CONFIG_MAPS = 5
 
 @dataclass(frozen=True)
 class Places:
-    """Where the maps of a server may lie: its layers, the top one first, and the folders that it writes to."""
+    """Where a server's maps may be: its layers, top one first, and the folders that the game writes to."""
 
     layers: Sequence[Path]
     written_by_game: Sequence[Path]
@@ -26,10 +26,10 @@ class Places:
 
 
 def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: Callbacks) -> None:
-    """Raise HostError if the map is not there that the server `name` is to start with, naming the nearest.
+    """Raise HostError, naming the nearest map, if the map that the server `name` would start with is missing.
 
-    Only where all search paths and packs could be read: else it is warned of. A map that lies in a folder costs
-    a look at the folders; for any other the packs are read, in a child process.
+    If not all search paths and packs could be read, it only warns. A map in a folder is found by listing
+    folders; for any other map a child process reads the packs.
     """
     named = find_map(arguments)
     wanted = DEFAULT_MAP if named is None else named
@@ -65,9 +65,9 @@ def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: 
 def warn_of_config_maps(
     name: str, changes: Sequence[ConfigMap], places: Places, callbacks: Callbacks
 ) -> None:
-    """Warn of maps that configs of the server `name` load and that are not there, naming the nearest.
+    """Warn about missing maps that configs of the server `name` load, naming the nearest ones.
 
-    It is no reason to refuse a start: the game stays on the map that it has.
+    This is no reason to refuse a start: the game stays on its current map.
     """
     for wanted, where in changes[:_MAX_CONFIG_MAPS]:
         try:
@@ -91,9 +91,9 @@ def warn_of_config_maps(
 
 
 def _find_maps_without(wanted: str, places: Places, callbacks: Callbacks) -> Maps | None:
-    """Return the maps that there are if `wanted` is not among them, as far as they could be read; else None.
+    """Return the maps that could be found if `wanted` is not among them; None if it is.
 
-    Raises HostError if packs cannot be read for a reason that lies in no pack.
+    Raises HostError if packs cannot be read for a reason that is not a pack's own fault.
     """
     key = to_map_key(wanted)
     layers = [*places.written_by_game, *places.layers]

@@ -1,6 +1,6 @@
-"""Reads what a library (ELF file, `.so`) is made for, and how new the C library must be that it runs with.
+"""Reads what kind of machine a library (ELF file, `.so`) is for, and how new a C library it needs.
 
-The numbers and forms are from elf(5). Whatever the bytes are, only `LibraryError` is raised.
+The numbers and structures are from elf(5). Whatever the bytes are, only `LibraryError` is raised.
 """
 
 import os
@@ -27,14 +27,14 @@ _GLIBC = re.compile(rb"(?:^|\0)GLIBC_(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?=\0)")
 
 
 class LibraryError(Exception):
-    """A file is no library that can be read; the text completes “it …”."""
+    """The file is not a readable library; the text completes “it …”."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A library for x86: of 32 bits, as the game is, or of 64.
+    """An x86 library: 32-bit, like the game, or 64-bit.
 
-    `glibc` is the newest version of the C library that one of 32 bits asks for, as (2, 34).
+    `glibc` is the newest C library version that a 32-bit one asks for, as (2, 34).
     """
 
     bits: int
@@ -42,7 +42,7 @@ class Library:
 
 
 def read_library(file: int) -> Library:
-    """Return what the library with this descriptor is; `LibraryError` if it is none for x86."""
+    """Return what kind of library this descriptor is; `LibraryError` if it is not one for x86."""
     head = os.pread(file, _HEAD.size, 0)
     if head[:4] != b"\x7fELF":
         raise LibraryError("is no Linux library")

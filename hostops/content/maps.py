@@ -1,4 +1,4 @@
-"""Which maps a game has: those of its release, and those that its overlays bring, in folders and in packs."""
+"""Finds the maps of a game: those of its release and of its overlays, in folders and in packs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from hostops.map_names import find_nearest, to_map_key
 from hostops.specs import CancelToken
 
 MAX_NAMES = 100_000
-"""So many maps of a game are known at most."""
+"""The most maps read for one game."""
 
 
 @dataclass(frozen=True)
 class Maps:
     """The maps that a game finds: lower-case names without `.bsp`.
 
-    `obstacles` say in sentences what could not be read. As long as there is one, a map that is not among the
-    names may be there all the same.
+    `obstacles` say in sentences what could not be read. If there are any, a map may exist even if its name is
+    missing here.
     """
 
     names: frozenset[str]
@@ -32,15 +32,15 @@ class Maps:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every folder and pack could be read, so that a map without a name here is not there."""
+        """Whether every folder and pack could be read, so that a map not named here does not exist."""
         return not self.obstacles
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a map of that name, in whatever case, with or without `.bsp`."""
+        """Whether there is a map of that name, in any case, with or without `.bsp`."""
         return to_map_key(name) in self.names
 
     def nearest(self, name: str) -> str | None:
-        """Return the map that was probably meant by a name; None if none is like it."""
+        """Return the map that a name probably meant; None if none is similar."""
         return find_nearest(name, self.names)
 
 
@@ -51,13 +51,13 @@ def read_maps(
     written_by_games: Sequence[Path] = (),
     cancel: CancelToken | None = None,
 ) -> Maps:
-    """Return the maps of a game whose layers are `folders`, the top one first; each has `left4dead2/` in it.
+    """Return the maps of a game whose layers are `folders`, top one first; each contains `left4dead2/`.
 
-    With `cache_dir` (`HostLayout.content_dir`) packs that have not changed are not read again: an unchanged
-    release with 20 overlays takes some milliseconds. Layers that a game can write to, such as an instance's
-    upper one, belong into `written_by_games`: their packs are read each time.
+    With `cache_dir` (`HostLayout.content_dir`) unchanged packs are not read again: an unchanged release with
+    20 overlays takes a few milliseconds. Layers that a game can write to, such as an instance's upper one,
+    belong in `written_by_games`: their packs are read each time.
 
-    Raises HostError if packs cannot be read for a reason that lies in no pack.
+    Raises HostError if packs cannot be read for a reason that is not a pack's own fault.
     """
     layers = [*written_by_games, *folders]
     roots, obstacles = find_roots(layers)

@@ -1,9 +1,9 @@
 """Reads mission files, as forgivingly as their authors write them: campaigns, their modes and chapters.
 
 A mission file is Valve's KeyValues text: `"mission" { "Name" … "modes" { "coop" { "1" { "Map" … } } } }`. A
-quarter of those that people install break its rules, with a brace or a quotation mark too few or too many. One
-that keeps them is read by its nesting. Of another one the lines are read, one after the other, and what belongs
-together is told by the last name that was opened.
+quarter of those in use break its rules, with a missing or an extra brace or quotation mark. A valid file is
+read by its nesting. A broken one is read line by line, and each pair is assigned to the section name that was
+opened last.
 """
 
 import re
@@ -53,13 +53,13 @@ _OFFICIAL_TITLES = (
     "Cold Stream",
     "The Last Stand",
 )
-"""By the numbers of Valve's campaigns, whose files name their titles by keys of a table that is elsewhere."""
+"""Titles by the numbers of Valve's campaigns, whose files contain only keys of a string table elsewhere."""
 
 
 def read_mission(data: bytes, path: str) -> Campaign | None:
     """Return the campaign that a mission file describes; None if it describes none.
 
-    Whatever the bytes are, this raises nothing, and takes time in proportion to their number.
+    Whatever the bytes are, this raises nothing, and takes time proportional to their number.
     """
     text = decode(data[:MAX_MISSION_BYTES])
     events = _parse_by_nesting(text)
@@ -92,25 +92,25 @@ def to_campaign(document: Mapping[str, Any]) -> Campaign:
 
 
 def decode(data: bytes) -> str:
-    """Return the text of a file whose encoding nobody has written down."""
+    """Return the text of a file of unknown encoding."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     sample = data[:4096]
     if sample.count(0) > len(sample) // 4:
-        # ASCII letters have their NUL behind them, or before them.
+        # In UTF-16, ASCII letters have a NUL after them, or before them.
         is_little = sample[1::2].count(0) >= sample[::2].count(0)
         return data.decode("utf-16-le" if is_little else "utf-16-be", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         runs = [len(run[0]) for run in _HIGH_RUN.finditer(data)]
-        # Chinese characters have two such bytes and stand together; accents stand alone among letters.
+        # Chinese characters have two such bytes each and come in runs; accented letters stand alone.
         is_chinese = 2 * sum(length for length in runs if length > 1) > sum(runs)
         return data.decode("gb18030" if is_chinese else "cp1252", "replace")
 
 
 def to_shown(text: str) -> str:
-    """Return a text of a stranger as a page can show it: one line, not long, nothing invisible in it."""
+    """Return a stranger's text in a form that a page can show: one short line without invisible characters."""
     shown = "".join(
         one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text.strip()
     )
@@ -118,7 +118,7 @@ def to_shown(text: str) -> str:
 
 
 def _to_title(text: str) -> str:
-    """Return a title; empty for the key of a table that is not read."""
+    """Return a title; empty for a key of a string table, which is not read."""
     match = _TITLE_KEY.fullmatch(text.strip())
     if match and 1 <= int(match[1]) <= len(_OFFICIAL_TITLES):
         return _OFFICIAL_TITLES[int(match[1]) - 1]
@@ -129,7 +129,7 @@ def _to_title(text: str) -> str:
 
 
 class _Event(NamedTuple):
-    """A section that opens (`name`), a pair (`name` and `value`), or a section that closes (neither)."""
+    """The start of a section (`name`), a pair (`name` and `value`), or the end of a section (neither)."""
 
     name: str | None = None
     value: str | None = None
@@ -142,11 +142,11 @@ class _Token(NamedTuple):
     text: str
     is_quoted: bool = False
     is_whole: bool = True
-    """Whether what a quotation mark opened was closed on its line."""
+    """Whether a quoted text was closed on its own line."""
 
     @property
     def is_condition(self) -> bool:
-        """Whether it says on which machines the pair before it, or the section after it, counts."""
+        """Whether it limits the preceding pair, or the following section, to certain machines."""
         return not self.is_quoted and _CONDITION.fullmatch(self.text) is not None
 
 
@@ -160,11 +160,11 @@ def _tokenize(text: str) -> Iterator[_Token]:
 
 
 def _parse_by_nesting(text: str) -> list[_Event] | None:
-    """Return the events of a text that keeps the rules; None for another one."""
+    """Return the events of a valid text; None if it breaks the rules."""
     events: list[_Event] = []
     name: str | None = None
     depth = 0
-    left_out: int | None = None  # The depth of a section that counts on consoles alone.
+    left_out: int | None = None  # The depth of a section that applies only to consoles.
     is_left_out = False
     for token in _tokenize(text):
         if not token.is_whole:
@@ -202,14 +202,14 @@ def _parse_by_nesting(text: str) -> list[_Event] | None:
 
 
 class _LineReader:
-    """Makes out what it can of a text that breaks the rules."""
+    """Reads as much as possible of a text that breaks the rules."""
 
     def __init__(self) -> None:
-        self._name: str | None = None  # A section's, whose brace has not come yet.
-        self._is_cut_off = False  # Whether a section has closed since.
+        self._name: str | None = None  # A section's name whose brace has not come yet.
+        self._is_cut_off = False  # Whether another section has closed since that name.
 
     def read(self, text: str) -> Iterator[_Event]:
-        """Yield what the lines of a text say."""
+        """Yield the events in the lines of a text."""
         for line in _LINE_END.split(text):
             words: list[str] = []
             for token in (*_tokens_of_line(line), _Token("\n")):
@@ -220,10 +220,10 @@ class _LineReader:
                     words = []
 
     def _take(self, words: list[str], end: str) -> Iterator[_Event]:
-        """Yield what the words before a brace, or before the end of a line, say."""
+        """Yield the events in the words before a brace or a line end."""
         if words and self._is_cut_off:
             self._name, self._is_cut_off = None, False  # It was a key without a value.
-        # The last word before a brace is its name. Of the others two are a pair; a single one is a section's.
+        # The last word before a brace names a section. Other words pair up; a single one names a section too.
         opened = words.pop() if words and end == "{" else None
         if words:
             yield from self._open()
@@ -249,7 +249,7 @@ class _LineReader:
 
 
 def _tokens_of_line(line: str) -> list[_Token]:
-    """Return the tokens of one line; of one with a quotation mark too many or too few, what was meant."""
+    """Return the tokens of one line, guessing the intention if its quotation marks do not pair up."""
     code = _without_comment(line)
     if code.count('"') % 2 == 0:
         return [token for token in _tokenize(code) if not token.is_condition]
@@ -259,13 +259,13 @@ def _tokens_of_line(line: str) -> list[_Token]:
         if _BRACE.fullmatch(part):
             tokens.append(_Token(part))
         else:
-            # The first word is a key, and the rest its value.
+            # The first word is the key, and the rest its value.
             tokens += [_Token(word.strip(), is_quoted=True) for word in part.split(None, 1)]
     return tokens
 
 
 def _without_comment(line: str) -> str:
-    """Cut a comment off: two slashes outside of quotation marks."""
+    """Remove a comment: two slashes outside quotation marks."""
     comment = next((one for one in _QUOTED_OR_COMMENT.finditer(line) if one[0] == "//"), None)
     return line[: comment.start()] if comment else line
 
@@ -275,18 +275,16 @@ def _without_comment(line: str) -> str:
 
 @dataclass
 class _Mission:
-    """What the events have said so far. Of what is said twice the first counts."""
+    """The content of the events so far. Of duplicates the first one counts."""
 
     texts: dict[str, str] = field(default_factory=dict)
     modes: dict[str, dict[int, dict[str, str]]] = field(default_factory=dict)
 
     def take(self, events: Sequence[_Event]) -> None:
-        """Take all events of a file."""
+        """Collect all events of a file."""
         mode: dict[int, dict[str, str]] | None = None
         keys: dict[str, str] = self.texts
-        outer: dict[str, str] = (
-            keys  # Where the pairs belong after a section that is of no interest.
-        )
+        outer: dict[str, str] = keys  # Where pairs belong after a section that is skipped.
         for position, event in enumerate(events):
             if event is _CLOSE:
                 keys = outer
@@ -294,7 +292,7 @@ class _Mission:
                 continue
             elif event.value is not None:
                 key = event.name.lower()
-                # This one belongs to the campaign wherever it stands.
+                # This key belongs to the campaign wherever it appears.
                 (self.texts if key == "displaytitle" else keys).setdefault(key, event.value)
             elif (name := event.name.lower()) in ("mission", "modes"):
                 keys = outer = self.texts
@@ -308,7 +306,7 @@ class _Mission:
                 keys = {}
 
     def list_modes(self) -> Iterator[CampaignMode]:
-        """Yield the modes with their chapters, made safe."""
+        """Yield the modes with their chapters, safe to display."""
         for name, numbered in list(self.modes.items())[:_MAX_MODES]:
             chapters = [
                 Chapter(found[0].lower(), _to_title(keys.get("displayname", "")))
@@ -319,7 +317,7 @@ class _Mission:
 
 
 def _opens_a_number(events: Sequence[_Event], position: int) -> bool:
-    """Whether the event at this place, if there is one, opens a section whose name is a number."""
+    """Whether the event at this position, if any, opens a section whose name is a number."""
     if position >= len(events):
         return False
     event = events[position]

@@ -1,4 +1,4 @@
-"""What an overlay, or a release, is: its shape, its maps and campaigns, and by what a change of it is told."""
+"""Reports on an overlay or a release: its shape, maps, campaigns, and for an overlay its fingerprint."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,15 +23,15 @@ from hostops.specs import (
 
 MAX_CAMPAIGNS = 200
 MAX_MAPS = 5_000
-"""So much of an overlay or a release is reported."""
+"""The most that the report on an overlay or a release contains."""
 
 
 def report_overlay(
     overlay: Path, name: str, cache_dir: Path | None, cancel: CancelToken | None = None
 ) -> OverlayReport:
-    """Return what an overlay is now. Without `cache_dir`, nothing is kept of it for the next time.
+    """Return a report on an overlay as it is now. Without `cache_dir`, nothing is cached for the next time.
 
-    Raises FileNotFoundError if it is not there, and HostError as `read_packs` does.
+    Raises FileNotFoundError if there is no such overlay, and HostError as `read_packs` does.
     """
     try:
         files = list_files(overlay)
@@ -64,7 +64,7 @@ def report_overlay(
 def report_release(
     release: Path, cache_dir: Path, cancel: CancelToken | None = None
 ) -> ReleaseReport:
-    """Return what a release has; its name is its build id. Raises HostError as `read_packs`."""
+    """Return a report on a release; its name is its build id. Raises HostError as `read_packs` does."""
     roots, obstacles = find_roots([release])
     layer = look_at_layer(release, roots)
     packs = read_packs(release, _paths(layer), cache_dir=cache_dir, cancel=cancel)
@@ -90,7 +90,7 @@ def _list_maps(layer: LayerFiles, packs: Mapping[str, Pack]) -> tuple[str, ...]:
 
 
 def _list_campaigns(packs: Mapping[str, Pack]) -> tuple[Campaign, ...]:
-    """Return the campaigns of packs and mission files; of one that is in two of them, the first."""
+    """Return the campaigns of packs and mission files; if two of these have the same one, the first."""
     found: dict[str, Campaign] = {}
     for path, pack in packs.items():
         for campaign in pack.campaigns:

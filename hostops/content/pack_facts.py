@@ -1,4 +1,4 @@
-"""What is known of a pack (VPK file) once it was read."""
+"""The facts about a pack (VPK file) after it was read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from hostops.specs import Campaign
 
 MAX_MAPS = 2_000
 MAX_CAMPAIGNS = 50
-"""So much is taken of a pack. Most have one campaign of five maps."""
+"""The most that is kept of a pack. Most packs have one campaign of five maps."""
 
 
 @dataclass(frozen=True)
 class Pack:
     """A pack as `pack_reader` found it.
 
-    `fault` completes "The pack …" and is empty if nothing is wrong with it. Without `has_directory` nothing is
-    known of what is in it, and with it `is_whole` says whether the rest here is all that there is. `odd_paths`
-    counts the entries that lead out of the game's folder, or have names that no file has.
+    `fault` completes "The pack …" and is empty if nothing is wrong. Without `has_directory` the pack's content
+    is unknown; with it, `is_whole` says whether the rest here is complete. `odd_paths` counts the entries whose
+    path leads out of the game's folder, or has a name that no file has.
     """
 
     version: int = 0
@@ -29,7 +29,7 @@ class Pack:
     maps: tuple[str, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     configs: tuple[str, ...] = ()
-    """Its files below cfg/: a server executes them as if they lay there."""
+    """Its files below cfg/. A server executes them as if they were in that folder."""
 
 
 def to_pack(document: Mapping[str, Any]) -> Pack:

@@ -1,13 +1,13 @@
-"""The child process that reads packs (VPK files), which strangers made.
+"""The child process that reads packs (VPK files), which come from strangers.
 
     python -I pack_reader.py RESULTS FILE:FOLDER:KIND:NAME …
 
-RESULTS, FILE and FOLDER are numbers of open descriptors: where to write a line of JSON for each pack, the pack,
-and the folder where its further parts are (`NAME_000.vpk` …). KIND is `pack`, or `mission` for the file of a
-campaign. The process limits its memory, its CPU time and the size of what it writes, and gives up the network,
-other programs and other processes before it looks at a pack. One that costs more than what is left of that ends
-the process, and so is told by having no line. What the packs before it took is among that: only of the first
-can one say that it costs too much.
+RESULTS, FILE and FOLDER are open descriptors: where to write one line of JSON per pack, the pack, and the
+folder with its further parts (`NAME_000.vpk` …). KIND is `pack`, or `mission` for a campaign's file. Before it
+reads a pack, the process limits its memory, its CPU time and the size of its output, and gives up the
+network, other programs and other processes. A pack that exceeds what is left of these limits ends the process,
+and is then missing from the output. Earlier packs share the limits, so only the first pack can be blamed for
+exceeding them.
 """
 
 import json
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-# Run by its path and isolated, it does not have the package on its search path.
+# Run by path and isolated, so the package is not on its search path.
 if not __package__:
     sys.path.append(__file__.rsplit("/", 3)[0])
 
@@ -40,7 +40,7 @@ _OPEN_FILES = 128
 _SIGNATURE = 0x55AA1234
 _HEADER = struct.Struct("<III")
 _HEADER_2_BYTES = 16
-"""By which the header of version 2 is longer."""
+"""How much longer the header of version 2 is."""
 _MAX_TREE_BYTES = 64 * 1024**2
 _MAX_ENTRIES = 250_000
 _MAX_NAME_CHARS = 255
@@ -49,11 +49,11 @@ _COPY_BYTES = 1024**2
 
 
 class PackError(Exception):
-    """A pack is not read; the text completes “The pack …”."""
+    """A pack cannot be read; the text completes “The pack …”."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write a line for each pack that the command line names."""
+    """Write one line for each pack named on the command line."""
     results = int(arguments[0])
     targets = [target.split(":", 3) for target in arguments[1:]]
     limit()
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
 
 def limit() -> None:
-    """Take from this process what reading does not need."""
+    """Limit this process to what reading needs."""
     for what, most in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_CPU, CPU_SECONDS),
@@ -91,9 +91,9 @@ def limit() -> None:
 
 
 def read_pack(file: int, folder: int, name: str, *, is_mission: bool = False) -> Pack:
-    """Return what a pack is and holds. What is wrong with it is in the result too.
+    """Return the facts about a pack and its content. A fault of the pack is part of the result.
 
-    A mission file is taken for a pack in which there is nothing else. Raises MemoryError.
+    A mission file is treated as a pack that contains nothing else. Raises MemoryError.
     """
     try:
         if is_mission:
@@ -143,7 +143,7 @@ def _read(file: int, folder: int, name: str) -> Pack:
 
 @dataclass(frozen=True)
 class _OpenPack:
-    """The files of a pack: where `data_start` is in the first, the data of its entries begins."""
+    """The files of a pack. The data of entries in the first file begins at `data_start`."""
 
     file: int
     folder: int
@@ -151,7 +151,7 @@ class _OpenPack:
     data_start: int
 
     def read(self, entry: FileInfo, max_bytes: int) -> bytes:
-        """Return the beginning of an entry's content; less than its length if the pack is cut short."""
+        """Return the beginning of an entry's content; shorter than expected if the pack is truncated."""
         begin = entry.start_data[:max_bytes]
         length = min(entry.arch_len, max_bytes - len(begin))
         if entry.arch_index is None:
@@ -166,7 +166,7 @@ class _OpenPack:
             os.close(part)
 
     def find_fault(self, ends: Mapping[int | None, int]) -> str:
-        """Return what is wrong with the files, by where the data in each ends (None: the first)."""
+        """Return what is wrong with the files. `ends` says where the data in each ends (None: the first)."""
         size = os.fstat(self.file).st_size
         if self.data_start + ends.get(None, 0) > size:
             return f"is cut short: it has {size:,} bytes, and its directory names more"
@@ -183,7 +183,7 @@ class _OpenPack:
 
 @dataclass
 class _Found:
-    """What the entries of a pack were found to be."""
+    """What was found in the entries of a pack."""
 
     odd_paths: int = 0
     maps: set[str] = field(default_factory=set)
@@ -192,7 +192,7 @@ class _Found:
     ends: dict[int | None, int] = field(default_factory=dict)
 
     def add(self, path: str, entry: FileInfo, pack: _OpenPack) -> None:
-        """Take one entry, by its path in lower case."""
+        """Add one entry, by its path in lower case."""
         if entry.arch_len:
             end = entry.offset + entry.arch_len
             self.ends[entry.arch_index] = max(self.ends.get(entry.arch_index, 0), end)
@@ -210,8 +210,8 @@ class _Found:
 def _read_directory(file: int, start: int, tree_bytes: int) -> list[FileInfo]:
     """Return the entries of a pack's directory.
 
-    srctools reads all that follows the directory into memory, of an addon its maps: so it gets a copy of the
-    directory alone, as a pack of version 1.
+    srctools reads everything after the directory into memory, which for an addon means its maps. So it gets a
+    copy of just the directory, as a pack of version 1.
     """
     copy = os.memfd_create("directory")
     try:
@@ -229,7 +229,7 @@ def _read_directory(file: int, start: int, tree_bytes: int) -> list[FileInfo]:
         except MemoryError:
             raise
         except Exception as error:
-            # It raises whatever its parts raise: struct.error, ValueError and bare Exceptions.
+            # srctools lets through whatever its parts raise: struct.error, ValueError and bare Exceptions.
             raise PackError("has a directory that is damaged") from error
     finally:
         os.close(copy)
@@ -239,7 +239,7 @@ def _read_directory(file: int, start: int, tree_bytes: int) -> list[FileInfo]:
 
 
 def _to_path(entry: FileInfo) -> str | None:
-    """Return the path of an entry in lower case; None if no pack of good will has such a one."""
+    """Return the path of an entry in lower case; None if no honest pack would have such a path."""
     path: str = entry.filename
     parts = path.split("/")
     if len(path) > _MAX_NAME_CHARS or any(part in ("", ".", "..") for part in parts):

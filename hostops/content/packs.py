@@ -1,8 +1,8 @@
-"""Reads the packs (VPK files) of a layer by a child process with limits, and keeps what came of it.
+"""Reads the packs (VPK files) of a layer with a limited child process, and caches the results.
 
-What is kept of a pack counts as long as its size, its time and its inode are the same. That is enough for what
-people and SteamCMD put there. A game could write another pack that looks the same, so nothing is kept of
-folders that it can write to.
+A cached result is valid while the pack's size, time and inode stay the same. That is enough for files from
+people and SteamCMD. A game could forge a pack with the same stamp, so nothing is cached for folders that a game
+can write to.
 """
 
 import contextlib
@@ -30,23 +30,23 @@ from hostops.specs import CancelToken
 
 READER_PATH = Path(__file__).with_name("pack_reader.py")
 MAX_PACKS = 2_000
-"""So many packs of a layer are read at most."""
+"""The most packs read in one layer."""
 
 LAYER_SECONDS = 120.0
 MAX_LAYER_RESULT_BYTES = 16 * 1024**2
-"""So long, and so much of what is found, for all the packs of a layer. The game's own takes a second and
-100 KiB, and 2,000 addons do not take half of it either."""
+"""Limits on time and results for all packs of a layer together. The game's own layer takes a second and
+100 KiB, and 2,000 addons take less than half the limits."""
 
 _AT_ONCE = 16
 _SECONDS = 60.0
 _MAX_KEPT_BYTES = 64 * 1024**2
 _FORMAT = 3
-"""Of what is kept. What has another is read once more."""
+"""The format of the cache. Results in another format are read again."""
 
 
 @dataclass(frozen=True)
 class _Stamp:
-    """By what the file of a pack is known again."""
+    """Identifies a pack's file."""
 
     size: int
     mtime_ns: int
@@ -58,7 +58,7 @@ class _Stamp:
 
 
 _Read = tuple[Pack, _Stamp | None]
-"""A pack, and the file that it was read from; None if it is to be read once more in any case."""
+"""A pack, and the stamp of the file it was read from; None if it must be read again in any case."""
 
 
 def read_packs(
@@ -68,13 +68,13 @@ def read_packs(
     cache_dir: Path | None = None,
     cancel: CancelToken | None = None,
 ) -> dict[str, Pack]:
-    """Return what the packs, or mission files, at `paths` in a layer are.
+    """Return the facts about the packs, or mission files, at `paths` in a layer.
 
-    With `cache_dir`, for layers that no game can write to, only those are read that have changed since the last
-    time. A child that reads costs about 0.1 s, and the game's own pack of 60,000 files 0.3 s more. Once a layer
-    has taken more than its share of time or memory, the rest of its packs is not read; their fault says so.
+    With `cache_dir`, for layers that no game can write to, only those that changed since the last time are
+    read. A reading child costs about 0.1 s, and the game's own pack of 60,000 files another 0.3 s. Once a layer
+    has used up its time or memory, its remaining packs are not read, and their fault says so.
 
-    Raises HostError if the child cannot be started, or fails for anything but a pack.
+    Raises HostError if the child cannot be started, or fails for a reason other than a pack.
     """
     cancel = cancel or CancelToken()
     kept = _read_kept(cache_dir, layer) if cache_dir else {}
@@ -89,7 +89,7 @@ def read_packs(
                 unread.append(path)
         while unread and not budget.fault:
             found |= _read_some(top, unread[:_AT_ONCE], budget, cancel)
-            # A child that has ended early leaves the pack it was at, and those after it, for another one.
+            # A child that ended early leaves the current pack and those after it to the next child.
             unread = [path for path in unread if path not in found]
         others = {
             path: read
@@ -104,7 +104,7 @@ def read_packs(
 
 
 class _Budget:
-    """What the packs of a layer may still take together. `fault` says of the others why they are not read."""
+    """What is left of a layer's limits. `fault` says why the remaining packs are not read."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + LAYER_SECONDS
@@ -123,7 +123,7 @@ class _Budget:
         return ""
 
     def take(self, size: int) -> None:
-        """Take so many bytes of results from what is left."""
+        """Subtract the size of a result."""
         self._bytes_left -= size
 
 
@@ -136,7 +136,7 @@ def _is_unchanged(top: int, path: str, stamp: _Stamp | None) -> bool:
 
 @dataclass(frozen=True)
 class _Open:
-    """The file of a pack, and its folder, as descriptors."""
+    """The file of a pack and its folder, as descriptors."""
 
     path: str
     file: int
@@ -144,7 +144,7 @@ class _Open:
 
     @property
     def argument(self) -> str:
-        """How the child is told of it."""
+        """The pack's argument on the child's command line."""
         name = posixpath.basename(self.path)
         kind = "pack" if name.lower().endswith(PACK_EXTENSION) else "mission"
         stem = name[: -len("_dir.vpk")] if name.lower().endswith("_dir.vpk") else name
@@ -158,10 +158,10 @@ class _Open:
 def _read_some(
     top: int, paths: Sequence[str], budget: _Budget, cancel: CancelToken
 ) -> dict[str, _Read]:
-    """Return what the first of `paths` are: all of them, if no pack among them ends the child.
+    """Return the facts about the first of `paths`, or about all of them if no pack ends the child.
 
-    One is blamed for that only if it had the child, with all that one may take, to itself: the first. So at
-    least one of `paths` is in what is returned, unless the time of the layer has run out meanwhile.
+    A pack is blamed for the child's end only if the child's full limits were its own: only the first. So the
+    result has at least one of `paths`, unless the time of the layer ran out.
     """
     found: dict[str, _Read] = {}
     with contextlib.ExitStack() as stack:
@@ -189,20 +189,20 @@ def _read_some(
             found[one.path] = (to_pack(json.loads(line)), stamp)
             budget.take(len(line))
         if not lines and not budget.fault:
-            # One that says nothing and ends well has written more than it may.
+            # A child that exits normally without any output has exceeded the output limit.
             fault = (
                 f"cannot be read within the limits: {death.how}"
                 if death
                 else "has more in it than can be told"
             )
-            # How long it took depends on what else runs here: another time it may be read.
+            # The duration depends on what else runs here, so another attempt may succeed.
             is_kept = not (death and death.is_of_time)
             found[opened[0].path] = (Pack(fault=fault), stamps[0] if is_kept else None)
     return found
 
 
 class _Death(NamedTuple):
-    """How a child was ended; `is_of_time` if it was for the time that had passed."""
+    """How a child was ended; `is_of_time` if it ran out of time."""
 
     how: str
     is_of_time: bool = False
@@ -211,7 +211,7 @@ class _Death(NamedTuple):
 def _run_reader(
     results: int, opened: Sequence[_Open], seconds: float, cancel: CancelToken
 ) -> _Death | None:
-    """Let the child read the packs for so long; return how it was ended, if it was."""
+    """Let the child read the packs for at most `seconds`; return how it was ended, if it was."""
     until = time.monotonic() + seconds
     said: list[str] = []
 
@@ -249,7 +249,7 @@ def _run_reader(
 
 
 class _TooLongError(Exception):
-    """The child has had its time."""
+    """The child has used up its time."""
 
 
 def _read_lines(results: int) -> list[bytes]:
@@ -272,7 +272,7 @@ def _kept_path(cache_dir: Path, layer: Path) -> Path:
 
 
 def _read_kept(cache_dir: Path, layer: Path) -> dict[str, _Read]:
-    """Return what is kept of a layer; nothing if that cannot be read, as all of it can be had anew."""
+    """Return the cached results for a layer; nothing if they cannot be read, since a reader can redo them."""
     try:
         data = untrusted.read_file(_kept_path(cache_dir, layer), cache_dir, _MAX_KEPT_BYTES)
         document = json.loads(data)
@@ -296,7 +296,7 @@ def _keep(cache_dir: Path, layer: Path, reads: Mapping[str, _Read]) -> None:
             if stamp
         },
     }
-    # Without it packs are read once more, and the disk may be full.
+    # Without the cache packs are only read again, so a full disk is no error.
     with contextlib.suppress(OSError):
         write_atomically(
             make_dir(cache_dir) / _kept_path(cache_dir, layer).name, json.dumps(document)

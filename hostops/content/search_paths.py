@@ -1,4 +1,4 @@
-"""Where the game looks for files: which folders of a layer, and which packs (VPK files) in them."""
+"""The game's search paths: which folders of a layer it reads, and which packs (VPK files) in them."""
 
 import os
 import posixpath
@@ -15,13 +15,13 @@ from hostops.linux.untrusted import UntrustedFileError
 
 GAME_DIR = "left4dead2"
 ROOTS = ("update", "left4dead2_dlc3", "left4dead2_dlc2", "left4dead2_dlc1", GAME_DIR, "hl2")
-"""The search paths of Left 4 Dead 2's own gameinfo.txt, the first on top."""
+"""The search paths in Left 4 Dead 2's own gameinfo.txt, highest priority first."""
 
 ADDONS_DIR = f"{GAME_DIR}/addons"
 PACK_EXTENSION = ".vpk"
 
 MAX_ENTRIES_IN_ALL = 200_000
-"""So many names are looked at in all layers of a game together: some seconds."""
+"""The most names listed in all layers of a game together; this takes a few seconds."""
 
 _WORKSHOP_DIR = f"{ADDONS_DIR}/workshop"
 _MAX_GAMEINFO_BYTES = 64 * 1024
@@ -37,13 +37,13 @@ _SOURCE_PATHS = "|all_source_engine_paths|"
 
 
 class LookBudget:
-    """How many names are still looked at, in all the layers that share it."""
+    """How many more names may be listed in the layers that share this budget."""
 
     def __init__(self, entries: int = MAX_ENTRIES_IN_ALL) -> None:
         self._most = self._left = entries
 
     def spend(self, entries: int) -> None:
-        """Take so many from what is left; raises UntrustedFileError once that is more than there is."""
+        """Subtract this many; raises UntrustedFileError once the budget is exceeded."""
         self._left -= entries
         if self._left < 0:
             raise UntrustedFileError(
@@ -55,8 +55,8 @@ class LookBudget:
 class LayerFiles:
     """The maps, packs and mission files that the game finds in one layer. Paths are relative to it.
 
-    `obstacles` are sentences: what could not be looked at, and where it depends on the file system whether the
-    game finds something, as `Maps` is not `maps` everywhere.
+    `obstacles` are sentences: what could not be read, and what the game finds only on some file systems, since
+    `Maps` is not `maps` everywhere.
     """
 
     maps: frozenset[str]
@@ -66,9 +66,9 @@ class LayerFiles:
 
 
 def find_roots(layers: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the folders that the game searches, and in sentences why there may be others.
+    """Return the folders that the game searches, and in sentences why there may be more.
 
-    The topmost gameinfo.txt may name more than the usual ones, which are always returned.
+    The topmost gameinfo.txt may name folders besides the usual ones. The usual ones are always returned.
     """
     for layer in layers:
         path = layer / GAME_DIR / "gameinfo.txt"
@@ -94,9 +94,9 @@ def find_roots(layers: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]
 def look_at_layer(
     layer: Path, roots: Sequence[str] = ROOTS, budget: LookBudget | None = None
 ) -> LayerFiles:
-    """Return the maps, packs and mission files of one layer. A layer that is not there has none.
+    """Return the maps, packs and mission files of one layer. A missing layer has none.
 
-    Who looks at several layers gives them one `budget`. What goes beyond it is among the obstacles.
+    For several layers, pass the same `budget`. Whatever exceeds it is listed as an obstacle.
     """
     look = _Look(budget or LookBudget())
     look.enter(None, str(layer), partial(_look_at_layer, look, roots))
@@ -109,7 +109,7 @@ def look_at_layer(
 
 
 def shorten_obstacles(obstacles: Sequence[str]) -> tuple[str, ...]:
-    """Return the first obstacles, and in one sentence how many more there are."""
+    """Return the first obstacles, and one sentence with the number of the others."""
     more = len(obstacles) - _MAX_OBSTACLES
     if more <= 0:
         return tuple(obstacles)
@@ -117,14 +117,14 @@ def shorten_obstacles(obstacles: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_pack_part(name: str) -> bool:
-    """Whether a file holds data of a pack whose directory is another file, `…_dir.vpk`."""
+    """Whether the file is a data part of a pack whose directory is another file, `…_dir.vpk`."""
     return _PACK_PART.fullmatch(name[-len("_000.vpk") :]) is not None
 
 
 def to_map_name(path: str) -> str | None:
-    """Return the name of a map by its path below maps/; None if a launch argument cannot name it.
+    """Return the name of a map from its path below maps/; None if a launch argument cannot name it.
 
-    It is in lower case: the game does not tell the cases of a file's name apart.
+    The name is in lower case: the game ignores case in file names.
     """
     name, extension = posixpath.splitext(path)
     if extension.lower() != ".bsp" or not _MAP_NAME.fullmatch(name) or "\\" in name:
@@ -133,7 +133,7 @@ def to_map_name(path: str) -> str | None:
 
 
 class _Look:
-    """What was found so far, and what was in the way."""
+    """What was found so far, and the obstacles."""
 
     def __init__(self, budget: LookBudget) -> None:
         self.budget = budget
@@ -143,13 +143,13 @@ class _Look:
         self.obstacles: list[str] = []
 
     def list_names(self, folder: int) -> list[str]:
-        """Return the names in a folder, sorted; UntrustedFileError if they are too many."""
+        """Return the names in a folder, sorted; UntrustedFileError if there are too many."""
         names = untrusted.list_names(folder, _MAX_ENTRIES)
         self.budget.spend(len(names))
         return sorted(names)
 
     def enter(self, folder: int | None, path: str, look: Callable[[int], None]) -> None:
-        """Call `look` with the folder at `path`, if there is one. Whatever is in the way is remembered."""
+        """Call `look` with the folder at `path`, if there is one. Remember any obstacle."""
         try:
             if folder is None:
                 inner = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -194,7 +194,7 @@ def _look_at_content(look: _Look, path: str, folder: int) -> None:
 def _look_at_addons(look: _Look, path: str, folder: int) -> None:
     for name in look.list_names(folder):
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            # A folder is an addon as a pack is one, if it says so of itself.
+            # A folder is an addon, just like a pack, if it contains an addoninfo.txt.
             if untrusted.exists_at(folder, f"{name}/addoninfo.txt"):
                 look.enter(folder, name, partial(_look_at_content, look, f"{path}/{name}"))
         elif name.lower().endswith(PACK_EXTENSION) and not is_pack_part(name):
@@ -217,7 +217,7 @@ def _reason(error: Exception) -> str:
 
 
 def _search_path_values(gameinfo: str) -> Iterator[str]:
-    """Yield the values of the block SearchPaths, as far as it can be told where that is."""
+    """Yield the values of the SearchPaths block, if it can be found."""
     tokens = [
         match[1] if match[1] is not None else match[2] or match[3]
         for match in _TOKEN.finditer(gameinfo)
@@ -233,7 +233,7 @@ def _search_path_values(gameinfo: str) -> Iterator[str]:
 
 
 def _to_root(value: str) -> str | None:
-    """Return the folder of the game's tree that a search path is; None if it is not simply one."""
+    """Return the folder of the game's tree that a search path names; None if it is not a plain folder."""
     path = value.replace("\\", "/")
     if path.lower().startswith(_GAMEINFO_PATH):
         path = f"{GAME_DIR}/{path[len(_GAMEINFO_PATH) :]}"

@@ -1,4 +1,4 @@
-"""Looks whether the files of an overlay lie where the game reads them, and whether it can use them."""
+"""Checks whether an overlay's files are where the game reads them, and whether the game can use them."""
 
 import os
 import posixpath
@@ -19,10 +19,10 @@ from hostops.linux import untrusted
 from hostops.specs import ContentFinding, ContentSeverity
 
 MOST_OF_A_KIND = 5
-"""So many findings of one kind are told, and then how many there are more."""
+"""The most findings of one kind that are listed; the rest is only counted."""
 
 TOPS = frozenset({*ROOTS, "bin", "platform", "config"})
-"""The folders of the game's own tree."""
+"""The top folders of the game's own tree."""
 
 INNER = frozenset(
     {
@@ -41,13 +41,13 @@ INNER = frozenset(
         "sound",
     }
 )
-"""The folders of content, which lie in `left4dead2/`."""
+"""The content folders, which belong in `left4dead2/`."""
 
 IN_ADDONS = frozenset({"metamod", "sourcemod", "stripper", "workshop"})
-"""The folders that lie in `left4dead2/addons/` and nowhere else."""
+"""The folders that belong only in `left4dead2/addons/`."""
 
 MAX_DEPTH = 4
-"""So many folders deep the root is looked for."""
+"""How many folders deep to search for the root."""
 
 _MAX_LIBRARIES = 300
 _ARCHIVE = re.compile(r"\.(?:zip|7z|rar|tar|tgz|tar\.(?:gz|bz2|xz|zst))$", re.IGNORECASE)
@@ -59,10 +59,10 @@ _warn = partial(ContentFinding, severity=ContentSeverity.WARNED)
 
 
 def find_faults(overlay: Path, files: Sequence[OverlayFile]) -> list[ContentFinding]:
-    """Return what is to be said of the shape of an overlay.
+    """Return the findings about the shape of an overlay.
 
-    A server is refused its start for an overlay of which, by a known mistake, nothing reaches the game: whoever
-    put it there wanted something else.
+    A server may not start with an overlay of which nothing reaches the game because of a known mistake: the
+    person who added it expected something else.
     """
     if not files:
         return [_warn("empty", text="It has no files.")]
@@ -70,10 +70,10 @@ def find_faults(overlay: Path, files: Sequence[OverlayFile]) -> list[ContentFind
 
 
 def require_usable(overlay: Path, name: str, server: str) -> None:
-    """Raise HostError if nothing of an overlay reaches the game by a known mistake, saying how to lay it out.
+    """Raise HostError if a known mistake keeps an overlay's files from the game, saying how to lay them out.
 
-    Ends at the first file that does: a few milliseconds for an overlay that is as it should be. One without any
-    file, or one that cannot be looked at, keeps no server from starting.
+    Stops at the first file that reaches the game: a few milliseconds for a correct overlay. An empty or
+    unreadable overlay does not keep a server from starting.
     """
     try:
         with untrusted.open_folder(overlay, overlay) as top:
@@ -97,7 +97,7 @@ def _reaches_game(path: str) -> bool:
 
 
 def arrange(findings: Iterable[ContentFinding]) -> list[ContentFinding]:
-    """Return what weighs most first, and of each kind a few and how many more there are."""
+    """Return the most serious findings first; of each kind only a few, and the number of the others."""
     order = list(ContentSeverity)
     return sorted(_limit(findings), key=lambda one: order.index(one.severity))
 
@@ -118,7 +118,7 @@ def _limit(findings: Iterable[ContentFinding]) -> Iterator[ContentFinding]:
 
 
 def _look_at_root(files: Sequence[OverlayFile]) -> list[ContentFinding]:
-    """Return what is wrong with the overlay's root; refusals if no file at all is in its place."""
+    """Return what is wrong with the overlay's root; as refusals if not a single file is in its place."""
     faults: dict[str, ContentFinding] = {}
     is_effective = False
     for file in files:
@@ -139,7 +139,7 @@ def _look_at_root(files: Sequence[OverlayFile]) -> list[ContentFinding]:
                     path=show_path(files[0].path),
                 )
             ]
-        # Somebody may know why: the topmost gameinfo.txt can name other folders.
+        # No refusal: the topmost gameinfo.txt may name other folders, and somebody may have intended this.
         return [
             _warn(
                 "nothing_for_the_game",
@@ -152,9 +152,9 @@ def _look_at_root(files: Sequence[OverlayFile]) -> list[ContentFinding]:
 
 
 def _find_misplaced(parts: Sequence[str]) -> ContentFinding | None:
-    """Return why the game does not find a file, by the parts of its path; None if its folders are right.
+    """Return why the game does not find a file, from the parts of its path; None if its folders are right.
 
-    What is told is the same for all files of one folder.
+    All files of one folder get the same finding.
     """
     top, *rest = parts
     if top in TOPS:
@@ -181,7 +181,7 @@ def _find_misplaced(parts: Sequence[str]) -> ContentFinding | None:
 
 
 def _find_misplaced_in_game(rest: Sequence[str]) -> ContentFinding | None:
-    """Do the same below `left4dead2/`."""
+    """Return the same for a path below `left4dead2/`."""
     if len(rest) < 2:
         return None
     inner, name = rest[0], rest[1]
@@ -288,7 +288,7 @@ def _is_pack(path: str) -> bool:
 
 
 def is_pack_in_place(path: str) -> bool:
-    """Whether the game reads a pack where it lies."""
+    """Whether the game reads a pack at this path."""
     return posixpath.dirname(path) == ADDONS_DIR or (
         _MAIN_PACK.fullmatch(path) is not None and path.split("/", maxsplit=1)[0] in TOPS
     )
@@ -318,7 +318,7 @@ def _look_at_library(
     try:
         file = untrusted.open_at(top, path)
     except FileNotFoundError:
-        return  # It was removed just now, and the next look is at another overlay.
+        return  # It was just removed; the next report will not have it.
     except (untrusted.UntrustedFileError, OSError) as error:
         yield _warn("unreadable", text=f"It cannot be read: {error}", path=shown)
         return
@@ -333,7 +333,7 @@ def _look_at_library(
         return
     finally:
         os.close(file)
-    # Packages bring one of each kind, and the game takes what it can load: metamod-source#70.
+    # Packages contain one of each kind, and the game takes the one it can load: metamod-source#70.
     if library.bits == 64 and "64" not in path:
         yield _warn(
             "library_64_bit",
@@ -350,7 +350,7 @@ def _look_at_library(
 
 
 def _own_glibc() -> tuple[int, int] | None:
-    """Return the version of this host's C library; distributions have the 32-bit one in the same version."""
+    """Return the version of this host's C library; distributions ship the 32-bit one in the same version."""
     match = re.fullmatch(r"glibc (\d+)\.(\d+).*", os.confstr("CS_GNU_LIBC_VERSION") or "")
     return (int(match[1]), int(match[2])) if match else None
 

@@ -1,6 +1,6 @@
-"""What runs game servers: as processes of their own, or as units of systemd.
+"""The ways to run game servers: as plain processes, or as systemd units.
 
-Other rooms use these modules.
+These modules are for other rooms to use.
 """
 
 __all__ = ["driver", "process_driver", "readiness", "systemctl", "unit_files"]

@@ -1,4 +1,4 @@
-"""What runs game servers: a driver for each way, behind one protocol."""
+"""The protocol behind which each way to run game servers has its driver."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -14,15 +14,15 @@ from hostops.specs import DRIVERS, Finding, InstanceStatus, Limits
 class Driver(Protocol):
     """Starts and ends the servers of one host. The caller holds the instance's lock.
 
-    Whatever the driver, the launcher starts a server, writes down its run, and holds its lock.
+    With every driver it is the launcher that starts a server, records its run and holds its lock.
     """
 
     @property
     def boxes_by_itself(self) -> bool:
-        """Whether it keeps a game from the panel and from other servers also without `hostops.box`."""
+        """Whether it shields the panel and other servers from a game even without `hostops.box`."""
 
     def require_ready(self, instance: InstanceLayout) -> None:
-        """Raise HostError if it is certain that a launch would fail, whatever is launched; changes nothing."""
+        """Raise HostError if any launch is certain to fail. Changes nothing."""
 
     def launch(
         self,
@@ -31,19 +31,19 @@ class Driver(Protocol):
         environment: Mapping[str, str],
         callbacks: Callbacks,
     ) -> None:
-        """Start what `launch.json` says; returns once the game's program is executed.
+        """Start what `launch.json` says; return once the game's program is executed.
 
-        It cannot be cancelled. Raises HostError, with the launcher's own words, if it failed.
+        Cannot be cancelled. Raises HostError, with the launcher's own words, if it failed.
         """
 
     def end(self, instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
-        """End the instance's run, asking first; return when nothing of it is left, or raise HostError."""
+        """End the instance's run, asking first; return once no process is left, or raise HostError."""
 
     def settle(self, instance: InstanceLayout) -> None:
-        """See to it that an instance of which nothing runs stays so: no restart is under way."""
+        """Make sure that an instance without processes stays stopped: cancel any pending restart."""
 
     def forget(self, instance: InstanceLayout) -> None:
-        """Remove what was made outside of the instance's folder; nothing of it runs."""
+        """Remove what was created outside the instance's folder. The instance must not be running."""
 
     def complete(
         self,
@@ -51,13 +51,13 @@ class Driver(Protocol):
         *,
         with_usage: bool = True,
     ) -> dict[str, InstanceStatus]:
-        """Add what only the driver knows to what the files say; what servers use only if that is wanted."""
+        """Add what only the driver knows; memory and CPU usage only on request."""
 
     def limits_without_effect(self) -> tuple[str, ...]:
-        """Return those of LIMIT_NAMES that it cannot hold servers to."""
+        """Return those of LIMIT_NAMES that this driver cannot enforce."""
 
     def examine(self) -> Iterator[Finding]:
-        """Look whether the driver can do its work here."""
+        """Check whether the driver can do its work here."""
 
 
 def make_driver(name: str, layout: HostLayout, *, is_simulated: bool = False) -> Driver:

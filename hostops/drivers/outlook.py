@@ -1,4 +1,4 @@
-"""What comes after a crash, in the words of every driver: a restart, or that the budget of them is spent."""
+"""Says what follows a crash, in the same words for every driver: a restart, or giving up."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ _MINUTES = RESTART_WINDOW_SECONDS // 60
 
 
 def restarting(restart: int) -> str:
-    """Return that the n-th restart of the budget is under way, as a note beside the state."""
+    """Return the note, shown beside the state, that the n-th restart of the budget is in progress."""
     return f"restarting ({min(restart, RESTART_BUDGET)} of {RESTART_BUDGET})"
 
 
 def tell_restart(status: InstanceStatus, run: runs.Run, now: float) -> InstanceStatus:
-    """Say of a server that is starting which restart that is; nothing if somebody has started it."""
+    """Add to the status of a starting server which restart this is; nothing if a person started it."""
     restart = count_restarts(run.restarted_at, now)
     if not restart:
         return status
@@ -24,7 +24,7 @@ def tell_restart(status: InstanceStatus, run: runs.Run, now: float) -> InstanceS
 
 
 def tell_giving_up(status: InstanceStatus, restarts: int) -> InstanceStatus:
-    """Say that a server which has crashed stays down after so many restarts, and what to do."""
+    """Add that a crashed server stays down after this many restarts, and what to do."""
     lead = f"Crashed{_how(status)}, gave up after {restarts} restarts within {_MINUTES} minutes."
     cure = f"Look at why, then start it: {RESTART_BUDGET} restarts are allowed again."
     return replace(
@@ -33,13 +33,13 @@ def tell_giving_up(status: InstanceStatus, restarts: int) -> InstanceStatus:
 
 
 def tell_crash(status: InstanceStatus, note: str = "") -> InstanceStatus:
-    """Say that a server has crashed, how, and what comes next if that is known."""
+    """Add that a server has crashed, how, and what comes next if that is known."""
     lead = f"Crashed{_how(status)}{f', {note}' if note else ''}."
     return with_lead(replace(status, note=note), lead)
 
 
 def with_lead(status: InstanceStatus, lead: str) -> InstanceStatus:
-    """Put a sentence in front of what is told of a server."""
+    """Put a sentence before a status's detail."""
     return replace(status, detail=f"{lead} {status.detail}".strip())
 
 

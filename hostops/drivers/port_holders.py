@@ -1,6 +1,6 @@
-"""Who holds the ports of this host: the game that was given one, another game, or another program.
+"""Finds out who holds this host's ports: the game it was given to, another game, or another program.
 
-What is said of a port was looked at: in the kernel's tables, in what processes have open, or by binding to it.
+Everything said about a port was observed: in the kernel's tables, in the processes' open files, or by a bind.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import PORT_RANGE
 
 _LOOK_SECONDS = 2.0
-"""The game opens RCON's socket after its own, and may still be at it when it answers."""
+"""The game opens RCON's socket after its own, and may answer queries before that is done."""
 _POLL_SECONDS = 0.1
 
 Running = Mapping[str, runs.Run]
-"""The last runs of those instances of which something is alive, by name."""
+"""By name, the last run of each instance that has a living process."""
 
 
 def find_conflicts(port: int, address: str) -> Iterator[Protocol]:
-    """Yield for which protocols a game could not have a port at an address.
+    """Yield the protocols for which a game could not get a port at an address.
 
-    Tries to bind to it, UDP and TCP, as the game will. Raises HostError if the address is none of this host.
+    Tries to bind to it, UDP and TCP, as the game will. Raises HostError if this host lacks the address.
     """
     for protocol, kind in ((Protocol.UDP, socket.SOCK_DGRAM), (Protocol.TCP, socket.SOCK_STREAM)):
         with socket.socket(socket.AF_INET, kind) as probe:
             if protocol is Protocol.TCP:
-                # Connections that ended lately do not keep a server from listening.
+                # Recently closed connections do not keep a server from listening.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
@@ -54,24 +54,24 @@ def find_conflicts(port: int, address: str) -> Iterator[Protocol]:
 
 
 def find_free_port(layout: HostLayout) -> int | None:
-    """Return the lowest port of the range that no instance here has and nothing holds, if there is one."""
+    """Return the lowest port of the range that belongs to no instance here and that nothing holds, if any."""
     taken = {one.port for one in sockets.read_bound() if one.is_in_the_way_of(WILDCARD)}
     for name in layout.instance_names():
-        with contextlib.suppress(HostError):  # It is being deleted.
+        with contextlib.suppress(HostError):  # The instance is being deleted.
             taken.add(instance_files.read_record(layout.instance(name)).port)
     taken |= {run.port for run in _find_running(layout).values()}
     for port in PORT_RANGE:
-        # The tables are quicker, and do not show a TCP socket that does not listen yet.
+        # The tables are quicker, but do not show a TCP socket that is not listening yet.
         if port not in taken and not any(find_conflicts(port, WILDCARD)):
             return port
     return None
 
 
 def find_taken_ports(layout: HostLayout) -> tuple[int, ...]:
-    """Return the ports of the range that anything but the game server that was given one holds.
+    """Return the ports of the range held by something other than the game server they were given to.
 
-    That is another program, or a game server with a port beside its own, as for SourceTV. It takes a pass
-    over /proc if there is such a socket, and otherwise a look at each game server that runs.
+    That is another program, or a game server with an additional port, as for SourceTV. If there is such a
+    socket, it takes a pass over /proc, otherwise only a check of each running game server.
     """
     running = _find_running(layout)
     given = {run.port: name for name, run in running.items()}
@@ -98,7 +98,7 @@ def find_taken_ports(layout: HostLayout) -> tuple[int, ...]:
 def describe_holder(
     layout: HostLayout, instance: InstanceLayout, held: Sequence[BoundSocket]
 ) -> str:
-    """Say who holds sockets that keep an instance from its port: a server, a program, or an account's."""
+    """Say who holds sockets that keep an instance from its port: a server, a program, or an account."""
     running = _find_running(layout)
     holders = sockets.find_processes({one.inode for one in held})
     for pid in sorted(pid for pids in holders.values() for pid in pids):
@@ -107,7 +107,7 @@ def describe_holder(
             return f"the server {server}"
         if name := sockets.read_name(pid):
             return f"{name} (process {pid})"
-    # Nobody whom this account may look into. A server may run as another account.
+    # No holder that this account may inspect. A server may run under another account.
     for one in held:
         for name, run in running.items():
             if run.port == one.port and name != instance.name and not _may_look_into(run.pid):
@@ -117,7 +117,7 @@ def describe_holder(
 
 
 def find_in_the_way(port: int, address: str, protocol: Protocol) -> list[BoundSocket]:
-    """Return the sockets that are in the way of a game that is to have a port at an address."""
+    """Return the sockets that keep a game from having a port at an address."""
     return [
         one
         for one in sockets.read_bound()
@@ -126,10 +126,10 @@ def find_in_the_way(port: int, address: str, protocol: Protocol) -> list[BoundSo
 
 
 def are_own(instance: InstanceLayout, port: int, held: Sequence[BoundSocket]) -> bool:
-    """Whether sockets on a port are those of the instance's own run, which its end would set free.
+    """Whether the sockets on a port belong to the instance's own run, whose end would free them.
 
-    Costs a pass over /proc. Of a run that this account may not look into, what nobody else is seen to hold is
-    its own on its own port.
+    Costs a pass over /proc. If this account may not inspect the run, sockets on the run's port that no other
+    process is seen to hold count as its own.
     """
     run = runs.read_run(instance)
     if run is None:
@@ -148,11 +148,11 @@ def require_own_port(
     address: str,
     callbacks: Callbacks,
 ) -> bool:
-    """Look whether the run's own processes hold its port, for the game (UDP) and for RCON (TCP).
+    """Check that the run's own processes hold its port, for the game (UDP) and for RCON (TCP).
 
-    Waits up to 2 s for them, or for a cancel. Raises HostError if they hold another port, or another program
-    holds theirs. A game without RCON, and one that this account may not look into, is only told of; False for
-    the latter, of which nothing is known.
+    Waits up to 2 s for that, or for a cancel. Raises HostError if they hold another port, or another program
+    holds theirs. Only warns about a game without RCON, or one that this account may not inspect. Returns False
+    in the latter case, where nothing is known.
     """
     deadline = time.monotonic() + _LOOK_SECONDS
     while (
@@ -193,9 +193,9 @@ def require_own_port(
 
 
 class PortLook(NamedTuple):
-    """What was seen of the port of a run: its own sockets on any port, and those of others that are in its way.
+    """Who holds the port of a run: the run's own sockets on any port, and the sockets of others in its way.
 
-    `unseen` are the run's processes that this account may not look into.
+    `unseen` are the run's processes that this account may not inspect.
     """
 
     port: int
@@ -209,12 +209,12 @@ class PortLook(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run holds all that it was given."""
+        """Whether the run holds both sockets it should."""
         return self.has(Protocol.UDP) and self.has(Protocol.TCP)
 
     @property
     def game_ports(self) -> list[int]:
-        """The ports that the game may be found at: those with RCON beside it, or else all that are UDP's."""
+        """The ports the game may be on: UDP ports with RCON on the same number, or else all its UDP ports."""
         udp, tcp = self.ports(Protocol.UDP), self.ports(Protocol.TCP)
         return sorted(udp & tcp or udp)
 
@@ -224,13 +224,13 @@ class PortLook(NamedTuple):
 
 
 def look_at_port(instance: InstanceLayout, run: runs.Run, address: str) -> PortLook:
-    """Look who has a run's port: at its main process and what that has started, and else at all of /proc.
+    """Find out who has a run's port: check its main process and descendants, then if needed all of /proc.
 
-    Of a run that holds all that it was given, the others are not looked for everywhere.
+    If the run holds all it should, nobody searches for other holders.
     """
     if run.is_main_process_alive:
         held: set[int] = set()
-        # The init of a box has none; its child has all. A look at all processes takes 15 times as long.
+        # A box's init holds no sockets; its child has all. Reading all processes takes 15 times as long.
         for pid in (run.pid, *process_identity.read_descendants(run.pid)):
             held |= _look_into(pid)
         look = _sort(sockets.read_bound(is_ipv4_alone=True), run, address, held)
@@ -242,7 +242,7 @@ def look_at_port(instance: InstanceLayout, run: runs.Run, address: str) -> PortL
 
 
 def _own_sockets(instance: InstanceLayout, run: runs.Run) -> tuple[set[int], list[int]]:
-    """Return the sockets of all processes of a run, and those of its processes that may not be looked into."""
+    """Return the sockets of all processes of a run, and those of its processes that may not be inspected."""
     pids = {one.pid for one in runs.find_processes(instance, run)}
     if run.is_main_process_alive:
         pids |= process_identity.family_of(run.pid)
@@ -253,7 +253,7 @@ def _own_sockets(instance: InstanceLayout, run: runs.Run) -> tuple[set[int], lis
             inodes |= sockets.inodes_of(pid)
         except PermissionError:
             unseen.append(pid)
-    # The init of a box may not be looked into, and has no sockets; the game below it may be.
+    # A box's init may not be inspected and has no sockets, but the game below it may be.
     seen = pids.difference(unseen)
     return inodes, [
         pid for pid in unseen if seen.isdisjoint(process_identity.read_descendants(pid))
@@ -275,7 +275,7 @@ def _sort(
 def _tell_of_rcon(
     layout: HostLayout, instance: InstanceLayout, look: PortLook, callbacks: Callbacks
 ) -> None:
-    """Warn that the game has no RCON; HostError if another program would be sent its password."""
+    """Warn that the game has no RCON; HostError if another program would receive its password."""
     name, port = instance.name, look.port
     in_the_way = [one for one in look.others if one.protocol is Protocol.TCP]
     if in_the_way and not look.unseen:
@@ -302,7 +302,7 @@ def _find_running(layout: HostLayout) -> Running:
 
 
 def _find_server(layout: HostLayout, pid: int, running: Running) -> str | None:
-    """Return the name of the instance whose run a process is part of."""
+    """Return the name of the instance whose run a process belongs to."""
     family = set(process_identity.read_ancestry(pid))
     if (stat := process_identity.read_stat(pid)) is not None:
         family.add(stat.session)
@@ -322,7 +322,7 @@ def _holds_lock(pid: int, instance: InstanceLayout) -> bool:
 
 
 def _look_into(pid: int) -> frozenset[int]:
-    """Return the sockets of a process; none if this account may not look."""
+    """Return the sockets of a process; none if this account may not inspect it."""
     try:
         return sockets.inodes_of(pid)
     except PermissionError:

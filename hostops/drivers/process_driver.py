@@ -1,8 +1,8 @@
-"""The `process` driver: starts a server through the launcher and ends it. The order in which an end is asked
-for is the same for every driver.
+"""The `process` driver: starts a server through the launcher and ends it. Every driver asks a server to end
+in the same order.
 
-The game is a process of its own that outlives whoever started it. That it lives shows by its record and, for
-its children, by what `runs.find_processes` goes by.
+The game is a separate process that outlives its starter. Its record says whether it is alive; its children are
+found as `runs.find_processes` does.
 """
 
 import signal
@@ -38,15 +38,15 @@ from hostops.specs import (
 )
 
 _POLL_SECONDS = 0.03
-_KILL_SECONDS = 15.0  # What floods a busy disk ends once its last write has.
-_KILL_POLL_SECONDS = 0.03  # between two looks for processes that were forked meanwhile
+_KILL_SECONDS = 15.0  # A process flooding a busy disk ends only after its last write.
+_KILL_POLL_SECONDS = 0.03  # between two searches for processes forked in the meantime
 _MOST_NAMED = 5
 
 
 class ProcessDriver:
     """Runs servers as processes of this account, without a manager that restarts them (see `Driver`).
 
-    That is left to whoever watches the host: `complete` says when.
+    Restarts are left to the process that watches the host: `complete` says when.
     """
 
     boxes_by_itself = False
@@ -64,7 +64,7 @@ class ProcessDriver:
         environment: Mapping[str, str],
         callbacks: Callbacks,
     ) -> None:
-        """Start the server; its limits are only told of."""
+        """Start the server. Its limits only cause a warning."""
         if not limits.is_empty:
             callbacks.warn(
                 f"{instance.name} has limits, which only the systemd driver can enforce: it runs without them."
@@ -80,21 +80,21 @@ class ProcessDriver:
         end(instance, timeout_seconds, callbacks)
 
     def settle(self, instance: InstanceLayout) -> None:
-        """Call off the restart after a crash."""
+        """Call off the pending restart after a crash."""
         last_run = runs.read_run(instance)
         if last_run is not None and runs.has_crashed(instance, last_run):
             runs.call_off_restart(instance, last_run)
 
     def forget(self, instance: InstanceLayout) -> None:
-        """Do nothing: all that there is lies in the instance's folder."""
+        """Do nothing: everything is in the instance's folder."""
 
     def complete(
         self,
         statuses: Mapping[str, InstanceStatus],
         *,
-        with_usage: bool = True,  # noqa: ARG002 - nobody measures it
+        with_usage: bool = True,  # noqa: ARG002 - nothing measures it
     ) -> dict[str, InstanceStatus]:
-        """Add what comes after a crash; write down when one was seen, where nobody knows when it was."""
+        """Add what follows a crash; if a crash's time is unknown, record when it was noticed."""
         return {name: self._complete_one(status) for name, status in statuses.items()}
 
     def _complete_one(self, status: InstanceStatus) -> InstanceStatus:
@@ -103,7 +103,7 @@ class ProcessDriver:
             return status
         instance = self._layout.instance(status.name)
         last_run = runs.read_run(instance)
-        if last_run is None or last_run.run != status.run:  # Somebody has started it meanwhile.
+        if last_run is None or last_run.run != status.run:  # It was started in the meantime.
             return status
         if is_restarting:
             return outlook.tell_restart(status, last_run, time.time())
@@ -113,7 +113,7 @@ class ProcessDriver:
             ended = runs.note_end(instance, last_run)
         except (
             OSError
-        ):  # It was deleted meanwhile, or the disk is full: then it cannot be started either.
+        ):  # It was deleted in the meantime, or the disk is full: then it cannot start either.
             return outlook.tell_crash(status)
         restarts = count_restarts(last_run.restarted_at, ended.at)
         if is_failure(ended.end) and restarts == RESTART_BUDGET:
@@ -121,17 +121,17 @@ class ProcessDriver:
         if ended.is_final or not is_failure(ended.end):
             return outlook.tell_crash(status)
         due_at, now = ended.at + pause_before(restarts + 1), time.time()
-        if ended.at > now:  # The clock was set back: nobody knows how long it has waited.
+        if ended.at > now:  # The clock was set back, so the time waited is unknown.
             due_at = now
         due = DueRestart(restarts + 1, RESTART_BUDGET, crashed_at=ended.at, due_at=due_at)
         return replace(outlook.tell_crash(status), due_restart=due)
 
     def limits_without_effect(self) -> tuple[str, ...]:
-        """Return all of them: nothing watches a process."""
+        """Return all of them: nothing limits a plain process."""
         return LIMIT_NAMES
 
     def examine(self) -> Iterator[Finding]:
-        """Find nothing wrong: a process can be started anywhere. What it is not held to is told."""
+        """Report only that limits are not enforced: a process can be started anywhere."""
         yield Finding(
             "Limits",
             False,
@@ -142,10 +142,10 @@ class ProcessDriver:
 
 
 def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:
-    """Start what `launch.json` says; returns once the game's program is executed.
+    """Start what `launch.json` says; return once the game's program is executed.
 
-    It cannot be cancelled: it takes some hundredths of a second, and half of it would be a server
-    that nobody knows of. Raises HostError, with the launcher's own words, if it failed.
+    Cannot be cancelled: it takes a few hundredths of a second, and stopping halfway would leave a server
+    that nobody knows about. Raises HostError, with the launcher's own words, if it failed.
     """
     said: list[str] = []
     try:
@@ -153,7 +153,7 @@ def launch(instance: InstanceLayout, environment: Mapping[str, str]) -> None:
             [*LAUNCHER_COMMAND, str(instance.root), instance.name],
             environment=environment,
             on_line=lambda _, line: said.append(line),
-            # What it starts is in a session of its own before it does anything.
+            # Its child enters a new session before doing anything else.
             leaves_group_empty=True,
         )
     except CommandError as error:
@@ -168,13 +168,11 @@ def end(
     callbacks: Callbacks,
     ask: Callable[[InstanceLayout], bool] | None = None,
 ) -> None:
-    """End the instance's run: `quit`, then SIGINT, then SIGKILL; return when none of its processes
-    is left.
+    """End the instance's run with `quit`, then SIGINT, then SIGKILL; return once no process is left.
 
-    `ask` is what asks it to quit and returns whether it could, by default through its console.
-    `quit` and SIGINT get half of the time each. That the end was asked for is recorded first. A
-    cancel ends the waiting, not what is under way. Raises HostError if a process does not end by
-    SIGKILL either.
+    `ask` asks it to quit and returns whether it could; by default through its console. `quit` and SIGINT get
+    half the time each. First the request is recorded. A cancel ends the waiting, but not what was already
+    sent. Raises HostError if a process survives even SIGKILL.
     """
     last_run = _wait_for_record(instance)
     if last_run is not None:
@@ -196,10 +194,10 @@ def end(
 
 
 def end_survivors(instance: InstanceLayout, callbacks: Callbacks) -> None:
-    """End what has outlived the main process of the last run, by SIGKILL: nobody else would."""
+    """Send SIGKILL to whatever outlived the main process of the last run: nobody else would."""
     last_run = runs.read_run(instance)
     if last_run and last_run.ends_with_main_process and not last_run.is_main_process_alive:
-        return  # The look through all of /proc takes a tenth of a start.
+        return  # Searching all of /proc takes a tenth of a start.
     survivors = runs.find_processes(instance, last_run)
     if not survivors:
         return
@@ -217,7 +215,7 @@ def _kill(instance: InstanceLayout, last_run: runs.Run | None) -> None:
     deadline = time.monotonic() + _KILL_SECONDS
     left: set[ProcessStat] = set()
     while True:
-        # A process that ends gives up its namespaces and the lock, by which it is found, before it is gone.
+        # A dying process loses its namespaces and the lock, by which it is found, before it is gone.
         left |= set(_signal_all(instance, last_run, signal.SIGKILL))
         left = {one for one in left if is_alive(one.pid, one.start_ticks)}
         if not left and not runs.is_alive(instance):
@@ -234,7 +232,7 @@ def _kill(instance: InstanceLayout, last_run: runs.Run | None) -> None:
 
 
 def _wait_for_record(instance: InstanceLayout) -> runs.Run | None:
-    """Return the last run; where a launcher has the lock but has not written its run, wait for that."""
+    """Return the last run. If a launcher holds the lock but has not recorded its run yet, wait for that."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         last_run = runs.read_run(instance)
@@ -251,7 +249,7 @@ def ask_to_quit(instance: InstanceLayout) -> bool:
     """Write `quit` to the server's console; return False if it cannot read that now."""
     try:
         console_files.send_line(instance, "quit")
-    except HostError:  # It hangs, or does not read yet: then by a signal.
+    except HostError:  # It hangs, or does not read yet: a signal is next.
         return False
     return True
 
@@ -259,7 +257,7 @@ def ask_to_quit(instance: InstanceLayout) -> bool:
 def _wait_for_end(
     instance: InstanceLayout, seconds: float, tail: console_files.ConsoleTail, cancel: CancelToken
 ) -> bool:
-    """Wait until the run is over, handing its last lines on; return whether it came to that."""
+    """Wait until the run is over, passing its last lines on; return whether it ended in time."""
     deadline = time.monotonic() + seconds
     while True:
         is_alive = runs.is_alive(instance)
@@ -272,13 +270,13 @@ def _wait_for_end(
         last_run = runs.read_run(instance)
         if last_run is not None and last_run.is_main_process_alive:
             wait_for_end(last_run.pid, last_run.start_ticks, _POLL_SECONDS)
-        else:  # Nobody tells when the last of its children ends.
+        else:  # Nothing signals the end of its last child.
             cancel.wait(_POLL_SECONDS)
 
 
 def _signal_all(
     instance: InstanceLayout, last_run: runs.Run | None, signal_number: int
 ) -> list[ProcessStat]:
-    """Signal every process of the run, and return those that were there."""
+    """Signal every process of the run, and return those that existed."""
     found = runs.find_processes(instance, last_run)
     return [process for process in found if send_signal(process, signal_number)]

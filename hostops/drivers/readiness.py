@@ -1,6 +1,6 @@
-"""Finds out whether a server can be started on its port, and which of those that nobody waits for answer.
+"""Checks whether a server can have its port, and which servers answer that no start is waiting for.
 
-Who starts a server waits for it: see `start_wait`.
+A start waits for its own server: see `start_wait`.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from hostops.query.a2s import Inquiry
 
 
 def find_answering(asked: Mapping[str, tuple[str, int]], seconds: float) -> set[str]:
-    """Ask several servers at once, each by its address and port; return the names of those that answer.
+    """Query several servers at once, each at its address and port; return the names of those that answer.
 
-    Takes as long as the slowest of them, and at most `seconds`.
+    Takes as long as the slowest answer, and at most `seconds`.
     """
     answering: set[str] = set()
     deadline = time.monotonic() + seconds
@@ -48,8 +48,8 @@ def require_free_port(
 ) -> None:
     """Raise HostError if the instance cannot have the port at the address, UDP and TCP: srcds takes both.
 
-    What its own run holds is not in the way: it has ended before the next one begins. The text says who holds
-    the port, as far as this account may see that, and which port is free.
+    Sockets of its own run do not count: that run ends before the next one begins. The text says who holds the
+    port, as far as this account may see that, and which port is free.
     """
     for protocol in port_holders.find_conflicts(port, address):
         held = port_holders.find_in_the_way(port, address, protocol)

@@ -1,6 +1,6 @@
-"""Waits for a started server, and looks meanwhile: until it answers queries, or it is known that it will not.
+"""Waits for a started server until it answers queries, or certainly will not.
 
-What is in the way of an answer is found out in `unanswered`.
+`unanswered` finds out what prevents an answer.
 """
 
 import contextlib
@@ -17,28 +17,28 @@ from hostops.layout import InstanceLayout
 from hostops.query.a2s import Inquiry
 
 LAST_WORDS = 50
-"""So many lines of its console tell why a start failed."""
+"""How many lines of the console to quote when a start failed."""
 
 _FIRST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.05
 _PAUSE_SHARE = 1 / 30
-"""Of the time that was waited already: so a look comes at most so much later than it might."""
+"""The pause between two checks as a share of the time waited so far, which bounds the delay of an answer."""
 
 _FIRST_REPEAT_SECONDS = 0.02
 _LONGEST_REPEAT_SECONDS = 2.0
-"""Twice as long from one time to the next: srcds counts what it is asked (sv_max_queries_sec), and then answers
-nobody. What it was asked while it loads may be lost."""
+"""The interval doubles each time: srcds counts queries (sv_max_queries_sec), and above that answers nobody.
+Queries sent while it loads may be lost."""
 
 _LOOK_SECONDS = 0.25
-"""How often the run's record is read, of a run whose process goes on."""
+"""How often to read the run's record while its process is alive."""
 
 _STAGE_SECONDS = 2
 _MAP_GRACE_SECONDS = 0.5
-"""How long a server may still answer after it has refused the map that it was started with."""
+"""How long a server may still take to answer after it has refused its start map."""
 
 
 class UnansweredError(HostError):
-    """A server runs, and has not answered in time. It is not to be ended for that."""
+    """A server runs but has not answered in time. That is no reason to end it."""
 
 
 def wait_for_answer(
@@ -52,13 +52,13 @@ def wait_for_answer(
 ) -> None:
     """Wait until the instance's run answers a query, and record that it did.
 
-    `address` is where it is asked unless it listens on one address only. `on_loaded` is called once, when it
-    has loaded its map or answers: what that raises ends the wait. `find_nearest_map` says, as a sentence or
-    nothing, which map was probably meant by one that it cannot load. What the game prints meanwhile is its
-    console's. However much that is, a cancel and the deadline act within a fraction of a second.
+    `address` is where to query it, unless it listens on only one address. `on_loaded` is called once, when it
+    has loaded its map or answers; if that raises, the wait ends. `find_nearest_map` returns, as a sentence or
+    nothing, which map was probably meant by one that cannot be loaded. The game's output stays in its console.
+    However much that is, a cancel and the deadline take effect within a fraction of a second.
 
     Raises HostError as soon as the run has ended or its map cannot be loaded, UnansweredError when time has run
-    out, OperationCancelled on a cancel; the game is not ended here.
+    out, and OperationCancelled on a cancel. It does not end the game.
     """
     began_at = time.monotonic()
     said = ""
@@ -104,7 +104,7 @@ def wait_for_answer(
 
 
 class _RunWait:
-    """What is known of the run that is waited for."""
+    """The state of waiting for one run."""
 
     def __init__(self, instance: InstanceLayout, run: runs.Run, address: str) -> None:
         self.run = run
@@ -117,7 +117,7 @@ class _RunWait:
         self._has_noted = False
         self._told_maps: set[str] = set()
         self._look_at = time.monotonic() + _LOOK_SECONDS
-        # It becomes readable when the process has ended.
+        # Becomes readable when the process has ended.
         self._pidfd = -1
         if run.is_main_process_alive:
             with contextlib.suppress(ProcessLookupError):
@@ -129,14 +129,14 @@ class _RunWait:
         self._forget_process()
 
     def is_look_due(self) -> bool:
-        """Whether its record is to be looked at: its process may have ended, or systemd begun another run."""
+        """Whether to read its record: its process may have ended, or systemd may have begun another run."""
         if time.monotonic() < self._look_at:
             return False
         self._look_at = time.monotonic() + _LOOK_SECONDS
         return True
 
     def has_answer(self) -> bool:
-        """Ask, if it is time or the port was closed, and look whether an answer has come."""
+        """Query, if it is time or the port was closed, and check whether an answer has come."""
         now = time.monotonic()
         if self._inquiry.collect() is not None:
             return True
@@ -149,14 +149,14 @@ class _RunWait:
         return self._inquiry.collect() is not None
 
     def read_console(self) -> None:
-        """Read what it has printed; that its map is loaded is a reason to ask at once."""
+        """Read the new output. If the map has just been loaded, the next query is sent at once."""
         had_loaded = self.console.has_loaded
         self.console.read()
         if self.console.has_loaded and not had_loaded:
             self._ask_at = 0.0
 
     def find_failure(self, wanted_maps: Sequence[str]) -> FailedMap | None:
-        """Return the map without which it stays, once it has had the time to answer all the same."""
+        """Return the missing start map, once the server has had time to answer without it."""
         failed = self.console.find_failed_map(wanted_maps)
         if failed is None or self.console.has_loaded:
             return None
@@ -165,7 +165,7 @@ class _RunWait:
         return failed if now - self._failed_at > _MAP_GRACE_SECONDS else None
 
     def take_other_failures(self, wanted_maps: Sequence[str]) -> list[FailedMap]:
-        """Return the maps that could not be loaded and that it was not started with, each once."""
+        """Return, each once, the maps that could not be loaded other than the start map."""
         known = {*map(to_map_name, wanted_maps), *self._told_maps}
         others = {to_map_name(one.name): one for one in self.console.failed_maps}
         new = {name: one for name, one in others.items() if name not in known}
@@ -178,17 +178,17 @@ class _RunWait:
             on_loaded()
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, or until something has come from the game, or it has ended."""
+        """Wait this long, or until the game has answered or ended."""
         poll = select.poll()
         if self._inquiry.is_pending:
             poll.register(self._inquiry, select.POLLIN)
         if self._pidfd >= 0:
             poll.register(self._pidfd, select.POLLIN)
-        # In milliseconds, of which a fraction is lost.
+        # In milliseconds; fractions are lost.
         ready = poll.poll(max(1, round(seconds * 1000)))
         if any(descriptor == self._pidfd for descriptor, _ in ready):
             self._look_at = 0.0
-            # A child of it may go on, and this would be readable for ever.
+            # A child of it may live on, but this descriptor would stay readable forever.
             self._forget_process()
 
     def _forget_process(self) -> None:
@@ -198,7 +198,7 @@ class _RunWait:
 
 
 def describe_early_end(instance: InstanceLayout, run: runs.Run | None) -> str:
-    """Say that a run ended during its start, and why as far as its console tells."""
+    """Say that a run ended during its start, and why, as far as its console shows."""
     lead = f"{instance.name} ended while it was starting."
     if run is None:
         return f"{lead} It left nothing behind."
@@ -232,7 +232,7 @@ def _describe_other_map(
 
 
 def _name_stage(wait: _RunWait | None, waited: float) -> str:
-    """Say what is waited for, with the time every other second."""
+    """Say what is being waited for, with the time every other second."""
     seconds = int(waited) // _STAGE_SECONDS * _STAGE_SECONDS
     what = "the map to load"
     if wait is not None and wait.console.has_loaded:

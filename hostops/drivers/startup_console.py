@@ -1,6 +1,6 @@
-"""What a starting game prints that tells how its start goes: its map is loaded, or cannot be, or why it ended.
+"""Reads the progress of a start from the game's output: the map is loaded, or cannot be, or why it ended.
 
-The lines are the engine's own, as public copies of the Source SDK and consoles of Left 4 Dead 2 have them.
+The lines are the engine's own, as in public copies of the Source SDK and in consoles of Left 4 Dead 2.
 """
 
 import os
@@ -17,18 +17,18 @@ from hostops.linux.lines import decode_line
 from hostops.linux.untrusted import UntrustedFileError
 
 READY_LINE = b"Connection to Steam servers successful."
-"""What srcds prints once it is up, if it reaches Steam."""
+"""srcds prints this once it is up, if it reaches Steam."""
 
 _LOADED_MARKS = (READY_LINE, b'Started map "', b"Server is hibernating")
 _CHUNK_BYTES = 1 << 20
 _TURN_BYTES = 4 << 20
-"""Searched in one call: some milliseconds."""
+"""The most searched in one call, which takes a few milliseconds."""
 _MAX_LINE_BYTES = 4096
 _MOST_FAILED_MAPS = 20
 
 # Printed by Host_Map_Helper() of the engine.
 _MAP_FAILED = re.compile(rb"map load failed: ([^\r\n]{1,260}?) not found or invalid")
-# CModelLoader::Map_IsValid tells which of the two it was, and why.
+# CModelLoader::Map_IsValid says whether it was not found or invalid, and why.
 _MAP_REASON = re.compile(rb"CModelLoader::Map_IsValid: [^\r\n]{1,400}")
 
 _INSTALL_AGAIN = "Install the game again."
@@ -36,8 +36,8 @@ _32_BIT = (
     "The engine is a 32-bit program: install its libraries on the host (on Debian and Ubuntu `dpkg "
     "--add-architecture i386`, then `apt install lib32gcc-s1 lib32stdc++6`), or the library that is named."
 )
-# What ends an engine before it has a map, and what helps. The libraries that are its own have no path of the
-# system's and no version in their names.
+# What ends an engine before it has a map, and the remedy. The engine's own libraries have no system path and no
+# version in their names.
 _ENDINGS = (
     (re.compile(r"error while loading shared libraries: |wrong ELF class"), _32_BIT),
     (re.compile(r"version [`'][A-Z]+_[\d.]+' not found"), _32_BIT),
@@ -54,14 +54,14 @@ _ENDINGS = (
 
 @dataclass(frozen=True)
 class FailedMap:
-    """A map that the engine has refused, in its own words."""
+    """A map that the engine refused, in the engine's own words."""
 
     name: str
     lines: tuple[str, ...]
 
 
 class StartupConsole:
-    """Reads what one run prints, every byte once, however much that is."""
+    """Reads the output of one run, every byte once, however much it is."""
 
     def __init__(self, instance: InstanceLayout, run: runs.Run) -> None:
         self._instance = instance
@@ -71,31 +71,31 @@ class StartupConsole:
         self._size_seen = 0
         self._reason = b""
         self.has_loaded = False
-        """Whether it has printed what it prints only with a map."""
+        """Whether it has printed something that it prints only with a map."""
         self.has_gaps = False
-        """Whether a part of it was given back to the disk before it was read."""
+        """Whether part of the output was freed on disk before it was read."""
         self.failed_maps: list[FailedMap] = []
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     @property
     def is_open(self) -> bool:
-        """Whether there is anything to read from."""
+        """Whether the file is open."""
         return self._descriptor >= 0
 
     @property
     def bytes_read(self) -> int:
-        """How far it was read."""
+        """The offset up to which it was read."""
         return self._offset
 
     def read(self) -> bool:
-        """Look at the next `_TURN_BYTES` of what it has printed; return whether that was all of it.
+        """Search the next `_TURN_BYTES` of the output; return whether that was all of it.
 
-        A flood may outrun that. Where nothing is new it costs a microsecond or two.
+        A flood may outrun that. If nothing is new, it costs a microsecond or two.
         """
         if self._descriptor < 0:
             try:
@@ -111,7 +111,7 @@ class StartupConsole:
         end = self._offset + _TURN_BYTES
         while self._offset < end:
             data = os.pread(self._descriptor, _CHUNK_BYTES, self._offset)
-            # What comes next may complete the last line; one without an end is not waited for.
+            # Later output may complete the last line, but an overlong line is not waited for.
             whole = data.rfind(b"\n") + 1 or max(0, len(data) - _MAX_LINE_BYTES)
             self._search(data[:whole])
             self._offset += whole
@@ -121,7 +121,7 @@ class StartupConsole:
         return False
 
     def find_failed_map(self, wanted: Iterable[str]) -> FailedMap | None:
-        """Return the refusal of one of the maps that were asked for, if there is any."""
+        """Return the refusal of one of the requested maps, if there is any."""
         names = {to_map_name(name) for name in wanted}
         return next((one for one in self.failed_maps if to_map_name(one.name) in names), None)
 
@@ -145,13 +145,13 @@ def to_map_name(text: str) -> str:
 
 
 def find_wanted_maps(argv: Sequence[str]) -> list[str]:
-    """Return the maps that a command line asks for; a quoted argument may hide several words."""
+    """Return the maps that a command line asks for; a quoted argument may contain several words."""
     words = " ".join(argv).replace('"', " ").split()
     return [name for word, name in pairwise(words) if word.lower() == "+map"]
 
 
 def find_ending(lines: Sequence[str]) -> tuple[str, str] | None:
-    """Return which of a console's last lines tells why the engine ended, and what helps; None if none does."""
+    """Return the console line that says why the engine ended, and the remedy; None if there is none."""
     for line in reversed(lines):
         for pattern, cure in _ENDINGS:
             if pattern.search(line):

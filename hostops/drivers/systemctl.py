@@ -1,4 +1,4 @@
-"""Runs `systemctl` for one of the two managers, and reads what it says: a method for each command in use."""
+"""Runs `systemctl` for one of the two managers and parses its output: one method for each command in use."""
 
 import os
 import re
@@ -25,12 +25,12 @@ _PROPERTIES = (
     "MemoryCurrent",
     "CPUUsageNSec",
 )
-_UNSET = 2**64 - 1  # how systemd writes a counter that nobody keeps, beside "[not set]" and ""
+_UNSET = 2**64 - 1  # how systemd writes an unset counter, besides "[not set]" and ""
 _NO_MANAGER = re.compile(r"Failed to connect to (the )?(user |system )?(scope )?bus", re.IGNORECASE)
 
 
 class Manager(StrEnum):
-    """Whose units: those of this account's own manager, or the system's."""
+    """Which manager has the units: this account's own, or the system's."""
 
     USER = "user"
     SYSTEM = "system"
@@ -38,7 +38,7 @@ class Manager(StrEnum):
 
 @dataclass(frozen=True)
 class Unit:
-    """What systemd says of one unit, in its own words: a word we do not know is kept as it is.
+    """systemd's facts about one unit, in its own words; unknown words are kept as they are.
 
     `exit_code_kind` is `exited`, `killed` or `dumped`, or empty if the main process has not ended yet;
     `exit_status` is the exit code or the signal's number.
@@ -58,26 +58,26 @@ class Unit:
 
 
 class Systemctl:
-    """`systemctl` of one manager. `run` is what runs commands."""
+    """`systemctl` of one manager. `run` executes its commands."""
 
     def __init__(self, manager: Manager, run: Runner | None = None) -> None:
         self.manager = manager
         self._run = run or _run_command
 
     def start(self, unit: str) -> None:
-        """Start a unit; returns when its program is executed. Raises CommandError if it could not be."""
+        """Start a unit; return when its program is executed. Raises CommandError if it could not be."""
         self._call("start", unit)
 
     def begin_stop(self, unit: str) -> None:
-        """Have a unit stopped, also if nobody waits for it."""
+        """Ask for a unit to be stopped, without waiting for it."""
         self._call("stop", "--no-block", unit)
 
     def stop(self, unit: str) -> None:
-        """Stop a unit, or call off its restart; returns when nothing of it is left."""
+        """Stop a unit, or call off its restart; return when no process of it is left."""
         self._call("stop", unit)
 
     def reset_failed(self, unit: str) -> None:
-        """Forget that a unit failed, and how often it was started lately."""
+        """Forget that a unit failed, and how often it was started recently."""
         try:
             self._call("reset-failed", unit)
         except CommandError as error:
@@ -85,15 +85,15 @@ class Systemctl:
                 raise
 
     def set_properties(self, unit: str, properties: Sequence[str]) -> None:
-        """Set properties of a unit until the next boot, also while it runs."""
+        """Set properties of a unit until the next boot; works while it runs."""
         self._call("set-property", "--runtime", unit, *properties)
 
     def daemon_reload(self) -> None:
-        """Have unit files read again. Running units go on."""
+        """Have unit files read again. Running units keep running."""
         self._call("daemon-reload")
 
     def show(self, *patterns: str) -> dict[str, Unit]:
-        """Return the units by id. A pattern finds the loaded ones only, a name finds one in any case."""
+        """Return the units by id. A pattern finds only loaded units; a name is always found."""
         return parse_show(
             self._call("show", f"--property={','.join(_PROPERTIES)}", "--", *patterns)
         )
@@ -126,10 +126,10 @@ class Systemctl:
 
 
 def parse_show(output: str) -> dict[str, Unit]:
-    """Read the output of `systemctl show`: a line NAME=VALUE for each property, units apart by an empty line.
+    """Parse the output of `systemctl show`: one line NAME=VALUE per property, an empty line between units.
 
-    A value may hold further equals signs. A counter is a number, `[not set]`, empty or 2^64-1; a
-    property that this systemd does not know has no line.
+    A value may contain equals signs. A counter is a number, `[not set]`, empty or 2^64-1. A property that this
+    systemd does not know has no line.
     """
     units = {}
     for block in output.strip().split("\n\n"):
@@ -167,7 +167,7 @@ def _run_command(argv: Sequence[str]) -> str:
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
-        # Where this account's manager listens; a service of the system is not told of it.
+        # Where this account's manager listens; a system service does not get this variable.
         "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}"),
     }
     try:

@@ -1,9 +1,9 @@
 """The systemd drivers: each server is an instance of one template unit, in the account's own manager or
 the system's.
 
-systemd restarts what crashes and holds the limits. What runs is the same launcher as everywhere, so runs,
-console, lock and the budget of restarts (`hostops.crash_budget`) are the same too. The units are not
-enabled: after a reboot the worker starts what should run, under every driver in the same way.
+systemd restarts crashed servers and enforces the limits. The units run the same launcher as every driver, so
+runs, console, lock and the restart budget (`hostops.crash_budget`) are the same too. The units are not enabled:
+after a reboot the worker starts whatever should run, in the same way under every driver.
 """
 
 import getpass
@@ -39,14 +39,14 @@ _POLL_SECONDS = 0.05
 _DROP_IN_NAME = "50-limits.conf"
 _GONE_STATES = ("inactive", "failed")
 _CONTROLLERS = dict(zip(LIMIT_NAMES, ("memory", "pids", "cpu"), strict=True))
-"""The kernel's controller behind each limit."""
+"""The kernel's controller for each limit."""
 
 
 class UnitDriver:
     """Runs servers as units of one manager (see `Driver`).
 
-    In the account's own manager the driver keeps the unit files itself. In the system's they are
-    root's: an admin puts the template there, and limits are set for one boot at a time.
+    In the account's own manager the driver maintains the unit files itself. In the system's manager they
+    belong to root: an admin installs the template, and limits are set for one boot at a time.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class UnitDriver:
         self._is_simulated = is_simulated
         self._is_users = systemctl.manager is Manager.USER
         self._version: int | None = None
-        # In the account's own manager the sandbox of a unit takes the same namespaces as the box does.
+        # In the account's own manager the unit's sandbox uses the same namespaces as the box.
         self.boxes_by_itself = not self._is_users
 
     def require_ready(self, instance: InstanceLayout) -> None:
-        """Ask the manager, and look whether the template unit is there, or may be written."""
+        """Check that the manager answers, and that the template unit exists or may be written."""
         unit = unit_name(instance.name)
         is_missing = self._show(unit).load_state == "not-found"
         if self._is_users:
@@ -77,9 +77,9 @@ class UnitDriver:
         instance: InstanceLayout,
         limits: Limits,
         environment: Mapping[str, str],  # noqa: ARG002 - the plan has the game's
-        callbacks: Callbacks,  # noqa: ARG002 - there is nothing to tell
+        callbacks: Callbacks,  # noqa: ARG002 - there is nothing to report
     ) -> None:
-        """Start the unit, with its whole budget of restarts."""
+        """Start the unit with its full restart budget."""
         unit = unit_name(instance.name)
         self._write_unit_files(instance, limits)
         self._systemctl.reset_failed(unit)
@@ -96,11 +96,11 @@ class UnitDriver:
             instance.launch_report_path.unlink(missing_ok=True)
 
     def end(self, instance: InstanceLayout, timeout_seconds: float, callbacks: Callbacks) -> None:
-        """Have systemd stop the unit, and hurry it; it goes on with that if nobody waits any more."""
+        """Have systemd stop the unit, and speed it up. systemd continues even if nobody waits any longer."""
 
         def ask(instance: InstanceLayout) -> bool:
             unit = unit_name(instance.name)
-            if self._show(unit).active_state in _GONE_STATES:  # Another driver has started it.
+            if self._show(unit).active_state in _GONE_STATES:  # Another driver started the server.
                 return process_driver.ask_to_quit(instance)
             self._systemctl.begin_stop(unit)
             return True
@@ -109,7 +109,7 @@ class UnitDriver:
         self.settle(instance)
 
     def settle(self, instance: InstanceLayout) -> None:
-        """Call off a restart that systemd has in mind, and forget the failure."""
+        """Call off a restart that systemd has scheduled, and forget the failure."""
         unit = unit_name(instance.name)
         if self._show(unit).active_state != "inactive":
             self._systemctl.stop(unit)
@@ -125,10 +125,10 @@ class UnitDriver:
     def complete(
         self, statuses: Mapping[str, InstanceStatus], *, with_usage: bool = True
     ) -> dict[str, InstanceStatus]:
-        """Add restarts, the end of a crashed unit, memory and CPU time: one call for all.
+        """Add restarts, the end of a crashed unit, memory and CPU time, with one call for all servers.
 
-        Without usage systemd is asked only if something has crashed: all else is in our own files, and
-        fifty servers are a tenth of a second of its time.
+        Without usage, systemd is asked only if a server has crashed: everything else is in our own files, and
+        fifty servers cost systemd a tenth of a second.
         """
         asked = [
             unit_name(name)
@@ -144,12 +144,12 @@ class UnitDriver:
         }
 
     def limits_without_effect(self) -> tuple[str, ...]:
-        """Return the limits whose controllers this manager has not been given."""
+        """Return the limits whose controllers are not delegated to this manager."""
         missing = _missing_controllers(self._systemctl.manager)
         return tuple(limit for limit, controller in _CONTROLLERS.items() if controller in missing)
 
     def examine(self) -> Iterator[Finding]:
-        """Look at the manager, the template unit and what it can limit."""
+        """Check the manager, the template unit and which limits it can enforce."""
         try:
             units = self._systemctl.show(unit_name("any"))
             version = self._find_version()
@@ -183,7 +183,7 @@ class UnitDriver:
         deadline = time.monotonic() + _LAUNCH_SECONDS
         reports = select.poll()
         reports.register(report, select.POLLIN)
-        # It hangs up when the game's program takes over, and not before the launcher has opened it.
+        # The FIFO hangs up when the game's program takes over, and not before the launcher has opened it.
         is_gone = False
         while not reports.poll(_POLL_SECONDS * 1000):
             if is_gone or time.monotonic() > deadline:
@@ -191,7 +191,7 @@ class UnitDriver:
                     f"{instance.name} could not be started: its launcher did not come so far as to say why. "
                     f"Look at `journalctl --{self._systemctl.manager} -u {unit}`."
                 )
-            # What it reported before it ended is there to be read once more.
+            # Poll once more: what the launcher reported before it ended can still be read.
             is_gone = self._show(unit).active_state in _GONE_STATES
         code, _, said = _read_report(report).partition(" ")
         if code:
@@ -200,7 +200,7 @@ class UnitDriver:
             )
 
     def _set_limits(self, unit: str, limits: Limits) -> None:
-        """Set what the system's unit may take; also that it may take everything, where it might not before."""
+        """Set the limits of a system unit, or clear them if it may have had some before."""
         was_limited = any("/system.control/" in path for path in self._show(unit).drop_in_paths)
         if was_limited or not limits.is_empty:
             self._systemctl.set_properties(unit, unit_files.all_limit_properties(limits))
@@ -229,7 +229,7 @@ class UnitDriver:
             return status
         end = runs.read_end(instance, run)
         crash = status.crashed_runs[-1]
-        # Of a launch that was refused the unit knows how that ended, and the record how the run did.
+        # If a launch was refused, the unit knows how the launch ended, and the record how the run did.
         if end is None or not end.is_final:
             crash = _complete_crash(crash, unit)
         status = replace(
@@ -238,7 +238,7 @@ class UnitDriver:
             exit_code=crash.exit_code,
             exit_signal=crash.exit_signal,
         )
-        # As it was when it ended, not as it is now: that is long ago for who reads it tomorrow.
+        # Counted as of the crash, not as of now: a reader tomorrow must get the same answer.
         restarts = count_restarts(run.restarted_at, end.at if end else run.started_at)
         is_over = _is_given_up(unit) or (end is not None and is_failure(end.end))
         if is_over and restarts == RESTART_BUDGET:
@@ -258,7 +258,7 @@ class UnitDriver:
         return self._units_dir / f"{unit_name(instance.name)}.d"
 
     def _write_unit_files(self, instance: InstanceLayout, limits: Limits) -> None:
-        """Make the template and the server's drop-in what they should be, if they are ours to make."""
+        """Update the template and the server's drop-in, if they belong to this account."""
         if not self._is_users:
             return
         template = unit_files.template(self._layout, Manager.USER, version=self._find_version())
@@ -282,9 +282,9 @@ class UnitDriver:
             self._systemctl.daemon_reload()
 
     def _require_own_template(self, template: str, own_unit: str = "") -> None:
-        """Refuse to take the template away from the servers of another root that run.
+        """Refuse to replace the template while servers of another root are running.
 
-        `own_unit` is the one that will have ended by then.
+        `own_unit` is a unit that will have ended by then.
         """
         mine = f" {self._layout.root}. "
         if not template or mine in template.partition("\n")[0]:
@@ -341,22 +341,22 @@ def _examine_linger() -> Finding:
 
 
 def _missing_controllers(manager: Manager) -> list[str]:
-    """Return the controllers of the kernel that the manager's own control group may not pass on."""
+    """Return the controllers that the manager's own control group does not have."""
     folder = Path("/sys/fs/cgroup")
     there: set[str] = set()
     if manager is Manager.USER:
         folder = folder / "user.slice" / f"user-{os.geteuid()}.slice"
         folder = folder / f"user@{os.geteuid()}.service"
     else:
-        there = {path.name for path in folder.glob("*/")}  # The controllers of v1 have folders.
+        there = {path.name for path in folder.glob("*/")}  # v1 controllers have folders.
     there |= set(_read(folder / "cgroup.controllers").split())
     return sorted(set(_CONTROLLERS.values()) - there)
 
 
 def _examine_controllers(manager: Manager) -> Finding:
-    """Look which resources can be limited.
+    """Check which resources can be limited.
 
-    A server works without its limits, so what is missing is nothing to stop at.
+    A server works without its limits, so a missing controller stops nothing.
     """
     cure = "Boot with control groups v2."
     if manager is Manager.USER:
@@ -383,14 +383,14 @@ def _open_report(instance: InstanceLayout) -> int:
 def _read_report(report: int) -> str:
     try:
         return os.read(report, 65536).decode(errors="replace")
-    except BlockingIOError:  # opened, and nothing written
+    except BlockingIOError:  # opened, but nothing was written
         return ""
 
 
 def _is_given_up(unit: Unit) -> bool:
-    """Whether systemd would restart the unit, had it not done so too often.
+    """Whether systemd would restart the unit if it had not done so too often.
 
-    Its Result= does not say so: it stays that of the last end, and is `start-limit-hit` without one.
+    Result= does not say so: it keeps the value of the last end, and is `start-limit-hit` if there was none.
     """
     is_launch_failure = unit.exit_code_kind == "exited" and unit.exit_status in runs.LAUNCH_FAILURES
     is_failure = unit.result in ("signal", "core-dump", "exit-code", "oom-kill", "start-limit-hit")
@@ -398,7 +398,7 @@ def _is_given_up(unit: Unit) -> bool:
 
 
 def _complete_crash(crash: CrashedRun, unit: Unit) -> CrashedRun:
-    """Add how the unit's last run ended, as systemd has it at hand."""
+    """Add how the unit's last run ended, according to systemd."""
     is_out_of_memory = unit.result == "oom-kill"
     if unit.exit_code_kind == "exited":
         name = runs.signal_of(unit.exit_status)

@@ -1,6 +1,6 @@
-"""Finds out why a server that runs does not answer queries: what was looked at, and what to do next.
+"""Finds out why a running server does not answer queries: what was checked, and what to do next.
 
-Every sentence is of what was looked at just then: its sockets, its config and arguments, the address.
+Every sentence reports something just checked: the server's sockets, its config and arguments, the address.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from hostops.specs import ConfigPart
 _LIMITS = ("sv_max_queries_sec", "sv_max_queries_sec_global", "sv_max_queries_window")
 _ARGUMENTS = "its arguments"
 _SETTING_ANOTHER = ("sm_cvar",)
-"""Commands whose first argument is a cvar, and whose second is what it is set to."""
+"""Commands that set the cvar in their first argument to their second one."""
 
 _CONSOLE_SECONDS = 1.0
-"""How long a console is searched. In that time it is some hundred MiB."""
+"""How long to search a console: enough for a few hundred MiB."""
 
 _NEXT = (
     "It is not ended: people may be able to play. Read its console, correct what is named here, and restart "
@@ -45,7 +45,7 @@ def explain_silence(
     argv: Sequence[str],
     is_simulated: bool,
 ) -> str:
-    """Return, for people, what was looked at of a run that does not answer, and what to do next."""
+    """Return, for people, what was checked about a run that does not answer, and what to do next."""
     return " ".join(
         (
             *_examine_address(address, is_simulated=is_simulated),
@@ -113,7 +113,7 @@ def _examine_settings(
     for name in _LIMITS:
         if name in found:
             value, where = found[name]
-            # Hidden cvars: of a config the game takes them by SourceMod's sm_cvar, if at all.
+            # Hidden cvars: the game accepts them from a config only through SourceMod's sm_cvar, if at all.
             doubt = "" if where == _ARGUMENTS else ", if the game takes it from there"
             yield f"{name} {value} is set in {where}: it limits how many queries are answered{doubt}."
 
@@ -152,10 +152,10 @@ def find_settings(
     names: Sequence[str],
     executed: ExecutedFiles | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Return what configs and arguments set cvars to, and where that stands; the last one wins.
+    """Return what configs and arguments set cvars to, and where; the last one wins.
 
-    A config is read at every map, after the arguments. What the parts of the chain execute is looked into where
-    it is executed, each file once, if it is among `executed`.
+    Configs are executed on every map, after the arguments. Files that parts of the chain execute are searched
+    at that place, each file once, if they are among `executed`.
     """
     found: dict[str, tuple[str, str]] = {}
     seen = {part.path.lower().removeprefix("cfg/") for part in parts}
@@ -178,9 +178,9 @@ def _find_in(
     executed: ExecutedFiles | None,
     seen: set[str],
 ) -> dict[str, tuple[str, str]]:
-    """Return what one config sets, with what it executes; `seen` are the files that were looked into."""
+    """Return what one config sets, including files it executes; `seen` are the files already searched."""
     found: dict[str, tuple[str, str]] = {}
-    # What is left of each file that is being gone through; a file of a circle is gone through once.
+    # A stack of the files in progress, each with its remaining commands. `seen` breaks circles.
     going = [(where, _commands(text))]
     while going:
         where, commands = going[-1]

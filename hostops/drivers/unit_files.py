@@ -1,4 +1,4 @@
-"""The text of the systemd template unit that game servers are instances of, and of their drop-ins."""
+"""The text of the systemd template unit for game servers, and of their drop-ins."""
 
 import re
 import sys
@@ -21,28 +21,28 @@ from hostops.specs import Limits
 TEMPLATE_NAME = "saferoom-game@.service"
 SLICE_NAME = "saferoom-games.slice"
 _START_LIMIT = 4 * RESTART_BUDGET
-"""Starts within the window after which systemd gives up by itself.
+"""How many starts within the window make systemd itself give up.
 
-The launcher enforces the budget, and first. This is for a unit whose launcher does not come so far, such as one
-whose Python is gone.
+The launcher enforces the budget before that. This is for a unit whose launcher does not get that far, such as
+one whose Python is missing.
 """
 
-_BACK_OFF_VERSION = 254  # of systemd, which brought RestartSteps=
+_BACK_OFF_VERSION = 254  # the systemd version that introduced RestartSteps=
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
 
 _WRITE_END = "echo $$SERVICE_RESULT $$EXIT_CODE $$EXIT_STATUS"
 
-# Hidden by ProtectHome= and PrivateTmp=: what the launcher needs from below has to be shown again.
+# Hidden by ProtectHome= and PrivateTmp=: the launcher's files below these must be bound explicitly.
 _HIDDEN_DIRS = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
 
 
 def unit_name(name: str) -> str:
-    """Return the unit of a server."""
+    """Return the name of a server's unit."""
     return TEMPLATE_NAME.replace("@", f"@{name}")
 
 
 def limit_properties(limits: Limits) -> list[str]:
-    """Return the limits as systemd's properties; what is None is what the template says."""
+    """Return the limits as systemd properties; for None the template's value stays."""
     properties = []
     if limits.memory_bytes is not None:
         properties += [f"MemoryMax={limits.memory_bytes}", "MemorySwapMax=0"]
@@ -54,7 +54,7 @@ def limit_properties(limits: Limits) -> list[str]:
 
 
 def all_limit_properties(limits: Limits) -> list[str]:
-    """Return every property that a limit is made of; an empty value is systemd's default."""
+    """Return every property that can limit; an empty value resets it to systemd's default."""
     limited = limit_properties(limits)
     names = {text.partition("=")[0] for text in limited}
     everything = ("MemoryMax", "MemorySwapMax", "TasksMax", "CPUWeight")
@@ -70,7 +70,7 @@ def limits_drop_in(limits: Limits) -> str:
 
 @dataclass(frozen=True)
 class Installation:
-    """Where Saferoom is installed: its Python, its code, and what Python itself consists of."""
+    """Where Saferoom is installed: its Python, its code, and the folders of Python itself."""
 
     python_path: Path
     code_dir: Path
@@ -78,7 +78,7 @@ class Installation:
 
     @classmethod
     def this(cls) -> "Installation":
-        """Return the one that runs."""
+        """Return the running installation."""
         return cls(
             Path(sys.executable),
             find_code_dir(),
@@ -95,18 +95,18 @@ def template(
     installation: Installation | None = None,
     is_simulated: bool = False,
 ) -> str:
-    """Return the template unit for the servers of a host. `user` is whom the system's manager runs them as.
+    """Return the template unit for a host's servers. `user` is the account that a system manager uses.
 
-    Raises HostError for a path that a unit file cannot carry plainly.
+    Raises HostError for a path that a unit file cannot contain unescaped.
     """
     installation = installation or Installation.this()
     package_dir = installation.code_dir / "hostops"
     root = _plain(layout.root)
-    # Beside the root may lie the panel's database and its secrets.
+    # The panel's database and its secrets may be next to the root.
     neighbours = layout.root if layout.root.parent == Path("/") else layout.root.parent
     hidden_dirs = (*_HIDDEN_DIRS, neighbours)
     needed = (*installation.python_dirs, package_dir)
-    # A folder can be hidden by where it is, or by where links lead to.
+    # A folder may be hidden under its own path, or under the path that its links resolve to.
     places = dict.fromkeys((*needed, *(path.resolve() for path in needed)))
     shown = [
         f"BindReadOnlyPaths={_plain(path)}"
@@ -123,14 +123,14 @@ def template(
         "",
         "[Service]",
         *([f"User={user}", f"Group={user}"] if manager is Manager.SYSTEM else []),
-        # The launcher names the init of the game's PID namespace as the main process.
+        # The launcher declares the init of the game's PID namespace the main process.
         "Type=notify",
         "NotifyAccess=main",
-        # Of the init, when it hands on the SIGINT by which systemd asks the game to end.
+        # The init's exit code after it passed on the SIGINT by which systemd asks the game to end.
         "SuccessExitStatus=130",
         f"ExecStart={program} {_plain(package_dir)}/launcher.py --foreground {root} %i",
         f"ExecStop=-{program} {_plain(package_dir)}/quit.py {root} %i",
-        # How it ended, for who looks only after systemd has restarted it.
+        # Records how it ended, for readers that check only after systemd has restarted it.
         f"ExecStopPost=-/bin/sh -c '{_WRITE_END} >{root}/instances/%i/end'",
         "KillMode=mixed",
         "KillSignal=SIGINT",
@@ -142,11 +142,11 @@ def template(
             if version >= _BACK_OFF_VERSION
             else []
         ),
-        # A launch that failed fails again: what is wrong has to be put right first. So the launcher also ends
-        # where the budget of restarts is spent.
+        # A launch that failed would fail again until the problem is fixed. The launcher also exits this way
+        # once the restart budget is spent.
         f"RestartPreventExitStatus={' '.join(map(str, LAUNCH_FAILURES))}",
         "OOMPolicy=stop",
-        # Beside the worker, all games together count as one for the CPU; deploy/ has a limit of their memory.
+        # For the CPU, all games together count as one unit beside the worker. deploy/ limits their memory.
         f"Slice={SLICE_NAME}",
         "MemoryAccounting=yes",
         "CPUAccounting=yes",
@@ -169,7 +169,7 @@ def template(
         "ProtectProc=invisible",
         "# No way to a manager, which could start something outside of this box.",
         "InaccessiblePaths=-/run/dbus -/run/systemd/private",
-        # By its socket the launcher says that the game runs.
+        # The launcher reports through this socket that the game runs.
         *(
             ["TemporaryFileSystem=%t:ro", "BindPaths=-%t/systemd/notify"]
             if manager is Manager.USER
@@ -179,12 +179,12 @@ def template(
         "",
         "# What it may do: what a 32-bit srcds with SourceMod's just-in-time compiler needs.",
         "NoNewPrivileges=yes",
-        # Of the accounts it sees root and its own. (An IPC object of a game's is in the box, and ends with it.)
+        # It sees only root and its own account. (A game's IPC objects are inside the box, and end with it.)
         "PrivateUsers=yes",
         *(["RemoveIPC=no"] if manager is Manager.SYSTEM else []),
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
-        # What listens on loopback trusts whoever reaches it. In the account's own manager systemd ignores this.
+        # Services on loopback trust all comers. In the account's own manager systemd ignores this.
         *(
             ["IPAddressDeny=localhost link-local", *_allow_resolvers()]
             if manager is Manager.SYSTEM and not is_simulated
@@ -200,11 +200,11 @@ def template(
         "RestrictRealtime=yes",
         "RestrictSUIDSGID=yes",
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
-        # The launcher's own: it mounts the server's files, and gives up that power.
+        # For the launcher, which mounts the server's files and then drops that power.
         "RestrictNamespaces=user mnt pid ipc",
         "SystemCallArchitectures=native x86",
         "SystemCallFilter=@system-service @mount",
-        # The box's own wall; of the set @sandbox, which systemd has since 255.
+        # For the box's own wall; part of the set @sandbox, in systemd since 255.
         "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
         "SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap",
         "SystemCallErrorNumber=EPERM",
@@ -215,9 +215,9 @@ def template(
 
 
 def _allow_resolvers() -> list[str]:
-    """Return what lets a game look up names where the resolver listens on loopback, as systemd's does.
+    """Return what allows name lookups if the resolver listens on loopback, as systemd's does.
 
-    The filter knows addresses and no ports (systemd.resource-control(5)).
+    The filter distinguishes addresses, but not ports (systemd.resource-control(5)).
     """
     try:
         lines = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
@@ -228,7 +228,7 @@ def _allow_resolvers() -> list[str]:
 
 
 def _plain(path: Path) -> str:
-    """Return a path that means itself in a unit file, where spaces, colons, quotes and percent signs do not."""
+    """Return a path if it means itself in a unit file; spaces, colons, quotes and percent signs do not."""
     if not _PLAIN_PATH.fullmatch(str(path)):
         raise HostError(
             f"{path} cannot stand in a unit file: for the systemd driver, use a path of letters, digits and "

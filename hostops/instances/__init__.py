@@ -1,6 +1,6 @@
-"""What lies on the disk: releases, instances made of them, their consoles and the records of their runs.
+"""The state on disk: releases, instances made from them, their consoles and the records of their runs.
 
-Other rooms use these modules.
+These modules are for other rooms to use.
 """
 
 __all__ = ["config_chain", "console_files", "instance_files", "layers", "releases", "runs"]

@@ -1,7 +1,7 @@
-"""The lines of SourceMod's `admins_simple.ini` that Saferoom writes, among those that people have written.
+"""Saferoom's lines in SourceMod's `admins_simple.ini`, among the lines that people have written.
 
-They stand between two comments. SourceMod reads the file line by line, 254 bytes of each, and cuts a line at
-`//` outside of quotes (its plugin admin-flatfile, `ReadSimpleUsers`).
+They stand between two comments. SourceMod reads the file line by line, up to 254 bytes each, and ends a line at
+`//` outside quotes (its plugin admin-flatfile, `ReadSimpleUsers`).
 """
 
 import hashlib
@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from hostops.specs import SpecAdmin
 
 NAME_CHARS = 48
-"""Of a name in a comment: with it a line stays far below what SourceMod reads of one."""
+"""The longest name in a comment: it keeps a line far below SourceMod's limit."""
 
 _BEGIN = re.compile(rb"[ \t]*// >>> Saferoom\b[^\r\n]*")
 _END = re.compile(rb"[ \t]*// <<< Saferoom\b[^\r\n]*")
 _BASE = re.compile(rb"\(copy ([0-9a-f]{16})\)")
 _OURS = re.compile(rb'[ \t]*"STEAM_[01]:[01]:\d{1,10}" "[a-z]{1,26}" // Saferoom\b[^\r\n]*')
 _UNSAFE = re.compile(r"[^ !#-&(-.0-:<-\[\]-z|~]")
-"""What a name in the file does without: quotes, slashes, semicolons, braces, backslashes, all beyond ASCII."""
+"""Replaced in names: quotes, slashes, semicolons, braces, backslashes, and everything beyond ASCII."""
 
 
 @dataclass(frozen=True)
 class Edited:
-    """A file with the lines of Saferoom, and in sentences what was found to be other than they were written."""
+    """The file with Saferoom's lines, and sentences about parts that were not as Saferoom had written them."""
 
     text: bytes
     remarks: tuple[str, ...] = ()
@@ -32,9 +32,9 @@ class Edited:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A file taken apart: what is people's before and after the block, and what is said of the block.
+    """A parsed file: people's lines before and after the block, and remarks about the block.
 
-    `copied` is the digest of the text that this file began as a copy of.
+    `copied` is the digest of the text if this file began as a copy.
     """
 
     before: tuple[bytes, ...]
@@ -45,18 +45,19 @@ class _Parts:
 
     @property
     def text(self) -> bytes:
-        """What is people's."""
+        """The lines that people wrote."""
         return b"".join((*self.before, *self.after))
 
 
 def write_block(
     text: bytes | None, admins: Iterable[SpecAdmin], base: bytes | None = None
 ) -> Edited:
-    """Return the file `text` with these admins in the place of those that Saferoom wrote before.
+    """Return the file `text` with these admins in place of those that Saferoom wrote before.
 
-    `base` is the file of the layers below. Without a `text` it begins as a copy of that; and one that is such a
-    copy still, of a base that has changed, begins anew. All other lines stay byte for byte. A block that lacks
-    one of its comments, or has one twice, is replaced by one at the end; what people wrote in it stays.
+    `base` is the file of the layers below. If there is no `text`, the result starts as a copy of the base. A
+    file that still equals its copy is copied again when the base has changed. All other lines stay byte for
+    byte. A block that lacks one of its comments, or has one twice, is replaced by a block at the end; lines
+    that people wrote in it stay.
     """
     parts = _take_apart(text if text is not None else base or b"")
     if text is None or text == base:
@@ -120,5 +121,5 @@ def _take_apart(text: bytes) -> _Parts:
 
 
 def _digest(text: bytes) -> str:
-    """Return by what a text is known again; line ends at its end do not count, as one may be added."""
+    """Return a text's digest. Line ends at its end do not count, because one may be added."""
     return hashlib.sha256(text.rstrip(b"\r\n")).hexdigest()[:16]

@@ -1,9 +1,9 @@
 """Puts a server's admins into SourceMod's `admins_simple.ini`, in the instance's own layer.
 
-The game may have put anything there, and may run. A file that is renamed in the upper layer of a mounted
-overlay is not seen through it: the kernel goes on showing the old one, and the game's own renames fail (ESTALE;
-Linux 6.18). So each start puts the file there, and while the game runs it is written in place. What is to be
-written lies whole beside the instance first: whatever ends the writing, the next one has all of it.
+The game may have put anything there, and may be running. A file renamed into the upper layer of a mounted
+overlay is not visible through the mount: the kernel keeps showing the old one, and the game's own renames fail
+(ESTALE; Linux 6.18). So each start renames the file into place, but while the game runs it is written in place.
+The complete new text is first saved beside the instance, so that an interrupted write can be completed later.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ FOLDER = "left4dead2/addons/sourcemod/configs"
 NAME = "admins_simple.ini"
 PATH = f"{FOLDER}/{NAME}"
 SOURCEMOD_DIR = "left4dead2/addons/sourcemod/bin"
-"""Where SourceMod itself lies: layers that only add to it have other folders."""
+"""The folder of SourceMod itself; layers that only add to it have other folders."""
 
 NO_SOURCEMOD = "There is no SourceMod in the server’s overlays, and nothing else reads the admins."
 _WHITEOUT = "its game, or somebody on it, has removed it"
@@ -39,10 +39,10 @@ def write_at_start(
     admins: Iterable[SpecAdmin],
     callbacks: Callbacks,
 ) -> None:
-    """Put the file into the own layer of an instance that does not run; `stack` are those below, the top first.
+    """Put the file into the own layer of a stopped instance; `stack` are the layers below, top one first.
 
-    Also without admins, so that some can be added while it runs. What keeps it from that is a warning: a server
-    starts without its admins too.
+    It does so even without admins, so that some can be added while the game runs. A failure is only a warning,
+    because a server also starts without its admins.
     """
     admins = tuple(admins)
     own_dir = _own_dir(instance)
@@ -57,7 +57,7 @@ def write_at_start(
             current = _read_own(folder)
             before = _read_journal(instance) or current
             if before is None and untrusted.exists_at(folder, NAME):
-                before = b""  # Removed, so that of the layers below does not count.
+                before = b""  # The game removed it, so the file of the layers below does not count.
             edited = admin_block.write_block(before, admins, _read_base(stack))
             if edited.text != current:
                 replace_at(folder, NAME, edited.text)
@@ -72,7 +72,7 @@ def write_at_start(
 def write_while_running(
     layout: HostLayout, instance: InstanceLayout, admins: Iterable[SpecAdmin]
 ) -> AdminsReport:
-    """Put these admins into the file of an instance that runs; SourceMod reads it when it is told to."""
+    """Put these admins into the file of a running instance. SourceMod reads it only on command."""
     own_dir = _own_dir(instance)
     if not _has_sourcemod(instance, own_dir, read_launched_stack(layout, instance)):
         return AdminsReport(AdminsOutcome.NO_SOURCEMOD, NO_SOURCEMOD)
@@ -82,7 +82,7 @@ def write_while_running(
     except FileNotFoundError:
         return AdminsReport(
             AdminsOutcome.WAITING
-        )  # A start of an earlier version, or its game removed it.
+        )  # It was started by an earlier version, or its game removed the file.
     except UntrustedFileError as error:
         return AdminsReport(AdminsOutcome.REFUSED, str(error))
     with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - a descriptor
@@ -101,19 +101,19 @@ def write_while_running(
 
 
 def foresee(instance: InstanceLayout, stack: Sequence[Path]) -> AdminsReport:
-    """Return what the next start will make of admins, of an instance that does not run."""
+    """Return what the next start of a stopped instance will do with its admins."""
     if _has_sourcemod(instance, _own_dir(instance), stack):
         return AdminsReport(AdminsOutcome.WAITING)
     return AdminsReport(AdminsOutcome.NO_SOURCEMOD, NO_SOURCEMOD)
 
 
 def forget(instance: InstanceLayout) -> None:
-    """Forget what an interrupted writing was to write."""
+    """Discard the saved text of an interrupted write."""
     untrusted.remove_file(instance.admins_path, instance.trusted_dir)
 
 
 def read_launched_stack(layout: HostLayout, instance: InstanceLayout) -> list[Path]:
-    """Return the layers that the instance was launched with, the top one first; none if that is not known."""
+    """Return the layers that the instance was launched with, top one first; empty if unknown."""
     plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
     lower = plan.get("lower")
     if not isinstance(lower, list):
@@ -122,7 +122,7 @@ def read_launched_stack(layout: HostLayout, instance: InstanceLayout) -> list[Pa
 
 
 def _own_dir(instance: InstanceLayout) -> Path:
-    """Return where the game's own files are: the upper layer, or the full copy where there is one."""
+    """Return the folder of the game's own files: the upper layer, or the full copy if there is one."""
     is_copy = untrusted.exists(instance.tree_dir, instance.trusted_dir)
     return instance.tree_dir if is_copy else instance.upper_dir
 
@@ -154,7 +154,7 @@ def _refuse(folder: int, name: str) -> NoReturn:
 
 
 def _read_own(folder: int) -> bytes | None:
-    """Return the file of the own layer; None if there is none, or overlayfs's mark of a removed one."""
+    """Return the file of the own layer; None if it is missing, or marked as removed by overlayfs."""
     try:
         if stat.S_ISCHR(untrusted.stat_at(folder, NAME).st_mode):
             return None
@@ -169,7 +169,7 @@ def _read_own(folder: int) -> bytes | None:
 
 
 def _read_base(stack: Iterable[Path]) -> bytes | None:
-    """Return the file of the topmost layer that has one. Raises `UnreadableFileError` for what is no file."""
+    """Return the file of the topmost layer that has one. Raises `UnreadableFileError` if it is no file."""
     for layer in stack:
         with contextlib.suppress(FileNotFoundError):
             try:
@@ -188,7 +188,7 @@ def _write_in_place(descriptor: int, text: bytes) -> None:
 
 
 def _read_journal(instance: InstanceLayout) -> bytes | None:
-    """Return what was to be written when a writing was interrupted; None if none was."""
+    """Return the text of an interrupted write; None if there was none."""
     text = (records.read_document(instance.admins_path, instance.trusted_dir) or {}).get("text")
     if not isinstance(text, str):
         return None
@@ -196,5 +196,5 @@ def _read_journal(instance: InstanceLayout) -> bytes | None:
 
 
 def _write_journal(instance: InstanceLayout, text: bytes) -> None:
-    # Latin-1 has a character for each byte.
+    # Latin-1 maps every byte to a character.
     write_atomically(instance.admins_path, json.dumps({"text": text.decode("latin-1")}))

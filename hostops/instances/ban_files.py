@@ -1,7 +1,7 @@
-"""Bans in the config of a server: those that the panel keeps, and those that the game has written itself.
+"""Bans in a server's config: those from the panel, and those that the game has written itself.
 
-The game executes its configs on every map. Bans with an end begin anew with each execution, so whoever keeps
-them has to lift them in time (`jobs.talk.ban_keeper`).
+The game executes its configs on every map. A ban with an end starts over at each execution, so its keeper must
+lift it in time (`jobs.talk.ban_keeper`).
 """
 
 import re
@@ -19,10 +19,10 @@ from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import SpecBan
 
 MAX_BYTES = 4 * 1024
-"""Of a file of bans. The engine's command buffer has 8,192 bytes, and other texts wait in it as well."""
+"""The limit on a file of bans. The engine's command buffer has 8,192 bytes, shared with other waiting texts."""
 
 OWN_FILES = ("banned_user.cfg", "banned_ip.cfg")
-"""What the game writes on `writeid` and `writeip`, in the order in which they are to be executed."""
+"""The files that the game writes on `writeid` and `writeip`, in the order in which to execute them."""
 
 _MAX_OWN_BYTES = 4 * 1024**2
 _FOR_GOOD = re.compile(rb'[ \t]*banid +0(?:\.0*)? +"?STEAM_\d:(\d:\d+)\b')
@@ -34,7 +34,7 @@ _BAN = {
 
 @dataclass(frozen=True)
 class OwnBans:
-    """Which of the game's own files of bans are to be executed, their size, and why others are not."""
+    """Which of the game's own ban files to execute, their size, and why others are not executed."""
 
     executed: tuple[str, ...] = ()
     bytes: int = 0
@@ -44,11 +44,11 @@ class OwnBans:
 def find_own_bans(
     instance: InstanceLayout, below: Iterable[Mapping[str, bytes]], executed: Collection[str]
 ) -> OwnBans:
-    """Return what is to be done about the game's own files of bans, as they are now.
+    """Return what to do about the game's own ban files as they are now.
 
-    `below` are the cfg files of the layers by their path in lower case, the topmost first, and `executed` those
-    that configs execute already. A file with anything but bans is not executed: its game wrote it, and could
-    make itself execute it for ever.
+    `below` are the cfg files of the layers by their path in lower case, topmost layer first, and `executed`
+    those that configs already execute. A file that contains anything but bans is not executed: the game wrote
+    it, and could otherwise make itself execute the file forever.
     """
     chosen: list[str] = []
     warnings: list[str] = []
@@ -72,7 +72,7 @@ def find_own_bans(
 
 
 def make_bans(bans: Iterable[SpecBan], most_bytes: int) -> tuple[bytes, int]:
-    """Return the commands that ban the first of these people, in so many bytes, and how many are left out."""
+    """Return commands for the first of these bans, within this many bytes, and how many bans are left out."""
     lines: list[str] = []
     size = left_out = 0
     for ban in bans:
@@ -86,10 +86,10 @@ def make_bans(bans: Iterable[SpecBan], most_bytes: int) -> tuple[bytes, int]:
 
 
 def take_out(instance: InstanceLayout, steam_ids: Collection[str], callbacks: Callbacks) -> None:
-    """Take the bans of these people out of what an instance that does not run has written itself, and say so.
+    """Remove these people's bans from the file that a stopped instance wrote itself, and report it.
 
-    Whatever writes the file, as SourceMod does with each of its bans, writes those into it that came from the
-    panel: they would come back from there after they were lifted. All other lines stay.
+    Whatever writes the file, as SourceMod does on each of its bans, includes the bans from the panel. They
+    would come back from there after they were lifted. All other lines stay.
     """
     if not steam_ids:
         return
@@ -118,13 +118,13 @@ def take_out(instance: InstanceLayout, steam_ids: Collection[str], callbacks: Ca
 
 
 def _own_dir(instance: InstanceLayout) -> Path:
-    """Return where the game's own files are: the upper layer, or the full copy where there is one."""
+    """Return the folder of the game's own files: the upper layer, or the full copy if there is one."""
     is_copy = untrusted.exists(instance.tree_dir, instance.trusted_dir)
     return instance.tree_dir if is_copy else instance.upper_dir
 
 
 def _banned_account(line: bytes) -> bytes:
-    """Return the Steam ID that a line bans, without its universe; empty if it bans nobody for good."""
+    """Return the Steam ID that a line bans permanently, without its universe; empty if it bans nobody so."""
     match = _FOR_GOOD.match(line)
     return match[1] if match else b""
 
@@ -132,14 +132,12 @@ def _banned_account(line: bytes) -> bytes:
 def _read(
     instance: InstanceLayout, name: str, below: Iterable[Mapping[str, bytes]]
 ) -> bytes | None:
-    """Return the file as the game sees it; None if it sees none."""
+    """Return the file as the game sees it; None if there is none."""
     trusted = instance.trusted_dir
     path = _own_dir(instance) / CFG_DIR / name
     try:
         if stat.S_ISCHR(untrusted.read_status(path, trusted).st_mode):
-            return (
-                None  # overlayfs records by a device that the game has removed the file of a layer.
-            )
+            return None  # A device here is overlayfs's mark that the game removed a layer's file.
         return untrusted.read_file(path, trusted, MAX_FILE_BYTES)
     except FileNotFoundError:
         contents = (layer.get(name) for layer in below)
@@ -148,7 +146,7 @@ def _read(
 
 
 def _find_fault(name: str, content: bytes) -> str:
-    """Return why the game should not execute a file, in the rest of a sentence."""
+    """Return why the game should not execute a file, phrased as the rest of a sentence."""
     for number, line in enumerate(content.splitlines(), start=1):
         command = line.partition(b"//")[0].strip()
         if command and not _BAN[name].fullmatch(command):

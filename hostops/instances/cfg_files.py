@@ -1,5 +1,5 @@
-"""Reads the cfg files of a layer. Who put them there is not trusted: no link is followed, and nothing but a
-regular file of bounded size is read.
+"""Reads the cfg files of a layer. Their authors are not trusted: no link is followed, and only regular
+files of bounded size are read.
 """
 
 import errno
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CFG_DIR = "left4dead2/cfg"
-"""Where the game looks for cfg files. It takes no other folder."""
+"""The only folder where the game looks for cfg files."""
 
 SERVER_CFG = "server.cfg"
 
@@ -19,23 +19,23 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_FILES = 2_000
 MAX_BYTES = 8 * 1024**2
 MAX_DEPTH = 16
-"""Of folders below each other; each level costs an open descriptor for an instant."""
+"""The deepest nesting of folders; each level briefly costs an open descriptor."""
 
 
 class UnreadableFileError(Exception):
-    """A file is not read for what it is; the text completes “it …”."""
+    """A file cannot be read because of what it is; the text completes “it …”."""
 
 
 @dataclass
 class Budget:
-    """How many files, and bytes of them, are still read. `is_spent` once something was left out for it."""
+    """How many more files and bytes may be read. `is_spent` once something was left out because of that."""
 
     files: int = MAX_FILES
     bytes: int = MAX_BYTES
     is_spent: bool = False
 
     def take(self, size: int) -> bool:
-        """Take one file of `size` bytes from the budget; False if that is more than is left."""
+        """Subtract one file of `size` bytes; return False if it exceeds what is left."""
         if self.files < 1 or self.bytes < size:
             self.is_spent = True
             return False
@@ -46,14 +46,14 @@ class Budget:
 
 @dataclass
 class CfgFiles:
-    """The cfg files of a layer by their path below cfg/, and those that were not read, with the reason."""
+    """The cfg files of a layer by their path below cfg/, and the unread ones with the reason."""
 
     contents: dict[str, bytes] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
 
 def read_cfg_files(layer: Path, budget: Budget) -> CfgFiles:
-    """Return the cfg files of a layer, in a stable order. Its server.cfg is read whatever the budget is."""
+    """Return the cfg files of a layer in a stable order. Its server.cfg is read whatever the budget."""
     found = CfgFiles()
     paths = [SERVER_CFG]
     paths += [path for path in _list_cfg_files(layer, found) if path != SERVER_CFG]
@@ -64,16 +64,16 @@ def read_cfg_files(layer: Path, budget: Budget) -> CfgFiles:
                 if path == SERVER_CFG or budget.take(size):
                     found.contents[path] = _read(descriptor, MAX_FILE_BYTES)
         except FileNotFoundError:
-            continue  # Most layers have no server.cfg; another file was removed just now.
+            continue  # Most layers have no server.cfg; any other file was just removed.
         except UnreadableFileError as error:
             found.unread[path] = str(error)
     return found
 
 
 def read_regular(folder: Path, path: str, max_bytes: int) -> bytes:
-    """Return the content of a regular file below `folder`, which is opened as it is.
+    """Return the content of a regular file below `folder`. The folder itself may be a link.
 
-    Raises FileNotFoundError if there is none, and UnreadableFileError for a link, also among the folders of
+    Raises FileNotFoundError if there is none, and UnreadableFileError for a link, even among the folders of
     `path`, for a pipe, a socket or a device, and for a file of more than `max_bytes`.
     """
     with _opened(folder, path) as descriptor:
@@ -81,7 +81,7 @@ def read_regular(folder: Path, path: str, max_bytes: int) -> bytes:
 
 
 def show_path(path: str) -> str:
-    """Return a path as a line of text can have it, whatever bytes it consists of."""
+    """Return a path in a form that fits into a line of text, whatever bytes it contains."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
@@ -94,7 +94,7 @@ def _opened(folder: Path, path: str) -> Iterator[int]:
         *above, name = path.split("/")
         for part in above:
             here = _step(here, part, os.O_DIRECTORY)
-        # O_NONBLOCK: to open a pipe that nobody writes to would wait for ever.
+        # O_NONBLOCK: opening a pipe without a writer would block forever.
         here = _step(here, name, os.O_NONBLOCK)
         yield here
     finally:
@@ -102,7 +102,7 @@ def _opened(folder: Path, path: str) -> Iterator[int]:
 
 
 def _step(folder: int, name: str, flags: int) -> int:
-    """Open what is called `name` in a folder, and close the folder, if that worked."""
+    """Open `name` in a folder, and if that worked, close the folder."""
     try:
         opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=folder)
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def _read(descriptor: int, max_bytes: int) -> bytes:
 
 
 def _list_cfg_files(layer: Path, found: CfgFiles) -> Iterator[str]:
-    """Yield the paths of the cfg files of a layer; folders that cannot be read go to what is unread."""
+    """Yield the paths of a layer's cfg files; unreadable folders are recorded in `found.unread`."""
     folders = [""]
     while folders:
         folder = folders.pop()

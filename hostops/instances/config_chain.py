@@ -1,10 +1,10 @@
-"""What `cfg/server.cfg` of an instance consists of: copies of all its configs, executed one after another.
+"""Makes `cfg/server.cfg` of an instance, which executes copies of all its configs one after another.
 
-Left 4 Dead 2 reads this one file by itself, and does not know `+servercfgfile`. The generated one executes the
-release's own file, then each overlay's, the lowest first, then the config of the spec: a later line wins. Then
-come the bans: those that the game has written itself, and those of the spec. The passwords stand in it first
-and last. The engine's command buffer has 8,192 bytes, and what comes last can be lost in it (sourcemod#817,
-LinuxGSM#1914); what comes first can be set once more by a file that is executed.
+Left 4 Dead 2 reads only this file by itself, and does not know `+servercfgfile`. The generated file executes
+the release's own file, then each overlay's from the bottom up, then the spec's config: a later line wins. Then
+come the bans: first those that the game has written itself, then those of the spec. The passwords are set first
+and last. The engine's command buffer has 8,192 bytes, and may lose what comes last (sourcemod#817,
+LinuxGSM#1914), while a file executed later can override what comes first.
 """
 
 import json
@@ -48,24 +48,24 @@ from hostops.specs import ConfigPart, InstanceSpec, OverlayReference, SpecBan
 
 SERVER_CONFIG_PATH = f"{CFG_DIR}/{SERVER_CFG}"
 COPIES_DIR = "saferoom"
-"""Below cfg/. The copies lie here."""
+"""The folder of the copies, below cfg/."""
 
 _SPEC_COPY = f"{COPIES_DIR}/90-config.cfg"
 SPEC_CONFIG_PATH = f"{CFG_DIR}/{_SPEC_COPY}"
-"""The copy of the config that blueprint and server have."""
+"""The copy of the config from blueprint and server."""
 
 _BANS = f"{COPIES_DIR}/95-bans.cfg"
 BANS_PATH = f"{CFG_DIR}/{_BANS}"
 """The bans of the spec."""
 
 MAX_CHAIN_BYTES = 6 * 1024
-"""More than this is warned of: the engine's buffer has 8,192 bytes, and plugins execute files of their own."""
+"""Above this size there is a warning: the engine's buffer has 8,192 bytes, and plugins execute more files."""
 
 _BUFFER_BYTES = 7 * 1024
-"""What configs and bans may take together of the engine's 8,192 bytes: bans beyond it are left out."""
+"""The share of the engine's 8,192 bytes for configs and bans together; bans beyond it are left out."""
 
 _MAX_SHOWN_CHARS = 16 * 1024
-"""Of a part's text: twice what the engine can take."""
+"""The most that is shown of a part's text: twice what the engine can take."""
 
 _MAX_MAP_CHANGES = 100
 _MAX_MAP_CHARS = 128
@@ -76,19 +76,19 @@ _PASSWORD = re.compile(r'(rcon_password|sv_password) "([!-~]*)"')
 
 @dataclass(frozen=True)
 class Passwords:
-    """The passwords that a server.cfg sets; empty for one that it leaves alone."""
+    """The passwords that a server.cfg sets; empty if it does not set one."""
 
     rcon: str = field(default="", repr=False)
     join: str = field(default="", repr=False)
 
     def lines(self) -> list[str]:
-        """Return the commands that set them. Quoted: `//` and `;` end nothing inside of quotes."""
+        """Return the commands that set them. Inside quotes, `//` and `;` end nothing."""
         pairs = (("rcon_password", self.rcon), ("sv_password", self.join))
         return [f'{name} "{password}"' for name, password in pairs if password]
 
 
 class ConfigMap(NamedTuple):
-    """A command in a file beside the chain's own that loads a map, and where it stands: `Line 2 of …`."""
+    """A command that loads a map, in a file outside the chain, and its place: `Line 2 of …`."""
 
     map: str
     where: str
@@ -96,7 +96,7 @@ class ConfigMap(NamedTuple):
 
 @dataclass(frozen=True)
 class ConfigChain:
-    """The generated files, by their path in the instance's tree, and what people are told of them."""
+    """The generated files by their path in the instance's tree, and what people are told about them."""
 
     files: Mapping[str, bytes] = field(repr=False)
     parts: tuple[ConfigPart, ...]
@@ -105,7 +105,7 @@ class ConfigChain:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer with its cfg files, and how the copy of its server.cfg is called."""
+    """A layer with its cfg files, and the name for the copy of its server.cfg."""
 
     label: str
     copy_name: str
@@ -114,7 +114,7 @@ class _Layer:
 
     @cached_property
     def by_lower_path(self) -> Mapping[str, bytes]:
-        """The contents of its cfg files by their path in lower case."""
+        """The contents of its cfg files by lower-case path."""
         return {path.lower(): content for path, content in self.cfg.contents.items()}
 
 
@@ -130,7 +130,7 @@ class _Part:
 
 
 def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigChain:
-    """Return the config chain of a spec, from the files as they are now.
+    """Return the config chain of a spec, made from the files as they are now.
 
     Raises HostError if the files execute each other in a circle, which crashes the game.
     """
@@ -150,7 +150,7 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
         _HEADER,
         *passwords.lines(),
         *(f"exec {part.path}" for part in configs),
-        # Before those of the spec: the last command about somebody is the one that counts.
+        # Before those of the spec: the last command about a person counts.
         *(f"exec {name}" for name in own_bans.executed),
         *(f"exec {part.path}" for part in parts[len(configs) :]),
         *passwords.lines(),
@@ -192,7 +192,7 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
 
 
 class ExecutedFiles:
-    """The cfg files of layers, the topmost first, found by how a command names them."""
+    """Finds the cfg files of layers, topmost first, by the name in a command."""
 
     def __init__(self, layers: Sequence[Path]) -> None:
         budget = Budget()
@@ -205,11 +205,11 @@ class ExecutedFiles:
 
     @property
     def are_all_read(self) -> bool:
-        """Whether there is none that could not be read."""
+        """Whether every file could be read."""
         return not self._has_more and not any(layer.unread for layer in self._layers)
 
     def find(self, name: str) -> tuple[str, bytes] | None:
-        """Return the path below cfg/ and the content of what `exec NAME` executes; None if it is not there."""
+        """Return the path below cfg/ and the content of what `exec NAME` executes; None if it is missing."""
         for path in _to_paths([name]):
             for contents in self._contents:
                 if (content := contents.get(path)) is not None:
@@ -218,7 +218,7 @@ class ExecutedFiles:
 
 
 def store_parts(instance: InstanceLayout, parts: Sequence[ConfigPart]) -> None:
-    """Keep what people are told of the chain, for `read_parts`."""
+    """Save the chain's parts, as people see them, for `read_parts`."""
     write_atomically(
         instance.config_chain_path, json.dumps({"parts": [asdict(part) for part in parts]})
     )
@@ -243,7 +243,7 @@ def read_parts(instance: InstanceLayout) -> tuple[ConfigPart, ...]:
 
 
 def read_passwords(server_cfg: bytes) -> Passwords:
-    """Return the passwords that a generated server.cfg begins with; none from a file that is not ours."""
+    """Return the passwords at the beginning of a generated server.cfg; none if the file is not ours."""
     header, *lines = server_cfg.decode("latin-1").split("\n")
     found: dict[str, str] = {}
     for line in lines if header == _HEADER else ():
@@ -256,12 +256,12 @@ def read_passwords(server_cfg: bytes) -> Passwords:
 def _read_layers(
     layout: HostLayout, spec: InstanceSpec, release: str, budget: Budget
 ) -> list[_Layer]:
-    """Return the layers with their cfg files, the lowest first. The budget goes to overlays first."""
+    """Return the layers with their cfg files, lowest first. The overlays share the budget."""
     layers = []
     for position, overlay in enumerate(reversed(spec.overlays), start=1):
         reference = OverlayReference.parse(overlay)
         cfg = read_cfg_files(layout.overlay_folder(overlay), budget)
-        # Two digits, whatever the number: it only shows the order, which server.cfg has.
+        # Always two digits: the number only illustrates the order, which server.cfg determines.
         copy_name = f"{min(9 + position, 89)}-{reference.name}.cfg"
         layers.append(_Layer(f"overlay {reference.label}", copy_name, cfg))
     cfg = read_cfg_files(layout.releases_dir / release, Budget())
@@ -298,14 +298,14 @@ def _make_ban_part(bans: Sequence[SpecBan], room: int) -> Iterator[_Part]:
 
 
 class _Executed:
-    """Which files the chain executes, and those in their turn."""
+    """The files that the chain executes, and those they execute in turn."""
 
     def __init__(self, parts: Sequence[_Part], layers: Sequence[_Layer]) -> None:
         self._layers = layers
         self._parts = {part.path: part for part in parts}
         self._executes = {SERVER_CFG: tuple(self._parts)}
         self._further: dict[str, tuple[_Layer, bytes]] = {}
-        """The files beside the chain's own, each with the topmost layer that has it: the game sees that one."""
+        """The files outside the chain, each from the topmost layer that has it, as the game sees it."""
         for part in parts:
             self._executes[part.path] = _to_paths(part.copy.executes)
         waiting = [path for part in parts for path in self._executes[part.path]]
@@ -317,16 +317,16 @@ class _Executed:
 
     @property
     def paths(self) -> Collection[str]:
-        """The paths below cfg/ of all that is executed, in lower case, whether there are such files or not."""
+        """The lower-case paths below cfg/ of everything that is executed, whether the file exists or not."""
         return {path for paths in self._executes.values() for path in paths}
 
     @property
     def further_bytes(self) -> int:
-        """How many bytes the files beside the chain's own have."""
+        """How many bytes the files outside the chain have together."""
         return sum(len(content) for _, content in self._further.values())
 
     def refuse_circles(self, name: str) -> None:
-        """Raise HostError if a file leads back to itself; it names the files of the circle, in order."""
+        """Raise HostError if a file leads back to itself, naming the files of the circle in order."""
         done: set[str] = set()
         here = [SERVER_CFG]
         left = [list(self._executes[SERVER_CFG])]
@@ -347,7 +347,7 @@ class _Executed:
                 left.append(list(self._executes[path]))
 
     def find_conflicts(self) -> Iterator[str]:
-        """Yield, in sentences, which overlay has a file of its own and executes that of another."""
+        """Yield a sentence for each overlay that has a file but executes another overlay's version of it."""
         for part in self._parts.values():
             if part.layer is None or not part.layer.is_overlay:
                 continue
@@ -361,7 +361,7 @@ class _Executed:
                     )
 
     def find_map_changes(self) -> Iterator[ConfigMap]:
-        """Yield what loads a map in the files beside the chain's own, which nothing is left out of."""
+        """Yield the commands that load a map in files outside the chain, which are executed unchanged."""
         for path, (layer, content) in self._further.items():
             where = f"cfg/{show_path(path)} of {layer.label}"
             for number, name in find_map_changes(content.decode("latin-1")):
@@ -393,9 +393,9 @@ class _Executed:
 
 
 def _to_paths(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths below cfg/ of files as commands name them, in lower case; none outside of it.
+    """Return the lower-case paths below cfg/ of files as commands name them; none outside of it.
 
-    The engine adds the extension where there is none, and may not tell upper case from lower.
+    The engine adds a missing extension, and may ignore case.
     """
     paths = []
     for name in names:
@@ -423,7 +423,7 @@ def _warn_of_unread(layers: Sequence[_Layer], budget: Budget, name: str) -> Iter
 
 
 def _warn_of_map_changes(changes: Sequence[ConfigMap]) -> tuple[str, ...]:
-    """Say which commands may change the map over and over."""
+    """Warn about commands that may change the map over and over."""
     return shorten(
         [
             f"{change.where} changes the map{f' to {change.map}' if change.map else ''}. The game "
@@ -436,7 +436,7 @@ def _warn_of_map_changes(changes: Sequence[ConfigMap]) -> tuple[str, ...]:
 
 
 def _warn_of_characters(layers: Sequence[_Layer]) -> tuple[str, ...]:
-    """Say which other files of overlays the game will be lost in, wherever they are executed from."""
+    """Warn about other files of overlays that the game cannot read, wherever they are executed."""
     return shorten(
         [
             f"Line {bad[0]} of cfg/{show_path(path)} of {layer.label} {bad[1]}"

@@ -1,4 +1,4 @@
-"""Makes the copy of one config for the chain: what of it the game is given, and what people are told of it."""
+"""Makes the copy of one config for the chain: what the game gets, and what people are told about it."""
 
 import re
 from collections.abc import Collection
@@ -25,12 +25,12 @@ _BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\r"
 _SHOWN_WARNINGS = 20
 _MIN_SECRET_CHARS = 4
-"""A shorter password is masked only behind its name: it would mask half of every line."""
+"""Shorter passwords are masked only after their name: elsewhere they would mask half of every line."""
 
 
 @dataclass(frozen=True)
 class ConfigCopy:
-    """A copy of a config, `text` as people may see it, the files it executes, and the passwords it has."""
+    """A copy of a config, its `text` as people may see it, the files it executes, and its passwords."""
 
     content: bytes
     text: str
@@ -40,11 +40,11 @@ class ConfigCopy:
 
 
 def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy:
-    """Return the copy of a config, command by command, as bytes; `where` names it in warnings.
+    """Return the copy of a config, made command by command, as bytes; `where` names it in warnings.
 
-    Comments and blank lines are stripped. What sets one of `own`, which Saferoom sets itself, is left out with
-    a warning. So is what would move the server to another port or change its map, and a command that is too
-    long: the engine discards it with the rest of the file.
+    Comments and blank lines are stripped. A command that sets one of `own`, which Saferoom sets itself, is left
+    out with a warning. So is a command that would move the server to another port or change its map, and one
+    that is too long: the engine would discard it with the rest of the file.
     """
     lines: list[str] = []
     texts: list[str] = []
@@ -52,7 +52,7 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
     executes: list[str] = []
     secrets: set[str] = set()
     for number, line in enumerate(original.removeprefix(_BOM).split(b"\n"), start=1):
-        # Latin-1 has a character for each byte: what is not looked for comes out as it was.
+        # Latin-1 maps every byte to a character, so everything else comes out unchanged.
         commands = [
             command.strip(_BLANKS)
             for command in split_commands(line.decode("latin-1"))
@@ -80,7 +80,7 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
 
 
 def list_executed(content: bytes) -> tuple[str, ...]:
-    """Return the files that a cfg file of the game executes, as they are written there."""
+    """Return the files that a cfg file of the game executes, as it names them."""
     commands = (
         command
         for line in content.split(b"\n")
@@ -91,9 +91,9 @@ def list_executed(content: bytes) -> tuple[str, ...]:
 
 
 def find_first_bad_line(content: bytes) -> tuple[int, str] | None:
-    """Return the first line that has characters which the game does not read, and what is wrong with it."""
+    """Return the first line with characters that the game cannot read, and what is wrong with it."""
     if _BAD.search(content) is None:
-        return None  # Nearly all files, at once.
+        return None  # The fast path for nearly all files.
     for number, line in enumerate(content.split(b"\n"), start=1):
         for fault in find_character_faults(_readable(line.removesuffix(b"\r"))):
             return number, fault
@@ -101,8 +101,8 @@ def find_first_bad_line(content: bytes) -> tuple[int, str] | None:
 
 
 def mask_secrets(text: str, secrets: Collection[str]) -> str:
-    """Return `text` with each of these passwords masked, but for very short ones."""
-    # A longer one first: it may contain a shorter one.
+    """Return `text` with each of these passwords masked, except very short ones."""
+    # Longer ones first, because they may contain shorter ones.
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _MIN_SECRET_CHARS:
             text = text.replace(secret, MASK)
@@ -110,7 +110,7 @@ def mask_secrets(text: str, secrets: Collection[str]) -> str:
 
 
 def shorten(warnings: list[str], rest: str) -> tuple[str, ...]:
-    """Return the first warnings, and how many more there are."""
+    """Return the first warnings, and the number of the others."""
     shown = warnings[:_SHOWN_WARNINGS]
     if len(warnings) > len(shown):
         shown.append(f"{len(warnings) - len(shown)} more {rest}.")
@@ -118,7 +118,7 @@ def shorten(warnings: list[str], rest: str) -> tuple[str, ...]:
 
 
 def to_text(content: bytes) -> str:
-    """Return what a page and a database can take of a cfg file: no control characters, no half characters."""
+    """Return a cfg file as safe text for a page and a database: no control or broken characters."""
     text = content.decode("utf-8", "replace")
     return "".join(
         one if one in "\n\t" or one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text
@@ -128,7 +128,7 @@ def to_text(content: bytes) -> str:
 def _find_faults(
     command: str, names: Collection[str], own: Collection[str]
 ) -> list[tuple[str, bool]]:
-    """Return what is wrong with a command, and whether it is kept all the same."""
+    """Return what is wrong with a command, and whether it is kept anyway."""
     if ours := sorted(set(own) & set(names)):
         return [(f"sets {ours[0]}, which Saferoom sets itself. It is left out.", False)]
     if (size := len(command)) > MAX_COMMAND_BYTES:
@@ -150,7 +150,7 @@ def _find_faults(
 
 
 def _readable(line: bytes) -> str:
-    """Return a line with the characters that its author meant, where that can be told."""
+    """Return a line with the characters that its author meant, as far as that is clear."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:

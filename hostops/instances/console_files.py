@@ -1,8 +1,8 @@
-"""A server's console: its output in one file for each run, and its input through a FIFO.
+"""A server's console: its output in one file per run, and its input through a FIFO.
 
-The game holds its output open, may cut it or make it one huge hole, and where overlays cannot be
-mounted may put anything in its place: all of it is opened by `linux.untrusted`, and read in pieces
-of bounded size.
+The game has its output open, and may truncate it or turn it into one huge hole. Where overlays cannot be
+mounted, it may put anything in its place. So everything is opened by `linux.untrusted`, and read in
+pieces of bounded size.
 """
 
 import contextlib
@@ -26,23 +26,23 @@ KEPT_RUNS = 10
 """The output of this many runs is kept; older ones are removed at the next start."""
 
 KEPT_BYTES = 4 * 1024**2
-"""The last part of each run's output stays on the host, whoever has stored it elsewhere."""
+"""This much of the end of each run's output stays on the host, even if it is stored elsewhere."""
 
 RELEASE_STEP_BYTES = 1024**2
 
 MAX_CHUNK_LINES = 8192
-"""A chunk of a console ends after so many lines: an empty one takes a hundred times its byte in memory."""
+"""The most lines in one chunk: in memory, an empty line takes a hundred times its one byte."""
 
 _MAX_ENTRIES = 10_000
-"""In a console's folder, where a dozen runs have three files each."""
+"""The limit for a console's folder, where a dozen runs have three files each."""
 
 _RUN_LOG = re.compile(r"([1-9][0-9]{0,8})\.log", re.ASCII)
 
 MAX_COMMAND_BYTES = 4095  # A write of up to PIPE_BUF bytes, with its line end, is never split.
 _TAIL_BYTES = 64 * 1024
 _LAST_WORDS_BYTES = 256 * 1024
-_LINE_COST = 64  # of a line besides its text, where it is stored
-_BLOCK_BYTES = 512  # what st_blocks counts, whatever the file system's own block
+_LINE_COST = 64  # of a line besides its text, when stored
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 
 
 def list_runs(instance: InstanceLayout) -> list[int]:
@@ -62,22 +62,22 @@ def _runs_in(folder: int) -> list[int]:
 def prune_runs(instance: InstanceLayout) -> None:
     """Remove the output of all but the latest runs."""
     for run in list_runs(instance)[:-KEPT_RUNS]:
-        # The output last: without it, nobody would come back for the others.
+        # The output goes last: without it, a later call would not find the others.
         untrusted.remove_file(instance.console_run_path(run), instance.trusted_dir)
         untrusted.remove_file(instance.console_stop_path(run), instance.trusted_dir)
         untrusted.remove_file(instance.console_log_path(run), instance.trusted_dir)
 
 
 def is_at_end(instance: InstanceLayout, position: ConsolePosition) -> bool:
-    """Whether it is certain that there is nothing after `position`: the run has no more, and is the last.
+    """Whether there certainly is nothing after `position`: its run has no more output, and is the last.
 
-    For who looks at many consoles many times a second, and mostly finds nothing.
+    For callers that check many consoles many times a second, and mostly find nothing.
     """
     with (
         contextlib.suppress(FileNotFoundError),
         untrusted.open_folder(instance.console_dir, instance.trusted_dir) as folder,
     ):
-        # Runs are numbered one after the other.
+        # Runs are numbered consecutively.
         is_read = untrusted.stat_at(folder, f"{position.run}.log").st_size == position.offset
         return is_read and not untrusted.exists_at(folder, f"{position.run + 1}.log")
     return False
@@ -86,14 +86,14 @@ def is_at_end(instance: InstanceLayout, position: ConsolePosition) -> bool:
 def read_console(
     instance: InstanceLayout, position: ConsolePosition, *, is_alive: bool, max_bytes: int
 ) -> ConsoleChunk:
-    """Return whole lines after `position`, going on to newer runs, at most about `max_bytes`.
+    """Return whole lines after `position`, continuing into newer runs, at most about `max_bytes`.
 
-    `is_alive` says whether the latest run was still going *before* this call: the last line of a
-    run that is over is taken even without a line end. A line of more than 64 KiB comes in pieces. A
-    position in a run that is not kept any more goes on with the next one that is; a position that
-    cannot be, because the instance was made anew, starts again at the first run, and one behind what
-    the game has cut starts again at that run. Where `release` or `trim` has taken lines away, a line
-    says so. What is no file in the place of a run's output counts as an empty one.
+    `is_alive` says whether the latest run was alive *before* this call: the last line of a finished run is
+    returned even without a line end. A line longer than 64 KiB comes in pieces. If the position's run is no
+    longer kept, reading continues with the next kept run. If the position is impossible because the instance
+    was created again, reading starts over at the first run. If it is beyond the end because the game truncated
+    its output, reading starts over at that run. Where `release` or `trim` has freed output, a line says so.
+    Anything but a file in place of a run's output counts as empty output.
     """
     runs = list_runs(instance)
     if not runs:
@@ -119,7 +119,7 @@ def read_console(
 
 
 def _begin(instance: InstanceLayout, position: ConsolePosition, runs: list[int]) -> tuple[int, int]:
-    """Return the run and the offset to read from."""
+    """Return the run and the offset where reading starts."""
     started_at = read_started_at(instance, position.run)
     if position.run > runs[-1] or not _is_run_of(position, started_at):
         return runs[0], 0
@@ -132,9 +132,9 @@ def _begin(instance: InstanceLayout, position: ConsolePosition, runs: list[int])
 
 
 def release(instance: InstanceLayout, position: ConsolePosition) -> None:
-    """Free the disk space of what lies more than `KEPT_BYTES` before `position` in its run.
+    """Free the disk space of everything more than `KEPT_BYTES` before `position` in its run.
 
-    The file's size and all positions in it stay as they are. In whole MiB, so that it happens seldom.
+    The file's size and all positions in it stay the same. Works in whole MiB, to happen rarely.
     """
     path = instance.console_log_path(position.run)
     with contextlib.suppress(FileNotFoundError, UntrustedFileError):
@@ -146,16 +146,16 @@ def release(instance: InstanceLayout, position: ConsolePosition) -> None:
 
 
 def trim(instance: InstanceLayout, most_bytes: int) -> int:
-    """Free all but the last part of each run's output that takes more than `most_bytes` on the disk.
+    """Free all but the end of each run's output that takes more than `most_bytes` on the disk.
 
-    For a game that prints faster than anybody stores it, or claims space for its console that it does not
-    write to. Returns the size of the latest run's output, so that the caller sees how fast it grows.
+    For a game that prints faster than its output is stored, or reserves space for its console without writing
+    to it. Returns the size of the latest run's output, so that the caller can see how fast it grows.
     """
     size = 0
     try:
         with untrusted.open_folder(instance.console_dir, instance.trusted_dir) as folder:
             for run in _runs_in(folder):
-                # In a folder that is held open this follows nothing, and costs a tenth of `stat_at`.
+                # With the folder held open this follows no link, and costs a tenth of `stat_at`.
                 status = os.stat(f"{run}.log", dir_fd=folder, follow_symlinks=False)
                 size = status.st_size
                 if status.st_blocks * _BLOCK_BYTES > most_bytes and stat.S_ISREG(status.st_mode):
@@ -172,8 +172,8 @@ def _trim_one(instance: InstanceLayout, run: int, most_bytes: int) -> None:
     try:
         size = os.fstat(descriptor).st_size
         kept = KEPT_BYTES + RELEASE_STEP_BYTES if _free(descriptor, size) else size
-        # fallocate(2) claims blocks behind the end, too, to which no limit of a file's size applies. They are
-        # freed by setting the end, which may cut off what is being printed at this moment.
+        # fallocate(2) can also reserve blocks beyond the end, which no file size limit covers. Setting the
+        # file's end frees them, but may cut off what is being printed at this moment.
         if os.fstat(descriptor).st_blocks * _BLOCK_BYTES > kept + most_bytes:
             os.ftruncate(descriptor, size)
     finally:
@@ -181,13 +181,13 @@ def _trim_one(instance: InstanceLayout, run: int, most_bytes: int) -> None:
 
 
 def _free(descriptor: int, offset: int) -> bool:
-    """Free what lies far before `offset`; return False where the file system cannot do that."""
+    """Free everything well before `offset`; return False if the file system does not support that."""
     end = (offset - KEPT_BYTES) // RELEASE_STEP_BYTES * RELEASE_STEP_BYTES
     return end <= 0 or punch_hole(descriptor, end)
 
 
 def describe_fullness(instance: InstanceLayout, run: int) -> str:
-    """Say so if a boxed run's output has come to the limit of a file: the game's writes fail. Or return ""."""
+    """Say so if a boxed run's output has reached the file size limit, so that writes fail. Otherwise ""."""
     most = most_file_bytes()
     if _size(instance, run) < most:
         return ""
@@ -198,33 +198,33 @@ def describe_fullness(instance: InstanceLayout, run: int) -> str:
 
 
 def read_started_at(instance: InstanceLayout, run: int) -> float:
-    """Return when a run began, as its launcher wrote it down; 0 where that is not known."""
+    """Return when a run began according to its launcher; 0 if unknown."""
     document = records.read_document(instance.console_run_path(run), instance.trusted_dir)
     try:
         return records.seconds((document or {})["started_at"])
     except records.MALFORMED:
-        return 0.0  # of an earlier version, not written yet, or emptied by a power cut
+        return 0.0  # from an earlier version, not written yet, or emptied by a power cut
 
 
 def _is_run_of(position: ConsolePosition, started_at: float) -> bool:
-    """Whether a run that began then may be the one that `position` is in."""
+    """Whether a run that began then may be the run of `position`."""
     return 0.0 in (position.run_started_at, started_at) or position.run_started_at == started_at
 
 
 def end_of_console(instance: InstanceLayout) -> ConsolePosition:
-    """Return the position after everything that is there now."""
+    """Return the position after all current output."""
     runs = list_runs(instance)
     return ConsolePosition(runs[-1], _size(instance, runs[-1])) if runs else ConsolePosition()
 
 
 def last_line(instance: InstanceLayout, run: int) -> str:
-    """Return the last line of a run that is not empty, or an empty text."""
+    """Return the last line of a run that is not blank, or an empty text."""
     lines = last_lines(instance, run, 1)
     return lines[0].strip() if lines else ""
 
 
 def last_lines(instance: InstanceLayout, run: int, count: int) -> list[str]:
-    """Return the last `count` lines of a run that are not empty, as far as they are among its last bytes."""
+    """Return the last `count` lines of a run that are not blank, as far as the end of its output has them."""
     try:
         path = instance.console_log_path(run)
         descriptor = untrusted.open_file(path, instance.trusted_dir)
@@ -236,7 +236,7 @@ def last_lines(instance: InstanceLayout, run: int, count: int) -> list[str]:
         file.seek(start)
         pieces = file.read(_TAIL_BYTES).split(b"\n")
     if start > 0 and len(pieces) > 1:
-        del pieces[0]  # It began before what was read.
+        del pieces[0]  # Its beginning was not read.
     return [text for piece in pieces if (text := decode_line(piece).rstrip()).strip()][-count:]
 
 
@@ -256,7 +256,7 @@ def send_line(instance: InstanceLayout, line: str) -> None:
             instance.console_input_path, instance.trusted_dir, os.O_WRONLY, stat.S_IFIFO
         )
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO):  # never started; nobody has it open
+        if error.errno in (errno.ENOENT, errno.ENXIO):  # never started; no process has it open
             raise HostError(f"{instance.name} does not run: start it first.") from None
         raise
     try:
@@ -272,9 +272,9 @@ def send_line(instance: InstanceLayout, line: str) -> None:
 
 
 class ConsoleTail:
-    """Hands the last words of one instance on, while an operation waits for its end.
+    """Passes on the last output of an instance while an operation waits for its end.
 
-    At most a piece at a time, and so much in all: the rest is in the console.
+    It passes on one piece at a time, and a limited total: the rest is in the console.
     """
 
     def __init__(
@@ -286,7 +286,7 @@ class ConsoleTail:
         self._budget = _LAST_WORDS_BYTES
 
     def pump(self, *, is_alive: bool) -> None:
-        """Give new lines to `on_line`: a piece of them, or, once the game is over, all there is."""
+        """Pass new lines to `on_line`: one piece of them, or everything once the game has ended."""
         while self._budget > 0:
             chunk = read_console(
                 self._instance, self._position, is_alive=is_alive, max_bytes=MAX_LINE_BYTES
@@ -315,13 +315,13 @@ def _read_lines(
 ) -> tuple[list[str], int, int, bool]:
     """Return lines from `offset`, the offset after them, the bytes read, and whether all was read.
 
-    `budget` is how many bytes and how many lines there may be.
+    `budget` is the most bytes and the most lines.
     """
     max_bytes, max_lines = budget
     try:
         path = instance.console_log_path(run)
         descriptor = untrusted.open_file(path, instance.trusted_dir)
-    except (FileNotFoundError, UntrustedFileError):  # removed meanwhile, or nothing of ours
+    except (FileNotFoundError, UntrustedFileError):  # removed in the meantime, or not ours
         return [], offset, 0, True
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
         kept_from = find_data(descriptor, offset)
@@ -331,7 +331,7 @@ def _read_lines(
     texts = []
     start = 0
     if kept_from > offset:
-        # The hole ends somewhere in a line.
+        # The hole ends in the middle of a line.
         start = data.find(b"\n", 0, MAX_LINE_BYTES) + 1
         texts.append(f"[{kept_from + start - offset:,} bytes are not kept on the host any more]")
         offset = kept_from

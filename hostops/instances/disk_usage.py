@@ -1,4 +1,4 @@
-"""What takes the space of a host's disk: its releases, and what each server wrote itself."""
+"""Measures what takes space on a host's disk: its releases, and the files that each server wrote itself."""
 
 import contextlib
 import heapq
@@ -20,10 +20,10 @@ _BLOCK_BYTES = 512
 
 
 def own_bytes(instance: InstanceLayout) -> int:
-    """Return how much of the disk the files take that a server wrote itself, without its console.
+    """Return how much disk space the files take that a server wrote itself, without its console.
 
-    Of more than 50,000 files it is what the first ones take: this is measured beside other work. Folders that
-    the game has closed, or whose path is longer than the kernel takes (4 KiB), are gone past.
+    If there are more than 50,000 files, only the first ones count: this is measured beside other work. It skips
+    folders that the game has closed, or whose path is longer than the kernel accepts (4 KiB).
     """
     ours = read_manifest(instance)
     return _measure(instance, instance.upper_dir, {}) + _measure(instance, instance.tree_dir, ours)
@@ -32,9 +32,9 @@ def own_bytes(instance: InstanceLayout) -> int:
 def require_room(
     layout: HostLayout, name: str, min_free_bytes: int, *, needed_bytes: int = 0, what: str = ""
 ) -> None:
-    """Raise HostError, with what takes the space, if less than `min_free_bytes` are free for a start.
+    """Raise HostError, saying what takes the space, if less than `min_free_bytes` are free for a start.
 
-    Beside `needed_bytes` for `what`, if those are still to be written.
+    If `needed_bytes` for `what` must still be written, these have to be free in addition.
     """
     free = free_bytes(layout.root)
     if free >= min_free_bytes + max(needed_bytes, 0):
@@ -51,7 +51,7 @@ def require_room(
 
 
 def _measure(instance: InstanceLayout, top: Path, ours: Mapping[str, Sequence[Version]]) -> int:
-    """Return what the files below `top` take that are not `ours`, as far as they can be looked at."""
+    """Return how much space the readable files below `top` take that are not `ours`."""
     blocks = 0
     with (
         contextlib.suppress(FileNotFoundError, UntrustedFileError),

@@ -1,8 +1,8 @@
-"""The second way to give an instance its files, where overlays cannot be mounted: a full copy.
+"""A full copy: how an instance gets its files where overlays cannot be mounted.
 
-A manifest beside the copy says which of its files are ours and in what version. At every start,
-ours follow the release, the overlays and the config; what the server wrote or changed is kept.
-Files are told apart by size and modification time.
+A manifest beside the copy lists which of its files are ours, and in what version. At every start, our
+files are updated from the release, the overlays and the config; files that the server wrote or changed are
+kept. Size and modification time distinguish versions of a file.
 """
 
 import contextlib
@@ -32,18 +32,17 @@ def refresh_tree(
     configured: Sequence[str],
     callbacks: Callbacks,
 ) -> None:
-    """Bring the instance's copy in line with its layers, the top one first. The instance must not
-    run.
+    """Update the instance's copy from its layers, top one first. The instance must not be running.
 
-    `configured` are the paths for which the server's own version never stands. Interrupted at any
-    point, it is taken up by the next call.
+    `configured` are the paths where the server's own version never wins. If this is interrupted at any point,
+    the next call completes it.
     """
     wanted = _merge(layers, callbacks)
     known = read_manifest(instance, callbacks)
     if not untrusted.exists(instance.tree_dir, instance.trusted_dir):
         known = {}
         _take_over_upper(instance, callbacks)
-    # Until all is copied a file may be in its old or its new version: both are ours.
+    # Until everything is copied, a file may be in its old or its new version: both are ours.
     both = {path: [*known.get(path, []), version] for path, (_, version) in wanted.items()}
     _write_manifest(instance, {**known, **both})
     with contextlib.ExitStack() as closing:
@@ -59,10 +58,9 @@ def refresh_tree(
 
 
 def fold_tree(instance: InstanceLayout, callbacks: Callbacks) -> None:
-    """Move what the server wrote from a full copy to the upper layer, and remove the copy, if there
-    is one.
+    """Move what the server wrote from a full copy to the upper layer, and remove the copy, if there is one.
 
-    For a host that copied once and can mount overlays now. The instance must not run.
+    For a host that once copied and can now mount overlays. The instance must not be running.
     """
     if not untrusted.exists(instance.tree_dir, instance.trusted_dir):
         return
@@ -90,7 +88,7 @@ def _bring(
     is_configured: bool,
     callbacks: Callbacks,
 ) -> None:
-    """Bring one of our files to the tree, unless the server has a version of its own that stands."""
+    """Copy one of our files to the tree, unless the server's own version of it wins."""
     path = source[1]
     parent, _, name = path.rpartition("/")
 
@@ -115,9 +113,9 @@ def _bring(
 
 
 def _remove_ours(tree: int, path: str, versions: Sequence[Version]) -> None:
-    """Remove a file of the tree that no layer has any more, unless the server has changed it."""
+    """Remove a file of the tree that is in no layer any longer, unless the server has changed it."""
     parent, _, name = path.rpartition("/")
-    # What stands in the place of one of its folders is the server's own.
+    # If anything but a folder is in the place of one of its folders, it is the server's own.
     with contextlib.suppress(FileNotFoundError, UntrustedFileError):
         folder = untrusted.open_folder_at(tree, parent) if parent else os.dup(tree)
         try:
@@ -128,11 +126,11 @@ def _remove_ours(tree: int, path: str, versions: Sequence[Version]) -> None:
 
 
 def _move(tree: int, upper: int, path: str) -> None:
-    """Move a file from the tree to the upper layer, in the place of whatever is in the way there."""
+    """Move a file from the tree to the upper layer, replacing whatever is in the way there."""
     parent, _, name = path.rpartition("/")
     source = untrusted.open_folder_at(tree, parent, opens_up=True) if parent else os.dup(tree)
     try:
-        # Files and whiteouts are in the way.
+        # Files and whiteouts may be in the way.
         target = untrusted.make_folders(upper, parent, untrusted.remove_at)
         try:
             untrusted.remove_at(target, name)
@@ -144,7 +142,7 @@ def _move(tree: int, upper: int, path: str) -> None:
 
 
 def _take_over_upper(instance: InstanceLayout, callbacks: Callbacks) -> None:
-    """Begin a copy with what the server wrote while overlays could be mounted."""
+    """Begin a copy from what the server wrote while overlays could be mounted."""
     beginning = instance.dir / "tree.new"
     remove_tree(beginning)
     untrusted.require_folder(beginning, instance.trusted_dir)
@@ -165,10 +163,10 @@ def _take_over_upper(instance: InstanceLayout, callbacks: Callbacks) -> None:
 
 
 def _merge(layers: Sequence[Path], callbacks: Callbacks) -> dict[str, tuple[Path, Version]]:
-    """Return what the layers show together: each path with its layer and its version there.
+    """Return the merged content of the layers: each path with its layer and its version there.
 
-    Links are copied as links. What else is no file, such as a FIFO or a device in an overlay, is told of and
-    left out.
+    Links are copied as links. Anything else that is no file, such as a FIFO or a device in an overlay, is left
+    out with a warning.
     """
     merged: dict[str, tuple[Path, Version]] = {}
     skipped: list[str] = []
@@ -190,7 +188,7 @@ def _can_be_copied(status: os.stat_result) -> bool:
 
 
 def _open_layer(layer: Path, closing: contextlib.ExitStack) -> int:
-    """Hold a layer open. People may have made an overlay's folder a link, which is followed."""
+    """Open a layer until `closing` ends. If somebody made an overlay's folder a link, it is followed."""
     descriptor = os.open(layer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     closing.callback(os.close, descriptor)
     return descriptor
@@ -207,9 +205,9 @@ def _version(folder: int, name: str) -> Version | None:
 def read_manifest(
     instance: InstanceLayout, callbacks: Callbacks | None = None
 ) -> dict[str, list[Version]]:
-    """Return which files of the tree are ours. Without a manifest none is: all are the server's own.
+    """Return which files of the tree are ours. Without a manifest, all of them are the server's own.
 
-    Where overlays cannot be mounted, the game may be able to write it.
+    Where overlays cannot be mounted, the game may be able to write the manifest.
     """
     path = instance.tree_manifest_path
     try:

@@ -1,4 +1,4 @@
-"""Makes, prepares and removes the files of an instance. The caller holds the instance's lock."""
+"""Creates, prepares and removes the files of an instance. The caller holds the instance's lock."""
 
 import contextlib
 import fcntl
@@ -50,14 +50,14 @@ from hostops.specs import (
     require_steam_id,
 )
 
-_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is compared with
-_MAX_WORD = 64 * 1024  # of the launch arguments: far above what any check lets through
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - only for comparison
+_MAX_WORD = 64 * 1024  # of the launch arguments: far above what any check accepts
 _MAX_LAYERS = 1000
 
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """What `instance.json` says: what the next start of the instance is made of."""
+    """The contents of `instance.json`: what the instance's next start will use."""
 
     name: str
     port: int
@@ -77,7 +77,7 @@ class InstanceRecord:
 
 @dataclass(frozen=True)
 class Composition:
-    """What a spec comes to on this host, before anything of it is written."""
+    """What a spec results in on this host, before any of it is written."""
 
     record: InstanceRecord
     chain: config_chain.ConfigChain
@@ -85,11 +85,11 @@ class Composition:
 
 
 def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
-    """Work out what the instance of a spec would be made of; writes nothing.
+    """Work out the instance that results from a spec, without writing anything.
 
-    Reads the configs of the release and the overlays as they are now. Raises ValueError for arguments and a
-    config that the game must not be given, and HostError for what is missing on this host, for configs that
-    execute each other in a circle, and for anything that has taken the place of the instance's own folders.
+    Reads the configs of the release and the overlays as they are now. Raises ValueError for arguments or a
+    config that the game must not be given. Raises HostError for anything missing on this host, for configs that
+    execute each other in a circle, and for anything that has replaced one of the instance's own folders.
     """
     arguments = require_arguments(spec.arguments)
     require_config(spec.config)
@@ -119,10 +119,10 @@ def compose(layout: HostLayout, spec: InstanceSpec) -> Composition:
 
 
 def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> Composition:
-    """Write the files that make the instance what `spec` says, from its next start on; return what that is.
+    """Write the files that make the instance what `spec` says, from its next start on; return the result.
 
-    Raises what `compose` raises, before anything is written. What a server runs with stays as it is, and so
-    does what systemd would restart it with after a crash.
+    Raises what `compose` raises, before anything is written. The files of a running server stay as they are,
+    and so do the files with which systemd would restart it after a crash.
     """
     composed = compose(layout, spec)
     record, chain, release = composed.record, composed.chain, composed.release
@@ -142,7 +142,7 @@ def initialize(layout: HostLayout, spec: InstanceSpec, callbacks: Callbacks) -> 
     if runs.is_alive(instance):
         callbacks.say(f"{spec.name} is running: this applies at its next start.")
     else:
-        # One that has just crashed does not run, and is restarted by systemd with its last plan.
+        # A server that has just crashed is not running, but systemd will restart it with its last plan.
         layers.prune_layers(instance.layers_dir, {record.layer, _read_launched_layer(instance)})
     return composed
 
@@ -170,8 +170,8 @@ def _read_launched_layer(instance: InstanceLayout) -> str:
 def find_needed_folders(layout: HostLayout) -> frozenset[Path] | None:
     """Return the folders that the instances' records and last launches name as layers.
 
-    What a running game has mounted is what its last launch names. None if one of them cannot be read: then
-    nobody knows what is needed.
+    A running game has the layers of its last launch mounted. None if one of the files cannot be read: then it
+    is unknown what is needed.
     """
     needed: set[Path] = set()
     for folder in layout.instances_dir.glob("*"):
@@ -191,7 +191,7 @@ def find_needed_folders(layout: HostLayout) -> frozenset[Path] | None:
 
 
 def read_record(instance: InstanceLayout) -> InstanceRecord:
-    """Return what the instance is made of; HostError if it has not been initialized, or that cannot be read."""
+    """Return the instance's record; HostError if there is none, or it cannot be read."""
     path = instance.record_path
     if not untrusted.exists(path, instance.trusted_dir):
         raise HostError(f"{instance.name} has no files on this host: initialize it first.")
@@ -205,7 +205,7 @@ def read_record(instance: InstanceLayout) -> InstanceRecord:
 
 
 def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> InstanceRecord:
-    limits = document.get("limits", {})  # an earlier version wrote none
+    limits = document.get("limits", {})  # missing in records of an earlier version
     record = InstanceRecord(
         name=instance.name,
         port=records.whole_number(document["port"], 1, 65535),
@@ -236,15 +236,15 @@ def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> Inst
 
 
 def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
-    """Return the arguments and configs that the instance has, and those that it runs with, as texts."""
+    """Return, as texts, the arguments and configs that the instance has, and those it is running with."""
     texts = []
     for path in (instance.record_path, instance.launch_path):
         document = records.read_document(path, instance.trusted_dir) or {}
         words = document.get("arguments") or document.get("argv")
         if isinstance(words, list):
             texts.append(" ".join(word for word in words if isinstance(word, str)))
-    # The layer of a running server stays beside the one of its next start. What a file of the chain sets has to
-    # be known as well as what server.cfg does.
+    # The layer of a running server stays beside that of its next start. The files of the chain matter as much
+    # as server.cfg does.
     names: list[str] = []
     with (
         contextlib.suppress(FileNotFoundError, UntrustedFileError),
@@ -271,7 +271,7 @@ def _read_configs(instance: InstanceLayout, layer_dir: Path) -> Iterator[str]:
 
 
 def has_password_in_config(instance: InstanceLayout) -> bool:
-    """Return whether the config of people, as it was last written, sets a password."""
+    """Return whether the config written by people, as last generated, sets a password."""
     try:
         layer = f"layers/{read_record(instance).layer}"
         config = read_regular(instance.dir, f"{layer}/{SPEC_CONFIG_PATH}", MAX_FILE_BYTES)
@@ -294,17 +294,17 @@ def read_launched_passwords(layout: HostLayout, instance: InstanceLayout) -> Pas
     except (FileNotFoundError, UnreadableFileError, ValueError, LookupError):
         return (
             Passwords()
-        )  # Of an earlier version, or not there any more: it is the game that is to run.
+        )  # From an earlier version, or missing. That must not keep the game from running.
 
 
 def read_launched_argv(instance: InstanceLayout) -> list[str]:
-    """Return the engine's command line as of the last launch; empty if none is known."""
+    """Return the engine's command line from the last launch; empty if unknown."""
     argv = (records.read_document(instance.launch_path, instance.trusted_dir) or {}).get("argv")
     return [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
 
 
 def read_launched_layers(layout: HostLayout, instance: InstanceLayout) -> list[Path]:
-    """Return what the server saw at its last launch: its own files and its layers, the topmost first."""
+    """Return the server's own files and layers as of its last launch, topmost first."""
     plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
     lower = plan.get("lower")
     paths = [Path(one) for one in lower if isinstance(one, str)] if isinstance(lower, list) else []
@@ -330,12 +330,12 @@ def prepare(
     is_boxed: bool,
     restarts_run: int | None = None,
 ) -> None:
-    """Make everything ready for a launch, and write `launch.json`. Raises HostError if the instance runs.
+    """Prepare everything for a launch, and write `launch.json`. Raises HostError if the instance is running.
 
-    `restarts_run` is the run after whose crash it is launched again: the launcher then counts a restart.
+    `restarts_run` is the run whose crash caused this launch: the launcher then counts a restart.
     """
     record = read_record(instance)
-    # A reset that was killed may have left none.
+    # An interrupted reset may have left none.
     untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
     untrusted.require_folder(instance.console_dir, instance.trusted_dir)
     untrusted.require_folder(instance.layers_dir, instance.trusted_dir)
@@ -363,7 +363,7 @@ def prepare(
             "layering": layering.kind,
             "is_boxed": is_boxed,
             "restarts_run": restarts_run,
-            # Relative: short, and free of what the root's path may contain.
+            # Relative paths are short, and free of what the root's path may contain.
             "lower": [str(path.relative_to(layout.root)) for path in stack],
             "release": release,
             "port": record.port,
@@ -375,9 +375,9 @@ def prepare(
 
 
 def require_layer(instance: InstanceLayout, record: InstanceRecord) -> None:
-    """Raise HostError if the generated layer of a record is not there, or a link to somebody else's folder.
+    """Raise HostError if a record's generated layer is missing, or a link to somebody else's folder.
 
-    What is in it will be the game's.
+    The game will get its contents.
     """
     try:
         with untrusted.open_folder(instance.layers_dir / record.layer, instance.trusted_dir):
@@ -390,9 +390,9 @@ def require_layer(instance: InstanceLayout, record: InstanceRecord) -> None:
 
 @contextlib.contextmanager
 def claim(instance: InstanceLayout) -> Iterator[None]:
-    """Keep every launch away for the block; HostError if something runs.
+    """Prevent every launch during the block; HostError if something is running.
 
-    Shares run.lock, which a launch needs alone: so whoever looks meanwhile does not see a server run.
+    Shares run.lock, which a launch needs exclusively, so that observers do not take this for a running server.
     """
     descriptor = _open_run_lock(instance)
     try:
@@ -413,7 +413,7 @@ def claim(instance: InstanceLayout) -> Iterator[None]:
 
 
 def _open_run_lock(instance: InstanceLayout) -> int:
-    """Return a descriptor of the run's lock; what the game has put in its place is removed."""
+    """Return a descriptor of the run's lock. If the game has replaced the file, that is removed."""
     try:
         return untrusted.create_file(instance.run_lock_path, instance.trusted_dir)
     except UntrustedFileError:
@@ -422,7 +422,7 @@ def _open_run_lock(instance: InstanceLayout) -> int:
 
 
 def delete(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -> None:
-    """Remove the files of an instance that does not run, and what an interrupted removal left of it."""
+    """Remove the files of a stopped instance, including what an interrupted removal left."""
     callbacks.stage("Removing files")
     if instance.dir.is_dir():
         with claim(instance):
@@ -431,11 +431,11 @@ def delete(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -
 
 
 def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) -> None:
-    """Remove what an instance that does not run has written; also what an interrupted reset left of it."""
+    """Remove what a stopped instance has written, including what an interrupted reset left."""
     callbacks.stage("Removing what the server wrote")
     with claim(instance):
         for folder in (instance.upper_dir, instance.tree_dir, instance.home_dir):
-            # Whatever it is: a link that the game has put there goes as well.
+            # Whatever it is: a link that the game has put there is removed too.
             if untrusted.exists(folder, instance.trusted_dir):
                 _doom(layout, instance, folder)
         untrusted.require_folder(instance.upper_dir, instance.trusted_dir)
@@ -447,14 +447,14 @@ def reset(layout: HostLayout, instance: InstanceLayout, callbacks: Callbacks) ->
 def finish_deletions(layout: HostLayout, name: str = "*") -> None:
     """Remove what an interrupted removal left of one instance, or of all of them.
 
-    What has come so far is not cancelled: nothing of it can be brought back.
+    This cannot be cancelled: what is already removed cannot be brought back.
     """
     for doomed in layout.instances_dir.glob(f".deleting.{name}.*"):
         remove_tree(doomed)
 
 
 def _doom(layout: HostLayout, instance: InstanceLayout, folder: Path) -> None:
-    """Take a folder of an instance out by one rename: what a crash leaves belongs to nothing any more."""
+    """Take a folder out of an instance by one rename: leftovers of a crash then belong to nothing."""
     number = 1
     while os.path.lexists(doomed := _doomed_dir(layout, instance.name, number)):
         number += 1
@@ -463,12 +463,12 @@ def _doom(layout: HostLayout, instance: InstanceLayout, folder: Path) -> None:
 
 
 def _doomed_dir(layout: HostLayout, name: str, number: int) -> Path:
-    # Dots, which no name has: so the leftovers of `a` are not taken for those of `a-b`.
+    # With dots, which no name contains, so that leftovers of `a` are not taken for those of `a-b`.
     return layout.instances_dir / f".deleting.{name}.{number}"
 
 
 def _command(record: InstanceRecord, callbacks: Callbacks) -> list[str]:
-    """Return the engine's argv. A record of an earlier version may have arguments that are none any more."""
+    """Return the engine's argv. An earlier version's record may have arguments that are no longer valid."""
     arguments, faults = drop_faulty(record.arguments)
     for fault in faults:
         callbacks.warn(f"A launch argument from before the upgrade is left out. {fault}")

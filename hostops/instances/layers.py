@@ -1,9 +1,9 @@
-"""The layers that an instance is made of: whether this host can mount them, and which they are.
+"""The layers of an instance: which they are, and whether this host can mount them.
 
-From the top: what the server itself writes (upper), the files that are generated for it, its
-overlays in order, the release. All but the upper are shared and read-only to the game. Their files
-must not be changed while a server that uses them runs: the kernel shows such changes in parts, or
-not at all. A change is a new folder.
+From the top: the files that the server itself writes (upper), the files generated for it, its overlays in
+order, the release. All but the upper layer are shared, and read-only to the game. Their files must not be
+changed while a server that uses them runs: the kernel shows such changes partly or not at all. A change
+is made in a new folder.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ from hostops.specs import OverlayReference
 LAUNCHER_PATH = find_code_dir() / "hostops" / "launcher.py"
 LAUNCHER_COMMAND = (sys.executable, "-I", "-S", str(LAUNCHER_PATH))
 
-_PROBE_SECONDS = 600  # A probe takes no longer: an older folder is of one that was killed.
+_PROBE_SECONDS = 600  # No probe takes longer: an older folder is left from an interrupted one.
 _OPAQUE = "user.overlay.opaque"
-# Below /proc/sys: the switch, its values that forbid and allow user namespaces, and who forbids them.
+# Below /proc/sys: the switch, its values that forbid and allow user namespaces, and what forbids them.
 _NAMESPACE_SWITCHES = (
     (
         "kernel/apparmor_restrict_unprivileged_userns",
@@ -70,9 +70,9 @@ class Layering:
 
 
 def probe(root: Path) -> Layering:
-    """Try the launcher's own mount on the root's file system, and return what came of it."""
+    """Try the launcher's own mount on the root's file system, and return the result."""
     for leftover in root.glob(".probe-*"):
-        with contextlib.suppress(FileNotFoundError):  # That of a probe which just ended.
+        with contextlib.suppress(FileNotFoundError):  # Another probe has just removed it.
             if time.time() - leftover.stat().st_mtime > _PROBE_SECONDS:
                 remove_tree(leftover)
     folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=root))
@@ -95,7 +95,7 @@ def probe(root: Path) -> Layering:
 
 
 def name_layer(files: Mapping[str, bytes]) -> str:
-    """Return the digest by which the layer of exactly these files is called."""
+    """Return the digest that names the layer of exactly these files."""
     digest = hashlib.sha256()
     for path, content in sorted(files.items()):
         digest.update(f"{path}\0{len(content)}\0".encode() + content + b"\0")
@@ -103,9 +103,9 @@ def name_layer(files: Mapping[str, bytes]) -> str:
 
 
 def generate_layer(layers_dir: Path, files: Mapping[str, bytes]) -> str:
-    """Make the layer that holds exactly these files, by relative path, and return its digest.
+    """Create the layer of exactly these files, by relative path, and return its digest.
 
-    Only the game's own account can read the files: some hold passwords.
+    Only the game's own account can read the files, because some contain passwords.
     """
     name = name_layer(files)
     layer_dir = layers_dir / name
@@ -124,7 +124,7 @@ def generate_layer(layers_dir: Path, files: Mapping[str, bytes]) -> str:
 
 
 def prune_layers(layers_dir: Path, kept: Collection[str]) -> None:
-    """Remove generated layers other than `kept`, and what an interrupted one left. Nothing may run."""
+    """Remove generated layers except `kept`, and unfinished ones. Nothing may be running."""
     for path in layers_dir.iterdir():
         if path.name not in kept:
             remove_tree(path)
@@ -144,7 +144,7 @@ def lower_layers(
     overlays: Iterable[str],
     release: str,
 ) -> list[Path]:
-    """Return the read-only layers of an instance, the top one first.
+    """Return the read-only layers of an instance, top one first.
 
     Raises HostError if an overlay is not on this host. `overlays` are texts of `OverlayReference`.
     """
@@ -156,7 +156,7 @@ def lower_layers(
 
 
 def require_overlay(layout: HostLayout, overlay: str, name: str) -> Path:
-    """Return the folder of an overlay, or raise HostError saying which to make."""
+    """Return the folder of an overlay, or raise HostError saying which to create."""
     folder = layout.overlay_folder(overlay)
     reference = OverlayReference.parse(overlay)
     if not folder.is_dir() and reference.digest is not None:
@@ -180,10 +180,11 @@ def require_overlay(layout: HostLayout, overlay: str, name: str) -> Path:
 def try_layers(
     layout: HostLayout, instance: InstanceLayout, stack: Sequence[Path], overlays: Iterable[str]
 ) -> None:
-    """Raise HostError if the kernel would not mount these layers, among them `overlays`, over each other.
+    """Raise HostError if the kernel would refuse to mount these layers, which include `overlays`.
 
-    Where there are overlays it is tried without an upper layer, in namespaces that end with the try: it refuses
-    those of which one is, or lies in, another. Nothing changes on the disk. Takes as long as a program's start.
+    If there are overlays, it tries the mount without an upper layer, in namespaces that end with the attempt:
+    the kernel refuses layers if one is, or is inside, another. Nothing changes on the disk. Takes as long as
+    starting a program.
     """
     lower = [str(path.relative_to(layout.root)) for path in stack]
     folders = [
@@ -192,7 +193,7 @@ def try_layers(
     said: list[str] = []
     try:
         make_options(lower, *folders)
-        if len(lower) > 2:  # The generated layer, which may not be written yet, and the release.
+        if len(lower) > 2:  # Two are the generated layer, which may not exist yet, and the release.
             run(
                 [*LAUNCHER_COMMAND, "--try", str(layout.root), *lower[1:]],
                 environment=minimal_environment(layout.home_dir),
@@ -209,11 +210,11 @@ def try_layers(
 
 
 def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None:
-    """Move aside what hides these files of a lower layer. The instance must not run.
+    """Move aside whatever hides these files of a lower layer. The instance must not be running.
 
-    The game may have written its own file in the place of one of ours, or removed it or its folder,
-    which overlayfs records as a whiteout (a 0:0 device) or an opaque folder. It may also have put
-    a link or a FIFO there. What it wrote is kept beside, with the time.
+    The game may have written its own file in place of one of ours, or removed it or its folder, which
+    overlayfs records as a whiteout (a 0:0 device) or an opaque folder. It may also have put a link or a
+    FIFO there. What it wrote is kept beside it under a name with the time.
     """
     with untrusted.open_folder(upper_dir, upper_dir.parent, opens_up=True) as upper:
         for path in paths:
@@ -221,7 +222,7 @@ def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    """Write a new file down to the disk. That it is whole is told by the name of its layer, not by its own."""
+    """Write a new file and sync it. The name of its layer, not its own, says that it is complete."""
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)
         file.flush()
@@ -245,7 +246,7 @@ def _uncover_one(upper: int, path: str, callbacks: Callbacks) -> None:
 
 
 def _uncover_folder(here: int, name: str, path: str, callbacks: Callbacks) -> bool:
-    """Whether there is a folder; what else is in its place is moved aside."""
+    """Whether there is a folder; anything else in its place is moved aside."""
     try:
         if stat.S_ISDIR(untrusted.stat_at(here, name).st_mode):
             return True

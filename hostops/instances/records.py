@@ -1,7 +1,7 @@
-"""Reads the records of instances and runs as texts that a game could have written.
+"""Reads the records of instances and runs, treating them as text that a game may have written.
 
-A record that is missing, of the wrong kind, too large or malformed says nothing: None. A value that
-is not what it should be raises ValueError.
+A record that is missing, of the wrong kind, too large or malformed results in None. A wrong value raises
+ValueError.
 """
 
 import json
@@ -14,16 +14,16 @@ from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
 
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
-"""What reading a document raises that is not what it should be."""
+"""The exceptions that can come from reading a malformed document."""
 
 MAX_NUMBER = 2**31 - 1
-"""What a column of the panel's database takes."""
+"""The largest number that fits into the panel's database columns."""
 
 _MAX_SECONDS = 253_402_300_000.0  # the end of the year 9999, where Python's dates end
 
 
 def read_document(path: Path, beneath: Path) -> Mapping[str, Any] | None:
-    """Return the object that a JSON file holds; None if it cannot be had. Only `beneath` is trusted."""
+    """Return the object in a JSON file; None if it cannot be read. Only `beneath` is trusted."""
     try:
         document = json.loads(untrusted.read_file(path, beneath))
     except (FileNotFoundError, UntrustedFileError, *MALFORMED):
@@ -32,14 +32,14 @@ def read_document(path: Path, beneath: Path) -> Mapping[str, Any] | None:
 
 
 def whole_number(value: object, low: int = 0, high: int = MAX_NUMBER) -> int:
-    """Return a whole number of that range; ValueError for anything else."""
+    """Return a whole number in this range; ValueError for anything else."""
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"{str(value)[:80]!r} is no number from {low} to {high}")
     return value
 
 
 def seconds(value: object) -> float:
-    """Return seconds since the epoch, of a time that a date can be made of; ValueError for anything else."""
+    """Return seconds since the epoch that a date can represent; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{str(value)[:80]!r} is no time")  # noqa: TRY004 - what a reader catches
     if not (math.isfinite(value) and 0 <= value <= _MAX_SECONDS):
@@ -48,7 +48,7 @@ def seconds(value: object) -> float:
 
 
 def short_text(value: object, max_chars: int) -> str:
-    """Return a text of at most `max_chars`, without control characters; ValueError for anything else."""
+    """Return a text of at most `max_chars` without control characters; ValueError for anything else."""
     if not isinstance(value, str) or len(value) > max_chars or not value.isprintable():
         raise ValueError(f"{str(value)[:80]!r} is no short text")
     return value

@@ -1,4 +1,4 @@
-"""The installed builds of the game: which is current, switching to another, removing old ones."""
+"""The installed builds of the game: which one is current, switching to another, removing old ones."""
 
 import os
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ _PROGRAM_NAME = PROGRAM.removeprefix("./")
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the folder holds a game server that can be started."""
+    """Whether the folder contains a game server that can be started."""
     return not _find_fault(folder)
 
 
 def read_current(layout: HostLayout) -> str | None:
-    """Return the build id of the release that the next start takes, or None."""
+    """Return the build id of the release that the next start will use, or None."""
     build_id = _read_link(layout)
     return build_id if build_id and is_whole(layout.releases_dir / build_id) else None
 
@@ -42,7 +42,7 @@ def require_current(layout: HostLayout) -> str:
 
 
 def list_releases(layout: HostLayout) -> list[InstalledRelease]:
-    """Return the installed releases, the latest first."""
+    """Return the installed releases, latest first."""
     current = read_current(layout)
     users = _users(layout)
     return [
@@ -57,9 +57,9 @@ def list_releases(layout: HostLayout) -> list[InstalledRelease]:
 
 
 def publish(layout: HostLayout, folder: Path, build_id: str) -> None:
-    """Make a checked folder the release `build_id`, whole and on disk, in the place of a damaged one.
+    """Make a checked folder the release `build_id`, complete and on disk, replacing a damaged one.
 
-    Raises HostError if a server runs from that.
+    Raises HostError if a server is running from the damaged one.
     """
     layout.releases_dir.mkdir(mode=0o750, exist_ok=True)
     target = layout.releases_dir / build_id
@@ -68,12 +68,12 @@ def publish(layout: HostLayout, folder: Path, build_id: str) -> None:
             f"Build {build_id} is damaged and cannot be replaced while {', '.join(users)} runs from it: "
             "stop that, then install again."
         )
-    os.utime(folder)  # The time of the release, by which the older ones are told.
-    # Ten gigabytes in six thousand files: one call for all is faster than fsync for each.
+    os.utime(folder)  # The release's time, by which releases are ordered.
+    # Ten gigabytes in six thousand files: one call for all is faster than an fsync for each.
     os.sync()
     if target.is_dir():
-        # The damaged one must not come to lie where an install would be gone on with in it: it may
-        # share files with other releases.
+        # The damaged release must not end up where an install would resume from it: it may share files
+        # with other releases.
         beside = layout.releases_dir / f".new-{build_id}"
         if folder != beside:
             remove_tree(beside)
@@ -88,7 +88,7 @@ def publish(layout: HostLayout, folder: Path, build_id: str) -> None:
 
 
 def switch(layout: HostLayout, build_id: str) -> None:
-    """Let `current` point to another whole release, by one rename."""
+    """Make `current` point to another complete release, by one rename."""
     folder = layout.releases_dir / build_id
     if fault := _find_fault(folder):
         raise HostError(f"Release {build_id} cannot be used: {fault}. Install the game again.")
@@ -96,7 +96,7 @@ def switch(layout: HostLayout, build_id: str) -> None:
 
 
 def choose_rollback(layout: HostLayout, build_id: str | None) -> str:
-    """Return the release to go back to: the one that is asked for, or the latest that is not current."""
+    """Return the release to go back to: the requested one, or the latest that is not current."""
     installed = list_releases(layout)
     others = [release.build_id for release in installed if not release.is_current]
     if build_id is None:
@@ -127,7 +127,7 @@ def prune(layout: HostLayout, kept: Iterable[str], callbacks: Callbacks) -> None
 
 
 def _doom(folder: Path) -> None:
-    """Take a release out by one rename; `prune` removes its files."""
+    """Take a release out by one rename; `prune` then removes its files."""
     doomed = folder.with_name(f".deleting-{folder.name}")
     remove_tree(doomed)
     folder.rename(doomed)
@@ -135,12 +135,12 @@ def _doom(folder: Path) -> None:
 
 
 def latest(layout: HostLayout) -> str | None:
-    """Return the build id of the release that was installed last, or None."""
+    """Return the build id of the most recently installed release, or None."""
     return next((folder.name for folder in _folders_by_age(layout) if is_whole(folder)), None)
 
 
 def _read_link(layout: HostLayout) -> str | None:
-    """Return the build id that `current` names, be its release there or not; None without a link."""
+    """Return the build id that `current` names, whether or not that release exists; None without a link."""
     try:
         return layout.current_link.readlink().name
     except FileNotFoundError:
@@ -156,13 +156,13 @@ def _find_fault(folder: Path) -> str:
 
 
 def _folders_by_age(layout: HostLayout) -> list[Path]:
-    """Return the folders of releases, the latest first."""
+    """Return the folders of releases, latest first."""
     folders = [path for path in layout.releases_dir.glob("*") if path.name.isdecimal()]
     return sorted(folders, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
 
 
 def _users(layout: HostLayout) -> dict[str, list[str]]:
-    """Return, for each release in use, the instances that run from it."""
+    """Return the instances that run from each release in use."""
     users: dict[str, list[str]] = {}
     for name in layout.instance_names():
         instance = layout.instance(name)

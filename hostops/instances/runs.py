@@ -1,11 +1,10 @@
-"""What is known of an instance's last run, and what follows from it: its state.
+"""The facts about an instance's last run, and the state that follows from them.
 
-The launcher writes `run.json` at every start, with a number that only grows. `ready.json` and
-`stop.json` hold the number of the run that answered, or that was asked to end, and `silent.json` that of
-the run that somebody has waited for in vain. So what is left of an earlier run never speaks for a later
-one, and any process that looks finds the same state.
+The launcher writes `run.json` at every start, with a number that only grows. `ready.json` names the run that
+answered, `stop.json` the run that was asked to end, and `silent.json` the run that somebody waited for in
+vain. So leftovers of an earlier run are never taken for a later one's, and every process sees the same state.
 
-Where overlays cannot be mounted the game may be able to write these files: see `records`.
+Where overlays cannot be mounted, the game may be able to write these files: see `records`.
 """
 
 import json
@@ -44,12 +43,12 @@ _MAX_WHY_CHARS = 2000
 _UNKNOWN_END = "unknown"
 
 LAUNCH_FAILURES = (EXIT_FAILED, EXIT_BUSY)
-"""How the launcher ends when the game did not come to run."""
+"""The launcher's exit codes when the game did not start."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One start of a server, as its launcher wrote it down."""
+    """One start of a server, as its launcher recorded it."""
 
     run: int
     pid: int
@@ -59,25 +58,25 @@ class Run:
     release: str
     port: int
     restarted_at: Sequence[float] = ()
-    """When it was restarted, by itself after crashes, since somebody started it; the last few."""
+    """When it was automatically restarted after crashes since somebody last started it; only the last few."""
     restarts: int = 0
-    """How often that was, all of them."""
+    """How many restarts there were in all."""
     crashed: Sequence[tuple[int, str]] = ()
-    """The last runs before that ended on their own, each with what systemd said of its end, or nothing."""
+    """The most recent earlier runs that ended on their own, with systemd's words about the end, if any."""
     address: str = ""
-    """The one address that it listens on; empty if it listens on all."""
+    """The only address that it listens on; empty if it listens on all."""
     walls: Sequence[tuple[str, bool, str, str]] = ()
     """The walls of its box (`hostops.box.wall.Wall`); none if it has no box."""
     nonce: str = ""
-    """What the run's environment names it by; empty of a run that an earlier version started."""
+    """Identifies the run in its environment; empty if an earlier version started it."""
     mount_namespace: int = 0
-    """The inode of the mount namespace that the launcher made for it; 0 if it made none."""
+    """The inode of the mount namespace that the launcher created for it; 0 if it created none."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> "Run":
-        """Return what a record says; raises one of `records.MALFORMED`.
+        """Return the run in a record; raises one of `records.MALFORMED`.
 
-        What another version of this program wrote beyond that is left out: servers outlive an upgrade.
+        Additions of other versions of this program are ignored: servers outlive an upgrade.
         """
         return cls(
             run=records.whole_number(document["run"], 1),
@@ -110,12 +109,12 @@ class Run:
 
     @property
     def is_main_process_alive(self) -> bool:
-        """Whether exactly the process that was started still runs."""
+        """Whether exactly the process that was started is still running."""
         return self.is_of_this_boot and process_identity.is_alive(self.pid, self.start_ticks)
 
     @property
     def ends_with_main_process(self) -> bool:
-        """Whether the kernel ends with the main process whatever the run has started."""
+        """Whether the kernel kills everything the run has started when its main process ends."""
         return any(name == OWN_PROCESSES and stands for name, stands, *_ in self.walls)
 
 
@@ -128,7 +127,7 @@ class _Mark:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> "_Mark":
-        """Return what a record says; raises one of `records.MALFORMED`."""
+        """Return the mark in a record; raises one of `records.MALFORMED`."""
         run, at = records.whole_number(document["run"]), records.seconds(document["at"])
         why = records.short_text(document.get("why", ""), _MAX_WHY_CHARS)
         return cls(run, at, document.get("had_crashed") is True, why)
@@ -136,9 +135,9 @@ class _Mark:
 
 @dataclass(frozen=True)
 class End:
-    """How and when a run ended: what the game's init or systemd said, empty if neither came to that.
+    """How and when a run ended: in the words of the game's init or systemd, empty if neither could say.
 
-    `at` is seconds since the epoch. It is final if nobody restarts the server after it.
+    `at` is seconds since the epoch. The end is final if nothing restarts the server after it.
     """
 
     run: int
@@ -148,7 +147,7 @@ class End:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> "End":
-        """Return what a record of a final end says; raises one of `records.MALFORMED`."""
+        """Return the final end in a record; raises one of `records.MALFORMED`."""
         return cls(
             run=records.whole_number(document["run"], 1),
             end=records.short_text(document["end"], 200),
@@ -161,31 +160,31 @@ Record = TypeVar("Record", Run, _Mark, End)
 
 
 def read_run(instance: InstanceLayout) -> Run | None:
-    """Return the last run, or None if it never ran, or the file did not survive a power cut."""
+    """Return the last run; None if it never ran, or the file did not survive a power cut."""
     return _read_as(Run.parse, instance.run_path, instance)
 
 
 def is_alive(instance: InstanceLayout) -> bool:
-    """Whether the instance's last run lives, be it one that is just being launched.
+    """Whether the instance's last run is alive, even if it is only just being launched.
 
-    The lock tells of a launcher that has not written its run down, and of children that keep it. A game can let
-    go of it, so that it is free says nothing; what then outlives the main process is for `find_processes`.
+    The lock covers a launcher that has not recorded its run yet, and children that keep the lock. A game can
+    release the lock, so a free lock proves nothing; `find_processes` finds what then outlives the main process.
     """
     run = read_run(instance)
     return (run is not None and run.is_main_process_alive) or is_launch_locked(instance)
 
 
 def is_launch_locked(instance: InstanceLayout) -> bool:
-    """Whether a launcher or a process of the run holds the run's lock."""
+    """Whether a launcher, or a process of the run, holds the run's lock."""
     return is_locked(instance.run_lock_path, instance.trusted_dir)
 
 
 def find_processes(instance: InstanceLayout, run: Run | None) -> list[ProcessStat]:
-    """Return the living processes of a run, as far as we may see them: also those that tried not to be found.
+    """Return the living processes of a run that are visible to us, including those that try to hide.
 
-    A child can leave its session, its parent and the lock. What it keeps is the mount namespace that
-    the launcher made, or, where it made none, the environment of its start. Goes through all of
-    /proc: 14 to 29 ms where 2,000 processes run.
+    A child can leave its session, its parent and the lock. It keeps the mount namespace that the launcher
+    created or, if there is none, the environment of its start. Goes through all of /proc: 14 to 29 ms with
+    2,000 processes.
     """
     if run is not None and not run.is_of_this_boot:
         run = None
@@ -216,9 +215,9 @@ def _find_processes(instance: InstanceLayout, run: Run | None) -> Iterator[Proce
 def _is_in_its_namespace(
     process: ProcessStat, instance: InstanceLayout, run: Run, own_namespace: int | None
 ) -> bool:
-    """Whether a process is in the namespace that the run's launcher made.
+    """Whether a process is in the namespace that the run's launcher created.
 
-    The number alone does not say so: the kernel gives it to another namespace once this one is gone.
+    The number alone does not prove it: the kernel reuses it for another namespace once this one is gone.
     """
     if not run.mount_namespace or run.mount_namespace == own_namespace:
         return False
@@ -227,7 +226,7 @@ def _is_in_its_namespace(
     mounts = process_identity.read_mounts(process.pid)
     if f"{MOUNT_NAME}{run.nonce} ".encode() in mounts:
         return True
-    # A launcher of an earlier version did not name its mount; another host's server may be called the same.
+    # An earlier version's launcher did not name its mount; another host may have a server of the same name.
     upper = f"instances/{instance.name}/upper,".encode()
     return MOUNT_NAME.encode() not in mounts and upper in mounts
 
@@ -238,14 +237,14 @@ def _environment(process: ProcessStat) -> Sequence[str]:
 
 def mark_ready(instance: InstanceLayout, run: Run) -> None:
     """Record that this run answers."""
-    # No run outlives a power cut.
+    # Not synced, because no run outlives a power cut.
     _write_mark(instance.ready_path, run, outlives_power_cut=False)
     if is_marked_silent(instance, run):
         untrusted.remove_file(instance.silent_path, instance.trusted_dir)
 
 
 def mark_silent(instance: InstanceLayout, run: Run, why: str) -> None:
-    """Record that this run is up and was asked in vain; `why` is what was found out about that, for people."""
+    """Record that this run is up but does not answer; `why` is what was found out about it, for people."""
     printable = "".join(one if one.isprintable() else "�" for one in why)
     why = printable[:_MAX_WHY_CHARS]
     _write_mark(instance.silent_path, run, why=why, outlives_power_cut=False)
@@ -253,21 +252,21 @@ def mark_silent(instance: InstanceLayout, run: Run, why: str) -> None:
 
 
 def is_marked_silent(instance: InstanceLayout, run: Run) -> bool:
-    """Whether nobody has had an answer from this run since it was given up on."""
+    """Whether this run was given up on and has not answered since."""
     return _marked_run(instance.silent_path, instance) == run.run
 
 
 def mark_stopping(instance: InstanceLayout, run: Run) -> None:
-    """Record that this run is asked to end, so that its end is no crash."""
+    """Record that this run is being asked to end, so that its end is no crash."""
     if not was_asked_to_stop(instance, run):
         _write_mark(instance.stop_path, run)
-    # The next one that is asked replaces the mark; this one stays as long as the run's output.
+    # A later run's mark replaces this one; the file beside the output stays as long as the output.
     stop_path = instance.console_stop_path(run.run)
     os.close(untrusted.create_file(stop_path, instance.trusted_dir, 0o640))
 
 
 def mark_known(instance: InstanceLayout, run: Run) -> None:
-    """Record that somebody who asked for the end of a run that is over knows of it: a crash stays one."""
+    """Record that somebody who asked a finished run to end knows about its end. A crash remains a crash."""
     if not was_asked_to_stop(instance, run):
         _write_mark(instance.stop_path, run, had_crashed=run.is_of_this_boot)
 
@@ -283,7 +282,7 @@ def was_asked_to_stop(instance: InstanceLayout, run: Run) -> bool:
 
 
 def read_status(instance: InstanceLayout) -> InstanceStatus:
-    """Return what the files and /proc say. A run that is not marked as ready counts as starting."""
+    """Return the status according to the files and /proc. A run not marked as ready counts as starting."""
     name = instance.name
     if not untrusted.exists(instance.record_path, instance.trusted_dir):
         return InstanceStatus(name, InstanceState.ABSENT)
@@ -338,7 +337,7 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
 
 
 def tell_walls(run: Run, callbacks: Callbacks) -> None:
-    """Say which walls stand around a run, and of the others why they do not."""
+    """Report which walls stand around a run, and why the others do not."""
     walls = [Wall(*wall) for wall in run.walls]
     if not walls:
         return
@@ -350,17 +349,17 @@ def tell_walls(run: Run, callbacks: Callbacks) -> None:
 
 
 def read_facts(instance: InstanceLayout, number: int) -> RunFacts | None:
-    """Return what is known of one run whose output is kept, without its signal; None if nothing is.
+    """Return the facts about a run whose output is kept, without its signal; None if there are none.
 
-    Of one that goes on it costs two small files.
+    For a current run it costs two small files.
     """
     run = read_run(instance)
     if run is None or run.run != number:
         run = _read_as(Run.parse, instance.console_run_path(number), instance)
-        # There is no output of it any more, or another run has taken its place.
+        # Its output is no longer kept, or another run has replaced it.
         is_going_on = False
     else:
-        # Its lock may be held already by a launcher that is about to write down the next run.
+        # A launcher that is about to record the next run may already hold the lock.
         is_going_on = run.is_main_process_alive or is_launch_locked(instance)
     if run is None:
         return None
@@ -382,7 +381,7 @@ def read_facts(instance: InstanceLayout, number: int) -> RunFacts | None:
 
 
 def describe_end(instance: InstanceLayout, run: Run) -> str:
-    """Say, for people, what is known of a run that ended on its own."""
+    """Say, for people, what is known about a run that ended on its own."""
     line = last_line(instance, run.run)
     last_words = f"Its last line was: {line[:300]}" if line else "It printed nothing."
     full = run.walls and describe_fullness(instance, run.run)
@@ -390,7 +389,7 @@ def describe_end(instance: InstanceLayout, run: Run) -> str:
 
 
 def read_end(instance: InstanceLayout, run: Run) -> End | None:
-    """Return how the last run, which is over, ended; None if nobody has written that down."""
+    """Return how the last run, which is over, ended; None if nobody has recorded that."""
     final = _read_as(End.parse, instance.final_path, instance)
     if final is not None and final.run == run.run:
         return final
@@ -405,9 +404,9 @@ def read_end(instance: InstanceLayout, run: Run) -> End | None:
 
 
 def note_end(instance: InstanceLayout, run: Run) -> End:
-    """Return how the last run, which has crashed, ended; where nobody knows that, it has just been seen.
+    """Return how the last run, which has crashed, ended; if unknown, it ended now.
 
-    That moment is written down for those who look later. Raises OSError if it cannot be.
+    In that case the time is recorded for later readers. Raises OSError if it cannot be.
     """
     end = read_end(instance, run)
     if end is None:
@@ -417,7 +416,7 @@ def note_end(instance: InstanceLayout, run: Run) -> End:
 
 
 def call_off_restart(instance: InstanceLayout, run: Run) -> None:
-    """Record that the server is not to be restarted after the crash of this run, its last one."""
+    """Record that the server must not be restarted after the crash of this run, its last one."""
     end = read_end(instance, run) or End(run.run, "", time.time())
     if not end.is_final:
         record = {"run": end.run, "end": end.end, "at": end.at}
@@ -425,17 +424,17 @@ def call_off_restart(instance: InstanceLayout, run: Run) -> None:
 
 
 def has_crashed(instance: InstanceLayout, run: Run) -> bool:
-    """Whether this run, the last one, is over without having been asked to end while the host was up."""
+    """Whether this run, the last one, ended without being asked to, and not by a restart of the host."""
     if not run.is_of_this_boot or was_asked_to_stop(instance, run):
         return False
     return not is_alive(instance)
 
 
 def parse_end(run: int, text: str) -> CrashedRun:
-    """Read $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of systemd.exec(5).
+    """Parse $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of systemd.exec(5).
 
-    Such as `signal killed SEGV`, `core-dump dumped ABRT`, `exit-code exited 7`, `oom-kill killed KILL`. What
-    is anything else, or says that the launcher and not the game ended, tells nothing.
+    For example `signal killed SEGV`, `core-dump dumped ABRT`, `exit-code exited 7`, `oom-kill killed KILL`. Any
+    other text, or one about the launcher and not the game, results in no details.
     """
     result, code, status, *_ = [*text.split(), "", "", ""]
     if code == "exited" and status.isdecimal() and (name := signal_of(int(status))):
@@ -453,9 +452,9 @@ def _read_crash(instance: InstanceLayout, run: Run) -> CrashedRun:
 
 
 def signal_of(exit_status: int) -> str:
-    """Return the name of the signal that an exit status tells of, such as SIGSEGV; empty for any other status.
+    """Return the name of the signal in an exit status, such as SIGSEGV; empty for any other status.
 
-    The init of a game's PID namespace ends with 128 and the number of the signal that ended the game, as a
+    The init of a game's PID namespace exits with 128 plus the number of the signal that ended the game, as a
     shell does.
     """
     try:
@@ -473,7 +472,7 @@ def _parse_wall(wall: Sequence[Any]) -> tuple[str, bool, str, str]:
 def _crashed_runs(
     instance: InstanceLayout, run: Run, *, had_crashed: bool
 ) -> tuple[CrashedRun, ...]:
-    """Return the crashed runs that are over for sure: those before `run`, and itself if somebody knows."""
+    """Return the crashed runs that are certainly over: those before `run`, and itself if its end is known."""
     crashed = [parse_end(number, end) for number, end in run.crashed]
     if had_crashed:
         crashed.append(_read_crash(instance, run))
@@ -500,7 +499,7 @@ def _marked_run(path: Path, instance: InstanceLayout) -> int | None:
 def _read_as(
     parse: Callable[[Mapping[str, Any]], Record], path: Path, instance: InstanceLayout
 ) -> Record | None:
-    """Return what a file says; None if it is missing, emptied by a power cut, or no record of ours."""
+    """Return a file's parsed record; None if it is missing, emptied by a power cut, or not ours."""
     document = records.read_document(path, instance.trusted_dir)
     if document is None:
         return None

@@ -1,4 +1,4 @@
-"""Writes, copies and removes files so that a crash at any point leaves a whole state behind."""
+"""Writes, copies and removes files so that a crash at any point leaves a complete state behind."""
 
 import contextlib
 import ctypes
@@ -21,12 +21,12 @@ _AT_FDCWD = -100  # linux/fcntl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 _COPY_CHUNK_BYTES = 16 * 1024 * 1024
 _TEMPORARY_NAME_BYTES = 240
-_BLOCK_BYTES = 512  # what st_blocks counts, whatever the file system's own block
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA, errno.EINVAL, errno.EPERM, errno.EACCES)
 
 
 def make_dir(path: Path, mode: int = 0o750) -> Path:
-    """Make the folder and those above it if they are missing, and return it."""
+    """Create the folder, and its parents if they are missing, and return it."""
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     return path
 
@@ -34,10 +34,11 @@ def make_dir(path: Path, mode: int = 0o750) -> Path:
 def write_atomically(
     path: Path, data: bytes | str, mode: int = 0o600, *, outlives_power_cut: bool = True
 ) -> None:
-    """Replace a file by one rename: whoever reads sees the old text or the new one, after a crash too.
+    """Replace a file by one rename: readers see the old text or the new one, even after a crash.
 
-    With `outlives_power_cut` it returns once the disk has it, which takes some milliseconds or more. What
-    means nothing after a boot can do without: then a power cut may leave the old text, the new one or none.
+    With `outlives_power_cut` it returns once the data is on disk, which takes a few milliseconds or more. Data
+    that means nothing after a boot can do without: a power cut may then leave the old text, the new one or
+    none.
     """
     payload = data.encode() if isinstance(data, str) else data
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
@@ -60,9 +61,9 @@ def write_atomically(
 
 
 def replace_at(folder: int, name: str, data: bytes) -> None:
-    """Do what `write_atomically` does in a folder that is held open, which somebody else may write to.
+    """Do the same as `write_atomically` in an open folder that others may write to.
 
-    A file that is replaced hands on its mode; whatever else has the name is only replaced.
+    The new file inherits the mode of a replaced file; anything else of that name is only replaced.
     """
     mode = 0o644
     with contextlib.suppress(FileNotFoundError):
@@ -83,7 +84,7 @@ def replace_at(folder: int, name: str, data: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `write_atomically` left in a folder when it was killed. Nobody may be writing there."""
+    """Remove what interrupted `write_atomically` calls left in a folder. Nobody may be writing there."""
     for path in folder.glob(".*.json-*"):
         path.unlink()
 
@@ -98,9 +99,9 @@ def sync_dir(path: Path) -> None:
 
 
 def sync_file_system(folder: Path) -> None:
-    """Put all that was written to the file system of `folder` onto its disk: syncfs(2).
+    """Write all pending data of `folder`'s file system to disk: syncfs(2).
 
-    For many small files it takes a fraction of what an fsync of each does.
+    For many small files this takes a fraction of the time of one fsync each.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -121,7 +122,7 @@ def switch_symlink(link: Path, target: str) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two folders take each other's place, at once where the file system can (Linux 3.15: most can)."""
+    """Swap two folders, atomically if the file system can (Linux 3.15; most can)."""
     arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     if _libc.renameat2(*arguments) == 0:
         return
@@ -138,8 +139,8 @@ def exchange(one: Path, other: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a folder with everything in it, never following a symlink. It may be missing.
 
-    What a game wrote may be as deep and as full as it likes, and closed to its owner, as
-    overlayfs's own folders are.
+    A game's files may be arbitrarily deep and many, and closed to their owner, as overlayfs's own
+    folders are.
     """
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -154,8 +155,8 @@ def remove_tree(path: Path) -> None:
 def walk_files(top: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Yield every file and symlink below `top` as (path relative to it, lstat), in a stable order.
 
-    For trees that people and SteamCMD made, of any size; `top` may be a link to one, and without a folder there
-    there is nothing. What a game could have written is for `untrusted.walk`.
+    For trees of any size made by people and SteamCMD. `top` may be a link to one; if it is no folder, nothing
+    is yielded. For files that a game could have written, use `untrusted.walk`.
     """
     try:
         folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -179,9 +180,9 @@ def free_bytes(path: Path) -> int:
 
 
 def copy_file(source: Path, target: Path, cancel: CancelToken) -> None:
-    """Copy a file or symlink with mode and times, sharing its blocks where the file system can.
+    """Copy a file or symlink with mode and times, sharing its blocks if the file system can.
 
-    The target appears under its name only when it is whole, and takes the place of what was there.
+    The target appears under its name only once it is complete, and replaces what was there.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -197,10 +198,10 @@ def copy_file(source: Path, target: Path, cancel: CancelToken) -> None:
 
 
 def copy_at(from_folder: int, source: str, to_folder: int, name: str, cancel: CancelToken) -> None:
-    """Do what `copy_file` does between folders that are held open.
+    """Do the same as `copy_file`, between open folders.
 
-    `source` is relative to the one, and `name` a name in the other. Raises `UntrustedFileError` for a source
-    that is neither a file nor a symlink.
+    `source` is a path relative to the first, and `name` a name in the second. Raises `UntrustedFileError` if
+    the source is neither a file nor a symlink.
     """
     temporary = f".{untrusted.shorten(name, _TEMPORARY_NAME_BYTES)}.copying"
     untrusted.remove_at(to_folder, temporary)
@@ -219,7 +220,7 @@ def copy_at(from_folder: int, source: str, to_folder: int, name: str, cancel: Ca
 def _copy_link(from_folder: int, source: str, to_folder: int, name: str) -> None:
     pinned = untrusted.pin(from_folder, source)
     try:
-        # readlinkat(2): an empty path is the link that is held open.
+        # readlinkat(2): an empty path means the open link itself.
         os.symlink(os.readlink("", dir_fd=pinned), name, dir_fd=to_folder)
         status = os.fstat(pinned)
     finally:
@@ -247,7 +248,7 @@ def _copy_content(
 
 
 def _require_room(reader: int, source: str, to_folder: int) -> None:
-    """Refuse what cannot fit: a game can claim for a file all that is free, and leave nothing for its copy."""
+    """Refuse a copy that cannot fit: a game can claim all free space for a file, leaving none for its copy."""
     free, status = os.fstatvfs(to_folder), os.fstat(reader)
     size = min(status.st_size, status.st_blocks * _BLOCK_BYTES)
     if size > free.f_bavail * free.f_frsize:
@@ -257,7 +258,7 @@ def _require_room(reader: int, source: str, to_folder: int) -> None:
 
 
 def _copy_data(reader: int, writer: int, cancel: CancelToken) -> None:
-    """Copy what is really there: a file of a game that is one hole takes no space, and so does its copy."""
+    """Copy only allocated data: a game's file that is one hole takes no space, and neither does its copy."""
     size = os.fstat(reader).st_size
     position = 0
     while (position := find_data(reader, position)) < size:
@@ -270,7 +271,7 @@ def _copy_data(reader: int, writer: int, cancel: CancelToken) -> None:
             position += len(chunk)
             left -= len(chunk)
         if left > 0:
-            break  # It was cut meanwhile.
+            break  # It was truncated in the meantime.
     os.ftruncate(writer, size)
 
 
@@ -281,7 +282,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _copy_attributes(source: int, target: int) -> None:
-    """Copy mode, times and the extended attributes that may be copied, as `shutil.copystat` does."""
+    """Copy mode, times and permitted extended attributes, as `shutil.copystat` does."""
     status = os.fstat(source)
     for attribute in _list_attributes(source):
         try:
@@ -305,9 +306,9 @@ def _list_attributes(descriptor: int) -> list[str]:
 def copy_tree(
     source: Path, target: Path, cancel: CancelToken, on_percent: Callable[[int], None]
 ) -> None:
-    """Copy a folder file by file into `target`, which may hold a part of it already.
+    """Copy a folder file by file into `target`, which may already contain part of it.
 
-    Files of the same size and time are taken as copied: an interrupted copy goes on where it was.
+    Files of the same size and time count as copied, so an interrupted copy resumes where it stopped.
     """
     total = max(1, sum(status.st_size for _, status in walk_files(source)))
     done = 0

@@ -1,4 +1,4 @@
-"""Holes in files: how the beginning of a file that is being written gives its disk space back."""
+"""Holes in files: how to free the disk space of the beginning of a file that is still being written."""
 
 import ctypes
 import errno
@@ -17,11 +17,11 @@ _devices_without: set[int] = set()
 
 
 def punch_hole(descriptor: int, end: int) -> bool:
-    """Free the disk space of a file's first `end` bytes, which read as zeros from then on; its size stays.
+    """Free the disk space of a file's first `end` bytes, which then read as zeros; its size stays.
 
-    Whoever writes or reads behind them meanwhile notices nothing. `end` is to be a multiple of the file
-    system's block, as any large power of two is. Returns False, and says so once in the log, where the file
-    system cannot do it; raises OSError for anything else.
+    Concurrent writers and readers beyond `end` notice nothing. `end` must be a multiple of the file system's
+    block size, as any large power of two is. If the file system does not support this, it returns False and
+    logs that once; it raises OSError for anything else.
     """
     device = os.fstat(descriptor).st_dev
     if device in _devices_without:
@@ -34,8 +34,8 @@ def punch_hole(descriptor: int, end: int) -> bool:
             raise OSError(number, os.strerror(number))
         _devices_without.add(device)
         logger.warning(
-            "the file system of the servers' consoles cannot free parts of files (%s): the output of a server "
-            "that runs for long takes more and more space. Use ext4, XFS, Btrfs or ZFS for the host's folder.",
+            "the file system of the servers' consoles cannot free parts of files (%s): the output of a "
+            "long-running server takes more and more space. Use ext4, XFS, Btrfs or ZFS for the host's folder.",
             os.strerror(number),
         )
         return False
@@ -43,24 +43,24 @@ def punch_hole(descriptor: int, end: int) -> bool:
 
 
 def find_data(descriptor: int, offset: int) -> int:
-    """Return where the next bytes that are really there begin, from `offset` on; at the end, the end."""
+    """Return where allocated data begins, from `offset` on; if there is none, the end of the file."""
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole, or nothing at all, follows
+        if error.errno == errno.ENXIO:  # only a hole, or nothing at all, follows
             return max(offset, os.lseek(descriptor, 0, os.SEEK_END))
-        if error.errno == errno.EINVAL:  # a file system that knows no holes
+        if error.errno == errno.EINVAL:  # a file system without holes
             return offset
         raise
 
 
 def find_hole(descriptor: int, offset: int) -> int:
-    """Return where the bytes that are really there at `offset` end: at a hole, or at the end of the file."""
+    """Return where the allocated data at `offset` ends: at a hole, or at the end of the file."""
     try:
         return os.lseek(descriptor, offset, os.SEEK_HOLE)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # cut meanwhile
+        if error.errno == errno.ENXIO:  # truncated in the meantime
             return offset
-        if error.errno == errno.EINVAL:  # a file system that knows no holes
+        if error.errno == errno.EINVAL:  # a file system without holes
             return os.lseek(descriptor, 0, os.SEEK_END)
         raise

@@ -1,10 +1,10 @@
-"""Cuts a stream of bytes into lines of text, with bounded memory whatever comes."""
+"""Splits a stream of bytes into lines of text, with bounded memory for any input."""
 
 import re
 from collections.abc import Iterator
 
 MAX_LINE_BYTES = 64 * 1024
-"""A longer line comes in pieces of this size."""
+"""Longer lines are split into pieces of this size."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -18,15 +18,15 @@ def piece_length(data: bytes) -> int:
 
 
 def decode_line(line: bytes) -> str:
-    """Return the line as text; what is not UTF-8 becomes U+FFFD."""
+    """Return the line as text; invalid UTF-8 becomes U+FFFD."""
     return line.decode("utf-8", errors="replace")
 
 
 class LineSplitter:
-    r"""Takes chunks of a command's output and gives lines.
+    r"""Takes chunks of a command's output and yields lines.
 
-    A line ends with \n, \r\n, or the lone \r of a progress display. A lone \r that follows nothing
-    gives no line: displays write it before a text as well as after.
+    A line ends with \n, \r\n, or the lone \r of a progress display. A lone \r after no text yields no
+    line: such displays write it before a text as well as after it.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class LineSplitter:
 
     @property
     def rest(self) -> str:
-        """The text behind the last line end, such as a prompt."""
+        """The text after the last line end, such as a prompt."""
         return decode_line(self._rest)
 
     def finish(self) -> Iterator[str]:

@@ -1,10 +1,9 @@
-"""Keeps operations on one host apart: `flock` locks that the commands an operation runs inherit.
+"""Keeps operations on one host from colliding: `flock` locks that their commands inherit.
 
-`install` and `rollback` hold the host's lock alone. Operations on instances share it, and each
-holds its instance's lock alone; a look for updates shares it too. Who runs SteamCMD
-holds a lock on that. Because SteamCMD inherits the lock, it is held as long as an
-installer is at work, even if the worker that started it was killed. Whoever comes next finds out
-and ends that orphan. Readers take no lock.
+`install` and `rollback` hold the host's lock exclusively. Operations on instances share it, and each holds
+its instance's lock exclusively; update checks share it too. Running SteamCMD needs a lock of its own.
+SteamCMD inherits that lock, so it stays held while an installer is working, even if the worker that started
+it was killed. The next operation detects such an orphan and ends it. Readers take no lock.
 """
 
 import contextlib
@@ -23,13 +22,13 @@ from hostops.linux.process import end_group
 from hostops.linux.untrusted import UntrustedFileError
 
 _POLL_SECONDS = 0.05
-_LOOK_SECONDS = 1.0  # Looking for orphans reads all of /proc.
+_LOOK_SECONDS = 1.0  # Searching for orphans reads all of /proc.
 _ORPHAN_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, and what for: written into the lock's file."""
+    """The process that holds a lock, and its purpose; written into the lock's file."""
 
     pid: int
     start_ticks: int
@@ -38,7 +37,7 @@ class Holder:
 
     @property
     def is_alive(self) -> bool:
-        """Whether exactly this process still runs."""
+        """Whether exactly this process is still running."""
         return self.boot_id == process_identity.read_boot_id() and process_identity.is_alive(
             self.pid, self.start_ticks
         )
@@ -54,15 +53,15 @@ def hold(
 ) -> Iterator[int]:
     """Hold the lock at `path` for the block; yields its descriptor, for commands to inherit.
 
-    Waits for whoever holds it, saying so once; a cancel ends the waiting. If the
-    holder is dead and only a command it had started holds the lock, that command is ended.
+    Waits for the current holder, saying so once; a cancel ends the waiting. If the holder is dead and only
+    a command that it started still holds the lock, that command is ended.
     """
     make_dir(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _acquire(descriptor, path, purpose, shared, callbacks)
         if not shared:
-            # Before any command is started: so every heir of this lock finds its parent's name.
+            # Before any command starts, so that every heir of this lock finds its parent's name.
             _write_holder(descriptor, purpose)
         try:
             yield descriptor
@@ -75,7 +74,7 @@ def hold(
 
 @contextlib.contextmanager
 def hold_if_free(path: Path, purpose: str) -> Iterator[bool]:
-    """Hold the lock at `path` alone for the block if nobody has it; yields whether it is ours."""
+    """Hold the lock at `path` exclusively for the block if nobody has it; yields whether we got it."""
     make_dir(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -92,7 +91,7 @@ def hold_if_free(path: Path, purpose: str) -> Iterator[bool]:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Return who wrote itself into the lock's file last, or None. It need not hold the lock any more."""
+    """Return the last holder recorded in the lock's file, or None. It may have released the lock."""
     try:
         return Holder(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -100,9 +99,9 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def is_locked(path: Path, beneath: Path | None = None) -> bool:
-    """Whether somebody holds the lock alone. Takes it, shared, for an instant.
+    """Whether somebody holds the lock exclusively. Takes it, shared, for an instant.
 
-    Only `beneath` is trusted, by default the file's own folder. What is no file there is no lock.
+    Only `beneath` is trusted, by default the file's own folder. Anything but a file is no lock.
     """
     try:
         descriptor = untrusted.open_file(path, beneath or path.parent)
@@ -115,7 +114,7 @@ def is_locked(path: Path, beneath: Path | None = None) -> bool:
 
 
 def has_open(pid: int, status: os.stat_result) -> bool:
-    """Whether a process has the file open that `status` is of, as far as we may see that."""
+    """Whether a process has the file of `status` open, as far as we may see that."""
     return any(True for _ in _descriptors_of(pid, status.st_dev, status.st_ino))
 
 
@@ -158,7 +157,7 @@ def _write_holder(descriptor: int, purpose: str) -> None:
 
 
 def _orphaned_heirs(path: Path) -> list[process_identity.ProcessStat]:
-    """Return the processes that hold the lock at `path` only because their dead parent left it to them."""
+    """Return the processes that hold the lock at `path` only because they inherited it from a dead parent."""
     before = read_holder(path)
     if before is not None and before.is_alive:
         return []
@@ -174,15 +173,15 @@ def _orphaned_heirs(path: Path) -> list[process_identity.ProcessStat]:
             for number in _descriptors_of(process.pid, wanted.st_dev, wanted.st_ino)
         )
     ]
-    # Every holder names itself before it starts a command. If the dead one's name still stands
-    # there now, then these are its heirs, and not those of somebody who came meanwhile.
+    # Every holder records itself before it starts a command. If the dead holder's name is still there
+    # now, these are its heirs, and not those of a holder that came in the meantime.
     return heirs if read_holder(path) == before else []
 
 
 def _descriptors_of(pid: int, device: int, inode: int) -> Iterator[str]:
-    """Yield the numbers of a process's descriptors that are of one file."""
+    """Yield the numbers of a process's descriptors for one file."""
     folder = Path(f"/proc/{pid}/fd")
-    # Gone, or not ours to look into: then it is none of the processes we look for.
+    # Gone, or not ours to inspect: then it is not one of the processes we look for.
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for link in folder.iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, OSError):
@@ -192,7 +191,7 @@ def _descriptors_of(pid: int, device: int, inode: int) -> Iterator[str]:
 
 
 def _holds_by_inheritance(pid: int, descriptor: str) -> bool:
-    """Whether the descriptor holds a flock and survives exec, which only those we hand on do."""
+    """Whether the descriptor holds a flock and survives exec; only descriptors that we pass on do."""
     try:
         text = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -212,7 +211,7 @@ def _end_orphans(
             f"{owner} died, and still works on the host's files. It is being ended.",
         )
     for group in {heir.group for heir in heirs}:
-        # Still the same group: one of those that were found has to be in it and alive.
+        # Still the same group only if one of the heirs found is in it and alive.
         if any(
             (now := process_identity.read_stat(heir.pid)) and now == heir
             for heir in heirs
@@ -222,7 +221,7 @@ def _end_orphans(
 
 
 def _describe_holders(path: Path) -> str:
-    """Say who is in the way: the lock's holder, or those who share the host's lock."""
+    """Describe who holds the lock, or who shares the host's lock."""
     holder = read_holder(path)
     if holder is not None and holder.is_alive:
         return f"{holder.purpose} (process {holder.pid})"

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and how much of it programs could still have (`/proc/meminfo`)."""
+"""How much memory this machine has, and how much programs could still get (`/proc/meminfo`)."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,14 +7,14 @@ _MEMINFO_PATH = Path("/proc/meminfo")
 
 
 class Memory(NamedTuple):
-    """In bytes. What is available is what programs could have without swapping, as the kernel estimates it."""
+    """In bytes. `available` is the kernel's estimate of what programs can get without swapping."""
 
     total: int
     available: int
 
 
 def read_memory() -> Memory | None:
-    """Return the machine's memory; None where the kernel does not tell."""
+    """Return the machine's memory; None if the kernel does not provide it."""
     try:
         return parse_meminfo(_MEMINFO_PATH.read_text())
     except OSError:
@@ -22,7 +22,7 @@ def read_memory() -> Memory | None:
 
 
 def parse_meminfo(text: str) -> Memory | None:
-    """Return what lines such as `MemTotal:  16318496 kB` say; None if one of the two is missing."""
+    """Parse lines such as `MemTotal:  16318496 kB`; return None if one of the two is missing."""
     found: dict[str, int] = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")

@@ -1,8 +1,8 @@
-"""Mounts an overlay that only this process and its children see, without root and with nothing left
+"""Mounts an overlay that only this process and its children see, without root and without leaving anything
 behind.
 
-For small programs that do so and then become another one: the launcher of game servers, and the
-update's. Standard library only, and little of it: this runs at every start of a server.
+For small programs that then become another program: the launchers of game servers and of updates. They use
+only the standard library, and little of it, because one runs at every start of a server.
 """
 
 # Without pathlib, whose import would take a quarter of the start-up time:
@@ -49,24 +49,24 @@ class LaunchError(Exception):
 
 
 def enter_namespaces() -> None:
-    """Move to a user namespace where we are who we were, and to a mount namespace that is ours alone."""
+    """Move to a user namespace where we keep our identity, and to a private mount namespace."""
     _enter_user_namespace("making a user and a mount namespace", _CLONE_NEWUSER | _CLONE_NEWNS)
     make_mounts_private()
 
 
 def enter_user_namespace() -> None:
-    """Move to a user namespace where we are who we were, with every capability over what is made in it."""
+    """Move to a user namespace where we keep our identity, with every capability over what we create there."""
     _enter_user_namespace("making a user namespace", _CLONE_NEWUSER)
 
 
 def enter_mount_namespace() -> None:
-    """Move to a mount namespace that is ours alone. Needs the capabilities of a user namespace."""
+    """Move to a private mount namespace. Needs the capabilities of a user namespace."""
     call("making a mount namespace", libc.unshare, _CLONE_NEWNS)
     make_mounts_private()
 
 
 def make_mounts_private() -> None:
-    """Let no mount of this namespace show outside of it, and none from outside show in it."""
+    """Isolate the mounts of this namespace from those outside, in both directions."""
     call("making mounts private", libc.mount, b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
@@ -77,7 +77,7 @@ def _enter_user_namespace(what: str, flags: int) -> None:
     except LaunchError as error:
         if ctypes.get_errno() != errno.ENOSPC:
             raise
-        # "No space left on device", says the kernel, and means the number of namespaces.
+        # The kernel says "No space left on device", but means the number of namespaces.
         raise LaunchError(f"{what[0].upper()}{what[1:]} failed: no more are allowed.") from error
     for path, text in (
         ("/proc/self/setgroups", "deny"),
@@ -96,19 +96,19 @@ def mount_overlay(
 ) -> None:
     """Mount an overlay, the first of `lower` on top. Paths are relative to the working directory.
 
-    `name` is what /proc/PID/mounts says is mounted. That paths are relative keeps the options short, and free
-    of the colons and commas that a root's path may have.
+    `name` is the source shown in /proc/PID/mounts. Relative paths keep the options short, and free of the
+    colons and commas that the root's path may have.
     """
     _mount_overlay(make_options(lower, upper, work), (*lower, upper, work, merged), name)
 
 
 def mount_layers(lower: list[str], merged: str) -> None:
-    """Mount at least two layers over the folder `merged`, whatever is in it, and nothing to write to above."""
+    """Mount at least two layers, read-only, over the folder `merged`, whatever it contains."""
     _mount_overlay(f"lowerdir={':'.join(lower)},userxattr".encode(), (*lower, merged), "overlay")
 
 
 def make_options(lower: list[str], upper: str, work: str) -> bytes:
-    """Return the options of an overlay's mount; raise LaunchError if they are more than the kernel takes."""
+    """Return an overlay's mount options; raise LaunchError if they are longer than the kernel accepts."""
     options = (
         f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work},userxattr,index=off".encode()
     )
@@ -121,7 +121,7 @@ def make_options(lower: list[str], upper: str, work: str) -> bytes:
 
 
 def _mount_overlay(options: bytes, folders: tuple[str, ...], name: str) -> None:
-    """Mount at the last of `folders`, which all have to be there."""
+    """Mount at the last of `folders`. All of them must exist."""
     for folder in folders:
         if not os.path.isdir(folder):
             raise LaunchError(f"The folder {folder} is missing.")
@@ -138,13 +138,13 @@ def _mount_overlay(options: bytes, folders: tuple[str, ...], name: str) -> None:
 
 
 def make_read_only(folder: str) -> None:
-    """Let nothing in this mount namespace change the folder; what is mounted below it stays as it is.
+    """Let nothing in this mount namespace change the folder. Mounts below it stay as they are.
 
-    Files that are open already can still be written to.
+    Files that are already open can still be written to.
     """
     mount, path = libc.mount, folder.encode()
     call("binding the folder", mount, path, path, None, _MS_BIND | _MS_REC, None)
-    # What the mount forbids already, the owner of a user namespace may not allow again.
+    # The owner of a user namespace may not lift restrictions that the mount already has.
     state = os.statvfs(folder).f_flag
     kept = state & (_MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME | _MS_NODIRATIME)
     if state & _ST_RELATIME:
@@ -154,21 +154,21 @@ def make_read_only(folder: str) -> None:
 
 
 def drop_privileges() -> None:
-    """Give up every capability, for good: also what the owner of a user namespace would get by exec."""
+    """Give up every capability permanently, including those that a user namespace's owner would get by exec."""
     for capability in range(_CAPABILITIES):
         if libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1 and (
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
         ):
             if ctypes.get_errno() != errno.EPERM:
                 raise LaunchError(f"Dropping capability {capability} failed.")
-            break  # Without CAP_SETPCAP there is none to lose, and the next lines let none come.
+            break  # Without CAP_SETPCAP there is nothing to drop, and the next lines prevent gaining any.
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     call("dropping capabilities", libc.capset, header, (ctypes.c_uint32 * 6)())
     call("forbidding new privileges", libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def call(what: str, function: Any, *arguments: Any) -> int:
-    """Call a function of the C library and return what it does; raise LaunchError if that is negative."""
+    """Call a C library function and return its result; raise LaunchError if that is negative."""
     result: int = function(*arguments)
     if result < 0:
         number = ctypes.get_errno()

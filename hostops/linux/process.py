@@ -21,11 +21,11 @@ from hostops.specs import CancelToken, OnLine
 
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 5.0
-_LAST_CALL_BYTES = 1024**2  # the most that a pipe holds: fs.pipe-max-size of proc(5)
+_LAST_CALL_BYTES = 1024**2  # the most that a pipe can hold: fs.pipe-max-size of proc(5)
 
 
 def minimal_environment(home_dir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a command: nothing of ours, so no secret of the panel leaks into it."""
+    """Return the environment for a command: nothing of ours, so that no secret of the panel leaks into it."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home_dir),
@@ -48,17 +48,17 @@ def run(
     grace_seconds: float = 10.0,
     leaves_group_empty: bool = False,
 ) -> None:
-    """Run a command to its end and give its output line by line, from one thread for each stream.
+    """Run a command to its end and pass on its output line by line, from one thread per stream.
 
-    It gets a session of its own, nothing on stdin, and with `use_pty` a terminal as stdout, for
-    programs that hold their output back otherwise. A cancel ends its whole process group: SIGTERM,
-    and SIGKILL after `grace_seconds`. No process of the group is left when this returns or raises.
-    `on_wait` is called several times a second while it runs; what that raises ends it like a cancel.
-    With `on_prompt`, and `use_pty`, the terminal is its stdin too, and does not show what is typed: this is
-    called with what it has printed behind its last line end, each time that has changed, and returns a line to
-    type or None. It may take its time, and what it raises ends the command.
-    `leaves_group_empty` promises that a command which has ended by itself has left nothing in its group: then
-    nobody looks, which takes a pass over /proc.
+    It gets its own session, nothing on stdin, and with `use_pty` a terminal as stdout, for programs that
+    otherwise buffer their output. A cancel ends its whole process group: SIGTERM, then SIGKILL after
+    `grace_seconds`. No process of the group is left when this returns or raises.
+    `on_wait` is called several times a second while it runs; if that raises, the command is ended as by a
+    cancel. With `on_prompt` and `use_pty`, the terminal is its stdin too, and does not echo input. `on_prompt`
+    gets the text after the last line end, each time that has changed, and returns a line to type or None. It
+    may take its time; if it raises, the command is ended.
+    `leaves_group_empty` promises that a command that ended by itself leaves nothing in its group. That saves
+    the check, a pass over /proc.
 
     Raises CommandError for an exit code other than 0, HostError if it cannot be started or ended,
     OperationCancelled, and whatever `on_line`, `on_wait` or `on_prompt` raised.
@@ -103,7 +103,7 @@ def run(
             answered = readers[0].unfinished
             answer = on_prompt(answered[1]) if answered[1] else None
             if answer is not None:
-                with contextlib.suppress(OSError):  # It has ended meanwhile, which shows by itself.
+                with contextlib.suppress(OSError):  # It has just ended, which is noticed elsewhere.
                     os.write(stdout_read, f"{answer}\n".encode())
 
         has_ended = False
@@ -113,7 +113,7 @@ def run(
             )
         finally:
             try:
-                # Before wait() reaps it: until then nobody else can get the number of the group.
+                # Before wait() reaps it: until then no other process can get the group's number.
                 if not (has_ended and leaves_group_empty):
                     end_group(child.pid, grace_seconds)
                 child.wait()
@@ -141,10 +141,9 @@ def _hide_what_is_typed(terminal: int) -> None:
 
 
 def end_group(group: int, grace_seconds: float) -> None:
-    """End every process of a process group: SIGTERM, then SIGKILL. The caller knows the group is
-    its own.
+    """End every process of a process group: SIGTERM, then SIGKILL. The caller knows that it owns the group.
 
-    Raises HostError if one is still there afterwards.
+    Raises HostError if a process survives.
     """
     for signal_number, seconds in (
         (signal.SIGTERM, grace_seconds),
@@ -154,13 +153,13 @@ def end_group(group: int, grace_seconds: float) -> None:
         members = _members(group)
         for member in members:
             send_signal(member, signal_number)
-            # One that is stopped takes a SIGTERM only when it goes on.
+            # A stopped process handles SIGTERM only once it continues.
             send_signal(member, signal.SIGCONT)
         while members and time.monotonic() < deadline:
             time.sleep(0.01)
             members = _members(group)
             if signal_number == signal.SIGKILL:
-                for member in members:  # those that were forked meanwhile
+                for member in members:  # those forked in the meantime
                     send_signal(member, signal_number)
         if not members:
             return
@@ -178,7 +177,7 @@ def _members(group: int) -> list[ProcessStat]:
 def _wait_for_exit(
     pid: int, should_stop: Callable[[], object], on_wait: Callable[[], None]
 ) -> bool:
-    """Wait until a process has ended, or is to be ended; return whether it has."""
+    """Wait until a process has ended, or should be ended; return whether it has."""
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -203,12 +202,12 @@ def _failure(readers: "Sequence[_Reader]") -> BaseException | None:
 
 
 class _Reader:
-    """The thread that reads one stream of a command and gives its lines on."""
+    """The thread that reads one stream of a command and passes its lines on."""
 
     def __init__(self, stream: str, descriptor: int, on_line: OnLine) -> None:
         self.failure: BaseException | None = None
         self.unfinished: tuple[int, str] = (0, "")
-        """What came behind the last line end, and how many pieces of output have come so far."""
+        """The text after the last line end, and how many chunks of output have come so far."""
         self._stream = stream
         self._descriptor = descriptor
         self._on_line = on_line
@@ -218,9 +217,9 @@ class _Reader:
         self._thread.start()
 
     def finish(self) -> None:
-        """Read what is there and end, even if a process that left the group holds the stream open.
+        """Read what is left and end, even if a process that left the group holds the stream open.
 
-        Such a process may write faster than this reads: so no more than the stream can hold is taken.
+        Such a process may write faster than this reads, so at most one full stream buffer is read.
         """
         self._is_last_call.set()
         self._thread.join()
@@ -247,7 +246,7 @@ class _Reader:
             if poll.poll(0 if is_last_call else _POLL_SECONDS * 1000):
                 try:
                     data = os.read(self._descriptor, 65536)
-                except OSError:  # EIO: how a terminal says that its last process is gone
+                except OSError:  # EIO: a terminal's sign that its last process is gone
                     return b""
                 if is_last_call:
                     self._left_bytes -= len(data)

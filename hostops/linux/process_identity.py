@@ -1,8 +1,8 @@
-"""Which process is meant: reads /proc, tells a process from a later one with the same number,
-signals it.
+"""Identifies processes: reads /proc, tells a process from a later one with the same number, and signals
+it.
 
-A process number alone names nobody, numbers are used again. Everything that is remembered about a
-process is its number, its start time in clock ticks, and the boot it ran in.
+A process ID alone identifies nothing, because IDs are reused. What is stored about a process is its ID, its
+start time in clock ticks, and the boot it ran in.
 """
 
 # Without pathlib, whose import would take a sixth of the launcher's start-up time:
@@ -13,12 +13,12 @@ import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# The state letters of proc(5) for a process that has ended and whose parent has not asked how.
+# The state letters of proc(5) for a process that has ended but was not reaped by its parent.
 _ENDED_STATES = frozenset("ZXx")
 
 
 class ProcessStat(NamedTuple):
-    """What /proc/PID/stat says about a process that is alive. `start_ticks` counts from the boot."""
+    """The contents of /proc/PID/stat for a living process. `start_ticks` counts from the boot."""
 
     pid: int
     group: int
@@ -33,7 +33,7 @@ def read_boot_id() -> str:
 
 
 def read_stat(pid: int) -> ProcessStat | None:
-    """Return what is known of process `pid`, or None if there is none or it is a zombie."""
+    """Return the facts about process `pid`, or None if there is none or it is a zombie."""
     fields = _read_fields(str(pid))
     if not fields or fields[1] in _ENDED_STATES:
         return None
@@ -41,9 +41,9 @@ def read_stat(pid: int) -> ProcessStat | None:
 
 
 def read_own_stat() -> ProcessStat:
-    """Return what /proc says of this process; its number is the one by which others find it there.
+    """Return /proc's facts about this process, including the process ID by which others find it there.
 
-    In a PID namespace that is not /proc's own this is another number than `os.getpid()`.
+    In a PID namespace other than /proc's own, that ID differs from `os.getpid()`.
     """
     fields = _read_fields("self")
     if not fields:
@@ -52,21 +52,21 @@ def read_own_stat() -> ProcessStat:
 
 
 def is_alive(pid: int, start_ticks: int) -> bool:
-    """Whether the process `pid` that started at `start_ticks` of this boot still runs."""
+    """Whether the process `pid` that started at `start_ticks` of this boot is still running."""
     stat = read_stat(pid)
     return stat is not None and stat.start_ticks == start_ticks
 
 
 def wait_for_end(pid: int, start_ticks: int, seconds: float) -> bool:
     """Wait for at most `seconds` until exactly this process has ended; return whether it has."""
-    import select  # The launcher, which imports this module, waits for nobody.
+    import select  # Not at the top: the launcher, which imports this module, never waits.
 
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        # Only now does the number stand for one process.
+        # The number is certain to mean one process only from here on.
         if not is_alive(pid, start_ticks):
             return True
         poll = select.poll()
@@ -77,16 +77,16 @@ def wait_for_end(pid: int, start_ticks: int, seconds: float) -> bool:
 
 
 def living_processes() -> Iterator[ProcessStat]:
-    """Yield every process that is alive and that we may see."""
+    """Yield every living process that we may see."""
     for name in os.listdir("/proc"):
         if name.isdecimal() and (stat := read_stat(int(name))) is not None:
             yield stat
 
 
 def read_ancestry(pid: int) -> list[int]:
-    """Return the numbers of a process, its parent, and so on up to the first one; none if it is gone."""
+    """Return the IDs of a process, its parent, and so on up to the first one; none if it is gone."""
     ancestry: list[int] = []
-    # A number that is used again while this looks must not make it go round.
+    # If an ID is reused during this loop, it must not run forever.
     while pid not in ancestry and (fields := _read_fields(str(pid))):
         ancestry.append(pid)
         pid = int(fields[2])
@@ -94,7 +94,7 @@ def read_ancestry(pid: int) -> list[int]:
 
 
 def family_of(pid: int) -> set[int]:
-    """Return the numbers of a process, its descendants, and what is in the session of that number."""
+    """Return the IDs of a process, its descendants, and all processes in the session with its ID."""
     family = {pid}
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
@@ -108,10 +108,10 @@ def family_of(pid: int) -> set[int]:
 
 
 def read_descendants(pid: int) -> Iterator[int]:
-    """Yield the children of a process, their children, and so on, without a look at any other process.
+    """Yield the children of a process, their children, and so on, without reading any other process.
 
-    None where the kernel does not list them (CONFIG_PROC_CHILDREN, proc_pid_task(5)). While processes come
-    and go it may miss one.
+    Yields nothing if the kernel does not list them (CONFIG_PROC_CHILDREN, proc_pid_task(5)). It may miss a
+    process while others come and go.
     """
     for name in _list(f"/proc/{pid}/task"):
         for child in _read_some(f"/proc/{pid}/task/{name}/children", 64 * 1024).split():
@@ -127,22 +127,22 @@ def _list(folder: str) -> list[str]:
 
 
 def read_mount_namespace(pid: int) -> int | None:
-    """Return the inode of a process's mount namespace; None if it is gone, or not ours to look into."""
+    """Return the inode of a process's mount namespace; None if the process is gone, or not ours to inspect."""
     try:
-        return os.stat(f"/proc/{pid}/ns/mnt").st_ino  # noqa: PTH116 - the launcher does without pathlib
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino  # noqa: PTH116 - the launcher avoids pathlib
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 
 def read_mounts(pid: int) -> bytes:
-    """Return a process's mountinfo, or the first MiB of it; nothing if it is not ours to look into."""
+    """Return a process's mountinfo, at most the first MiB; empty if it is not ours to inspect."""
     return _read_some(f"/proc/{pid}/mountinfo", 1024**2)
 
 
 def read_environment(pid: int) -> list[str]:
-    """Return the `NAME=VALUE` that a process was started with; nothing if it is not ours to look into.
+    """Return the `NAME=VALUE` that a process was started with; empty if it is not ours to inspect.
 
-    It may have overwritten them.
+    The process may have overwritten them.
     """
     data = _read_some(f"/proc/{pid}/environ", 128 * 1024)
     return data.decode("utf-8", "replace").split("\0")
@@ -157,7 +157,7 @@ def _read_some(path: str, max_bytes: int) -> bytes:
 
 
 def read_command(pid: int) -> str:
-    """Return the command line of a process for people, or an empty text if it is gone."""
+    """Return a process's command line for people, or an empty text if it is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
@@ -166,13 +166,13 @@ def read_command(pid: int) -> str:
 
 
 def send_signal(process: ProcessStat, signal_number: int) -> bool:
-    """Signal exactly this process; return False if it is gone. A later one with its number is safe."""
+    """Signal exactly this process; return False if it is gone. A later one with the same ID is safe."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return False
     try:
-        # Only now does the number stand for one process: the descriptor pins it.
+        # The descriptor pins the process, so from here on the ID means exactly one.
         if not is_alive(process.pid, process.start_ticks):
             return False
         signal.pidfd_send_signal(pidfd, signal_number)
@@ -186,10 +186,10 @@ def send_signal(process: ProcessStat, signal_number: int) -> bool:
 def _read_fields(name: str) -> list[str]:
     """Return the fields of /proc/NAME/stat (proc_pid_stat(5)) without the name; none if it is gone."""
     try:
-        # open() rather than pathlib: the launcher imports this module and has to start quickly.
+        # open() and not pathlib: the launcher imports this module and has to start quickly.
         with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return []
-    # The name stands second in parentheses, and may hold spaces and parentheses.
+    # The name is second, in parentheses, and may contain spaces and parentheses.
     return [text.partition(" ")[0], *text[text.rindex(")") + 2 :].split()]

@@ -1,7 +1,7 @@
-"""Which sockets are bound to a port of this machine, and which processes hold them: read from /proc.
+"""Reads from /proc which sockets are bound to a port of this machine, and which processes hold them.
 
-The tables of proc_net(5) are those of this process's own network namespace, which game servers share. They
-lack TCP sockets that are bound and do not listen: only an attempt to bind finds those.
+The tables of proc_net(5) are those of this process's network namespace, which game servers share. They lack TCP
+sockets that are bound but not listening: only an attempt to bind detects those.
 """
 
 import errno
@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-WILDCARD = "0.0.0.0"  # noqa: S104 - to be compared with, not to be bound to
+WILDCARD = "0.0.0.0"  # noqa: S104 - for comparison, not for binding
 LOOPBACK = "127.0.0.1"
 
 # linux/sockios.h and linux/if.h
@@ -26,14 +26,14 @@ _SIOCGIFADDR = 0x8915
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 
-# States of sockets (include/net/tcp_states.h). A UDP socket has the first two only.
+# Socket states (include/net/tcp_states.h). A UDP socket has only the first two.
 _ESTABLISHED = 0x01
 _CLOSED = 0x07
 _LISTENING = 0x0A
 
 
 class Protocol(StrEnum):
-    """What a port is a port of."""
+    """The protocol of a port."""
 
     UDP = "UDP"
     TCP = "TCP"
@@ -48,7 +48,7 @@ _TABLES = {
 
 
 class BoundSocket(NamedTuple):
-    """A UDP socket with a local port, or a TCP socket that listens. `uid` is the account that made it."""
+    """A UDP socket with a local port, or a listening TCP socket. `uid` is the account that made it."""
 
     protocol: Protocol
     address: str
@@ -57,20 +57,20 @@ class BoundSocket(NamedTuple):
     inode: int
 
     def is_in_the_way_of(self, address: str) -> bool:
-        """Whether an IPv4 socket of this port could not be bound to `address` beside it.
+        """Whether this socket would keep an IPv4 socket of the same port from binding to `address`.
 
-        One on all addresses of IPv6 takes those of IPv4 along unless it was made IPV6_ONLY, which the tables
-        do not tell: it counts as in the way.
+        A socket on all IPv6 addresses also covers IPv4 unless it was made IPV6_ONLY, which the tables do not
+        show: it counts as in the way.
         """
         return address in (self.address, WILDCARD) or self.address in (WILDCARD, "::")
 
 
 def parse_table(text: str, protocol: Protocol) -> Iterator[BoundSocket]:
-    """Yield the sockets of a table of /proc/net: `udp`, `udp6`, `tcp` or `tcp6`.
+    """Yield the sockets in a table of /proc/net: `udp`, `udp6`, `tcp` or `tcp6`.
 
     A line is `0: 0100007F:6987 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 0 4711 …`: number,
     local and remote address and port, state, queues, timer, retransmits, uid, timeout, inode. Addresses are
-    hexadecimal, in words of 32 bits in the order of the processor's bytes.
+    hexadecimal, in 32-bit words in the processor's byte order.
     """
     states = (_LISTENING,) if protocol is Protocol.TCP else (_ESTABLISHED, _CLOSED)
     for line in text.splitlines()[1:]:
@@ -84,11 +84,11 @@ def parse_table(text: str, protocol: Protocol) -> Iterator[BoundSocket]:
 
 
 def find_own_address() -> str:
-    """Return the IPv4 address of the interface that the default route leads through.
+    """Return the IPv4 address of the interface of the default route.
 
-    Without such a route it is the first address that the kernel names, of an interface that is up and is not
-    loopback; without that it is loopback. Nothing is sent: connecting a UDP socket only looks the route up. The
-    address is one of those that are kept for documentation (RFC 5737).
+    If there is no such route, it is the first address the kernel lists for an interface that is up and not
+    loopback; if there is none either, it is loopback. Nothing is sent: connecting a UDP socket only looks up
+    the route. The address is one of those reserved for documentation (RFC 5737).
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -100,19 +100,19 @@ def find_own_address() -> str:
 
 
 def _interface_addresses(probe: socket.socket) -> Iterator[str]:
-    """Yield the IPv4 address of each interface that is up, without loopback (netdevice(7))."""
+    """Yield the IPv4 address of each interface that is up, except loopback (netdevice(7))."""
     try:
         interfaces = socket.if_nameindex()
     except (
         OSError
-    ):  # The kernel lists them by netlink, which a unit may forbid, as the web process's does.
+    ):  # The kernel lists them through netlink, which a unit may forbid, as the web process's does.
         return
     for _, name in interfaces:
         request = struct.pack("16s24x", name.encode())
         try:
             flags = struct.unpack_from("16xH", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[0]
             answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
-        except OSError:  # It has no IPv4 address, or has just gone.
+        except OSError:  # It has no IPv4 address, or has just disappeared.
             continue
         if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
             yield socket.inet_ntop(socket.AF_INET, answer[20:24])
@@ -130,9 +130,9 @@ def is_own_address(address: str) -> bool:
 
 
 def read_bound(*, is_ipv4_alone: bool = False) -> list[BoundSocket]:
-    """Return all UDP sockets that are bound to a port, and all TCP sockets that listen.
+    """Return all UDP sockets that are bound to a port, and all listening TCP sockets.
 
-    The kernel goes through all of its connections for each table of TCP: some milliseconds on a large machine.
+    For each TCP table the kernel goes through all its connections: a few milliseconds on a large machine.
     """
     found: list[BoundSocket] = []
     for name, protocol in _TABLES.items():
@@ -147,10 +147,10 @@ def read_bound(*, is_ipv4_alone: bool = False) -> list[BoundSocket]:
 
 
 def inodes_of(pid: int) -> frozenset[int]:
-    """Return the inodes of the sockets that a process has open; none if it is gone.
+    """Return the inodes of a process's open sockets; none if the process is gone.
 
-    Raises PermissionError where this account may not look: at another account's processes (it needs the
-    permission of ptrace(2)). A process in a user namespace that this account made may be looked at.
+    Raises PermissionError if this account may not look, as at other accounts' processes (it needs the
+    permission of ptrace(2)). Processes in a user namespace that this account made are permitted.
     """
     folder = f"/proc/{pid}/fd"
     try:
@@ -161,10 +161,10 @@ def inodes_of(pid: int) -> frozenset[int]:
     for number in numbers:
         try:
             target = os.readlink(f"{folder}/{number}")  # noqa: PTH115
-        except (FileNotFoundError, ProcessLookupError):  # closed meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # closed in the meantime
             continue
         except OSError as error:
-            # A file so deep that the kernel has no room for its path; any program can open one.
+            # A file nested so deep that its path exceeds the kernel's limit; any program can open one.
             if error.errno != errno.ENAMETOOLONG:
                 raise
             continue
@@ -176,7 +176,7 @@ def inodes_of(pid: int) -> frozenset[int]:
 def find_processes(inodes: Collection[int]) -> dict[int, list[int]]:
     """Return the processes that have each of these sockets open, as far as this account may see them.
 
-    One pass over /proc, however many sockets are asked for; none for none.
+    One pass over /proc for any number of sockets; none if there are no sockets.
     """
     found: dict[int, list[int]] = defaultdict(list)
     wanted = frozenset(inodes)
@@ -195,12 +195,12 @@ def find_processes(inodes: Collection[int]) -> dict[int, list[int]]:
 
 
 def read_name(pid: int) -> str:
-    """Return the name of a process's program, of at most 15 printable characters; empty if it is gone."""
+    """Return the name of a process's program, at most 15 printable characters; empty if it is gone."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    # A process chooses it freely.
+    # The process chooses it freely.
     return "".join(one if one.isprintable() else "�" for one in name.removesuffix("\n"))
 
 

@@ -1,13 +1,12 @@
-"""Opens, lists, moves and removes what a game server could have written, which is native code of strangers.
+"""Opens, lists, moves and removes files that a game server, native code from strangers, could have written.
 
-Nothing here follows a symbolic link below the folder that the caller trusts, waits for another
-program, or takes anything but the kind of file that it expects. A file is pinned first (O_PATH,
-which opens no device and wakes no writer), looked at, and only then opened: so what was looked at
-is what is read.
+Nothing here follows a symbolic link below the folder that the caller trusts, waits for another program, or
+accepts any kind of file but the expected one. A file is pinned first (O_PATH, which opens no device and
+wakes no writer), checked, and only then opened: so the file that was checked is the file that is read.
 
-Relative paths stay within their folder: they have no `..`. A path that is missing raises
-FileNotFoundError; whatever else is in the way raises `UntrustedFileError`. A file of this account
-that its game has closed to its owner (a mode of 000) is no obstacle: it is opened up.
+Relative paths stay within their folder: they have no `..`. A missing path raises FileNotFoundError; any other
+obstacle raises `UntrustedFileError`. If a game has closed a file of this account to its owner (a mode of
+000), that is no obstacle: the file is opened up.
 """
 
 import contextlib
@@ -25,11 +24,11 @@ MAX_RECORD_BYTES = 1024**2
 """No record that this program writes about an instance or a run is larger."""
 
 MAX_ENTRIES = 200_000
-"""A tree of more files than this is not gone through: the game with SourceMod and every addon has a tenth."""
+"""A tree with more files is not walked. The game with SourceMod and every addon has a tenth of that."""
 
 _OPENAT2 = 437  # the same number on every architecture; Linux 5.6
 _RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH of linux/openat2.h
-_NOT_AVAILABLE = (errno.ENOSYS, errno.EPERM)  # EPERM: a seccomp profile that does not know it
+_NOT_AVAILABLE = (errno.ENOSYS, errno.EPERM)  # EPERM: a seccomp profile that does not know the call
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEVER_WAIT = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _REMOVALS = 100
@@ -71,16 +70,16 @@ class _OpenHow(ctypes.Structure):
 
 
 class UntrustedFileError(HostError):
-    """Something that this program did not put there stands in the place of one of its files."""
+    """Something that this program did not put there has taken the place of one of its files."""
 
 
 # --- One file -----------------------------------------------------------------------------------
 
 
 def pin(folder: int, relative: str) -> int:
-    """Return an O_PATH descriptor of whatever is at `relative`, a link included; the caller closes it."""
+    """Return an O_PATH descriptor of whatever is at `relative`, even a link; the caller closes it."""
     parts = _split(relative)
-    global _open_beneath  # noqa: PLW0603 - which call the kernel has is found out once
+    global _open_beneath  # noqa: PLW0603 - which call the kernel has is determined once
     try:
         return _open_beneath(folder, parts)
     except OSError as error:
@@ -91,12 +90,12 @@ def pin(folder: int, relative: str) -> int:
 
 
 def open_at(folder: int, relative: str, flags: int = os.O_RDONLY, kind: int = stat.S_IFREG) -> int:
-    """Return a descriptor of the file at `relative`, which must be of that kind (S_IFREG, S_IFIFO, S_IFDIR)."""
+    """Return a descriptor of the file at `relative`, which must be of this kind (S_IFREG, S_IFIFO, S_IFDIR)."""
     pinned = pin(folder, relative)
     try:
         status = _require_kind(pinned, relative, kind)
         if kind != stat.S_IFDIR and not _may_open(status, flags):
-            # A game can do that by a descriptor that it inherited, as that of its console.
+            # A game can close a file through a descriptor that it inherited, such as its console's.
             os.chmod(_name_of(pinned), stat.S_IMODE(status.st_mode) | _OF_OWNER)  # noqa: PTH101
         return _reopen(pinned, relative, flags)
     finally:
@@ -104,7 +103,7 @@ def open_at(folder: int, relative: str, flags: int = os.O_RDONLY, kind: int = st
 
 
 def stat_at(folder: int, relative: str) -> os.stat_result:
-    """Return what is at `relative`, as lstat does."""
+    """Return the status of what is at `relative`, as lstat does."""
     pinned = pin(folder, relative)
     try:
         return os.fstat(pinned)
@@ -113,7 +112,7 @@ def stat_at(folder: int, relative: str) -> os.stat_result:
 
 
 def exists_at(folder: int, relative: str) -> bool:
-    """Whether anything is at `relative`, a link included."""
+    """Whether anything is at `relative`, even a link."""
     try:
         os.close(pin(folder, relative))
     except FileNotFoundError:
@@ -122,13 +121,13 @@ def exists_at(folder: int, relative: str) -> bool:
 
 
 def open_file(path: Path, beneath: Path, flags: int = os.O_RDONLY, kind: int = stat.S_IFREG) -> int:
-    """Return a descriptor of the file `path`, of which only `beneath` is trusted."""
+    """Return a descriptor of the file `path`. Only `beneath` is trusted."""
     with _trusted(beneath) as folder:
         return open_at(folder, _relative(path, beneath), flags, kind)
 
 
 def create_file(path: Path, beneath: Path, mode: int = 0o600) -> int:
-    """Return a descriptor, to read and write, of the file `path`; it is made if it is missing."""
+    """Return a read-write descriptor of the file `path`, which is created if missing."""
     with open_folder(path.parent, beneath) as folder:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(FileExistsError):
@@ -137,7 +136,7 @@ def create_file(path: Path, beneath: Path, mode: int = 0o600) -> int:
 
 
 def read_file(path: Path, beneath: Path, max_bytes: int = MAX_RECORD_BYTES) -> bytes:
-    """Return the content of the file `path`, of which only `beneath` is trusted."""
+    """Return the content of the file `path`. Only `beneath` is trusted."""
     descriptor = open_file(path, beneath)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
         data = file.read(max_bytes + 1)
@@ -147,13 +146,13 @@ def read_file(path: Path, beneath: Path, max_bytes: int = MAX_RECORD_BYTES) -> b
 
 
 def read_status(path: Path, beneath: Path) -> os.stat_result:
-    """Return what is at `path`, as lstat does; only `beneath` is trusted."""
+    """Return the status of what is at `path`, as lstat does. Only `beneath` is trusted."""
     with _trusted(beneath) as folder:
         return stat_at(folder, _relative(path, beneath))
 
 
 def exists(path: Path, beneath: Path) -> bool:
-    """Whether anything is at `path`, of which only `beneath` is trusted."""
+    """Whether anything is at `path`. Only `beneath` is trusted."""
     try:
         read_status(path, beneath)
     except (FileNotFoundError, UntrustedFileError):
@@ -162,7 +161,7 @@ def exists(path: Path, beneath: Path) -> bool:
 
 
 def remove_file(path: Path, beneath: Path) -> None:
-    """Remove the file `path`, whatever it is; it may be missing."""
+    """Remove whatever is at the file path `path`; it may be missing."""
     with contextlib.suppress(FileNotFoundError), open_folder(path.parent, beneath) as folder:
         remove_at(folder, path.name)
 
@@ -172,9 +171,9 @@ def remove_file(path: Path, beneath: Path) -> None:
 
 @contextlib.contextmanager
 def open_folder(path: Path, beneath: Path, *, opens_up: bool = False) -> Iterator[int]:
-    """Hold the folder `path` open for the block, of which only `beneath` is trusted.
+    """Hold the folder `path` open for the block. Only `beneath` is trusted.
 
-    `opens_up` as of `open_folder_at`.
+    `opens_up` is passed to `open_folder_at`.
     """
     with _trusted(beneath) as anchor:
         relative = _relative(path, beneath)
@@ -190,7 +189,7 @@ def open_folder(path: Path, beneath: Path, *, opens_up: bool = False) -> Iterato
 def open_folder_at(folder: int, relative: str, *, opens_up: bool = False) -> int:
     """Return a descriptor of the folder at `relative`.
 
-    With `opens_up`, one that its owner may not list is made so that they may: overlayfs and games leave such.
+    With `opens_up`, a folder closed to its owner is opened up: overlayfs and games leave such folders.
     """
     pinned = pin(folder, relative)
     try:
@@ -205,9 +204,9 @@ def open_folder_at(folder: int, relative: str, *, opens_up: bool = False) -> int
 def make_folders(
     folder: int, relative: str, move_aside: Callable[[int, str], object], mode: int = 0o750
 ) -> int:
-    """Return a descriptor of the folder at `relative`, made with those above it where they are missing.
+    """Return a descriptor of the folder at `relative`, creating it and its parents if they are missing.
 
-    `move_aside` is called with a folder and a name in it where anything but a folder is in the way.
+    If anything but a folder is in the way, `move_aside` is called with its parent folder and its name.
     """
     current = os.dup(folder)
     try:
@@ -229,7 +228,7 @@ def make_folders(
 
 
 def require_folder(path: Path, beneath: Path, mode: int = 0o750) -> None:
-    """Make the folder `path` if it is missing; raise `UntrustedFileError` if something else is there."""
+    """Create the folder `path` if it is missing; raise `UntrustedFileError` if something else is there."""
     with open_folder(path.parent, beneath) as folder:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path.name, mode, dir_fd=folder)
@@ -248,7 +247,7 @@ def list_names(folder: int, max_entries: int) -> list[str]:
 
 
 def save_aside(folder: int, name: str, mark: str) -> str:
-    """Rename what is at `name` to `NAME.saved-MARK`, or the like if that is taken; return the new name."""
+    """Rename `name` to `NAME.saved-MARK`, or similar if that is taken; return the new name."""
     for number in range(1000):
         suffix = f".saved-{mark}" + (f"-{number}" if number else "")
         saved = shorten(name, _NAME_BYTES - len(suffix)) + suffix
@@ -263,7 +262,7 @@ def save_aside(folder: int, name: str, mark: str) -> str:
 
 
 def shorten(name: str, max_bytes: int) -> str:
-    """Return the beginning of a file's name that takes at most `max_bytes`."""
+    """Return the beginning of a file's name, at most `max_bytes` long."""
     return os.fsdecode(os.fsencode(name)[:max_bytes])
 
 
@@ -278,12 +277,12 @@ def walk(
     takes_what_it_can: bool = False,
     on_names: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield all below `folder` that is no folder as (relative path, lstat), in a stable order.
+    """Yield everything below `folder` except folders as (relative path, lstat), in a stable order.
 
-    Links are yielded and not followed. Raises `UntrustedFileError` for more than `max_entries` in all, folders
-    among them, and for a folder that cannot be opened; with `takes_what_it_can` it ends after the first
-    `max_entries`, and goes past such a folder. Between two items nothing but `folder` need stay as it is.
-    `on_names` is told how many names each folder has, and may end the walk by what it raises.
+    Links are yielded but not followed. Raises `UntrustedFileError` if there are more than `max_entries` in all,
+    including folders, or if a folder cannot be opened. With `takes_what_it_can` it instead stops after the
+    first `max_entries`, and skips such a folder. Between two items, everything but `folder` may change.
+    `on_names` gets the number of names in each folder, and may end the walk by raising.
     """
     waiting = [""]
     count = 0
@@ -294,7 +293,7 @@ def walk(
             here = (
                 open_folder_at(folder, relative, opens_up=opens_up) if relative else os.dup(folder)
             )
-        except FileNotFoundError:  # removed meanwhile
+        except FileNotFoundError:  # removed in the meantime
             continue
         except UntrustedFileError:
             if takes_what_it_can:
@@ -322,16 +321,16 @@ def walk(
 
 
 def remove_at(folder: int, name: str) -> None:
-    """Remove what is at `name`, a folder with everything in it; it may be missing.
+    """Remove `name`, including all of a folder's contents; it may be missing.
 
-    However deep and however full: folders in it are brought up to its top one by one, so neither the stack, nor
-    the length of a path, nor the number of open files is a limit. What somebody else removes meanwhile is
-    removed. Raises `UntrustedFileError` if something goes on writing there.
+    There is no limit on depth or number: folders inside are moved up to its top one by one, so neither the
+    stack, nor the length of a path, nor the number of open files matters. Others may be removing files at the
+    same time. Raises `UntrustedFileError` if a program keeps writing there.
     """
     for _ in range(_REMOVALS):
         try:
             _remove(folder, name)
-        except FileNotFoundError:  # Somebody else has removed a part of it.
+        except FileNotFoundError:  # Somebody else has removed part of it.
             continue
         except OSError as error:
             if error.errno not in _FILLED_AGAIN:
@@ -378,7 +377,7 @@ def _empty(top: int) -> None:
                         if not _is_folder(inner, each):
                             os.unlink(each, dir_fd=inner)
                             continue
-                        # The `..` of a folder that moves is written to.
+                        # Moving a folder changes its `..`, so it must be writable.
                         os.close(open_folder_at(inner, each, opens_up=True))
                         number = _hoist(inner, each, top, number)
             finally:
@@ -387,7 +386,7 @@ def _empty(top: int) -> None:
 
 
 def _hoist(source: int, name: str, top: int, number: int) -> int:
-    """Move a folder to `top`, under a number that is free; return the next one to try."""
+    """Move a folder to `top` under a free number; return the next number to try."""
     while True:
         number += 1
         try:
@@ -442,7 +441,7 @@ def _open_at_once(folder: int, parts: list[str]) -> int:
 
 
 def _open_step_by_step(folder: int, parts: list[str]) -> int:
-    """Do the same where the kernel has no openat2: one component after the other."""
+    """Do the same on a kernel without openat2: one component after another."""
     current = os.dup(folder)
     try:
         for name in parts[:-1]:
@@ -469,7 +468,7 @@ def _name_of(descriptor: int) -> str:
 
 
 def _may_open(status: os.stat_result, flags: int) -> bool:
-    """Whether the mode of a file lets its owner open it; that of another account's is not ours to say."""
+    """Whether a file's mode lets its owner open it. For another account's file this cannot be decided here."""
     if status.st_uid != os.geteuid():
         return True
     needed = {os.O_RDONLY: stat.S_IRUSR, os.O_WRONLY: stat.S_IWUSR}
@@ -501,7 +500,7 @@ def _explained(error: OSError, relative: str) -> Exception:
 
 
 def _relative(path: Path, beneath: Path) -> str:
-    """Return `path` below `beneath`, by its text: neither is resolved."""
+    """Return `path` relative to `beneath`, as text: neither is resolved."""
     text, top = str(path), f"{beneath}/"
     if text == str(beneath):
         return ""

@@ -1,6 +1,6 @@
-"""Talks to running game servers over the network, A2S queries and RCON, and reads what they say.
+"""Talks to running game servers over the network, with A2S queries and RCON, and parses the answers.
 
-Other rooms use these modules.
+These modules are for other rooms to use.
 """
 
 __all__ = ["a2s", "a2s_sweep", "passwords", "rcon", "status"]

@@ -1,6 +1,6 @@
 """Asks a running game server what it is doing, over Valve's server query protocol (A2S, UDP).
 
-Only asks and reads: the parsers are pure functions over bytes, `query_*` are the ones that use the
+It changes nothing on the server. The parsers are pure functions over bytes; the `query_*` functions use the
 network.
 """
 
@@ -29,20 +29,20 @@ CHALLENGE_ANSWER = b"A"
 MAX_DATAGRAM = 65535
 
 MOST_CHALLENGES = 3
-"""So many challenges of one server are answered for one question."""
+"""How many of a server's challenges are answered for one query."""
 
-_MAX_ANSWERS = 16  # that are put together at a time
+_MAX_ANSWERS = 16  # assembled from fragments at the same time
 
 Answer = TypeVar("Answer")
 
 
 class QueryError(HostError):
-    """A server did not answer a query, or not in a way that can be understood."""
+    """A server did not answer a query, or the answer makes no sense."""
 
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What a server tells about itself (A2S_INFO). `players` counts the bots too."""
+    """What a server says about itself (A2S_INFO). `players` includes the bots."""
 
     name: str
     map: str
@@ -65,7 +65,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class PlayerInfo:
-    """One player (A2S_PLAYER). One who is still joining has an empty name."""
+    """One player (A2S_PLAYER). The name is empty while the player is still joining."""
 
     name: str
     score: int
@@ -83,14 +83,14 @@ class Fragment:
 
 
 def query_info(address: str, port: int, timeout_seconds: float) -> ServerInfo:
-    """Ask what the server is and what it runs. Raises QueryError after `timeout_seconds` at the latest."""
+    """Ask what the server is and what it runs. Raises QueryError after at most `timeout_seconds`."""
     return _query(address, port, timeout_seconds, INFO_REQUEST, b"", INFO_ANSWER, parse_info)
 
 
 class Inquiry:
-    """Asks one server what it runs, again and again, without waiting: the caller polls `fileno()`.
+    """Queries one server repeatedly, without blocking: the caller polls `fileno()`.
 
-    Where a server's port is not open the kernel says so at once, and no server is bothered.
+    If a server's port is closed the kernel says so at once, and no server is bothered.
     """
 
     def __init__(self, address: str, port: int) -> None:
@@ -99,34 +99,34 @@ class Inquiry:
         self._fragments: dict[int, list[Fragment]] = {}
         self._challenges = 0
         self.is_pending = False
-        """Whether something may still answer: nothing has said that the port is closed."""
+        """Whether an answer may still come: nothing has said that the port is closed."""
 
     def fileno(self) -> int:
-        """Return what becomes readable when something has come; -1 if nothing was asked."""
+        """Return the descriptor that becomes readable when something arrives; -1 if nothing was sent."""
         return self._connection.fileno() if self._connection else -1
 
     def close(self) -> None:
-        """Let go of the port that the answers come to."""
+        """Close the socket for the answers."""
         if self._connection:
             self._connection.close()
 
     def ask(self) -> None:
-        """Put the question once more."""
+        """Send the query again."""
         self._challenges = 0
         try:
             if self._connection is None:
                 self._connection = _connect(*self._target)
                 self._connection.setblocking(False)
-            # That the port was closed at the last question would be told now, and nothing sent.
+            # Discard an error from the last query (a closed port), which would make this send fail.
             self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._connection.send(WHOLE + INFO_REQUEST)
-        except OSError:  # The port is closed, or there is no way to the address.
+        except OSError:  # The port is closed, or there is no route to the address.
             self.is_pending = False
         else:
             self.is_pending = True
 
     def collect(self) -> ServerInfo | None:
-        """Return what has been answered, if anything; what cannot be understood is no answer."""
+        """Return the answer, if one has arrived. A malformed answer counts as none."""
         while self._connection and self.is_pending:
             try:
                 info = self._take(self._connection, self._connection.recv(MAX_DATAGRAM))
@@ -157,28 +157,28 @@ class Inquiry:
             return parse_info(answer[1:])
         if answer[:1] == CHALLENGE_ANSWER and len(answer) == 5:
             self._challenges += 1
-            # Who answers every answer with a new challenge is not asked for ever.
+            # A server that answers everything with a new challenge is not asked forever.
             if self._challenges <= MOST_CHALLENGES:
                 connection.send(WHOLE + INFO_REQUEST + answer[1:])
         return None
 
 
 def query_players(address: str, port: int, timeout_seconds: float) -> tuple[PlayerInfo, ...]:
-    """Ask who plays. Raises QueryError after `timeout_seconds` at the latest."""
+    """Ask who is playing. Raises QueryError after at most `timeout_seconds`."""
     return _query(
         address, port, timeout_seconds, PLAYERS_REQUEST, NO_CHALLENGE, PLAYERS_ANSWER, parse_players
     )
 
 
 def query_rules(address: str, port: int, timeout_seconds: float) -> dict[str, str]:
-    """Ask for the public console variables. Raises QueryError after `timeout_seconds` at the latest."""
+    """Ask for the public console variables. Raises QueryError after at most `timeout_seconds`."""
     return _query(
         address, port, timeout_seconds, RULES_REQUEST, NO_CHALLENGE, RULES_ANSWER, parse_rules
     )
 
 
 def parse_info(payload: bytes) -> ServerInfo:
-    """Read an A2S_INFO answer from behind its letter. Raises QueryError if it is malformed."""
+    """Parse an A2S_INFO answer after its type byte. Raises QueryError if it is malformed."""
     reader = _Reader(payload)
     protocol = reader.byte()
     name, map_name, folder, game = (reader.text() for _ in range(4))
@@ -189,7 +189,7 @@ def parse_info(payload: bytes) -> ServerInfo:
     version = reader.text()
     port = steam_id = None
     keywords = ""
-    # What follows is optional, and said to be there by the bits of one byte.
+    # The rest is optional; the bits of one byte say what is there.
     extra = reader.byte() if reader.has_more else 0
     if extra & 0x80:
         port = reader.number("<H")
@@ -201,8 +201,7 @@ def parse_info(payload: bytes) -> ServerInfo:
     if extra & 0x20:
         keywords = reader.text()
     if extra & 0x01:
-        # The lower 24 bits of the game id are the app id in full; what came before are 16 bits of
-        # it.
+        # The lower 24 bits of the game id are the full app id; the earlier field has only 16 bits of it.
         app_id = reader.number("<Q") & 0xFFFFFF
     return ServerInfo(
         name=name,
@@ -226,24 +225,24 @@ def parse_info(payload: bytes) -> ServerInfo:
 
 
 def parse_players(payload: bytes) -> tuple[PlayerInfo, ...]:
-    """Read an A2S_PLAYER answer from behind its letter. Raises QueryError if it is malformed."""
+    """Parse an A2S_PLAYER answer after its type byte. Raises QueryError if it is malformed."""
     reader = _Reader(payload)
     players = []
     for _ in range(reader.byte()):
-        reader.byte()  # an index, which is always 0 here
+        reader.byte()  # an index, always 0 here
         name, score, seconds = reader.text(), reader.number("<i"), reader.fraction()
         players.append(PlayerInfo(name, score, seconds))
     return tuple(players)
 
 
 def parse_rules(payload: bytes) -> dict[str, str]:
-    """Read an A2S_RULES answer from behind its letter. Raises QueryError if it is malformed."""
+    """Parse an A2S_RULES answer after its type byte. Raises QueryError if it is malformed."""
     reader = _Reader(payload)
     return {reader.text(): reader.text() for _ in range(reader.number("<H"))}
 
 
 def parse_datagram(datagram: bytes) -> bytes | Fragment:
-    """Return a whole answer without its header, or the fragment of one. Raises QueryError."""
+    """Return a whole answer without its header, or one fragment. Raises QueryError."""
     if datagram.startswith(WHOLE):
         return datagram[4:]
     if not datagram.startswith(SPLIT):
@@ -259,7 +258,7 @@ def parse_datagram(datagram: bytes) -> bytes | Fragment:
 
 
 def join_fragments(fragments: list[Fragment]) -> bytes | None:
-    """Return the answer that `fragments` of one id make, without its header; None while parts are missing."""
+    """Join `fragments` of one id into an answer without its header; None while parts are missing."""
     parts = {fragment.number: fragment.payload for fragment in fragments}
     count = fragments[0].count
     if any(fragment.count != count for fragment in fragments):
@@ -273,7 +272,7 @@ def join_fragments(fragments: list[Fragment]) -> bytes | None:
 
 
 class _Reader:
-    """Takes values from the front of bytes; what is not there is a QueryError."""
+    """Reads values from bytes in order; a missing value is a QueryError."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -321,12 +320,12 @@ def _query(
     wanted: bytes,
     parse: Callable[[bytes], Answer],
 ) -> Answer:
-    """Send `request` until an answer that begins with `wanted` comes, and parse that."""
+    """Send `request` until an answer that begins with `wanted` arrives, and parse it."""
     where = f"{address}:{port}"
     deadline = time.monotonic() + timeout_seconds
     try:
         with _connect(address, port) as connection:
-            # A datagram may get lost, and srcds drops queries when there are many: ask twice.
+            # A datagram may get lost, and srcds drops queries under load, so ask twice.
             for attempt_deadline in (deadline - timeout_seconds / 2, deadline):
                 try:
                     payload = _ask(connection, request, first_challenge, wanted, attempt_deadline)
@@ -354,8 +353,7 @@ def _connect(address: str, port: int) -> socket.socket:
     family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
     connection = socket.socket(family, kind, protocol)
     try:
-        # A connected socket takes datagrams from this server only, and learns that its port is
-        # closed.
+        # A connected socket accepts datagrams only from this server, and is told if its port is closed.
         connection.connect(target)
     except OSError:
         connection.close()
@@ -366,7 +364,7 @@ def _connect(address: str, port: int) -> socket.socket:
 def _ask(
     connection: socket.socket, request: bytes, challenge: bytes, wanted: bytes, deadline: float
 ) -> bytes:
-    """Return the answer from behind its letter. Raises TimeoutError at `deadline`."""
+    """Return the answer after its type byte. Raises TimeoutError at `deadline`."""
     connection.send(WHOLE + request + challenge)
     fragments: dict[int, list[Fragment]] = {}
     while True:
@@ -391,4 +389,4 @@ def _ask(
                 connection.send(WHOLE + request + challenge)
         elif answer[:1] == wanted:
             return answer[1:]
-        # Anything else is a late answer to an earlier question.
+        # Anything else is a late answer to an earlier query.

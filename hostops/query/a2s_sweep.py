@@ -1,6 +1,6 @@
-"""Asks all game servers of a host at once what they run, without waiting for any of them.
+"""Queries all game servers of a host at once, without waiting for any of them.
 
-For one server, and for more than `ServerInfo`, see `hostops.query.a2s`.
+For a single server, and for more than `ServerInfo`, see `hostops.query.a2s`.
 """
 
 import socket
@@ -25,17 +25,17 @@ from hostops.query.a2s import (
 
 
 class _Target(NamedTuple):
-    """Where a server is asked: by which socket, and at which address, as the socket calls it."""
+    """How to reach a server: the socket to use, and the address in the socket's form."""
 
     socket: socket.socket
     name: tuple[Any, ...]
 
 
 class Sweep:
-    """One question to each server, put at once and, to who is silent, once more half-way.
+    """One query to each server, all sent at once, and repeated half-way to those that are silent.
 
-    `addresses` has the address of each server by its port. The ports of those that do not answer before
-    `timeout_seconds` are over are not in `answers`.
+    `addresses` maps each server's port to its address. `answers` lacks the ports that do not answer before
+    `timeout_seconds` have passed.
     """
 
     def __init__(self, addresses: Mapping[int, str], timeout_seconds: float) -> None:
@@ -52,27 +52,27 @@ class Sweep:
 
     @property
     def ports(self) -> list[int]:
-        """The ports that the answers come to: one for IPv4, one for IPv6, as far as there is anybody to ask."""
+        """The ports at which the answers arrive: one each for IPv4 and IPv6, if there is a server to query."""
         return [one.getsockname()[1] for one in self._sockets.values()]
 
     def collect(self) -> bool:
-        """Take the answers that have come; True: that was all. Takes no time worth speaking of."""
+        """Take the answers that have arrived; return True once there will be no more. Never blocks."""
         for one in self._sockets.values():
             self._receive(one)
         now = time.monotonic()
         if self._ask_again_at is not None and now >= self._ask_again_at:
-            # A datagram may get lost, and srcds drops queries when there are many.
+            # A datagram may get lost, and srcds drops queries under load.
             self._ask_again_at = None
             self._ask_waiting()
         return not self._waiting or now >= self._deadline
 
     def close(self) -> None:
-        """Let go of the ports that the answers come to."""
+        """Close the sockets for the answers."""
         for one in self._sockets.values():
             one.close()
 
     def _open(self, address: str) -> "_Target":
-        """Return the numbers of an address, with a socket that can ask there."""
+        """Resolve an address, and return it with a socket that can reach it."""
         family, kind, protocol, _, name = socket.getaddrinfo(address, None, type=socket.SOCK_DGRAM)[
             0
         ]
@@ -88,7 +88,7 @@ class Sweep:
                 datagram, sender = one.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
                 return
-            # Anybody may send to this port.
+            # Anybody can send to this port.
             if sender[1] in self._waiting and sender[0] == self._targets[sender[1]].name[0]:
                 self._take(sender[1], datagram)
 
@@ -111,7 +111,7 @@ class Sweep:
                 self.answers[port] = parse_info(answer[1:])
                 self._waiting.discard(port)
         except QueryError:
-            # What cannot be understood is no answer.
+            # A malformed answer counts as none.
             self._waiting.discard(port)
 
     def _ask_waiting(self) -> None:
@@ -123,5 +123,5 @@ class Sweep:
         try:
             sender.sendto(WHOLE + INFO_REQUEST + challenge, (name[0], port, *name[2:]))
         except OSError:
-            # The network is away, or its queue full: the server is asked again, or stays unanswered.
+            # No network, or a full queue: the server is asked again, or stays unanswered.
             return

@@ -1,4 +1,4 @@
-"""Reads what the console command `cvarlist` prints: every cvar and command, and what it is for.
+"""Parses the output of the console command `cvarlist`: every cvar and command, and its purpose.
 
 A row has four columns (Source SDK, `CCvarUtilities::CvarList`): name, number or `cmd`, flags, help text.
 
@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 
 MOST_NAMES = 20_000
-"""The game has some 2,500, and a server full of plugins twice as many."""
+"""The game has about 2,500, and a server full of plugins twice as many."""
 
 _MOST_CHARS = 4_096
-"""Of a row: no help text is nearly as long."""
+"""The longest accepted row: no help text comes close."""
 
 _ROW = re.compile(
     r"(?P<name>\S{1,128}) *: (?P<value>cmd|-?[0-9.]{1,32}|-?nan|-?inf) *: "
@@ -21,14 +21,14 @@ _ROW = re.compile(
 )
 _END = re.compile(r" *[0-9]+ total convars/concommands")
 
-# What is completed is put into a command, also into those of other people's servers: what no cvar or command of
-# the game or of a plugin needs is left out, and with it +attack and its like, which mean nothing to a server.
+# Completed names become part of commands, even to other people's servers. So anything that no cvar or command
+# of the game or of a plugin needs is left out, including +attack and the like, which mean nothing to a server.
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 @dataclass(frozen=True)
 class ListedName:
-    """One cvar or command. `help` is as the game has it, whoever wrote that."""
+    """One cvar or command. `help` is the game's text, whoever wrote it."""
 
     name: str
     is_command: bool
@@ -36,9 +36,9 @@ class ListedName:
 
 
 def parse_cvarlist(text: str) -> tuple[ListedName, ...] | None:
-    """Return what an answer to `cvarlist` lists, each name once; None if it is none, or not all of one.
+    """Return the names in an answer to `cvarlist`, each once; None if it is no such answer, or incomplete.
 
-    Rows that are like none are left out, and names that could be taken for more than one word.
+    Unrecognized rows are left out, and names that could be taken for more than one word.
     """
     found: dict[str, ListedName] = {}
     is_whole = False

@@ -1,4 +1,4 @@
-"""Asks a running game server whether the passwords that it was given hold."""
+"""Checks whether a running game server uses the passwords that it was given."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from hostops.query import rcon
 from hostops.specs import CANCEL_LOOK_SECONDS, CancelToken
 
 SECONDS = 3.0
-"""How long this may take in all."""
+"""How long the check may take altogether."""
 
 _TRIES = 3
 """The engine bans an address after 5 wrong passwords within 30 s (`sv_rcon_minfailures`)."""
@@ -24,10 +24,10 @@ _CURE = (
 def find_fault(
     address: str, port: int, rcon_password: str, join_password: str, cancel: CancelToken
 ) -> str:
-    """Return which password does not hold, or why that is not known, in sentences without a password.
+    """Return which password does not work, or why that is unknown, in sentences without the password.
 
-    Empty if both hold, or if the end was asked for meanwhile; an empty join password is not asked for. Takes
-    `SECONDS` at most, in which a server may still be about to read its config.
+    Empty if both work, or if it was cancelled; an empty join password is not checked. Takes at most `SECONDS`,
+    because a server may still be about to read its config.
     """
     until = time.monotonic() + SECONDS
     fault = ""
@@ -38,7 +38,7 @@ def find_fault(
                 return ""
             if (seconds := until - time.monotonic()) <= 0:
                 break
-            # In a thread of its own, as sockets do not look at `cancel`.
+            # In a separate thread, because sockets ignore `cancel`.
             asked = executor.submit(
                 rcon.execute, address, port, rcon_password, "sv_password", seconds
             )

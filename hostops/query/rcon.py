@@ -1,7 +1,7 @@
 """Sends commands to a running game server over RCON (Source RCON protocol, TCP on the game's port).
 
-One connection for each command: srcds drops idle connections, and mixes up the answers of several
-open ones.
+Uses one connection per command: srcds drops idle connections, and mixes up the answers of several open
+ones.
 """
 
 import socket
@@ -24,25 +24,25 @@ REFUSED_ID = -1
 HEADER = struct.Struct("<iii")
 MIN_PACKET = 10
 MAX_PACKET = 65536
-"""Of a received packet, without its length. srcds sends up to 4,096, others more."""
+"""The largest packet accepted, without its length field. srcds sends up to 4,096 bytes, other servers more."""
 MAX_COMMAND_BYTES = 4096 - MIN_PACKET
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 
 class RconError(HostError):
-    """A command could not be sent over RCON, or its answer did not come."""
+    """A command could not be sent over RCON, or its answer did not arrive."""
 
 
 class PasswordRefusedError(RconError):
-    """The server has another RCON password, or none."""
+    """The server has a different RCON password, or none."""
 
 
 class UnreachableError(RconError):
-    """Nobody listens at the server's RCON port."""
+    """Nothing listens on the server's RCON port."""
 
 
 class LostAnswerError(RconError, AnswerLostError):
-    """The command was sent; its answer did not come, or not all of it."""
+    """The command was sent, but its answer did not arrive completely."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Packet:
     body: bytes = b""
 
     def encode(self) -> bytes:
-        """Return the packet as it is sent."""
+        """Return the packet in its wire format."""
         size = len(self.body) + MIN_PACKET
         return HEADER.pack(size, self.identifier, self.kind) + self.body + b"\0\0"
 
 
 def parse_packet(data: bytes | bytearray, start: int = 0) -> tuple[Packet, int] | None:
-    """Return the packet that begins at `start` and where it ends, or None while it is not complete.
+    """Return the packet that begins at `start` and where it ends, or None while it is incomplete.
 
-    What follows it stays where it is: of many small packets it would be copied for each. Raises RconError if no
-    packet can begin like that.
+    It leaves the following data in place: with many small packets, that would be copied for each. Raises
+    RconError if no packet can begin like this.
     """
     if len(data) - start < 4:
         return None
@@ -80,12 +80,12 @@ def parse_packet(data: bytes | bytearray, start: int = 0) -> tuple[Packet, int] 
 
 
 def execute(address: str, port: int, password: str, command: str, timeout_seconds: float) -> str:
-    """Carry out one console command on the server at `address` and return what it printed.
+    """Execute one console command on the server at `address` and return what it printed.
 
-    Raises RconError after `timeout_seconds` at the latest: PasswordRefusedError for a wrong password,
-    UnreachableError if nobody listens, LostAnswerError once the command may have been carried out. ValueError
-    is for a command that cannot be sent: one with a line break or another control character, or of more than
-    4,086 bytes. A server that is told to quit closes the connection without an answer.
+    Raises RconError after at most `timeout_seconds`: PasswordRefusedError for a wrong password,
+    UnreachableError if nothing listens, LostAnswerError once the command may have been executed. Raises
+    ValueError for a command that cannot be sent: one with a line break or another control character, or of more
+    than 4,086 bytes. A server that is told to quit closes the connection without an answer.
     """
     body = _encoded(command)
     deadline = time.monotonic() + timeout_seconds
@@ -103,7 +103,7 @@ def execute(address: str, port: int, password: str, command: str, timeout_second
 
 
 def _explain(error: RconError | OSError, timeout_seconds: float) -> tuple[type[RconError], str]:
-    """Return what an error is for who sends a command, and how its sentence goes on."""
+    """Return the error type for the caller, and the rest of its sentence."""
     match error:
         case RconError():
             return type(error), f"failed. {error}"
@@ -121,16 +121,16 @@ def _explain(error: RconError | OSError, timeout_seconds: float) -> tuple[type[R
 
 
 class _Conversation:
-    """What is said over one connection."""
+    """The exchange over one connection."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
         self._received = bytearray()
         self._position = 0
-        """Where in it the next packet begins."""
+        """Where the next packet begins in it."""
         self.has_sent_command = False
-        """Whether the server may have got the command, and carried it out."""
+        """Whether the server may have received the command and executed it."""
 
     def authenticate(self, password: str) -> None:
         """Log in; raises PasswordRefusedError for a wrong password."""
@@ -148,10 +148,10 @@ class _Conversation:
             return
 
     def execute(self, body: bytes) -> str:
-        """Send a command and return all of its answer."""
-        # Nothing marks the last packet of a long answer. srcds sends an empty RESPONSE_VALUE back,
-        # after all that was asked before: when that comes, the answer is complete.
-        self.has_sent_command = True  # From here on: a part of it may be all of the command.
+        """Send a command and return its complete answer."""
+        # Nothing marks the last packet of a long answer. srcds echoes an empty RESPONSE_VALUE after the
+        # answers to everything before it: when that arrives, the answer is complete.
+        self.has_sent_command = True  # Set first: a partial send may contain the whole command.
         self._send(Packet(COMMAND_ID, EXEC_COMMAND, body), Packet(END_ID, RESPONSE_VALUE))
         answer = bytearray()
         while True:

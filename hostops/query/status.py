@@ -1,6 +1,6 @@
-"""Reads what the console command `status` prints: who is on a server, with Steam ids, which A2S does not tell.
+"""Parses the output of the console command `status`: who is on a server, with the Steam IDs that A2S lacks.
 
-A row of a person has two numbers before the name, user id and slot (steam-condenser#94):
+A person's row has two numbers before the name, user id and slot (steam-condenser#94):
 
     # 444 1 "Anders" STEAM_1:0:257588 35:42 95 0 active 25000 192.0.2.1:27005
     # 3 "Rochelle" BOT active
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 _HEADER = re.compile(r"#\s*userid\s+name\s+uniqueid\b")
 _END = "#end"
 _MOST_CHARS = 512
-"""Of a row: a name has 31 bytes."""
+"""The longest accepted row: a name has at most 31 bytes."""
 
 MOST_PEOPLE = 255
-"""On one server: the engine has no more slots, and its answers to queries count in a byte."""
+"""The most people on one server: the engine has no more slots, and A2S counts them in a byte."""
 
 _MAP = re.compile(r"map\s*: (\S+)")
 _HIBERNATING = re.compile(r"players\s*: .*\(hibernating\)")
 
-# The whole line has to fit: a name may have quotes in it, and what looks like the rest of a row, but the
-# engine's own rest comes behind that.
+# The whole line has to match: a name may contain quotes and text that looks like the rest of a row, but the
+# engine's own rest comes after that.
 _PERSON = re.compile(
     r'#\s*(?P<user_id>\d{1,9})(?:\s+\d{1,9})?\s+"(?P<name>.*)"\s+'
     r"(?P<steam_id>STEAM_[0-5]:[01]:\d{1,10})\s+"
@@ -45,7 +45,7 @@ class StatusPlayer:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """Who is on a server, people alone, no bots; and its map, empty if it has none."""
+    """The people on a server, without bots; and its map, empty if it has none."""
 
     people: tuple[StatusPlayer, ...]
     is_hibernating: bool
@@ -53,10 +53,10 @@ class ServerStatus:
 
 
 def parse_status(text: str) -> ServerStatus | None:
-    """Return what an answer to `status` says; None if it is none.
+    """Parse an answer to `status`; None if it is no such answer.
 
-    Rows that are like no person's are left out, bots' too, and people beyond `MOST_PEOPLE`. A Steam id has the
-    universe 1, whatever the engine calls it.
+    Rows that do not look like a person's are left out, as are bots', and people beyond `MOST_PEOPLE`. Steam IDs
+    are returned with universe 1, whatever the engine prints.
     """
     lines = iter(text.split("\n"))
     is_hibernating = has_header = False

@@ -1,6 +1,6 @@
-"""SteamCMD: installs and updates the game, and asks which build is the latest.
+"""SteamCMD: installs and updates the game, and finds out the latest build.
 
-Other rooms use these modules.
+These modules are for other rooms to use.
 """
 
 __all__ = ["app_info", "install", "preflight", "steamcmd"]

@@ -1,4 +1,4 @@
-"""Asks Steam which build of the game is the latest, and keeps the answer with the time it was given.
+"""Asks Steam for the latest build of the game, and saves the answer with its time.
 
 Nothing is downloaded or installed, and the game is not touched.
 """
@@ -27,14 +27,14 @@ _COMMANDS = (
 )
 _RETRY_SECONDS = 2.0
 _KEPT_LINES = 20_000
-"""The real answer has some hundreds."""
+"""The real answer has a few hundred."""
 
 
 def ask_latest_build(tool: SteamCmd, lock: int, callbacks: Callbacks) -> str:
-    """Return the build id that Steam hands out on its public branch now. Asked for without any account.
+    """Return the current build id of Steam's public branch. Asks without any account.
 
     `lock` is the descriptor of the lock on SteamCMD's home, which it inherits. Raises CommandError or
-    HostError, explained, where Steam gives no answer that can be read: nothing is guessed.
+    HostError, with an explanation, if Steam gives no readable answer: nothing is guessed.
     """
     tool = replace(tool, account=None)
     for tries in range(1, MAX_TRIES + 1):
@@ -48,7 +48,7 @@ def ask_latest_build(tool: SteamCmd, lock: int, callbacks: Callbacks) -> str:
             continue
         if run.exit_code or run.silence or run.explanation or answer.last_error:
             raise run.failure(tries)
-        # Right after a login it sometimes knows nothing yet of any app, and does so on the next run.
+        # Right after a login it sometimes has no data of any app yet, but has it on the next run.
         if tries < MAX_TRIES:
             callbacks.warn(
                 f"Steam's answer names no build. Trying again, {MAX_TRIES - tries} more times."
@@ -62,23 +62,23 @@ def ask_latest_build(tool: SteamCmd, lock: int, callbacks: Callbacks) -> str:
 
 
 def find_build_id(text: str) -> str | None:
-    """Return the public branch's build id from what `app_info_print` prints.
+    """Return the public branch's build id from the output of `app_info_print`.
 
-    None for whatever lacks it, is cut short before it, or has something there that is no build id.
+    None if it is missing, cut off by the end of the text, or not a valid build id.
     """
     build_id = find_value(text, *_BUILD_PATH)
     return build_id if build_id and re.fullmatch(r"[1-9][0-9]{0,18}", build_id) else None
 
 
 def remember(layout: HostLayout, build_id: str) -> LatestBuild:
-    """Keep what Steam has just said, in the place of what it said before."""
+    """Save Steam's answer, replacing the previous one."""
     latest = LatestBuild(build_id, time.time())
     write_atomically(layout.latest_build_path, json.dumps(asdict(latest)))
     return latest
 
 
 def read_latest(layout: HostLayout) -> LatestBuild | None:
-    """Return what Steam said last, and when; None if it was never asked, or a power cut emptied the file."""
+    """Return Steam's last answer and its time; None if it was never asked, or a power cut emptied the file."""
     try:
         document = json.loads(layout.latest_build_path.read_text(encoding="utf-8"))
         return LatestBuild(str(document["build_id"]), float(document["checked_at"]))
@@ -87,7 +87,7 @@ def read_latest(layout: HostLayout) -> LatestBuild | None:
 
 
 class _Answer(Output):
-    """Hands on what SteamCMD prints, but keeps the app's data, which are long and for nobody to read."""
+    """Passes on SteamCMD's output, but keeps back the app's data, which is long and not for people."""
 
     def __init__(self, callbacks: Callbacks) -> None:
         super().__init__(callbacks)
@@ -100,7 +100,7 @@ class _Answer(Output):
         return "\n".join(self._kept)
 
     def take_line(self, stream: str, line: str) -> None:
-        """Keep a line of the data, hand on any other."""
+        """Keep a line of the data, pass on any other."""
         stripped = line.strip()
         begins = not self._kept and stripped == f'"{_APP}"'
         goes_on = bool(self._kept) and stripped[:1] in ('"', "{", "}", "")
@@ -111,6 +111,6 @@ class _Answer(Output):
         super().take_line(stream, line)
 
     def hand_on(self) -> None:
-        """Hand on what was kept, for whoever wants to know why it says nothing."""
+        """Pass on the data, to show why it contained no answer."""
         for line in self._kept[:200]:
             self._on_line("stdout", line)

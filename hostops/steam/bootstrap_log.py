@@ -1,7 +1,7 @@
-"""Reads the log that SteamCMD keeps of its own update.
+"""Reads SteamCMD's log of its own update.
 
-Whatever goes wrong there, it prints that it "needs to be online". Only this log has the HTTP status: 0
-if nothing answered, and another one if something did (measured with Debian's package 0~20180105-5).
+Whatever goes wrong there, SteamCMD prints that it "needs to be online". Only this log has the HTTP status: 0
+if nothing answered, another number if something did (measured with Debian's package 0~20180105-5).
 """
 
 import os
@@ -19,9 +19,9 @@ _ERROR = re.compile(r"http error [0-9]+")
 
 
 def read_errors(log_dir: Path, beneath: Path) -> list[str]:
-    """Return what the log of the latest run says of failed downloads, each once and without its time.
+    """Return the failed downloads in the log's latest run, each once and without its time.
 
-    Nothing if there is no such log below the folder `beneath`, SteamCMD's home.
+    Empty if there is no such log below the folder `beneath`, SteamCMD's home.
     """
     path = log_dir / NAME
     if not path.is_relative_to(beneath):

@@ -1,7 +1,7 @@
-"""What SteamCMD's errors mean, in plain words, and what to do about each.
+"""What SteamCMD's errors mean in plain words, and what to do about each.
 
-Valve documents none of them. The texts and states are those that SteamCMD's users report; those of its own
-update and of the shell around it were measured with Debian's package 0~20180105-5.
+Valve documents none of them. Texts and states are from reports of SteamCMD's users; those of its own update and
+of its shell wrapper were measured with Debian's package 0~20180105-5.
 """
 
 import re
@@ -23,11 +23,11 @@ _INSTALL_LIBRARIES = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a line of SteamCMD's output means for people, or its exit code where no line tells.
+    """The meaning, for people, of a line of SteamCMD's output, or of its exit code if no line explains it.
 
-    A text may have a place for `reason`, a group of the pattern. What is transient mostly passes on the next
-    run. A consequence is what SteamCMD says after many errors: one that was printed before it says more, or
-    one that is in its bootstrap log.
+    A text may have a place for `reason`, a group of the pattern. A transient error usually disappears on the
+    next run. A consequence is a message that SteamCMD prints after many errors: an earlier message says more,
+    or one in its bootstrap log does.
     """
 
     pattern: str
@@ -39,7 +39,7 @@ class Explanation:
     needs_windows_first: bool = False
 
 
-# The first that fits a line counts, so what is general stands below.
+# The first match for a line counts, so general patterns come last.
 EXPLANATIONS = (
     Explanation(
         _NOT_INSTALLED + r"\(Missing configuration\)",
@@ -227,7 +227,7 @@ _ERROR = re.compile(
     r"|no such file|no space left|corrupt|killed|core dumped|bus error|aborted|timed out|invalid|giving up"
     r"|deadlock|out of memory)\b|segmentation fault|spew_abort|: line [0-9]+: "
 )
-# It prints these on runs that work, or behind the error that ended it (measured, and in its users' logs).
+# Printed on successful runs too, or after the error that ended the run (measured, and in its users' logs).
 _NOISE = re.compile(
     r"ILocalize::AddFile\(\)|Illegal termination of worker thread|SDL priority manager|set thread priority"
     r"|setlocale\(|: ulimit: |cannot be preloaded|^Redirecting stderr to |^Logging directory: |^\[simulator\]"
@@ -236,7 +236,7 @@ _ASSERTION = re.compile(r"(?<!Fatal) Assertion Failed: ")
 
 
 def is_error(line: str) -> bool:
-    """Return whether a line tells of an error, so far as its words show that."""
+    """Return whether a line reports an error, judging by its words."""
     return (
         _ERROR.search(line) is not None
         and _NOISE.search(line) is None
@@ -245,7 +245,7 @@ def is_error(line: str) -> bool:
 
 
 def explain_line(line: str) -> Explanation | None:
-    """Return what a line means, with its reason in the text."""
+    """Return the explanation of a line, with its reason in the text."""
     for known in EXPLANATIONS:
         if match := re.search(known.pattern, line):
             reason = match.groupdict().get("reason") or ""
@@ -254,5 +254,5 @@ def explain_line(line: str) -> Explanation | None:
 
 
 def explain_exit(exit_code: int) -> Explanation | None:
-    """Return what an exit code means where no line of the output tells of an error."""
+    """Return the explanation of an exit code, for runs in which no line reported an error."""
     return next((known for known in EXPLANATIONS if exit_code in known.exit_codes), None)

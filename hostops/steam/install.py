@@ -1,4 +1,4 @@
-"""Installs and updates the game: SteamCMD works in `staging`, and what it made whole becomes a release."""
+"""Installs and updates the game: SteamCMD works in `staging`, and the complete result becomes a release."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from hostops.steam.staging import OverlaidRelease, PlainFolder
 from hostops.steam.steamcmd import SteamCmd, require_installed
 
 GAME_BYTES = 12 * 10**9
-"""What a first install takes on disk at its peak: the game, and what SteamCMD has under way."""
+"""The peak disk usage of a first install: the game, and SteamCMD's temporary files."""
 
 UPDATE_BYTES = 2 * 10**9
-"""What an update takes beside the copy of the game."""
+"""The disk usage of an update, in addition to the copy of the game."""
 
 
 def install_runtime(
@@ -26,12 +26,12 @@ def install_runtime(
     *,
     can_overlay: bool,
 ) -> str:
-    """Install the game, or bring it up to date, and return the build id that is current now.
+    """Install or update the game, and return the build id that is now current.
 
-    The caller holds the host's lock alone, with the descriptor `lock`. `staging` is kept when this
-    fails or is ended at any point, and the next call goes on with it; `current` always points to a
-    whole release. Running servers keep the release they were started from. `can_overlay`: an update
-    works in an overlay over the release, else in a copy of it.
+    The caller holds the host's lock exclusively, with the descriptor `lock`. If this fails or is interrupted at
+    any point, `staging` is kept, and the next call resumes from it; `current` always points to a complete
+    release. Running servers keep the release they were started from. With `can_overlay`, an update works in an
+    overlay over the release, otherwise in a copy of it.
     """
     make_dir(layout.releases_dir)
     before = _adopt(layout, callbacks)
@@ -43,14 +43,14 @@ def install_runtime(
     if build_id != before:
         releases.switch(layout, build_id)
         callbacks.say(f"Build {build_id} is current now. Servers take it at their next start.")
-    # It is done: from here on nothing is cancelled any more.
+    # Finished: nothing is cancelled from here on.
     callbacks.on_stage("Cleaning up", None)
     releases.prune(layout, [build_id, _kept_release(layout, build_id, before)], callbacks)
     return build_id
 
 
 def needed_bytes(layout: HostLayout, *, can_overlay: bool) -> int:
-    """Return how much free disk the install needs on top of what is there."""
+    """Return how much free disk space the install needs in addition to what is used already."""
     staged = tree_size(layout.staging_dir) if layout.staging_dir.is_dir() else 0
     seed = releases.latest(layout)
     if seed is None:
@@ -66,7 +66,7 @@ def _install_plain(
     build_id = steamcmd.install(folder, lock, callbacks)
     callbacks.stage("Checking")
     if releases.is_whole(layout.releases_dir / build_id):
-        # The same files: a release is never changed once it is there.
+        # The files are the same: an existing release never changes.
         staging.discard(layout)
         _say_up_to_date(build_id, callbacks)
     else:
@@ -84,7 +84,7 @@ def _update_overlaid(
     build_id = folder.finished_build
     if build_id is None:
         build_id = steamcmd.install(folder, lock, callbacks)
-        # From here on nothing is written there, so that its files can be linked into the release.
+        # From here on nothing is written there, so its files can be linked into the release.
         folder.mark_finished(build_id)
     callbacks.stage("Putting the release together")
     target = layout.releases_dir / f".new-{build_id}"
@@ -118,7 +118,7 @@ def _update_overlaid(
 
 
 def _require_build(release_dir: Path, build_id: str) -> None:
-    """Raise HostError unless the folder is a whole server of that build, by its manifest and files."""
+    """Raise HostError unless the folder is a complete server of this build, by its manifest and files."""
     found = require_installed(PlainFolder(release_dir))
     if found != build_id or not releases.is_whole(release_dir):
         raise HostError(
@@ -131,7 +131,7 @@ def _say_up_to_date(build_id: str, callbacks: Callbacks) -> None:
 
 
 def _adopt(layout: HostLayout, callbacks: Callbacks) -> str | None:
-    """Return the current release; a whole one that was not switched to before a crash becomes current."""
+    """Return the current release. If a crash prevented the switch to a complete one, make that current."""
     current = releases.read_current(layout)
     if current is None and (found := releases.latest(layout)) is not None:
         callbacks.say(f"Build {found} is whole, but was not made current: doing that now.")
@@ -143,7 +143,7 @@ def _adopt(layout: HostLayout, callbacks: Callbacks) -> str | None:
 def _open_staging(
     layout: HostLayout, callbacks: Callbacks, *, can_overlay: bool
 ) -> OverlaidRelease | PlainFolder:
-    """Return the folder that SteamCMD is to work in: the one it was interrupted in, or a new one."""
+    """Return the folder that SteamCMD will work in: the one of an interrupted install, or a new one."""
     copying = layout.root / f".staging.{releases.latest(layout)}"
     for leftover in layout.root.glob(".staging.*"):
         if leftover != copying or can_overlay:
@@ -166,9 +166,9 @@ def _open_staging(
 
 
 def _copy_release(layout: HostLayout, build_id: str, copying: Path, callbacks: Callbacks) -> None:
-    """Begin an update with a copy of a release: the way of a host that cannot mount overlays.
+    """Begin an update with a copy of a release, on a host that cannot mount overlays.
 
-    It is a copy and no hard links: SteamCMD rewrites some files in place.
+    Hard links would not do: SteamCMD rewrites some files in place.
     """
     callbacks.say(f"Copying build {build_id}, which the update starts from.")
     copy_tree(
@@ -181,7 +181,7 @@ def _copy_release(layout: HostLayout, build_id: str, copying: Path, callbacks: C
 
 
 def _kept_release(layout: HostLayout, current: str, before: str | None) -> str:
-    """Return the older release to keep: the one that was current before, else the latest other."""
+    """Return the older release to keep: the previously current one, or else the latest other."""
     if before is not None and before != current:
         return before
     others = (release.build_id for release in releases.list_releases(layout))

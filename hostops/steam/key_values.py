@@ -1,6 +1,6 @@
-"""Reads Valve's KeyValues text as Steam writes it: `"name" { … }` and `"name" "value"`, with escapes.
+"""Parses Valve's KeyValues text as Steam writes it: `"name" { … }` and `"name" "value"`, with escapes.
 
-What people have written, such as mission files, needs a more forgiving reader.
+Text written by people, such as mission files, needs a more forgiving parser.
 """
 
 import re
@@ -12,7 +12,7 @@ _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([{}])')
 def read_values(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield each value with the names that lead to it, outermost first, until the text ends or makes no sense.
 
-    Escapes are left as they are written.
+    Escapes are not decoded.
     """
     path: list[str] = []
     key: str | None = None

@@ -1,4 +1,4 @@
-"""What Valve's SteamCMD needs of a host, looked at before it is fetched or run: it fails late, in riddles."""
+"""Checks what Valve's SteamCMD needs of a host before fetching or running it: it fails late and in riddles."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from hostops.linux.files import free_bytes
 from hostops.specs import Finding
 
 STEAMCMD_BYTES = 600 * 10**6
-"""What SteamCMD takes by itself; it refuses to update itself with less than 250 MB free."""
+"""SteamCMD's own disk usage; it refuses to update itself with less than 250 MB free."""
 
 LOADER_PATH = Path("/lib/ld-linux.so.2")
 LIBRARIES = ("libc.so.6", "libgcc_s.so.1", "libstdc++.so.6")
@@ -36,7 +36,7 @@ _INSTALL_LIBRARIES = (
 
 
 def require_ready(layout: HostLayout, needed_bytes: int) -> None:
-    """Raise HostError, with a cause and a cure for each, if something would keep an install from working."""
+    """Raise HostError, with the cause and the cure of each problem, if an install could not work."""
     found = (
         examine_writing(layout),
         examine_space(layout, needed_bytes),
@@ -49,7 +49,7 @@ def require_ready(layout: HostLayout, needed_bytes: int) -> None:
 
 
 def examine_writing(layout: HostLayout) -> Finding:
-    """Look whether everything that an install writes to, or links, is ours."""
+    """Check that everything an install writes to, or links, is ours."""
     cure = (
         f"Give it to the user that runs this: chown -R {os.geteuid()}:{os.getegid()} {layout.root}."
     )
@@ -57,14 +57,14 @@ def examine_writing(layout: HostLayout) -> Finding:
         status = folder.lstat()
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return Finding("Folder", False, f"{folder} cannot be written to.", cure)
-        # Links to files of others are refused, and an overlay cannot take their files over.
+        # The kernel refuses links to files of others, and an overlay cannot take their files over.
         if folder != layout.root and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             return Finding("Folder", False, f"{folder} belongs to another user or group.", cure)
     return Finding("Folder", True, f"{layout.root} can be written to.")
 
 
 def examine_space(layout: HostLayout, needed_bytes: int) -> Finding:
-    """Look whether the disk can take what the install needs."""
+    """Check that the disk has room for the install."""
     free = free_bytes(layout.root)
     return Finding(
         "Space for the game",
@@ -78,7 +78,7 @@ def examine_space(layout: HostLayout, needed_bytes: int) -> Finding:
 
 
 def examine_execution(layout: HostLayout) -> Finding:
-    """Look whether programs may be executed where SteamCMD and the game lie."""
+    """Check that programs may be executed from the folders of SteamCMD and the game."""
     folders = (layout.root, layout.steamcmd_dir, layout.home_dir, layout.releases_dir)
     for folder in (folder for folder in folders if folder.exists()):
         if os.statvfs(folder).f_flag & os.ST_NOEXEC:
@@ -94,7 +94,7 @@ def examine_execution(layout: HostLayout) -> Finding:
 
 
 def examine_programs() -> Finding:
-    """Look whether this host can run 32-bit x86 programs, as SteamCMD and the game are."""
+    """Check that this host can run 32-bit x86 programs, as SteamCMD and the game are."""
     subject = "32-bit programs"
     if platform.machine() not in _MACHINES:
         return Finding(
@@ -122,7 +122,7 @@ def examine_programs() -> Finding:
 
 
 def examine_network() -> Finding:
-    """Look whether Steam's name can be resolved. Takes as long as the resolver does."""
+    """Check that Steam's name can be resolved. Takes as long as the resolver does."""
     subject = "Name resolution"
     try:
         socket.getaddrinfo(STEAM_HOST, 443, type=socket.SOCK_STREAM)
@@ -137,7 +137,7 @@ def examine_network() -> Finding:
 
 
 def _written(layout: HostLayout) -> Iterator[Path]:
-    """Yield the folders an install writes to, and a program of each release, as far as they are there."""
+    """Yield the existing folders that an install writes to, and one program of each release."""
     yield layout.root
     for path in (layout.releases_dir, layout.home_dir, layout.staging_dir, layout.steamcmd_dir):
         if path.exists():
@@ -152,7 +152,7 @@ def _has_library(name: str) -> bool:
             with path.open("rb") as file:
                 if file.read(len(_ELF_32_BIT)) == _ELF_32_BIT:
                     return True
-        except OSError:  # not there, or not for us to read
+        except OSError:  # missing, or not readable for us
             continue
     return False
 

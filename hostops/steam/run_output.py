@@ -1,4 +1,4 @@
-"""Follows what one run of SteamCMD prints: hands it on, reports progress, and remembers what it means."""
+"""Follows the output of one run of SteamCMD: passes it on, reports progress, and remembers explained errors."""
 
 import re
 import time
@@ -17,18 +17,18 @@ from hostops.steam.explanations import (
 )
 
 PROGRESS_LINE_SECONDS = 2.0
-"""Progress lines are logged at most this often; the progress itself is always reported."""
+"""The shortest interval between logged progress lines; the progress itself is always reported."""
 
 MAX_SELF_UPDATES = 5
-"""`steamcmd.sh` runs SteamCMD again after each of its updates, for ever if it has to. One or two are usual."""
+"""`steamcmd.sh` restarts SteamCMD after each of its updates, forever if need be. One or two are usual."""
 
 # ` Update state (0x61) downloading, progress: 12.34 (1234 / 10000)`
 _UPDATE_PROGRESS = re.compile(
     r" *Update state \(0x[0-9a-fA-F]+\) (?P<state>[A-Za-z ]+), "
     r"progress: (?P<percent>[0-9]+(?:\.[0-9]+)?) \([0-9]+ / [0-9]+\) *"
 )
-# `[ 12%] Downloading update (1,234 of 10,000 KB)...`, of SteamCMD itself. Its errors begin alike, so that what
-# comes behind the percentage has to be one of the texts in Debian's binary, or in a later one.
+# `[ 12%] Downloading update (1,234 of 10,000 KB)...`, of SteamCMD itself. Its errors begin the same way, so the
+# text after the percentage has to be one from Debian's binary, or from a later one.
 _SELF_UPDATE_PROGRESS = re.compile(
     r"\[ *(?P<percent>[0-9]+)%\] (?:Checking for (?:available )?updates?(?: on startup)?|Preparing to update"
     r"|Downloading [Uu]pdate(?: \([0-9.,]+ of [0-9.,]+ [KM]B\))?|Download [Cc]omplete|Extracting package"
@@ -49,11 +49,11 @@ class Output:
         self._secrets = [secret] if secret else []
         self.is_success = False
         self.log_dir: Path | None = None
-        """Where SteamCMD says that it keeps its own logs."""
+        """The folder that SteamCMD says it keeps its own logs in."""
         self.last_error = ""
-        """The last line that tells of an error."""
+        """The last line that reports an error."""
         self.cause: Explanation | None = None
-        """What was explained last of what it printed, and not just followed from what was explained before."""
+        """The last explained error in the output that was more than a consequence of an earlier one."""
         self._cause_line = ""
         self._self_updates = 0
         self._callbacks = callbacks
@@ -61,7 +61,7 @@ class Output:
         self._progress_line_at = 0.0
 
     def take_line(self, stream: str, line: str) -> None:
-        """Take one line; called from two threads, but only stdout carries progress.
+        """Handle one line. Called from two threads, but only stdout carries progress.
 
         Raises HostError, which ends the run, if SteamCMD does nothing but update itself.
         """
@@ -83,27 +83,27 @@ class Output:
         self._secrets.append(secret)
 
     def clean(self, line: str) -> str:
-        """Return a line without the codes of colours, and without secrets."""
+        """Return a line without colour codes and secrets."""
         line = _COLOURS.sub("", line)
         for secret in self._secrets:
             line = line.replace(secret, "[masked]")
         return line
 
     def take_notes(self, lines: Iterable[str]) -> None:
-        """Take what SteamCMD's own log says of its errors, which it prints less of."""
+        """Add the errors from SteamCMD's own log, which has more details than its output."""
         for line in lines:
             self._callbacks.warn(f"SteamCMD's log: {line}")
             self._explain(line)
 
     def explain(self, exit_code: int) -> Explanation | None:
-        """Return what the run failed of; the exit code counts only if no line told of an error."""
+        """Return why the run failed; the exit code counts only if no line reported an error."""
         if self.cause or self.last_error or not exit_code:
             return self.cause
         return explain_exit(exit_code)
 
     @property
     def quoted(self) -> str:
-        """A sentence with its last error, and with the line that told the cause if that was another one."""
+        """A sentence with the last error, and with the line that named the cause, if that is another line."""
         if not self.last_error:
             return ""
         last = f"SteamCMD's last error: “{_cut(self.last_error)}”"

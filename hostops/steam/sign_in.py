@@ -1,4 +1,4 @@
-"""Signs SteamCMD in to an account that owns the game, once: from then on it keeps that login itself."""
+"""Signs SteamCMD in to an account that owns the game, once: SteamCMD then saves the login itself."""
 
 import re
 from dataclasses import replace
@@ -14,20 +14,21 @@ _SIGNED_IN = re.compile(r"Waiting for user info\.\.\. *OK|to Steam Public\.\.\. 
 
 
 class _Login(Output):
-    """Notices that a login has succeeded."""
+    """Notices a successful login."""
 
     is_signed_in = False
 
     def take_line(self, stream: str, line: str) -> None:
-        """Take one line."""
+        """Handle one line."""
         super().take_line(stream, line)
         self.is_signed_in = self.is_signed_in or _SIGNED_IN.search(line) is not None
 
 
 def sign_in(tool: SteamCmd, lock: int, ask_code: AskCode, callbacks: Callbacks) -> None:
-    """Sign in with the account's password, and check that SteamCMD can do so without it from now on.
+    """Sign in with the account's password, and check that SteamCMD can now sign in without it.
 
-    `lock` is the descriptor of the lock on SteamCMD's home. Raises CommandError or HostError, explained.
+    `lock` is the descriptor of the lock on SteamCMD's home. Raises CommandError or HostError, with an
+    explanation.
     """
     account = tool.account
     if account is None:

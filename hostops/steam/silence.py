@@ -1,4 +1,4 @@
-"""Notices when SteamCMD prints nothing more: says since when, and in the end gives the run up."""
+"""Notices when SteamCMD stops printing: reports since when, and eventually gives up on the run."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from hostops.errors import HostError
 
 @dataclass(frozen=True)
 class Patience:
-    """After how much silence it is told, and after how much the run is ended."""
+    """How much silence to report, and how much ends the run."""
 
     told_after_seconds: float = 120.0
     ended_after_seconds: float = 900.0
@@ -24,7 +24,7 @@ class SilentError(HostError):
 
 
 class Silence:
-    """The silence of one run. `hear` may be called from any thread, `look` from one."""
+    """The silence of one run. `hear` may be called from any thread, `look` only from one."""
 
     def __init__(self, patience: Patience, callbacks: Callbacks) -> None:
         self._patience = patience
@@ -35,13 +35,13 @@ class Silence:
         self._tell_after = patience.told_after_seconds
 
     def hear(self, line: str) -> None:
-        """Note that a line came now."""
+        """Note that a line has just arrived."""
         self._heard_at = monotonic()
         if line.strip():
             self._last_line = " ".join(line.split())[:200]
 
     def look(self) -> None:
-        """Tell of a silence that is long, once each time it has become twice as long.
+        """Report a long silence, and again each time it has doubled.
 
         Raises SilentError when it is too long.
         """

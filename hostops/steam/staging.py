@@ -1,9 +1,9 @@
 """Where SteamCMD works: in a plain folder, or in an overlay over the release that it updates.
 
-An overlaid update costs what it changes. SteamCMD sees the whole release at `staging/merged` and
-writes to `staging/upper`, so that no installed file can be changed through it, whatever it does.
-When it is done, the folder is marked as finished: nothing writes there from then on, and the new
-release is put together from hard links to the old release's files and to the changed ones.
+An overlaid update costs only what it changes. SteamCMD sees the whole release at `staging/merged` and
+writes to `staging/upper`, so it cannot change any installed file, whatever it does. When it is done, the
+folder is marked as finished: nothing writes there from then on, and the new release is assembled from hard
+links to the old release's files and to the changed ones.
 """
 
 import errno
@@ -29,34 +29,34 @@ UPDATE_MOUNT_COMMAND = (
 )
 
 STEAM_DIR_NAME = "steamapps"
-"""Where Steam keeps its own notes; all other files are the game."""
+"""The folder of Steam's own notes; all other files are the game."""
 
 _OPAQUE = "user.overlay.opaque"
 _OVERLAY_PREFIX = "user.overlay."
 
 
 class InstallFolder(Protocol):
-    """A folder that SteamCMD installs to, and what it holds as seen from outside."""
+    """A folder that SteamCMD installs to, and its content as seen from outside."""
 
     @property
     def install_dir(self) -> Path:
-        """What SteamCMD is told to install to."""
+        """The folder that SteamCMD is told to install to."""
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command that runs `argv` where `install_dir` can be seen."""
+        """Return the command that runs `argv` where `install_dir` is visible."""
 
     def find(self, path: str) -> Path | None:
-        """Return where the file at a relative path is to be read, or None if there is none."""
+        """Return the path for reading the file at a relative path, or None if there is none."""
 
 
 @dataclass(frozen=True)
 class PlainFolder:
-    """A folder like any other."""
+    """An ordinary folder."""
 
     install_dir: Path
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return `argv` as it is."""
+        """Return `argv` unchanged."""
         return list(argv)
 
     def find(self, path: str) -> Path | None:
@@ -74,22 +74,22 @@ class OverlaidRelease:
 
     @property
     def install_dir(self) -> Path:
-        """Where SteamCMD, and nobody else, sees the release with its changes."""
+        """Where SteamCMD, and only SteamCMD, sees the release with its changes."""
         return self.layout.staging_dir / "merged"
 
     @property
     def base_dir(self) -> Path:
-        """The release below."""
+        """The release at the bottom."""
         return self.layout.releases_dir / self.base
 
     @property
     def upper_dir(self) -> Path:
-        """What SteamCMD has written."""
+        """The files that SteamCMD has written."""
         return self.layout.staging_dir / "upper"
 
     @property
     def finished_build(self) -> str | None:
-        """The build that is ready to become a release: then nothing may write to the upper layer."""
+        """The build that is ready to become a release. If set, nothing may write to the upper layer."""
         try:
             return self._finished_path.read_text().strip() or None
         except FileNotFoundError:
@@ -100,11 +100,11 @@ class OverlaidRelease:
         return self.layout.staging_dir / "finished"
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command that mounts the overlay for itself and becomes `argv`."""
+        """Return the command that mounts the overlay for itself and then becomes `argv`."""
         return [*UPDATE_MOUNT_COMMAND, str(self.layout.root), self.base, *argv]
 
     def find(self, path: str) -> Path | None:
-        """Return the file of the topmost layer that has it."""
+        """Return the file from the topmost layer that has it."""
         here = self.upper_dir
         for part in Path(path).parts:
             here /= part
@@ -119,14 +119,14 @@ class OverlaidRelease:
         return above if above.is_file() else None
 
     def mark_finished(self, build_id: str) -> None:
-        """Record that the upper layer is whole, and is not to be written to any more."""
-        # What SteamCMD wrote has to be on disk before the word that it is.
+        """Record that the upper layer is complete and must not change any more."""
+        # SteamCMD's files have to be on disk before this record is.
         os.sync()
         write_atomically(self._finished_path, f"{build_id}\n")
 
 
 def open_overlaid(layout: HostLayout) -> OverlaidRelease | None:
-    """Return the overlaid staging folder that is there; None if there is another one, or none."""
+    """Return the existing overlaid staging folder; None if it is of another kind, or there is none."""
     try:
         base = (layout.staging_dir / "base").readlink().name
     except OSError as error:
@@ -137,13 +137,13 @@ def open_overlaid(layout: HostLayout) -> OverlaidRelease | None:
 
 
 def begin_overlaid(layout: HostLayout, base: str) -> OverlaidRelease:
-    """Make a staging folder over the release `base`, which appears by one rename."""
+    """Create a staging folder over the release `base`; it appears by one rename."""
     beginning = layout.root / ".staging.new"
     remove_tree(beginning)
     for name in ("upper", "work", "merged"):
         make_dir(beginning / name)
     (beginning / "base").symlink_to(f"../releases/{base}")
-    # The root of the release gets its mode from here.
+    # The root of the new release gets its mode from here.
     (beginning / "upper").chmod(stat.S_IMODE((layout.releases_dir / base).stat().st_mode))
     beginning.rename(layout.staging_dir)
     sync_dir(layout.root)
@@ -151,10 +151,10 @@ def begin_overlaid(layout: HostLayout, base: str) -> OverlaidRelease:
 
 
 def discard(layout: HostLayout) -> None:
-    """Remove the staging folder, first out of the way by one rename.
+    """Remove the staging folder, after moving it out of the way by one rename.
 
-    Its files may be linked into a release by now: what a crash leaves of it must not be taken for an
-    update to go on with.
+    Its files may be linked into a release by now, so the leftovers of a crash must not be taken for an update
+    to resume.
     """
     doomed = layout.root / ".staging.done"
     remove_tree(doomed)
@@ -166,7 +166,7 @@ def discard(layout: HostLayout) -> None:
 
 @dataclass
 class Assembly:
-    """Puts a release together at `target` from a finished overlay; `changed` are the files that differ."""
+    """Assembles a release at `target` from a finished overlay; `changed` are the files that differ."""
 
     source: OverlaidRelease
     target: Path
@@ -175,13 +175,13 @@ class Assembly:
 
     @property
     def changed_game_files(self) -> list[str]:
-        """The changed files that are not Steam's own notes."""
+        """The changed files except Steam's own notes."""
         return [path for path in self.changed if Path(path).parts[0] != STEAM_DIR_NAME]
 
     def build(self) -> None:
         """Link every file of the merged tree into `target`, which must not exist.
 
-        A file that was written anew with the same contents is taken from the old release.
+        A file that was rewritten with the same contents is taken from the old release.
         """
         self._merge(Path(), has_base=True, has_upper=True)
 
@@ -220,7 +220,7 @@ class Assembly:
 
 
 def check_overlaid(layout: HostLayout, staging: OverlaidRelease) -> bool:
-    """Whether the release below a staging folder is still there to be updated."""
+    """Whether the release under a staging folder still exists to be updated."""
     return releases.is_whole(layout.releases_dir / staging.base)
 
 
@@ -234,7 +234,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _is_opaque(folder: Path) -> bool:
-    """Whether overlayfs hides what lies below this folder of an upper layer."""
+    """Whether overlayfs hides what is below this folder of an upper layer."""
     try:
         return os.getxattr(folder, _OPAQUE) == b"y"
     except OSError as error:
@@ -244,7 +244,7 @@ def _is_opaque(folder: Path) -> bool:
 
 
 def _forget_overlay(file: Path) -> None:
-    """Take off what overlayfs noted on a file: it means nothing in the lower layer that it becomes."""
+    """Remove overlayfs's notes from a file: they mean nothing in the lower layer that it becomes part of."""
     for name in os.listxattr(file, follow_symlinks=False):
         if name.startswith(_OVERLAY_PREFIX):
             os.removexattr(file, name, follow_symlinks=False)

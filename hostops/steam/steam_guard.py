@@ -1,7 +1,7 @@
-"""Answers what SteamCMD asks for at a login: a Steam Guard code. A wrong one is told, and it asks again.
+"""Answers SteamCMD's request for a Steam Guard code at a login. It reports a wrong code and asks again.
 
-The prompts are those that SteamCMD's users report; each stands at the end of what it has printed, without a
-line end. A code is typed at SteamCMD's terminal, which does not show it, and masked wherever else it appears.
+The prompts are from reports of SteamCMD's users; each is at the end of the output, without a line end. A code
+is typed at SteamCMD's terminal, which does not echo it, and masked wherever else it appears.
 """
 
 import re
@@ -13,10 +13,10 @@ from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
 from hostops.steam.run_output import Output
 
 AskCode = Callable[[], str | None]
-"""Asks people for a code, and waits for it; None if nobody gives one. May raise OperationCancelled."""
+"""Asks people for a code and waits for it; None if nobody enters one. May raise OperationCancelled."""
 
 MAX_CODES = 3
-"""How many codes are tried: Steam refuses all logins from an address for a while after more."""
+"""How many codes are tried: after more, Steam refuses all logins from the address for a while."""
 
 _CODE_PROMPT = re.compile(r"(?i)(?:steam guard|two-factor|authenticator) code: *$")
 _PASSWORD_PROMPT = re.compile(r"(?i)password: *$")
@@ -25,7 +25,7 @@ _REFUSED = re.compile(r"(?i)invalid login auth code|two-?factor ?code ?mismatch"
 
 
 class SteamGuard:
-    """Talks with one account's SteamCMD, in one run or in several that follow each other."""
+    """Handles the codes for one account's SteamCMD, in one run or in several consecutive ones."""
 
     def __init__(self, account_name: str, ask_code: AskCode, callbacks: Callbacks) -> None:
         self._account_name = account_name
@@ -36,11 +36,11 @@ class SteamGuard:
 
     @property
     def asks_again(self) -> bool:
-        """Whether Steam has refused a code in the last run, and another one may be tried."""
+        """Whether Steam refused a code in the last run, and another one may be tried."""
         return self._was_refused and self._codes < MAX_CODES
 
     def hear(self, line: str) -> None:
-        """Note what a whole line says of the login."""
+        """Note what a complete line says about the login."""
         if _REFUSED.search(line):
             self._was_refused = True
             self._callbacks.warn("Steam refused that code.")
@@ -51,9 +51,10 @@ class SteamGuard:
             )
 
     def answer(self, prompt: str, output: Output) -> str | None:
-        """Return what to type at a prompt, or None if it is none. Waits for whoever has the code.
+        """Return what to type at a prompt, or None if it is no prompt. Waits for the person with the code.
 
-        Raises HostError if nobody gives one, or for a password, which is not asked for here.
+        Raises HostError if nobody enters one, or if SteamCMD asks for a password, which nobody is asked for
+        here.
         """
         if _PASSWORD_PROMPT.search(prompt):
             raise HostError(

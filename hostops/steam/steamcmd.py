@@ -1,7 +1,7 @@
-"""Runs SteamCMD to install or update the game in a folder, again where that helps.
+"""Runs SteamCMD to install or update the game in a folder, repeatedly where that helps.
 
-Finding and fetching SteamCMD is here as well. What its output means is in `run_output` and `explanations`;
-what becomes of the folder is not here.
+Also finds and fetches SteamCMD. `run_output` and `explanations` interpret its output; other modules handle the
+resulting folder.
 """
 
 import contextlib
@@ -36,18 +36,18 @@ DOWNLOAD_URL = "https://steamcdn-a.akamaihd.net/client/installer/steamcmd_linux.
 SIMULATOR_PATH = find_code_dir() / "hostops" / "simulator" / "steamcmd.py"
 
 MAX_TRIES = 3
-"""How often one step is tried when Steam answers with something that is known to pass."""
+"""How often one step is tried when Steam's answer is known to be temporary."""
 
 _RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30
 _NUMBER = re.compile(r"[0-9]{1,19}")
-_FULLY_INSTALLED = 4  # the one bit that StateFlags has when nothing is left to do
+_FULLY_INSTALLED = 4  # the only bit in StateFlags when nothing is left to do
 _SCRIPT_PREFIX = ".steamcmd-login-"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What Steam's manifest in an install folder says: the build, and whether it is whole."""
+    """The facts in an install folder's Steam manifest: the build, and whether it is complete."""
 
     build_id: str
     is_fully_installed: bool
@@ -55,7 +55,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Run:
-    """How one run of SteamCMD ended; `silence` if it was ended because it printed nothing more."""
+    """How one run of SteamCMD ended; `silence` if it was ended because it stopped printing."""
 
     argv: Sequence[str]
     exit_code: int
@@ -64,12 +64,12 @@ class Run:
 
     @property
     def explanation(self) -> Explanation | None:
-        """What it failed of, if that is known."""
+        """Why it failed, if that is known."""
         return None if self.silence else self.output.explain(self.exit_code)
 
     @property
     def why_again(self) -> str:
-        """Why another run may succeed; empty if it would fail as well."""
+        """Why another run may succeed; empty if it would fail too."""
         if self.silence:
             return str(self.silence)
         if self.exit_code == EXIT_UPDATED_ITSELF:
@@ -79,7 +79,7 @@ class Run:
         return ""
 
     def failure(self, tries: int = 1) -> HostError:
-        """Return what is to be raised for it, after so many runs that all failed."""
+        """Return the error to raise after this many failed runs."""
         if self.silence:
             return HostError(f"{self.silence} It was tried {tries} times.")
         if self.explanation:
@@ -99,24 +99,24 @@ class Run:
 
 @dataclass(frozen=True)
 class SteamCmd:
-    """SteamCMD as it is run on this host."""
+    """SteamCMD as it runs on this host."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     account: SteamAccount | None = None
     patience: Patience = PATIENCE
     ask_code: AskCode | None = None
-    """Who is asked for a Steam Guard code; without it a login that needs one fails."""
+    """Asks people for a Steam Guard code; without it, a login that needs a code fails."""
 
     def install(self, folder: InstallFolder, lock: int, callbacks: Callbacks) -> str:
         """Install or update the game in a folder and return its build id.
 
-        `lock` is the descriptor of the host's lock, which SteamCMD inherits. Stopped at any point,
-        the next call goes on from what is in the folder. Raises CommandError or HostError,
-        explained, if the folder does not hold the whole Linux server afterwards.
+        `lock` is the descriptor of the host's lock, which SteamCMD inherits. If it is interrupted at any
+        point, the next call resumes from what is in the folder. Raises CommandError or HostError, with an
+        explanation, if the folder does not contain the complete Linux server afterwards.
         """
         manifest = read_manifest(folder)
-        # An anonymous first install of the Linux files alone is refused; an owner's is not.
+        # Steam refuses an anonymous first install of only the Linux files, but not an owner's.
         needs_windows_first = self.account is None and (
             manifest is None or not manifest.is_fully_installed
         )
@@ -138,9 +138,9 @@ class SteamCmd:
         *,
         is_last_word: bool = True,
     ) -> Output:
-        """Run one update, again where that helps.
+        """Run one update, repeatedly where that helps.
 
-        Raises if it fails, but not for what the Windows step may cure unless this is the last word.
+        Raises if it fails. Unless `is_last_word`, it does not raise for what the Windows step may cure.
         """
         password = read_password(self.account) if self.account else ""
         commands = (
@@ -190,9 +190,9 @@ class SteamCmd:
         password: str = "",
         guard: SteamGuard | None = None,
     ) -> Run:
-        """Have SteamCMD carry out `commands`, where it sees `folder`; return how that ended.
+        """Have SteamCMD execute `commands`, where it sees `folder`; return how that ended.
 
-        `guard` answers what it asks for; without one it is told not to ask.
+        `guard` answers its prompts; without one it is told not to ask.
 
         Raises HostError if it cannot be started, or does nothing but update itself, and OperationCancelled.
         """
@@ -210,10 +210,10 @@ class SteamCmd:
     def _arguments(
         self, commands: Sequence[Sequence[str]], password: str, *, may_ask: bool
     ) -> Iterator[list[str]]:
-        """Yield the arguments that make SteamCMD carry out `commands`.
+        """Yield the arguments that make SteamCMD execute `commands`.
 
-        A password does not go into the arguments, which every user of the host can read, but with
-        the commands into a file that only we can read, and that is gone afterwards.
+        Every user of the host can read arguments. So a password goes, with the commands, into a file that
+        only we can read, and that is removed afterwards.
         """
         remove_scripts(Path(self.environment["HOME"]))
         if self.account is None:
@@ -247,7 +247,7 @@ class SteamCmd:
 
         def take_prompt(prompt: str) -> str | None:
             answer = guard.answer(prompt, output) if guard else None
-            silence.hear("")  # While people are asked it is not SteamCMD that is silent.
+            silence.hear("")  # While people are asked for a code, SteamCMD is not the silent one.
             return answer
 
         try:
@@ -258,7 +258,7 @@ class SteamCmd:
                 on_wait=silence.look,
                 on_prompt=take_prompt if guard else None,
                 cancel=callbacks.cancel,
-                # Through a pipe, SteamCMD says nothing until it ends.
+                # Through a pipe, SteamCMD prints nothing until it ends.
                 use_pty=True,
                 pass_fds=(lock,),
             )
@@ -270,7 +270,7 @@ class SteamCmd:
 
 
 def wait_to_try_again(ended: Run, tries: int, callbacks: Callbacks) -> bool:
-    """Return whether another run is to follow this one, the `tries`-th; if so, say why, and wait first."""
+    """Return whether another run should follow this one, the `tries`-th; if so, say why, and wait first."""
     tries_left = MAX_TRIES - tries
     why = ended.why_again
     if not why or tries_left <= 0:
@@ -284,7 +284,7 @@ def wait_to_try_again(ended: Run, tries: int, callbacks: Callbacks) -> bool:
 
 
 def read_manifest(folder: InstallFolder) -> Manifest | None:
-    """Read Steam's manifest of the game, in Valve's KeyValues; None if there is none or it is cut."""
+    """Parse Steam's manifest of the game, in Valve's KeyValues; None if there is none or it is truncated."""
     path = folder.find(f"{STEAM_DIR_NAME}/appmanifest_{GAME_APP_ID}.acf")
     if path is None:
         return None
@@ -297,7 +297,7 @@ def read_manifest(folder: InstallFolder) -> Manifest | None:
 
 
 def require_installed(folder: InstallFolder) -> str:
-    """Return the build id of a folder that holds the whole Linux server; HostError if it does not."""
+    """Return the build id of a folder with the complete Linux server; HostError if it is not one."""
     manifest = _require_manifest(folder)
     if any(folder.find(name) is None for name in REQUIRED_FILES):
         raise HostError(
@@ -317,13 +317,13 @@ def _require_manifest(folder: InstallFolder) -> Manifest:
 
 
 def remove_scripts(home_dir: Path) -> None:
-    """Remove the scripts with a password that a SteamCMD whose caller was killed has left behind."""
+    """Remove the scripts with a password that interrupted runs of SteamCMD have left behind."""
     for path in home_dir.glob(f"{_SCRIPT_PREFIX}*"):
         path.unlink(missing_ok=True)
 
 
 def read_password(account: SteamAccount) -> str:
-    """Return the password of an account, or raise HostError if its file is not for our eyes only."""
+    """Return the password of an account, or raise HostError if others can read its file."""
     if account.password_file is None:
         return account.password
     try:
@@ -339,7 +339,7 @@ def read_password(account: SteamAccount) -> str:
             f"{account.password_file} holds a password and can be read by others: "
             f"chmod 600 {account.password_file}"
         )
-    # Checked as one that was given at once.
+    # Validated like a password that was given directly.
     return SteamAccount(account.name, text).password
 
 
@@ -352,22 +352,22 @@ def _script(commands: Sequence[Sequence[str]], password: str, *, may_ask: bool) 
 
 
 def find(layout: HostLayout) -> tuple[str, ...] | None:
-    """Return the command that runs SteamCMD on this host, or None if it has to be fetched."""
+    """Return the command that runs SteamCMD on this host, or None if it must be fetched."""
     own = layout.steamcmd_dir / "steamcmd.sh"
     if own.is_file():
         return (str(own),)
-    # Debian's package puts it where the PATH of services does not look.
+    # Debian's package installs it where a service's PATH does not look.
     found = shutil.which("steamcmd") or shutil.which("/usr/games/steamcmd")
     return (found,) if found else None
 
 
 def find_simulator() -> tuple[str, ...]:
-    """Return the command that runs the stand-in for SteamCMD."""
+    """Return the command that runs the simulated SteamCMD."""
     return (sys.executable, "-I", str(SIMULATOR_PATH))
 
 
 def fetch(layout: HostLayout, callbacks: Callbacks, url: str = DOWNLOAD_URL) -> tuple[str, ...]:
-    """Download Valve's SteamCMD to the host's own folder, which appears only when whole."""
+    """Download Valve's SteamCMD to the host's own folder, which appears only once it is complete."""
     callbacks.stage("Fetching SteamCMD")
     callbacks.say(f"SteamCMD is not on this host: fetching it from {url}.")
     unpacked = make_dir(layout.root) / ".steamcmd.new"
@@ -415,7 +415,7 @@ def link_steam_client(layout: HostLayout) -> bool:
 
 
 def _unpack(archive: tarfile.TarFile, target: Path, callbacks: Callbacks) -> None:
-    """Unpack folders and plain files only, and none outside `target`."""
+    """Unpack only folders and plain files, and none outside `target`."""
     for member in archive:
         callbacks.cancel.raise_if_cancelled()
         path = Path(member.name)

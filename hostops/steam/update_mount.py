@@ -2,18 +2,18 @@
 
     python -I -S update_mount.py ROOT BUILD_ID PROGRAM [ARGUMENT …]
 
-In a user and a mount namespace of its own it mounts `staging/merged`: the release below, and above
-it `staging/upper`, which takes everything that is written. Then it gives up every capability and
-becomes the program. Nothing is mounted on the host, and the release cannot be changed through it.
-Standard library only.
+In a private user and mount namespace it mounts `staging/merged`: the release at the bottom, and above it
+`staging/upper`, which takes all writes. Then it gives up every capability and becomes the program.
+Nothing is mounted on the host, and the release cannot be changed through the mount. Uses only the
+standard library.
 """
 
-# Without pathlib, as hostops.launcher:
+# Without pathlib, like hostops.launcher:
 
 import os
 import sys
 
-# Run by its path and isolated, it does not have the package on its search path.
+# Run by path and isolated, so the package is not on its search path.
 sys.path.append(__file__.rsplit("/", 3)[0])
 
 from hostops.linux.namespaces import (
@@ -26,7 +26,7 @@ from hostops.linux.namespaces import (
 
 
 def main(arguments: list[str]) -> int:
-    """Become the program of the command line; return an exit code only if that failed."""
+    """Become the program on the command line; return an exit code only if that failed."""
     if len(arguments) < 3:
         print("usage: update_mount.py ROOT BUILD_ID PROGRAM [ARGUMENT …]", file=sys.stderr)
         return 2
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     try:
         os.chdir(root)
         enter_namespaces()
-        # Relative to the root, which may have the colons and commas that mount options may not.
+        # Relative to the root, whose path may have colons and commas, which mount options may not.
         mount_overlay([f"releases/{build_id}"], "staging/upper", "staging/work", "staging/merged")
         drop_privileges()
         os.execvp(argv[0], argv)  # noqa: S606 - this is what it is for

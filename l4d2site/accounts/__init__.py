@@ -1,5 +1,5 @@
-"""People and their accounts: the sign-in, second factors, sessions, invitations, and the record of it all.
+"""People and their accounts: sign-in, second factors, sessions, invitations, and the record of all this.
 
-It is a Django app, so nothing is imported here before the apps are there. Its doors are `addresses` (where a
-request came from), `events` (the record), `pages` (the addresses in `urls`) and `middleware`.
+This is a Django app, so nothing may be imported here before the apps are loaded. Its doors are `addresses`
+(where a request came from), `events` (the record), `pages` (the pages in `urls`) and `middleware`.
 """

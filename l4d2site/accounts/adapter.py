@@ -1,4 +1,4 @@
-"""allauth as this panel uses it: sign-in by user name, accounts by invitation alone, in our words."""
+"""allauth as this panel uses it: sign-in by user name, accounts only by invitation, our own texts."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from django.utils.translation import gettext_lazy
 from l4d2site.accounts.addresses import client_address
 
 SILENT = frozenset({"account/messages/logged_in.txt", "account/messages/logged_out.txt"})
-"""What one sees anyway."""
+"""Messages about something that is visible anyway."""
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has no types
-    """What differs from allauth's."""
+    """Our differences from allauth's adapter."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -34,28 +34,28 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002 - as allauth calls it
-        """Return False: accounts are made by invitation, or by an admin."""
+        """Return False: accounts are created by invitation, or by an admin."""
         return False
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Count nothing: allauth would count by account, so that strangers could lock it.
+        """Count nothing: allauth counts by account, so strangers could lock one.
 
-        Attempts are limited before Django, by address.
+        Attempts are limited by address, before Django.
         """
 
     def is_safe_url(self, url: str) -> bool:
-        """Return whether a sign-in may lead to `url`: only to this very host."""
+        """Return whether a sign-in may redirect to `url`: only on this same host."""
         request: HttpRequest = context.request
         return url_has_allowed_host_and_scheme(
             url, {request.get_host()}, require_https=request.is_secure()
         )
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Return the address that the panel knows the client by."""
+        """Return the client's address as the panel knows it."""
         return client_address(request)
 
     def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:  # noqa: ARG002
-        """Lead who knows the password of an account that is deactivated back, and say so."""
+        """Redirect a person with the right password for a deactivated account back, and say why."""
         messages.error(request, _("This account is deactivated. An admin can reactivate it."))
         return HttpResponseRedirect(reverse("account_login"))
 
@@ -67,12 +67,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Show a message of allauth's, but for what needs no words."""
+        """Show allauth's message, unless it is one of `SILENT`."""
         if message_template not in SILENT:
             super().add_message(request, level, message_template, *args, **kwargs)
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, str]]:
-        """Return the ways to prove again who one is, in our words."""
+        """Return the ways to confirm one's identity, in our words."""
         words = {
             "reauthenticate": _("Use your password"),
             "mfa_reauthenticate": _("Use a code"),

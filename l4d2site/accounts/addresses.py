@@ -1,4 +1,4 @@
-"""Where a request came from, and where links lead to."""
+"""Where a request came from, and the full addresses of links."""
 
 import ipaddress
 
@@ -16,17 +16,17 @@ def client_address(request: HttpRequest) -> str:
 
 
 def make_link(request: HttpRequest, path: str) -> str:
-    """Return the whole address of `path`, as another person has to be given it.
+    """Return the full address of `path`, for giving it to another person.
 
-    It begins with PANEL_URL, or without that with the address by which the panel is being used.
+    It begins with PANEL_URL, or if that is empty, with the address at which the panel is being used.
     """
     return settings.PANEL_URL + path if settings.PANEL_URL else request.build_absolute_uri(path)
 
 
 def has_passkeys(request: HttpRequest) -> bool:
-    """Return whether browsers offer passkeys at the address by which the panel is being used.
+    """Return whether browsers support passkeys at the address at which the panel is being used.
 
-    They do for a name, over TLS or on the same machine; for an IP address never (WebAuthn level 2, 5.1.3).
+    They do for a name, over TLS or on the same machine, but never for an IP address (WebAuthn level 2, 5.1.3).
     """
     name = request.get_host().rpartition(":")[0] or request.get_host()
     try:

@@ -1,6 +1,6 @@
-"""People in the Django admin with their quotas, and the record, to be read.
+"""People in the Django admin with their quotas, and the record, read-only.
 
-What allauth puts there is taken out: it has tokens in it.
+allauth's own admin pages are removed: they show tokens.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ for model in (EmailAddress, Authenticator, User):
 
 
 class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
-    """What one person may have instead of what the settings say."""
+    """One person's limits, which override the settings."""
 
     model = OwnQuotas
     can_delete = False
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        """Say beside each field what an empty one means."""
+        """Say beside each field what leaving it empty means."""
         formset = super().get_formset(request, obj, **kwargs)
         fields = formset.form.base_fields
         fields["servers"].help_text = _("Empty: %(servers_per_owner)s, as for everybody.") % {
@@ -49,16 +49,16 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
 
 @admin.register(User)
 class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
-    """People as Django shows them, with their quotas."""
+    """Django's admin for people, with their quotas."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:  # noqa: ARG002
-        """Show the quotas of an account that is there and has any."""
+        """Show the quotas of an existing account that has any."""
         return [OwnQuotasInline] if obj and not obj.is_superuser else []
 
 
 @admin.register(AccountEvent)
 class AccountEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Who signed in and who could not, and what was changed of accounts."""
+    """Sign-ins, failed ones too, and changes to accounts."""
 
     list_display = ["at", "kind", "name", "address", "browser", "detail", "count", "last_at"]
     list_filter = ["kind", "at"]
@@ -67,13 +67,13 @@ class AccountEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - as Django calls it
-        """Return False: only what happened is recorded."""
+        """Return False: rows are written only when something happens."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Return False: what happened stays."""
+        """Return False: the record does not change."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Return False: rows go by their age and number."""
+        """Return False: rows are removed by age and number."""
         return False

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class AccountsConfig(AppConfig):
-    """Listens to what Django and allauth tell of accounts, and stores it."""
+    """Listens to signals from Django and allauth about accounts, and stores them."""
 
     name = "l4d2site.accounts"
     label = "accounts"
@@ -12,5 +12,5 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers."""
-        # Django's way: not before the apps are there.
+        # As Django requires: not before the apps are loaded.
         from l4d2site.accounts import receivers, setting_changes  # noqa: F401

@@ -1,6 +1,6 @@
-"""Who did what: jobs that people asked for, and what the record has of accounts, servers and sign-ins.
+"""Who did what: jobs that people requested, and the record of accounts, servers and sign-ins.
 
-Both are read by their ids, the newest first, so that a page costs the same at any depth.
+Both are read by id, newest first, so a page costs the same at any depth.
 """
 
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ EVENT_KINDS: dict[str, tuple[EventKind, ...]] = {
     "people": PEOPLE_KINDS,
     "door": DOOR_KINDS,
 }
-"""What events a filter shows; the other one, `jobs`, shows none."""
+"""The events that each filter shows; the remaining filter, `jobs`, shows none."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a page begins: behind this job and this event."""
+    """Where a page begins: after this job and this event."""
 
     job_id: int = LARGEST_ID
     event_id: int = LARGEST_ID
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """Return what an address such as `812-77` says; the newest for anything else."""
+        """Parse an address such as `812-77`; return the newest place for anything else."""
         numbers = text.split("-")
         if len(numbers) != 2 or not all(
             one.isascii() and one.isdecimal() and len(one) < 20 for one in numbers
@@ -57,7 +57,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that somebody did. `state` is a job's, `url` leads to more about it."""
+    """One thing that somebody did. `state` is a job's; `url` leads to details."""
 
     at: datetime
     who: str
@@ -75,14 +75,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class AuditPage:
-    """Some entries, the newest first, and where the older ones begin; None without any."""
+    """Some entries, newest first, and where the older ones begin; None if there are none."""
 
     entries: list[Entry]
     older: Place | None
 
 
 def read_page(jobs: QuerySet[Job], events: QuerySet[AccountEvent], place: Place) -> AuditPage:
-    """Return the page of these jobs and events that begins at `place`. Two queries."""
+    """Return the page of these jobs and events that begins at `place`. Costs two queries."""
     limit = ENTRIES_PER_PAGE + 1
     newest_jobs = jobs.filter(pk__lt=place.job_id).order_by("-pk")[:limit]
     newest_events = events.filter(pk__lt=place.event_id).order_by("-pk")[:limit]
@@ -110,7 +110,7 @@ def read_page(jobs: QuerySet[Job], events: QuerySet[AccountEvent], place: Place)
 
 
 def find_jobs(user: User, kind: str, who: str, server: str) -> QuerySet[Job]:
-    """Return the jobs that `user` may see and that the filters leave."""
+    """Return the jobs that `user` may see and that match the filters."""
     jobs = Job.objects.visible_to(user)
     if kind and kind != "jobs":
         return jobs.none()
@@ -123,7 +123,7 @@ def find_jobs(user: User, kind: str, who: str, server: str) -> QuerySet[Job]:
 
 
 def find_events(kind: str, who: str, server: str) -> QuerySet[AccountEvent]:
-    """Return the events that the filters leave."""
+    """Return the events that match the filters."""
     events = AccountEvent.objects.select_related("server")
     if kind == "jobs":
         return events.none()
@@ -137,12 +137,12 @@ def find_events(kind: str, who: str, server: str) -> QuerySet[AccountEvent]:
 
 
 def people_called(name: str) -> QuerySet[User, int]:
-    """Return the ids of those who are called `name`, in capitals or not."""
+    """Return the ids of the accounts named `name`, ignoring case."""
     return User.objects.filter(username__iexact=name).values_list("pk", flat=True)
 
 
 def describe_job(job: Job) -> Entry:
-    """Return what a job is in the audit."""
+    """Return a job as an entry of the audit."""
     return Entry(
         at=job.created_at,
         who=job.requested_by_name or "Saferoom",
@@ -157,7 +157,7 @@ def describe_job(job: Job) -> Entry:
 
 
 def describe_event(event: AccountEvent) -> Entry:
-    """Return what an event is in the audit; its server is named once."""
+    """Return an event as an entry of the audit; its server is named only once."""
     subject = event.server.name if event.server else ""
     return Entry(
         at=event.at,

@@ -1,4 +1,4 @@
-"""The pages that tell who did what: of the whole panel, and of one server."""
+"""The pages that show who did what: in the whole panel, and with one server."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ KINDS_OF_SERVER = {name: KINDS[name] for name in ("", "jobs", "settings", "peopl
 @never_cache
 @sign_in_required
 def audit(request: SignedInRequest) -> HttpResponse:
-    """Show who did what, the newest first, narrowed down by kind, person and server."""
+    """Show who did what, newest first, filtered by kind, person and server."""
     require(request.user, Verb.READ_RECORD)
     wish = read_wish(request, KINDS)
     jobs = find_jobs(request.user, **wish)
@@ -42,7 +42,7 @@ def audit(request: SignedInRequest) -> HttpResponse:
 @never_cache
 @sign_in_required
 def server_audit(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show who did what with one server, to those who manage it."""
+    """Show who did what with one server, to the people who manage it."""
     server = get_server(request.user, name, Verb.SHARE)
     wish = read_wish(request, KINDS_OF_SERVER) | {"server": server.name}
     jobs = find_jobs(request.user, **wish)
@@ -53,7 +53,7 @@ def server_audit(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def read_wish(request: SignedInRequest, kinds: dict[str, Any]) -> dict[str, str]:
-    """Return what the address asks for: a kind of things, a person, a server."""
+    """Return the filters in the address: a kind, a person, a server."""
     kind = request.GET.get("kind", "")
     return {
         "kind": kind if kind in kinds else "",
@@ -63,12 +63,12 @@ def read_wish(request: SignedInRequest, kinds: dict[str, Any]) -> dict[str, str]
 
 
 def read_text(request: SignedInRequest, name: str) -> str:
-    """Return what a field of the address says; a database takes no NUL."""
+    """Return the text of a field in the address, without NUL, which databases refuse."""
     return request.GET.get(name, "").replace("\0", "").strip()
 
 
 def describe(page: AuditPage, wish: dict[str, str], kinds: dict[str, Any]) -> dict[str, Any]:
-    """Return what a page shows of the entries and of its filters."""
+    """Return the context that shows the entries and the filters."""
     return {
         "entries": page.entries,
         "wish": wish,

@@ -1,13 +1,13 @@
-"""Whose password is checked at the sign-in."""
+"""Which account a password is checked against at sign-in."""
 
 from allauth.account.auth_backends import AuthenticationBackend
 from django.contrib.auth.models import User
 
 
 class AccountBackend(AuthenticationBackend):  # type: ignore[misc] # allauth has no types
-    """allauth's, where an exact user name wins over one that differs in case.
+    """allauth's backend, but an exact user name wins over one that differs only in case.
 
-    Alone, allauth would let neither of `alice` and `Alice` in: a panel may have had both for years.
+    allauth alone would let in neither of `alice` and `Alice`, and a panel may have had both for years.
     """
 
     def _authenticate_by_username(self, username: str, password: str) -> User | None:

@@ -1,4 +1,4 @@
-"""A browser in words, from what it says of itself. Good enough to know one's own, and no proof of anything."""
+"""Describes a browser from its User-Agent. Good enough to recognize one's own, but no proof of anything."""
 
 import re
 
@@ -12,7 +12,7 @@ BROWSERS = (
     ("Safari", re.compile(r"\bVersion/[\d.]+ (?:Mobile/\w+ )?Safari/")),
     ("curl", re.compile(r"^curl/")),
 )
-"""In this order: most of them also name those below them."""
+"""The order matters: most of them also name those below them."""
 
 SYSTEMS = (
     ("iPhone", re.compile(r"\biPhone\b")),

@@ -1,4 +1,4 @@
-"""The record of what happened at the door: a row and a log line for each event, and its retention.
+"""The record of account events: one row and one log line for each, and how long they are kept.
 
 The log line is for programs such as fail2ban, and documented in docs/security.md.
 """
@@ -24,17 +24,17 @@ logger = logging.getLogger("saferoom.accounts")
 COUNTED_KINDS = frozenset(
     {EventKind.SIGN_IN_FAILED, EventKind.SECOND_FACTOR_FAILED, EventKind.THROTTLED}
 )
-"""What strangers can make happen as often as they like: one row per address, name and minute."""
+"""Events that strangers can cause as often as they like: one row per address, name and minute."""
 
 MAX_ROWS = 100_000
 MAX_COUNTED_ROWS = 50_000
-"""Of `COUNTED_KINDS`: a flood of failures must not push the rest out of the record."""
+"""The limit on rows of `COUNTED_KINDS`: a flood of failures must not push the rest out of the record."""
 
 TRIM_EVERY = 100
-"""Rows between two looks at the retention."""
+"""How many new rows between two trims."""
 
 TRIM_AT_ONCE = 1_000
-"""Rows that one look deletes at the most, of each kind. More than come in between two looks."""
+"""The most rows of each kind that one trim deletes. More than are added between two trims."""
 
 NAME_CHARS = 64
 DETAIL_CHARS = 200
@@ -51,11 +51,11 @@ def record_event(
     count: int = 1,
     server: Server | None = None,
 ) -> None:
-    """Store that something happened, and log it. Makes two queries, and now and then some more to trim.
+    """Store an event, and log it. Makes two queries, and occasionally a few more to trim.
 
-    `user` is whose account it is about; `name` what was tried, where there may be none. Without a request,
-    `address` says where it came from. `count` is for those who gather what they tell, and `server` for what one
-    server is about. Not for an event loop.
+    `user` is the account it is about; `name` is the name that was tried, if there may be no such account.
+    Without a request, `address` says where it came from. `count` is for callers that report several events at
+    once, and `server` for events about one server. Must not be called in an event loop.
     """
     name = make_printable(name or (user.get_username() if user else ""), NAME_CHARS)
     detail = make_printable(detail, DETAIL_CHARS)
@@ -85,20 +85,20 @@ def record_event(
 def log_line(kind: EventKind, address: str, name: str, detail: str, count: int) -> str:
     """Return the line for the log.
 
-    What others chose comes last, between quotes, and in ASCII: it cannot look like another line or address.
+    Text chosen by others comes last, in quotes and in ASCII: it cannot look like another line or address.
     """
     line = f"{kind.value} address={address or '-'} count={count} account={json.dumps(name)}"
     return f"{line} detail={json.dumps(detail)}" if detail else line
 
 
 def make_printable(text: str, max_chars: int) -> str:
-    """Return `text` cut, and with a replacement character for each that cannot be printed."""
+    """Return `text` shortened, with a replacement character for each unprintable one."""
     cut = text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
     return "".join(character if character.isprintable() else "\ufffd" for character in cut)
 
 
 def add_to_minute(event: AccountEvent) -> bool:
-    """Count `event` in the row of its minute, if it is one that is counted and there is such a row."""
+    """Count `event` in the row of its minute, if its kind is counted and that row exists."""
     if event.minute is None:
         return False
     rows = AccountEvent.objects.filter(
@@ -108,7 +108,7 @@ def add_to_minute(event: AccountEvent) -> bool:
 
 
 def store(event: AccountEvent) -> None:
-    """Insert the row of `event`; if another one has just made that of its minute, count it there."""
+    """Insert the row of `event`. If another process has just inserted that of its minute, count it there."""
     try:
         with transaction.atomic():
             event.save(force_insert=True)
@@ -121,9 +121,9 @@ def store(event: AccountEvent) -> None:
 
 
 def trim_events() -> None:
-    """Delete what is older than ACCOUNT_EVENTS_KEEP_DAYS, and the oldest beyond the numbers of rows.
+    """Delete events older than ACCOUNT_EVENTS_KEEP_DAYS, and the oldest beyond the row limits.
 
-    Leaves room for what comes in until the next look, so that there are never more than `MAX_ROWS`.
+    Leaves room for the rows until the next trim, so that there are never more than `MAX_ROWS`.
     """
     oldest_kept = timezone.now() - timedelta(days=settings.ACCOUNT_EVENTS_KEEP_DAYS)
     delete_oldest(AccountEvent.objects.filter(at__lt=oldest_kept), TRIM_AT_ONCE)

@@ -1,4 +1,4 @@
-"""The first admin: made by whatever sets a panel up, with a password that is shown once."""
+"""The first admin: created by whatever sets up a panel, with a password that is shown once."""
 
 import secrets
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from l4d2site.accounts.models import FirstPassword
 
 
 def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> bool:
-    """Create an admin if there is none; return whether it was.
+    """Create an admin if there is none; return whether one was created.
 
-    The password is `given`, or made here: then it is kept nowhere, and must be changed.
+    The password is `given`, or generated here. A generated one is stored nowhere and must be changed.
     """
     if User.objects.filter(is_superuser=True).exists():
         return False
@@ -21,9 +21,9 @@ def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> 
     with transaction.atomic():
         admin = User.objects.create_superuser(name, password=password)
         if not given:
-            # It stands in a terminal's history, or in a journal.
+            # It is now in a terminal's history, or in a journal.
             FirstPassword.objects.create(user=admin)
-        # Said before it is committed: an admin whose password nobody has seen would lock all out.
+        # Shown before the commit: an admin whose password nobody has seen would lock everybody out.
         shown = "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
         text = _("Sign in as %(name)s with %(password)s. It is not shown again.")
         text = text % {"name": name, "password": shown}

@@ -1,4 +1,4 @@
-"""The forms of the door."""
+"""The forms of accounts."""
 
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
 
 
 class SignInForm(PlainForm, LoginForm):  # type: ignore[misc] # allauth has no types
-    """allauth's, whose field `login` goes by `username`, as browsers and scripts know it."""
+    """allauth's form, with its field `login` sent as `username`, the name that browsers and scripts know."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,10 +40,10 @@ class SignInForm(PlainForm, LoginForm):  # type: ignore[misc] # allauth has no t
 
 
 class NewPasswordForm(PlainForm, PasswordChangeForm):
-    """Changes one's own password, to another one."""
+    """Changes one's own password to a different one."""
 
     def clean_old_password(self) -> str:
-        """Refuse a wrong one, and tell of it: it is a guess as at the sign-in."""
+        """Refuse a wrong password, and report it: it is a guess, just as at the sign-in."""
         try:
             return super().clean_old_password()
         except ValidationError:
@@ -55,7 +55,7 @@ class NewPasswordForm(PlainForm, PasswordChangeForm):
             raise
 
     def clean_new_password1(self) -> str:
-        """Refuse the password that one has."""
+        """Refuse the current password."""
         password = cast("str", self.cleaned_data["new_password1"])
         if self.user.check_password(password):
             raise ValidationError(_("That is your current password. Choose another one."))
@@ -76,7 +76,7 @@ class InvitationForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
 
 
 class RoleForm(PlainForm, forms.Form):
-    """Chooses one of the roles that somebody may give on a server."""
+    """Chooses one of the roles that a person may give on a server."""
 
     role = forms.ChoiceField(label=_("Role"), widget=forms.Select(attrs={"autocomplete": "off"}))
 
@@ -111,9 +111,9 @@ class MemberForm(RoleForm):
         self.member: User
 
     def clean_username(self) -> str:
-        """Find the account; refuse who has a role already."""
+        """Find the account; refuse it if it already has a role."""
         username = cast("str", self.cleaned_data["username"])
-        # As at the sign-in: an exact name wins over one that differs in case.
+        # As at the sign-in, an exact name wins over one that differs only in case.
         found = list(User.objects.filter(username__iexact=username, is_active=True)[:2])
         exact = [person for person in found if person.username == username]
         if not exact and len(found) != 1:
@@ -131,7 +131,7 @@ class MemberForm(RoleForm):
 
 
 class ServerInvitationForm(RoleForm):
-    """Invites somebody to a server by a link."""
+    """Invites somebody to a server with a link."""
 
     note = forms.CharField(
         label=_("For"),
@@ -144,7 +144,7 @@ class ServerInvitationForm(RoleForm):
 
 
 class PanelRoleForm(PlainForm, forms.Form):
-    """Chooses what somebody is in the whole panel."""
+    """Chooses a person's role in the whole panel."""
 
     role = forms.ChoiceField(label=_("Role"))
 
@@ -163,7 +163,7 @@ class PanelRoleForm(PlainForm, forms.Form):
 
 
 class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
-    """What one person may have instead of what the settings say. An empty field is as the settings say."""
+    """One person's limits, which override the settings. An empty field means the setting applies."""
 
     class Meta:
         model = OwnQuotas
@@ -191,7 +191,7 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
 
 
 class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
-    """Makes the account of somebody who was invited."""
+    """Creates the account of a person who was invited."""
 
     class Meta:
         model = User
@@ -212,7 +212,7 @@ class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
 
 
 class ResetRequestForm(PlainForm, PasswordResetForm):
-    """Asks for a mail with a link."""
+    """Requests a mail with a link."""
 
     email = forms.EmailField(
         label=_("E-mail address"),
@@ -222,7 +222,7 @@ class ResetRequestForm(PlainForm, PasswordResetForm):
 
 
 class CodeMixin:
-    """Has a field for a code, which phones offer digits for."""
+    """Has a field for a code, for which phones show a number pad."""
 
     fields: dict[str, forms.Field]
 
@@ -239,7 +239,7 @@ class SecondFactorForm(CodeMixin, PlainForm, AuthenticateForm):  # type: ignore[
 
 
 class ReauthenticationForm(CodeMixin, PlainForm, ReauthenticateForm):  # type: ignore[misc]
-    """Asks once more for a code."""
+    """Asks for a code once more."""
 
 
 class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
@@ -262,7 +262,7 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
 
 
 class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
-    """Signs in with a passkey alone; what fails is recorded."""
+    """Signs in with only a passkey; failures are recorded."""
 
     def clean_credential(self) -> Any:
         """Return what the passkey belongs to."""

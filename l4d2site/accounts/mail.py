@@ -1,6 +1,6 @@
-"""Mails with links, where EMAIL_URL says how they are sent.
+"""Mails with links, if EMAIL_URL says how to send them.
 
-They are sent beside the request, so that its duration does not tell whether there was one to send.
+They are sent outside the request, so that its duration does not reveal whether there was one to send.
 """
 
 import logging
@@ -30,9 +30,9 @@ def has_mail() -> bool:
 
 
 def send_soon(send: Callable[[], object]) -> bool:
-    """Let `send` run in the thread that sends mails. False if too many wait already."""
+    """Run `send` in the thread that sends mails. Return False if too many are waiting."""
     if not _places.acquire(blocking=False):
-        logger.error("a mail was not sent: %s wait to be sent already", MOST_WAITING)
+        logger.error("a mail was not sent: %s are already waiting", MOST_WAITING)
         return False
 
     def run() -> None:
@@ -49,7 +49,7 @@ def send_soon(send: Callable[[], object]) -> bool:
 
 
 def send_reset_mail(form: ResetRequestForm) -> bool:
-    """Mail a link to each account with the address in `form`, if there is any. False if too many mails wait."""
+    """Mail a link to each account with the address in `form`. Return False if too many mails are waiting."""
     panel = urlsplit(settings.PANEL_URL)
     return send_soon(
         lambda: form.save(
@@ -62,7 +62,7 @@ def send_reset_mail(form: ResetRequestForm) -> bool:
 
 
 def send_invitation_mail(invitation: Invitation) -> bool:
-    """Mail the link of an invitation to the address that it has. False if too many mails wait."""
+    """Mail an invitation's link to its address. Return False if too many mails are waiting."""
     link = settings.PANEL_URL + invitation.get_absolute_url()
     text = render_to_string("accounts/invitation_mail.txt", {"link": link})
     return send_soon(

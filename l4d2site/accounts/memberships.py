@@ -1,4 +1,4 @@
-"""Giving and taking roles on servers: the row, word of it to open pages, and the record."""
+"""Giving and taking roles on servers: the row, the announcement to open pages, and the record."""
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
@@ -11,13 +11,13 @@ from servers.permissions import Role
 
 
 def give_role(server: Server, person: User, role: Role) -> None:
-    """Make `person` what `role` says, whatever they were before. Records nothing."""
+    """Give `person` this role, whatever they had before. Records nothing."""
     Membership.objects.update_or_create(server=server, user=person, defaults={"role": role.value})
     announce(Channel.PAGES)
 
 
 def take_role(membership: Membership) -> bool:
-    """Take a role away; the streams that hang on it end within seconds. False if it was gone already."""
+    """Take a role away; return False if it was gone. Streams that depend on it end within seconds."""
     deleted, _ = Membership.objects.filter(pk=membership.pk).delete()
     announce(Channel.PAGES)
     return bool(deleted)
@@ -26,7 +26,7 @@ def take_role(membership: Membership) -> bool:
 def record_role(
     request: HttpRequest, person: User, server: Server, role: Role | None, by: User | None
 ) -> None:
-    """Record what `person` has become on `server`; without a role they are nothing there now."""
+    """Record the new role of `person` on `server`; None means that they have none now."""
     what = f"{role.label} of {server.name}" if role else f"no role on {server.name}"
     is_other = by is not None and by.pk != person.pk
     detail = f"{what}, by {by}" if is_other else what

@@ -1,6 +1,6 @@
-"""What stands between a person who is signed in and the pages: a password to change, a second factor to set up.
+"""Obstacles between a signed-in person and the pages: a password to change, a second factor to set up.
 
-Of both kinds, so that a stream passes through it without a thread of its own.
+The middleware is both sync and async, so that a stream passes through without a thread of its own.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from l4d2site.accounts.password_changes import MUST_CHANGE
 from l4d2site.accounts.sessions import note_seen
 
 ALWAYS_OPEN = frozenset({"healthz", "livez", "logout", "admin:logout", "account_login"})
-"""What nobody is kept from: the way out, and what is not for people."""
+"""Pages that nobody is kept from: signing out, and addresses that are not for people."""
 
 REAUTHENTICATIONS = frozenset(
     {"account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"}
@@ -32,7 +32,7 @@ REAUTHENTICATIONS = frozenset(
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What has to be done first: where, and why in one sentence."""
+    """Something that has to be done first: where, and why in one sentence."""
 
     url_name: str
     sentence: str | Promise
@@ -56,9 +56,9 @@ USE_SECOND_FACTOR = Obstacle(
 
 @sync_and_async_middleware
 def hold_unready_accounts(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
-    """Lead a person who must first do something there; note that the others' sessions are in use.
+    """Redirect people who must do something first; for others, note that their session is in use.
 
-    Streams are refused with 403. Reads no more than the session and the person, which a page needs anyway.
+    Streams are refused with 403. Reads only the session and the person, which a page needs anyway.
     """
     middleware: Any
     if iscoroutinefunction(get_response):
@@ -79,7 +79,7 @@ def hold_unready_accounts(get_response: Callable[[HttpRequest], Any]) -> Callabl
 def check_readiness(
     request: HttpRequest, _view: object, _args: object, _kwargs: object
 ) -> HttpResponse | None:
-    """Return where to send the person behind `request` instead of to its view; None for on with it."""
+    """Return the response that `request` gets instead of its view's; None if it may pass."""
     name = request.resolver_match.view_name if request.resolver_match else ""
     if settings.SESSION_COOKIE_NAME not in request.COOKIES or name in ALWAYS_OPEN:
         return None
@@ -89,19 +89,19 @@ def check_readiness(
     if obstacle := find_obstacle(request):
         if not leads_past(obstacle, name):
             return send_to(obstacle, request) if is_page else refuse(obstacle)
-        request.account_obstacle = obstacle  # type: ignore[attr-defined] # For the page, which says why.
+        request.account_obstacle = obstacle  # type: ignore[attr-defined] # The page says why.
     if is_page:
         note_seen(request)
     return None
 
 
 def is_for_programs(request: HttpRequest) -> bool:
-    """Return whether `request` is for a stream (`l4d2site.asgi`) or a program, which follow no redirect."""
+    """Return whether `request` is from a stream (`l4d2site.asgi`) or a program: these follow no redirect."""
     return request.path.endswith("/events") or request.path.startswith("/api/")
 
 
 def find_obstacle(request: HttpRequest) -> Obstacle | None:
-    """Return what the person, who is signed in, has to do first."""
+    """Return what the signed-in person has to do first."""
     if MUST_CHANGE in request.session:
         return CHANGE_PASSWORD
     if not (settings.REQUIRE_STAFF_MFA and getattr(request.user, "is_staff", False)):
@@ -118,7 +118,7 @@ def has_used_second_factor(request: HttpRequest) -> bool:
 
 
 def leads_past(obstacle: Obstacle, url_name: str) -> bool:
-    """Return whether the page with that name is on the way past `obstacle`."""
+    """Return whether the page with this name is needed to get past `obstacle`."""
     if obstacle is CHANGE_PASSWORD:
         return url_name == "password_change"
     if obstacle is USE_SECOND_FACTOR:
@@ -127,7 +127,7 @@ def leads_past(obstacle: Obstacle, url_name: str) -> bool:
 
 
 def send_to(obstacle: Obstacle, request: HttpRequest) -> HttpResponse:
-    """Redirect to the page where `obstacle` is dealt with."""
+    """Redirect to the page that resolves `obstacle`."""
     url = reverse(obstacle.url_name)
     if obstacle.comes_back and request.method in ("GET", "HEAD"):
         url += "?" + urlencode({REDIRECT_FIELD_NAME: request.get_full_path()})
@@ -135,7 +135,7 @@ def send_to(obstacle: Obstacle, request: HttpRequest) -> HttpResponse:
 
 
 def refuse(obstacle: Obstacle) -> HttpResponse:
-    """Answer what cannot be led anywhere."""
+    """Answer a request that cannot be redirected."""
     return HttpResponse(
         obstacle.sentence,
         status=403,

@@ -1,4 +1,4 @@
-"""What is kept of accounts beside Django's own rows: sessions, invitations, quotas, the record of the door."""
+"""Account data besides Django's own rows: sessions, invitations, quotas, and the record of events."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ INVITATION_DAYS = 7
 
 
 class EventKind(models.TextChoices):
-    """What the record tells. The values stand in log lines and in `deploy/fail2ban/`, so they stay."""
+    """The kinds of recorded events. Log lines and `deploy/fail2ban/` use the values, so never change them."""
 
     SIGN_IN = "sign_in", "Signed in"
     SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
@@ -59,7 +59,7 @@ DOOR_KINDS = (
     EventKind.SIGN_OUT,
     EventKind.SESSION_REVOKED,
 )
-"""What is about coming in and going out."""
+"""Events about signing in and out."""
 
 SETTING_KINDS = (
     EventKind.SERVER_MADE,
@@ -72,19 +72,19 @@ SETTING_KINDS = (
     EventKind.OVERLAY_CHANGED,
     EventKind.OVERLAY_REMOVED,
 )
-"""What is about servers, blueprints and overlays, as pages save them; what is done on hosts are jobs."""
+"""Events about servers, blueprints and overlays, as pages save them; actions on hosts are jobs."""
 
 PEOPLE_KINDS = tuple(
     kind for kind in EventKind if kind not in DOOR_KINDS and kind not in SETTING_KINDS
 )
-"""What is about accounts: passwords, second factors, roles, invitations, limits."""
+"""Events about accounts: passwords, second factors, roles, invitations, limits."""
 
 
 class AccountEvent(models.Model):
-    """Something that happened at the door, or that somebody has changed.
+    """A sign-in event, or something that somebody changed.
 
-    Only `l4d2site.accounts.events` writes it; nobody changes it.
-    What can be repeated by strangers is one row per address, name and minute, with a count.
+    Only `l4d2site.accounts.events` writes it, and nothing changes it.
+    Events that strangers can repeat have one row per address, name and minute, with a count.
     """
 
     kind = models.CharField(max_length=32, choices=EventKind)
@@ -124,7 +124,7 @@ class AccountEvent(models.Model):
         ]
         indexes = [
             models.Index(fields=["at"], name="accounts_event_at"),
-            # What strangers make is trimmed apart from the rest.
+            # Events that strangers cause are trimmed separately.
             models.Index(
                 fields=["at"],
                 condition=models.Q(minute__isnull=False),
@@ -137,9 +137,9 @@ class AccountEvent(models.Model):
 
 
 class FirstPassword(models.Model):
-    """Marks an account whose password Saferoom made and printed: it has to be changed before anything else.
+    """Marks an account whose password Saferoom generated and printed: it must be changed before anything else.
 
-    Removed by every change of the password (`l4d2site.accounts.password_changes`).
+    Every password change removes it (`l4d2site.accounts.password_changes`).
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True)
@@ -149,7 +149,7 @@ class FirstPassword(models.Model):
 
 
 class PersonSession(models.Model):
-    """A session as its owner sees it in their list. It goes with Django's own row of the session."""
+    """A session as its owner sees it in their list. It is deleted with Django's own row of the session."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     session = models.OneToOneField(Session, models.CASCADE, related_name="person_session")
@@ -172,12 +172,12 @@ class PersonSession(models.Model):
 
 
 def invitation_end() -> datetime:
-    """Return when an invitation that is made now ends."""
+    """Return when an invitation created now expires."""
     return timezone.now() + timedelta(days=INVITATION_DAYS)
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
-    """Invitations by what may be done with them."""
+    """Queries for invitations."""
 
     def open(self) -> "InvitationQuerySet":
         """Return those that can still be accepted."""
@@ -185,12 +185,12 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
 
 class Invitation(models.Model):
-    """Lets one person make one account. Revoking it deletes the row.
+    """Lets one person create one account. Revoking it deletes the row.
 
-    One that has a `server` gives a role on it besides, to an account that is there as well as to a new one. It
-    counts as long as who made it may give that role.
+    An invitation with a `server` also gives a role on it, to an existing account as well as to a new one. It is
+    valid only while its maker may give that role.
 
-    The link holds the row's id, signed with SECRET_KEY: who reads the database has no link.
+    The link contains the row's id, signed with SECRET_KEY, so that reading the database yields no link.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -232,17 +232,17 @@ class Invitation(models.Model):
         return f"Invitation {self.note}".strip()
 
     def get_absolute_url(self) -> str:
-        """Return the address with the token, at which it is accepted."""
+        """Return the address, with the token, where it can be accepted."""
         return reverse("invitation", args=[self.token])
 
     @property
     def token(self) -> str:
-        """What the link has to show."""
+        """The signed id that the link contains."""
         return _signer.sign(self.pk.hex)
 
     @classmethod
     def of_token(cls, token: str) -> "Invitation | None":
-        """Return the open invitation of a link's token."""
+        """Return the open invitation for a link's token."""
         try:
             key = uuid.UUID(hex=_signer.unsign(token))
         except (BadSignature, ValueError):
@@ -252,16 +252,16 @@ class Invitation(models.Model):
 
     @property
     def is_backed(self) -> bool:
-        """Whether who made it may still give the role that it gives, if it gives one."""
+        """Whether its maker may still give its role, if it has one."""
         if self.server is None:
             return True
         verb = verb_to_give(Role(self.role))
         return self.made_by is not None and may(self.made_by, verb, self.server)
 
     def accept(self, new_account: User | None = None) -> bool:
-        """Mark it as used, for `new_account` if it has made one.
+        """Mark it as used, by `new_account` if one was created with it.
 
-        False if it was used, revoked or over before: then nothing is changed.
+        Return False, changing nothing, if it was already used, revoked or expired.
         """
         now = timezone.now()
         mine = Invitation.objects.open().filter(pk=self.pk)
@@ -269,9 +269,9 @@ class Invitation(models.Model):
 
 
 class OwnQuotas(models.Model):
-    """What one person may have instead of what the settings say for everybody. `servers.quotas` reads it.
+    """One person's limits, which override the settings. `servers.quotas` reads it.
 
-    Nothing in a field: as the settings say. 0: none at all.
+    An empty field means the setting applies; 0 means none at all.
     """
 
     user = models.OneToOneField(

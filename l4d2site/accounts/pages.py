@@ -29,18 +29,18 @@ from servers.access import SignedInRequest, sign_in_required
 
 
 class SignIn(LoginView):  # type: ignore[misc] # allauth has no types
-    """The sign-in of the panel and of the admin; somebody who is signed in is led on."""
+    """The sign-in of the panel and of the admin. A person who is already signed in is redirected."""
 
     form_class = SignInForm
     template_name = "accounts/login.html"
     default_url = reverse_lazy("servers:list")
 
     def get_default_success_url(self) -> str:
-        """Return where to go without `next`."""
+        """Return where to go if there is no `next`."""
         return str(self.default_url)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Return what the page shows."""
+        """Return the page's context."""
         return {
             **super().get_context_data(**kwargs),
             "can_reset": has_mail(),
@@ -57,7 +57,7 @@ class PasswordChange(SuccessMessageMixin, PasswordChangeView):  # type: ignore[t
     success_message = gettext_lazy("Your password was changed. You are signed out everywhere else.")
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Change it. The session has another key then, so its row is stored anew."""
+        """Change it. The session then has a new key, so its row is stored again."""
         response = super().form_valid(form)
         store_session(self.request, cast("User", self.request.user), timezone.now())
         return response
@@ -94,7 +94,7 @@ def session_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
 @require_POST
 @sign_in_required
 def session_revoke_others(request: SignedInRequest) -> HttpResponse:
-    """End all of one's own sessions but this one."""
+    """End all of one's own sessions except this one."""
     count = end_sessions(request.user, except_key=request.session.session_key)
     record_event(EventKind.SESSION_REVOKED, request, user=request.user, detail=f"{count} others")
     messages.success(request, _("You are signed out everywhere else."))

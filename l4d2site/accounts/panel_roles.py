@@ -1,15 +1,15 @@
-"""What somebody is in the whole panel: an owner, a host admin, a superuser. On a server it is a role."""
+"""A person's role in the whole panel: owner, host admin or superuser. Roles on a server are separate."""
 
 from django.contrib.auth.models import Group, User
 from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 HOST_ADMINS = "Host admins"
-"""The group that a migration makes; an admin may change what it permits."""
+"""The group that a migration creates; an admin may change its permissions."""
 
 
 class PanelRole(models.TextChoices):
-    """What somebody is in the panel. `OTHER` is what only the admin pages can give."""
+    """A role in the panel. Only the admin pages can produce `OTHER`."""
 
     OWNER = "owner", _("owner")
     HOST_ADMIN = "host_admin", _("host admin")
@@ -21,8 +21,8 @@ GIVEN_PANEL_ROLES = (PanelRole.OWNER, PanelRole.HOST_ADMIN, PanelRole.SUPERUSER)
 
 
 def panel_role_of(person: User) -> PanelRole:
-    """Return what `person` is. One query for staff, none where their groups were fetched along."""
-    # A superuser who is no staff has none of the permissions: see `servers.permissions.may`.
+    """Return the role of `person`. One query for staff, none if their groups are prefetched."""
+    # A superuser without staff status has none of the permissions: see `servers.permissions.may`.
     if not person.is_staff:
         return PanelRole.OWNER
     if person.is_superuser:
@@ -33,7 +33,7 @@ def panel_role_of(person: User) -> PanelRole:
 
 @transaction.atomic
 def give_panel_role(person: User, role: PanelRole) -> None:
-    """Make `person` what `role` says, and nothing else. What changes is recorded by `receivers`."""
+    """Give `person` this role and nothing else. `receivers` records the change."""
     person.is_superuser = role == PanelRole.SUPERUSER
     person.is_staff = role != PanelRole.OWNER
     person.save(update_fields=["is_staff", "is_superuser"])

@@ -1,4 +1,4 @@
-"""What follows every change of a password, whether a page, the admin or `manage.py changepassword` made it."""
+"""What follows every password change, whether by a page, the admin or `manage.py changepassword`."""
 
 from allauth.core import context
 from django.contrib.auth.models import User
@@ -10,20 +10,20 @@ from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, FirstPassword, PersonSession
 
 MUST_CHANGE = "saferoom_must_change_password"
-"""In the session of who signed in with a first password."""
+"""Set in the session of a person who signed in with a first password."""
 
 
 class PasswordPolicy(MinimumLengthValidator):
-    """Asks for ten characters. Being a validator, it is called when a changed password has been saved.
+    """Requires ten characters. As a validator, it is called when a changed password has been saved.
 
-    A hash that is only renewed, as with more iterations, is no change.
+    A mere rehash, as with more iterations, is no change.
     """
 
     def __init__(self, min_length: int = 10) -> None:
         super().__init__(min_length)
 
     def password_changed(self, password: str, user: User) -> None:  # noqa: ARG002 - as Django calls it
-        """End the sessions that were begun with the old password, and note the change."""
+        """End the sessions that began with the old password, and record the change."""
         request = current_request()
         FirstPassword.objects.filter(user=user).delete()
         own_key = None
@@ -35,13 +35,13 @@ class PasswordPolicy(MinimumLengthValidator):
 
 
 def current_request() -> HttpRequest | None:
-    """Return the request that this thread answers; None in a command or a worker."""
+    """Return the request that this thread is answering; None in a command or a worker."""
     request: HttpRequest | None = context.request
     return request if request is not None and hasattr(request, "user") else None
 
 
 def said_by(request: HttpRequest | None, user: User) -> str:
-    """Return who did it, where it was not `user` on a page of the panel."""
+    """Return who did it, unless it was `user` on a page of the panel."""
     if request is None:
         return "by a command"
     if not request.user.is_authenticated:
@@ -50,7 +50,7 @@ def said_by(request: HttpRequest | None, user: User) -> str:
 
 
 def end_sessions(user: User, *, except_key: str | None = None) -> int:
-    """End the sessions of `user`, but for one; return how many. Their streams end within seconds."""
+    """End the sessions of `user`, except one; return how many. Their streams end within seconds."""
     keys = PersonSession.objects.filter(user=user).exclude(session_id=except_key or "")
     _, counts = Session.objects.filter(
         pk__in=list(keys.values_list("session_id", flat=True))

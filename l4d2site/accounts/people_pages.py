@@ -1,4 +1,4 @@
-"""The pages on which admins let people in, and those that their links lead to."""
+"""The pages where admins let people in, and those that their links lead to."""
 
 import uuid
 from typing import Any, cast
@@ -45,9 +45,9 @@ require_page = require_http_methods(["GET", "HEAD", "POST"])
 
 
 def may_reset(user: User, person: User | None = None) -> bool:
-    """Return whether `user` may make reset links, or that of `person`.
+    """Return whether `user` may make reset links at all, or one for `person`.
 
-    Only a superuser makes one for a superuser: with it one becomes that person.
+    Only a superuser may make one for a superuser: with the link one can become that person.
     """
     is_allowed = may(user, Verb.MAKE_RESET_LINK)
     return is_allowed and (person is None or user.is_superuser or not person.is_superuser)
@@ -62,7 +62,7 @@ def may_see_people(user: User) -> bool:
 @never_cache
 @sign_in_required
 def people(request: SignedInRequest) -> HttpResponse:
-    """Show who has an account, and the invitations that are open."""
+    """Show who has an account, and the open invitations."""
     if not may_see_people(request.user):
         raise PermissionDenied(_("Only an admin can see who has an account."))
     text, kind = request.GET.get("q", "").replace("\0", "").strip(), request.GET.get("kind", "")
@@ -95,11 +95,11 @@ KINDS = {
     "staff": (gettext_lazy("staff"), Q(is_staff=True)),
     "off": (gettext_lazy("deactivated"), Q(is_active=False)),
 }
-"""What the list can be narrowed down to: in words, and as a condition."""
+"""The filters of the list: in words, and as a condition."""
 
 
 def find_people(text: str, kind: str) -> QuerySet[User]:
-    """Return the accounts with `text` in their names, with what the list shows of each."""
+    """Return the accounts with `text` in their names, with the facts that the list shows."""
     _label, condition = KINDS.get(kind, KINDS[""])
     rows = User.objects.filter(condition, username__icontains=text).prefetch_related("groups")
     return rows.annotate(
@@ -109,7 +109,7 @@ def find_people(text: str, kind: str) -> QuerySet[User]:
 
 
 def make_invitation_form(data: Any = None) -> InvitationForm:
-    """Return the form for an invitation; without mail it asks for no address."""
+    """Return the form for an invitation; it has an address field only if mail is set up."""
     form = InvitationForm(data)
     if not has_mail():
         del form.fields["email"]
@@ -117,14 +117,14 @@ def make_invitation_form(data: Any = None) -> InvitationForm:
 
 
 def describe_errors(form: InvitationForm) -> str:
-    """Return what is wrong with `form` in sentences."""
+    """Return what is wrong with `form`, in sentences."""
     return " ".join(str(error) for errors in form.errors.values() for error in errors)
 
 
 @require_POST
 @sign_in_required
 def invitation_make(request: SignedInRequest) -> HttpResponse:
-    """Make an invitation; its link is on the page of people as long as it is open."""
+    """Create an invitation. The page of people shows its link while it is open."""
     if not may(request.user, Verb.INVITE):
         raise PermissionDenied(_("Only an admin can invite people."))
     form = make_invitation_form(request.POST)
@@ -151,7 +151,7 @@ def invitation_make(request: SignedInRequest) -> HttpResponse:
 @require_POST
 @sign_in_required
 def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
-    """Revoke an invitation that nobody has accepted yet."""
+    """Revoke an invitation that has not been accepted."""
     if not may(request.user, Verb.INVITE):
         raise PermissionDenied(_("Only an admin can revoke invitations."))
     deleted, _by_model = Invitation.objects.open().filter(server=None, pk=pk).delete()
@@ -169,7 +169,7 @@ def invitation_revoke(request: SignedInRequest, pk: uuid.UUID) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters("password1", "password2")
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Make the account of somebody who was invited, and sign them in."""
+    """Create the account of a person who was invited, and sign them in."""
     found = Invitation.of_token(token)
     if found is None:
         return render(request, "accounts/invitation_over.html", status=404)
@@ -202,7 +202,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def join(request: SignedInRequest, invitation: Invitation) -> HttpResponse:
-    """Ask somebody who has an account whether to accept the invitation to a server, and do so."""
+    """Ask a person with an account whether to accept the invitation to a server, and do so."""
     server, role = cast("Server", invitation.server), Role(invitation.role)
     own_role = server.role_of(request.user)
     is_enough = own_role in roles_from(role)
@@ -238,9 +238,9 @@ def join(request: SignedInRequest, invitation: Invitation) -> HttpResponse:
 
 @transaction.atomic
 def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
-    """Make the account that `form` describes, and give it the role that the invitation has.
+    """Create the account that `form` describes, with the role that the invitation gives.
 
-    None if the invitation was used or revoked meanwhile.
+    None if the invitation was used or revoked in the meantime.
     """
     user = User.objects.create_user(
         form.cleaned_data["username"],
@@ -259,7 +259,7 @@ def accept(invitation: Invitation, form: AcceptanceForm) -> User | None:
 @never_cache
 @sign_in_required
 def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Make a link with which a person sets a new password, and show it this once."""
+    """Make a link with which a person can set a new password, and show it once."""
     if not may_reset(request.user):
         raise PermissionDenied(_("Only an admin can make links for new passwords."))
     person = get_object_or_404(User, pk=pk, is_active=True)
@@ -278,7 +278,7 @@ def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
 
 
 class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ignore[type-arg]
-    """Sets a new password by a link. Nobody is signed in by it: a second factor is still asked for."""
+    """Sets a new password through a link. It signs nobody in: a second factor is still required."""
 
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
@@ -288,7 +288,7 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
 @require_page
 @never_cache
 def reset_request(request: HttpRequest) -> HttpResponse:
-    """Mail a link for a new password, where the panel sends mails. Says the same whoever asks."""
+    """Mail a link for a new password, if the panel sends mail. The answer is the same for everybody."""
     if not has_mail():
         raise Http404(_("This panel does not send mail."))
     form = ResetRequestForm(request.POST or None)

@@ -1,4 +1,4 @@
-"""The page of one person, for admins: what they are in the panel, what they may have, what is theirs."""
+"""The page of one person, for admins: their role in the panel, their limits, and what belongs to them."""
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -38,17 +38,17 @@ def get_person_or_404(pk: int) -> User:
 
 
 def may_appoint(user: User, person: User) -> bool:
-    """Return whether `user` may say what `person` is in the panel: a superuser may, of others."""
+    """Return whether `user` may set the panel role of `person`: a superuser may, except their own."""
     return user.is_superuser and user.is_staff and user.pk != person.pk
 
 
 def may_switch(user: User, person: User) -> bool:
-    """Return whether `user` may deactivate and reactivate `person`; nobody locks themselves out."""
+    """Return whether `user` may deactivate and reactivate `person`; nobody can lock themselves out."""
     return may_reset(user, person) and user.pk != person.pk
 
 
 def may_limit(user: User, person: User) -> bool:
-    """Return whether `user` may set what `person` may have; a superuser has no limits."""
+    """Return whether `user` may set the limits of `person`; a superuser has none."""
     return may(user, Verb.SET_QUOTAS) and not person.is_superuser
 
 
@@ -66,7 +66,7 @@ def person_page(request: SignedInRequest, pk: int) -> HttpResponse:
 def show_person(
     request: SignedInRequest, person: User, quotas_form: QuotasForm | None = None
 ) -> HttpResponse:
-    """Render the page of a person, with what was typed into the form of their limits."""
+    """Render the page of a person, keeping what was typed into the form of their limits."""
     user = request.user
     visible = Server.objects.visible_to(user).select_related("host", "owner").with_heartbeat()
     owned = list(visible.filter(owner=person)[:SERVERS_SHOWN])
@@ -91,7 +91,7 @@ def show_person(
 
 
 def describe_usages(person: User, server_count: int) -> list[tuple[str, str]]:
-    """Return what a person has of what they may have, in words."""
+    """Return, in words, how much of their limits a person uses."""
     waiting = Job.objects.queued().filter(requested_by=person).order_by().count()
     rows = [
         (_("Servers"), str(server_count), most_servers(person)),
@@ -103,7 +103,7 @@ def describe_usages(person: User, server_count: int) -> list[tuple[str, str]]:
 
 
 def describe_bytes(person: User) -> str:
-    """Return how much of what they may have a person's overlays take, in words."""
+    """Return, in words, how much of their byte limit a person's overlays use."""
     used, most = filesizeformat(count_content_bytes(person)), most_content_bytes(person)
     if most is None:
         return used
@@ -111,7 +111,7 @@ def describe_bytes(person: User) -> str:
 
 
 def describe_usage(used: str, most: int | None) -> str:
-    """Return how much of `most` is used, in words; None is no limit."""
+    """Return, in words, how much of `most` is used; None means no limit."""
     if most is None:
         return used or _("no limit")
     if not used:
@@ -120,7 +120,7 @@ def describe_usage(used: str, most: int | None) -> str:
 
 
 def quotas_of(person: User) -> OwnQuotas:
-    """Return the row with what a person may have, which need not be stored yet."""
+    """Return the row of a person's limits, which may not be stored yet."""
     return OwnQuotas.objects.filter(user=person).first() or OwnQuotas(user=person)
 
 
@@ -149,7 +149,7 @@ def person_role(request: SignedInRequest, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def person_quotas(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Set what somebody may have instead of what the settings say."""
+    """Set limits for a person, overriding the settings."""
     require(request.user, Verb.SET_QUOTAS)
     person = get_person_or_404(pk)
     if not may_limit(request.user, person):
@@ -172,7 +172,7 @@ def person_quotas(request: SignedInRequest, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Switch an account off, which ends its sessions, or on again: `active` is `true` or `false`."""
+    """Deactivate an account, ending its sessions, or reactivate it: `active` is `true` or `false`."""
     require(request.user, Verb.MAKE_RESET_LINK)
     person = get_person_or_404(pk)
     if not may_switch(request.user, person):

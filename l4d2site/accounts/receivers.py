@@ -1,4 +1,4 @@
-"""What Django and allauth tell of accounts, on its way into the record and the list of sessions."""
+"""Puts Django's and allauth's signals about accounts into the record and the list of sessions."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from l4d2site.accounts.password_changes import MUST_CHANGE, current_request, sai
 from l4d2site.accounts.sessions import begin_session
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
-"""The columns of a user that say what they may do, in words."""
+"""A user's permission columns, in words."""
 
 # --- Sessions ---------------------------------------------------------------------------------
 
@@ -35,13 +35,13 @@ def note_sign_in(request: HttpRequest, user: User, **_kwargs: Any) -> None:
 def note_failed_sign_in(
     credentials: dict[str, Any], request: HttpRequest | None = None, **_kwargs: Any
 ) -> None:
-    """Record a password that was wrong, or a name that nobody has: the record does not tell which."""
+    """Record a wrong password or an unknown name: the record does not say which."""
     record_event(EventKind.SIGN_IN_FAILED, request, name=str(credentials.get("username") or ""))
 
 
 @receiver(user_logged_out)
 def note_sign_out(request: HttpRequest, user: User | None, **_kwargs: Any) -> None:
-    """Record a sign-out; that of nobody is none."""
+    """Record a sign-out, unless nobody was signed in."""
     if user is not None:
         record_event(EventKind.SIGN_OUT, request, user=user)
 
@@ -53,7 +53,7 @@ def note_sign_out(request: HttpRequest, user: User | None, **_kwargs: Any) -> No
 def note_failed_second_factor(
     request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any
 ) -> None:
-    """Record a code or key that was wrong."""
+    """Record a wrong code or key."""
     record_event(
         EventKind.SECOND_FACTOR_FAILED,
         request,
@@ -66,7 +66,7 @@ def note_failed_second_factor(
 def note_added_second_factor(
     request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any
 ) -> None:
-    """Record a new second factor. Its set-up has proved it, so that this session has used one."""
+    """Record a new second factor. Setting it up has proved it, so this session counts as having used one."""
     if authenticator.type == Authenticator.Type.RECOVERY_CODES:
         record_event(EventKind.RECOVERY_CODES_MADE, request, user=user)
         return
@@ -78,13 +78,13 @@ def note_added_second_factor(
 def note_removed_second_factor(
     request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any
 ) -> None:
-    """Record that a second factor is gone."""
+    """Record that a second factor was removed."""
     record_event(EventKind.SECOND_FACTOR_REMOVED, request, user=user, detail=str(authenticator))
 
 
 @receiver(mfa_signals.authenticator_reset)
 def note_new_recovery_codes(request: HttpRequest, user: User, **_kwargs: Any) -> None:
-    """Record that recovery codes were made anew."""
+    """Record that recovery codes were regenerated."""
     record_event(EventKind.RECOVERY_CODES_MADE, request, user=user)
 
 
@@ -95,7 +95,7 @@ def note_new_recovery_codes(request: HttpRequest, user: User, **_kwargs: Any) ->
 def compare_roles(
     instance: User, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
 ) -> None:
-    """Note on `instance` what its row says of its roles, for `note_saved_account`."""
+    """Store on `instance` the roles that its row has, for `note_saved_account`."""
     is_about_roles = update_fields is None or not ROLES.keys().isdisjoint(update_fields)
     if instance.pk and is_about_roles and not raw:
         stored = User.objects.filter(pk=instance.pk).values(*ROLES).first()
@@ -104,7 +104,7 @@ def compare_roles(
 
 @receiver(post_save, sender=User)
 def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any) -> None:
-    """Record a new account, or what has changed of its roles."""
+    """Record a new account, or the changes of its roles."""
     before: dict[str, bool] | None = instance.__dict__.pop("_stored_roles", None)
     if raw:
         return
@@ -129,7 +129,7 @@ def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any)
 
 @receiver(post_delete, sender=User)
 def note_removed_account(instance: User, **_kwargs: Any) -> None:
-    """Record that an account is gone."""
+    """Record that an account was deleted."""
     request = current_request()
     record_event(
         EventKind.ACCOUNT_REMOVED,
@@ -145,9 +145,9 @@ def note_removed_account(instance: User, **_kwargs: Any) -> None:
 def note_changed_permissions(
     instance: User | Group, action: str, model: Any, pk_set: set[int] | None, **_kwargs: Any
 ) -> None:
-    """Record groups and permissions that were given or taken, to or from a person or a group.
+    """Record groups and permissions that were given to, or taken from, a person or a group.
 
-    From the other side (`group.user_set`) the instance is the group, and those in `pk_set` are people.
+    From the other side (`group.user_set`), the instance is the group and `pk_set` has people.
     """
     verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "all taken:"}
     if action not in verbs or (action != "pre_clear" and not pk_set):

@@ -1,4 +1,4 @@
-"""The pages of second factors that differ from allauth's by more than their templates."""
+"""The pages of second factors that differ from allauth's in more than their templates."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from l4d2site.accounts.second_factors import NO_KEYS, has_keys
 
 
 class Overview(IndexView):  # type: ignore[misc] # allauth has no types
-    """Shows one's second factors, and says where the panel cannot store any."""
+    """Shows one's second factors, and says so if the panel cannot store any."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Return what the page shows."""
@@ -20,7 +20,7 @@ class Overview(IndexView):  # type: ignore[misc] # allauth has no types
 
 
 class PasskeyAddition(AddWebAuthnView):  # type: ignore[misc]
-    """Adds a passkey, and says where browsers keep none."""
+    """Adds a passkey, and says so if browsers do not support them here."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Return what the page shows."""

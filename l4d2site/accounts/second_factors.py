@@ -1,6 +1,6 @@
-"""Second factors: how their secrets are stored, and what is said where that cannot be done.
+"""Second factors: how their secrets are stored, and what people are told if that is impossible.
 
-A TOTP secret and the seed of recovery codes have to be readable, so they are encrypted with SECRETS_KEYS.
+A TOTP secret and the seed of recovery codes must be readable, so they are encrypted with SECRETS_KEYS.
 """
 
 from collections.abc import Callable
@@ -43,12 +43,12 @@ def has_keys() -> bool:
 
 
 def make_fernet() -> MultiFernet:
-    """Return what encrypts with the first key and decrypts with all. There has to be one."""
+    """Return the cipher that encrypts with the first key and decrypts with all. There must be a key."""
     return MultiFernet([Fernet(key) for key in settings.SECRETS_KEYS])
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth has no types
-    """allauth's, with secrets encrypted, and with our words."""
+    """allauth's adapter, with encrypted secrets and our own texts."""
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
@@ -56,13 +56,13 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
     }
 
     def encrypt(self, text: str) -> str:
-        """Return the token of `text`. Raises ValidationError without a key."""
+        """Return the token of `text`. Raises ValidationError if there is no key."""
         if not has_keys():
             raise ValidationError(_(NO_KEYS))
         return make_fernet().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Return what is in a token. Raises `UnreadableSecondFactorError`."""
+        """Return the text of a token. Raises `UnreadableSecondFactorError`."""
         if not has_keys():
             raise UnreadableSecondFactorError(_(UNREADABLE))
         try:
@@ -75,7 +75,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
         return {**super().get_public_key_credential_rp_entity(), "name": "Saferoom"}
 
     def generate_authenticator_name(self, user: User, type: str) -> str:  # noqa: A002 - allauth's
-        """Return the name that a new passkey is offered."""
+        """Return the suggested name of a new passkey."""
         from allauth.mfa.models import Authenticator  # it imports this adapter
 
         count = Authenticator.objects.filter(user_id=user.pk, type=type).count()
@@ -83,7 +83,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
 
 
 def needing_keys(view: View) -> View:
-    """Let `view` answer only where secrets can be stored; else lead to the page that says why they cannot."""
+    """Run `view` only if secrets can be stored; otherwise redirect to the page that says why they cannot."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -101,7 +101,7 @@ def telling_unreadable(view: View) -> View:
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             response = view(request, *args, **kwargs)
-            # Templates are rendered after the view, and some of them decrypt.
+            # Templates are rendered after the view, and some of them decrypt secrets.
             return response.render() if hasattr(response, "render") else response
         except UnreadableSecondFactorError as error:
             messages.error(request, " ".join(error.messages))
@@ -111,9 +111,9 @@ def telling_unreadable(view: View) -> View:
 
 
 def rotate_second_factors() -> tuple[int, list[str]]:
-    """Encrypt each stored secret anew with the first key; return how many, and a sentence for each unreadable.
+    """Re-encrypt each stored secret with the first key; return how many, and a sentence for each failure.
 
-    One row at a time, each in its own transaction: it can be killed and run again. There has to be a key.
+    Works one row at a time, each in its own transaction: it can be killed and run again. There must be a key.
     """
     from allauth.mfa.models import Authenticator  # It imports this module's adapter.
 
@@ -122,7 +122,7 @@ def rotate_second_factors() -> tuple[int, list[str]]:
     for pk in list(keyed.values_list("pk", flat=True)):
         with transaction.atomic():
             row = keyed.select_for_update().filter(pk=pk).first()
-            if row is None:  # It has been removed meanwhile.
+            if row is None:  # It was removed in the meantime.
                 continue
             name = "secret" if row.type == Authenticator.Type.TOTP else "seed"
             try:
@@ -136,7 +136,7 @@ def rotate_second_factors() -> tuple[int, list[str]]:
                     % {"row": row, "user": row.user.get_username()}
                 )
                 continue
-            # What a sign-in at the same time has changed, such as the codes that are used up, is kept.
+            # Keeps what a concurrent sign-in has changed, such as used codes.
             row.data[name] = token
             row.save(update_fields=["data"])
             rotated += 1

@@ -1,4 +1,4 @@
-"""The pages of a server's people: who has which role, and how somebody gets or loses one."""
+"""The pages of a server's people: who has which role, and how people get or lose one."""
 
 import uuid
 
@@ -24,11 +24,11 @@ from servers.models import Membership, Server
 from servers.permissions import Role, Verb, may, verb_to_give
 
 MOST_INVITATIONS = 20
-"""Open ones of one server."""
+"""The most open invitations of one server."""
 
 
 def may_make_links(user: User) -> bool:
-    """Return whether `user` may make links by which new people get accounts, if they may share a server."""
+    """Return whether `user`, who may share a server, may make links with which new people get accounts."""
     return settings.OWNERS_INVITE or may(user, Verb.INVITE)
 
 
@@ -41,7 +41,7 @@ def get_member_or_404(server: Server, pk: int) -> Membership:
 @never_cache
 @sign_in_required
 def server_people(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show who has a role on a server; who may not share it sees only the owner and themselves."""
+    """Show who has a role on a server. People who may not share it see only the owner and themselves."""
     user = request.user
     server = get_server_or_404(user, name)
     may_share = may(user, Verb.SHARE, server)
@@ -79,7 +79,7 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def find_invitations(user: User, server: Server) -> list[Invitation]:
-    """Return the open invitations to a server that still count and that `user` could have made."""
+    """Return the open, valid invitations to a server that `user` could have made."""
     invitations = (
         Invitation.objects.open().filter(server=server).select_related("server", "made_by")
     )
@@ -91,7 +91,7 @@ def find_invitations(user: User, server: Server) -> list[Invitation]:
 
 
 def describe_errors(form: Form) -> str:
-    """Return what is wrong with `form` in sentences."""
+    """Return what is wrong with `form`, in sentences."""
     return " ".join(str(error) for errors in form.errors.values() for error in errors)
 
 
@@ -179,7 +179,7 @@ def member_remove(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
-    """Make a link that gives a role on a server, and an account to somebody who has none."""
+    """Make a link that gives a role on a server, and an account to people who have none."""
     server = get_server(request.user, name, Verb.SHARE)
     if not may_make_links(request.user):
         raise PermissionDenied(
@@ -214,7 +214,7 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def invitation_revoke(request: SignedInRequest, name: str, pk: uuid.UUID) -> HttpResponse:
-    """Revoke a link that nobody has used yet."""
+    """Revoke a link that has not been used."""
     server = get_server(request.user, name, Verb.SHARE)
     invitation = Invitation.objects.open().filter(server=server, pk=pk).first()
     if invitation is None:

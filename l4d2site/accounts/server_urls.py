@@ -1,4 +1,4 @@
-"""The addresses of a server's people, below `servers/<name>/people/`, and of what they did with it."""
+"""The addresses of a server's people, below `servers/<name>/people/`, and of its audit."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The list of one's own sessions: kept while they are used, at the cost of one write a minute at the most."""
+"""The list of one's own sessions, updated while they are used, with at most one write a minute."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -19,25 +19,25 @@ from l4d2site.accounts.models import PersonSession
 logger = logging.getLogger(__name__)
 
 SIGNED_IN_AT = "saferoom_signed_in_at"
-"""In the session: seconds since the epoch. Outlives a new session key, as a changed password gives."""
+"""In the session, as seconds since the epoch. It survives a new session key, as after a password change."""
 
 SEEN_SECONDS = 60
 
 
 def begin_session(request: HttpRequest, user: User) -> None:
-    """Note that `user` has just signed in, with the session of `request`."""
+    """Record that `user` has just signed in, with the session of `request`."""
     now = timezone.now()
     request.session[SIGNED_IN_AT] = now.timestamp()
     if request.session.session_key is None:
-        # One that was there belonged to somebody else, or to another password, and was thrown away.
+        # A previous session belonged to somebody else, or to another password, and was discarded.
         request.session.create()
     store_session(request, user, now)
 
 
 def note_seen(request: HttpRequest) -> None:
-    """Note that the session of `request`, which somebody has signed in with, is in use.
+    """Record that the signed-in session of `request` is in use.
 
-    Writes at most once a minute. A page is worth more than this note, so a database that refuses it is logged.
+    Writes at most once a minute. If the database is away this is only logged: the page matters more.
     """
     key = request.session.session_key
     if not key or not cache.add(f"seen:{key}", True, SEEN_SECONDS):
@@ -57,7 +57,7 @@ def note_seen(request: HttpRequest) -> None:
 
 
 def store_session(request: HttpRequest, user: User, now: datetime) -> None:
-    """Insert the row of the session of `request`, unless it has one or has been ended meanwhile."""
+    """Insert the row of the session of `request`, unless it has one, or was ended in the meantime."""
     signed_in_at = datetime.fromtimestamp(request.session.get(SIGNED_IN_AT, now.timestamp()), UTC)
     try:
         with transaction.atomic():
@@ -82,9 +82,9 @@ def describe(request: HttpRequest) -> dict[str, str]:
 
 
 def find_sessions(user: User) -> list[PersonSession]:
-    """Return the sessions with which `user` is signed in now, the one seen last first.
+    """Return the sessions in which `user` is signed in now, last seen first.
 
-    One that was begun with an older password is none, whatever its row says.
+    A session that began with an older password does not count, whatever its row says.
     """
     rows = PersonSession.objects.filter(user=user, session__expire_date__gt=timezone.now())
     current_hash = user.get_session_auth_hash()

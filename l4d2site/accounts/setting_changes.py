@@ -1,6 +1,6 @@
-"""Records what people change of servers, blueprints and overlays, whichever page or the admin does it.
+"""Records what people change about servers, blueprints and overlays, on any page or in the admin.
 
-What a worker writes to these rows is none of that: it answers no request.
+It does not record what a worker writes to these rows, because a worker answers no request.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ OVERLAY_FIELDS = {
     "is_shared": "sharing",
     "owner_id": "owner",
 }
-"""The columns that people write, and what they are called. What is in them is not recorded."""
+"""The columns that people write, and their names. The values are not recorded."""
 FIELDS: dict[type[Model], dict[str, str]] = {
     Server: SERVER_FIELDS,
     Blueprint: BLUEPRINT_FIELDS,
@@ -68,7 +68,7 @@ SERVERS_NAMED = 5
 def note_stored(
     instance: Any, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
 ) -> None:
-    """Keep on `instance` what is stored of what is about to be written, for `record_saved`."""
+    """Save on `instance` the stored values of the fields about to be written, for `record_saved`."""
     fields = written_fields(FIELDS[type(instance)], update_fields)
     if raw or not fields or instance.pk is None or find_person() is None:
         return
@@ -82,7 +82,7 @@ def note_stored(
 def record_saved(
     instance: Server | Blueprint | Overlay, created: bool, raw: bool, **_kwargs: Any
 ) -> None:
-    """Record that somebody has made one of these, or which of its settings they changed."""
+    """Record that somebody created one of these, or which of its settings they changed."""
     stored: dict[str, Any] | None = instance.__dict__.pop("_stored_settings", None)
     person = find_person()
     if raw or person is None:
@@ -103,14 +103,14 @@ def record_saved(
 @receiver(post_delete, sender=Blueprint)
 @receiver(post_delete, sender=Overlay)
 def record_removed(instance: Server | Blueprint | Overlay, **_kwargs: Any) -> None:
-    """Record that somebody has removed one of these."""
+    """Record that somebody removed one of these."""
     if (person := find_person()) is not None:
         record(KINDS[type(instance)][REMOVED], person, None, instance.name)
 
 
 @receiver(post_save, sender=OverlayVersion)
 def record_version(instance: OverlayVersion, created: bool, raw: bool, **_kwargs: Any) -> None:
-    """Record that somebody has made a version of an overlay on a page; what a job makes, the job tells."""
+    """Record that somebody made a version of an overlay on a page; a job reports its own versions."""
     person = find_person()
     if created and not raw and person is not None:
         record(EventKind.OVERLAY_CHANGED, person, None, f"{instance} made")
@@ -118,7 +118,7 @@ def record_version(instance: OverlayVersion, created: bool, raw: bool, **_kwargs
 
 @receiver(post_delete, sender=OverlayVersion)
 def record_version_removed(instance: OverlayVersion, origin: Any, **_kwargs: Any) -> None:
-    """Record that somebody has removed a version; those of a removed overlay go with it."""
+    """Record that somebody removed a version; a removed overlay's versions are not recorded one by one."""
     person = find_person()
     if person is not None and isinstance(origin, OverlayVersion):
         record(EventKind.OVERLAY_CHANGED, person, None, f"{instance} removed")
@@ -126,7 +126,7 @@ def record_version_removed(instance: OverlayVersion, origin: Any, **_kwargs: Any
 
 @receiver(tags_changed, sender=ServerTag)
 def record_tags(servers: list[Server], words: str, **_kwargs: Any) -> None:
-    """Record that somebody has changed the tags of servers: one row, however many they are."""
+    """Record that somebody changed the tags of servers: one row, however many servers."""
     person = find_person()
     if person is None:
         return
@@ -138,7 +138,7 @@ def record_tags(servers: list[Server], words: str, **_kwargs: Any) -> None:
 
 @receiver(pre_save, sender=GameAdmin)
 def record_admin(instance: GameAdmin, raw: bool, **_kwargs: Any) -> None:
-    """Record that somebody names an admin of a server, or makes an admin something else."""
+    """Record that somebody appointed a server's admin, or changed an admin's powers."""
     person = find_person()
     stored = GameAdmin.objects.filter(pk=instance.pk).values_list("preset", flat=True).first()
     if not raw and person is not None and stored != instance.preset:
@@ -147,7 +147,7 @@ def record_admin(instance: GameAdmin, raw: bool, **_kwargs: Any) -> None:
 
 @receiver(post_delete, sender=GameAdmin)
 def record_admin_removed(instance: GameAdmin, origin: Any, **_kwargs: Any) -> None:
-    """Record that somebody takes from one that they are an admin; those of a removed server go with it."""
+    """Record that somebody removed an admin; a removed server's admins are not recorded one by one."""
     person = find_person()
     if person is not None and isinstance(origin, GameAdmin):
         record_admins(person, instance, "no more")
@@ -161,13 +161,13 @@ def record_admins(person: User, admin: GameAdmin, change: str) -> None:
 
 
 def record(kind: EventKind, person: User, subject: Model | None, detail: str) -> None:
-    """Record what `person` did; a server that is there is named by its row too."""
+    """Record what `person` did; an existing server is also referenced by its row."""
     server = subject if isinstance(subject, Server) else None
     record_event(kind, current_request(), user=person, detail=detail, server=server)
 
 
 def find_person() -> User | None:
-    """Return who is signed in where this is done; None in a worker or a command."""
+    """Return the person who is signed in and doing this; None in a worker or a command."""
     request = current_request()
     if request is None or not request.user.is_authenticated:
         return None

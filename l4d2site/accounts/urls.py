@@ -1,4 +1,4 @@
-"""The addresses of accounts. allauth's are listed one by one: what it offers besides is not here.
+"""The addresses of accounts. allauth's are listed one by one; its other pages are left out.
 
 There is no sign-up: its address leads nowhere.
 """

@@ -1,4 +1,4 @@
-"""Writes and reads the archives: a tar whose last member names all others with their digests."""
+"""Writes and reads the archives: tar files whose last member lists all others with their digests."""
 
 import contextlib
 import gzip
@@ -25,16 +25,16 @@ HOST = "host/"
 CONTENT = "content/"
 SAME_CONTENT = "same-content.json"
 DIGESTS = "digests.json"
-_LEVEL = 3  # of gzip: a fifth larger than the default and three times as fast
+_LEVEL = 3  # of gzip: output a fifth larger than at the default, three times as fast
 
 
 class ArchiveError(Exception):
-    """An archive is not what it should be; the text says in what way."""
+    """An archive is not what it should be; the text says what is wrong."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What an archive says of itself, in its first member."""
+    """An archive's description of itself, in its first member."""
 
     engine: str
     version: str
@@ -47,7 +47,7 @@ class Head:
 
 @dataclass
 class Written:
-    """What went into an archive."""
+    """The content written to an archive."""
 
     digests: dict[str, str] = field(default_factory=dict)
     files: int = 0
@@ -55,7 +55,7 @@ class Written:
 
 
 class Writer:
-    """Writes one archive; a context manager. Without its regular end the file counts as cut off."""
+    """Writes one archive; a context manager. Unless it ends normally, the file counts as truncated."""
 
     def __init__(self, path: Path, passphrase: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -92,14 +92,14 @@ class Writer:
         self._add(name, content)
 
     def add_file(self, name: str, path: Path) -> None:
-        """Add a file that nobody changes meanwhile."""
+        """Add a file that does not change in the meantime."""
         info = tarfile.TarInfo(name)
         info.size, info.mode = path.stat().st_size, 0o600
         with path.open("rb") as file:
             self._add_counted(info, file)
 
     def add_tree(self, root: Path, place: str) -> None:
-        """Add what is in a tree of the host, whatever its game does meanwhile."""
+        """Add a tree of the host, whatever its game does at the same time."""
         for info, descriptor in host_files.entries(root, place, self.written.skipped.append):
             info.name = HOST + info.name
             if descriptor is None:
@@ -111,9 +111,9 @@ class Writer:
             self.written.files += 1
 
     def add_blobs(self, store: BlobFolder) -> int:
-        """Add the panel's store, each file once, and return how many they are.
+        """Add the panel's store, each file once, and return how many files it has.
 
-        What the host's trees had already is only named. The caller keeps sweeps away.
+        Files that the host's trees contain too are only referenced. The caller keeps sweeps away.
         """
         at_hand = {
             digest: name for name, digest in self.written.digests.items() if name.startswith(HOST)
@@ -146,7 +146,7 @@ class Writer:
 
 
 class _Hashing:
-    """Reads on from another file, and keeps the digest of what was read."""
+    """Reads from another file, and computes the digest of what was read."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -166,9 +166,9 @@ class _Hashing:
 def members(
     path: Path, passphrase: str
 ) -> Iterator[Iterator[tuple[tarfile.TarInfo, BinaryIO | None]]]:
-    """Hold an archive open for the block; yields its members in order, each to be read before the next.
+    """Hold an archive open for the block; yields its members in order. Read each before the next.
 
-    Raises `ArchiveError` for one that is damaged, cut off, or sealed with another passphrase.
+    Raises `ArchiveError` if it is damaged, truncated, or sealed with another passphrase.
     """
     with path.open("rb") as file:
         source: BinaryIO = file
@@ -192,7 +192,7 @@ def members(
 
 
 def read_head(path: Path, passphrase: str) -> tuple[Head, str]:
-    """Return what an archive says of itself, and the keys in it; empty if it has none."""
+    """Return an archive's description of itself, and its keys, empty if it has none."""
     keys = ""
     head: Head | None = None
     with members(path, passphrase) as found:
@@ -214,7 +214,7 @@ def read_head(path: Path, passphrase: str) -> tuple[Head, str]:
 
 
 def verify(path: Path, passphrase: str) -> int:
-    """Read all of an archive, compare all digests, and return how many there are. Raises `ArchiveError`."""
+    """Read an entire archive, compare all digests, and return how many there are. Raises `ArchiveError`."""
     found_digests: dict[str, str] = {}
     wanted: dict[str, str] | None = None
     with members(path, passphrase) as found:
@@ -242,5 +242,5 @@ def verify(path: Path, passphrase: str) -> int:
 
 
 def head_as_bytes(head: Head) -> bytes:
-    """Return a head as it stands in an archive."""
+    """Return a head in the form it has in an archive."""
     return json.dumps(asdict(head), indent=2).encode()

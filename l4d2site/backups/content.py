@@ -1,4 +1,4 @@
-"""Puts the panel's store of overlays back: every file by its hash, and only as what that says."""
+"""Restores the panel's store of overlays: every file under its hash, after checking that hash."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ CHUNK_BYTES = 1024**2
 
 
 class ContentReturn:
-    """Gathers the files of a store beside it, and makes them blobs at the end, all at once."""
+    """Collects the files of a store beside it, and at the end makes them blobs all at once."""
 
     def __init__(self, store: BlobFolder, folder: Path) -> None:
         self._store = store
@@ -25,14 +25,14 @@ class ContentReturn:
     @classmethod
     @contextlib.contextmanager
     def begin(cls, store: BlobFolder) -> Iterator["ContentReturn"]:
-        """Yield one, and adopt what it has gathered if the block ends well."""
+        """Yield an instance, and adopt the collected files if the block ends without an error."""
         with store.incoming("restore") as folder, store.adding():
             content_return = cls(store, folder)
             yield content_return
             store.adopt(content_return._files)
 
     def put(self, sha256: str, content: BinaryIO) -> None:
-        """Take a file of the archive. Raises `ArchiveError` unless its bytes have that hash."""
+        """Take a file from the archive. Raises `ArchiveError` unless its bytes have that hash."""
         self._drop_damaged(sha256)
         path = self._folder / str(len(self._files))
         digest = hashlib.sha256()
@@ -45,7 +45,7 @@ class ContentReturn:
         self._files.append((path, sha256))
 
     def put_same(self, same: BinaryIO, host_root: Path) -> None:
-        """Take the files that are named as being the same as files of the host, which are put back by now."""
+        """Take the files that are listed as identical to files of the host, which are restored by now."""
         names: Mapping[str, str] = json.load(same)
         for sha256, name in names.items():
             inside = name.removeprefix(HOST)
@@ -56,7 +56,7 @@ class ContentReturn:
                 self.put(sha256, file)
 
     def _drop_damaged(self, sha256: str) -> None:
-        """Make room for a blob whose place is taken by other bytes."""
+        """Remove a blob whose file has the wrong bytes."""
         if sha256 not in self._store:
             return
         path = self._store.path_of(sha256)

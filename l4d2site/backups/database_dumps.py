@@ -1,4 +1,4 @@
-"""The panel's database as one file, consistent while the panel runs; and back. For both engines."""
+"""Dumps the panel's database to a file, consistently while it runs, and restores it. For both engines."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from hostops.errors import CommandError as ProgramError
 from hostops.linux.process import run
 from jobs.database import find_database_file, write_turn
 
-# What libpq takes of Django's parameters; the others are psycopg's, or limits that a long dump must not have.
+# Django's parameters that libpq accepts; the others are psycopg's, or limits that a long dump must not have.
 _OF_LIBPQ = (
     *("host", "hostaddr", "port", "user", "dbname", "target_session_attrs", "connect_timeout"),
     *("sslmode", "sslrootcert", "sslcert", "sslkey"),
@@ -21,16 +21,16 @@ _OF_LIBPQ = (
 
 
 class DumpError(Exception):
-    """The database could not be copied or put back; the text says why, and what to do."""
+    """The database could not be dumped or restored; the text says why, and what to do."""
 
 
 def engine() -> str:
-    """Return what a dump is of: one of another engine cannot be put back."""
+    """Return the engine of a dump made here; a dump from another engine cannot be restored."""
     return connection.vendor
 
 
 def dump(path: Path) -> None:
-    """Write the whole database, as it is at one moment, into a new file at `path`."""
+    """Write the whole database, as of one moment, to a new file at `path`."""
     if connection.vendor == "sqlite":
         _copy_sqlite(path)
     else:
@@ -46,7 +46,7 @@ def dump(path: Path) -> None:
 
 
 def verify(path: Path) -> None:
-    """Raise `DumpError` unless the file is whole."""
+    """Raise `DumpError` unless the file is complete."""
     if connection.vendor == "sqlite":
         _verify_sqlite(path)
     else:
@@ -54,7 +54,7 @@ def verify(path: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Replace the whole database by what is in the file, in one transaction."""
+    """Replace the whole database with the content of the file, in one transaction."""
     if connection.vendor == "sqlite":
         _restore_sqlite(path)
     else:
@@ -66,11 +66,11 @@ def _copy_sqlite(path: Path) -> None:
     if find_database_file() is None:
         raise DumpError("The database is in memory alone: there is nothing that could be kept.")
     connection.ensure_connection()
-    # In one step: a reader sees one moment, and nobody waits for it. The turn keeps workers from writing, and
-    # the log from growing, for as long as they are patient.
+    # In one step, so that it is consistent and no reader waits. Holding the write turn keeps workers from
+    # writing, and the log from growing, as long as their patience lasts.
     with write_turn(), closing(sqlite3.connect(path)) as copy:
         connection.connection.backup(copy)
-        # One file, without a log beside it.
+        # A single file, without a log beside it.
         copy.execute("PRAGMA journal_mode=DELETE")
     _verify_sqlite(path)
 
@@ -97,7 +97,7 @@ def _restore_sqlite(path: Path) -> None:
             raise DumpError(
                 f"The database could not be replaced: {error}. Stop the panel and its workers first."
             ) from error
-    # It is as the copy was: without a write-ahead log.
+    # Like the copy, it now has no write-ahead log.
     connection.connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
 
@@ -110,7 +110,7 @@ def _run(program: str, *arguments: str) -> None:
         )
     said: list[str] = []
     password = str(connection.settings_dict["PASSWORD"] or "")
-    # By the environment, as arguments are for everybody to see; and only ours, as PGOPTIONS may be set.
+    # In the environment, because everybody can see arguments; and only ours, since PGOPTIONS may be set.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     if password:
         environment["PGPASSWORD"] = password

@@ -1,8 +1,8 @@
-"""What of this host only exists here: the files that servers wrote themselves, and overlays kept by hand.
+"""The files that exist only on this host: those that servers wrote themselves, and overlays maintained by hand.
 
-Games are native code of strangers, and so are their files: nothing here follows a link, or opens anything but
-regular files and folders. What overlayfs puts into an upper layer is kept as that: a deleted file,
-and a folder that hides the one below it.
+Games are native code from strangers, and their files are no safer: nothing here follows a link, or opens
+anything but regular files and folders. overlayfs's marks in an upper layer are preserved: for a deleted file,
+and for a folder that hides the one below it.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from hostops.linux import untrusted
 from hostops.linux.untrusted import UntrustedFileError
 
 OPAQUE = "user.overlay.opaque"
-"""By this overlayfs, mounted with `userxattr`, knows a folder that hides what lies below it."""
+"""With `userxattr`, this marks for overlayfs a folder that hides what is below it."""
 
 _OPAQUE_HEADER = f"SCHILY.xattr.{OPAQUE}"  # as tar(1) writes extended attributes
 
 
 def places(layout: HostLayout) -> Iterator[str]:
-    """Yield where the trees are below a host's root; one may be gone by the time it is looked at."""
+    """Yield the trees' paths relative to the host's root. A tree may be gone by the time it is read."""
     root = layout.root
     for folder, inside in ((layout.instances_dir, "/upper"), (layout.overlays_dir, "")):
         with contextlib.suppress(FileNotFoundError):
@@ -37,9 +37,9 @@ def places(layout: HostLayout) -> Iterator[str]:
 def entries(
     root: Path, place: str, on_skipped: Callable[[str], None]
 ) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
-    """Yield what is in a tree as headers, with an open descriptor for each regular file; the caller closes it.
+    """Yield a tree's entries as headers, each regular file with an open descriptor that the caller closes.
 
-    What is no file, folder, link or whiteout is told to `on_skipped`, as is what cannot be opened.
+    Calls `on_skipped` for anything that is no file, folder, link or whiteout, or that cannot be opened.
     """
     try:
         with untrusted.open_folder(root / place, root) as top:
@@ -52,7 +52,7 @@ def entries(
                         if inside
                         else os.dup(top)
                     )
-                except FileNotFoundError:  # removed meanwhile
+                except FileNotFoundError:  # removed in the meantime
                     continue
                 except UntrustedFileError as error:
                     on_skipped(str(error))
@@ -64,7 +64,7 @@ def entries(
                         below = f"{inside}/{child}".lstrip("/")
                         try:
                             found = _entry(here, child, f"{place}/{below}")
-                        except FileNotFoundError:  # removed meanwhile
+                        except FileNotFoundError:  # removed in the meantime
                             continue
                         except UntrustedFileError as error:
                             on_skipped(str(error))
@@ -93,7 +93,7 @@ def _folder(descriptor: int, name: str) -> tarfile.TarInfo:
 
 
 def _entry(folder: int, child: str, name: str) -> tuple[tarfile.TarInfo, int | None] | str:
-    """Return header and descriptor of what is no folder; else a word for what it is."""
+    """Return the header and descriptor of an entry; for a folder or an unsupported kind, a word for it."""
     status = untrusted.stat_at(folder, child)
     info = tarfile.TarInfo(name)
     info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
@@ -114,14 +114,14 @@ def _entry(folder: int, child: str, name: str) -> tuple[tarfile.TarInfo, int | N
 
 
 class ExactFile:
-    """Reads a file that a game may change: exactly as many bytes as were announced, zeros if it shrank."""
+    """Reads a file that a game may change: exactly the announced number of bytes, with zeros if it shrank."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._left = size
 
     def read(self, count: int = -1) -> bytes:
-        """Return up to `count` bytes; nothing once all that were announced are read."""
+        """Return up to `count` bytes; nothing once all announced bytes are read."""
         wanted = self._left if count < 0 else min(count, self._left)
         data = self._file.read(wanted)
         data += bytes(wanted - len(data))
@@ -130,7 +130,7 @@ class ExactFile:
 
 
 def put(root: Path, info: tarfile.TarInfo, content: BinaryIO | None) -> None:
-    """Make what a header says below `root`. Raises `UntrustedFileError` for a name that leads anywhere else."""
+    """Create what a header describes below `root`. Raises `UntrustedFileError` if its name leads elsewhere."""
     path = root / info.name
     parent, name = info.name.rpartition("/")[0], info.name.rpartition("/")[2]
     with untrusted.open_folder(root, root) as top:

@@ -1,4 +1,4 @@
-"""The folder of the backups: their names, how many are kept, and how the last one went."""
+"""The folder of the backups: their names, how many are kept, and the outcome of the last one."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from jobs.database import is_shared
 ENDING = ".saferoom-backup"
 _PARTIAL = ".partial"
 LATE = timedelta(days=2)
-"""A backup a day is what deploy/ sets up: without one for so long, something keeps it from being made."""
+"""deploy/ sets up one backup a day: after this long without one, something prevents them."""
 
 
 @dataclass(frozen=True)
 class LastBackup:
-    """How the last backup went, for who looks after the panel."""
+    """The outcome of the last backup, for whoever maintains the panel."""
 
     finished_at: str
     """As ISO 8601."""
@@ -47,24 +47,24 @@ class LastBackup:
 
 
 def new_name(now: datetime, host: str) -> str:
-    """Return the name of a backup that is made now. Names sort by time."""
+    """Return the name of a backup made now. Names sort by time."""
     return f"{now:%Y%m%dT%H%M%SZ}-{host}{ENDING}"
 
 
 def list_backups(folder: Path) -> list[Path]:
-    """Return the backups in a folder, the oldest first."""
+    """Return the backups in a folder, oldest first."""
     return sorted(path for path in folder.glob(f"*{ENDING}") if path.is_file())
 
 
 def partial_path(path: Path) -> Path:
-    """Return where a backup is while it is written."""
+    """Return the path of a backup while it is being written."""
     return path.with_name(f".{path.name}{_PARTIAL}")
 
 
 def remove_old(folder: Path, *, keep: int, keep_bytes: int) -> list[Path]:
-    """Remove the oldest backups until so many are left that take so much, and what was never finished.
+    """Remove unfinished backups, and the oldest ones beyond this number and this total size.
 
-    The newest stays, whatever it takes. Returns what was removed.
+    The newest stays, whatever its size. Returns what was removed.
     """
     removed = list(folder.glob(f".*{ENDING}{_PARTIAL}"))
     kept: list[Path] = []
@@ -81,7 +81,7 @@ def remove_old(folder: Path, *, keep: int, keep_bytes: int) -> list[Path]:
 
 
 def note(last: LastBackup) -> None:
-    """Write down how a backup went, where the web process reads it."""
+    """Record a backup's outcome where the web process reads it."""
     path = _note_path()
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(json.dumps(asdict(last)), encoding="utf-8")
@@ -90,14 +90,14 @@ def note(last: LastBackup) -> None:
 
 
 def read_last() -> LastBackup | None:
-    """Return how the last backup went; None if there was none, or that cannot be read."""
+    """Return the last backup's outcome; None if there was none, or it cannot be read."""
     with suppress(OSError, ValueError, TypeError):
         return LastBackup(**json.loads(_note_path().read_text(encoding="utf-8")))
     return None
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how much is free on the disk of a folder."""
+    """Return how many bytes are free on a folder's disk."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
 

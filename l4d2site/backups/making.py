@@ -1,4 +1,4 @@
-"""Makes a backup: everything into one archive, verified before it counts."""
+"""Makes a backup: everything in one archive, which is verified before it counts."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 from servers.store import get_store
 
 FAULTS = (ArchiveError, DumpError, PassphraseError, OSError)
-"""What a backup fails with, in words for who looks after the panel."""
+"""The errors of a failed backup; their texts are for whoever maintains the panel."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A backup that was made."""
+    """A completed backup."""
 
     path: Path
     bytes: int
@@ -38,7 +38,7 @@ class Made:
 def make_backup(
     *, with_host_files: bool = True, with_content: bool = True, say: Callable[[str], None]
 ) -> Made:
-    """Make a backup in BACKUP_DIR, remove the oldest ones, and note how it went. Raises one of `FAULTS`."""
+    """Make a backup in BACKUP_DIR, remove the oldest ones, and record the outcome. Raises one of `FAULTS`."""
     try:
         made = _make(with_host_files, with_content, say)
     except FAULTS as error:
@@ -82,7 +82,7 @@ def _make(with_host_files: bool, with_content: bool, say: Callable[[str], None])
 
 @contextlib.contextmanager
 def _without_sweeps(with_content: bool) -> Iterator[None]:
-    """Keep what the database names in the store until it is in the archive."""
+    """Keep sweeps from removing what the database references until it is in the archive."""
     store = get_store()
     with store.adding() if with_content and store.root.exists() else contextlib.nullcontext():
         yield
@@ -107,7 +107,7 @@ def _fill(
     writer.add_bytes(archives.HEAD, archives.head_as_bytes(head))
     if is_sealed:
         writer.add_bytes(archives.KEYS, ",".join(settings.SECRETS_KEYS).encode())
-    # Before the files: what the rows name may then be missing, but nothing is there that no row knows.
+    # Before the files: then rows may reference missing files, but there are no files that no row knows.
     with tempfile.TemporaryDirectory(prefix=".dump-", dir=settings.BACKUP_DIR) as folder:
         dump = Path(folder, "database")
         say("Copying the database …")

@@ -6,11 +6,11 @@ from l4d2site.backups.sealing import LEAST_PASSPHRASE
 
 
 class PassphraseError(Exception):
-    """There is no passphrase that could be used; the text says why."""
+    """There is no usable passphrase; the text says why."""
 
 
 def read_passphrase(path: Path | None) -> str:
-    """Return the first line of the file at `path`; empty without a path. Raises `PassphraseError`."""
+    """Return the first line of the file at `path`; empty if `path` is None. Raises `PassphraseError`."""
     if path is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Puts a backup back: the database, the servers' own files, and jobs that make the servers run again."""
+"""Restores a backup: the database, the servers' own files, and jobs that start the servers again."""
 
 import contextlib
 import shutil
@@ -20,16 +20,16 @@ from servers.models import DesiredState, Host, Server
 from servers.store import get_store
 
 
-class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not done
-    """Something is here that would be lost, or does not fit; the text says what to do."""
+class RestoreRefused(Exception):  # noqa: N818 - nothing went wrong: it was not attempted
+    """Existing data would be lost, or the backup does not fit; the text says what to do."""
 
 
 def restore(
     path: Path, passphrase: str, *, replaces: bool, say: Callable[[str], None]
 ) -> list[str]:
-    """Put the backup at `path` back, and return the names of the servers that are started again.
+    """Restore the backup at `path`, and return the names of the servers that will be started again.
 
-    Raises `RestoreRefused`, and `ArchiveError` for a backup that is damaged, before anything is changed.
+    Before changing anything it raises `RestoreRefused`, or `ArchiveError` for a damaged backup.
     """
     head, keys = archives.read_head(path, passphrase)
     if head.engine != database_dumps.engine():
@@ -62,7 +62,7 @@ def restore(
                     say("Putting the database back …")
                     database_dumps.verify(dump)
                     database_dumps.restore(dump)
-                    # It may be older than this version.
+                    # Its schema may be older than this version's.
                     call_command("migrate", verbosity=0)
                     say("Putting back what servers wrote and the overlays …")
                 elif info.name.startswith(archives.HOST):
@@ -103,7 +103,7 @@ def _workers() -> list[Worker]:
 
 
 def _start_again(host_name: str) -> list[str]:
-    """Queue what makes the servers run that ran: the game, which is not in a backup, and then each of them."""
+    """Queue an install of the game, which no backup contains, and a start of each server that was running."""
     host = Host.objects.filter(name=host_name).first()
     if host is None:
         return []

@@ -1,8 +1,8 @@
 """Seals a stream with a passphrase, piece by piece, so that a backup may be larger than memory.
 
-Each piece is encrypted and authenticated by AES-256-GCM. Its nonce counts the pieces and says whether it is the
-last: pieces that are left out, swapped, or cut off at the end are noticed, as in STREAM (Hoang, Reyhanitabar,
-Rogaway, Vizár 2015). The key comes from the passphrase by scrypt, with a salt of its own for each archive.
+Each piece is encrypted and authenticated by AES-256-GCM. Its nonce counts the pieces and marks the last one, so
+missing, swapped or truncated pieces are detected, as in STREAM (Hoang, Reyhanitabar, Rogaway, Vizár 2015). The
+key is derived from the passphrase by scrypt, with a different salt for each archive.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 MAGIC = b"saferoom-sealed-1\n"
 PIECE_BYTES = 1024**2
 LEAST_PASSPHRASE = 12
-"""Characters. Who has an archive can try passphrases for as long as they like."""
+"""Characters. Anybody with an archive can try passphrases for as long as they like."""
 
 _SALT_BYTES = 16
 _TAG_BYTES = 16
@@ -30,7 +30,7 @@ class SealError(Exception):
 
 
 class SealingWriter(io.RawIOBase):
-    """A binary file that seals what is written into `target`, which it leaves open."""
+    """A binary file that seals its data into `target`, which it does not close."""
 
     def __init__(self, target: BinaryIO, passphrase: str) -> None:
         salt = os.urandom(_SALT_BYTES)
@@ -42,11 +42,11 @@ class SealingWriter(io.RawIOBase):
         target.write(self._header)
 
     def writable(self) -> bool:
-        """Say that it can be written."""
+        """Return True."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Take `data`; a piece is sealed once it is known that it is not the last."""
+        """Take `data`. A piece is sealed once it is certain not to be the last."""
         self._pending += data
         while len(self._pending) > PIECE_BYTES:
             self._seal(bytes(self._pending[:PIECE_BYTES]), is_last=False)
@@ -54,7 +54,7 @@ class SealingWriter(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        """Seal the last piece. Without this the archive counts as cut off."""
+        """Seal the last piece. Without this call the archive counts as truncated."""
         if not self.closed:
             self._seal(bytes(self._pending), is_last=True)
         super().close()
@@ -65,7 +65,7 @@ class SealingWriter(io.RawIOBase):
 
 
 class SealedReader(io.RawIOBase):
-    """A binary file that opens what `SealingWriter` wrote. Raises `SealError` where that is not there."""
+    """A binary file that decrypts what `SealingWriter` wrote. Raises `SealError` for anything else."""
 
     def __init__(self, source: BinaryIO, passphrase: str) -> None:
         self._source = source
@@ -78,11 +78,11 @@ class SealedReader(io.RawIOBase):
         self._next = source.read(PIECE_BYTES + _TAG_BYTES)
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: object) -> int:
-        """Fill `buffer` with what comes next; 0 at the end."""
+        """Fill `buffer` with the next bytes; return 0 at the end."""
         view = memoryview(buffer)  # type: ignore[arg-type]
         while not self._opened and self._next:
             self._open_next()
@@ -106,7 +106,7 @@ class SealedReader(io.RawIOBase):
 
 
 def is_sealed(path: os.PathLike[str]) -> bool:
-    """Return whether a file begins as a sealed archive does."""
+    """Return whether a file begins like a sealed archive."""
     with open(path, "rb") as file:  # noqa: PTH123 - any kind of path
         return file.read(len(MAGIC)) == MAGIC
 

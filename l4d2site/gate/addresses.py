@@ -1,4 +1,4 @@
-"""Whom a request comes from: the peer of the connection, or whom a trusted proxy says it speaks for."""
+"""The client of a request: the connection's peer, or the client that a trusted proxy names."""
 
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -9,23 +9,23 @@ from django.conf import settings
 from django.http import HttpRequest
 
 IPV6_GROUP_BITS = 64
-"""One customer of a provider has at least so much of IPv6 (RFC 6177), and can use each address in it."""
+"""One customer of a provider gets at least this much of IPv6 (RFC 6177), and can use each address in it."""
 SOCKET = "unix"
-"""How `TRUSTED_PROXIES` names the peers of a Unix socket, which have no address."""
+"""The word in `TRUSTED_PROXIES` for the peers of a Unix socket, which have no address."""
 
 
 @dataclass(frozen=True)
 class TrustedProxies:
-    """The proxies whose `X-Forwarded-For` counts."""
+    """The proxies whose `X-Forwarded-For` is trusted."""
 
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     is_socket_trusted: bool = False
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> "TrustedProxies":
-        """Read addresses, networks, and the word `unix`. Raises `ValueError`.
+        """Parse addresses, networks, and the word `unix`. Raises `ValueError`.
 
-        A network of everyone is refused: then anyone could choose the address that limits apply to.
+        A network of all addresses is refused: it would let anybody choose the address that limits apply to.
         """
         names = [entry.strip() for entry in entries]
         networks = tuple(ipaddress.ip_network(name) for name in names if name != SOCKET)
@@ -48,9 +48,9 @@ class TrustedProxies:
     def client_behind(self, peer: str, forwarded_for: str) -> str:
         """Return the address that the nearest trusted proxy vouches for.
 
-        `forwarded_for` is read from its end, where the nearest proxy has written: what stands before the first
-        address that is no proxy of ours could have been made up by anyone. The answer stays the same when
-        it is given as `peer` once more. It is "" for a Unix socket whose peer names nobody.
+        `forwarded_for` is read from its end, where the nearest proxy has written: anybody could have made up
+        what comes before the first address that is no proxy of ours. Calling this again with the result as
+        `peer` returns the same. The result is "" for a Unix socket whose peer names nobody.
         """
         client = read_address(peer)
         for hop in reversed(forwarded_for.split(",")):
@@ -63,8 +63,8 @@ class TrustedProxies:
 def read_address(text: str) -> str:
     """Return the IP address in `text` in its usual form, or "" if there is none.
 
-    Some proxies add a port, as in `192.0.2.1:1234` and `[2001:db8::1]:1234`. An IPv4 address that is written as
-    an IPv6 one is the IPv4 address, and the interface behind a `%` is left out.
+    Some proxies add a port, as in `192.0.2.1:1234` and `[2001:db8::1]:1234`. An IPv4 address written as an IPv6
+    one becomes the IPv4 address, and the interface after a `%` is dropped.
     """
     text = text.strip()
     if text.startswith("["):
@@ -79,9 +79,9 @@ def read_address(text: str) -> str:
 
 
 def client_address(source: Mapping[str, Any] | HttpRequest) -> str:
-    """Return the address behind a request or an ASGI scope, as `TRUSTED_PROXIES` lets it be known.
+    """Return the client address of a request or an ASGI scope, as far as `TRUSTED_PROXIES` allows.
 
-    "" if the peer of a Unix socket did not say. What came through the gate has it in `REMOTE_ADDR` too.
+    "" if the peer of a Unix socket did not name one. For requests through the gate, `REMOTE_ADDR` has it too.
     """
     if isinstance(source, HttpRequest):
         peer = source.META.get("REMOTE_ADDR") or ""

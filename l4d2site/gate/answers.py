@@ -1,4 +1,4 @@
-"""How the gate says no: a status, a sentence, and when to try again."""
+"""How the gate refuses: with a status, a sentence, and when to try again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,9 +18,9 @@ LINGER_BYTES = 8 * 1024**2
 
 
 class RefusedError(Exception):
-    """A request is refused; `str` is the sentence for the person who asked.
+    """A request is refused; `str` gives the sentence for the client.
 
-    `ends_connection` where a part of the request has not been read: no other request can follow it.
+    `ends_connection` if part of the request has not been read: no other request can follow it.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class RefusedError(Exception):
         return headers
 
     def as_http1(self) -> bytes:
-        """Return the whole answer as it goes over a connection that no application has seen."""
+        """Return the whole answer as sent over a connection that no application has seen."""
         start = f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n".encode()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers)
         return start + lines + b"\r\n" + self.body
 
 
 async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> None:
-    """Answer with `refusal`, and let a client that is still sending come to reading it.
+    """Answer with `refusal`, and give a client that is still sending the time to read it.
 
-    A connection that is closed while bytes arrive is reset, and many clients then lose the answer.
+    Closing a connection while bytes arrive resets it, and many clients then lose the answer.
     """
     start = {
         "type": "http.response.start",
@@ -82,9 +82,9 @@ async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> N
 
 
 async def discard(receive: Receive) -> None:
-    """Read what is left of a request and keep nothing; of more than `LINGER_BYTES` do not return.
+    """Read and discard the rest of a request. If it exceeds `LINGER_BYTES`, do not return.
 
-    The client is then held up in sending, in which it may come to read, until the caller loses patience.
+    The client's sending then stalls, which may make it read, until the caller loses patience.
     """
     left = LINGER_BYTES
     while left > 0:

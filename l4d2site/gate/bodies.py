@@ -1,4 +1,4 @@
-"""What requests send: how much of it, how fast, and how much of all that is held in memory at one time."""
+"""Limits on request bodies: their size, their speed, and how much of them is held in memory at once."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from l4d2site.gate.addresses import address_group, client_address
 from l4d2site.gate.answers import Application, Message, Receive, RefusedError, Scope, Send
 
 FREE_BYTES = 16 * 1024
-"""Bytes of each body that the budget does not count: a form of usual size is taken also when it is spent."""
+"""Bytes of each body that do not count against the budget: a normal form is accepted even when it is spent."""
 SHARE_OF_ADDRESS = 4
 """One address may hold a quarter of the budget."""
 RETRY_SECONDS = 10
@@ -29,7 +29,7 @@ class BodyLimits:
 
 
 class Budget:
-    """The bytes of all bodies that are held, and who holds them."""
+    """The bytes held of all bodies, by address."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -65,7 +65,7 @@ class Budget:
         self._total += count
 
     def give_back(self, address: str, count: int) -> None:
-        """Hold `count` bytes less."""
+        """Release `count` bytes."""
         self._total -= count
         self._held[address] -= count
         if not self._held[address]:
@@ -73,9 +73,9 @@ class Budget:
 
 
 class BoundedBodies:
-    """Passes requests on to the application, whose `receive` refuses a body that breaks a limit.
+    """Passes requests to the application with a `receive` that refuses bodies beyond the limits.
 
-    Django reads a whole body, into memory or a file, before it looks at anything else of a request, and
+    Django reads a whole body, into memory or a file, before it looks at anything else in a request, and
     keeps it until the request has ended.
     """
 
@@ -107,7 +107,7 @@ class BoundedBodies:
 
 
 class Body:
-    """The body of one request, as the application takes it."""
+    """The body of one request, as the application receives it."""
 
     def __init__(
         self, limits: BodyLimits, budget: Budget, address: str, receive: Receive, send: Send
@@ -124,7 +124,7 @@ class Body:
         self._is_answered = False
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next part. Raises `RefusedError`; `ConnectionAbortedError` if the answer has begun."""
+        """Return the next part. Raises `RefusedError`, or `ConnectionAbortedError` if the answer has begun."""
         if self._is_complete:
             return await self._receive()
         try:
@@ -138,12 +138,12 @@ class Body:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on."""
+        """Pass on a part of the answer."""
         self._is_answered = True
         await self._send(message)
 
     def release(self) -> None:
-        """Give back to the budget what was taken of it."""
+        """Return this body's bytes to the budget."""
         self._budget.give_back(self._address, self._counted)
 
     async def _receive_in_time(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Body:
 
 
 def declared_length(scope: Scope) -> int | None:
-    """Return how long a request says its body is; None if it comes in chunks."""
+    """Return the length that a request declares for its body; None if it comes in chunks."""
     headers = dict(scope["headers"])
     if b"transfer-encoding" in headers:
         return None

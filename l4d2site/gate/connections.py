@@ -1,4 +1,4 @@
-"""How many connections there may be, in all and of one address, and how long a request may take to begin."""
+"""Limits on connections: how many, in all and per address, and how long a request may take to begin."""
 
 import asyncio
 import resource
@@ -14,7 +14,7 @@ from l4d2site.gate.addresses import TrustedProxies, address_group, read_address
 from l4d2site.gate.answers import RefusedError
 
 KEPT_DESCRIPTORS = 256
-"""Of the process, for what pages need beside a connection: the database, templates, a burst of refusals."""
+"""Reserved for what pages need besides a connection: the database, templates, a burst of refusals."""
 LINGER_SECONDS = 1.0
 MOST_LINGERING = 64
 RETRY_SECONDS = 10
@@ -31,7 +31,7 @@ class ConnectionLimits:
 
 
 class Connections:
-    """Counts those that are open. Called in the event loop of the worker."""
+    """Counts open connections. Called in the worker's event loop."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
@@ -40,9 +40,9 @@ class Connections:
         self._of_address: Counter[str] = Counter()
 
     def enter(self, peer: str) -> str:
-        """Count a connection of `peer`; return what to `leave` with. Raises `RefusedError`.
+        """Count a connection of `peer`; return the argument for `leave`. Raises `RefusedError`.
 
-        Those of a trusted proxy are not counted for its address: each stands for somebody else.
+        A trusted proxy's connections do not count for its address: each stands for somebody else.
         """
         is_proxy = self.limits.proxies.trusts(peer)
         address = "" if is_proxy else address_group(peer)
@@ -71,7 +71,7 @@ class Connections:
         return address
 
     def leave(self, address: str) -> None:
-        """Count a connection less."""
+        """Count one connection less."""
         self._open -= 1
         if self._of_address[address]:
             self._of_address[address] -= 1
@@ -80,14 +80,15 @@ class Connections:
 
 
 class GateProtocol(ASGIProtocol):  # type: ignore[misc]
-    """gunicorn's connection, with the limits that gunicorn's ASGI worker does not have.
+    """gunicorn's connection, with limits that gunicorn's ASGI worker lacks.
 
-    It counts `worker_connections` and does not stop at them, and waits for the first request for ever.
+    That worker counts `worker_connections` but does not stop at the limit, and waits forever for the first
+    request.
     """
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
-        # What waits for the application to take it; a whole page of a form fits in.
+        # Data waiting for the application; a large form fits in.
         self._max_buffer_size = 64 * 1024
         self._connections: Connections = worker.connections
         self._address: str | None = None
@@ -95,7 +96,7 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         self._is_refused = False
 
     def connection_made(self, transport: Any) -> None:
-        """Take the connection, or answer why not and end it."""
+        """Accept the connection, or answer why not and end it."""
         peer = transport.get_extra_info("peername")
         try:
             self._address = self._connections.enter(read_address(peer[0]) if peer else "")
@@ -108,12 +109,12 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         )
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived, unless the answer is no already."""
+        """Handle the data, unless the connection was refused."""
         if not self._is_refused:
             super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         self._stop_timer()
         if self._is_refused:
             self._connections.lingering -= 1
@@ -128,10 +129,10 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         return super()._on_headers_complete()
 
     def _refuse(self, transport: Any, refusal: RefusedError) -> None:
-        """Answer before a request was read, with no task and no parser for it.
+        """Answer before reading a request, without a task or a parser for it.
 
-        The connection stays a moment for the request to arrive: one that is closed before that is reset, and
-        the client may lose the answer. In a flood there is no time for it.
+        The connection stays open a moment for the request to arrive: closing it earlier would reset it, and the
+        client might lose the answer. In a flood there is no time for that.
         """
         self._is_refused = True
         self._connections.lingering += 1
@@ -151,7 +152,7 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         )
         self._safe_write(refusal.as_http1())
         self._close_transport()
-        # Its task waits for a request, and sees now that there is none to come.
+        # Its task is waiting for a request, and now sees that none will come.
         self._request_ready.set()
 
     def _stop_timer(self) -> None:

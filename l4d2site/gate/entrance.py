@@ -1,4 +1,4 @@
-"""The ASGI application around the others: who asks is found out once, and what is too much is refused."""
+"""The outermost ASGI application: determines the client's address once, and refuses what is too much."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ RETRY_SECONDS = 10
 def behind_gate(
     application: Application, *, door: Callable[[Application], Application] = lambda rest: rest
 ) -> "Entrance":
-    """Return `application` with everything before it that the settings ask for.
+    """Return `application` behind everything that the settings ask for.
 
-    `door` stands before the limits of bodies: what it lets by it must bound itself.
+    `door` comes before the body limits: requests that it handles itself must be limited by it.
     """
     failures = Failures(
         per_address=settings.SIGN_IN_FAILURES_PER_ADDRESS,
@@ -43,10 +43,10 @@ def behind_gate(
 
 
 class Entrance:
-    """Lets each address have so many requests and streams at one time, and sends the refusals from inside.
+    """Limits each address's simultaneous requests and streams, and sends the refusals raised inside.
 
-    A connection carries one request at a time. So for those who come through a proxy, whose connections are not
-    counted, the limit of requests is that of connections. Django finds the client's address in `REMOTE_ADDR`.
+    A connection carries one request at a time. So for clients behind a proxy, whose connections are not
+    counted, the connection limit applies to requests. Django gets the client's address in `REMOTE_ADDR`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Entrance:
 
 
 class Places:
-    """So many at one time for each address."""
+    """A limited number of places for each address."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -87,7 +87,7 @@ class Places:
 
     @contextmanager
     def taken(self, address: str) -> Iterator[None]:
-        """Do the block in a place of `address`. Raises `RefusedError`."""
+        """Run the block in a place of `address`. Raises `RefusedError`."""
         if self._taken[address] >= self._most:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -110,7 +110,7 @@ class Places:
 def is_stream(scope: Scope) -> bool:
     """Return whether a request is for a stream, which may last for days.
 
-    The address of every stream ends in `/events`, and of nothing else.
+    The addresses of all streams, and of nothing else, end in `/events`.
     """
     path: str = scope["path"]
     return path.endswith("/events")

@@ -1,6 +1,6 @@
-"""Which addresses have failed to sign in lately.
+"""Remembers which addresses have recently failed to sign in.
 
-It is kept in memory: a restart forgets it, and no stranger makes the database write.
+It is kept in memory: a restart forgets it, and no stranger causes writes to the database.
 """
 
 import logging
@@ -15,16 +15,16 @@ WINDOW_SECONDS = 300.0
 
 
 class Failure(NamedTuple):
-    """An attempt that failed, at a time of the monotonic clock."""
+    """A failed attempt, at a time of the monotonic clock."""
 
     at: float
     account: str
 
 
 class Failures:
-    """Counts failures by address and by account and address, over the last `WINDOW_SECONDS`.
+    """Counts failures by address, and by account and address, over the last `WINDOW_SECONDS`.
 
-    Never by account alone: then a stranger could lock a person out. Addresses are groups as
+    Never by account alone, which would let a stranger lock a person out. Addresses are groups as
     `addresses.address_group` makes them.
     """
 
@@ -34,7 +34,7 @@ class Failures:
         self._per_address = per_address
         self._per_account = per_account
         self._clock = clock
-        # The one that failed last is the last.
+        # Ordered by the time of the last failure.
         self._of_address: OrderedDict[str, deque[Failure]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -51,9 +51,9 @@ class Failures:
             logger.warning("sign-in: %s has failed %s times", address, len(failures))
 
     def forgive(self, address: str, account: str) -> None:
-        """Forget the failures of an account from an address, from which its password came now.
+        """Forget an account's failures from an address that has just sent the right password.
 
-        Those with other accounts stay: having an account is no licence to guess.
+        Failures with other accounts stay: having an account is no licence to guess.
         """
         left = deque(one for one in self._of_address.get(address, ()) if one.account != account)
         if left:
@@ -62,7 +62,7 @@ class Failures:
             self._of_address.pop(address, None)
 
     def wait_seconds(self, address: str, account: str) -> float:
-        """Return in how many seconds that account may be tried from that address; 0 for now."""
+        """Return in how many seconds this account may be tried from this address; 0 for now."""
         since = self._clock() - WINDOW_SECONDS
         recent = [one for one in self._of_address.get(address, ()) if one.at > since]
         with_account = [one for one in recent if one.account == account]

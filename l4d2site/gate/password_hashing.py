@@ -1,7 +1,7 @@
-"""Password hashes, made by two threads of low priority for the whole process, whoever asks.
+"""Password hashes, made by two low-priority threads for the whole process.
 
-A hash is costly by intent. With two hundred at once, each in its request's own thread, the pages of others took
-7 to 12 seconds. So hashes wait in a line here, and when that is full, the answer is 429.
+A hash is costly by design. With two hundred at once, each in its request's own thread, other people's pages
+took 7 to 12 seconds. So hashes queue here, and when the queue is full, the answer is 429.
 """
 
 import os
@@ -26,11 +26,11 @@ RETRY_SECONDS = 3
 
 
 class TooManyHashesError(Exception):
-    """So many passwords wait to be hashed that one more would wait too long."""
+    """So many passwords are waiting to be hashed that another one would wait too long."""
 
 
 class HashThreads:
-    """Runs hashes in `HASHES_AT_ONCE` threads, which are there from the first hash on."""
+    """Runs hashes in `HASHES_AT_ONCE` threads, which start with the first hash."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class HashThreads:
         self._executor: ThreadPoolExecutor | None = None
 
     def run(self, make: Callable[..., T], *args: Any) -> T:
-        """Return what `make` does, when it is its turn. Raises `TooManyHashesError`."""
+        """Return the result of `make`, once it is its turn. Raises `TooManyHashesError`."""
         with self._lock:
             if self._unfinished == HASHES_AT_ONCE + MOST_WAITING:
                 raise TooManyHashesError
@@ -53,7 +53,7 @@ class HashThreads:
                 self._unfinished -= 1
 
     def end(self) -> None:
-        """End the threads, for a process that must have one only; the next hash starts them again."""
+        """End the threads, for a process that must have only one; the next hash starts them again."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor:
@@ -61,17 +61,17 @@ class HashThreads:
 
 
 def lower_priority() -> None:
-    """Let the calling thread alone yield to the others: in Linux niceness belongs to a thread."""
+    """Lower the priority of just the calling thread: in Linux, niceness is per thread."""
     thread = threading.get_native_id()
     niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
-    os.setpriority(os.PRIO_PROCESS, thread, niceness)  # The kernel takes more than 19 for 19.
+    os.setpriority(os.PRIO_PROCESS, thread, niceness)  # The kernel caps it at 19.
 
 
 hash_threads = HashThreads()
 
 
 class Argon2Hasher(Argon2PasswordHasher):
-    """Argon2id with the least that OWASP recommends: 19 MiB, two passes, one lane. 34 ms; PBKDF2 takes 250."""
+    """Argon2id at the minimum that OWASP recommends: 19 MiB, two passes, one lane. 34 ms; PBKDF2 takes 250."""
 
     memory_cost = 19 * 1024  # KiB
     time_cost = 2
@@ -82,20 +82,20 @@ class Argon2Hasher(Argon2PasswordHasher):
         return hash_threads.run(super().encode, password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        """Return whether a hash is that of the password."""
+        """Return whether the hash belongs to the password."""
         return hash_threads.run(super().verify, password, encoded)
 
 
 class PBKDF2Hasher(PBKDF2PasswordHasher):
-    """What hashed passwords before Argon2id; each is hashed anew when its person signs in."""
+    """The hasher before Argon2id; each password is rehashed when its owner signs in."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        """Return the hash of a password; verifying one comes through here as well."""
+        """Return the hash of a password; verification also calls this."""
         return hash_threads.run(super().encode, password, salt, iterations)
 
 
 class TooManyHashesMiddleware(MiddlewareMixin):
-    """Answers 429 where a view could not have a password hashed."""
+    """Answers 429 if a view could not have a password hashed."""
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Return the answer for `TooManyHashesError`, and leave other errors to Django."""

@@ -1,4 +1,4 @@
-"""Attempts to sign in: how many may fail, how many go on at a time, and who waits, without a thread."""
+"""Limits on sign-in attempts: how many may fail, how many run at a time, and a queue that needs no threads."""
 
 import asyncio
 import unicodedata
@@ -27,12 +27,12 @@ from l4d2site.gate.turns import TooManyWaitError, Turns, TurnsOfEach
 PATHS = frozenset(
     {"/accounts/login/", "/admin/login/", "/accounts/password/", "/accounts/reauthenticate/"}
 )
-"""Where a password is checked. The last two check that of somebody signed in: a stolen session must not help to
-guess it."""
+"""Where passwords are checked. The last two check a signed-in person's: a stolen session must not help to guess
+it."""
 MOST_BODY_BYTES = 64 * 1024
 ANSWER_SECONDS = 0.5
-"""How long a failed attempt takes at the least. An account that has not signed in since PBKDF2 hashed passwords
-takes longer to check than a name that nobody has: without this, the time would tell which names exist."""
+"""The minimum duration of a failed attempt. An account that has not signed in since PBKDF2 hashed passwords
+takes longer to check than an unknown name: without this, the duration would reveal which names exist."""
 MOST_OF_ADDRESS_WAITING = 8
 LONGEST_NAME = 150
 KEY = "saferoom.sign_in"
@@ -40,16 +40,16 @@ KEY = "saferoom.sign_in"
 
 @dataclass
 class Attempt:
-    """What came of an attempt, as Django's signals tell it."""
+    """The outcome of an attempt, according to Django's signals."""
 
     has_failed: bool = False
     has_succeeded: bool = False
 
 
 class SignInGate:
-    """Lets attempts at `PATHS` through to the application, one of each address and two in all at a time.
+    """Lets attempts at `PATHS` through to the application: one per address, and two in all, at a time.
 
-    An address waits in a line of its own first, so that a flood from one takes no place from the others.
+    Each address first has a queue of its own, so that a flood from one takes no place from the others.
     """
 
     def __init__(self, application: Application, failures: Failures) -> None:
@@ -70,7 +70,7 @@ class SignInGate:
         self._require_few_failures(address, account)
         try:
             async with self._turns_of_address.take(address):
-                # Those before it in the line may have been the last that were allowed.
+                # The attempts before it in the queue may have used up the limit.
                 self._require_few_failures(address, account)
                 answer = await self._attempt(scope, body, address, account)
         except TooManyWaitError:
@@ -81,9 +81,9 @@ class SignInGate:
     async def _attempt(
         self, scope: Scope, body: bytes, address: str, account: str
     ) -> list[Message]:
-        """Have the application answer; return the answer, and count what came of it.
+        """Have the application answer; return the answer, and count the outcome.
 
-        The answer is held back in here, so that no slow reader keeps the others waiting.
+        The answer is collected first, so that no slow reader keeps the others waiting.
         """
         attempt = Attempt()
         scope = {**scope, "state": {**scope.get("state", {}), KEY: attempt}}
@@ -97,7 +97,7 @@ class SignInGate:
             try:
                 await self._application(scope, replay(body), keep)
             except asyncio.CancelledError:
-                # The client is gone and knows nothing of the outcome, but it was an attempt.
+                # The client left without learning the outcome, but it was an attempt.
                 self._failures.add(address, account)
                 raise
         if attempt.has_failed:
@@ -150,10 +150,10 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 def replay(body: bytes) -> Receive:
-    """Return a `receive` that gives `body`, and then nothing.
+    """Return a `receive` that yields `body`, and then nothing.
 
-    Not even that the client left: Django would let go of a check that its thread goes on with, and the next one
-    would begin beside it.
+    It does not even report that the client left: Django would abandon a check that its thread continues, and
+    the next check would run at the same time.
     """
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -166,16 +166,16 @@ def replay(body: bytes) -> Receive:
 
 
 def account_in(scope: Scope, body: bytes) -> str:
-    """Return the account that an attempt names, read from its form just as Django will read it."""
+    """Return the account that an attempt names, parsed from its form exactly as Django will."""
     try:
         name = ASGIRequest(dict(scope), BytesIO(body)).POST.get("username", "")
     except (BadRequest, SuspiciousOperation, MultiPartParserError, UnicodeError):
-        return ""  # Django will refuse it, and no password is looked at.
+        return ""  # Django will refuse it without checking a password.
     return unicodedata.normalize("NFKC", str(name)).strip().casefold()[:LONGEST_NAME]
 
 
 def attempt_of(request: HttpRequest | None) -> Attempt:
-    """Return the attempt that `request` is; one that nobody looks at if it did not come through the gate."""
+    """Return the attempt of `request`; a throwaway one if it did not come through the gate."""
     scope: Mapping[str, Any] = getattr(request, "scope", {})
     attempt: Attempt = scope.get("state", {}).get(KEY) or Attempt()
     return attempt
@@ -183,11 +183,11 @@ def attempt_of(request: HttpRequest | None) -> Attempt:
 
 @receiver(user_login_failed)
 def note_failure(request: HttpRequest | None = None, **_: Any) -> None:
-    """Have the attempt that `request` is counted as failed; views may call it for what has no signal."""
+    """Count the attempt of `request` as failed. Views may call this for failures without a signal."""
     attempt_of(request).has_failed = True
 
 
 @receiver(user_logged_in)
 def note_success(request: HttpRequest | None = None, **_: Any) -> None:
-    """Have the attempt that `request` is forgive those that failed before."""
+    """Let the attempt of `request` forgive earlier failures."""
     attempt_of(request).has_succeeded = True

@@ -1,4 +1,4 @@
-"""Waiting in a line that has an end: without a thread, in the event loop."""
+"""Queues of limited length, without threads, in the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 
 class TooManyWaitError(Exception):
-    """The line is full."""
+    """The queue is full."""
 
 
 class Turns:
-    """Lets `at_once` in, and `most_waiting` more wait for it in the order in which they came."""
+    """Lets `at_once` in; up to `most_waiting` more wait in order of arrival."""
 
     def __init__(self, *, at_once: int, most_waiting: int) -> None:
         self._free = asyncio.Semaphore(at_once)
@@ -19,7 +19,7 @@ class Turns:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[None]:
-        """Do the block when it is its turn. Raises `TooManyWaitError`."""
+        """Run the block when it is its turn. Raises `TooManyWaitError`."""
         if self._free.locked() and self._waiting >= self._most_waiting:
             raise TooManyWaitError
         self._waiting += 1
@@ -34,7 +34,7 @@ class Turns:
 
 
 class TurnsOfEach:
-    """One line for each key: one at a time, and `most_waiting` more. A line that is empty takes no memory."""
+    """One queue per key: one at a time, and up to `most_waiting` waiting. An empty queue takes no memory."""
 
     def __init__(self, *, most_waiting: int) -> None:
         self._most_waiting = most_waiting
@@ -42,7 +42,7 @@ class TurnsOfEach:
 
     @asynccontextmanager
     async def take(self, key: str) -> AsyncIterator[None]:
-        """Do the block when it is its turn in the line of `key`. Raises `TooManyWaitError`."""
+        """Run the block when it is its turn in the queue of `key`. Raises `TooManyWaitError`."""
         fresh = Turns(at_once=1, most_waiting=self._most_waiting)
         line, users = self._lines.get(key, (fresh, 0))
         self._lines[key] = line, users + 1

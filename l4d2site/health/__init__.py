@@ -1,5 +1,5 @@
-"""Whether the panel works: a word for strangers, and the facts for those who run it.
+"""Whether the panel works: one word for strangers, and the facts for its operators.
 
-`pages` answers, `looks` sees to it that an answer comes soon and costs little, `facts` and `database_state` are
-what is looked at.
+`pages` answers, `looks` makes sure that answers are quick and cheap, and `facts` and `database_state` are what
+is checked.
 """

@@ -1,4 +1,4 @@
-"""What the database is good for now: whether it answers, takes changes, and is as new as the code."""
+"""The state of the database: whether it answers, accepts changes, and is as new as the code."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ from jobs.database import BEHIND, Outage, find_database_file, find_outage, is_sc
 logger = logging.getLogger(__name__)
 
 LEAST_FREE_BYTES = 16 * 1024**2
-"""With less on its disk an SQLite database counts as having none: its log alone grows by more in a minute."""
+"""With less free space, an SQLite database counts as having none: its log alone grows by more in a minute."""
 
-# A sort that has no room in memory writes a temporary file to the server's disk, and leaves nothing behind.
+# A sort that does not fit into memory writes a temporary file to the server's disk, and leaves nothing behind.
 # 8,000 numbers take 96 kB there, and 2 ms.
 _LITTLE_MEMORY = "SET LOCAL work_mem = '64kB'"
 _WRITING_SORT = (
@@ -28,7 +28,7 @@ _WRITING_SORT = (
 
 
 class DatabaseState(Enum):
-    """In a word for programs; `sentence` is for people."""
+    """One word for programs; `sentence` is for people."""
 
     OK = "ok"
     AWAY = "away"
@@ -43,7 +43,7 @@ class DatabaseState(Enum):
 
     @property
     def can_be_read(self) -> bool:
-        """Whether its rows can be asked for more."""
+        """Whether its rows can be read."""
         return self not in (DatabaseState.AWAY, DatabaseState.SCHEMA_BEHIND)
 
 
@@ -67,9 +67,9 @@ _STATES = {
 
 
 def find_database_state() -> DatabaseState:
-    """Ask the database, in the calling thread. Takes as long as the database takes to answer.
+    """Check the database in the calling thread. Takes as long as the database takes to answer.
 
-    The log has the reason why it does not; it may name accounts and hosts, so nobody else is told.
+    Only the log has the reason for a failure, because it may name accounts and hosts.
     """
     try:
         return _find_in_file() if connection.vendor == "sqlite" else _find_on_server()
@@ -82,7 +82,7 @@ def find_database_state() -> DatabaseState:
 def _find_in_file() -> DatabaseState:
     path = find_database_file()
     if path is not None:
-        if not path.exists():  # Asking would make an empty one.
+        if not path.exists():  # Connecting would create an empty one.
             raise FileNotFoundError(_("%(path)s is not there.") % {"path": path})
         if not _can_be_written(path):
             return DatabaseState.READ_ONLY
@@ -92,7 +92,7 @@ def _find_in_file() -> DatabaseState:
 
 
 def _can_be_written(path: Path) -> bool:
-    """Return whether the file and its folder can be: also not on a file system that was mounted read-only."""
+    """Return whether the file and its folder are writable; not so on a file system mounted read-only."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 

@@ -1,4 +1,4 @@
-"""What there is to know of the panel's health, and which of it keeps people from what they need."""
+"""The facts about the panel's health, and which of them keep people from what they need."""
 
 import shutil
 from collections import defaultdict
@@ -22,12 +22,12 @@ from servers.durations import describe_duration
 from servers.models import Host, Server
 
 LOW_FREE_BYTES = 1024**3
-"""Less free space than this on the panel's own disk is worth a look before it is a fault."""
+"""With less free space on the panel's own disk there is a note, before it becomes a fault."""
 
 
 @dataclass(frozen=True)
 class WorkerFacts:
-    """A worker that beats."""
+    """A worker with a current heartbeat."""
 
     pid: int
     version: str
@@ -37,14 +37,14 @@ class WorkerFacts:
 
     @classmethod
     def of(cls, worker: Worker, now: datetime) -> "WorkerFacts":
-        """Return what the row of `worker` says."""
+        """Return the facts in the row of `worker`."""
         age = round((now - worker.heartbeat_at).total_seconds(), 1)
         return cls(worker.pid, worker.version, worker.concurrency, worker.is_claiming, age)
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """A host: who works there, and what is wrong with that."""
+    """A host: its workers, and what is wrong."""
 
     name: str
     driver: str
@@ -58,7 +58,7 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a look found. `faults` keep people from what they need; `notes` are for who runs the panel."""
+    """The result of a check. `faults` keep people from what they need; `notes` are for operators."""
 
     database: DatabaseState
     looked_at: datetime
@@ -106,7 +106,7 @@ class Facts:
 
 
 def read_facts() -> Facts:
-    """Look at everything. For a thread of its own, whose database connection is closed at the end."""
+    """Check everything. For a separate thread, whose database connection is closed at the end."""
     try:
         return _read_facts()
     finally:
@@ -114,7 +114,7 @@ def read_facts() -> Facts:
 
 
 def hanging() -> Facts:
-    """Return the facts while a look does not come back: only the database can hold it up."""
+    """Return the facts while a check does not return: only the database can hold it up."""
     return Facts(DatabaseState.AWAY, timezone.now(), faults=(DatabaseState.AWAY.sentence,))
 
 
@@ -129,7 +129,7 @@ def _read_facts() -> Facts:
             hosts = tuple(_read_hosts())
         except (
             DatabaseError
-        ):  # It went away, or became read-only: SQLite in such a folder cannot even be read.
+        ):  # It went away, or became read-only: in a read-only folder SQLite cannot even be read.
             if not faults:
                 database = DatabaseState.AWAY
                 faults.append(database.sentence)
@@ -156,7 +156,7 @@ def _read_facts() -> Facts:
 
 
 def find_free_bytes() -> int | None:
-    """Return how much is free on the disk of VAR_DIR; None if the folder is not there."""
+    """Return how much is free on the disk of VAR_DIR; None if the folder is missing."""
     try:
         return shutil.disk_usage(settings.VAR_DIR).free
     except OSError:
@@ -164,7 +164,7 @@ def find_free_bytes() -> int | None:
 
 
 def _read_hosts() -> list[HostFacts]:
-    """Read every host; two queries more for each on which a job has waited for long."""
+    """Read every host. Costs two more queries for each host where a job has waited long."""
     now = timezone.now()
     workers: dict[int, list[Worker]] = defaultdict(list)
     for worker in Worker.objects.alive().order_by("pid"):
@@ -180,7 +180,7 @@ def _read_hosts() -> list[HostFacts]:
 def _judge(
     host: Host, server_count: int, workers: list[Worker], heard_at: datetime | None, now: datetime
 ) -> HostFacts:
-    """Return the facts of a host: a fault where its servers cannot be worked with, unless that is meant."""
+    """Return the facts of a host: a fault if its servers cannot be operated, unless that is intended."""
     fault = note = ""
     if not workers and heard_at is not None:
         silence = describe_duration(max(0, (now - heard_at).total_seconds()))

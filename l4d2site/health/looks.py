@@ -1,4 +1,4 @@
-"""Looks at something that may hang, without hanging with it, and not more often than is of use."""
+"""Runs a check that may hang, without hanging with it, and no more often than is useful."""
 
 import threading
 from collections.abc import Callable
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Looks(Generic[T]):
-    """Hands out what a look found, to however many ask.
+    """Shares the result of a check with all callers.
 
-    There is one look at a time, in a thread of its own. What it found is kept for `kept_seconds`; nobody
-    waits for it longer than `patience_seconds` from its beginning, and while it hangs no other is begun.
+    One check runs at a time, in its own thread. Its result is kept for `kept_seconds`. Nobody waits for longer
+    than `patience_seconds` from its start, and while it hangs no other one starts.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Looks(Generic[T]):
         self._began_at: float | None = None
 
     def latest(self) -> T | None:
-        """Return what a look found that is fresh; None if the one that is under way takes too long."""
+        """Return a fresh result; None if the check in progress takes too long."""
         with self._changed:
             if self._is_fresh():
                 return self._found
@@ -39,7 +39,7 @@ class Looks(Generic[T]):
             return self._found if self._began_at is None else None
 
     def forget(self) -> None:
-        """Let the next who asks get a new look."""
+        """Make the next caller get a new check."""
         with self._changed:
             self._found_at = None
 
@@ -51,7 +51,7 @@ class Looks(Generic[T]):
         try:
             found = self._look()
         finally:
-            # Also if it failed, which the thread's traceback tells: then this look found nothing.
+            # Even if it failed, which the thread's traceback reports: the result is then None.
             with self._changed:
                 self._found, self._found_at, self._began_at = found, monotonic(), None
                 self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Answers about the panel's health: for programs that watch it, and for people who may see its hosts."""
+"""Answers about the panel's health: for monitoring programs, and for people who may see its hosts."""
 
 import logging
 from http import HTTPStatus
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 1.0
 PATIENCE_SECONDS = 1.5
-"""Half a second less than what a monitor is promised: the answer has to get there, too."""
+"""Half a second less than monitors are promised, because the answer needs time to arrive."""
 
 
 class Health:
-    """The facts, at most a second old. A change of what is wrong is told once in the process log."""
+    """The facts, at most a second old. Each change of the faults is logged once."""
 
     def __init__(self) -> None:
         self.looks = Looks(read_facts, kept_seconds=KEPT_SECONDS, patience_seconds=PATIENCE_SECONDS)
@@ -48,9 +48,9 @@ health = Health()
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - every view takes it
-    """Answer 200 as long as the web process answers at all: it looks at nothing.
+    """Answer 200 whenever the web process answers at all: it checks nothing.
 
-    For what restarts the process, or takes it out of a pool: neither mends a database or a worker.
+    For tools that restart the process, or take it out of a pool: neither fixes a database or a worker.
     """
     return JsonResponse({"status": "ok"})
 
@@ -58,10 +58,11 @@ def livez(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - every view ta
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if people get what they need, else 503, within two seconds, whatever hangs.
+    """Answer 200 if people get what they need, otherwise 503, within two seconds, whatever hangs.
 
-    Strangers get the word `status`. The facts are for who has `HEALTH_TOKEN` in the header `Authorization`,
-    or is signed in and may see hosts; 401 for a wrong token, 400 for one in the address, where it is logged.
+    Strangers only get the word `status`. The facts are for clients with `HEALTH_TOKEN` in the header
+    `Authorization`, and for signed-in people who may see hosts. The answer is 401 for a wrong token, and 400
+    for a token in the address, where it would be logged.
     """
     if "token" in request.GET:
         return refuse(
@@ -83,14 +84,14 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @require_safe
 @sign_in_required
 def health_page(request: SignedInRequest) -> HttpResponse:
-    """Show the facts to who may see hosts; always 200, as the page itself is there."""
+    """Show the facts to people who may see hosts; always 200, because the page itself works."""
     if not may(request.user, Verb.VIEW_HOSTS):
         raise PermissionDenied(_("Only an admin can see the panel’s health."))
     return render(request, "health.html", {"facts": health.current()})
 
 
 def knows_token(request: HttpRequest) -> bool | None:
-    """Return whether the request brings `HEALTH_TOKEN`; None if it brings no token."""
+    """Return whether the request has `HEALTH_TOKEN`; None if it has no token."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -100,15 +101,15 @@ def knows_token(request: HttpRequest) -> bool | None:
 
 
 def is_shown_facts(request: HttpRequest, facts: Facts) -> bool:
-    """Return whether who is signed in gets the facts. Nobody can be told apart without the database."""
+    """Return whether the signed-in person gets the facts. Without the database nobody can be identified."""
     if settings.SESSION_COOKIE_NAME not in request.COOKIES or not facts.database.can_be_read:
         return False
     try:
         return may(request.user, Verb.VIEW_HOSTS) and find_obstacle(request) is None
-    except DatabaseError:  # It went away just now.
+    except DatabaseError:  # It has just gone away.
         return False
 
 
 def refuse(status: HTTPStatus, reason: str) -> JsonResponse:
-    """Return the answer to a request that is wrong itself."""
+    """Return the answer to an invalid request."""
     return JsonResponse({"status": "refused", "reason": reason}, status=status)

@@ -1,8 +1,8 @@
-"""The tags by which a page names all of its JavaScript modules, and its style sheets, at once.
+"""Template tags that name all of a page's JavaScript modules, and its style sheets, at once.
 
-A browser finds an import only in the module that has it: without this, modules come one behind the other, and
-each costs the time to the panel and back. Finding the addresses of so many files costs 3 ms of CPU, so
-what was found is kept.
+A browser discovers an import only when it has the importing module: without this, modules load one after
+another, and each costs a round trip to the panel. Finding the addresses of so many files takes 3 ms of CPU, so
+the result is cached.
 """
 
 import posixpath
@@ -31,16 +31,16 @@ def module_preloads(entry: str) -> SafeString:
 
 @register.simple_tag
 def style_sheets() -> SafeString:
-    """Return the links of `_styles.html`."""
+    """Return the links in `_styles.html`."""
     return link_style_sheets(settings.STATIC_URL)
 
 
-# With the path of all static files: it depends on the one that the panel is served below.
+# Cached by the path of static files, which depends on the path that the panel is served below.
 
 
 @lru_cache
 def link_modules(entry: str, _static_url: str) -> SafeString:
-    """Return what `module_preloads` does."""
+    """Return the result of `module_preloads`."""
     links = [(static(name),) for name in list_modules(entry)]
     return format_html_join(
         "\n  ", '<link rel="modulepreload" href="{}" fetchpriority="low">', links
@@ -49,13 +49,13 @@ def link_modules(entry: str, _static_url: str) -> SafeString:
 
 @lru_cache
 def link_style_sheets(_static_url: str) -> SafeString:
-    """Return what `style_sheets` does."""
+    """Return the result of `style_sheets`."""
     return render_to_string("_styles.html")
 
 
 @lru_cache
 def list_modules(entry: str) -> tuple[str, ...]:
-    """Return the modules that `entry` imports, and those that they import, each once; as a process began."""
+    """Return the modules that `entry` imports, directly or not, each once; cached for the whole process."""
     found: dict[str, None] = {}
     waiting = [entry]
     while waiting:

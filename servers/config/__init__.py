@@ -1,4 +1,4 @@
-"""What a server starts with, and what has changed of it since."""
+"""What a server starts with, and what has changed since its last start."""
 
 from servers.config.game_installs import GameOnHost, read_games
 from servers.config.names import suggest_server_name

@@ -1,4 +1,4 @@
-"""Names that are offered to people before they have chosen one."""
+"""Suggested names, before people have chosen one."""
 
 import re
 from itertools import count
@@ -10,11 +10,11 @@ from django.db.models import QuerySet
 from servers.models import Server
 
 BASE_CHARS = 24
-"""Leaves room for a number: a name has 32 characters."""
+"""Leaves space for a number: a name may have 32 characters."""
 
 
 def first_free_name(rows: QuerySet[Any], base: str) -> str:
-    """Return `base`, or `base-2`, `base-3`, …: the first that none of `rows` has."""
+    """Return the first of `base`, `base-2`, `base-3`, … that none of `rows` has."""
     taken = set(rows.filter(name__startswith=base).values_list("name", flat=True))
     if base not in taken:
         return base
@@ -22,7 +22,7 @@ def first_free_name(rows: QuerySet[Any], base: str) -> str:
 
 
 def suggest_server_name(user: User) -> str:
-    """Return a name for the next server of `user` that none has yet: their own, with a number."""
+    """Return an unused name for the next server of `user`: their own, with a number."""
     letters = re.sub(r"[^a-z0-9]+", "-", user.get_username().lower()).strip("-")
     base = f"{letters[:BASE_CHARS].strip('-') or 'server'}-"
     taken = set(Server.objects.filter(name__startswith=base).values_list("name", flat=True))

@@ -1,4 +1,4 @@
-"""The blueprints that a new server can be made from before anybody has written one."""
+"""Blueprints for a new server before anybody has written one."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from servers.models import Blueprint
 
 @dataclass(frozen=True)
 class ReadyBlueprint:
-    """A way to play, with all that the game needs to be told for it."""
+    """A way to play, with everything that the game has to be told for it."""
 
     key: str
     label: str | Promise
@@ -23,19 +23,19 @@ class ReadyBlueprint:
 
     @property
     def arguments(self) -> str:
-        """The launch arguments. The mode has to be among them: configs cannot set `mp_gamemode`."""
+        """The launch arguments. They must include the mode: configs cannot set `mp_gamemode`."""
         return f"+map {self.map} +mp_gamemode {self.mode}"
 
     @property
     def config(self) -> str:
-        """The config: people may connect by address, and no lobby brings another mode.
+        """The config: people may connect by address, and no lobby changes the mode.
 
-        By default the game lets people in from its matchmaking lobbies alone.
+        By default the game admits people only through its matchmaking lobbies.
         """
         return f"sv_allow_lobby_connect_only 0\nsv_gametypes {self.mode}\n"
 
     def to_row(self, owner: User) -> Blueprint:
-        """Return the blueprint of `owner` that says just this, or a new one that is not stored yet."""
+        """Return a blueprint of `owner` with exactly this content, or a new one that is not stored yet."""
         own = Blueprint.objects.filter(
             owner=owner,
             arguments=self.arguments,

@@ -1,7 +1,7 @@
-"""Moves the passwords in stored configs into the fields of servers, and says which it could not move.
+"""Moves the passwords in stored configs into the servers' fields, and reports which could not be moved.
 
-Each row is moved in a transaction of its own, in which its password is stored and its line removed: a process
-that is killed leaves rows that are moved and rows that are not, and two that move at a time take turns.
+Each row is moved in its own transaction, which stores its password and removes its line. So a killed process
+leaves each row either moved or not, and two concurrent moves take turns.
 """
 
 import logging
@@ -27,14 +27,14 @@ TOKEN_COLUMNS = tuple(secret.column for secret in ServerSecret)
 
 
 class OtherKeysError(Exception):
-    """The passwords that are stored were encrypted with other keys; the text says so."""
+    """The stored passwords were encrypted with other keys; the text says so."""
 
 
 def move_found_secrets() -> int:
-    """Move what is found, and give servers without an RCON password a random one; return how many rows changed.
+    """Move the passwords found, and generate missing RCON passwords; return how many rows changed.
 
     For the start of a worker, not for requests. Does nothing without keys. Raises `OtherKeysError` if these
-    keys read nothing of what is stored: what this process encrypted, the others could not read.
+    keys cannot read any stored password: then the other processes could not read what this one encrypts.
     """
     if not has_keys():
         return 0
@@ -43,7 +43,7 @@ def move_found_secrets() -> int:
     for column in TEXT_COLUMNS:
         for secret in ServerSecret:
             mention |= Q(**{f"{column}__icontains": secret.cvar})
-    # Servers first: what they set themselves wins over their blueprints.
+    # Servers first: their own settings override their blueprints'.
     own = list(Server.objects.filter(mention).values_list("pk", flat=True))
     shared = list(Blueprint.objects.filter(mention).values_list("pk", flat=True))
     changed = sum([_move_of_server(pk) for pk in own])
@@ -56,7 +56,7 @@ def move_found_secrets() -> int:
 
 
 def require_keys_of_panel() -> None:
-    """Raise `OtherKeysError` unless one of the passwords stored last can be decrypted, or none is stored."""
+    """Raise `OtherKeysError` unless one of the latest passwords can be decrypted, or none is stored."""
     stored = Server.objects.exclude(**dict.fromkeys(TOKEN_COLUMNS, "")).order_by("-updated_at")
     faults = [fault for server in stored[:10] for fault in server.secret_faults]
     readable = [plain for server in stored[:10] for plain in server.readable_secrets()]
@@ -71,10 +71,10 @@ def require_keys_of_panel() -> None:
 
 
 def _move_of_server(pk: int) -> bool:
-    """Move what a server's own texts set into its fields; return whether there was anything."""
+    """Move passwords from a server's own texts into its fields; return whether there were any."""
     with transaction.atomic():
         server = Server.objects.select_for_update(no_key=True).filter(pk=pk).first()
-        if server is None:  # It has been removed meanwhile.
+        if server is None:  # It was removed in the meantime.
             return False
         taken = take_secrets(server.arguments, server.config)
         for secret, value in taken.values.items():
@@ -86,12 +86,12 @@ def _move_of_server(pk: int) -> bool:
 
 
 def _move_of_blueprint(pk: int) -> bool:
-    """Move what a blueprint sets into the servers that use it; return whether there was anything.
+    """Move a blueprint's passwords into the servers that use it; return whether there were any.
 
-    One that no server uses keeps its lines: there is nowhere to move them.
+    A blueprint that no server uses keeps its lines: there is nowhere to move them.
     """
     with transaction.atomic():
-        # In full: a server that is made from it at this moment waits, and copies what it sets by itself.
+        # A full lock: a server being made from it waits, and then copies its passwords by itself.
         blueprint = Blueprint.objects.select_for_update().filter(pk=pk).first()
         if blueprint is None:
             return False
@@ -111,7 +111,7 @@ def _move_of_blueprint(pk: int) -> bool:
 
 
 def give_rcon_password(pk: int) -> bool:
-    """Give a server a random RCON password if nothing sets one; return whether it was given one."""
+    """Give a server a random RCON password if nothing sets one; return whether it got one."""
     with transaction.atomic():
         locked = Server.objects.select_for_update(no_key=True, of=("self",))
         server = locked.select_related("blueprint").filter(pk=pk).first()
@@ -122,7 +122,7 @@ def give_rcon_password(pk: int) -> bool:
 
 
 def find_unmoved(row: Server | Blueprint) -> list[str]:
-    """Return a sentence for each place of a row that sets a password and keeps it; none without keys.
+    """Return a sentence for each place in a row that still sets a password; none without keys.
 
     They name the place, never the value.
     """
@@ -155,9 +155,9 @@ def describe(setting: Setting, row: Server | Blueprint, is_used: bool) -> str:
 
 
 def rotate_secrets() -> tuple[int, list[str]]:
-    """Encrypt every password anew with the first key; return how many, and a sentence for each unreadable one.
+    """Re-encrypt every password with the first key; return how many, and a sentence for each unreadable one.
 
-    One row at a time, each in its own transaction: it can be killed and run again.
+    Works one row at a time, each in its own transaction: it can be killed and run again.
     """
     rotated, faults = 0, []
     for pk in list(
@@ -165,7 +165,7 @@ def rotate_secrets() -> tuple[int, list[str]]:
     ):
         with transaction.atomic():
             server = Server.objects.select_for_update(no_key=True).filter(pk=pk).first()
-            if server is None:  # It has been removed meanwhile.
+            if server is None:  # It was removed in the meantime.
                 continue
             rotated += server.rotate_secrets()
             server.save(update_fields=TOKEN_COLUMNS)

@@ -1,4 +1,4 @@
-"""A server's console: reading it, what may be typed into it, and what completes it."""
+"""A server's console: reading it, checking what is typed into it, and completing it."""
 
 from servers.console.completion import find_key, may_say_to_one, read_names
 from servers.console.input import judge

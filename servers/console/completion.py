@@ -1,4 +1,4 @@
-"""What is offered below a prompt while somebody types: the cvars and commands of the server's own game."""
+"""Completion at the prompt: the cvars and commands of the server's own game."""
 
 import hashlib
 import json
@@ -7,14 +7,14 @@ from servers.config import newest_runs
 from servers.models import ConsoleName, ConsoleNames, Run, Server
 
 KEY_VERSION = 2
-"""Of what is kept of a name. Another one has every game asked again."""
+"""The version of the stored names. Changing it makes every game be asked again."""
 
 
 def find_key(server: Server, run: Run | None) -> str:
-    """Return by what the names of a running server's game are told from others; empty if it is not known.
+    """Return the key for the names of a running server's game; empty if it is not known.
 
-    That is its build, and the files of its overlays. What the server itself has added to its own files is not
-    in it. Names of files that could not be looked at are this run's alone.
+    It covers the build and the files of the overlays, but not what the server itself has added to its own
+    files. If some files could not be read, the key is for this run only.
     """
     if run is None or not run.is_known or run.build_id != server.running_build_id:
         return ""
@@ -30,9 +30,9 @@ def read_names(server: Server) -> list[ConsoleName]:
 
 
 def may_say_to_one(server: Server) -> bool | None:
-    """Return whether a running server can say something to one player alone; None if that is not known.
+    """Return whether a running server can say something to a single player; None if that is unknown.
 
-    Two queries, whatever the list of names is long.
+    Costs two queries, however long the list of names is.
     """
     names = _find(server, "has_private_say")
     return names.has_private_say if names else None

@@ -1,4 +1,4 @@
-"""What may be typed into a server's console: what is refused, what is asked about first, and why."""
+"""Checks what is typed into a server's console: what is refused, what needs confirmation, and why."""
 
 from dataclasses import dataclass
 
@@ -22,22 +22,22 @@ LEAVING_PLAYERS = {
     "map": gettext_noop("“map” ends the current game and disconnects everybody."),
     "changelevel": gettext_noop("“changelevel” takes everybody to another map immediately."),
 }
-"""Commands that are asked about if people are on the server, and what they do."""
+"""Commands that need confirmation if people are on the server, and what they do."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What stands against sending a line; `refusal` for good, `question` until it is confirmed."""
+    """Objections to sending a line: `refusal` is final, `question` can be confirmed."""
 
     refusal: str = ""
     question: str = ""
 
 
 def judge(line: str, players: int | None) -> Judgement:
-    """Return what stands against sending `line` to a server that this many people are on; None is unknown.
+    """Return the objections to sending `line` to a server with this many people; None means unknown.
 
-    Each of its commands is looked at, and those that others carry out, such as `alias x quit`. What a cfg file
-    or a plugin does with a command is not known here.
+    Checks each command in it, and commands that others execute, such as `alias x quit`. It cannot know what a
+    cfg file or a plugin does with a command.
     """
     if not line.strip():
         return Judgement(_("Type a command."))
@@ -55,7 +55,7 @@ def judge(line: str, players: int | None) -> Judgement:
         names = list(names_used(command))
         if refusal := find_refusal(command, names):
             return Judgement(refusal)
-        # Not knowing how many is not none.
+        # An unknown number of people is not zero.
         if players != 0 and names and len(split_words(command)) > 1:
             question = question or _(LEAVING_PLAYERS.get(names[0], ""))
     if question:
@@ -69,11 +69,11 @@ def judge(line: str, players: int | None) -> Judgement:
 
 
 def find_refusal(command: str, names: list[str]) -> str:
-    """Return why a command is never sent, given the names that are used in it; empty if it may be."""
+    """Return why a command is never sent, given the names used in it; empty if it may be."""
     for position, name in enumerate(names):
         if name in NO_COMMANDS:
             return _(ENDING).format(name=name)
-        # A name alone asks what it is set to, which is shown without a password.
+        # A name by itself asks for its value, which is shown without a password.
         is_asked = position == 0 and len(split_words(command)) == 1
         if name in PASSING:
             return _(PASSED_ON).format(name=name)
@@ -85,6 +85,6 @@ def find_refusal(command: str, names: list[str]) -> str:
 
 
 def count_people(players: int) -> str:
-    """Return how many are on, as a sentence."""
+    """Return how many people are on, as a sentence."""
     words = ngettext("%(count)d person is on.", "%(count)d people are on.", players)
     return words % {"count": players}

@@ -1,4 +1,4 @@
-"""What stands below a server's console: the prompt, the latest commands, and one's own history."""
+"""The parts below a server's console: the prompt, the latest commands, and one's own history."""
 
 import json
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ HISTORY_READ = 200
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the prompt of one server is for one person.
+    """The prompt of one server for one person.
 
-    `commands` are the latest of everybody, the newest first. `own_history` is JSON: what this person has sent,
-    the latest first, each once.
+    `commands` are everybody's latest, newest first. `own_history` is JSON: this person's commands, latest
+    first, each once.
     """
 
     may_send: bool
@@ -46,10 +46,10 @@ def read_prompt(user: User, server: Server) -> Prompt:
 
 
 def read_latest(server: Server) -> list[ConsoleCommand]:
-    """Return what was sent to a server last, by anybody, the newest first."""
+    """Return everybody's latest commands to a server, newest first."""
     return list(server.console_commands.shown()[:COMMANDS_SHOWN])
 
 
 def each_once(texts: Iterable[str]) -> Iterable[str]:
-    """Return `texts` without what has come before."""
+    """Return `texts` without repetitions."""
     return dict.fromkeys(texts)

@@ -1,7 +1,7 @@
-"""Reads a server's console as one log, although its older lines lie in segments and its newest ones in rows.
+"""Reads a server's console as one log, although older lines are in segments and the newest ones in rows.
 
-Lines move from rows into a segment in one transaction. Whoever reads both looks at the rows first, and takes
-from the segments only what lies before them: so a line that moves meanwhile is neither missed nor read twice.
+Lines move from rows into a segment in one transaction. A reader of both reads the rows first, and from the
+segments only the lines before them. So a line that moves in between is neither missed nor read twice.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from servers.logs import Searched, SearchTurn
 from servers.models import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 
 SEGMENTS_AT_ONCE = 16
-"""Read by one query when all are looked through: some hundreds of KiB. No query stays open meanwhile."""
+"""Segments per query when all are read: a few hundred KiB. No query stays open while they are processed."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a search over all runs has found: how many lines, and some of them, the newest first.
+    """The result of a search over all runs: how many lines match, and some of them, newest first.
 
-    It has looked back to line `looked_back_to`; with None, to the oldest that is kept.
+    The search went back to line `looked_back_to`; None means to the oldest line that is kept.
     """
 
     count: int
@@ -30,7 +30,7 @@ class Findings:
 
     @property
     def go_on_before(self) -> int | None:
-        """The line before which there are more, or may be; None for none."""
+        """The line before which there are, or may be, more matches; None if there are none."""
         has_more = self.count > len(self.lines)
         return self.lines[-1].seq if has_more else self.looked_back_to
 
@@ -58,13 +58,13 @@ class Console:
         )
 
     def first_seq(self) -> int:
-        """Return the seq of the oldest line that is kept, or 0."""
-        # A tail that becomes the first segment between the two queries begins at the same line.
+        """Return the seq of the oldest line kept, or 0."""
+        # If the tail becomes the first segment between the two queries, that begins at the same line.
         tail = self._tail.aggregate(first=Min("seq"))["first"]
         return self._segments.aggregate(first=Min("first_seq"))["first"] or tail or 0
 
     def read_after(self, seq: int, limit: int, until: int | None = None) -> list[StoredLine]:
-        """Return the next lines behind `seq`, at most `limit`, and none behind `until`."""
+        """Return the next lines after `seq`, at most `limit`, and none after `until`."""
         rows = self._tail.filter(seq__gt=seq)
         if until is not None:
             rows = rows.filter(seq__lte=until)
@@ -89,7 +89,7 @@ class Console:
         return [*older, *lines][:limit]
 
     def read_before(self, seq: int | None, limit: int) -> list[StoredLine]:
-        """Return the last lines before `seq`, or of all, in their order and at most `limit`."""
+        """Return the last lines before `seq`, or of all lines, in order and at most `limit`."""
         rows = self._tail if seq is None else self._tail.filter(seq__lt=seq)
         lines = to_lines(rows.order_by("-seq")[:limit])[::-1]
         while len(lines) < limit:
@@ -109,9 +109,9 @@ class Console:
         return lines[-limit:]
 
     def blocks(self, first: int = 1) -> Iterator[Block]:
-        """Yield the lines that are there now, in order, some thousand at a time, from the block of `first` on.
+        """Yield the current lines in order, a few thousand at a time, from the block with line `first` on.
 
-        What moves meanwhile is yielded once.
+        Lines that move in the meantime are yielded only once.
         """
         tail = to_lines(self._tail.filter(seq__gte=first).order_by("seq"))
         end = tail[0].seq if tail else None
@@ -131,7 +131,7 @@ class Console:
             yield Block.of_lines(tail)
 
     def blocks_back(self, before: int | None) -> Iterator[Block]:
-        """Yield the lines before line `before`, or all, the newest block first. Blocks are as in `blocks`."""
+        """Yield the lines before line `before`, or all, newest block first. Blocks are as in `blocks`."""
         rows = self._tail if before is None else self._tail.filter(seq__lt=before)
         if tail := to_lines(rows.order_by("seq")):
             yield Block.of_lines(tail)
@@ -151,15 +151,15 @@ class Console:
             before = segments[-1].first_seq
 
     def find_parts(self, text: str, first: int) -> Iterator[Searched]:
-        """Look for `text`, in capitals or not, in the lines from `first` on: a block at a time."""
+        """Search for `text`, ignoring case, in the lines from `first` on, one block at a time."""
         for block in self.blocks(first):
             seqs = block.seqs_with(text)
             yield Searched([seq for seq in seqs if seq >= first], block.last_seq)
 
     def find(self, text: str, before: int | None, limit: int, turn: SearchTurn) -> Findings:
-        """Return the newest lines that have `text`, before line `before`, and how many there are.
+        """Return the newest lines with `text` before line `before`, and how many there are.
 
-        Goes back from there as long as the turn lets it.
+        Searches backwards as long as the turn permits.
         """
         count = 0
         lines: list[StoredLine] = []
@@ -186,7 +186,7 @@ class Console:
         return [*([running] if running else []), *begun]
 
     def runs(self) -> QuerySet[ConsoleRun]:
-        """Return the runs whose lines are kept, the oldest first."""
+        """Return the runs whose lines are kept, oldest first."""
         return ConsoleRun.objects.filter(server_id=self.server_id).order_by("first_seq", "id")
 
 

@@ -1,4 +1,4 @@
-"""The list of servers: which ones it shows, in which order, and what it says of each.
+"""The list of servers: which ones it shows, in which order, and what it says about each.
 
 A page has `ROWS_PER_PAGE` servers and costs the same number of queries, however many there are.
 """
@@ -31,7 +31,7 @@ from servers.permissions import SERVER_OPERATION_VERBS, may
 ROWS_PER_PAGE = 50
 LONGEST_SEARCH = 100
 TAGS_SHOWN = 50
-"""Of tags on other people's servers, as an admin sees them, there can be any number."""
+"""An admin sees the tags of other people's servers, and there may be any number of them."""
 
 SORTS = {
     "name": ("name",),
@@ -40,7 +40,7 @@ SORTS = {
     "map": ("map", "name"),
     "blueprint": ("blueprint__name", "name"),
 }
-"""What the list can be sorted by; with a `-` before it the other way round."""
+"""The orders of the list; a leading `-` reverses them."""
 
 FILTER_LABELS = {
     "": gettext_lazy("all"),
@@ -56,7 +56,7 @@ FILTER_LABELS = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What an address asks of the list. Anything odd in it counts as not said."""
+    """What an address asks of the list. Invalid parts are ignored."""
 
     text: str = ""
     state: str = ""
@@ -66,7 +66,7 @@ class Wish:
 
     @classmethod
     def read(cls, query: QueryDict) -> "Wish":
-        """Return what the query of an address says."""
+        """Parse the query of an address."""
         state, sort, page = (query.get(name, "") for name in ("state", "sort", "page"))
         return cls(
             query.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH],
@@ -77,7 +77,7 @@ class Wish:
         )
 
     def url(self, **changes: str | int) -> str:
-        """Return the query of the address that asks for this, but for `changes`."""
+        """Return the query of the address that asks for this, with `changes`."""
         asked = {
             "q": self.text,
             "state": self.state,
@@ -94,7 +94,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Filter:
-    """A link that shows some of the servers, with how many they are."""
+    """A link that shows some of the servers, with their number."""
 
     label: str
     url: str
@@ -109,12 +109,12 @@ class Column:
     label: str
     url: str
     direction: str
-    """As `aria-sort` has it; empty for a column that the list is not sorted by."""
+    """A value of `aria-sort`; empty if the list is not sorted by this column."""
 
 
 @dataclass(frozen=True)
 class Hint:
-    """The one thing that is most worth knowing of a server."""
+    """The one most important thing to know about a server."""
 
     kind: str
     text: str
@@ -123,7 +123,7 @@ class Hint:
 
 @dataclass(frozen=True)
 class RowAction:
-    """A button of a row; `when_empty` and `now` are those of the question that it asks while people are on."""
+    """A button of a row. While people are on, it first asks, offering `when_empty` and `now`."""
 
     operation: str
     label: str
@@ -133,9 +133,10 @@ class RowAction:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """A server as the list shows it. What the template would work out several times is worked out here.
+    """A server as the list shows it. Values that the template uses several times are computed once here.
 
-    `share` is whose it is if not one's own, `hint` the one thing worth knowing; `job` waits or runs.
+    `share` says whose server it is, if not one's own; `hint` is the most important fact; `job` is waiting or
+    running.
     """
 
     server: Server
@@ -147,17 +148,17 @@ class BoardRow:
     hint: Hint | None
     job: Any
     has_people: bool
-    """Whether it is known how many people are on."""
+    """Whether the number of people on it is known."""
 
     @property
     def asks(self) -> bool:
-        """Whether somebody is on who would be thrown off: then stopping it is asked about."""
+        """Whether people are on who would be thrown off: then stopping it needs confirmation."""
         return self.has_people and bool(self.server.players)
 
 
 @dataclass(frozen=True)
 class Board:
-    """The list as one page shows it. `total` counts all servers that one may see, `count` those that match."""
+    """The list as one page shows it. `total` counts all visible servers, `count` those that match."""
 
     rows: list[BoardRow]
     wish: Wish
@@ -169,12 +170,12 @@ class Board:
 
     @property
     def page_count(self) -> int:
-        """How many pages the servers that match fill."""
+        """How many pages the matching servers fill."""
         return max(1, -(-self.count // ROWS_PER_PAGE))
 
     @property
     def previous_url(self) -> str:
-        """The address of the page before; empty on the first one."""
+        """The address of the previous page; empty on the first one."""
         return self.wish.url(page=self.wish.page - 1) if self.wish.page > 1 else ""
 
     @property
@@ -200,7 +201,7 @@ def read_board(user: User, wish: Wish) -> Board:
     last_page = max(1, -(-count // ROWS_PER_PAGE))
     wish = replace(wish, page=min(wish.page, last_page))
     start = (wish.page - 1) * ROWS_PER_PAGE
-    # Their ids first: what a row costs besides is then paid for those that are shown alone.
+    # Only their ids first, so that the rest of a row is fetched only for the rows shown.
     ids = list(
         sort(matching, wish.sort).values_list("pk", flat=True)[start : start + ROWS_PER_PAGE]
     )
@@ -214,7 +215,7 @@ def read_board(user: User, wish: Wish) -> Board:
 
 
 def list_tags(wish: Wish, servers: ServerQuerySet) -> list[Filter]:
-    """Return the tags that `servers` have, by name; the one that is asked for is among them. One query."""
+    """Return the tags of `servers` by name, always including the requested one. Costs one query."""
     counts = dict(count_tags(servers)[:TAGS_SHOWN])
     if wish.tag:
         counts.setdefault(wish.tag, 0)
@@ -222,13 +223,13 @@ def list_tags(wish: Wish, servers: ServerQuerySet) -> list[Filter]:
 
 
 def to_tag_filter(wish: Wish, name: str, count: int = 0) -> Filter:
-    """Return the link that shows the servers with a tag; of the one that is asked for, all of them again."""
+    """Return the link that shows the servers with a tag, or, for the requested tag, all of them again."""
     is_current = name == wish.tag
     return Filter(name, wish.url(tag="" if is_current else name, page=1), count, is_current)
 
 
 def search(servers: ServerQuerySet, text: str) -> ServerQuerySet:
-    """Return those of `servers` in whose names, of their own and of what they belong to, each word occurs."""
+    """Return those of `servers` where each word occurs in a name: their own, or that of something they use."""
     for word in text.split():
         found = Q(name__icontains=word) | Q(map__icontains=word)
         found |= Q(blueprint__name__icontains=word) | Q(host__name__icontains=word)
@@ -242,8 +243,8 @@ def search(servers: ServerQuerySet, text: str) -> ServerQuerySet:
 
 
 def make_conditions() -> dict[str, Q]:
-    """Return what each filter asks of a server. One query: the hosts that have fallen silent."""
-    # `jobs` knows this package, not the other way round: the relations lead to its models, and to its rules.
+    """Return the condition of each filter. Costs one query, for the hosts that are silent."""
+    # `jobs` depends on this package, not the other way round. Its models and rules are reached by relations.
     workers: Any = Host.workers.rel.related_model
     jobs: Any = Server.jobs.rel.related_model
     of_host = workers.objects.filter(host=OuterRef("pk"))
@@ -267,13 +268,13 @@ def make_conditions() -> dict[str, Q]:
 
 
 def runs_older_build() -> Q:
-    """Return the condition that a server runs from another build than its next start would take."""
+    """Return the condition that a server runs a different build than its next start would use."""
     is_known = ~Q(running_build_id="") & ~Q(host__build_id="")
     return Q(actual_state__in=UP_STATES) & is_known & ~Q(running_build_id=F("host__build_id"))
 
 
 def sort(servers: ServerQuerySet, by: str) -> ServerQuerySet:
-    """Return `servers` in the order that `by` names; what is not known comes last."""
+    """Return `servers` in the order named `by`; unknown values come last."""
     first, *rest = SORTS[by.removeprefix("-")]
     field = F(first)
     order = field.desc(nulls_last=True) if by.startswith("-") else field.asc(nulls_last=True)
@@ -281,7 +282,7 @@ def sort(servers: ServerQuerySet, by: str) -> ServerQuerySet:
 
 
 def list_columns(wish: Wish) -> list[Column]:
-    """Return the heads of the columns that the list can be sorted by, in their order."""
+    """Return the heads of the sortable columns, in order."""
     labels = {
         "name": _("Name"),
         "state": _("State"),
@@ -291,7 +292,7 @@ def list_columns(wish: Wish) -> list[Column]:
     }
     columns = []
     for name, label in labels.items():
-        # Who sorts by people wants the full ones first.
+        # People who sort by people want the full servers first.
         first, second = ("-people", "people") if name == "people" else (name, f"-{name}")
         url = wish.url(sort=second if wish.sort == first else first, page=1)
         direction = ""
@@ -306,7 +307,7 @@ def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
     newest_crash = Crash.objects.filter(server=OuterRef("pk")).order_by("-at", "-id")
     found = Server.objects.filter(pk__in=ids).defer("config_chain").with_role_of(user)
     rows = found.with_heartbeat().with_latest_job(ids)
-    # Of the few hosts, blueprints and owners each once: a join made them anew for every row.
+    # Fetches the few hosts, blueprints and owners once each: a join would rebuild them for every row.
     rows = rows.select_related("deferred_action")
     rows = rows.prefetch_related("host", "blueprint", "owner", "tags")
     by_id = {
@@ -332,9 +333,9 @@ def make_row(
     tags: Mapping[str, Filter],
     actions: Sequence[RowAction],
 ) -> BoardRow:
-    """Return the row of a server that `read_rows` has fetched with all that it needs.
+    """Return the row of a server that `read_rows` has fetched with everything needed.
 
-    `waiting` is what its restart would apply, in words; empty if nothing.
+    `waiting` is, in words, what a restart would apply; empty if nothing.
     """
     fetched: Mapping[str, Any] = vars(server)
     newest = next(iter(fetched["latest_jobs"]), None)
@@ -360,7 +361,7 @@ def make_row(
 
 
 def list_actions() -> list[RowAction]:
-    """Return the buttons that a row may have, in their order."""
+    """Return the buttons that a row may have, in order."""
     return [
         RowAction("start", _("Start")),
         RowAction("restart", _("Restart"), _("Restart when empty"), _("Restart now")),
@@ -369,7 +370,7 @@ def list_actions() -> list[RowAction]:
 
 
 def describe_share(user: User, server: Server) -> str:
-    """Return whose server it is and what `user` is there, in words; empty for an own one."""
+    """Return, in words, whose server it is and the role of `user`; empty for their own server."""
     if server.owner_id == user.pk:
         return ""
     role = server.role_of(user)
@@ -382,7 +383,7 @@ def describe_share(user: User, server: Server) -> str:
 
 
 def find_hint(server: Server, job: Any, waiting: str) -> Hint | None:
-    """Return what is most worth knowing of a server: first what is wrong, last what can wait."""
+    """Return the most important thing to know about a server: problems first, then what can wait."""
     if server.actual_state == ActualState.CRASHED and not server.not_heard_of_since:
         signal = vars(server)["crash_signal"]
         text = _("crashed with %(signal)s") % {"signal": signal} if signal else server.last_error

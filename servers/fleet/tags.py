@@ -1,4 +1,4 @@
-"""What tags may say, and every change of them. Whoever may configure a server sets its tags."""
+"""The rules for tags, and every change of them. Anybody who may configure a server may set its tags."""
 
 import re
 from collections.abc import Iterable
@@ -17,22 +17,22 @@ from servers.permissions import Verb
 
 MOST_PER_SERVER = 10
 MOST_PER_OWNER = 50
-"""Different ones, on all servers of a person: more than that is no help in finding anything."""
+"""The most different tags on all servers of a person: more would not help anybody to find anything."""
 
 tags_changed = Signal()
-"""Sent in the transaction of a change: the `servers` whose tags differ now, and what was done in `words`."""
+"""Sent in the transaction of a change, with the affected `servers` and a description in `words`."""
 
 
 class TagsError(ValidationError):
-    """What was typed cannot be tags, or these are too many."""
+    """What was typed cannot be tags, or there are too many."""
 
 
 def parse_tag(text: str) -> str:
-    """Return the tag that somebody typed, as it is stored. Raises `TagsError` for what cannot be one."""
+    """Return the tag that somebody typed, in its stored form. Raises `TagsError` for an invalid one."""
     name = " ".join(normalize("NFC", text).split())
     if not name:
         raise TagsError(_("Type a tag."))
-    # Else it could look like another one, or turn round the text behind it.
+    # Otherwise it could look like another tag, or reverse the text after it.
     if not name.isprintable():
         raise TagsError(_("A tag cannot have invisible characters."))
     if "," in name:
@@ -45,7 +45,7 @@ def parse_tag(text: str) -> str:
 
 
 def parse_tags(text: str) -> list[str]:
-    """Return the tags of a text with commas or line breaks between them, each once, in their order."""
+    """Return the tags in a text, separated by commas or line breaks, each once and in order."""
     names: dict[str, str] = {}
     for part in re.split(r"[,\n\r]", text):
         if part.strip():
@@ -60,24 +60,24 @@ def parse_tags(text: str) -> list[str]:
 
 
 def tags_of(server: Server) -> list[str]:
-    """Return the tags of a server by name; no query if they were fetched along."""
+    """Return the tags of a server by name; no query if they are prefetched."""
     return [tag.name for tag in server.tags.all()]
 
 
 def having_tag(name: str) -> QuerySet[ServerTag, int]:
-    """Return the ids of the servers that have a tag, to be looked up in."""
+    """Return the ids of the servers with a tag, for use in a subquery."""
     return ServerTag.objects.filter(name=name).order_by().values_list("server_id", flat=True)
 
 
 def count_tags(servers: QuerySet[Server]) -> list[tuple[str, int]]:
-    """Return the tags that `servers` have and on how many of them each is, the most used first."""
+    """Return the tags of `servers` with the number of servers that have each, most used first."""
     of_servers = ServerTag.objects.filter(server__in=servers.order_by().values("pk"))
     counts = of_servers.order_by().values_list("name").annotate(count=Count("pk"))
     return list(counts.order_by("-count", "name"))
 
 
 def set_tags(server: Server, names: Iterable[str]) -> None:
-    """Give a server these tags, as `parse_tags` returns them, and no others. Raises `TagsError`."""
+    """Give a server exactly these tags, as returned by `parse_tags`. Raises `TagsError`."""
     with transaction.atomic():
         wanted = adopt_spelling(server, names)
         present = set(server.tags.values_list("name", flat=True))
@@ -91,7 +91,7 @@ def set_tags(server: Server, names: Iterable[str]) -> None:
 
 
 def adopt_spelling(server: Server, names: Iterable[str]) -> list[str]:
-    """Return `names` as the owner of the server spells them elsewhere. Raises `TagsError` for too many."""
+    """Return `names` as the server's owner spells them elsewhere. Raises `TagsError` if there are too many."""
     others = ServerTag.objects.filter(server__owner=server.owner_id).exclude(server=server.pk)
     spelled = {name.casefold(): name for name in others.order_by().values_list("name", flat=True)}
     wanted = [spelled.get(name.casefold(), name) for name in names]
@@ -103,7 +103,7 @@ def adopt_spelling(server: Server, names: Iterable[str]) -> list[str]:
 
 
 def add_tag(servers: Iterable[Server], name: str) -> tuple[int, list[str]]:
-    """Put a tag on each of `servers`; return on how many it was not yet, and why it is not on others."""
+    """Put a tag on each of `servers`; return how many did not have it, and why it is not on others."""
     changed, refusals = 0, []
     for server in servers:
         present = tags_of(server)
@@ -119,7 +119,7 @@ def add_tag(servers: Iterable[Server], name: str) -> tuple[int, list[str]]:
 
 
 def take_tag(servers: QuerySet[Server], name: str) -> int:
-    """Take a tag off those of `servers` that have it; return how many these are."""
+    """Remove a tag from those of `servers` that have it; return how many there were."""
     with transaction.atomic():
         having = list(servers.filter(pk__in=having_tag(name)))
         ServerTag.objects.filter(server__in=having, name=name).delete()
@@ -129,7 +129,7 @@ def take_tag(servers: QuerySet[Server], name: str) -> int:
 
 
 def rename_tag(servers: QuerySet[Server], name: str, new_name: str) -> int:
-    """Give those of `servers` that have the tag `name` the tag `new_name` instead; return how many have it."""
+    """Replace the tag `name` by `new_name` on those of `servers` that have it; return how many there are."""
     with transaction.atomic():
         present = [one for one, _count in count_tags(servers) if one != name]
         new_name = next((one for one in present if one.casefold() == new_name.casefold()), new_name)
@@ -137,7 +137,7 @@ def rename_tag(servers: QuerySet[Server], name: str, new_name: str) -> int:
         if not having or name == new_name:
             return len(having)
         rows = ServerTag.objects.filter(server__in=having)
-        # One that has both already keeps the new one.
+        # A server that has both already keeps the new one.
         both = list(rows.filter(name=new_name).values_list("server_id", flat=True))
         rows.filter(name=name, server__in=both).delete()
         rows.filter(name=name).update(name=new_name)
@@ -151,7 +151,7 @@ def configurable_by(user: User) -> QuerySet[Server]:
 
 
 def note_change(servers: list[Server], words: str) -> None:
-    """Let open pages and the record know of a change."""
+    """Announce a change to open pages and the record."""
     # Pages follow the rows of servers.
     Server.objects.filter(pk__in=[server.pk for server in servers]).update(
         updated_at=timezone.now()

@@ -1,4 +1,4 @@
-"""Lines on a page: their colours, searches in them, pages of them, and files to take away."""
+"""Log lines on pages: their colours, searches, pagination, and downloads."""
 
 from servers.logs.ansi import ESCAPE, Piece, find_shown, to_pieces
 from servers.logs.downloads import send_text

@@ -1,16 +1,16 @@
-"""What a terminal would make of a log line: colours and weights become CSS classes, all else is dropped.
+"""Interprets a log line as a terminal would: colours and weights become CSS classes, the rest is dropped.
 
-`static/js/log/ansi.js` follows the same rules for lines that come live; a test holds the two together. A line
-is read for itself: a colour that is left on ends with its line.
+`static/js/log/ansi.js` follows the same rules for live lines; a test keeps the two consistent. Each line is
+read separately: a colour that is left on ends with its line.
 """
 
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-# In this order: a control sequence (ECMA-48 CSI); a command string with its end (OSC, DCS, SOS, PM, APC);
-# any other escape sequence; and controls, but for the tab. A string without an end is not hidden, nor one in
-# which another begins: so each character is looked at for one string only, and a line takes time by its length.
+# In this order: a control sequence (ECMA-48 CSI); a command string with its end (OSC, DCS, SOS, PM, APC); any
+# other escape sequence; and control characters except the tab. A string without an end is not hidden, nor one
+# that contains the beginning of another. So each character is tried for only one string, in linear time.
 ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)([0-?]*)([ -/]*[@-~])"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
@@ -18,10 +18,10 @@ ESCAPE = re.compile(
     r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
 ESCAPES = ("\x1b", "\x9b")
-"""What colours begin with. A line without them is shown as it is, but for stray controls."""
+"""How colour sequences begin. A line without these is shown as it is, except for stray control characters."""
 SGR_PARAMETERS = re.compile(r"[0-9;:]*")
 
-# The sixteen colours as xterm paints them: every other colour becomes the nearest of these.
+# The sixteen colours as xterm paints them. Every other colour becomes the nearest of these.
 PALETTE = [
     (0, 0, 0),
     (205, 0, 0),
@@ -78,7 +78,7 @@ class Look:
 
 
 PLAIN = Look()
-# What each code of Select Graphic Rendition (ECMA-48, 8.3.117) changes, but for colours.
+# What each code of Select Graphic Rendition (ECMA-48, 8.3.117) changes, except colours.
 CHANGES: dict[int, dict[str, bool | None]] = {
     1: {"is_bold": True},
     2: {"is_dim": True},
@@ -99,7 +99,7 @@ CHANGES: dict[int, dict[str, bool | None]] = {
 
 @dataclass(frozen=True)
 class Piece:
-    """Text that looks the same from its first character to its last."""
+    """Text with the same look from its first character to its last."""
 
     text: str
     classes: str = ""
@@ -120,14 +120,14 @@ def to_pieces(line: str) -> list[Piece]:
 
 
 def shows(line: str, text: str) -> bool:
-    """Return whether `line` is shown with `text` in it, in capitals or not. Colours are not shown."""
+    """Return whether `line` visibly contains `text`, ignoring case. Colour sequences are not visible."""
     if not line.isprintable():
         line = ESCAPE.sub("", line)
     return text.lower() in line.lower()
 
 
 def find_shown(shown: str, text: str, limit: int) -> list[tuple[int, int]]:
-    """Return where `text` is in what a line is shown as, in capitals or not: the first `limit` places."""
+    """Return the first `limit` places of `text` in the visible form of a line, ignoring case."""
     shown, text = fold(shown), fold(text)
     spans: list[tuple[int, int]] = []
     at = shown.find(text)
@@ -138,16 +138,16 @@ def find_shown(shown: str, text: str, limit: int) -> list[tuple[int, int]]:
 
 
 def fold(text: str) -> str:
-    """Return `text` without capitals, and as long as it is."""
+    """Return `text` in lower case, with its length unchanged."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered
-    # Such as İ, of which Unicode makes two characters.
+    # For example İ, which Unicode lowers to two characters.
     return "".join(low if len(low := one.lower()) == 1 else one for one in text)
 
 
 def add_piece(pieces: list[Piece], text: str, look: Look) -> None:
-    """Add `text`, to the last piece if it looks the same."""
+    """Add `text`, to the last piece if that looks the same."""
     if not text:
         return
     classes = look.classes
@@ -158,7 +158,7 @@ def add_piece(pieces: list[Piece], text: str, look: Look) -> None:
 
 @lru_cache(maxsize=4096)
 def select_rendition(look: Look, parameters: str) -> Look:
-    """Return `look` as the parameters of an SGR sequence change it. Unknown codes change nothing."""
+    """Return `look` as changed by the parameters of an SGR sequence. Unknown codes change nothing."""
     codes = [[to_number(part) for part in group.split(":")] for group in parameters.split(";")]
     while codes:
         code, *details = codes.pop(0)
@@ -183,14 +183,14 @@ def select_rendition(look: Look, parameters: str) -> Look:
 
 
 def to_number(text: str) -> int:
-    """Return a parameter's value: nothing means 0, and what has more than five digits means nothing."""
+    """Return a parameter's value: empty means 0, and more than five digits mean nothing."""
     if len(text) > 5:
         return 99_999
     return int(text) if text else 0
 
 
 def take_colour(codes: list[list[int]]) -> list[int]:
-    """Take what belongs to a colour from the codes that follow it, as in `38;5;208`."""
+    """Take the codes of a colour from those that follow it, as in `38;5;208`."""
     kind = codes[0][0] if codes else 0
     length = {5: 2, 2: 4}.get(kind, 0)
     taken = [code[0] for code in codes[:length]]
@@ -199,7 +199,7 @@ def take_colour(codes: list[list[int]]) -> list[int]:
 
 
 def find_colour(details: list[int]) -> int | None:
-    """Return the colour of the palette that `5, n` or `2, (space,) r, g, b` comes nearest to."""
+    """Return the palette colour nearest to `5, n` or `2, (space,) r, g, b`."""
     match details:
         case [5, number]:
             return from_256(number)
@@ -224,7 +224,7 @@ def from_256(number: int) -> int | None:
 
 
 def nearest(red: int, green: int, blue: int) -> int:
-    """Return the first colour of the palette with the least distance to this one."""
+    """Return the first palette colour with the smallest distance to this one."""
 
     def distance(number: int) -> int:
         other = PALETTE[number]

@@ -1,4 +1,4 @@
-"""Long texts as files: sent in chunks as they are read, so that neither memory nor a connection is held."""
+"""Long texts as files, sent in chunks as they are read, so that they tie up neither memory nor a connection."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -8,13 +8,13 @@ from django.db import connection
 from django.http import HttpRequest, StreamingHttpResponse
 
 ReadChunk = Callable[[int], tuple[str, int | None]]
-"""Reads the text behind a position; returns it, and the position at its end, or None if there is no more."""
+"""Reads the text after a position; returns it with the position at its end, or None if there is no more."""
 
 
 def send_text(
     request: HttpRequest, read: ReadChunk, filename: str, after: int = 0
 ) -> StreamingHttpResponse:
-    """Return a response that downloads as `filename` what `read` returns, from behind position `after`."""
+    """Return a response that downloads the results of `read`, from after position `after`, as `filename`."""
     chunks = read_async(read, after) if isinstance(request, ASGIRequest) else read_all(read, after)
     response = StreamingHttpResponse(chunks, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
@@ -30,7 +30,7 @@ def read_all(read: ReadChunk, after: int) -> Iterator[str]:
 
 
 async def read_async(read: ReadChunk, after: int) -> AsyncIterator[str]:
-    """Yield all chunks; a slow reader holds no database connection between two of them."""
+    """Yield all chunks; a slow client ties up no database connection between them."""
     position: int | None = after
     while position is not None:
         chunk, position = await sync_to_async(read_and_disconnect)(read, position)
@@ -38,7 +38,7 @@ async def read_async(read: ReadChunk, after: int) -> AsyncIterator[str]:
 
 
 def read_and_disconnect(read: ReadChunk, after: int) -> tuple[str, int | None]:
-    """Read a chunk, and give the thread's connection back."""
+    """Read a chunk, and release the thread's connection."""
     try:
         return read(after)
     finally:

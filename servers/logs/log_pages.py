@@ -1,6 +1,6 @@
-"""Which lines of a log a page shows: its newest ones, those around a line, or a chunk further on.
+"""Chooses the lines of a log that a page shows: the newest, those around a line, or a chunk further on.
 
-Jobs' logs and servers' consoles are read the same way. What comes after the page was made is a stream's.
+Jobs' logs and servers' consoles are read the same way. Lines after the page was made come by a stream.
 """
 
 from bisect import bisect_left, bisect_right
@@ -19,19 +19,19 @@ from servers.logs.searches import SEARCH_SECONDS, SearchTurn, turns
 
 LINES_SHOWN = 1_000
 BLOCK_LINES = 20
-"""Lines that a browser lays out together. As in `static/js/log/blocks.js`."""
+"""How many lines a browser lays out together. The same as in `static/js/log/blocks.js`."""
 LARGEST_SEQ = 2**63 - 1
 LONGEST_SEARCH = 200
 LINES_READ = 1_000
 LINES_LOOKED_AT = 100
-"""A search reads so many lines from the database by one query, and looks at so many before it asks whether it
-may go on: of the longest lines, full of colours, that takes some hundredths of a second."""
+"""A search reads LINES_READ lines from the database per query, and checks LINES_LOOKED_AT of them before it
+asks whether it may go on. For the longest lines, full of colours, that takes a few hundredths of a second."""
 CHARS_COMPARED = 8
-"""So much of a text the database compares, to hand on few lines."""
+"""How much of a text the database compares, so that it returns few lines."""
 
 
 class LogLine(Protocol):
-    """A line of a log. `seq` counts 1, 2, 3 …; one of a job has a `stream` besides."""
+    """A line of a log. `seq` counts 1, 2, 3 …; a job's line also has a `stream`."""
 
     @property
     def seq(self) -> int: ...
@@ -44,9 +44,9 @@ class LogLine(Protocol):
 
 
 class Chapter(Protocol):
-    """A part of a log that folds: a stage of a job, a run of a server. It begins with line `first_seq`.
+    """A foldable part of a log: a stage of a job, or a run of a server. It begins with line `first_seq`.
 
-    One that has a `duration_label` besides is shown with it, and, until it has an `ended_at`, live.
+    If it also has a `duration_label`, that is shown, and is live until it has an `ended_at`.
     """
 
     @property
@@ -61,7 +61,7 @@ class Chapter(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Lines that stand together: those of a chapter, or, with None, those before the first one."""
+    """Lines that belong together: those of a chapter, or with None, those before the first chapter."""
 
     chapter: Chapter | None
     lines: list[Any]
@@ -75,10 +75,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Search:
-    """What was looked for in a log, and where it is. The seqs are those of lines that have it.
+    """What was searched for in a log, and where it is. The seqs are those of matching lines.
 
-    `position` counts the matches up to and with the line that the page shows; `is_here`: that is one. It began
-    with line `began_at` and ended after line `ended_at`; with None, at the end of the log.
+    `position` counts the matches up to and including the line that the page shows; `is_here` says whether that
+    line matches. The search began with line `began_at` and ended after line `ended_at`; None means the log's
+    end.
     """
 
     text: str
@@ -93,7 +94,7 @@ class Search:
     is_replaced: bool = False
 
     def with_matches(self, seqs: list[int], at: int | None) -> "Search":
-        """Return this with more matches, which come behind those that it has; `at` is the line on the page."""
+        """Return this search with further matches after the ones it has; `at` is the line on the page."""
         if not seqs:
             return self
         found = replace(
@@ -114,7 +115,7 @@ class Search:
 
     @property
     def extent(self) -> str:
-        """Which part of the log it went through, in words; empty for the whole."""
+        """Which part of the log was searched, in words; empty for the whole log."""
         words = [f"from line {self.began_at}"] if self.began_at > 1 else []
         if self.ended_at is not None and self.ended_at >= self.began_at:
             words.append(f"up to line {self.ended_at}")
@@ -122,7 +123,7 @@ class Search:
 
     @property
     def why_it_ended(self) -> str:
-        """Why it did not come to the end of the log, in a sentence; empty if it did."""
+        """Why it did not reach the end of the log, in a sentence; empty if it did."""
         if self.ended_at is None:
             return ""
         if self.is_replaced:
@@ -132,7 +133,7 @@ class Search:
 
     @property
     def address(self) -> dict[str, Any]:
-        """What leads to the same search, as parameters of an address."""
+        """The parameters of an address that lead to the same search."""
         return {"q": self.text, **({"from": self.began_at} if self.began_at > 1 else {})}
 
     @property
@@ -153,18 +154,18 @@ class Search:
 
     @property
     def previous_url(self) -> str:
-        """The address of the match before the line that the page shows; empty for none."""
+        """The address of the match before the line that the page shows; empty if there is none."""
         return self.url(self.previous) if self.previous else ""
 
     @property
     def next_url(self) -> str:
-        """The address of the match after the line that the page shows; empty for none."""
+        """The address of the match after the line that the page shows; empty if there is none."""
         return self.url(self.next) if self.next else ""
 
 
 @dataclass(frozen=True)
 class Searched:
-    """A part of a log that was looked through: which of its lines have what was wanted, and its last line."""
+    """A part of a log that was searched: which of its lines match, and its last line."""
 
     seqs: list[int]
     last_seq: int
@@ -172,7 +173,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class LogPage:
-    """The lines that a page shows. `earlier` and `later` are addresses of what is around them, or empty."""
+    """The lines that a page shows. `earlier` and `later` are the addresses of adjacent lines, or empty."""
 
     lines: list[Any] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
@@ -183,7 +184,7 @@ class LogPage:
 
     @property
     def must_jump(self) -> bool:
-        """Whether the search found something, and the address does not say yet which line to show."""
+        """Whether the search found something, but the address does not name a line to show yet."""
         return self.line is None and self.search is not None and self.search.first is not None
 
 
@@ -191,30 +192,30 @@ class Log(Protocol):
     """Numbered lines that pages are made of."""
 
     def first_seq(self) -> int:
-        """Return the seq of the oldest line that is kept, or 0."""
+        """Return the seq of the oldest line kept, or 0."""
 
     def last_seq(self) -> int:
         """Return the seq of the last line, or 0."""
 
     def read_after(self, seq: int, limit: int) -> Sequence[LogLine]:
-        """Return the next lines behind `seq`, at most `limit`."""
+        """Return the next lines after `seq`, at most `limit`."""
 
     def read_before(self, seq: int | None, limit: int) -> Sequence[LogLine]:
-        """Return the last lines before `seq`, or of all, in their order and at most `limit`."""
+        """Return the last lines before `seq`, or of all lines, in order and at most `limit`."""
 
     def chapters(self, first: int, last: int) -> Iterable[Chapter]:
         """Return the chapters, in order, that lines `first` to `last` may belong to."""
 
     def find_parts(self, text: str, first: int) -> Iterator[Searched]:
-        """Look for `text`, in capitals or not, in the lines from `first` on as they are shown, part by part.
+        """Search for `text`, ignoring case, in the visible lines from `first` on, part by part.
 
-        Each part takes some hundredths of a second at most, whatever stands in the lines.
+        Each part takes at most a few hundredths of a second, whatever the lines contain.
         """
 
 
 @dataclass(frozen=True)
 class RowLog:
-    """A log of which each line is a row."""
+    """A log in which each line is a row."""
 
     rows: QuerySet[Any]
     stages: Iterable[Chapter] = ()
@@ -241,11 +242,11 @@ class RowLog:
         return self.stages
 
     def find_parts(self, text: str, first: int) -> Iterator[Searched]:
-        """Read the lines that may have `text` from the database, and look at each of them here.
+        """Read the lines that may contain `text` from the database, and check each of them here.
 
-        A database that compares the whole text takes time by its length times the line's: seconds for each
-        thousand lines that nearly have two hundred characters. Its regular expressions take longer still.
-        Python finds a text within a line in time by the line's length alone.
+        A database that compares the whole text takes time proportional to its length times the line's: seconds
+        per thousand lines that nearly match two hundred characters. Its regular expressions are slower still.
+        Python's search takes time proportional only to the line's length.
         """
         after, last_seq = first - 1, self.last_seq()
         while after < last_seq:
@@ -263,13 +264,13 @@ class RowLog:
 def may_have(text: str) -> Q:
     """Return the condition that a row's line may show `text`."""
     if not text.isascii():
-        return Q()  # SQLite knows no capitals but those.
+        return Q()  # SQLite ignores case only for ASCII letters.
     colours = [("line__contains", escape) for escape in ESCAPES]
     return Q(*colours, ("line__icontains", text[:CHARS_COMPARED]), _connector=Q.OR)
 
 
 def search_log(log: Log, text: str, *, began_at: int, at: int | None, turn: SearchTurn) -> Search:
-    """Look for `text` in `log` from line `began_at` on, as long as the turn lets it."""
+    """Search for `text` in `log` from line `began_at` on, as long as the turn permits."""
     search = Search(text, began_at=began_at)
     ended_at = began_at - 1
     parts = log.find_parts(text, began_at)
@@ -284,11 +285,11 @@ def search_log(log: Log, text: str, *, began_at: int, at: int | None, turn: Sear
 def read_log_page(log: Log, request: HttpRequest) -> LogPage:
     """Read the page of `log` that an address asks for with `line`, `before`, `after`, `q` and `from`.
 
-    What makes no sense there, or leads behind the end, shows the newest lines.
+    Invalid values, and positions after the end, show the newest lines.
     """
     parameters = request.GET
     line = to_seq(parameters.get("line"))
-    # Read before the lines: what is stored in between comes by the stream, and is not left out here.
+    # Read before the lines: what is stored in between comes by the stream, and is not missed here.
     last_seq = log.last_seq()
     lines = read_lines(log, line, to_seq(parameters.get("before")), to_seq(parameters.get("after")))
     text = read_wanted(parameters)
@@ -318,19 +319,19 @@ def read_log_page(log: Log, request: HttpRequest) -> LogPage:
 
 
 def read_wanted(parameters: QueryDict) -> str:
-    """Return what an address asks to search for, or an empty text."""
+    """Return the text that an address asks to search for, or an empty one."""
     return parameters.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
 
 
 def to_seq(text: str | None) -> int | None:
-    """Return the line's number that `text` is, or None."""
+    """Return `text` as a line number, or None."""
     if not (text and text.isascii() and text.isdecimal() and len(text) < 20):
         return None
     return min(int(text), LARGEST_SEQ) or None
 
 
 def read_lines(log: Log, line: int | None, before: int | None, after: int | None) -> list[Any]:
-    """Read at most `LINES_SHOWN` lines, in their order."""
+    """Read at most `LINES_SHOWN` lines, in order."""
     chunk: Sequence[LogLine] = []
     if line and line <= log.last_seq():
         chunk = log.read_after(line - LINES_SHOWN // 2 - 1, LINES_SHOWN)
@@ -342,12 +343,12 @@ def read_lines(log: Log, line: int | None, before: int | None, after: int | None
 
 
 def group_lines(lines: Sequence[Any], chapters: Iterable[Chapter]) -> list[Group]:
-    """Divide lines by the chapters they belong to. A chapter without lines keeps its place among them."""
+    """Divide lines by their chapters. A chapter without lines keeps its place among them."""
     groups = [Group(None, [])]
     if not lines:
         return []
     rest = [chapter for chapter in chapters if chapter.first_seq <= lines[-1].seq]
-    # The chapters that were over before the first of these lines are on other pages.
+    # Chapters that ended before the first of these lines are on other pages.
     while len(rest) > 1 and rest[0].first_seq < lines[0].seq >= rest[1].first_seq:
         rest.pop(0)
     for line in lines:

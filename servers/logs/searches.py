@@ -1,7 +1,7 @@
-"""When a search in a log has to end: after two seconds, when its client is gone, or when its person asks anew.
+"""When a search in a log must end: after two seconds, or when its client leaves or the person starts another.
 
-A search holds a thread and much of the interpreter, however few lines it finds. So whoever searches goes
-through a log in small parts, and asks its `SearchTurn` after each.
+A search occupies a thread and much of the interpreter, however few lines it finds. So it goes through a log in
+small parts, and asks its `SearchTurn` after each.
 """
 
 import threading
@@ -16,33 +16,33 @@ from django.http import HttpRequest
 SEARCH_SECONDS = 2.0
 
 CLIENT_HAS_LEFT = "saferoom.client_has_left"
-"""Where the scope of a request has the event that is set when its client is gone. See `l4d2site.asgi`."""
+"""The key in a request's scope for the event that is set when its client leaves. See `l4d2site.asgi`."""
 
 
 class ClientHasLeftError(Exception):
-    """Nobody waits for the answer any more, so none is made."""
+    """Nobody is waiting for the answer any more, so none is made."""
 
 
 class SearchTurn:
-    """The right of one search to go on."""
+    """One search's permission to continue."""
 
     def __init__(self, has_client_left: Callable[[], bool]) -> None:
         self.has_client_left = has_client_left
         self._until = monotonic() + SEARCH_SECONDS
         self.is_replaced = False
-        """Whether the same person has begun another search."""
+        """Whether the same person has started another search."""
 
     def begin(self) -> None:
-        """Let the time run from now on."""
+        """Start the clock."""
         self._until = monotonic() + SEARCH_SECONDS
 
     def may_go_on(self) -> bool:
-        """Return whether there is time left, and somebody who waits for the answer."""
+        """Return whether there is time left, and somebody is waiting for the answer."""
         return not self.is_replaced and monotonic() < self._until and not self.has_client_left()
 
 
 class SearchTurns:
-    """Gives each person one turn at a time. A new one ends the one before: nobody waits for that any more."""
+    """Gives each person one turn at a time. A new one ends the previous one, which nobody waits for now."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -51,10 +51,10 @@ class SearchTurns:
 
     @contextmanager
     def taken(self, request: HttpRequest) -> Iterator[SearchTurn]:
-        """Search in the block, for whom `request` is of: as soon as their search before has ended.
+        """Search in the block on behalf of the request's person, once their previous search has ended.
 
-        One that is replaced while it waits begins at once, and may not go on. Raises `ClientHasLeftError` after
-        the block if the client has left.
+        A search that is replaced while it waits enters at once, but may not continue. Raises
+        `ClientHasLeftError` after the block if the client has left.
         """
         person = request.user.pk or 0
         turn = SearchTurn(find_departure(request))
@@ -76,16 +76,16 @@ class SearchTurns:
                         del turns[person]
                 self._changed.notify_all()
         if turn.has_client_left():
-            # Django has let go of this thread with the request, and gives nothing back for it.
+            # Django has abandoned this thread together with the request, and releases nothing for it.
             connection.close()
             raise ClientHasLeftError
 
 
 turns = SearchTurns()
-"""Those of this process: there is one web process."""
+"""The turns of this process: there is only one web process."""
 
 
 def find_departure(request: HttpRequest) -> Callable[[], bool]:
-    """Return what tells whether the client of `request` is gone. Under WSGI, nobody knows."""
+    """Return a function that says whether the client of `request` has left. Under WSGI that is unknown."""
     has_left = request.scope.get(CLIENT_HAS_LEFT) if isinstance(request, ASGIRequest) else None
     return has_left.is_set if isinstance(has_left, threading.Event) else lambda: False

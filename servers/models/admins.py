@@ -1,4 +1,4 @@
-"""Admins of a server in the game: people with a Steam ID and what SourceMod lets them do."""
+"""A server's admins in the game: people with a Steam ID, and what SourceMod lets them do."""
 
 from typing import Any, Self
 
@@ -11,11 +11,11 @@ from servers.models.players import NAME_CHARS
 from servers.models.servers import Server
 
 MOST_ADMINS = 100
-"""Of one server."""
+"""The limit for one server."""
 
 
 class AdminPreset(models.TextChoices):
-    """What an admin may do, in words; `flags` has the letters of SourceMod's `admin_levels.cfg` for it."""
+    """What an admin may do, in words; `flags` has the letters for it from SourceMod's `admin_levels.cfg`."""
 
     MODERATOR = "moderator", _("Moderator: kick, ban, unban, slay, admin chat")
     MAP_CHOOSER = "map_chooser", _("Map chooser: change the map, start votes")
@@ -24,17 +24,17 @@ class AdminPreset(models.TextChoices):
 
     @property
     def flags(self) -> str:
-        """The letters; `b` is what SourceMod asks of every admin."""
+        """The letters; SourceMod requires `b` of every admin."""
         return {"moderator": "bcdefj", "map_chooser": "bgk", "head": "bcdefgjk", "full": "z"}[self]
 
     @property
     def short(self) -> str:
-        """The word for it alone."""
+        """Only the word for it."""
         return str(self.label).partition(":")[0]
 
 
 class GameAdmin(models.Model):
-    """Somebody who is an admin of one server in the game."""
+    """A person who is an admin of one server in the game."""
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="game_admins", db_index=False)
     steam_id = models.CharField(max_length=32)
@@ -54,16 +54,16 @@ class GameAdmin(models.Model):
 
     @property
     def preset_words(self) -> str:
-        """What they are, in a word or two."""
+        """Their role, in a word or two."""
         return AdminPreset(self.preset).short
 
     def to_spec(self) -> SpecAdmin:
-        """Return them as the host layer takes them."""
+        """Return them in the host layer's form."""
         return SpecAdmin(self.steam_id, AdminPreset(self.preset).flags, self.name)
 
 
 class AdminsState(models.TextChoices):
-    """What has become of the admins of a server. `pending` until its worker has looked at the latest change."""
+    """What became of a server's admins. `pending` until its worker has handled the latest change."""
 
     PENDING = "pending", _("Not written yet. The worker of the server’s host will do it.")
     IN_FORCE = "in_force", _("Written, and SourceMod has read them.")
@@ -81,7 +81,7 @@ FAULTY_STATES = (AdminsState.NO_SOURCEMOD, AdminsState.NOT_LOADED, AdminsState.R
 
 
 class AdminsNote(models.Model):
-    """What is known of the admins of a server: the state, and further sentences for people."""
+    """What is known about a server's admins: the state, and more sentences for people."""
 
     server = models.OneToOneField(Server, models.CASCADE, related_name="admins_note")
     state = models.CharField(max_length=16)
@@ -98,11 +98,11 @@ class AdminsNote(models.Model):
 
     @property
     def kind(self) -> str:
-        """What kind of notice it is."""
+        """The kind of notice."""
         return "error" if self.state in FAULTY_STATES else "info"
 
     @classmethod
     def record(cls, server: Server, state: AdminsState, remark: str = "") -> Self:
-        """Store what is so now."""
+        """Store the current state."""
         said: dict[str, Any] = {"state": state, "remark": remark, "at": timezone.now()}
         return cls.objects.update_or_create(server=server, defaults=said)[0]

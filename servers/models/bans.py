@@ -15,26 +15,26 @@ REASON_CHARS = 200
 
 
 class BanQuerySet(models.QuerySet["Ban"]):
-    """Bans, by where and whether they hold."""
+    """Bans, by place and by whether they apply."""
 
     def of_servers(self, servers: Iterable[Server]) -> "BanQuerySet":
-        """Return the bans that concern any of `servers`: their own, and their owners’ for all of theirs."""
+        """Return the bans that affect any of `servers`: their own, and their owners' bans for all servers."""
         servers = list(servers)
         own = Q(server__in=[server.pk for server in servers])
         return self.filter(own | Q(server=None, owner__in={server.owner_id for server in servers}))
 
     def in_force(self) -> "BanQuerySet":
-        """Return the bans that hold now."""
+        """Return the bans that apply now."""
         return self.filter(Q(ends_at=None) | Q(ends_at__gt=timezone.now()), lifted_at=None)
 
     def ended_since(self, moment: datetime) -> "BanQuerySet":
-        """Return the bans that were lifted or have ended by themselves since `moment`."""
+        """Return the bans that were lifted or have expired since `moment`."""
         has_ended = Q(lifted_at=None, ends_at__lte=timezone.now(), ends_at__gte=moment)
         return self.filter(has_ended | Q(lifted_at__gte=moment))
 
 
 class Ban(models.Model):
-    """Somebody may not play on `server`, or, without one, on any of `owner`, until it ends or is lifted."""
+    """A person may not play on `server`, or, if None, on any server of `owner`, until it ends or is lifted."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     server = models.ForeignKey(Server, models.CASCADE, null=True, related_name="bans")
@@ -59,12 +59,12 @@ class Ban(models.Model):
         return f"ban of {self.steam_id}"
 
     def holds_on(self, server: Server) -> bool:
-        """Return whether it concerns `server`; whether it has ended is another question."""
+        """Return whether it concerns `server`; it may have ended."""
         return self.server_id == server.pk if self.server_id else self.owner_id == server.owner_id
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it was lifted, or else when it ends by itself; None if it does not."""
+        """When it was lifted, or else when it expires; None if it does not."""
         return self.lifted_at or self.ends_at
 
     def ends_later_than(self, other: "Ban") -> bool:
@@ -74,14 +74,14 @@ class Ban(models.Model):
         return self.ends_at is None or self.ends_at > other.ends_at
 
     def minutes_left(self, now: datetime) -> int:
-        """Return for how long it holds, as the game takes it: 0 is for good, and nothing is less than 1."""
+        """Return the remaining minutes in the game's form: 0 means permanently, and the minimum is 1."""
         if self.ends_at is None:
             return 0
         return max(1, -(-(self.ends_at - now) // timedelta(minutes=1)))
 
 
 def find_lasting(bans: Iterable[Ban]) -> dict[str, Ban]:
-    """Return by Steam id the one of somebody's bans that ends last."""
+    """Return by Steam ID each person's ban that ends last."""
     lasting: dict[str, Ban] = {}
     for ban in bans:
         other = lasting.get(ban.steam_id)

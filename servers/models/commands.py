@@ -1,4 +1,4 @@
-"""Console commands: what people had a server carry out, and what it answered."""
+"""Console commands: what people had a server execute, and its answers."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,29 +16,29 @@ ANSWER_SECONDS = 5.0
 """How long a server may take to answer."""
 
 TAKE_WITHIN = timedelta(seconds=30)
-"""A command that no worker has taken by then is not sent: nobody expects a kick of an hour ago."""
+"""If no worker takes a command by then, it is not sent: nobody expects a kick from an hour ago."""
 
 LOST_AFTER = timedelta(seconds=ANSWER_SECONDS + 10)
-"""A worker has stored an answer, or that there was none, long before."""
+"""Long before this, a worker has stored an answer, or that there was none."""
 
 COMMANDS_KEPT = 500
 ANSWER_BYTES_KEPT = 32 * 1024**2
-"""Per server, the newest; of answers as text."""
+"""The limits per server: the newest commands, and their answers as text."""
 
 MAX_COMMAND_BYTES = 510
 """The engine's limit for one command (Source SDK, `CCommandBuffer`)."""
 
 
 ANSWER_CHARS_SHOWN = 16 * 1024
-"""Of an answer, on a page; the rest is a click away."""
+"""How much of an answer a page shows; the rest is a click away."""
 
 
 class CommandState(models.TextChoices):
-    """Where a command is.
+    """The state of a command.
 
     `queued` → `sent` → `answered`, `typed` (into the console: no answer is known), `unanswered` (in time) or
     `lost` (its worker died); `queued` → `failed`, or `sent` → `failed` if it turned out that nothing was sent.
-    What is not `queued` is never sent again.
+    A command that is no longer `queued` is never sent again.
     """
 
     QUEUED = "queued", "waits for the host’s worker"
@@ -54,22 +54,22 @@ UNFINISHED_STATES = (CommandState.QUEUED, CommandState.SENT)
 
 
 class ConsoleCommandQuerySet(models.QuerySet["ConsoleCommand"]):
-    """Commands, by where they are."""
+    """Commands, by their state."""
 
     def unfinished(self) -> "ConsoleCommandQuerySet":
-        """Return the commands that wait, or whose answer is waited for."""
+        """Return the commands that are waiting, or whose answer is."""
         return self.filter(state__in=UNFINISHED_STATES)
 
     def shown(self) -> "ConsoleCommandQuerySet":
-        """Fetch what pages show, the newest first: of long answers only the beginning, as `answer_head`."""
+        """Fetch what pages show, newest first; of long answers only the beginning, as `answer_head`."""
         beginning = Substr("answer", 1, ANSWER_CHARS_SHOWN)
         return self.defer("answer", "typed").annotate(answer_head=beginning).order_by("-id")
 
 
 class ConsoleCommand(models.Model):
-    """One line for a server's console, who sent it, and what came back.
+    """One line for a server's console, who sent it, and the answer.
 
-    `text` and `answer` have no passwords in them. `typed` is the line itself, until it is sent.
+    `text` and `answer` contain no passwords. `typed` is the line itself, until it is sent.
     """
 
     server = models.ForeignKey(
@@ -100,7 +100,7 @@ class ConsoleCommand(models.Model):
             models.Index(fields=["state", "server"], name="commands_by_state"),
         ]
         constraints = [
-            # srcds mixes up the answers of several connections: one command at a time, whoever sends it.
+            # srcds mixes up the answers of several connections, so only one command at a time is sent.
             models.UniqueConstraint(
                 fields=["server"],
                 condition=models.Q(state="sent"),
@@ -113,30 +113,30 @@ class ConsoleCommand(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether it will not change any more."""
         return self.state not in UNFINISHED_STATES
 
     @property
     def has_answer(self) -> bool:
-        """Whether the server said something."""
+        """Whether the server printed something."""
         return self.answer_bytes > 0
 
     @property
     def is_cut(self) -> bool:
-        """Whether there is more of the answer than its `answer_head`."""
+        """Whether the answer is longer than its `answer_head`."""
         fetched: dict[str, Any] = vars(self)
         return len(fetched.get("answer_head", "")) >= ANSWER_CHARS_SHOWN
 
     @property
     def is_silent(self) -> bool:
-        """Whether the server has carried it out and printed nothing."""
+        """Whether the server executed it and printed nothing."""
         return self.state == CommandState.ANSWERED and not self.has_answer
 
     def change(self, before: CommandState, after: CommandState, **changes: Any) -> bool:
-        """Bring it from one state to another with `changes`; False, and nothing is changed, if it is not there.
+        """Change its state with `changes`; return False, changing nothing, if it is not in state `before`.
 
-        To be called in a transaction, which also tells those who watch the server: not that it was sent, since
-        the answer mostly comes before they could look.
+        Call this in a transaction. It also announces the change to the server's watchers, except for `sent`,
+        since the answer usually comes before they could read that.
         """
         rows = ConsoleCommand.objects.filter(pk=self.pk, state=before)
         if not rows.update(state=after, **changes):
@@ -147,7 +147,7 @@ class ConsoleCommand(models.Model):
 
     @classmethod
     def prune(cls, server_id: int) -> None:
-        """Forget the oldest finished commands of a server beyond those that are kept."""
+        """Delete a server's oldest finished commands beyond the limits."""
         sizes = cls.objects.filter(server_id=server_id).order_by("-id")
         kept_bytes = 0
         for number, (pk, size) in enumerate(sizes.values_list("pk", "answer_bytes"), start=1):
@@ -160,5 +160,5 @@ class ConsoleCommand(models.Model):
 
 
 def note_news(server_id: int) -> None:
-    """Let those who watch a server's console know that something about its commands is new."""
+    """Announce to a server's watchers that something about its commands is new."""
     Server.objects.filter(pk=server_id).update(commands_version=F("commands_version") + 1)

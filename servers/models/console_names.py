@@ -1,4 +1,4 @@
-"""What can be typed into a game's console: its cvars and commands, as a server of it lists them."""
+"""What can be typed into a game's console: its cvars and commands, as one of its servers lists them."""
 
 from typing import TypedDict
 
@@ -10,7 +10,7 @@ NAMES_KEY_CHARS = 64
 
 
 class ConsoleName(TypedDict):
-    """One cvar or command. `help` is a line of text, perhaps of a stranger's plugin."""
+    """One cvar or command. `help` is a line of text, perhaps from a stranger's plugin."""
 
     name: str
     help: str
@@ -18,9 +18,9 @@ class ConsoleName(TypedDict):
 
 
 class ConsoleNames(models.Model):
-    """The names of one game: of a build with certain overlays, which `key` stands for.
+    """The names of one game: of a build with certain overlays, identified by `key`.
 
-    See `servers.console.completion.find_key`. Nobody else needs to ask for them.
+    See `servers.console.completion.find_key`. They need to be asked for only once.
     """
 
     key = models.CharField(max_length=NAMES_KEY_CHARS, unique=True)

@@ -1,6 +1,6 @@
-"""A server's console as it was copied from its host: runs, the newest lines, and segments of older ones.
+"""A server's console as copied from its host: runs, the newest lines, and segments of older ones.
 
-`servers.console.reader` reads them together, as one log; `jobs.watch.console_copier` writes them.
+`servers.console.reader` reads them as one log; `jobs.watch.console_copier` writes them.
 """
 
 import zlib
@@ -17,17 +17,17 @@ from servers.logs import ESCAPE
 from servers.models.servers import Server
 
 COMPRESSION_LEVEL = 6
-"""Of zlib: a segment takes 2 ms, and a sixth of its text. Level 1 takes 1 ms, and more than a fifth."""
+"""The zlib level: a segment takes 2 ms, and a sixth of its text. Level 1 takes 1 ms, and more than a fifth."""
 
 COLOUR_MARKS = (b"\x1b", "\x9b".encode())
-"""What every sequence that colours a text begins with."""
+"""How every colour sequence begins."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 
 class StoredLine(NamedTuple):
-    """A line of a console, wherever it lies. `seq` counts 1, 2, 3 … over all runs of a server."""
+    """A line of a console, wherever it is stored. `seq` counts 1, 2, 3 … over all runs of a server."""
 
     seq: int
     line: str
@@ -37,7 +37,7 @@ class StoredLine(NamedTuple):
 class ConsoleRun(models.Model):
     """One start of a server, as a chapter of its console. `number` counts the starts of one instance.
 
-    It has the lines from `first_seq` up to the next run's first one. `ended_at` is empty while it goes on.
+    It has the lines from `first_seq` up to the next run's first one. `ended_at` is empty while it runs.
     """
 
     class Ending(models.TextChoices):
@@ -71,7 +71,7 @@ class ConsoleRun(models.Model):
 
     @property
     def name(self) -> str:
-        """What its chapter is called, in words that never change: pages know a chapter by them."""
+        """Its chapter's name, in words that never change: pages identify a chapter by them."""
         return f"Run of {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
 
     @property
@@ -103,10 +103,10 @@ class ConsoleLine(models.Model):
 
 
 class ConsoleSegment(models.Model):
-    """Some thousand lines of a console that follow each other, compressed. It is never changed.
+    """A few thousand consecutive lines of a console, compressed. It never changes.
 
-    `text_bytes` is their size as text, a byte for each line end included. Segments have no gap between them,
-    and end where the `ConsoleLine` rows begin.
+    `text_bytes` is their size as text, including a byte for each line end. There are no gaps between segments,
+    and they end where the `ConsoleLine` rows begin.
     """
 
     server = models.ForeignKey(
@@ -115,7 +115,7 @@ class ConsoleSegment(models.Model):
     first_seq = models.PositiveBigIntegerField()
     last_seq = models.PositiveBigIntegerField()
     text_bytes = models.PositiveIntegerField()
-    # The last column: the others are read without the pages that this one fills.
+    # The last column, so that the others are read without the disk pages that this one fills.
     data = models.BinaryField()
 
     class Meta:
@@ -132,7 +132,7 @@ class ConsoleSegment(models.Model):
 
     @classmethod
     def of(cls, server_id: int, lines: Sequence[StoredLine]) -> "ConsoleSegment":
-        """Return the segment, not saved, of lines that follow each other."""
+        """Return the segment, not saved, of consecutive lines."""
         texts = [line.line for line in lines]
         body = "\n".join(texts).encode()
         head = pack_times([line.created_at for line in lines]).encode()
@@ -146,7 +146,7 @@ class ConsoleSegment(models.Model):
 
 
 class Block:
-    """Lines of a console that lie together, and are looked at without making an object of each."""
+    """Consecutive lines of a console that can be searched without making an object of each."""
 
     def __init__(self, first_seq: int, times: str, body: bytes) -> None:
         self.first_seq = first_seq
@@ -161,7 +161,7 @@ class Block:
 
     @classmethod
     def of_lines(cls, lines: Sequence[StoredLine]) -> "Block":
-        """Return the same of lines that are no segment yet."""
+        """Return a block of lines that are no segment yet."""
         body = "\n".join(line.line for line in lines).encode()
         return cls(lines[0].seq, pack_times([line.created_at for line in lines]), body)
 
@@ -178,11 +178,11 @@ class Block:
         return self.first_seq + self._body.count(b"\n")
 
     def before(self, seq: int) -> "Block":
-        """Return the lines before line `seq`, of which it has some."""
+        """Return a block of the lines before line `seq`; there must be some."""
         return Block.of_lines([line for line in self.lines() if line.seq < seq])
 
     def seqs_with(self, text: str) -> list[int]:
-        """Return the seqs of the lines that show `text`, in capitals or not, whatever colours are in it."""
+        """Return the seqs of the lines that visibly contain `text`, ignoring case and colours."""
         if any(mark in self._body for mark in COLOUR_MARKS):
             wanted = text.lower()
             return [
@@ -195,7 +195,7 @@ class Block:
         return self._count_lines(self._body.decode().lower(), text.lower(), "\n")
 
     def _count_lines(self, body: AnyStr, wanted: AnyStr, line_end: AnyStr) -> list[int]:
-        """Return the seqs of the lines of `body` that have `wanted`."""
+        """Return the seqs of the lines of `body` that contain `wanted`."""
         seqs = []
         seq, counted_to = self.first_seq, 0
         at = body.find(wanted)
@@ -210,7 +210,7 @@ class Block:
 
 
 def pack_times(times: Sequence[datetime]) -> str:
-    """Return times, to the millisecond, as a text: distances, and how often each comes."""
+    """Return times, to the millisecond, as a text: differences, and how often each time occurs."""
     packed: list[str] = []
     before = 0
     for time, same in groupby(times):
@@ -221,7 +221,7 @@ def pack_times(times: Sequence[datetime]) -> str:
 
 
 def unpack_times(packed: str) -> list[datetime]:
-    """Return the times of which `pack_times` made a text. Lines of one moment share their object."""
+    """Return the times from the text of `pack_times`. Lines with the same time share one object."""
     times: list[datetime] = []
     milliseconds = 0
     for item in packed.split(" "):

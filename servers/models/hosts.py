@@ -21,19 +21,19 @@ class NoFreePortError(ValidationError):
 
 
 class HostQuerySet(models.QuerySet["Host"]):
-    """Hosts, by how much is on them."""
+    """Hosts, by their load."""
 
     def least_loaded(self) -> "Host | None":
-        """Return the host that a new server is best placed on: the one with the fewest servers."""
+        """Return the best host for a new server: the one with the fewest servers."""
         hosts = self.taking_servers().annotate(server_count=models.Count("servers"))
         return hosts.order_by("server_count", "name").first()
 
     def taking_servers(self) -> "HostQuerySet":
-        """Return the hosts that a new server may be placed on."""
+        """Return the hosts that accept new servers."""
         return self.filter(is_draining=False)
 
     def placement_obstacle(self) -> str:
-        """Return why no host takes a new server, in a sentence; empty if one does, or there is none yet."""
+        """Return why no host accepts a new server, in a sentence; empty if one does, or there are no hosts."""
         hosts = list(self)
         if any(not host.placement_obstacle for host in hosts):
             return ""
@@ -49,7 +49,7 @@ class HostQuerySet(models.QuerySet["Host"]):
 
 
 class Host(models.Model):
-    """A machine that runs game servers. What its worker last reported of it is kept here."""
+    """A machine that runs game servers, with its worker's latest reports."""
 
     name = models.CharField(max_length=32, unique=True, validators=[validate_name])
     address = models.CharField(
@@ -156,7 +156,7 @@ class Host(models.Model):
 
     @classmethod
     def local(cls) -> "Host":
-        """Return the row of the host that the settings name, made if it is missing."""
+        """Return the row of the host named in the settings, creating it if it is missing."""
         return cls.objects.get_or_create(name=settings.HOST_NAME)[0]
 
     @property
@@ -166,50 +166,50 @@ class Host(models.Model):
 
     @property
     def load_percent(self) -> int | None:
-        """How busy its processors were in the last minute before its worker's last report."""
+        """How busy its processors were in the minute before its worker's last report."""
         return None if self.load_average is None else round(self.load_average * 100)
 
     @property
     def load_text(self) -> str:
-        """The load in words; empty where it is not known."""
+        """The load in words; empty if unknown."""
         percent = self.load_percent
         return "" if percent is None else f"{percent} %"
 
     @property
     def memory_text(self) -> str:
-        """How much memory is free, of how much; empty where it is not known."""
+        """How much memory is free, and how much there is; empty if unknown."""
         return describe_free(self.memory_available_bytes, self.memory_total_bytes)
 
     @property
     def disk_text(self) -> str:
-        """How much of the disk is free, of how much; empty where it is not known."""
+        """How much of the disk is free, and how much there is; empty if unknown."""
         return describe_free(self.disk_free_bytes, self.disk_total_bytes)
 
     @property
     def memory_percent(self) -> int | None:
-        """How much of its memory was in use at its worker's last report."""
+        """The percentage of its memory in use at its worker's last report."""
         return used_percent(self.memory_available_bytes, self.memory_total_bytes)
 
     @property
     def disk_percent(self) -> int | None:
-        """How much of the disk with its servers was in use at its worker's last report."""
+        """The percentage in use of the disk with its servers, at its worker's last report."""
         return used_percent(self.disk_free_bytes, self.disk_total_bytes)
 
     @property
     def problems(self) -> list[dict[str, Any]]:
-        """What its doctor found that is not as it should be, the worst first."""
+        """Its doctor's findings that are not as they should be, worst first."""
         worst_first = [Severity.FAULT, Severity.WARNING, Severity.TODO]
         found = [one for one in self.findings if one["severity"] in worst_first]
         return sorted(found, key=lambda one: worst_first.index(one["severity"]))
 
     @property
     def fine_findings(self) -> list[dict[str, Any]]:
-        """What its doctor found to be as it should be."""
+        """Its doctor's findings that are as they should be."""
         return [one for one in self.findings if one["severity"] == Severity.OK]
 
     @property
     def standing_walls(self) -> str:
-        """The walls of the box that its game servers run in, in words; empty where there are none."""
+        """The walls of the box that its game servers run in, in words; empty if there are none."""
         return ", ".join(wall["name"].lower() for wall in self.walls if wall["stands"])
 
     @property
@@ -219,7 +219,7 @@ class Host(models.Model):
 
     @property
     def available_build_id(self) -> str:
-        """The build that Steam handed out when it was last asked, if another one is current here."""
+        """The build that Steam offered when it was last asked, if a different one is current here."""
         is_other = self.build_id and self.latest_build_id != self.build_id
         return self.latest_build_id if is_other else ""
 
@@ -238,9 +238,9 @@ class Host(models.Model):
         return self.reported_at is not None and not self.build_id
 
     def find_free_port(self) -> int:
-        """Return the lowest port that no server of this host has and no program holds; in a transaction.
+        """Return the lowest port that no server of this host has and no program holds. Needs a transaction.
 
-        What programs hold is what the host's worker reported last. Raises `NoFreePortError` when all are taken.
+        The host's worker last reported which ports programs hold. Raises `NoFreePortError` if all are taken.
         """
         # On PostgreSQL the lock makes two new servers take turns; SQLite's transactions always do.
         self.taken_ports = Host.objects.select_for_update(no_key=True).get(pk=self.pk).taken_ports
@@ -255,7 +255,7 @@ class Host(models.Model):
         )
 
     def next_free_port(self) -> int | None:
-        """Return the port that `find_free_port` would, without a lock: somebody else may take it before."""
+        """Return the same port as `find_free_port`, without a lock: somebody else may take it first."""
         taken = {
             *self.servers.values_list("port", flat=True),
             *self.taken_ports,
@@ -264,9 +264,9 @@ class Host(models.Model):
         return next((port for port in PORT_RANGE if port not in taken), None)
 
     def find_port_obstacle(self, port: int, *, is_any_allowed: bool) -> str:
-        """Return why a server here cannot be given a port, in a sentence; empty if it can.
+        """Return why a server here cannot have a port, in a sentence; empty if it can.
 
-        `is_any_allowed`: whether the person who asks may take one that is not of the range.
+        `is_any_allowed` says whether this person may choose a port outside the range.
         """
         if port in self.taken_ports:
             return gettext(
@@ -277,7 +277,7 @@ class Host(models.Model):
 
 
 def describe_free(free: int | None, total: int | None) -> str:
-    """Return how much of something is free, in words; empty where that is not known."""
+    """Return how much of something is free, in words; empty if unknown."""
     if free is None or total is None:
         return ""
     texts = {"free": filesizeformat(free), "total": filesizeformat(total)}
@@ -285,14 +285,14 @@ def describe_free(free: int | None, total: int | None) -> str:
 
 
 def used_percent(free: int | None, total: int | None) -> int | None:
-    """Return how much of something is used, in percent; None where that is not known."""
+    """Return how much of something is used, in percent; None if unknown."""
     if free is None or not total:
         return None
     return round(100 * (total - free) / total)
 
 
 class Release(models.Model):
-    """One installed build of the game, as the host's worker reported it last."""
+    """One installed build of the game, according to the host's worker's last report."""
 
     host = models.ForeignKey(Host, models.CASCADE, related_name="releases")
     build_id = models.CharField(max_length=32)

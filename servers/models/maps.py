@@ -1,4 +1,4 @@
-"""Changes of map: what somebody wanted a running server to play, and what it said it plays afterwards."""
+"""Changes of map: what somebody wanted a running server to play, and what it said it played afterwards."""
 
 from datetime import timedelta
 
@@ -10,13 +10,13 @@ from servers.models.commands import ConsoleCommand
 from servers.models.servers import MAP_CHARS, MODE_CHARS, Server
 
 SETTLES_WITHIN = timedelta(seconds=60)
-"""How long after the command a server may take to play what it was told to: a large map on a slow disk."""
+"""How long after the command a server may take until it plays what it should: a large map on a slow disk."""
 
 RECENT = timedelta(hours=1)
 
 
 class MapChangeState(models.TextChoices):
-    """Where a change is: `asked`, and then one of the others for good."""
+    """The state of a change: `asked`, and then finally one of the others."""
 
     ASKED = "asked", "asked"
     PLAYING = "playing", "plays it"
@@ -27,18 +27,18 @@ class MapChangeState(models.TextChoices):
 
 
 class MapChangeQuerySet(models.QuerySet["MapChange"]):
-    """Changes, by where they are."""
+    """Changes, by their state."""
 
     def unfinished(self) -> "MapChangeQuerySet":
-        """Return those of which it is not known what came of them."""
+        """Return those whose outcome is not known yet."""
         return self.filter(state=MapChangeState.ASKED)
 
 
 class MapChange(models.Model):
-    """One request to play another map now. `command` is what was sent, who asked, and what came back.
+    """One request to play another map now. `command` has what was sent, by whom, and the answer.
 
-    `mode` is empty where it was to stay. `said_map` and `said_mode` are what the server answered when it was
-    asked what it plays; `was_map` and `was_mode` what it had said before.
+    `mode` is empty if it was to stay. `said_map` and `said_mode` are the server's answer when it was asked what
+    it plays; `was_map` and `was_mode` are its previous answer.
     """
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="map_changes")
@@ -58,7 +58,7 @@ class MapChange(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            # The worker looks for them every second.
+            # The worker queries these every second.
             models.Index(
                 fields=["server"], condition=Q(state="asked"), name="map_changes_unfinished"
             ),
@@ -69,7 +69,7 @@ class MapChange(models.Model):
 
     @property
     def is_recent(self) -> bool:
-        """Whether people still want to know what came of it."""
+        """Whether people still want to know its outcome."""
         return timezone.now() - self.created_at < RECENT
 
     @property
@@ -80,5 +80,5 @@ class MapChange(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is known what came of it, or never will be."""
+        """Whether its outcome is known, or never will be."""
         return self.state != MapChangeState.ASKED

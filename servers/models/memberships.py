@@ -1,4 +1,4 @@
-"""Who has a role on a server that is not theirs."""
+"""Who has a role on somebody else's server."""
 
 from django.conf import settings
 from django.db import models
@@ -8,7 +8,7 @@ from servers.permissions import GIVEN_ROLES, Person, Role, Verb, roles_for
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
-    """Memberships, by what they let people do."""
+    """Memberships, by what they permit."""
 
     def of(self, user: Person) -> "MembershipQuerySet":
         """Return the memberships of `user`."""
@@ -20,7 +20,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
 
 class Membership(models.Model):
-    """A role that a server's owner, a manager or an admin gave somebody. The owner needs none."""
+    """A role that a server's owner, a manager or an admin gave to a person. The owner needs none."""
 
     server = models.ForeignKey(
         "servers.Server", models.CASCADE, related_name="memberships", db_index=False
@@ -49,10 +49,10 @@ class Membership(models.Model):
 
 
 def has_role(user: Person, verb: Verb, path: str = "") -> Q:
-    """Return the condition that a role of `user` on a server lets them `verb`; `path` leads to the servers.
+    """Return the condition that a role of `user` on a server permits `verb`; `path` leads to the servers.
 
-    It is what `Server.role_of` and `servers.permissions.may` say of one server, for rows. Memberships are
-    looked up apart: a join would give a server once for each of its members.
+    It is the equivalent for rows of `Server.role_of` and `servers.permissions.may`. Memberships are in a
+    subquery: a join would return a server once for each of its members.
     """
     shared = Membership.objects.allowing(user, verb).values("server_id")
     condition = Q(**{f"{path}pk__in": shared})

@@ -10,24 +10,24 @@ from servers.models.servers import Server
 
 SESSIONS_KEPT = timedelta(days=90)
 SESSIONS_KEPT_OF_SERVER = 100_000
-"""The newest. Some sixty people an hour fill it in as long as they are kept; a game can claim any number."""
+"""The newest ones. About sixty people an hour fill it while they are kept; a game can claim any number."""
 
 NAME_CHARS = 64
 
 
 class PlayerSessionQuerySet(models.QuerySet["PlayerSession"]):
-    """Sessions, by whether they go on."""
+    """Sessions, by whether they are open."""
 
     def open(self) -> "PlayerSessionQuerySet":
-        """Return the sessions of those who are on."""
+        """Return the sessions of people who are on."""
         return self.filter(left_at=None)
 
     def outdated(self) -> "PlayerSessionQuerySet":
-        """Return the sessions that ended so long ago that they are not kept."""
+        """Return the sessions that ended too long ago to be kept."""
         return self.filter(left_at__lt=timezone.now() - SESSIONS_KEPT)
 
     def forget_beyond(self, most: int) -> None:
-        """Delete of each server the oldest ended sessions, where it has more than `most` of them."""
+        """Delete each server's oldest ended sessions if it has more than `most` of them."""
         ended = self.exclude(left_at=None).order_by()
         many = ended.values("server").annotate(count=Count("pk")).filter(count__gt=most)
         for server_id in many.values_list("server", flat=True):
@@ -37,10 +37,10 @@ class PlayerSessionQuerySet(models.QuerySet["PlayerSession"]):
 
 
 class PlayerSession(models.Model):
-    """Somebody's time on a server, from when they connected until they were no longer seen.
+    """One person's time on a server, from when they connected until they were no longer seen.
 
-    `seen_at` is when the server named them last, with the `ping` (in milliseconds) and `loss` (in percent) that
-    they had then.
+    `seen_at` is when the server last listed them, with the `ping` (in milliseconds) and `loss` (in percent)
+    that they had then.
     """
 
     server = models.ForeignKey(

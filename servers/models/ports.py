@@ -1,4 +1,4 @@
-"""Which ports a server may be given: those of the range, and for admins others that the panel does not need."""
+"""The ports a server may have: those of the range, and for admins others that the panel does not need."""
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -14,7 +14,7 @@ def find_panel_ports() -> frozenset[int]:
     ports = {settings.PANEL_PORT}
     database = settings.DATABASES["default"]
     address = str(database.get("HOST") or "")
-    # A path is the folder of its socket: then it is here, and listens on its port as well.
+    # A path is the folder of the database's socket: then it is on this machine, and uses its port as well.
     own = (*LOOPBACK, settings.HOST_ADDRESS, settings.MACHINE_ADDRESS)
     is_here = address in own or address.startswith("/")
     if not settings.IS_SQLITE and is_here:
@@ -23,9 +23,9 @@ def find_panel_ports() -> frozenset[int]:
 
 
 def find_port_obstacle(port: int, *, is_any_allowed: bool) -> str:
-    """Return why a server cannot be given a port, in a sentence; empty if it can.
+    """Return why a server cannot have a port, in a sentence; empty if it can.
 
-    `is_any_allowed`: whether the person who asks may take one that is not of the range.
+    `is_any_allowed` says whether this person may choose a port outside the range.
     """
     if not is_any_allowed and port not in PORT_RANGE:
         return _(

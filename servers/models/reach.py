@@ -1,9 +1,9 @@
-"""From where an address can be reached, as far as the address itself tells."""
+"""From where an address can be reached, as far as the address itself shows."""
 
 from ipaddress import ip_address, ip_network
 
 LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
-"""What names no other machine; nothing at all neither."""
+"""Addresses that name no other machine; an empty one names none either."""
 
 # RFC 1918, RFC 6598 (the inside of a provider's network), RFC 3927 and RFC 4193, RFC 4291.
 _PRIVATE = [
@@ -16,7 +16,7 @@ _PRIVATE = [
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address, or a name, is reached on its own machine alone; an empty one is not."""
+    """Whether an address or a name can be reached only on its own machine; an empty one does not count."""
     if address == "localhost":
         return True
     try:
@@ -26,7 +26,7 @@ def is_loopback(address: str) -> bool:
 
 
 def is_private(address: str) -> bool:
-    """Whether an address is one of a private network; a name is not."""
+    """Whether an address belongs to a private network; a name does not."""
     try:
         parsed = ip_address(address)
     except ValueError:

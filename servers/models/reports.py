@@ -1,4 +1,4 @@
-"""What the hosts' workers reported of overlays and releases: how they are, and what is in them."""
+"""The reports of hosts' workers about overlays and releases: their condition and their contents."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from hostops.specs import ContentSeverity
 from servers.models.hosts import Host
 
 REPORT_VERSION = 1
-"""Of the rules by which reports are made. One of another version is made anew, changed or not."""
+"""The version of the rules for reports. A report of another version is made again, even if nothing changed."""
 
 FINGERPRINT_CHARS = 32
 OVERLAY_NAME_CHARS = 32
 
 
 class ContentReport(models.Model):
-    """What a report says of a set of files. `campaigns` and `maps` are as `hostops.specs` has them."""
+    """The report on a set of files. `campaigns` and `maps` are in the form of `hostops.specs`."""
 
     campaigns = models.JSONField(default=list)
     maps = models.JSONField(default=list, help_text=gettext_lazy("Lower-case names without .bsp."))
@@ -30,28 +30,28 @@ class ContentReport(models.Model):
 
     @property
     def campaign_titles(self) -> list[str]:
-        """What its campaigns are called, each with the number of its maps."""
+        """The titles of its campaigns, each with its number of maps."""
         return [describe_campaign(campaign) for campaign in self.campaigns]
 
 
 class WithFindings:
-    """Sorts the `findings` of a report, which are as `hostops.specs.ContentFinding` has them."""
+    """Sorts the `findings` of a report, which have the form of `hostops.specs.ContentFinding`."""
 
     findings: Any
 
     @property
     def refusals(self) -> list[dict[str, Any]]:
-        """The findings for which no server is started with this overlay."""
+        """The findings that keep servers with this overlay from starting."""
         return self._findings_of(ContentSeverity.REFUSED)
 
     @property
     def warnings(self) -> list[dict[str, Any]]:
-        """The findings that people should look after."""
+        """The findings that somebody should look into."""
         return self._findings_of(ContentSeverity.WARNED)
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """The findings that are only good to know."""
+        """The findings that are just good to know."""
         return self._findings_of(ContentSeverity.NOTED)
 
     def _findings_of(self, severity: ContentSeverity) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ class WithFindings:
 
 
 class OverlayReportQuerySet(models.QuerySet["OverlayReport"]):
-    """Reports of overlays, by host and name."""
+    """Reports on overlays, by host and name."""
 
     def fingerprints(self) -> dict[int, dict[str, str]]:
         """Return the fingerprints of overlays by host and by name."""
@@ -70,10 +70,10 @@ class OverlayReportQuerySet(models.QuerySet["OverlayReport"]):
 
 
 class OverlayReport(WithFindings, ContentReport):
-    """What an overlay is on one host, as its worker found it there.
+    """The report on an overlay on one host, made by the host's worker.
 
-    There is one for each overlay that lies on the host, whether the panel has an `Overlay` of that name or not.
-    `findings` are as `hostops.specs.ContentFinding` has them, what weighs most first.
+    There is one for each overlay on the host, whether or not the panel has an `Overlay` of that name.
+    `findings` have the form of `hostops.specs.ContentFinding`, most serious first.
     """
 
     host = models.ForeignKey(Host, models.CASCADE, related_name="overlay_reports")
@@ -102,7 +102,7 @@ class OverlayReport(WithFindings, ContentReport):
 
 
 class ReleaseReport(ContentReport):
-    """What the current release of a host has. `obstacles` are sentences: what of it could not be read."""
+    """The contents of a host's current release. `obstacles` are sentences about what could not be read."""
 
     host = models.OneToOneField(Host, models.CASCADE, related_name="release_report")
     build_id = models.CharField(max_length=32)
@@ -113,7 +113,7 @@ class ReleaseReport(ContentReport):
 
 
 def describe_campaign(campaign: dict[str, Any]) -> str:
-    """Return what a campaign is called, and how many maps it has in the mode in which it has most."""
+    """Return a campaign's title, and how many maps it has in the mode with the most."""
     count = max((len(mode["chapters"]) for mode in campaign["modes"]), default=0)
     title = campaign["title"] or campaign["name"] or campaign["path"]
     return f"{title} ({count} map{'' if count == 1 else 's'})"

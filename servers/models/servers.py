@@ -1,4 +1,4 @@
-"""Servers, and what is known of their crashes."""
+"""Servers, and what is known about their crashes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -55,13 +55,13 @@ from servers.secrets import (
 )
 
 CRASHES_KEPT = 20
-"""Per server."""
+"""The limit per server."""
 
-ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be compared with
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - for comparison only
 MAP_CHARS = 64
-"""Of a map's name: as long as the engine's own paths let it be."""
+"""The longest map name: as long as the engine's own paths permit."""
 MODE_CHARS = 32
-"""Of a game mode's name."""
+"""The longest name of a game mode."""
 
 
 class DesiredState(models.TextChoices):
@@ -72,7 +72,7 @@ class DesiredState(models.TextChoices):
 
 
 class ActualState(models.TextChoices):
-    """What a server's instance was doing when its host was last asked; `unknown` until it was."""
+    """What a server's instance was doing when its host was last asked; `unknown` until then."""
 
     UNKNOWN = "unknown", "unknown"
     ABSENT = InstanceState.ABSENT.value, "no instance"
@@ -86,19 +86,19 @@ UP_STATES = (ActualState.RUNNING, ActualState.STARTING)
 
 
 class ServerQuerySet(models.QuerySet["Server"]):
-    """Servers, by who may know of them."""
+    """Servers, by who may know about them."""
 
     def allowed(self, user: Person, verb: Verb) -> "ServerQuerySet":
-        """Return the servers to which `user` may do `verb`: those of which `may` says so."""
+        """Return the servers to which `user` may do `verb`, according to `may`."""
         return self if may(user, verb) else self.filter(has_role(user, verb))
 
     def visible_to(self, user: Person) -> "ServerQuerySet":
-        """Return the servers that `user` may see, each with the role that they have on it."""
+        """Return the servers that `user` may see, each with their role on it."""
         servers = self.defer("config_chain")  # Kilobytes each, and only one page shows it.
         return servers.allowed(user, Verb.VIEW).with_role_of(user)
 
     def with_role_of(self, user: Person) -> "ServerQuerySet":
-        """Fetch along what `role_of` says of `user`."""
+        """Annotate what `role_of` returns for `user`."""
         role = Membership.objects.filter(server=OuterRef("pk")).of(user).values("role")
         return self.annotate(
             asker_id=Value(user.pk, models.BigIntegerField()),
@@ -106,8 +106,9 @@ class ServerQuerySet(models.QuerySet["Server"]):
         )
 
     def with_heartbeat(self) -> "ServerQuerySet":
-        """Fetch along when each server's host was last heard of: see `Server.not_heard_of_since`."""
-        # `jobs` knows this package, not the other way round: the relation leads to its model, and to its rule.
+        """Annotate when each server's host was last heard from: see `Server.not_heard_of_since`."""
+        # `jobs` depends on this package, not the other way round. Its model and rule are reached by the
+        # relation.
         workers: Any = Host.workers.rel.related_model
         of_host = workers.objects.filter(host=OuterRef("host_id"))
         newest_beat = of_host.order_by("-heartbeat_at").values("heartbeat_at")[:1]
@@ -116,10 +117,10 @@ class ServerQuerySet(models.QuerySet["Server"]):
         )
 
     def with_latest_job(self, ids: Sequence[int]) -> "ServerQuerySet":
-        """Fetch the newest job of each of the servers `ids` along, as the only element of its `latest_jobs`."""
-        # `jobs` knows this package, not the other way round: the relation leads to its model.
+        """Prefetch the newest job of each of the servers `ids`, as the only element of its `latest_jobs`."""
+        # `jobs` depends on this package, not the other way round. Its model is reached by the relation.
         jobs: models.QuerySet[Any] = models.QuerySet(Server.jobs.rel.related_model)
-        # One look into the index of jobs by server and age for each server, whatever its history.
+        # One lookup per server in the index of jobs by server and age, however long its history is.
         newest_job = jobs.filter(server=OuterRef("pk")).order_by("-created_at", "-id").values("pk")
         shown = Server.objects.order_by().filter(pk__in=ids)
         newest_ids = shown.values(newest_job_id=Subquery(newest_job[:1]))
@@ -167,7 +168,7 @@ class Server(models.Model):
     # Fernet tokens; `servers.secrets.encryption` writes and reads them.
     rcon_password_token = models.TextField(blank=True, editable=False)
     join_password_token = models.TextField(blank=True, editable=False)
-    # The parts of cfg/server.cfg as they were last written, without passwords: see `servers.config_pages`.
+    # The parts of cfg/server.cfg as last written, without passwords: see `servers.config_pages`.
     config_chain = models.JSONField(default=list, blank=True, editable=False)
     config_chain_at = models.DateTimeField(null=True, editable=False)
     desired_state = models.CharField(
@@ -210,7 +211,7 @@ class Server(models.Model):
             "What it wrote itself takes on its host's disk; unknown until that was measured."
         ),
     )
-    # What the server itself says when it is asked: see jobs.watch.player_watch.
+    # The server's own answers to queries: see jobs.watch.player_watch.
     players = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
@@ -226,14 +227,14 @@ class Server(models.Model):
         editable=False,
         help_text=gettext_lazy("The game mode; empty too if it answers and does not tell."),
     )
-    # How far the console has been copied, and how much of it waits to become a segment:
+    # How far the console has been copied, and how much of it is waiting to become a segment:
     # see jobs.watch.console_copier.
     console_run = models.PositiveIntegerField(default=0, editable=False)
     console_run_started_at = models.FloatField(default=0, editable=False)
     console_offset = models.PositiveBigIntegerField(default=0, editable=False)
     console_seq = models.PositiveBigIntegerField(default=0, editable=False)
     console_tail_bytes = models.PositiveIntegerField(default=0, editable=False)
-    # Counts what has happened to its console commands, for those who watch.
+    # Counts events of its console commands, for watching pages.
     commands_version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -263,9 +264,9 @@ class Server(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the row; one that has no port is given the next free one, or `NoFreePortError`.
+        """Save the row. Without a port it gets the next free one, or `NoFreePortError` is raised.
 
-        A new one is given its passwords, if there are keys for them.
+        A new row gets its passwords, if there are keys for them.
         """
         if self._state.adding and has_keys():
             self.adopt_secrets()
@@ -281,7 +282,7 @@ class Server(models.Model):
         return reverse("servers:detail", args=[self.name])
 
     def role_of(self, user: Person) -> Role | None:
-        """Return the role that `user` has on it: one query, unless it was fetched along."""
+        """Return the role of `user` on it. Costs one query, unless it was annotated."""
         if self.owner_id == user.pk:
             return Role.OWNER
         fetched: dict[str, Any] = vars(self)
@@ -291,13 +292,13 @@ class Server(models.Model):
         return Role(fetched["asker_role"]) if fetched["asker_role"] else None
 
     def move_to_free_port(self) -> int | None:
-        """Give the server the next free port if another program holds its own, and return that; else None.
+        """Give the server the next free port if another program holds its own; return that port, or None.
 
         Applies at the next start. Raises `NoFreePortError`, and IntegrityError if somebody typed that very port
         into a form at the same moment.
         """
         with transaction.atomic():
-            # The lock that every search for a port takes: a second click finds the server moved already.
+            # Every search for a port takes this lock, so a second click finds the server already moved.
             port = self.host.find_free_port()
             self.refresh_from_db(fields=["port", "actual_state"])
             if not self.is_port_taken:
@@ -308,37 +309,37 @@ class Server(models.Model):
 
     @property
     def is_up(self) -> bool:
-        """Whether it ran, or was starting, when its host was last asked."""
+        """Whether it was running or starting when its host was last asked."""
         return self.actual_state in UP_STATES
 
     @property
     def is_port_taken(self) -> bool:
-        """Whether another program holds its port, as the host's worker saw when it last looked."""
+        """Whether another program held its port when the host's worker last checked."""
         return not self.is_up and self.port in self.host.taken_ports
 
     @property
     def own_address(self) -> str:
-        """The one address that it binds to, by its own setting or its host's; empty if it is all of them."""
+        """The only address that it binds to, by its own setting or its host's; empty if it binds to all."""
         address = self.bind_address or self.host.bind_address or ""
         return "" if address == ALL_ADDRESSES else address
 
     @property
     def address(self) -> str:
-        """What a player types after `connect`: where the server is reached, and its port."""
+        """What a player types after `connect`: the server's address and port."""
         return f"{self._reached_at}:{self.port}"
 
     @property
     def address_remark(self) -> str:
-        """From where it is reached, in words, if that is not from everywhere as far as the address tells."""
+        """From where it can be reached, in words, unless that is everywhere as far as the address shows."""
         if is_loopback(self._reached_at):
             return "on its host alone"
         return "in your network" if is_private(self._reached_at) else ""
 
     @property
     def _reached_at(self) -> str:
-        """The one address that it binds to, unless that is behind a router; its host's; or its host's name."""
+        """The only address that it binds to, unless that is behind a router; its host's; or its host's name."""
         own, of_host = self.own_address, self.host.address
-        # A real game does not answer on loopback, and nobody plays the other one.
+        # A real game does not answer on loopback, and nobody plays on a simulated one.
         if self.host.game_source != "simulator":
             own, of_host = ("" if is_loopback(one) else one for one in (own, of_host))
         is_behind_router = of_host and is_private(own) and not is_private(of_host)
@@ -346,15 +347,15 @@ class Server(models.Model):
 
     @property
     def runs_other_build(self) -> bool:
-        """Whether it runs from another build than the next start would take."""
+        """Whether it runs a different build than the next start would use."""
         is_known = self.running_build_id and self.host.build_id
         return bool(is_known) and self.running_build_id != self.host.build_id
 
     @property
     def not_heard_of_since(self) -> datetime | None:
-        """When a worker of its host last beat, if none does now: what runs there is not known since.
+        """When a worker of its host last sent a heartbeat, if none is alive: since then its state is unknown.
 
-        None of a host that is heard of, or that never had a worker.
+        None if the host is alive, or never had a worker.
         """
         own: dict[str, Any] = vars(self)
         if "host_is_heard" not in own:
@@ -366,12 +367,12 @@ class Server(models.Model):
 
     @property
     def shown_state(self) -> str:
-        """The actual state, or `unknown` while its host is not heard of."""
+        """The actual state, or `unknown` while its host is silent."""
         return ActualState.UNKNOWN.value if self.not_heard_of_since else self.actual_state
 
     @property
     def state_label(self) -> str:
-        """What it is doing, in a word or three: a crash, a try to restart, and giving up are told apart."""
+        """What it is doing, in one to three words, distinguishing a crash, a restart attempt, and giving up."""
         if since := self.not_heard_of_since:
             return f"not heard from since {date_format(localtime(since), 'j M, H:i')}"
         if self.state_note and self.actual_state in (ActualState.CRASHED, ActualState.RUNNING):
@@ -384,7 +385,7 @@ class Server(models.Model):
 
     @property
     def state_remark(self) -> str:
-        """What the host says of the state in a sentence, unless the last error says just that."""
+        """What the host says about the state in a sentence, unless the last error says the same."""
         if since := self.not_heard_of_since:
             when = date_format(localtime(since), "j M Y, H:i T")
             return gettext(
@@ -401,20 +402,20 @@ class Server(models.Model):
 
     @property
     def limits_without_effect(self) -> str:
-        """Which limits of its blueprint its host cannot hold it to, as the host has reported."""
+        """Which limits of its blueprint its host cannot enforce, according to the host's report."""
         names = self.host.limits_without_effect.split(", ")
         return ", ".join(name for name in self.blueprint.limit_names if name in names)
 
     @property
     def has_known_players(self) -> bool:
-        """Whether it runs, and said how many play when it was last asked."""
+        """Whether it is running, and said how many people play when it was last asked."""
         if self.not_heard_of_since:
             return False
         return self.actual_state == ActualState.RUNNING and self.players is not None
 
     @property
     def people_words(self) -> str:
-        """How many people are on it, in words that a sentence can go on with."""
+        """How many people are on it, in words that fit into a sentence."""
         if not self.has_known_players:
             return gettext("the panel does not know how many people are on")
         if not self.players:
@@ -424,7 +425,7 @@ class Server(models.Model):
 
     @property
     def should_be(self) -> str:
-        """The desired state where the actual one is another, in a word; empty where they agree."""
+        """The desired state in a word, if the actual one differs; empty if they agree."""
         if self.not_heard_of_since:
             return ""
         if (self.desired_state == DesiredState.RUNNING) == self.is_up:
@@ -435,13 +436,13 @@ class Server(models.Model):
 
     @property
     def should_be_words(self) -> str:
-        """What `should_be` says, as pages say it."""
+        """The value of `should_be` in the words of pages."""
         state = self.should_be
         return gettext("should be %(state)s") % {"state": state} if state else ""
 
     @property
     def operations(self) -> list[str]:
-        """The operations that make sense for what the instance is doing, the likeliest first."""
+        """The operations that make sense for what the instance is doing, likeliest first."""
         match self.actual_state:
             case ActualState.RUNNING | ActualState.STARTING:
                 return ["stop", "restart", "initialize", "reset", "delete"]
@@ -471,7 +472,7 @@ class Server(models.Model):
         return self.actual_state != ActualState.ABSENT
 
     def removal_obstacle(self) -> str:
-        """Return why the row cannot be removed now, in a sentence; empty when it can be."""
+        """Return why the row cannot be removed now, in a sentence; empty if it can be."""
         if self.has_instance:
             return gettext(
                 "Server %(name)s still has files on host %(host)s. Delete its files first."
@@ -486,11 +487,11 @@ class Server(models.Model):
     # --- Passwords ----------------------------------------------------------------------------
 
     def has_secret(self, secret: ServerSecret) -> bool:
-        """Return whether a password is stored; whether it can be decrypted is another question."""
+        """Return whether a password is stored. It may not be decryptable."""
         return bool(getattr(self, secret.column))
 
     def read_secret(self, secret: ServerSecret) -> str:
-        """Return a password, empty if there is none. Raises `SecretError` with a whole sentence."""
+        """Return a password, empty if there is none. Raises `SecretError` with a complete sentence."""
         token = getattr(self, secret.column)
         if not token:
             return ""
@@ -503,9 +504,9 @@ class Server(models.Model):
             ) from None
 
     def set_secret(self, secret: ServerSecret, plain: str) -> None:
-        """Put the token of a password into its column, or nothing for an empty one; does not save.
+        """Put the token of a password into its column, or nothing for an empty password. Does not save.
 
-        Raises `SecretError` without keys, and ValueError for what a config cannot carry.
+        Raises `SecretError` without keys, and ValueError for a password that a config cannot contain.
         """
         require_secret(secret.what, plain)
         setattr(self, secret.column, encrypt(plain) if plain else "")
@@ -517,7 +518,7 @@ class Server(models.Model):
 
     @property
     def secret_faults(self) -> list[str]:
-        """A sentence for each password that is stored and cannot be decrypted."""
+        """A sentence for each stored password that cannot be decrypted."""
         faults = []
         for secret in ServerSecret:
             try:
@@ -527,19 +528,19 @@ class Server(models.Model):
         return faults
 
     def readable_secrets(self) -> list[str]:
-        """Return the passwords that can be decrypted, for who has to keep them out of what is shown."""
+        """Return the passwords that can be decrypted, for code that masks them in output."""
         readable = []
         for secret in ServerSecret:
             try:
                 readable.append(self.read_secret(secret))
             except SecretError:
-                continue  # What nobody here can read nobody here has given to the game.
+                continue  # If nobody here can read it, nobody here has given it to the game.
         return [plain for plain in readable if plain]
 
     def adopt_secrets(self) -> None:
-        """Fill the password fields from the texts that the server is made of; does not save.
+        """Fill the password fields from the texts that the server is made of. Does not save.
 
-        Its own texts lose what is taken. What its blueprint sets is copied if nothing of its own does. If
+        Its own texts lose the passwords taken. The blueprint's are copied if its own texts have none. If
         nothing sets an RCON password, it gets a random one.
         """
         own = take_secrets(self.arguments, self.config)
@@ -556,9 +557,9 @@ class Server(models.Model):
         self.make_rcon_password()
 
     def make_rcon_password(self) -> bool:
-        """Set a random RCON password if the field is empty; does not save. Returns whether it did.
+        """Set a random RCON password if the field is empty. Does not save. Return whether it did.
 
-        Not where a text sets one that cannot be moved into the field: tools of the owner know that one.
+        Not if a text sets one that cannot be moved into the field: the owner's tools know that one.
         """
         secret = ServerSecret.RCON_PASSWORD
         if self.has_secret(secret) or any(
@@ -569,7 +570,7 @@ class Server(models.Model):
         return True
 
     def rotate_secrets(self) -> int:
-        """Encrypt the passwords anew with the first key; does not save. Returns how many.
+        """Re-encrypt the passwords with the first key. Does not save. Return how many.
 
         `secret_faults` names the others.
         """
@@ -582,24 +583,24 @@ class Server(models.Model):
             count += 1
         return count
 
-    # --- What its host is told ----------------------------------------------------------------
+    # --- What its host gets -------------------------------------------------------------------
 
     @cached_property
     def has_people(self) -> bool:
-        """Whether anybody was ever banned from it, or is its admin in the game. Mostly not."""
+        """Whether anybody was ever banned from it, or is its admin in the game. Usually not."""
         bans = self.bans.model.objects.of_servers([self])
         return bans.exists() or self.game_admins.exists()
 
     def read_arguments(self) -> tuple[str, ...]:
-        """Return its launch arguments as rows say them, passwords among them too. Raises `ArgumentsError`."""
+        """Return its launch arguments as stored, including passwords. Raises `ArgumentsError`."""
         texts = (self.blueprint.arguments, self.arguments)
         return join_arguments(*map(parse_arguments, texts))
 
     @property
     def spec_faults(self) -> tuple[str, ...]:
-        """Why it cannot be started with what its rows say, a sentence for each reason; mostly none.
+        """Why it cannot be started as stored, a sentence for each reason; usually none.
 
-        Rows that were stored before a rule was made may break it.
+        Rows stored before a rule was made may break it.
         """
         of_blueprint, own = self._take_argued_secrets()
         return find_spec_faults(
@@ -607,20 +608,20 @@ class Server(models.Model):
         )
 
     def _take_argued_secrets(self) -> tuple[Taken, Taken]:
-        """Return the blueprint's launch arguments and its own, with their passwords apart.
+        """Return the blueprint's launch arguments and its own, with their passwords separated.
 
         A password among launch arguments, from before there were fields or keys, does not become argv.
         """
         return take_secrets(self.blueprint.arguments, ""), take_secrets(self.arguments, "")
 
     def to_spec(self) -> InstanceSpec:
-        """Return what the host layer needs to make this server's instance, as the rows are now.
+        """Return what the host layer needs to make this server's instance, from the rows as they are now.
 
-        Raises ValueError with all that is wrong with its arguments and configs, and for a password that cannot
-        be decrypted.
+        Raises ValueError with everything that is wrong with its arguments and configs, and for a password that
+        cannot be decrypted.
         """
         taken = self._take_argued_secrets()
-        # Not through `make_spec`, which remembers what it is given.
+        # Not through `make_spec`, which caches its arguments.
         return self._with_passwords(self._to_bare_spec(taken), taken)
 
     def to_bare_spec(self) -> InstanceSpec:
@@ -643,7 +644,7 @@ class Server(models.Model):
         )
 
     def with_passwords(self, spec: InstanceSpec) -> InstanceSpec:
-        """Return `spec`, which has none, with the passwords that the server has now. Raises `SecretError`."""
+        """Return `spec`, which has none, with the server's current passwords. Raises `SecretError`."""
         return self._with_passwords(spec, self._take_argued_secrets())
 
     def _with_passwords(self, spec: InstanceSpec, taken: tuple[Taken, Taken]) -> InstanceSpec:
@@ -652,11 +653,11 @@ class Server(models.Model):
         join = self.read_secret(ServerSecret.JOIN_PASSWORD)
         rcon = rcon or argued.get(ServerSecret.RCON_PASSWORD, "")
         join = join or argued.get(ServerSecret.JOIN_PASSWORD, "")
-        # Another spec is checked from its start, which takes longer than all else here.
+        # A new spec is validated completely, which takes longer than everything else here.
         return replace(spec, rcon_password=rcon, join_password=join) if rcon or join else spec
 
     def argued_secrets(self) -> dict[ServerSecret, str]:
-        """Return the passwords among launch arguments that count, unless a field has one."""
+        """Return the passwords among launch arguments that apply, unless a field has one."""
         return self._choose_argued(self._take_argued_secrets())
 
     def _choose_argued(self, taken: tuple[Taken, Taken]) -> dict[ServerSecret, str]:
@@ -671,7 +672,7 @@ class Server(models.Model):
         }
 
 
-@lru_cache(maxsize=1024)  # Most servers are what they were at their last job.
+@lru_cache(maxsize=1024)  # Most servers have not changed since their last job.
 def make_spec(
     name: str,
     port: int,
@@ -683,7 +684,7 @@ def make_spec(
     cpu_weight: int | None,
     bind_address: str,
 ) -> InstanceSpec:
-    """Return a server as the host layer takes it, without passwords; ValueError for what it would refuse."""
+    """Return a server in the host layer's form, without passwords; ValueError if that would refuse it."""
     if faults := find_spec_faults(arguments, configs):
         raise ValueError("\n".join(faults))
     config = "\n".join(text.rstrip() for text in configs if text.strip())
@@ -702,7 +703,7 @@ def make_spec(
 
 @lru_cache(maxsize=4096)
 def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tuple[str, ...]:
-    """Return what is wrong with launch arguments and configs, each of the blueprint and of the server."""
+    """Return the faults of launch arguments and configs, each as (blueprint's, server's)."""
     whose = ("the blueprint’s", "the server’s own")
     faults = [
         f"In {owner} launch arguments: {fault}"
@@ -716,7 +717,7 @@ def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tu
     ]
     if not faults:
         try:
-            # Each may be short enough, and both together too long for the engine.
+            # Each may be short enough, while both together are too long for the engine.
             require_arguments(join_arguments(*map(parse_arguments, arguments)))
         except ArgumentsError as error:
             faults = [f"Blueprint and server together: {fault}" for fault in error.faults]
@@ -724,9 +725,9 @@ def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tu
 
 
 class Crash(models.Model):
-    """An end that nobody asked for: when it was seen, what is known of it, and the last console lines.
+    """An end that nobody asked for: when it was seen, what is known about it, and the last console lines.
 
-    The newest `CRASHES_KEPT` of each server stay.
+    The newest `CRASHES_KEPT` of each server are kept.
     """
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="crashes", db_index=False)
@@ -749,7 +750,7 @@ class Crash(models.Model):
 
     @classmethod
     def record(cls, server: Server, crashes: Sequence[Self]) -> None:
-        """Store crashes of a server, and forget the oldest beyond those that are kept."""
+        """Store crashes of a server, and delete the oldest beyond the limit."""
         if not crashes:
             return
         cls.objects.bulk_create(crashes)

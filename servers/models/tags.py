@@ -1,4 +1,4 @@
-"""The short labels that people put on servers to find them by."""
+"""The short labels that people put on servers to find them."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ TAG_CHARS = 30
 
 
 class ServerTag(models.Model):
-    """One label on one server. A tag is nothing but its name: with the last row it is gone."""
+    """One label on one server. A tag is nothing but its name: it disappears with its last row."""
 
     server = models.ForeignKey(
         "servers.Server", models.CASCADE, related_name="tags", db_index=False

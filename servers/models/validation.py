@@ -18,7 +18,7 @@ validate_name = RegexValidator(
 
 
 def validate_server_name(name: str) -> None:
-    """Refuse names that are pages of ours: /servers/new/ is where servers are made."""
+    """Refuse names that are pages of the panel: /servers/new/ is where servers are made."""
     if name in {"new", "events"}:
         raise ValidationError(
             _("“%(name)s” is the address of a page of the panel. Choose another name.")
@@ -27,13 +27,13 @@ def validate_server_name(name: str) -> None:
 
 
 def validate_arguments(text: str) -> None:
-    """Refuse launch arguments that the engine must not be given, with all that is wrong."""
+    """Refuse launch arguments that the engine must not get, listing all faults."""
     if faults := find_argument_faults(text):
         raise ValidationError(faults)
 
 
 def find_argument_faults(text: str) -> list[str]:
-    """Return what is wrong with launch arguments, a sentence for each fault."""
+    """Return the faults of launch arguments, one sentence each."""
     try:
         parse_arguments(text)
     except ArgumentsError as error:
@@ -42,13 +42,13 @@ def find_argument_faults(text: str) -> list[str]:
 
 
 def validate_config(text: str) -> None:
-    """Refuse config text that the game cannot read, with all that is wrong."""
+    """Refuse config text that the game cannot read, listing all faults."""
     if faults := find_config_faults(text):
         raise ValidationError(faults)
 
 
 def find_config_faults(text: str) -> list[str]:
-    """Return what is wrong with a config, a sentence for each fault."""
+    """Return the faults of a config, one sentence each."""
     try:
         require_config(text)
     except ConfigError as error:
@@ -57,5 +57,5 @@ def find_config_faults(text: str) -> list[str]:
 
 
 def name_check(name: str) -> models.CheckConstraint:
-    """Return the constraint that holds a `name` column to the pattern, in the database too."""
+    """Return the constraint that enforces the pattern on a `name` column in the database too."""
     return models.CheckConstraint(condition=Q(name__regex=rf"\A{NAME_PATTERN}\Z"), name=name)

@@ -1,4 +1,4 @@
-"""What the page of a server's console shows: its runs, and a search over all of them; the console as text."""
+"""The page of a server's console: its runs, and a search over all of them; and the console as text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ LINES_PER_CHUNK = 5_000
 
 @dataclass(frozen=True)
 class Chapter:
-    """A run as the page lists it, with its lines from `first_seq` to `last_seq`: of those that are kept."""
+    """A run as the page lists it, with its kept lines from `first_seq` to `last_seq`."""
 
     run: ConsoleRun
     first_seq: int
@@ -38,13 +38,13 @@ class Chapter:
 
     @property
     def line_count(self) -> int:
-        """How many lines of it are kept."""
+        """How many of its lines are kept."""
         return max(0, self.last_seq - self.first_seq + 1)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A line that a search has found, the run it is of, and the address that shows it among its neighbours."""
+    """A line that a search has found, its run, and the address that shows it among its neighbours."""
 
     line: StoredLine
     run: ConsoleRun | None
@@ -53,7 +53,7 @@ class Match:
 
 
 def read_console_page(request: HttpRequest, server: Server) -> dict[str, Any]:
-    """Return the runs of a server for its page, and its lines or what a search has found in them."""
+    """Return the context of the console page: a server's runs, and its lines or the matches of a search."""
     console = Console(server.pk)
     text = read_wanted(request.GET)
     is_search = bool(text) and to_seq(request.GET.get("line")) is None
@@ -70,7 +70,7 @@ def read_console_page(request: HttpRequest, server: Server) -> dict[str, Any]:
 
 
 def list_chapters(console: Console, before: int | None) -> dict[str, Any]:
-    """Return the newest runs for the page, or those older than the run `before`; and whether there are more."""
+    """Return the newest runs for the page, or those before the run `before`; and whether there are more."""
     runs = console.runs().order_by("-first_seq", "-id")
     end = console.last_seq() + 1
     if before:
@@ -93,7 +93,7 @@ def list_chapters(console: Console, before: int | None) -> dict[str, Any]:
 
 
 def find_matches(console: Console, text: str, request: HttpRequest) -> dict[str, Any]:
-    """Return what a search has found, for the page: the newest matches, or those before a line."""
+    """Return the matches of a search for the page: the newest ones, or those before a line."""
     before = to_seq(request.GET.get("matches_before"))
     with turns.taken(request) as turn:
         found = console.find(text, before, MATCHES_SHOWN, turn)
@@ -125,7 +125,7 @@ def find_matches(console: Console, text: str, request: HttpRequest) -> dict[str,
 @require_safe
 @sign_in_required
 def console_text(request: SignedInRequest, name: str) -> StreamingHttpResponse:
-    """Send the console as text, or with `?run=` one run of it."""
+    """Send the console as text, or one run of it with `?run=`."""
     server = get_server_or_404(request.user, name)
     console = Console(server.pk)
     after, last, label = 0, console.last_seq(), "console"
@@ -147,7 +147,7 @@ def console_text(request: SignedInRequest, name: str) -> StreamingHttpResponse:
 
 
 def format_lines(lines: list[StoredLine], runs: list[ConsoleRun]) -> str:
-    """Return one line of text for each line, and one before the first of each run."""
+    """Return one line of text for each line, and a heading before the first of each run."""
     heads = {run.first_seq: run for run in runs}
     texts = []
     for line in lines:

@@ -1,19 +1,19 @@
-"""What a page that keeps itself true asks for. The other half is `static/js/live/live.js`."""
+"""The requests of pages that update themselves. The other half is `static/js/live/live.js`."""
 
 from django.http import HttpRequest
 
 REFRESH_HEADER = "X-Saferoom-Refresh"
 
 
-# The value with which a page fetches lines of its log besides; see `static/js/log/chunks.js`.
+# The value with which a page also fetches lines of its log; see `static/js/log/chunks.js`.
 WITH_LOG = "log"
 
 
 def is_refresh(request: HttpRequest) -> bool:
-    """Whether an open page fetches itself again, or a part of it."""
+    """Whether an open page is fetching itself, or part of itself, again."""
     return REFRESH_HEADER in request.headers
 
 
 def needs_log(request: HttpRequest) -> bool:
-    """Whether lines of a log are wanted. A page that refreshes itself has them from their own stream."""
+    """Whether log lines are wanted. A page that refreshes itself gets them from their own stream."""
     return request.headers.get(REFRESH_HEADER, WITH_LOG) == WITH_LOG

@@ -1,6 +1,6 @@
-"""The screen on which servers are made: the game, what is played, and how far the new server is.
+"""The screen that makes servers: the game, what is played, and how far the new server is.
 
-Whoever has no server yet finds it in the place of the list. What starts a server that is made here is in
+Whoever has no server yet finds it in place of the list. The code that starts a server made here is in
 `jobs.pages.make_and_start`.
 """
 
@@ -26,7 +26,7 @@ from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
 
 MADE_PARAMETER = "made"
-"""Names the server that was just made: the screen shows how far it is."""
+"""Names the server that was just made; the screen shows how far it is."""
 
 form_page: Callable[..., Callable[..., HttpResponse]] = require_http_methods(
     ["GET", "HEAD", "POST"]
@@ -39,21 +39,21 @@ def is_about_new(request: HttpRequest) -> bool:
 
 
 def first_steps(request: SignedInRequest) -> HttpResponse:
-    """Show the screen in the place of the list of servers."""
+    """Show the screen in place of the list of servers."""
     return show_screen(request, make_form(request), reverse("servers:list"))
 
 
 @form_page
 @sign_in_required
 def server_create(request: SignedInRequest) -> HttpResponse:
-    """Show the screen, or make a server that is the user's own and lead to its page."""
+    """Show the screen, or make a server that the user owns and redirect to its page."""
     return create_server(request, lead_to_new_server)
 
 
 def create_server(
     request: SignedInRequest, on_made: Callable[[SignedInRequest, Server], HttpResponse]
 ) -> HttpResponse:
-    """Make the server that the form describes and do `on_made`; show the form again if it cannot be made."""
+    """Make the server that the form describes and call `on_made`; if it cannot be made, show the form again."""
     form = make_form(request)
     if request.method == "POST" and form.is_valid():
         if not form.instance.host_id:
@@ -70,7 +70,7 @@ def create_server(
 
 
 def lead_to_new_server(request: SignedInRequest, server: Server) -> HttpResponse:
-    """Say that a server is made, and lead to its page."""
+    """Say that a server was made, and redirect to its page."""
     messages.success(
         request, _("Server %(name)s was made. Start it when you like.") % {"name": server.name}
     )
@@ -78,7 +78,7 @@ def lead_to_new_server(request: SignedInRequest, server: Server) -> HttpResponse
 
 
 def make_form(request: SignedInRequest) -> NewServerForm:
-    """Return the form, with what was typed, or with the blueprint that the address names."""
+    """Return the form, with the user's input, or with the blueprint that the address names."""
     usable = Blueprint.objects.usable_by(request.user)
     wanted = request.GET.get("blueprint")
     return NewServerForm(
@@ -96,7 +96,7 @@ def show_screen(
     page: str,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> HttpResponse:
-    """Render the screen at the address `page`, to which its forms lead back."""
+    """Render the screen at the address `page`, to which its forms return."""
     user = request.user
     games = read_games(Host.objects.all())
     may_install = may(user, Verb.INSTALL)
@@ -120,7 +120,7 @@ def show_screen(
 
 
 def describe_start(games: Sequence[GameOnHost], *, may_install: bool) -> str:
-    """Return in a sentence what the start of a new server waits for; empty if nothing is known."""
+    """Return in a sentence what a new server waits for before it starts; empty if nothing is known."""
     if any(game.host.build_id for game in games):
         return ""
     if any(game.is_coming for game in games):
@@ -134,8 +134,8 @@ def describe_start(games: Sequence[GameOnHost], *, may_install: bool) -> str:
 
 
 def describe_made(user: User, made: Server, games: Sequence[GameOnHost]) -> dict[str, Any]:
-    """Return what the screen tells of the server that was just made."""
-    # `jobs` knows this package, not the other way round.
+    """Return what the screen says about the server that was just made."""
+    # `jobs` imports this package, not the other way round.
     job: Any = made.jobs.first()
     waiting = ""
     if job is not None and job.state == "queued":
@@ -156,7 +156,7 @@ def describe_made(user: User, made: Server, games: Sequence[GameOnHost]) -> dict
 
 
 def find_made(request: SignedInRequest) -> Server | None:
-    """Return the server that the address names as just made, if one may see it."""
+    """Return the server that the address names as just made, if the user may see it."""
     name = request.GET.get(MADE_PARAMETER)
     if request.method == "POST" or not name:
         return None
@@ -165,6 +165,6 @@ def find_made(request: SignedInRequest) -> Server | None:
 
 
 def say_notes(request: SignedInRequest, form: ServerForm) -> None:
-    """Tell what the form did besides storing what was typed."""
+    """Report what the form did besides storing the input."""
     for note in form.notes:
         messages.info(request, note)

@@ -1,4 +1,4 @@
-"""Shows a password of a server to who may change it, when they ask for it."""
+"""Shows a server's password to a person who may change it, when they ask for it."""
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
@@ -14,7 +14,7 @@ from servers.secrets import SecretError, ServerSecret
 @require_POST
 @sign_in_required
 def show_secret(request: SignedInRequest, name: str, secret: str) -> HttpResponse:
-    """Answer with a password: as text to a script, else as a page. One that cannot be decrypted is a 409."""
+    """Answer with a password: as text to a script, otherwise as a page. If it cannot be decrypted: 409."""
     server = get_server(request.user, name, Verb.READ_SECRETS)
     kind = next((one for one in ServerSecret if one.value == secret), None)
     if kind is None or not server.has_secret(kind):

@@ -1,4 +1,4 @@
-"""The pages of servers and blueprints. What is done to a server on its host is posted to `jobs`."""
+"""The pages of servers and blueprints. Operations on a server's host are posted to `jobs`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -36,7 +36,7 @@ from servers.store import find_conflicts
 @require_safe
 @sign_in_required
 def server_list(request: SignedInRequest) -> HttpResponse:
-    """List the servers one may see; as long as there is none, offer to make the first one."""
+    """List the servers that the user may see; if there is none, offer to make the first one."""
     board = read_board(request.user, Wish.read(request.GET))
     if not board.total or is_about_new(request):
         return first_steps(request)
@@ -47,7 +47,7 @@ def server_list(request: SignedInRequest) -> HttpResponse:
 @require_POST
 @sign_in_required
 def server_move_port(request: SignedInRequest, name: str) -> HttpResponse:
-    """Give a server whose port another program holds the next free one; it is started from its page."""
+    """Give a server the next free port if another program holds its own; it is started from its page."""
     server = get_server(request.user, name, Verb.CONFIGURE)
     try:
         port = server.move_to_free_port()
@@ -84,7 +84,7 @@ def edit_server(
     server: Server,
     on_saved: Callable[[SignedInRequest, Server], HttpResponse],
 ) -> HttpResponse:
-    """Show the form of a server that the user may change, or store what it says and do `on_saved`."""
+    """Show the form of a server that the user may change, or store its input and call `on_saved`."""
     form = ServerForm(request.POST or None, instance=server, user=request.user, hosts=[])
     if request.method == "POST" and form.is_valid() and form.try_save():
         say_notes(request, form)
@@ -95,7 +95,7 @@ def edit_server(
 
 
 def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
-    """Say that a server is changed, and whether that applies at once; lead to its page."""
+    """Say that a server was changed, and whether that applies at once; redirect to its page."""
     text = _("Server %(server)s was saved.") % {"server": server.name}
     if server.is_up:
         text += _(" It keeps running with what it was started with until you restart it.")
@@ -106,13 +106,13 @@ def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
 @form_page
 @sign_in_required
 def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
-    """Ask whether to remove a server's row, and remove it once there is no instance and no job."""
+    """Ask whether to remove a server's row, and remove it if there is no instance and no job."""
     server = get_server(request.user, name, Verb.REMOVE)
     if request.method != "POST":
         context = {"server": server, "obstacle": server.removal_obstacle()}
         return render(request, "servers/remove.html", context)
     with transaction.atomic():
-        # Requests for jobs lock the host's row too: none can slip in between look and removal.
+        # Requests for jobs lock the host's row too: none can slip in between the check and the removal.
         Host.objects.select_for_update(no_key=True).get(pk=server.host_id)
         server = get_server(request.user, name, Verb.REMOVE)
         obstacle = server.removal_obstacle()
@@ -133,7 +133,7 @@ def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def blueprint_list(request: SignedInRequest) -> HttpResponse:
-    """List the blueprints one may use or see."""
+    """List the blueprints that the user may use or see."""
     blueprints = Blueprint.objects.visible_to(request.user).select_related("owner")
     context = {
         "blueprints": blueprints.with_ordered_overlays().annotate(
@@ -151,13 +151,13 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
     context = blueprint_context(request.user, blueprint)
     if context[
         "is_editable"
-    ]:  # To others it would tell what is in overlays that they may not read.
+    ]:  # It would show other people what is in overlays that they may not read.
         context["conflicts"] = find_conflicts(blueprint.overlay_references)
     return render(request, "blueprints/detail.html", context)
 
 
 def blueprint_context(user: User, blueprint: Blueprint) -> dict[str, Any]:
-    """Return what the pages about one blueprint say of it and of the servers that use it."""
+    """Return what the pages about one blueprint show of it and of the servers that use it."""
     visible = blueprint.servers.visible_to(user).select_related("host", "owner", "blueprint")
     servers = list(visible.with_heartbeat())
     waiting = find_waiting(servers)
@@ -191,7 +191,7 @@ def find_restartable(user: User, servers: Iterable[Server]) -> list[Server]:
 @form_page
 @sign_in_required
 def blueprint_create(request: SignedInRequest) -> HttpResponse:
-    """Make a blueprint that is the user's own."""
+    """Make a blueprint that the user owns."""
     blueprint = Blueprint(owner=request.user)
     form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
     if is_move(request):
@@ -208,7 +208,7 @@ def blueprint_create(request: SignedInRequest) -> HttpResponse:
 @form_page
 @sign_in_required
 def blueprint_edit(request: SignedInRequest, name: str) -> HttpResponse:
-    """Change a blueprint, and with it what its servers start with the next time."""
+    """Change a blueprint, and so what its servers use from their next start."""
     blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
     return edit_blueprint(request, blueprint, lead_to_blueprint)
 
@@ -218,9 +218,9 @@ def edit_blueprint(
     blueprint: Blueprint,
     on_saved: Callable[[SignedInRequest, Blueprint, list[Server]], HttpResponse],
 ) -> HttpResponse:
-    """Show the form of a blueprint that the user may change, or store what it says and do `on_saved`.
+    """Show the form of a blueprint that the user may change, or store its input and call `on_saved`.
 
-    That is given the servers made from it that run and that the user may restart.
+    `on_saved` gets the running servers made from it that the user may restart.
     """
     name = blueprint.name
     context = blueprint_context(request.user, blueprint)
@@ -236,12 +236,12 @@ def edit_blueprint(
 
 
 def is_move(request: SignedInRequest) -> bool:
-    """Return whether a form is sent to have an overlay moved in it, and nothing saved."""
+    """Return whether a form was sent only to move an overlay in it, without saving."""
     return request.method == "POST" and "move" in request.POST
 
 
 def warn_of_conflicts(request: SignedInRequest, blueprint: Blueprint) -> None:
-    """Say at saving how many conflicts its overlays have; its page says which."""
+    """After saving, say how many conflicts its overlays have; its page says which."""
     count = find_conflicts(blueprint.overlay_references).count
     if count:
         messages.warning(
@@ -258,7 +258,7 @@ def warn_of_conflicts(request: SignedInRequest, blueprint: Blueprint) -> None:
 def lead_to_blueprint(
     request: SignedInRequest, blueprint: Blueprint, _restartable: list[Server]
 ) -> HttpResponse:
-    """Say that a blueprint is changed, and which servers wait for a restart; lead to its page."""
+    """Say that a blueprint was changed, and whether servers wait for a restart; redirect to its page."""
     text = _("Blueprint %(blueprint)s was saved.") % {"blueprint": blueprint.name}
     if blueprint.servers.filter(actual_state__in=UP_STATES).exists():
         text += _(" Running servers keep what they were started with until they are restarted.")

@@ -1,4 +1,4 @@
-"""The page of one's tags: how many servers have each, new names for them, and taking them away."""
+"""The page of the user's tags: how many servers have each, renaming them, and removing them."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -22,7 +22,7 @@ from servers.models import TAG_CHARS
 @require_safe
 @sign_in_required
 def tag_list(request: SignedInRequest) -> HttpResponse:
-    """List the tags of the servers that one may configure, with a form for each."""
+    """List the tags of the servers that the user may configure, with a form for each."""
     counts = count_tags(configurable_by(request.user))
     tags = sorted(counts, key=lambda one: one[0].casefold())
     return render(request, "servers/tags.html", {"tags": tags, "tag_chars": TAG_CHARS})
@@ -31,7 +31,7 @@ def tag_list(request: SignedInRequest) -> HttpResponse:
 @require_POST
 @sign_in_required
 def tag_rename(request: SignedInRequest) -> HttpResponse:
-    """Give the tag `tag` the name `name`, on all servers that one may configure."""
+    """Give the tag `tag` the name `name`, on all servers that the user may configure."""
     name = request.POST.get("tag", "").replace("\0", "")
     try:
         new_name = parse_tag(request.POST.get("name", ""))
@@ -54,14 +54,14 @@ def tag_rename(request: SignedInRequest) -> HttpResponse:
 @require_POST
 @sign_in_required
 def tag_remove(request: SignedInRequest) -> HttpResponse:
-    """Take the tag `tag` off all servers that one may configure."""
+    """Remove the tag `tag` from all servers that the user may configure."""
     name = request.POST.get("tag", "").replace("\0", "")
     say_taken(request, name, take_tag(configurable_by(request.user), name))
     return redirect("servers:tags")
 
 
 def say_taken(request: SignedInRequest, name: str, count: int) -> None:
-    """Say of how many servers a tag was taken."""
+    """Say from how many servers a tag was removed."""
     text = ngettext(
         "Tag %(tag)s was removed from %(count)d server.",
         "Tag %(tag)s was removed from %(count)d servers.",

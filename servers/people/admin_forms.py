@@ -1,4 +1,4 @@
-"""The form by which people name the admins of a server in the game."""
+"""The form with which people name the admins of a server in the game."""
 
 from django import forms
 from django.utils.translation import gettext as _
@@ -9,7 +9,7 @@ from servers.people.steam_id_field import SteamIdField
 
 
 class GameAdminForm(forms.Form):
-    """Makes somebody an admin of one server, or makes an admin something else."""
+    """Makes a person an admin of one server, or changes an admin's role."""
 
     steam_id = SteamIdField()
     name = forms.CharField(
@@ -26,19 +26,19 @@ class GameAdminForm(forms.Form):
         self._server = server
 
     def clean_name(self) -> str:
-        """Return the name; it becomes part of a line of a file, so it is one line."""
+        """Return the name. It becomes part of a line in a file, so it must be one line."""
         name: str = self.cleaned_data["name"]
         if not name.isprintable():
             raise forms.ValidationError(_("Use printable characters, on one line."))
         return name
 
     def save(self, made_by_name: str) -> GameAdmin:
-        """Store what the valid form says, and return it. Of an admin that is there, the name and preset change.
+        """Store the valid form's input, and return it. For an existing admin, name and preset change.
 
-        To be called in a transaction. Raises ValidationError if there are as many as may be.
+        Call it in a transaction. Raises ValidationError if there are already as many admins as allowed.
         """
         said = self.cleaned_data
-        # Those who name admins of one server take turns, so that the count holds.
+        # People who name admins of the same server take turns, so that the count is right.
         Server.objects.select_for_update(no_key=True, of=("self",)).get(pk=self._server.pk)
         admins = self._server.game_admins
         admin = admins.filter(steam_id=said["steam_id"]).first()

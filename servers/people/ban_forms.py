@@ -1,4 +1,4 @@
-"""The forms by which people ban others: who, why, for how long, and where."""
+"""The forms with which people ban others: who, why, for how long, and where."""
 
 from datetime import timedelta
 
@@ -17,14 +17,14 @@ LONGEST_MINUTES = 10 * 365 * 24 * 60
 MAX_LIST_CHARS = 256 * 1024
 FAULTS_SHOWN = 10
 FAULT_CHARS = 80
-"""Of a list that cannot be read: how many lines are named, and how much of each is shown."""
+"""For a list that cannot be read: how many lines are named, and how much of each is shown."""
 
 MOST_BANS = 5_000
-"""Of one owner, in force, or made within a day: their servers are told of each, and of its end."""
+"""One owner's bans in force, or made within a day: their servers are told of each, and of its end."""
 
 
 class BanForm(forms.Form):
-    """Bans somebody on one server, or, for who may, on all servers of its owner."""
+    """Bans a person on one server or, if the user may do that, on all servers of its owner."""
 
     steam_id = SteamIdField()
     reason = forms.CharField(
@@ -59,7 +59,7 @@ class BanForm(forms.Form):
         ]
 
     def clean(self) -> None:
-        """Refuse an own length without minutes, and a ban beyond those that there may be."""
+        """Refuse an own length without minutes, and a ban beyond the limit."""
         has_minutes = self.cleaned_data.get("minutes") or self.has_error("minutes")
         if self.cleaned_data.get("length") == OWN and not has_minutes:
             self.add_error("minutes", _("Enter a number of minutes."))
@@ -67,7 +67,7 @@ class BanForm(forms.Form):
             raise forms.ValidationError(full_text(self._server))
 
     def make_ban(self, made_by_name: str) -> Ban:
-        """Return the ban, not saved, that the valid form says."""
+        """Return the ban that the valid form describes, not saved."""
         said = self.cleaned_data
         minutes = {HOUR: 60, DAY: 24 * 60, EVER: 0, OWN: said["minutes"]}[said["length"]]
         known = self._server.player_sessions.filter(steam_id=said["steam_id"]).first()
@@ -83,7 +83,7 @@ class BanForm(forms.Form):
 
 
 class BanListForm(forms.Form):
-    """Takes over a `banned_user.cfg`, for one server."""
+    """Imports a `banned_user.cfg`, for one server."""
 
     text = forms.CharField(
         label=gettext_lazy("Lines of banned_user.cfg"),
@@ -96,7 +96,7 @@ class BanListForm(forms.Form):
         self._server = server
 
     def clean_text(self) -> list[BanLine]:
-        """Return the lines; if one is no ban, none is taken over, and the first of them are named."""
+        """Return the lines. If one is not a ban, none is imported, and the first such lines are named."""
         lines = list(read_ban_list(self.cleaned_data["text"]))
         faults = [fault for line in lines if (fault := find_line_fault(line))]
         if faults:
@@ -114,7 +114,7 @@ class BanListForm(forms.Form):
         return lines
 
     def make_bans(self, made_by_name: str) -> tuple[list[Ban], int]:
-        """Return the bans, not saved, that are new, and how many there were already."""
+        """Return the new bans, not saved, and how many there were already."""
         lines: list[BanLine] = self.cleaned_data["text"]
         of_server = Ban.objects.of_servers([self._server]).in_force()
         known = set(of_server.values_list("steam_id", flat=True))
@@ -149,7 +149,7 @@ def make_ban(
     is_everywhere: bool = False,
     **fields: str,
 ) -> Ban:
-    """Return a ban, not saved; 0 minutes is for good."""
+    """Return a ban, not saved; 0 minutes means permanently."""
     now = timezone.now()
     return Ban(
         owner_id=server.owner_id,
@@ -162,9 +162,9 @@ def make_ban(
 
 
 def find_room(server: Server) -> int:
-    """Return how many more bans there may be of the owner of a server.
+    """Return how many more bans a server's owner may have.
 
-    Those for a minute count for a day: a list of them each minute would be without end.
+    A ban for a minute counts for a day: otherwise somebody could import a list every minute without end.
     """
     of_owner = Ban.objects.filter(owner_id=server.owner_id)
     lately = of_owner.filter(created_at__gt=timezone.now() - timedelta(days=1))
@@ -172,7 +172,7 @@ def find_room(server: Server) -> int:
 
 
 def full_text(server: Server) -> str:
-    """Return what to do where there are as many bans as may be."""
+    """Return what to do if the limit of bans is reached."""
     text = _(
         "%(owner)s has %(most)s bans in force, or has made that many since yesterday, which is "
         "the limit. Lift some, or wait a day."

@@ -1,4 +1,4 @@
-"""Whom a server's game is to know from its start on: who may not play, and who are its admins."""
+"""The people whom a server's game must know from its start: those who may not play, and its admins."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from servers.models import Ban, Server, find_lasting
 
 
 def with_people(spec: InstanceSpec, server: Server) -> InstanceSpec:
-    """Return `spec` with the bans that hold on `server` now, the newest first, and with its admins.
+    """Return `spec` with the bans that apply on `server` now, newest first, and with its admins.
 
-    The newest are the likeliest to come back, and a config may not have room for all. With them come those
-    whose bans for good were lifted since the run before the last: the last may never have come to its launch.
+    The people banned last are the likeliest to come back, and a config may not have room for all. It also gets
+    those whose permanent bans were lifted since the last run but one: the last run may never have launched.
     """
     if not server.has_people:
         return spec

@@ -1,4 +1,4 @@
-"""The console commands that are about people, made from what somebody typed."""
+"""The console commands about people, made from what somebody typed."""
 
 import re
 
@@ -11,13 +11,13 @@ MAX_WORDS_CHARS = 120
 
 
 class BadWordsError(ValueError):
-    """A text cannot be part of a command; what it says is for people."""
+    """A text cannot be part of a command; the message is for people."""
 
 
 def kick_command(steam_id: str, reason: str) -> str:
-    """Return what kicks somebody. Raises `BadWordsError`.
+    """Return the command that kicks a player. Raises `BadWordsError`.
 
-    By Steam id: a user id may be another's by the time at which it arrives, and a name can be anybody's.
+    It uses the Steam ID: when it arrives, the user id may be another player's, and anybody can have any name.
     """
     if not STEAM_ID.fullmatch(steam_id):
         raise BadWordsError(_("That is not a Steam ID such as STEAM_1:0:12345."))
@@ -26,7 +26,7 @@ def kick_command(steam_id: str, reason: str) -> str:
 
 
 def say_command(text: str) -> str:
-    """Return what says something to all on a server. Raises `BadWordsError`."""
+    """Return the command that says something to everybody on a server. Raises `BadWordsError`."""
     words = to_words(text)
     if not words:
         raise BadWordsError(_("Type what to say."))
@@ -34,10 +34,10 @@ def say_command(text: str) -> str:
 
 
 def private_say_command(steam_id: str, text: str) -> str:
-    """Return what says something to one player, with SourceMod. Raises `BadWordsError`.
+    """Return the SourceMod command that says something to one player. Raises `BadWordsError`.
 
-    SourceMod shows all behind the target as it stands there, quotes too: so it is quoted only where the console
-    would take a part of it for something else.
+    SourceMod shows everything after the target as it is, including quotes. So it is quoted only if the console
+    would misread part of it.
     """
     if not STEAM_ID.fullmatch(steam_id):
         raise BadWordsError(_("That is not a Steam ID such as STEAM_1:0:12345."))
@@ -50,7 +50,7 @@ def private_say_command(steam_id: str, text: str) -> str:
 
 
 def to_command(line: str) -> str:
-    """Return a command, if the engine takes all of it: a longer one it drops, and says so to nobody."""
+    """Return a command, if the engine takes all of it: it drops longer ones without a message."""
     if len(line.encode()) > MAX_COMMAND_BYTES:
         raise BadWordsError(
             _("The game takes commands of at most %(max_command_bytes)s bytes.")
@@ -60,7 +60,7 @@ def to_command(line: str) -> str:
 
 
 def to_words(text: str) -> str:
-    """Return a text as a command can carry it: quoted, so that no part of it is a command of its own."""
+    """Return a text in the form for a command: quoted, so that no part of it is a command of its own."""
     text = " ".join(text.split())
     if not text:
         return ""

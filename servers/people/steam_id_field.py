@@ -1,4 +1,4 @@
-"""The form field into which people type whom they mean by a Steam ID."""
+"""The form field in which people name a player by Steam ID."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from servers.people.steam_ids import to_steam_id
 
 
 class SteamIdField(forms.CharField):
-    """Takes a Steam ID in any of its notations; its value is that of the game, such as STEAM_1:0:12345."""
+    """Takes a Steam ID in any notation; its value is in the game's notation, such as STEAM_1:0:12345."""
 
     def __init__(self, **options: Any) -> None:
         usual: dict[str, Any] = {
@@ -24,7 +24,7 @@ class SteamIdField(forms.CharField):
         super().__init__(**usual | options)
 
     def clean(self, value: Any) -> str:
-        """Return the ID as the game has it. Raises ValidationError."""
+        """Return the ID in the game's notation. Raises ValidationError."""
         steam_id = to_steam_id(super().clean(value))
         if steam_id is None:
             raise forms.ValidationError(_("That is not a Steam ID. See the examples."))

@@ -1,11 +1,11 @@
-"""Steam ids in the ways in which people have them, and the lines of `banned_user.cfg`."""
+"""Steam IDs in the notations that people use, and the lines of `banned_user.cfg`."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 ACCOUNTS = 0x0110000100000000
-"""The 64-bit id of a person is this and the number of their account (Valve's wiki, SteamID)."""
+"""A person's 64-bit ID is this plus their account number (Valve's wiki, SteamID)."""
 
 _CLASSIC = re.compile(r"STEAM_[01]:([01]):(\d{1,10})", re.IGNORECASE | re.ASCII)
 _BRACKETED = re.compile(r"\[?U:1:(\d{1,10})\]?", re.IGNORECASE | re.ASCII)
@@ -18,7 +18,7 @@ _BANID = re.compile(
 
 
 def to_steam_id(text: str) -> str | None:
-    """Return the Steam id that a text is, like STEAM_1:0:12345; None if it is none."""
+    """Return a text's Steam ID, such as STEAM_1:0:12345; None if it is not one."""
     text = text.strip()
     if match := _CLASSIC.fullmatch(text):
         account = int(match[2]) * 2 + int(match[1])
@@ -33,7 +33,7 @@ def to_steam_id(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class BanLine:
-    """One line of a `banned_user.cfg`, by its number from 1; `steam_id` is empty if it is no ban."""
+    """One line of a `banned_user.cfg`; `number` counts from 1. `steam_id` is empty if it is not a ban."""
 
     number: int
     text: str
@@ -42,9 +42,9 @@ class BanLine:
 
 
 def read_ban_list(text: str) -> Iterator[BanLine]:
-    """Yield the lines of a `banned_user.cfg`; 0 minutes is for good. Empty ones and comments are passed over.
+    """Yield the lines of a `banned_user.cfg`; 0 minutes means permanently. Skips empty lines and comments.
 
-    Lines are counted as editors do: what else Unicode takes for the end of one does not end it.
+    Lines are counted as in editors: other characters that Unicode treats as line ends do not end a line.
     """
     lines = _LINE_END.split(text.removeprefix("\ufeff"))
     for number, whole in enumerate(lines, start=1):

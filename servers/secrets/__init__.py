@@ -1,4 +1,4 @@
-"""The passwords of servers: encrypted, and found in what people write."""
+"""Servers' passwords: encrypted, and found in what people write."""
 
 from servers.secrets.encryption import (
     NO_KEYS,

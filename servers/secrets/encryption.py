@@ -1,6 +1,6 @@
-"""The passwords of servers, encrypted with the keys in `SECRETS_KEYS`: the first encrypts, all of them decrypt.
+"""Servers' passwords, encrypted with the keys in `SECRETS_KEYS`: the first encrypts, all of them decrypt.
 
-What is stored is a Fernet token. Nothing here keeps a plain text.
+Fernet tokens are stored. Nothing here keeps a plain text.
 """
 
 import hmac
@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 PASSWORD_CHARS = 24
-"""Of a password that Saferoom makes, from 62 characters: 142 bits."""
+"""The length of a password that Saferoom makes, from 62 characters: 142 bits."""
 
 NO_KEYS = gettext_noop(
     "SECRETS_KEYS is not set, so servers’ passwords stay in their configs, where everybody who "
@@ -26,31 +26,31 @@ NO_KEYS = gettext_noop(
 
 
 class ServerSecret(TextChoices):
-    """A password of a server. The value is the name of its form field, and what its column begins with."""
+    """A server's password. The value is the name of its form field, and the start of its column's name."""
 
     RCON_PASSWORD = "rcon_password", "RCON password"
     JOIN_PASSWORD = "join_password", "Join password"
 
     @property
     def column(self) -> str:
-        """The column of `Server` that has its token."""
+        """The column of `Server` that holds its token."""
         return f"{self.value}_token"
 
     @property
     def what(self) -> str:
-        """What stands before “password” inside of a sentence."""
+        """The word before “password” within a sentence."""
         return "RCON" if self is ServerSecret.RCON_PASSWORD else "join"
 
     @property
     def cvar(self) -> str:
-        """The console variable that it is the value of."""
+        """The console variable that holds it."""
         return "rcon_password" if self is ServerSecret.RCON_PASSWORD else "sv_password"
 
 
 class SecretError(ValueError):
     """A secret that cannot be stored or read.
 
-    The text says why; in what this module raises it follows the name of the secret: “cannot be read: …”.
+    The text says why; the texts raised in this module follow the name of the secret: “cannot be read: …”.
     """
 
 
@@ -60,12 +60,12 @@ def has_keys() -> bool:
 
 
 def keys_note() -> str:
-    """Return what admins are told where there are no keys; empty where there are."""
+    """Return what admins are told if there are no keys; empty if there are."""
     return "" if has_keys() else _(NO_KEYS)
 
 
 def encrypt(plain: str) -> str:
-    """Return the token of a secret, made with the first key. Raises `SecretError` if there is none."""
+    """Return a secret's token, made with the first key. Raises `SecretError` if there is none."""
     return _fernet("stored").encrypt(plain.encode()).decode()
 
 
@@ -86,19 +86,19 @@ def rotate(token: str) -> str:
 
 
 class DigestKey(NamedTuple):
-    """A key of digests, and the id by which it is found again."""
+    """A key for digests, and the ID with which it can be found again."""
 
     id: str
     key: bytes
 
 
 def new_digest_key() -> DigestKey:
-    """Return the key for new digests: made of the first of `SECRETS_KEYS`, or of `SECRET_KEY` without any."""
+    """Return the key for new digests: made from the first of `SECRETS_KEYS` or, without any, `SECRET_KEY`."""
     return next(iter(_digest_keys().values()))
 
 
 def find_digest_key(key_id: str) -> DigestKey:
-    """Return the key of earlier digests. Raises `SecretError` if what it was made of is no longer set."""
+    """Return the key of earlier digests. Raises `SecretError` if the setting it was made from is gone."""
     try:
         return _digest_keys()[key_id]
     except KeyError:
@@ -106,23 +106,23 @@ def find_digest_key(key_id: str) -> DigestKey:
 
 
 def make_digest(key: DigestKey, plain: str) -> str:
-    """Return a digest that tells whether a text is the same one, and nothing else; empty for an empty text.
+    """Return a digest that tells only whether a text is the same one; empty for an empty text.
 
-    Keyed, so that nobody who only reads the database can try passwords until one fits.
+    It is keyed, so that nobody who only reads the database can try passwords until one fits.
     """
     return hmac.digest(key.key, plain.encode(), "sha256").hex() if plain else ""
 
 
 @lru_cache(
     maxsize=8192
-)  # Of digests: a list of servers asks for each password's, and decrypting takes 60 µs.
+)  # A list of servers asks for each password's digest, and decrypting takes 60 µs.
 def digest_token(key: DigestKey, token: str) -> str:
     """Return the digest of the secret in a token; empty for no token. Raises `SecretError`."""
     return make_digest(key, decrypt(token)) if token else ""
 
 
 def _digest_keys() -> dict[str, DigestKey]:
-    """Return the keys of digests by their ids, the one for new digests first."""
+    """Return the keys for digests by ID, the one for new digests first."""
     return _make_digest_keys(tuple(settings.SECRETS_KEYS), settings.SECRET_KEY)
 
 
@@ -134,7 +134,7 @@ def _make_digest_keys(keys: tuple[str, ...], secret_key: str) -> dict[str, Diges
 
 
 def make_password() -> str:
-    """Return a random password of letters and digits, which every console and every tool can be given."""
+    """Return a random password of letters and digits, which every console and tool accepts."""
     characters = string.ascii_letters + string.digits
     return "".join(secrets.choice(characters) for _ in range(PASSWORD_CHARS))
 

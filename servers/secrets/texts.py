@@ -1,8 +1,8 @@
-"""Finds the passwords that people wrote into launch arguments and configs, and takes them out.
+"""Finds passwords that people wrote into launch arguments and configs, and takes them out.
 
-A line that is nothing but `rcon_password X` or `sv_password "X"` can be taken out, and so can
-`+rcon_password X` among launch arguments. Anything cleverer is only found: behind `;`, in an alias, with a
-value that no field takes.
+A line with only `rcon_password X` or `sv_password "X"` can be taken out, and so can `+rcon_password X` among
+launch arguments. Anything more complicated is only found: after `;`, in an alias, with a value that no field
+accepts.
 """
 
 import re
@@ -20,7 +20,7 @@ HIDDEN = "••••"
 _SECRETS_BY_CVAR = {secret.cvar: secret for secret in ServerSecret}
 _CVARS = "|".join(_SECRETS_BY_CVAR)
 
-# Without quotes the console ends a value at each of {}()': too, so one with them is not as simple as it looks.
+# Without quotes the console also ends a value at each of {}()': so a value with one of them is not simple.
 _SIMPLE_LINE = re.compile(
     rf"""
     \s* (?P<quote>"?) (?P<cvar>{_CVARS}) (?P=quote) [ \t]+
@@ -37,12 +37,12 @@ _SIMPLE_ARGUMENT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Blanks, and a backslash that continues a line which is gone. Blanks inside are looked at once, and not
-# from each of them on.
+# Blanks, and a backslash that continues a removed line. A run of blanks inside is checked once, not from each
+# blank on.
 _EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?:\s|\\\r?\n)++\Z")
 _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
 
-# Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set has a name too.
+# Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set also has a name.
 _ALL_NAMES = "|".join(sorted(SECRETS.keys() - {"rcon", "sm_rcon"}))
 _REST_OF_LINE = re.compile(rf"(?<![a-z0-9_])({_ALL_NAMES})(?![a-z0-9_]).*\S.*", re.IGNORECASE)
 _NEXT_WORD = re.compile(
@@ -55,7 +55,7 @@ _NEXT_WORD = re.compile(
 class Setting:
     """A place that sets a password: `Line 3` of the config, or the launch arguments.
 
-    `obstacle` says why it cannot be taken out; empty if it can, and then `value` is the password.
+    `obstacle` says why it cannot be taken out; if it is empty, it can, and `value` is the password.
     """
 
     secret: ServerSecret
@@ -67,7 +67,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Taken:
-    """Launch arguments and config without the passwords that could be taken out, and those."""
+    """Launch arguments and config without the passwords that could be taken out, and those passwords."""
 
     arguments: str
     config: str
@@ -77,7 +77,7 @@ class Taken:
 def find_settings(arguments: str, config: str) -> list[Setting]:
     """Return every place that sets a password, in the order in which the game reads them.
 
-    Of one password all or none can be taken out: else another place than now would have the last word.
+    Either all settings of a password can be taken out or none: otherwise a different place would set it last.
     """
     if not _ANY_MENTION.search(arguments) and not _ANY_MENTION.search(config):
         return []
@@ -97,7 +97,7 @@ def find_settings(arguments: str, config: str) -> list[Setting]:
 
 
 def take_secrets(arguments: str, config: str) -> Taken:
-    """Take the passwords out; of several for one thing the last one counts, as in the game."""
+    """Take the passwords out. If one is set several times, the last value counts, as in the game."""
     settings = [setting for setting in find_settings(arguments, config) if not setting.obstacle]
     if not settings:  # as nearly always
         return Taken(arguments, config, {})
@@ -111,14 +111,14 @@ def take_secrets(arguments: str, config: str) -> Taken:
 
 
 def sets_secret(arguments: str, config: str, secret: ServerSecret) -> bool:
-    """Return whether a password is set there, be it to nothing."""
+    """Return whether a password is set there, even to nothing."""
     if any(setting.secret is secret for setting in find_settings(arguments, config)):
         return True
     return any(_empty_secret(line) is secret for line in config.split("\n"))
 
 
 def hide_secrets(arguments: str, config: str) -> tuple[str, str]:
-    """Return both texts as people may read them who may use them and not change them."""
+    """Return both texts for people who may use them but not change them."""
     hidden = rf"\1 {HIDDEN}"
     return _NEXT_WORD.sub(hidden, arguments), _REST_OF_LINE.sub(hidden, config)
 
@@ -137,7 +137,7 @@ def _find_in_config(config: str) -> Iterator[Setting]:
         for command in split_commands(line):
             names = list(names_used(command))
             for cvar, secret in _SECRETS_BY_CVAR.items():
-                # Its name alone asks for its value.
+                # Its name alone only shows its value.
                 if cvar in names and command.strip().strip('"').lower() != cvar:
                     yield Setting(secret, CONFIG, _line(number), "together with other things")
 
@@ -159,7 +159,7 @@ def _simple_arguments(joined: str) -> list[re.Match[str]]:
 
 
 def _join_lines(arguments: str) -> str:
-    """Return launch arguments with blanks for what continues a line: each character stays at its place."""
+    """Return launch arguments with blanks for line continuations, so that each character keeps its position."""
     return re.sub(r"\\\r?\n", lambda match: " " * len(match[0]), arguments)
 
 
@@ -179,7 +179,7 @@ def _setting(match: re.Match[str], source: str, place: str) -> Setting:
 
 
 def _is_alone(joined: str, match: re.Match[str]) -> bool:
-    """Return whether name and value are two arguments, and nothing else changes without them."""
+    """Return whether name and value are two arguments, and removing them changes nothing else."""
     before, after = joined[: match.start()], joined[match.end() :]
     try:
         first = len(shlex.split(before))
@@ -199,6 +199,6 @@ def _cut_arguments(arguments: str, secrets: Collection[ServerSecret]) -> str:
 
 
 def _empty_secret(line: str) -> ServerSecret | None:
-    """Return which password a line sets to nothing: that gives nothing away, and stays."""
+    """Return which password a line sets to nothing. That reveals nothing, and stays."""
     match = _SIMPLE_LINE.fullmatch(line.removesuffix("\r"))
     return _SECRETS_BY_CVAR[match["cvar"].lower()] if match and match["quoted"] == "" else None

@@ -1,6 +1,6 @@
-"""How times are said: how long something has lasted, and moments within sentences that are translated.
+"""How times are written: how long something has lasted, and moments within translated sentences.
 
-`static/js/live/times.js` goes on saying both while the page is open.
+`static/js/live/times.js` keeps both up to date while the page is open.
 """
 
 from datetime import datetime
@@ -23,11 +23,11 @@ def age(moment: datetime) -> str:
 
 @register.simple_tag
 def time_ago(moment: datetime) -> SafeString:
-    """Return what `_time.html` shows, for the middle of a sentence: `{% time_ago x as since %}`."""
+    """Return what `_time.html` shows, for use within a sentence: `{% time_ago x as since %}`."""
     return render_to_string("_time.html", {"time": moment})
 
 
 @register.simple_tag
 def time_at(moment: datetime) -> SafeString:
-    """Return what `_moment.html` shows, for the middle of a sentence."""
+    """Return what `_moment.html` shows, for use within a sentence."""
     return render_to_string("_moment.html", {"time": moment})

@@ -1,4 +1,4 @@
-"""The tag that writes the text of a console's line that a search has found."""
+"""The tag that writes the text of a console line that a search has found."""
 
 from django import template
 from django.utils.safestring import SafeString, mark_safe
@@ -11,7 +11,7 @@ register = template.Library()
 
 @register.simple_tag
 def found_text(line: str, wanted: str) -> SafeString:
-    """Return the text of `line` as HTML; what is `wanted` is marked."""
+    """Return the text of `line` as HTML, with the `wanted` text marked."""
     pieces = to_pieces(line)
     text = "".join(piece.text for piece in pieces)
     marked = write_marked(pieces, find_shown(text, wanted, MARKS_PER_LINE))

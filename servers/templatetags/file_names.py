@@ -1,4 +1,4 @@
-"""How the names of files are written on pages: people bring them, and may have made them to deceive."""
+"""How file names are written on pages: they come from people, who may have made them to deceive."""
 
 from django import template
 
@@ -7,7 +7,7 @@ register = template.Library()
 
 @register.filter
 def visible(name: str) -> str:
-    r"""Return a name with what cannot be seen written as `\u202e`, such as marks that turn its direction."""
+    r"""Return a name with invisible characters written as `\u202e`, such as marks that change its direction."""
     return "".join(
         character if character.isprintable() else f"\\u{ord(character):04x}" for character in name
     )

@@ -12,12 +12,12 @@ from servers.logs import LogLine, Piece, find_shown, to_pieces
 register = template.Library()
 
 MARKS_PER_LINE = 100
-"""Marked in one line: somebody may look for an “a” in a page of lines that are nothing else."""
+"""Marks in one line: somebody may search for an “a” in a page of lines that contain nothing else."""
 
 
 @register.simple_tag
 def log_line(line: LogLine, wanted: str = "") -> SafeString:
-    """Return the row of `line`: its number as a link to itself, and its text; what is `wanted` is marked."""
+    """Return the row of `line`: its number as a link to itself, and its text, with the `wanted` text marked."""
     stream = getattr(line, "stream", "")
     stream_attribute = f' data-stream="{escape(stream)}"' if stream else ""
     at = f"{localtime(line.created_at):%H:%M:%S}"
@@ -39,7 +39,7 @@ def log_line(line: LogLine, wanted: str = "") -> SafeString:
 
 @register.filter
 def plain(text: str) -> str:
-    """Return lines of a log without their colours, for where they are only quoted."""
+    """Return lines of a log without their colours, for use in quotations."""
     return "\n".join("".join(piece.text for piece in to_pieces(line)) for line in text.split("\n"))
 
 
@@ -54,7 +54,7 @@ def write(piece: Piece, element: str = "span") -> str:
 def write_marked(pieces: list[Piece], spans: list[tuple[int, int]]) -> list[str]:
     """Return the pieces as HTML, split where one of the spans of their whole text begins or ends.
 
-    The spans are in order, and do not overlap.
+    The spans are in order and do not overlap.
     """
     written = []
     rest = deque(spans)

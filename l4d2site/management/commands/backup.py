@@ -9,11 +9,11 @@ from l4d2site.backups.making import FAULTS, make_backup
 
 
 class Command(BaseCommand):
-    """Makes a backup in BACKUP_DIR. It is verified, and only then are old ones removed."""
+    """Makes a backup in BACKUP_DIR. Old ones are removed only after it is verified."""
 
     help = (
         "Make a backup in BACKUP_DIR: the database, what the servers of this host wrote, and its overlays. "
-        "With BACKUP_PASSPHRASE_FILE it is sealed, and has SECRETS_KEYS. The game is not in it."
+        "With BACKUP_PASSPHRASE_FILE it is sealed, and contains SECRETS_KEYS. It does not contain the game."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -21,12 +21,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--database-only",
             action="store_true",
-            help="leave the files of servers and overlays out",
+            help="leave out the files of servers and overlays",
         )
         parser.add_argument(
             "--without-content",
             action="store_true",
-            help="leave the panel's store of overlays out, as BACKUP_CONTENT=false does",
+            help="leave out the panel's store of overlays, as BACKUP_CONTENT=false does",
         )
 
     def handle(self, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py makefirstadmin`: makes an admin where there is none, and prints its first password."""
+"""`manage.py makefirstadmin`: creates an admin if there is none, and prints its first password."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from l4d2site.accounts.first_admin import make_first_admin
 
 
 class Command(BaseCommand):
-    """Makes the admin. It prints nothing if there is one already."""
+    """Creates the admin. Prints nothing if there already is one."""
 
-    help = "Make an admin if there is none, and print a password that has to be changed at the first sign-in."
+    help = "Make an admin if there is none, and print a password that must be changed at the first sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("--name", default="admin", help="the admin's name (default: admin)")
 
     def handle(self, **options: Any) -> None:
-        """Make the admin."""
+        """Create the admin."""
         try:
             User.username_validator(options["name"])
         except ValidationError as error:
@@ -27,6 +27,6 @@ class Command(BaseCommand):
         make_first_admin(options["name"], self.say)
 
     def say(self, text: str) -> None:
-        """Print a line at once, also into a pipe."""
+        """Print a line immediately, even into a pipe."""
         self.stdout.write(text)
         self.stdout.flush()

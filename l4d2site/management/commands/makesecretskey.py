@@ -11,10 +11,10 @@ class Command(BaseCommand):
 
     help = (
         "Print a line that sets SECRETS_KEYS to a new key, for the settings of the panel and of every worker. "
-        "To replace a key, put the old ones behind it, separated by commas, and run manage.py rotatesecrets."
+        "To replace a key, put the old ones after it, separated by commas, and run manage.py rotatesecrets."
     )
 
-    requires_system_checks: list[str] = []  # One says that there is no key.
+    requires_system_checks: list[str] = []  # One of them reports that there is no key.
 
     def handle(self, **_options: Any) -> None:
         """Print the line."""

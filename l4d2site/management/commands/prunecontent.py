@@ -1,4 +1,4 @@
-"""`manage.py prunecontent`: removes from the panel's store what no version of an overlay needs."""
+"""`manage.py prunecontent`: removes everything from the panel's store that no overlay version needs."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ class Command(BaseCommand):
     """Sweeps the store, as the worker does once a day."""
 
     help = (
-        "Remove the files from the panel's store that no version of an overlay has, and that are older than a "
-        "day. The worker on the panel's machine does so daily."
+        "Remove the files from the panel's store that belong to no version of an overlay and are older than a "
+        "day. The worker on the panel's machine does this daily."
     )
 
     def handle(self, **_options: Any) -> None:
-        """Sweep; exit code 1 and the reason if the store cannot tell what it needs."""
+        """Sweep; exit code 1 and the reason if the store cannot determine what it needs."""
         try:
             swept = sweep_store()
         except (BlobError, OSError) as error:

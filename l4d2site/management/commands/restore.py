@@ -1,4 +1,4 @@
-"""`manage.py restore`: puts a backup back, on a machine that has nothing to lose."""
+"""`manage.py restore`: restores a backup, on a machine that has nothing to lose."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from l4d2site.backups.passphrases import PassphraseError, read_passphrase
 
 
 class Command(BaseCommand):
-    """Puts a backup back. The web process and the workers have to be stopped."""
+    """Restores a backup. The web process and the workers have to be stopped."""
 
     help = (
-        "Put a backup of `manage.py backup` back: the database, the servers' own files and the overlays. "
-        "Servers that ran are started again, once a worker runs and has installed the game."
+        "Restore a backup made by `manage.py backup`: the database, the servers' own files and the overlays. "
+        "Servers that were running are started again once a worker runs and has installed the game."
     )
     requires_system_checks: list[str] = []  # There may be no table yet.
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("archive", type=Path, help="the file of the backup")
+        parser.add_argument("archive", type=Path, help="the backup file")
         parser.add_argument(
             "--passphrase-file",
             type=Path,
@@ -36,11 +36,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--print-keys",
             action="store_true",
-            help="print SECRETS_KEYS of the backup, and do nothing else",
+            help="only print the backup's SECRETS_KEYS",
         )
 
     def handle(self, **options: Any) -> None:
-        """Put it back; exit code 1 and the reason if that failed."""
+        """Restore it; exit code 1 and the reason if that failed."""
         path: Path = options["archive"]
         try:
             passphrase = read_passphrase(options["passphrase_file"])

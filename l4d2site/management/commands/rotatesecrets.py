@@ -1,4 +1,4 @@
-"""`manage.py rotatesecrets`: encrypts every stored secret anew with the first key of SECRETS_KEYS."""
+"""`manage.py rotatesecrets`: re-encrypts every stored secret with the first key of SECRETS_KEYS."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from servers.secrets import NO_KEYS, has_keys
 
 
 class Command(BaseCommand):
-    """Rotates the servers' passwords and people's second factors, and says how many."""
+    """Rotates the servers' passwords and people's second factors, and reports how many."""
 
     help = (
-        "Encrypt every stored password and second factor anew with the first of SECRETS_KEYS, so that the "
-        "others can be removed. It can be killed and run again."
+        "Re-encrypt every stored password and second factor with the first of SECRETS_KEYS, so that the others "
+        "can be removed. It can be killed and run again."
     )
 
     def handle(self, **_options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py serve`: sets the database and the first user up, and runs web server and worker."""
+"""`manage.py serve`: sets up the database and the first user, and runs web server and worker."""
 
 import os
 from typing import Any
@@ -16,7 +16,7 @@ from servers.config import OtherKeysError, move_found_secrets
 
 
 class Command(BaseCommand):
-    """What `script/server` runs. PORT, BIND and SAFEROOM_ADMIN_PASSWORD are its variables."""
+    """Runs `script/server`. PORT, BIND and SAFEROOM_ADMIN_PASSWORD are its variables."""
 
     help = "Set everything up, and run the web server and a worker until Ctrl-C."
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             self.stderr.write(str(error))
         call_command("collectstatic", verbosity=0, interactive=False)
         if make_first_admin("admin", self.say, os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")):
-            hash_threads.end()  # The supervisor starts processes in a way that is safe with one thread only.
+            hash_threads.end()  # The supervisor's way of starting processes is safe only with one thread.
         try:
             supervise(
                 base_dir=settings.BASE_DIR,
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def say(self, text: str) -> None:
-        """Print a line at once, also into a pipe."""
+        """Print a line immediately, even into a pipe."""
         self.stdout.write(text)
         self.stdout.flush()
 

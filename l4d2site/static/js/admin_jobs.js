@@ -1,3 +1,3 @@
-// The admin's list of jobs keeps itself true, as the panel's pages do.
+// Keeps the admin's list of jobs up to date, as the panel's pages do.
 import "./live/sources.js";
 import "./live/live.js";

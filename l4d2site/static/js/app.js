@@ -1,4 +1,4 @@
-// What the pages can do beyond plain forms and links; without this file they still work.
+// What the pages can do beyond plain forms and links; they still work without this file.
 import "./live/sources.js";
 import "./forms/copy.js";
 import "./forms/in_place.js";

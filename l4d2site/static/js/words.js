@@ -1,5 +1,5 @@
-// What scripts say goes through gettext, as in templates. A page in another language brings Django's catalogue for
-// scripts before them, `JavaScriptCatalog`, which defines these functions; without it, the texts are as they stand.
+// Texts in scripts go through gettext, as in templates. A page in another language loads Django's `JavaScriptCatalog`
+// before the scripts, which defines these functions; without it, the texts stay as they are.
 
 export const gettext = (text) => globalThis.django?.gettext?.(text) ?? text;
 

@@ -1,4 +1,4 @@
-"""`manage.py resetmfa`: takes the second factors of somebody away who has lost them."""
+"""`manage.py resetmfa`: removes the second factors of a person who has lost them."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from l4d2site.accounts.password_changes import end_sessions
 
 
 class Command(BaseCommand):
-    """For who has neither their second factor nor a recovery code any more."""
+    """For a person who has neither their second factor nor a recovery code any more."""
 
-    help = "Remove the second factors and recovery codes of a person, and sign them out everywhere."
+    help = "Remove a person's second factors and recovery codes, and sign them out everywhere."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the person's name."""

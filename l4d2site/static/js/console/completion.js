@@ -1,4 +1,4 @@
-// Offers names below the prompt while one types: by the arrows, Enter, Tab and Escape, or by a click.
+// Offers names below the prompt during typing, chosen with the arrows, Enter, Tab and Escape, or by a click.
 
 import { KnownNames } from "./known_names.js";
 import { NameList } from "./name_list.js";
@@ -20,7 +20,7 @@ export class Completion {
     if (document.activeElement === input) this.#known.load();
   }
 
-  // The name that is being typed: the first word of a command, as far as the caret.
+  // The name being typed: the first word of a command, up to the caret.
   #typed() {
     const before = this.#input.value.slice(0, this.#input.selectionStart);
     return /(?:^|;)\s*([^\s;"]+)$/.exec(before)?.[1] ?? "";
@@ -46,7 +46,7 @@ export class Completion {
     else if (event.key === "Tab" && !event.shiftKey) this.#take(Math.max(chosen, 0));
     else if (event.key === "Enter" && chosen >= 0) this.#take(chosen);
     else if (event.key === "Escape") this.#offer([]);
-    else if (event.key === "ArrowUp" || event.key === "Enter") return this.#offer([]); // Into the history; sent.
+    else if (event.key === "ArrowUp" || event.key === "Enter") return this.#offer([]); // ArrowUp goes to the history; Enter sends.
     else return;
     event.preventDefault();
     event.stopImmediatePropagation();

@@ -1,4 +1,4 @@
-// Returns the list of the latest commands as HTML; nothing while the panel is away, which `live.js` says.
+// Returns the list of the latest commands as HTML; nothing if the panel does not answer, which `live.js` reports.
 export async function fetchCommands(address) {
   try {
     const response = await fetch(address, { cache: "no-store", redirect: "error" });

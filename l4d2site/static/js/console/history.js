@@ -1,4 +1,4 @@
-// What one has sent to this server before, by ↑ and ↓ in the prompt.
+// This person's earlier commands to this server, by ↑ and ↓ in the prompt.
 
 export class History {
   #input;
@@ -7,14 +7,14 @@ export class History {
   #position = -1;
   #draft = "";
 
-  // `root` has the history as the server sent it with the page, the newest first.
+  // `root` has the history as the server sent it with the page, newest first.
   constructor(input, root) {
     [this.#input, this.#root] = [input, root];
     input.addEventListener("keydown", (event) => this.#onKey(event));
     input.addEventListener("input", () => (this.#position = -1));
   }
 
-  // What was sent since.
+  // The commands sent since then.
   add(text) {
     this.#sent.unshift(text);
   }

@@ -1,4 +1,4 @@
-// What can be typed into one server's console, as its own game has listed it: fetched once somebody types.
+// The names that one server's console knows, as listed by its own game: fetched at the first typing.
 
 const OFFERED = 10;
 
@@ -16,17 +16,17 @@ export class KnownNames {
       const response = await fetch(this.#url, { headers: { Accept: "application/json" }, redirect: "error" });
       if (response.ok) this.#names = (await response.json()).names;
     } catch {
-      // The panel is away, which `live.js` says; this is asked again when somebody comes back to the prompt.
+      // The panel does not answer, which `live.js` reports; this is retried at the next return to the prompt.
     }
   }
 
-  // The names, each with its help text and whether it is a command, that begin with a text, and then that have it.
+  // The names that begin with a text, then those that contain it, each with its help text and whether it is a command.
   matching(text) {
     const typed = text.toLowerCase();
     const having = typed ? this.#names.filter(([name]) => name.toLowerCase().includes(typed)) : [];
     const begins = ([name]) => name.toLowerCase().startsWith(typed);
     const sorted = [...having.filter(begins), ...having.filter((one) => !begins(one))];
-    // Nothing is left to complete in a name that is whole.
+    // A complete name needs no completion.
     return sorted.length === 1 && sorted[0][0].toLowerCase() === typed ? [] : sorted.slice(0, OFFERED);
   }
 }

@@ -1,11 +1,11 @@
-// The commands that were sent last, below a prompt: shows what a stream brings, and fetches them where none does.
+// The latest commands, below a prompt: shows them when a stream brings them, and fetches them if there is no stream.
 
 import { swapRegions } from "../live/swap.js";
 import { fetchCommands } from "./fetch_commands.js";
 
-// While older lines of the log are shown, no stream of it is open.
+// While older lines of the log are shown, its stream is not open.
 const ASK_AGAIN_MS = 1_000;
-// After a command was sent. Where a stream is open, it mostly has told by then, with the answer.
+// After a command was sent. If a stream is open, it has usually brought the answer by then.
 const ASK_FIRST_MS = 250;
 
 const put = (html) => swapRegions(new DOMParser().parseFromString(html, "text/html"));
@@ -21,7 +21,7 @@ export class LatestCommands {
     this.#askAgain();
   }
 
-  // Show the list that a stream has brought; a longer one is fetched.
+  // Show the list that a stream brought; one too long for the stream is fetched.
   take(html) {
     if (html === undefined) return void this.#ask();
     this.#isStale = false;
@@ -29,7 +29,7 @@ export class LatestCommands {
     this.#askAgain();
   }
 
-  // The command with this id was sent; the stream may have been faster than the answer that says so.
+  // The command with this id was sent; the stream may have been faster than the response that says so.
   expect(id) {
     if (this.#root.querySelector(`[data-command="${id}"]`)) return;
     this.#isStale = true;
@@ -41,7 +41,7 @@ export class LatestCommands {
     if (this.#isAsking) return;
     this.#isAsking = true;
     let text = "-";
-    // What changes while one is under way is fetched behind it: several at once would come one after the other too.
+    // Changes during a request are fetched after it: several at once would also be answered one after the other.
     while (this.#isStale && text) {
       this.#isStale = false;
       if ((text = await fetchCommands(this.#root.dataset.promptLatest))) put(text);

@@ -1,4 +1,4 @@
-// The list below a prompt, of which one name can be taken: the listbox of a combobox.
+// The list below a prompt from which one name can be chosen: the listbox of a combobox.
 
 import { gettext } from "../words.js";
 
@@ -7,7 +7,7 @@ export class NameList {
   #list = document.createElement("ul");
   chosen = -1;
 
-  // `line` is the positioned element that it hangs below.
+  // `line` is the positioned element below which it hangs.
   constructor(input, line, onTake) {
     this.#input = input;
     Object.assign(this.#list, { id: `${input.id}-names`, className: "completion", role: "listbox", hidden: true });
@@ -15,7 +15,7 @@ export class NameList {
     line.append(this.#list);
     Object.assign(input, { role: "combobox", ariaAutoComplete: "list", ariaExpanded: "false" });
     input.setAttribute("aria-controls", this.#list.id);
-    // Before the click takes the focus away from the prompt.
+    // Before the click moves the focus away from the prompt.
     this.#list.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       const option = event.target.closest("li");
@@ -39,7 +39,7 @@ export class NameList {
     options[index].scrollIntoView({ block: "nearest" });
   }
 
-  // Whatever a plugin calls itself is text.
+  // Inserted as text, whatever a plugin calls itself.
   #makeOption([name, help, isCommand], index) {
     const option = Object.assign(document.createElement("li"), { id: `${this.#list.id}-${index}`, role: "option" });
     const code = Object.assign(document.createElement("code"), { textContent: name });

@@ -1,4 +1,4 @@
-// The prompt below a console: sends without leaving the page, shows answers as they come, and knows one's history.
+// The prompt below a console: sends without leaving the page, shows answers as they come, and has a history.
 
 import { onCommands } from "../live/command_news.js";
 import { Completion } from "./completion.js";
@@ -18,7 +18,7 @@ class Prompt {
     if (!form) return;
     this.#note = form.querySelector("[data-prompt-note]");
     const { command } = form.elements;
-    // It comes first: while it offers something, the arrows are its own.
+    // It comes first: while it offers something, it handles the arrow keys.
     new Completion(command, form.querySelector("[data-prompt-line]"), root.dataset.promptNames);
     this.#history = new History(command, root);
     form.addEventListener("submit", (event) => this.#send(event, form));
@@ -36,7 +36,7 @@ class Prompt {
       const { command: id, text, question, error } = await response.json();
       if (response.status === 201) return this.#onSent(id, text);
       command.value = line;
-      // The page that asks is the same with and without scripts.
+      // The page with the question is the same with and without scripts.
       if (question) HTMLFormElement.prototype.submit.call(form);
       else this.#note.textContent = error;
     } catch {
@@ -47,7 +47,7 @@ class Prompt {
     }
   }
 
-  // `text` is what was sent, as everybody sees it: without passwords.
+  // `text` is the command as everybody sees it: without passwords.
   #onSent(id, text) {
     this.#history.add(text);
     this.#latest.expect(id);

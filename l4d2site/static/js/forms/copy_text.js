@@ -1,15 +1,15 @@
-// Copies texts, also where browsers would rather not.
+// Copies texts, even if the browser makes that hard.
 
 import { gettext } from "../words.js";
 
-// Copy `text`. Over plain HTTP, to any address but this machine's own, there is no clipboard for scripts: then by
-// way of a selection, and, where that is refused too, of a box in which the text stands selected.
+// Copy `text`. Over plain HTTP, scripts have no clipboard unless the address is this machine's own. Then it uses a
+// selection and, if that is refused too, a box with the text selected.
 export async function copyText(text) {
   if (navigator.clipboard) {
     try {
       return await navigator.clipboard.writeText(text);
     } catch {
-      // The browser keeps it from this page; the older way may still be open.
+      // The browser refuses this page the clipboard; the older way may still work.
     }
   }
   const focused = document.activeElement;

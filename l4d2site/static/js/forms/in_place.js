@@ -1,5 +1,5 @@
-// Forms marked `data-stay` are sent without leaving the page. The answer is a page like this one, or leads to
-// one, and what differs in it is put here. Without scripts the browser does the same by loading it.
+// Forms marked `data-stay` are sent without leaving the page. The answer is, or redirects to, a page like this one,
+// and its differences are put into this page. Without scripts the browser loads the answer instead.
 
 import { swapAnswer } from "../live/answers.js";
 import { swapRegions } from "../live/swap.js";
@@ -31,7 +31,7 @@ async function show(response, form) {
   if (response.redirected) {
     const { pathname, searchParams } = new URL(response.url);
     if (pathname !== location.pathname) {
-      // What was typed is saved, unless it is the sign-in, as the session is over: that knows the way back.
+      // The input is saved, unless this is the sign-in page because the session is over; that page knows the way back.
       if (!searchParams.has("next")) form.removeAttribute("data-unsaved");
       return location.assign(response.url);
     }

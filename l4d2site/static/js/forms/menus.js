@@ -1,4 +1,4 @@
-// Menus are `details` with `data-menu`, so that they open without scripts. Here they close: by Escape, by a click
+// Menus are `details` with `data-menu`, so that they open without scripts. This closes them: by Escape, by a click
 // elsewhere, by a link with `data-menu-close`, when another one opens, and when a form in them is sent.
 
 const OPEN = "details[data-menu][open]";

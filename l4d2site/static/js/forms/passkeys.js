@@ -1,10 +1,10 @@
-// Forms that are sent with a passkey's answer; without scripts, or where browsers have no passkeys, they stay hidden.
+// Forms sent with a passkey's answer; without scripts, or if the browser has no passkeys, they stay hidden.
 
 import { createPasskey, usePasskey } from "./webauthn_json.js";
 import { fill, gettext } from "../words.js";
 
 const ways = {
-  // Signing in with nothing else: the server is asked for a challenge only now.
+  // To sign in with only a passkey: the server is asked for a challenge only now.
   "[data-passkey-sign-in]": async (form) => {
     const response = await fetch(form.action, { headers: { Accept: "application/json" } });
     if (!response.ok) throw new Error(fill(gettext("the panel answered %(status)s"), response));

@@ -1,12 +1,12 @@
-// Says something at the top of the page, as the messages that come with a page do.
+// Shows messages at the top of the page, like the messages that come with a page.
 
-// There before anything is said, so that screen readers listen to it.
+// Exists before the first message, so that screen readers listen to it.
 const place = document.createElement("div");
 place.className = "said";
 place.role = "status";
 document.querySelector("main")?.prepend(place);
 
-// Say these and nothing else: `level` is as Django's messages have it.
+// Show these messages and no others; `level` is that of Django's messages.
 export function sayAll(messages) {
   document.querySelector("main > .messages")?.remove();
   const list = document.createElement("ul");

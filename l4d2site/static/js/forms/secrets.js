@@ -1,6 +1,6 @@
-// Shows a password in the place of its dots, or why it cannot be. Without scripts its form leads to a page.
+// Shows a password in place of its dots, or why it cannot. Without scripts its form leads to a page.
 
-// Passwords that are shown stay so when the page refreshes itself, until it is left.
+// Passwords stay visible when the page refreshes itself, until the page is left.
 const shown = new Map();
 
 document.addEventListener("submit", async (event) => {
@@ -10,7 +10,7 @@ document.addEventListener("submit", async (event) => {
   const path = form.getAttribute("action");
   if (shown.delete(path)) return update(form);
   const text = await ask(form);
-  if (text === null) return form.submit(); // The page says what is wrong: signed out, removed, away.
+  if (text === null) return form.submit(); // The page says what is wrong: signed out, removed, no answer.
   shown.set(path, text);
   update(form.isConnected ? form : document.querySelector(`form[action="${CSS.escape(path)}"]`));
 });
@@ -34,7 +34,7 @@ function update(form) {
   button.ariaLabel = button.ariaLabel.replace(/^\w+/, button.textContent);
 }
 
-// Show below `root`, which was rendered anew, what was shown there.
+// After `root` was rendered again, show the passwords in it that were visible.
 export function showSecretsAgain(root) {
   for (const form of root.querySelectorAll("form[data-secret]")) update(form);
 }

@@ -1,5 +1,5 @@
-// Asks before a form marked `data-unsaved` is left that somebody has changed. One that came back as it was refused
-// is marked `data-unsaved="refused"`: what stands in it was typed, and is not saved.
+// Asks before somebody leaves a changed form that is marked `data-unsaved`. A form that came back because it was
+// refused is marked `data-unsaved="refused"`: its input is not saved.
 
 let isSent = false;
 
@@ -12,7 +12,7 @@ function isChanged(control) {
 
 function isChosenAnew(options, isMultiple) {
   const isSaid = isMultiple || options.some((one) => one.defaultSelected);
-  // Where the page chooses none, a browser shows the first one.
+  // If the page selects none, a browser shows the first one.
   return options.some((one, index) => one.selected !== (isSaid ? one.defaultSelected : index === 0));
 }
 
@@ -20,7 +20,7 @@ function isUnsaved(form) {
   return form.dataset.unsaved === "refused" || [...form.elements].some(isChanged);
 }
 
-// One that is sent in place stays here.
+// A form that is sent in place does not leave the page.
 document.addEventListener("submit", (event) => (isSent = !event.defaultPrevented));
 window.addEventListener("pageshow", () => (isSent = false));
 

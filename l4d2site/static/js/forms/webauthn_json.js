@@ -1,4 +1,4 @@
-// WebAuthn in JSON: options from the server on their way to the browser, and its answers on their way back.
+// WebAuthn in JSON: options on their way from the server to the browser, and its answers on their way back.
 
 function toBytes(text) {
   const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
@@ -13,7 +13,7 @@ function toText(buffer) {
 const withBytes = (credentials = []) =>
   credentials.map((credential) => ({ ...credential, id: toBytes(credential.id) }));
 
-// Make a passkey as `options` ask; resolves to what the server takes.
+// Make a passkey as `options` require; resolves to the form that the server expects.
 export async function createPasskey({ publicKey }) {
   const credential = await navigator.credentials.create({
     publicKey: {
@@ -29,7 +29,7 @@ export async function createPasskey({ publicKey }) {
   });
 }
 
-// Let the person choose one of the passkeys that `options` allow; resolves to what the server takes.
+// Let the person choose one of the passkeys that `options` allow; resolves to the form that the server expects.
 export async function usePasskey({ publicKey }) {
   const credential = await navigator.credentials.get({
     publicKey: {

@@ -1,12 +1,12 @@
-// What is the matter with a stream that does not begin, which an EventSource keeps to itself: the status of the
-// answer, 0 for none; how long it asks to wait; and what it says for people.
+// Finds out why a stream does not start, which an EventSource does not say: the status of the answer, 0 if there is
+// none; how long it asks to wait; and its reason for people.
 export async function askStatus(address, signal) {
   const enough = new AbortController();
   signal.addEventListener("abort", () => enough.abort());
   const headers = { Accept: "text/plain" };
   try {
     const response = await fetch(address, { headers, signal: enough.signal, cache: "no-store" });
-    // An answer that is the stream after all has no end.
+    // If the answer is the stream after all, it has no end.
     const reason = response.ok ? "" : (await response.text()).trim();
     return {
       status: response.status,

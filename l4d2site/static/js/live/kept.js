@@ -1,6 +1,6 @@
-// What a person has chosen in a region and not sent yet: ticks and choices, by the ids of their controls.
+// A person's choices in a region that are not sent yet: ticks and selections, by the ids of their controls.
 
-// Return a function that chooses the same in what has come in the region's place.
+// Return a function that restores the choices in what replaced the region.
 export function keepChoices(region) {
   const ticked = [...region.querySelectorAll("input[type=checkbox][id]:checked")].map((box) => box.id);
   const chosen = [...region.querySelectorAll("select[id]")].map((one) => [one.id, one.value]);

@@ -1,10 +1,10 @@
-// Keeps an open page true: whenever something changed on the server, its live regions follow.
+// Keeps an open page up to date: whenever something changes on the server, its live regions are refreshed.
 
 import { refresh } from "./refresh.js";
 import { follow } from "./stream.js";
 import { gettext } from "../words.js";
 
-// Some things change without an event, such as a heartbeat that does not come.
+// Some things change without an event, for example when a heartbeat is missing.
 const UNTOLD_CHANGES_MS = 30_000;
 const PATIENCE_MS = 4_000;
 const LOST = gettext(
@@ -21,7 +21,7 @@ const notice = document.querySelector("[data-connection]");
 let lastVersion = null;
 let timer = 0;
 
-// Follow the changes by themselves; returns a function that ends it.
+// Follow only the changes; returns a function that ends it.
 export function followChanges() {
   return follow(() => address, { change: onChange }, onConnection);
 }
@@ -33,7 +33,7 @@ export function onChange(event) {
   refresh();
 }
 
-// A reconnect of a moment, as when the server restarts, is nobody's business.
+// A short reconnect, such as when the server restarts, is not worth a message.
 export function onConnection(status, reason) {
   if (status === "reconnecting") {
     timer ||= setTimeout(() => say(LOST), PATIENCE_MS);
@@ -51,7 +51,7 @@ function say(text) {
 }
 
 if (address) {
-  // A page with a log hears of changes through the log's own stream: see `log.js`.
+  // A page with a log gets changes through the log's own stream: see `log.js`.
   if (!document.querySelector("[data-log]")) followChanges();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   setInterval(() => document.hidden || refresh(), UNTOLD_CHANGES_MS);

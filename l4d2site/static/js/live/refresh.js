@@ -1,4 +1,4 @@
-// Fetches the page anew and puts what has changed into its live regions, marked by `data-live`.
+// Fetches the page again and puts what has changed into its live regions, marked by `data-live`.
 
 import { swapRegions } from "./swap.js";
 
@@ -10,7 +10,7 @@ let lastAt = -Infinity;
 let isRunning = false;
 let isWanted = false;
 
-// Ask for a refresh; many requests within a moment make one.
+// Request a refresh; many requests within a short time cause only one.
 export function refresh() {
   isWanted = true;
   if (timer || isRunning) return;
@@ -25,10 +25,10 @@ async function run() {
   try {
     const headers = { "X-Saferoom-Refresh": "1" }
     const response = await fetch(location.href, { headers, redirect: "error", cache: "no-store" });
-    // A page that came as the answer to a form cannot be fetched; it stays as it is.
+    // A page that was the answer to a form cannot be fetched again; it stays as it is.
     if (response.ok) swapRegions(new DOMParser().parseFromString(await response.text(), "text/html"));
   } catch {
-    // The server is away, or asks to sign in. The stream at `live.js` says so, and asks again.
+    // The server does not answer, or wants a sign-in. The stream in `live.js` reports that, and retries.
   } finally {
     lastAt = performance.now();
     isRunning = false;

@@ -1,4 +1,4 @@
-// What the server sent for each live region. Imported first: other scripts change the page itself.
+// The HTML that the server sent for each live region. Imported first: other scripts change the page.
 
 export const sources = new Map();
 

@@ -1,11 +1,11 @@
-// Server-Sent Events that come back: also after answers at which EventSource itself gives up.
+// Server-Sent Events that reconnect even after answers that make EventSource give up.
 
 import { askStatus } from "./ask_status.js";
 import { Waits } from "./waits.js";
 
-// Follow the stream at `address()`, which is asked anew for each connection. `events` maps names to handlers;
-// `onStatus` hears "live", "reconnecting", "waiting" with the reason, and, as the last word, "refused". `connect` opens
-// what is like an EventSource. Returns a function that ends it.
+// Follow the stream at `address()`, which is called for each connection. `events` maps names to handlers. `onStatus`
+// gets "live", "reconnecting", "waiting" with the reason, and, as the last status, "refused". `connect` opens something
+// like an EventSource. Returns a function that ends it.
 export function follow(address, events, onStatus = () => {}, connect = (at) => new EventSource(at)) {
   let source = null;
   let timer = 0;
@@ -14,7 +14,7 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
 
   function open() {
     clearTimeout(timer);
-    // A hidden tab holds no connection: over HTTP/1.1 a browser has six for a host, in all its tabs.
+    // A hidden tab keeps no connection: over HTTP/1.1 a browser has six per host, for all its tabs.
     if (over.signal.aborted || source || document.hidden) return;
     source = connect(address());
     source.onopen = () => (waits.succeeded(), onStatus("live"));
@@ -25,7 +25,7 @@ export function follow(address, events, onStatus = () => {}, connect = (at) => n
 
   async function onError() {
     onStatus("reconnecting");
-    // Still connecting: EventSource tries again by itself. Closed: the answer was none it accepts.
+    // Still connecting: EventSource retries by itself. Closed: it did not accept the answer.
     if (source?.readyState !== EventSource.CLOSED) return;
     drop();
     timer = setTimeout(open, waits.next());

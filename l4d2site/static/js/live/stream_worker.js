@@ -1,5 +1,5 @@
-// Runs as a worker: holds the stream of a log, and passes on what comes in batches. A browser takes some 25 µs for
-// each event, which in a flood the page itself cannot spare. What comes after a silence is passed on at once.
+// Runs as a worker: keeps a log's stream open, and passes on its events in batches. A browser needs about 25 µs per
+// event, too much for the page itself in a flood. An event after a silence is passed on at once.
 
 const GATHER_MS = 40;
 const AT_ONCE = 4;
@@ -8,7 +8,7 @@ let batch = [];
 let timer = 0;
 let pacedUntil = 0;
 
-// [name, data, id] of each event; a `status` is "open" or "error", with the state that the source is in.
+// [name, data, id] of each event; a `status` is "open" or "error", with the state of the source.
 function pass(status, state) {
   clearTimeout(timer);
   timer = 0;

@@ -8,7 +8,7 @@ import { showTimes } from "./times.js";
 
 // Swap the regions that differ between the open page and `fresh`.
 export function swapRegions(fresh) {
-  if (fresh.title) document.title = fresh.title; // A part of a page has none.
+  if (fresh.title) document.title = fresh.title; // Part of a page has none.
   for (const region of document.querySelectorAll("[data-live]")) {
     const name = region.dataset.live;
     const update = fresh.querySelector(`[data-live="${CSS.escape(name)}"]`);
@@ -21,18 +21,18 @@ export function swapRegions(fresh) {
   }
 }
 
-// Whether what was fetched was overtaken by what a stream has brought meanwhile: a region that streams bring has a
+// Whether a stream has brought something newer than what was fetched. A region that streams can update has a
 // `data-version`.
 function isOlder(update, region) {
   return Number(update.dataset.version) < Number(region.dataset.version);
 }
 
-// The CSRF token in a form is masked anew in every answer, and means the same.
+// The CSRF token in a form is masked differently in every answer, but means the same.
 function withoutTokens(html) {
   return html.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "");
 }
 
-// Keep the region itself, so that screen readers go on listening to it, and what a person did in it.
+// Keep the region itself, so that screen readers keep listening to it, and keep what a person did in it.
 export function swap(region, update) {
   const chooseAgain = keepChoices(region);
   const openIds = [...region.querySelectorAll("details[open][id]")].map((details) => details.id);
@@ -40,7 +40,7 @@ export function swap(region, update) {
   const focused = document.activeElement;
   const label = region.contains(focused) ? nameOf(focused) : null;
   region.replaceChildren(...update.childNodes);
-  showSecretsAgain(region); // Before the focus is put back: by then a button is called “Hide” again.
+  showSecretsAgain(region); // Before the focus is restored, so that the button is called “Hide” again by then.
   chooseAgain();
   for (const id of openIds) document.getElementById(id)?.setAttribute("open", "");
   if (label !== null) {

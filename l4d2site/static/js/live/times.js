@@ -1,4 +1,4 @@
-// Says how long ago a time was, beside what the server wrote; that stays as the title.
+// Shows how long ago a time was, beside the server's text, which stays as the title.
 
 import { gettext } from "../words.js";
 
@@ -10,7 +10,7 @@ const UNITS = [
 const OLDEST_SECONDS = 7 * 86_400;
 const format = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto", style: "short" });
 
-// Show the times below `root` as they are now.
+// Update the times below `root`.
 export function showTimes(root = document) {
   for (const time of root.querySelectorAll("time[data-ago]")) {
     time.title ||= time.textContent;
@@ -30,7 +30,7 @@ function describe(date) {
   return gettext("just now");
 }
 
-// As `servers/durations.py` says it.
+// The same words as in `servers/durations.py`.
 function describeAge(seconds) {
   const minutes = Math.floor(Math.max(seconds, 0) / 60);
   const hours = Math.floor(minutes / 60);

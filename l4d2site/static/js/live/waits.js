@@ -1,4 +1,4 @@
-// How long to wait before the next try: twice as long each time, until one succeeds.
+// How long to wait before the next attempt: twice as long each time, until one succeeds.
 
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
@@ -16,7 +16,7 @@ export class Waits {
     return wait;
   }
 
-  // For an answer that asks to wait. Not all who wait come back at the same moment.
+  // For an answer that asks to wait. Not all clients should come back at the same moment.
   atLeast(ms) {
     return Math.max(this.#wait, ms) * (1 + Math.random() / 2);
   }

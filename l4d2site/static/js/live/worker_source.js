@@ -1,4 +1,4 @@
-// An EventSource, as far as `stream.js` needs one, that lives in a worker: see `stream_worker.js`.
+// An EventSource in a worker, with as much of its interface as `stream.js` needs: see `stream_worker.js`.
 
 export class WorkerSource {
   #worker;
@@ -13,7 +13,7 @@ export class WorkerSource {
     this.#worker.onmessage = ({ data }) => this.#onMessage(data);
     this.#worker.onerror = () => this.#onMessage({ batch: [], status: "error", state: EventSource.CLOSED });
     this.#address = new URL(address, location.href).href;
-    // After the handlers are there.
+    // After the handlers are set.
     queueMicrotask(() => this.#worker.postMessage({ address: this.#address, names: [...this.#handlers.keys()] }));
   }
 
@@ -28,7 +28,7 @@ export class WorkerSource {
 
   #onMessage({ batch, status, state }) {
     for (const [name, data, lastEventId] of batch) {
-      // A handler may have closed it: what came behind is not for anybody.
+      // A handler may have closed it: then nobody wants the remaining events.
       if (this.readyState === EventSource.CLOSED) return;
       this.#handlers.get(name)({ data, lastEventId });
     }

@@ -1,4 +1,4 @@
-// What a terminal would make of a log line: colours and weights become CSS classes, all else is dropped.
+// Interprets a log line as a terminal would: colours and weights become CSS classes, the rest is dropped.
 // `servers/logs/ansi.py` follows the same rules, and explains them.
 
 import { selectRendition, toClasses } from "./sgr.js";
@@ -15,7 +15,7 @@ const SGR_PARAMETERS = /^[0-9;:]*$/;
 
 // Return the text of `line` as a list of { text, classes }. No text is empty.
 export function toPieces(line) {
-  // Most lines have nothing of it, and in a flood each microsecond counts.
+  // Most lines have no escape sequences, and in a flood each microsecond counts.
   if (!CONTROL.test(line)) return line ? [{ text: line, classes: "" }] : [];
   const pieces = [];
   let look = {};

@@ -1,13 +1,13 @@
 // The blocks of rows in a log. The browser lays out only those in view: see `log.css`.
 
-// As in `servers/logs/log_pages.py`.
+// The same as in `servers/logs/log_pages.py`.
 const BLOCK_ROWS = 20;
 
 export function firstBlock(root) {
   return root.querySelector(".log-block");
 }
 
-// Return the last block, wherever it is; from the end, as there may be many.
+// Return the last block, wherever it is; searched from the end, as there may be many.
 export function lastBlock(root) {
   for (let part = root.lastElementChild; part; part = part.previousElementSibling) {
     if (part.matches(".log-block")) return part;
@@ -16,7 +16,7 @@ export function lastBlock(root) {
   return null;
 }
 
-// Append a row to the last chapter, if there is one: to its last block, or, when that is full, to a new one.
+// Append a row to the last chapter, if there is one: to its last block or, if that is full, to a new one.
 export function appendRow(root, row) {
   const last = root.lastElementChild;
   const parent = last?.matches("[data-chapter]") ? last : root;
@@ -29,8 +29,8 @@ export function appendRow(root, row) {
   block.append(row);
 }
 
-// Remove at most so many rows from an edge of the log, all of `block`; returns how many. A chapter that has none
-// any more goes too.
+// Remove at most so many rows of `block` from an edge of the log; returns how many. A chapter that becomes empty is
+// removed too.
 export function cutBlock(block, most, isAtStart) {
   const count = Math.min(most, block.childElementCount);
   if (count < block.childElementCount) {

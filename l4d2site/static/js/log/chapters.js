@@ -6,14 +6,14 @@ export function findChapter(root, key) {
   return root.querySelector(`[data-chapter="${CSS.escape(key)}"]`);
 }
 
-// Return an entry that would make the last chapter again, or undefined for none.
+// Return an entry that would create the last chapter again; undefined if there is none.
 export function entryOfLast(root) {
   const last = root.lastElementChild;
   if (!last?.matches("[data-chapter]")) return undefined;
   return { chapter: last.dataset.chapter, began: last.querySelector("[data-began]")?.dataset.began };
 }
 
-// Begin a chapter, if it is not there; the one before is over then. `began` is when, if that is known.
+// Begin a chapter, if it does not exist; the previous one ends. `began` is when it began, if known.
 export function addChapter(root, { chapter: key, began }) {
   if (findChapter(root, key)) return;
   if (began) endDuration(root, began);
@@ -28,7 +28,7 @@ export function addChapter(root, { chapter: key, began }) {
   root.append(chapter);
 }
 
-// Take over what another page of this log has: before the first row, or behind the last one.
+// Take over the rows of another page of this log: before the first row, or after the last one.
 export function adoptRows(root, page, isBefore) {
   const parts = [...page.querySelectorAll("[data-log-lines] > :is(.log-block, [data-chapter])")];
   for (const part of isBefore ? parts.reverse() : parts) {

@@ -1,4 +1,4 @@
-// Fetches lines of a log that are not shown: where the links to earlier and later ones lead, or the newest.
+// Fetches lines of a log that are not shown: those of the links to earlier and later lines, or the newest.
 
 import { fetchPage } from "./fetch_page.js";
 import { keepPlace } from "./keep_place.js";
@@ -23,10 +23,10 @@ export class Chunks {
     });
   }
 
-  // Show the newest lines instead of those that are shown; returns whether it could.
+  // Show the newest lines instead of the current ones; returns whether that succeeded.
   async loadNewest() {
     const page = await fetchPage(location.pathname).catch(() => null);
-    // The browser says better than a log what is wrong.
+    // The browser explains better than a log what is wrong.
     if (!page) return location.assign(location.pathname);
     this.#rows.clear();
     adoptRows(this.#rows.root, page, false);

@@ -1,4 +1,4 @@
-// The button that copies lines: those that the address means, else all that are shown.
+// The button that copies lines: those that the address names, otherwise all that are shown.
 
 import { copyText } from "../forms/copy_text.js";
 import { readRange } from "./permalink.js";

@@ -1,9 +1,9 @@
-// How long each chapter of a log took, and, every second, how long the one that runs has taken so far.
+// How long each chapter of a log took and, updated every second, how long the current one has taken so far.
 
-// How far the clock of this machine is ahead of the server's.
+// How far this machine's clock is ahead of the server's.
 let ahead = 0;
 
-// Keep the durations in `log` true.
+// Keep the durations in `log` up to date.
 export function showDurations(log) {
   ahead = Date.now() - Date.parse(log.dataset.logNow);
   setInterval(() => {
@@ -19,7 +19,7 @@ export function makeDuration(began) {
   return duration;
 }
 
-// Stop those that run, at the time `ended` or now.
+// Stop the running ones, at the time `ended` or now.
 export function endDuration(root, ended = new Date(Date.now() - ahead).toISOString()) {
   for (const duration of root.querySelectorAll("[data-began]:not([data-ended])")) {
     duration.dataset.ended = ended;

@@ -1,5 +1,5 @@
-// The log of a job on a page that is about something else: a link with `data-guest-of` unfolds it at the place
-// marked `data-guest-log`, live while it is open. It is fetched as the job's page renders it.
+// A job's log on a page about something else: a link with `data-guest-of` opens it in the place marked
+// `data-guest-log`, live while it is open. It is fetched as rendered for the job's page.
 
 import { fetchPage } from "./fetch_page.js";
 import { Inflow } from "./inflow.js";
@@ -19,7 +19,7 @@ function fold() {
   place.replaceChildren();
 }
 
-// What is made for a page of its own: lines that it can link to, a search, older lines.
+// Remove what only works on the job's own page: anchors of lines, a search, older lines.
 function adapt(frame, home) {
   for (const part of frame.querySelectorAll(".log-tools, .log-found, .log-more, noscript")) part.remove();
   for (const row of frame.querySelectorAll(".log-line")) row.removeAttribute("id");

@@ -1,4 +1,4 @@
-// Puts what a stream brought into the rows of a log: a part at a time, so that the page stays quick in a flood.
+// Puts lines from a stream into the rows of a log, a part at a time, so that the page stays fast in a flood.
 
 import { inFrames } from "./in_frames.js";
 import { MOST_ROWS } from "./rows.js";
@@ -6,14 +6,14 @@ import { readRange, selectLines } from "./permalink.js";
 
 const BUDGET_MS = 6;
 const PORTION = 20;
-// When more waits than one frame has time for, frames between are left to the browser, and to the reader.
+// If one frame is not enough for all, some frames are left to the browser and the reader.
 const PAUSE_MS = 40;
 
 export class Inflow {
   #waiting = [];
   #plan = inFrames(() => this.#draw());
 
-  // `parts` are the `log`, its `rows`, `tail` and `links`, and `onFull`, called when rows that are read leave no room.
+  // `parts` are the `log`, its `rows`, `tail` and `links`, and `onFull`, called when the rows being read leave no room.
   constructor(parts) {
     Object.assign(this, parts);
   }
@@ -37,14 +37,14 @@ export class Inflow {
 
   #drawNewest() {
     const surplus = this.#waiting.length - MOST_ROWS;
-    // Rows that would be gone again are not made at all.
+    // Rows that would be removed at once are not made at all.
     if (surplus > 0) this.rows.skip(this.#waiting.splice(0, surplus));
     this.#add(Infinity);
     if (this.rows.cut(true) || surplus > 0) this.links.offer("earlier");
     this.tail.show();
   }
 
-  // Rows that somebody reads stay. What has no room beside them waits until it is asked for.
+  // Rows that somebody is reading stay. Lines that have no room after them wait for a request.
   #drawBelow(room) {
     if (room > 0) return this.#add(room);
     this.links.offer("later");

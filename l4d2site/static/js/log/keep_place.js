@@ -1,4 +1,4 @@
-// Change what stands around `row` while it stays where it is on the screen, as far as `log` can be scrolled.
+// Change what is around `row` while it stays in place on the screen, as far as `log` can be scrolled.
 export function keepPlace(log, row, change) {
   const before = row?.getBoundingClientRect().top;
   change();

@@ -1,4 +1,4 @@
-// The links above and below the rows of a log, to earlier and to later lines.
+// The links above and below the rows of a log, to earlier and later lines.
 
 import { gettext } from "../words.js";
 
@@ -15,7 +15,7 @@ export class LogLinks {
     return this.#find("later") !== null;
   }
 
-  // Show the link that leads on from the first row ("earlier") or from the last one ("later").
+  // Show the link to the lines before the first row ("earlier") or after the last one ("later").
   offer(name) {
     const query = new URLSearchParams(this.#log.dataset.logWanted ? { q: this.#log.dataset.logWanted } : {});
     if (name === "earlier") query.set("before", this.#rows.first.dataset.seq);
@@ -23,7 +23,7 @@ export class LogLinks {
     this.#put(name, `?${query}`);
   }
 
-  // Show the link that `page` has, or none.
+  // Show the link of `page`, or none.
   copy(name, page) {
     this.#put(name, page.querySelector(`[data-log-${name}]`)?.getAttribute("href"));
   }

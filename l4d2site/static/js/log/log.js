@@ -27,7 +27,7 @@ class Log {
     if (!readRange() && !this.tail.isCut) this.tail.show();
   }
 
-  // Follow the log from its last row on, or, where newer lines are left out, only the rest of the page.
+  // Follow the log from its last row on, or, if newer lines are left out, only the rest of the page.
   #goOn() {
     this.#end();
     this.inflow.clear();

@@ -1,4 +1,4 @@
-// The stream of a log, and of all else that its page follows: hands over what came, line by line.
+// The stream of a log, and of everything else that its page follows: passes on its lines one by one.
 
 import { tellCommands } from "../live/command_news.js";
 import { onChange, onConnection } from "../live/live.js";
@@ -14,12 +14,12 @@ export class LogStream {
   #began;
   #stop = () => {};
 
-  // The stream of the element `log`, behind line `lastSeq`. `to` has `onEntry`, `onStatus` and `onEnd`.
+  // The stream of the element `log`, after line `lastSeq`. `to` has `onEntry`, `onStatus` and `onEnd`.
   constructor(log, lastSeq, to) {
     [this.#log, this.#lastSeq, this.#to] = [log.dataset, lastSeq, to];
   }
 
-  // Returns a function that ends it: nothing is handed over after that.
+  // Returns a function that ends it: nothing is passed on after that.
   follow() {
     const events = {
       stdout: (event) => this.#onLine("stdout", event),
@@ -38,7 +38,7 @@ export class LogStream {
     return (this.#stop = follow(address, events, (...status) => this.#onStatus(...status), connect));
   }
 
-  // A line that was there before is left out: after a reconnect some may come again.
+  // A line that was already there is left out: after a reconnect some may come again.
   #onLine(stream, event) {
     const seq = Number(event.lastEventId);
     if (seq <= this.#lastSeq) return;

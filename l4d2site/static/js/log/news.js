@@ -1,4 +1,4 @@
-// Tells a screen reader how much a log has grown, now and then: line by line, a flood would drown it.
+// Tells a screen reader now and then how much a log has grown: line by line, a flood would drown it.
 
 import { fill, ngettext } from "../words.js";
 
@@ -14,7 +14,7 @@ export class News {
     this.#region = region;
   }
 
-  // Take a line that came into account; it is told when the pause since the last news is over.
+  // Count a new line; it is announced when the pause since the last announcement is over.
   count({ stream }) {
     this.#lines += 1;
     if (stream === "stderr") this.#errors += 1;

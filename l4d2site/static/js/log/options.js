@@ -1,8 +1,8 @@
-// How lines are shown, at the boxes with `data-log-option`: remembered for the next page.
+// How lines are shown, chosen by the boxes with `data-log-option` and remembered for the next page.
 
 import { keepPlace } from "./keep_place.js";
 
-// A browser may keep storage from a page altogether; then a choice holds for this page.
+// A browser may refuse a page any storage; then a choice applies only to this page.
 function storage() {
   try {
     return window.localStorage;
@@ -21,7 +21,7 @@ for (const box of document.querySelectorAll("[data-log-option]")) {
   });
 }
 
-// What a choice does to the height of lines must not carry the reader elsewhere.
+// A choice changes the height of lines, but must not move the reader elsewhere.
 function keepReader(box) {
   const log = box.closest("[data-log-frame]").querySelector("[data-log]");
   box.checked = !box.checked;
@@ -30,7 +30,7 @@ function keepReader(box) {
   if (isAtEnd) log.scrollTop = log.scrollHeight;
 }
 
-// By blocks first: a row that is not in view has no place until the browser is asked for it.
+// Blocks first: a row that is not in view has no position until the browser is asked for it.
 function firstInView(log) {
   const top = log.getBoundingClientRect().top;
   const isBelowTop = (element) => element.getBoundingClientRect().bottom > top;

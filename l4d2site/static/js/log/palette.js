@@ -1,4 +1,4 @@
-// Every colour of a terminal as the nearest of sixteen. `servers/logs/ansi.py` says which, and does the same.
+// Maps every colour of a terminal to the nearest of sixteen. `servers/logs/ansi.py` explains it, and does the same.
 
 const PALETTE = [
   [0, 0, 0],
@@ -20,7 +20,7 @@ const PALETTE = [
 ];
 const CUBE_LEVELS = [0, 95, 135, 175, 215, 255];
 
-// Return the number in the palette for `[5, n]` or `[2, (space,) red, green, blue]`, or undefined.
+// Return the palette number for `[5, n]` or `[2, (space,) red, green, blue]`, or undefined.
 export function findColour([kind, ...rest]) {
   if (kind === 5 && rest.length === 1) return from256(rest[0]);
   if (kind !== 2 || rest.length < 3 || rest.length > 4) return undefined;

@@ -1,8 +1,8 @@
-// Addresses of lines: `#L10`, and `#L10-L20` for a range. A click on a number makes one, with shift a range.
+// Addresses of lines: `#L10`, and `#L10-L20` for a range. A click on a number makes one, with Shift a range.
 
 const HASH = /^#L(\d+)(?:-L(\d+))?$/;
 
-// Return the first and the last line that the address means, or null.
+// Return the first and last line that the address names, or null.
 export function readRange() {
   const match = HASH.exec(location.hash);
   if (!match) return null;
@@ -10,7 +10,7 @@ export function readRange() {
   return [Math.min(one, other), Math.max(one, other)];
 }
 
-// Mark the rows below `root` that the address means, and only those.
+// Mark exactly the rows below `root` that the address names.
 export function selectLines(root = document) {
   const [first, last] = readRange() ?? [1, 0];
   for (const row of root.querySelectorAll(".log-line[aria-current]")) {
@@ -37,7 +37,7 @@ function onClick(event) {
   selectLines();
 }
 
-// Show what the address means; a line that is not on this page is on the one around it.
+// Show the lines that the address names; a line that is not on this page is on the page around it.
 function show() {
   const range = readRange();
   if (!range || !document.querySelector("[data-log]")) return;

@@ -1,10 +1,10 @@
-// Makes the row of a line that came live, as `servers/templatetags/log_lines.py` makes those of a page.
+// Makes the row of a live line, as `servers/templatetags/log_lines.py` does for lines of a page.
 
 import { toPieces } from "./ansi.js";
 import { fill, gettext } from "../words.js";
 
-// Return the row; what `wanted`, a global regular expression or null, finds in it is marked. With `home` it is a guest
-// on a page: it has no id there, and its number leads to that address.
+// Return the row, with the matches of `wanted` marked, a global regular expression or null. With `home`, it is a guest
+// on a page: it has no id there, and its number links to that address.
 export function makeRow({ seq, stream, text, at }, wanted, home) {
   const row = document.createElement("div");
   row.className = "log-line";
@@ -25,7 +25,7 @@ export function makeRow({ seq, stream, text, at }, wanted, home) {
   return row;
 }
 
-// Return the expression that finds `text` as the server's search does, or null for none.
+// Return the expression that finds `text` as the server's search does, or null if there is no text.
 export function toPattern(text) {
   return text ? new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "gi") : null;
 }
@@ -38,7 +38,7 @@ function makePiece({ text, classes, isWanted }) {
   return element;
 }
 
-// Split the pieces where something that is wanted begins or ends in their whole text.
+// Split the pieces where a match in their whole text begins or ends.
 export function markPieces(pieces, wanted) {
   const whole = pieces.map((piece) => piece.text).join("");
   const spans = [...whole.matchAll(wanted)].map((match) => [match.index, match.index + match[0].length]);

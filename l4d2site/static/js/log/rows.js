@@ -10,7 +10,7 @@ export class LogRows {
   #wanted;
   #home;
 
-  // With `data-log-home` the rows are guests on a page: what they link to is at that address.
+  // With `data-log-home` the rows are guests on a page: they link to that address.
   constructor(log) {
     this.#home = log.dataset.logHome;
     this.root = log.querySelector("[data-log-lines]");
@@ -29,7 +29,7 @@ export class LogRows {
     return lastBlock(this.root)?.lastElementChild;
   }
 
-  // Add what a stream brought: lines, and chapters that begin with the line behind them.
+  // Add a stream's entries: lines, and chapters that begin with the line after them.
   add(entries) {
     this.root.querySelector(":scope > .log-empty")?.remove();
     for (const entry of entries) {
@@ -38,7 +38,7 @@ export class LogRows {
     }
   }
 
-  // Remove all rows, and leave out those of `entries` too: what comes next follows them.
+  // Remove all rows, and skip those of `entries` too; the next ones follow them.
   skip(entries) {
     const chapter = entries.findLast((entry) => entry.chapter !== undefined) ?? entryOfLast(this.root);
     this.clear();
@@ -49,7 +49,7 @@ export class LogRows {
     this.root.replaceChildren();
   }
 
-  // Remove the rows at one end that are too many, and chapters that have none any more; returns whether any were.
+  // Remove surplus rows at one end, and chapters that become empty; returns whether there were any.
   cut(isAtStart) {
     const surplus = this.count - MOST_ROWS;
     for (let left = surplus; left > 0; ) {

@@ -1,4 +1,4 @@
-// What "Select Graphic Rendition" (ECMA-48, 8.3.117) does to the look of text. `servers/logs/ansi.py` does the same.
+// How "Select Graphic Rendition" (ECMA-48, 8.3.117) changes the look of text. `servers/logs/ansi.py` does the same.
 
 import { findColour } from "./palette.js";
 
@@ -14,7 +14,7 @@ export function toClasses(look) {
   return classes.join(" ");
 }
 
-// Return `before` as the parameters of a sequence change it. Unknown codes change nothing.
+// Return `before` as changed by the parameters of a sequence. Unknown codes change nothing.
 export function selectRendition(before, parameters) {
   let look = { ...before };
   const codes = parameters.split(";").map((group) => group.split(":").map(toNumber));

@@ -1,4 +1,4 @@
-// Says below a log whether it is live, and to a screen reader, now and then, how much it has grown.
+// Shows below a log whether it is live, and tells a screen reader now and then how much it has grown.
 
 import { News } from "./news.js";
 import { gettext } from "../words.js";

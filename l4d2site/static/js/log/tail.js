@@ -1,4 +1,4 @@
-// Keeps a log at its newest line while the reader is there, and leaves it alone once they scroll up.
+// Keeps a log at its newest line while the reader is there, and stops when they scroll up.
 
 const SLACK_PX = 24;
 
@@ -11,7 +11,7 @@ export class Tail {
   // Whether newer lines are left out of the log: then its end is not the newest line.
   isCut = false;
 
-  // `jump` is the button that leads back to the newest line; `onJump` goes there.
+  // `jump` is the button that returns to the newest line; `onJump` loads it.
   constructor(log, jump, onJump) {
     this.#log = log;
     this.#jump = jump;
@@ -23,7 +23,7 @@ export class Tail {
     });
   }
 
-  // Go to the end, and once more when the rows there are laid out: only then their height is known.
+  // Go to the end, and again when the rows there are laid out: only then their height is known.
   show() {
     this.#goToEnd();
     this.look();
@@ -33,7 +33,7 @@ export class Tail {
     });
   }
 
-  // Find out where the reader is.
+  // Determine where the reader is.
   look() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < SLACK_PX;
@@ -47,7 +47,7 @@ export class Tail {
     this.#top = this.#log.scrollTop;
   }
 
-  // The end moves away too when rows grow; who has not moved up wants to stay there.
+  // The end also moves away when rows grow; a reader who has not moved up wants to stay at the end.
   #onScroll() {
     if (this.isFollowed && this.#log.scrollTop >= this.#top) this.#goToEnd();
     else this.look();
