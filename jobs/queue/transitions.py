@@ -454,7 +454,7 @@ def cancel(job: Job) -> Job:
     """Cancel a queued job at once, or ask a running one's worker to cancel it; return the job as it is now."""
     now = timezone.now()
     with transaction.atomic():
-        # Locked, so that its state cannot change between the two updates: a claim or `give_back` may be at work.
+        # Locked, so that its state cannot change between the two updates, by a claim or `give_back`.
         this = Job.objects.filter(pk=job.pk)
         list(this.select_for_update(no_key=True).order_by().values_list("pk"))
         was_queued = this.filter(state=JobState.QUEUED).update(
