@@ -12,7 +12,7 @@ from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
 
 
 def workers(request: HttpRequest) -> dict[str, object]:
-    """Return `is_simulated`, `worker_notes` about hosts whose jobs wait, `is_refresh`, and the user's permissions.
+    """Return `is_simulated`, `worker_notes` on hosts whose jobs wait, `is_refresh`, and the user's permissions.
 
     `section` is the first part of the URL's path, by which the masthead marks the current section.
     `panel_verbs` is what the user may do to all things of a kind: names of `servers.permissions.Verb`.
