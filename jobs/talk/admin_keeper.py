@@ -95,9 +95,7 @@ class AdminKeeper:
         try:
             state, remark = self._carry_out(server, wish)
         except (HostError, OSError) as error:
-            what = (
-                f"server {server.name}: its admins cannot be written, or it cannot be told of them"
-            )
+            what = f"server {server.name}: its admins cannot be written, or it cannot be told to reload them"
             faults.tell(logger, what, error, is_explained=True)
             return False
         store(server, state, remark)

@@ -138,7 +138,7 @@ class BanKeeper:
                 self._send(server, line, may_type=True)
                 sent += line.count(";") + 1
         except (HostError, OSError) as error:
-            what = f"server {server.name}: its bans cannot be told"
+            what = f"server {server.name}: its bans cannot be applied"
             faults.tell(logger, what, error, is_explained=True)
             return False
         return True

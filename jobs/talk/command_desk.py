@@ -140,7 +140,7 @@ class CommandDesk:
                 f"the answer to {command}",
             )
         except Exception as error:  # noqa: BLE001 - told in the log; the row becomes `lost`
-            faults.tell(logger, f"{command}: what came of it is not stored", error)
+            faults.tell(logger, f"{command}: its result is not stored", error)
         finally:
             connection.close()
             self._let_go(command)
