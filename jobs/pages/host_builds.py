@@ -43,7 +43,7 @@ class HostBuilds:
 
     @property
     def rollback_to(self) -> Release | None:
-        """What `hostops.instances.releases.choose_rollback` will choose: the latest release but the current one."""
+        """What `hostops.instances.releases.choose_rollback` will choose: the latest that is not current."""
         older = (build.release for build in self.builds if not build.release.is_current)
         return next(older, None)
 

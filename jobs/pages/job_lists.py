@@ -51,9 +51,8 @@ OF_SERVERS = """
         ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
 """
-"""The newest jobs of each server in each state. The array keeps PostgreSQL from ordering by the ids alone, which
-it might do with a plain equation for the server: it would go through all jobs in the hope of finding some
-soon."""
+"""The newest jobs of each server in each state. With a plain equation for the server instead of the array,
+PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of the server soon."""
 
 OF_SERVERS_IN_SQLITE = """
     SELECT job.id FROM own CROSS JOIN wanted
