@@ -1,4 +1,4 @@
-"""`deploy/uninstall`: takes Saferoom off this machine. What people made stays, unless it is to go too."""
+"""`deploy/uninstall`: removes Saferoom from this machine. Its data stays, unless that is to be removed too."""
 
 import argparse
 import os
