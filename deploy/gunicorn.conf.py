@@ -20,7 +20,7 @@ else:
     bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
 worker_class = "l4d2site.gate.worker.GateWorker"
 workers = 1
-# Each open page holds a stream. The streams have a limit of their own below this (jobs/live/streams.py).
+# Each open page uses a stream. Streams have their own limit, lower than this (jobs/live/streams.py).
 # Further connections are answered with 503 (l4d2site/gate/connections.py).
 worker_connections = 10_000
 # Streams end on their own when the server stops; this is for requests that hang.

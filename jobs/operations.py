@@ -335,7 +335,7 @@ def read_status(server: Server) -> InstanceStatus | None:
     """Return what the server's instance is doing, asked of its host; None if that is unknown."""
     try:
         return get_host(server.host.name).status(server.name)
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its state cannot be read", error)
         return None
 
@@ -344,7 +344,7 @@ def read_running_secrets(host_name: str, name: str) -> frozenset[str]:
     """Return the passwords that an instance was started with; its row may have newer ones."""
     try:
         return find_secrets(*get_host(host_name).instance_settings(name))
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {name}: the settings that it runs with cannot be read", error)
         return frozenset()
 
@@ -353,7 +353,7 @@ def measure_own_bytes(server: Server) -> int | None:
     """Return how much disk space a server's own files take on its host; None if that is unknown."""
     try:
         return get_host(server.host.name).own_bytes(server.name)
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its own files cannot be measured", error)
         return None
 
@@ -391,7 +391,7 @@ def read_config_chain(server: Server, secrets: frozenset[str]) -> dict[str, Any]
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
         if chain == server.config_chain:
             return {}
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)
         return {}
     return {"config_chain": json.dumps(chain), "config_chain_at": timezone.now()}

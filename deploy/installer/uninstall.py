@@ -79,7 +79,7 @@ class Removal:
         self._try("groupdel", "saferoom-panel")
 
     def _try(self, *argv: str | Path) -> None:
-        """Run what need not succeed, as it may have been done before; what it says is told."""
+        """Run a command that may fail, because it may have been done before; its output is shown."""
         try:
             self._machine.run(*argv)
         except CommandError as error:

@@ -26,8 +26,8 @@ class ActiveJob(NamedTuple):
 class Rules:
     """The rules of one host, applied to its queued jobs one by one, oldest first.
 
-    1. A job waits for any other job of its server, on whichever host that job runs.
-    2. An exclusive job waits for every job of its host.
+    1. A job waits for the running job of its server, on whichever host that runs.
+    2. An exclusive job waits for every running and every earlier job of its host.
     3. All jobs of a host wait for its running exclusive job.
     4. They also wait for an exclusive job that is the oldest waiting job, so that it is not starved. Until it
        is the oldest, an exclusive job holds up nothing.

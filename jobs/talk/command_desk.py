@@ -139,7 +139,7 @@ class CommandDesk:
                 lambda: finish(command, CommandState.SENT, state, **changes),
                 f"the answer to {command}",
             )
-        except Exception as error:  # noqa: BLE001 - told in the log; the row becomes `lost`
+        except Exception as error:  # noqa: BLE001 - logged; the row becomes `lost`
             faults.tell(logger, f"{command}: its result is not stored", error)
         finally:
             connection.close()

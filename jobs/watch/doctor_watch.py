@@ -31,7 +31,7 @@ class DoctorWatch:
             return
         try:
             self._store()
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("doctor: the database does not answer: %s", error)
                 connection.close()

@@ -43,7 +43,7 @@ class OverlayWatch:
             self._store_news()
         except OperationCancelled:
             return 0.0
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("overlays: the database does not answer: %s", error)
                 connection.close()

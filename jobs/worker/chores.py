@@ -62,7 +62,7 @@ class Chore:
             return
         try:
             self._do()
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
                 connection.close()

@@ -116,7 +116,7 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
             "job %s: %s of %s failed: %s", job.id, job.operation, job.subject, words(error)
         )
         return fail(1, error, str(error))
-    except Exception as error:  # noqa: BLE001 - it fails the job, and is told
+    except Exception as error:  # noqa: BLE001 - it fails the job, and is logged
         trace = "\n".join(
             make_line_safe(mask_known(line, secrets))
             for line in "".join(traceback.format_exception(error)).splitlines()
@@ -146,14 +146,14 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         if job.operation in HOST_OPERATIONS and job.operation != Operation.UNPACK and job.host:
             try:
                 operations.report_host(job.host)
-            except Exception as error:  # noqa: BLE001 - told in the log
+            except Exception as error:  # noqa: BLE001 - logged
                 faults.tell(logger, f"job {job.id}: host {job.host} cannot be read", error)
         return ending
     if ending.state == JobState.FAILED and job.operation in STARTS:
         # If a program holds the server's port, the page can then offer another one at once.
         try:
             operations.report_taken_ports(server.host)
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             what = f"job {job.id}: the ports of host {server.host} cannot be read"
             faults.tell(logger, what, error)
     status = operations.read_status(server)
