@@ -135,7 +135,7 @@ class Worker(models.Model):
 
     @classmethod
     def lease_limit(cls) -> datetime:
-        """Return the time that a heartbeat may not be older than for its worker to count as alive."""
+        """Return the oldest heartbeat with which a worker still counts as alive."""
         return timezone.now() - timedelta(seconds=settings.JOB_WORKER_LEASE_SECONDS)
 
     @property
@@ -164,7 +164,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=FINAL_STATES)
 
     def about_hosts(self) -> "JobQuerySet":
-        """Return the jobs about a whole host, neither now nor before about a server or an upload."""
+        """Return the jobs about a whole host: those that never were about a server or an upload."""
         return self.filter(server=None, server_name="", overlay_name="")
 
     def visible_to(self, user: Person) -> "JobQuerySet":

@@ -1,4 +1,4 @@
-"""Distinguishes a database that is away, which is worth waiting for, from a wrong statement, which never cures.
+"""Tells outages of the database, which are worth waiting for, from wrong statements, which waiting never cures.
 
 The only place that decides this, for both engines. The driver's error code decides, because Django's exception
 classes cannot: PostgreSQL reports a read-only standby, and a session that it ended, as InternalError; SQLite

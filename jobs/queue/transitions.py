@@ -60,7 +60,7 @@ class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fa
 
 
 class TooManyWaiting(RequestRefused):
-    """As many jobs of the person wait as may. It is worth trying again after some of them have run."""
+    """As many of the person's jobs wait as are allowed. Trying again is worth it once some of them have run."""
 
 
 @dataclass(frozen=True)
@@ -479,7 +479,7 @@ def recover_stale_jobs(
 ) -> list[Job]:
     """Fail every running job, of `host` or of all hosts, whose worker is gone; return those jobs.
 
-    `has_lapsed` decides whether the lease is over of a worker whose process cannot be seen from here. The
+    For a worker whose process cannot be seen from here, `has_lapsed` decides whether its lease is over. The
     state of the jobs' servers is unknown until their host reports again. Safe to run in several workers at a
     time: each job gets one verdict.
     """

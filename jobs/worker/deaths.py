@@ -1,4 +1,4 @@
-"""Ends a worker that cannot continue, with the reason in its log and an exit code that says what kind it was.
+"""Ends a worker that cannot continue, with the reason in its log and an exit code for the kind of failure.
 
 Each thread of a worker does something that no other does. Without one of them the rest would look alive and do
 half of the work. So the process ends at once, and its supervisor starts another, which fails the jobs that ran.
