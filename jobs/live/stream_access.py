@@ -1,6 +1,6 @@
 """Checks whether people may keep following a stream: still signed in, and still allowed to see its contents.
 
-A stream may last for days. The reason why it could be opened is kept as a permit, and all permits of a process
+A stream may last for days. What allowed it to be opened is kept as a permit, and all permits of a process
 are checked together at intervals (`jobs.live.fan_out`).
 """
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 MAX_WATCHERS = 5000
-"""Most streams of one web process at a time. More were not measured, and pages would have to wait for them."""
+"""The most streams of one web process at a time. Beyond this number, which was measured, pages would wait."""
 RETRY_SECONDS = 10
 
 

@@ -128,9 +128,7 @@ def request(
         if not requested_by.is_superuser:
             requested_by = lock_person(requested_by)
         if run:
-            lock_run(
-                run
-            )  # Before the host, in a worker's order: it stores what has ended, and then claims.
+            lock_run(run)  # Before the host, as a worker does: it stores endings, then claims.
         if upload:
             upload = lock_upload(upload)
         lock_host(host)

@@ -107,10 +107,7 @@ class AdminKeeper:
         if report.outcome in _AS_TOLD:
             return _AS_TOLD[report.outcome], report.remark
         if not wish.is_running:
-            return (
-                AdminsState.WAITING,
-                report.remark,
-            )  # It is starting, and will read the file.
+            return AdminsState.WAITING, report.remark  # It is starting, and will read the file.
         answer = host.tell(
             server.name,
             RELOAD,

@@ -254,9 +254,7 @@ class ConsoleCopier:
             facts = self._source.run_facts(run.server.name, run.number)
             if facts and to_datetime(facts.started_at) != run.started_at:
                 if run.build_id:
-                    facts = (
-                        None  # These belong to another instance, made after this one was deleted.
-                    )
+                    facts = None  # Of another instance, which was made after this one was deleted.
                 else:
                     adopt(run, facts)
             is_just_seen = not run.build_id and timezone.now() - run.started_at < LAUNCH_TIME

@@ -191,7 +191,7 @@ class HostWatch:
             )
             if tries.exists() or Job.objects.active().filter(server=server).exists():
                 return
-            # Read after the lock is taken: a job that stopped the server stored that before it ended.
+            # Read after the check for active jobs: one that stopped the server has stored that before it ended.
             if not Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING).exists():
                 return
             job = enqueue(
@@ -220,7 +220,7 @@ class HostWatch:
             lock_host(self._host)
             if Job.objects.active().filter(server=server).exists():
                 return
-            # Read after the lock is taken: a job that stopped the server stored that before it ended.
+            # Read after the check for active jobs: one that stopped the server has stored that before it ended.
             is_wanted = Server.objects.filter(
                 pk=server.pk, desired_state=DesiredState.RUNNING, host__is_draining=False
             )
