@@ -90,11 +90,9 @@ def main(arguments: list[str]) -> int:
     """Uninstall; return 0, or 1 if a step failed."""
     parser = argparse.ArgumentParser(
         prog="deploy/uninstall",
-        description="Take Saferoom off this machine. Servers, database, settings, backups and accounts stay.",
+        description="Remove Saferoom from this machine. Servers, database, settings, backups, accounts stay.",
     )
-    parser.add_argument(
-        "--data", action="store_true", help="remove those too; nothing brings them back"
-    )
+    parser.add_argument("--data", action="store_true", help="remove those too, for good")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )

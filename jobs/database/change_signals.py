@@ -115,7 +115,9 @@ class DataVersionSignal:
                 database_path.with_name(f"{database_path.name}-wal")
             )
         except OSError as error:
-            logger.info("cannot watch %s, so it is asked often: %s", database_path.parent, error)
+            logger.info(
+                "cannot watch %s, so SQLite is asked often: %s", database_path.parent, error
+            )
             self._watch = None
 
     def wait(self, seconds: float, interrupt: Interrupt) -> bool:

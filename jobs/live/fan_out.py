@@ -272,7 +272,7 @@ class Hub:
             return
         if error := check.exception():
             # Watchers that were let in stay until a check succeeds.
-            logger.warning("who may follow the streams cannot be checked: %s", error)
+            logger.warning("the permits of open streams cannot be checked: %s", error)
             return
         # Some watchers may have left since.
         self._revoked |= check.result() & self._permits.keys()
