@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from jobs.models import Job
 from l4d2site.staticfiles import HashedStaticFilesStorage
-from servers.models import Host, Server
+from servers.models import Host, Overlay, Server
 
 TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
 STATIC: Path = settings.BASE_DIR / "l4d2site" / "static"
@@ -242,11 +242,22 @@ def test_a_script_is_small_and_writes_no_html(module: Path) -> None:
     )
 
 
-def test_a_page_names_all_of_its_modules_at_once(as_alice: Client, server: Server) -> None:
-    page = as_alice.get(reverse("servers:list")).content.decode()
-    named = set(re.findall(r'<link rel="modulepreload" href="/static/([^"]+)"', page))
+def test_a_page_names_all_of_its_modules_at_once(
+    as_alice: Client, alice: User, server: Server
+) -> None:
+    every = {path.relative_to(STATIC).as_posix() for path in MODULES}
+    of_uploads = {name for name in every if name.startswith("js/uploads/")}
     apart = {"js/app.js", "js/admin_jobs.js", "js/live/stream_worker.js"}
-    assert named == {path.relative_to(STATIC).as_posix() for path in MODULES} - apart
+    assert find_preloads(as_alice, reverse("servers:list")) == every - apart - of_uploads
+    Overlay.objects.create(name="maps", owner=alice)
+    entry = {"js/uploads/upload_form.js"}
+    assert find_preloads(as_alice, reverse("jobs:uploads", args=["maps"])) == every - apart - entry
+
+
+def find_preloads(client: Client, address: str) -> set[str]:
+    """Return the modules that a page names, so that the browser fetches them at once."""
+    page = client.get(address).content.decode()
+    return set(re.findall(r'<link rel="modulepreload" href="/static/([^"]+)"', page))
 
 
 def test_every_style_sheet_is_loaded() -> None:
