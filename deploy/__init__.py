@@ -1,1 +1,1 @@
-"""What runs Saferoom on a machine of its own: installer, units, settings of nginx and gunicorn."""
+"""What runs Saferoom on a server: the installer, units, and the settings of nginx and gunicorn."""

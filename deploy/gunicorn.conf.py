@@ -9,9 +9,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.arbiter import Arbiter
 
-# What the processes write is their account's alone.
+# Only their own account may read what the processes write.
 os.umask(0o077)
-# Of a Unix socket only: who is in its group may connect, which a proxy has to be.
+# For a Unix socket only: members of its group may connect, so a proxy has to be one.
 umask = 0o117
 address = os.environ.get("BIND", "127.0.0.1")
 if address.startswith("unix:"):
@@ -20,18 +20,18 @@ else:
     bind = f"{f'[{address}]' if ':' in address else address}:{os.environ.get('PORT', '8000')}"
 worker_class = "l4d2site.gate.worker.GateWorker"
 workers = 1
-# Each open page holds a stream. The streams have a limit of their own below this (jobs/live/streams.py).
+# Each open page uses a stream. Streams have their own limit, lower than this (jobs/live/streams.py).
 # Further connections are answered with 503 (l4d2site/gate/connections.py).
 worker_connections = 10_000
-# Streams end by themselves when the server stops; this is for requests that hang.
+# Streams end on their own when the server stops; this is for requests that hang.
 graceful_timeout = 10
 accesslog = None
-# It would lie in the home folder, shared by every gunicorn of the user.
+# It would be in the home folder, shared by every gunicorn of the user.
 control_socket_disable = True
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Say in one line what is wrong with the settings; gunicorn would show a traceback, and try for ever."""
+    """Say in one line what is wrong with the settings; gunicorn would show a traceback, and retry forever."""
     try:
         importlib.import_module(os.environ.get("DJANGO_SETTINGS_MODULE", "l4d2site.settings"))
     except ImproperlyConfigured as error:
@@ -40,10 +40,10 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Prepare for thousands of streams, and tell them when this process has been asked to stop."""
+    """Prepare for thousands of streams, and let them know when this process has been asked to stop."""
     from jobs.live import server_stop
 
-    # A process is given 1,024 descriptors to begin with, and each stream is one.
+    # A process starts with a limit of 1,024 descriptors, and each stream takes one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + 1000
     if soft != resource.RLIM_INFINITY and soft < wanted:

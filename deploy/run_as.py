@@ -1,7 +1,7 @@
 """Runs Python with the settings, and as the account, of the panel's web or worker side.
 
-`python -P -m deploy.run_as worker manage.py backup`, by root or by that very account. What the environment
-says wins over the file of settings; root's is not handed on.
+`python -P -m deploy.run_as worker manage.py backup`, run by root or by that account. The environment overrides
+the settings file, but root's environment is not passed on.
 """
 
 import os
@@ -15,13 +15,13 @@ from deploy.installer import env_files
 
 ACCOUNTS = {"web": "saferoom-web", "worker": "saferoom"}
 SETTINGS_DIR = Path("/etc/saferoom")
-# As the worker's unit says it.
+# The same as in the worker's unit.
 _DEFAULTS = {"HOST_ROOT": "/srv/saferoom/host", "HOST_DRIVER": "systemd"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Replace this process. Ends it with a message if that cannot be."""
+    """Replace this process. If that is not possible, end it with a message."""
     side, *rest = arguments
     account = pwd.getpwnam(ACCOUNTS[side])
     if os.geteuid() not in (0, account.pw_uid):
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def become(account: pwd.struct_passwd) -> None:
-    """Make this process one of `account`, for good. It stays in its folder if the account may be there."""
+    """Switch this process to `account`, for good. It keeps its working directory if the account may use it."""
     os.initgroups(account.pw_name, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)

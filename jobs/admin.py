@@ -1,4 +1,4 @@
-"""Jobs, their logs and the workers in the Django admin: to read, not to write."""
+"""Jobs, their logs and the workers in the Django admin, read-only."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from servers.permissions import Verb, follows_everything, may
 
 
 class ReadOnly:
-    """What machines write, people only read."""
+    """Rows that machines write and people only read."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         """Refuse."""
@@ -31,26 +31,26 @@ class ReadOnly:
 
 
 class OfVisibleJobs:
-    """Rows of jobs, for staff who may see any, as far as they may see them: the rule of the panel's pages."""
+    """Rows of jobs, for staff who may see any: the same ones that the panel's pages show them."""
 
     of_jobs: str
-    """Leads from the rows to the ids of jobs."""
+    """The lookup from these rows to the ids of their jobs."""
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        """Return whether there can be any."""
+        """Return whether the user may see any."""
         return follows_everything(request.user)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return those that may be seen."""
+        """Return the rows that the user may see."""
         rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]
         visible = Job.objects.visible_to(request.user)
         if not visible.query.has_filters():
-            return rows  # Of millions of lines; no need to ask for the job of each.
+            return rows  # There may be millions of lines: no need to look up the job of each.
         return rows.filter(**{f"{self.of_jobs}__in": visible.order_by().values("pk")})
 
 
 class OperationFilter(admin.SimpleListFilter):
-    """Filters by what a job does; the column itself has no choices."""
+    """Filters by operation; the column itself has no choices."""
 
     title = "operation"
     parameter_name = "operation"
@@ -60,13 +60,13 @@ class OperationFilter(admin.SimpleListFilter):
         return [(operation.value, operation.label) for operation in Operation]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
-        """Return the jobs with the operation that is chosen."""
+        """Return the jobs with the chosen operation."""
         return queryset.filter(operation=self.value()) if self.value() else queryset
 
 
 @admin.register(Job)
 class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    """All jobs. Each leads to its own page, with the live log and what can be done."""
+    """All jobs. Each links to its own page, with the live log and the actions."""
 
     of_jobs = "pk"
 
@@ -95,7 +95,7 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
 
     @admin.display(description=gettext_lazy("how far it is"))
     def how_far(self, job: Job) -> str:
-        """Return the stage of a job that runs, and its progress."""
+        """Return the stage of a running job, and its progress."""
         if job.state != JobState.RUNNING:
             return ""
         return job.stage if job.progress is None else f"{job.stage} {job.progress} %"
@@ -127,15 +127,15 @@ class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ["host"]
 
     def has_view_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:  # noqa: ARG002
-        """Return what the rule says of hosts."""
+        """Return whether the user may see hosts."""
         return may(request.user, Verb.VIEW_HOSTS)
 
     @admin.display(boolean=True)
     def alive(self, worker: Worker) -> bool:
-        """Whether the worker has not stopped and beat within the lease."""
+        """Return whether the worker has not stopped and its heartbeat is within the lease."""
         return worker.is_alive
 
     @admin.display(description=gettext_lazy("last heartbeat"), ordering="heartbeat_at")
     def beat(self, worker: Worker) -> Any:
-        """When the worker was last heard of."""
+        """Return when the worker last sent a heartbeat."""
         return worker.heartbeat_at

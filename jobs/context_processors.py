@@ -1,4 +1,4 @@
-"""What every page says about the hosts: a simulated game, and workers that are away."""
+"""What every page says about the hosts: that the game is simulated, or that workers are away."""
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -12,11 +12,11 @@ from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
 
 
 def workers(request: HttpRequest) -> dict[str, object]:
-    """Return `is_simulated`, the sentences about hosts whose jobs wait, `is_refresh`, and what one may do.
+    """Return `is_simulated`, `worker_notes` on hosts whose jobs wait, `is_refresh`, and the user's permissions.
 
-    `section` is the first part of the address, by which the masthead marks where one is. `panel_verbs` is that
-    to all things of a kind: names of `servers.permissions.Verb`; `sees_people` is whether one of them lets one
-    see who has an account.
+    `section` is the first part of the URL's path, by which the masthead marks the current section.
+    `panel_verbs` is what the user may do to all things of a kind: names of `servers.permissions.Verb`.
+    `sees_people` is whether one of these lets the user see who has an account.
     """
     user = getattr(request, "user", None)
     is_signed_in = user is not None and user.is_authenticated
@@ -33,7 +33,7 @@ def workers(request: HttpRequest) -> dict[str, object]:
 
 
 def hosts_of(request: HttpRequest) -> QuerySet[Host]:
-    """Return the hosts whose workers matter to the one who is signed in."""
+    """Return the hosts whose workers matter to the signed-in user."""
     hosts = Host.objects.all()
     if may(request.user, Verb.VIEW_HOSTS):
         return hosts
@@ -42,7 +42,7 @@ def hosts_of(request: HttpRequest) -> QuerySet[Host]:
 
 
 def worker_notes(hosts: QuerySet[Host]) -> list[str]:
-    """Return one sentence for each host on which no job is begun now: why, and until when."""
+    """Return one sentence for each host that begins no jobs now: why, and until when."""
     is_claiming: dict[int, bool] = {}
     for worker in Worker.objects.alive().filter(host__in=hosts):
         is_claiming[worker.host_id] = worker.is_claiming or is_claiming.get(worker.host_id, False)

@@ -1,4 +1,4 @@
-"""Jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
+"""The rows: jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
 
 import math
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from servers.permissions import (
 
 
 class Operation(models.TextChoices):
-    """What a job does. The column itself takes any text: a job with another one fails and says so."""
+    """What a job does. The column accepts any text: a job with an unknown operation fails and says so."""
 
     INSTALL = "install", "Install runtime"
     ROLLBACK = "rollback", "Roll back runtime"
@@ -42,21 +42,21 @@ class Operation(models.TextChoices):
 
 
 EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
-"""What is done to a whole host alone: such a job runs while no other job of its host does."""
+"""Operations on a whole host: such a job runs while no other job of its host does."""
 
 HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK, Operation.UNPACK)
-"""What is about no server. Looking for updates and unpacking touch no game: servers' jobs run beside them."""
+"""Operations without a server. Checking for updates and unpacking touch no game: other jobs run beside them."""
 
 
 STARTS = (Operation.START, Operation.RESTART)
-"""What leaves a server up, with what is saved then."""
+"""Operations that leave a server running, with the settings saved at that time."""
 
 ENDING_OPERATIONS = (Operation.STOP, Operation.RESET, Operation.DELETE)
-"""What leaves a server down; each does all that the ones before it do. No quota keeps a person from these."""
+"""Operations that leave a server down; each includes all the ones before it. No quota refuses them."""
 
 
 DEFERRABLE = (Operation.STOP, Operation.RESTART)
-"""What throws people off a server, and can wait until nobody is on it."""
+"""Operations that disconnect players, and can wait until nobody is on the server."""
 
 
 DESIRED_STATES: dict[str, DesiredState] = {
@@ -66,14 +66,14 @@ DESIRED_STATES: dict[str, DesiredState] = {
     Operation.RESET: DesiredState.STOPPED,
     Operation.DELETE: DesiredState.STOPPED,
 }
-"""What is wanted of a server from the moment at which a job of it begins."""
+"""The desired state of a server, from the moment at which a job with this operation begins."""
 
 
 class JobState(models.TextChoices):
     """Where a job is.
 
-    `queued → running → succeeded | failed | cancelled`, and `queued → cancelled`; `running → queued` for what a
-    worker has claimed and not begun. Nothing else; the last three are final.
+    `queued → running → succeeded | failed | cancelled`, and `queued → cancelled`; `running → queued` for a job
+    that a worker has claimed and not begun. No other transitions; the last three states are final.
     """
 
     QUEUED = "queued", "queued"
@@ -88,25 +88,24 @@ FINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 class LogStream(models.TextChoices):
-    """Which of a command's two outputs a line came from."""
+    """The output of a command that a line came from."""
 
     STDOUT = "stdout", "stdout"
     STDERR = "stderr", "stderr"
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    """Workers, by whether they are there."""
+    """Workers, by whether they are alive."""
 
     def alive(self) -> "WorkerQuerySet":
-        """Return the workers that have not stopped and beat within the lease."""
+        """Return the workers that have not stopped and whose heartbeat is within the lease."""
         return self.filter(stopped_at=None, heartbeat_at__gte=Worker.lease_limit())
 
 
 class Worker(models.Model):
     """A `manage.py runjobs` process, past or present.
 
-    A process is known by its host, boot id, pid namespace, pid and start time together: a pid alone is
-    given out again.
+    Host, boot id, pid namespace, pid and start time together identify a process: a pid alone is reused.
     """
 
     host = models.ForeignKey(Host, models.CASCADE, related_name="workers")
@@ -124,7 +123,7 @@ class Worker(models.Model):
     stopped_at = models.DateTimeField(null=True, blank=True)
 
     claimed_at = -math.inf
-    """When a claim counted as its heartbeat last, in seconds since its machine was booted."""
+    """When a claim last counted as its heartbeat, in seconds since its machine was booted."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -136,17 +135,17 @@ class Worker(models.Model):
 
     @classmethod
     def lease_limit(cls) -> datetime:
-        """Return the moment before which a last heartbeat means that the worker is gone."""
+        """Return the oldest heartbeat with which a worker still counts as alive."""
         return timezone.now() - timedelta(seconds=settings.JOB_WORKER_LEASE_SECONDS)
 
     @property
     def is_alive(self) -> bool:
-        """Whether the worker has not stopped and beat within the lease."""
+        """Whether the worker has not stopped and its heartbeat is within the lease."""
         return self.stopped_at is None and self.heartbeat_at >= self.lease_limit()
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    """Jobs, by where they are and who may see them."""
+    """Jobs, by their state and by who may see them."""
 
     def queued(self) -> "JobQuerySet":
         """Return the jobs that wait, the oldest first."""
@@ -165,14 +164,14 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=FINAL_STATES)
 
     def about_hosts(self) -> "JobQuerySet":
-        """Return the jobs that are, or were, about no server and no upload, but a whole host."""
+        """Return the jobs about a whole host: those that never were about a server or an upload."""
         return self.filter(server=None, server_name="", overlay_name="")
 
     def visible_to(self, user: Person) -> "JobQuerySet":
         """Return the jobs that `user` may see: those of the servers and hosts that they may see.
 
-        A job outlives its server; then the one who asked for it still sees it. Whoever uploads something sees
-        the job that unpacks it.
+        A job outlives its server; then the person who requested it still sees it. Somebody who uploads
+        something sees the job that unpacks it.
         """
         sees_servers, sees_hosts = may(user, Verb.VIEW), may(user, Verb.VIEW_HOSTS)
         if may(user, Verb.VIEW_ANY_JOB) or (sees_servers and sees_hosts):
@@ -186,17 +185,17 @@ class JobQuerySet(models.QuerySet["Job"]):
 
 
 class Job(models.Model):
-    """One request to carry out one operation, and what came of it.
+    """One request to carry out one operation, and its result.
 
-    The names of what it was about are copied onto it, so that the history outlives those rows.
+    It has copies of the names of what it is about, so that the history outlives those rows.
     """
 
     operation = models.CharField(max_length=32)
     build_id = models.CharField(
         max_length=32, blank=True, help_text=gettext_lazy("Which build a rollback makes current.")
     )
-    # Each index is written twice for every job: those below serve these relations too, and a host or a
-    # worker is looked up by its finished jobs only when it is removed.
+    # No index for each relation, because each index is written twice for every job. The indexes below serve
+    # them too, and finished jobs are looked up by host or worker only when that row is removed.
     server = models.ForeignKey(
         Server, models.SET_NULL, null=True, blank=True, related_name="jobs", db_index=False
     )
@@ -260,7 +259,7 @@ class Job(models.Model):
             models.Index(
                 fields=["requested_by"], condition=Q(state="queued"), name="queued_jobs_of_person"
             ),
-            # Of these two the lists of jobs are made (`jobs.pages.job_lists`), and of the next those by state.
+            # The lists of jobs are read from these (`jobs.pages.job_lists`), those by state from the last.
             models.Index(fields=["server", "state", "id"], name="jobs_of_server_by_state"),
             models.Index(
                 fields=["requested_by", "id"],
@@ -303,7 +302,7 @@ class Job(models.Model):
         return f"#{self.pk} {self.operation} {self.subject}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the row; a new one is given its host, and the names of what it is about."""
+        """Save the row; a new one gets its host, and the names of what it is about."""
         if self._state.adding:
             self.copy_names()
         super().save(*args, **kwargs)
@@ -315,7 +314,7 @@ class Job(models.Model):
     def role_of(self, user: Person) -> Role | None:
         """Return the role that `user` has on its server, or on the overlay that it unpacks something for.
 
-        Who asked for it remains a viewer without that.
+        Without such a role, the person who requested it is still a viewer.
         """
         if self.server:
             return self.server.role_of(user)
@@ -328,14 +327,14 @@ class Job(models.Model):
 
     @property
     def verb(self) -> Verb:
-        """What one has to be allowed to cancel it, or to request it again."""
+        """The permission needed to cancel it, or to request it again."""
         if self.operation == Operation.UNPACK:
             return UNPACK_VERB
         verbs = SERVER_OPERATION_VERBS if self.server_name else HOST_OPERATION_VERBS
         return verbs.get(self.operation, Verb.OPERATE)
 
     def copy_names(self) -> None:
-        """Note by name what a new job is about, the settings' host if nothing is said, and who asks for it."""
+        """Copy the names of a new job's server, overlay, host and requester. Sets the host if there is none."""
         if self.host is None:
             self.host = self.server.host if self.server else Host.local()
         self.host_name = self.host.name
@@ -346,7 +345,7 @@ class Job(models.Model):
 
     @property
     def operation_label(self) -> str:
-        """The operation in words; an unknown one as it is."""
+        """The operation in words; an unknown operation as it is."""
         if self.operation not in Operation:
             return self.operation
         label = Operation(self.operation).label
@@ -366,17 +365,17 @@ class Job(models.Model):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job will never change again."""
         return self.state in FINAL_STATES
 
     @property
     def can_be_cancelled(self) -> bool:
-        """Whether asking for the end would still change something."""
+        """Whether requesting cancellation would still change something."""
         return self.is_active and self.cancel_requested_at is None
 
     @property
     def asks_for_code(self) -> bool:
-        """Whether it waits for a Steam Guard code that somebody enters on its page."""
+        """Whether it waits for somebody to enter a Steam Guard code on its page."""
         return (
             self.state == JobState.RUNNING
             and self.stage == STEAM_GUARD_STAGE
@@ -385,7 +384,7 @@ class Job(models.Model):
 
     @property
     def can_be_retried(self) -> bool:
-        """Whether the job ended without success and what it was about is still there."""
+        """Whether the job ended without success and what it is about still exists."""
         is_over = self.state in (JobState.FAILED, JobState.CANCELLED)
         if self.operation == Operation.UNPACK:
             return is_over and self.upload is not None and self.upload.can_be_tried
@@ -408,27 +407,27 @@ class Job(models.Model):
         return "" if seconds is None else describe_duration(seconds)
 
     def timed_stages(self) -> list["JobStage"]:
-        """Return the stages in their order, each with its end: when the next began, or the job ended."""
+        """Return the stages in order, each with its end: when the next one began or the job ended."""
         stages = list(self.stages.all())
         for stage, following in zip_longest(stages, stages[1:]):
             stage.ended_at = following.started_at if following else self.finished_at
         return stages
 
     def last_seq(self) -> int:
-        """Return the number of the last line that the log has now; 0 for none."""
+        """Return the number of the log's last line so far; 0 for none."""
         last: int = self.logs.aggregate(last=models.Max("seq"))["last"] or 0
         return last
 
     def last_lines(self, count: int) -> list["JobLog"]:
-        """Return the last `count` lines of the log, in their order."""
+        """Return the last `count` lines of the log, in order."""
         return list(self.logs.order_by("-seq")[:count])[::-1]
 
 
 class DeferredAction(models.Model):
-    """What is to be done to a server once nobody plays on it. `jobs.queue.deferrals` has its transitions.
+    """An operation to do once nobody plays on a server. `jobs.queue.deferrals` has its transitions.
 
-    There is one per server. It waits until `until`; then it stays as an answer to who asked for it, with
-    `ended_at` and the `outcome` in a sentence, until somebody removes or replaces it.
+    There is one per server. It waits until `until` at most. If it is not done, it stays as an answer to the
+    person who requested it, with `ended_at` and the `outcome` in a sentence, until it is removed or replaced.
     """
 
     server = models.OneToOneField(Server, models.CASCADE, related_name="deferred_action")
@@ -447,7 +446,7 @@ class DeferredAction(models.Model):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is still to be done."""
+        """Whether it may still be done."""
         return self.ended_at is None
 
     @property
@@ -479,9 +478,9 @@ class JobLog(models.Model):
 
 
 class JobStage(models.Model):
-    """Where in a job's log a stage began: with line `first_seq`, which may not have come yet.
+    """Where in a job's log a stage began: at line `first_seq`, which may not exist yet.
 
-    A stage that said nothing begins where the next one does; the ids tell their order.
+    A stage without lines begins where the next one does; the ids give their order.
     """
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="stages", db_index=False)
@@ -490,7 +489,7 @@ class JobStage(models.Model):
     started_at = models.DateTimeField()
 
     ended_at: datetime | None = None
-    """When it was over, as far as `Job.timed_stages` knows."""
+    """When it ended; set by `Job.timed_stages`."""
 
     class Meta:
         ordering = ["id"]
@@ -507,10 +506,10 @@ class JobStage(models.Model):
 
 
 class SteamGuardCode(models.Model):
-    """A code that a person has entered for a running job, until the job takes it: some seconds.
+    """A code that a person has entered for a running job, kept for the seconds until the job takes it.
 
-    Nobody sees it again: there is no page of it, and it is not logged. What is not taken is void after
-    `VALID_FOR`, and gone when the next one is entered at the latest.
+    Nobody sees it again: no page shows it, and it is not logged. A code that is not taken is void after
+    `VALID_FOR`, and deleted at the latest when the next one is entered.
     """
 
     VALID_FOR = timedelta(minutes=2)
@@ -524,7 +523,7 @@ class SteamGuardCode(models.Model):
 
     @classmethod
     def offer(cls, job: Job, text: str) -> None:
-        """Store what was entered, in the place of an earlier code; ValueError if it can be none."""
+        """Store an entered code in place of an earlier one. Raises ValueError if it cannot be a code."""
         code = text.strip().upper()
         if not STEAM_GUARD_CODE.fullmatch(code):
             raise ValueError("A Steam Guard code has five letters and digits.")
@@ -534,11 +533,11 @@ class SteamGuardCode(models.Model):
 
     @classmethod
     def take(cls, job_id: int) -> str:
-        """Return the code that was entered for a job, and delete it; empty if there is none, or it is void."""
+        """Return the code entered for a job, and delete it; empty if there is none or it is void."""
         row = cls.objects.filter(job=job_id).first()
         if row is None:
             return ""
-        # Not another one that has taken its place meanwhile: that is for the next look.
+        # Not a newer code that has just replaced it: the next call takes that one.
         is_taken, _ = cls.objects.filter(job=job_id, created_at=row.created_at).delete()
         is_valid = timezone.now() - row.created_at < cls.VALID_FOR
         return row.code if is_taken and is_valid else ""

@@ -1,4 +1,4 @@
-"""What each operation does on a host. Besides `jobs.watch`, the only place that drives the host layer."""
+"""What each operation does on a host. Apart from `jobs.watch`, the only place that drives the host layer."""
 
 import json
 import logging
@@ -52,21 +52,21 @@ logger = logging.getLogger(__name__)
 MAX_CONFIG_PARTS = 128
 MAX_CONFIG_CHARS = 20_000
 MAX_CONFIG_WARNINGS = 100
-"""What a row has of a config chain at most: the host layer writes less."""
+"""Limits on the config chain in a row; the host layer normally stays below them."""
 
 CODE_WAIT_SECONDS = 300.0
 CODE_LOOK_SECONDS = 1.0
 UP_STATES = (InstanceState.STARTING, InstanceState.RUNNING)
 
-OPERATIONS = frozenset(Operation)  # Asking the enumeration itself builds a list each time.
+OPERATIONS = frozenset(Operation)  # `in` on the enumeration itself builds a list each time.
 
 
 class MalformedJobError(Exception):
-    """A job that says nothing that can be done; the text says why."""
+    """A job that cannot be carried out as it is stored; the text says why."""
 
 
 def get_host(name: str) -> HostLayer:
-    """Return the host layer of the host `name`: the one place that makes it, and where a test puts a fake.
+    """Return the host layer of the host `name`. Only this makes it, and tests put a fake here.
 
     A worker drives the machine it runs on, so the settings say how.
     """
@@ -88,9 +88,9 @@ def get_host(name: str) -> HostLayer:
 
 
 def find_blob_source() -> BlobSource | None:
-    """Return where this worker's host gets the files of overlays' versions; None if nothing says that.
+    """Return where this worker's host gets the files of overlays' versions; None if no source is configured.
 
-    From the panel's store where this machine has it, else from the panel.
+    This is the panel's store if this machine has it, else the panel.
     """
     store = settings.CONTENT_ROOT
     if store.is_dir() and os.access(store, os.R_OK | os.X_OK):
@@ -99,15 +99,15 @@ def find_blob_source() -> BlobSource | None:
 
 
 FinishConsole = Callable[[HostLayer, str, CancelToken], object]
-"""Stores what a server has printed before its files are removed."""
+"""Stores a server's remaining console output before its files are removed."""
 
 
 @dataclass
 class PlannedRun:
     """What a server is about to be started with.
 
-    `as_it_was_at` is when the run began that this one repeats. `fingerprints` are those of its overlays as they
-    were when the job began.
+    `as_it_was_at` is when the run that this one repeats began. `fingerprints` are those of the overlays when
+    the job began.
     """
 
     spec: InstanceSpec
@@ -120,14 +120,14 @@ class PlannedRun:
         host: HostLayer,
         **callbacks: Unpack[CallbackArguments],
     ) -> None:
-        """Do what starts the server, and note what its overlays are: the job's thread has the time for it."""
+        """Note the overlays' fingerprints, and call `act`, which starts the server; in the job's thread."""
         if self.spec.overlays:
             self.fingerprints = host.overlay_fingerprints(self.spec.overlays)
         act(host, self.spec, **callbacks)
 
 
 class Prepared(NamedTuple):
-    """What carries a job out without the database, what it makes its server of, and what it starts."""
+    """The function that carries out a job without the database, the server's spec, and the planned run."""
 
     operate: Callable[..., object]
     spec: InstanceSpec | None = None
@@ -135,10 +135,10 @@ class Prepared(NamedTuple):
 
 
 def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
-    """Read what the job needs from the database, and return what carries it out without it.
+    """Read what the job needs from the database, and return what carries it out without the database.
 
-    `finish_console` is called before a deletion removes anything. What `operate` is takes `on_line`, `on_stage`
-    and `cancel`, and raises what the host layer raises. Raises `MalformedJobError`, or ValueError for a server
+    `finish_console` is called before a deletion removes anything. `operate` takes `on_line`, `on_stage` and
+    `cancel`, and raises what the host layer raises. Raises `MalformedJobError`, or ValueError for a server
     that the host layer would refuse.
     """
     operation, host = job.operation, get_host(job.host_name)
@@ -170,7 +170,7 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
 
 
 def plan_unpacking(host: HostLayer, job: Job) -> Callable[..., None]:
-    """Return what makes a version of a job's upload. Raises `MalformedJobError` if it was discarded."""
+    """Return a function that makes a version from a job's upload. Raises `MalformedJobError` if it is gone."""
     related = ("overlay__latest", "overlay__owner", "by")
     upload = Upload.objects.select_related(*related).filter(pk=job.upload_id or 0).first()
     if upload is None:
@@ -179,10 +179,11 @@ def plan_unpacking(host: HostLayer, job: Job) -> Callable[..., None]:
 
 
 def repeat(run: Run, server: Server) -> InstanceSpec:
-    """Return what starts a server as it was in `run`.
+    """Return the spec that starts a server as it was in `run`.
 
-    Raises ValueError if that is unreadable, and `MalformedJobError` if its port has become another server's, or
-    the panel has one of its overlays no longer: whoever starts it may not name a folder of a host as one.
+    Raises ValueError if that is unreadable, and `MalformedJobError` if its port now belongs to another server
+    or the panel no longer has one of its overlays: its name could then lead to a host's folder that the person
+    may not use.
     """
     spec = run.to_spec(server)
     known = {
@@ -214,10 +215,10 @@ def describe_run(
     not_before: float,
     has_answered: bool,
 ) -> Run | None:
-    """Return the run that a job has started, for its end to be stored with; None if it has started none.
+    """Return the run that a job has started, to be stored with the job's end; None if it has started none.
 
-    A server that ran before the job began, at `not_before` in seconds since the epoch, goes on with what it was
-    started with, whatever the job wrote for its next start.
+    `not_before` is when the job began, in seconds since the epoch. A server that already ran then keeps what it
+    was started with, whatever the job wrote for its next start.
     """
     if planned is None or status is None or status.started_at is None:
         return None
@@ -235,7 +236,7 @@ def describe_run(
 
 
 def install(host: HostLayer, job_id: int, **callbacks: Unpack[CallbackArguments]) -> None:
-    """Install or update the game; whoever looks at the job's page is asked for a Steam Guard code."""
+    """Install or update the game; the job's page asks for a Steam Guard code if Steam wants one."""
     ask_code = partial(wait_for_code, job_id, callbacks["cancel"], set())
     host.install_runtime(ask_code=ask_code, **callbacks)
 
@@ -243,9 +244,9 @@ def install(host: HostLayer, job_id: int, **callbacks: Unpack[CallbackArguments]
 def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | None:
     """Return the Steam Guard code that somebody enters for a job, or None if nobody does in time.
 
-    Not one that was `tried` already: a form that is sent twice, while the first code is taken, would answer the
-    next question too, and Steam allows few tries. Adds the code to `tried`. Looks once a second, and holds no
-    connection to the database in between. Raises OperationCancelled.
+    Skips a code that was `tried` already: if a form is sent twice while the first code is taken, the second
+    would answer the next question, and Steam allows few tries. Adds the code to `tried`. Checks once a second,
+    and holds no connection to the database in between. Raises OperationCancelled.
     """
     until = monotonic() + CODE_WAIT_SECONDS
     while True:
@@ -269,7 +270,7 @@ def wait_for_code(job_id: int, cancel: CancelToken, tried: set[str]) -> str | No
 
 
 def initialize(host: HostLayer, spec: InstanceSpec, **callbacks: Unpack[CallbackArguments]) -> None:
-    """Make the instance, or bring it up to date."""
+    """Create the instance, or bring it up to date."""
     host.initialize(spec, **callbacks)
 
 
@@ -282,7 +283,7 @@ def start(
 ) -> None:
     """Bring the instance up to date, so that edits of its blueprint apply, and start it.
 
-    It is automatic if nobody has asked for it: after a crash it counts in the budget of restarts.
+    A start that nobody requested is automatic: after a crash it counts against the restart budget.
     """
     host.initialize(spec, **callbacks)
     host.start(spec.name, is_automatic=is_automatic, **callbacks)
@@ -294,7 +295,7 @@ def stop(host: HostLayer, name: str, **callbacks: Unpack[CallbackArguments]) -> 
 
 
 def restart(host: HostLayer, spec: InstanceSpec, **callbacks: Unpack[CallbackArguments]) -> None:
-    """Stop the instance, bring it up to date, and start it; nothing is stopped for what cannot start."""
+    """Stop the instance, bring it up to date, and start it; stops nothing if the instance could not start."""
     host.check(spec, **callbacks)
     host.stop(spec.name, **callbacks)
     start(host, spec, **callbacks)
@@ -321,44 +322,44 @@ BY_SPEC: dict[str, Callable[..., None]] = {
     Operation.START: start,
     Operation.RESTART: restart,
 }
-"""What brings an instance up to date, and so needs to know what the server is made of."""
+"""Operations that bring an instance up to date, and so need the server's spec."""
 
 BY_NAME: dict[str, Callable[..., None]] = {
     Operation.STOP: stop,
     Operation.RESET: reset,
 }
-"""What has to work also for a server whose blueprint is broken; so has a deletion."""
+"""Operations that, like a deletion, have to work even for a server whose blueprint is broken."""
 
 
 def read_status(server: Server) -> InstanceStatus | None:
-    """Ask the server's host what its instance is doing; None if it cannot tell."""
+    """Return what the server's instance is doing, asked of its host; None if that is unknown."""
     try:
         return get_host(server.host.name).status(server.name)
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its state cannot be read", error)
         return None
 
 
 def read_running_secrets(host_name: str, name: str) -> frozenset[str]:
-    """Return the passwords that an instance was told, of which its row may know only the later ones."""
+    """Return the passwords that an instance was started with; its row may have newer ones."""
     try:
         return find_secrets(*get_host(host_name).instance_settings(name))
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {name}: the settings that it runs with cannot be read", error)
         return frozenset()
 
 
 def measure_own_bytes(server: Server) -> int | None:
-    """Return how much of its host's disk a server's own files take; None if it cannot be told."""
+    """Return how much disk space a server's own files take on its host; None if that is unknown."""
     try:
         return get_host(server.host.name).own_bytes(server.name)
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its own files cannot be measured", error)
         return None
 
 
 def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, Any]:
-    """Return what a server's row is to say of its state. What it quotes of the console has no passwords."""
+    """Return a row's values for a server's state. Passwords are masked in what they quote of the console."""
     if status is None:
         return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
     detail = status.detail
@@ -375,29 +376,29 @@ def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, A
 
 
 def read_config_chain(server: Server, secrets: frozenset[str]) -> dict[str, Any]:
-    """Return what the server's row is to say of its config chain: by column, as SQL takes it, if it is news.
+    """Return new values for a row's config chain, by column, as SQL takes them; empty if nothing has changed.
 
-    `secrets` are masked in it, and those of which the host layer knows.
-    Whatever keeps it from being read is in the log, and the row stays as it is. It has no passwords, nor what
-    the database does not take: where games are not boxed, they could have written what the host layer reads.
+    `secrets` are masked in it, and so are the passwords that the host layer knows. Characters that the database
+    refuses are taken out: where games are not boxed, a game could have written what the host layer reads. If it
+    cannot be read, the reason is in the log, and the row stays as it is.
     """
     try:
         parts = get_host(server.host.name).config_chain(server.name)
         if not parts:
             return {}
-        # A start as it was writes what the rows no longer say.
+        # A start that repeats a run writes settings that the rows no longer have.
         secrets |= read_running_secrets(server.host.name, server.name)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
         if chain == server.config_chain:
             return {}
-    except Exception as error:  # noqa: BLE001 - told in the log
+    except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)
         return {}
     return {"config_chain": json.dumps(chain), "config_chain_at": timezone.now()}
 
 
 def describe_part(part: ConfigPart, secrets: frozenset[str]) -> dict[str, Any]:
-    """Return one part of a config chain as a server's row has it."""
+    """Return one part of a config chain, for a server's row."""
 
     def to_safe(text: str) -> str:
         lines = text[:MAX_CONFIG_CHARS].split("\n")
@@ -412,7 +413,7 @@ def describe_part(part: ConfigPart, secrets: frozenset[str]) -> dict[str, Any]:
 
 
 def report_host(host: Host) -> None:
-    """Store what the host layer says about this machine in the row of `host`."""
+    """Store the host layer's report about this machine in the row of `host`."""
     layer = get_host(host.name)
     facts, installed = layer.facts(), layer.releases()
     Host.objects.filter(pk=host.pk).update(
@@ -440,9 +441,9 @@ def report_host(host: Host) -> None:
 
 
 def store_address(host: Host, address: str, *, is_simulated: bool) -> None:
-    """Store where a host's servers are reached, until an admin says it: where they answer is the best guess.
+    """Store the address of a host's servers, unless an admin has set it: where they answer is the best guess.
 
-    Nobody reaches a real game on loopback, whoever put that there.
+    Replaces a loopback address, whoever set it: nobody reaches a real game there.
     """
     if not ip_address(address).is_loopback:
         Host.objects.filter(pk=host.pk, address__in=LOOPBACK).update(address=address)
@@ -451,12 +452,12 @@ def store_address(host: Host, address: str, *, is_simulated: bool) -> None:
 
 
 def report_taken_ports(host: Host) -> None:
-    """Store which ports of this machine other programs hold, as the host layer sees it now."""
+    """Store which ports of this machine other programs use now, as the host layer sees it."""
     store_taken_ports(host, get_host(host.name).facts().taken_ports)
 
 
 def store_taken_ports(host: Host, ports: Sequence[int]) -> None:
-    """Store which ports other programs hold on a host, and tell pages of it if that is news."""
+    """Store which ports other programs use on a host; update pages if that has changed."""
     with write_turn(), transaction.atomic():
         others = Host.objects.filter(pk=host.pk).exclude(taken_ports=list(ports))
         if others.update(taken_ports=list(ports)):
@@ -464,13 +465,13 @@ def store_taken_ports(host: Host, ports: Sequence[int]) -> None:
 
 
 def store_releases(host: Host, installed: Sequence[InstalledRelease]) -> None:
-    """Make the rows of a host's releases what the host layer says; the same ones are not written again."""
+    """Make the rows of a host's releases match the host layer's report; writes nothing if they already do."""
     wanted = {
         release.build_id: (release.is_current, datetime.fromtimestamp(release.installed_at, UTC))
         for release in installed
     }
     with transaction.atomic():
-        # Two workers of one host report in turns.
+        # Two workers of one host take turns reporting.
         Host.objects.select_for_update(no_key=True).get(pk=host.pk)
         stored = {row.build_id: (row.is_current, row.installed_at) for row in host.releases.all()}
         if stored == wanted:

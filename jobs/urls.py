@@ -1,4 +1,4 @@
-"""Addresses of jobs and of the streams that pages follow."""
+"""URLs of jobs and of the streams that pages follow."""
 
 from django.urls import path
 
@@ -76,4 +76,4 @@ server_urlpatterns = [
     path("servers/<name:name>/crashes/", pages.server_crashes, name="crashes"),
     path("servers/<name:name>/history/", pages.server_history, name="history"),
 ]
-"""The pages of one server. `l4d2site.urls` puts them with the others of `servers`, behind those."""
+"""The pages of one server. `l4d2site.urls` adds them behind the other URLs of `servers`."""

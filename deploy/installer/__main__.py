@@ -14,7 +14,7 @@ _HERE = Path(__file__).resolve().parents[2]
 
 
 def say(text: str) -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line at once, even into a pipe."""
     print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What an installation is asked: flags, what the last run was told, and what can be found out."""
+"""The answers of an installation: from flags, from the last run, and from the machine itself."""
 
 import argparse
 import ipaddress
@@ -19,7 +19,7 @@ _USER = re.compile(r"[\w.@+-]{1,150}")
 
 @dataclass(frozen=True)
 class Answers:
-    """All that an installation depends on. They are kept, without secrets, for the runs that follow."""
+    """All that an installation depends on. They are saved, without secrets, for later runs."""
 
     source: str = ""
     wheels: str = ""
@@ -40,7 +40,7 @@ class Answers:
 
     @property
     def is_postgres(self) -> bool:
-        """Whether the database is PostgreSQL's."""
+        """Whether the database is PostgreSQL."""
         return self.database != "sqlite"
 
     @property
@@ -50,22 +50,26 @@ class Answers:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of `deploy/install`. A flag that is not given has the value None."""
+    """Return the parser of `deploy/install`. A flag that is not given is None."""
     parser = argparse.ArgumentParser(
         prog="deploy/install",
         description="Install Saferoom on this machine, or bring an installation up to date. "
-        "It can be run again at any time: what is as it should be stays.",
-        epilog="What no flag says is as the last run was told, or found out. docs/deploy.md says more.",
+        "It can be run again at any time: what is already right stays.",
+        epilog="Without a flag, the last run's answer counts, or it is found out. docs/deploy.md says more.",
     )
     what = parser.add_argument_group(
-        "what to do (default: install, or go on where the last run failed)"
+        "what to do (default: install, or continue where the last run failed)"
     )
     verb = what.add_mutually_exclusive_group()
     verb.add_argument(
-        "--upgrade", action="store_true", help="switch to the code of --from; game servers run on"
+        "--upgrade",
+        action="store_true",
+        help="switch to the code of --from; game servers keep running",
     )
     verb.add_argument(
-        "--back", action="store_true", help="switch back to the release before; the database stays"
+        "--back",
+        action="store_true",
+        help="switch back to the previous release; the database stays",
     )
     verb.add_argument(
         "--restore", type=Path, metavar="ARCHIVE", help="install with the data of a backup"
@@ -84,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     code.add_argument(
         "--wheels",
         metavar="DIR",
-        help="take Python's packages from this folder, and none from the network",
+        help="take Python packages from this folder, and none from the network",
     )
     code.add_argument(
         "--python", metavar="PATH", help="a Python 3.11 or newer (default: the system's)"
@@ -94,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
         dest="has_packages",
         action="store_false",
         default=None,
-        help="install no package of the system",
+        help="install no system packages",
     )
     panel = parser.add_argument_group("the panel")
     panel.add_argument(
@@ -116,7 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
     panel.add_argument(
         "--mail",
         metavar="ADDRESS",
-        help="whom Let's Encrypt may write to, for --certificate certbot",
+        help="where Let's Encrypt may write to, for --certificate certbot",
     )
     panel.add_argument(
         "--no-nginx",
@@ -152,7 +156,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def collect(options: argparse.Namespace, default_source: Path) -> Answers:
-    """Return the answers: flags first, then what the last run was told, then what is found here."""
+    """Return the answers: from flags first, then from the last run, then from the machine."""
     answers = read_last()
     given = {
         field.name: value
@@ -165,7 +169,7 @@ def collect(options: argparse.Namespace, default_source: Path) -> Answers:
     answers = replace(
         answers,
         name=answers.name or find_name(),
-        # A real game does not answer on loopback, the simulated one does.
+        # A real game does not answer on loopback; the simulated one does.
         players_address=answers.players_address
         or ("127.0.0.1" if answers.game == "simulator" else find_address()),
         python=answers.python or find_python(),
@@ -179,7 +183,7 @@ def collect(options: argparse.Namespace, default_source: Path) -> Answers:
 
 
 def require_valid(answers: Answers) -> None:
-    """Raise `InstallError` for an answer that cannot be meant so."""
+    """Raise `InstallError` for an answer that must be a mistake."""
     if not _NAME.fullmatch(answers.name) and not _is_address(answers.name):
         raise InstallError(
             f"--name is {answers.name!r}, but must be a host's name or address, such as panel.example.org."
@@ -219,7 +223,7 @@ def require_valid(answers: Answers) -> None:
 
 
 def read_last() -> Answers:
-    """Return what the last run was told; the defaults if there was none."""
+    """Return the answers of the last run; the defaults if there was none."""
     try:
         document = json.loads(places.ANSWERS.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -229,17 +233,17 @@ def read_last() -> Answers:
 
 
 def as_json(answers: Answers) -> str:
-    """Return the answers as they are kept: without the address of a database, which has a password."""
+    """Return the answers as they are saved: without the database's URL, which contains a password."""
     kept = asdict(answers)
     if kept["database"].startswith("postgres"):
         kept["database"] = "postgres://in-the-settings"
-    # Of one run: the next one has a source of its own.
+    # These are for one run only: the next one has its own source.
     kept |= {"source": "", "wheels": ""}
     return json.dumps(kept, indent=2) + "\n"
 
 
 def find_name() -> str:
-    """Return the machine's full name if it has one, else the address that others see."""
+    """Return the machine's fully qualified name if it has one, else the address that others see."""
     name = socket.getfqdn().lower()
     if "." in name and not name.startswith("localhost") and _NAME.fullmatch(name):
         return name
@@ -247,7 +251,7 @@ def find_name() -> str:
 
 
 def find_address() -> str:
-    """Return the address of the default route, or that of loopback if there is none. Nothing is sent."""
+    """Return the address of the default route; empty if there is none. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # of TEST-NET-1, RFC 5737
@@ -257,13 +261,13 @@ def find_address() -> str:
 
 
 def find_python() -> str:
-    """Return the system's Python; it is looked at when it is used."""
+    """Return the path of the system's Python; it is checked when it is used."""
     path = "/usr/bin:/usr/local/bin"
     return shutil.which("python3", path=path) or "/usr/bin/python3"
 
 
 def _absolute(text: str) -> str:
-    """Return the full path of what is there; a git address, and what is missing, as it is."""
+    """Return the absolute path of what exists; a git URL, or what is missing, unchanged."""
     return str(Path(text).resolve()) if text and Path(text).exists() else text
 
 
@@ -276,5 +280,5 @@ def _is_address(text: str) -> bool:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the flags; ends the program with a usage message for one that is not known."""
+    """Return the flags; ends the program with a usage message for an unknown one."""
     return make_parser().parse_args(arguments)

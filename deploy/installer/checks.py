@@ -1,4 +1,4 @@
-"""Looks whether what was installed works: as a browser, as a monitor, and by the host's own doctor."""
+"""Checks whether what was installed works: as a browser, as a monitor, and with the host's own doctor."""
 
 import http.client
 import json
@@ -15,25 +15,25 @@ from deploy.installer.machine import Machine
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
 _CODES_OF_DOCTOR = (0, 1, 3)
-"""Fine, a fault, something to look at: it says which in its document."""
+"""All well, a fault, a warning: its document says which."""
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP by a Unix socket."""
+    """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=15)
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket in the place of a port."""
+        """Connect to the socket instead of a port."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
 def wait_until_healthy(token: str) -> None:
-    """Wait until the panel says that it is well. Raises `InstallError` with what it says instead."""
+    """Wait until the panel is healthy. Raises `InstallError` with what it says instead."""
     said = "it was not asked"
     until = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < until:
@@ -55,7 +55,7 @@ def wait_until_healthy(token: str) -> None:
 def require_proxy(answers: Answers) -> None:
     """Raise `InstallError` unless nginx passes requests on to the panel, under the name that browsers use."""
     context = ssl.create_default_context()
-    # Whether browsers trust it is for who chose it; and the name may lead elsewhere from here.
+    # Whether browsers trust the certificate is not checked here; and the name may resolve elsewhere.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     host = f"[{answers.name}]" if ":" in answers.name else answers.name
@@ -83,7 +83,7 @@ def require_proxy(answers: Answers) -> None:
 
 
 def run_doctor(machine: Machine) -> list[str]:
-    """Return what the host's doctor finds, in its own words, beside that the game is not installed yet.
+    """Return the warnings of the host's doctor, in its own words.
 
     Raises `InstallError` if something would keep servers from running.
     """

@@ -1,4 +1,4 @@
-"""The panel's database: a file that two accounts share, or a PostgreSQL."""
+"""The panel's database: a file that two accounts share, or PostgreSQL."""
 
 import re
 import secrets
@@ -9,13 +9,13 @@ from deploy.installer.machine import Machine
 
 SQLITE = f"sqlite:///{places.VAR_DIR}/saferoom.sqlite3"
 ROLE = "saferoom_panel"
-"""No account has that name: PostgreSQL lets an account in without a password, as the role of its name."""
+"""No account has this name: PostgreSQL lets an account in without a password as the role of the same name."""
 
 
 def make_on_this_machine(machine: Machine) -> str:
-    """Make role and database in this machine's PostgreSQL, and return the address with a new password.
+    """Make role and database in this machine's PostgreSQL, and return the URL with a new password.
 
-    By TCP, so that the password is asked for: whoever reaches its socket is let in by the account's name.
+    The URL uses TCP, so that the password is required: through the socket, the account's name is enough.
     """
     machine.run("systemctl", "enable", "--now", "postgresql.service")
     port = ask_port(machine)
@@ -24,7 +24,7 @@ def make_on_this_machine(machine: Machine) -> str:
         _psql(machine, "SELECT 1 FROM pg_roles WHERE rolname = 'saferoom_panel'").strip() == "1"
     )
     verb = "ALTER" if exists else "CREATE"
-    # By its input, not as an argument: those are for everybody to see.
+    # As input, not as an argument: everybody can see arguments.
     machine.run(
         *_AS_POSTGRES,
         "--quiet",
@@ -57,7 +57,7 @@ _AS_POSTGRES = (
 
 
 def _psql(machine: Machine, statement: str) -> str:
-    """Return what a statement answers that only reads, or the error's text; nothing in a dry run."""
+    """Return the result of a statement that only reads, or the error's text; nothing in a dry run."""
     try:
         return machine.ask(*_AS_POSTGRES, "--command", statement)
     except CommandError as error:
@@ -65,6 +65,6 @@ def _psql(machine: Machine, statement: str) -> str:
 
 
 def drop_from_this_machine(machine: Machine) -> None:
-    """Remove database and role that `make_on_this_machine` made."""
+    """Remove the database and role that `make_on_this_machine` made."""
     machine.run(*_AS_POSTGRES, "--quiet", "--command", f"DROP DATABASE IF EXISTS {ROLE}")
     machine.run(*_AS_POSTGRES, "--quiet", "--command", f"DROP ROLE IF EXISTS {ROLE}")

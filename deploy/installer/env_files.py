@@ -1,4 +1,4 @@
-"""Files of settings as systemd's EnvironmentFile= reads them: read, and written with every key explained."""
+"""Reads settings files as systemd's EnvironmentFile= does, and writes them with every setting explained."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return what the file at `path` sets; nothing if it is not there."""
+    """Return what the file at `path` sets; nothing if it does not exist."""
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def describe(readme: str) -> dict[str, tuple[str, str]]:
-    """Return the default and the meaning of each setting by its name, from the README's table."""
+    """Return the default and the meaning of each setting, by name, from the README's table."""
     described = {}
     for names, defaults, meaning in _ROW.findall(readme):
         plain = _LINK.sub(r"\1", meaning).replace("`", "").strip()
@@ -45,7 +45,7 @@ def describe(readme: str) -> dict[str, tuple[str, str]]:
 def render(
     settings: Mapping[str, str], described: Mapping[str, tuple[str, str]], heading: str
 ) -> str:
-    """Return a file with these settings, and every other one as a comment with its default."""
+    """Return a file with these settings, and every other setting as a comment with its default."""
     lines = [
         f"# {heading}",
         "# Commented lines show the defaults. Restart what reads them after a change.",
@@ -60,7 +60,7 @@ def render(
 def add_missing(
     text: str, settings: Mapping[str, str], described: Mapping[str, tuple[str, str]]
 ) -> str:
-    """Return `text` with the settings that it does not mention yet; what it says stays as it is."""
+    """Return `text` with the settings that it does not mention yet; its own lines stay unchanged."""
     mentioned = set(_MENTIONED.findall(text))
     added: list[str] = []
     for name, value in settings.items():
@@ -88,5 +88,5 @@ def _comment(meaning: str) -> list[str]:
 
 
 def _words(cell: str) -> list[str]:
-    """Return the values in a cell of a table: nothing of one that describes a default in a sentence."""
+    """Return the values in a table cell; nothing if the cell describes a default in a sentence."""
     return _WORD.findall(cell) if re.fullmatch(r"(`[^`]*`(, )?)+", cell) else []

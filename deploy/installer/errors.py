@@ -1,11 +1,11 @@
-"""What an installation can fail with, in words for who runs it."""
+"""The errors of an installation, in words for the person who runs it."""
 
 import shlex
 from collections.abc import Sequence
 
 
 class InstallError(Exception):
-    """Something is not as it has to be; `cure` says what to do."""
+    """Something is not as required; `cure` says what to do."""
 
     def __init__(self, text: str, cure: str = "") -> None:
         super().__init__(text)
@@ -13,7 +13,7 @@ class InstallError(Exception):
 
 
 class CommandError(InstallError):
-    """A command failed: which, with what code, and its last lines."""
+    """A command failed: which one, its exit code, and its last lines."""
 
     def __init__(self, argv: Sequence[str], code: int, output: str) -> None:
         said = "\n".join(f"    {line}" for line in output.rstrip().splitlines())

@@ -1,4 +1,4 @@
-"""nftables' rules for the games' ports: what one address may send, for who asks for it with `--nftables`."""
+"""nftables rules for the games' ports, with `--nftables`: they limit what one address may send."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from deploy.installer.machine import Machine
 
 
 def install(machine: Machine, code: Path, answers: Answers) -> None:
-    """Load the rules, now and at each boot; or take them away, if they are not wanted any more."""
+    """Load the rules, now and at each boot; or remove them, if they are no longer wanted."""
     if not answers.has_nftables:
         remove(machine)
         return
@@ -30,7 +30,7 @@ def install(machine: Machine, code: Path, answers: Answers) -> None:
 
 
 def remove(machine: Machine) -> None:
-    """Take the rules away, if they are there."""
+    """Remove the rules, if there are any."""
     unit = places.SYSTEM_UNITS / places.NFTABLES_UNIT
     if not unit.exists():
         return

@@ -27,7 +27,7 @@ _I386 = ("libc6:i386", "lib32gcc-s1", "lib32stdc++6")
 
 
 class Installation:
-    """One run of `deploy/install`: what to make of this machine, out of the code in `source`."""
+    """One run of `deploy/install`, with the code in `source`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Installation:
     # --- What there is to do ------------------------------------------------------------------------
 
     def install_steps(self) -> list[Step]:
-        """Return the steps from nothing to a panel. Raises `InstallError` if another release is there."""
+        """Return the steps of an installation. Raises `InstallError` if another release is installed."""
         found = releases.current()
         if found and found != self._release and self._last.name:
             raise InstallError(
@@ -85,7 +85,7 @@ class Installation:
         ]
 
     def upgrade_steps(self) -> list[Step]:
-        """Return the steps from one release to another. Until the switch, the old one serves and can go on."""
+        """Return the steps from one release to another. Until the switch, the old one keeps serving."""
         self._require_installed()
         return [
             Step("Look at the machine", self._look_at_machine),
@@ -106,7 +106,7 @@ class Installation:
         ]
 
     def back_steps(self) -> list[Step]:
-        """Return the steps back to the release before. The database stays: what was added does no harm."""
+        """Return the steps back to the previous release. The database stays: additions do no harm."""
         self._require_installed()
         before = releases.previous()
         if before is None:
@@ -182,7 +182,7 @@ class Installation:
         answers = self._answers
         return [
             *("python3", "python3-venv", "ca-certificates", "openssl", "libarchive13"),
-            # The account's own manager, and what lets one be asked for.
+            # The account's own manager, or what permits requests to the system manager.
             *(("dbus-user-session", "libpam-systemd") if answers.is_users else ("polkitd",)),
             *(("nginx",) if answers.has_nginx else ()),
             *(("nftables",) if answers.has_nftables else ()),
@@ -228,7 +228,7 @@ class Installation:
         return self._answers.database
 
     def _restore(self) -> None:
-        """Put a backup back, with its keys, where it is the worker's to read."""
+        """Restore a backup and its keys, from a copy that the worker may read."""
         archive = self._archive
         if archive is None:
             return
@@ -247,7 +247,7 @@ class Installation:
         self._manage("migrate", "--verbosity=0")
 
     def _collect_static(self) -> None:
-        """Add the release's files to those that are there: pages of another release may still be open."""
+        """Add the release's files to the existing ones: pages of another release may still be open."""
         self._machine.make_folder(places.PUBLIC_DIR)
         self._machine.make_folder(places.STATIC_DIR)
         environment = {**env_files.read(settings_files.WEB), "PYTHONPATH": str(self._release.dir)}
@@ -260,7 +260,7 @@ class Installation:
     def _make_admin(self) -> None:
         for line in self._manage("makefirstadmin", "--name", self._answers.admin).splitlines():
             if line.startswith("Sign in as "):
-                # At once, and again at the end: it is kept nowhere.
+                # Shown at once, and again at the end: it is stored nowhere.
                 self._first_password = line
                 self._say(f"   {line}")
 
@@ -281,7 +281,7 @@ class Installation:
         proxy.install(self._machine, self._source, self._answers)
 
     def _flood_steps(self) -> list[Step]:
-        """Return the step for the games' ports: also after they were limited, and are not to be any more."""
+        """Return the step for the games' ports: needed also to remove the limits of an earlier run."""
         if not self._answers.has_nftables and not self._last.has_nftables:
             return []
         name = "Limit what one address may send to the games"
@@ -300,7 +300,7 @@ class Installation:
         self._migrate()
 
     def _switch_running(self, before_switch: Callable[[], None] | None) -> None:
-        """Switch with the worker drained. Whatever fails, a worker runs afterwards."""
+        """Switch while the worker is drained. Whatever fails, a worker runs afterwards."""
         worker = units.worker_systemctl(self._answers)
         self._say("   The worker finishes what it does; new jobs wait.")
         self._machine.run(*worker, "stop", places.WORKER_UNIT)
@@ -310,7 +310,7 @@ class Installation:
             self._collect_static()
             self._switch()
             self._install_units()
-            # Its socket stays open: who comes meanwhile waits, and is answered by the new one.
+            # Its socket stays open: requests that come now wait, and the new process answers them.
             self._machine.run("systemctl", "restart", places.WEB_UNIT)
         finally:
             self._machine.run(*worker, "start", places.WORKER_UNIT)
@@ -330,11 +330,11 @@ class Installation:
 
     @property
     def _release_code(self) -> Path:
-        """Where the code of the release can be read: in a dry run it is not copied yet."""
+        """Where to read the release's code: in a dry run it is not copied yet."""
         return self._release.dir if self._release.is_whole else self._source
 
     def _manage(self, *arguments: str | Path) -> str:
-        """Run a command of manage.py as the worker, with its settings, by the release in the making."""
+        """Run a command of manage.py as the worker, with its settings, in the release that is being made."""
         return self._machine.run(
             *(self._release.python, "-P", "-m", "deploy.run_as", "worker"),
             *(self._release.dir / "manage.py", *arguments),
@@ -342,7 +342,7 @@ class Installation:
         )
 
     def summary(self) -> str:
-        """Return what who ran this needs to know now."""
+        """Return what the person who ran this needs to know now."""
         answers = self._answers
         host = f"[{answers.name}]" if ":" in answers.name else answers.name
         address = (
@@ -368,7 +368,7 @@ class Installation:
 
 
 def require_root(*, is_dry_run: bool) -> None:
-    """Raise `InstallError` unless root runs this; a dry run may be anybody's."""
+    """Raise `InstallError` unless root runs this; anybody may do a dry run."""
     if os.geteuid() != 0 and not is_dry_run:
         raise InstallError(
             "Only root can install.", "Put `sudo` before it. --dry-run shows what would be done."

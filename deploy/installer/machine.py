@@ -1,4 +1,4 @@
-"""The machine that is installed on: all commands and changes go through here, and a dry run makes none."""
+"""The machine to install on: all commands and changes go through here, and a dry run makes none."""
 
 import contextlib
 import grp
@@ -16,7 +16,7 @@ _LAST_LINES = 15
 
 
 class Machine:
-    """This machine. With `is_dry_run` it only says what would be done; what only reads is done all the same."""
+    """This machine. With `is_dry_run` it only says what would be changed; reading is done anyway."""
 
     def __init__(self, *, is_dry_run: bool, say: Callable[[str], None]) -> None:
         self.is_dry_run = is_dry_run
@@ -32,7 +32,7 @@ class Machine:
     ) -> str:
         """Run a command that changes something, and return its output. Raises `CommandError`.
 
-        `given` is what it reads, and is never shown.
+        `given` is the command's input, and is never shown.
         """
         if self.is_dry_run:
             self._say(f"would run: {' '.join(map(str, argv))}")
@@ -40,11 +40,11 @@ class Machine:
         return self._run(argv, given=given, env=env)
 
     def ask(self, *argv: str | Path, codes: Sequence[int] = (0,)) -> str:
-        """Run a command that only reads, and return its output. `CommandError` for any other exit code."""
+        """Run a command that only reads, and return its output. Raises `CommandError` for other exit codes."""
         return self._run(argv, codes=codes)
 
     def succeeds(self, *argv: str | Path) -> bool:
-        """Return whether a command that only reads ends well."""
+        """Return whether a command that only reads succeeds."""
         try:
             self.ask(*argv)
         except CommandError:
@@ -60,7 +60,7 @@ class Machine:
         codes: Sequence[int] = (0,),
     ) -> str:
         words = [str(word) for word in argv]
-        # Not this process's environment: what runs is to be the same whoever calls.
+        # Not this process's environment: commands have to behave the same for every caller.
         environment = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/root", **(env or {})}
         try:
             done = subprocess.run(
@@ -86,7 +86,7 @@ class Machine:
     def write(
         self, path: Path, text: str, *, mode: int = 0o644, owner: str = "root", group: str = "root"
     ) -> bool:
-        """Make the file at `path` have this text, mode and owner, at once; return whether it was another."""
+        """Give the file at `path` this text, mode and owner, atomically; return whether its text changed."""
         try:
             is_same = path.read_text(encoding="utf-8") == text
         except (FileNotFoundError, NotADirectoryError):
@@ -110,7 +110,7 @@ class Machine:
         return not is_same
 
     def make_folder(self, path: Path, mode: int = 0o755) -> None:
-        """Make a folder of root's."""
+        """Make a folder that root owns."""
         if self.is_dry_run:
             if not path.is_dir():
                 self._say(f"would make: {path}")
@@ -119,7 +119,7 @@ class Machine:
         path.chmod(mode)
 
     def link(self, path: Path, target: str) -> None:
-        """Make `path` a link to `target`, by one rename: whoever follows it finds the old or the new."""
+        """Make `path` a link to `target` by one rename: at any time it leads to the old or the new target."""
         if path.is_symlink() and str(path.readlink()) == target:
             return
         if self.is_dry_run:

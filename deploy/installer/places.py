@@ -1,4 +1,4 @@
-"""Where everything lies on an installed machine. docs/deploy.md has the same as a table."""
+"""The paths of everything on an installed machine. docs/deploy.md has the same as a table."""
 
 from pathlib import Path
 

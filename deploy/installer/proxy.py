@@ -1,4 +1,4 @@
-"""nginx before the panel: its site, and the certificate."""
+"""nginx in front of the panel: its site, and the certificate."""
 
 import ipaddress
 from pathlib import Path
@@ -15,7 +15,7 @@ _OWN_KEY = places.CERTIFICATES_DIR / "self-signed.key"
 
 
 def install(machine: Machine, code: Path, answers: Answers) -> None:
-    """Write the site and load it. With certbot, the first one is served with a certificate of our own."""
+    """Write the site and load it. For certbot, it is first served with a self-signed certificate."""
     machine.make_folder(places.PUBLIC_DIR)
     machine.make_folder(places.CHALLENGES_DIR)
     template = (code / "deploy/nginx.conf").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def install(machine: Machine, code: Path, answers: Answers) -> None:
 
 
 def find_certificate(answers: Answers) -> tuple[Path, Path]:
-    """Return where certificate and key are, or will be."""
+    """Return the paths of certificate and key, which may not exist yet."""
     if answers.certificate == "files":
         return Path(answers.certificate_file), Path(answers.key_file)
     if answers.certificate == "certbot":
@@ -42,7 +42,7 @@ def find_certificate(answers: Answers) -> tuple[Path, Path]:
 
 
 def render(template: str, name: str, certificate: Path, key: Path) -> str:
-    """Return the site for a name and a certificate. IPv6 is left out where the kernel has none."""
+    """Return the site for a name and a certificate. IPv6 is left out if the kernel has none."""
     host = f"[{name}]" if ":" in name else name
     text = template.replace(f"{_EXAMPLE_DIR}/fullchain.pem", str(certificate))
     text = text.replace(f"{_EXAMPLE_DIR}/privkey.pem", str(key))
@@ -55,7 +55,7 @@ def render(template: str, name: str, certificate: Path, key: Path) -> str:
 
 
 def make_certificate(machine: Machine, name: str) -> None:
-    """Make a certificate that browsers warn of, for ten years, unless there is one for that name."""
+    """Make a self-signed certificate for ten years, unless there is one for that name."""
     kind = "IP" if _is_address(name) else "DNS"
     if _OWN_CERTIFICATE.exists() and machine.succeeds(
         "openssl",
@@ -89,7 +89,7 @@ def make_certificate(machine: Machine, name: str) -> None:
 
 
 def fetch_certificate(machine: Machine, answers: Answers) -> None:
-    """Let certbot get a certificate through the site that is loaded, and renew it by itself from then on."""
+    """Make certbot get a certificate through the loaded site, and renew it automatically from then on."""
     contact = ("--email", answers.mail) if answers.mail else ("--register-unsafely-without-email",)
     try:
         machine.run(
@@ -113,7 +113,7 @@ def fetch_certificate(machine: Machine, answers: Answers) -> None:
 
 
 def _load(machine: Machine, text: str) -> None:
-    """Put the site in its place if nginx takes it; else what was there before stays."""
+    """Install the site if nginx accepts it; otherwise what was there before stays."""
     sites = places.NGINX_DIR / "sites-available"
     path = sites / "saferoom" if sites.is_dir() else places.NGINX_DIR / "conf.d/saferoom.conf"
     try:
@@ -141,7 +141,7 @@ def _load(machine: Machine, text: str) -> None:
 
 
 def remove(machine: Machine) -> None:
-    """Take the site away again."""
+    """Remove the site."""
     for place in ("sites-enabled/saferoom", "sites-available/saferoom", "conf.d/saferoom.conf"):
         machine.remove(places.NGINX_DIR / place)
     if machine.succeeds("systemctl", "is-active", "--quiet", "nginx.service"):

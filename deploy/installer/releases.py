@@ -1,4 +1,4 @@
-"""The code: releases beside each other, of which one is current, and the Python packages they run on."""
+"""The code: releases side by side, of which one is current, and the Python packages that they need."""
 
 import hashlib
 import os
@@ -17,17 +17,17 @@ PARTS = (
     *("CHANGELOG.md", "LICENSE", "README.md", "manage.py", "requirements.txt"),
     *("deploy", "docs", "hostops", "jobs", "l4d2site", "servers", "templates"),
 )
-"""What of a clone is the product: no tests, no history, no settings that may lie beside it."""
+"""The parts of a clone that are the product: no tests, no history, no settings that may be beside it."""
 
 KEPT = 3
-"""So many releases stay: the current one, the one to go back to, and one more."""
+"""How many releases are kept: the current one, the one to go back to, and one more."""
 
 _WHOLE = ".whole"
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release, which may not be there yet. Its name tells its contents apart from all others."""
+    """A release, which may not exist yet. Its name identifies its contents."""
 
     name: str
 
@@ -38,22 +38,22 @@ class Release:
 
     @property
     def python(self) -> Path:
-        """Its Python, with its packages."""
+        """Its Python, which has its packages."""
         return self.dir / ".venv/bin/python"
 
     @property
     def is_whole(self) -> bool:
-        """Whether it was made to its end, and its Python is still there."""
+        """Whether it was completed, and its Python still exists."""
         return (self.dir / _WHOLE).exists() and self.python.exists()
 
 
 def current() -> Release | None:
-    """Return the release that the links lead to; None if nothing is installed."""
+    """Return the release that the link leads to; None if nothing is installed."""
     return _linked(places.CURRENT)
 
 
 def previous() -> Release | None:
-    """Return the release that was current before; None if there is none, or it was removed."""
+    """Return the release that was current before; None if there was none, or it was removed."""
     found = _linked(places.PREVIOUS)
     return found if found and found.is_whole else None
 
@@ -64,14 +64,14 @@ def _linked(link: Path) -> Release | None:
 
 @contextmanager
 def opened(machine: Machine, source: str) -> Iterator[Path]:
-    """Hold the folder with the code of `source` for the block: that folder, or a clone of that address."""
+    """Provide a folder with the code of `source` for the block: that folder, or a clone of that git URL."""
     if Path(source).is_dir():
         yield Path(source)
         return
     if "://" not in source and "@" not in source:
         raise InstallError(f"--from is {source!r}, which is neither a folder nor a git address.")
     with tempfile.TemporaryDirectory(prefix="saferoom-") as folder:
-        # Also in a dry run: what would be installed is known only then. It is removed again.
+        # In a dry run too, because only this shows what would be installed. It is removed afterwards.
         try:
             machine.ask("git", "clone", "--quiet", "--depth", "1", "--", source, f"{folder}/code")
         except CommandError as error:
@@ -97,7 +97,7 @@ def find(source: Path) -> Release:
 
 
 def make(machine: Machine, source: Path, release: Release, python: str, wheels: str) -> None:
-    """Make a release out of the code in a folder, unless it is there; one that was begun is made again."""
+    """Make a release from the code in a folder, unless it exists; an incomplete one is made again."""
     if release.is_whole:
         return
     for folder in (places.CODE_DIR, places.RELEASES_DIR, places.ENVIRONMENTS_DIR):
@@ -115,7 +115,7 @@ def make(machine: Machine, source: Path, release: Release, python: str, wheels: 
 
 
 def make_environment(machine: Machine, requirements: Path, python: str, wheels: str) -> Path:
-    """Make a folder with a Python and the packages that releases ask for, unless there is one; return it."""
+    """Make a virtual environment with the packages that releases need, unless there is one; return it."""
     version = require_python(machine, python)
     wanted = f"{python}\0{version}\0{requirements.read_text(encoding='utf-8')}"
     folder = places.ENVIRONMENTS_DIR / hashlib.sha256(wanted.encode()).hexdigest()[:10]
@@ -142,12 +142,12 @@ def make_environment(machine: Machine, requirements: Path, python: str, wheels: 
 
 
 def _compile(machine: Machine, python: Path, folder: Path) -> None:
-    """Compile all modules, by all processors: no account can write there, so each start would do it."""
+    """Compile all modules, on all cores: no account can write there later, so every start would compile."""
     machine.run(python, "-m", "compileall", "-q", "-j", "0", folder)
 
 
 def require_python(machine: Machine, python: str) -> str:
-    """Return a Python's version. `InstallError` if it is too old, or cannot make virtual environments."""
+    """Return a Python's version. Raises `InstallError` if it is too old, or lacks virtual environments."""
     if machine.is_dry_run and not Path(python).exists():
         return ""
     wanted = "import sys, venv, ensurepip; print(sys.version); sys.exit(sys.version_info < (3, 11))"
@@ -161,7 +161,7 @@ def require_python(machine: Machine, python: str) -> str:
 
 
 def switch(machine: Machine, release: Release) -> None:
-    """Make a release the current one, by one rename, and remember which it was before."""
+    """Make a release the current one by one rename, and remember the previous one."""
     before = current()
     if before and before != release:
         machine.link(places.PREVIOUS, f"releases/{before.name}")
@@ -169,7 +169,7 @@ def switch(machine: Machine, release: Release) -> None:
 
 
 def remove_old(machine: Machine) -> None:
-    """Remove the oldest releases, beyond those that are kept."""
+    """Remove the oldest releases beyond those that are kept."""
     needed = {found.name for found in (current(), previous()) if found}
     try:
         others = [path for path in places.RELEASES_DIR.iterdir() if path.name not in needed]
@@ -204,7 +204,7 @@ def _files(source: Path) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the files of the product, for everybody to read, whatever the modes of the clone are."""
+    """Copy the files of the product, readable for everybody whatever the modes in the clone."""
     for path in _files(source):
         copy = target / path.relative_to(source)
         for folder in reversed([copy.parent, *copy.parent.parents]):

@@ -1,4 +1,4 @@
-"""The settings of web process and worker, in /etc/saferoom: made once, and then only added to."""
+"""The settings of web process and worker, in /etc/saferoom: made once, and afterwards only added to."""
 
 import secrets
 from base64 import urlsafe_b64encode
@@ -16,14 +16,14 @@ WORKER = places.SETTINGS_DIR / "worker.env"
 
 @dataclass(frozen=True)
 class Given:
-    """What both sides have to be told, beside the answers."""
+    """What both sides need to know besides the answers."""
 
     database_url: str
     secrets_keys: str
 
 
 def known_value(name: str) -> str:
-    """Return what one of the files sets a variable to; empty if none does."""
+    """Return the value that one of the files gives a setting; empty if none does."""
     return env_files.read(WEB).get(name) or env_files.read(WORKER).get(name, "")
 
 
@@ -33,7 +33,7 @@ def make_fernet_key() -> str:
 
 
 def write(machine: Machine, answers: Answers, last: Answers, readme: str, given: Given) -> None:
-    """Write both files, or add to them what they do not set yet. An answer that changed is changed there."""
+    """Write both files, or add the settings that they lack. A changed answer changes its line."""
     described = env_files.describe(readme)
     shared = {"DATABASE_URL": given.database_url, "SECRETS_KEYS": given.secrets_keys}
     web, worker = _of_web(answers), _of_worker(answers)
@@ -42,7 +42,7 @@ def write(machine: Machine, answers: Answers, last: Answers, readme: str, given:
         (WEB, places.WEB_ACCOUNT, web, "The settings of the web process"),
         (WORKER, places.WORKER_ACCOUNT, worker, "The settings of the worker"),
     ):
-        # Each its own: neither has to trust what the other signed.
+        # Each has its own: neither has to trust what the other has signed.
         settings = {"SECRET_KEY": secrets.token_urlsafe(50), **shared, **wanted}
         changed = {
             name: value for name, value in wanted.items() if before.get(name, value) != value
@@ -56,7 +56,7 @@ def write(machine: Machine, answers: Answers, last: Answers, readme: str, given:
 
 
 def write_passphrase(machine: Machine, given: Path | None) -> None:
-    """Write the passphrase that seals backups: what `given` holds, or, if there is none yet, a new one."""
+    """Write the passphrase that seals backups: the one in `given`, or, if there is none yet, a new one."""
     if given is not None:
         text = given.read_text(encoding="utf-8")
     elif places.PASSPHRASE.exists():
@@ -68,7 +68,7 @@ def write_passphrase(machine: Machine, given: Path | None) -> None:
 
 
 def replace_keys(machine: Machine, keys: str) -> None:
-    """Let both sides have these SECRETS_KEYS in the place of those that they have."""
+    """Replace the SECRETS_KEYS of both sides with these."""
     for path, group in ((WEB, places.WEB_ACCOUNT), (WORKER, places.WORKER_ACCOUNT)):
         text = _change(path.read_text(encoding="utf-8"), {"SECRETS_KEYS": keys})
         machine.write(path, text, mode=0o640, group=group)
@@ -79,7 +79,7 @@ def _of_web(answers: Answers) -> dict[str, str]:
     settings = {
         "VAR_DIR": str(places.VAR_DIR),
         "STATIC_ROOT": str(places.STATIC_DIR),
-        # The last is what a monitor on this machine asks for, and the installer.
+        # A monitor on this machine uses the last one, and so does the installer.
         "ALLOWED_HOSTS": f"{host},localhost",
         "CSRF_TRUSTED_ORIGINS": f"https://{host}",
         "PANEL_URL": f"https://{host}",
@@ -104,7 +104,7 @@ def _of_worker(answers: Answers) -> dict[str, str]:
 
 
 def _change(text: str, changed: Mapping[str, str]) -> str:
-    """Return `text` with these values in the lines that set them."""
+    """Return `text` with the lines of these settings changed to these values."""
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines):
         name, is_set, _ = line.partition("=")

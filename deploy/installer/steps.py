@@ -1,4 +1,4 @@
-"""Steps with names: carried out one after the other; of one that fails is told which, why, and what to do."""
+"""Named steps, carried out one after the other. If one fails: which, why, and what to do."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -9,14 +9,14 @@ from deploy.installer.errors import InstallError
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is done. Each finds out by itself what of it is done already."""
+    """One part of an installation. Each step finds out for itself what is already done."""
 
     name: str
     carry_out: Callable[[], None]
 
 
 def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -> bool:
-    """Carry out the steps; return whether all went well. `command` is how to go on after a failure."""
+    """Carry out the steps; return whether all succeeded. `command` continues after a failure."""
     for step in steps:
         say(f"== {step.name}")
         began_at = time.monotonic()
@@ -26,7 +26,7 @@ def carry_out(steps: Iterable[Step], say: Callable[[str], None], command: str) -
             cure = error.cure
             text = str(error)
             if isinstance(error.__context__, InstallError) and not error.__suppress_context__:
-                # What was to mend it failed too.
+                # The attempt to repair it failed too.
                 text = f"{error.__context__}\nAnd after that: {text}"
         except OSError as error:
             cure = ""

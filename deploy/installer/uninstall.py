@@ -1,4 +1,4 @@
-"""`deploy/uninstall`: takes Saferoom off this machine. What people made stays, unless it is to go too."""
+"""`deploy/uninstall`: removes Saferoom from this machine. Its data stays, unless that is to be removed too."""
 
 import argparse
 import os
@@ -79,7 +79,7 @@ class Removal:
         self._try("groupdel", "saferoom-panel")
 
     def _try(self, *argv: str | Path) -> None:
-        """Run what need not succeed, as it may have been done before; what it says is told."""
+        """Run a command that may fail, because it may have been done before; its output is shown."""
         try:
             self._machine.run(*argv)
         except CommandError as error:
@@ -90,11 +90,9 @@ def main(arguments: list[str]) -> int:
     """Uninstall; return 0, or 1 if a step failed."""
     parser = argparse.ArgumentParser(
         prog="deploy/uninstall",
-        description="Take Saferoom off this machine. Servers, database, settings, backups and accounts stay.",
+        description="Remove Saferoom from this machine. Servers, database, settings, backups, accounts stay.",
     )
-    parser.add_argument(
-        "--data", action="store_true", help="remove those too; nothing brings them back"
-    )
+    parser.add_argument("--data", action="store_true", help="remove those too, for good")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )

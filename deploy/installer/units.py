@@ -1,4 +1,4 @@
-"""systemd's side: units in their places, and the two managers that they are units of."""
+"""The systemd part: installs the units, and controls the two managers that run them."""
 
 import pwd
 from pathlib import Path
@@ -11,7 +11,7 @@ _SYSTEM = (places.WEB_UNIT, places.WEB_SOCKET_UNIT, places.BACKUP_UNIT, places.B
 
 
 def install_accounts(machine: Machine, code: Path) -> None:
-    """Make the accounts and the folders, as the files in deploy/ say at every boot."""
+    """Make the accounts and the folders, as the files in deploy/ do at every boot."""
     folder = code / "deploy/systemd"
     machine.write(places.SYSUSERS, (folder / "saferoom.sysusers.conf").read_text())
     machine.write(places.TMPFILES, (folder / "saferoom.tmpfiles.conf").read_text())
@@ -20,7 +20,7 @@ def install_accounts(machine: Machine, code: Path) -> None:
 
 
 def install(machine: Machine, code: Path, answers: Answers) -> None:
-    """Put units and commands in their places, and let the managers read them."""
+    """Install units and commands, and make the managers read them."""
     folder = code / "deploy/systemd"
     for unit in _SYSTEM:
         machine.write(places.SYSTEM_UNITS / unit, (folder / unit).read_text())
@@ -54,7 +54,7 @@ def install(machine: Machine, code: Path, answers: Answers) -> None:
 
 
 def install_game_unit(machine: Machine) -> None:
-    """Write the game's unit as the current code prints it for the systemd here: at each upgrade anew."""
+    """Write the game's unit as the current code prints it for this systemd, again at each upgrade."""
     if machine.is_dry_run:
         machine.run("l4d2ctl", "unit", "--user", places.WORKER_ACCOUNT)
         return
@@ -63,12 +63,12 @@ def install_game_unit(machine: Machine) -> None:
 
 
 def control_worker_manager(machine: Machine, answers: Answers, *arguments: str) -> None:
-    """Let systemctl act on the manager that has worker and games."""
+    """Run systemctl on the manager of worker and games."""
     machine.run(*worker_systemctl(answers), *arguments)
 
 
 def worker_systemctl(answers: Answers) -> list[str]:
-    """Return the beginning of a command to that manager."""
+    """Return the beginning of a systemctl command for that manager."""
     if not answers.is_users:
         return ["systemctl"]
     account = places.WORKER_ACCOUNT
@@ -77,7 +77,7 @@ def worker_systemctl(answers: Answers) -> list[str]:
 
 
 def worker_uid() -> str:
-    """Return the number of the worker's account; a word in its place before it is made, in a dry run."""
+    """Return the worker's uid; a placeholder if the account does not exist yet, in a dry run."""
     try:
         return str(pwd.getpwnam(places.WORKER_ACCOUNT).pw_uid)
     except KeyError:

@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL need: SQL, news of commits, turns at writing, checkpoints, outages, file modes."""
+"""What SQLite and PostgreSQL need: SQL, signals of commits, write turns, checkpoints, outages, file modes."""
 
 from jobs.database.change_signals import (
     ChangeSignal,

@@ -1,8 +1,8 @@
 """How a process learns at once that another one has committed something.
 
-PostgreSQL says so (LISTEN and NOTIFY); SQLite is asked for its `data_version` when its log was written. A
-signal may be a false alarm, and it is lost while the connection is. So whatever waits for it also looks again
-after a while.
+PostgreSQL announces it (LISTEN and NOTIFY). SQLite is asked for its `data_version` when its write-ahead log was
+written. A signal can be a false alarm, and it is lost while the connection is down. So everything that waits
+for one also checks again after a while.
 """
 
 import ctypes
@@ -23,21 +23,21 @@ from jobs.database.sql import execute, find_database_file
 logger = logging.getLogger(__name__)
 
 ASK_SECONDS = 0.004
-"""How often SQLite is asked where the kernel cannot tell when its log is written. Costs 2.6 % of a core."""
+"""How often SQLite is asked where the kernel cannot report writes to its log. Costs 2.6 % of a core."""
 ASK_AFTER_WRITE = ((0.02, 0.0005), (1.0, 0.004))
-"""Until so many seconds after its log was written, it is asked every so many seconds."""
+"""Pairs: up to so many seconds after its log was written, SQLite is asked every so many seconds."""
 
 SELECT_LIMIT = 1024
 """select(2) takes only descriptors below this, and a web server has thousands."""
 
 IN_MODIFY = 0x2
-"""Of inotify(7)."""
+"""An event of inotify(7)."""
 
 NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel"
 
 
 class Channel(StrEnum):
-    """What has changed: `queue` what workers wait for, `pages` what anybody may be looking at."""
+    """What has changed: `queue` is what workers wait for, `pages` is what people may have open."""
 
     QUEUE = "saferoom_queue"
     PAGES = "saferoom_pages"
@@ -46,30 +46,30 @@ class Channel(StrEnum):
 class Interrupt:
     """An event that may also be set from a signal handler.
 
-    `threading.Event` may not: a handler that runs while the same thread holds the event's lock would wait for
-    it forever. Writing to a descriptor waits for nothing.
+    `threading.Event` may not: a handler that runs while its own thread holds the event's lock would wait for
+    that lock forever. Writing to a descriptor never blocks.
     """
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
-        """Return the descriptor, which can be read from while the event is set."""
+        """Return the descriptor, which is readable while the event is set."""
         return self._descriptor
 
     def set(self) -> None:
-        """Wake the thread that waits, or the next one that does."""
+        """Wake the thread that waits, or the next one that will."""
         os.eventfd_write(self._descriptor, 1)
 
     def clear(self) -> bool:
-        """Forget that it was set; return whether it was."""
+        """Clear the event; return whether it was set."""
         try:
             return os.eventfd_read(self._descriptor) > 0
         except BlockingIOError:
             return False
 
     def wait(self, seconds: float) -> bool:
-        """Wait for `set`, at most `seconds`; return whether it was called, and forget it."""
+        """Wait for `set`, at most `seconds`; return whether it was called, and clear the event."""
         wait_to_read([self._descriptor], seconds)
         return self.clear()
 
@@ -78,33 +78,33 @@ class Interrupt:
 
 
 def wait_to_read(descriptors: list[int], seconds: float) -> None:
-    """Wait until one of `descriptors` can be read from, at most `seconds`."""
+    """Wait until one of `descriptors` is readable, at most `seconds`."""
     if max(descriptors) < SELECT_LIMIT:
         select.select(descriptors, [], [], max(seconds, 0))
         return
-    poll = select.poll()  # It waits for a whole millisecond where half a one is meant.
+    poll = select.poll()  # It rounds half a millisecond up to a whole one.
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
     poll.poll(max(seconds, 0) * 1000)
 
 
 class ChangeSignal(Protocol):
-    """Tells that the database has changed. To be used by one thread at a time."""
+    """Signals that the database has changed. For use by one thread at a time."""
 
     def wait(self, seconds: float, interrupt: Interrupt) -> bool:
         """Wait for a change or for `interrupt`, at most `seconds`; return whether it was a change."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 class DataVersionSignal:
     """SQLite's `PRAGMA data_version`, which differs once another connection has committed.
 
-    Asking takes 3 µs, but waking up for it takes more, so it is asked when the log of the database was
-    written, and again until what was written there is committed; every few milliseconds where no folder
-    can be watched. It is asked on the thread's own connection, outside transactions: so what the thread
-    commits itself is no change. A checkpoint can be a false alarm.
+    Asking takes 3 µs, but waking up for it takes more. So it asks when the database's log was written, and
+    again until that write is committed; where no folder can be watched, it asks every few milliseconds. It uses
+    the thread's own connection, outside transactions, so the thread's own commits are no change. A checkpoint
+    can be a false alarm.
     """
 
     def __init__(self, database_path: Path) -> None:
@@ -115,7 +115,9 @@ class DataVersionSignal:
                 database_path.with_name(f"{database_path.name}-wal")
             )
         except OSError as error:
-            logger.info("cannot watch %s, so it is asked often: %s", database_path.parent, error)
+            logger.info(
+                "cannot watch %s, so SQLite is asked often: %s", database_path.parent, error
+            )
             self._watch = None
 
     def wait(self, seconds: float, interrupt: Interrupt) -> bool:
@@ -136,16 +138,16 @@ class DataVersionSignal:
             self._watch.close()
 
     def _read(self) -> tuple[object, int]:
-        """Return the connection and its version: a new connection counts as a change."""
+        """Return the connection and its `data_version`: a new connection counts as a change."""
         connection.ensure_connection()
         raw = connection.connection
         return raw, int(raw.execute("PRAGMA data_version").fetchone()[0])
 
     def _pause(self, seconds: float, interrupt: Interrupt) -> bool:
-        """Wait until it is time to ask again; True: `interrupt` was set."""
+        """Wait until it is time to ask again; return whether `interrupt` was set."""
         if self._watch is None:
             return interrupt.wait(min(seconds, ASK_SECONDS))
-        # Its log is written before a commit is on the disk, which takes as long as the disk takes.
+        # The log is written before a commit is on disk, which takes as long as the disk takes.
         age = monotonic() - self._written_at
         pause = next((pause for limit, pause in ASK_AFTER_WRITE if age < limit), seconds)
         wait_to_read([self._watch.fileno(), interrupt.fileno()], min(seconds, pause))
@@ -155,10 +157,10 @@ class DataVersionSignal:
 
 
 class FileWatch:
-    """Tells when a file has been written, also one that does not exist yet: inotify(7) of its folder."""
+    """Detects writes to a file, even one that does not exist yet, by inotify(7) on its folder."""
 
     def __init__(self, path: Path) -> None:
-        """Begin to watch. Raises OSError where the kernel cannot, or not any more folders."""
+        """Begin to watch. Raises OSError if the kernel cannot, or can watch no more folders."""
         self._name = os.fsencode(path.name)
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -170,11 +172,11 @@ class FileWatch:
             raise OSError(number, os.strerror(number))
 
     def fileno(self) -> int:
-        """Return the descriptor, which can be read from once a file of the folder was written."""
+        """Return the descriptor, which is readable once a file of the folder was written."""
         return self._descriptor
 
     def was_written(self) -> bool:
-        """Return whether the file has been written since this was asked last."""
+        """Return whether the file has been written since the last call."""
         was_written = False
         try:
             while events := os.read(self._descriptor, 65_536):
@@ -189,10 +191,10 @@ class FileWatch:
 
 
 class NotifySignal:
-    """PostgreSQL's NOTIFY, heard on a connection of its own, which is opened again when it breaks.
+    """PostgreSQL's NOTIFY, received on a separate connection, which is reopened when it breaks.
 
-    What the thread itself announces is no change. What is notified while there is no connection is lost, so a
-    new connection counts as a change. PgBouncer passes LISTEN on in session mode only.
+    What the thread itself announces is no change. Notifications are lost while there is no connection, so a new
+    connection counts as a change. PgBouncer supports LISTEN in session mode only.
     """
 
     def __init__(self, channel: Channel, retry_seconds: float = 1.0) -> None:
@@ -238,14 +240,14 @@ class NotifySignal:
 
 
 def has_notification(listener: "psycopg.Connection[Any]") -> bool:
-    """Take every notification that has arrived; return whether this thread has not announced all of them."""
+    """Take every notification that has arrived; return whether any came from outside this thread."""
     own_pid = connection.connection.info.backend_pid if connection.connection else None
     announcers = {notification.pid for notification in listener.notifies(timeout=0)}
     return bool(announcers - {own_pid})
 
 
 class PollSignal:
-    """Where the database gives no signal: says "changed" whenever the poll interval is over."""
+    """For a database without a signal: reports a change whenever the poll interval is over."""
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
@@ -256,14 +258,14 @@ class PollSignal:
         return True
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 class Pace:
-    """Bounds how often one looks at what has changed: some times at once, and in the long run every so often.
+    """Limits how often changes are read: `at_once` times in a row, in the long run once per `every_seconds`.
 
-    The first look after a while often finds nothing: SQLite's `data_version` also differs when a transaction
-    begins to write a log that a checkpoint has copied, some milliseconds before the commit.
+    The first read after a pause often finds nothing: SQLite's `data_version` also changes when a transaction
+    begins to write to a log that a checkpoint has copied, some milliseconds before the commit.
     """
 
     def __init__(self, every_seconds: float, at_once: int) -> None:
@@ -273,16 +275,16 @@ class Pace:
 
     @property
     def wait_seconds(self) -> float:
-        """How long the next look has to wait."""
+        """How long the next read has to wait."""
         return max(0.0, self._due_at - self._spared_seconds - monotonic())
 
     def count(self) -> None:
-        """Count a look."""
+        """Count a read."""
         self._due_at = max(self._due_at, monotonic()) + self._every_seconds
 
 
 def open_change_signal(channel: Channel, poll_interval_seconds: float) -> ChangeSignal:
-    """Return the best signal that the default database gives."""
+    """Return the best signal that the default database offers."""
     if connection.vendor == "postgresql":
         return NotifySignal(channel)
     database = find_database_file()
@@ -290,6 +292,6 @@ def open_change_signal(channel: Channel, poll_interval_seconds: float) -> Change
 
 
 def announce(*channels: Channel) -> None:
-    """Tell those who wait that something has changed: once this transaction is committed, if one is open."""
+    """Signal a change to everything that waits; if a transaction is open, once it is committed."""
     if connection.vendor == "postgresql":
         execute(NOTIFY, [[channel.value for channel in channels]])

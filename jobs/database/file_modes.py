@@ -1,7 +1,7 @@
-"""Who may read what Saferoom keeps: its own account, and where an SQLite database is shared by two, both.
+"""Which accounts may read Saferoom's files: only its own; both, where two accounts share an SQLite database.
 
 Every process creates files with umask 077. Two accounts share an SQLite database only in a folder of mode 2770,
-which belongs to a group of both and hands that group on; there its files are 0660.
+which belongs to a group of both and passes that group on. There the files are 0660.
 """
 
 import os
@@ -24,9 +24,9 @@ _made_shared: set[Path] = set()
 
 
 def keep_private(folder: Path) -> None:
-    """Take a folder away from everybody else, unless it is shared or belongs to another account.
+    """Make a folder private, unless it is shared or belongs to another account.
 
-    What cannot be mended so is told by the system check `saferoom.W001`.
+    The system check `saferoom.W001` reports what this cannot fix.
     """
     status = folder.stat()
     if status.st_mode & stat.S_ISGID or status.st_uid != os.geteuid():
@@ -43,7 +43,7 @@ def is_shared(folder: Path) -> bool:
 
 
 def database_files(database: Path) -> Iterator[Path]:
-    """Yield the files that belong to an SQLite database and are there."""
+    """Yield the existing files of an SQLite database."""
     for ending in ("", "-wal", "-shm", "-turns"):
         path = database.with_name(database.name + ending)
         if path.exists():
@@ -51,21 +51,19 @@ def database_files(database: Path) -> Iterator[Path]:
 
 
 def new_file_mode(database: Path) -> int:
-    """Return the mode of a file that is made beside a database."""
+    """Return the mode for a new file beside a database."""
     return SHARED_FILE if is_shared(database.parent) else PRIVATE_FILE
 
 
 def share_database_files(database: Path) -> None:
     """Give the files of a database in a shared folder the mode 0660.
 
-    Only their owner can: those of the other account are left to it, and `saferoom.W002` tells of them.
+    Only their owner can: files of the other account are left alone, and `saferoom.W002` reports them.
     """
     if not is_shared(database.parent):
         return
     for path in database_files(database):
-        with suppress(
-            FileNotFoundError
-        ):  # SQLite takes the log away when the last connection closes.
+        with suppress(FileNotFoundError):  # SQLite removes the log when the last connection closes.
             status = path.stat()
             if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != SHARED_FILE:
                 path.chmod(SHARED_FILE)
@@ -73,7 +71,7 @@ def share_database_files(database: Path) -> None:
 
 @receiver(connection_created)
 def share_new_database(**_: Any) -> None:
-    """Share the database as soon as it is there; once, as SQLite gives later files the database's own mode."""
+    """Share the database as soon as it exists. Once: SQLite gives later files the database's own mode."""
     database = find_database_file() if connection.vendor == "sqlite" else None
     if database is not None and database not in _made_shared:
         share_database_files(database)

@@ -7,7 +7,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 BEHIND = "The database is older than this version: run manage.py migrate."
-"""What to say of one that is, in one sentence."""
+"""What to tell people in that case, in one sentence."""
 
 
 def is_schema_behind() -> bool:

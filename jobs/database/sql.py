@@ -1,10 +1,10 @@
-"""Executes the few statements that go past the ORM: those that are needed for every job, or at every commit.
+"""Executes the few statements that bypass the ORM: those that run for every job, or at every commit.
 
-Building one of them takes the ORM ten to a hundred times as long as executing it takes the database. They stand
-as constants, in PostgreSQL's dialect, where they are used, and are executed on Django's connection, in its
-transactions: `jobs/queue/scheduler.py` (who may run), `jobs/queue/claim_statements.py` (a claim),
+The ORM takes ten to a hundred times as long to build one of them as the database takes to execute it. They are
+constants, in PostgreSQL's dialect, in the modules that use them, and are executed on Django's connection, in
+its transactions: `jobs/queue/scheduler.py` (which jobs may run), `jobs/queue/claim_statements.py` (a claim),
 `jobs/queue/transitions.py` (requests to cancel), `jobs/logs/finishing.py` (an end), `jobs/logs/job_output.py`
-(lines), `jobs/talk/requests.py` and `jobs/talk/command_desk.py` (commands that wait); at each commit,
+(lines), `jobs/talk/requests.py` and `jobs/talk/command_desk.py` (waiting commands); at each commit,
 `jobs/live/change_versions.py`.
 """
 
@@ -25,7 +25,7 @@ ARRAY = "= ANY(%s)"
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement returned."""
+    """The result of a statement."""
 
     rows: list[Any]
     count: int
@@ -36,8 +36,8 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
     """Execute a statement, with %s for each parameter, on this thread's connection.
 
     A list stands for an array: `id = ANY(%s)`. PostgreSQL keeps the plan of each text, so there should be few
-    of them; SQLite is given what `for_sqlite` makes of it. Django's own cursor takes as long as SQLite does for
-    the statement, so it is used only if somebody looks on (`connection.execute_wrapper`, the log of queries).
+    of them; `for_sqlite` translates it for SQLite. Django's own cursor takes as long as SQLite takes for the
+    statement, so it is used only if something observes it (`connection.execute_wrapper`, the log of queries).
     """
     own = connections[DEFAULT_DB_ALIAS]  # Once: `connection` looks it up at each access.
     own.ensure_connection()
@@ -58,16 +58,16 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
                 cast("Any", text), adapted, prepare=True
             )
     with own.wrap_database_errors:
-        # All at once: a statement of SQLite that is left half-way keeps its transaction from ending.
+        # All at once: an SQLite statement that is not read to its end keeps its transaction from ending.
         rows = cursor.fetchall() if cursor.description else []
     return Result(rows, cursor.rowcount)
 
 
 def with_equation(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    """Return both with `id = %s` for an array of one: most claims are of one job.
+    """Return both with `id = %s` in place of an array of one element: most claims are of one job.
 
-    PostgreSQL keeps the plan of that. With an array it makes a new one each time, as it would have to expect
-    ten elements of one that it does not know: 0.73 ms instead of 0.28 for the servers of a claim.
+    PostgreSQL keeps the plan of that. With an array it makes a new plan each time, because a generic one has to
+    assume ten elements: 0.73 ms instead of 0.28 for the servers of a claim.
     """
     arrays = [place for place, value in enumerate(parameters) if isinstance(value, list)]
     if len(arrays) != 1 or len(parameters[arrays[0]]) != 1 or ARRAY not in statement:
@@ -79,14 +79,14 @@ def with_equation(statement: str, parameters: Sequence[Any]) -> tuple[str, Seque
 
 @lru_cache(maxsize=64)
 def for_sqlite(statement: str) -> str:
-    """Return a statement in SQLite's dialect: it has no arrays and no row locks, and another json_agg()."""
+    """Return a statement in SQLite's dialect: no arrays, no row locks, and another name for json_agg()."""
     in_array = "IN (SELECT value FROM json_each(%s))"
     statement = statement.replace(ARRAY, in_array).replace(" FOR NO KEY UPDATE", "")
     return statement.replace("json_agg(", "json_group_array(")
 
 
 def adapt(value: Any, *, is_sqlite: bool) -> Any:
-    """Return `value` as the database's driver takes it."""
+    """Return `value` in a form that the database's driver accepts."""
     if isinstance(value, datetime):
         return adapt_time(value)
     if isinstance(value, Enum):
@@ -96,12 +96,12 @@ def adapt(value: Any, *, is_sqlite: bool) -> Any:
 
 @lru_cache(maxsize=16)
 def adapt_time(value: datetime) -> Any:
-    """Return a time as a statement takes it. Several statements of one transaction have the same."""
+    """Return a time in a form for statements. Cached: several statements of a transaction use the same one."""
     return connection.ops.adapt_datetimefield_value(value)
 
 
 def find_database_file() -> Path | None:
-    """Return where the SQLite database is; None for one in memory, and for PostgreSQL."""
+    """Return the path of the SQLite database; None for one in memory, and for PostgreSQL."""
     name = str(connection.settings_dict["NAME"])
     is_file = connection.vendor == "sqlite" and name != ":memory:" and "mode=memory" not in name
     return Path(name) if is_file else None

@@ -1,7 +1,8 @@
-"""Copies SQLite's write-ahead log into the database: a checkpoint, which no connection does by itself.
+"""Makes checkpoints: copies SQLite's write-ahead log into the database. No connection does so automatically.
 
-Up to 3.51.2 SQLite may lose commits when a connection writes while another one begins a checkpoint: see
-https://sqlite.org/wal.html, "The WAL-Reset Bug". So this holds the write lock meanwhile. ADR 11 says more.
+Up to 3.51.2 SQLite may lose commits if one connection writes while another begins a checkpoint: see
+https://sqlite.org/wal.html, "The WAL-Reset Bug". So this holds the write lock during a checkpoint. ADR 11 says
+more.
 """
 
 import os
@@ -16,31 +17,31 @@ from jobs.database.sql import find_database_file
 from jobs.database.write_turns import turns, write_turn
 
 EVERY_SECONDS = 0.5
-"""The shortest time between two checkpoints. All writers wait for each: more of them cost jobs a second."""
+"""The shortest time between two checkpoints. All writers wait for each: more of them would slow the queue."""
 
 
 def copy_log() -> None:
-    """Copy what was written to the log, unless a worker did within `EVERY_SECONDS`; nothing on PostgreSQL.
+    """Copy the log, unless a worker did within `EVERY_SECONDS`; on PostgreSQL, do nothing.
 
-    What an open reader still needs as it was stays in the log. Raises OperationalError while others write for
-    longer than the connection waits.
+    What would change the snapshot of an open reader stays in the log. Raises OperationalError if others write
+    for longer than the connection waits.
     """
     database = find_database_file()
     if database is None:
         return
-    # All workers of the database see there up to which time of writing the log was copied.
+    # The file's mtime tells all workers of the database up to which write the log was copied.
     note = turns.open(database)
     written_at, copied_at = when_log_was_written(database), os.fstat(note).st_mtime_ns
     if written_at in (None, copied_at) or 0 <= time_ns() - copied_at < EVERY_SECONDS * 1e9:
         return
     with write_turn(), transaction.atomic(), closing(open_another(database)) as another:
-        # PASSIVE: only that waits for nobody who reads, while nobody can write.
+        # PASSIVE, because the other modes wait for readers while nobody can write.
         another.execute("PRAGMA wal_checkpoint(PASSIVE)")
     os.utime(note, ns=(written_at, written_at))
 
 
 def when_log_was_written(database: Path) -> int | None:
-    """Return the nanoseconds since the epoch at which the log was written last; None if there is none."""
+    """Return when the log was last written, in nanoseconds since the epoch; None if there is no log."""
     try:
         return database.with_name(f"{database.name}-wal").stat().st_mtime_ns
     except FileNotFoundError:
@@ -48,5 +49,5 @@ def when_log_was_written(database: Path) -> int | None:
 
 
 def open_another(database: Path) -> sqlite3.Connection:
-    """Return a connection beside the thread's own: one that is in a transaction makes no checkpoint."""
+    """Return a second connection: the thread's own is in a transaction, and cannot make a checkpoint."""
     return sqlite3.connect(database)

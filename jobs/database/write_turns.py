@@ -1,7 +1,7 @@
-"""Makes the workers that share an SQLite database, and the threads of each, take turns in writing.
+"""Makes the workers that share an SQLite database, and the threads of each, take turns writing.
 
-A connection that finds SQLite locked sleeps for longer and longer, up to a tenth of a second, however soon the
-lock is free. That suits an occasional page; of four busy workers, three would be asleep most of the time.
+A connection that finds SQLite locked sleeps longer and longer, up to a tenth of a second, however soon the lock
+is free. That is fine for an occasional page, but of four busy workers three would be asleep most of the time.
 """
 
 import fcntl
@@ -20,19 +20,19 @@ from jobs.database.sql import find_database_file
 
 TRY_SECONDS = 0.0002
 PATIENCE_SECONDS = 0.1
-"""How long to wait for a turn. A longer one may be a frozen worker's: then SQLite's own lock decides."""
+"""How long to wait for a turn. One that takes longer may be a frozen worker's: then SQLite's lock decides."""
 
 
 @contextmanager
 def write_turn() -> Iterator[None]:
-    """Run the block, a transaction, while no other thread runs one. A courtesy: nothing relies on it."""
+    """Run the block, a transaction, while no other thread runs one. An optimization: nothing relies on it."""
     database = find_database_file()
     if database is None or connection.in_atomic_block:
         yield
         return
     try:
         descriptor = turns.open(database)
-    except OSError:  # The disk is full, or read-only: the database itself says so better.
+    except OSError:  # The disk is full or read-only: the database itself reports that better.
         yield
         return
     until = monotonic() + PATIENCE_SECONDS
@@ -45,21 +45,21 @@ def write_turn() -> Iterator[None]:
 
 
 class TurnsFile:
-    """The file beside a database that is locked by whose turn it is."""
+    """The file beside a database that is locked during a turn."""
 
     def __init__(self, database: Path) -> None:
         path, mode = f"{database}-turns", new_file_mode(database)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self.descriptor = os.open(path, flags, mode)
-            os.fchmod(self.descriptor, mode)  # The umask has taken the group's part.
+            os.fchmod(self.descriptor, mode)  # The umask has removed the group's permissions.
         except FileExistsError:
             self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self.descriptor)
 
 
 class Turns(threading.local):
-    """The files as one thread has them open: locks of flock(2) exclude those of other openings only."""
+    """The files as one thread has opened them: an flock(2) lock excludes only other open file descriptions."""
 
     def __init__(self) -> None:
         self._files: dict[Path, TurnsFile] = {}
@@ -75,7 +75,7 @@ turns = Turns()
 
 
 def has_lock(descriptor: int) -> bool:
-    """Lock the file unless another has; return whether it is locked by this descriptor now."""
+    """Lock the file if it is free; return whether this descriptor has the lock now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
-"""What a person's pages have changed by: when the last of what they may see was changed, and how much there is.
+"""Whether a person's pages have changed: when what they may see last changed, and how many rows there are.
 
-It is read at each commit while anybody has a page open. Building these statements took the ORM 5 ms each time,
-executing them takes a tenth of that, so they are SQL.
+This is read at each commit while anybody has a page open. The ORM took 5 ms to build these statements each
+time; executing them takes a tenth of that, so they are SQL.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from jobs.database import execute
 from jobs.models import Worker
 
 WINDOW = timedelta(minutes=10)
-"""It lets the index answer, however many jobs there are. A job that leaves it is a false alarm."""
+"""Makes the query cheap by its index, however many jobs there are. A job that leaves it is a false alarm."""
 
-# Of owners, of members, of what members are (a role that is given or taken is a change too), and of those who
-# upload. What running servers would start with, besides their own rows, is in blueprints; rare enough to be
-# news for everybody.
+# For owners, for members, for memberships themselves (giving or revoking a role is a change too), and for
+# people who upload. Besides their own rows, servers start with what is in blueprints; those change so rarely
+# that each change counts for everybody.
 CHANGED = """
 WITH recent AS (SELECT server_id, updated_at, overlay_name, requested_by_id FROM jobs_job WHERE updated_at > %s)
 SELECT 'servers', owner_id, MAX(updated_at), COUNT(*)
@@ -48,9 +48,10 @@ OF_EVERYBODY = "blueprints"
 
 
 def read_versions(user_ids: Sequence[int | None]) -> list[object]:
-    """Return for each person, or for None who sees everything, what differs once something has changed.
+    """Return for each person a value that changes with anything that they may see; None sees everything.
 
-    Costs as many queries for all as for one. Times are as the database gives them: they are only compared.
+    Costs the same number of queries for any number of people. Times are as the database returns them: they are
+    only compared.
     """
     changed = execute(CHANGED, [timezone.now() - WINDOW]).rows
     workers = Worker.objects.filter(stopped_at=None).order_by("pk")

@@ -1,8 +1,8 @@
 """One reader of the database for any number of watchers.
 
 Each process and event loop has one hub. Its reader (`topic_reader`) reads each watched topic once, and every
-watcher of it takes the same encoded bytes. A watcher has a position and nothing else: one that is behind what
-the hub keeps reads from the database at its own pace. It slows nobody, and loses nothing.
+watcher of the topic takes the same encoded bytes. A watcher has only a position. One that is behind what the
+hub keeps reads from the database at its own pace: it slows nobody down, and loses nothing.
 """
 
 import asyncio
@@ -29,8 +29,9 @@ END = format_event("", event="end").encode()
 REFUSED = format_event("", event="refused").encode()
 RETRY = b"retry: 1000\n\n"
 CHECK_SECONDS = 15.0
+"""How often the permits of watchers are checked."""
 REPLAY_PAUSE_SECONDS = 0.5
-"""How often it is asked whether those who follow still may."""
+"""How long a watcher waits before it tries again to read from a database that is away."""
 KEPT_BYTES = 1 << 20
 SENT_BYTES = 1 << 18
 JOINED_KEPT = 4
@@ -39,15 +40,15 @@ JOINED_KEPT = 4
 class ServerStop:
     """Whether the web server of this process has been told to stop.
 
-    Then the streams end by themselves, without a last event, so that their watchers come back to the next
-    process. A web server that knows says how to ask it (deploy/gunicorn.conf.py); for others it stays False.
+    If so, the streams end without a last event, so that their watchers reconnect to the next process. A web
+    server that can tell registers a function (deploy/gunicorn.conf.py); for others this stays False.
     """
 
     def __init__(self) -> None:
         self._ask: Callable[[], bool] = lambda: False
 
     def ask_by(self, ask: Callable[[], bool]) -> None:
-        """Let `ask` tell it from now on. May be called from any thread."""
+        """Use `ask` from now on. May be called from any thread."""
         self._ask = ask
 
     def is_asked_for(self) -> bool:
@@ -56,18 +57,18 @@ class ServerStop:
 
 
 server_stop = ServerStop()
-"""That of this process."""
+"""The one of this process."""
 
 
 class Shelf:
-    """The newest batches that were put there, up to `KEPT_BYTES`, each found by where it begins."""
+    """Keeps the newest batches, up to `KEPT_BYTES`, and finds one by the seq behind which it begins."""
 
     def __init__(self) -> None:
         self._batches: dict[int, Batch] = {}
         self._bytes = 0
 
     def add(self, batch: Batch) -> None:
-        """Keep `batch`, and let go of the oldest that are too many."""
+        """Keep `batch`, and drop the oldest ones beyond the limit."""
         if (old := self._batches.pop(batch.after, None)) is not None:
             self._bytes -= len(old.payload)
         self._batches[batch.after] = batch
@@ -82,7 +83,7 @@ class Shelf:
 
 
 class Feed:
-    """What the hub knows of one watched topic: how far it was read, and the newest batches."""
+    """One watched topic of the hub: how far it was read, and its newest batches."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -100,7 +101,7 @@ class Feed:
 
     @property
     def position(self) -> Position:
-        """How far the topic was read."""
+        """How far the topic has been read."""
         return Position(self.topic, self.head if self.is_ready else None)
 
     def publish(self, reading: Reading) -> None:
@@ -115,19 +116,19 @@ class Feed:
             self.wake()
 
     def wake(self) -> None:
-        """Wake the watchers: whoever holds the present `news`."""
+        """Wake the watchers, who wait on the present `news`."""
         self._woken_at = monotonic()
         self.news.set()
         self.news = asyncio.Event()
 
     def ping_if_silent(self) -> None:
-        """Let the watchers send a ping if they have been silent for long."""
+        """Make the watchers send a ping if they have sent nothing for long."""
         if monotonic() - self._woken_at >= PING_SECONDS:
             self.pings += 1
             self.wake()
 
     def kept_after(self, seq: int) -> Batch | None:
-        """Return what is kept right behind `seq`, in one piece of a bounded size."""
+        """Return what is kept right behind `seq`, in one batch of limited size."""
         if (joined := self._joined.get(seq)) is None:
             parts: list[Batch] = []
             size, after = 0, seq
@@ -138,14 +139,14 @@ class Feed:
             if not parts:
                 return self._replayed.find(seq)
             joined = Batch(seq, after, b"".join(part.payload for part in parts))
-            # Most watchers are equally far, and take the same piece.
+            # Most watchers are at the same position, and take the same batch.
             if len(self._joined) == JOINED_KEPT:
                 self._joined.pop(next(iter(self._joined)))
             self._joined[seq] = joined
         return joined
 
     async def replay(self, seq: int, until: int, executor: ThreadPoolExecutor) -> Batch | None:
-        """Read what is behind `seq` from the database; who wants the same meanwhile gets the same."""
+        """Read what is behind `seq` from the database; watchers that ask for the same share one read."""
         future = self._replays.get((seq, until))
         if future is None:
             future = asyncio.get_running_loop().run_in_executor(
@@ -153,7 +154,7 @@ class Feed:
             )
             self._replays[seq, until] = future
             future.add_done_callback(lambda _: self._replays.pop((seq, until)))
-        # One watcher who leaves does not take the answer from the others.
+        # Shielded, so that a watcher who leaves does not cancel the read for the others.
         batch = await asyncio.shield(future)
         if batch:
             self._replayed.add(batch)
@@ -175,7 +176,7 @@ class Hub:
         self._revoked: set[Permit] = set()
         self._checked_at = monotonic()
         self._check: asyncio.Future[set[Permit]] | None = None
-        # The reader has a thread of its own; watchers that catch up share these.
+        # The reader has its own thread; watchers that catch up share these.
         self._replaying = ThreadPoolExecutor(4, thread_name_prefix="stream-replay")
 
     @classmethod
@@ -193,10 +194,10 @@ class Hub:
         permit: Permit | None = None,
         place: StreamPlace | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the events of `topic` behind seq `after`, for ever or until its last one.
+        """Yield the events of `topic` behind seq `after`, forever or until its last one.
 
-        Ends without the `end` event when the server stops, and with the event `refused` some seconds after
-        the permit was revoked; without a permit, whoever watches may. Leaves `place` at its end.
+        Ends without the `end` event when the server stops, and with the event `refused` some seconds after the
+        permit was revoked. Without a permit, anybody may watch. Leaves `place` at the end.
         """
         feed = self._join(topic)
         if permit:
@@ -209,10 +210,10 @@ class Hub:
                 if permit in self._revoked:
                     yield REFUSED
                     return
-                # Taken before the look at the feed, so that nothing falls between look and wait.
+                # Taken before reading the feed, so that no news is lost between reading and waiting.
                 news, snapshot, head = feed.news, feed.snapshot, feed.head
                 while after < head and not self._is_closing and permit not in self._revoked:
-                    # Not read further than the head: behind it the kept batches fit on.
+                    # Not beyond the head: the kept batches continue right behind it.
                     try:
                         batch = feed.kept_after(after) or await feed.replay(
                             after, head, self._replaying
@@ -220,11 +221,11 @@ class Hub:
                     except Exception as error:
                         if not is_away(error):
                             raise
-                        # The reader says so, once for all watchers.
+                        # The reader logs it, once for all watchers.
                         await asyncio.sleep(REPLAY_PAUSE_SECONDS)
                         continue
                     if batch is None:
-                        after = head  # The lines in between were deleted meanwhile.
+                        after = head  # The lines in between have been deleted.
                         break
                     after = batch.last
                     yield batch.payload
@@ -256,7 +257,7 @@ class Hub:
             self._revoked.discard(permit)
 
     def _check_permits(self) -> None:
-        """Have all permits looked at, when it is time, in a thread; whose is revoked is told soon."""
+        """When it is time, check all permits in a thread; watchers with a revoked one are told soon."""
         if self._check or monotonic() - self._checked_at < CHECK_SECONDS or not self._permits:
             return
         self._checked_at = monotonic()
@@ -270,19 +271,19 @@ class Hub:
         if check.cancelled():
             return
         if error := check.exception():
-            # Who was let in stays, until somebody can say otherwise.
-            logger.warning("who may follow the streams cannot be checked: %s", error)
+            # Watchers that were let in stay until a check succeeds.
+            logger.warning("the permits of open streams cannot be checked: %s", error)
             return
-        # Some may have left meanwhile.
+        # Some watchers may have left since.
         self._revoked |= check.result() & self._permits.keys()
         if self._revoked:
             for feed in self._feeds.values():
                 feed.wake()
 
     def _publish(self, readings: Sequence[Reading], answer: Answer) -> None:
-        """Publish what the reader has read; it is answered after the watchers that wait were served."""
+        """Publish what the reader has read; answer it after the waiting watchers have been served."""
         for reading in readings:
-            # Its watchers may all have left meanwhile, and others come, who know of nothing yet.
+            # All its watchers may have left since, and new ones may have come that have read nothing yet.
             feed = self._feeds.get(reading.topic)
             if feed and feed.position.head == reading.after:
                 feed.publish(reading)
@@ -323,7 +324,7 @@ class Hub:
 
 
 def read_for_one(topic: Topic, after: int, until: int) -> Batch | None:
-    """Read one batch for a watcher that is behind; runs in a thread for such reads."""
+    """Read one batch for a watcher that is behind; runs in one of the threads for such reads."""
     try:
         return topic.read_batch(after, until)
     finally:

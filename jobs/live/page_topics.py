@@ -1,6 +1,7 @@
 """What the page of a job or a server follows: its log and everything else on it, in one stream.
 
-A browser has six connections for a host, in all its windows: a page that held two would leave room for three.
+A browser opens six connections to a host, for all its windows together: if a page used two, three pages would
+use up all of them.
 """
 
 from collections import deque
@@ -36,11 +37,11 @@ BegunChapter = tuple[int, str, datetime]
 
 @dataclass(frozen=True)
 class PageTopic:
-    """The events of `log` and of `changes`, and two more that concern the lines behind them.
+    """The events of `log` and of `changes`, and more events about the lines that follow them.
 
-    `clock` says when the lines that follow were written, whenever the second is another one; `chapter` that
-    a stage, or a run of the server, begins with the next line, and `began` before it, when. The `commands` of
-    a console come with the list that the page shows.
+    `clock` gives the time of the lines that follow, whenever the second changes. `chapter` says that a stage,
+    or a run of the server, begins with the next line, and `began` before it says when. The `commands` of a
+    console come with the list that the page shows.
     """
 
     log: JobTopic | ConsoleTopic
@@ -48,7 +49,7 @@ class PageTopic:
 
     @staticmethod
     def read_snapshots(topics: Sequence["PageTopic"]) -> list[Snapshot]:
-        """Return the states of what is logged, and whether anything else has changed."""
+        """Return the states of the jobs and consoles, and whether anything else has changed."""
         jobs = [topic.log for topic in topics if isinstance(topic.log, JobTopic)]
         consoles = [topic.log for topic in topics if isinstance(topic.log, ConsoleTopic)]
         logs: dict[Topic, Snapshot] = dict(zip(jobs, JobTopic.read_snapshots(jobs), strict=True))
@@ -70,7 +71,7 @@ class PageTopic:
         return to_batch(after, with_times(lines, chapters))
 
     def _read_chapters(self, after: int, last: int) -> list[BegunChapter]:
-        """Return the chapters that begin behind line `after` and not behind line `last`."""
+        """Return the chapters that begin after line `after`, up to line `last`."""
         begun: QuerySet[JobStage] | QuerySet[ConsoleRun]
         if isinstance(self.log, JobTopic):
             begun = JobStage.objects.filter(job_id=self.log.job_id)
@@ -90,7 +91,7 @@ class PageTopic:
 
 
 def read_consoles(topics: Sequence[ConsoleTopic]) -> list[Snapshot]:
-    """Return what `ConsoleTopic.read_snapshots` does, with the lists of commands as pages show them."""
+    """Do what `ConsoleTopic.read_snapshots` does, with the lists of commands as pages show them."""
     servers = read_servers(topics)
     return [
         describe_console(servers.get(topic.server_id), rendered_commands.of) for topic in topics
@@ -100,7 +101,7 @@ def read_consoles(topics: Sequence[ConsoleTopic]) -> list[Snapshot]:
 def with_times(
     lines: list[TimedLine], chapters: Iterable[BegunChapter]
 ) -> Iterable[tuple[int, str]]:
-    """Yield each line as (seq, events): itself, and before it what a page has to know by then."""
+    """Yield each line as (seq, events): the line, and before it what a page has to know by then."""
     waiting = deque(chapters)
     second: datetime | None = None
     for seq, stream, line, created_at in lines:
@@ -108,7 +109,7 @@ def with_times(
         while waiting and waiting[0][0] <= seq:
             first_seq, name, started_at = waiting.popleft()
             events += format_event(started_at.isoformat(), event="began")
-            # The same words as `data-chapter` in `_log.html`: a page knows a chapter by them.
+            # The same text as `data-chapter` in `_log.html`, by which a page identifies a chapter.
             events += format_event(f"{first_seq} {name}", event="chapter")
         if created_at.replace(microsecond=0) != second:
             second = created_at.replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""The latest commands of servers, as their pages show them: rendered once for all who watch."""
+"""The latest commands of servers, as their pages show them: rendered once for all watchers."""
 
 import threading
 
@@ -8,13 +8,13 @@ from servers.console import read_latest
 from servers.models import Server
 
 MOST_CHARS = 64 * 1024
-"""A list that is longer is not sent to everybody at each change: pages fetch it."""
+"""A longer list is not sent to everybody at each change: pages fetch it."""
 
 
 class RenderedCommands(threading.local):
-    """What was rendered last of each server: nothing is read while the version of its commands is the same.
+    """The last rendering for each server: nothing is read while the version of its commands is the same.
 
-    Each thread has its own. That of a reader of streams ends with it, once nobody watches.
+    Each thread has its own. The one of a stream reader goes away with its thread, once nobody watches.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class RenderedCommands(threading.local):
     def of(self, server: Server) -> dict[str, str]:
         """Return the list as `html`; nothing if it is too long. Costs a query, or none.
 
-        What is newer than the server's version may be in it already.
+        The list may already be newer than the server's version.
         """
         known_version, parts = self._latest.get(server.pk, (0, {}))
         if known_version != server.commands_version:

@@ -1,7 +1,7 @@
-"""Whether those who follow a stream may go on: signed in as before, and still allowed to see what it tells.
+"""Checks whether people may keep following a stream: still signed in, and still allowed to see its contents.
 
-A stream may last for days. What let it open is kept as a permit, and all permits of a process are looked at
-together every so often (`jobs.live.fan_out`).
+A stream may last for days. What allowed it to be opened is kept as a permit, and all permits of a process
+are checked together at intervals (`jobs.live.fan_out`).
 """
 
 from collections import defaultdict
@@ -25,12 +25,12 @@ from servers.models import Server
 from servers.permissions import Verb, follows_everything
 
 AT_ONCE = 500
-"""Sessions that one query asks for: databases limit how many parameters there may be."""
+"""How many sessions one query reads: databases limit the number of parameters."""
 
 
 @dataclass(frozen=True)
 class Permit:
-    """Who follows, by which session, and what: a job's log, a server's console, or only what changes."""
+    """Who follows what, and in which session: a job's log, a server's console, or only changes."""
 
     session_key: str
     user_id: int
@@ -53,10 +53,10 @@ def permit_for(request: HttpRequest, topic: Topic) -> Permit:
 
 
 def find_revoked(permits: Collection[Permit]) -> set[Permit]:
-    """Return those of `permits` that nobody would be given any more.
+    """Return those of `permits` that would no longer be given.
 
-    Costs one query for some hundred sessions, one for the people, for each of them one or two for what they
-    follow, and two for the permissions of staff who are no superusers.
+    Costs one query per some hundred sessions and one for the people; for each person one or two for what they
+    follow, and two for the permissions of staff who are not superusers.
     """
     hashes = read_sessions({permit.session_key for permit in permits})
     people = User.objects.in_bulk({permit.user_id for permit in permits})
@@ -74,7 +74,7 @@ def find_revoked(permits: Collection[Permit]) -> set[Permit]:
 
 
 def find_revoked_and_disconnect(permits: Collection[Permit]) -> set[Permit]:
-    """Return what `find_revoked` does, and give the thread's connection back."""
+    """Call `find_revoked`, and close the thread's connection."""
     try:
         return find_revoked(permits)
     finally:
@@ -82,12 +82,12 @@ def find_revoked_and_disconnect(permits: Collection[Permit]) -> set[Permit]:
 
 
 def is_signed_in(user: User, permit: Permit, hashes: dict[str, tuple[str, str]]) -> bool:
-    """Return whether the permit's session is still this person's, who hears of as much as they did."""
+    """Return whether the permit's session is still this person's, and they may still follow as much."""
     user_id, session_hash = hashes.get(permit.session_key, ("", ""))
     return (
         user.is_active
         and user_id == str(user.pk)
-        # It changes with the password, which signs out everywhere.
+        # The hash changes with the password, which signs the person out everywhere.
         and constant_time_compare(session_hash, user.get_session_auth_hash())
         and follows_everything(user) == permit.follows_everything
     )
@@ -108,14 +108,14 @@ def read_sessions(keys: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def in_portions(keys: Iterable[str]) -> Iterator[list[str]]:
-    """Yield `keys` in lists of a bounded length."""
+    """Yield `keys` in lists of limited length."""
     rest = iter(keys)
     while some := list(islice(rest, AT_ONCE)):
         yield some
 
 
 def find_hidden(user: User, permits: Iterable[Permit]) -> set[Permit]:
-    """Return the permits for what this person may not see any more. Without jobs or servers no query."""
+    """Return the permits for what this person may no longer see. Without jobs or servers no query."""
     permits = list(permits)
     jobs = {permit.job_id for permit in permits if permit.job_id is not None}
     servers = {permit.server_id for permit in permits if permit.server_id is not None}

@@ -1,4 +1,4 @@
-"""The streams that browsers follow (Server-Sent Events). What they carry is in `topics`, how in `fan_out`."""
+"""The views of the streams (Server-Sent Events). `topics` has what they carry, `fan_out` how it is sent."""
 
 import asyncio
 import logging
@@ -29,19 +29,19 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 MAX_WATCHERS = 5000
-"""Streams of one web process at a time: beyond what was measured, pages would have to wait for their turn."""
+"""The most streams of one web process at a time. Beyond this number, which was measured, pages would wait."""
 RETRY_SECONDS = 10
 
 
 @require_GET
 async def job_events(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Follow a job: its log from `Last-Event-ID` or `?after=` on, its state, and its end."""
+    """Follow a job: its log after `Last-Event-ID` or `?after=`, its state, and its end."""
     return await follow(request, find_job_topic, request, pk)
 
 
 @require_GET
 async def console_events(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Follow a server's console from `Last-Event-ID` or `?after=` on."""
+    """Follow a server's console after `Last-Event-ID` or `?after=`."""
     return await follow(request, find_console_topic, request, name)
 
 
@@ -54,7 +54,7 @@ async def change_events(request: HttpRequest) -> HttpResponseBase:
 async def follow(
     request: HttpRequest, find_topic: Callable[P, Topic], *args: P.args, **kwargs: P.kwargs
 ) -> HttpResponseBase:
-    """Answer with the events of the topic that `find_topic` returns, if it does not refuse."""
+    """Answer with the events of the topic that `find_topic` returns, unless it refuses."""
     after = read_position(request)
     hub = Hub.of_running_loop()
     if hub.open_streams.total >= most_watchers():
@@ -67,7 +67,7 @@ async def follow(
     topic, permit, most = await sync_to_async(authorize)()
     # A stream may last for days; the connection that authorized it must not.
     await sync_to_async(release_connection)()
-    # Others may have come while this one was authorized. From here to `take_place` nothing else runs.
+    # Other streams may have begun while this one was authorized. From here to `take_place` nothing else runs.
     if hub.open_streams.total >= most_watchers():
         return refuse_for_now()
     if most is not None and hub.open_streams.of_person(permit.user_id) >= most:
@@ -84,8 +84,8 @@ async def follow(
 def take_place(hub: Hub, permit: Permit) -> StreamPlace:
     """Count the stream that is about to begin.
 
-    It leaves its place at its end. One that never begins, as its client is gone by then, has no end of its own,
-    but the task that would have sent it has.
+    A stream leaves its place when it ends. One that never begins, because its client has gone, never ends; then
+    the end of the task that would have sent it frees the place.
     """
     place = hub.open_streams.add(permit.user_id)
     if task := asyncio.current_task():
@@ -94,7 +94,7 @@ def take_place(hub: Hub, permit: Permit) -> StreamPlace:
 
 
 def most_watchers() -> int:
-    """Return how many streams may be open: each is a descriptor, and pages need some too."""
+    """Return how many streams may be open: each takes a descriptor, and pages need some too."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MAX_WATCHERS
@@ -102,13 +102,13 @@ def most_watchers() -> int:
 
 
 def refuse_for_now() -> HttpResponse:
-    """Answer that too many follow already."""
+    """Answer that too many streams are open."""
     logger.warning("a stream was refused: %s are open already", most_watchers())
     return refuse(503, _("Too many pages are following this panel live. Try again in a while."))
 
 
 def refuse_person(most: int) -> HttpResponse:
-    """Answer that this person follows enough already."""
+    """Answer that this person has too many streams open."""
     return refuse(
         429,
         _(
@@ -120,7 +120,7 @@ def refuse_person(most: int) -> HttpResponse:
 
 
 def refuse(status: int, text: str) -> HttpResponse:
-    """Return an answer that is no stream, and says when to ask again."""
+    """Return an answer that is not a stream, and says when to try again."""
     return HttpResponse(
         text,
         status=status,
@@ -130,9 +130,9 @@ def refuse(status: int, text: str) -> HttpResponse:
 
 
 def read_position(request: HttpRequest) -> int:
-    """Return the seq behind which the watcher wants to begin.
+    """Return the seq after which the watcher wants to begin.
 
-    The header wins: a browser sends it when it comes back, to the address that it had at first.
+    The header wins: a browser that reconnects sends it, to the same URL as at first.
     """
     text = request.headers.get("Last-Event-ID") or request.GET.get("after") or "0"
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
@@ -161,7 +161,7 @@ def find_console_topic(request: HttpRequest, name: str) -> Topic:
 
 
 def with_page(request: HttpRequest, log: JobTopic | ConsoleTopic) -> Topic:
-    """Return `log`, or with `?page` in the address all that its page follows."""
+    """Return `log`, or with `?page` in the URL everything that its page follows."""
     return PageTopic(log, changes_topic(request)) if "page" in request.GET else log
 
 
@@ -172,7 +172,7 @@ def find_changes_topic(request: HttpRequest) -> Topic:
 
 
 def changes_topic(request: HttpRequest) -> ChangesTopic:
-    """Return what changes of all that the person, who is signed in, may see."""
+    """Return the topic of changes to everything that the signed-in person may see."""
     return ChangesTopic(None if follows_everything(request.user) else request.user.pk)
 
 

@@ -1,4 +1,4 @@
-"""The thread that reads the database for a hub: what is watched, whenever it has changed."""
+"""The thread that reads the database for a hub: the watched topics, whenever they have changed."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ SIGNAL_SECONDS = 0.25
 FALLBACK_SECONDS = 2.0
 READ_EVERY_SECONDS = 0.02
 READS_AT_ONCE = 5
-"""What one person does is some commits one after the other: none of them waits. A flood of them does."""
+"""One person's action makes a few commits in a row: none of them has to wait. A flood of commits does."""
 MAX_PAUSE_SECONDS = 1.0
 READ_ALL_SECONDS = 0.25
 
@@ -35,7 +35,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one look at a topic found behind seq `after`. No snapshot: it has to wait for more lines."""
+    """What one read of a topic found after seq `after`. Without a snapshot, that one waits for more lines."""
 
     topic: Topic
     after: int | None
@@ -46,12 +46,12 @@ class Reading:
 
     @classmethod
     def of(cls, position: Position, snapshot: Snapshot) -> "Reading":
-        """Read what is new; `snapshot` was read before, so that it is not newer than the lines."""
+        """Read what is new; `snapshot` was read before, so it is not newer than the lines."""
         topic, head = position.topic, position.head
         if head is None:
             return cls(topic, None, topic.read_head(), snapshot, [])
         batches: list[Batch] = []
-        # A flood of one topic must not keep the others waiting, nor fill the memory.
+        # A flood in one topic must not keep the others waiting, nor fill the memory.
         size, after = 0, head
         while size < READ_BYTES:
             batch = topic.read_batch(after)
@@ -59,18 +59,18 @@ class Reading:
                 return cls(topic, head, after, snapshot, batches)
             batches.append(batch)
             size, after = size + len(batch.payload), batch.last
-        # The last word of a topic comes after its last line; any other may come between.
+        # A topic's final snapshot has to come after its last line; any other may come in between.
         news = None if snapshot.is_final else snapshot
         return cls(topic, head, after, news, batches, has_more=True)
 
 
 Answer = Callable[[list[Position]], None]
 Publish = Callable[[Sequence[Reading], Answer], None]
-"""Takes what was read, in the event loop, and answers what to read next; nothing: the reader ends."""
+"""Takes what was read, in the event loop, and answers what to read next; with nothing, the reader ends."""
 
 
 class Reader(threading.Thread):
-    """Reads for one hub, until nobody watches any more. Its connections live and die in this thread."""
+    """Reads for one hub until nobody watches. Its connections are opened and closed in this thread."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class Reader(threading.Thread):
         self._pace = Pace(READ_EVERY_SECONDS, READS_AT_ONCE)
 
     def nudge(self) -> None:
-        """Let the reader ask at once what it is to read: somebody has come, or the last one has gone."""
+        """Make the reader ask at once what to read: a watcher has come, or the last one has gone."""
         self._is_nudged = True
         self._interrupt.set()
 
     def run(self) -> None:
-        """Read and publish as long as anybody watches."""
+        """Read and publish while anybody watches."""
         try:
             self._keep_reading()
         finally:
@@ -110,16 +110,16 @@ class Reader(threading.Thread):
             if not positions:
                 return
             if readings:
-                # What takes the event loop long, because many watch, is done less often: half of its
-                # time is left to everything else, and more lines travel together.
+                # When serving takes the event loop long, because many watch, it happens less often: this leaves
+                # half of the loop's time to everything else, and more lines are sent together.
                 served_seconds = monotonic() - started
                 pause_seconds = max(served_seconds, self._pace.wait_seconds)
                 self._interrupt.wait(min(pause_seconds, MAX_PAUSE_SECONDS))
             is_behind = len(readings) < len(due) or any(reading.has_more for reading in readings)
             newcomers = [position for position in positions if position.head is None]
             if newcomers and monotonic() < read_all_at + READ_ALL_SECONDS:
-                # A crowd that comes one by one must not cost a look at all topics each time, and for
-                # long it must not keep those who are there waiting either.
+                # A crowd that arrives one by one must not cost a read of all topics each time. Nor may it keep
+                # earlier watchers waiting for long.
                 due = newcomers
             elif newcomers or is_behind or self._wait_for_change():
                 due = positions
@@ -129,7 +129,7 @@ class Reader(threading.Thread):
             readings = self._read(due)
 
     def _give(self, readings: Sequence[Reading]) -> list[Position]:
-        """Hand over what was read, and return what to read; nothing when the event loop has ended."""
+        """Hand over what was read, and return what to read next; nothing once the event loop has ended."""
         answer: Future[list[Position]] = Future()
         try:
             self._loop.call_soon_threadsafe(self._publish, readings, answer.set_result)
@@ -158,15 +158,15 @@ class Reader(threading.Thread):
         return readings
 
     def _wait_for_change(self) -> bool:
-        """Wait until the database has changed, or may have; False: a nudge came, or the server stops.
+        """Wait until the database has changed, or may have; return False for a nudge, or if the server stops.
 
-        Not for ever: a signal can be lost, and what a person changes in a form is not announced.
+        Not forever: a signal can be lost, and what a person changes in a form is not announced.
         """
         until = monotonic() + FALLBACK_SECONDS
         try:
             if self._signal is None:
                 self._signal = open_change_signal(Channel.PAGES, SIGNAL_SECONDS)
-                return True  # What changed before it was open will not be told.
+                return True  # Changes before it was open are not signalled.
             while monotonic() < until:
                 if self._is_nudged or self._is_stopping():
                     self._is_nudged = False
@@ -174,8 +174,8 @@ class Reader(threading.Thread):
                 if self._signal.wait(SIGNAL_SECONDS, self._interrupt):
                     return True
         except Exception:
-            # Without a signal they are slower, but they go on; a reader that died would end them all.
-            logger.exception("the change signal of the streams is made anew")
+            # Without a signal the streams are slower but continue; if the reader died, they would all end.
+            logger.exception("the change signal of the streams failed; opening it again")
             self._forget_signal()
             self._interrupt.wait(SIGNAL_SECONDS)
         return True
@@ -187,16 +187,16 @@ class Reader(threading.Thread):
 
 
 def read_all(positions: Iterable[Position]) -> Iterator[Reading]:
-    """Look at each topic and read what is new in it; one that cannot be read is left out.
+    """Read what is new in each topic; a topic that cannot be read is left out.
 
-    The reader serves every watcher of its process: it goes on, whatever is wrong with one of the topics.
+    The reader serves every watcher of its process, so it continues whatever is wrong with one of the topics.
     """
     by_kind: dict[type[Topic], list[Position]] = {}
     for position in positions:
         by_kind.setdefault(type(position.topic), []).append(position)
     for kind, group in by_kind.items():
         try:
-            # Before the lines: a snapshot must not be newer than they are.
+            # Before the lines: a snapshot must not be newer than the lines.
             snapshots = kind.read_snapshots([position.topic for position in group])
         except Exception as error:
             if is_away(error):

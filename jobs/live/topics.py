@@ -1,6 +1,6 @@
-"""What can be watched: a job, a server's console, and everything that one may see on the pages.
+"""What can be watched: a job, a server's console, and everything that a person may see on the pages.
 
-A topic says how to read the database and how its events look; `streams` does the rest. Everything here is
+A topic knows how to read the database and how its events look; `fan_out` does the rest. Everything here is
 synchronous and runs in the hub's reading threads.
 """
 
@@ -23,7 +23,7 @@ Line = TypeVar("Line", bound=Model)
 
 @dataclass(frozen=True)
 class Batch:
-    """Events that are ready to be sent: those after seq `after`, up to and with seq `last`."""
+    """Events ready to be sent: those after seq `after`, up to and including seq `last`."""
 
     after: int
     last: int
@@ -32,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a topic is like at one moment, besides its lines. After a final one nothing will come."""
+    """The state of a topic at one moment, apart from its lines. Nothing comes after a final one."""
 
     events: tuple[bytes, ...] = ()
     is_final: bool = False
@@ -47,13 +47,13 @@ class Topic(Protocol):
 
     @staticmethod
     def read_snapshots(topics: Sequence[Any]) -> list[Snapshot]:
-        """Return what each of `topics`, all of this kind, is like now; one costs as many queries as all."""
+        """Return the present state of each of `topics`, all of this kind; the number of queries is fixed."""
 
     def read_head(self) -> int:
         """Return the seq of the last event."""
 
     def read_batch(self, after: int, until: int | None = None) -> Batch | None:
-        """Return the next events behind seq `after`, some hundreds at most, or None."""
+        """Return the next events after seq `after`, a few hundred at most, or None."""
 
 
 def format_event(data: str, *, event: str = "", seq: int | None = None) -> str:
@@ -66,7 +66,7 @@ def format_event(data: str, *, event: str = "", seq: int | None = None) -> str:
 
 
 def to_batch(after: int, events: Iterable[tuple[int, str]]) -> Batch | None:
-    """Return the events, as (seq, text), in one piece; None if there are none."""
+    """Return the events, given as (seq, text), in one batch; None if there are none."""
     pairs = list(events)
     if not pairs:
         return None
@@ -74,13 +74,13 @@ def to_batch(after: int, events: Iterable[tuple[int, str]]) -> Batch | None:
 
 
 def up_to(until: int | None, lines: QuerySet[Line]) -> QuerySet[Line]:
-    """Return the lines up to and with seq `until`, or all of them."""
+    """Return the lines up to and including seq `until`, or all of them."""
     return lines if until is None else lines.filter(seq__lte=until)
 
 
 @dataclass(frozen=True)
 class JobTopic:
-    """A job: its log lines are `stdout` and `stderr` events, where it is is a `state` event."""
+    """A job: its log lines are `stdout` and `stderr` events, its state is a `state` event."""
 
     job_id: int
 
@@ -123,16 +123,16 @@ def describe_job(job: Job | None) -> Snapshot:
 
 @dataclass(frozen=True)
 class ConsoleTopic:
-    """A server's console: its lines are default `message` events. It never ends by itself.
+    """A server's console: its lines are default `message` events. It ends only when its server is removed.
 
-    A `commands` event says that there is news of the commands that were sent to it.
+    A `commands` event says that there is news about commands that were sent to it.
     """
 
     server_id: int
 
     @staticmethod
     def read_snapshots(topics: Sequence["ConsoleTopic"]) -> list[Snapshot]:
-        """Return whether there are news of commands; a console is over when its server is removed."""
+        """Return whether there is news about commands; a removed server's console is final."""
         servers = read_servers(topics)
         return [describe_console(servers.get(topic.server_id)) for topic in topics]
 
@@ -149,7 +149,7 @@ class ConsoleTopic:
 
 
 def read_servers(topics: Iterable[ConsoleTopic]) -> dict[int, Server]:
-    """Return the servers that are not removed, with what `describe_console` needs of them."""
+    """Return the servers that still exist, with the columns that `describe_console` needs."""
     columns = ("name", "commands_version")
     return Server.objects.only(*columns).in_bulk({topic.server_id for topic in topics})
 
@@ -157,7 +157,7 @@ def read_servers(topics: Iterable[ConsoleTopic]) -> dict[int, Server]:
 def describe_console(
     server: Server | None, more: Callable[[Server], dict[str, str]] = lambda _: {}
 ) -> Snapshot:
-    """Return the `commands` event of a console, with what `more` has to say; None is a removed server."""
+    """Return the `commands` event of a console, with what `more` adds; None stands for a removed server."""
     if server is None:
         return Snapshot(is_final=True)
     if not server.commands_version:
@@ -168,17 +168,17 @@ def describe_console(
 
 @dataclass(frozen=True)
 class ChangesTopic:
-    """Whether anything has changed that a person may see: a `change` event, at once and at each change.
+    """Whether anything has changed that a person may see: a `change` event at once, and one at each change.
 
-    It does not say what: a page that hears it fetches itself anew. `user_id` None means everybody's
-    servers and jobs, as admins see them; else it is about what is a person's own or shared with them.
+    It does not say what has changed: a page that receives it fetches itself again. `user_id` None means
+    everybody's servers and jobs, as admins see them; otherwise those of one person, own or shared.
     """
 
     user_id: int | None
 
     @staticmethod
     def read_snapshots(topics: Sequence["ChangesTopic"]) -> list[Snapshot]:
-        """Return for each person an event that differs whenever something differs for them."""
+        """Return for each person an event that changes whenever something changes for them."""
         versions = read_versions([topic.user_id for topic in topics])
         return [to_change_event(version) for version in versions]
 
@@ -192,6 +192,6 @@ class ChangesTopic:
 
 
 def to_change_event(version: object) -> Snapshot:
-    """Return the event that says that what a person sees has this version."""
+    """Return the event with the version of what a person sees."""
     digest = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
     return Snapshot((format_event(json.dumps({"version": digest}), event="change").encode(),))

@@ -1,6 +1,6 @@
 """Job logs: lines are made safe, numbered and stored, in order and without a gap.
 
-How a job ends is stored here too, because that happens in the transaction that stores its last lines.
+The end of a job is stored here too, in the transaction that stores its last lines.
 """
 
 from jobs.logs.finishing import Ending, one_line, release_upload, store_endings

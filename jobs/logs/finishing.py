@@ -1,4 +1,4 @@
-"""How running jobs end, and the one place that stores it: only of a job that is still its worker's."""
+"""Stores how running jobs end, and nothing else does. Only for a job that still belongs to its worker."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +17,14 @@ END = (
     " progress = CASE WHEN %s AND progress IS NOT NULL THEN 100 ELSE progress END"
     " WHERE id = ANY(%s) AND state = 'running' AND COALESCE(worker_id, 0) = %s"
 )
-"""The end of several jobs of one worker, 0: of none."""
+"""The end of several jobs of one worker; 0 stands for no worker."""
 
 
 class Ending(NamedTuple):
     """How a job ended, and what it learned about its server, by column; `error` is for people.
 
-    When the server's state was asked for is not among it: that is now, when it is stored. `run` is what it has
-    started, to be stored with it.
+    The time of the server's state is not among the columns: it is set when this is stored. `run` is the run
+    that the job has started, to be stored with its end.
     """
 
     state: JobState
@@ -35,16 +35,16 @@ class Ending(NamedTuple):
 
 
 def store_runs(endings: Iterable[Ending]) -> None:
-    """Store the runs that jobs have started, in the transaction that is open and stores the ends too."""
+    """Store the runs that jobs have started, in the open transaction, which stores the endings too."""
     if runs := [ending.run for ending in endings if ending.run]:
         Run.record(runs)
 
 
 def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
-    """Store how jobs end, in the transaction that is open; return whether all were still their worker's.
+    """Store how jobs end, in the open transaction; return whether all still belonged to their worker.
 
-    If not, the transaction is to be rolled back; otherwise, both channels are to be told. Ends that are alike
-    take one statement together.
+    If not, the caller has to roll back; otherwise it has to announce the change on both channels. Equal endings
+    share one statement.
     """
     now = timezone.now()
     by_end: dict[tuple[JobState, int | None, str, int], list[int]] = defaultdict(list)
@@ -70,7 +70,7 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
 
 
 def release_upload(upload_id: int, state: JobState, error: str) -> None:
-    """Store that no version was made of an upload, and why; unless one was, and its job failed afterwards."""
+    """Store that no version was made from an upload, and why; unless one was, and its job failed afterwards."""
     Upload.objects.filter(pk=upload_id, state=UploadState.WAITING).update(
         state=UploadState.CANCELLED if state == JobState.CANCELLED else UploadState.FAILED,
         error=one_line(error),
@@ -79,7 +79,7 @@ def release_upload(upload_id: int, state: JobState, error: str) -> None:
 
 
 def store_changes(changes: Mapping[str, Any], server_ids: Sequence[int], now: datetime) -> None:
-    """Store what jobs have learned about servers, whose state was asked for just now."""
+    """Store what jobs have just learned about servers."""
     values = {**changes, "actual_state_at": now, "updated_at": now}
     columns = ", ".join(f"{column} = %s" for column in values)
     statement = f"UPDATE servers_server SET {columns} WHERE id = ANY(%s)"  # noqa: S608 - names of columns

@@ -1,4 +1,4 @@
-"""The lines, the stages and the end of jobs: stored in order and without a gap. `log_writer` gathers them."""
+"""Stores the lines, stages and ends of jobs, in order and without a gap. `log_writer` collects them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ LOCK_OWNED = (
     "SELECT stage FROM jobs_job"
     " WHERE id = %s AND state = 'running' AND COALESCE(worker_id, 0) = %s FOR NO KEY UPDATE"
 )
-"""A job, if it still runs for its worker: until the transaction ends, nobody else changes that."""
+"""Locks a job that still runs for its worker: until the transaction ends, nobody else can change that."""
 
 COLUMNS = "jobs_joblog (job_id, seq, stream, line, created_at)"
 INSERT_LINE = f"INSERT INTO {COLUMNS} VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
@@ -30,7 +30,7 @@ LineRow = tuple[int, int, str, str, datetime]
 def append_job_log_line(
     job_id: int, stream: str, line: str | bytes, max_chars: int = MAX_LINE_CHARS
 ) -> int:
-    """Store one line of a job's log, made safe, whatever the job's state; return its seq.
+    """Make one line safe and store it in a job's log, whatever the job's state; return its seq.
 
     Raises `Job.DoesNotExist`.
     """
@@ -41,9 +41,9 @@ def append_job_log_line(
 
 
 def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int:
-    """Insert safe lines as (stream, text, time) behind the last one; return the last seq.
+    """Append safe lines, given as (stream, text, time); return the last seq.
 
-    The caller's transaction holds the job's row, so that seqs have no gap and no double.
+    The caller's transaction has locked the job's row, so that seqs have no gaps and no duplicates.
     """
     last_seq = JobLog.objects.filter(job_id=job_id).aggregate(last=Max("seq"))["last"] or 0
     rows = (
@@ -58,7 +58,7 @@ def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int
 
 
 def insert_rows(rows: Iterable[LineRow]) -> None:
-    """Insert lines by one prepared statement: several times as fast as bulk_create and its objects."""
+    """Insert lines with one prepared statement: several times as fast as bulk_create and its objects."""
     adapted: dict[datetime, Any] = {}  # Lines of a flood share their times: see `LineClock`.
     adapt = connection.ops.adapt_datetimefield_value
     values = []
@@ -71,7 +71,7 @@ def insert_rows(rows: Iterable[LineRow]) -> None:
 
 
 def copy_rows(rows: Iterable[LineRow]) -> None:
-    """Insert lines by PostgreSQL's COPY: nine times as fast as `executemany`, three times as `unnest`."""
+    """Insert lines with PostgreSQL's COPY: nine times as fast as `executemany`, three times as `unnest`."""
     with (
         connection.cursor() as cursor,
         connection.wrap_database_errors,
@@ -82,12 +82,12 @@ def copy_rows(rows: Iterable[LineRow]) -> None:
 
 
 class LeaseLostError(Exception):
-    """A job is not this worker's any more: nothing was stored."""
+    """A job no longer belongs to this worker: nothing was stored."""
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """Where a job said it was, behind how many of the lines that wait with it, and since when."""
+    """A stage of a job: how many of the waiting lines come before it, and when it began."""
 
     name: str
     progress: int | None
@@ -97,7 +97,7 @@ class StageReport:
 
 @dataclass
 class Entries:
-    """What is to be stored of one job: lines in order, the stages among them, then its end."""
+    """What is to be stored for one job: lines in order, the stages among them, then its end."""
 
     job: Job
     lines: list[tuple[str, str, datetime]]
@@ -105,17 +105,17 @@ class Entries:
     ending: Ending | None = None
     has_gap: bool = False
     stored_as: int | None = None
-    """The seq that a try gave to the last line; that it was committed, nobody may have heard."""
+    """The seq that an earlier try gave to the last line. That try may have been committed unnoticed."""
 
     def add_stage(self, name: str, progress: int | None) -> None:
-        """Add where the job is now. Another progress of the same stage takes the place of the last."""
+        """Add the job's stage. A new progress of the same stage replaces the last one."""
         if self.stages and self.stages[-1].name == name:
             self.stages[-1] = replace(self.stages[-1], progress=progress)
         else:
             self.stages.append(StageReport(name, progress, len(self.lines), timezone.now()))
 
     def halves(self) -> tuple["Entries", "Entries"]:
-        """Return the same as two, the second of which has the end."""
+        """Return the same in two halves; the second one has the end."""
         middle = len(self.lines) // 2
         early = [stage for stage in self.stages if stage.behind <= middle]
         late = [
@@ -129,20 +129,20 @@ class Entries:
         )
 
     def mark_gap(self, marker: tuple[str, str, datetime]) -> None:
-        """Put `marker` in the place of the lines, which the database refuses."""
+        """Replace the lines, which the database refuses, with `marker`."""
         self.lines, self.has_gap = [marker], True
 
     def store(self) -> None:
-        """Store everything in a transaction of its own, or nothing. Raises `LeaseLostError`."""
+        """Store everything or nothing, in a separate transaction. Raises `LeaseLostError`."""
         with write_turn(), transaction.atomic():
             store_entries([self])
 
     def store_output(self) -> None:
-        """Store the lines and stages in the transaction that is open. Raises `LeaseLostError`."""
+        """Store the lines and stages in the open transaction. Raises `LeaseLostError`."""
         owned = execute(LOCK_OWNED, [self.job.pk, self.job.worker_id or 0]).rows
         if not owned:
             raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
-        # A connection can break between a commit and its confirmation: then all is there already.
+        # A connection can break between a commit and its confirmation: then everything is already stored.
         if self.stored_as is None or self.stored_as != self.job.last_seq():
             self._insert(current_stage=owned[0][0])
         self._store_stage()
@@ -162,10 +162,10 @@ class Entries:
             self.job.stage, self.job.progress = name, progress
 
     def _insert_stages(self, last_seq: int, current: str) -> None:
-        """Note where stages began; before these entries, the log ended with `last_seq`, in stage `current`."""
+        """Store where stages began; before these entries, the log ended at `last_seq`, in stage `current`."""
         for stage in self.stages:
             if stage.name != current:
-                # Lines that could not be stored have become a single one, which says so.
+                # Lines that could not be stored have been replaced by a single one that says so.
                 first_seq = last_seq + min(stage.behind, len(self.lines)) + 1
                 self.job.stages.create(
                     name=stage.name, first_seq=first_seq, started_at=stage.started_at
@@ -174,10 +174,9 @@ class Entries:
 
 
 def store_entries(batch: Sequence[Entries]) -> None:
-    """Store entries of one or more jobs, in order, in the transaction that is open, and announce them.
+    """Store entries of one or more jobs, in order, in the open transaction, and announce them.
 
-    Raises `LeaseLostError` if one of the jobs is not running for its worker any more: then the transaction is
-    to be rolled back.
+    Raises `LeaseLostError` if one of the jobs no longer runs for its worker: then the caller has to roll back.
     """
     for entries in batch:
         if entries.lines or entries.stages:
@@ -190,5 +189,5 @@ def store_entries(batch: Sequence[Entries]) -> None:
 
 
 def safe_stage(name: str, progress: int | None) -> tuple[str, int | None]:
-    """Return a stage as the columns take it."""
+    """Return a stage that fits the columns."""
     return make_line_safe(name, 120), None if progress is None else min(max(progress, 0), 100)

@@ -1,4 +1,4 @@
-"""Keeps the log of a job to `JOB_LOG_MAX_BYTES`: its beginning, how much is left out, and its last lines."""
+"""Caps the log of a job at `JOB_LOG_MAX_BYTES`: its beginning, how much is left out, and its last lines."""
 
 from collections import deque
 from datetime import datetime
@@ -9,7 +9,7 @@ from django.conf import settings
 from jobs.models import Job, LogStream
 
 LAST_LINES = 100
-"""So many of the lines that do not fit are kept at the end: they say why a job failed."""
+"""How many of the lines that do not fit are kept for the end: they say why a job failed."""
 
 MB = 1_000_000
 
@@ -34,7 +34,7 @@ class LogCap:
         self._is_reached = False
 
     def take(self, line: LogLine) -> list[LogLine]:
-        """Take a line; return what is to be stored now: it, a remark that the log is full, or nothing."""
+        """Take a line; return what to store now: that line, a remark that the log is full, or nothing."""
         size = size_of(line)
         if not self._is_reached and size <= self._left_bytes:
             self._left_bytes -= size
@@ -52,7 +52,7 @@ class LogCap:
         return remarks
 
     def finish(self) -> list[LogLine]:
-        """Return what is to be stored at the end: how much is left out, and the last lines."""
+        """Return what to store at the end: how much is left out, and the last lines."""
         lines = list(self._last)
         self._last.clear()
         if self._dropped_lines:
@@ -66,20 +66,20 @@ class LogCap:
 
 
 class LogCaps:
-    """The caps of the jobs that a sink stores for. One thread uses them at a time."""
+    """The caps of the jobs whose output a sink stores. For one thread at a time."""
 
     def __init__(self) -> None:
         self._caps: dict[int, LogCap] = {}
 
     def take(self, job: Job, line: LogLine) -> list[LogLine]:
-        """Do what `LogCap.take` does for a line of `job`."""
+        """Call `LogCap.take` for a line of `job`."""
         cap = self._caps.get(job.id)
         if cap is None:
             cap = self._caps[job.id] = LogCap(settings.JOB_LOG_MAX_BYTES)
         return cap.take(line)
 
     def finish(self, job: Job) -> list[LogLine]:
-        """Forget a job; return what `LogCap.finish` does."""
+        """Forget a job; return the result of `LogCap.finish`."""
         cap = self._caps.pop(job.id, None)
         return cap.finish() if cap else []
 
@@ -90,5 +90,5 @@ def size_of(line: LogLine) -> int:
 
 
 def describe(size: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in words."""
     return f"{size / MB:,.0f} MB" if size >= MB else f"{size:,} bytes"

@@ -1,4 +1,4 @@
-"""Gathers the output of a process's running jobs, and stores it in batches, in order and without a gap."""
+"""Collects the output of a process's running jobs, and stores it in batches, in order and without a gap."""
 
 import logging
 import threading
@@ -20,11 +20,11 @@ from jobs.models import Job, LogStream
 logger = logging.getLogger(__name__)
 
 END_SECONDS = 0.01
-"""How long the end of a job waits for those of others at most."""
+"""How long the end of a job may wait for the ends of others."""
 
 
 class LineClock:
-    """Tells the time to the millisecond; the lines of one millisecond get the same object."""
+    """A clock with a resolution of a millisecond; all lines of one millisecond get the same object."""
 
     def __init__(self) -> None:
         self._current = (0, datetime.fromtimestamp(0, UTC))
@@ -40,7 +40,7 @@ class LineClock:
 
 
 def lines_missing(count: int) -> tuple[str, str, datetime]:
-    """Return the line that marks a gap, where the database refused `count` lines."""
+    """Return the line that marks a gap of `count` lines that the database refused."""
     noun = "line" if count == 1 else "lines"
     return (LogStream.STDERR, f"[{count} {noun} could not be stored]", timezone.now())
 
@@ -48,13 +48,13 @@ def lines_missing(count: int) -> tuple[str, str, datetime]:
 class LogWriter:
     """Takes the output of running jobs from any thread; one thread stores it whenever something is due.
 
-    Due is a batch of lines `batch_seconds` after the last one, or as soon as there are `batch_lines`; a stage
-    or the end of a job at once. While more short jobs `can_wait` for a thread, an end waits for theirs, up to
-    `END_SECONDS`. `on_due` is called when `due_in_seconds` may have become shorter.
+    A batch of lines is due `batch_seconds` after the last batch, or as soon as there are `batch_lines`; a stage
+    or the end of a job is due at once. While `can_wait` says that more short jobs wait for a thread, an end
+    waits for theirs, up to `END_SECONDS`. `on_due` is called when `due_in_seconds` may have become shorter.
 
-    At most `max_waiting` lines, and about `max_waiting_chars` characters, are kept: beyond that `line` waits,
-    and with it the command that writes them. `on_settled` is told of each end whether it was stored;
-    `on_lease_lost`, once, of a job that still runs here but is no longer this worker's.
+    At most `max_waiting` lines, and about `max_waiting_chars` characters, wait here. Beyond that `line` blocks,
+    and with it the command that writes them. `on_settled` is called for each end, with whether it was stored.
+    `on_lease_lost` is called once for a job that still runs here but no longer belongs to this worker.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class LogWriter:
         self._caps = LogCaps()
         self._lost: set[int] = set()
         self.is_abandoned = False
-        """Whether nothing is stored any more."""
+        """Whether `abandon` was called, after which nothing is stored."""
 
     # --- What the jobs' threads call ----------------------------------------------------------
 
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
-        """Store a line soon; waits while `max_waiting` lines wait."""
+        """Have a line stored soon; blocks while too much waits."""
         safe = make_line_safe(text)
         with self._changed:
             while self._is_full() and not self._is_unwanted(job):
@@ -109,7 +109,7 @@ class LogWriter:
             self._on_due()
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
-        """Store where the job is, soon."""
+        """Have the job's stage and progress stored soon."""
         with self._changed:
             if self._is_unwanted(job):
                 return
@@ -118,7 +118,7 @@ class LogWriter:
         self._on_due()
 
     def finish(self, job: Job, ending: Ending) -> None:
-        """End the job after its last line, soon: `on_settled` tells whether that was stored."""
+        """Have the job's end stored soon, after its last line; `on_settled` reports whether it was."""
         can_wait = self._can_wait()
         with self._changed:
             is_unwanted = self._is_unwanted(job)
@@ -156,7 +156,7 @@ class LogWriter:
 
     @property
     def waiting_lines(self) -> int:
-        """How many lines have come since a batch was taken last."""
+        """How many lines have come since the last batch was taken."""
         return self._waiting
 
     @property
@@ -165,7 +165,7 @@ class LogWriter:
         return not self._batch and not self._entries
 
     def due_in_seconds(self) -> float:
-        """Return how long it is until something is due: 0 for now, infinity for not before `on_due`."""
+        """Return the time until something is due: 0 for now, infinity for not before `on_due` is called."""
         if self._batch:
             return 0.0
         with self._changed:
@@ -173,13 +173,13 @@ class LogWriter:
                 return inf
             if self._is_urgent or self._waiting >= self._batch_lines:
                 return 0.0
-            # What comes after a silence is stored at once; what follows closely is stored together.
+            # Lines that come after a pause are stored at once; lines that follow closely are stored together.
             ends_due_at = self._ended_at + END_SECONDS
             lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf
             return max(min(ends_due_at, lines_due_at) - monotonic(), 0.0)
 
     def take_due(self) -> int:
-        """Make a batch of what is due, unless there is one still; return how many jobs end in it."""
+        """Make a batch of what is due, unless there still is one; return how many jobs end in it."""
         if not self._batch and self.due_in_seconds() == 0:
             self._batch = self._take()
         return sum(part.ending is not None for part in self._batch)
@@ -190,10 +190,10 @@ class LogWriter:
         return bool(self._batch)
 
     def store_batch(self) -> None:
-        """Store the batch in the transaction that is open; once that is committed, `settle_batch`.
+        """Store the batch in the open transaction; once that is committed, call `settle_batch`.
 
-        If the database refuses any of it, none of it is stored, and the transaction goes on. Raises what
-        `is_away` is true of while the database is away: the batch is kept for a later try.
+        If the database refuses any of the batch, none of it is stored, and the transaction stays usable. While
+        the database is away, raises an error of which `is_away` is true, and keeps the batch for a later try.
         """
         self._is_refused = False
         try:
@@ -206,7 +206,7 @@ class LogWriter:
             self._is_refused = True
 
     def settle_batch(self) -> None:
-        """Let go of a batch whose transaction is committed; of a refused one, store each part by itself."""
+        """Forget the batch, whose transaction is committed. If it was refused, store each part separately."""
         if self._is_refused:
             self._store_apart()
         else:
@@ -215,7 +215,7 @@ class LogWriter:
                 self._settle(part)
 
     def store(self) -> None:
-        """Store what is due, in a transaction of its own."""
+        """Store what is due, in a separate transaction."""
         self.take_due()
         if self._batch:
             with write_turn(), transaction.atomic():
@@ -223,7 +223,7 @@ class LogWriter:
             self.settle_batch()
 
     def abandon(self) -> int:
-        """Drop what waits, and what is still to come; return how many lines that are so far."""
+        """Drop what waits and what is still to come; return how many lines have been dropped so far."""
         with self._changed:
             self.is_abandoned = True
             dropped = self._waiting + sum(len(part.lines) for part in self._batch)
@@ -243,7 +243,7 @@ class LogWriter:
         return batch
 
     def _store_apart(self) -> None:
-        """Store the batch part by part; lines that the database refuses leave a marked gap."""
+        """Store the batch part by part; each line that the database refuses becomes a marked gap."""
         while self._batch:
             part = self._batch[0]
             try:
@@ -255,7 +255,7 @@ class LogWriter:
                 if is_away(error):
                     raise
                 if len(part.lines) > 1:
-                    # One of them may be the reason: the others are kept.
+                    # One line may be the cause: the others are kept.
                     self._batch[:1] = part.halves()
                     continue
                 logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
@@ -271,7 +271,7 @@ class LogWriter:
             self._on_settled(part.job, True)
 
     def _give_up(self, job: Job) -> None:
-        """Drop everything of `job`, including what its thread is still to say."""
+        """Drop everything of `job`, including what its thread is still going to write."""
         with self._changed:
             dropped = [part for part in self._batch if part.job.id == job.id]
             self._batch = [part for part in self._batch if part.job.id != job.id]

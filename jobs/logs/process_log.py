@@ -1,4 +1,4 @@
-"""What a process says in its own log of faults that it survives. One that comes again is a line a minute."""
+"""Logs faults that a process survives, in its own log. A repeated fault is one line a minute."""
 
 import logging
 import threading
@@ -13,17 +13,17 @@ REPEAT_SECONDS = 60.0
 
 @dataclass
 class ToldFault:
-    """A fault that is known: when it was told last, and how often it has come since."""
+    """A known fault: when it was last logged, and how often it has occurred since."""
 
     told_at: float
     count: int = 0
 
 
 class FaultLog:
-    """Tells a fault at once, and then each minute how often it came again.
+    """Logs a fault at once, and then each minute how often it was repeated.
 
-    Several loops look at the same host many times a second, and meet the same fault: one text is one fault,
-    whoever meets it.
+    Several loops read the same host many times a second and meet the same fault. So the error's text identifies
+    the fault, whichever loop meets it.
     """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
@@ -34,10 +34,10 @@ class FaultLog:
     def tell(
         self, logger: logging.Logger, what: str, error: Exception, *, is_explained: bool = False
     ) -> None:
-        """Log that `what` went wrong, unless the same error was told within the last minute.
+        """Log that `what` went wrong, unless the same error was logged within the last minute.
 
-        The host layer's own words stand by themselves, as do those of an error that `is_explained`. Any other
-        is a fault of ours: its traceback is told with it, the first time.
+        Errors of the host layer, and errors that are `is_explained`, are logged as their text alone. Any other
+        is a bug of ours: the first time, it is logged with its traceback.
         """
         key = f"{type(error).__name__}: {error}"
         with self._lock:
@@ -46,7 +46,7 @@ class FaultLog:
             if known and now - known.told_at < REPEAT_SECONDS:
                 known.count += 1
                 return
-            # What has not come since it was told, or was told long ago, is news when it comes again.
+            # A fault that was logged long ago counts as new when it occurs again.
             self._told = {
                 text: one
                 for text, one in self._told.items()
@@ -63,9 +63,9 @@ class FaultLog:
 
 
 def words_of(error: Exception) -> str:
-    """Return what an error says; its kind if it says nothing."""
+    """Return the error's text, or the name of its class if it has none."""
     return str(error) or type(error).__name__
 
 
 faults = FaultLog()
-"""Those of this process."""
+"""The faults of this process."""

@@ -13,9 +13,9 @@ MAX_LINE_CHARS = 4096
 CUT_MARK = " … [cut]"
 MASK = "********"
 
-# What follows one of these words is a password: as a cvar, as a launch argument, in a list of arguments
-# that was printed, or in SteamCMD's login, where it comes after the account's name. No two repeats stand
-# side by side that could share blanks: a line of a million of them would be tried in every way.
+# What follows one of these words is a password: as a cvar, as a launch argument, in a printed list of
+# arguments, or in SteamCMD's login, where it comes after the account's name. No two adjacent repeats can match
+# the same blanks: otherwise a line of a million blanks would be tried in every combination.
 SECRETS = re.compile(
     r"""
     (?P<name>
@@ -42,18 +42,18 @@ def find_secrets(*texts: str) -> frozenset[str]:
 
 
 def to_be_masked(secrets: Iterable[str]) -> frozenset[str]:
-    """Return those of `secrets` that are masked wherever they appear.
+    """Return those of `secrets` that are to be masked wherever they appear.
 
-    One that is very short is only masked behind its name: it would mask half of every line.
+    A very short one is masked only behind its name: elsewhere it would mask half of every line.
     """
     return frozenset(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS)
 
 
 def secrets_of(job: Job, spec: InstanceSpec | None = None) -> frozenset[str]:
-    """Return the passwords that a job's host is told, from the settings and its server's rows.
+    """Return the passwords that a job passes to its host, from the settings and its server's rows.
 
-    `spec` is what those rows have become, if it is known: it has the passwords decrypted, which takes longer
-    than all else here.
+    `spec`, if given, is made from those rows: it already has the passwords decrypted, which takes longer than
+    everything else here.
     """
     server, of_steam = job.server, settings.STEAM_PASSWORD
     if server is None:
@@ -66,27 +66,28 @@ def secrets_of(job: Job, spec: InstanceSpec | None = None) -> frozenset[str]:
 
 
 def secrets_of_server(server: Server) -> frozenset[str]:
-    """Return the passwords that a server's next start is told: its fields', and those in texts of people."""
+    """Return the passwords of a server's next start: of its fields, and in texts that people wrote."""
     return find_typed_secrets(server) | to_be_masked(server.readable_secrets())
 
 
 def find_typed_secrets(server: Server) -> frozenset[str]:
-    """Return the passwords that people have typed into the texts of which a server is made."""
+    """Return the passwords that people typed into the arguments and configs of a server and its blueprint."""
     blueprint = server.blueprint
     return find_secrets(blueprint.arguments, blueprint.config, server.arguments, server.config)
 
 
 def may_have_secret(text: str) -> bool:
-    """Return whether it is worth looking for what `SECRETS` finds."""
+    """Return whether searching `text` with `SECRETS` is worth it."""
     lowered = text.lower()
     return "password" in lowered or "+login" in lowered
 
 
 def mask_known(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with each of `secrets` masked, whatever stands around it; without NUL."""
-    # What is stored has none: a password that has one inside would come together when it goes.
+    """Return `text` with each of `secrets` masked wherever it appears, and without NUL."""
+    # First, because stored text has no NUL: a password with a NUL inside would become readable when it is
+    # removed.
     text = text.replace("\0", "")
-    # A longer one first: it may contain a shorter one.
+    # Longer ones first: they may contain shorter ones.
     for secret in sorted(secrets, key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, MASK)
@@ -94,11 +95,10 @@ def mask_known(text: str, secrets: Iterable[str]) -> str:
 
 
 def make_line_safe(line: str | bytes, max_chars: int = MAX_LINE_CHARS) -> str:
-    """Return `line` as it may be stored and shown.
+    """Return `line` made safe to store and show.
 
-    No NUL, no line break, no lone surrogate, invalid UTF-8 replaced, passwords masked that show as such
-    (for others there is `mask_known`), and at most `max_chars` characters, of which the last ones say so
-    if it was longer.
+    No NUL, no line break, no lone surrogate; invalid UTF-8 replaced; passwords masked that are recognizable as
+    such (for others there is `mask_known`); at most `max_chars` characters, ending in a mark if it was cut.
     """
     if isinstance(line, bytes):
         line = line.decode(errors="replace")

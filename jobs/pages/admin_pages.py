@@ -1,4 +1,4 @@
-"""Who are the admins of a server in the game: the list, new ones, and removing them."""
+"""The pages of a server's admins in the game: the list, adding and removing."""
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -21,7 +21,7 @@ from servers.permissions import Verb, may
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required
 def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
-    """List the admins of a server, or name one."""
+    """List the admins of a server, or add one."""
     server = get_server_or_404(request.user, name)
     if request.method != "POST":
         return show(request, server, GameAdminForm(server=server))
@@ -47,7 +47,7 @@ def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def game_admin_remove(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
-    """Take from somebody that they are an admin."""
+    """Remove an admin."""
     server = get_server(request.user, name, Verb.NAME_ADMINS)
     admin = get_object_or_404(server.game_admins, pk=parse_id(str(pk)))
     with transaction.atomic():
@@ -72,5 +72,5 @@ def show(request: SignedInRequest, server: Server, form: GameAdminForm) -> HttpR
 
 
 def lead_back(server: Server) -> HttpResponse:
-    """Lead to the list."""
+    """Redirect to the list."""
     return HttpResponseRedirect(reverse("jobs:game_admins", args=[server.name]), status=303)

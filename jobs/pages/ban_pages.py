@@ -1,4 +1,4 @@
-"""Who may not play on a server: the list, new bans, lifting them, and the game's own form of the list."""
+"""The pages of a server's bans: the list, banning, lifting, and import and export as the game's own file."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def bans(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def make_form(request: SignedInRequest, server: Server, *args: Any) -> BanForm:
-    """Return the form; a manager bans on this server alone, as the others are not theirs to manage."""
+    """Return the form. A manager can ban on this server only, because they do not manage the others."""
     return BanForm(
         *args, server=server, may_ban_everywhere=may_ban_everywhere(request.user, server)
     )
@@ -56,7 +56,7 @@ def make_form(request: SignedInRequest, server: Server, *args: Any) -> BanForm:
 def show(
     request: SignedInRequest, server: Server, form: BanForm, list_form: BanListForm | None = None
 ) -> HttpResponse:
-    """Show the page: of those in force the newest, those before the ban `before`, or what `q` finds."""
+    """Show the page: the newest bans in force, those before the ban `before`, or those that `q` finds."""
     concerned = Ban.objects.of_servers([server])
     in_force = concerned.in_force()
     text = request.GET.get("q", "").replace("\0", "")[:LONGEST_SEARCH].strip()
@@ -84,14 +84,14 @@ def show(
 
 
 def store(new: list[Ban]) -> None:
-    """Store bans; the servers' workers tell them within a second."""
+    """Store bans; the workers apply them to the servers within a second."""
     with transaction.atomic():
         Ban.objects.bulk_create(new)
         announce(Channel.PAGES)
 
 
 def lead_back(server: Server) -> HttpResponse:
-    """Lead to the list."""
+    """Redirect to the list."""
     return HttpResponseRedirect(reverse("jobs:bans", args=[server.name]), status=303)
 
 
@@ -126,12 +126,12 @@ def may_ban_everywhere(user: User, server: Server) -> bool:
 @require_POST
 @sign_in_required
 def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
-    """Take over the lines of a `banned_user.cfg`."""
+    """Import the lines of a `banned_user.cfg`."""
     server = get_server(request.user, name, Verb.BAN)
     form = BanListForm(request.POST, server=server)
     if form.is_valid():
         with transaction.atomic():
-            # Two lists of one owner take turns, so that both together are not too many.
+            # Two imports of one owner take turns, so that together they do not exceed the limit.
             lock_person(server.owner)
             new, already = form.make_bans(request.user.get_username())
             has_room = len(new) <= find_room(server)
@@ -151,7 +151,7 @@ def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def ban_export(request: SignedInRequest, name: str) -> HttpResponse:
-    """Send the bans in force as the game writes them."""
+    """Send the bans in force in the game's own format."""
     server = get_server(request.user, name, Verb.BAN)
     now = timezone.now()
     lines = [

@@ -1,4 +1,4 @@
-"""What people send to a server's console, and what came back: pages, and what they post."""
+"""The pages of console commands and their answers, and the views that send a command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def commands(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def command_create(request: SignedInRequest, name: str) -> HttpResponse:
-    """Send a command to a server, and lead back to its console; ask first where it would throw people out."""
+    """Send a command to a server, and redirect to its console; ask first if it would disconnect players."""
     server = get_server(request.user, name, Verb.COMMAND)
     line = request.POST.get("command", "").strip()
     judgement = judge(line, server.players)
@@ -53,7 +53,7 @@ def command_create(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def refuse_command(request: SignedInRequest, refusal: CommandRefused, back_to: str) -> HttpResponse:
-    """Say why a command is not sent."""
+    """Answer why a command is not sent."""
     is_flood = isinstance(refusal, TooManyCommands)
     status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
     return refuse(request, str(refusal), back_to, status)
@@ -67,9 +67,9 @@ def ask(
     action: str = "",
     fields: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """Ask whether to send a command that has effects on people; a program is told the question.
+    """Ask whether to send a command that affects players; a program gets the question as JSON.
 
-    The answer is posted to `action` with `fields`, unless it is the command itself that was posted.
+    The answer is posted to `action` with `fields`; by default, the command itself is posted again.
     """
     status = HTTPStatus.CONFLICT
     if wants_json(request):
@@ -87,7 +87,7 @@ def ask(
 @require_safe
 @sign_in_required
 def command_names(request: SignedInRequest, name: str) -> HttpResponse:
-    """Send what can be typed into a server's console, for completion: names, help texts, which are commands."""
+    """Send what can be typed into a server's console, for completion: names, help texts, whether a command."""
     server = get_server(request.user, name, Verb.COMMAND)
     rows = [(one["name"], one["help"], one["is_command"]) for one in read_names(server)]
     return JsonResponse({"names": rows})
@@ -96,7 +96,7 @@ def command_names(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def command_latest(request: SignedInRequest, name: str) -> HttpResponse:
-    """Send the part of a server's page that shows the latest commands, for whom no stream brings it."""
+    """Send the part of a server's page with the latest commands, for pages whose stream does not carry it."""
     server = get_server_or_404(request.user, name)
     context = {"server": server, "commands": read_latest(server)}
     return render(request, "servers/_commands_live.html", context)
@@ -104,7 +104,7 @@ def command_latest(request: SignedInRequest, name: str) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which commands a page shows."""
+    """The commands that a page shows."""
 
     text: str
     before: int | None
@@ -112,9 +112,9 @@ class Wanted:
     def read(
         self, server: Server, request: SignedInRequest
     ) -> tuple[list[ConsoleCommand], int | None]:
-        """Return a page of them, the newest first, and before which there may be older ones; None if not.
+        """Return a page of commands, newest first, and the id before which there may be older ones, or None.
 
-        Of long answers the beginning. A search goes back as far as it gets in its time.
+        Long answers are cut. A search goes back as far as its time allows.
         """
         commands = server.console_commands.shown()
         if self.before is not None:
@@ -129,10 +129,10 @@ class Wanted:
         return list(commands.filter(pk__in=found)), older_before
 
     def _search(self, server: Server, turn: SearchTurn) -> tuple[list[int], int | None]:
-        """Return which commands have the text, and before which it was not looked for.
+        """Return the ids of the commands with the text, and the id before which nothing was searched.
 
-        Here and not by the database: `LIKE` tries a long text anew at each character of an answer, and a game
-        can answer so that it nearly fits everywhere.
+        Searched here and not by the database: `LIKE` tries a long text again at each character of an answer,
+        and a game can give an answer in which it nearly matches everywhere.
         """
         rows = server.console_commands.order_by("-id")
         if self.before is not None:
@@ -142,7 +142,7 @@ class Wanted:
         columns = ("pk", "text", "answer", "requested_by_name")
         looked_back_to: int | None = None
         for pk, text, answer, name in rows.values_list(*columns).iterator(chunk_size=1):
-            # At least one is looked at, so that there is an end.
+            # At least one is searched, so that paging makes progress.
             if looked_back_to and (len(found) == COMMANDS_PER_PAGE or not turn.may_go_on()):
                 return found, looked_back_to
             looked_back_to = pk
@@ -152,7 +152,7 @@ class Wanted:
 
 
 def command_list(request: SignedInRequest, name: str) -> HttpResponse:
-    """List what was sent to a server, or what of it has a text."""
+    """List the commands sent to a server, or those with a certain text."""
     server = get_server_or_404(request.user, name)
     text = request.GET.get("q", "").replace("\0", "")[:LONGEST_SEARCH].strip()
     wanted = Wanted(text, parse_id(request.GET.get("before", "")))

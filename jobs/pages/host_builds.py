@@ -1,4 +1,4 @@
-"""The builds of the game on one host: which are installed, what runs from each, what can be done."""
+"""The builds of the game on one host: what is installed, what runs from each, and what can be done."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from servers.models import Host, Release, Server
 
 @dataclass(frozen=True)
 class Build:
-    """An installed build, with the servers that run from it, and how many more one may not see."""
+    """An installed build, with the servers that run from it, and how many more the user may not see."""
 
     release: Release
     servers: list[Server]
@@ -25,11 +25,11 @@ class HostBuilds:
     host: Host
     builds: list[Build]
     failed_check: Job | None
-    """The newest look for updates, if it failed: then what is known is older than that."""
+    """The newest check for updates, if it failed: then the latest known build is older than that."""
 
     @classmethod
     def of(cls, host: Host, seen: Collection[int]) -> "HostBuilds":
-        """Read what its page shows; `seen` are the ids of the servers that may be named. Three queries."""
+        """Read what the host's page shows; `seen` has the ids of servers that may be named. Three queries."""
         running: dict[str, list[Server]] = {}
         for server in host.servers.exclude(running_build_id=""):
             server.host = host
@@ -49,7 +49,7 @@ class HostBuilds:
 
     @property
     def has_latest_installed(self) -> bool:
-        """Whether the build that Steam hands out is there, be it current or not."""
+        """Whether the build that Steam offers is installed, current or not."""
         return any(build.release.build_id == self.host.latest_build_id for build in self.builds)
 
     @property
@@ -60,22 +60,23 @@ class HostBuilds:
 
     @property
     def available_build_id(self) -> str:
-        """The build that Steam hands out and that is not here yet, as far as is known."""
+        """The build that Steam offers and that is not installed yet, as far as is known."""
         return "" if self.has_latest_installed else self.host.available_build_id
 
 
 def find_failed_check(host: Host) -> Job | None:
-    """Return the newest look for updates of a host, if it failed."""
-    # Without a server are only the jobs of whole hosts: else all jobs there ever were would be gone through.
+    """Return the newest check for updates of a host, if it failed."""
+    # Filtered by no server, which only jobs of whole hosts have: otherwise this would search all jobs ever
+    # made.
     checks = Job.objects.finished().filter(server=None, host=host, operation=Operation.CHECK)
     newest = checks.first()
     return newest if newest and newest.state == JobState.FAILED else None
 
 
 def find_rollback_obstacle(host: Host, from_build: str, to_build: str) -> str:
-    """Return why a host cannot go from one build to another, in a sentence; empty if it can.
+    """Return in a sentence why a host cannot go from one build to another; an empty text if it can.
 
-    A form says both: so a second click, or a page that is not up to date, does not lead forth again.
+    The form posts both builds, so that a second click, or an outdated page, does not roll forward again.
     """
     if from_build != host.build_id:
         current = host.build_id or "none"

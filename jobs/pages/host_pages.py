@@ -1,4 +1,4 @@
-"""The pages of hosts: what each is like, who works there, its builds of the game, and what is asked of it."""
+"""The pages of hosts: their state, workers, builds of the game, and jobs; and the requests for such jobs."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from servers.secrets import keys_note
 SERVERS_SHOWN = 50
 JOBS_SHOWN = 10
 NAMED_JOBS = 8
-"""So many running jobs of a host are named; it can have a hundred very short ones."""
+"""How many running jobs of a host are named; it can have a hundred very short ones."""
 
 
 @dataclass
 class HostRow:
-    """A host with what is on it now."""
+    """A host and what is on it now."""
 
     host: Host
     servers: Counter[str]
@@ -49,27 +49,27 @@ class HostRow:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody is there to tell what its servers do, but somebody was."""
+        """Whether it has no live worker to report on its servers, but had one before."""
         return not self.workers and self.last_heartbeat_at is not None
 
     @property
     def running_server_count(self) -> int:
-        """How many of them run."""
+        """How many of its servers run."""
         return self.servers[ActualState.RUNNING]
 
     @property
     def named_jobs(self) -> list[Job]:
-        """The running jobs that are named: of those that one may see, what has run for longest."""
+        """The running jobs that are named: of those that the user may see, the ones running longest."""
         return self.seen_jobs[:NAMED_JOBS]
 
     @property
     def unnamed_job_count(self) -> int:
-        """How many more jobs run."""
+        """How many other jobs run."""
         return self.running_job_count - len(self.named_jobs)
 
 
 def read_hosts(user: Person, hosts: QuerySet[Host]) -> list[HostRow]:
-    """Read `hosts`, as `user` sees them, in a number of queries that does not grow with theirs."""
+    """Read `hosts`, as `user` sees them; the number of queries does not grow with the number of hosts."""
     ids = hosts.values("pk")
     servers: dict[int, Counter[str]] = defaultdict(Counter)
     counted = Server.objects.filter(host__in=ids).order_by().values("host_id", "actual_state")
@@ -117,7 +117,7 @@ def host_list(request: SignedInRequest) -> HttpResponse:
 @require_safe
 @sign_in_required
 def host_detail(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show one host: how it is, its builds of the game, its servers, overlays and jobs."""
+    """Show one host: its state, builds of the game, servers, overlays and jobs."""
     require(request.user, Verb.VIEW_HOSTS)
     host = get_object_or_404(Host, name=name)
     user = request.user
@@ -142,7 +142,7 @@ def host_detail(request: SignedInRequest, name: str) -> HttpResponse:
 
 @dataclass(frozen=True)
 class HostStrip:
-    """A job about a whole host, as its page tells it: `waiting` is what a queued one waits for."""
+    """A job about a whole host, as its page shows it: `waiting` is what a queued one waits for."""
 
     job: Job
     is_in_hand: bool
@@ -151,12 +151,12 @@ class HostStrip:
 
 def jobs_of_host(host: Host) -> JobQuerySet:
     """Return the jobs that were about a whole host, the newest first."""
-    # Without a server are few: else all jobs there ever were would be gone through.
+    # Jobs without a server are few: otherwise this would search all jobs ever made.
     return Job.objects.about_hosts().filter(host=host)
 
 
 def read_strips(user: Person, host: Host) -> list[HostStrip]:
-    """Return the jobs about a host that wait or run; without any the last one, if it failed."""
+    """Return the jobs about a host that wait or run; if there are none, the last one, if it failed."""
     active = list(jobs_of_host(host).active().select_related("host").order_by("id"))
     last = None if active else jobs_of_host(host).select_related("host").first()
     if last is not None and last.state == JobState.FAILED:
@@ -174,9 +174,9 @@ def read_strips(user: Person, host: Host) -> list[HostStrip]:
 @require_POST
 @sign_in_required
 def host_job_create(request: SignedInRequest, name: str) -> HttpResponse:
-    """Request an `operation` about a whole host; lead to its page, or to the one that the form stands on.
+    """Request an `operation` on a whole host; redirect to the host's page, or to the form's own page.
 
-    A rollback says `from` which build `to` which it goes.
+    A rollback has the builds `from` which and `to` which it goes.
     """
     operation = request.POST.get("operation", "")
     require(request.user, HOST_OPERATION_VERBS.get(operation, Verb.INSTALL))
@@ -206,7 +206,7 @@ def host_job_create(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def host_drain(request: SignedInRequest, name: str) -> HttpResponse:
-    """Let a host's workers take no more jobs, or take them again: `draining` is `true` or `false`."""
+    """Make a host's workers take no more jobs, or take them again: `draining` is `true` or `false`."""
     require(request.user, Verb.DRAIN)
     host = get_object_or_404(Host, name=name)
     host.is_draining = request.POST.get("draining") == "true"

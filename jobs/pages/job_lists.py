@@ -1,8 +1,8 @@
 """The newest jobs that a person may see, at the same cost however many there are.
 
-Somebody's jobs are those of the servers that are theirs or shared with them, and of their uploads. No index has
-them in one order, so each server's newest ones are looked up, in each state that is asked for, and the newest
-of those are what the page shows.
+A person's jobs are those of the servers that they own or that are shared with them, and of their uploads. No
+index has all these in one order. So the newest jobs of each server are looked up, in each wanted state, and the
+page shows the newest of those.
 """
 
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ SELECT id FROM (
 ) of_uploads
 ORDER BY id DESC LIMIT %s
 """
-"""The ids of what `JobQuerySet.visible_to` returns for whoever sees no others', the newest first. Each role
-lets one see a server. `places` are those of the states. The indexes are `jobs_of_server_by_state`,
-`jobs_of_removed_servers` and `jobs_of_uploaders`."""
+"""The ids, newest first, of what `JobQuerySet.visible_to` returns for a person who sees nobody else's jobs.
+Every role lets one see a server. `places` has the placeholders of the states. The indexes are
+`jobs_of_server_by_state`, `jobs_of_removed_servers` and `jobs_of_uploaders`."""
 
 OF_SERVERS = """
     SELECT job.id FROM own CROSS JOIN wanted CROSS JOIN LATERAL (
@@ -51,8 +51,8 @@ OF_SERVERS = """
         ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
 """
-"""The newest jobs of each server in each state. With a plain equation for the server, the order would be that
-of the ids, and PostgreSQL might go through all jobs by these, in the hope of meeting some soon."""
+"""The newest jobs of each server in each state. With a plain equation for the server instead of the array,
+PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of the server soon."""
 
 OF_SERVERS_IN_SQLITE = """
     SELECT job.id FROM own CROSS JOIN wanted
@@ -63,12 +63,12 @@ OF_SERVERS_IN_SQLITE = """
         ORDER BY older.id DESC LIMIT 1 OFFSET %s
     ), 0)
 """
-"""The same for SQLite, which has no LATERAL: from the last of the newest ones on. PostgreSQL would read all
-jobs for it."""
+"""The same for SQLite, which has no LATERAL: all jobs from the oldest wanted one on. PostgreSQL would read all
+jobs for this."""
 
 
 def parse_id(text: str) -> int | None:
-    """Return the id that `text` is, or None."""
+    """Return `text` as an id, or None if it is not one."""
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         return None
     return min(int(text), LARGEST_ID)
@@ -88,7 +88,7 @@ def read_newest(user: User, states: Sequence[str], before: int | None, limit: in
     own = list(Job.objects.filter(pk__in=ids).order_by("-id"))
     if not sees_hosts_alone(user):
         return own
-    # Asked for together with one's own, hosts' jobs would be looked for among all jobs there are.
+    # Two queries: one for both would search all jobs for those of hosts.
     about_hosts = Job.objects.about_hosts().filter(pk__lt=end).order_by("-id")
     of_hosts = take_newest(about_hosts, states, limit)
     return sorted([*own, *of_hosts], key=lambda job: -job.pk)[:limit]
@@ -102,7 +102,7 @@ def sees_hosts_alone(user: User) -> bool:
 
 def take_newest(jobs: JobQuerySet, states: Sequence[str], limit: int) -> list[Job]:
     """Return the newest of `jobs` in one of `states`."""
-    # Each state by itself: for several at once no index has the order, and all jobs would be read.
+    # One query per state: no index has the order of several states, so one query would read all jobs.
     newest = (list(jobs.filter(state=state)[:limit]) for state in states)
     return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
 

@@ -1,4 +1,4 @@
-"""The pages of jobs, and the requests for them. What pages follow live is in `jobs.live.streams`."""
+"""The pages of jobs, and the views that request jobs. What pages follow live is in `jobs.live.streams`."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -42,7 +42,7 @@ MOST_DEFERRED_HOURS = 168
 
 
 def get_job_or_404(user: User, pk: int) -> Job:
-    """Return the job with what it is about, if `user` may know of it."""
+    """Return the job with what it is about, if `user` may see it."""
     related = ("server__host", "server__blueprint", "host", "retry_of", "run")
     jobs = Job.objects.visible_to(user).select_related(*related)
     return get_object_or_404(jobs, pk=pk)
@@ -51,7 +51,7 @@ def get_job_or_404(user: User, pk: int) -> Job:
 def refuse_request(
     request: HttpRequest, refusal: queue.RequestRefused, back_to: str
 ) -> HttpResponse:
-    """Say why what was asked for is not queued."""
+    """Answer why a request is not queued."""
     is_flood = isinstance(refusal, queue.TooManyWaiting)
     status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
     return refuse(request, str(refusal), back_to, status)
@@ -63,12 +63,12 @@ def refuse_request(
 @require_safe
 @sign_in_required
 def job_list(request: SignedInRequest) -> HttpResponse:
-    """List the jobs one may see, the newest first."""
+    """List the jobs that the user may see, newest first."""
     state = request.GET.get("state", "")
     choices = {"active": ACTIVE_STATES, **{one: (one,) for one in JobState.values}}
     if state not in choices:
         state = ""
-    # Pages by id, not by number: they stay put while jobs come in, and cost the same at any depth.
+    # Pages by id, not by number: they stay the same while jobs come in, and cost the same at any depth.
     before = parse_id(request.GET.get("before", ""))
     states = choices.get(state, JobState.values)
     shown = read_newest(request.user, states, before, JOBS_PER_PAGE + 1)
@@ -85,7 +85,7 @@ def job_list(request: SignedInRequest) -> HttpResponse:
 @require_safe
 @sign_in_required
 def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Show one job: how it stands, what it said last, and what can be done about it."""
+    """Show one job: its state, its latest output, and what can be done about it."""
     job = get_job_or_404(request.user, pk)
     has_failed = job.state == JobState.FAILED
     log = LogPage()
@@ -106,7 +106,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
 
 
 def find_way_back_of(user: User, job: Job) -> Run | None:
-    """Return the run that `user` may repeat, as `job` has not started its server; None if there is none."""
+    """Return the run that `user` may repeat because `job` failed to start its server; None if there is none."""
     has_failed = job.operation in STARTS and job.state == JobState.FAILED
     server = job.server
     if not has_failed or server is None or server.is_up or not may(user, job.verb, job):
@@ -117,7 +117,7 @@ def find_way_back_of(user: User, job: Job) -> Run | None:
 @require_safe
 @sign_in_required
 def job_log(request: SignedInRequest, pk: int) -> StreamingHttpResponse:
-    """Send the whole log as text; a line that comes meanwhile is left out."""
+    """Send the whole log as text; lines that come during the download are left out."""
     job = get_job_or_404(request.user, pk)
     stored = job.logs.filter(seq__lte=job.last_seq()).order_by("seq")
 
@@ -129,7 +129,7 @@ def job_log(request: SignedInRequest, pk: int) -> StreamingHttpResponse:
 
 
 def format_lines(lines: list[JobLog]) -> str:
-    """Return one line of text for each line of the log: its time, its stream, what it says."""
+    """Return one line of text for each line of the log: its time, its stream and its text."""
     return "".join(
         f"{line.created_at.isoformat(timespec='milliseconds')} {line.stream} {line.line}\n"
         for line in lines
@@ -142,11 +142,11 @@ def format_lines(lines: list[JobLog]) -> str:
 @require_POST
 @sign_in_required
 def job_create(request: SignedInRequest, name: str) -> HttpResponse:
-    """Request an operation on a server, and lead to its job: a new one, or one that is there.
+    """Request an operation on a server, and redirect to its job: a new one, or an existing one.
 
-    A start takes what is saved, or, with `run`, what the server was started with then. With `when=empty` the
-    job is made once nobody is on the server. A form that says how many `people` its page showed is asked again
-    if there are more by now. With `next` it leads there instead.
+    A start uses the saved settings or, with `run`, those of that run. With `when=empty` the job is made once
+    nobody is on the server. If the form says how many `people` its page showed and there are more by now, the
+    user is asked again. With `next`, redirects there instead.
     """
     server = get_server_or_404(request.user, name)
     operation = request.POST.get("operation", "")
@@ -174,13 +174,13 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def has_more_people(request: HttpRequest, server: Server) -> bool:
-    """Return whether more people are on a server than the page showed on which somebody clicked."""
+    """Return whether more people are on a server than the page showed when the user clicked."""
     shown = parse_id(request.POST.get("people", ""))
     return shown is not None and server.has_known_players and (server.players or 0) > shown
 
 
 def defer(request: SignedInRequest, server: Server, operation: str, back_to: str) -> HttpResponse:
-    """Let an operation wait until nobody is on a server, for as many `hours` as the form says."""
+    """Defer an operation until nobody is on a server, for at most as many `hours` as the form says."""
     hours = min(parse_id(request.POST.get("hours", "")) or DEFERRED_HOURS, MOST_DEFERRED_HOURS)
     until = timezone.now() + timedelta(hours=hours)
     try:
@@ -193,7 +193,7 @@ def defer(request: SignedInRequest, server: Server, operation: str, back_to: str
 @require_POST
 @sign_in_required
 def deferred_forget(request: SignedInRequest, name: str) -> HttpResponse:
-    """Take back what waits until nobody is on a server, or take note that it was not done."""
+    """Cancel what waits until nobody is on a server, or dismiss the note that it was not done."""
     server = get_server(request.user, name, Verb.OPERATE)
     if not queue.forget(server):
         messages.info(request, _("Nothing is waiting there any longer: it was done or cancelled."))
@@ -203,7 +203,7 @@ def deferred_forget(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Request a failed or cancelled job's operation anew, and lead to the new job."""
+    """Request a failed or cancelled job's operation again, and redirect to the new job."""
     job = get_job_or_404(request.user, pk)
     require(request.user, job.verb, job)
     try:
@@ -214,7 +214,7 @@ def job_retry(request: SignedInRequest, pk: int) -> HttpResponse:
 
 
 def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
-    """Lead to the job that answers a request, and say so if it was there before."""
+    """Redirect to the job that answers a request, and say so if it already existed."""
     job = requested.job
     if not requested.is_new:
         doing = "is already waiting" if job.state == JobState.QUEUED else "is already running"
@@ -259,7 +259,7 @@ def job_cancel(request: SignedInRequest, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def job_steam_guard_code(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Hand a Steam Guard code to a running job that waits for one."""
+    """Pass a Steam Guard code to a running job that waits for one."""
     job = get_job_or_404(request.user, pk)
     require(request.user, job.verb, job)
     if not job.asks_for_code:

@@ -1,4 +1,4 @@
-"""Makes a server and starts it: one click. The screen is in `servers.pages.new_server_pages`."""
+"""Makes a server and starts it with one click. The screen is in `servers.pages.new_server_pages`."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -19,14 +19,14 @@ from servers.permissions import Verb, may
 @require_POST
 @sign_in_required
 def server_make_and_start(request: SignedInRequest) -> HttpResponse:
-    """Make the server that the form describes and request its start; lead back to the screen."""
+    """Make the server that the form describes and request its start; redirect to the screen."""
     return create_server(request, start)
 
 
 def start(request: SignedInRequest, server: Server) -> HttpResponse:
-    """Request the start of a new server, after the install of the game that it needs.
+    """Request the start of a new server, and before it the install of the game if that is needed.
 
-    Whatever cannot be requested is told; the server is made all the same.
+    If a request is refused, the user is told why; the server is made anyway.
     """
     if refusal := request_start(request, server):
         text = _("Server %(name)s was made, but not started: %(reason)s")
@@ -36,7 +36,7 @@ def start(request: SignedInRequest, server: Server) -> HttpResponse:
 
 
 def request_start(request: SignedInRequest, server: Server) -> str:
-    """Request the start, and the install before it where that is missing; return why not, or an empty text."""
+    """Request the start, and before it a missing install; return why that is refused, or an empty text."""
     host = server.host
     try:
         if host.lacks_game and not is_being_installed(host):

@@ -1,4 +1,4 @@
-"""What is done to many servers at once: the question what an action means for each, a job for each; tags."""
+"""Actions on many servers at once: a question with the effect on each, then a job for each; and tags."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ REFUSALS_TOLD = 5
 
 @dataclass(frozen=True)
 class Action:
-    """What can be done to many servers: an operation, for whom it makes sense, and whether it waits."""
+    """An action on many servers: its operation, the servers it makes sense for, and whether it waits."""
 
     name: str
     label: str | Promise
@@ -60,7 +60,7 @@ ACTIONS = {
 @require_POST
 @sign_in_required
 def jobs_create(request: SignedInRequest) -> HttpResponse:
-    """Ask about an `action` on each `server` that is named, and, once that is `confirmed`, request it."""
+    """Ask about an `action` on each named `server`, and request it once that is `confirmed`."""
     back_to = find_way_back(request) or reverse("servers:list")
     action = ACTIONS.get(request.POST.get("action", ""))
     names = read_names(request)
@@ -85,7 +85,7 @@ def jobs_create(request: SignedInRequest) -> HttpResponse:
 def tell_apart(
     user: User, action: Action, names: Iterable[str]
 ) -> tuple[list[Server], list[tuple[Server, str]]]:
-    """Return the servers that an action is for, and the others with the reason; not those one may not see."""
+    """Return the servers that an action applies to, and the other visible ones, each with the reason."""
     visible = Server.objects.visible_to(user).filter(name__in=list(names))
     servers, skipped = [], []
     for server in visible.select_related("host").with_heartbeat():
@@ -105,7 +105,7 @@ def tell_apart(
 def request_all(
     user: User, action: Action, servers: Iterable[Server]
 ) -> tuple[list[Server], list[str]]:
-    """Request an action for each server by itself; return those for which it was taken, and the refusals."""
+    """Request an action for each server separately; return the servers that accepted it, and the refusals."""
     taken, refusals = [], []
     until = timezone.now() + timedelta(hours=DEFERRED_HOURS)
     for server in servers:
@@ -124,7 +124,7 @@ def request_all(
 def say_result(
     request: SignedInRequest, action: Action, taken: list[Server], refusals: list[str]
 ) -> None:
-    """Say for how many servers the action was taken, and why not for the others."""
+    """Say how many servers accepted the action, and why the others did not."""
     words = ngettext("%(action)s: %(count)d server.", "%(action)s: %(count)d servers.", len(taken))
     messages.success(request, words % {"action": action.label, "count": len(taken)})
     say_refusals(request, refusals)
@@ -133,7 +133,7 @@ def say_result(
 @require_POST
 @sign_in_required
 def tags_change(request: SignedInRequest) -> HttpResponse:
-    """Put the `tag` on each `server` that is named, or take it off: `way` is `add` or `take`."""
+    """Add the `tag` to each named `server`, or remove it: `way` is `add` or `take`."""
     back_to = find_way_back(request) or reverse("servers:list")
     names = read_names(request)
     try:
@@ -158,7 +158,7 @@ def tags_change(request: SignedInRequest) -> HttpResponse:
 
 
 def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:
-    """Say why something was not done to the first of many servers, and for how many more."""
+    """Say why something was not done to the first few servers, and to how many more it was not."""
     for refusal in refusals[:REFUSALS_TOLD]:
         messages.warning(request, refusal)
     if (more := len(refusals) - REFUSALS_TOLD) > 0:
@@ -166,6 +166,6 @@ def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:
 
 
 def read_names(request: SignedInRequest) -> list[str]:
-    """Return the names of the ticked servers; what a name cannot be is none, and PostgreSQL takes no NUL."""
+    """Return the names of the ticked servers, without any that contain NUL, which PostgreSQL refuses."""
     names = request.POST.getlist("server")[:MOST_SERVERS]
     return [name for name in names if "\0" not in name]

@@ -1,4 +1,4 @@
-"""What a server plays: its map and mode, now and from its next start on."""
+"""The pages of what a server plays: its map and mode, now and from its next start."""
 
 from http import HTTPStatus
 from typing import Any
@@ -39,7 +39,7 @@ GONE = gettext_lazy("That chapter does not exist, or no longer does. Choose one 
 @require_safe
 @sign_in_required
 def server_map(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show what a server plays and will start with, and what it can be told to play."""
+    """Show what a server plays, what it will start with, and what it can be told to play."""
     server = get_server_or_404(request.user, name)
     choices = read_choices(server)
     change = MapChange.objects.filter(server=server).select_related("command").first()
@@ -60,7 +60,7 @@ def server_map(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def describe_next(next_start: NextStart | None, choices: MapChoices) -> str:
-    """Return in words what a server's next start loads; empty if its arguments name no map."""
+    """Return in words what a server's next start loads; an empty text if its arguments name no map."""
     return (
         choices.describe(next_start.map, next_start.mode) if next_start and next_start.map else ""
     )
@@ -69,7 +69,7 @@ def describe_next(next_start: NextStart | None, choices: MapChoices) -> str:
 def describe_choice(
     request: SignedInRequest, server: Server, choices: MapChoices
 ) -> dict[str, Any]:
-    """Return which campaign a page lists the chapters of, and which of these is chosen at first."""
+    """Return the campaign whose chapters the page lists, and the chapter that is selected at first."""
     current = choices.find_map(server.map, server.mode) if server.map else None
     campaign = choices.find_campaign(request.GET.get("campaign", ""))
     if campaign is None and current is not None:
@@ -82,7 +82,7 @@ def describe_choice(
 @require_POST
 @sign_in_required
 def map_now(request: SignedInRequest, name: str) -> HttpResponse:
-    """Tell a running server to play a chapter; ask first where people are on."""
+    """Tell a running server to play a chapter; ask first if people are on."""
     server = get_server(request.user, name, Verb.COMMAND)
     page = reverse("jobs:map", args=[name])
     choice = read_choices(server).find(request.POST.get("choice", ""))
@@ -106,7 +106,7 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def map_next(request: SignedInRequest, name: str) -> HttpResponse:
-    """Store what a server starts with the next time; with `forget`, leave that to its blueprint."""
+    """Store what a server starts with next time; with `forget`, leave that to its blueprint."""
     server = get_server(request.user, name, Verb.CONFIGURE)
     page = reverse("jobs:map", args=[name])
     choice = None
@@ -116,7 +116,7 @@ def map_next(request: SignedInRequest, name: str) -> HttpResponse:
             return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
     try:
         with transaction.atomic():
-            # Whoever saves the server's form at this moment overwrites nothing, and is not overwritten.
+            # Locked, so that this and the server's form, saved at the same moment, do not overwrite each other.
             locked = Server.objects.select_for_update(no_key=True, of=("self",))
             server = locked.select_related("blueprint", "host").get(pk=server.pk)
             save_next_start(server, choice)

@@ -1,4 +1,4 @@
-"""Who is on a server, who was, and what can be said to them."""
+"""The pages of players: who is on a server, who was, kicking, and messages to them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +37,7 @@ NO_PRIVATE_SAY = gettext_lazy(
 @require_safe
 @sign_in_required
 def players(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show who is on a server, and who was on lately."""
+    """Show who is on a server, and who was on recently."""
     server = get_server_or_404(request.user, name)
     sessions = PlayerSession.objects.filter(server=server)
     head = describe_head(request, server, "players")
@@ -52,7 +52,7 @@ def players(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def player_kick(request: SignedInRequest, name: str) -> HttpResponse:
-    """Send somebody off a server, with a reason."""
+    """Kick somebody from a server, with a reason."""
     posted = request.POST
     make = partial(kick_command, posted.get("steam_id", ""), posted.get("reason", ""))
     return tell(request, name, make)
@@ -61,7 +61,7 @@ def player_kick(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def player_tell(request: SignedInRequest, name: str) -> HttpResponse:
-    """Say something to one player alone, on a server whose SourceMod can."""
+    """Send a message to one player, on a server whose SourceMod can do that."""
     posted = request.POST
     server = get_server(request.user, name, Verb.COMMAND)
     if server.is_up and not may_say_to_one(server):
@@ -74,12 +74,12 @@ def player_tell(request: SignedInRequest, name: str) -> HttpResponse:
 @require_POST
 @sign_in_required
 def players_say(request: SignedInRequest, name: str) -> HttpResponse:
-    """Say something to all on a server."""
+    """Send a message to everybody on a server."""
     return tell(request, name, partial(say_command, request.POST.get("text", "")))
 
 
 def tell(request: SignedInRequest, name: str, make_command: Callable[[], str]) -> HttpResponse:
-    """Send the command that is made to a server, and lead back to who is on."""
+    """Send the command that `make_command` returns to a server, and redirect to its players."""
     server = get_server(request.user, name, Verb.COMMAND)
     page = reverse("jobs:players", args=[name])
     try:

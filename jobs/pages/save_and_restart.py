@@ -1,4 +1,4 @@
-"""Saves a form of `servers` and restarts what it is about: one click in the place of two."""
+"""Saves a form of `servers` and restarts the servers it affects: one click instead of two."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -18,14 +18,14 @@ from servers.permissions import SERVER_OPERATION_VERBS, Verb
 @require_POST
 @sign_in_required
 def server_save_and_restart(request: SignedInRequest, name: str) -> HttpResponse:
-    """Change a server as its form does, and lead to the job that restarts it."""
+    """Save a server's form, and redirect to the job that restarts the server."""
     server = get_server(request.user, name, Verb.CONFIGURE)
     require(request.user, SERVER_OPERATION_VERBS[Operation.RESTART], server)
     return edit_server(request, server, restart)
 
 
 def restart(request: SignedInRequest, server: Server) -> HttpResponse:
-    """Request the restart of a server that has just been saved; one that does not run is left alone."""
+    """Request the restart of a server that has just been saved, unless it does not run."""
     if not server.is_up:
         return lead_to_server(request, server)
     try:
@@ -42,7 +42,7 @@ def restart(request: SignedInRequest, server: Server) -> HttpResponse:
 @require_POST
 @sign_in_required
 def blueprint_save_and_restart(request: SignedInRequest, name: str) -> HttpResponse:
-    """Change a blueprint as its form does, and restart its running servers that the user may restart."""
+    """Save a blueprint's form, and restart those of its running servers that the user may restart."""
     blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
     return edit_blueprint(request, blueprint, restart_all)
 
@@ -50,7 +50,7 @@ def blueprint_save_and_restart(request: SignedInRequest, name: str) -> HttpRespo
 def restart_all(
     request: SignedInRequest, blueprint: Blueprint, servers: list[Server]
 ) -> HttpResponse:
-    """Request the restart of servers, each by itself: one that is refused keeps none of the others from it."""
+    """Request the restart of each server separately: a refusal for one does not affect the others."""
     restarted, refusals = [], []
     for server in servers:
         try:

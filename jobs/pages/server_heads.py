@@ -1,4 +1,4 @@
-"""What stands above every page of a server: its state in words, its buttons, and what its job does."""
+"""The head of every page of a server: its state in words, its buttons, and what its job does."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ LINES_OF_FAILURE = 8
 
 @dataclass(frozen=True)
 class Strip:
-    """What the pages of a server say of its jobs: one that runs, the next that will, or the last that ended.
+    """What a server's pages show of its jobs: the running one, else the next one, else the last one.
 
     `waiting` is what a queued one waits for; `behind_count` jobs of the server wait behind it.
     """
@@ -43,7 +43,7 @@ class Tab:
 
 
 def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, Any]:
-    """Return what `servers/_page.html` shows around the tab `tab` of a server. About a dozen queries."""
+    """Return what `servers/_page.html` shows around a server's tab `tab`. About a dozen queries."""
     verbs = verbs_of(request.user, server)
     strip = read_strip(request.user, server)
     crashes = server.crashes.count()
@@ -65,7 +65,7 @@ def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, A
 
 
 def read_strip(user: Person, server: Server) -> Strip | None:
-    """Return what is told of the jobs of a server; None if it never had one."""
+    """Return the strip about a server's jobs; None if it never had one."""
     active = sorted(
         server.jobs.active().select_related("host", "server", "run"),
         key=lambda job: (job.state != JobState.RUNNING, job.pk),
@@ -89,12 +89,12 @@ def read_strip(user: Person, server: Server) -> Strip | None:
 
 
 def is_told(server: Server, strip: Strip | None) -> bool:
-    """Return whether the strip says what the server's last error says, which is made of its job's."""
+    """Return whether the strip already shows the server's last error, which contains its job's error."""
     return bool(strip and strip.job.error and strip.job.error in server.last_error)
 
 
 def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:
-    """Return the pages of a server that whoever may do `verbs` may see."""
+    """Return the pages of a server that a user with these `verbs` may see."""
     tabs = [Tab("console", _("Console"), server.get_absolute_url())]
     if Verb.CONFIGURE in verbs:
         tabs.append(Tab("config", _("Config"), reverse("servers:config", args=[server.name])))
@@ -109,9 +109,9 @@ def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:
 
 
 def find_start(server: Server) -> datetime | None:
-    """Return since when a server runs; None if it does not, or nobody knows.
+    """Return since when a server has been running; None if it does not run, or that is unknown.
 
-    A start that a job made is recorded with the job's end, one after a crash by the console that it began.
+    A start by a job is recorded with the job's end, a restart after a crash by the console that it began.
     """
     if server.actual_state != ActualState.RUNNING or server.not_heard_of_since:
         return None
@@ -122,6 +122,6 @@ def find_start(server: Server) -> datetime | None:
 
 
 def find_crash(server: Server) -> Crash | None:
-    """Return the crash that a server which is down is down of."""
+    """Return the crash because of which a server is down; None if it is not down after a crash."""
     is_crashed = server.actual_state == ActualState.CRASHED and not server.not_heard_of_since
     return server.crashes.first() if is_crashed else None

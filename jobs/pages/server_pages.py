@@ -1,6 +1,6 @@
 """The pages of one server: its console, its config, its jobs, its crashes. Each has the same head.
 
-They stand here and not in `servers`, as each of them shows what the server's job does.
+They are here and not in `servers`, because each of them shows what the server's job does.
 """
 
 from django.http import HttpResponse
@@ -25,7 +25,7 @@ JOBS_PER_PAGE = 50
 @require_safe
 @sign_in_required
 def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show a server with its console: the page that its name leads to."""
+    """Show a server with its console: the page to which its name links."""
     server = get_server_or_404(request.user, name)
     console = LogPage()
     if needs_log(request):
@@ -56,7 +56,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def server_console(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show the runs of a server, and its lines or what a search has found in them."""
+    """Show the runs of a server, and its lines or those that a search has found."""
     server = get_server_or_404(request.user, name)
     context = describe_head(request, server, "console") | read_console_page(request, server)
     return render(request, "servers/console.html", context)
@@ -65,7 +65,7 @@ def server_console(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def server_config(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show the parts of `cfg/server.cfg` as the server's host wrote them last, without passwords."""
+    """Show the parts of `cfg/server.cfg` as the server's host last wrote them, without passwords."""
     server = get_server(request.user, name, Verb.CONFIGURE)
     context = describe_head(request, server, "config") | {"parts": server.config_chain}
     return render(request, "servers/config.html", context)
@@ -74,7 +74,7 @@ def server_config(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def server_history(request: SignedInRequest, name: str) -> HttpResponse:
-    """List the jobs of a server, the newest first."""
+    """List the jobs of a server, newest first."""
     server = get_server_or_404(request.user, name)
     before = parse_id(request.GET.get("before", ""))
     jobs = Job.objects.filter(server=server, pk__lt=before or LARGEST_ID).order_by(
@@ -92,7 +92,7 @@ def server_history(request: SignedInRequest, name: str) -> HttpResponse:
 @require_safe
 @sign_in_required
 def server_crashes(request: SignedInRequest, name: str) -> HttpResponse:
-    """List the crashes of a server that are kept, the newest first."""
+    """List the stored crashes of a server, newest first."""
     server = get_server_or_404(request.user, name)
     context = describe_head(request, server, "crashes") | {"crashes": server.crashes.all()}
     return render(request, "servers/crashes.html", context)

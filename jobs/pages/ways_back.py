@@ -1,19 +1,19 @@
-"""Where a request for a job leads: to the page that it was made on, or, as ever, to the job's own page."""
+"""Where a request for a job redirects: to the page of its form, or by default to the job's own page."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 RETURN_FIELD = "next"
-"""What a form of a page sends besides. Programs that send nothing are led to the job."""
+"""The hidden field of a page's form. Programs that do not send it are redirected to the job."""
 
 
 def find_way_back(request: HttpRequest) -> str:
-    """Return the address within the panel that a form wants to be led back to; empty if it names none."""
+    """Return the URL within the panel to which a form wants to return; empty if it names none."""
     wanted = request.POST.get(RETURN_FIELD, "")
     is_ours = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
     return wanted if is_ours else ""
 
 
 def see_other(url: str) -> HttpResponse:
-    """Lead from a change to a page."""
+    """Redirect from a change to a page."""
     return HttpResponseRedirect(url, status=303)

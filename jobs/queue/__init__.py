@@ -1,4 +1,4 @@
-"""The queue: which job may run next, every transition that a job makes, and whether its worker is there.
+"""The queue: which job may run next, every transition that a job makes, and whether its worker is alive.
 
 Nothing here touches a host.
 """

@@ -1,6 +1,6 @@
-"""The statements of a claim: they set jobs to running, and read all that carrying them out takes.
+"""The SQL of a claim: sets jobs to running, and reads all that is needed to carry them out.
 
-What they read becomes rows of the models. All other columns are deferred: Django reads one if it is asked for.
+What is read becomes model instances. All other columns are deferred: Django reads one when it is accessed.
 """
 
 import json
@@ -18,13 +18,13 @@ M = TypeVar("M", bound=models.Model)
 
 
 def in_order(model: type[models.Model], *columns: str) -> dict[str, None]:
-    """Return `columns` in the order in which Django loads them: as keys, as it looks for each field."""
+    """Return `columns` in the order in which Django loads them, as keys, because it looks up each field."""
     fields = model._meta.concrete_fields
     return dict.fromkeys(field.attname for field in fields if field.attname in columns)
 
 
 def foreign_key(model: type[models.Model], name: str) -> "models.ForeignKey[Any, Any]":
-    """Return a foreign key, whose `set_cached_value` does what `select_related` does: nothing is checked."""
+    """Return a foreign key. Its `set_cached_value` does what `select_related` does, without any checks."""
     return cast("models.ForeignKey[Any, Any]", model._meta.get_field(name))
 
 
@@ -54,7 +54,7 @@ SET_RUNNING = (
     "UPDATE jobs_job SET state = 'running', worker_id = %s, started_at = %s, updated_at = %s"  # noqa: S608
     f" WHERE id = ANY(%s) AND state = 'queued' RETURNING {', '.join(JOB_COLUMNS)}"
 )
-"""A job that is cancelled at this moment is not queued any more."""
+"""Skips a job that was cancelled at this moment: it is no longer queued."""
 
 SERVERS = (
     f"SELECT {', '.join(f'server.{column}' for column in SERVER_COLUMNS)}, server_host.bind_address,"  # noqa: S608
@@ -74,16 +74,17 @@ SERVERS = (
     " JOIN servers_blueprint blueprint ON blueprint.id = server.blueprint_id"
     " WHERE server.id = ANY(%s)"
 )
-"""With the address that an admin may have given to the host since the worker read its row; with the references
-of the blueprint's overlays, topmost first; and with whether it has people, without whom nobody looks."""
+"""Reads beside each server: the bind address of its host, which an admin may have changed since the worker read
+the host's row; the references of the blueprint's overlays, topmost first; and whether it has bans or admins, as
+only then they are read."""
 
 
 def set_running(
     job_ids: Sequence[int], worker: Worker | None, host: Host, now: datetime
 ) -> list[Job]:
-    """Set queued jobs of `host` to running; return those that still were queued, in the order given.
+    """Set queued jobs of `host` to running; return those that were still queued, in the given order.
 
-    Each has its server and that one's blueprint, as they are now.
+    Each comes with its server and the server's blueprint, as they are now.
     """
     parameters = [worker.pk if worker else None, now, now, list(job_ids)]
     jobs = [load(Job, JOB_COLUMNS, row) for row in execute(SET_RUNNING, parameters).rows]
@@ -96,7 +97,7 @@ def set_running(
 
 
 def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
-    """Return servers by their ids, each with its blueprint, and with `host` if it is on that one."""
+    """Return servers by id, each with its blueprint, and with `host` if it is on that host."""
     ids = list(server_ids)
     if not ids:
         return {}
@@ -120,5 +121,5 @@ def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
 
 
 def load(model: type[M], columns: Collection[str], row: Sequence[object]) -> M:
-    """Return a row of `model` as Django loads it."""
+    """Return an instance of `model`, made from a row as Django makes it."""
     return model.from_db(DEFAULT_DB_ALIAS, columns, row)

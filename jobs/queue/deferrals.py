@@ -1,6 +1,6 @@
-"""Actions that wait until nobody plays on a server: asked for, cancelled, carried out, and over.
+"""Actions that wait until nobody plays on a server: how they are requested, cancelled, carried out and ended.
 
-`jobs.watch.empty_watch` looks whether the time has come; here is what then happens to the row.
+`jobs.watch.empty_watch` checks whether the time has come; this module changes the row.
 """
 
 from datetime import datetime
@@ -19,9 +19,9 @@ from servers.permissions import SERVER_OPERATION_VERBS, may
 
 
 def defer(operation: str, *, server: Server, requested_by: User, until: datetime) -> DeferredAction:
-    """Do `operation` once nobody plays on `server`, at the latest by `until`; in the place of what waits there.
+    """Do `operation` once nobody plays on `server`, if that is before `until`; replaces what already waits.
 
-    Raises `RequestRefused` for what cannot wait, and for a server that does not run.
+    Raises `RequestRefused` for an operation that cannot wait, and for a server that does not run.
     """
     if operation not in DEFERRABLE:
         raise RequestRefused(
@@ -50,7 +50,7 @@ def defer(operation: str, *, server: Server, requested_by: User, until: datetime
 
 
 def forget(server: Server) -> bool:
-    """Remove what waits until `server` is empty, or the word of its end; return whether there was anything."""
+    """Remove what waits until `server` is empty, or the note of its end; return whether there was any."""
     with transaction.atomic():
         count, _details = DeferredAction.objects.filter(server=server).delete()
         if count:
@@ -59,7 +59,7 @@ def forget(server: Server) -> bool:
 
 
 def end(action: DeferredAction, outcome: str) -> None:
-    """Note that an action is not going to be done, and why, in a sentence for who asked for it."""
+    """Note that an action will not be done, and why, in a sentence for the person who requested it."""
     with transaction.atomic():
         as_seen = same(action).filter(ended_at=None)
         if as_seen.update(ended_at=timezone.now(), outcome=outcome):
@@ -67,10 +67,10 @@ def end(action: DeferredAction, outcome: str) -> None:
 
 
 def carry_out(action: DeferredAction) -> bool:
-    """Queue the job of an action whose server is empty; return whether it is over, done or refused.
+    """Queue the job of an action whose server is empty; return whether the action is over, done or refused.
 
-    False: the person has too many jobs waiting, and it is worth trying again. Of several workers that come here
-    at once, one queues a job.
+    False means that too many jobs of the person wait, and that it is worth trying again. If several workers
+    call this at once, only one queues a job.
     """
     user = action.requested_by
     verb = SERVER_OPERATION_VERBS[action.operation]
@@ -90,11 +90,11 @@ def carry_out(action: DeferredAction) -> bool:
 
 
 def same(action: DeferredAction) -> QuerySet[DeferredAction]:
-    """Return the row of `action`, unless another wish has taken its place since it was read."""
+    """Return the row of `action`, unless another action has replaced it since it was read."""
     return DeferredAction.objects.filter(pk=action.pk, created_at=action.created_at)
 
 
 def tell_pages(server: Server) -> None:
-    """Let open pages that show `server` follow."""
+    """Make open pages that show `server` update."""
     Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())
     announce(Channel.PAGES)

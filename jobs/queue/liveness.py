@@ -1,4 +1,4 @@
-"""Which process a worker is, and whether it still exists."""
+"""Identifies the process of a worker, and finds out whether it still exists."""
 
 import logging
 import threading
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process, told apart from a later one that is given the same pid.
+    """A process, distinguishable from a later one with the same pid.
 
     `start_ticks` is field 22 of /proc/PID/stat: clock ticks from boot to the process's start.
     """
@@ -51,17 +51,17 @@ class ProcessIdentity:
         return self.boot_id == read_boot_id() and self.pid_namespace == read_pid_namespace()
 
     def is_there(self) -> bool:
-        """Return whether the process runs; a zombie does not."""
+        """Return whether the process runs; a zombie counts as not running."""
         return is_alive(self.pid, self.start_ticks)
 
 
 def read_pid_namespace() -> str:
-    """Return the name of the pid namespace of this process: only in it its pid means anything."""
+    """Return the name of this process's pid namespace: outside of it, its pid means nothing."""
     return str(Path("/proc/self/ns/pid").readlink())
 
 
 def register_worker(host: Host, *, concurrency: int, is_claiming: bool) -> Worker:
-    """Store that this process is a worker of `host`, and return its row; safe to call again."""
+    """Register this process as a worker of `host`, and return its row; safe to call again."""
     identity = ProcessIdentity.of_this_process()
     now = timezone.now()
     worker, _ = Worker.objects.update_or_create(
@@ -96,10 +96,10 @@ def beat(worker: Worker, *, is_claiming: bool) -> None:
 
 
 class Heartbeat:
-    """Beats for a worker from a thread of its own, so that it continues whatever the other threads wait for.
+    """Stores a worker's heartbeat in a thread of its own, which continues whatever the other threads wait for.
 
-    It waits for a database that is away. Any other error ends the thread; `guard` is entered around all that
-    the thread does, and so decides what follows.
+    It waits while the database is away. Any other error ends the thread. `guard` is entered around all that
+    the thread does, and so decides what happens then.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Heartbeat:
     def is_steady(self) -> bool:
         """Whether it has reached the database for a whole lease, without a pause.
 
-        Only then does the silence of another worker mean anything: after an outage of the database, or a pause
-        of this process, every worker has been silent.
+        Only then does another worker's silence mean anything: after an outage of the database, or a pause of
+        this process, every worker seems to have been silent.
         """
         now = monotonic()
         lease_seconds: float = settings.JOB_WORKER_LEASE_SECONDS
@@ -159,17 +159,17 @@ class Heartbeat:
 
 
 class LeaseWatch:
-    """Tells which workers have fallen silent, on this process's monotonic clock. To be used by one thread.
+    """Finds out which workers have fallen silent, by this process's monotonic clock. For use by one thread.
 
     The wall clocks of machines are not compared: they jump, and they differ. A worker has fallen silent when
-    its heartbeat has stayed the same for a whole lease, during which this process has looked regularly.
+    its heartbeat has not changed for a whole lease, during which this process has checked it regularly.
     """
 
     def __init__(self) -> None:
         self._seen: dict[int, Sight] = {}
 
     def has_lapsed(self, worker: Worker) -> bool:
-        """Look at a worker whose row was just read; return whether its lease is over."""
+        """Check a worker whose row was just read; return whether its lease is over."""
         lease_seconds: float = settings.JOB_WORKER_LEASE_SECONDS
         now = monotonic()
         sight = self._seen.get(worker.pk)
@@ -182,7 +182,7 @@ class LeaseWatch:
 
 @dataclass(frozen=True)
 class Sight:
-    """A heartbeat, and when it was seen first and last, on the monotonic clock."""
+    """A heartbeat, and when it was first and last seen, on the monotonic clock."""
 
     heartbeat_at: datetime
     first_looked_at: float
@@ -197,7 +197,7 @@ def has_lapsed_by_clock(worker: Worker) -> bool:
 def is_gone(
     worker: Worker | None, has_lapsed: Callable[[Worker], bool] = has_lapsed_by_clock
 ) -> bool:
-    """Return whether `worker` is not there any more: stopped, its process gone, or its lease over.
+    """Return whether `worker` is gone: it has stopped, its process has ended, or its lease is over.
 
     A process that cannot be seen from here (another machine, another container) is judged by its
     heartbeat alone.
@@ -208,7 +208,7 @@ def is_gone(
 
 
 def is_known_to_be_gone(worker: Worker) -> bool:
-    """Return whether the worker's process would be seen from here, and is not there."""
+    """Return whether the worker's process could be seen from here, and does not exist."""
     identity = ProcessIdentity.of_worker(worker)
     return identity.can_be_seen_here() and not identity.is_there()
 
@@ -216,7 +216,7 @@ def is_known_to_be_gone(worker: Worker) -> bool:
 def record_gone_workers() -> None:
     """Record as stopped the workers whose processes have ended, so that nothing waits for their leases to end.
 
-    Only those whose processes could be seen from here: a worker that is merely silent may come back.
+    Only workers whose processes could be seen from here: one that is merely silent may come back.
     """
     workers = Worker.objects.filter(stopped_at=None).select_related("host")
     gone = [worker.pk for worker in workers if is_known_to_be_gone(worker)]

@@ -1,4 +1,4 @@
-"""Finds jobs that no worker takes although one beats and could, judged by the rows alone."""
+"""Finds jobs that no worker claims although a live one could, judged by the rows alone."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,14 +11,14 @@ from jobs.queue.scheduler import build_scheduler_state
 from servers.models import Host
 
 CLAIM_SECONDS = 60.0
-"""How long a job that may run can wait beside a free thread until the worker counts as stuck."""
+"""How long a runnable job may wait while a thread is free before the worker counts as stuck."""
 
 
 def find_overdue_job(host: Host, workers: Sequence[Worker]) -> int | None:
-    """Return a job of `host` that one of its `workers`, which all beat, should have taken; None if none is.
+    """Return a job of `host` that one of its live `workers` should have claimed; None if there is none.
 
-    The job may run and has waited for `CLAIM_SECONDS`, a thread is free, and no job has begun or ended for as
-    long: a job that became runnable only just now has not waited.
+    The job is runnable and has waited for `CLAIM_SECONDS`, and a thread is free. No job has begun or ended in
+    that time, which could have made this one runnable only just now.
     """
     limit = timezone.now() - timedelta(seconds=CLAIM_SECONDS)
     claiming = [one for one in workers if one.is_claiming and one.started_at < limit]

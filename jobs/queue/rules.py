@@ -1,6 +1,6 @@
-"""Who may run: the rules of the queue, and the only place that has them. Reads nothing from the database.
+"""Which jobs may run: the rules of the queue, and the only place that has them. No access to the database.
 
-`scheduler` asks which jobs to claim, `wait_reasons` what a job waits for.
+`scheduler` uses them to choose the jobs to claim, `wait_reasons` to explain what a job waits for.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from jobs.models import EXCLUSIVE_OPERATIONS
 
 
 class ActiveJob(NamedTuple):
-    """What the rules know of a job that waits or runs."""
+    """What the rules need to know about a job that waits or runs."""
 
     id: int
     host_id: int | None
@@ -19,23 +19,23 @@ class ActiveJob(NamedTuple):
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether it is done to a whole host alone."""
+        """Whether nothing else may run on its host beside it."""
         return self.operation in EXCLUSIVE_OPERATIONS
 
 
 class Rules:
     """The rules of one host, applied to its queued jobs one by one, oldest first.
 
-    1. A job waits for any job of its server, on whichever host that runs.
-    2. An exclusive job waits for every job of its host.
+    1. A job waits for the running job of its server, on whichever host that runs.
+    2. An exclusive job waits for every running and every earlier job of its host.
     3. All jobs of a host wait for its running exclusive job.
-    4. They also wait for an exclusive job that is the oldest one waiting, so that it is not starved. Until it
+    4. They also wait for an exclusive job that is the oldest waiting job, so that it is not starved. Until it
        is the oldest, an exclusive job holds up nothing.
     5. Nothing else makes a job wait, so a blocked job does not block an unrelated one behind it.
     """
 
     def __init__(self, host_id: int, running: Iterable[ActiveJob]) -> None:
-        """Begin with the jobs that run on any host: a server may have moved while its old host still acts."""
+        """Begin with the running jobs of all hosts: a server may move while its old host still works on it."""
         running = list(running)
         self._here = [job for job in running if job.host_id == host_id]
         self._by_server: dict[int | None, ActiveJob] = {
@@ -56,7 +56,7 @@ class Rules:
         else:
             blocker = self._by_server.get(job.server_id)
         if job.is_exclusive and not self._exclusive and not self._oldest_waiting:
-            self._exclusive = job  # It runs now, or it is the oldest one waiting.
+            self._exclusive = job  # It runs now, or it is the oldest waiting job.
         if blocker:
             self._oldest_waiting = self._oldest_waiting or job
             return blocker
@@ -67,10 +67,10 @@ class Rules:
 
     @property
     def is_closed(self) -> bool:
-        """Whether all further jobs wait, whatever they are."""
+        """Whether every further job waits."""
         return self._exclusive is not None
 
     @property
     def busy_server_ids(self) -> list[int]:
-        """The servers whose further jobs wait."""
+        """The servers whose further jobs wait, each for a job of its own server."""
         return [server_id for server_id in self._by_server if server_id is not None]

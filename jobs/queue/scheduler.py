@@ -1,4 +1,4 @@
-"""Which queued jobs of a host may run now: reads the rows, and applies `rules` to them."""
+"""Decides which queued jobs of a host may run now: reads the rows, and applies `rules` to them."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from jobs.queue.rules import ActiveJob, Rules
 from servers.models import Host
 
 PAGE = 64
-"""How many queued jobs are read at a time. In the text of the statements: PostgreSQL plans for it."""
+"""How many queued jobs are read at a time. Written into the statements, so that PostgreSQL plans for it."""
 
-# These run at every claim and at most wake-ups, beside a million finished jobs. Each reads partial indexes.
-# `created_at` stays in the database: making times of it took Python a twelfth of a claim of 128 jobs.
+# These run at every claim and at most wake-ups, in a table with a million finished jobs. Each reads partial
+# indexes. `created_at` stays in the database: converting it took Python a twelfth of a claim of 128 jobs.
 
 COLUMNS = "state, id, host_id, server_id, operation, created_at"
 
@@ -23,7 +23,7 @@ ACTIVE = (
     f" ORDER BY created_at, id LIMIT {PAGE}) queued"
     ") job ON TRUE WHERE host.id = %s ORDER BY job.created_at, job.id"
 )
-"""The jobs that run on any host, and the oldest that wait for this one; each with whether it is being drained.
+"""The running jobs of all hosts, and the oldest queued jobs of this one. Each row says if this host drains.
 
 One statement, because each costs a round trip to PostgreSQL.
 """
@@ -35,16 +35,16 @@ FURTHER_QUEUED = (
     " AND (server_id IS NULL OR NOT server_id = ANY(%s))"
     f" ORDER BY created_at, id LIMIT {PAGE}"
 )
-"""The next ones, without those of servers that are known to be busy: of one server, thousands may wait."""
+"""The next queued jobs, without those of busy servers: thousands of jobs of one server may wait."""
 
 LOCK_HOST = "SELECT id FROM servers_host WHERE id = %s FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True)
 class SchedulerState:
-    """What decides which queued jobs of a host may run, as it was at one moment.
+    """All that decides which queued jobs of a host may run, at one moment.
 
-    `queued` has the oldest ones, in their order. If those are not enough, `pick` reads more.
+    `queued` has the oldest queued jobs, in order. If they are not enough, `pick` reads more.
     """
 
     host_id: int
@@ -74,9 +74,9 @@ class SchedulerState:
 
 
 def build_scheduler_state(host: Host | None = None) -> SchedulerState:
-    """Read what decides about the queued jobs of `host`, by default the one that the settings name.
+    """Read the scheduler's state of `host`, by default the one that the settings name.
 
-    It stays true only while the host's row is locked (`lock_host`).
+    It stays valid only while the host's row is locked (`lock_host`).
     """
     host_id = (host or Host.local()).pk
     rows = execute(ACTIVE, [host_id, host_id]).rows
@@ -90,8 +90,8 @@ def build_scheduler_state(host: Host | None = None) -> SchedulerState:
 
 
 def lock_host(host: Host) -> None:
-    """Make the claims and requests of `host` take turns until the transaction ends.
+    """Serialize the claims and requests of `host` until the transaction ends.
 
-    Nothing is locked on SQLite, whose transactions are IMMEDIATE and take turns anyway.
+    On SQLite this locks nothing: its transactions are IMMEDIATE and take turns anyway.
     """
     execute(LOCK_HOST, [host.pk])

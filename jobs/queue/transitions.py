@@ -60,12 +60,12 @@ class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fa
 
 
 class TooManyWaiting(RequestRefused):
-    """The person already has as many jobs waiting as they may; some of them will be done after a while."""
+    """As many of the person's jobs wait as are allowed. Trying again is worth it once some of them have run."""
 
 
 @dataclass(frozen=True)
 class Requested:
-    """A job that answers a request; not new if it waited or ran already."""
+    """The job that answers a request. `is_new` is false if it already waited or ran."""
 
     job: Job
     is_new: bool
@@ -87,9 +87,9 @@ def enqueue(
 ) -> Job:
     """Store a queued job and return it; any worker of its host may claim it once this is committed.
 
-    Without a host it is the server's, or the one the settings name; `build_id` is what a rollback goes to, by
-    default the latest other one; `run` is what a start repeats, in the place of what is saved; `upload` is what
-    is unpacked. Nothing is refused here: that is `request`'s part.
+    The host defaults to the server's, or to the one that the settings name. `build_id` is the build that a
+    rollback goes to, by default the latest other one. `run` is the run that a start repeats instead of using
+    the saved settings. `upload` is what is unpacked. Nothing is refused here: `request` does that.
     """
     with transaction.atomic():
         job = Job.objects.create(
@@ -117,27 +117,25 @@ def request(
     run: Run | None = None,
     upload: Upload | None = None,
 ) -> Requested:
-    """Enqueue what a person asked for, or return the job that is about to do just that.
+    """Enqueue what a person asked for, or return the job that is about to do exactly that.
 
-    Two clicks on one action give one job. A different action in between makes it a new wish: stop after
-    start after stop is three jobs. Raises `RequestRefused`, and then has changed nothing:
-    requests that are made together in one transaction are taken whole or refused whole.
+    Two clicks on one action give one job. A different action in between makes it a new request: stop, start,
+    stop are three jobs. If it raises `RequestRefused`, it has changed nothing: several requests in one
+    transaction are accepted together or refused together.
     """
     host = host or (server.host if server else Host.local())
     with transaction.atomic():
         if not requested_by.is_superuser:
             requested_by = lock_person(requested_by)
         if run:
-            lock_run(
-                run
-            )  # Before the host, as a worker does: it stores what has ended, and then claims.
+            lock_run(run)  # Before the host, as a worker does: it stores endings, then claims.
         if upload:
             upload = lock_upload(upload)
         lock_host(host)
         if server and not Server.objects.filter(pk=server.pk).exists():
             raise RequestRefused(_("%(server)s has just been removed.") % {"server": server.name})
         if server and operation in (*STARTS, *ENDING_OPERATIONS):
-            # Whatever waited until the server is empty is done by this, or is not wanted any more.
+            # This does what was to be done when the server is empty, or replaces it.
             DeferredAction.objects.filter(server=server).delete()
         active = Job.objects.active().filter(host=host, server=server, upload=upload)
         newest = active.order_by("-id").first()
@@ -168,7 +166,7 @@ def request(
 
 
 def lock_run(run: Run) -> None:
-    """Keep a run from being removed until the transaction ends. Raises `RequestRefused` if it has been."""
+    """Keep a run from being removed until the transaction ends. Raises `RequestRefused` if it is gone."""
     this = Run.objects.filter(pk=run.pk).order_by()
     if not list(this.select_for_update(no_key=True).values_list("pk")):
         raise RequestRefused(
@@ -181,7 +179,7 @@ def lock_run(run: Run) -> None:
 
 
 def lock_upload(upload: Upload) -> Upload:
-    """Keep an upload as it is until the transaction ends; return it. Raises `RequestRefused` if it is gone."""
+    """Lock an upload until the transaction ends, and return it. Raises `RequestRefused` if it is gone."""
     rows = Upload.objects.select_for_update(of=("self",)).select_related("overlay")
     this = rows.filter(pk=upload.pk).first()
     if this is None:
@@ -190,7 +188,7 @@ def lock_upload(upload: Upload) -> Upload:
 
 
 def refuse_upload(operation: str, upload: Upload | None) -> None:
-    """Raise `RequestRefused` if no version can be made of an upload, or if there is none to unpack."""
+    """Raise `RequestRefused` if there is no upload to unpack, or no version can be made from it."""
     if operation != Operation.UNPACK:
         return
     if upload is None:
@@ -217,7 +215,7 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
         host=job.host,
         requested_by=requested_by,
         retry_of=job,
-        # Where it was on its way to: it may have come there, and is not to go on to another.
+        # The build that it was going to: it may have got there, and must not go on to another one.
         build_id=job.build_id,
         run=job.run,
         upload=job.upload,
@@ -225,10 +223,10 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
 
 
 def find_flood(person: Person) -> str:
-    """Return that as many jobs of this person wait as may, and what to do, in words; empty if one more may.
+    """Return why no more jobs of this person may wait, and what to do; an empty text if one more may.
 
-    A person's jobs are those that they have asked for, on whosever servers. What workers have queued is
-    nobody's.
+    A person's jobs are those that they have requested, on anybody's servers. Jobs that workers have queued
+    count for nobody.
     """
     most = most_waiting_jobs(person)
     if most is None:
@@ -246,10 +244,10 @@ def find_flood(person: Person) -> str:
 
 
 def is_covered(operation: str, newest: Job) -> bool:
-    """Return whether the newest job of a server brings it down as thoroughly as `operation` would, or more so.
+    """Return whether the newest job of a server brings it down at least as thoroughly as `operation` would.
 
-    Such an operation is never refused. Without this, somebody could queue stops and deletions in turns without
-    end.
+    Operations that bring a server down are never refused. Without this check, somebody could queue stops and
+    deletions in turn without limit.
     """
     does_as_much = newest.operation in ENDING_OPERATIONS[ENDING_OPERATIONS.index(operation) :]
     return does_as_much and newest.cancel_requested_at is None
@@ -258,9 +256,9 @@ def is_covered(operation: str, newest: Job) -> bool:
 def refuse_the_impossible(
     operation: str, server: Server | None, host: Host, newest: Job | None
 ) -> None:
-    """Raise `RequestRefused` if it is certain already that the operation could not succeed.
+    """Raise `RequestRefused` if it is already certain that the operation cannot succeed.
 
-    `newest` is the newest job of the server that waits or runs: it may change what is in the way.
+    `newest` is the newest job of the server that waits or runs: it may remove what stands in the way.
     """
     if operation not in Operation:
         raise RequestRefused(
@@ -277,7 +275,7 @@ def refuse_the_impossible(
         return
     if newest is None:
         refuse_without_files(operation, server)
-    # Each of these two has its own index; together they would be looked for among all jobs there ever were.
+    # Two queries, because each has its own index; one query for both would search all jobs there ever were.
     is_waiting = Job.objects.queued().filter(host=host).exists()
     if is_waiting or Job.objects.running().filter(host=host).exists():
         return  # One of them may be an install.
@@ -290,10 +288,10 @@ def refuse_the_impossible(
 
 
 def refuse_without_files(operation: str, server: Server) -> None:
-    """Raise `RequestRefused` if the operation is about files of a server that has none on its host."""
+    """Raise `RequestRefused` if the operation needs files of a server that has none on its host."""
     is_absent = server.actual_state == ActualState.ABSENT
     if operation == Operation.RESET and not server.has_instance:
-        # One that its host was never asked about was never started either: it has no finished job.
+        # A server whose host never reported on it was never started either: it has no finished job.
         has_none = "has no files" if is_absent else "has no files that Saferoom knows of"
         raise RequestRefused(
             _("There is nothing to reset: %(server)s %(has_none)s on host %(host)s.")
@@ -312,7 +310,7 @@ def refuse_without_files(operation: str, server: Server) -> None:
 def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) -> Job | None:
     """Claim the oldest runnable job of the worker's host, or of `host`; None if there is none.
 
-    As `claim_jobs`: call it outside a transaction, and touch the host only afterwards.
+    Like `claim_jobs`: call it outside a transaction, and touch the host only afterwards.
     """
     host = host or (worker.host if worker else Host.local())
     return next(iter(claim_jobs(worker, host, 1)), None)
@@ -321,14 +319,14 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
 def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
     """Set the oldest runnable jobs of `host` to running, at most `limit`, and return them in that order.
 
-    In a transaction of its own, or in the one that is open: that has to be committed before the host is
-    touched. Each job has its server as it was before, with the `desired_state` that `give_back` restores.
+    Uses the open transaction, or else its own. It has to be committed before the host is touched. Each returned
+    job has its server as it was before the claim, with the `desired_state` that `give_back` restores.
     """
     try:
         with write_turn(), transaction.atomic():
             lock_host(host)
-            # Read after the lock is taken: on PostgreSQL this sees what was committed meanwhile, and the clock
-            # is read after the end of the job that these may have waited for.
+            # Read after taking the lock: on PostgreSQL this sees what was committed while waiting for it. The
+            # clock is also read after that, so `started_at` lies after the end of a job that these waited for.
             job_ids = build_scheduler_state(host).pick(limit)
             if not job_ids:
                 return []
@@ -346,7 +344,7 @@ def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
 
 
 def store_desired_states(jobs: Iterable[Job], now: datetime) -> None:
-    """Store what jobs that begin are to make of their servers, in the transaction that is open."""
+    """Store the state that claimed jobs want for their servers, in the open transaction."""
     to_change: dict[DesiredState, list[int]] = defaultdict(list)
     for job in jobs:
         wanted = DESIRED_STATES.get(job.operation)
@@ -357,16 +355,16 @@ def store_desired_states(jobs: Iterable[Job], now: datetime) -> None:
 
 
 def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
-    """Put claimed jobs that were not begun back into the queue, or cancel them if that was asked for meanwhile.
+    """Put claimed jobs that were not begun back into the queue, or cancel those that somebody asked to cancel.
 
-    They keep their places in it, and what is wanted of their servers is again what it was before `claim_jobs`
-    returned them. Nothing happens to those that are not the worker's any more.
+    They keep their places in the queue. Their servers' `desired_state` becomes what it was before `claim_jobs`.
+    Jobs that no longer belong to the worker are left alone.
     """
     claimed = {job.pk: job for job in jobs}
     now = timezone.now()
     unclaimed: dict[str, Any] = {"worker": None, "started_at": None, "updated_at": now}
     with transaction.atomic():
-        # Locked before they are told apart: somebody may cancel one of them at this moment (`cancel`).
+        # Locked before they are sorted: somebody may be cancelling one of them at this moment (`cancel`).
         mine = dict(
             Job.objects.running()
             .select_for_update(no_key=True)
@@ -388,9 +386,9 @@ def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
 
 
 def restore_desired_states(jobs: Iterable[Job], now: datetime) -> None:
-    """Undo `store_desired_states`, in the transaction that is open.
+    """Undo `store_desired_states`, in the open transaction.
 
-    Nobody else writes that while a job of the server runs.
+    Nothing else writes that column while a job of the server runs.
     """
     of_state: dict[str, list[int]] = defaultdict(list)
     for job in jobs:
@@ -404,10 +402,10 @@ def restore_desired_states(jobs: Iterable[Job], now: datetime) -> None:
 def show_life(worker: Worker) -> None:
     """Let a claim count as a heartbeat, unless one was stored within the last second.
 
-    Otherwise another worker could take this one, just back from a pause, for dead before its next heartbeat,
-    and fail what it has just claimed.
+    Otherwise, just after a pause of this worker, another worker could take it for dead before its next
+    heartbeat, and fail what it has just claimed.
     """
-    # This clock is never set, and it continues while the machine sleeps.
+    # This clock is never set, and it keeps running while the machine sleeps.
     now, claimed_at = timezone.now(), clock_gettime(CLOCK_BOOTTIME)
     if claimed_at - worker.claimed_at < 1:
         return
@@ -417,7 +415,7 @@ def show_life(worker: Worker) -> None:
 
 
 def read_cancel_requests(worker: Worker) -> list[int]:
-    """Return the ids of the jobs that `worker` runs and somebody has asked to cancel."""
+    """Return the ids of the jobs that `worker` runs and that somebody has asked to cancel."""
     return [job_id for (job_id,) in execute(CANCEL_REQUESTS, [worker.host_id, worker.pk]).rows]
 
 
@@ -434,8 +432,8 @@ def finish_job(
 ) -> bool:
     """Store the end of a running job, together with what it learned about its server.
 
-    Without `state`, exit code 0 is success and any other failure. Returns False, and changes nothing,
-    if the job is not `job.worker`'s any more: its lease was lost, and the verdict on it stands.
+    Without `state`, exit code 0 means success and any other code failure. Returns False and changes nothing
+    if the job no longer belongs to `job.worker`: the lease was lost, and the other worker's verdict stands.
     """
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
@@ -451,10 +449,10 @@ def finish_job(
 
 
 def cancel(job: Job) -> Job:
-    """End a queued job at once, or ask the worker of a running one to end it; return it as it is now."""
+    """Cancel a queued job at once, or ask a running one's worker to cancel it; return the job as it is now."""
     now = timezone.now()
     with transaction.atomic():
-        # Locked, so that it does not move on between the two: a claim or a `give_back` may be under way.
+        # Locked, so that its state cannot change between the two updates, by a claim or `give_back`.
         this = Job.objects.filter(pk=job.pk)
         list(this.select_for_update(no_key=True).order_by().values_list("pk"))
         was_queued = this.filter(state=JobState.QUEUED).update(
@@ -477,13 +475,13 @@ def cancel(job: Job) -> Job:
 def recover_stale_jobs(
     host: Host | None = None, *, has_lapsed: Callable[[Worker], bool] = has_lapsed_by_clock
 ) -> list[Job]:
-    """Fail every running job, of `host` or of all, whose worker is gone; return those jobs.
+    """Fail every running job, of `host` or of all hosts, whose worker is gone; return those jobs.
 
-    `has_lapsed` says of a worker whose process cannot be looked for whether its lease is over. What their
-    servers are doing is unknown from then on, until their host is asked again. Safe to run in several workers
-    at a time: each job is given its verdict once.
+    For a worker whose process cannot be seen from here, `has_lapsed` decides whether its lease is over. The
+    state of the jobs' servers is unknown until their host reports again. Safe to run in several workers at a
+    time: each job gets one verdict.
     """
-    # Without an order: for the usual one SQLite would walk over every job there ever was.
+    # Without an order: for the default one SQLite would walk over every job there ever was.
     running = Job.objects.running().order_by().select_related("worker", "server")
     if host:
         running = running.filter(host=host)
@@ -491,7 +489,7 @@ def recover_stale_jobs(
 
 
 def fail_stale_job(job: Job) -> bool:
-    """Give a job whose worker is gone its verdict; False if it got one meanwhile."""
+    """Fail a job whose worker is gone; return False if it got another verdict first."""
     with transaction.atomic():
         is_ours = finish_job(
             job,
@@ -505,7 +503,7 @@ def fail_stale_job(job: Job) -> bool:
         if is_ours:
             append_job_log_line(job.pk, LogStream.STDERR, WORKER_STOPPED)
             if job.server and job.operation in STARTS:
-                # It may run with what this job gave it, or go on as before: nobody knows.
+                # Nobody knows whether it runs with this job's settings or still with the ones before.
                 Run.record([Run(server=job.server)])
     if is_ours:
         logger.warning("job %s: failed, its worker (%s) is gone", job.pk, job.worker)
@@ -513,7 +511,7 @@ def fail_stale_job(job: Job) -> bool:
 
 
 def prune_jobs(finished_before: datetime) -> int:
-    """Delete the jobs, with their logs, that ended before a moment; return how many."""
+    """Delete the jobs that ended before `finished_before`, with their logs; return how many."""
     old = Job.objects.finished().filter(finished_at__lt=finished_before)
     count = 0
     while ids := list(old.values_list("pk", flat=True)[:200]):

@@ -11,13 +11,13 @@ from jobs.queue.rules import ActiveJob, Rules
 from jobs.queue.scheduler import build_scheduler_state
 
 MOST_AHEAD = 1000
-"""How many earlier jobs are looked at. Behind more, a job is only said to wait for its turn."""
+"""How many earlier jobs are checked. With more ahead of it, a job is only said to wait for its turn."""
 
 COLUMNS = ("id", "host_id", "server_id", "operation")
 
 
 def explain_waiting(job: Job) -> str:
-    """Return one sentence: why the queued `job` does not run yet."""
+    """Return one sentence that says why the queued `job` does not run yet."""
     if job.host is None:
         return _("Its host has been removed, so nobody will carry it out. Cancel it.")
     if job.host.is_draining:
@@ -54,7 +54,7 @@ def explain_waiting(job: Job) -> str:
 
 
 def read_ahead(job: Job) -> list[ActiveJob]:
-    """Return the jobs of its host that were queued earlier, oldest first; of many, `MOST_AHEAD` and one."""
+    """Return the earlier queued jobs of its host, oldest first; at most `MOST_AHEAD` and one more."""
     is_older = Q(created_at__lt=job.created_at) | Q(created_at=job.created_at, pk__lt=job.pk)
     queued = Job.objects.queued().filter(is_older, host=job.host, created_at__lte=job.created_at)
     return [ActiveJob(*row) for row in queued.values_list(*COLUMNS)[: MOST_AHEAD + 1]]

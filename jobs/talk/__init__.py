@@ -1,4 +1,4 @@
-"""Talking to running game servers, beside jobs: commands, who is on, who may not be, and who are admins."""
+"""Talking to running game servers, beside jobs: commands, players, bans, admins and maps."""
 
 from jobs.talk.admin_keeper import AdminKeeper
 from jobs.talk.ban_keeper import BanKeeper

@@ -1,7 +1,7 @@
-"""Keeps the admins of the servers of a host: writes SourceMod's file while a server runs, and has it read.
+"""Applies changed admins to a host's running servers: writes SourceMod's file, and makes the server reload it.
 
-The start of a server writes the file (`hostops.instances.admin_files`). What is seen of it is stored for the
-page of admins.
+The start of a server writes the file too (`hostops.instances.admin_files`). The result is stored for the page
+of admins.
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 ANSWER_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 TURN_SECONDS = 5.0
-"""How long one turn goes on with servers that do not answer. The next begins with those that were left out."""
+"""How long one turn spends on servers that do not answer. The next turn begins with those left out."""
 
 RELOAD = "sm_reloadadmins"
 _UNKNOWN = "Unknown command"
@@ -39,7 +39,7 @@ _AS_TOLD = {
 
 @dataclass(frozen=True)
 class Wish:
-    """Who the admins of a server are to be, in which run of it, and whether it runs."""
+    """The admins that a server should have, in which run of it, and whether it runs."""
 
     run: int
     run_started_at: float
@@ -48,9 +48,9 @@ class Wish:
 
 
 class AdminKeeper:
-    """Keeps the admins of the servers of one host. To be used by one thread.
+    """Keeps the admins of one host's servers. For use by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password.
+    `refusing` has, by the name of a server, the run that has refused the RCON password.
     """
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
@@ -60,10 +60,10 @@ class AdminKeeper:
         self._not_before: dict[int, float] = {}
 
     def look(self) -> None:
-        """See to every server whose admins or run are others than when it was seen to last."""
+        """Update every server whose admins or run have changed since its last update."""
         until = monotonic() + TURN_SECONDS
         of_host = self._host.servers.order_by()
-        # Those that have lost their last admin have a note from before.
+        # Servers that have lost their last admin still have a note.
         concerned = of_host.filter(
             Q(pk__in=GameAdmin.objects.values("server")) | Q(admins_note__isnull=False)
         )
@@ -91,13 +91,11 @@ class AdminKeeper:
                 del self._not_before[server.pk]
 
     def _see_to(self, server: Server, wish: Wish) -> bool:
-        """Write, tell and store what came of it; return whether that is all for now."""
+        """Write the file, make the server reload it, and store the result; return whether that succeeded."""
         try:
             state, remark = self._carry_out(server, wish)
         except (HostError, OSError) as error:
-            what = (
-                f"server {server.name}: its admins cannot be written, or it cannot be told of them"
-            )
+            what = f"server {server.name}: its admins cannot be written, or it cannot be told to reload them"
             faults.tell(logger, what, error, is_explained=True)
             return False
         store(server, state, remark)
@@ -109,10 +107,7 @@ class AdminKeeper:
         if report.outcome in _AS_TOLD:
             return _AS_TOLD[report.outcome], report.remark
         if not wish.is_running:
-            return (
-                AdminsState.WAITING,
-                report.remark,
-            )  # It is starting: it reads the file by itself.
+            return AdminsState.WAITING, report.remark  # It is starting, and will read the file.
         answer = host.tell(
             server.name,
             RELOAD,
@@ -131,15 +126,15 @@ class AdminKeeper:
 
 
 def is_pending(server: Server) -> bool:
-    """Return whether somebody waits for what becomes of a change, be it one there and back."""
+    """Return whether somebody waits for the result of a change, even if a later one has undone it."""
     note: AdminsNote | None = getattr(server, "admins_note", None)
     return note is not None and note.state == AdminsState.PENDING
 
 
 def store(server: Server, state: AdminsState, remark: str) -> None:
-    """Store what is so of a server's admins, and have its open pages show it."""
+    """Store the state of a server's admins, and update its open pages."""
     if remark:
-        # In it may be what the game has answered, and it is for all who see the server.
+        # It may quote the game's answer, and everybody who sees the server can read it.
         concerned = Server.objects.select_related("blueprint", "host").get(pk=server.pk)
         remark = make_line_safe(masked_for(concerned)(remark))
     with write_turn(), transaction.atomic():

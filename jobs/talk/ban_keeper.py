@@ -1,8 +1,8 @@
-"""Keeps bans on the running servers of a host: at once, after each start and each change of map.
+"""Applies bans to a host's running servers: at once, after each start and after each change of map.
 
-A server bans those whom its config has as it starts (`hostops.instances.ban_files`), and once more on each map:
-with the end that they had then, and those that were lifted since. So it is asked what it has, told what it
-lacks, and told to lift what has ended.
+A server's config contains the bans of its start (`hostops.instances.ban_files`). The server applies them on
+each map again, with the end that they had then, including bans that were lifted since. So this asks the server
+which bans it has, adds what it lacks, and lifts what has ended.
 """
 
 import logging
@@ -26,26 +26,26 @@ ANSWER_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 TURN_SECONDS = 5.0
 LOOKED_BACK = timedelta(days=1)
-"""Bans that ended so lately are lifted on a server, and all that ended since its config was written.
+"""Bans that ended within this time are lifted on a server, and all that ended since its config was written.
 
-A restart after a crash takes the config of the start before it. What was lifted before that is taken out of the
+A restart after a crash uses the config of the start before it. Bans lifted before that are taken out of the
 files that the game has written itself (`hostops.instances.ban_files.take_out`).
 """
 
 LOOK_AGAIN_SECONDS = 300.0
-"""How soon a server is asked again that may have got back a ban that is over: it may begin its map anew."""
+"""How soon to ask a server again that may have got an ended ban back: it may have restarted its map."""
 
 MAX_LINE_BYTES = 480
-"""Several bans go in one command line: below the engine's limit of 510 bytes, which is for one of them."""
+"""The length of a line with several ban commands, below the engine's limit of 510 bytes."""
 
 _LISTED = re.compile(r"^ *+\d+ STEAM_[01]:([01]:\d{1,10}) : (permanent)?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a server should know, in which run and on which map.
+    """The bans that a server should have, in which run and on which map.
 
-    `bans` are ids and Steam ids, `lifted` Steam ids and whether a ban of theirs was for good.
+    `bans` has ids and Steam IDs, `lifted` has Steam IDs and whether a ban of that ID was permanent.
     """
 
     run: int
@@ -55,15 +55,15 @@ class Wish:
     lifted: frozenset[tuple[str, bool]]
 
     def is_same_map_as(self, other: "Wish") -> bool:
-        """Return whether both are of one map in one start of the server, as far as can be seen."""
+        """Return whether both are for the same map in the same run of the server, as far as can be seen."""
         mine = (self.run, self.run_started_at, self.map)
         return mine == (other.run, other.run_started_at, other.map)
 
 
 class BanKeeper:
-    """Keeps the bans of the servers of one host. To be used by one thread.
+    """Keeps the bans of one host's servers. For use by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password.
+    `refusing` has, by the name of a server, the run that has refused the RCON password.
     """
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
@@ -74,7 +74,7 @@ class BanKeeper:
         self._good_until: dict[int, float] = {}
 
     def look(self) -> None:
-        """Tell every running server whose bans, run or map are others than when it was told last."""
+        """Update every running server whose bans, run or map have changed since its last update."""
         until = monotonic() + TURN_SECONDS
         running = self._host.servers.filter(actual_state__in=UP_STATES).order_by()
         newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("started_at")[:1]
@@ -110,9 +110,9 @@ class BanKeeper:
         bans: Mapping[int, Ban],
         until: float,
     ) -> bool:
-        """Tell a server what it does not know; return whether it could be told all of that by `until`.
+        """Send a server the changes that it lacks; return whether all could be sent before `until`.
 
-        What there was no time for comes next: a server that answers slowly does not hold up the others.
+        The rest is sent next time, so a server that answers slowly does not hold up the others.
         """
         is_told = kept is not None and kept != wish and kept.is_same_map_as(wish)
         told = kept.bans if kept and is_told else None
@@ -126,7 +126,7 @@ class BanKeeper:
             commands += [
                 f"removeid {steam_id}"
                 for steam_id, was_for_good in sorted(wish.lifted)
-                # One for good that was never Saferoom's is somebody's in the game, and stays.
+                # A permanent ban that never was Saferoom's was made in the game, and stays.
                 if listed is None or (steam_id in listed and (was_for_good or not listed[steam_id]))
             ]
             sent = 0
@@ -138,15 +138,15 @@ class BanKeeper:
                 self._send(server, line, may_type=True)
                 sent += line.count(";") + 1
         except (HostError, OSError) as error:
-            what = f"server {server.name}: its bans cannot be told"
+            what = f"server {server.name}: its bans cannot be applied"
             faults.tell(logger, what, error, is_explained=True)
             return False
         return True
 
     def _read_list(self, server: Server) -> dict[str, bool] | None:
-        """Return whom a server has banned, and whether for good.
+        """Return whom a server has banned, and whether permanently.
 
-        None if it does not take RCON: then it is told all, blindly.
+        None if it does not accept RCON: then everything is sent without knowing.
         """
         try:
             return parse_list(self._send(server, "listid", may_type=False))
@@ -169,27 +169,27 @@ class BanKeeper:
 def knows(
     ban: Ban, told: frozenset[tuple[int, str]] | None, listed: Mapping[str, bool] | None
 ) -> bool:
-    """Return whether a server has a ban as it is now: it was `told` on this map, and has not lost it.
+    """Return whether a server has a ban as it is now: it was `told` on this map, and has not lost it since.
 
-    Whom it has banned for good by its config, nobody need tell it of again.
+    A permanent ban that it has from its config need not be sent again.
     """
     if listed is not None and ban.steam_id not in listed:
         return False
     if told is None:
         return listed is not None and ban.ends_at is None and listed[ban.steam_id]
-    # One that took the place of another has another end, which the server has to learn.
+    # A ban that replaced another has another end, which the server has to be told.
     return (ban.pk, ban.steam_id) in told
 
 
 def find_oldest(server: Server) -> datetime:
-    """Return since when bans that have ended are lifted on a server."""
+    """Return the time since which ended bans are lifted on a server."""
     launched_at: datetime | None = vars(server)["launched_at"]
     started_at = datetime.fromtimestamp(server.console_run_started_at, UTC)
     return min(timezone.now() - LOOKED_BACK, started_at, launched_at or started_at)
 
 
 def make_wish(server: Server, active: Iterable[Ban], ended: Iterable[Ban], since: datetime) -> Wish:
-    """Return what a server should know. Of several bans of one person the one that ends last counts."""
+    """Return the bans that a server should have. Of several of one person, the one that ends last counts."""
     lasting = find_lasting(ban for ban in active if ban.holds_on(server))
     lifted: dict[str, bool] = {}
     for ban in ended:
@@ -206,12 +206,12 @@ def make_wish(server: Server, active: Iterable[Ban], ended: Iterable[Ban], since
 
 
 def parse_list(text: str) -> dict[str, bool]:
-    """Return the Steam ids in an answer to `listid`, in the universe 1, and whether each is banned for good."""
+    """Return the Steam IDs in an answer to `listid`, in universe 1, and whether each ban is permanent."""
     return {f"STEAM_1:{rest}": bool(permanent) for rest, permanent in _LISTED.findall(text)}
 
 
 def to_lines(commands: Iterable[str]) -> Iterator[str]:
-    """Yield the commands in lines that are not too long for the engine."""
+    """Yield the commands joined into lines that are not too long for the engine."""
     line = ""
     for command in commands:
         if line and len(line) + 1 + len(command) > MAX_LINE_BYTES:

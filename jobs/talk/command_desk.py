@@ -1,6 +1,6 @@
-"""Sends console commands: the worker's part of them, beside its jobs and whatever these are about.
+"""Sends console commands: the worker's part of them, beside its jobs, even those of the same server.
 
-A command is claimed before it is sent, so that none is ever sent twice, and each server is sent one at a time.
+A command is claimed before it is sent, so none is ever sent twice. Each server is sent one at a time.
 """
 
 import logging
@@ -33,21 +33,21 @@ from servers.models import (
 logger = logging.getLogger(__name__)
 
 SENDERS = 8
-"""Servers that are spoken to at a time. One that hangs holds a thread for `ANSWER_SECONDS`."""
+"""How many servers are sent commands at a time. One that hangs blocks a thread for `ANSWER_SECONDS`."""
 
 MAX_ANSWER_CHARS = 8 * 1024**2
-"""More than the host layer lets through, so that no line of an answer is cut."""
+"""More than the host layer lets through, so no line of an answer is cut."""
 
 STORE_SECONDS = 10.0
 STORE_RETRY_SECONDS = 0.2
-"""How long an answer waits for a database that is away. Then the command counts as lost."""
+"""How long an answer waits while the database is away. After that the command counts as lost."""
 
 UNFINISHED = """
 SELECT command.server_id, command.state FROM servers_consolecommand command
   JOIN servers_server server ON server.id = command.server_id
   WHERE command.state IN ('queued', 'sent') AND server.host_id = %s
 """
-"""What a look begins with: most times there is nothing."""
+"""The first query of each `look`: usually it finds nothing."""
 
 LOST = gettext_noop(
     "The worker stopped before the answer came. The command may have been carried out, so it is "
@@ -66,18 +66,18 @@ class CommandDesk:
         self._host = host
         self._senders = ThreadPoolExecutor(SENDERS, "command")
         self._busy: set[int] = set()
-        """Servers whose answer is waited for here."""
+        """Servers whose answer this desk waits for."""
         self._lock = threading.Lock()
         self.refusing: dict[str, int] = {}
-        """By the name of a server, its run that has refused the RCON password."""
+        """By the name of a server, the run that has refused the RCON password."""
         self._news = threading.Event()
 
     def look_soon(self) -> None:
-        """Have `wait` return: there may be a command."""
+        """Make `wait` return: there may be a command."""
         self._news.set()
 
     def wait(self) -> None:
-        """Wait until there may be something to do; not for ever, as news can get lost."""
+        """Wait until there may be something to do; not forever, because signals can get lost."""
         self._news.wait(settings.JOB_WORKER_POLL_SECONDS)
         self._news.clear()
 
@@ -96,16 +96,16 @@ class CommandDesk:
                 text = NOT_TAKEN.format(host=self._host, seconds=TAKE_WITHIN.total_seconds())
                 finish(command, CommandState.QUEUED, CommandState.FAILED, remark=text)
             elif command.server_id not in tried:
-                # Only the oldest one: while another worker sends that, a later one would overtake it.
+                # Only the oldest one: while another worker sends it, a later one would overtake it.
                 tried.add(command.server_id)
                 self._begin(command)
 
     def close(self) -> None:
-        """Wait for the answers of what is sent: `ANSWER_SECONDS` at the most while the database answers."""
+        """Wait for answers to what was sent: at most `ANSWER_SECONDS` while the database answers."""
         self._senders.shutdown()
 
     def _is_all_under_way(self) -> bool:
-        """Return whether there is no command but those whose answers are waited for here."""
+        """Return whether every unfinished command has been sent by this desk and waits for its answer."""
         rows = execute(UNFINISHED, [self._host.pk]).rows
         with self._lock:
             return all(
@@ -132,22 +132,22 @@ class CommandDesk:
             self._busy.discard(command.server_id)
 
     def _send(self, command: ConsoleCommand) -> None:
-        """Send a command that is claimed, and store what came of it."""
+        """Send a claimed command, and store the result."""
         try:
             state, changes = self._carry_out(command)
             store_patiently(
                 lambda: finish(command, CommandState.SENT, state, **changes),
                 f"the answer to {command}",
             )
-        except Exception as error:  # noqa: BLE001 - told in the log; the row becomes `lost`
-            faults.tell(logger, f"{command}: what came of it is not stored", error)
+        except Exception as error:  # noqa: BLE001 - logged; the row becomes `lost`
+            faults.tell(logger, f"{command}: its result is not stored", error)
         finally:
             connection.close()
             self._let_go(command)
-            self.look_soon()  # The next one of this server.
+            self.look_soon()  # For the server's next command.
 
     def _carry_out(self, command: ConsoleCommand) -> tuple[CommandState, dict[str, Any]]:
-        """Return how a command ends, and what is stored of that: no passwords."""
+        """Return how a command ends, and the values to store, without passwords."""
         server = command.server
         host = operations.get_host(self._host.name)
         remark = ""
@@ -187,21 +187,21 @@ class CommandDesk:
     def _give_up_if_lost(self, command: ConsoleCommand) -> None:
         with self._lock:
             if command.server_id in self._busy:
-                return  # This worker lives, and is about to store the answer.
+                return  # This worker is alive, and is about to store the answer.
         if command.sent_at is None or is_past(command.sent_at, LOST_AFTER):
             finish(command, CommandState.SENT, CommandState.LOST, remark=LOST)
 
 
 def is_past(moment: Any, age: Any) -> bool:
-    """Return whether `moment` is longer ago than `age`, or so far ahead that a clock was set back since."""
+    """Return whether `moment` is longer ago than `age`, or so far ahead that a clock was set back."""
     passed = timezone.now() - moment
     return bool(passed > age or passed < -age)
 
 
 def claim(command: ConsoleCommand) -> bool:
-    """Take a command for this worker; False if another one has, or speaks to the server just now.
+    """Take a command for this worker; return False if another worker has it, or is speaking to the server.
 
-    Committed before anything is sent: whatever happens then, nobody sends it again.
+    Committed before anything is sent: whatever happens afterwards, nobody sends it again.
     """
     try:
         with write_turn(), transaction.atomic():
@@ -215,7 +215,7 @@ def claim(command: ConsoleCommand) -> bool:
 def finish(
     command: ConsoleCommand, before: CommandState, after: CommandState, **changes: Any
 ) -> None:
-    """Store how a command ended, unless that is known already."""
+    """Store how a command ended, unless that is already stored."""
     with write_turn(), transaction.atomic():
         changes |= {"finished_at": timezone.now(), "typed": ""}
         if command.change(before, after, **changes):
@@ -224,7 +224,7 @@ def finish(
 
 
 def store_patiently(store: Callable[[], None], what: str) -> None:
-    """Do `store`, again and again while the database is away; raises its error after `STORE_SECONDS`."""
+    """Call `store`, again and again while the database is away; after `STORE_SECONDS` raise its error."""
     until = monotonic() + STORE_SECONDS
     while True:
         try:
@@ -238,7 +238,7 @@ def store_patiently(store: Callable[[], None], what: str) -> None:
 
 
 def masked_for(server: Server) -> Callable[[str], str]:
-    """Return what makes a line safe that concerns `server`: without the passwords that it has and runs with."""
+    """Return a function that makes a line about `server` safe, without the passwords it has and runs with."""
     secrets = secrets_of_server(server)
     secrets |= operations.read_running_secrets(server.host.name, server.name)
     if settings.STEAM_PASSWORD:

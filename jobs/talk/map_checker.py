@@ -1,7 +1,7 @@
-"""Finds out what came of a change of map: asks the server what it plays, until that is settled.
+"""Finds out whether a change of map worked: asks the server what it plays, until that is settled.
 
-The engine's answer to the command does not tell. It says nothing of a map that comes up, and one that does not
-may leave the server on the old map, on none, or on the game's first.
+The engine's answer to the command does not say. It is empty for a map that loads, and a map that does not load
+may leave the server on the old map, on none, or on the game's first one.
 """
 
 import re
@@ -30,13 +30,13 @@ from servers.models import (
 
 ANSWER_SECONDS = 1.5
 TURN_SECONDS = 4.0
-"""How long one turn goes on with servers that do not answer."""
+"""How long one turn spends on servers that do not answer."""
 
 STAYS_SECONDS = 5.0
-"""How long a server must say that it plays something third before that is what came of a change."""
+"""How long a server must play a third map before that counts as the result of a change."""
 
 MAX_TOLD_BYTES = 31
-"""Of a map's name, as far as an answer to A2S_INFO has it (Steamworks' buffer)."""
+"""The most bytes of a map's name in an answer to A2S_INFO (Steamworks' buffer)."""
 
 _REFUSED = re.compile(
     r"No such map|not found|map load failed|changelevel failed|Can't changelevel|Unknown command",
@@ -47,39 +47,39 @@ _REFUSED = re.compile(
 
 @dataclass(frozen=True)
 class Playing:
-    """What a server says that it plays; `mode` is empty where it does not tell."""
+    """What a server says it plays; `mode` is empty if it does not say."""
 
     map: str
     mode: str = ""
 
     def is_as_told(self, change: MapChange) -> bool:
-        """Whether that is what was wanted, as far as it tells."""
+        """Whether that is what was wanted, as far as the server says."""
         return is_same_map(self.map, change.map) and (
             not change.mode or self.mode in ("", change.mode)
         )
 
     def is_as_before(self, change: MapChange) -> bool:
-        """Whether that may be what it played before the change, so that the new map may still be loading."""
+        """Whether that may be what it played before the change: then the new map may still be loading."""
         has_same_mode = self.mode in ("", change.was_mode)
         return not change.was_map or (is_same_map(self.map, change.was_map) and has_same_mode)
 
 
 class MapChecker:
-    """Settles the changes of map of one host's servers. To be used by one thread.
+    """Settles the changes of map of one host's servers. For use by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password.
+    `refusing` has, by the name of a server, the run that has refused the RCON password.
     """
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
         self._host = host
         self._questioner = Questioner(host, refusing)
         self._strange: dict[int, tuple[Playing, float]] = {}
-        """By change: what else its server has said it plays, and since when."""
+        """By change: the other map that its server says it plays, and since when."""
         self._answered_at: dict[int, float] = {}
-        """By change: when its command was over, on the steady clock: the other one is set at times."""
+        """By change: when its command was over, on the monotonic clock: the wall clock is sometimes set."""
 
     def look(self) -> None:
-        """Ask the servers whose maps were to change. Costs one small query while there is none."""
+        """Ask the servers whose maps should have changed. Costs one small query if there are none."""
         until = monotonic() + TURN_SECONDS
         rows = MapChange.objects.unfinished().filter(server__host=self._host)
         changes = list(rows.select_related("server__host", "command").defer("server__config_chain"))
@@ -113,9 +113,10 @@ class MapChecker:
             settle(change, MapChangeState.OTHER if playing else MapChangeState.UNKNOWN, playing)
 
     def _seconds_since_answer(self, change: MapChange) -> float:
-        """Return for how long a change's command has been over.
+        """Return how long ago a change's command was over.
 
-        The clock of the rows is believed once, when it is first seen: a worker may have been away meanwhile.
+        The times in the rows are used once, when the change is first seen: there may have been no worker until
+        now.
         """
         if change.pk not in self._answered_at:
             finished_at = change.command.finished_at
@@ -124,7 +125,7 @@ class MapChecker:
         return monotonic() - self._answered_at[change.pk]
 
     def _is_settled(self, change: MapChange, playing: Playing) -> bool:
-        """Return whether what a server plays, which is not what it was told, is what it goes on with."""
+        """Return whether a server will stay with what it plays, which is not what was requested."""
         if _REFUSED.search(change.command.answer):
             return True
         if playing.is_as_before(change):
@@ -154,18 +155,18 @@ class MapChecker:
 
 
 def is_same_map(told: str, wanted: str) -> bool:
-    """Return whether what a server says of its map, perhaps cut, is that map."""
+    """Return whether a map's name as a server says it, perhaps cut, is that of `wanted`."""
     told, wanted = told.lower(), wanted.lower()
     return told == wanted or (len(told.encode()) >= MAX_TOLD_BYTES and wanted.startswith(told))
 
 
 def settle(change: MapChange, state: MapChangeState, playing: Playing | None) -> None:
-    """Store what came of a change, unless that is known already, and what its server plays."""
+    """Store the result of a change, unless it is already stored, and what its server plays."""
     said = {"said_map": playing.map, "said_mode": playing.mode} if playing else {}
     with write_turn(), transaction.atomic():
         rows = MapChange.objects.unfinished().filter(pk=change.pk)
         rows.update(state=state, finished_at=timezone.now(), **said)
         of_server = {"map": playing.map, "mode": playing.mode} if playing else {}
-        # The pages of the server are told by this that there is news.
+        # This makes the server's pages update.
         Server.objects.filter(pk=change.server_id).update(updated_at=timezone.now(), **of_server)
         announce(Channel.PAGES)

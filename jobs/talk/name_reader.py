@@ -1,8 +1,8 @@
-"""Asks each game once what can be typed into its console, and keeps that for completion.
+"""Asks each game once what can be typed into its console, and keeps the answer for completion.
 
-The answer is long, and the same for every server of one build with the same overlays: only the first that runs
-is asked. It may be the server of a stranger, whose own files are his: what it lists is added to what others of
-the same game have listed, and takes nothing away from that.
+A game here is a build with certain overlays. The answer is long, and the same for all servers of a game, so
+only the first one that runs is asked. It may be a stranger's server, with files of their own: so what it lists
+is added to what other servers of the game have listed, and removes nothing.
 """
 
 import logging
@@ -24,26 +24,26 @@ logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 300.0
-"""How soon a server is asked again that did not answer, or not with a list."""
+"""How soon to ask again after a server did not answer, or not with a list."""
 
 GAMES_KEPT = 50
-"""So many, and those that a running server is of: nobody's many games push out those of others."""
+"""How many are kept, and all that servers run: so nobody's many games push out those of others."""
 
 NAMES_KEPT = 10_000
-"""Of a game. A server full of plugins has half of it."""
+"""Per game. A server full of plugins has half of that."""
 
 HELP_CHARS = 200
-"""Of one name."""
+"""Per name."""
 
 HELP_CHARS_KEPT = 512 * 1024
-"""Of a game."""
+"""Per game."""
 PRIVATE_SAY = "sm_psay"
 
 
 class NameReader:
-    """Keeps the names of the games that run on one host. To be used by one thread.
+    """Keeps the names of the games that run on one host. For use by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password.
+    `refusing` has, by the name of a server, the run that has refused the RCON password.
     """
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
@@ -51,10 +51,10 @@ class NameReader:
         self._questioner = Questioner(host, refusing)
         self._known: set[str] = set()
         self._not_before: dict[str, float] = {}
-        """By key: when the next server of that game is asked."""
+        """By key: when the next server of that game may be asked."""
 
     def look(self) -> None:
-        """Ask one running server whose game's names nobody has."""
+        """Ask one running server of a game whose names are not known."""
         running = self._host.servers.filter(actual_state=ActualState.RUNNING).order_by("pk")
         servers = list(running.only("name", "host", "running_build_id"))
         rows = newest_runs([server.pk for server in servers])
@@ -62,7 +62,7 @@ class NameReader:
             run.server_id: run for run in rows.only("server", "build_id", "overlays", "digest_key")
         }
         keys = {server.pk: find_key(server, runs.get(server.pk)) for server in servers}
-        # Of a game that no server here runs, what is known may be forgotten meanwhile.
+        # The names of a game that no server here runs may be deleted from the database.
         self._known.intersection_update(keys.values())
         now = monotonic()
         self._not_before = {key: then for key, then in self._not_before.items() if then > now}
@@ -85,7 +85,7 @@ class NameReader:
             return
         listed = parse_cvarlist(answer)
         if not listed:
-            logger.warning("server %s: its answer to cvarlist is no whole list", server.name)
+            logger.warning("server %s: its answer to cvarlist is not a whole list", server.name)
             return
         mask = masked_for(Server.objects.select_related("blueprint", "host").get(pk=server.pk))
         store_names(key, [to_row(one, mask) for one in listed])
@@ -94,13 +94,13 @@ class NameReader:
 
 
 def to_row(listed: ListedName, mask: Callable[[str], str]) -> ConsoleName:
-    """Return a name as it may be stored and shown; `mask` takes passwords out of a text."""
+    """Return a name made safe to store and show; `mask` takes passwords out of a text."""
     text = make_line_safe(mask(listed.help), HELP_CHARS)
     return {"name": listed.name, "help": text, "is_command": listed.is_command}
 
 
 def store_names(key: str, names: Sequence[ConsoleName]) -> None:
-    """Add to what can be typed into the consoles of a game, and forget games that no server runs any more."""
+    """Add to what can be typed into the consoles of a game, and forget games that no server runs."""
     with write_turn(), transaction.atomic():
         row, _is_new = ConsoleNames.objects.select_for_update().get_or_create(key=key)
         row.names = merge_names(row.names, names)
@@ -111,7 +111,7 @@ def store_names(key: str, names: Sequence[ConsoleName]) -> None:
 
 
 def merge_names(before: Sequence[ConsoleName], added: Sequence[ConsoleName]) -> list[ConsoleName]:
-    """Return the names of two lists of one game, within bounds. What the first says of a name stays."""
+    """Return the names of two lists of one game, within limits. For a name in both, the first list wins."""
     merged: dict[str, ConsoleName] = {}
     help_chars = 0
     for one in (*before, *added):
@@ -123,7 +123,7 @@ def merge_names(before: Sequence[ConsoleName], added: Sequence[ConsoleName]) -> 
 
 
 def forget_games() -> None:
-    """Forget the oldest games, but for those that a running server is of, on whatever host."""
+    """Forget the oldest games, except those that a server runs on any host."""
     old = dict(ConsoleNames.objects.order_by("-pk").values_list("pk", "key")[GAMES_KEPT:])
     if not old:
         return

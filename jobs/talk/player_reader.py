@@ -1,8 +1,7 @@
-"""Who is on the servers of a host: asks by RCON when their number has changed, and keeps sessions.
+"""Finds out who is on a host's servers: asks by RCON when their number has changed, and keeps sessions.
 
-`jobs.watch.player_watch` counts people cheaply and often. Only `status` knows who they are, and the engine logs
-each command that comes by RCON: so it is asked when that count has changed, and once in a while as long as
-somebody is on.
+`jobs.watch.player_watch` counts people cheaply and often. Only `status` says who they are, and the engine logs
+each RCON command. So this asks only when the count has changed, and at longer intervals while somebody is on.
 """
 
 from collections.abc import Iterable
@@ -28,31 +27,31 @@ from servers.models import (
 )
 
 ASK_EVERY_SECONDS = 60.0
-"""How often a server with people on it is asked though their number stays: one may have come for another."""
+"""How often to ask a server whose number of people stays the same: one may have replaced another."""
 
 RETRY_SECONDS = 10.0
-"""How soon one is asked again whose answer did not come, or does not fit its count: somebody connects."""
+"""How soon to ask again after no answer, or one that does not fit the count: somebody may be connecting."""
 
 ANSWER_SECONDS = 2.0
 TURN_SECONDS = 5.0
-"""How long one turn goes on with servers that do not answer. The next begins with those that were left out."""
+"""How long one turn spends on servers that do not answer. The next turn begins with those left out."""
 
 REJOINED_AFTER = timedelta(seconds=60)
-"""Who has connected so much later than the session says has left and come back in between."""
+"""Somebody who connected this much later than their session says has left and come back in between."""
 
 
 @dataclass
 class Asked:
-    """When a server was asked last, on the monotonic clock, for how many people, and when it is next."""
+    """With how many people a server was last asked, and when it is asked next, on the monotonic clock."""
 
     players: int
     due_at: float
 
 
 class PlayerReader:
-    """Keeps the sessions of the servers of one host. To be used by one thread.
+    """Keeps the sessions on one host's servers. For use by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password.
+    `refusing` has, by the name of a server, the run that has refused the RCON password.
     """
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
@@ -61,7 +60,7 @@ class PlayerReader:
         self._asked: dict[int, Asked] = {}
 
     def look(self) -> None:
-        """Ask the servers of which it is time, and store who is on."""
+        """Ask the servers that are due, and store who is on."""
         until = monotonic() + TURN_SECONDS
         is_open = Count("player_sessions", filter=Q(player_sessions__left_at=None))
         servers = self._host.servers.order_by().annotate(open_sessions=is_open)
@@ -79,11 +78,11 @@ class PlayerReader:
 
     def _look_at(self, server: Server) -> None:
         if server.actual_state not in UP_STATES or server.players == 0:
-            # Nobody can be there: the worker has seen that it does not run, or it says itself that it is empty.
+            # Nobody can be on: the worker has seen that it does not run, or the server says that it is empty.
             store_people(server, ())
             return
         if server.players is None:
-            return  # It does not answer: who was there may still be.
+            return  # It does not answer: the people who were on may still be.
         asked = self._asked.get(server.pk)
         if asked and asked.players == server.players and monotonic() < asked.due_at:
             return
@@ -104,8 +103,8 @@ class PlayerReader:
 def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
     """Store that these people, and nobody else, are on a server now.
 
-    Open pages hear of who has come and gone, and of new names. Pings alone are no news: every page of a full
-    host would be fetched again each second. Pages show new pings at their next refresh.
+    Open pages update when somebody has come or gone, or has a new name. New pings alone do not update them:
+    every page of a full host would be fetched again each second. Pages show those at their next refresh.
     """
     now = timezone.now()
     on = {person.steam_id: person for person in people}
@@ -113,15 +112,15 @@ def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
     if not on and not stored.exists():
         return
     with write_turn(), transaction.atomic():
-        # Another worker of the host may be here as well: one after the other.
+        # Another worker of the host may do this too: the lock makes them take turns.
         locked = Server.objects.select_for_update(no_key=True).filter(pk=server.pk)
         if locked.only("pk").first() is None:
-            return  # It was removed just now.
+            return  # It has just been removed.
         is_news = False
         for session in stored:
             person = on.get(session.steam_id)
             if person is None or joined_at(person, now) - session.joined_at > REJOINED_AFTER:
-                # They were on when they were seen last, and gone by now.
+                # They were on when last seen, and are gone now.
                 session.left_at = now if server.is_up else session.seen_at
                 session.save(update_fields=["left_at"])
                 is_news = True
@@ -138,14 +137,14 @@ def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:
 
 
 def take(session: PlayerSession, person: StatusPlayer, now: datetime) -> None:
-    """Store what a server says of somebody whose session goes on."""
+    """Store what a server says about somebody whose session continues."""
     session.name = safe_name(person)
     session.ping, session.loss, session.seen_at = person.ping, person.loss, now
     session.save(update_fields=["name", "ping", "loss", "seen_at"])
 
 
 def make_session(server: Server, person: StatusPlayer, now: datetime) -> PlayerSession:
-    """Return the session, not saved, of somebody who is new."""
+    """Return a new session, not saved, for somebody who has come."""
     return PlayerSession(
         server=server,
         steam_id=person.steam_id,
@@ -158,12 +157,12 @@ def make_session(server: Server, person: StatusPlayer, now: datetime) -> PlayerS
 
 
 def joined_at(person: StatusPlayer, now: datetime) -> datetime:
-    """Return when somebody connected, by how long the server says they have been there."""
+    """Return when somebody connected, from how long the server says they have been on."""
     return now - timedelta(seconds=person.connected_seconds)
 
 
 def safe_name(person: StatusPlayer) -> str:
-    """Return a name as it may be stored and shown."""
+    """Return a name made safe to store and show."""
     return make_line_safe(person.name, NAME_CHARS)[:NAME_CHARS]
 
 

@@ -1,4 +1,4 @@
-"""Asks running servers by RCON. Nothing is typed into a console: what people read there is theirs."""
+"""Asks running servers by RCON. Never types into a console: that belongs to the people who read it."""
 
 import logging
 
@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 class Questioner:
-    """Asks the servers of one host. To be used by one thread.
+    """Asks the servers of one host. For use by one thread.
 
-    `refusing` has by the name of a server its run that has refused the RCON password: it is not asked again.
+    `refusing` has, by the name of a server, the run that has refused the RCON password: it is not asked again.
     """
 
     def __init__(self, host: Host, refusing: dict[str, int]) -> None:
@@ -21,7 +21,7 @@ class Questioner:
         self._refusing = refusing
 
     def ask(self, server: Server, command: str, timeout_seconds: float, unknown: str) -> str | None:
-        """Return what a server answers; None if nothing can be had. `unknown` says what is not known then."""
+        """Return a server's answer; None if there is none. `unknown` says what remains unknown then."""
         try:
             answer = operations.get_host(self._host.name).tell(
                 server.name,

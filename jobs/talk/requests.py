@@ -1,4 +1,4 @@
-"""Takes a command from a person: a row that the worker of the server's host hears of at once."""
+"""Takes a command from a person: stores a row, and wakes the worker of the server's host."""
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -9,14 +9,14 @@ from jobs.logs import make_line_safe, mask_known, secrets_of_server
 from servers.models import ConsoleCommand, Host, MapChange, Server, note_news
 
 MOST_UNFINISHED = 20
-"""Commands of one server that may wait at a time: a person types no faster, a program would."""
+"""How many commands of one server may wait: no person types faster than that, but a program would."""
 
 WAITING = (
     "SELECT 1 FROM servers_consolecommand command"
     " JOIN servers_server server ON server.id = command.server_id"
     " WHERE command.state = 'queued' AND server.host_id = %s LIMIT 1"
 )
-"""Read whenever a worker hears of a change, from the index of commands by state."""
+"""Executed whenever a worker is signalled a change; uses the index of commands by state."""
 
 
 class CommandRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
@@ -24,20 +24,20 @@ class CommandRefused(Exception):  # noqa: N818 - an answer to a person, not a fa
 
 
 class TooManyCommands(CommandRefused):
-    """Too many commands of the server wait already; they will be answered in a moment."""
+    """Too many commands of the server already wait; they will be answered in a moment."""
 
 
 def send_command(server: Server, line: str, *, requested_by: User | None) -> ConsoleCommand:
-    """Store a command for the worker to send, and return it. What may be sent is not judged here.
+    """Store a command for the worker to send, and return it. Whether it may be sent is not judged here.
 
-    Raises `CommandRefused`. Nobody has asked for one of Saferoom's own.
+    `requested_by` is None for Saferoom's own commands. Raises `CommandRefused`.
     """
     if not server.is_up:
         raise CommandRefused(
             _("%(server)s is not running. Start it first.") % {"server": server.name}
         )
     with transaction.atomic():
-        # It also makes those who send to one server take turns, so that the count holds.
+        # This also serializes the senders to one server, so that the count is right.
         note_news(server.pk)
         if ConsoleCommand.objects.unfinished().filter(server=server).count() >= MOST_UNFINISHED:
             raise TooManyCommands(
@@ -66,7 +66,7 @@ def has_waiting_commands(host: Host) -> bool:
 def change_map(
     server: Server, line: str, map_name: str, mode: str, *, requested_by: User | None
 ) -> MapChange:
-    """Send a command that changes the map, and have it found out what came of that. Raises `CommandRefused`."""
+    """Send a command that changes the map, and have its result checked. Raises `CommandRefused`."""
     with transaction.atomic():
         return MapChange.objects.create(
             server=server,

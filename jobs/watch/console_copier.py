@@ -1,7 +1,7 @@
 """Copies what the servers of a host print into the database: the consoles that the panel shows.
 
-The newest lines of a server are rows. Once they are `SEGMENT_BYTES` they become a segment (see
-`servers.models`); those of a flood become one at once. The oldest segments go when there is more than
+The newest lines of a server are rows. Once they reach `SEGMENT_BYTES` they become a segment (see
+`servers.models`); a flood of lines becomes one at once. The oldest segments are deleted when there is more than
 `CONSOLE_KEEP_BYTES` of text.
 """
 
@@ -40,31 +40,31 @@ logger = logging.getLogger(__name__)
 SEGMENT_BYTES = 128 * 1024
 
 SEGMENT_LINES = 4096
-"""So many new lines at once become a segment as well: a row costs more than a short line."""
+"""This many new lines at once also become a segment: a row costs more than a short line."""
 
 TURN_SECONDS = 0.1
-"""How long one turn goes on with consoles that are behind. Quiet ones are looked at in each turn."""
+"""How long one turn spends on consoles that are behind. Quiet ones are checked in each turn."""
 
 RUNS_EVERY_SECONDS = 2.0
-"""How often it is looked whether runs have ended."""
+"""How often to check whether runs have ended."""
 
 LAUNCH_TIME = timedelta(seconds=10)
-"""A launcher writes a run down a moment after it has opened its console."""
+"""How long after opening its console a launcher may take to record the run."""
 
 CATCH_UP_SECONDS = 2.0
-"""How long all of a console is copied before a crash is recorded. Other servers wait meanwhile."""
+"""How long a whole console is copied before a crash is recorded. Other servers wait during that time."""
 
 FINISH_SECONDS = 60.0
-"""The same before a deletion removes it."""
+"""The same before a deletion removes the console."""
 
 RETRY_SECONDS = 0.5
 
 LAST_WORDS = 50
-"""How many lines of its console are kept with a crash."""
+"""How many lines of the console are kept with a crash."""
 
 
 class ConsoleSource(Protocol):
-    """What the copier needs of a host layer."""
+    """What the copier needs from a host layer."""
 
     def read_console(
         self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
@@ -72,16 +72,16 @@ class ConsoleSource(Protocol):
         """Return whole lines of a server's console after `position`, and the position after them."""
 
     def release_console(self, name: str, position: ConsolePosition) -> None:
-        """Give back the disk space of what was stored."""
+        """Free the disk space of what has been stored."""
 
     def trim_console(self, name: str, most_bytes: int) -> int:
-        """Give back all but the end of a run's output, stored or not."""
+        """Free the space of all but the end of a run's output, stored or not."""
 
     def instance_settings(self, name: str) -> tuple[str, ...]:
         """Return the arguments and configs that a server has, and those that it runs with."""
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
-        """Return what is known of one start of a server."""
+        """Return what is known about one run of a server."""
 
 
 class Bookmark(NamedTuple):
@@ -97,21 +97,21 @@ class Bookmark(NamedTuple):
 
     @property
     def position(self) -> ConsolePosition:
-        """The place on the host up to which it has been copied."""
+        """The position on the host up to which it has been copied."""
         return ConsolePosition(self.console_run, self.console_offset, self.console_run_started_at)
 
 
 class ConsoleCopier:
-    """Copies the consoles of one host. To be used by one thread.
+    """Copies the consoles of one host. For use by one thread.
 
-    Any number of them may copy the same consoles, and each may be killed at any point: lines are stored in the
-    transaction that moves the position, and only by whoever read from the stored position.
+    Any number of copiers may copy the same consoles, and each may be killed at any point: lines are stored in
+    the transaction that moves the position, and only by the copier that read from the stored position.
     """
 
     def __init__(self, host: Host, source: ConsoleSource) -> None:
         self._host = host
         self._source = source
-        # A server without an instance is about to have one while a job of it runs.
+        # While a job of a server without an instance runs, the server is about to get one.
         has_job = Exists(Job.objects.running().filter(server=OuterRef("pk")))
         self._bookmarks = (
             host.servers.filter(~Q(actual_state=ActualState.ABSENT) | has_job)
@@ -124,11 +124,11 @@ class ConsoleCopier:
         self._first = 0
 
     def copy(self) -> None:
-        """Copy what the servers of the host have written since the last time, or the next part of that."""
+        """Copy what the host's servers have written since the last call, or the next part of it."""
         until = monotonic() + TURN_SECONDS
-        # Several times a second, and mostly nothing is new: no model objects are made for that.
+        # Several times a second, and mostly nothing is new: so no model objects are made.
         bookmarks = deque(Bookmark(*values) for values in self._bookmarks.all())
-        # Begins with the one that the last turn had no more time for: none floods the others away.
+        # Begins with the one for which the last turn had no time, so that no flood starves the others.
         bookmarks.rotate(-self._first)
         count = len(bookmarks)
         done = 0
@@ -142,11 +142,11 @@ class ConsoleCopier:
             self._close_runs(ConsoleRun.objects.filter(server__host=self._host))
 
     def catch_up(self, server: Server) -> None:
-        """Copy all that the server has written; of more than `CATCH_UP_SECONDS` can copy, the end."""
+        """Copy all that the server has written; after `CATCH_UP_SECONDS`, skip to its end."""
         self._copy_rest(server, CATCH_UP_SECONDS, CancelToken())
 
     def finish(self, server: Server, cancel: CancelToken) -> None:
-        """Copy all that a server which does not run any more has left, and close its run.
+        """Copy all remaining output of a server that no longer runs, and close its run.
 
         Raises OperationCancelled.
         """
@@ -154,9 +154,9 @@ class ConsoleCopier:
         self._close_runs(ConsoleRun.objects.filter(server=server))
 
     def _copy_rest(self, server: Server, seconds: float, cancel: CancelToken) -> None:
-        """Copy a console to its end; from so many seconds on, all but the last part is left out.
+        """Copy a console to its end; after `seconds`, skip all but the last part.
 
-        A server that still prints as fast as it can is left after twice that time.
+        If the server still prints as fast as it can, give up after twice that time.
         """
         began_at = monotonic()
         is_trimmed = False
@@ -169,7 +169,7 @@ class ConsoleCopier:
             bookmark = self._copy_next(bookmark)
 
     def _try_copy_next(self, bookmark: Bookmark) -> Bookmark | None:
-        """Do what `_copy_next` does; a console that cannot be read is told of, and holds up no other."""
+        """Call `_copy_next`; a console that cannot be read is logged, and does not hold up the others."""
         try:
             copied = self._copy_next(bookmark)
         except (OSError, HostError) as error:
@@ -179,7 +179,7 @@ class ConsoleCopier:
         return copied
 
     def _copy_next(self, bookmark: Bookmark) -> Bookmark | None:
-        """Copy the next part of a console; return how far it is copied then, or None if nothing is new."""
+        """Copy the next part of a console; return how far it has been copied, or None if nothing is new."""
         position = bookmark.position
         chunk = self._source.read_console(bookmark.name, position)
         if chunk.position == position:
@@ -193,7 +193,7 @@ class ConsoleCopier:
         return copied
 
     def _make_safe(self, bookmark: Bookmark, chunk: ConsoleChunk) -> list[StoredLine]:
-        """Return the lines as they may be stored, numbered."""
+        """Return the lines numbered and made safe to store."""
         if not chunk.lines:
             return []
         secrets = self._known_secrets(bookmark, chunk.position)
@@ -204,13 +204,13 @@ class ConsoleCopier:
         ]
 
     def _known_secrets(self, bookmark: Bookmark, position: ConsolePosition) -> frozenset[str]:
-        """Return the passwords that a server is told now, and those it was told since this worker watches it.
+        """Return the passwords that a server has now, and all that it has had since this worker watches it.
 
-        It may run with those of its last start, which only the host knows when the worker is new.
+        It may run with the passwords of its last start, which only the host knows if the worker is new.
         """
         server = Server.objects.select_related("blueprint").filter(pk=bookmark.pk).first()
         run, secrets = self._secrets.get(bookmark.pk, (None, frozenset()))
-        if server:  # It may have been removed meanwhile.
+        if server:  # It may just have been removed.
             secrets |= secrets_of_server(server)
         if run != position.run:
             secrets |= find_secrets(*self._source.instance_settings(bookmark.name))
@@ -231,7 +231,7 @@ class ConsoleCopier:
         for number in sorted(first_seqs):
             facts = self._source.run_facts(bookmark.name, number)
             started_at = facts.started_at if facts else 0.0
-            # Another one of the same number, if the instance was deleted and made again.
+            # If the instance was deleted and made again, another run has the same number.
             is_another = 0.0 not in (started_at, known.run_started_at) and (
                 started_at != known.run_started_at
             )
@@ -248,13 +248,13 @@ class ConsoleCopier:
         return runs
 
     def _close_runs(self, runs: QuerySet[ConsoleRun]) -> None:
-        """Record how each of `runs` ended that is over since the last look."""
+        """Record how those of `runs` ended that are over since the last check."""
         going_on = set()
         for run in runs.filter(ended_at=None).select_related("server"):
             facts = self._source.run_facts(run.server.name, run.number)
             if facts and to_datetime(facts.started_at) != run.started_at:
                 if run.build_id:
-                    facts = None  # Those are of another instance, made after this one was deleted.
+                    facts = None  # Of another instance, which was made after this one was deleted.
                 else:
                     adopt(run, facts)
             is_just_seen = not run.build_id and timezone.now() - run.started_at < LAUNCH_TIME
@@ -277,12 +277,12 @@ def store(
 ) -> Bookmark | None:
     """Store lines, the runs that begin among them and the position after them, or nothing.
 
-    Returns the new bookmark; None if another worker of the host was faster.
+    Returns the new bookmark, or None if another worker of the host was faster.
     """
     segments: list[ConsoleSegment] = []
     rows, tail_bytes = lines, bookmark.console_tail_bytes + text_bytes(lines)
     if tail_bytes >= SEGMENT_BYTES or len(lines) >= SEGMENT_LINES:
-        # Read and compressed before the transaction: if they change meanwhile, it does nothing.
+        # Read and compressed before the transaction: if they change in between, it stores nothing.
         tail = to_lines(ConsoleLine.objects.filter(server_id=bookmark.pk).order_by("seq"))
         segments = cut_segments(bookmark.pk, [*tail, *lines], tail_bytes)
         rows, tail_bytes = [], 0
@@ -298,7 +298,7 @@ def store(
     if runs:
         changes["updated_at"] = timezone.now()  # for pages that list the runs
     with write_turn(), transaction.atomic():
-        # Lines and position are stored together, and by the one who read from the stored position.
+        # Lines and position are stored together, and only by the copier that read from the stored position.
         is_ours = Server.objects.filter(
             pk=bookmark.pk,
             console_run=bookmark.console_run,
@@ -334,12 +334,12 @@ def cut_segments(server_id: int, lines: Sequence[StoredLine], size: int) -> list
 
 
 def text_bytes(lines: Sequence[StoredLine]) -> int:
-    """Return the size of lines as text, a byte for each line end included."""
+    """Return the size of lines as text, including a byte for each line end."""
     return len("\n".join([line.line for line in lines]).encode()) + 1 if lines else 0
 
 
 def prune(server_id: int) -> None:
-    """Delete the oldest segments that are too many, and the runs of which nothing is left."""
+    """Delete the oldest segments beyond the limit, and the runs of which no lines are left."""
     segments = ConsoleSegment.objects.filter(server_id=server_id)
     sizes = list(segments.order_by("first_seq").values_list("pk", "text_bytes"))
     total = sum(size for _, size in sizes)
@@ -352,20 +352,20 @@ def prune(server_id: int) -> None:
     if doomed:
         segments.filter(pk__in=doomed).delete()
         console = Console(server_id)
-        # The last run that began before the first line that is left has that line.
+        # The first remaining line belongs to the last run that began before it.
         begun = console.runs().filter(first_seq__lte=console.first_seq())
         has_lines = begun.order_by("-first_seq", "-id").values_list("pk", flat=True)[:1]
         begun.exclude(pk__in=list(has_lines)).delete()
 
 
 def adopt(run: ConsoleRun, facts: RunFacts) -> None:
-    """Record when a run began that was seen in the moment before its launcher wrote that down."""
+    """Record the start of a run that was first seen just before its launcher recorded it."""
     run.started_at, run.build_id = to_datetime(facts.started_at), facts.release
     run.save(update_fields=["started_at", "build_id"])
 
 
 def close_run(run: ConsoleRun, facts: RunFacts | None, *, was_going_on: bool) -> None:
-    """Record how a run ended: now, if it was seen to go on a moment ago, or else after its last output."""
+    """Record how a run ended: now, if it was seen running a moment ago, or else after its last output."""
     now = timezone.now()
     ended_at = now
     if facts and facts.last_output_at and not was_going_on:
@@ -391,7 +391,7 @@ def to_datetime(seconds: float) -> datetime:
 
 
 def last_words(server: Server, run_number: int | None = None) -> list[str]:
-    """Return the last lines that a run of a server has printed: its latest of that number, or its last."""
+    """Return the last lines of a server's run: of the latest one with that number, or of the last one."""
     console = Console(server.pk)
     runs = console.runs()
     run = (runs if run_number is None else runs.filter(number=run_number)).last()
@@ -403,9 +403,9 @@ def last_words(server: Server, run_number: int | None = None) -> list[str]:
 
 
 def finish_console(source: ConsoleSource, name: str, cancel: CancelToken) -> None:
-    """Copy what a server that does not run any more has left, before its files go.
+    """Copy the remaining output of a server that no longer runs, before its files are removed.
 
-    A database that is away is waited for: what is not copied would be lost. For threads that carry out
+    Waits while the database is away, because what is not copied would be lost. For threads that carry out
     jobs: holds no database connection afterwards. Raises OperationCancelled.
     """
     while True:

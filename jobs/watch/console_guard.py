@@ -1,4 +1,4 @@
-"""Keeps what servers print from filling their host's disk, stored or not: it needs no database."""
+"""Keeps servers' output from filling their host's disk, whether it is stored yet or not. Needs no database."""
 
 import logging
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from jobs.logs import faults
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 1024**2
-"""What one run's output may take on its host. Far more than the panel is behind, unless something floods."""
+"""What one run's output may take on its host. Far more than the panel is behind, except in a flood."""
 
 FLOOD_BYTES = 8 * 1024**2
-"""What is left to one that would fill `MOST_BYTES` within a second: the next look may come late."""
+"""What a run keeps that would fill `MOST_BYTES` within a second: the next check may come late."""
 
 LONGEST_WAIT_SECONDS = 1.0
 SHORTEST_WAIT_SECONDS = 0.02
 
 
 class TrimmableConsoles(Protocol):
-    """What the guard needs of a host layer."""
+    """What the guard needs from a host layer."""
 
     def trim_consoles(self, most_bytes: int) -> Mapping[str, int]:
         """Trim every console; return the size of each one's latest run, by name."""
@@ -31,7 +31,7 @@ class TrimmableConsoles(Protocol):
 
 
 class ConsoleGuard:
-    """Trims the consoles of one host, the sooner the faster one of them grows. To be used by one thread."""
+    """Trims the consoles of one host; the faster one grows, the sooner. For use by one thread."""
 
     def __init__(self, source: TrimmableConsoles) -> None:
         self._source = source
@@ -39,9 +39,9 @@ class ConsoleGuard:
         self._looked_at = monotonic()
 
     def look(self) -> float:
-        """Trim what is too large; return after how many seconds to look again.
+        """Trim what is too large; return in how many seconds to check again.
 
-        A host that cannot be read is told of, and looked at again.
+        A host that cannot be read is logged, and checked again.
         """
         try:
             return self._trim()
@@ -64,6 +64,6 @@ class ConsoleGuard:
         bytes_a_second = max(rates.values(), default=0)
         if bytes_a_second <= 0:
             return LONGEST_WAIT_SECONDS
-        # So that it grows by a quarter of what it may be until then.
+        # In that time the fastest one grows by a quarter of the limit.
         wait_seconds = MOST_BYTES / 4 / bytes_a_second
         return min(max(wait_seconds, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""Stores what the doctor finds on a worker's host, so that its page tells it."""
+"""Stores what the doctor finds on a worker's host, for the host's page."""
 
 import logging
 import time
@@ -14,11 +14,11 @@ from servers.models import Host
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 600.0
-"""A look tries a mount and a box, and asks for Steam's name."""
+"""Rarely, because each check tries a mount and a box, and resolves Steam's name."""
 
 
 class DoctorWatch:
-    """Looks at one host as `l4d2ctl doctor` does. To be used by one thread."""
+    """Examines one host as `l4d2ctl doctor` does. For use by one thread."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -26,12 +26,12 @@ class DoctorWatch:
         self._due_at = 0.0
 
     def look_if_due(self, *, is_asked: bool) -> None:
-        """Store what is found if it is time, or `is_asked`, as after an install; log what goes wrong."""
+        """Store the findings if it is time or `is_asked`, as after an install. Errors are logged."""
         if not is_asked and time.monotonic() < self._due_at:
             return
         try:
             self._store()
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("doctor: the database does not answer: %s", error)
                 connection.close()

@@ -1,4 +1,4 @@
-"""Looks whether the servers on which an action waits for that are empty: `DeferredAction`."""
+"""Checks whether servers are empty whose actions wait for that: `DeferredAction`."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -12,15 +12,15 @@ from jobs.watch.player_watch import PlayerWatch
 from servers.models import ActualState, DesiredState, Host, Server
 
 EMPTY_SECONDS = 30
-"""So long a server has to be empty: people leave between two chapters, and come back."""
+"""How long a server has to be empty: between two chapters people leave and come back."""
 
 
 class EmptyWatch:
-    """Watches the deferred actions of one host. To be used by the thread that asks for players.
+    """Watches the deferred actions of one host. For use by the thread that asks for players.
 
-    A server counts as empty once two looks at least `EMPTY_SECONDS` apart, and all those between, have found
-    nobody on it. Each look needs an answer of its own: what is not known is not empty, and what was stored
-    before this worker began counts for nothing.
+    A server counts as empty once two checks at least `EMPTY_SECONDS` apart, and all checks in between, have
+    found nobody on it. Each check needs a new answer: an unknown number is not zero, and what was stored before
+    this worker began does not count.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class EmptyWatch:
         self._empty_since: dict[int, float] = {}
 
     def look(self) -> None:
-        """Carry out what can be, and end what is overdue or has lost its point; to be called often."""
+        """Carry out actions whose time has come; end those that are overdue or pointless. Call this often."""
         if self._players.sweeps == self._seen_sweeps:
             return
         self._seen_sweeps = self._players.sweeps
@@ -59,7 +59,7 @@ class EmptyWatch:
 
 
 def find_end(action: DeferredAction) -> str:
-    """Return why an action is not going to be done, in a sentence; empty while it waits."""
+    """Return in a sentence why an action will not be done; an empty text while it waits."""
     server = action.server
     is_down = server.actual_state in (ActualState.STOPPED, ActualState.ABSENT)
     if is_down and server.desired_state == DesiredState.STOPPED:
@@ -72,7 +72,7 @@ def find_end(action: DeferredAction) -> str:
 
 
 def is_empty(server: Server) -> bool:
-    """Return whether it is known that nobody plays on a server: it said so, or it is down."""
+    """Return whether it is known that nobody plays on a server: it says so, or it is down."""
     if server.actual_state in (ActualState.CRASHED, ActualState.STOPPED, ActualState.ABSENT):
         return True
     return server.actual_state == ActualState.RUNNING and server.players == 0

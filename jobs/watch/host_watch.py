@@ -1,6 +1,6 @@
 """What a worker reads from its host between jobs: the servers' actual states. Consoles are in `console_copier`.
 
-Nothing here changes anything on the host; what has to be done there is queued, as any other wish.
+Nothing here changes anything on the host: what has to be done there is queued, like any other request.
 """
 
 import logging
@@ -29,13 +29,13 @@ from servers.models import ActualState, Crash, DesiredState, Host, Run, Server
 logger = logging.getLogger(__name__)
 
 STORED_AT_ONCE = 20
-"""So many news share a transaction: with one for each, jobs wait for the disk that often."""
+"""How many changes share a transaction: with one for each, jobs would wait for the disk that many times."""
 
 
 class HostWatch:
-    """Watches one host. To be used by one thread.
+    """Watches one host. For use by one thread.
 
-    `is_claiming` says whether its worker takes jobs: one that does not has nothing started again.
+    `is_claiming` says whether its worker takes jobs: if not, crashed servers are not restarted.
     """
 
     def __init__(self, host: Host, is_claiming: Callable[[], bool] = lambda: True) -> None:
@@ -47,7 +47,7 @@ class HostWatch:
         self.guard = ConsoleGuard(self._layer)
 
     def report_host(self) -> None:
-        """Store what the host is like."""
+        """Store the host layer's report about the host."""
         operations.report_host(self._host)
 
     def store_sizes(self) -> None:
@@ -71,10 +71,10 @@ class HostWatch:
     # --- States -------------------------------------------------------------------------------
 
     def store_states(self) -> None:
-        """Store what differs from what is stored, record crashes, and start what crashed or a reboot ended.
+        """Store changed states, record crashes, and restart servers that crashed or that a reboot ended.
 
-        The server of a running job is left to that job. The rows are read before the host is asked: of one
-        that a job has changed meanwhile, the job knew more.
+        The server of a running job is left to that job. The rows are read before the host is asked: if a job
+        changes one in between, the job knows better.
         """
         servers = list(self._host.servers.filter(~Exists(running_jobs())))
         looked_at = timezone.now()
@@ -100,7 +100,7 @@ class HostWatch:
                 self._restart(server, status.due_restart)
 
     def _takes_jobs(self, statuses: Mapping[str, InstanceStatus]) -> bool:
-        """Return whether a job that is queued now would run soon; asked only where one is to be."""
+        """Return whether a job queued now would run soon. Queries only if a restart is due."""
         is_due = any(status.due_restart for status in statuses.values())
         if not is_due or not self._is_claiming():
             return False
@@ -109,7 +109,7 @@ class HostWatch:
     def _tell_restart(
         self, server: Server, status: InstanceStatus, *, takes_jobs: bool
     ) -> InstanceStatus:
-        """Say what is going to be done about a crash; nothing is, of a server that should not run."""
+        """Add to a crashed server's status what will be done; nothing is, if the server should not run."""
         due = status.due_restart
         if due is None:
             return status
@@ -127,13 +127,13 @@ class HostWatch:
     def _look_at(
         self, server: Server, status: InstanceStatus, looked_at: datetime
     ) -> "News | None":
-        """Return what is to be stored of a server; None if it is what is stored already."""
+        """Return what to store about a server; None if nothing has changed."""
         changes = operations.describe_state(server, status)
         crashes = unrecorded_crashes(server, status)
         if crashes:
             changes["crashed_run"] = crashes[-1].run
         elif (status.run or 0) < server.crashed_run:
-            changes["crashed_run"] = 0  # The instance is gone, or another one is in its place.
+            changes["crashed_run"] = 0  # The instance is gone, or has been replaced by another one.
         if all(getattr(server, name) == value for name, value in changes.items()):
             return None
         if status.state.value != server.actual_state:
@@ -144,15 +144,15 @@ class HostWatch:
             and status.state is InstanceState.RUNNING
             and not is_silent
         ):
-            # It answers now, of which its start that failed knew nothing.
+            # It answers now, which the start that failed could not know.
             changes["last_error"] = ""
         if status.state is InstanceState.ABSENT:
-            # The runs of its next instance are counted from the first one again.
+            # The runs of its next instance start counting from one again.
             changes |= {"console_run": 0, "console_offset": 0}
         if crashes:
             self.consoles.catch_up(server)
         rows = [self._describe_crash(server, crash) for crash in crashes]
-        # What a start that failed said of it stays: it says more.
+        # The error of a failed start stays: it says more.
         if rows and (server.actual_state != ActualState.CRASHED or status.restarts):
             changes["last_error"] = rows[-1].detail
         return News([server], changes, rows)
@@ -180,8 +180,8 @@ class HostWatch:
     def _bring_back(self, server: Server) -> None:
         """Queue the start of a server that ran when the host went down: once for each boot.
 
-        A start that was asked for since, by this or by anybody, was the try. If it failed, people
-        decide what is next.
+        A start that was requested since, by this or by a person, counts as the attempt. If it failed, people
+        decide what to do next.
         """
         booted_at = timezone.now() - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
         with transaction.atomic():
@@ -191,7 +191,7 @@ class HostWatch:
             )
             if tries.exists() or Job.objects.active().filter(server=server).exists():
                 return
-            # Read after that: a job that stopped it has stored so before it ended.
+            # Read after the check for active jobs: one that stopped the server has stored that before it ended.
             if not Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING).exists():
                 return
             job = enqueue(
@@ -206,21 +206,21 @@ class HostWatch:
         logger.info("job %s: start of %s after a restart of the host", job.pk, server.name)
 
     def _restart(self, server: Server, due: DueRestart) -> None:
-        """Queue the start of a server that has crashed: once for each crash, whichever workers look.
+        """Queue the start of a server that has crashed: once for each crash, however many workers see it.
 
-        A start that was asked for since was the try. If it failed before the game ran, people decide what is
-        next; if the game crashed again, that is the next crash.
+        A start that was requested since counts as the attempt. If it failed before the game ran, people decide
+        what to do next; if the game crashed again, that is the next crash.
         """
-        # Also where a clock was set back, by which a try could seem to be older than the crash.
+        # Needed too if the clock was set back, which could make an attempt seem older than the crash.
         if self._restarted.get(server.pk) == due:
             return
         crashed_at = datetime.fromtimestamp(due.crashed_at, UTC)
         with transaction.atomic():
-            # Whoever queues or claims waits for this lock, another worker of the host as well.
+            # Everything that queues or claims waits for this lock, also another worker of the host.
             lock_host(self._host)
             if Job.objects.active().filter(server=server).exists():
                 return
-            # Read after that: a job that stopped it has stored so before it ended.
+            # Read after the check for active jobs: one that stopped the server has stored that before it ended.
             is_wanted = Server.objects.filter(
                 pk=server.pk, desired_state=DesiredState.RUNNING, host__is_draining=False
             )
@@ -243,10 +243,10 @@ class HostWatch:
 
 
 def find_run_to_repeat(server: Server) -> Run | None:
-    """Return the run to repeat if the server was last started “as it was”; None to start what is saved.
+    """Return the run to repeat if the server was last started “as it was”; None to use the saved settings.
 
-    Whoever did that did not want the saved settings, which may not even start. It holds until somebody starts
-    the server as it is saved, also where the worker of an automatic restart was killed.
+    The person who did that did not want the saved settings, which may not even start. This stays so until
+    somebody starts the server with the saved settings, even if the worker of an automatic restart was killed.
     """
     last = server.runs.order_by("-id").first()
     if last and not last.is_known:
@@ -257,7 +257,7 @@ def find_run_to_repeat(server: Server) -> Run | None:
 
 @dataclass(frozen=True)
 class News:
-    """What a look at instances found that the rows of their servers, which are alike, do not say."""
+    """What was found about instances and is not yet in their servers' rows, which are all alike."""
 
     servers: Sequence[Server]
     changes: Mapping[str, Any]
@@ -265,13 +265,13 @@ class News:
 
     @property
     def seen(self) -> dict[str, Any]:
-        """What the rows said when the instances were looked at."""
+        """What the rows said when the instances were read."""
         return {name: getattr(self.servers[0], name) for name in SEEN_FIELDS}
 
     def store(self) -> bool:
-        """Store it in the transaction that is open; False if others know better, and nothing was stored."""
-        # A job that runs, or has ended meanwhile, knows better; another worker of the host may have been first.
-        # Times are compared with nothing but what was read: clocks are set back.
+        """Store it in the open transaction; return False if others know better and nothing was stored."""
+        # A job that runs, or that has ended since, knows better; or another worker of the host was first.
+        # Times are only compared for equality with what was read: clocks are sometimes set back.
         told_at = [server.actual_state_at for server in self.servers]
         as_seen = Server.objects.filter(
             Q(actual_state_at=None) | Q(actual_state_at__in=told_at),
@@ -289,10 +289,10 @@ SEEN_FIELDS = ("actual_state", "restarts", "crashed_run")
 
 
 def gather_alike(news: Iterable[News]) -> list[News]:
-    """Make one of those news that are alike: after a restart of the host they are so of every server.
+    """Merge equal changes into one: after a reboot of the host, those of all its servers are equal.
 
-    One is stored as fast as another, and what is stored keeps the database from everybody else. News of
-    crashes stay by themselves.
+    Storing a merged one takes no longer than storing a single one, and writing blocks the database for
+    everybody else. Changes with crashes are not merged.
     """
     gathered: dict[Any, list[News]] = defaultdict(list)
     for one in news:
@@ -305,10 +305,10 @@ def gather_alike(news: Iterable[News]) -> list[News]:
 
 
 def unrecorded_crashes(server: Server, status: InstanceStatus) -> list[CrashedRun]:
-    """Return the crashes of a server that its row does not know of, the latest at the end.
+    """Return the crashes of a server that its row does not have yet, the latest one last.
 
-    They are known by the number of the run, so that one is found also if the server runs again when somebody
-    looks, or a job was about it meanwhile. An instance that was made anew counts its runs from 1 again.
+    The number of the run identifies a crash. So it is found even if the server already runs again when this
+    checks, or a job has worked on it in between. A newly made instance counts its runs from 1 again.
     """
     known = server.crashed_run if server.crashed_run <= (status.run or 0) else 0
     return [crash for crash in status.crashed_runs if crash.run > known]

@@ -1,4 +1,4 @@
-"""Stores what the overlays and the release of a worker's host are, once they have changed; prunes versions."""
+"""Reports the overlays and the release of a worker's host when they have changed; prunes old versions."""
 
 import logging
 import time
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 20.0
 PRUNE_SECONDS = 3600.0
-"""How often versions of overlays are removed that nobody needs; each was needed within the last day."""
+"""How often versions of overlays are removed that nothing has needed for a day."""
 FIRST_PRUNE_SECONDS = 300.0
 MOST_OF_A_CORE = 0.01
-"""So much of a processor looking may take: it is done less often where there is more to look at."""
+"""How much of a core this may take: the more there is to read, the less often it is read."""
 
 
 class OverlayWatch:
-    """Looks at the overlays and the release of one host. To be used by one thread."""
+    """Watches the overlays and the release of one host. For use by one thread."""
 
     def __init__(self, host: Host, cancel: CancelToken) -> None:
         self._host = host
@@ -36,14 +36,14 @@ class OverlayWatch:
         self._prune_at = time.monotonic() + FIRST_PRUNE_SECONDS
 
     def look(self) -> float:
-        """Store what is news; return after how many seconds to look again. What goes wrong is in the log."""
+        """Store what has changed; return in how many seconds to check again. Errors are logged."""
         began_at = time.thread_time()
         try:
             self._prune_if_due()
             self._store_news()
         except OperationCancelled:
             return 0.0
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("overlays: the database does not answer: %s", error)
                 connection.close()
@@ -58,7 +58,7 @@ class OverlayWatch:
         found: list[OverlayReport] = []
         for name, fingerprint in fingerprints.items():
             row = stored.get(name)
-            # One that cannot be looked at has no fingerprint: its report says what is in the way by now.
+            # An overlay that cannot be read has no fingerprint: its report says what the reason is now.
             if row is None or not fingerprint or row.fingerprint != fingerprint:
                 report = self._layer.overlay_report(name, cancel=self._cancel)
                 if report is not None and (
@@ -75,10 +75,10 @@ class OverlayWatch:
         self._prune_at = time.monotonic() + PRUNE_SECONDS
         pruned = self._layer.prune_content()
         if pruned is None:
-            logger.info("host %s: versions of overlays are pruned another time", self._host)
+            logger.info("host %s: versions of overlays will be pruned later", self._host)
         elif pruned.versions or pruned.freed_bytes:
             logger.info(
-                "host %s: %s versions of overlays and %s bytes of files are removed, which nobody needs",
+                "host %s: removed %s versions of overlays and %s bytes of files that nothing needs",
                 self._host,
                 pruned.versions,
                 pruned.freed_bytes,
@@ -126,5 +126,5 @@ COMPARED = ("fingerprint", "files", "size_bytes", "findings", "campaigns", "maps
 
 
 def facts_of(row: models.OverlayReport) -> dict[str, Any]:
-    """Return what a row says of its overlay."""
+    """Return what a row says about its overlay."""
     return {name: getattr(row, name) for name in COMPARED}

@@ -1,4 +1,4 @@
-"""Who plays where: the worker asks the running servers of its host, and stores what has changed."""
+"""How many people play where: asks the running servers of a worker's host, and stores what has changed."""
 
 from time import monotonic
 
@@ -18,22 +18,22 @@ ANSWER_SECONDS = 1.5
 
 
 class PlayerWatch:
-    """Watches the servers of one host. To be used by one thread, which it never keeps waiting."""
+    """Watches the servers of one host. For use by one thread, which it never blocks."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._sweep: Sweep | None = None
         self._due_at = 0.0
         self.sweeps = 0
-        """How many times all servers have been asked, and what they said has been stored."""
+        """How many times all servers have been asked and their answers stored."""
 
     @property
     def is_asking(self) -> bool:
-        """Whether servers have been asked, and may still answer."""
+        """Whether servers have been asked and may still answer."""
         return self._sweep is not None
 
     def store_players(self) -> None:
-        """Ask all running servers at once when it is time, else take their answers; to be called often."""
+        """Ask all running servers at once when it is time, else collect their answers. Call this often."""
         if self._sweep is None:
             if monotonic() >= self._due_at:
                 self._due_at = monotonic() + SWEEP_EVERY_SECONDS
@@ -45,21 +45,21 @@ class PlayerWatch:
             self.sweeps += 1
 
     def close(self) -> None:
-        """Forget the questions that are not answered yet."""
+        """Drop the queries that have not been answered yet."""
         if self._sweep:
             self._sweep.close()
         self._sweep = None
 
     def _find_addresses(self) -> dict[int, str]:
-        """Return where the running servers are asked, by port: one that binds to one address answers there."""
+        """Return the addresses to query, by port: a server with its own bind address answers there."""
         running = self._host.servers.filter(actual_state=ActualState.RUNNING)
-        # The host's own row may have been changed since this worker read it.
+        # The host's row may have changed since this worker read it.
         servers = running.select_related("host").only("port", "bind_address", "host__bind_address")
         address = operations.get_host(self._host.name).query_address
         return {server.port: server.own_address or address for server in servers}
 
     def _store(self, answers: dict[int, ServerInfo]) -> None:
-        """Store what differs. A server that did not answer, or does not run, has unknown players: not none."""
+        """Store what differs. If a server did not answer or does not run, its players are unknown, not zero."""
         news = []
         rows = self._host.servers.order_by().values("pk", "port", "actual_state", *PLAYER_FIELDS)
         for row in rows:
@@ -80,7 +80,7 @@ PLAYER_FIELDS = ("players", "max_players", "map", "mode")
 
 
 def describe_players(info: ServerInfo | None) -> dict[str, int | str | None]:
-    """Return the fields of a server's row as an answer tells them; without one, as unknown."""
+    """Return the fields of a server's row from an answer; without one, as unknown."""
     if info is None:
         return {"players": None, "max_players": None, "map": "", "mode": ""}
     return {

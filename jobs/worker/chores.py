@@ -1,4 +1,4 @@
-"""What a worker does beside its jobs, in threads of their own: recover, watch its host, talk to its servers."""
+"""What a worker does beside its jobs, in separate threads: recover jobs, watch the host, talk to servers."""
 
 import logging
 import threading
@@ -38,18 +38,18 @@ from servers.store import remove_abandoned, sweep_store_daily
 logger = logging.getLogger(__name__)
 
 FIRST_LOOK_SECONDS = 2.0
-"""How long a worker that has just started puts off looking at overlays: claiming and states come first."""
+"""How long a newly started worker waits before it checks overlays: claiming and states come first."""
 READ_PLAYERS_SECONDS = 1.0
 READ_NAMES_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
 SWEEP_LOOK_SECONDS = 3600.0
 ABANDONED_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
-"""How long a worker that ends waits for a look at overlays that is under way."""
+"""How long a worker that ends waits for an unfinished check of overlays."""
 
 
 class Chore:
-    """Something done every `interval_seconds`. What goes wrong in it is logged, and it is done again."""
+    """Something done every `interval_seconds`. An error in it is logged, and it is done again."""
 
     def __init__(self, do: Callable[[], object], interval_seconds: float) -> None:
         self._do = do
@@ -57,12 +57,12 @@ class Chore:
         self._due_at = 0.0
 
     def do_if_due(self) -> None:
-        """Do it if the interval is over."""
+        """Do it if the interval has passed."""
         if monotonic() < self._due_at:
             return
         try:
             self._do()
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
                 connection.close()
@@ -72,9 +72,9 @@ class Chore:
 
 
 class Chores:
-    """The chores of one worker. Entering it recovers once, and starts the threads; leaving it ends them.
+    """The chores of one worker. Entering it recovers jobs once and starts the threads; leaving it ends them.
 
-    `is_claiming` tells whether the worker takes jobs, and `has_free_thread` whether it could take another one
+    `is_claiming` returns whether the worker takes jobs, `has_free_thread` whether it could take another one
     now.
     """
 
@@ -122,15 +122,15 @@ class Chores:
         self._overlays_cancel.cancel()
         for thread in self._threads:
             thread.join()
-        # It lists files, which no cancel interrupts; the next worker does what this leaves unfinished.
+        # It lists files, which no cancel interrupts; the next worker does what this one leaves unfinished.
         self._overlays.join(OVERLAYS_SECONDS)
 
     def look_at_overlays_soon(self) -> None:
-        """Look at overlays and the release now rather than at the next regular time. From any thread."""
+        """Check overlays and the release now rather than at the next regular time. From any thread."""
         self._overlays_due.set()
 
     def look_for_commands_soon(self) -> None:
-        """Send console commands that wait. From any thread; costs nothing worth speaking of."""
+        """Send console commands that wait. From any thread; costs next to nothing."""
         self._desk.look_soon()
 
     def _do_chores(self) -> None:
@@ -173,7 +173,7 @@ class Chores:
             connection.close()
 
     def _read_players(self) -> None:
-        """Keep bans and admins, ask who is on and what is played, in a thread of its own: some servers hang."""
+        """Apply bans and admins, ask who is on and what is played. A separate thread: some servers hang."""
         with vital("players"):
             known = (self._worker.host, self._desk.refusing)
             chores = [
@@ -190,10 +190,10 @@ class Chores:
             connection.close()
 
     def _look_at_overlays(self) -> None:
-        """Report overlays, the release and the doctor, in a thread of its own: it can take seconds.
+        """Report overlays, the release and the doctor, in a separate thread because it can take seconds.
 
-        It removes abandoned uploads too, and sweeps the panel's store once a day: only on the panel's own
-        machine is there one.
+        Also removes abandoned uploads, and sweeps the panel's store once a day, which only the panel's own
+        machine has.
         """
         with vital("overlays"):
             watch = OverlayWatch(self._worker.host, self._overlays_cancel)
@@ -217,20 +217,20 @@ class Chores:
                     connection.close()
 
     def _expect_claims(self) -> None:
-        """End this process if its main thread does not claim what can run."""
+        """End this process if its main thread does not claim a job that can run."""
         if reason := self._expectation.find_breach(has_free_thread=self._has_free_thread()):
             logger.critical(reason)
-            # The thread that is stuck would hold up any gentler end. Game servers go on; the jobs that run
-            # are failed by the next worker.
+            # The stuck thread would block any gentler end. Game servers keep running; the next worker fails the
+            # jobs that run.
             end_process(EXIT_STUCK)
 
     def recover(self) -> None:
-        """Fail the jobs of workers that are gone, and those of this one that it knows nothing of."""
+        """Fail the jobs of workers that are gone, and jobs of this worker that it does not know."""
         record_gone_workers()
         stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
         known = self._running.ids()
         mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
-        # Twice in a row: a job that was claimed or stored at this moment is not known for an instant.
+        # Only if found twice in a row: a job that is just being claimed or stored is unknown for an instant.
         stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
         self._unknown = {job.pk for job in mine}
         if stale:

@@ -1,8 +1,8 @@
-"""How a worker that cannot continue ends: with the reason in its log, and an exit code that tells the kind.
+"""Ends a worker that cannot continue, with the reason in its log and an exit code for the kind of failure.
 
-Each of its threads does something that no other does. Without one of them the rest would look alive and do half
-of the work. So the process ends at once, and its supervisor starts another, which fails the jobs that ran. Game
-servers keep running.
+Each thread of a worker does something that no other does. Without one of them the rest would look alive and do
+half of the work. So the process ends at once, and its supervisor starts another, which fails the jobs that ran.
+Game servers keep running.
 """
 
 import logging
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 logger = logging.getLogger(__name__)
 
 EXIT_STUCK = os.EX_SOFTWARE  # 70
-"""The worker did not do what it could have done."""
+"""The worker did not claim a job that it could have run."""
 
 EXIT_THREAD_DIED = 79
 """One of its threads met an unexpected error. sysexits.h ends at 78."""

@@ -1,4 +1,4 @@
-"""One job from its plan to its outcome, whatever the host does. Who claims it is in `worker_process`."""
+"""One job from its plan to its outcome, whatever the host does. `worker_process` claims it."""
 
 import logging
 import traceback
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
-    """A running job and what carries it out, which needs the database no more."""
+    """A running job and the function that carries it out, which no longer needs the database."""
 
     job: Job
     operate: Callable[..., object]
@@ -40,15 +40,15 @@ class Plan(NamedTuple):
 
 
 def plan(job: Job) -> Plan:
-    """Read everything that the job needs. What is wrong with it is raised when it is carried out.
+    """Read everything that the job needs. If something is wrong with it, carrying it out raises the error.
 
-    Raises only what `is_away` is true of, while the database is away: the job has not begun then.
+    Raises only errors of which `is_away` is true: then the database is away, and the job has not begun.
     """
     try:
         operate, spec, planned_run = operations.prepare(job, finish_console)
         secrets = secrets_of(job, spec)
         if spec and planned_run and planned_run.as_it_was_at:
-            # What it was started with then may set passwords of which its rows know nothing now.
+            # The settings of that run may contain passwords that the rows no longer know.
             secrets |= find_secrets(" ".join(spec.arguments), spec.config)
         return Plan(job, operate, secrets, planned_run)
     except Exception as error:
@@ -65,25 +65,25 @@ def fail_with(error: Exception, **_callbacks: object) -> None:
 def execute(plan: Plan, sink: LogWriter, cancel: CancelToken) -> None:
     """Drive the host as planned, and hand the outcome to `sink`, which stores it.
 
-    Raises nothing that the job did wrong: whatever it was, it is in the job's row, its log, and, if it
-    was not the host layer's own word, with its traceback in the process log. No transaction and no
-    connection is held while the host is driven, unless the caller holds one.
+    Does not raise the job's errors: they are in the job's row and its log. An error that does not come from
+    the host layer is also in the process log, with its traceback. No transaction and no connection is held
+    while the host is driven, unless the caller holds one.
     """
     job = plan.job
     logger.info("job %s: %s of %s begins", job.id, job.operation, job.subject)
     began_at = time()
     ending = carry_out(plan, sink, cancel)
     ending = learn_from(plan, ending, began_at)
-    release_connection()  # What an install has installed was stored from this thread.
+    release_connection()  # `learn_from` may have stored an install's result from this thread.
     logger.info("job %s: over, %s", job.id, ending.state)
     sink.finish(job, ending)
 
 
 def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
-    """Drive the host, its output into `sink`; return how it ended."""
+    """Drive the host and pass its output to `sink`; return how the job ended."""
     job, secrets = plan.job, plan.secrets
     if job.server_id:
-        # A server that runs may quote those that it was started with.
+        # A running server may print the passwords that it was started with.
         secrets |= operations.read_running_secrets(job.host_name, job.server_name)
 
     def on_line(stream: str, text: str) -> None:
@@ -93,7 +93,7 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
         sink.stage(job, mask_known(name, secrets), progress)
 
     def words(error: Exception) -> str:
-        # It may quote the game: names of its files, the last line that it printed.
+        # The error may quote the game: names of its files, the last line that it printed.
         return make_line_safe(mask_known(str(error) or type(error).__name__, secrets))
 
     def fail(exit_code: int, error: Exception, output: str) -> Ending:
@@ -111,17 +111,17 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
         logger.info("job %s: %s", job.id, words(error))
         return fail(error.returncode, error, unread_stderr(error) + str(error))
     except HostError as error:
-        # Its text says all that there is to know, and stands in the job.
+        # Its text says all there is to know, and is stored with the job.
         logger.warning(
             "job %s: %s of %s failed: %s", job.id, job.operation, job.subject, words(error)
         )
         return fail(1, error, str(error))
-    except Exception as error:  # noqa: BLE001 - it fails the job, and is told
+    except Exception as error:  # noqa: BLE001 - it fails the job, and is logged
         trace = "\n".join(
             make_line_safe(mask_known(line, secrets))
             for line in "".join(traceback.format_exception(error)).splitlines()
         )
-        logger.error(  # noqa: TRY400 - with the trace, but without what may be quoted in it
+        logger.error(  # noqa: TRY400 - with the trace, but with secrets masked in it
             "job %s: %s of %s failed\n%s", job.id, job.operation, job.subject, trace
         )
         return fail(1, error, str(error) or type(error).__name__)
@@ -129,14 +129,14 @@ def carry_out(plan: Plan, sink: LogWriter, cancel: CancelToken) -> Ending:
 
 
 def unread_stderr(error: CalledProcessError) -> str:
-    """Return what the command wrote to stderr that has not been handed on, in whole lines."""
+    """Return the command's stderr that has not been passed on yet, in whole lines."""
     stderr = error.stderr or ""
     text: str = stderr.decode(errors="replace") if isinstance(stderr, bytes) else stderr
     return f"{text}\n" if text and not text.endswith("\n") else text
 
 
 def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
-    """Ask the host what the job left behind; return its end with what is to be stored of the server.
+    """Ask the host what the job left behind; return the ending with what to store about the server.
 
     `began_at` is when the host was first touched, in seconds since the epoch.
     """
@@ -146,14 +146,14 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         if job.operation in HOST_OPERATIONS and job.operation != Operation.UNPACK and job.host:
             try:
                 operations.report_host(job.host)
-            except Exception as error:  # noqa: BLE001 - told in the log
+            except Exception as error:  # noqa: BLE001 - logged
                 faults.tell(logger, f"job {job.id}: host {job.host} cannot be read", error)
         return ending
     if ending.state == JobState.FAILED and job.operation in STARTS:
-        # Its page offers another port at once if a program holds the server's.
+        # If a program holds the server's port, the page can then offer another one at once.
         try:
             operations.report_taken_ports(server.host)
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - logged
             what = f"job {job.id}: the ports of host {server.host} cannot be read"
             faults.tell(logger, what, error)
     status = operations.read_status(server)
@@ -161,7 +161,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     if job.operation in operations.BY_SPEC:
         changes |= operations.read_config_chain(server, plan.secrets)
     if changes["actual_state"] == ActualState.ABSENT:
-        # The runs of its next instance are counted from the first one again.
+        # The runs of its next instance start counting from one again.
         changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0, "own_bytes": None}
     elif job.operation in (Operation.STOP, Operation.RESET):
         changes["own_bytes"] = operations.measure_own_bytes(server)
@@ -170,8 +170,8 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     elif ending.state == JobState.FAILED:
         changes["last_error"] = f"{job.operation_label}: {ending.error}"
     else:
-        # Who cancels a start does not want the server started later; what is, is now what is wanted. One that
-        # was told to quit before its stop was cancelled will do so.
+        # Somebody who cancels a start does not want the server started later, so the actual state becomes the
+        # desired one. A server that was told to quit before its stop was cancelled will still quit.
         is_up = changes["actual_state"] in (ActualState.STARTING, ActualState.RUNNING)
         stays = is_up and status is not None and not status.is_stopping
         changes["desired_state"] = DesiredState.RUNNING if stays else DesiredState.STOPPED

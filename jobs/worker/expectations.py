@@ -1,4 +1,4 @@
-"""Notices a worker that does not do what it could: it is ended, and its supervisor starts another."""
+"""Notices a worker that does not claim jobs it could run. It is ended, and its supervisor starts another."""
 
 from time import monotonic
 
@@ -9,7 +9,7 @@ LOOK_SECONDS = 5.0
 
 
 class ClaimExpectation:
-    """Notices that a worker does not claim what it could. To be used by one thread, not the one that claims."""
+    """Notices that a worker does not claim a job it could run. For one thread, not the one that claims."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -18,10 +18,10 @@ class ClaimExpectation:
         self._looked_at = monotonic()
 
     def find_breach(self, *, has_free_thread: bool) -> str:
-        """Look; return what the worker has failed to do, or an empty text. Raises what the database raises.
+        """Check; return what the worker has failed to do, or an empty text. Raises what the database raises.
 
         Only the wait of one and the same job counts, and only while this is called regularly: a frozen process
-        or a database that was away is no reason to end the worker.
+        or an outage of the database is no reason to end the worker.
         """
         now = monotonic()
         is_regular = now - self._looked_at < 3 * LOOK_SECONDS

@@ -1,8 +1,8 @@
 """The threads that carry out a worker's jobs, and how far ahead of them jobs may be claimed.
 
-A commit that outlives a power cut costs more than a job that takes a fraction of a millisecond. So jobs that
-short are claimed several at a time: as many as are expected to begin within `AHEAD_SECONDS`, by how long the
-latest ones took. If one then takes longer, those that wait behind it go back into the queue.
+A commit that survives a power cut costs more than a job that takes a fraction of a millisecond. So such short
+jobs are claimed several at a time: as many as are expected to begin within `AHEAD_SECONDS`, judging by how long
+the latest ones took. If one then takes longer, those that wait behind it go back into the queue.
 """
 
 import math
@@ -24,15 +24,15 @@ T = TypeVar("T")
 AHEAD_SECONDS = 0.01
 """How long a claimed job may be expected to wait for a thread."""
 MOST_AHEAD = 128
-"""How many claimed jobs wait for a thread at most, however short they are."""
+"""How many claimed jobs may wait for a thread, however short they are."""
 LATE_SECONDS = 0.05
-"""How long claimed jobs wait at most while no thread gets free."""
+"""How long claimed jobs may wait while no thread becomes free."""
 WEIGHT = 1 / 4
 """Weight of the newest sample in the moving average of job duration."""
 
 
 def boot_seconds() -> float:
-    """Return the seconds since the machine was booted, on a clock that is never set and never stops."""
+    """Return the seconds since boot, on a clock that is never set and never stops."""
     return clock_gettime(CLOCK_BOOTTIME)
 
 
@@ -71,20 +71,20 @@ class JobThreads:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the threads, once they have carried out all there is."""
+        """End the threads once they have carried out all that was submitted."""
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
             thread.join()
 
     def submit(self, plan: Plan) -> None:
-        """Let the next free thread carry out a plan."""
+        """Queue a plan for the next free thread."""
         self._submitted_at = boot_seconds()
         self._waiting.put((plan, self._submitted_at))
 
     @property
     def places(self) -> int:
-        """How many jobs may be claimed and not over yet: one for each thread, and those ahead."""
+        """How many jobs may be claimed and unfinished: one for each thread, and those ahead."""
         return self._count + self._ahead
 
     @property
@@ -96,7 +96,7 @@ class JobThreads:
         return not self._waiting.empty()
 
     def look_in_seconds(self) -> float:
-        """Return after how many seconds to look for ends and for jobs to `take_back`; infinity: no need to."""
+        """Return in how many seconds to check for ends and for jobs to `take_back`; infinity for no need."""
         if not self._late.empty():
             return 0.0
         return AHEAD_SECONDS if self.has_waiting() else math.inf
@@ -105,7 +105,7 @@ class JobThreads:
         """Return the jobs that have waited too long for a thread; no thread will begin them."""
         is_stuck = self.has_waiting() and len(self._busy) == self._count
         if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:
-            # Not even the newest one was begun: what runs takes longer than expected.
+            # Even the newest one has waited too long: the running jobs take longer than expected.
             self._typical_seconds = max(self._typical_seconds, LATE_SECONDS)
             for entry in empty(self._waiting):
                 if entry:
@@ -121,7 +121,7 @@ class JobThreads:
             plan, submitted_at = entry
             began_at = boot_seconds()
             if began_at - submitted_at > self._longest_wait:
-                # The process was frozen, and this job may have been given up for dead meanwhile.
+                # The process was frozen, and another worker may have failed this job in the meantime.
                 self._late.put(plan)
                 self._on_late()
                 continue
@@ -133,7 +133,7 @@ class JobThreads:
 
 
 def empty(queue: "SimpleQueue[T]") -> list[T]:
-    """Return what is in a queue, and take it out."""
+    """Remove all items from a queue, and return them."""
     items = []
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The jobs that a worker process has claimed and not let go of yet, each with what cancels it."""
+"""The jobs that a worker process has claimed and not finished, each with its cancel token."""
 
 import threading
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from jobs.models import Job
 
 
 class RunningJobs:
-    """Jobs by their ids. May be used by any thread."""
+    """Jobs by their ids. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,22 +24,22 @@ class RunningJobs:
             return set(self._tokens)
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Note that jobs are claimed."""
+        """Add claimed jobs."""
         with self._lock:
             self._tokens |= {job.pk: CancelToken() for job in jobs}
 
     def discard(self, job: Job) -> None:
-        """Let go of a job."""
+        """Remove a job."""
         with self._lock:
             self._tokens.pop(job.pk, None)
 
     def token_of(self, job: Job) -> CancelToken:
-        """Return what cancels a job that is claimed."""
+        """Return the cancel token of a claimed job."""
         with self._lock:
             return self._tokens[job.pk]
 
     def cancel(self, job_id: int) -> None:
-        """Cancel a job because a person asked for it, or another worker has it."""
+        """Cancel a job because a person requested it, or because the lease on it was lost."""
         with self._lock:
             token = self._tokens.get(job_id)
         if token:

@@ -1,7 +1,7 @@
-"""One job in the calling thread, for scripts: claimed, planned, carried out and stored as a worker does it.
+"""Runs one job in the calling thread, for scripts: claims, plans, carries out and stores it as a worker does.
 
-Unlike a worker, this does not wait for a database that is away: what that raises comes out. The job is then
-failed by the next worker, as any is whose process has ended.
+Unlike a worker, this does not wait while the database is away: it raises the error. The next worker then fails
+the job, like any job whose process has ended.
 """
 
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def run_worker_once(host: Host | None = None) -> bool:
     """Claim one job of `host` (by default the one that the settings name) and run it in this thread.
 
-    Returns whether there was one. Claims nothing, as any worker, while `JOB_WORKER_ENABLED` is false.
+    Returns whether there was one. Like any worker, it claims nothing while `JOB_WORKER_ENABLED` is false.
     """
     if not settings.JOB_WORKER_ENABLED:
         return False
@@ -39,7 +39,7 @@ def run_worker_once(host: Host | None = None) -> bool:
 def run_job(job_id: int, *, cancel: CancelToken | None = None) -> None:
     """Carry out a claimed job in this thread: read what it needs, drive the host, store the outcome.
 
-    Raises nothing that the job did wrong (see `execution`), but ValueError for one that is not running.
+    Does not raise the job's errors (see `execution`). Raises ValueError for a job that is not running.
     """
     job = Job.objects.select_related("server__host", "server__blueprint", "host", "worker").get(
         pk=job_id
@@ -57,9 +57,9 @@ def carry_out(job: Job, cancel: CancelToken) -> None:
 
 
 class OwnLogWriter(LogWriter):
-    """A log writer that stores what it is given in the thread that brings it, as no other is there to do it.
+    """A log writer that stores each line in the calling thread, because there is no other thread to do it.
 
-    It raises what the database raises. A request to cancel the job is passed on at each line and stage.
+    It raises what the database raises. At each line and stage it passes on a request to cancel the job.
     """
 
     def __init__(self, job: Job, cancel: CancelToken) -> None:
@@ -72,7 +72,7 @@ class OwnLogWriter(LogWriter):
         self._this = Job.objects.filter(pk=job.pk)
         self._cancel = cancel
         self._caller = threading.get_ident()
-        self._turn = threading.Lock()  # A command's two outputs come from two threads.
+        self._turn = threading.Lock()  # A command's stdout and stderr come from two threads.
 
     def line(self, job: Job, stream: str, text: str | bytes) -> None:
         """Store a line."""
@@ -80,7 +80,7 @@ class OwnLogWriter(LogWriter):
         self._after_storing()
 
     def stage(self, job: Job, name: str, progress: int | None) -> None:
-        """Store where the job is."""
+        """Store the job's stage and progress."""
         super().stage(job, name, progress)
         self._after_storing()
 
@@ -94,7 +94,7 @@ class OwnLogWriter(LogWriter):
 
     def _after_storing(self) -> None:
         self._pass_on_cancel_request()
-        # Threads that read a command's output end without closing what they opened.
+        # The threads that read a command's output end without closing their connection.
         if threading.get_ident() != self._caller:
             connection.close()
 

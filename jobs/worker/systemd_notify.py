@@ -1,7 +1,7 @@
-"""Tells systemd how the worker is doing, where systemd asks for it (`Type=notify`, `WatchdogSec=`).
+"""Reports the worker's state to systemd, where systemd asks for it (`Type=notify`, `WatchdogSec=`).
 
 The protocol is one datagram of NAME=VALUE lines to `$NOTIFY_SOCKET`: see sd_notify(3). Without that
-variable nothing is done.
+variable this does nothing.
 """
 
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class SystemdNotifier:
-    """What one worker tells. To be used by the worker's main thread, whose turns are what is watched."""
+    """Sends one worker's reports. For use by the worker's main thread, whose turns the watchdog watches."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
@@ -25,19 +25,19 @@ class SystemdNotifier:
 
     @property
     def longest_turn_seconds(self) -> float:
-        """How long the worker may wait for something to do before it has to give a sign of life."""
+        """How long the worker may wait for work before it has to report that it is alive."""
         return self._watchdog_seconds / 3
 
     def ready(self) -> None:
-        """Say that the worker takes jobs, and in the same message that it has none yet.
+        """Report that the worker takes jobs, and in the same message that it has none yet.
 
-        Whoever waited for the unit to start finds it with a status.
+        So the unit has a status as soon as it has started.
         """
         self._status = describe(0, is_draining=False)
         self._send("READY=1", f"STATUS={self._status}")
 
     def turn(self, running_jobs: int, is_draining: bool) -> None:
-        """Say what has changed since the last turn, and, often enough, that the worker is alive."""
+        """Report what has changed since the last turn, and, often enough, that the worker is alive."""
         lines = []
         if is_draining and not self._is_stopping:
             self._is_stopping = True
@@ -61,18 +61,18 @@ class SystemdNotifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messages:
                 messages.sendto("\n".join(lines).encode(), address)
         except OSError as error:
-            # Jobs matter more than who hears of them; a watchdog that hears nothing acts by itself.
+            # Jobs matter more than reports about them, and a watchdog that hears nothing acts anyway.
             logger.warning("systemd cannot be told %s: %s", ", ".join(lines), error)
 
 
 def describe(running_jobs: int, is_draining: bool) -> str:
-    """Return what a worker does, in words."""
+    """Return in words what a worker is doing."""
     jobs = f"{running_jobs} job{'' if running_jobs == 1 else 's'}"
     return f"Finishing {jobs}, then stopping." if is_draining else f"Carrying out {jobs}."
 
 
 def _read_watchdog_seconds() -> float:
-    """Return how long systemd bears silence: for ever, unless it says otherwise to this very process."""
+    """Return how long systemd accepts silence: forever, unless it has set a limit for this very process."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or os.environ.get("WATCHDOG_PID") not in (
         None,

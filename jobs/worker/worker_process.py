@@ -1,8 +1,8 @@
 """The worker: claims jobs and carries them out, several at a time, until it is told to stop.
 
-Its main thread is the only one that writes for jobs: it stores what they say and how they end, and claims the
-next ones in the same transaction. Threads that fight for a database's write lock are slow. Several more drive
-the host (`job_threads`), one beats (`jobs.queue.liveness`), and some more do the `chores`.
+Only its main thread writes for jobs: it stores their output and endings, and claims the next ones in the same
+transaction. Threads that fight for a database's write lock are slow. Other threads drive the host
+(`job_threads`), one stores the heartbeat (`jobs.queue.liveness`), and some do the `chores`.
 """
 
 import logging
@@ -54,19 +54,19 @@ T = TypeVar("T")
 FIRST_RETRY_SECONDS = 0.1
 REQUESTS_SECONDS = 0.05
 REQUESTS_AT_ONCE = 3
-"""How often it is looked at what people ask for beside jobs: some times at once, and then every so often."""
+"""How often requests beside jobs are read: a few times in a row at once, then at this interval."""
 LONGEST_AWAY_SECONDS = 10.0
-"""How long a worker that was told twice to stop waits for the database, to store what its jobs said."""
+"""How long a worker that was told twice to stop waits for the database, to store its jobs' output."""
 
 
 @dataclass
 class WorkerLoop:
     """One worker process. `run` blocks until `stop` was called, or until the queue is empty.
 
-    The first `stop` drains: nothing more is claimed, and what runs may finish within the grace time. The
-    second cancels what runs. Game servers go on running either way. `on_turn` is called in each turn of
-    the loop with the number of running jobs and whether it drains; a turn takes `longest_turn_seconds`
-    at most while the database answers.
+    The first `stop` drains: nothing more is claimed, and running jobs may finish within the grace time. The
+    second cancels them. Game servers keep running either way. Each turn of the loop calls `on_turn` with the
+    number of running jobs and whether the worker drains. While the database answers, a turn takes at most
+    `longest_turn_seconds`.
     """
 
     host: Host
@@ -100,7 +100,7 @@ class WorkerLoop:
         )
 
     def stop(self) -> None:
-        """Ask for the end; the second time, impatiently. May be called from a signal handler."""
+        """Drain; when called a second time, cancel. May be called from a signal handler."""
         self._stops += 1
         self._drain_until = monotonic() + settings.JOB_WORKER_GRACE_SECONDS
         self._wake.set()
@@ -111,7 +111,7 @@ class WorkerLoop:
         return settings.JOB_WORKER_ENABLED and not self._stops
 
     def run(self) -> None:
-        """Work until the end. Ends the process if a thread dies that the others cannot do without."""
+        """Work until the end. If a thread dies that the others cannot do without, this ends the process."""
         self._worker = self._until_it_answers(self._register)
         self._signal = self._until_it_answers(
             lambda: open_change_signal(Channel.QUEUE, settings.JOB_WORKER_POLL_SECONDS)
@@ -127,8 +127,8 @@ class WorkerLoop:
         with heartbeat, self._chores:
             logger.info("%s is ready, %s jobs at a time", self._worker, self.concurrency)
             self.on_ready()
-            # `vital` is the inner one: the jobs' threads wait for this one to store what they say, so it cannot
-            # first wait for them to end.
+            # `vital` is the inner one: the jobs' threads wait for this thread to store their output, so it must
+            # not first wait for them to end.
             with self._threads, vital("main"):
                 while not self._is_done():
                     self.on_turn(len(self._running), self._stops > 0)
@@ -139,7 +139,7 @@ class WorkerLoop:
     # --- A turn -------------------------------------------------------------------------------
 
     def _take_turn(self) -> None:
-        """Do what there is to do, in this order; if that leaves nothing, wait for a change.
+        """Take these steps in order; if no job was begun, wait for a change.
 
         While the database is away, each step keeps what it could not do for a later turn.
         """
@@ -159,7 +159,7 @@ class WorkerLoop:
             self._wait(min(self._writer.due_in_seconds(), self._threads.look_in_seconds()))
 
     def _give_back_late_jobs(self) -> None:
-        """Put back into the queue what was claimed, and not begun in time."""
+        """Put jobs that were claimed and not begun in time back into the queue."""
         self._late += self._threads.take_back()
         if self._late:
             give_back(self._worker, self._late)
@@ -169,17 +169,18 @@ class WorkerLoop:
             self._late = []
 
     def _store_and_claim(self) -> None:
-        """Store what jobs have said and how they ended, and claim for the threads that this sets free.
+        """Store the output and the endings of jobs, and claim new jobs for the threads that this frees.
 
         One transaction, because its commit is most of what a short job costs.
         """
         ending = self._writer.take_due()
         free = self._count_free() + (ending if self.is_claiming else 0)
-        # Where no job has ended, it is first looked whether there is one to claim: that locks nothing.
+        # If no job has ended, first check whether there is one to claim: that locks nothing.
         may_claim = free > 0 and (ending > 0 or bool(build_scheduler_state(self.host).pick(1)))
         if not may_claim and not self._writer.has_batch:
             return
-        # A claim alone has its own: none around it saves PostgreSQL two round trips of about twelve.
+        # A claim alone opens its own transaction: with no other around it, it takes two of about twelve round
+        # trips to PostgreSQL less.
         with write_turn(), transaction.atomic() if self._writer.has_batch else nullcontext():
             if self._writer.has_batch:
                 self._writer.store_batch()
@@ -189,8 +190,8 @@ class WorkerLoop:
         self._writer.settle_batch()
 
     def _begin_claimed_jobs(self) -> bool:
-        """Hand to the threads what was claimed in this turn; return whether that was any."""
-        # All plans first: from the first job on, the threads want to run as well.
+        """Hand the jobs claimed in this turn to the threads; return whether there were any."""
+        # All plans first: once the first job is submitted, the threads compete for the processor.
         plans = [plan(job) for job in self._claimed]
         self._claimed = []
         for planned in plans:
@@ -198,26 +199,27 @@ class WorkerLoop:
         return bool(plans)
 
     def _pass_on_requests(self) -> None:
-        """Pass on what people ask for beside jobs: that one ends, and commands for servers."""
+        """Pass on what people request beside jobs: cancellations, and console commands."""
         if self._requests_pace.wait_seconds:
             return
         self._may_be_asked = False
         self._requests_pace.count()
         for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
             self._running.cancel(job_id)
-        # It has just heard that something has changed, which another ear for that would only cost again. Waking
-        # a thread that looks each time would cost more than a look, just when jobs begin.
+        # This thread has just been signalled that something has changed; listening a second time for commands
+        # would cost the same again. Waking their thread each time would cost more than this query, and just
+        # when jobs begin.
         if has_waiting_commands(self.host):
             self._chores.look_for_commands_soon()
 
     def _wait(self, seconds: float) -> None:
-        """Wait until the database has changed, a job's thread calls, or it is time."""
+        """Wait until the database has changed, a job's thread wakes this one, or the time is over."""
         poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
         seconds = min(seconds, poll_seconds)
         if self._may_be_asked:
             seconds = min(seconds, self._requests_pace.wait_seconds)
         if self._threads.has_waiting():
-            self._wake.wait(seconds)  # Whatever has changed, the next turn is soon.
+            self._wake.wait(seconds)  # No need for the signal: the next turn is soon anyway.
             return
         try:
             self._may_be_asked |= self._signal.wait(seconds, self._wake)
@@ -238,11 +240,11 @@ class WorkerLoop:
         return self.is_claiming and len(self._running) < self.concurrency
 
     def _execute(self, planned: Plan) -> None:
-        """Carry out a job, in a thread of its own."""
+        """Carry out a job, in one of the jobs' threads."""
         try:
             execute(planned, self._writer, self._running.token_of(planned.job))
         except BaseException:  # Whatever it is, this thread has more jobs to carry out.
-            # The job stays known as running only in the database: `Chores.recover` fails it.
+            # From now on only the database knows the job as running: `Chores.recover` fails it.
             logger.exception("job %s: lost by the worker", planned.job.id)
             self._let_go(planned.job, is_stored=False)
             self._wake.set()
@@ -253,7 +255,7 @@ class WorkerLoop:
             logger.warning("job %s: its end was not stored here", job.id)
         self._running.discard(job)
         if job.operation in EXCLUSIVE_OPERATIONS:
-            self._chores.look_at_overlays_soon()  # The release is another one.
+            self._chores.look_at_overlays_soon()  # The current release has changed.
 
     # --- The end ------------------------------------------------------------------------------
 
@@ -266,7 +268,7 @@ class WorkerLoop:
         return self.until_empty and is_idle and not self._has_queued_jobs()
 
     def _has_given_up(self) -> bool:
-        """Return whether nothing can be stored any more; then what waits is dropped, once."""
+        """Return whether to stop waiting for the database. If so, drops what waits to be stored, once."""
         if self._writer.is_abandoned:
             return True
         if self._away_since is None or self._away_seconds < LONGEST_AWAY_SECONDS:
@@ -308,7 +310,7 @@ class WorkerLoop:
         )
 
     def _until_it_answers(self, act: Callable[[], T]) -> T:
-        """Return what `act` returns once the database lets it; raises its error once the end is asked for."""
+        """Call `act` until the database answers, and return its result. After `stop`, raise its error."""
         while True:
             try:
                 return act()
@@ -323,8 +325,8 @@ class WorkerLoop:
         logger.warning("the database does not answer: %s", error)
         connection.close()
         self._away_since = self._away_since or monotonic()
-        # Once it answers again, jobs that have not begun may have been given up for dead: they are not begun
-        # but put back, which happens only to those that are still this worker's.
+        # By the time the database answers, other workers may have failed the jobs that have not begun here. So
+        # these are not begun but given back, which affects only those that are still this worker's.
         self._late += self._claimed
         self._claimed = []
 
@@ -342,7 +344,7 @@ def worker_loop(
     on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_draining: None,
     longest_turn_seconds: float = math.inf,
 ) -> None:
-    """Run a worker of `host` in this process's main thread until SIGTERM or SIGINT, or the queue is empty."""
+    """Run a worker of `host` in this process's main thread, until SIGTERM or SIGINT or an empty queue."""
     loop = WorkerLoop(
         host=host or Host.local(),
         concurrency=concurrency or settings.JOB_WORKER_CONCURRENCY,
@@ -357,7 +359,7 @@ def worker_loop(
 
 @contextmanager
 def signals_stop(loop: WorkerLoop) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop `loop`; only the main thread of a process can."""
+    """Make SIGTERM and SIGINT stop `loop`; only a process's main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""`manage.py prunejobs`: deletes old jobs and their logs. Nothing calls it by itself."""
+"""`manage.py prunejobs`: deletes old jobs and their logs. Nothing calls it automatically."""
 
 from datetime import timedelta
 from typing import Any

@@ -17,7 +17,7 @@ from servers.models import Host
 
 
 def host_name(text: str) -> str:
-    """Return `text` if a host may be called that."""
+    """Return `text` if it is a valid name for a host."""
     if not re.fullmatch(NAME_PATTERN, text):
         raise ArgumentTypeError(f"{text!r} is not a host's name")
     return text
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             host, _ = Host.objects.get_or_create(name=options["host"])
             move_found_secrets()
         except OtherKeysError as error:
-            # Its other jobs can be done; the start of a server whose password it cannot read says so again.
+            # Other jobs still work; starting a server whose password this worker cannot read reports it again.
             self.stderr.write(str(error))
         except DatabaseError as error:
             if not is_away(error):
