@@ -221,8 +221,8 @@ def find_obstacle() -> str:
     if Worker.objects.alive().filter(host=host).exists():
         return ""
     return _(
-        "No worker is running on host %(host)s, where uploads are unpacked: nothing can be uploaded until an "
-        "admin has started it."
+        "No worker is running on host %(host)s, which unpacks uploads. Nothing can be uploaded until an "
+        "admin starts one."
     ) % {"host": host.name}
 
 

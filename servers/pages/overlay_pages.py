@@ -168,7 +168,7 @@ def overlay_create(request: SignedInRequest) -> HttpResponse:
     form = OverlayForm(request.POST or None, instance=overlay, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
         messages.success(
-            request, _("Overlay %(name)s is made. Now bring its files.") % {"name": overlay.name}
+            request, _("Overlay %(name)s was made. Now upload its files.") % {"name": overlay.name}
         )
         return redirect(overlay)
     obstacle = "" if request.method == "POST" else find_overlay_obstacle(request.user)
@@ -182,7 +182,7 @@ def overlay_edit(request: SignedInRequest, name: str) -> HttpResponse:
     overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     form = OverlayForm(request.POST or None, instance=overlay, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
-        messages.success(request, _("Overlay %(name)s is changed.") % {"name": name})
+        messages.success(request, _("Overlay %(name)s was saved.") % {"name": name})
         return redirect(overlay)
     context = {"form": form, "name": name}
     return render(request, "overlays/form.html", context, status=form.status)
@@ -200,7 +200,7 @@ def overlay_remove(request: SignedInRequest, name: str) -> HttpResponse:
         except VersionRefusedError:
             status = 409  # The page says what uses it.
         else:
-            messages.success(request, _("Overlay %(name)s is removed.") % {"name": name})
+            messages.success(request, _("Overlay %(name)s was removed.") % {"name": name})
             return redirect("servers:overlay_list")
     context = {
         "overlay": overlay,

@@ -80,7 +80,7 @@ def test_an_overlay_is_pinned_to_a_version_and_follows_the_latest_again(
     assert "version 1, pinned" in page
     assert "version 2, latest" in page
     assert "in conflict in 1 place" in page
-    assert "1 file is in one and in two. The one of one counts" in page
+    assert "1 file is in both one and two. The game uses the one from one" in page
     assert '<option value="1" selected>version 1</option>' in as_alice.get(url).content.decode()
     assert as_alice.post(url, {**form, f"pin_{one.pk}": "9"}).status_code == 200
     as_alice.post(url, form)
@@ -128,7 +128,7 @@ def test_an_owners_overlay_without_files_does_not_stand_for_a_folder_of_a_host(
 ) -> None:
     hers = Overlay.objects.create(name="hers", owner=alice, is_shared=False)
     response = as_alice.post(NEW, form_of({hers: 1}))
-    assert "There is no file in it yet" in response.content.decode()
+    assert "It has no files yet" in response.content.decode()
     assert not Blueprint.objects.exists()
     theirs = Overlay.objects.create(name="theirs", owner=dana)
     as_alice.post(NEW, form_of({theirs: 1}))

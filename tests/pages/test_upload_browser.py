@@ -109,8 +109,8 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     wait_until(lambda: arrived() > before + 1024**2, 30, "it does not go on after the web's death")
 
     page.reload()
-    expect(page.get_by_text("have not arrived completely yet")).to_be_visible()
-    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("have not fully arrived yet")).to_be_visible()
+    page.get_by_role("button", name="Continue").click()
     kept = arrived()
     assert BIG_BYTES // 8 < kept < BIG_BYTES
     network.send(

@@ -84,7 +84,7 @@ def test_without_a_worker_it_says_so_before_anything_is_sent(
     as_alice: Client, overlay: Overlay
 ) -> None:
     page = as_alice.get(PAGE).content.decode()
-    assert "No worker is running on host local, where uploads are unpacked" in page
+    assert "No worker is running on host local, which unpacks uploads" in page
     assert "data-upload-form" not in page
     assert as_alice.post(PAGE, {"files": [make_zip("a.zip")]}).status_code == 409
     assert as_alice.post(PAGE, {}, headers=JSON).json()["error"].startswith("No worker is running")
@@ -114,10 +114,10 @@ def test_a_script_begins_an_upload_and_is_told_what_has_arrived(
     refused = as_alice.post(again["finish_url"], headers=JSON)
     assert (refused.status_code, refused.json()["error"]) == (
         409,
-        "1 of 1 files have not arrived completely yet.",
+        "1 of 1 parts have not fully arrived yet.",
     )
     page = as_alice.get(PAGE).content.decode()
-    assert "To go on, choose the same files again." in page
+    assert "To continue, choose the same files again." in page
     assert as_alice.post(again["discard_url"], headers=JSON).status_code == 204
     assert not Upload.objects.exists()
 
@@ -128,7 +128,7 @@ def test_a_person_has_so_many_open_uploads(as_alice: Client, overlay: Overlay, a
         begin_upload(overlay, by=alice, adds_to_latest=True)
     refused = as_alice.post(PAGE, {}, headers=JSON)
     assert refused.status_code == 409
-    assert "You have 10 uploads open already" in refused.json()["error"]
+    assert "You already have 10 unfinished uploads" in refused.json()["error"]
 
 
 @pytest.mark.usefixtures("worker")
