@@ -83,7 +83,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
     file = look_up(latest, path)
     before = read_if_text(file)
     if request.method == "POST":
-        # What was typed is not lost with a file that is gone meanwhile, or is no text any more.
+        # What was typed survives even if the file is gone by now, or is no longer a text.
         before = before or NEW_TEXT
     if before is None:
         raise Http404

@@ -55,10 +55,8 @@ class SharedFiles:
         """What there is of them, and which count."""
         count = len(self.paths)
         return ngettext(
-            "%(count)d file is in both %(winner)s and %(loser)s. The game uses the one from %(winner)s, "
-            "which lies above.",
-            "%(count)d files are in both %(winner)s and %(loser)s. The game uses those from %(winner)s, "
-            "which lies above.",
+            "%(count)d file is in %(winner)s and in %(loser)s. The one of %(winner)s counts, as it lies above.",
+            "%(count)d files are in %(winner)s and in %(loser)s. Those of %(winner)s count, as it lies above.",
             count,
         ) % {"count": count, "winner": self.winner, "loser": self.loser}
 
@@ -102,7 +100,7 @@ def find_conflicts(references: Sequence[str]) -> Conflicts:
         left -= version.files
         if left < 0:
             unseen.append(
-                _("%(name)s: it has too many files to compare.") % {"name": reference.label}
+                _("%(name)s: these are too many files to compare.") % {"name": reference.label}
             )
             continue
         try:
@@ -137,8 +135,8 @@ def _find_faults(layers: Mapping[str, Iterable[ManifestFile]]) -> Iterable[str]:
             stacks.setdefault(stack, []).append(name)
     if len(toolz) > 1:
         yield _(
-            "There are %(count)d copies of l4dtoolz (%(where)s), which do not work together. Keep one, and "
-            "remove the others."
+            "l4dtoolz is there %(count)d times (%(where)s). Its kinds exclude one another: keep one, and "
+            "take the others out."
         ) % {
             "count": len(toolz),
             "where": ", ".join(
@@ -148,13 +146,13 @@ def _find_faults(layers: Mapping[str, Iterable[ManifestFile]]) -> Iterable[str]:
         }
     if ticks and any(kind == "addons/" for _name, kind in toolz):
         yield _(
-            "tickrate_enabler (in %(ticks)s) and an l4dtoolz in addons/ both set the tickrate. If it is "
-            "lakwsh’s l4dtoolz, which does so itself, remove tickrate_enabler."
+            "tickrate_enabler (in %(ticks)s) and an l4dtoolz in addons/ both set the tickrate. The one of "
+            "lakwsh does that itself: take tickrate_enabler out if it is that one."
         ) % {"ticks": ", ".join(ticks)}
     for stack, names in sorted(stacks.items()):
         if len(names) > 1:
             yield _(
-                "%(stack)s is in %(names)s. Their files would be mixed: keep it in only one overlay."
+                "%(stack)s is in %(names)s. Files of two versions of it would be mixed: keep it in one overlay."
             ) % {"stack": stack, "names": ", ".join(names)}
 
 

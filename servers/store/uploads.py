@@ -31,7 +31,7 @@ class UploadRefusedError(ValidationError):
 
 
 def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str = "") -> Upload:
-    """Return a new upload, to which parts can be brought. Raises `UploadRefusedError`."""
+    """Return a new upload, which takes parts. Raises `UploadRefusedError`."""
     with transaction.atomic():
         lock_person(by)
         if Upload.objects.open().filter(by=by).count() >= MOST_OPEN:
@@ -99,7 +99,7 @@ def add_part(
 
 
 def note_received(part: UploadPart) -> bool:
-    """Note that all of a part lies on the disk; False if it was removed meanwhile."""
+    """Note that a part is complete on the disk; False if it has been removed."""
     now = timezone.now()
     is_there = UploadPart.objects.filter(pk=part.pk).update(received_at=now)
     Upload.objects.filter(pk=part.upload_id).update(touched_at=now)

@@ -1,4 +1,4 @@
-"""How the names of files are written on pages: people bring them, and may have made them to deceive."""
+"""How names of files are written on pages: people upload them, and may have made them to deceive."""
 
 from django import template
 

@@ -80,7 +80,7 @@ def test_an_overlay_is_pinned_to_a_version_and_follows_the_latest_again(
     assert "version 1, pinned" in page
     assert "version 2, latest" in page
     assert "in conflict in 1 place" in page
-    assert "1 file is in both one and two. The game uses the one from one" in page
+    assert "1 file is in one and in two. The one of one counts" in page
     assert '<option value="1" selected>version 1</option>' in as_alice.get(url).content.decode()
     assert as_alice.post(url, {**form, f"pin_{one.pk}": "9"}).status_code == 200
     as_alice.post(url, form)

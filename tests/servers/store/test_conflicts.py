@@ -80,7 +80,7 @@ def test_what_was_not_looked_at_is_told(
     assert found.unseen == ("by-hand: it is kept by hand on the hosts.",)
     monkeypatch.setattr(conflicts, "MAX_FILES_READ", 1)
     assert find_conflicts(references).unseen == (
-        "two, version 1: it has too many files to compare.",
+        "two, version 1: these are too many files to compare.",
     )
     monkeypatch.undo()
     lose(references[0].rpartition("-")[2])
