@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.paginator import Paginator
 from django.db.models import Count
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -38,7 +39,7 @@ from servers.store import (
 
 OVERLAYS_SHOWN = 500
 SERVERS_SHOWN = 100
-VERSIONS_SHOWN = 50
+VERSIONS_PER_PAGE = 50
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,11 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
         }
     else:
         holders = find_holders(overlay)
-        versions = list(overlay.versions.select_related("created_by")[: VERSIONS_SHOWN + 1])
+        versions = overlay.versions.select_related("created_by")
+        page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
         context |= {
-            "versions": [
-                (version, holders.get(version.reference, ()))
-                for version in versions[:VERSIONS_SHOWN]
-            ],
-            "has_more": len(versions) > VERSIONS_SHOWN,
+            "versions": [(version, holders.get(version.reference, ())) for version in page],
+            "page": page,
             "version": overlay.latest,
         }
     return render(request, "overlays/detail.html", context)

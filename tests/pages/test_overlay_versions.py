@@ -422,7 +422,9 @@ def test_the_first_version_of_what_is_kept_by_hand_says_what_it_replaces(
     Overlay.objects.create(name="by-hand")
     report(host, "by-hand")
     assert "no longer use the folders" in read(as_dana, to_url("file_new", "by-hand"))
-    assert "servers start with that version instead of the folders there" in read(as_dana, to_url("detail", "by-hand"))
+    assert "with that version instead of the folders there" in read(
+        as_dana, to_url("detail", "by-hand")
+    )
 
 
 def test_reports_of_folders_are_left_to_those_who_see_hosts(
