@@ -103,7 +103,7 @@ def create_part(request: ASGIRequest, upload_id: int, new: NewPart) -> Found:
 
 @database_step
 def note_received(part: UploadPart) -> None:
-    """Note that a part is complete. Raises `RefusedError` if it was removed meanwhile."""
+    """Note that a part is complete. Raises `RefusedError` if it has been removed."""
     if not store.note_received(part):
         raise _not_there()
 
@@ -148,7 +148,7 @@ def _find_user(request: ASGIRequest) -> User:
     if not isinstance(user, User):
         raise TusRefusedError(
             HTTPStatus.UNAUTHORIZED,
-            "You are signed out. Sign in again and continue: nothing that has arrived is lost.",
+            "You are signed out. Sign in again in another tab, then continue: what has arrived is kept.",
             ends_connection=True,
         )
     request.user = user

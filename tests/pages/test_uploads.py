@@ -1,4 +1,4 @@
-"""The page on which files are brought to an overlay, without a browser; `test_upload_browser` has one."""
+"""The page on which files are uploaded to an overlay, without a browser; `test_upload_browser` has one."""
 
 import zipfile
 from io import BytesIO
@@ -75,7 +75,7 @@ def test_what_a_form_brings_is_refused_as_a_whole(
     good, bad = SimpleUploadedFile("a.vpk", b"abc"), SimpleUploadedFile("b.vpk", b"def")
     answer = as_alice.post(PAGE, {"files": [good, bad]})
     assert answer.status_code == 409
-    assert b"Remove versions or uploads that you no longer need" in answer.content
+    assert b"Remove versions or uploads you no longer need" in answer.content
     assert not Upload.objects.exists()
     assert not Job.objects.exists()
 
@@ -85,7 +85,7 @@ def test_without_a_worker_it_says_so_before_anything_is_sent(
 ) -> None:
     page = as_alice.get(PAGE).content.decode()
     assert "No worker is running on host local, which unpacks uploads" in page
-    assert "data-upload-form" not in page
+    assert "data-upload-form" in page  # It is true again when the worker is back, without a reload.
     assert as_alice.post(PAGE, {"files": [make_zip("a.zip")]}).status_code == 409
     assert as_alice.post(PAGE, {}, headers=JSON).json()["error"].startswith("No worker is running")
     assert not Upload.objects.exists()
@@ -118,6 +118,7 @@ def test_a_script_begins_an_upload_and_is_told_what_has_arrived(
     )
     page = as_alice.get(PAGE).content.decode()
     assert "To continue, choose the same files again." in page
+    assert "dir/a.vpk" in page
     assert as_alice.post(again["discard_url"], headers=JSON).status_code == 204
     assert not Upload.objects.exists()
 
