@@ -21,6 +21,7 @@ from servers.models import (
     OverlayVersion,
     Server,
 )
+from servers.pages import overlay_pages
 from servers.store import get_store, read_files
 from tests.overlays import bring, lose
 from tests.pages.queries import count_queries
@@ -211,6 +212,22 @@ def test_pages_cost_the_same_with_many_versions_and_servers(
 
 
 # --- Versions and files -----------------------------------------------------------------------
+
+
+def test_all_versions_can_be_reached(
+    as_alice: Client, overlay: Overlay, blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay_pages, "VERSIONS_PER_PAGE", 1)
+    page = read(as_alice, overlay.get_absolute_url())
+    assert 'href="?page=2"' in page
+    assert "from pack.zip" in page
+    assert "the first" not in page
+    assert "None of your blueprints uses it yet." in page
+    blueprint.set_overlays([overlay])
+    page = read(as_alice, f"{overlay.get_absolute_url()}?page=2")
+    assert "the first" in page
+    assert "Version 2, the latest" in page
+    assert "None of your blueprints uses it yet." not in page
 
 
 def test_files_are_shown_by_folders_and_downloaded_as_they_are(
