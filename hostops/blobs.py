@@ -71,7 +71,7 @@ class BlobFolder:
             return self.path_of(sha256).open("rb")
         except FileNotFoundError:
             raise BlobError(
-                f"The file with the SHA-256 {sha256} is not in the store any more."
+                f"The file with the SHA-256 {sha256} is no longer in the store."
             ) from None
 
     def read(self, sha256: str, max_bytes: int) -> bytes:

@@ -293,7 +293,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("overlays", "List the overlays, and what is wrong with them.", _overlays)
     add(
         "prune-content",
-        "Remove versions of overlays that no server needs any more.",
+        "Remove versions of overlays that no server needs.",
         _prune_content,
     )
     doctor = add("doctor", "Check whether this host can do its work.", _doctor)

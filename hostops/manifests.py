@@ -126,7 +126,7 @@ def _require(files: Iterable[ManifestFile]) -> None:
     files = list(files)
     if len(files) > MAX_FILES:
         raise ManifestError(
-            f"{len(files):,} files are more than an overlay can have: {MAX_FILES:,}."
+            f"{len(files):,} files are more than the {MAX_FILES:,} that an overlay can have."
         )
     require_paths(file.path for file in files)
     for file in files:
@@ -140,22 +140,20 @@ def _require_path(path: str) -> None:
     try:
         data = path.encode()
     except UnicodeEncodeError:
-        raise ManifestError(f"{path!r} is a name that is no UTF-8.") from None
+        raise ManifestError(f"{path!r} is not a name in UTF-8.") from None
     if len(data) > MAX_PATH_BYTES:
         raise ManifestError(
             f"{path[:80]!r}… has {len(data):,} bytes: use {MAX_PATH_BYTES} at most."
         )
     if _CONTROL_CHARACTER.search(path):
-        raise ManifestError(f"{path!r} has a control character.")
+        raise ManifestError(f"{path!r} contains a control character.")
     if "\\" in path or re.match(r"[A-Za-z]:", path):
-        raise ManifestError(
-            f"{path!r} is written as Windows does: use / between names, and no drive."
-        )
+        raise ManifestError(f"{path!r} is a Windows path: use / between names, and no drive.")
     for name in path.split("/"):
         if name in ("", ".", ".."):
             raise ManifestError(f"{path!r} is not a path below the overlay's folder.")
         if len(name.encode()) > MAX_NAME_BYTES:
-            raise ManifestError(f"{name[:80]!r}… is longer than a file's name can be.")
+            raise ManifestError(f"{name[:80]!r}… is longer than a file name can be.")
 
 
 def _folders_of(path: str) -> Iterator[str]:

@@ -195,8 +195,8 @@ def repeat(run: Run, server: Server) -> InstanceSpec:
     gone = [OverlayReference.parse(one).label for one in spec.overlays if one not in known]
     if gone:
         raise MalformedJobError(
-            f"{server.name} ran with what is no overlay of the panel any more: {'; '.join(gone)}. Start "
-            "it as it is saved."
+            f"{server.name} ran with overlays that are no longer in the panel: {'; '.join(gone)}. Start it "
+            "as it is saved."
         )
     others = Server.objects.filter(host_id=server.host_id, port=spec.port).exclude(pk=server.pk)
     if other := others.first():

@@ -160,7 +160,7 @@ def require_whole(part: UploadPart) -> None:
     """Raise HostError unless all bytes of a part are there."""
     if store.read_offset(part) != part.size:
         raise HostError(
-            f"{part.path} is not there completely any more. Discard this upload, and bring it once more."
+            f"{part.path} is no longer complete. Discard this upload, and upload the files again."
         )
 
 
@@ -206,7 +206,7 @@ def arrange(host: UnpackingHost, brought: Iterable[Brought], callbacks: Callback
         of_group = groups.setdefault(file.source, {})
         if file.path in of_group and of_group[file.path].sha256 != file.sha256:
             raise HostError(
-                f"{file.path} is there twice, with different contents. Remove one of them."
+                f"{file.path} was uploaded twice, with different contents. Remove one of them."
             )
         of_group[file.path] = file
     callbacks.on_stage("Arranging files", None)
@@ -224,7 +224,7 @@ def arrange(host: UnpackingHost, brought: Iterable[Brought], callbacks: Callback
         for came_as, path in arrangement.places.items():
             add_placed(placed, replace(files[came_as], path=path))
     if not placed:
-        raise HostError("There is no file in it that an overlay could have.")
+        raise HostError("It has no files for the game.")
     return Arranged(list(placed.values()), notes[:MOST_NOTES])
 
 
@@ -233,11 +233,11 @@ def add_placed(placed: dict[str, Brought], file: Brought) -> None:
     other = placed.setdefault(file.path.casefold(), file)
     if other.sha256 != file.sha256:
         sources = " and ".join(
-            dict.fromkeys(one.source or "the files by themselves" for one in (other, file))
+            dict.fromkeys(one.source or "the separate files" for one in (other, file))
         )
         raise HostError(
-            f"Two different files would lie at {file.path}: those of {sources}. Bring them in two uploads, the "
-            "one that counts last."
+            f"Two different files belong at {file.path}: those of {sources}. Upload them one after the "
+            "other, the one to keep last."
         )
 
 
@@ -310,7 +310,7 @@ def store_version(
             return outlast(partial(make_once, upload, make), cancel)
         except store.NewerVersionError:
             callbacks.on_line(
-                "stdout", "The overlay has got another version meanwhile: it is added to that."
+                "stdout", "The overlay has a newer version by now. Adding to that one."
             )
             overlay = outlast(partial(read_overlay, upload.overlay_id), cancel)
 
@@ -350,7 +350,7 @@ def lay_out(
             os.link(source if source and source.exists() else blobs.path_of(file.sha256), target)
         except FileNotFoundError:
             raise HostError(
-                f"{file.path} of the version that this is added to is not in the store any more. Replace "
+                f"{file.path}, of the version that this adds to, is no longer in the store. Replace "
                 "everything instead, or ask an admin to restore it from a backup."
             ) from None
     return tree

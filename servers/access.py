@@ -114,8 +114,10 @@ def get_overlay(user: User, name: str, verb: Verb) -> Overlay:
         return overlay
     owner = overlay.owner or _("the admins")
     words = (
-        _("Overlay %(overlay)s belongs to %(owner)s and is not shared: only they see its files.")
+        _(
+            "Overlay %(overlay)s belongs to %(owner)s and is not shared: only they can see its files."
+        )
         if verb is Verb.USE_OVERLAY
-        else _("Overlay %(overlay)s belongs to %(owner)s: only they or an admin change it.")
+        else _("Overlay %(overlay)s belongs to %(owner)s: only they or an admin can change it.")
     )
     raise PermissionDenied(words % {"overlay": overlay.name, "owner": owner})

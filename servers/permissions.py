@@ -119,7 +119,7 @@ RULES = {
         ("servers.view_overlay", "servers.change_overlay"),
     ),
     Verb.CHANGE_OVERLAY: Rule(
-        "bring new versions of an overlay, remove it", Role.OWNER, ("servers.change_overlay",)
+        "change the files of an overlay, remove it", Role.OWNER, ("servers.change_overlay",)
     ),
     # The whole panel: no role on one thing is enough.
     Verb.VIEW_HOSTS: Rule(

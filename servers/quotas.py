@@ -96,7 +96,7 @@ def find_overlay_obstacle(owner: User) -> str:
     if Overlay.objects.filter(owner=owner).count() < OVERLAYS_PER_OWNER:
         return ""
     return _(
-        "You have %(most)d overlays, and nobody has more. Remove one that you no longer need."
+        "You have %(most)d overlays, the most anybody may have. Remove one you no longer need."
     ) % {"most": OVERLAYS_PER_OWNER}
 
 
@@ -123,8 +123,8 @@ def find_content_obstacle(owner: User, more_bytes: int) -> str:
     if used + more_bytes <= most:
         return ""
     return _(
-        "This takes %(more)s, and of the %(most)s that you may have %(used)s are used. Remove versions or "
-        "uploads that you no longer need, or ask an admin to raise your limit."
+        "This needs %(more)s, and %(used)s of the %(most)s that you may have are in use. Remove versions "
+        "or uploads you no longer need, or ask an admin to raise your limit."
     ) % {
         "more": filesizeformat(more_bytes),
         "most": filesizeformat(most),

@@ -56,11 +56,11 @@ _ARCHIVE_NAME = re.compile(
 _VOLUME_NAME = re.compile(
     r"\.(?:(?:zip|7z|rar|tar|gz|bz2|xz|vpk)\.\d{3}|[zr]\d\d)\Z", re.IGNORECASE
 )
-_DAMAGED = "it is damaged, or did not come whole: {}. Get it once more, and see whether it unpacks elsewhere."
+_DAMAGED = "it is damaged or incomplete: {}. Download it again, and see whether it unpacks on your computer."
 _VOLUME = "it is one volume of a set. Unpack the set on your computer, and pack its files as one zip or 7z."
 _ENCRYPTED = "it is encrypted. Pack it again without a password."
-_LINK = "{} in it is a link. Pack it again with the file that it leads to."
-_NO_FILES = "it holds no files. Pack it again, and look into it before you upload it."
+_LINK = "{} in it is a link. Pack it again with the file it points to."
+_NO_FILES = "it contains no files. Check what you packed, and pack it again."
 
 
 def damaged(what: str) -> RefusedError:
@@ -101,8 +101,8 @@ def identify(head: bytes, name: str) -> Kind:
         return Kind.TAR
     if _ARCHIVE_NAME.search(name):
         raise RefusedError(
-            "it is not what its name says, nor any archive that can be unpacked here: these are zip, 7z, rar "
-            "and tar. If it came from a website, look whether that has sent a page in its place."
+            "whatever its name says, it is not an archive that can be unpacked here (zip, 7z, rar or tar). "
+            "If you downloaded it, check whether the website sent a page instead."
         )
     return Kind.PLAIN
 
@@ -162,7 +162,7 @@ def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
     file.seek(start)
     entries = list(_read_zip_directory(file.read(directory_bytes)))
     if len(entries) != count:
-        raise damaged(f"its directory names {len(entries):,} entries in the place of {count:,}")
+        raise damaged(f"its directory names {len(entries):,} entries instead of {count:,}")
     for entry in entries:
         name = entry.name.decode("utf-8", "replace")
         if entry.is_encrypted:
@@ -178,12 +178,12 @@ def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
         begin = entry.offset + moved
         if begin < end:
             raise RefusedError(
-                "files in it share their bytes, as in archives that were made to fill a disk. If it is none, "
-                "pack it again."
+                "files in it share their bytes, as in archives made to fill a disk. If it is not one of "
+                "those, pack it again."
             )
         end = begin + _LOCAL_HEADER_BYTES + len(entry.name) + entry.packed_bytes
     if end > start:
-        raise damaged("it names more bytes than it has")
+        raise damaged("it lists more bytes than it has")
     return count, sum(entry.size for entry in entries)
 
 

@@ -32,7 +32,7 @@ class Names:
         for part in path.split("/"):
             if here in self._files:
                 raise RefusedError(
-                    f"{show(path)} lies in something that is a file in it too. {_AGAIN}"
+                    f"{show(path)} lies in a folder that is also a file in it. {_AGAIN}"
                 )
             self._folders.add(here)
             # Two names that differ in case, or in how an accent is written, are one name to most who read them.
@@ -42,12 +42,12 @@ class Names:
             raise too_many(self._limits)
         if is_folder:
             if here in self._files:
-                raise RefusedError(f"{show(path)} is a file and a folder in it. {_AGAIN}")
+                raise RefusedError(f"{show(path)} is both a file and a folder in it. {_AGAIN}")
             self._folders.add(here)
         elif here in self._files or here in self._folders:
             raise RefusedError(
-                f"{show(path)} is in it twice, or once more in other upper and lower case. Remove one of them, "
-                "and pack it again."
+                f"{show(path)} is in it twice, perhaps with different capitals. Remove one of the two, and "
+                "pack it again."
             )
         else:
             self._files.add(here)
@@ -73,8 +73,8 @@ class Sizes:
         most = limits.ratio * self._archive_bytes
         if self.total_bytes > max(most, limits.ratio_after_bytes):
             raise RefusedError(
-                f"it unpacks to more than {limits.ratio} times its own {_show_bytes(self._archive_bytes)}, as "
-                "archives do that were made to fill a disk. If it is none, upload its files unpacked."
+                f"it unpacks to more than {limits.ratio} times its own {_show_bytes(self._archive_bytes)}, "
+                "like archives made to fill a disk. If it is not one of those, upload its files unpacked."
             )
 
 
@@ -129,5 +129,5 @@ def _show_bytes(size: int) -> str:
     return f"{size:,} bytes"
 
 
-_AGAIN = "Unpack it on your computer, look at what is in it, and pack that again."
+_AGAIN = "Unpack it on your computer, check what is in it, and pack it again."
 _RENAME = "Rename it, and pack the archive again."

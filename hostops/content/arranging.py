@@ -48,7 +48,7 @@ def arrange(paths: Sequence[str]) -> Arrangement:
     kept = [path for path in paths if not _is_litter(path)]
     notes += _tell_litter([path for path in paths if _is_litter(path)])
     if not kept:
-        notes.append(_refuse("no_files", "There is nothing in it for the game."))
+        notes.append(_refuse("no_files", "It has no files for the game."))
         return Arrangement({}, tuple(shapes.arrange(notes)))
     roots = _find_roots(kept)
     if len(roots) > 1:
@@ -74,7 +74,7 @@ def _tell_litter(paths: Sequence[str]) -> Iterator[ContentFinding]:
         yield ContentFinding(
             "left_out",
             ContentSeverity.NOTED,
-            f"{_count(paths)} left out, which systems and programs keep for themselves: {_list(paths)}.",
+            f"{_count(paths)} left out, as only systems and programs use them: {_list(paths)}.",
         )
 
 
@@ -143,8 +143,8 @@ def _tell_several(roots: Sequence[_Root]) -> ContentFinding:
     names = [f"{show_path('/'.join(root.above)) or 'its top'}" for root in roots]
     return _refuse(
         "several_roots",
-        f"It has {len(roots)} folders that could each be the overlay: {_list(names)}. Bring one of them "
-        "alone, or each as an overlay of its own.",
+        f"It has {len(roots)} folders that could each be the overlay: {_list(names)}. Upload only one of "
+        "them, or each to an overlay of its own.",
     )
 
 
@@ -247,22 +247,22 @@ class _Moves:
         """Yield what is to be said of all that."""
         if self.root is not None and self.root.above:
             yield _note(
-                "root_too_deep", f"Everything lay below {show_path('/'.join(self.root.above))}/."
+                "root_too_deep", f"Everything was below {show_path('/'.join(self.root.above))}/."
             )
         if self.root is not None and self.root.place:
             yield _note(
                 "no_game_folder",
-                f"Its folders are those of {self.root.place}/, and were put there.",
+                f"Its folders belong in {self.root.place}/, and were put there.",
             )
         for where, paths in self._moved.items():
             if where == "left4dead2_twice":
-                yield _note("root_too_high", f"{GAME_DIR}/ was in it twice, one in the other.")
+                yield _note("root_too_high", f"One {GAME_DIR}/ was inside another.")
             else:
                 yield _note("moved", f"{_count(paths)} put into {where}/: {_list(paths)}.")
         for old, new in sorted(self._renamed):
             yield _note(
                 "wrong_case",
-                f"The folder {show_path(old)} is called {new} now, as the game does not find it otherwise.",
+                f"The folder {show_path(old)} was renamed {new}, the name under which the game finds it.",
             )
         yield from self._tell_unread()
         yield from _tell_collisions(self.places)
@@ -272,7 +272,7 @@ class _Moves:
         if not has_placed:
             yield _refuse(
                 "nothing_for_the_game",
-                "It cannot be told where the game should read it. Bring it in folders as the game has them: "
+                "Nothing tells where the game should read it. Upload it in folders as the game has them: "
                 f"{GAME_DIR}/addons/…, {GAME_DIR}/cfg/….",
                 self._beside[0],
             )
@@ -281,7 +281,8 @@ class _Moves:
                 "beside",
                 ContentSeverity.WARNED,
                 f"{_count(self._unread)} left beside {GAME_DIR}/, where nothing reads them: "
-                f"{_list(self._unread)}. Bring them as an overlay of their own if the game should.",
+                f"{_list(self._unread)}. If the game should read them, upload them to an overlay of their "
+                "own.",
             )
         if has_placed and self._unplaced:
             yield ContentFinding(
@@ -303,7 +304,8 @@ def _tell_collisions(places: Mapping[str, str]) -> Iterator[ContentFinding]:
             others = [*paths[1:], *(["a folder"] if key in folders else [])]
             yield _refuse(
                 "same_place",
-                f"It belongs to {show_path(places[paths[0]])}, as does {_list(others)}. Remove all but one.",
+                f"It belongs at {show_path(places[paths[0]])}, and so does {_list(others)}. Remove all but "
+                "one.",
                 paths[0],
             )
 

@@ -127,14 +127,14 @@ def find_lacks(overlay: Path, paths: Iterable[str]) -> Iterator[ContentFinding]:
     with untrusted.open_folder(overlay, overlay) as folder:
         plugins, are_all = list_plugins(folder)
     if not are_all:
-        text = f"It has more plugins than are looked at: {len(plugins):,}."
+        text = f"It has more plugins than are checked: {len(plugins):,}."
         yield ContentFinding("plugins_not_read", ContentSeverity.NOTED, text, PLUGINS_DIR)
     for plugin in plugins:
         if plugin.facts is None:
             yield ContentFinding(
                 "plugin_broken",
                 ContentSeverity.WARNED,
-                f"The plugin {plugin.fault} SourceMod cannot load it: get it once more.",
+                f"The plugin {plugin.fault} SourceMod cannot load it. Download it again.",
                 show_path(f"{PLUGINS_DIR}/{plugin.path}"),
             )
     names = {posixpath.basename(plugin.path).lower() for plugin in plugins}
@@ -191,9 +191,9 @@ def _read_sections(data: bytes) -> dict[bytes, bytes]:
         raise ValueError("is cut short: it ends within its header.")
     magic, _, compression, _, image_bytes, count, names_at, data_at = _HEAD.unpack_from(data)
     if magic != _MAGIC:
-        raise ValueError("is none that SourceMod loads: it begins with other bytes.")
+        raise ValueError("is not one that SourceMod loads: it begins with other bytes.")
     if image_bytes > MAX_IMAGE_BYTES:
-        raise ValueError(f"says of itself that it has {image_bytes:,} bytes.")
+        raise ValueError(f"claims to have {image_bytes:,} bytes.")
     if not _HEAD.size <= data_at <= len(data):
         raise ValueError("is cut short: it ends before its data begin.")
     image = data[:data_at] + _inflate(data[data_at:], compression, image_bytes - data_at)
@@ -204,7 +204,7 @@ def _read_sections(data: bytes) -> dict[bytes, bytes]:
             raise ValueError("is damaged: its list of sections is cut short.")
         name, begin, size = _SECTION.unpack_from(image, at)
         if begin + size > len(image):
-            raise ValueError("is cut short: a section of it lies past its end.")
+            raise ValueError("is cut short: one of its sections lies past its end.")
         sections.setdefault(_read_string(image, names_at + name), image[begin : begin + size])
     return sections
 
@@ -213,9 +213,9 @@ def _inflate(packed: bytes, compression: int, most: int) -> bytes:
     if compression == _UNCOMPRESSED:
         return packed
     if compression != _ZLIB:
-        raise ValueError("is packed in a way that nobody knows.")
+        raise ValueError("is packed in an unknown way.")
     if most < 0:
-        raise ValueError("is damaged: it says that it is smaller than its own header.")
+        raise ValueError("is damaged: it claims to be smaller than its own header.")
     inflater = zlib.decompressobj()
     try:
         # One byte more than there should be, as a limit of 0 would be none.
@@ -223,7 +223,7 @@ def _inflate(packed: bytes, compression: int, most: int) -> bytes:
     except zlib.error as error:
         raise ValueError("is damaged: it cannot be unpacked.") from error
     if len(image) != most or not inflater.eof:
-        raise ValueError("is damaged: it has not as many bytes as it says.")
+        raise ValueError("is damaged: it does not have as many bytes as it claims.")
     return image
 
 
@@ -274,7 +274,7 @@ class _Variables:
         at = address + index * _CELL_BYTES
         cell = self._memory[at : at + _CELL_BYTES]
         if len(cell) < _CELL_BYTES:
-            raise ValueError("is damaged: a variable of it lies past its end.")
+            raise ValueError("is damaged: one of its variables lies past its end.")
         return int.from_bytes(cell, "little")
 
 

@@ -177,7 +177,7 @@ class _Store:
             f"“{show(name.decode(one, 'replace'))}” as {one}" for one in ENCODINGS
         )
         raise RefusedError(
-            f"it does not tell in which encoding its names are: one of them reads {readings}. Say which it is, "
+            f"it does not say which encoding its names are in: one of them reads {readings}. Say which it is, "
             "or pack it again with names in UTF-8."
         )
 
@@ -445,7 +445,7 @@ def _explain(error: Exception) -> Exception:
         return archive_headers.encrypted()
     if "converted" in lower:
         return RefusedError(
-            "names in it are not in the encoding that it says. Pack it again, with names in UTF-8."
+            "names in it are not in the encoding it claims. Pack it again, with names in UTF-8."
         )
     if "allocate" in lower or "memory" in lower or getattr(error, "errno", None) == errno.ENOMEM:
         return MemoryError()
@@ -459,8 +459,8 @@ def _explain(error: Exception) -> Exception:
 
 def _needs_memory(limits: UnpackLimits) -> str:
     return (
-        f"unpacking it takes more than {limits.memory_bytes // 1024**2:,} MiB of memory, which is the limit. "
-        "Pack it again as a zip, or with a smaller dictionary."
+        f"unpacking it takes more than the {limits.memory_bytes // 1024**2:,} MiB of memory allowed. Pack "
+        "it again as a zip, or with a smaller dictionary."
     )
 
 

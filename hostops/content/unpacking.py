@@ -57,7 +57,7 @@ def unpack(
     try:
         source = untrusted.open_file(archive.absolute(), archive.parent.absolute())
     except (FileNotFoundError, UntrustedFileError) as error:
-        raise HostError(f"{show(name)} cannot be read: {error}. Upload it once more.") from error
+        raise HostError(f"{show(name)} cannot be read: {error}. Upload it again.") from error
     try:
         with _emptied(into) as folder:
             told = _run_reader(source, name, folder, limits, callbacks, encoding)
@@ -126,7 +126,7 @@ class _Told:
             self._take(json.loads(line))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise HostError(
-                f"The program that unpacks said something else than it should: {show(line)}"
+                f"The program that unpacks said something unexpected: {show(line)}"
             ) from error
 
     def _take(self, said: dict[str, object]) -> None:
@@ -193,13 +193,15 @@ def _run_reader(
         raise _explain_death(error, told) from error
     if told.is_disk_full:
         raise HostError(
-            f"{show(name)} was not unpacked, as the disk is full. Make room on its machine, and try again."
+            f"{show(name)} was not unpacked because the disk is full. Make room on that machine, and try "
+            "again."
         )
     if told.refusal:
         raise RefusedError(told.refusal)
     if not told.is_done:
         raise HostError(
-            "The program that unpacks ended without a word. Try again, and read the worker's log."
+            "The program that unpacks ended without saying why. Try again; if that does not help, read the "
+            "worker's log."
         )
     return told
 
@@ -207,13 +209,14 @@ def _run_reader(
 def _explain_death(error: CommandError, told: _Told) -> Exception:
     if error.returncode == -signal.SIGXCPU or error.returncode == -signal.SIGKILL:
         return RefusedError(
-            "unpacking it took more time or memory than it may. Pack it again as a zip, or in several archives."
+            "unpacking it took more time or memory than is allowed. Pack it again as a zip, or in several "
+            "archives."
         )
     if error.returncode < 0:
         name = signal.Signals(-error.returncode).name
         return RefusedError(
-            f"the program that unpacks was ended by {name}, as by an archive that was made to do so. Unpack it "
-            "on your computer, and pack its files again."
+            f"the program that unpacks was killed by {name}, which an archive can be made to cause. Unpack "
+            "it on your computer, and pack its files again."
         )
     return HostError(
         f"Archives cannot be unpacked here: {told.last_words or error} Run pip install -r requirements.txt, "
@@ -240,7 +243,7 @@ def _check(
     for number, (path, size, is_executable) in enumerate(told.files, start=1):
         if not path or to_path(path, limits) != path:
             raise HostError(
-                f"The program that unpacks named a path that it should not: {show(path)}"
+                f"The program that unpacks named a path that is not allowed: {show(path)}"
             )
         names.add(path, is_folder=False)
         sizes.add(size)
@@ -256,15 +259,13 @@ def _hash(folder: int, name: str, size: int, before: int, total: int, callbacks:
     try:
         descriptor = untrusted.open_at(folder, name)
     except FileNotFoundError:
-        raise HostError(f"The file {name} that was unpacked is gone. Try again.") from None
+        raise HostError(f"The unpacked file {name} is gone. Try again.") from None
     digest = hashlib.sha256()
     done = 0
     percent = 100 * before // max(1, total)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
         if os.fstat(descriptor).st_nlink != 1:
-            raise HostError(
-                f"The file {name} that was unpacked has another name beside. Try again."
-            )
+            raise HostError(f"The unpacked file {name} has a second name. Try again.")
         while block := file.read(_BLOCK_BYTES):
             callbacks.cancel.raise_if_cancelled()
             digest.update(block)
@@ -275,6 +276,6 @@ def _hash(folder: int, name: str, size: int, before: int, total: int, callbacks:
                 callbacks.stage(_CHECKING, min(99, percent))
     if done != size:
         raise HostError(
-            f"The file {name} that was unpacked has {done:,} bytes in the place of {size:,}. Try again."
+            f"The unpacked file {name} has {done:,} bytes instead of {size:,}. Try again."
         )
     return digest.hexdigest()

@@ -1,7 +1,9 @@
-"""The page on which files are brought to an overlay, and what it posts. Bytes come by `l4d2site.uploads`."""
+"""The page on which files are uploaded to an overlay, and what it posts. Bytes come by `l4d2site.uploads`."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -23,10 +26,21 @@ from servers import store
 from servers.access import SignedInRequest, get_overlay, sign_in_required
 from servers.models import NOTE_CHARS, Host, Overlay, Upload, UploadPart, UploadState
 from servers.permissions import Verb, may
-from servers.quotas import most_content_bytes
+from servers.quotas import count_content_bytes, most_content_bytes
 from servers.refusals import refuse, wants_json
 
 DONE_SHOWN = 3
+DONE_SHOWN_FOR = timedelta(days=1)
+MISSING_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class MissingPart:
+    """A file of an upload that is not complete, and how many of its bytes are there."""
+
+    path: str
+    arrived: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -34,22 +48,18 @@ class UploadRow:
     """One upload as its overlay's page tells it: `job` is the newest that makes a version of it."""
 
     upload: Upload
-    parts: int
     arrived: int
     size: int
     gap: str
+    missing: Sequence[MissingPart]
+    more_missing: int
     job: Job | None
     is_in_hand: bool
     waiting: str
 
-    @property
-    def percent(self) -> int:
-        """How much of its bytes have arrived."""
-        return 100 * self.arrived // self.size if self.size else 100
-
 
 def get_upload(user: User, name: str, pk: int) -> Upload:
-    """Return an upload to the overlay: 404 for who may not know of that, 403 for who may not bring any."""
+    """Return an upload to the overlay: 404 for who may not know of it, 403 for who may not upload to it."""
     overlay = get_overlay(user, name, Verb.CHANGE_OVERLAY)
     upload = overlay.uploads.select_related("by", "version").filter(pk=pk).first()
     if upload is None:
@@ -61,10 +71,10 @@ def get_upload(user: User, name: str, pk: int) -> Upload:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required
 def uploads(request: SignedInRequest, name: str) -> HttpResponse:
-    """Show what is being brought to an overlay, or begin another upload.
+    """Show the uploads to an overlay, or begin another one.
 
-    A form without JavaScript brings its files along, as far as one request carries them: then the version is
-    requested at once. Scripts ask for JSON, and bring the files by tus.
+    A form without JavaScript sends its files along, as many as one request can carry, and the version is
+    requested at once. Scripts ask for JSON, and send the files by tus.
     """
     overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     if request.method != "POST":
@@ -119,7 +129,7 @@ def take_files(upload: Upload, files: "list[UploadedFile[Any]]") -> None:
 @require_safe
 @sign_in_required
 def upload_detail(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
-    """Tell a script what of an upload has arrived, so that it goes on with the rest; people, the whole page."""
+    """Tell a script what has arrived of an upload, so that it sends the rest; show people the whole page."""
     upload = get_upload(request.user, name, pk)
     if not wants_json(request):
         return see_other(reverse("jobs:uploads", args=[name]))
@@ -129,7 +139,7 @@ def upload_detail(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def upload_finish(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
-    """Request that a version is made of what has arrived."""
+    """Request that a version is made from what has arrived."""
     upload = get_upload(request.user, name, pk)
     page = reverse("jobs:uploads", args=[name])
     try:
@@ -156,7 +166,7 @@ def upload_discard(request: SignedInRequest, name: str, pk: int) -> HttpResponse
 
 
 def describe_upload(upload: Upload) -> dict[str, Any]:
-    """Return what a script has to know of an upload; addresses of parts are those of the door."""
+    """Return what a script has to know about an upload; addresses of parts are those of the door."""
     name, door = upload.overlay.name, f"/uploads/{upload.pk}/"
     return {
         "id": upload.pk,
@@ -182,7 +192,9 @@ def describe_page(request: SignedInRequest, overlay: Overlay) -> dict[str, Any]:
     rows = [
         read_row(request.user, upload) for upload in overlay.uploads.open().select_related("by")
     ]
-    done = overlay.uploads.filter(state=UploadState.DONE).select_related("version")
+    done = overlay.uploads.filter(
+        state=UploadState.DONE, finished_at__gt=timezone.now() - DONE_SHOWN_FOR
+    ).select_related("version")
     for row in rows:
         row.upload.overlay = overlay
     return {
@@ -199,16 +211,23 @@ def describe_page(request: SignedInRequest, overlay: Overlay) -> dict[str, Any]:
 
 
 def read_row(user: User, upload: Upload) -> UploadRow:
-    """Return how one upload stands."""
+    """Return the state of one upload."""
     parts = list(UploadPart.objects.filter(upload=upload))
+    missing = [
+        MissingPart(part.path, store.read_offset(part), part.size)
+        for part in parts
+        if part.received_at is None
+    ]
+    received = sum(part.size for part in parts if part.received_at is not None)
     jobs = Job.objects.filter(upload=upload).select_related("host", "upload__overlay")
     job = None if upload.is_receiving else jobs.order_by("-id").first()
     return UploadRow(
         upload,
-        parts=len(parts),
-        arrived=sum(part.size if part.received_at else store.read_offset(part) for part in parts),
+        arrived=received + sum(part.arrived for part in missing),
         size=sum(part.size for part in parts),
         gap=store.find_gap(upload),
+        missing=missing[:MISSING_SHOWN],
+        more_missing=max(len(missing) - MISSING_SHOWN, 0),
         job=job,
         is_in_hand=job is not None and may(user, job.verb, job),
         waiting=explain_waiting(job) if job and job.state == JobState.QUEUED else "",
@@ -216,23 +235,24 @@ def read_row(user: User, upload: Upload) -> UploadRow:
 
 
 def find_obstacle() -> str:
-    """Return why nothing that is uploaded now would become a version soon, in a sentence; empty if it will."""
+    """Return why an upload would not become a version soon, in a sentence; empty if it would."""
     host = Host.local()
     if Worker.objects.alive().filter(host=host).exists():
         return ""
     return _(
-        "No worker is running on host %(host)s, where uploads are unpacked: nothing can be uploaded until an "
-        "admin has started it."
+        "No worker is running on host %(host)s, which unpacks uploads. Nothing can be uploaded until an "
+        "admin starts one."
     ) % {"host": host.name}
 
 
 def describe_limits(overlay: Overlay, user: User) -> str:
-    """Return how much the overlay's owner may have in all, in a sentence; empty for no limit."""
+    """Return how much the overlay's owner has, and may have, in a sentence; empty for no limit."""
     owner = overlay.owner or user
     most = most_content_bytes(owner)
     if most is None:
         return ""
-    return _("%(owner)s may have %(most)s of overlays in all.") % {
+    return _("%(owner)s’s overlays take %(used)s of %(most)s.") % {
         "owner": owner.get_username(),
+        "used": filesizeformat(count_content_bytes(owner)),
         "most": filesizeformat(most),
     }

@@ -183,7 +183,7 @@ def lock_upload(upload: Upload) -> Upload:
     rows = Upload.objects.select_for_update(of=("self",)).select_related("overlay")
     this = rows.filter(pk=upload.pk).first()
     if this is None:
-        raise RequestRefused(_("The upload was discarded: begin another one."))
+        raise RequestRefused(_("The upload was discarded. Start another one."))
     return this
 
 
@@ -192,9 +192,9 @@ def refuse_upload(operation: str, upload: Upload | None) -> None:
     if operation != Operation.UNPACK:
         return
     if upload is None:
-        raise RequestRefused(_("What is unpacked is an upload: begin one on an overlay’s page."))
+        raise RequestRefused(_("Only an upload can be unpacked. Start one on an overlay’s page."))
     if not upload.can_be_tried:
-        raise RequestRefused(_("A version was made of this upload already."))
+        raise RequestRefused(_("A version was already made from this upload."))
     if gap := find_gap(upload):
         raise RequestRefused(gap)
 

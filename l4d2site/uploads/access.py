@@ -103,7 +103,7 @@ def create_part(request: ASGIRequest, upload_id: int, new: NewPart) -> Found:
 
 @database_step
 def note_received(part: UploadPart) -> None:
-    """Note that a part is complete. Raises `RefusedError` if it was removed meanwhile."""
+    """Note that a part is complete. Raises `RefusedError` if it has been removed."""
     if not store.note_received(part):
         raise _not_there()
 
@@ -127,8 +127,8 @@ def disk_refusal(error: OSError, *, part_name: str, offset: int | None = None) -
     logger.warning("upload: the disk of the store is full: %s", error)
     return TusRefusedError(
         HTTPStatus.INSUFFICIENT_STORAGE,
-        f"The panel's disk is full. What has arrived of {part_name} is kept: ask an admin to make room, "
-        "and go on then.",
+        f"The panel's disk is full. What has arrived of {part_name} is kept. Ask an admin to make room, "
+        "then continue.",
         offset=offset,
         ends_connection=True,
     )
@@ -148,7 +148,7 @@ def _find_user(request: ASGIRequest) -> User:
     if not isinstance(user, User):
         raise TusRefusedError(
             HTTPStatus.UNAUTHORIZED,
-            "You are signed out. Sign in again, and go on: nothing that has arrived is lost.",
+            "You are signed out. Sign in again in another tab, then continue: what has arrived is kept.",
             ends_connection=True,
         )
     request.user = user

@@ -39,7 +39,7 @@ class Places:
         if self._taken[user_id] >= WRITES_OF_PERSON or self._taken.total() >= WRITES_IN_ALL:
             raise TusRefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many files are being sent at this moment. It goes on by itself after a while.",
+                "Too many files are being sent right now. The upload continues by itself.",
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
@@ -81,7 +81,7 @@ class PartWriter:
         except BlockingIOError:
             return TusRefusedError(
                 HTTPStatus.LOCKED,
-                f"{self._part.path} is being sent by another request at this moment.",
+                f"{self._part.path} is being sent by another request right now.",
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )

@@ -224,11 +224,11 @@ def compare_overlays(before: Sequence[str], after: Sequence[str]) -> Iterator[Ov
         }
         theirs, ours = versions.get(str(one)), versions.get(str(other))
         if theirs is None or ours is None:
-            yield OverlayChange(label, _("One of them is not in the panel any more."))
+            yield OverlayChange(label, _("One of the two is no longer in the panel."))
             continue
         files_left -= theirs.files + ours.files
         if files_left < 0:
-            yield OverlayChange(label, _("These are too many files to compare here."))
+            yield OverlayChange(label, _("There are too many files to compare here."))
             continue
         try:
             yield describe_files(label, compare(read_files(theirs), read_files(ours)))

@@ -453,7 +453,7 @@ class BlueprintForm(RowForm):
             return ""
         if may(owner, Verb.BRING_NATIVE_CODE):
             return ""
-        return str(_("There is no file in it yet: bring some on its page first."))
+        return str(_("It has no files yet. Upload some on its page first."))
 
     def read_values(self, row: Any) -> dict[str, str]:
         """Return what is stored, with the overlays, the topmost first."""

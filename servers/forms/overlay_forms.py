@@ -33,9 +33,10 @@ class OverlayForm(RowForm):
             "description": forms.Textarea(attrs={"rows": 2}),
         }
         help_texts = {
-            "name": _("Lower-case letters, digits and dashes. It stays as it is."),
+            "name": _("Lower-case letters, digits and dashes. It cannot be changed later."),
             "is_shared": _(
-                "Every owner may then use it in blueprints, and read its files. Only you and admins change it."
+                "Every owner may then use it in blueprints, and read its files. Only you and admins can "
+                "change it."
             ),
         }
 
@@ -55,8 +56,8 @@ class OverlayForm(RowForm):
         if is_folder and not may(self._user, Verb.BRING_NATIVE_CODE):
             raise ValidationError(
                 _(
-                    "A folder of that name lies on a host, which only an admin may make an overlay. "
-                    "Choose another name."
+                    "A host has a folder of that name, and only an admin may make an overlay of it. Choose "
+                    "another name."
                 )
             )
         return name
@@ -76,7 +77,7 @@ class FileForm(PlainForm, forms.Form):
         label=_("Note"),
         required=False,
         max_length=NOTE_CHARS,
-        help_text=_("What the new version is for. Others read it among the versions."),
+        help_text=_("What is new in this version. It is shown in the list of versions."),
     )
 
     def __init__(self, *args: Any, opened: str, **kwargs: Any) -> None:
@@ -93,7 +94,8 @@ class FileForm(PlainForm, forms.Form):
         """Say that somebody else has changed the file; the next try is one that has seen it."""
         self.add_error(None, error)
         self.add_error(
-            None, _("Yours is not saved. Compare both, and save again if yours is to count.")
+            None,
+            _("Yours was not saved. Compare them, and save again to replace theirs with yours."),
         )
         self.conflicts = [Conflict(str(_("text")), yours, theirs)]
         self.seen_version = now
@@ -106,9 +108,7 @@ class PathForm(FileForm):
         label=_("Path"),
         max_length=MAX_PATH_CHARS,
         widget=forms.TextInput(attrs=CODE),
-        help_text=_(
-            "Below the game’s folder, such as left4dead2/cfg/my-rules.cfg, with / between the names."
-        ),
+        help_text=_("Starting from the game’s folder, such as left4dead2/cfg/my-rules.cfg."),
     )
 
     field_order = ("path", "text", "note")
@@ -149,12 +149,12 @@ class TextForm(FileForm):
             data = self._before.rewrite(text)
         except UnicodeEncodeError as error:
             raise ValidationError(
-                _("It has a character that cannot be stored. Take it out.")
+                _("It contains a character that cannot be stored. Remove it.")
             ) from error
         if len(data) > MAX_TEXT_BYTES:
             raise ValidationError(
                 _(
-                    "It has more than %(kib)d KiB: the panel edits no longer texts. Upload it instead."
+                    "It is larger than %(kib)d KiB, the most that can be edited here. Upload it instead."
                 )
                 % {"kib": MAX_TEXT_BYTES // 1024}
             )
@@ -164,8 +164,8 @@ class TextForm(FileForm):
             if setting.secret not in known:
                 raise ValidationError(
                     _(
-                        "%(place)s sets %(cvar)s, a password that everybody could read who may use "
-                        "this overlay. Leave it out here, and set the field “%(label)s” of each server."
+                        "%(place)s sets %(cvar)s, a password that everybody who may use this overlay could "
+                        "read. Leave it out here, and fill in “%(label)s” on each server."
                     )
                     % {
                         "place": setting.place,
@@ -188,7 +188,7 @@ class NewTextForm(TextForm, PathForm):
         path = super().clean_path()
         if not path.lower().endswith(TEXT_SUFFIXES):
             raise ValidationError(
-                _("A text file ends in one of these: %(suffixes)s.")
+                _("The name of a text file has to end in one of these: %(suffixes)s.")
                 % {"suffixes": ", ".join(TEXT_SUFFIXES)}
             )
         return path

@@ -1,4 +1,4 @@
-"""Uploads: what people bring to an overlay from their browsers, until a job has made a version of it."""
+"""Uploads: what people send to an overlay from their browsers, until a job has made a version from it."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from servers.models.overlays import NOTE_CHARS, Overlay, OverlayVersion
 from servers.permissions import Person, Role, Verb, may
 
 KEPT_DAYS = 7
-"""How long an upload is kept that nobody continues or makes a version of."""
+"""How long an upload is kept that nobody continues or makes a version from."""
 
 MOST_PARTS = 10_000
 PATH_CHARS = 512
@@ -55,10 +55,10 @@ class UploadQuerySet(models.QuerySet["Upload"]):
 
 
 class Upload(models.Model):
-    """What somebody brings to one overlay at one time: files, and archives of files.
+    """What somebody sends to one overlay at one time: files, and archives of files.
 
-    With `adds_to_latest` it adds to the files of the latest version and replaces those of the same path;
-    otherwise the new version has nothing else. `base` is the version that it was put together with in the end.
+    With `adds_to_latest` it adds to the files of the latest version and replaces those at the same path;
+    otherwise the new version has nothing else. `base` is the version that it was combined with in the end.
     """
 
     overlay = models.ForeignKey(Overlay, models.CASCADE, related_name="uploads")
@@ -103,12 +103,12 @@ class Upload(models.Model):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether files may still be brought to it."""
+        """Whether it still takes files."""
         return self.state == UploadState.RECEIVING
 
     @property
     def can_be_tried(self) -> bool:
-        """Whether a version may be made of what is there."""
+        """Whether a version may be made from what is there."""
         return self.state in (UploadState.RECEIVING, UploadState.FAILED, UploadState.CANCELLED)
 
     @property
@@ -125,10 +125,10 @@ class Upload(models.Model):
 
 
 class UploadPart(models.Model):
-    """One file of an upload. What of it has arrived is in the file that has its token for a name.
+    """One file of an upload. What has arrived of it is in the file named by its token.
 
-    `path` is how it was dropped: a name, or a path within a folder. An `is_bundle` is a tar that the browser
-    has made of many small files, whose paths count as if each had come by itself. `modified_ms` is the file's
+    `path` is how it was dropped: a name, or a path within a folder. An `is_bundle` part is a tar that the
+    browser has made of many small files, whose paths count as if each had been sent by itself. `modified_ms` is the file's
     own time, in milliseconds since the epoch: by path, size and time a browser finds what it has begun to send.
     """
 

@@ -41,11 +41,11 @@ def lead_to_version(
 ) -> HttpResponse:
     """Say which version a change has made, and lead to its overlay."""
     if version.pk == before:
-        messages.info(request, _("Nothing was done: nothing is different from the latest version."))
+        messages.info(request, _("No version was made: nothing differs from the latest one."))
     else:
         messages.success(
             request,
-            _("Version %(number)d is made. Servers take it at their next start.")
+            _("Version %(number)d was made. Servers use it from their next start on.")
             % {"number": version.number},
         )
     return redirect(overlay)
@@ -83,7 +83,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
     file = look_up(latest, path)
     before = read_if_text(file)
     if request.method == "POST":
-        # What was typed is not lost with a file that is gone meanwhile, or is no text any more.
+        # What was typed survives even if the file is gone by now, or is no longer a text.
         before = before or NEW_TEXT
     if before is None:
         raise Http404

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.paginator import Paginator
 from django.db.models import Count
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -38,7 +39,7 @@ from servers.store import (
 
 OVERLAYS_SHOWN = 500
 SERVERS_SHOWN = 100
-VERSIONS_SHOWN = 50
+VERSIONS_PER_PAGE = 50
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,11 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
         }
     else:
         holders = find_holders(overlay)
-        versions = list(overlay.versions.select_related("created_by")[: VERSIONS_SHOWN + 1])
+        versions = overlay.versions.select_related("created_by")
+        page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
         context |= {
-            "versions": [
-                (version, holders.get(version.reference, ()))
-                for version in versions[:VERSIONS_SHOWN]
-            ],
-            "has_more": len(versions) > VERSIONS_SHOWN,
+            "versions": [(version, holders.get(version.reference, ())) for version in page],
+            "page": page,
             "version": overlay.latest,
         }
     return render(request, "overlays/detail.html", context)
@@ -168,7 +167,7 @@ def overlay_create(request: SignedInRequest) -> HttpResponse:
     form = OverlayForm(request.POST or None, instance=overlay, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
         messages.success(
-            request, _("Overlay %(name)s is made. Now bring its files.") % {"name": overlay.name}
+            request, _("Overlay %(name)s was made. Now upload its files.") % {"name": overlay.name}
         )
         return redirect(overlay)
     obstacle = "" if request.method == "POST" else find_overlay_obstacle(request.user)
@@ -182,7 +181,7 @@ def overlay_edit(request: SignedInRequest, name: str) -> HttpResponse:
     overlay = get_overlay(request.user, name, Verb.CHANGE_OVERLAY)
     form = OverlayForm(request.POST or None, instance=overlay, user=request.user)
     if request.method == "POST" and form.is_valid() and form.try_save():
-        messages.success(request, _("Overlay %(name)s is changed.") % {"name": name})
+        messages.success(request, _("Overlay %(name)s was saved.") % {"name": name})
         return redirect(overlay)
     context = {"form": form, "name": name}
     return render(request, "overlays/form.html", context, status=form.status)
@@ -200,7 +199,7 @@ def overlay_remove(request: SignedInRequest, name: str) -> HttpResponse:
         except VersionRefusedError:
             status = 409  # The page says what uses it.
         else:
-            messages.success(request, _("Overlay %(name)s is removed.") % {"name": name})
+            messages.success(request, _("Overlay %(name)s was removed.") % {"name": name})
             return redirect("servers:overlay_list")
     context = {
         "overlay": overlay,

@@ -219,11 +219,11 @@ def overlay_version_restore(request: SignedInRequest, name: str, number: int) ->
         messages.error(request, " ".join(error.messages))
         return redirect("servers:overlay_version", name, number)
     if made.pk == latest_id:
-        messages.info(request, _("Nothing was done: the latest version has the same files."))
+        messages.info(request, _("No version was made: the latest one has the same files."))
     else:
         messages.success(
             request,
-            _("Version %(number)d is made, with the files of version %(older)d.")
+            _("Version %(number)d was made, with the files of version %(older)d.")
             % {"number": made.number, "older": number},
         )
     return redirect(version.overlay)
@@ -241,7 +241,7 @@ def overlay_version_remove(request: SignedInRequest, name: str, number: int) -> 
         except VersionRefusedError:
             status = 409  # The page says what holds it.
         else:
-            messages.success(request, _("Version %(number)d is removed.") % {"number": number})
+            messages.success(request, _("Version %(number)d was removed.") % {"number": number})
             return redirect(version.overlay)
     holders = find_holders(version.overlay).get(version.reference, [])
     context = {"overlay": version.overlay, "version": version, "holders": holders}

@@ -67,7 +67,9 @@ def rename_file(
         before = _require(files, path, opened)
         if new_path in files and new_path != path:
             raise VersionRefusedError(
-                _("There is a file at %(path)s already. Choose another name, or remove that first.")
+                _(
+                    "There is already a file at %(path)s. Choose another name, or remove that file first."
+                )
                 % {"path": new_path}
             )
         if before is not None:
@@ -202,7 +204,7 @@ def _require(files: Files, path: str, opened: str) -> ManifestFile | None:
         return now
     if not opened:
         raise VersionRefusedError(
-            _("There is a file at %(path)s already. Open that one, or choose another name.")
+            _("There is already a file at %(path)s. Open that one, or choose another name.")
             % {"path": path}
         )
     raise FileChangedError(path, now)

@@ -32,7 +32,7 @@ def find_holders(overlay: Overlay) -> dict[str, list[str]]:
         words = (
             _("Server %(name)s runs with it.")
             if is_up
-            else _("Server %(name)s can be started as it was with it.")
+            else _("Server %(name)s can still be started as it was, with it.")
         )
         hold(reference, words % {"name": name})
     return found
@@ -79,12 +79,12 @@ def remove_version(version: OverlayVersion) -> None:
 def find_overlay_holders(overlay: Overlay) -> list[str]:
     """Return what keeps a whole overlay from being removed, in sentences."""
     blueprints = overlay.blueprints.order_by("name").values_list("name", flat=True).distinct()
-    found = [_("Blueprint %(name)s has it.") % {"name": name} for name in blueprints]
+    found = [_("Blueprint %(name)s uses it.") % {"name": name} for name in blueprints]
     for name, _reference, is_up in _used_references(overlay):
         sentence = (
             _("Server %(name)s runs with a version of it.")
             if is_up
-            else _("Server %(name)s can be started as it was with a version of it.")
+            else _("Server %(name)s can still be started as it was, with a version of it.")
         ) % {"name": name}
         if sentence not in found:
             found.append(sentence)

@@ -31,14 +31,14 @@ class UploadRefusedError(ValidationError):
 
 
 def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str = "") -> Upload:
-    """Return a new upload, to which parts can be brought. Raises `UploadRefusedError`."""
+    """Return a new upload, which takes parts. Raises `UploadRefusedError`."""
     with transaction.atomic():
         lock_person(by)
         if Upload.objects.open().filter(by=by).count() >= MOST_OPEN:
             raise UploadRefusedError(
                 _(
-                    "You have %(most)d uploads open already. Go on with one of them, or discard those that you "
-                    "no longer need."
+                    "You already have %(most)d unfinished uploads. Continue one of them, or discard those "
+                    "you no longer need."
                 )
                 % {"most": MOST_OPEN}
             )
@@ -65,15 +65,15 @@ def add_part(
         owner = lock_person(upload.overlay.owner or upload.by)
         upload = Upload.objects.select_for_update(of=("self",)).get(pk=upload.pk)
         if not upload.is_receiving:
-            raise UploadRefusedError(_("This upload takes no more files. Begin another one."))
+            raise UploadRefusedError(_("This upload takes no more files. Start another one."))
         replaced = upload.parts.filter(path=path).first()
         if replaced:
             replaced.delete()
         elif upload.parts.count() >= MOST_PARTS:
             raise UploadRefusedError(
                 _(
-                    "An upload has at most %(most)s files by themselves. Put them into an archive, or bring "
-                    "them in several uploads."
+                    "An upload takes at most %(most)s separate files. Put them into an archive, or split "
+                    "them over several uploads."
                 )
                 % {"most": f"{MOST_PARTS:,}"}
             )
@@ -83,8 +83,8 @@ def add_part(
         if size > free:
             raise UploadRefusedError(
                 _(
-                    "%(path)s takes %(size)s, and the panel’s disk has %(free)s left. Ask an admin to make "
-                    "room."
+                    "%(path)s needs %(size)s, but the panel’s disk has only %(free)s left. Ask an admin to "
+                    "make room."
                 )
                 % {"path": path, "size": filesizeformat(size), "free": filesizeformat(free)},
                 code="no_space",
@@ -99,7 +99,7 @@ def add_part(
 
 
 def note_received(part: UploadPart) -> bool:
-    """Note that all of a part lies on the disk; False if it was removed meanwhile."""
+    """Note that a part is complete on the disk; False if it has been removed."""
     now = timezone.now()
     is_there = UploadPart.objects.filter(pk=part.pk).update(received_at=now)
     Upload.objects.filter(pk=part.upload_id).update(touched_at=now)
@@ -113,7 +113,7 @@ def remove_part(part: UploadPart) -> None:
         upload = Upload.objects.select_for_update(of=("self",)).get(pk=part.upload_id)
         if not upload.is_receiving:
             raise UploadRefusedError(
-                _("This upload is not receiving any more: discard it as a whole.")
+                _("This upload can no longer be changed. Discard it as a whole.")
             )
         UploadPart.objects.filter(pk=part.pk).delete()
         upload.touch()
@@ -128,7 +128,7 @@ def discard(upload: Upload) -> None:
             return
         if row.state == UploadState.WAITING:
             raise UploadRefusedError(
-                _("A version is being made of it: cancel that first, then discard it.")
+                _("A version is being made from it. Cancel that first, then discard the upload.")
             )
         upload_id = row.pk
         row.delete()
@@ -139,9 +139,9 @@ def find_gap(upload: Upload) -> str:
     """Return why no version can be made of an upload yet, in a sentence; empty if one can."""
     counts = upload.parts.aggregate(parts=Count("pk"), received=Count("received_at"))
     if not counts["parts"]:
-        return _("No file has been brought yet.")
+        return _("No file has been uploaded yet.")
     if missing := counts["parts"] - counts["received"]:
-        return _("%(missing)d of %(parts)d files have not arrived completely yet.") % {
+        return _("%(missing)d of %(parts)d parts have not fully arrived yet.") % {
             "missing": missing,
             "parts": counts["parts"],
         }

@@ -100,7 +100,7 @@ def make_version(
     `upload` is where the files come from: it is done in the transaction that makes the version.
     """
     if not files:
-        raise VersionRefusedError(_("There is no file in it."))
+        raise VersionRefusedError(_("A version needs at least one file."))
     manifest, store = write_manifest(files), get_store()
     with store.adding():
         known = _Known.read(overlay)
@@ -115,8 +115,8 @@ def make_version(
             count = len(missing)
             raise VersionRefusedError(
                 ngettext(
-                    "%(count)d file is not in the store any more. Bring it again.",
-                    "%(count)d files are not in the store any more. Bring them again.",
+                    "%(count)d file is no longer in the store. Upload it again.",
+                    "%(count)d files are no longer in the store. Upload them again.",
                     count,
                 )
                 % {"count": count}
@@ -155,8 +155,8 @@ def _require_permission(files: Iterable[ManifestFile], known: _Known, by: User) 
     if native and not may(by, Verb.BRING_NATIVE_CODE):
         raise VersionRefusedError(
             _(
-                "%(path)s is code that would run on the host, and you may not bring that. Leave such files "
-                "out, or ask an admin."
+                "%(path)s is code that would run on the host, and you may not upload that. Leave out such "
+                "files, or ask an admin."
             )
             % {"path": native[0].path}
         )
@@ -186,8 +186,7 @@ def _store_row(
     )
     if is_bound and overlay.latest_id != follows_id:
         raise NewerVersionError(
-            _("%(name)s has a newer version by now than the one that you changed.")
-            % {"name": overlay.name}
+            _("%(name)s has a newer version than the one you changed.") % {"name": overlay.name}
         )
     if upload:
         # Before it is looked at what the owner may have: its files are the version's from now on.
@@ -223,7 +222,7 @@ def _settle(upload: Upload, base_id: int | None) -> None:
     now = timezone.now()
     if not waiting.update(state=UploadState.DONE, error="", base_id=base_id, finished_at=now):
         raise VersionRefusedError(
-            _("The upload is no longer waiting for this: it was discarded or done.")
+            _("The upload no longer waits for a version: it was discarded or finished.")
         )
 
 

@@ -225,5 +225,5 @@ def test_a_blob_of_unknown_size_is_begun_anew_when_it_is_cut(
 
 def test_a_file_that_the_store_has_lost_is_told_with_its_folder(tmp_path: Path) -> None:
     source = FolderSource(tmp_path / "store")
-    with pytest.raises(BlobSourceError, match=r"not in the store any more.*store \(CONTENT_ROOT\)"):
+    with pytest.raises(BlobSourceError, match=r"no longer in the store.*store \(CONTENT_ROOT\)"):
         fetch_blobs(source, [WANTED], tmp_path, "Fetching maps", Callbacks())

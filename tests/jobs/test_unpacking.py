@@ -176,7 +176,7 @@ def test_what_is_refused_is_told_and_can_be_tried_again_or_discarded(
     again = queue.retry(job, requested_by=alice).job
     upload.refresh_from_db()
     assert (upload.state, again.upload) == (UploadState.WAITING, upload)
-    with pytest.raises(store.UploadRefusedError, match="cancel that first"):
+    with pytest.raises(store.UploadRefusedError, match="Cancel that first"):
         store.discard(upload)
     queue.cancel(again)
     upload.refresh_from_db()
@@ -206,8 +206,7 @@ def test_two_different_files_for_one_place_are_refused(overlay: Overlay, alice: 
     one, other = ({"left4dead2/cfg/a.cfg": text} for text in (b"one", b"other"))
     job = unpack(bring(overlay, alice, {"1.zip": make_zip(one), "2.zip": make_zip(other)}), alice)
     assert (
-        "Two different files would lie at left4dead2/cfg/a.cfg: those of 1.zip and 2.zip"
-        in job.error
+        "Two different files belong at left4dead2/cfg/a.cfg: those of 1.zip and 2.zip" in job.error
     )
     same = unpack(bring(overlay, alice, {"1.zip": make_zip(one), "2.zip": make_zip(one)}), alice)
     assert (same.state, same.error) == (JobState.SUCCEEDED, "")
@@ -215,12 +214,12 @@ def test_two_different_files_for_one_place_are_refused(overlay: Overlay, alice: 
 
 def test_nothing_is_made_of_what_has_not_arrived(overlay: Overlay, alice: User) -> None:
     upload = begin_upload(overlay, by=alice, adds_to_latest=True)
-    with pytest.raises(queue.RequestRefused, match="No file has been brought yet"):
+    with pytest.raises(queue.RequestRefused, match="No file has been uploaded yet"):
         queue.request(Operation.UNPACK, upload=upload, requested_by=alice)
     store.add_part(upload, "a.vpk", 3)
-    with pytest.raises(queue.RequestRefused, match="1 of 1 files have not arrived completely"):
+    with pytest.raises(queue.RequestRefused, match="1 of 1 parts have not fully arrived"):
         queue.request(Operation.UNPACK, upload=upload, requested_by=alice)
-    with pytest.raises(queue.RequestRefused, match="begin one on an overlay"):
+    with pytest.raises(queue.RequestRefused, match="Start one on an overlay"):
         queue.request(Operation.UNPACK, requested_by=alice)
 
 
@@ -230,7 +229,7 @@ def test_two_clicks_make_one_job(overlay: Overlay, alice: User) -> None:
     second = queue.request(Operation.UNPACK, upload=upload, requested_by=alice)
     assert (first.job, first.is_new, second.is_new) == (second.job, True, False)
     assert run_worker_once()
-    with pytest.raises(queue.RequestRefused, match="was made of this upload already"):
+    with pytest.raises(queue.RequestRefused, match="was already made from this upload"):
         queue.request(Operation.UNPACK, upload=upload, requested_by=alice)
 
 

@@ -29,7 +29,10 @@ from servers.models import (
     OverlayReport,
     ReleaseReport,
     Server,
+    Upload,
+    UploadState,
 )
+from servers.store import add_part, begin_upload
 from tests.overlays import bring
 from tests.pages.browsing import OpenPage, add_lines, line
 from tests.states import make_run
@@ -142,11 +145,16 @@ def paths(
         "/overlays/",
         "/overlays/new/",
         "/overlays/pack/",
+        "/overlays/pack/edit/",
+        "/overlays/pack/remove/",
+        "/overlays/pack/uploads/",
         "/overlays/pack/versions/1/",
         f"/overlays/pack/versions/2/file/{file}",
         "/overlays/pack/versions/2/changes/",
         f"/overlays/pack/versions/2/changes/{file}",
+        "/overlays/pack/files/new/",
         f"/overlays/pack/files/edit/{file}",
+        f"/overlays/pack/files/rename/{file}",
         f"/overlays/pack/files/remove/{file}",
         "/overlays/pack/versions/1/remove/",
         "/jobs/",
@@ -184,6 +192,24 @@ def add_versions(owner: User, blueprint: Blueprint) -> None:
         for text in ("one", "two"):
             bring(overlay, owner, {**files, "left4dead2/cfg/a.cfg": f"{overlay} {text}"}, note=text)
     blueprint.set_overlays(overlays, {overlays[1].pk: overlays[1].versions.get(number=1)})
+    add_uploads(overlays[0], owner)
+
+
+def add_uploads(overlay: Overlay, owner: User) -> None:
+    """Let an overlay have an upload in each state that its page shows."""
+    for state in UploadState:
+        upload = begin_upload(overlay, by=owner, adds_to_latest=True, note="A <b>note</b>")
+        add_part(upload, f"{'long' * 40}/{state}.vpk", 7)
+        Upload.objects.filter(pk=upload.pk).update(
+            state=state,
+            finished_at=timezone.now() if state == UploadState.DONE else None,
+            version=overlay.latest if state == UploadState.DONE else None,
+        )
+        if state not in (UploadState.RECEIVING, UploadState.DONE):
+            job_state = JobState.RUNNING if state == UploadState.WAITING else JobState(state)
+            Job.objects.create(
+                operation="unpack", upload=upload, state=job_state, stage="Unpacking", progress=40
+            )
 
 
 def add_people(server: Server) -> None:

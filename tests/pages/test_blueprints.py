@@ -128,7 +128,7 @@ def test_an_owners_overlay_without_files_does_not_stand_for_a_folder_of_a_host(
 ) -> None:
     hers = Overlay.objects.create(name="hers", owner=alice, is_shared=False)
     response = as_alice.post(NEW, form_of({hers: 1}))
-    assert "There is no file in it yet" in response.content.decode()
+    assert "It has no files yet" in response.content.decode()
     assert not Blueprint.objects.exists()
     theirs = Overlay.objects.create(name="theirs", owner=dana)
     as_alice.post(NEW, form_of({theirs: 1}))

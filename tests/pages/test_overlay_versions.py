@@ -21,6 +21,7 @@ from servers.models import (
     OverlayVersion,
     Server,
 )
+from servers.pages import overlay_pages
 from servers.store import get_store, read_files
 from tests.overlays import bring, lose
 from tests.pages.queries import count_queries
@@ -116,7 +117,7 @@ def test_an_owner_makes_a_private_overlay_and_writes_its_first_file(
     [
         ("new", "is taken by a page"),
         ("maps", "That is already taken."),
-        ("stray", "lies on a host"),
+        ("stray", "A host has a folder"),
         ("Rules", "lower-case letters"),
     ],
 )
@@ -213,6 +214,22 @@ def test_pages_cost_the_same_with_many_versions_and_servers(
 # --- Versions and files -----------------------------------------------------------------------
 
 
+def test_all_versions_can_be_reached(
+    as_alice: Client, overlay: Overlay, blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay_pages, "VERSIONS_PER_PAGE", 1)
+    page = read(as_alice, overlay.get_absolute_url())
+    assert 'href="?page=2"' in page
+    assert "from pack.zip" in page
+    assert "the first" not in page
+    assert "None of your blueprints uses it yet." in page
+    blueprint.set_overlays([overlay])
+    page = read(as_alice, f"{overlay.get_absolute_url()}?page=2")
+    assert "the first" in page
+    assert "Version 2, the latest" in page
+    assert "None of your blueprints uses it yet." not in page
+
+
 def test_files_are_shown_by_folders_and_downloaded_as_they_are(
     as_alice: Client, overlay: Overlay
 ) -> None:
@@ -222,7 +239,7 @@ def test_files_are_shown_by_folders_and_downloaded_as_they_are(
     assert "b.vpk" not in folder
     assert as_alice.get(to_url("version", "maps", 2, path="left4dead2/no")).status_code == 404
     assert "three" in read(as_alice, to_url("file", "maps", 2, path=A))
-    assert "It is no text" in read(as_alice, to_url("file", "maps", 2, path=B))
+    assert "It is not a text file" in read(as_alice, to_url("file", "maps", 2, path=B))
     response = as_alice.get(to_url("file_download", "maps", 2, path=A))
     assert b"".join(response.streaming_content) == b"one\r\nthree\r\n"  # type: ignore[attr-defined]
     assert response.headers["Content-Type"] == "application/octet-stream"
@@ -241,7 +258,7 @@ def test_what_changed_between_two_versions_is_told_by_file_and_line(
     bring(overlay, alice, {B: b"\0other pack", "left4dead2/cfg/c.cfg": "c"})
     page = " ".join(read(as_alice, to_url("changes", "maps", 3, **{"from": 1})).split())
     assert "Added: 1. Removed: 1. Changed: 1." in page
-    assert "It is no text" in read(as_alice, to_url("changes", "maps", 3, path=B))
+    assert "It is not a text file" in read(as_alice, to_url("changes", "maps", 3, path=B))
     assert "Version 1 is the first" in read(as_alice, to_url("changes", "maps", 1))
     for url in (
         to_url("changes", "maps", 2, path=B),
@@ -287,7 +304,7 @@ def test_a_lost_file_is_a_sentence(as_alice: Client, overlay: Overlay) -> None:
         to_url("version", "maps", 1),
         to_url("changes", "maps", 2),
     ):
-        assert "is not in the store any more" in read(as_alice, url, 410)
+        assert "is no longer in the store" in read(as_alice, url, 410)
     assert as_alice.post(to_url("version_restore", "maps", 1)).status_code == 410
     read(as_alice, overlay.get_absolute_url())
     assert as_alice.post(to_url("version_remove", "maps", 1)).status_code == 302
@@ -317,7 +334,7 @@ def test_an_older_version_is_made_the_latest_again_and_an_unused_one_removed(
     response = as_alice.post(to_url("version_remove", "maps", 3))
     assert response.status_code == 409
     assert "It is the latest." in response.content.decode()
-    assert "gone for good" in read(as_alice, to_url("version_remove", "maps", 2))
+    assert "deleted for good" in read(as_alice, to_url("version_remove", "maps", 2))
     as_alice.post(to_url("version_remove", "maps", 2))
     assert list(overlay.versions.values_list("number", flat=True)) == [3, 1]
 
@@ -374,9 +391,7 @@ def test_a_file_is_renamed_and_removed_each_as_a_version(
     new = "left4dead2/cfg/z.cfg"
     post(as_alice, to_url("file_rename", "maps", path=A), path=new, note="")
     assert newest_text(overlay, new) == b"one\r\nthree\r\n"
-    assert "stay, so it can be brought back" in read(
-        as_alice, to_url("file_remove", "maps", path=new)
-    )
+    assert "keep it, so you can go back" in read(as_alice, to_url("file_remove", "maps", path=new))
     post(as_alice, to_url("file_remove", "maps", path=new), note="Not needed.")
     version = overlay.versions.first()
     assert version is not None
@@ -386,10 +401,10 @@ def test_a_file_is_renamed_and_removed_each_as_a_version(
 @pytest.mark.parametrize(
     ("path", "text", "words"),
     [
-        ("left4dead2/cfg/x.smx", "x", "A text file ends in one of these"),
+        ("left4dead2/cfg/x.smx", "x", "has to end in one of these"),
         ("left4dead2/cfg/../x.cfg", "x", "is not a path below"),
         ("left4dead2/cfg/A.cfg", "x", "differ only in capitals"),
-        (A, "x", "There is a file at"),
+        (A, "x", "There is already a file at"),
         ("left4dead2/cfg/x.cfg", "x" * 262_145, "more than 256 KiB"),
         ("left4dead2/cfg/x.cfg", 'rcon_password "hunter22"', "sets rcon_password"),
         ("left4dead2/cfg/x.cfg", "a\0b", "Remove the NUL character."),
@@ -408,7 +423,7 @@ def test_a_password_that_came_with_a_pack_is_told_and_does_not_keep_it_from_bein
     as_alice: Client, alice: User, overlay: Overlay
 ) -> None:
     bring(overlay, alice, {A: 'rcon_password "placeholder"\n'})
-    assert "sets rcon_password, which everybody can read" in read(
+    assert "sets rcon_password, which everybody who may use" in read(
         as_alice, to_url("file", "maps", 3, path=A)
     )
     edit = to_url("file_edit", "maps", path=A)
@@ -423,8 +438,10 @@ def test_the_first_version_of_what_is_kept_by_hand_says_what_it_replaces(
 ) -> None:
     Overlay.objects.create(name="by-hand")
     report(host, "by-hand")
-    assert "not used any more" in read(as_dana, to_url("file_new", "by-hand"))
-    assert "takes the place of the folders there" in read(as_dana, to_url("detail", "by-hand"))
+    assert "no longer use the folders" in read(as_dana, to_url("file_new", "by-hand"))
+    assert "with that version instead of the folders there" in read(
+        as_dana, to_url("detail", "by-hand")
+    )
 
 
 def test_reports_of_folders_are_left_to_those_who_see_hosts(

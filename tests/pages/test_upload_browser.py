@@ -1,4 +1,4 @@
-"""Bringing files to an overlay in a real browser: a folder, over a killed web process and a reload."""
+"""Uploading to an overlay in a real browser: a folder, over a killed web process and a reload."""
 
 import os
 import zipfile
@@ -23,8 +23,9 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-BIG_BYTES = 12 * 1024**2
-BYTES_A_SECOND = 3 * 1024**2
+BIG_BYTES = 16 * 1024**2
+BYTES_A_SECOND = 1.5 * 1024**2
+"""Slow enough that none of this is over before the next step, even where the machine is busy."""
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def choose_folder(page: Page, folder: Path) -> None:
 
 
 def drop(page: Page, name: str, content: bytes) -> None:
-    """Drop a file onto the form."""
+    """Drop a file onto the page, beside the form."""
     transfer = page.evaluate_handle(
         """([name, bytes]) => {
             const transfer = new DataTransfer();
@@ -74,7 +75,7 @@ def drop(page: Page, name: str, content: bytes) -> None:
         }""",
         [name, list(content)],
     )
-    page.dispatch_event("[data-upload-drop]", "drop", {"dataTransfer": transfer})
+    page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
 
 
 @pytest.mark.usefixtures("worker")
@@ -99,20 +100,22 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     page.goto("/overlays/maps/")
     page.get_by_role("link", name="Upload files").click()
     choose_folder(page, pack)
-    wait_until(lambda: arrived() > BIG_BYTES // 8, 30, "the large file does not come")
-    expect(page.locator("[data-upload-said]")).to_contain_text("of 3 parts")
+    wait_until(lambda: arrived() > 0, 30, "the large file does not arrive")
+    said = page.locator("[data-upload-said]")
+    expect(said).to_contain_text("of 3 parts")
 
     site.stop()
     before = arrived()
     site.start()
-    # It goes on by itself, where it was.
-    wait_until(lambda: arrived() > before + 1024**2, 30, "it does not go on after the web's death")
+    wait_until(lambda: arrived() > before, 30, "it does not continue after the web process died")
+    page.get_by_role("button", name="Pause").click()
+    expect(said).to_contain_text("paused")
 
     page.reload()
-    expect(page.get_by_text("have not arrived completely yet")).to_be_visible()
-    page.get_by_role("button", name="Go on").click()
-    kept = arrived()
-    assert BIG_BYTES // 8 < kept < BIG_BYTES
+    expect(page.get_by_text("have not fully arrived yet")).to_be_visible()
+    expect(page.get_by_text("big.vpk")).to_be_visible()
+    page.get_by_role("button", name="Continue").click()
+    assert before < arrived() < BIG_BYTES
     network.send(
         "Network.emulateNetworkConditions",
         {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
@@ -145,3 +148,11 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_text("broken.zip")).to_have_count(0)
     assert not Upload.objects.exclude(state=UploadState.DONE).exists()
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("There are no files in that. Choose some first.")
+
+    page.goto("/overlays/maps/files/new/")
+    page.get_by_label("Path").fill("left4dead2/cfg/mine.cfg")
+    page.get_by_label("Text").fill("echo mine")
+    page.get_by_role("button", name="Save as a new version").dblclick()
+    expect(page.get_by_text("Version 2 was made.")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The page on which files are brought to an overlay, without a browser; `test_upload_browser` has one."""
+"""The page on which files are uploaded to an overlay, without a browser; `test_upload_browser` has one."""
 
 import zipfile
 from io import BytesIO
@@ -75,7 +75,7 @@ def test_what_a_form_brings_is_refused_as_a_whole(
     good, bad = SimpleUploadedFile("a.vpk", b"abc"), SimpleUploadedFile("b.vpk", b"def")
     answer = as_alice.post(PAGE, {"files": [good, bad]})
     assert answer.status_code == 409
-    assert b"Remove versions or uploads that you no longer need" in answer.content
+    assert b"Remove versions or uploads you no longer need" in answer.content
     assert not Upload.objects.exists()
     assert not Job.objects.exists()
 
@@ -84,8 +84,8 @@ def test_without_a_worker_it_says_so_before_anything_is_sent(
     as_alice: Client, overlay: Overlay
 ) -> None:
     page = as_alice.get(PAGE).content.decode()
-    assert "No worker is running on host local, where uploads are unpacked" in page
-    assert "data-upload-form" not in page
+    assert "No worker is running on host local, which unpacks uploads" in page
+    assert "data-upload-form" in page  # It is true again when the worker is back, without a reload.
     assert as_alice.post(PAGE, {"files": [make_zip("a.zip")]}).status_code == 409
     assert as_alice.post(PAGE, {}, headers=JSON).json()["error"].startswith("No worker is running")
     assert not Upload.objects.exists()
@@ -114,10 +114,11 @@ def test_a_script_begins_an_upload_and_is_told_what_has_arrived(
     refused = as_alice.post(again["finish_url"], headers=JSON)
     assert (refused.status_code, refused.json()["error"]) == (
         409,
-        "1 of 1 files have not arrived completely yet.",
+        "1 of 1 parts have not fully arrived yet.",
     )
     page = as_alice.get(PAGE).content.decode()
-    assert "To go on, choose the same files again." in page
+    assert "To continue, choose the same files again." in page
+    assert "dir/a.vpk" in page
     assert as_alice.post(again["discard_url"], headers=JSON).status_code == 204
     assert not Upload.objects.exists()
 
@@ -128,7 +129,7 @@ def test_a_person_has_so_many_open_uploads(as_alice: Client, overlay: Overlay, a
         begin_upload(overlay, by=alice, adds_to_latest=True)
     refused = as_alice.post(PAGE, {}, headers=JSON)
     assert refused.status_code == 409
-    assert "You have 10 uploads open already" in refused.json()["error"]
+    assert "You already have 10 unfinished uploads" in refused.json()["error"]
 
 
 @pytest.mark.usefixtures("worker")

@@ -201,7 +201,7 @@ def test_which_files_of_a_changed_version_are_others_is_told(
     assert "4 more." in page
     lose(first.digest)
     page = as_alice.get(running.get_absolute_url()).content.decode()
-    assert "is not in the store any more" in page
+    assert "is no longer in the store" in page
 
 
 @pytest.mark.parametrize(

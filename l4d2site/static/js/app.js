@@ -6,6 +6,7 @@ import "./forms/menus.js";
 import "./forms/passkeys.js";
 import "./forms/secrets.js";
 import "./forms/unsaved.js";
+import "./forms/once.js"; // After those that keep the page, or remember that a form was sent.
 import "./live/live.js";
 import "./log/options.js";
 import "./log/log.js";

@@ -68,11 +68,11 @@ GOOD = make_plugin(extensions=[SDKTOOLS])
         (b"", "cut short"),
         (GOOD[:20], "cut short"),
         (GOOD[:60], "cut short"),
-        (GOOD[:-1], "not as many bytes as it says"),
+        (GOOD[:-1], "not have as many bytes as it claims"),
         (GOOD + bytes(plugins.MAX_FILE_BYTES), "more than 8,388,608 bytes"),
         (b"MZ" + GOOD, "begins with other bytes"),
-        (GOOD[:6] + b"\x07" + GOOD[7:], "a way that nobody knows"),
-        (GOOD[:11] + b"\xff\xff\xff\x7f" + GOOD[15:], "says of itself that it has 2,147,483,647"),
+        (GOOD[:6] + b"\x07" + GOOD[7:], "an unknown way"),
+        (GOOD[:11] + b"\xff\xff\xff\x7f" + GOOD[15:], "claims to have 2,147,483,647"),
         (GOOD[:11] + b"\x01\x00\x00\x00" + GOOD[15:], "smaller than its own header"),
         (GOOD[:20] + b"\xff\xff\xff\xff" + GOOD[24:], "ends before its data begin"),
         (GOOD[:28] + b"\xff\xff\xff\xff" + GOOD[32:], "past its end"),
@@ -89,7 +89,7 @@ def test_a_plugin_that_unpacks_to_more_than_it_says_is_not_unpacked() -> None:
     bomb = zlib.compress(bytes(100 * 1024**2), 9)
     head = struct.pack("<IHBIIBII", 0x53504646, 0x0102, 1, 24 + len(bomb), 24 + 1000, 0, 24, 24)
     began = time.process_time()
-    with pytest.raises(ValueError, match="not as many bytes"):
+    with pytest.raises(ValueError, match="not have as many bytes"):
         read_plugin(head + bomb)
     assert (
         time.process_time() - began < 0.05

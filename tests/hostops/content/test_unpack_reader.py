@@ -439,18 +439,18 @@ def test_a_zip_with_more_entries_than_its_directory_names_is_told(tmp_path: Path
     content = bytearray(make_zip())
     end = content.rindex(b"PK\5\6")
     content[end + 8 : end + 12] = struct.pack("<2H", 2, 2)
-    assert "names 3 entries in the place of 2" in refuse(tmp_path, bytes(content))
+    assert "names 3 entries instead of 2" in refuse(tmp_path, bytes(content))
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (make_zip({}), "holds no files"),
-        (make_zip({"folder/": b""}), "holds no files"),
-        (make_tar_of([(tar_entry("folder", tarfile.DIRTYPE), b"")]), "holds no files"),
-        (make_7z({}), "holds no files"),
-        (make_rar4({}), "holds no files"),
-        (make_rar5({}), "holds no files"),
+        (make_zip({}), "contains no files"),
+        (make_zip({"folder/": b""}), "contains no files"),
+        (make_tar_of([(tar_entry("folder", tarfile.DIRTYPE), b"")]), "contains no files"),
+        (make_7z({}), "contains no files"),
+        (make_rar4({}), "contains no files"),
+        (make_rar5({}), "contains no files"),
     ],
 )
 def test_an_archive_without_files_is_told(tmp_path: Path, content: bytes, said: str) -> None:
@@ -470,7 +470,7 @@ def test_an_archive_without_files_is_told(tmp_path: Path, content: bytes, said: 
 def test_what_is_not_what_its_name_says_is_refused(
     tmp_path: Path, content: bytes, name: str
 ) -> None:
-    assert "not what its name says" in refuse(tmp_path, content, name)
+    assert "whatever its name says" in refuse(tmp_path, content, name)
 
 
 def test_what_is_compressed_under_the_name_of_a_tar_and_is_none_is_refused(tmp_path: Path) -> None:

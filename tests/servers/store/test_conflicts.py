@@ -84,4 +84,4 @@ def test_what_was_not_looked_at_is_told(
     )
     monkeypatch.undo()
     lose(references[0].rpartition("-")[2])
-    assert "is not in the store any more" in find_conflicts(references).unseen[0]
+    assert "is no longer in the store" in find_conflicts(references).unseen[0]

@@ -84,7 +84,7 @@ def test_a_file_is_not_put_where_another_lies_or_none_may(
 
 def test_the_last_file_is_not_removed(overlay: Overlay, alice: User) -> None:
     first = bring(overlay, alice, {A: "a"})
-    with pytest.raises(VersionRefusedError, match="no file in it"):
+    with pytest.raises(VersionRefusedError, match="at least one file"):
         remove_file(overlay, A, opened=hash_of(first, A), by=alice)
 
 

@@ -70,7 +70,7 @@ def test_what_holds_a_version_is_told(
     server.save()
     holders = find_holders(overlay)
     assert holders[first.reference] == ["Blueprint coop is pinned to it."]
-    assert holders[second.reference] == ["Server alpha can be started as it was with it."]
+    assert holders[second.reference] == ["Server alpha can still be started as it was, with it."]
     assert holders[third.reference] == ["It is the latest.", "Server alpha runs with it."]
     for version in versions:
         with pytest.raises(VersionRefusedError):
@@ -101,7 +101,7 @@ def test_an_overlay_is_removed_if_no_blueprint_and_no_server_has_it(
         remove_overlay(overlay)
     blueprint.set_overlays([])
     run_with(server, [versions[0].reference], has_answered=True)
-    with pytest.raises(VersionRefusedError, match="as it was with a version of it"):
+    with pytest.raises(VersionRefusedError, match="as it was, with a version of it"):
         remove_overlay(overlay)
     server.runs.all().delete()
     remove_overlay(overlay)

@@ -82,7 +82,7 @@ def test_a_blueprint_takes_the_latest_version_or_the_one_that_is_pinned(
 
 
 def test_files_that_the_store_does_not_have_make_no_version(overlay: Overlay, alice: User) -> None:
-    with pytest.raises(VersionRefusedError, match="1 file is not in the store"):
+    with pytest.raises(VersionRefusedError, match="1 file is no longer in the store"):
         make_version(overlay, [ManifestFile("left4dead2/a.vpk", "a" * 64, 1)], by=alice)
     assert not overlay.versions.exists()
 

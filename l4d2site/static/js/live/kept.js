@@ -2,7 +2,7 @@
 
 // Return a function that restores the choices in what replaced the region.
 export function keepChoices(region) {
-  const ticked = [...region.querySelectorAll("input[type=checkbox][id]:checked")].map((box) => box.id);
+  const ticked = [...region.querySelectorAll("input:is([type=checkbox], [type=radio])[id]:checked")].map((box) => box.id);
   const chosen = [...region.querySelectorAll("select[id]")].map((one) => [one.id, one.value]);
   return () => {
     for (const id of ticked) {

@@ -1,5 +1,6 @@
 // Which parts an upload is sent in: each large file and each archive by itself, many small files as one.
 
+import { fill, ngettext } from "../words.js";
 import { makeTar } from "./tar.js";
 
 const SMALL_BYTES = 1024 ** 2;
@@ -39,7 +40,9 @@ function toBundle(files) {
   const content = makeTar(files);
   const list = files.map(({ file, path }) => `${path}\n${file.size}\n${file.lastModified}`);
   const path = `${files.length} small files (${hash(list.join("\n"))}).tar`;
-  return { path, content, size: content.size, modified: 0, isBundle: true };
+  const count = files.length;
+  const label = fill(ngettext("%(count)s small file", "%(count)s small files", count), { count });
+  return { path, label, content, size: content.size, modified: 0, isBundle: true };
 }
 
 // FNV-1a, twice with different beginnings: tells lists of files apart, and needs no secure context.

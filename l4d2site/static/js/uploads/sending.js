@@ -1,17 +1,23 @@
-// Sends the parts of an upload by tus, some at a time. Over a lost connection and a restart it goes on by itself.
+// Sends the parts of an upload by tus, some at a time. It outlasts a lost connection and a restart of the panel.
+
+import { fill, gettext } from "../words.js";
 
 const AT_ONCE = 3;
 const ONE_REQUEST_BYTES = 1024 ** 2;
-const RETRY_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000, 15_000, 30_000, 30_000];
-// Of these the same request would have the same answer.
-const FINAL = [400, 401, 403, 404, 405, 410, 412, 413, 415, 422, 507];
+// For two minutes: a panel that restarts is back within seconds, and is not kept waiting.
+const RETRY_MS = [0, 500, 1_000, 2_000, ...Array(40).fill(3_000)];
+// To these the same request would get the same answer, until somebody signs in again or makes room.
+const CURABLE = [401, 507];
+const FINAL = [400, 403, 404, 405, 410, 412, 413, 415, 422];
 
 export class Sending {
-  // `known` are the parts that the server has, by path, size and time; `onChange` is called at each progress.
-  constructor(parts, known, address, onChange) {
+  // `known` are the parts that the server has, by path, size and time. `onChange` is called at each progress, `onHold`
+  // with the reason when sending has stopped, and `go` can continue it.
+  constructor(parts, known, address, { onChange, onHold }) {
     this.parts = parts.map((part) => ({ ...part, ...find(known, part), sent: 0 }));
     this.address = address;
     this.onChange = onChange;
+    this.onHold = onHold;
     this.running = new Set();
     this.isPaused = false;
     for (const part of this.parts) if (part.isReceived) part.sent = part.size;
@@ -60,7 +66,7 @@ export class Sending {
       retryDelays: RETRY_MS,
       storeFingerprintForResuming: false,
       uploadDataDuringCreation: part.size > 0 && part.size <= ONE_REQUEST_BYTES,
-      onShouldRetry: (error) => !FINAL.includes(error.originalResponse?.getStatus()),
+      onShouldRetry: (error) => ![...CURABLE, ...FINAL].includes(error.originalResponse?.getStatus()),
       onProgress: (sent) => this.note(part, sent),
       onSuccess: () => this.end(part),
       onError: (error) => this.fail(part, error),
@@ -83,9 +89,16 @@ export class Sending {
   async fail(part, error) {
     if (this.isPaused) return;
     await this.pause();
-    const said = error.originalResponse?.getBody().trim();
-    this.reject(new Error(said || `The panel did not answer while ${part.path} was sent.`));
+    const lost = gettext("The panel did not answer while %(path)s was sent. What has arrived is kept.");
+    const said = readAnswer(error.originalResponse) || fill(lost, { path: part.label ?? part.path });
+    if (FINAL.includes(error.originalResponse?.getStatus())) this.reject(new Error(said));
+    else this.onHold(said);
   }
+}
+
+// What the panel says is plain text; a page is that of something before it.
+function readAnswer(response) {
+  return response?.getHeader("Content-Type")?.startsWith("text/plain") ? response.getBody().trim() : "";
 }
 
 function find(known, part) {
