@@ -42,6 +42,12 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self._store = BlobFolder(root)
 
+    def __contains__(self, sha256: str) -> bool:
+        try:
+            return sha256 in self._store
+        except OSError:  # Some folder of it is closed to this account.
+            return False
+
     def connect(self) -> "FolderSource":
         """Return itself: nothing is kept open."""
         return self
@@ -58,7 +64,8 @@ class FolderSource:
             file = self._store.open(sha256)
         except BlobError as error:
             raise BlobSourceError(
-                f"{error} Its folder is {self._store.root} (CONTENT_ROOT)."
+                f"{error} Its folder is {self._store.root} (CONTENT_ROOT). On any machine but the panel's, "
+                "PANEL_URL has to be the panel's address."
             ) from None
         except OSError as error:
             raise explain(error) from error
@@ -86,6 +93,40 @@ class HttpSource:
     def connect(self) -> "HttpReader":
         """Return a reader with connections of its own."""
         return HttpReader(self._panel_url, self._make_path)
+
+
+class NearestSource:
+    """The panel's store for what it has on this machine, and the panel for everything else.
+
+    Nothing says of a folder that it is the panel's store: another machine may have one of the same path. It
+    need not be said: a blob is what its hash says, wherever it comes from.
+    """
+
+    parallel = _PARALLEL
+
+    def __init__(self, store: FolderSource, panel: HttpSource) -> None:
+        self._store = store
+        self._panel = panel
+
+    def connect(self) -> "NearestReader":
+        """Return a reader of both."""
+        return NearestReader(self._store, self._panel.connect())
+
+
+class NearestReader:
+    """Reads from a store, or by connections to the panel."""
+
+    def __init__(self, store: FolderSource, panel: "HttpReader") -> None:
+        self._store = store
+        self._panel = panel
+
+    def open(self, sha256: str, offset: int = 0) -> contextlib.AbstractContextManager[Readable]:
+        """Open a blob where it is. Raises `BlobSourceError`, also while it is read."""
+        return (self._store if sha256 in self._store else self._panel).open(sha256, offset)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._panel.close()
 
 
 class HttpReader:

@@ -15,6 +15,7 @@ panel has it: a unit with RestrictSUIDSGID could not set the bit again. Without 
 
 import contextlib
 import fcntl
+import filecmp
 import hashlib
 import os
 import secrets
@@ -82,6 +83,11 @@ class BlobFolder:
             raise BlobError(f"The file {sha256} has more than {max_bytes:,} bytes.")
         return data
 
+    def size_of(self, sha256: str) -> int:
+        """Return how many bytes a blob has. Raises `BlobError` if it is not there."""
+        with self.open(sha256) as file:
+            return os.fstat(file.fileno()).st_size
+
     def make_folder(self, *names: str) -> Path:
         """Return a folder of the root that is none of blobs, open to all accounts that share the root."""
         self._make()
@@ -113,16 +119,11 @@ class BlobFolder:
         """Make blobs of files with the hashes that they are known to have; return how many bytes are new.
 
         The files have to lie on the store's file system, best in a folder of `incoming`. They are moved, but
-        for those whose blob is there already. Call it within `adding`.
+        for those whose blob is there already. One that is damaged is replaced. Call it within `adding`.
         """
         new: dict[str, Path] = {}
         for path, sha256 in files:
-            target = self.path_of(sha256)
-            if sha256 in new:
-                continue
-            try:
-                os.utime(target)  # For `sweep`, it is as if it were new.
-            except FileNotFoundError:
+            if sha256 not in new and not self._renew(sha256, path):
                 new[sha256] = path
         if not new:
             return 0
@@ -139,6 +140,19 @@ class BlobFolder:
             path.rename(target)
         sync_file_system(self.root)
         return added
+
+    def _renew(self, sha256: str, path: Path) -> bool:
+        """Return whether there is a blob with the bytes of `path`; to `sweep` it is then as if it were new."""
+        target = self.path_of(sha256)
+        try:
+            if not filecmp.cmp(path, target, shallow=False):
+                return False
+        except FileNotFoundError:
+            if path.exists():
+                return False
+            # An earlier try has moved it there.
+        os.utime(target)
+        return True
 
     def add_bytes(self, data: bytes) -> str:
         """Store some bytes; return their hash. Call it within `adding`."""

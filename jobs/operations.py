@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from hostops.blob_sources import FolderSource, HttpSource
+from hostops.blob_sources import FolderSource, HttpSource, NearestSource
 from hostops.host import Host as HostLayer
 from hostops.specs import (
     BlobSource,
@@ -90,12 +90,13 @@ def get_host(name: str) -> HostLayer:
 def find_blob_source() -> BlobSource | None:
     """Return where this worker's host gets the files of overlays' versions; None if no source is configured.
 
-    This is the panel's store if this machine has it, else the panel.
+    From the panel's store where this machine has it, else from the panel. A folder of that name may be there
+    and be no store of this panel's: each machine that is installed has one.
     """
-    store = settings.CONTENT_ROOT
-    if store.is_dir() and os.access(store, os.R_OK | os.X_OK):
-        return FolderSource(store)
-    return HttpSource(settings.PANEL_URL, sign_blob_path) if settings.PANEL_URL else None
+    root = settings.CONTENT_ROOT
+    store = FolderSource(root) if root.is_dir() and os.access(root, os.R_OK | os.X_OK) else None
+    panel = HttpSource(settings.PANEL_URL, sign_blob_path) if settings.PANEL_URL else None
+    return NearestSource(store, panel) if store and panel else store or panel
 
 
 FinishConsole = Callable[[HostLayer, str, CancelToken], object]

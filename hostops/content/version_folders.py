@@ -11,6 +11,7 @@ holds it alone.
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import time
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostops.blobs import SWEEP_AFTER_SECONDS, BlobFolder
+from hostops.blobs import SWEEP_AFTER_SECONDS, BlobError, BlobFolder
 from hostops.callbacks import Callbacks
 from hostops.content.blob_fetching import WantedBlob, fetch_blobs
 from hostops.errors import BlobSourceError, HostError
@@ -95,6 +96,14 @@ class _Cache:
     def __init__(self, layout: HostLayout) -> None:
         self.files = BlobFolder(layout.blobs_dir, file_mode=_FILE_MODE)
         self.programs = BlobFolder(layout.blobs_dir / "programs", file_mode=_PROGRAM_MODE)
+
+    def has_manifest(self, digest: str) -> bool:
+        """Whether a manifest is there with every byte: a damaged one would lay out another version."""
+        try:
+            data = self.files.read(digest, MAX_MANIFEST_BYTES)
+        except BlobError:
+            return False
+        return hashlib.sha256(data).hexdigest() == digest
 
     def find_missing(self, files: Iterable[ManifestFile]) -> list[WantedBlob]:
         """Return the blobs that are not there, each once. One of another size is damaged, and is removed."""
@@ -198,7 +207,7 @@ def _fetch(
     """Bring what is missing of a version into the cache; return its files."""
     stage = f"Fetching {version.label}"
     digest = version.digest or ""
-    if digest not in cache.files:
+    if not cache.has_manifest(digest):
         source = _require_source(version, needs)
         wanted = [WantedBlob(digest, MAX_MANIFEST_BYTES)]
         cache.files.adopt(fetch_blobs(source, wanted, incoming, stage, callbacks))

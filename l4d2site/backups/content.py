@@ -32,8 +32,7 @@ class ContentReturn:
             store.adopt(content_return._files)
 
     def put(self, sha256: str, content: BinaryIO) -> None:
-        """Take a file from the archive. Raises `ArchiveError` unless its bytes have that hash."""
-        self._drop_damaged(sha256)
+        """Take a file of the archive. Raises `ArchiveError` unless its bytes have that hash."""
         path = self._folder / str(len(self._files))
         digest = hashlib.sha256()
         with path.open("wb") as file:
@@ -54,12 +53,3 @@ class ContentReturn:
                 descriptor = untrusted.open_at(folder, child)
             with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
                 self.put(sha256, file)
-
-    def _drop_damaged(self, sha256: str) -> None:
-        """Remove a blob whose file has the wrong bytes."""
-        if sha256 not in self._store:
-            return
-        path = self._store.path_of(sha256)
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                path.unlink()

@@ -158,7 +158,7 @@ class TextForm(FileForm):
                 )
                 % {"kib": MAX_TEXT_BYTES // 1024}
             )
-        path = str(self.data.get("path", self._path))
+        path = self._find_path()
         known = {setting.secret for setting in find_passwords(path, self._before.shown)}
         for setting in find_passwords(path, text.replace("\r\n", "\n")):
             if setting.secret not in known:
@@ -175,6 +175,10 @@ class TextForm(FileForm):
                 )
         return text
 
+    def _find_path(self) -> str:
+        """Return where the text is to lie."""
+        return self._path
+
 
 class NewTextForm(TextForm, PathForm):
     """A text file that is not there yet."""
@@ -182,6 +186,9 @@ class NewTextForm(TextForm, PathForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, path="", before=NEW_TEXT, opened="", **kwargs)
         self.fields["path"].widget.attrs["autofocus"] = True
+
+    def _find_path(self) -> str:
+        return str(self.data.get("path", ""))
 
     def clean_path(self) -> str:
         """Refuse a name that the panel would not open again."""

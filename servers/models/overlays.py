@@ -105,7 +105,9 @@ class OverlayVersion(WithFindings, ContentReport):
     files = models.PositiveIntegerField()
     size_bytes = models.BigIntegerField()
     added_bytes = models.BigIntegerField(
-        help_text=gettext_lazy("Of its files, those that no version of the overlay had before it.")
+        help_text=gettext_lazy(
+            "Of its files and its manifest, what no version of the overlay had before it."
+        )
     )
     has_native_code = models.BooleanField(default=False)
     findings = models.JSONField(default=list)

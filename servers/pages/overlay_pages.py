@@ -203,7 +203,7 @@ def overlay_remove(request: SignedInRequest, name: str) -> HttpResponse:
             return redirect("servers:overlay_list")
     context = {
         "overlay": overlay,
-        "holders": find_overlay_holders(overlay),
+        "holders": find_overlay_holders(overlay, request.user),
         "version_count": overlay.versions.count(),
         "lies_on_hosts": OverlayReport.objects.filter(name=name).exists(),
     }

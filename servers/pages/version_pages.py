@@ -1,5 +1,6 @@
 """The pages of one version of an overlay: its files, what differs from another one, going back, removing it."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
@@ -39,6 +40,8 @@ from servers.store import (
     send_file,
 )
 
+logger = logging.getLogger(__name__)
+
 FILES_PER_PAGE = 500
 CHANGES_SHOWN = 1_000
 PATH_CHARS = 512
@@ -46,7 +49,7 @@ OTHERS_SHOWN = 100
 
 
 def files_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer with a sentence where the store has lost what the page is about."""
+    """Answer with a sentence where the store has lost what the page is about, or cannot be read."""
 
     @wraps(view)
     def guarded(request: SignedInRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -58,6 +61,12 @@ def files_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespo
                 "This cannot be shown. %(error)s A backup may have it, or an earlier version."
             )
             return refuse(request, reason % {"error": error}, back_to, HTTPStatus.GONE)
+        except OSError as error:
+            logger.exception("The store of overlays cannot be read")
+            reason = _("The panel’s store cannot be read: %(error)s. Tell an admin.")
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            back_to = reverse("servers:overlay_list")
+            return refuse(request, reason % {"error": error.strerror}, back_to, status)
 
     return guarded
 
@@ -101,7 +110,7 @@ def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpRes
     context = describe_version(request, version) | {
         "folder": folder,
         "page": page,
-        "holders": find_holders(version.overlay).get(version.reference, []),
+        "holders": find_holders(version.overlay, request.user).get(version.reference, []),
         "others": version.overlay.versions.exclude(pk=version.pk)[:OTHERS_SHOWN],
     }
     return render(request, "overlays/version.html", context)
@@ -243,6 +252,6 @@ def overlay_version_remove(request: SignedInRequest, name: str, number: int) -> 
         else:
             messages.success(request, _("Version %(number)d was removed.") % {"number": number})
             return redirect(version.overlay)
-    holders = find_holders(version.overlay).get(version.reference, [])
+    holders = find_holders(version.overlay, request.user).get(version.reference, [])
     context = {"overlay": version.overlay, "version": version, "holders": holders}
     return render(request, "overlays/version_remove.html", context, status=status)

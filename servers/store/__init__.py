@@ -48,7 +48,6 @@ from servers.store.versions import (
     NewerVersionError,
     VersionRefusedError,
     compare,
-    find_native,
     make_version,
     read_files,
 )
@@ -79,7 +78,6 @@ __all__ = [
     "find_folder",
     "find_gap",
     "find_holders",
-    "find_native",
     "find_overlay_holders",
     "free_bytes",
     "get_store",

@@ -28,15 +28,19 @@ def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse
 
 
 def _read(file: ManifestFile) -> Iterator[bytes]:
+    left = file.size  # No more than was announced, should the file be damaged.
     with get_store().open(file.sha256) as content:
-        while chunk := content.read(CHUNK_BYTES):
+        while chunk := content.read(min(CHUNK_BYTES, left)):
+            left -= len(chunk)
             yield chunk
 
 
 async def _read_async(file: ManifestFile) -> AsyncIterator[bytes]:
+    left = file.size
     content: BinaryIO = await sync_to_async(get_store().open)(file.sha256)
     try:
-        while chunk := await sync_to_async(content.read)(CHUNK_BYTES):
+        while chunk := await sync_to_async(content.read)(min(CHUNK_BYTES, left)):
+            left -= len(chunk)
             yield chunk
     finally:
         content.close()

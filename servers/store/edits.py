@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from servers.store.versions import (
     make_version,
     read_files,
 )
+
+logger = logging.getLogger(__name__)
 
 Files = dict[str, ManifestFile]
 """The files of a version by their paths."""
@@ -37,6 +40,20 @@ class FileChangedError(VersionRefusedError):
         self.now = now
 
 
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Raise `VersionRefusedError` where the store takes nothing: its disk is full, or read-only."""
+    try:
+        yield
+    except OSError as error:
+        logger.exception("The store of overlays takes nothing")
+        raise VersionRefusedError(
+            _("The panel could not store it: %(reason)s. Nothing was changed. Tell an admin.")
+            % {"reason": error.strerror}
+        ) from error
+
+
+@explained()
 def save_file(
     overlay: Overlay, path: str, data: bytes, *, opened: str, by: User, note: str = ""
 ) -> OverlayVersion:
@@ -58,6 +75,7 @@ def save_file(
         return _make(overlay, change, by=by, note=note, stored=[(source, sha256)])
 
 
+@explained()
 def rename_file(
     overlay: Overlay, path: str, new_path: str, *, opened: str, by: User, note: str = ""
 ) -> OverlayVersion:
@@ -81,6 +99,7 @@ def rename_file(
     return _make(overlay, change, by=by, note=note, renamed={path: new_path})
 
 
+@explained()
 def remove_file(
     overlay: Overlay, path: str, *, opened: str, by: User, note: str = ""
 ) -> OverlayVersion:
@@ -93,6 +112,7 @@ def remove_file(
     return _make(overlay, change, by=by, note=note)
 
 
+@explained()
 def go_back(version: OverlayVersion, *, by: User) -> OverlayVersion:
     """Make the files of an older version the latest again, as a version of its own."""
     return make_version(
@@ -173,7 +193,8 @@ def _make(
     """Make a version of what `change` makes of the latest one's files, as often as another comes between."""
 
     def try_it() -> OverlayVersion:
-        base = Overlay.objects.select_related("latest").get(pk=overlay.pk).latest
+        row = Overlay.objects.select_related("latest").filter(pk=overlay.pk).first()
+        base = row.latest if row else None
         before = {file.path: file for file in read_files(base)} if base else {}
         after = dict(before)
         change(after)

@@ -1,21 +1,26 @@
 """Removing versions and whole overlays: what holds one, and what becomes of the rest."""
 
+import contextlib
 from collections.abc import Iterator
+from functools import cached_property
 
-from django.db import transaction
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.utils.translation import gettext as _
 
-from servers.models import UP_STATES, Overlay, OverlayVersion, Run, Server
+from servers.models import UP_STATES, Blueprint, Overlay, OverlayVersion, Run, Server
+from servers.permissions import Verb
 from servers.store.versions import VersionRefusedError, charge_anew
 
 
-def find_holders(overlay: Overlay) -> dict[str, list[str]]:
+def find_holders(overlay: Overlay, reader: User | None = None) -> dict[str, list[str]]:
     """Return what keeps versions of an overlay from being removed, in sentences by their references.
 
-    The latest one, pins of blueprints, and what servers run with, or would be started with “as it was”. Three
-    queries, however many there are.
+    The latest one, pins of blueprints, and what servers run with, or would be started with “as it was”. To a
+    `reader` only those are named that they may see. A few queries, however many there are.
     """
+    names = _Names(reader)
     found: dict[str, list[str]] = {}
 
     def hold(reference: str, sentence: str) -> None:
@@ -27,15 +32,59 @@ def find_holders(overlay: Overlay) -> dict[str, list[str]]:
         hold(overlay.latest.reference, _("It is the latest."))
     places = overlay.blueprint_overlays.exclude(version=None).order_by("blueprint__name")
     for name, reference in places.values_list("blueprint__name", "version__reference"):
-        hold(reference, _("Blueprint %(name)s is pinned to it.") % {"name": name})
+        hold(reference, _("%(who)s is pinned to it.") % {"who": names.of_blueprint(name)})
     for name, reference, is_up in _used_references(overlay):
         words = (
-            _("Server %(name)s runs with it.")
+            _("%(who)s runs with it.")
             if is_up
-            else _("Server %(name)s can still be started as it was, with it.")
+            else _("%(who)s can still be started as it was, with it.")
         )
-        hold(reference, words % {"name": name})
+        hold(reference, words % {"who": names.of_server(name)})
     return found
+
+
+class _Names:
+    """What servers and blueprints are called to somebody: others' have no names, which are theirs to tell."""
+
+    def __init__(self, reader: User | None) -> None:
+        self._reader = reader
+
+    def of_server(self, name: str) -> str:
+        """Return “Server one”, or that it is one of somebody else."""
+        if self._may_see("servers", name):
+            return _("Server %(name)s") % {"name": name}
+        return _("A server of somebody else")
+
+    def of_blueprint(self, name: str) -> str:
+        """Return “Blueprint one”, or that it is one of somebody else."""
+        if self._may_see("blueprints", name):
+            return _("Blueprint %(name)s") % {"name": name}
+        return _("A blueprint of somebody else")
+
+    def _may_see(self, kind: str, name: str) -> bool:
+        return self._reader is None or name in self._seen[kind]
+
+    @cached_property
+    def _seen(self) -> dict[str, frozenset[str]]:
+        reader = self._reader or AnonymousUser()
+        servers = Server.objects.allowed(reader, Verb.VIEW)
+        blueprints = Blueprint.objects.visible_to(reader)
+        return {
+            "servers": frozenset(servers.values_list("name", flat=True)),
+            "blueprints": frozenset(blueprints.values_list("name", flat=True)),
+        }
+
+
+@contextlib.contextmanager
+def _whole_removal() -> Iterator[None]:
+    """Remove in one transaction. Raises `VersionRefusedError` for what somebody has begun to use just now."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:  # ProtectedError is one, and what the database says at the end.
+        raise VersionRefusedError(
+            _("Somebody has begun to use it just now. Look again what uses it.")
+        ) from error
 
 
 def _used_references(overlay: Overlay) -> Iterator[tuple[str, str, bool]]:
@@ -68,7 +117,7 @@ def remove_version(version: OverlayVersion) -> None:
 
     Raises `VersionRefusedError` with what holds it.
     """
-    with transaction.atomic():
+    with _whole_removal():
         overlay = Overlay.objects.select_for_update(of=("self",)).get(pk=version.overlay_id)
         if holders := find_holders(overlay).get(version.reference):
             raise VersionRefusedError(" ".join(holders))
@@ -76,24 +125,24 @@ def remove_version(version: OverlayVersion) -> None:
         charge_anew(overlay)
 
 
-def find_overlay_holders(overlay: Overlay) -> list[str]:
-    """Return what keeps a whole overlay from being removed, in sentences."""
+def find_overlay_holders(overlay: Overlay, reader: User | None = None) -> list[str]:
+    """Return what keeps a whole overlay from being removed, in sentences as those of `find_holders`."""
+    names = _Names(reader)
     blueprints = overlay.blueprints.order_by("name").values_list("name", flat=True).distinct()
-    found = [_("Blueprint %(name)s uses it.") % {"name": name} for name in blueprints]
+    found = [_("%(who)s uses it.") % {"who": names.of_blueprint(name)} for name in blueprints]
     for name, _reference, is_up in _used_references(overlay):
-        sentence = (
-            _("Server %(name)s runs with a version of it.")
+        words = (
+            _("%(who)s runs with a version of it.")
             if is_up
-            else _("Server %(name)s can still be started as it was, with a version of it.")
-        ) % {"name": name}
-        if sentence not in found:
-            found.append(sentence)
-    return found
+            else _("%(who)s can still be started as it was, with a version of it.")
+        )
+        found.append(words % {"who": names.of_server(name)})
+    return list(dict.fromkeys(found))
 
 
 def remove_overlay(overlay: Overlay) -> None:
     """Remove an overlay that nothing uses, with its versions. Raises `VersionRefusedError` with what does."""
-    with transaction.atomic():
+    with _whole_removal():
         overlay = Overlay.objects.select_for_update(of=("self",)).get(pk=overlay.pk)
         if holders := find_overlay_holders(overlay):
             raise VersionRefusedError(" ".join(holders))

@@ -32,16 +32,22 @@ def sweep_store(*, waits: bool = True) -> Swept:
     if not store.root.exists():
         return Swept(0, 0, 0)
     with store.alone(waits=waits):
-        lines: set[bytes] = set()
-        digests: set[str] = set()
-        for version in OverlayVersion.objects.only("pk", "digest").order_by("digest"):
-            if version.digest not in digests:
-                digests.add(version.digest)
-                lines.update(read_lines(version))
-        kept = digests | {file.sha256 for file in read_known_files(lines)}
+        # Without any blob it is no store of this panel's, but a folder that a worker's machine has of its own.
+        kept = _find_needed() if next(store.walk(), None) else frozenset()
         removed, removed_bytes = store.sweep(kept)
         (store.root / _MARK).touch()
     return Swept(removed, removed_bytes, len(kept))
+
+
+def _find_needed() -> frozenset[str]:
+    """Return the hashes of all files of all versions, and of their manifests. Raises `BlobError`."""
+    lines: set[bytes] = set()
+    digests: set[str] = set()
+    for version in OverlayVersion.objects.only("pk", "digest").order_by("digest"):
+        if version.digest not in digests:
+            digests.add(version.digest)
+            lines.update(read_lines(version))
+    return frozenset(digests | {file.sha256 for file in read_known_files(lines)})
 
 
 def sweep_store_daily() -> None:

@@ -1,6 +1,7 @@
 """Makes versions of overlays, and says what is in them and what differs between two."""
 
 import contextlib
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,12 @@ from hostops.specs import (
 from servers.models import Overlay, OverlayVersion, Upload, UploadState
 from servers.permissions import Verb, may
 from servers.quotas import find_content_obstacle, lock_person
+from servers.store.native_code import find_native
 from servers.store.panel_store import BlobError, get_store
 
-NATIVE_SUFFIXES = (".so", ".smx")
-"""Code that runs on the host: libraries of the engine, and SourceMod's compiled plugins."""
-
 MAX_MANIFEST_BYTES = 64 * 1024**2
+MOST_VERSIONS = 500
+"""So many versions an overlay may have: each change reads the manifests of all of them, and each has a row."""
 TRIES = 5
 """So often a version is tried again because another one came between."""
 
@@ -63,18 +64,32 @@ class _Known:
     ids: frozenset[int]
     files: frozenset[ManifestFile]
     hashes: frozenset[str]
+    """Those of the files, and of the manifests that name them."""
+    has_native_code: bool
 
     @classmethod
     def read(cls, overlay: Overlay) -> "_Known":
         """Read it; what the store has lost counts as unknown. Takes 3 ms for a version of 3,400 files."""
-        ids: set[int] = set()
+        versions = list(overlay.versions.only("pk", "digest", "has_native_code"))
         lines: set[bytes] = set()
-        for version in overlay.versions.only("pk", "digest"):
-            ids.add(version.pk)
+        for version in versions:
             with contextlib.suppress(BlobError):
                 lines.update(read_lines(version))
         files = frozenset(read_known_files(lines))
-        return cls(frozenset(ids), files, frozenset(file.sha256 for file in files))
+        hashes = {file.sha256 for file in files} | {version.digest for version in versions}
+        return cls(
+            frozenset(version.pk for version in versions),
+            files,
+            frozenset(hashes),
+            any(version.has_native_code for version in versions),
+        )
+
+    def find_native(
+        self, files: Iterable[ManifestFile], stored: Mapping[str, Path]
+    ) -> list[ManifestFile]:
+        """Return the files that are code, without opening those of which it is known that they are none."""
+        suspects = [file for file in files if self.has_native_code or file not in self.files]
+        return find_native(suspects, stored)
 
 
 def make_version(
@@ -102,13 +117,15 @@ def make_version(
     if not files:
         raise VersionRefusedError(_("A version needs at least one file."))
     manifest, store = write_manifest(files), get_store()
+    stored = [(path, sha256) for path, sha256 in stored]
     with store.adding():
         known = _Known.read(overlay)
-        _require_permission(files, known, by)
+        native = known.find_native(files, {sha256: path for path, sha256 in stored})
+        _require_permission(native, known, by)
         if upload is None:  # An upload's bytes were counted before they came.
             # Before anything is stored: what is refused must not lie there as if it had been allowed.
             owner = User.objects.get(pk=overlay.owner_id or by.pk)
-            if obstacle := find_content_obstacle(owner, _count_new_bytes(files, known.hashes)):
+            if obstacle := find_content_obstacle(owner, _count_new_bytes(files, manifest, known)):
                 raise VersionRefusedError(obstacle)
         store.adopt(stored)
         if missing := store.find_missing(file.sha256 for file in files):
@@ -135,8 +152,8 @@ def make_version(
                         digest=digest,
                         files=len(files),
                         size_bytes=sum(file.size for file in files),
-                        added_bytes=_count_new_bytes(files, known.hashes),
-                        has_native_code=bool(find_native(files)),
+                        added_bytes=_count_new_bytes(files, manifest, known),
+                        has_native_code=bool(native),
                         origin=origin,
                         note=note,
                         **(report or {}),
@@ -149,23 +166,32 @@ def make_version(
     )
 
 
-def _require_permission(files: Iterable[ManifestFile], known: _Known, by: User) -> None:
+def _require_permission(native: Iterable[ManifestFile], known: _Known, by: User) -> None:
     """Refuse native code that no version of the overlay has in that place, of who may not bring any."""
-    native = [file for file in find_native(files) if file not in known.files]
-    if native and not may(by, Verb.BRING_NATIVE_CODE):
+    new = [file for file in native if file not in known.files]
+    if new and not may(by, Verb.BRING_NATIVE_CODE):
         raise VersionRefusedError(
             _(
                 "%(path)s is code that would run on the host, and you may not upload that. Leave out such "
                 "files, or ask an admin."
             )
-            % {"path": native[0].path}
+            % {"path": new[0].path}
         )
 
 
-def _count_new_bytes(files: Iterable[ManifestFile], known: Collection[str]) -> int:
-    """Return the bytes of the files whose hashes are not `known`, each once."""
-    new = {file.sha256: file.size for file in files if file.sha256 not in known}
-    return sum(new.values())
+def _count_new_bytes(files: Iterable[ManifestFile], manifest: bytes, known: _Known) -> int:
+    """Return the bytes of the files that are not `known`, each once, with those of a manifest that is not."""
+    digest = hashlib.sha256(manifest).hexdigest()
+    return _sum_sizes(files, digest, len(manifest), known.hashes)
+
+
+def _sum_sizes(
+    files: Iterable[ManifestFile], digest: str, manifest_bytes: int, known: Collection[str]
+) -> int:
+    """Return what a version adds to what is `known`, by hashes. Its manifest takes room as its files do."""
+    sizes = {file.sha256: file.size for file in files}
+    sizes[digest] = manifest_bytes
+    return sum(size for sha256, size in sizes.items() if sha256 not in known)
 
 
 def _store_row(
@@ -181,9 +207,13 @@ def _store_row(
     """Store a version in a transaction, behind the one that is the latest by now."""
     owner_id = overlay.owner_id or by.pk
     owner = lock_person(User.objects.get(pk=owner_id))
-    overlay = (
-        Overlay.objects.select_for_update(of=("self",)).select_related("latest").get(pk=overlay.pk)
-    )
+    rows = Overlay.objects.select_for_update(of=("self",)).select_related("latest")
+    this = rows.filter(pk=overlay.pk).first()
+    if this is None:
+        raise VersionRefusedError(
+            _("Overlay %(name)s has just been removed.") % {"name": overlay.name}
+        )
+    overlay = this
     if is_bound and overlay.latest_id != follows_id:
         raise NewerVersionError(
             _("%(name)s has a newer version than the one you changed.") % {"name": overlay.name}
@@ -197,6 +227,13 @@ def _store_row(
         return overlay.latest
     if set(overlay.versions.values_list("pk", flat=True)) != known_ids:
         raise _OtherVersionsError
+    if len(known_ids) >= MOST_VERSIONS:
+        raise VersionRefusedError(
+            _(
+                "%(name)s has %(most)d versions, and no overlay has more. Remove some that you no longer need."
+            )
+            % {"name": overlay.name, "most": MOST_VERSIONS}
+        )
     if obstacle := find_content_obstacle(owner, columns["added_bytes"]):
         raise VersionRefusedError(obstacle)
     last: int = overlay.versions.aggregate(last=Max("number"))["last"] or 0
@@ -247,21 +284,20 @@ def charge_anew(overlay: Overlay) -> None:
     has lost the manifest keeps what it counted.
     """
     known: set[str] = set()
+    seen: set[bytes] = set()
     for version in overlay.versions.order_by("number"):
         try:
-            files = read_files(version)
+            new = set(read_lines(version)) - seen
+            manifest_bytes = get_store().size_of(version.digest)
         except BlobError:
             continue
-        added = _count_new_bytes(files, known)
-        known.update(file.sha256 for file in files)
+        files = tuple(read_known_files(new))
+        added = _sum_sizes(files, version.digest, manifest_bytes, known)
+        seen |= new
+        known.update((version.digest, *(file.sha256 for file in files)))
         if added != version.added_bytes:
             version.added_bytes = added
             version.save(update_fields=["added_bytes"])
-
-
-def find_native(files: Iterable[ManifestFile]) -> list[ManifestFile]:
-    """Return the files that are code."""
-    return [file for file in files if file.path.lower().endswith(NATIVE_SUFFIXES)]
 
 
 def compare(before: Iterable[ManifestFile], after: Iterable[ManifestFile]) -> list[FileChange]:

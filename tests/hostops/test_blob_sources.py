@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hostops.blob_sources import TIMEOUT_SECONDS, FolderSource, HttpSource
+from hostops.blob_sources import TIMEOUT_SECONDS, FolderSource, HttpSource, NearestSource
+from hostops.blobs import BlobFolder
 from hostops.callbacks import Callbacks
 from hostops.content import blob_fetching
 from hostops.content.blob_fetching import WantedBlob, fetch_blobs
@@ -227,3 +228,19 @@ def test_a_file_that_the_store_has_lost_is_told_with_its_folder(tmp_path: Path) 
     source = FolderSource(tmp_path / "store")
     with pytest.raises(BlobSourceError, match=r"no longer in the store.*store \(CONTENT_ROOT\)"):
         fetch_blobs(source, [WANTED], tmp_path, "Fetching maps", Callbacks())
+
+
+def test_what_a_folder_of_this_machine_lacks_is_asked_of_the_panel(
+    panel: FakePanel, tmp_path: Path
+) -> None:
+    source = NearestSource(FolderSource(tmp_path / "store"), panel.source)
+    here = b"what is here already"
+    store = BlobFolder(tmp_path / "store")
+    with store.adding():
+        sha256 = store.add_bytes(here)
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    wanted = [WANTED, WantedBlob(sha256, len(here), len(here))]
+    fetched = fetch_blobs(source, wanted, folder, "Fetching maps", Callbacks())
+    assert [path.read_bytes() for path, _ in fetched] == [CONTENT, here]
+    assert [path for path, _, _ in panel.asked] == [f"/blobs/{SHA256}?signed=1"]

@@ -24,6 +24,7 @@ from jobs.worker import run_worker_once
 from servers import store
 from servers.models import Overlay, OverlayVersion, Upload, UploadState
 from servers.store import begin_upload, path_of, read_files
+from tests.overlays import manifest_bytes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,7 +118,7 @@ def test_archives_bundles_and_files_become_one_version(overlay: Overlay, alice: 
     ]
     assert version.origin == "pack.zip, left4dead2/maps/c.nav"
     assert any("pack-main" in finding["text"] for finding in version.findings)
-    assert version.added_bytes == 7
+    assert version.added_bytes == 7 + manifest_bytes(version)
     assert not any(path.exists() for path in files), "its own files are not needed any more"
     assert list(store.get_store().incoming_dir.iterdir()) == []
 

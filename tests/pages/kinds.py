@@ -18,9 +18,11 @@ KINDS = (
 
 
 def host_admins() -> Group:
-    """Return the group as the migration makes it; a test that empties the database empties this too."""
-    migration = import_module("servers.migrations.0006_memberships")
-    migration.make_host_admins(apps, SimpleNamespace(connection=connection))
+    """Return the group as the migrations make it; a test that empties the database empties this too."""
+    made = import_module("servers.migrations.0006_memberships")
+    made.make_host_admins(apps, SimpleNamespace(connection=connection))
+    added = import_module("servers.migrations.0019_host_admins_change_overlays")
+    added.let_host_admins_change_overlays(apps, SimpleNamespace(connection=connection))
     return Group.objects.get(name="Host admins")
 
 

@@ -76,7 +76,7 @@ def overlay_readers(outcome: Outcome, manager: Outcome = 403) -> Row:
 
 
 def overlay_changers(outcome: Outcome) -> Row:
-    return (LOGIN, 404, 404, 404, 403, outcome, 404, 403, outcome)
+    return (LOGIN, 404, 404, 404, 403, outcome, 404, outcome, outcome)
 
 
 @dataclass(frozen=True)

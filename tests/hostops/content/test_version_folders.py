@@ -20,7 +20,7 @@ from hostops.content.version_folders import Needs, hold_ready, prune
 from hostops.errors import HostError, OperationCancelled
 from hostops.instances import instance_files
 from hostops.layout import HostLayout
-from hostops.linux.files import walk_files
+from hostops.linux.files import remove_tree, walk_files
 from hostops.specs import CancelToken, InstanceSpec, OverlayReference, PrunedContent, Readable
 from tests.hostops.content.stores import add_version
 from tests.hostops.forked_cli import ForkedCLI
@@ -127,6 +127,24 @@ def test_a_version_is_linked_from_the_cache_with_modes_that_the_game_can_use(
     assert cached.stat().st_nlink == 3
     assert ("Fetching maps, version 3", 100) in output.stages
     assert not incoming_of(layout).exists()
+
+
+def test_a_damaged_manifest_in_the_cache_is_fetched_again(
+    layout: HostLayout, store: Path, source: WatchedSource
+) -> None:
+    reference = add_version(store, "maps", 1, FILES)
+    make_ready(layout, source, reference)
+    remove_tree(layout.overlay_folder(reference))
+    digest = OverlayReference.parse(reference).digest or ""
+    manifest = BlobFolder(layout.blobs_dir).path_of(digest)
+    whole = manifest.read_bytes()
+    # A line less: still a manifest, and of another version.
+    manifest.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    source.opened.clear()
+    make_ready(layout, source, reference)
+    assert source.opened == [(digest, 0)]
+    assert {path for path, _ in walk_files(layout.overlay_folder(reference))} == set(FILES)
+    assert manifest.read_bytes() == whole
 
 
 def test_only_what_is_missing_is_fetched_and_nothing_for_what_is_there(

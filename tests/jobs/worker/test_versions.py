@@ -35,7 +35,7 @@ def panel(tmp_path: Path) -> Iterator[WebServer]:
 
 @pytest.fixture
 def root(settings: Any, tmp_path: Path, panel: WebServer, server: Server) -> Iterator[Path]:
-    """Return the root of another host, which has no store, with the game installed."""
+    """Return the root of another host, with the game installed, and with a store that is not the panel's."""
     root = tmp_path / "west"
     root.mkdir()
     write_control(root)
@@ -43,6 +43,7 @@ def root(settings: Any, tmp_path: Path, panel: WebServer, server: Server) -> Ite
     settings.HOST_NAME = "west"
     settings.PANEL_URL = panel.url
     settings.CONTENT_ROOT = tmp_path / "nowhere"
+    settings.CONTENT_ROOT.mkdir()  # Each machine that is installed has such a folder.
     Server.objects.update(port=find_free_port(), host=Host.objects.create(name="west"))
     server.refresh_from_db()
     run("install")

@@ -1,6 +1,9 @@
 """Changes of single files: each is a version of its own, and none is lost to another one."""
 
+from pathlib import Path
+
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 
 from hostops.specs import ManifestFile
@@ -9,6 +12,7 @@ from servers.store import (
     FileChangedError,
     VersionRefusedError,
     edits,
+    get_store,
     go_back,
     make_version,
     read_files,
@@ -80,6 +84,29 @@ def test_a_file_is_not_put_where_another_lies_or_none_may(
         rename_file(overlay, A, path, opened=hash_of(first, A), by=alice)
     with pytest.raises(VersionRefusedError):
         save_file(overlay, path, b"x", opened="", by=alice)
+
+
+def test_what_the_disk_does_not_take_is_told(
+    overlay: Overlay, alice: User, settings: LazySettings, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    settings.CONTENT_ROOT = tmp_path / "file" / "content"
+    with pytest.raises(VersionRefusedError, match="could not store it: Not a directory"):
+        save_file(overlay, A, b"a", opened="", by=alice)
+
+
+def test_an_overlay_that_was_removed_takes_no_file(overlay: Overlay, alice: User) -> None:
+    Overlay.objects.all().delete()
+    with pytest.raises(VersionRefusedError, match="has just been removed"):
+        save_file(overlay, A, b"a", opened="", by=alice)
+
+
+def test_bringing_a_file_again_mends_a_damaged_one(overlay: Overlay, alice: User) -> None:
+    first = bring(overlay, alice, {A: "a", B: "b"})
+    path = get_store().path_of(hash_of(first, A))
+    path.write_bytes(b"x")
+    bring(overlay, alice, {A: "a"})
+    assert path.read_bytes() == b"a"
 
 
 def test_the_last_file_is_not_removed(overlay: Overlay, alice: User) -> None:

@@ -16,8 +16,10 @@ from servers.store import (
     BlobError,
     VersionRefusedError,
     find_holders,
+    find_overlay_holders,
     get_store,
     read_files,
+    removals,
     remove_overlay,
     remove_version,
     sweep_store,
@@ -75,6 +77,45 @@ def test_what_holds_a_version_is_told(
     for version in versions:
         with pytest.raises(VersionRefusedError):
             remove_version(version)
+    assert overlay.versions.count() == 3
+
+
+def test_what_somebody_may_not_see_is_not_named_to_them(
+    overlay: Overlay,
+    alice: User,
+    bob: User,
+    versions: list[OverlayVersion],
+    server: Server,
+    blueprint: Blueprint,
+) -> None:
+    blueprint.set_overlays([overlay], {overlay.pk: versions[0]})
+    run_with(server, [versions[1].reference], has_answered=True)
+    to_bob, to_alice = find_holders(overlay, bob), find_holders(overlay, alice)
+    assert to_alice == find_holders(overlay)
+    assert to_bob[versions[0].reference] == ["A blueprint of somebody else is pinned to it."]
+    assert to_bob[versions[1].reference] == [
+        "A server of somebody else can still be started as it was, with it."
+    ]
+    assert find_overlay_holders(overlay, bob) == [
+        "A blueprint of somebody else uses it.",
+        "A server of somebody else can still be started as it was, with a version of it.",
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_version_that_is_pinned_in_the_moment_of_its_removal_stays(
+    overlay: Overlay,
+    versions: list[OverlayVersion],
+    blueprint: Blueprint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pin_it(*_: object) -> dict[str, list[str]]:
+        blueprint.set_overlays([overlay], {overlay.pk: versions[0]})
+        return {}
+
+    monkeypatch.setattr(removals, "find_holders", pin_it)
+    with pytest.raises(VersionRefusedError, match="begun to use it just now"):
+        remove_version(versions[0])
     assert overlay.versions.count() == 3
 
 
@@ -161,3 +202,5 @@ def test_the_store_is_swept_once_a_day_and_only_where_it_is(
     settings.CONTENT_ROOT = tmp_path / "elsewhere"  # type: ignore[attr-defined]
     sweep_store_daily()
     assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "elsewhere").mkdir()  # As on the machine of another worker.
+    sweep_store_daily()

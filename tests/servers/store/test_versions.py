@@ -17,8 +17,9 @@ from servers.store import (
     make_version,
     read_files,
     remove_version,
+    versions,
 )
-from tests.overlays import bring, lose
+from tests.overlays import bring, lose, manifest_bytes
 
 pytestmark = pytest.mark.django_db
 
@@ -46,8 +47,9 @@ def test_a_version_is_numbered_and_becomes_the_latest(
     second = make_version(overlay, [*changed, files[1]], stored=stored, by=alice)
     overlay.refresh_from_db()
     assert (first.number, second.number, overlay.latest) == (1, 2, second)
-    assert (first.files, first.size_bytes, first.added_bytes) == (2, 6, 6)
-    assert second.added_bytes == len("another one")
+    assert (first.files, first.size_bytes) == (2, 6)
+    assert first.added_bytes == 6 + manifest_bytes(first)
+    assert second.added_bytes == len("another one") + manifest_bytes(second)
     assert read_files(first) == tuple(files)
     assert [change.path for change in compare(read_files(first), read_files(second))] == [
         "left4dead2/addons/one.vpk"
@@ -101,14 +103,60 @@ def test_native_code_takes_the_permission_to_bring_it(
     assert version.has_native_code
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "is_executable"),
+    [
+        ("srcds_linux", b"\x7fELF\x01\x01", True),
+        ("srcds_linux", b"#!/bin/sh\nid\n", True),
+        ("bin/libc.so.6", b"\x7fELF\x01\x01", False),
+        ("left4dead2/cfg/readme.txt", b"\x7fELF\x01\x01", False),
+        ("left4dead2/addons/sourcemod/plugins/a.smx.bak", b"FFPS\x02\x01", False),
+    ],
+)
+def test_native_code_is_told_by_its_bytes_whatever_it_is_called(
+    overlay: Overlay, alice: User, dana: User, path: str, content: bytes, is_executable: bool
+) -> None:
+    harmless = {"left4dead2/cfg/a.cfg": "x"}
+    executable = [path] if is_executable else []
+    with pytest.raises(VersionRefusedError, match="code that would run on the host"):
+        bring(overlay, alice, {path: content}, executable)
+    assert not bring(overlay, alice, harmless).has_native_code
+    version = bring(overlay, dana, harmless | {path: content}, executable)
+    assert version.has_native_code
+    moved = {f"{path}.old": content}
+    with pytest.raises(VersionRefusedError, match="code that would run on the host"):
+        bring(overlay, alice, harmless | moved, [f"{path}.old"])
+    assert bring(overlay, alice, {"left4dead2/b": "y", path: content}, executable).has_native_code
+    assert not bring(overlay, alice, harmless).has_native_code
+
+
+def test_a_script_that_nothing_executes_is_a_text(overlay: Overlay, alice: User) -> None:
+    text = {"left4dead2/tools/a.txt": "#!/bin/sh\n"}
+    assert not bring(overlay, alice, text).has_native_code
+    with pytest.raises(VersionRefusedError, match="code that would run on the host"):
+        bring(overlay, alice, text, list(text))
+
+
+def test_an_overlay_has_so_many_versions_and_no_more(
+    overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "MOST_VERSIONS", 2)
+    first, second = (bring(overlay, alice, {"left4dead2/a.cfg": text}) for text in "12")
+    with pytest.raises(VersionRefusedError, match="maps has 2 versions, and no overlay has more"):
+        bring(overlay, alice, {"left4dead2/a.cfg": "3"})
+    assert bring(overlay, alice, {"left4dead2/a.cfg": "2"}) == second
+    remove_version(first)
+    assert bring(overlay, alice, {"left4dead2/a.cfg": "3"}).number == 3
+
+
 def test_an_owner_brings_no_more_bytes_than_they_may(
     overlay: Overlay, alice: User, tmp_path: Path, settings: LazySettings
 ) -> None:
-    settings.CONTENT_BYTES_PER_OWNER = 5
     files, stored = put(tmp_path, one_vpk="one")
-    make_version(overlay, files, stored=stored, by=alice)
+    first = make_version(overlay, files, stored=stored, by=alice)
+    settings.CONTENT_BYTES_PER_OWNER = 2 * manifest_bytes(first) + 5
     more, stored = put(tmp_path, two_vpk="two")
-    with pytest.raises(VersionRefusedError, match="of the 5"):
+    with pytest.raises(VersionRefusedError, match="you may have"):
         make_version(overlay, more, stored=stored, by=alice)
     assert overlay.versions.count() == 1
 
@@ -129,14 +177,15 @@ def test_native_code_that_an_admin_brought_stays_in_versions_of_its_owner(
 def test_a_file_counts_once_and_goes_on_counting_when_its_first_version_is_removed(
     overlay: Overlay, alice: User, settings: LazySettings
 ) -> None:
-    settings.CONTENT_BYTES_PER_OWNER = 10
     first = bring(overlay, alice, {"left4dead2/a.cfg": "123456"})
     second = bring(overlay, alice, {"left4dead2/a.cfg": "123456", "left4dead2/b.cfg": "7"})
-    assert (first.added_bytes, second.added_bytes) == (6, 1)
+    rows = manifest_bytes(second)
+    assert (first.added_bytes, second.added_bytes) == (6 + manifest_bytes(first), 1 + rows)
     remove_version(first)
     second.refresh_from_db()
-    assert second.added_bytes == 7
-    with pytest.raises(VersionRefusedError, match="of the 10"):
+    assert second.added_bytes == 7 + rows
+    settings.CONTENT_BYTES_PER_OWNER = second.added_bytes + manifest_bytes(first) + 3
+    with pytest.raises(VersionRefusedError, match="you may have"):
         bring(overlay, alice, {"left4dead2/c.cfg": "four"})
 
 
