@@ -123,9 +123,9 @@ def test_native_code_is_told_by_its_bytes_whatever_it_is_called(
     assert not bring(overlay, alice, harmless).has_native_code
     version = bring(overlay, dana, harmless | {path: content}, executable)
     assert version.has_native_code
-    moved = {f"{path}.old": content}
+    moved = {**harmless, f"{path}.old": content}
     with pytest.raises(VersionRefusedError, match="code that would run on the host"):
-        bring(overlay, alice, harmless | moved, [f"{path}.old"])
+        bring(overlay, alice, moved, [f"{path}.old"])
     assert bring(overlay, alice, {"left4dead2/b": "y", path: content}, executable).has_native_code
     assert not bring(overlay, alice, harmless).has_native_code
 
