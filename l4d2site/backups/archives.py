@@ -128,8 +128,8 @@ class Writer:
                 self.add_file(CONTENT + sha256, path)
                 if self.written.digests[CONTENT + sha256] != sha256:
                     raise ArchiveError(
-                        f"{path} is damaged: its bytes are not those it is named by. Upload its overlay's files again, "
-                        "or put the file back from an older backup."
+                        f"{path} is damaged: its bytes are not those it is named by. Upload its overlay's "
+                        "files again, or put the file back from an older backup."
                     )
         self.add_bytes(SAME_CONTENT, json.dumps(same).encode())
         return count

@@ -128,8 +128,9 @@ class UploadPart(models.Model):
     """One file of an upload. What has arrived of it is in the file named by its token.
 
     `path` is how it was dropped: a name, or a path within a folder. An `is_bundle` part is a tar that the
-    browser has made of many small files, whose paths count as if each had been sent by itself. `modified_ms` is the file's
-    own time, in milliseconds since the epoch: by path, size and time a browser finds what it has begun to send.
+    browser has made of many small files, whose paths count as if each had been sent by itself. `modified_ms` is
+    the file's own time, in milliseconds since the epoch: by path, size and time a browser finds what it has
+    begun to send.
     """
 
     upload = models.ForeignKey(Upload, models.CASCADE, related_name="parts")
