@@ -30,6 +30,7 @@ from servers.store.upload_files import (
     path_of,
     read_offset,
     remove_files,
+    require_room,
     sync_file,
 )
 from servers.store.uploads import (
@@ -48,7 +49,6 @@ from servers.store.versions import (
     NewerVersionError,
     VersionRefusedError,
     compare,
-    find_native,
     make_version,
     read_files,
 )
@@ -79,7 +79,6 @@ __all__ = [
     "find_folder",
     "find_gap",
     "find_holders",
-    "find_native",
     "find_overlay_holders",
     "free_bytes",
     "get_store",
@@ -101,6 +100,7 @@ __all__ = [
     "remove_part",
     "remove_version",
     "rename_file",
+    "require_room",
     "save_file",
     "send_file",
     "sign_blob_path",

@@ -30,6 +30,13 @@ from servers.store.panel_store import BlobError, get_store
 NATIVE_SUFFIXES = (".so", ".smx")
 """Code that runs on the host: libraries of the engine, and SourceMod's compiled plugins."""
 
+NATIVE_HEADS = (b"\x7fELF", b"FFPS")
+"""What such code begins with, whatever it is called: ELF as in elf(5), and the magic of smx-headers.h.
+
+MetaMod loads a library by any name that `metaplugins.ini` or a `.vdf` gives, `sm plugins load` a plugin by any.
+What lies in a VPK needs no look: both are only ever loaded from files of their own.
+"""
+
 MAX_MANIFEST_BYTES = 64 * 1024**2
 TRIES = 5
 """So often a version is tried again because another one came between."""
@@ -101,15 +108,16 @@ def make_version(
     """
     if not files:
         raise VersionRefusedError(_("There is no file in it."))
-    manifest, store = write_manifest(files), get_store()
+    manifest, store, stored = write_manifest(files), get_store(), list(stored)
     with store.adding():
         known = _Known.read(overlay)
-        _require_permission(files, known, by)
-        if upload is None:  # An upload's bytes were counted before they came.
-            # Before anything is stored: what is refused must not lie there as if it had been allowed.
-            owner = User.objects.get(pk=overlay.owner_id or by.pk)
-            if obstacle := find_content_obstacle(owner, _count_new_bytes(files, known.hashes)):
-                raise VersionRefusedError(obstacle)
+        heads = _Heads(stored)
+        _require_permission(files, known, heads, by)
+        # Before anything is stored: what is refused must not lie there as if it had been allowed.
+        owner = User.objects.get(pk=overlay.owner_id or by.pk)
+        more_bytes = _count_new_bytes(files, known.hashes)
+        if obstacle := find_content_obstacle(owner, more_bytes, without=upload):
+            raise VersionRefusedError(obstacle)
         store.adopt(stored)
         if missing := store.find_missing(file.sha256 for file in files):
             count = len(missing)
@@ -136,7 +144,7 @@ def make_version(
                         files=len(files),
                         size_bytes=sum(file.size for file in files),
                         added_bytes=_count_new_bytes(files, known.hashes),
-                        has_native_code=bool(find_native(files)),
+                        has_native_code=any(map(heads.is_native, files)),
                         origin=origin,
                         note=note,
                         **(report or {}),
@@ -149,10 +157,39 @@ def make_version(
     )
 
 
-def _require_permission(files: Iterable[ManifestFile], known: _Known, by: User) -> None:
+class _Heads:
+    """The first bytes of files that become a version's, or are blobs already."""
+
+    def __init__(self, stored: Iterable[tuple[Path, str]]) -> None:
+        self._stored = {sha256: path for path, sha256 in stored}
+        self._native: dict[str, bool] = {}
+
+    def is_native(self, file: ManifestFile) -> bool:
+        """Whether a file is code: by its name, and if that does not say so, by its first bytes."""
+        if file.path.lower().endswith(NATIVE_SUFFIXES):
+            return True
+        if file.sha256 not in self._native:
+            self._native[file.sha256] = self._read(file.sha256).startswith(NATIVE_HEADS)
+        return self._native[file.sha256]
+
+    def _read(self, sha256: str) -> bytes:
+        """Return a file's first bytes; none of one that is nowhere, which is refused for that."""
+        for path in (self._stored.get(sha256), get_store().path_of(sha256)):
+            with contextlib.suppress(FileNotFoundError):
+                if path is not None:
+                    with path.open("rb", buffering=0) as file:
+                        return file.read(max(map(len, NATIVE_HEADS)))
+        return b""
+
+
+def _require_permission(
+    files: Iterable[ManifestFile], known: _Known, heads: _Heads, by: User
+) -> None:
     """Refuse native code that no version of the overlay has in that place, of who may not bring any."""
-    native = [file for file in find_native(files) if file not in known.files]
-    if native and not may(by, Verb.BRING_NATIVE_CODE):
+    if may(by, Verb.BRING_NATIVE_CODE):
+        return
+    native = [file for file in files if file not in known.files and heads.is_native(file)]
+    if native:
         raise VersionRefusedError(
             _(
                 "%(path)s is code that would run on the host, and you may not bring that. Leave such files "
@@ -258,11 +295,6 @@ def charge_anew(overlay: Overlay) -> None:
         if added != version.added_bytes:
             version.added_bytes = added
             version.save(update_fields=["added_bytes"])
-
-
-def find_native(files: Iterable[ManifestFile]) -> list[ManifestFile]:
-    """Return the files that are code."""
-    return [file for file in files if file.path.lower().endswith(NATIVE_SUFFIXES)]
 
 
 def compare(before: Iterable[ManifestFile], after: Iterable[ManifestFile]) -> list[FileChange]:
