@@ -47,6 +47,9 @@ EXCLUSIVE_OPERATIONS = (Operation.INSTALL, Operation.ROLLBACK)
 HOST_OPERATIONS = (*EXCLUSIVE_OPERATIONS, Operation.CHECK, Operation.UNPACK)
 """What is about no server. Looking for updates and unpacking touch no game: servers' jobs run beside them."""
 
+ASIDE_OPERATIONS = (Operation.UNPACK,)
+"""What touches neither the game nor a server, and may take long: no other job waits for it."""
+
 
 STARTS = (Operation.START, Operation.RESTART)
 """What leaves a server up, with what is saved then."""

@@ -178,11 +178,11 @@ class LogWriter:
             lines_due_at = self._taken_at + self._batch_seconds if self._waiting else inf
             return max(min(ends_due_at, lines_due_at) - monotonic(), 0.0)
 
-    def take_due(self) -> int:
-        """Make a batch of what is due, unless there is one still; return how many jobs end in it."""
+    def take_due(self) -> list[Job]:
+        """Make a batch of what is due, unless there is one still; return the jobs that end in it."""
         if not self._batch and self.due_in_seconds() == 0:
             self._batch = self._take()
-        return sum(part.ending is not None for part in self._batch)
+        return [part.job for part in self._batch if part.ending is not None]
 
     @property
     def has_batch(self) -> bool:

@@ -6,6 +6,7 @@ Nothing here touches a host.
 from jobs.queue.deferrals import carry_out, defer, end, forget
 from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
+from jobs.queue.rules import ASIDE_JOBS
 from jobs.queue.scheduler import build_scheduler_state, lock_host
 from jobs.queue.transitions import (
     Requested,
@@ -27,6 +28,7 @@ from jobs.queue.transitions import (
 from jobs.queue.wait_reasons import explain_waiting
 
 __all__ = [
+    "ASIDE_JOBS",
     "CLAIM_SECONDS",
     "Heartbeat",
     "LeaseWatch",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
-from jobs.models import Job, Worker
+from jobs.models import ASIDE_OPERATIONS, Job, Worker
 from jobs.queue.scheduler import build_scheduler_state
 from servers.models import Host
 
@@ -28,7 +28,8 @@ def find_overdue_job(host: Host, workers: Sequence[Worker]) -> int | None:
     recent = jobs.filter(updated_at__gte=limit)
     if recent.filter(Q(started_at__gte=limit) | Q(finished_at__gte=limit)).exists():
         return None
-    if jobs.running().count() >= sum(one.concurrency for one in claiming):
+    in_places = jobs.running().exclude(operation__in=ASIDE_OPERATIONS)
+    if in_places.count() >= sum(one.concurrency for one in claiming):
         return None
     picked = build_scheduler_state(host).pick(1)
     return (

@@ -3,6 +3,9 @@
 A commit that outlives a power cut costs more than a job that takes a fraction of a millisecond. So jobs that
 short are claimed several at a time: as many as are expected to begin within `AHEAD_SECONDS`, by how long the
 latest ones took. If one then takes longer, those that wait behind it go back into the queue.
+
+Jobs aside have threads of their own, so that games' jobs never wait behind them. The rules of the queue let no
+more of them run than there are such threads.
 """
 
 import math
@@ -15,7 +18,8 @@ from typing import Self, TypeVar
 
 from django.conf import settings
 
-from jobs.models import Job
+from jobs.models import ASIDE_OPERATIONS, Job
+from jobs.queue import ASIDE_JOBS
 from jobs.worker.deaths import vital
 from jobs.worker.execution import Plan
 
@@ -37,7 +41,7 @@ def boot_seconds() -> float:
 
 
 class JobThreads:
-    """`count` threads that carry out plans, in the order in which one other thread submits them.
+    """`count` threads that carry out plans, in the order in which another thread submits them; and some aside.
 
     `on_late` is called, from any thread, when there is something to `take_back`.
     """
@@ -49,6 +53,7 @@ class JobThreads:
         self._carry_out = carry_out
         self._on_late = on_late
         self._waiting: SimpleQueue[tuple[Plan, float] | None] = SimpleQueue()
+        self._aside: SimpleQueue[tuple[Plan, float] | None] = SimpleQueue()
         self._late: SimpleQueue[Plan] = SimpleQueue()
         self._busy: set[int] = set()
         self._submitted_at = 0.0
@@ -58,10 +63,14 @@ class JobThreads:
             threading.Thread(target=self._work, args=(number,), name=f"job_{number}")
             for number in range(count)
         ]
+        self._threads_aside = [
+            threading.Thread(target=self._work_aside, args=(number,), name=f"aside_{number}")
+            for number in range(ASIDE_JOBS)
+        ]
 
     def __enter__(self) -> Self:
         """Start the threads."""
-        for thread in self._threads:
+        for thread in (*self._threads, *self._threads_aside):
             thread.start()
         return self
 
@@ -74,11 +83,16 @@ class JobThreads:
         """End the threads, once they have carried out all there is."""
         for _ in self._threads:
             self._waiting.put(None)
-        for thread in self._threads:
+        for _ in self._threads_aside:
+            self._aside.put(None)
+        for thread in (*self._threads, *self._threads_aside):
             thread.join()
 
     def submit(self, plan: Plan) -> None:
         """Let the next free thread carry out a plan."""
+        if plan.job.operation in ASIDE_OPERATIONS:
+            self._aside.put((plan, boot_seconds()))
+            return
         self._submitted_at = boot_seconds()
         self._waiting.put((plan, self._submitted_at))
 
@@ -116,15 +130,27 @@ class JobThreads:
         with vital(f"job_{number}"):
             self._carry_out_all(number)
 
+    def _work_aside(self, number: int) -> None:
+        with vital(f"aside_{number}"):
+            while entry := self._aside.get():
+                if not self._put_late(*entry):
+                    self._carry_out(entry[0])
+
+    def _put_late(self, plan: Plan, submitted_at: float) -> bool:
+        """Return whether a job has waited too long to be begun, which is told then."""
+        if boot_seconds() - submitted_at <= self._longest_wait:
+            return False
+        # The process was frozen, and this job may have been given up for dead meanwhile.
+        self._late.put(plan)
+        self._on_late()
+        return True
+
     def _carry_out_all(self, number: int) -> None:
         while entry := self._waiting.get():
             plan, submitted_at = entry
-            began_at = boot_seconds()
-            if began_at - submitted_at > self._longest_wait:
-                # The process was frozen, and this job may have been given up for dead meanwhile.
-                self._late.put(plan)
-                self._on_late()
+            if self._put_late(plan, submitted_at):
                 continue
+            began_at = boot_seconds()
             self._busy.add(number)
             self._carry_out(plan)
             self._busy.discard(number)

@@ -30,7 +30,7 @@ from jobs.database import (
     write_turn,
 )
 from jobs.logs import LogWriter
-from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
+from jobs.models import ASIDE_OPERATIONS, EXCLUSIVE_OPERATIONS, Job, Worker
 from jobs.queue import (
     Heartbeat,
     build_scheduler_state,
@@ -174,9 +174,10 @@ class WorkerLoop:
         One transaction, because its commit is most of what a short job costs.
         """
         ending = self._writer.take_due()
-        free = self._count_free() + (ending if self.is_claiming else 0)
+        in_places = sum(job.operation not in ASIDE_OPERATIONS for job in ending)
+        free = self._count_free() + (in_places if self.is_claiming else 0)
         # Where no job has ended, it is first looked whether there is one to claim: that locks nothing.
-        may_claim = free > 0 and (ending > 0 or bool(build_scheduler_state(self.host).pick(1)))
+        may_claim = free > 0 and (bool(ending) or bool(build_scheduler_state(self.host).pick(1)))
         if not may_claim and not self._writer.has_batch:
             return
         # A claim alone has its own: none around it saves PostgreSQL two round trips of about twelve.
@@ -232,10 +233,11 @@ class WorkerLoop:
 
     def _count_free(self) -> int:
         """Return how many more jobs may be claimed now."""
-        return self._threads.places - len(self._running) if self.is_claiming else 0
+        in_places = self._running.count_in_places()
+        return self._threads.places - in_places if self.is_claiming else 0
 
     def _has_free_thread(self) -> bool:
-        return self.is_claiming and len(self._running) < self.concurrency
+        return self.is_claiming and self._running.count_in_places() < self.concurrency
 
     def _execute(self, planned: Plan) -> None:
         """Carry out a job, in a thread of its own."""

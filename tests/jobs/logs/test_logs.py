@@ -312,7 +312,7 @@ class TestWriter:
         Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")
         for one in (job, second):
             writer.finish(one, Ending(JobState.SUCCEEDED, 0))
-        assert writer.take_due() == 2
+        assert writer.take_due() == [job, second]
         with transaction.atomic():
             writer.store_batch()
             Job.objects.filter(pk=second.pk).update(build_id="beside")

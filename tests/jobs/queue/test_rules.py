@@ -73,3 +73,20 @@ def test_it_tells_when_nothing_more_may_run() -> None:
     rules = Rules(HERE, [start(1, 1)])
     rules.find_blocker(install(2))
     assert rules.is_closed
+
+
+def unpack(job_id: int, person_id: int = 1) -> ActiveJob:
+    return ActiveJob(job_id, HERE, None, "unpack", person_id)
+
+
+def test_unpacking_neither_waits_for_what_games_do_nor_holds_any_of_it_up() -> None:
+    assert blockers([unpack(1)], [start(2, 1), install(3)]) == [None, start(2, 1)]
+    assert blockers([unpack(1)], [install(2)]) == [None]
+    assert blockers([install(1)], [start(2, 1), unpack(3)]) == [install(1), None]
+    assert blockers([start(1, 1)], [install(2), unpack(3)]) == [start(1, 1), None]
+
+
+def test_nobody_waits_for_all_that_another_person_brings() -> None:
+    first, other = unpack(1, 1), unpack(4, 2)
+    queued = [unpack(2, 1), unpack(3, 1), other, unpack(5, 2), unpack(6, 3)]
+    assert blockers([first], queued) == [first, first, None, other, first]

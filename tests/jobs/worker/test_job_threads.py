@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.models import Job
+from jobs.models import Job, Operation
 from jobs.worker import job_threads
 from jobs.worker.deaths import EXIT_THREAD_DIED
 from jobs.worker.execution import Plan
@@ -63,8 +63,8 @@ def start(work: Work) -> Iterator[Open]:
         work.is_open.set()
 
 
-def plan(number: int) -> Plan:
-    return Plan(Job(pk=number), lambda **_callbacks: None)
+def plan(number: int, operation: str = Operation.CHECK) -> Plan:
+    return Plan(Job(pk=number, operation=operation), lambda **_callbacks: None)
 
 
 def submit(job_threads: JobThreads, *numbers: int) -> None:
@@ -117,6 +117,17 @@ def test_what_waits_behind_a_long_job_is_given_back_and_not_begun(
     work.is_open.set()
     submit(job_threads, 4)
     wait_until(lambda: work.begun == [1, 4], 10, f"not 1 and 4, but {work.begun}")
+
+
+def test_unpacking_takes_no_thread_from_what_games_wait_for(start: Open, work: Work) -> None:
+    work.is_open.clear()
+    job_threads = start(1)
+    for number in (1, 2):
+        job_threads.submit(plan(number, Operation.UNPACK))
+    wait_until(lambda: len(work.begun) == 2, 10, "not both are begun")
+    assert not job_threads.has_waiting()
+    submit(job_threads, 3)
+    wait_until(lambda: 3 in work.begun, 10, "a game's job waits behind them")
 
 
 def test_what_a_free_thread_is_about_to_take_is_left_to_it(work: Work, clock: Clock) -> None:
