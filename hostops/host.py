@@ -401,9 +401,8 @@ class Host:
         `name` is what its owner calls it, and `encoding` that of names in it which do not tell theirs. Holds
         nothing of the host; nothing is left in the folder if it raises.
         """
-        return unpacking.unpack(
-            archive, name, into, limits or UnpackLimits(), Callbacks(**given), encoding=encoding
-        )
+        limits = replace(limits or UnpackLimits(), min_free_bytes=self._min_free_bytes)
+        return unpacking.unpack(archive, name, into, limits, Callbacks(**given), encoding=encoding)
 
     def send_command(self, name: str, command: str) -> None:
         """Write one line to a server's console.
