@@ -6,7 +6,8 @@
     <root>/store.lock                    shared by who adds, held alone by who sweeps
 
 A blob appears under its name by one rename, after the disk has its bytes: a process that dies at any point
-leaves blobs that are whole, and perhaps something in `incoming`, which `sweep` removes a day later.
+leaves blobs that are whole, and perhaps something in `incoming`, which `sweep` removes a day later; in the
+panel's store `remove_left_behind` does that sooner.
 
 Several accounts may add to one folder: what they write takes the group of the root, if that has the setgid bit.
 New folders inherit that bit. What the group may do there comes from a default ACL of the root, as an installed
@@ -32,6 +33,9 @@ from hostops.manifests import SHA256
 CHUNK_BYTES = 1024**2
 SWEEP_AFTER_SECONDS = 24 * 3600
 """So long is kept what nobody refers to: whoever adds it has not written down yet what it is for."""
+
+LEFT_AFTER_SECONDS = 3600
+"""So old has to be what nobody holds locked: a process of the version before locked nothing."""
 
 _INCOMING_MODE = 0o660
 _FOLDER_MODE = 0o770
@@ -106,14 +110,36 @@ class BlobFolder:
 
     @contextlib.contextmanager
     def incoming(self, purpose: str) -> Iterator[Path]:
-        """Yield a new folder to write files in, on the store's own file system. It is removed at the end."""
+        """Yield a new folder to write files in, on the store's own file system. It is removed at the end.
+
+        It is locked as long as this process lives: what a killed one leaves is known by that.
+        """
         self._make()
         folder = self.incoming_dir / f"{purpose}-{secrets.token_hex(8)}"
         _make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
             yield folder
         finally:
             remove_tree(folder)
+            os.close(descriptor)
+
+    def remove_left_behind(self) -> None:
+        """Remove what killed processes have left in `incoming`, up to all that an archive unpacks to.
+
+        For a store to which everybody adds by `incoming` alone; all others are swept.
+        """
+        before = time.time() - LEFT_AFTER_SECONDS
+        for path in self.incoming_dir.glob("*"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.fstat(descriptor).st_mtime < before:
+                        remove_tree(path)
+                finally:
+                    os.close(descriptor)
 
     def adopt(self, files: Iterable[tuple[Path, str]]) -> int:
         """Make blobs of files with the hashes that they are known to have; return how many bytes are new.

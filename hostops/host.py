@@ -398,9 +398,8 @@ class Host:
         `name` is the file name its owner gave it. `encoding` applies to names in the archive that do not state
         theirs. Takes no locks. If it raises, nothing is left in the folder.
         """
-        return unpacking.unpack(
-            archive, name, into, limits or UnpackLimits(), Callbacks(**given), encoding=encoding
-        )
+        limits = replace(limits or UnpackLimits(), min_free_bytes=self._min_free_bytes)
+        return unpacking.unpack(archive, name, into, limits, Callbacks(**given), encoding=encoding)
 
     def send_command(self, name: str, command: str) -> None:
         """Write one line to a server's console.

@@ -40,7 +40,7 @@ class ManifestFile:
 def write_manifest(files: Iterable[ManifestFile]) -> bytes:
     """Return the manifest of these files, whatever their order. Raises `ManifestError`."""
     files = list(files)
-    _require(files)
+    require_files(files)
     return _join(files)
 
 
@@ -62,7 +62,7 @@ def read_manifest(data: bytes) -> tuple[ManifestFile, ...]:
         if header != HEADER:
             raise ManifestError(f"A manifest begins with {HEADER!r}, not with {header[:40]!r}.")
         files = tuple(_read_file(line) for line in lines[:-1])
-        _require(files)
+        require_files(files)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, TypeError) as error:
         raise ManifestError(f"This is no manifest: {error}.") from None
     if _join(files) != data:
@@ -122,7 +122,8 @@ def _read_file(line: str) -> ManifestFile:
     return ManifestFile(path, sha256, size, bool(flags))
 
 
-def _require(files: Iterable[ManifestFile]) -> None:
+def require_files(files: Iterable[ManifestFile]) -> None:
+    """Raise `ManifestError` unless these can be the files of one version: before they are laid out anywhere."""
     files = list(files)
     if len(files) > MAX_FILES:
         raise ManifestError(

@@ -37,6 +37,7 @@ from hostops.manifests import ManifestFile as ManifestFile
 from hostops.manifests import read_known_files as read_known_files
 from hostops.manifests import read_known_lines as read_known_lines
 from hostops.manifests import read_manifest as read_manifest
+from hostops.manifests import require_files as require_files
 from hostops.manifests import require_paths as require_paths
 from hostops.manifests import write_manifest as write_manifest
 from hostops.map_names import drop_folder as drop_folder
@@ -535,6 +536,7 @@ class UnpackLimits:
 
     `ratio` limits how many times larger than the archive the files may be, once they exceed
     `ratio_after_bytes`. `entries` counts files and folders; `path_bytes` and `depth` apply to each path.
+    `min_free_bytes` stay free on the disk that the files are written to.
     """
 
     seconds: float = 900.0
@@ -545,6 +547,7 @@ class UnpackLimits:
     path_bytes: int = 1024
     depth: int = 32
     memory_bytes: int = 512 * 1024**2
+    min_free_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ is brought to where the game looks for it, laid over the latest version if the u
 and stored. The upload's own files are only linked until the version is there, so that another try has them all.
 """
 
+import errno
 import hashlib
 import logging
 import os
 import re
+import shutil
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -29,6 +32,8 @@ from hostops.specs import (
     ManifestFile,
     OverlayReport,
     UnpackedFile,
+    UnpackLimits,
+    require_files,
 )
 from jobs.database import is_away
 from servers import store
@@ -55,7 +60,13 @@ class UnpackingHost(Protocol):
     """What of `hostops.host.Host` this takes."""
 
     def unpack(
-        self, archive: Path, name: str, into: Path, **callbacks: Unpack[CallbackArguments]
+        self,
+        archive: Path,
+        name: str,
+        into: Path,
+        *,
+        limits: UnpackLimits | None = None,
+        **callbacks: Unpack[CallbackArguments],
     ) -> list[UnpackedFile]:
         """Unpack an archive into numbered files."""
 
@@ -83,6 +94,40 @@ class Brought:
     def as_file(self) -> ManifestFile:
         """The file as a version has it."""
         return ManifestFile(self.path, self.sha256, self.size, self.is_executable)
+
+
+class Budget:
+    """What all archives of one upload may take together: as much as one archive alone.
+
+    Otherwise ten thousand small ones could take ten thousand times as much of the disk and of a worker.
+    """
+
+    def __init__(self) -> None:
+        self._most = UnpackLimits()
+        self._until = time.monotonic() + self._most.seconds
+        self._bytes = self._entries = 0
+
+    @property
+    def left(self) -> UnpackLimits:
+        """What the next archive may take. Raises HostError if there is nothing left."""
+        left = replace(
+            self._most,
+            seconds=self._until - time.monotonic(),
+            total_bytes=self._most.total_bytes - self._bytes,
+            entries=self._most.entries - self._entries,
+        )
+        if min(left.seconds, left.total_bytes, left.entries) <= 0:
+            raise HostError(
+                "There is more in these archives than is unpacked at a time: "
+                f"{self._most.total_bytes // 1024**3} GiB, {self._most.entries:,} files and "
+                f"{self._most.seconds / 60:.0f} minutes. Bring them in several uploads."
+            )
+        return left
+
+    def take(self, files: Sequence[UnpackedFile]) -> None:
+        """Count what an archive had."""
+        self._bytes += sum(file.size for file in files)
+        self._entries += len(files)
 
 
 @dataclass(frozen=True)
@@ -141,12 +186,13 @@ def take_all(
     """Yield every file of an upload; its bytes lie in `folder` then, or are linked there."""
     total = sum(part.size for part in parts) or 1
     done = 0
+    budget = Budget()
     (folder / "files").mkdir()
     for number, part in enumerate(parts):
         callbacks.cancel.raise_if_cancelled()
         require_whole(part)
         if part.is_bundle or is_archive(part.path):
-            yield from unpack_part(host, part, folder / f"archive-{number}", callbacks)
+            yield from unpack_part(host, part, folder / f"archive-{number}", budget, callbacks)
         else:
             callbacks.on_stage("Reading files", 100 * done // total)
             linked = folder / "files" / str(number)
@@ -165,7 +211,7 @@ def require_whole(part: UploadPart) -> None:
 
 
 def unpack_part(
-    host: UnpackingHost, part: UploadPart, into: Path, callbacks: Callbacks
+    host: UnpackingHost, part: UploadPart, into: Path, budget: Budget, callbacks: Callbacks
 ) -> Iterator[Brought]:
     """Yield what is in an archive. What a browser has bundled counts as if each file had come by itself."""
     source = "" if part.is_bundle else part.path
@@ -174,10 +220,12 @@ def unpack_part(
         store.path_of(part),
         part.path,
         into,
+        limits=budget.left,
         on_line=callbacks.on_line,
         on_stage=callbacks.on_stage,
         cancel=callbacks.cancel,
     )
+    budget.take(files)
     callbacks.on_line("stdout", f"{part.path} has {len(files):,} files.")
     for file in files:
         yield Brought(source, file.path, file.sha256, file.size, file.stored_at, file.is_executable)
@@ -278,13 +326,14 @@ def store_version(
     """
     overlay, cancel = upload.overlay, callbacks.cancel
     stored = {file.sha256: file.stored_at for file in arranged.files}
-    by, origin = upload.by, describe_origin(parts)
+    origin = describe_origin(parts)
     tries = 0
     while True:
         tries += 1
         base = overlay.latest if upload.adds_to_latest else None
         over = store.read_files(base) if base else ()
         files = lay_over(over, [file.as_file for file in arranged.files])
+        require_files(files)
         callbacks.on_stage("Looking at the files", None)
         tree = lay_out(files, stored, folder / f"tree-{tries}", cancel)
         report = host.folder_report(tree, overlay.name, cancel=cancel)
@@ -297,7 +346,6 @@ def store_version(
             store.make_version,
             overlay,
             files,
-            by=by,
             stored=[(path, sha256) for sha256, path in stored.items()],
             origin=origin,
             note=upload.note,
@@ -312,15 +360,19 @@ def store_version(
             callbacks.on_line(
                 "stdout", "The overlay has a newer version by now. Adding to that one."
             )
+            shutil.rmtree(tree)
             overlay = outlast(partial(read_overlay, upload.overlay_id), cancel)
 
 
-def make_once(upload: Upload, make: Callable[[], OverlayVersion]) -> OverlayVersion:
-    """Make the version, unless that was committed already and the answer was lost with the connection."""
-    this = Upload.objects.select_related("version").filter(pk=upload.pk).first()
+def make_once(upload: Upload, make: Callable[..., OverlayVersion]) -> OverlayVersion:
+    """Make the version, unless that was committed already and the answer was lost with the connection.
+
+    What the one who brought it may do is read here: while it was unpacked, that may have been taken away.
+    """
+    this = Upload.objects.select_related("version", "by").filter(pk=upload.pk).first()
     if this is None:
         raise HostError("The upload was discarded.")
-    return this.version or make()
+    return this.version or make(by=this.by)
 
 
 def describe_origin(parts: Sequence[UploadPart]) -> str:
@@ -346,14 +398,26 @@ def lay_out(
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(target.parent)
         source = stored.get(file.sha256)
+        if source is None or not source.exists():
+            source = blobs.path_of(file.sha256)
         try:
-            os.link(source if source and source.exists() else blobs.path_of(file.sha256), target)
+            link(source, target)
         except FileNotFoundError:
             raise HostError(
                 f"{file.path}, of the version that this adds to, is no longer in the store. Replace "
                 "everything instead, or ask an admin to restore it from a backup."
             ) from None
     return tree
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file another name; a copy, where it has as many names already as the file system lets it have."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+        shutil.copyfile(source, target)
 
 
 def read_overlay(overlay_id: int) -> Overlay:

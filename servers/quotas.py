@@ -12,7 +12,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from servers.models import Overlay, OverlayVersion, Server, UploadPart, UploadState
+from servers.models import Overlay, OverlayVersion, Server, Upload, UploadPart, UploadState
 
 OVERLAYS_PER_OWNER = 200
 """Everybody shares one set of overlay names, and an empty overlay counts no bytes."""
@@ -106,11 +106,11 @@ def take_overlay_place(owner: User) -> None:
         raise TooManyOverlaysError(obstacle)
 
 
-def find_content_obstacle(owner: User, more_bytes: int) -> str:
+def find_content_obstacle(owner: User, more_bytes: int, *, without: Upload | None = None) -> str:
     """Return why this owner's overlays cannot take that many more bytes, in a sentence; empty if they can.
 
     A file counts once in each overlay that has it, however many of its versions have it. Uploads count in full
-    until they are done.
+    until they are done; the one that these bytes come from can be left out.
     """
     most = most_content_bytes(owner)
     if most is None or more_bytes <= 0:
@@ -119,6 +119,7 @@ def find_content_obstacle(owner: User, more_bytes: int) -> str:
     # An overlay without an owner counts for the person who uploads to it.
     is_own = Q(upload__overlay__owner=owner) | Q(upload__overlay__owner=None, upload__by=owner)
     parts = UploadPart.objects.filter(is_own).exclude(upload__state=UploadState.DONE)
+    parts = parts.exclude(upload=without) if without else parts
     used += parts.order_by().aggregate(used=Sum("size"))["used"] or 0
     if used + more_bytes <= most:
         return ""

@@ -157,8 +157,12 @@ OF_NO_USE_TO_READERS = {
     "socketcall": (None, 102),
     "execve": (59, 11),
     "execveat": (322, 358),
+    # No limit of processes holds for root.
+    "clone": (56, 120),
+    "fork": (57, 2),
+    "vfork": (58, 190),
 }
-"""Calls that a process which only reads and computes does not need: the network, and other programs."""
+"""What a process that only reads and computes can do without: the network, other programs and processes."""
 
 _CLONE = (56, 120)
 _CLONE3 = (435, 435)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import BinaryIO
 
 from hostops.content.archive_rules import RefusedError, show, too_many
@@ -160,11 +161,14 @@ def check_zip(file: BinaryIO, limits: UnpackLimits) -> tuple[int, int]:
     if start < 0:
         raise damaged("its directory lies before its beginning")
     file.seek(start)
-    entries = list(_read_zip_directory(file.read(directory_bytes)))
+    # Not more than that are kept: a directory of a million may say that it has ten.
+    entries = list(islice(_read_zip_directory(file.read(directory_bytes)), count + 1))
     if len(entries) != count:
-        raise damaged(f"its directory names {len(entries):,} entries instead of {count:,}")
+        raise damaged(f"its directory does not name the {count:,} entries that it should")
     for entry in entries:
         name = entry.name.decode("utf-8", "replace")
+        if b"\0" in entry.name:  # libarchive takes what stands before it.
+            raise damaged(f"{show(name)} has a zero byte in its name")
         if entry.is_encrypted:
             raise encrypted()
         if entry.file_type == stat.S_IFLNK:

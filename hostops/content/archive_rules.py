@@ -67,8 +67,8 @@ class Sizes:
         limits = self._limits
         if self.total_bytes > limits.total_bytes:
             raise RefusedError(
-                f"it unpacks to more than {_show_bytes(limits.total_bytes)}, which is the limit. Pack it in "
-                "several archives."
+                f"it unpacks to more than {_show_bytes(limits.total_bytes)}, which is as much as may come at a "
+                "time. Bring it in several archives, each in an upload of its own."
             )
         most = limits.ratio * self._archive_bytes
         if self.total_bytes > max(most, limits.ratio_after_bytes):
@@ -81,7 +81,8 @@ class Sizes:
 def too_many(limits: UnpackLimits) -> RefusedError:
     """Return what is raised for an archive with more in it than may be."""
     return RefusedError(
-        f"it has more than {limits.entries:,} files and folders. Pack it in several archives."
+        f"it has more than {limits.entries:,} files and folders, which is as many as may come at a time. "
+        "Bring it in several archives, each in an upload of its own."
     )
 
 

@@ -68,6 +68,7 @@ _READ_BYTES = 64 * 1024
 _OPEN_FILES = 64
 _FILE_MODE = 0o640
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_NICENESS = 5
 _SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 Say = Callable[[dict[str, Any]], None]
@@ -105,6 +106,7 @@ def confine(into: int, parent: int, limits: UnpackLimits) -> None:
     call("asking for a signal", libc.prctl, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit("The program that has asked for this has ended.")
+    os.nice(_NICENESS)  # Games run on the same cores.
     for what, most in (
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_CPU, int(limits.seconds) + 1),
@@ -204,11 +206,19 @@ class _Store:
             for block in blocks:
                 self._written.add(len(block))
                 written += len(block)
+                self._require_room(descriptor, len(block))
                 _write(file, block)
         if size is not None and size != written:
             raise archive_headers.damaged(f"{show(path)} has {written:,} bytes of {size:,}")
         self.files += 1
         self._say({"path": path, "size": written, "is_executable": is_executable})
+
+    def _require_room(self, descriptor: int, more_bytes: int) -> None:
+        """Take what is to stay free of the disk for full; others may be filling it at the same time."""
+        if self.limits.min_free_bytes:
+            disk = os.fstatvfs(descriptor)
+            if disk.f_bavail * disk.f_frsize < self.limits.min_free_bytes + more_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write(file: io.FileIO, block: bytes) -> None:

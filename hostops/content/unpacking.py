@@ -119,21 +119,23 @@ class _Told:
 
     def take(self, stream: str, line: str) -> None:
         """Take one line of output; HostError for one that the child as it was written does not say."""
-        if stream == "stderr":
-            self.last_words = line
-            return
         try:
-            self._take(json.loads(line))
+            self._count_line(line)
+            if stream == "stderr":
+                self.last_words = line
+            else:
+                self._take(json.loads(line))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise HostError(
                 f"The program that unpacks said something unexpected: {show(line)}"
             ) from error
 
-    def _take(self, said: dict[str, object]) -> None:
+    def _count_line(self, line: str) -> None:
         self._lines += 1
-        most = self.limits.entries + _LINES_A_SECOND * self.limits.seconds + _MORE_LINES
-        if self._lines > most:
-            raise ValueError(said)
+        if self._lines > self.limits.entries + _LINES_A_SECOND * self.limits.seconds + _MORE_LINES:
+            raise ValueError(line)
+
+    def _take(self, said: dict[str, object]) -> None:
         match said:
             case {"read": int(read)}:
                 percent = min(99, 100 * read // max(1, self.archive_bytes))
@@ -187,14 +189,14 @@ def _run_reader(
         )
     except _TooLongError:
         raise RefusedError(
-            f"it took longer than {limits.seconds:,.0f} s. Pack it again as a zip, or in several archives."
+            "it took longer than it may. Pack it again as a zip, or in several archives."
         ) from None
     except CommandError as error:
         raise _explain_death(error, told) from error
     if told.is_disk_full:
         raise HostError(
-            f"{show(name)} was not unpacked because the disk is full. Make room on that machine, and try "
-            "again."
+            f"{show(name)} was not unpacked because the disk has no room for it. Make room on that "
+            "machine, and try again."
         )
     if told.refusal:
         raise RefusedError(told.refusal)

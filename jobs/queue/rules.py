@@ -6,7 +6,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from jobs.models import EXCLUSIVE_OPERATIONS
+from jobs.models import EXCLUSIVE_OPERATIONS, Operation
+
+UNPACKED_AT_ONCE = 2
+"""How many uploads a host unpacks at a time: each may keep a core busy for a quarter of an hour."""
 
 
 class ActiveJob(NamedTuple):
@@ -16,6 +19,7 @@ class ActiveJob(NamedTuple):
     host_id: int | None
     server_id: int | None
     operation: str
+    requested_by_id: int | None = None
 
     @property
     def is_exclusive(self) -> bool:
@@ -31,7 +35,9 @@ class Rules:
     3. All jobs of a host wait for its running exclusive job.
     4. They also wait for an exclusive job that is the oldest waiting job, so that it is not starved. Until it
        is the oldest, an exclusive job holds up nothing.
-    5. Nothing else makes a job wait, so a blocked job does not block an unrelated one behind it.
+    5. A job that unpacks an upload also waits for another one of the same person, and while `UNPACKED_AT_ONCE`
+       of them run: nobody keeps others waiting by uploading much.
+    6. Nothing else makes a job wait, so a blocked job does not block an unrelated one behind it.
     """
 
     def __init__(self, host_id: int, running: Iterable[ActiveJob]) -> None:
@@ -53,6 +59,8 @@ class Rules:
             blocker: ActiveJob | None = self._exclusive
         elif job.is_exclusive:
             blocker = self._here[0] if self._here else self._oldest_waiting
+        elif job.operation == Operation.UNPACK:
+            blocker = self._find_unpacking(job.requested_by_id)
         else:
             blocker = self._by_server.get(job.server_id)
         if job.is_exclusive and not self._exclusive and not self._oldest_waiting:
@@ -64,6 +72,12 @@ class Rules:
         if job.server_id is not None:
             self._by_server[job.server_id] = job
         return None
+
+    def _find_unpacking(self, person_id: int | None) -> ActiveJob | None:
+        """Return the running job that the next upload of a person waits for."""
+        unpacking = [job for job in self._here if job.operation == Operation.UNPACK]
+        own = next((job for job in unpacking if job.requested_by_id == person_id), None)
+        return own or (unpacking[0] if len(unpacking) >= UNPACKED_AT_ONCE else None)
 
     @property
     def is_closed(self) -> bool:

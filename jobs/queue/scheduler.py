@@ -13,11 +13,11 @@ PAGE = 64
 # These run at every claim and at most wake-ups, in a table with a million finished jobs. Each reads partial
 # indexes. `created_at` stays in the database: converting it took Python a twelfth of a claim of 128 jobs.
 
-COLUMNS = "state, id, host_id, server_id, operation, created_at"
+COLUMNS = "state, id, host_id, server_id, operation, requested_by_id, created_at"
 
 ACTIVE = (
-    "SELECT host.is_draining, job.state, job.id, job.host_id, job.server_id, job.operation"  # noqa: S608
-    " FROM servers_host host LEFT JOIN ("
+    "SELECT host.is_draining, job.state, job.id, job.host_id, job.server_id, job.operation,"  # noqa: S608
+    " job.requested_by_id FROM servers_host host LEFT JOIN ("
     f"SELECT * FROM (SELECT {COLUMNS} FROM jobs_job WHERE state = 'running') running UNION ALL "
     f"SELECT * FROM (SELECT {COLUMNS} FROM jobs_job WHERE host_id = %s AND state = 'queued'"
     f" ORDER BY created_at, id LIMIT {PAGE}) queued"
@@ -29,7 +29,7 @@ One statement, because each costs a round trip to PostgreSQL.
 """
 
 FURTHER_QUEUED = (
-    "SELECT id, host_id, server_id, operation FROM jobs_job"  # noqa: S608 - a constant
+    "SELECT id, host_id, server_id, operation, requested_by_id FROM jobs_job"  # noqa: S608 - a constant
     " WHERE host_id = %s AND state = 'queued'"
     " AND (created_at, id) > ((SELECT created_at FROM jobs_job WHERE id = %s), %s)"
     " AND (server_id IS NULL OR NOT server_id = ANY(%s))"

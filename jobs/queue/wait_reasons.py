@@ -13,7 +13,7 @@ from jobs.queue.scheduler import build_scheduler_state
 MOST_AHEAD = 1000
 """How many earlier jobs are checked. With more ahead of it, a job is only said to wait for its turn."""
 
-COLUMNS = ("id", "host_id", "server_id", "operation")
+COLUMNS = ("id", "host_id", "server_id", "operation", "requested_by_id")
 
 
 def explain_waiting(job: Job) -> str:
@@ -40,7 +40,8 @@ def explain_waiting(job: Job) -> str:
     rules = Rules(state.host_id, [running for running in state.running if running.id != job.pk])
     for earlier in ahead:
         rules.find_blocker(earlier)
-    blocker = rules.find_blocker(ActiveJob(job.pk, job.host_id, job.server_id, job.operation))
+    this = ActiveJob(job.pk, job.host_id, job.server_id, job.operation, job.requested_by_id)
+    blocker = rules.find_blocker(this)
     if blocker and (blocking := Job.objects.filter(pk=blocker.id).first()):
         text = _("Waits for %(job)s.") if blocking.started_at else _("Waits behind %(job)s.")
         return text % {"job": describe(blocking)}

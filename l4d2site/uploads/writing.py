@@ -20,6 +20,9 @@ from servers.models import UploadPart
 BATCH_BYTES = 1024**2
 """So much is gathered before it is written: so much memory an upload takes, and a killed process loses."""
 
+BATCH_SECONDS = 1.0
+"""So long bytes that come slowly are gathered: then it is looked too whether their part is there still."""
+
 WRITES_OF_PERSON = 8
 WRITES_IN_ALL = 64
 RETRY_SECONDS = 2
@@ -96,10 +99,18 @@ class PartWriter:
         )
 
     def append(self, batch: bytes) -> None:
-        """Write at the end. Raises `RefusedError` if the disk is full; what fitted is kept."""
+        """Write at the end. Raises `RefusedError` if the disk is full; what fitted is kept.
+
+        It is raised for a part that was removed meanwhile too: its bytes would take room that nobody counts.
+        """
+        if not os.fstat(self._descriptor).st_nlink:
+            raise TusRefusedError(
+                HTTPStatus.NOT_FOUND, f"{self._part.path} was discarded.", ends_connection=True
+            )
         left = memoryview(batch)
         while left:
             try:
+                store.require_room(self._descriptor, len(left))
                 count = os.pwrite(self._descriptor, left, self.offset)
             except OSError as error:
                 raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
@@ -133,6 +144,7 @@ class PartWriter:
             return await loop.run_in_executor(executor, do, batch)
 
         batch = bytearray()
+        written_at = loop.time()
         has_more = True
         refusal: TusRefusedError | None = None
         while has_more:
@@ -158,9 +170,10 @@ class PartWriter:
                     HTTPStatus.SERVICE_UNAVAILABLE, "The panel's web server is being stopped."
                 )
                 break
-            if len(batch) >= BATCH_BYTES:
+            if len(batch) >= BATCH_BYTES or loop.time() - written_at > BATCH_SECONDS:
                 await in_thread(self.append, bytes(batch))
                 batch.clear()
+                written_at = loop.time()
         if batch:
             await in_thread(self.append, bytes(batch))
         if refusal:

@@ -30,6 +30,7 @@ from servers.store.upload_files import (
     path_of,
     read_offset,
     remove_files,
+    require_room,
     sync_file,
 )
 from servers.store.uploads import (
@@ -99,6 +100,7 @@ __all__ = [
     "remove_part",
     "remove_version",
     "rename_file",
+    "require_room",
     "save_file",
     "send_file",
     "sign_blob_path",

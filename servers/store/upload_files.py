@@ -12,6 +12,8 @@ import shutil
 import stat
 from pathlib import Path
 
+from django.conf import settings
+
 from servers.models import UploadPart
 from servers.store.panel_store import get_store
 
@@ -70,11 +72,26 @@ def remove_files(upload_id: int) -> None:
 
 
 def free_bytes() -> int:
-    """Return how many bytes the disk of the store takes yet."""
-    return shutil.disk_usage(get_store().make_folder(FOLDER)).free
+    """Return how many bytes of uploads the disk of the store takes yet: some of it stays free for all else."""
+    free = shutil.disk_usage(get_store().make_folder(FOLDER)).free
+    kept: int = settings.HOST_MIN_FREE_BYTES
+    return max(0, free - kept)
+
+
+def require_room(descriptor: int, more_bytes: int) -> None:
+    """Raise OSError if an open file may not grow so much: others that are sent share what is free."""
+    disk = os.fstatvfs(descriptor)
+    if disk.f_bavail * disk.f_frsize < settings.HOST_MIN_FREE_BYTES + more_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def are_here() -> bool:
+    """Return whether uploads lie on this machine: the web process makes their folder with the first."""
+    return (get_store().root / FOLDER).is_dir()
 
 
 def list_uploads() -> list[int]:
     """Return the numbers of the uploads that have files."""
     folder = get_store().root / FOLDER
-    return [int(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return [int(path.name) for path in paths if path.name.isdecimal()]

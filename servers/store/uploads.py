@@ -18,6 +18,7 @@ from servers.models import (
 )
 from servers.quotas import find_content_obstacle, lock_person
 from servers.store import upload_files
+from servers.store.panel_store import get_store
 
 MOST_OPEN = 10
 """So many uploads one person may have open at a time."""
@@ -149,7 +150,13 @@ def find_gap(upload: Upload) -> str:
 
 
 def remove_abandoned() -> list[int]:
-    """Remove uploads that nobody has continued for a week, and files whose upload is gone; return which."""
+    """Remove uploads that nobody has continued for a week, and files whose upload is gone; return which.
+
+    Only where the files are: a worker on another machine, or one whose store is not mounted at the moment,
+    would take the rows away from them.
+    """
+    if not upload_files.are_here():
+        return []
     removed = []
     for upload in Upload.objects.abandoned():
         with transaction.atomic():
@@ -157,6 +164,7 @@ def remove_abandoned() -> list[int]:
             if row := this.first():
                 removed.append(row.pk)
                 row.delete()
+    get_store().remove_left_behind()
     # Listed before the rows are read: the row of an upload is there before its files.
     with_files = upload_files.list_uploads()
     kept = set(Upload.objects.open().filter(pk__in=with_files).values_list("pk", flat=True))

@@ -122,11 +122,11 @@ def make_version(
         known = _Known.read(overlay)
         native = known.find_native(files, {sha256: path for path, sha256 in stored})
         _require_permission(native, known, by)
-        if upload is None:  # An upload's bytes were counted before they came.
-            # Before anything is stored: what is refused must not lie there as if it had been allowed.
-            owner = User.objects.get(pk=overlay.owner_id or by.pk)
-            if obstacle := find_content_obstacle(owner, _count_new_bytes(files, manifest, known)):
-                raise VersionRefusedError(obstacle)
+        # Before anything is stored: what is refused must not lie there as if it had been allowed.
+        owner = User.objects.get(pk=overlay.owner_id or by.pk)
+        more_bytes = _count_new_bytes(files, manifest, known)
+        if obstacle := find_content_obstacle(owner, more_bytes, without=upload):
+            raise VersionRefusedError(obstacle)
         store.adopt(stored)
         if missing := store.find_missing(file.sha256 for file in files):
             count = len(missing)

@@ -1,12 +1,15 @@
 """What makes a version of an upload: by the queue, a worker and the real host layer."""
 
+import errno
 import hashlib
 import io
 import os
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -15,7 +18,7 @@ from django.db import OperationalError
 
 from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
-from hostops.specs import CancelToken, ManifestFile
+from hostops.specs import CancelToken, ManifestFile, UnpackLimits
 from jobs import operations, queue, unpacking
 from jobs.models import Job, JobState, Operation
 from jobs.pages.job_lists import read_newest
@@ -201,6 +204,73 @@ def test_code_is_refused_from_who_may_not_bring_it(overlay: Overlay, alice: User
     retried.refresh_from_db()
     assert (retried.state, retried.error) == (JobState.SUCCEEDED, "")
     assert overlay.versions.get().has_native_code
+
+
+def test_a_permission_that_is_taken_away_while_it_is_unpacked_does_not_count(
+    overlay: Overlay, dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = bring(overlay, dana, {"left4dead2/addons/sourcemod/plugins/x.txt": b"FFPS code"})
+    real = unpacking.lay_out
+
+    def lay_out(*given: Any) -> Path:
+        User.objects.filter(pk=dana.pk).update(is_superuser=False)
+        return real(*given)
+
+    monkeypatch.setattr(unpacking, "lay_out", lay_out)
+    assert "x.txt is code that would run on the host" in unpack(upload, dana).error
+
+
+def test_what_unpacks_to_more_than_its_owner_may_have_is_not_stored(
+    overlay: Overlay, alice: User, settings: LazySettings
+) -> None:
+    settings.CONTENT_BYTES_PER_OWNER = 1_000_000
+    pack = make_zip({"left4dead2/addons/big.vpk": bytes(1_000_001)})
+    job = unpack(bring(overlay, alice, {"pack.zip": pack}), alice)
+    assert "Remove versions or uploads" in job.error
+    assert list(store.get_store().walk()) == []
+    # What the archive itself takes does not count beside what comes out of it, but the list of files does.
+    settings.CONTENT_BYTES_PER_OWNER = 1_000_001 + 200
+    retried = queue.retry(job, requested_by=alice).job
+    assert run_worker_once()
+    retried.refresh_from_db()
+    assert (retried.state, retried.error) == (JobState.SUCCEEDED, "")
+
+
+@pytest.mark.parametrize("limit", [{"total_bytes": 150}, {"entries": 3}, {"seconds": 0.0}])
+def test_all_archives_of_an_upload_take_no_more_than_one_may(
+    overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(unpacking, "UnpackLimits", partial(UnpackLimits, **limit))
+    packs = {
+        f"{name}.zip": make_zip({f"left4dead2/cfg/{name}.cfg": os.urandom(100)}) for name in "ab"
+    }
+    job = unpack(bring(overlay, alice, packs), alice)
+    assert "at a time" in job.error
+    assert not overlay.versions.exists()
+    assert list(store.get_store().incoming_dir.iterdir()) == []
+
+
+def test_a_file_that_is_the_folder_of_another_is_told(overlay: Overlay, alice: User) -> None:
+    unpack(bring(overlay, alice, {"left4dead2/scripts/a": b"file"}), alice)
+    job = unpack(bring(overlay, alice, {"left4dead2/scripts/a/b.txt": b"in it"}), alice)
+    assert job.error == (
+        "'left4dead2/scripts/a' is a file, and the folder of 'left4dead2/scripts/a/b.txt'."
+    )
+
+
+def test_a_file_with_as_many_names_as_it_may_have_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "blob"
+    source.write_bytes(b"bytes")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        unpacking.link(source, tmp_path / "another")
+    assert (tmp_path / "another").read_bytes() == b"bytes"
 
 
 def test_two_different_files_for_one_place_are_refused(overlay: Overlay, alice: User) -> None:

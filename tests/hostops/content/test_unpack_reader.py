@@ -321,17 +321,17 @@ def test_more_bytes_than_the_limit_are_refused(
     files = {"a": make_noise(6_000), "b": make_noise(6_000)}
     assert unpack(tmp_path, make(files)) == files
     limits = replace(LIMITS, total_bytes=10_000)
-    assert "9.77 KiB, which is the limit" in refuse(tmp_path, make(files), limits=limits)
+    assert "9.77 KiB, which is as much as may come" in refuse(tmp_path, make(files), limits=limits)
 
 
 def test_what_an_archive_declares_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     huge = tar_entry("huge", size=1024**4)
     content = huge.tobuf(tarfile.GNU_FORMAT) + bytes(10_240)
-    assert "which is the limit" in refuse(tmp_path, content)
+    assert "as may come at a time" in refuse(tmp_path, content)
     content = make_zip({"good": b"x", "huge": b"y" * 100})
     at = content.rindex(b"PK\1\2") + 24
     content = content[:at] + struct.pack("<I", 0xFFFFFFFE) + content[at + 4 :]
-    assert "which is the limit" in refuse(
+    assert "as may come at a time" in refuse(
         tmp_path, content, limits=replace(LIMITS, total_bytes=2**31)
     )
     assert list((tmp_path / "into").iterdir()) == []
@@ -431,6 +431,18 @@ def test_what_libarchive_only_warns_of_is_refused(tmp_path: Path) -> None:
     assert "wrong size" in refuse(tmp_path, junk)
 
 
+def test_a_zero_byte_that_would_cut_a_name_is_told(tmp_path: Path) -> None:
+    content = make_zip({"map.txt#.so": b"x"}).replace(b"#", b"\0")
+    assert "has a zero byte in its name" in refuse(tmp_path, content)
+
+
+def test_a_zip_whose_directory_has_more_than_it_says_is_not_read_to_its_end(tmp_path: Path) -> None:
+    content = make_zip({str(number): b"" for number in range(100)})
+    at = content.rindex(b"PK\5\6") + 8
+    content = content[:at] + struct.pack("<2H", 3, 3) + content[at + 4 :]
+    assert "does not name the 3 entries that it should" in refuse(tmp_path, content)
+
+
 def test_a_file_of_another_size_than_its_header_says_is_refused(tmp_path: Path) -> None:
     assert "has 204 bytes of 209" in refuse(tmp_path, make_rar5(more_bytes=5))
 
@@ -439,7 +451,7 @@ def test_a_zip_with_more_entries_than_its_directory_names_is_told(tmp_path: Path
     content = bytearray(make_zip())
     end = content.rindex(b"PK\5\6")
     content[end + 8 : end + 12] = struct.pack("<2H", 2, 2)
-    assert "names 3 entries instead of 2" in refuse(tmp_path, bytes(content))
+    assert "does not name the 2 entries" in refuse(tmp_path, bytes(content))
 
 
 @pytest.mark.parametrize(

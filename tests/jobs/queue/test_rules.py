@@ -73,3 +73,18 @@ def test_it_tells_when_nothing_more_may_run() -> None:
     rules = Rules(HERE, [start(1, 1)])
     rules.find_blocker(install(2))
     assert rules.is_closed
+
+
+def unpack(job_id: int, person_id: int = 1) -> ActiveJob:
+    return ActiveJob(job_id, HERE, None, "unpack", person_id)
+
+
+def test_unpacking_runs_beside_servers_and_not_beside_an_install() -> None:
+    assert blockers([unpack(1)], [start(2, 1), install(3)]) == [None, unpack(1)]
+    assert blockers([install(1)], [start(2, 1), unpack(3)]) == [install(1), install(1)]
+
+
+def test_nobody_waits_for_all_that_another_person_brings() -> None:
+    first, other = unpack(1, 1), unpack(4, 2)
+    queued = [unpack(2, 1), unpack(3, 1), other, unpack(5, 2), unpack(6, 3)]
+    assert blockers([first], queued) == [first, first, None, other, first]

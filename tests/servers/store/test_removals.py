@@ -204,3 +204,17 @@ def test_the_store_is_swept_once_a_day_and_only_where_it_is(
     assert not (tmp_path / "elsewhere").exists()
     (tmp_path / "elsewhere").mkdir()  # As on the machine of another worker.
     sweep_store_daily()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_still_fills_is_not(
+    tmp_path: Path,
+) -> None:
+    store = get_store()
+    left = store.make_folder("incoming", "upload-1-left")
+    (left / "0").write_bytes(b"unpacked")
+    young = store.make_folder("incoming", "upload-2-young")
+    with store.incoming("upload-3") as held:
+        for folder in (left, held):
+            os.utime(folder, (0, 0))
+        store.remove_left_behind()
+        assert [folder.exists() for folder in (left, young, held)] == [False, True, True]

@@ -89,11 +89,21 @@ def test_files_that_the_store_does_not_have_make_no_version(overlay: Overlay, al
     assert not overlay.versions.exists()
 
 
-@pytest.mark.parametrize("name", ["plugin_smx", "library_SO"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plugin_smx", "code"),
+        ("library_SO", "code"),
+        # MetaMod and SourceMod load by what a file is, from whatever it is called.
+        ("server", "\x7fELF library"),
+        ("library_so_1", "\x7fELF library"),
+        ("motd_txt", "FFPS plugin"),
+    ],
+)
 def test_native_code_takes_the_permission_to_bring_it(
-    overlay: Overlay, alice: User, tmp_path: Path, name: str
+    overlay: Overlay, alice: User, tmp_path: Path, name: str, content: str
 ) -> None:
-    files, stored = put(tmp_path, **{name: "code"})
+    files, stored = put(tmp_path, **{name: content})
     with pytest.raises(VersionRefusedError, match="code that would run on the host"):
         make_version(overlay, files, stored=stored, by=alice)
     alice.is_staff = True
@@ -116,7 +126,7 @@ def test_native_code_takes_the_permission_to_bring_it(
 def test_native_code_is_told_by_its_bytes_whatever_it_is_called(
     overlay: Overlay, alice: User, dana: User, path: str, content: bytes, is_executable: bool
 ) -> None:
-    harmless = {"left4dead2/cfg/a.cfg": "x"}
+    harmless: dict[str, bytes | str] = {"left4dead2/cfg/a.cfg": "x"}
     executable = [path] if is_executable else []
     with pytest.raises(VersionRefusedError, match="code that would run on the host"):
         bring(overlay, alice, {path: content}, executable)

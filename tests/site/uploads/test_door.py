@@ -14,6 +14,7 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connection
 from django.utils import timezone
 
 from l4d2site.accounts.models import OwnQuotas
@@ -378,6 +379,53 @@ def test_what_nobody_continues_for_a_week_is_removed(
     assert remove_abandoned() == [upload.pk, 999999]
     assert (old.exists(), kept.exists(), stray.exists()) == (False, True, False)
     assert list(Upload.objects.all()) == [fresh]
+
+
+def test_only_where_the_files_are_is_anything_removed(
+    upload: Upload, settings: LazySettings, tmp_path: Path
+) -> None:
+    """A worker on another host has the rows of all uploads, and the files of none."""
+    Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now() - timedelta(days=8))
+    settings.CONTENT_ROOT = tmp_path / "of another host"
+    settings.CONTENT_ROOT.mkdir()
+    assert remove_abandoned() == []
+    assert Upload.objects.get() == upload
+
+
+def test_what_is_discarded_while_it_comes_takes_no_more_of_the_disk(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "BATCH_SECONDS", 0.0)
+    location = location_of(door.create(upload, "a.vpk", 9))
+    part = UploadPart.objects.get()
+
+    def discard_it() -> None:
+        discard(upload)
+        connection.close()
+
+    async def talk() -> Exchange:
+        exchange = Exchange([b"ab"], is_complete=False)
+        scope = door.scope("PATCH", location, content_type=BODY, upload_offset="0")
+        task = asyncio.create_task(exchange.run(door.application, scope))
+        await waiting(lambda: upload_files.read_offset(part) == 2)
+        await asyncio.to_thread(discard_it)
+        exchange.has_left.set()
+        await task
+        return exchange
+
+    exchange = asyncio.run(talk())
+    assert exchange.status == 404
+    assert "a.vpk was discarded" in text_of(exchange)
+
+
+def test_some_of_the_disk_stays_free(
+    door: DoorClient, upload: Upload, settings: LazySettings
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 3))
+    settings.HOST_MIN_FREE_BYTES = 2**50
+    assert door.create(upload, "b.vpk", 1).status == 507
+    assert door.patch(location, 0, [b"abc"]).status == 507
+    assert door.offset(location) == 0
 
 
 def test_the_door_keeps_no_thread_and_no_connection_of_who_waits(
