@@ -24,9 +24,7 @@ def main(root: str, name: str) -> int:
         process = os.pidfd_open(int(pid))
     except ProcessLookupError:
         return 0
-    with contextlib.suppress(
-        OSError
-    ):  # It hangs, or does not read yet: the signals will handle that.
+    with contextlib.suppress(OSError):  # It hangs, or does not read yet: signals handle that.
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
         console = os.open(f"{root}/instances/{name}/console.in", flags)
         # The game may have put a file there, if it can write to its own folder.

@@ -152,7 +152,7 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     expect(page.get_by_role("alert")).to_have_text("There are no files in that. Choose some first.")
 
     page.goto("/overlays/maps/files/new/")
-    page.get_by_label("Path").fill("left4dead2/cfg/mine.cfg")
-    page.get_by_label("Text").fill("echo mine")
+    page.get_by_label("Path", exact=True).fill("left4dead2/cfg/mine.cfg")
+    page.get_by_label("Text", exact=True).fill("echo mine")
     page.get_by_role("button", name="Save as a new version").dblclick()
     expect(page.get_by_text("Version 2 was made.")).to_be_visible()
