@@ -183,7 +183,7 @@ def test_an_overlay_in_use_is_removed_only_once_it_is_not(
     blueprint.set_overlays([overlay])
     response = as_alice.post(to_url("remove", "maps"))
     assert response.status_code == 409
-    assert "Blueprint coop has it." in response.content.decode()
+    assert "Blueprint coop uses it." in response.content.decode()
     blueprint.set_overlays([])
     assert as_alice.post(to_url("remove", "maps")).status_code == 302
     assert not Overlay.objects.exists()
