@@ -310,6 +310,30 @@ def test_a_lost_file_is_a_sentence(as_alice: Client, overlay: Overlay) -> None:
     assert as_alice.post(to_url("version_remove", "maps", 1)).status_code == 302
 
 
+def test_a_store_that_gives_and_takes_nothing_is_a_sentence_and_nothing_typed_is_lost(
+    as_alice: Client, alice: User, overlay: Overlay, settings: LazySettings, tmp_path: Path
+) -> None:
+    Overlay.objects.create(name="empty", owner=alice)
+    (tmp_path / "file").touch()
+    settings.CONTENT_ROOT = tmp_path / "file" / "content"
+    page = read(as_alice, to_url("version", "maps", 2), 500)
+    assert "The panel’s store cannot be read: Not a directory. Tell an admin." in page
+    typed = {"path": A, "text": "words that were typed"}
+    page = as_alice.post(to_url("file_new", "empty"), typed).content.decode()
+    assert "could not store it: Not a directory" in page
+    assert "words that were typed" in page
+
+
+def test_a_reader_of_a_shared_overlay_is_not_told_what_others_call_their_blueprints(
+    as_alice: Client, as_bob: Client, overlay: Overlay, blueprint: Blueprint
+) -> None:
+    Overlay.objects.update(is_shared=True)
+    blueprint.set_overlays([overlay], {overlay.pk: overlay.versions.get(number=1)})
+    page = to_url("version", "maps", 1)
+    assert "Blueprint coop is pinned to it." in read(as_alice, page)
+    assert "A blueprint of somebody else is pinned to it." in read(as_bob, page)
+
+
 def test_files_of_a_private_overlay_are_not_shown_to_who_only_sees_the_blueprint(
     as_alice: Client, as_bob: Client, overlay: Overlay, blueprint: Blueprint
 ) -> None:
@@ -429,8 +453,10 @@ def test_a_password_that_came_with_a_pack_is_told_and_does_not_keep_it_from_bein
     edit = to_url("file_edit", "maps", path=A)
     post(as_alice, edit, text='rcon_password "placeholder"\nsv_lan 0\n')
     assert overlay.versions.count() == 4
-    response = post(as_alice, edit, text='rcon_password "x"\nsv_password "hunter22"\n')
-    assert "sets sv_password" in response.content.decode()
+    secret = 'rcon_password "x"\nsv_password "hunter22"\n'
+    for elsewhere in ({}, {"path": "left4dead2/readme.txt"}):
+        response = post(as_alice, edit, text=secret, **elsewhere)
+        assert "sets sv_password" in response.content.decode()
 
 
 def test_the_first_version_of_what_is_kept_by_hand_says_what_it_replaces(
