@@ -3,7 +3,9 @@
 import { fill, gettext } from "../words.js";
 
 const AWAY = gettext("The panel does not answer. Check your connection, then try again: what has arrived is kept.");
-const SIGNED_OUT = gettext("You are signed out. Sign in again in another tab, then try again: what has arrived is kept.");
+const SIGNED_OUT = gettext(
+  "You are signed out. Sign in again in another tab, then try again: what has arrived is kept.",
+);
 
 export async function ask(address, { method = "GET", body, form } = {}) {
   const headers = { Accept: "application/json" };

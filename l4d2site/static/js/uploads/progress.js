@@ -1,9 +1,9 @@
 // Shows how far an upload is: in all, and each file that is being sent.
 
 import { fill, gettext, ngettext } from "../words.js";
+import { describePause, describeProgress, Rate } from "./amounts.js";
+import { PartBars } from "./part_bars.js";
 
-const UNITS = ["bytes", "KB", "MB", "GB"];
-const OF_RATE_MS = 4_000;
 const TOLD_EACH_PERCENT = 25;
 
 export class Progress {
@@ -12,46 +12,25 @@ export class Progress {
     this.said = panel.querySelector("[data-upload-said]");
     this.news = panel.querySelector("[data-upload-news]");
     this.all = panel.querySelector("[data-upload-all]");
-    this.files = panel.querySelector("[data-upload-files]");
-    this.samples = [];
-    this.rows = new Map();
+    this.bars = new PartBars(panel.querySelector("[data-upload-files]"));
+    this.rate = new Rate();
   }
 
   prepare(count) {
     this.panel.hidden = false;
     this.all.removeAttribute("value");
-    this.said.textContent = fill(
-      ngettext("Preparing to send %(count)s file…", "Preparing to send %(count)s files…", count),
-      { count },
-    );
+    const words = ngettext("Preparing to send %(count)s file…", "Preparing to send %(count)s files…", count);
+    this.said.textContent = fill(words, { count });
   }
 
-  show(sending) {
+  show({ total, sent, parts, running, isPaused }) {
     this.panel.hidden = false;
-    const { total, sent, parts, running, isPaused } = sending;
     this.all.value = total ? (100 * sent) / total : 100;
     const received = parts.filter((part) => part.isReceived).length;
-    const words = isPaused
-      ? ngettext(
-          "%(received)s of %(count)s part, %(sent)s of %(total)s, paused",
-          "%(received)s of %(count)s parts, %(sent)s of %(total)s, paused",
-          parts.length,
-        )
-      : ngettext(
-          "%(received)s of %(count)s part, %(sent)s of %(total)s, %(rate)s a second",
-          "%(received)s of %(count)s parts, %(sent)s of %(total)s, %(rate)s a second",
-          parts.length,
-        );
-    const rate = inBytes(this.rate(sent));
-    const values = { received, count: parts.length, sent: inBytes(sent), total: inBytes(total), rate };
-    this.said.textContent = fill(words, values);
+    const amounts = { received, count: parts.length, sent, total, rate: this.rate.add(sent) };
+    this.said.textContent = isPaused ? describePause(amounts) : describeProgress(amounts);
     this.tell(isPaused);
-    for (const part of running) this.row(part).value = part.size ? (100 * part.sent) / part.size : 100;
-    for (const [part, bar] of this.rows) {
-      if (running.has(part)) continue;
-      bar.parentElement.remove();
-      this.rows.delete(part);
-    }
+    this.bars.show(running);
   }
 
   // What a screen reader says: a few words now and then, not each number.
@@ -65,35 +44,7 @@ export class Progress {
   hide() {
     this.panel.hidden = true;
     this.news.textContent = "";
-    this.rows.clear();
-    this.files.replaceChildren();
-    this.samples = [];
+    this.bars.clear();
+    this.rate = new Rate();
   }
-
-  row(part) {
-    if (this.rows.has(part)) return this.rows.get(part);
-    const [item, name, bar] = ["li", "span", "progress"].map((tag) => document.createElement(tag));
-    name.textContent = bar.ariaLabel = part.label ?? part.path;
-    bar.max = 100;
-    item.append(name, bar);
-    this.files.append(item);
-    this.rows.set(part, bar);
-    return bar;
-  }
-
-  // Bytes a second, over the last few seconds.
-  rate(sent) {
-    const now = performance.now();
-    this.samples.push([now, sent]);
-    while (this.samples[0][0] < now - OF_RATE_MS) this.samples.shift();
-    const [then, before] = this.samples[0];
-    return now > then ? Math.max(0, (1000 * (sent - before)) / (now - then)) : 0;
-  }
-}
-
-// As the panel's own pages write bytes.
-export function inBytes(count) {
-  let unit = 0;
-  while (count >= 1024 && unit < UNITS.length - 1) [count, unit] = [count / 1024, unit + 1];
-  return `${unit && count < 100 ? count.toFixed(1) : Math.round(count)} ${UNITS[unit]}`;
 }

@@ -1,0 +1,11 @@
+// Parts with what the server has of them already, which it knows by path, size and time.
+
+export function joinKnown(parts, known) {
+  return parts.map((part) => {
+    const same = known.find(
+      (one) => one.path === part.path && one.size === part.size && one.modified === part.modified,
+    );
+    const isReceived = same?.is_received ?? false;
+    return { ...part, url: same?.url, isReceived, sent: isReceived ? part.size : 0 };
+  });
+}
