@@ -405,7 +405,7 @@ def test_a_file_is_renamed_and_removed_each_as_a_version(
         ("left4dead2/cfg/../x.cfg", "x", "is not a path below"),
         ("left4dead2/cfg/A.cfg", "x", "differ only in capitals"),
         (A, "x", "There is already a file at"),
-        ("left4dead2/cfg/x.cfg", "x" * 262_145, "more than 256 KiB"),
+        ("left4dead2/cfg/x.cfg", "x" * 262_145, "larger than 256 KiB"),
         ("left4dead2/cfg/x.cfg", 'rcon_password "hunter22"', "sets rcon_password"),
         ("left4dead2/cfg/x.cfg", "a\0b", "Remove the NUL character."),
     ],

@@ -97,7 +97,7 @@ def test_an_overlay_is_removed_if_no_blueprint_and_no_server_has_it(
     overlay: Overlay, versions: list[OverlayVersion], server: Server, blueprint: Blueprint
 ) -> None:
     blueprint.set_overlays([overlay])
-    with pytest.raises(VersionRefusedError, match=r"Blueprint coop has it\."):
+    with pytest.raises(VersionRefusedError, match=r"Blueprint coop uses it\."):
         remove_overlay(overlay)
     blueprint.set_overlays([])
     run_with(server, [versions[0].reference], has_answered=True)
