@@ -73,8 +73,8 @@ def remove_files(upload_id: int) -> None:
 
 def free_bytes() -> int:
     """Return how many bytes of uploads the disk of the store takes yet: some of it stays free for all else."""
-    free = shutil.disk_usage(get_store().make_folder(FOLDER)).free
-    return max(0, free - settings.HOST_MIN_FREE_BYTES)
+    stays_free: int = settings.HOST_MIN_FREE_BYTES
+    return max(0, shutil.disk_usage(get_store().make_folder(FOLDER)).free - stays_free)
 
 
 def require_room(descriptor: int, more_bytes: int) -> None:
