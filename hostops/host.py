@@ -23,6 +23,7 @@ from hostops.content import (
     arranging,
     fingerprints,
     launch_maps,
+    loaded_content,
     overlay_reports,
     shapes,
     unpacking,
@@ -75,6 +76,7 @@ from hostops.specs import (
     InstanceState,
     InstanceStatus,
     LatestBuild,
+    LoadedReport,
     OverlayReference,
     OverlayReport,
     PrunedContent,
@@ -105,6 +107,13 @@ _RUNNING_PATIENCE_SECONDS = 10.0
 
 _UNATTENDED_SECONDS = 5.0
 """A waiting start notices the answer at once. After this many seconds, status readers check for it too."""
+
+_LOADED_SECONDS = 10.0
+_LOADED_ANSWER_SECONDS = 3.0
+"""How long a server is asked at most what it has loaded, and how long it may take for one answer."""
+
+_LOADED_CONSOLE_BYTES = 256 * 1024
+"""So much of a run's console is looked through for why something was not loaded."""
 
 _ASK_EVERY_SECONDS = 2.0
 _ASK_SECONDS = 0.2
@@ -449,6 +458,42 @@ class Host:
             raise RconUnusableError(text, run.run if is_refused else 0)
         console_files.send_line(instance, command)
         return CommandAnswer(CommandWay.TYPED, "", run.run, obstacle, is_refused)
+
+    def loaded_report(self, name: str, **given: Unpack[CallbackArguments]) -> LoadedReport | None:
+        """Ask a running server by RCON what it has loaded of what its overlays bring; say what it has not.
+
+        None if they bring nothing that could be asked for. Takes `_LOADED_SECONDS` at most: what is not known
+        by then, or as RCON cannot be used, is told as not known. Raises HostError if the server does not run.
+        """
+        callbacks = Callbacks(**given)
+        instance = self._layout.instance(name)
+        run = runs.read_run(instance)
+        if run is None or not runs.is_alive(instance):
+            raise HostError(f"{name} does not run: nothing is loaded.")
+        stack = admin_files.read_launched_stack(self._layout, instance)
+        own_dir = admin_files.find_own_dir(instance)
+        expected = loaded_content.find_expected(
+            stack, own_dir, instance.trusted_dir, is_copy=own_dir == instance.tree_dir
+        )
+        if expected.is_empty:
+            return None
+        callbacks.stage("Asking what is loaded")
+        until = time.monotonic() + _LOADED_SECONDS
+
+        def ask(command: str) -> str:
+            callbacks.cancel.raise_if_cancelled()
+            seconds = min(_LOADED_ANSWER_SECONDS, until - time.monotonic())
+            if seconds <= 0:
+                raise HostError(f"The server has taken more than {_LOADED_SECONDS:g} s to answer.")
+            return self.tell(name, command, timeout_seconds=seconds, may_type=False).text
+
+        position = ConsolePosition(run.run, run_started_at=run.started_at)
+        chunk = self.read_console(name, position, max_bytes=_LOADED_CONSOLE_BYTES)
+        console = [line for number, line in chunk.lines if number == run.run]
+        report = loaded_content.look_at_loaded(expected, ask, console)
+        for stream, line in loaded_content.describe(report):
+            callbacks.on_line(stream, line)
+        return report
 
     def write_admins(self, name: str, admins: Sequence[SpecAdmin]) -> AdminsReport:
         """Put a server's admins into SourceMod's file while it runs, and return the outcome.

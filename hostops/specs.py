@@ -613,6 +613,58 @@ class PluginFacts:
     provides: tuple[str, ...] = ()
 
 
+class LoadedKind(StrEnum):
+    """What a server is asked for: plugins of MetaMod, extensions of SourceMod, plugins of SourceMod."""
+
+    METAMOD = "metamod"
+    EXTENSION = "extension"
+    PLUGIN = "plugin"
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """One thing that a server should have loaded and has not, and why, as far as that is known.
+
+    `file` is shown to people: the plugin's below `plugins/`, an extension's library, or MetaMod's `.vdf`.
+    """
+
+    file: str
+    title: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedCheck:
+    """What is loaded of one kind, out of so many `expected`.
+
+    `none_because` says in sentences why nothing of it is, and `unknown` what could not be found out; both are
+    mostly empty. So many more than those that are named are not loaded either: `more_count`.
+    """
+
+    kind: LoadedKind
+    expected: int
+    not_loaded: tuple[NotLoaded, ...] = ()
+    more_count: int = 0
+    none_because: str = ""
+    unknown: str = ""
+
+    @property
+    def missing_count(self) -> int:
+        """How many are not loaded."""
+        return self.expected if self.none_because else len(self.not_loaded) + self.more_count
+
+
+@dataclass(frozen=True)
+class LoadedReport:
+    """What a running server says that it has loaded of what its overlays bring.
+
+    `unasked` says in a sentence why there are checks that could not be made; mostly it is empty.
+    """
+
+    checks: tuple[LoadedCheck, ...] = ()
+    unasked: str = ""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One result of `doctor`: what was checked and whether it is fine; if not, how bad it is and the cure."""

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from hostops.blob_sources import FolderSource, HttpSource, NearestSource
+from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
 from hostops.specs import (
     BlobSource,
@@ -26,6 +27,7 @@ from hostops.specs import (
     InstanceSpec,
     InstanceState,
     InstanceStatus,
+    LoadedReport,
     OverlayReference,
     SteamAccount,
 )
@@ -108,12 +110,14 @@ class PlannedRun:
     """What a server is about to be started with.
 
     `as_it_was_at` is when the run that this one repeats began. `fingerprints` are those of the overlays when
-    the job began.
+    the job began. `loaded` is what the server said, once it was up, that it has loaded of them.
     """
 
     spec: InstanceSpec
     as_it_was_at: datetime | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    loaded: LoadedReport | None = None
+    loaded_at: datetime | None = None
 
     def carry_out(
         self,
@@ -121,10 +125,33 @@ class PlannedRun:
         host: HostLayer,
         **callbacks: Unpack[CallbackArguments],
     ) -> None:
-        """Note the overlays' fingerprints, and call `act`, which starts the server; in the job's thread."""
-        if self.spec.overlays:
-            self.fingerprints = host.overlay_fingerprints(self.spec.overlays)
+        """Note the overlays' fingerprints, call `act`, which starts the server, and ask what it has loaded.
+
+        The job's thread has the time for that.
+        """
+        if not self.spec.overlays:
+            act(host, self.spec, **callbacks)
+            return
+        self.fingerprints = host.overlay_fingerprints(self.spec.overlays)
         act(host, self.spec, **callbacks)
+        self.loaded = ask_for_loaded(host, self.spec.name, **callbacks)
+        self.loaded_at = timezone.now() if self.loaded else None
+
+
+def ask_for_loaded(
+    host: HostLayer, name: str, **callbacks: Unpack[CallbackArguments]
+) -> LoadedReport | None:
+    """Return what a server that has just been started has loaded; None if that is not known.
+
+    Whatever is in the way of it, or ends it early, is nothing that a start fails of.
+    """
+    try:
+        return host.loaded_report(name, **callbacks)
+    except OperationCancelled:
+        return None  # The server was up before that was asked for.
+    except Exception as error:  # noqa: BLE001 - told in the log
+        faults.tell(logger, f"server {name}: what it has loaded is not known", error)
+        return None
 
 
 class Prepared(NamedTuple):
@@ -215,11 +242,12 @@ def describe_run(
     *,
     not_before: float,
     has_answered: bool,
+    secrets: frozenset[str] = frozenset(),
 ) -> Run | None:
     """Return the run that a job has started, to be stored with the job's end; None if it has started none.
 
     `not_before` is when the job began, in seconds since the epoch. A server that already ran then keeps what it
-    was started with, whatever the job wrote for its next start.
+    started with, whatever the job wrote for its next start. `secrets` are masked in what the server has said.
     """
     if planned is None or status is None or status.started_at is None:
         return None
@@ -233,7 +261,30 @@ def describe_run(
         started_at=datetime.fromtimestamp(status.started_at, UTC),
         has_answered=has_answered,
         as_it_was_at=planned.as_it_was_at,
+        loaded=describe_loaded(server, planned.loaded, secrets) if planned.loaded else None,
+        loaded_at=planned.loaded_at,
     )
+
+
+def describe_loaded(
+    server: Server, report: LoadedReport, secrets: frozenset[str]
+) -> dict[str, Any]:
+    """Return what a server has loaded as the row of its run has it: without passwords, and safe to be shown."""
+    secrets |= read_running_secrets(server.host.name, server.name)
+
+    def to_safe(value: Any) -> Any:
+        match value:
+            case str():
+                return make_line_safe(mask_known(value, secrets))
+            case dict():
+                return {name: to_safe(inner) for name, inner in value.items()}
+            case list() | tuple():
+                return [to_safe(inner) for inner in value]
+        return value
+
+    # A password that is the name of a kind hides no kind.
+    checks = [to_safe(asdict(check)) | {"kind": check.kind.value} for check in report.checks]
+    return {"checks": checks, "unasked": to_safe(report.unasked)}
 
 
 def install(host: HostLayer, job_id: int, **callbacks: Unpack[CallbackArguments]) -> None:

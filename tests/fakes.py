@@ -28,6 +28,7 @@ from hostops.specs import (
     InstanceState,
     InstanceStatus,
     LatestBuild,
+    LoadedReport,
     OnLine,
     OnStage,
     OverlayReport,
@@ -76,6 +77,8 @@ class FakeHost:
     commands: list[tuple[str, str]] = field(default_factory=list)
     answers: Callable[[str, str], str | CommandAnswer] = lambda *_: ""
     """What a server answers to a command: by RCON, if it is a text."""
+    loaded: Callable[[str], LoadedReport | None] = lambda _: None
+    """What a server says that it has loaded."""
     admins: list[tuple[str, tuple[SpecAdmin, ...]]] = field(default_factory=list)
     admins_outcome: AdminsOutcome = AdminsOutcome.WRITTEN
     refusing_runs: list[int] = field(default_factory=list)
@@ -237,6 +240,10 @@ class FakeHost:
         self.refusing_runs.append(refusing_run)
         answer = self.answers(name, command)
         return CommandAnswer(CommandWay.RCON, answer, 1) if isinstance(answer, str) else answer
+
+    def loaded_report(self, name: str, **given: Unpack[CallbackArguments]) -> LoadedReport | None:
+        """Return what a test says is loaded."""
+        return self.loaded(name)
 
     def write_admins(self, name: str, admins: Sequence[SpecAdmin]) -> AdminsReport:
         """Remember who was written, and answer as a test says."""

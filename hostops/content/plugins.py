@@ -39,8 +39,8 @@ _EXTENSIONS_DIR = f"{_SOURCEMOD_DIR}/extensions/"
 _SECONDS = 2.0
 """So many plugins of an overlay are read, and so long at most: 250 take 0.2 s."""
 
-_UNLOADED = ("disabled/", "optional/")
-"""What lies there SourceMod does not load by itself."""
+_UNLOADED = frozenset({"disabled", "optional"})
+"""What lies in folders of these names, wherever they are, SourceMod does not load by itself."""
 
 _HEAD = struct.Struct("<IHBIIBII")
 _SECTION = struct.Struct("<3I")
@@ -65,7 +65,7 @@ class Plugin:
     @property
     def is_loaded(self) -> bool:
         """Whether SourceMod loads it by itself."""
-        return not self.path.startswith(_UNLOADED)
+        return self.path.endswith(".smx") and _UNLOADED.isdisjoint(self.path.split("/")[:-1])
 
 
 def read_plugin(data: bytes, file_name: str = "") -> PluginFacts:

@@ -45,7 +45,7 @@ def write_at_start(
     because a server also starts without its admins.
     """
     admins = tuple(admins)
-    own_dir = _own_dir(instance)
+    own_dir = find_own_dir(instance)
     if not _has_sourcemod(instance, own_dir, stack):
         if admins:
             callbacks.warn(
@@ -73,7 +73,7 @@ def write_while_running(
     layout: HostLayout, instance: InstanceLayout, admins: Iterable[SpecAdmin]
 ) -> AdminsReport:
     """Put these admins into the file of a running instance. SourceMod reads it only on command."""
-    own_dir = _own_dir(instance)
+    own_dir = find_own_dir(instance)
     if not _has_sourcemod(instance, own_dir, read_launched_stack(layout, instance)):
         return AdminsReport(AdminsOutcome.NO_SOURCEMOD, NO_SOURCEMOD)
     path = own_dir / PATH
@@ -102,7 +102,7 @@ def write_while_running(
 
 def foresee(instance: InstanceLayout, stack: Sequence[Path]) -> AdminsReport:
     """Return what the next start of a stopped instance will do with its admins."""
-    if _has_sourcemod(instance, _own_dir(instance), stack):
+    if _has_sourcemod(instance, find_own_dir(instance), stack):
         return AdminsReport(AdminsOutcome.WAITING)
     return AdminsReport(AdminsOutcome.NO_SOURCEMOD, NO_SOURCEMOD)
 
@@ -121,7 +121,7 @@ def read_launched_stack(layout: HostLayout, instance: InstanceLayout) -> list[Pa
     return [layout.root / path for path in lower if isinstance(path, str)]
 
 
-def _own_dir(instance: InstanceLayout) -> Path:
+def find_own_dir(instance: InstanceLayout) -> Path:
     """Return the folder of the game's own files: the upper layer, or the full copy if there is one."""
     is_copy = untrusted.exists(instance.tree_dir, instance.trusted_dir)
     return instance.tree_dir if is_copy else instance.upper_dir

@@ -69,6 +69,7 @@ Of `srcds`:
 | fail | [] | one name, or a list of names which then all hold |
 | fail_times | always | how many starts of each port fail |
 | ports | all | the ports whose servers fail |
+| missing_natives | [] | functions that no plugin and no extension has: one that uses them does not load |
 
 | srcds fail | what happens |
 | --- | --- |

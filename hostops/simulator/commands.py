@@ -43,7 +43,11 @@ class Commands:
     """Carries out console commands. `hang()` must not return."""
 
     def __init__(
-        self, game: Game, hang: Callable[[], None], failures: frozenset[str] = frozenset()
+        self,
+        game: Game,
+        hang: Callable[[], None],
+        failures: frozenset[str] = frozenset(),
+        missing_natives: frozenset[str] = frozenset(),
     ) -> None:
         self.game = game
         self._hang = hang
@@ -53,7 +57,7 @@ class Commands:
         self._exec_depth = 0
         self._bytes_in = self._bytes_out = 0
         self._stats_at = time.monotonic()
-        self._sourcemod = SourceMod(game)
+        self._sourcemod = SourceMod(game, missing_natives)
         self._commands: dict[str, Callable[[list[str], str], None]] = {
             **PlayerCommands(game).by_name,
             "_restart": self._restart,
@@ -105,7 +109,7 @@ class Commands:
             self._cvar(name, arguments, rest, is_command_line=entry.is_command_line)
 
     def load_plugins(self) -> None:
-        """Let SourceMod begin, if it is there."""
+        """Let MetaMod and SourceMod begin, if they are there."""
         self._sourcemod.load()
 
     def load_map(self, name: str) -> None:

@@ -60,6 +60,13 @@ class Section:
             raise self._error(name, value, "a list of whole numbers")
         return tuple(value)
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Take out a list of texts."""
+        value = self._values.pop(name, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self._error(name, value, "a list of texts")
+        return tuple(value)
+
     def failure_names(self, known: Collection[str]) -> str | tuple[str | None, ...]:
         """Take out `fail`: one name, or a list of names in which null means "this one works".
 

@@ -67,6 +67,7 @@ class GameServer:
         failures: frozenset[str],
         load_seconds: float = 0.0,
         early_exit_code: int | None = None,
+        missing_natives: frozenset[str] = frozenset(),
     ) -> None:
         self._root = root
         self._arguments = arguments
@@ -88,7 +89,7 @@ class GameServer:
             is_vac_secured=not arguments.is_insecure,
             wait_for_map=self._wait_for_map,
         )
-        self._commands = Commands(self._game, self._hang, failures)
+        self._commands = Commands(self._game, self._hang, failures, missing_natives)
         self._queries = Queries(self._game)
         self._wrong_passwords = WrongPasswords(self._game.cvar)
 

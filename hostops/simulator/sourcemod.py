@@ -1,24 +1,23 @@
-"""What the simulated server has of SourceMod: its admins of the simple file, and the commands of three plugins.
+"""What the simulated server has of SourceMod's own plugins: its admins of the simple file, and their commands.
 
-It is loaded if MetaMod and SourceMod lie in the tree as their archives have them, and has a command if the
-plugin that brings it is there. Nothing of their code is run, so that no file can be the wrong one for the game.
+A command is there if the plugin that brings it runs; what is loaded is `sourcemod_content.py`'s. Nothing of the
+plugins' code is run.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from hostops.simulator.command_buffer import NO_BREAKS, next_word
 from hostops.simulator.game import Game, is_file
 from hostops.simulator.player_commands import join_steam_id
 from hostops.simulator.players import Player
 
+if TYPE_CHECKING:
+    from hostops.simulator.sourcemod_content import SourceModContent
+
 MAX_LINE_BYTES = 254
 """What its plugin reads of a line at a time; what is behind it is a line of its own."""
 
-NEEDED = (
-    "addons/metamod.vdf",
-    "addons/metamod/sourcemod.vdf",
-    "addons/sourcemod/bin/sourcemod_mm_i486.so",
-)
 NOBODY = "[SM] No matching client was found."
 SEVERAL = "[SM] More than one client matched the given pattern."
 FLAG_NAMES = {
@@ -49,17 +48,33 @@ FLAG_NAMES = {
 class SourceMod:
     """SourceMod in one game. `admins` has flags by account, as every notation of a Steam id comes to one."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, missing_natives: frozenset[str] = frozenset()) -> None:
         self._game = game
         self._dir = game.game_dir
-        self._is_loaded = False
+        self._missing_natives = missing_natives
+        self._content: SourceModContent | None = None
         self.admins: dict[str, frozenset[str]] = {}
         self.commands: dict[str, Callable[[list[str], str], None]] = {}
-        """What the plugins that are loaded have brought, by name."""
+        """What MetaMod, SourceMod and the plugins that run have brought, by name."""
 
     def load(self) -> None:
-        """Begin, if it is there, with the plugins that are, and read the admins."""
-        self._is_loaded = all(is_file(self._dir / path) for path in NEEDED)
+        """Begin, if MetaMod is there and it in turn, with the plugins that are, and read the admins."""
+        if not is_file(self._dir / "addons/metamod.vdf"):
+            return
+        from hostops.simulator.metamod import MetaMod  # only a server that has it pays for it
+
+        metamod = MetaMod(self._game)
+        metamod.load()
+        if not metamod.is_loaded:
+            return
+        self.commands["meta"] = metamod.run
+        if not metamod.has_sourcemod:
+            return
+        from hostops.simulator.sourcemod_content import SourceModContent
+
+        self._content = SourceModContent(self._game, self._missing_natives)
+        self._content.load()
+        self.commands["sm"] = self._content.run
         if self._has_plugin("basecommands"):
             self.commands |= {"sm_reloadadmins": self._reload_admins, "sm_who": self._who}
         if self._has_plugin("basechat"):
@@ -105,7 +120,7 @@ class SourceMod:
         return ", ".join(FLAG_NAMES[flag] for flag in sorted(flags)) or "none"
 
     def _has_plugin(self, name: str) -> bool:
-        return self._is_loaded and is_file(self._dir / f"addons/sourcemod/plugins/{name}.smx")
+        return self._content is not None and self._content.has_plugin(name)
 
     def _read_admins(self) -> None:
         self.admins = {}

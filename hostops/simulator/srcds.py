@@ -49,6 +49,7 @@ class Settings:
     def __init__(self, section: Section, port: int) -> None:
         self.start_seconds = section.number("start_seconds", 1.0)
         self.load_seconds = section.number("load_seconds", 0.0)
+        self.missing_natives = frozenset(section.texts("missing_natives"))
         ports = section.integers("ports")
         fail_times = section.optional_integer("fail_times")
         names = section.failure_names(FAILURES)
@@ -104,7 +105,12 @@ def main(argv: Sequence[str]) -> int:
         )
         return EXIT_NO_LIBRARY
     server = GameServer(
-        folder, arguments, settings.failures, settings.load_seconds, settings.early_exit_code
+        folder,
+        arguments,
+        settings.failures,
+        settings.load_seconds,
+        settings.early_exit_code,
+        settings.missing_natives,
     )
     return server.run(settings.start_seconds, settings.crash_after_seconds)
 

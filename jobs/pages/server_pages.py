@@ -13,7 +13,12 @@ from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
 from servers.config import find_unmoved
 from servers.console import Console, read_prompt
-from servers.content import find_start_notes, list_campaigns, read_overlay_rows
+from servers.content import (
+    find_loaded_notes,
+    find_start_notes,
+    list_campaigns,
+    read_overlay_rows,
+)
 from servers.fleet import tags_of
 from servers.logs import LogPage, read_log_page
 from servers.pages import needs_log, read_console_page
@@ -46,6 +51,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "campaigns": list_campaigns(overlay_rows),
         "console": console,
         "prompt": read_prompt(request.user, server),
+        "loaded": find_loaded_notes(server),
         "start_notes": find_start_notes(server) if is_own else [],
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
         "free_port": server.host.next_free_port() if server.is_port_taken else None,

@@ -28,7 +28,7 @@ PATHS_SHOWN = 10
 MAX_FILES_COMPARED = 50_000
 """So many files are looked at for one page: about a quarter of a second."""
 
-TEXTS = ("arguments", "config", "sealed")
+TEXTS = ("arguments", "config", "sealed", "loaded")
 """The columns of a run that only a page about one server reads."""
 
 

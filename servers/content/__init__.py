@@ -1,6 +1,7 @@
 """What overlays and the game hold: campaigns, chapters, modes, and what stands in a start's way."""
 
 from servers.content.game_modes import find_mode_in
+from servers.content.loaded_notes import find_loaded_notes
 from servers.content.map_choices import (
     MapChoice,
     MapChoices,
@@ -20,6 +21,7 @@ __all__ = [
     "NextStart",
     "describe_overlay",
     "describe_release",
+    "find_loaded_notes",
     "find_mode_in",
     "find_obstacle_now",
     "find_start_notes",

@@ -113,6 +113,13 @@ class Run(models.Model):
         blank=True,
         help_text=gettext_lazy("A token with the arguments and the config as they were."),
     )
+    loaded = models.JSONField(
+        null=True,
+        help_text=gettext_lazy("What it said that it has loaded, of what its overlays bring."),
+    )
+    loaded_at = models.DateTimeField(
+        null=True, help_text=gettext_lazy("When it was asked for that.")
+    )
 
     class Meta:
         ordering = ["-id"]

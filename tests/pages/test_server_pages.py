@@ -100,6 +100,52 @@ def test_restart_is_the_first_choice_only_while_something_waits_for_it(
     assert primary in text(as_alice, url())
 
 
+# --- What it has loaded -----------------------------------------------------------------------
+
+
+def note_loaded(**check: object) -> None:
+    """Have the run say what a check of plugins has found."""
+    whole = {"kind": "plugin", "expected": 41, "not_loaded": [], "more_count": 0}
+    checks = [whole | {"none_because": "", "unknown": ""} | check]
+    ten_minutes_ago = timezone.now() - timedelta(minutes=10)
+    Run.objects.update(loaded={"checks": checks, "unasked": ""}, loaded_at=ten_minutes_ago)
+
+
+def test_what_a_server_has_not_loaded_is_told_with_each_and_why(
+    as_alice: Client, running: Server
+) -> None:
+    lack = {"file": "stats/<b>.smx", "title": "Skill Detect", "reason": 'Native "X" was not found'}
+    bare = {"file": "a.smx", "title": "", "reason": ""}
+    note_loaded(not_loaded=[lack, bare], more_count=1)
+    page = text(as_alice, url())
+    assert "3 of 41 plugins are not loaded." in page
+    assert "stats/&lt;b&gt;.smx</span> (Skill Detect):" in page
+    assert "Native &quot;X&quot; was not found" in page
+    assert "The server gives no reason." in page
+    assert "1 more." in page
+    assert "The server was asked <time" in page
+    Server.objects.update(actual_state="stopped")
+    assert "not loaded" not in text(as_alice, url())
+
+
+def test_what_is_not_known_to_be_loaded_is_not_said_to_be_missing(
+    as_alice: Client, running: Server
+) -> None:
+    note_loaded()
+    assert (
+        "loaded"
+        not in text(as_alice, url()).partition('data-live="server-notes"')[2].partition("</div>")[0]
+    )
+    note_loaded(unknown="The server gave no list.")
+    page = text(as_alice, url())
+    assert "What it has loaded is not fully known. The server gave no list." in page
+    assert "are not loaded" not in page
+    note_loaded(none_because="SourceMod needs MetaMod, which is not loaded.")
+    assert "None of its 41 plugins of SourceMod is loaded. SourceMod needs MetaMod" in text(
+        as_alice, url()
+    )
+
+
 # --- A click stays ----------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from hostops.content.overlay_reports import report_overlay
 from hostops.content.plugins import PLUGINS_DIR, list_plugins, read_plugin
 from hostops.linux import untrusted
 from hostops.specs import PluginExtension, PluginFacts, PluginLibrary
-from tests.hostops.content.smx_files import make_plugin, pack
+from tests.smx_files import make_plugin, pack
 
 SDKTOOLS = ("SDKTools", "sdktools.ext", True)
 TOPMENUS = ("TopMenus", "topmenus.ext", False)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import struct
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from hostops.content.fingerprints import fingerprint, list_files
 from hostops.content.libraries import LibraryError, read_library
 from hostops.errors import HostError
 from hostops.specs import ContentFinding, ContentSeverity
+from tests.elf_files import make_library
 
 REFUSED, WARNED, NOTED = ContentSeverity
 
@@ -141,29 +141,6 @@ def test_a_hostile_name_is_shown_in_visible_characters(tmp_path: Path) -> None:
 
 
 # --- Libraries ----------------------------------------------------------------------------------
-
-
-def make_library(*versions: str, bits: int = 32, machine: int = 3) -> bytes:
-    """Return a library that asks for these versions of the C library, as far as the loader reads it."""
-    if bits == 64:
-        return b"\x7fELF\x02\x01\x01" + bytes(57)
-    names = b"\0" + b"".join(version.encode() + b"\0" for version in versions)
-    head, table = 52, 2 * 32
-    names_at = head + table
-    dynamic_at = names_at + len(names)
-    dynamic = struct.pack("<6i", 5, 0x1000 + names_at, 10, len(names), 0, 0)
-    size = dynamic_at + len(dynamic)
-    load = struct.pack("<8I", 1, 0, 0x1000, 0x1000, size, size, 5, 4096)
-    where = struct.pack("<8I", 2, dynamic_at, 0x1000 + dynamic_at, 0, len(dynamic), 24, 6, 4)
-    ident = b"\x7fELF\x01\x01\x01" + bytes(9)
-    return (
-        ident
-        + struct.pack("<HHIIIIIHHHHHH", 3, machine, 1, 0, head, 0, 0, head, 32, 2, 0, 0, 0)
-        + load
-        + where
-        + names
-        + dynamic
-    )
 
 
 def put_library(overlay: Path, path: str, content: bytes) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from hostops.query import a2s, rcon
 from hostops.simulator.command_buffer import OVERFLOW, TOO_MANY_WORDS
-from hostops.simulator.sourcemod import NEEDED
 from hostops.simulator.srcds import FAILURES
 from tests.hostops.simulator.fixtures import READY_LINE, TIMEOUT, GameServers
 from tests.ports import find_free_port
+from tests.sourcemod_files import lay_out_sourcemod, own_plugin
 from tests.waiting import wait_until
 
 LOG_LINE = re.compile(r"^L \d\d/\d\d/\d{4} - \d\d:\d\d:\d\d: (.*)$")
@@ -569,10 +569,8 @@ def test_the_map_command_sends_everybody_away_and_changelevel_does_not(
 def test_a_change_of_map_may_lead_to_dead_center_and_a_private_word_to_one(
     servers: GameServers, port: int
 ) -> None:
-    for name in (*NEEDED, "addons/sourcemod/plugins/basechat.smx"):
-        path = servers.game_dir / "left4dead2" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    plugins = {"basechat.smx": own_plugin("Basic Chat")}
+    lay_out_sourcemod(servers.game_dir / "left4dead2/addons", plugins)
     servers.control(fail="map-falls-back")
     server = servers.start(port, "+map", "c2m1_highway")
     assert a2s.query_info(HOST, port, TIMEOUT).map == "c2m1_highway", "it starts where it is told"

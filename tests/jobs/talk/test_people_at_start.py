@@ -13,33 +13,37 @@ from jobs import operations
 from jobs.queue.transitions import enqueue
 from jobs.talk import AdminKeeper, BanKeeper
 from jobs.worker.worker_process import worker_loop
+from servers.content import find_loaded_notes
 from servers.models import AdminsNote, AdminsState, Ban, Host, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.hostops.hosts import end_everything, instance_of, write_control
 from tests.ports import find_free_port
+from tests.smx_files import make_plugin
+from tests.sourcemod_files import lay_out_sourcemod, own_plugin
 from tests.waiting import wait_until
 
 ID = "STEAM_1:0:1"
-SOURCEMOD = {
-    "metamod.vdf": "",
-    "metamod/sourcemod.vdf": "",
-    "sourcemod/bin/sourcemod_mm_i486.so": "",
-    "sourcemod/plugins/admin-flatfile.smx": "",
-    "sourcemod/plugins/basecommands.smx": "",
-    "sourcemod/configs/admins_simple.ini": '// Of the pack.\n"STEAM_0:1:7" "b"\n',
+ADMINS = "sourcemod/configs/admins_simple.ini"
+PLUGINS = {
+    "admin-flatfile.smx": own_plugin("Admin File Reader"),
+    "basecommands.smx": own_plugin("Basic Commands"),
+    "cut.smx": own_plugin("Cut")[:-9],
+    "stats/skill.smx": make_plugin(("Skill Detect", "", "Tabun", "1.0", ""), natives=["L4D2_Get"]),
+    "disabled/off.smx": b"",
 }
+"""Some of which do not load."""
 
 
 @pytest.fixture
 def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
     """Return the root of a real host, with the game and an overlay that has SourceMod."""
     root = tmp_path / "host"
-    for path, text in SOURCEMOD.items():
-        file = root / "overlays/sm/left4dead2/addons" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+    addons = root / "overlays/sm/left4dead2/addons"
+    lay_out_sourcemod(addons, PLUGINS)
+    (addons / ADMINS).parent.mkdir()
+    (addons / ADMINS).write_text('// Of the pack.\n"STEAM_0:1:7" "b"\n')
     settings.HOST_ROOT = root
-    write_control(root)
+    write_control(root, srcds={"missing_natives": ["L4D2_Get"]})
     server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
     server.port = find_free_port()
     server.save()
@@ -58,7 +62,7 @@ def carry_out(operation: str, server: Server | None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_bans_and_admins_hold_from_the_first_moment_and_follow_while_it_runs(
+def test_bans_and_admins_hold_from_the_first_moment_and_what_is_not_loaded_is_told(
     root: Path, server: Server, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = BanKeeper.look
@@ -95,6 +99,22 @@ def test_bans_and_admins_hold_from_the_first_moment_and_follow_while_it_runs(
     tell("sim_join Zoey STEAM_1:1:2")
     tell("sim_join Rochelle STEAM_1:1:7")
     assert "kick, ban, unban, slay, chat" in tell("sm_who")
+
+    # Installed is not loaded: each start has asked.
+    start = server.jobs.filter(operation="restart").get()
+    told = list(start.logs.filter(stream="stderr").values_list("line", flat=True))
+    assert told == [
+        "2 of 4 plugins of SourceMod are not loaded.",
+        ("Not loaded: cut.smx: Unable to load plugin (illegal disk size)"),
+        'Not loaded: stats/skill.smx (Skill Detect): Native "L4D2_Get" was not found',
+    ]
+    run = server.runs.first()
+    assert run
+    assert run.loaded
+    assert [len(one["not_loaded"]) for one in run.loaded["checks"]] == [0, 0, 2]
+    notes = find_loaded_notes(Server.objects.get(pk=server.pk))
+    assert notes
+    assert [one.sentence for one in notes.notes] == ["2 of 4 plugins are not loaded."]
 
     server = Server.objects.get(pk=server.pk)
     keeper, bans = AdminKeeper(host, {}), BanKeeper(host, {})

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from hostops.errors import HostError
-from hostops.specs import ConfigPart, InstanceState, InstanceStatus
+from hostops.errors import HostError, OperationCancelled
+from hostops.specs import (
+    ConfigPart,
+    InstanceState,
+    InstanceStatus,
+    LoadedCheck,
+    LoadedKind,
+    LoadedReport,
+    NotLoaded,
+)
 from jobs.logs.safe_lines import MASK
 from jobs.models import Job, JobState, Worker
 from jobs.queue import recover_stale_jobs
@@ -229,3 +237,56 @@ class TestAsItWas:
         job = run("start", server, run=first)
         assert job.state == JobState.FAILED
         assert "What server alpha was started with cannot be decrypted" in job.error
+
+
+# --- What it has loaded -----------------------------------------------------------------------
+
+LOADED = LoadedReport(
+    (
+        LoadedCheck(
+            *(LoadedKind.PLUGIN, 41),
+            (NotLoaded("a.smx", "A", "hunter22\0"), NotLoaded("b.smx")),
+            more_count=1,
+        ),
+    )
+)
+
+
+@pytest.fixture
+def packed(server: Server) -> Server:
+    """Return a server with an overlay: of one without, nothing is asked."""
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "hunter22")
+    server.save()
+    return server
+
+
+def test_a_start_stores_what_the_server_says_that_it_has_loaded(
+    packed: Server, fake_host: FakeHost
+) -> None:
+    fake_host.loaded = lambda _: LOADED
+    before = timezone.now()
+    assert run("start", packed).state == JobState.SUCCEEDED
+    [stored] = Run.objects.all()
+    assert stored.loaded
+    assert stored.loaded_at
+    assert before <= stored.loaded_at <= timezone.now()
+    [check] = stored.loaded["checks"]
+    assert (check["kind"], check["expected"], check["more_count"]) == ("plugin", 41, 1)
+    [one, other] = check["not_loaded"]
+    assert one["reason"].startswith(MASK)
+    assert "\0" not in one["reason"]
+    assert other == {"file": "b.smx", "title": "", "reason": ""}
+
+
+@pytest.mark.parametrize("error", [HostError("No."), OperationCancelled("No."), ValueError("No.")])
+def test_that_it_cannot_be_asked_is_nothing_that_a_start_fails_of(
+    packed: Server, fake_host: FakeHost, error: Exception
+) -> None:
+    def fail(_: str) -> None:
+        raise error
+
+    fake_host.loaded = fail
+    assert run("restart", packed).state == JobState.SUCCEEDED
+    [stored] = Run.objects.all()
+    assert (stored.has_answered, stored.loaded, stored.loaded_at) == (True, None, None)

@@ -13,9 +13,15 @@ def make_plugin(
     *,
     extensions: Sequence[Need] = (),
     libraries: Sequence[Need] = (),
+    natives: Sequence[str] = (),
+    api: int = 7,
+    code_version: int = 10,
     compression: int = 1,
 ) -> bytes:
-    """Return a plugin whose `info` is its name, description, author, version and address."""
+    """Return a plugin whose `info` is its name, description, author, version and address.
+
+    `api` is what it was compiled for, and `code_version` by what.
+    """
     memory, variables = bytearray(4), []
 
     def put(text: str) -> int:
@@ -34,12 +40,18 @@ def make_plugin(
         put_variable(f"__ext_{number}", [put(name), put(file), 1, is_required])
     for number, (name, file, is_required) in enumerate(libraries):
         put_variable(f"__pl_{number}", [put(name), put(file), is_required])
-    names, table = b"", b""
+    put_variable("__version", [api, put("1.13.0"), put(""), put("")])
+    names, table, wanted = b"", b"", b""
     for name, address in variables:
         table += struct.pack("<2I", address, len(names))
         names += name.encode() + b"\0"
+    for name in natives:
+        wanted += struct.pack("<I", len(names))
+        names += name.encode() + b"\0"
+    code = struct.pack("<IBBHII", 0, 4, code_version, 0, 0, 16)
     data = struct.pack("<3I", len(memory), len(memory) + 4096, 12) + memory
-    return pack({b".data": data, b".pubvars": table, b".names": names}, compression)
+    sections = {b".code": code, b".data": data, b".pubvars": table, b".names": names}
+    return pack(sections | ({b".natives": wanted} if wanted else {}), compression)
 
 
 def pack(sections: dict[bytes, bytes], compression: int = 1) -> bytes:
