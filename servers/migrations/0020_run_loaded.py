@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('servers', '0018_uploads'),
+        ('servers', '0019_host_admins_change_overlays'),
     ]
 
     operations = [
