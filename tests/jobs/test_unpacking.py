@@ -237,7 +237,7 @@ def test_what_unpacks_to_more_than_its_owner_may_have_is_not_stored(
 
 @pytest.mark.parametrize("limit", [{"total_bytes": 150}, {"entries": 3}, {"seconds": 0.0}])
 def test_all_archives_of_an_upload_take_no_more_than_one_may(
-    overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch, limit: dict[str, float]
+    overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(unpacking, "UnpackLimits", partial(UnpackLimits, **limit))
     packs = {
