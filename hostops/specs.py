@@ -491,10 +491,25 @@ class ContentFinding:
 
 
 @dataclass(frozen=True)
+class PluginNeeds:
+    """What a plugin that SourceMod loads by itself cannot do without, and which libraries it is for others.
+
+    `path` is below the folder of plugins. Extensions are named by their files, in lower case (`sdktools.ext`).
+    Libraries are other plugins: the name, and the file that usually is it.
+    """
+
+    path: str
+    extensions: tuple[str, ...] = ()
+    libraries: tuple[tuple[str, str], ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class OverlayReport:
     """What an overlay on a host is. `fingerprint` is another one once a file of it has changed.
 
-    `maps` are lower-case names without `.bsp`.
+    `maps` are lower-case names without `.bsp`. `plugins` are those that need or provide anything; None if not
+    all could be read.
     """
 
     name: str
@@ -504,6 +519,7 @@ class OverlayReport:
     findings: tuple[ContentFinding, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     maps: tuple[str, ...] = ()
+    plugins: tuple[PluginNeeds, ...] | None = None
 
     @property
     def refusals(self) -> tuple[ContentFinding, ...]:
