@@ -102,6 +102,14 @@ def test_overlays_change_places_by_buttons_and_nothing_is_saved_by_that(
     assert values == {str(two.pk): "1", str(one.pk): "2"}
     assert page.index(f'id="place-{two.pk}"') < page.index(f'id="place-{one.pk}"')
     assert len(re.findall(r"formnovalidate autofocus", page)) == 1
+    added = as_alice.post(url, {**form_of({one: 1}), "move": f"add {two.pk}"}).content.decode()
+    assert f'name="place_{two.pk}" value="2"' in added
+    left = as_alice.post(
+        url, {**form_of({one: 1, two: 2}), "move": f"out {one.pk}"}
+    ).content.decode()
+    assert f'name="place_{two.pk}" value="1"' in left
+    assert f'name="place_{one.pk}" id=' in left
+    assert left.index('data-places="rest"') < left.index(f'id="place-{one.pk}"')
     for wish in (f"up {one.pk}", "down 999", "", f"sideways {two.pk}", "up x"):
         assert as_alice.post(url, {**form, "move": wish}).status_code == 200
     assert as_alice.post(NEW, {**form, "name": "fresh"}).status_code == 200
