@@ -1,5 +1,6 @@
 """What a server starts with, and what has changed of it since."""
 
+from servers.config.cures import CureError, Problem, apply_cure, propose_cures
 from servers.config.game_installs import GameOnHost, read_games
 from servers.config.names import suggest_server_name
 from servers.config.ready_blueprints import READY_BLUEPRINTS
@@ -20,8 +21,11 @@ from servers.config.waiting_changes import (
 
 __all__ = [
     "READY_BLUEPRINTS",
+    "CureError",
     "GameOnHost",
     "OtherKeysError",
+    "Problem",
+    "apply_cure",
     "describe_waiting",
     "find_unmoved",
     "find_waiting",
@@ -30,6 +34,7 @@ __all__ = [
     "move_found_secrets",
     "name_parts",
     "newest_runs",
+    "propose_cures",
     "read_games",
     "rotate_secrets",
     "suggest_server_name",

@@ -186,6 +186,13 @@ MATRIX = [
         "blueprint",
         (LOGIN, 404, 404, 404, 403, 409, 404, 409, 409),
     ),
+    Case("GET", "servers:blueprint_cure", "blueprint", everybody(405)),
+    Case(
+        "POST",
+        "servers:blueprint_cure",
+        "blueprint",
+        (LOGIN, 404, 404, 404, 403, 302, 404, 302, 302),
+    ),
     Case("GET", "servers:blueprint_detail", "shared", signed_in(200)),
     Case("GET", "servers:blueprint_edit", "shared", host_admins_alone(200)),
     Case("POST", "servers:blueprint_edit", "shared", host_admins_alone(200)),

@@ -79,7 +79,8 @@ def test_an_overlay_is_pinned_to_a_version_and_follows_the_latest_again(
     page = " ".join(response.content.decode().split())
     assert "version 1, pinned" in page
     assert "version 2, latest" in page
-    assert "in conflict in 1 place" in page
+    assert "1 thing does not fit" in page
+    assert f'value="above {two.pk} {one.pk}">Move two up, above one</button>' in page
     assert "1 file is in one and in two. The one of one counts" in page
     assert '<option value="1" selected>version 1</option>' in as_alice.get(url).content.decode()
     assert as_alice.post(url, {**form, f"pin_{one.pk}": "9"}).status_code == 200
@@ -270,3 +271,44 @@ def test_the_list_costs_the_same_number_of_queries_with_more_rows(
             Server.objects.create(name=f"s-{number}", owner=alice, host=host, blueprint=more)
 
     assert_same_queries(as_alice, LIST, make_more)
+
+
+# --- Overlays that do not work as they are ----------------------------------------------------
+
+
+PLUGIN = {"left4dead2/addons/sourcemod/plugins/fun.smx": "p"}
+CORE = {
+    "left4dead2/addons/sourcemod/bin/sourcemod_mm_i486.so": "s",
+    "left4dead2/addons/metamod/bin/server.so": "m",
+}
+
+
+@pytest.fixture
+def lacking(blueprint: Blueprint, dana: User, tmp_path: Path, settings: LazySettings) -> Blueprint:
+    """Return a blueprint of Alice's with a plugin and no SourceMod, which another overlay has."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+    fun, core = (Overlay.objects.create(name=name, owner=dana) for name in ("fun", "core"))
+    bring(fun, dana, PLUGIN)
+    bring(core, dana, CORE)
+    blueprint.set_overlays([fun])
+    return blueprint
+
+
+def test_a_cure_changes_the_blueprint_and_leads_back_within_the_panel(
+    as_alice: Client, lacking: Blueprint
+) -> None:
+    page = as_alice.get(lacking.get_absolute_url()).content.decode()
+    core = Overlay.objects.get(name="core")
+    assert f'name="cure" value="add {core.pk}">Add core below</button>' in page
+    url = reverse("servers:blueprint_cure", args=[lacking.name])
+    response = as_alice.post(
+        url, {"cure": f"add {core.pk}", "next": "//evil.example/"}, follow=True
+    )
+    assert response.redirect_chain[-1][0] == lacking.get_absolute_url()
+    page = response.content.decode()
+    assert "Blueprint coop: core was added, below the others." in page
+    assert "What does not fit" not in page
+    assert names_of(lacking) == ["fun", "core"]
+    again = as_alice.post(url, {"cure": f"add {core.pk}", "next": "/servers/"}, follow=True)
+    assert again.redirect_chain[-1][0] == "/servers/"
+    assert "That was done already" in again.content.decode()
