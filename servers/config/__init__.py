@@ -11,6 +11,7 @@ from servers.config.secret_moves import (
     move_found_secrets,
     rotate_secrets,
 )
+from servers.config.start_checks import find_certain_conflicts
 from servers.config.waiting_changes import (
     describe_waiting,
     find_waiting,
@@ -27,6 +28,7 @@ __all__ = [
     "Problem",
     "apply_cure",
     "describe_waiting",
+    "find_certain_conflicts",
     "find_unmoved",
     "find_waiting",
     "find_way_back",
