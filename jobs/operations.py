@@ -26,19 +26,17 @@ from hostops.specs import (
     InstanceSpec,
     InstanceState,
     InstanceStatus,
-    OverlayReference,
     SteamAccount,
 )
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
 from jobs.unpacking import make_version_of
+from servers.config import find_gaps
 from servers.models import (
     LOOPBACK,
     ActualState,
     Host,
-    Overlay,
-    OverlayVersion,
     Release,
     Run,
     Server,
@@ -185,24 +183,8 @@ def repeat(run: Run, server: Server) -> InstanceSpec:
     the panel has one of its overlays no longer: whoever starts it may not name a folder of a host as one.
     """
     spec = run.to_spec(server)
-    known = {
-        *Overlay.objects.filter(name__in=spec.overlays).values_list("name", flat=True),
-        *OverlayVersion.objects.filter(reference__in=spec.overlays).values_list(
-            "reference", flat=True
-        ),
-    }
-    gone = [OverlayReference.parse(one).label for one in spec.overlays if one not in known]
-    if gone:
-        raise MalformedJobError(
-            f"{server.name} ran with what is no overlay of the panel any more: {'; '.join(gone)}. Start "
-            "it as it is saved."
-        )
-    others = Server.objects.filter(host_id=server.host_id, port=spec.port).exclude(pk=server.pk)
-    if other := others.first():
-        raise MalformedJobError(
-            f"{server.name} ran on port {spec.port}, which is now server {other.name}’s. Start it as it is "
-            "saved, or give that server another port first."
-        )
+    if gaps := find_gaps(server, [run])[run.pk]:
+        raise MalformedJobError(" ".join(gaps))
     return spec
 
 
@@ -213,6 +195,7 @@ def describe_run(
     *,
     not_before: float,
     has_answered: bool,
+    started_by_name: str,
 ) -> Run | None:
     """Return the run that a job has started, for its end to be stored with; None if it has started none.
 
@@ -230,6 +213,7 @@ def describe_run(
         fingerprints=planned.fingerprints,
         started_at=datetime.fromtimestamp(status.started_at, UTC),
         has_answered=has_answered,
+        started_by_name=started_by_name,
         as_it_was_at=planned.as_it_was_at,
     )
 

@@ -181,6 +181,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         status,
         not_before=began_at,
         has_answered=ending.state == JobState.SUCCEEDED,
+        started_by_name=job.requested_by_name,
     )
     return ending._replace(server_changes=changes, run=run)
 

@@ -12,6 +12,7 @@ from servers.config.secret_moves import (
     rotate_secrets,
 )
 from servers.config.start_checks import find_certain_conflicts
+from servers.config.starts import compare_runs, find_gaps, list_starts
 from servers.config.waiting_changes import (
     describe_waiting,
     find_waiting,
@@ -27,12 +28,15 @@ __all__ = [
     "OtherKeysError",
     "Problem",
     "apply_cure",
+    "compare_runs",
     "describe_waiting",
     "find_certain_conflicts",
+    "find_gaps",
     "find_unmoved",
     "find_waiting",
     "find_way_back",
     "give_rcon_password",
+    "list_starts",
     "move_found_secrets",
     "name_parts",
     "newest_runs",

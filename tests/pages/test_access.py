@@ -125,6 +125,10 @@ MATRIX = [
     Case("POST", "servers:history", "server", everybody(405)),
     Case("GET", "servers:crashes", "server", viewers(200)),
     Case("POST", "servers:crashes", "server", everybody(405)),
+    Case("GET", "servers:starts", "server", viewers(200)),
+    Case("POST", "servers:starts", "server", everybody(405)),
+    Case("GET", "servers:starts_compare", "server", managers(404)),  # None is named.
+    Case("POST", "servers:starts_compare", "server", everybody(405)),
     Case("GET", "servers:edit", "server", managers(200)),
     Case("POST", "servers:edit", "server", managers(200)),
     Case("GET", "servers:secret", "secret", everybody(405)),
