@@ -492,10 +492,25 @@ class ContentFinding:
 
 
 @dataclass(frozen=True)
+class PluginNeeds:
+    """What a plugin that SourceMod loads by itself cannot do without, and which libraries it is for others.
+
+    `path` is below the folder of plugins. Extensions are named by their files, in lower case (`sdktools.ext`).
+    Libraries are other plugins: the name, and the file that usually is it.
+    """
+
+    path: str
+    extensions: tuple[str, ...] = ()
+    libraries: tuple[tuple[str, str], ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class OverlayReport:
     """The contents of an overlay on a host. `fingerprint` changes when one of its files changes.
 
-    `maps` are lower-case names without `.bsp`.
+    `maps` are lower-case names without `.bsp`. `plugins` are those that need or provide anything; None if not
+    all could be read.
     """
 
     name: str
@@ -505,6 +520,7 @@ class OverlayReport:
     findings: tuple[ContentFinding, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     maps: tuple[str, ...] = ()
+    plugins: tuple[PluginNeeds, ...] | None = None
 
     @property
     def refusals(self) -> tuple[ContentFinding, ...]:

@@ -28,19 +28,17 @@ from hostops.specs import (
     InstanceState,
     InstanceStatus,
     LoadedReport,
-    OverlayReference,
     SteamAccount,
 )
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Job, Operation, SteamGuardCode
 from jobs.unpacking import make_version_of
+from servers.config import find_gaps
 from servers.models import (
     LOOPBACK,
     ActualState,
     Host,
-    Overlay,
-    OverlayVersion,
     Release,
     Run,
     Server,
@@ -214,24 +212,8 @@ def repeat(run: Run, server: Server) -> InstanceSpec:
     may not use.
     """
     spec = run.to_spec(server)
-    known = {
-        *Overlay.objects.filter(name__in=spec.overlays).values_list("name", flat=True),
-        *OverlayVersion.objects.filter(reference__in=spec.overlays).values_list(
-            "reference", flat=True
-        ),
-    }
-    gone = [OverlayReference.parse(one).label for one in spec.overlays if one not in known]
-    if gone:
-        raise MalformedJobError(
-            f"{server.name} ran with overlays that are no longer in the panel: {'; '.join(gone)}. Start it "
-            "as it is saved."
-        )
-    others = Server.objects.filter(host_id=server.host_id, port=spec.port).exclude(pk=server.pk)
-    if other := others.first():
-        raise MalformedJobError(
-            f"{server.name} ran on port {spec.port}, which is now server {other.name}’s. Start it as it is "
-            "saved, or give that server another port first."
-        )
+    if gaps := find_gaps(server, [run])[run.pk]:
+        raise MalformedJobError(" ".join(gaps))
     return spec
 
 
@@ -243,6 +225,7 @@ def describe_run(
     not_before: float,
     has_answered: bool,
     secrets: frozenset[str] = frozenset(),
+    started_by_name: str,
 ) -> Run | None:
     """Return the run that a job has started, to be stored with the job's end; None if it has started none.
 
@@ -260,6 +243,7 @@ def describe_run(
         fingerprints=planned.fingerprints,
         started_at=datetime.fromtimestamp(status.started_at, UTC),
         has_answered=has_answered,
+        started_by_name=started_by_name,
         as_it_was_at=planned.as_it_was_at,
         loaded=describe_loaded(server, planned.loaded, secrets) if planned.loaded else None,
         loaded_at=planned.loaded_at,

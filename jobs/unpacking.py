@@ -37,7 +37,7 @@ from hostops.specs import (
 )
 from jobs.database import is_away
 from servers import store
-from servers.content import describe_overlay
+from servers.content import describe_overlay, describe_plugins
 from servers.models import Overlay, OverlayVersion, Upload, UploadPart
 
 logger = logging.getLogger(__name__)
@@ -339,6 +339,7 @@ def store_version(
         report = host.folder_report(tree, overlay.name, cancel=cancel)
         columns = describe_overlay(report)
         kept = {name: columns[name] for name in ("campaigns", "maps", "version")}
+        kept["plugins"] = describe_plugins(report)
         kept["findings"] = [*columns["findings"], *arranged.notes]
         callbacks.on_stage("Storing the version", None)
         cancel.raise_if_cancelled()

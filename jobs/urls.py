@@ -75,5 +75,7 @@ server_urlpatterns = [
     path("servers/<name:name>/console/", pages.server_console, name="console"),
     path("servers/<name:name>/crashes/", pages.server_crashes, name="crashes"),
     path("servers/<name:name>/history/", pages.server_history, name="history"),
+    path("servers/<name:name>/starts/", pages.server_starts, name="starts"),
+    path("servers/<name:name>/starts/compare/", pages.server_starts_compare, name="starts_compare"),
 ]
 """The pages of one server. `l4d2site.urls` adds them behind the other URLs of `servers`."""

@@ -7,6 +7,7 @@ from hostops.specs import NAME_PATTERN
 from servers.pages import (
     blob_pages,
     console_pages,
+    cure_pages,
     file_pages,
     new_server_pages,
     overlay_pages,
@@ -51,6 +52,7 @@ blueprint_urls = [
     path("<name:name>/", server_pages.blueprint_detail, name="blueprint_detail"),
     path("<name:name>/edit/", server_pages.blueprint_edit, name="blueprint_edit"),
     path("<name:name>/remove/", server_pages.blueprint_remove, name="blueprint_remove"),
+    path("<name:name>/cure/", cure_pages.blueprint_cure, name="blueprint_cure"),
 ]
 
 version_urls = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from hostops.content.fingerprints import fingerprint_of, list_files
 from hostops.content.pack_facts import Pack
 from hostops.content.packs import read_packs
-from hostops.content.plugins import find_lacks
+from hostops.content.plugins import find_lacks, find_needs, read_plugins
 from hostops.content.search_paths import LayerFiles, find_roots, look_at_layer
 from hostops.content.shapes import arrange, find_faults
 from hostops.instances.cfg_files import show_path
@@ -44,9 +44,10 @@ def report_overlay(
     layer = look_at_layer(overlay, roots)
     packs = read_packs(overlay, _paths(layer), cache_dir=cache_dir, cancel=cancel)
     campaigns = _list_campaigns(packs)
+    plugins, are_all = read_plugins(overlay)
     findings = [
         *find_faults(overlay, files),
-        *find_lacks(overlay, (file.path for file in files)),
+        *find_lacks(plugins, (file.path for file in files), are_all=are_all),
         *_look_at_packs(packs, layer),
         *_look_at_campaigns(campaigns),
     ]
@@ -58,6 +59,7 @@ def report_overlay(
         findings=tuple(arrange(findings)),
         campaigns=campaigns,
         maps=_list_maps(layer, packs),
+        plugins=tuple(find_needs(plugins)) if are_all else None,
     )
 
 

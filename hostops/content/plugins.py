@@ -11,7 +11,7 @@ import struct
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from hostops.specs import (
     PluginExtension,
     PluginFacts,
     PluginLibrary,
+    PluginNeeds,
 )
 
 MAX_FILE_BYTES = 8 * 1024**2
@@ -119,13 +120,34 @@ def list_plugins(folder: int) -> tuple[list[Plugin], bool]:
     return found, True
 
 
-def find_lacks(overlay: Path, paths: Iterable[str]) -> Iterator[ContentFinding]:
+def read_plugins(overlay: Path) -> tuple[list[Plugin], bool]:
+    """Return the plugins of an overlay as `list_plugins` does."""
+    with untrusted.open_folder(overlay, overlay) as folder:
+        return list_plugins(folder)
+
+
+def find_needs(plugins: Iterable[Plugin]) -> Iterator[PluginNeeds]:
+    """Yield what plugins need, and are for others; only of those that SourceMod loads by itself."""
+    for plugin in plugins:
+        if plugin.facts is None or not plugin.is_loaded:
+            continue
+        needs = PluginNeeds(
+            plugin.path,
+            tuple(one.file.lower() for one in plugin.facts.extensions if one.is_required),
+            tuple((one.name, one.file) for one in plugin.facts.libraries if one.is_required),
+            plugin.facts.provides,
+        )
+        if needs != PluginNeeds(needs.path):
+            yield needs
+
+
+def find_lacks(
+    plugins: Sequence[Plugin], paths: Iterable[str], *, are_all: bool
+) -> Iterator[ContentFinding]:
     """Yield what is to be said of the plugins of an overlay, of which `paths` are its files.
 
     A need that another overlay, or the game, may well meet is no fault of this one.
     """
-    with untrusted.open_folder(overlay, overlay) as folder:
-        plugins, are_all = list_plugins(folder)
     if not are_all:
         text = f"It has more plugins than are checked: {len(plugins):,}."
         yield ContentFinding("plugins_not_read", ContentSeverity.NOTED, text, PLUGINS_DIR)

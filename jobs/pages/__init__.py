@@ -33,6 +33,7 @@ from jobs.pages.server_pages import (
     server_detail,
     server_history,
 )
+from jobs.pages.start_pages import server_starts, server_starts_compare
 from jobs.pages.upload_pages import upload_detail, upload_discard, upload_finish, uploads
 
 __all__ = [
@@ -76,6 +77,8 @@ __all__ = [
     "server_make_and_start",
     "server_map",
     "server_save_and_restart",
+    "server_starts",
+    "server_starts_compare",
     "tags_change",
     "upload_detail",
     "upload_discard",

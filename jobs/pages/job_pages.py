@@ -22,6 +22,7 @@ from jobs.models import (
     Operation,
     SteamGuardCode,
 )
+from jobs.pages.content_refusals import accepts_conflicts, show_conflicts
 from jobs.pages.job_lists import parse_id, read_newest
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
@@ -32,7 +33,7 @@ from servers.logs import LogPage, RowLog, read_log_page, send_text
 from servers.models import Run, Server
 from servers.pages import needs_log
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
-from servers.refusals import refuse
+from servers.refusals import refuse, wants_json
 
 JOBS_PER_PAGE = 50
 LINES_OF_FAILURE = 8
@@ -49,9 +50,11 @@ def get_job_or_404(user: User, pk: int) -> Job:
 
 
 def refuse_request(
-    request: HttpRequest, refusal: queue.RequestRefused, back_to: str
+    request: SignedInRequest, refusal: queue.RequestRefused, back_to: str
 ) -> HttpResponse:
-    """Answer why a request is not queued."""
+    """Answer why a request is not queued, with the ways out where there are any."""
+    if isinstance(refusal, queue.ContentRefused) and not wants_json(request):
+        return show_conflicts(request, refusal, back_to)
     is_flood = isinstance(refusal, queue.TooManyWaiting)
     status = HTTPStatus.TOO_MANY_REQUESTS if is_flood else HTTPStatus.CONFLICT
     return refuse(request, str(refusal), back_to, status)
@@ -145,8 +148,9 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
     """Request an operation on a server, and redirect to its job: a new one, or an existing one.
 
     A start uses the saved settings or, with `run`, those of that run. With `when=empty` the job is made once
-    nobody is on the server. If the form says how many `people` its page showed and there are more by now, the
-    user is asked again. With `next`, redirects there instead.
+    nobody is on the server. It is refused for overlays that do not work as they are, unless somebody who may
+    configure the server wants it `despite_conflicts`. If the form says how many `people` its page showed and
+    there are more by now, the user is asked again. With `next`, redirects there instead.
     """
     server = get_server_or_404(request.user, name)
     operation = request.POST.get("operation", "")
@@ -167,7 +171,13 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
         context = {"server": server, "operation": operation, "here": back_to}
         return render(request, "servers/ask.html", context, status=HTTPStatus.CONFLICT)
     try:
-        requested = queue.request(operation, server=server, requested_by=request.user, run=run)
+        requested = queue.request(
+            operation,
+            server=server,
+            requested_by=request.user,
+            run=run,
+            accepts_conflicts=accepts_conflicts(request, server),
+        )
     except queue.RequestRefused as refusal:
         return refuse_request(request, refusal, back_to)
     return lead_to(request, requested)
@@ -184,7 +194,13 @@ def defer(request: SignedInRequest, server: Server, operation: str, back_to: str
     hours = min(parse_id(request.POST.get("hours", "")) or DEFERRED_HOURS, MOST_DEFERRED_HOURS)
     until = timezone.now() + timedelta(hours=hours)
     try:
-        queue.defer(operation, server=server, requested_by=request.user, until=until)
+        queue.defer(
+            operation,
+            server=server,
+            requested_by=request.user,
+            until=until,
+            accepts_conflicts=accepts_conflicts(request, server),
+        )
     except queue.RequestRefused as refusal:
         return refuse_request(request, refusal, back_to)
     return see_other(back_to)

@@ -12,16 +12,24 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from jobs.database import Channel, announce
-from jobs.models import DEFERRABLE, DeferredAction
-from jobs.queue.transitions import RequestRefused, TooManyWaiting, request
+from jobs.models import DEFERRABLE, STARTS, DeferredAction
+from jobs.queue.transitions import RequestRefused, TooManyWaiting, refuse_conflicts, request
 from servers.models import Server
 from servers.permissions import SERVER_OPERATION_VERBS, may
 
 
-def defer(operation: str, *, server: Server, requested_by: User, until: datetime) -> DeferredAction:
+def defer(
+    operation: str,
+    *,
+    server: Server,
+    requested_by: User,
+    until: datetime,
+    accepts_conflicts: bool = False,
+) -> DeferredAction:
     """Do `operation` once nobody plays on `server`, if that is before `until`; replaces what already waits.
 
-    Raises `RequestRefused` for an operation that cannot wait, and for a server that does not run.
+    Raises `RequestRefused` for an operation that cannot wait, and for a server that does not run. Conflicts of
+    its overlays refuse it now, while somebody is there to read why, and not when the time has come.
     """
     if operation not in DEFERRABLE:
         raise RequestRefused(
@@ -32,6 +40,8 @@ def defer(operation: str, *, server: Server, requested_by: User, until: datetime
             _("%(server)s is not running, so there is nobody to wait for.")
             % {"server": server.name}
         )
+    if operation in STARTS:
+        refuse_conflicts(operation, server, accepts_conflicts=accepts_conflicts)
     with transaction.atomic():
         action, _created = DeferredAction.objects.update_or_create(
             server=server,
@@ -80,7 +90,12 @@ def carry_out(action: DeferredAction) -> bool:
     try:
         with transaction.atomic():
             if same(action).filter(ended_at=None).delete()[0]:
-                request(action.operation, server=action.server, requested_by=user)
+                request(
+                    action.operation,
+                    server=action.server,
+                    requested_by=user,
+                    accepts_conflicts=True,
+                )
                 tell_pages(action.server)
     except TooManyWaiting:
         return False

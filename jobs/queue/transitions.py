@@ -7,7 +7,7 @@ transaction, and none touches a host.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext
 
 from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs import Ending, append_job_log_line, one_line, release_upload, store_endings
@@ -37,9 +37,10 @@ from jobs.models import (
 from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import has_lapsed_by_clock, is_gone
 from jobs.queue.scheduler import build_scheduler_state, lock_host
+from servers.config import find_certain_conflicts
 from servers.models import ActualState, DesiredState, Host, Run, Server, Upload, UploadState
 from servers.quotas import lock_person, most_waiting_jobs
-from servers.store import find_gap
+from servers.store import Fault, Lack, find_gap
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ CANCEL_REQUESTS = (
 )
 """Read 20 times a second while jobs run and end, from the index of those that run."""
 
+PROBLEMS_TOLD = 3
+
 Person = User
 
 
@@ -61,6 +64,30 @@ class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fa
 
 class TooManyWaiting(RequestRefused):
     """As many of the person's jobs wait as are allowed. Trying again is worth it once some of them have run."""
+
+
+class ContentRefused(RequestRefused):
+    """A server whose overlays certainly do not work as they are; `problems` says in what.
+
+    Unless `is_final`, it can be wanted all the same.
+    """
+
+    def __init__(self, operation: str, server: Server, problems: Sequence[Fault | Lack]) -> None:
+        told = [problem.sentence for problem in problems[:PROBLEMS_TOLD]]
+        if more := len(problems) - len(told):
+            told.append(
+                ngettext("And %(count)d more.", "And %(count)d more.", more) % {"count": more}
+            )
+        text = _("%(server)s is not started, as its overlays do not work as they are. %(told)s")
+        super().__init__(text % {"server": server.name, "told": " ".join(told)})
+        self.operation = operation
+        self.server = server
+        self.problems = problems
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its host would not start it either."""
+        return any(one.is_final for one in self.problems)
 
 
 @dataclass(frozen=True)
@@ -116,6 +143,7 @@ def request(
     build_id: str = "",
     run: Run | None = None,
     upload: Upload | None = None,
+    accepts_conflicts: bool = False,
 ) -> Requested:
     """Enqueue what a person asked for, or return the job that is about to do exactly that.
 
@@ -124,6 +152,9 @@ def request(
     transaction are accepted together or refused together.
     """
     host = host or (server.host if server else Host.local())
+    if server and operation in STARTS and run is None:
+        # Before any lock: it may read manifests. A run that is repeated has shown that it works.
+        refuse_conflicts(operation, server, accepts_conflicts=accepts_conflicts)
     with transaction.atomic():
         if not requested_by.is_superuser:
             requested_by = lock_person(requested_by)
@@ -163,6 +194,15 @@ def request(
         if upload:
             upload.touch(state=UploadState.WAITING, error="")
         return Requested(job, is_new=True)
+
+
+def refuse_conflicts(operation: str, server: Server, *, accepts_conflicts: bool = False) -> None:
+    """Raise `ContentRefused` if the overlays of a server certainly do not work, and nobody accepts that."""
+    problems = find_certain_conflicts(server)
+    if accepts_conflicts:
+        problems = [one for one in problems if one.is_final]
+    if problems:
+        raise ContentRefused(operation, server, problems)
 
 
 def lock_run(run: Run) -> None:
@@ -504,7 +544,7 @@ def fail_stale_job(job: Job) -> bool:
             append_job_log_line(job.pk, LogStream.STDERR, WORKER_STOPPED)
             if job.server and job.operation in STARTS:
                 # Nobody knows whether it runs with this job's settings or still with the ones before.
-                Run.record([Run(server=job.server)])
+                Run.record([Run(server=job.server, started_by_name=job.requested_by_name)])
     if is_ours:
         logger.warning("job %s: failed, its worker (%s) is gone", job.pk, job.worker)
     return is_ours

@@ -182,6 +182,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         not_before=began_at,
         has_answered=ending.state == JobState.SUCCEEDED,
         secrets=plan.secrets,
+        started_by_name=job.requested_by_name,
     )
     return ending._replace(server_changes=changes, run=run)
 

@@ -1,5 +1,6 @@
 """What a server starts with, and what has changed since its last start."""
 
+from servers.config.cures import CureError, Problem, apply_cure, propose_cures
 from servers.config.game_installs import GameOnHost, read_games
 from servers.config.names import suggest_server_name
 from servers.config.ready_blueprints import READY_BLUEPRINTS
@@ -10,6 +11,8 @@ from servers.config.secret_moves import (
     move_found_secrets,
     rotate_secrets,
 )
+from servers.config.start_checks import find_certain_conflicts
+from servers.config.starts import compare_runs, find_gaps, list_starts
 from servers.config.waiting_changes import (
     describe_waiting,
     find_waiting,
@@ -20,16 +23,24 @@ from servers.config.waiting_changes import (
 
 __all__ = [
     "READY_BLUEPRINTS",
+    "CureError",
     "GameOnHost",
     "OtherKeysError",
+    "Problem",
+    "apply_cure",
+    "compare_runs",
     "describe_waiting",
+    "find_certain_conflicts",
+    "find_gaps",
     "find_unmoved",
     "find_waiting",
     "find_way_back",
     "give_rcon_password",
+    "list_starts",
     "move_found_secrets",
     "name_parts",
     "newest_runs",
+    "propose_cures",
     "read_games",
     "rotate_secrets",
     "suggest_server_name",

@@ -12,7 +12,7 @@ from servers.content.map_choices import (
 )
 from servers.content.map_words import map_command, save_next_start, tell_outcome
 from servers.content.overlay_notes import list_campaigns, read_overlay_rows
-from servers.content.report_columns import describe_overlay, describe_release
+from servers.content.report_columns import describe_overlay, describe_plugins, describe_release
 from servers.content.start_notes import find_start_notes
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "MapChoices",
     "NextStart",
     "describe_overlay",
+    "describe_plugins",
     "describe_release",
     "find_loaded_notes",
     "find_mode_in",

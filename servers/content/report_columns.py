@@ -21,6 +21,21 @@ def describe_overlay(report: OverlayReport) -> dict[str, Any]:
     }
 
 
+def describe_plugins(report: OverlayReport) -> list[dict[str, Any]] | None:
+    """Return what a version's row is to say of the plugins of an overlay, in the form in which JSON has it."""
+    if report.plugins is None:
+        return None
+    return [
+        {
+            "path": one.path,
+            "extensions": list(one.extensions),
+            "libraries": [list(library) for library in one.libraries],
+            "provides": list(one.provides),
+        }
+        for one in report.plugins
+    ]
+
+
 def describe_release(report: ReleaseReport) -> dict[str, Any]:
     """Return what a row is to say of a release, in the form in which JSON has it."""
     return {

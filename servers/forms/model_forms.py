@@ -261,27 +261,36 @@ def find_port_obstacle(
 
 @dataclass(frozen=True)
 class OverlayPlace:
-    """The fields of one overlay in the form of a blueprint, and which ways it can be moved."""
+    """The fields of one overlay in the form of a blueprint, and which ways it can be moved.
+
+    `moved` is the way in which it was moved last.
+    """
 
     overlay: Overlay
     place: forms.BoundField
     pin: forms.BoundField | None
+    is_chosen: bool
     may_rise: bool
     may_fall: bool
     moved: str = ""
 
     @property
     def focus(self) -> str:
-        """The button that the keyboard is led back to after a move: `up`, `down`, or none."""
-        if self.moved == "up" or (self.moved == "down" and not self.may_fall):
-            return "up" if self.may_rise else "down"
-        return self.moved
+        """The button that the keyboard is led back to after a move: `up`, `down`, `out`, `add`, or none."""
+        if not self.moved:
+            return ""
+        if not self.is_chosen:
+            return "add"
+        wanted = "down" if self.moved == "down" else "up"
+        ways = {"up": self.may_rise, "down": self.may_fall}
+        return next((way for way in (wanted, *ways) if ways[way]), "out")
 
 
 class BlueprintForm(RowForm):
     """A blueprint with the place of each overlay: 1 lies on top, an empty place leaves it out.
 
-    Beside the place of one with versions stands which of them is used: the latest, or one that is pinned.
+    On pages they are a list, and the numbers are hidden; scripts may send any that say the order. Beside the
+    place of one with versions stands which of them is used: the latest, or one that is pinned.
     """
 
     class Meta:
@@ -326,6 +335,7 @@ class BlueprintForm(RowForm):
                 min_value=1,
                 max_value=999,
                 initial=stored.position if stored else None,
+                widget=forms.HiddenInput,
             )
             if versions := self._versions.get(overlay.pk):
                 self.fields[pin_name(overlay)] = forms.TypedChoiceField(
@@ -365,6 +375,7 @@ class BlueprintForm(RowForm):
                 overlay,
                 self[place_name(overlay)],
                 self[pin_name(overlay)] if overlay.pk in self._versions else None,
+                is_chosen=overlay in placed,
                 may_rise=overlay in placed[1:],
                 may_fall=overlay in placed[:-1],
                 moved=way if str(overlay.pk) == moved else "",
@@ -372,25 +383,27 @@ class BlueprintForm(RowForm):
             for overlay in (*placed, *rest)
         ]
 
+    def rest_matters(self) -> bool:
+        """Whether one that is left out was just moved there, or has something to be put right."""
+        rest = [one for one in self.overlay_places() if not one.is_chosen]
+        return any(one.moved or one.place.errors for one in rest)
+
     def move(self, wish: str) -> None:
-        """Let an overlay change places with the one above or below it: `up 7` or `down 7`, 7 being its id.
+        """Move an overlay, 7 being its id: `up 7`, `down 7`, below all others (`add 7`), or out (`out 7`).
 
         Nothing is saved, and what else was typed is not judged: the form is to be shown again.
         """
         way, _blank, pk = wish.partition(" ")
         order = self._read_order()
-        ids = [str(overlay.pk) for overlay in order]
+        mover = next((overlay for overlay in self.overlays if str(overlay.pk) == pk), None)
+        self.moved = wish if mover and move_in(order, mover, way) else ""
         data = cast("QueryDict", self.data).copy()
-        if pk in ids:
-            here = ids.index(pk)
-            there = min(max(here + (-1 if way == "up" else 1), 0), len(order) - 1)
-            order[here], order[there] = order[there], order[here]
-            for place, overlay in enumerate(order, start=1):
-                data[place_name(overlay)] = str(place)
+        for overlay in self.overlays:
+            place = order.index(overlay) + 1 if overlay in order else ""
+            data[place_name(overlay)] = str(place)
         self.data = data
         self._errors = ErrorDict()
         self.fields["name"].widget.attrs.pop("autofocus", None)
-        self.moved = wish if pk in ids else ""
 
     moved = ""
     """The last move, for the page to lead the keyboard back to its button."""
@@ -472,6 +485,24 @@ class BlueprintForm(RowForm):
         blueprint: Blueprint = super().save(commit)
         blueprint.set_overlays(self.chosen_overlays, self.chosen_pins)
         return blueprint
+
+
+def move_in(order: list[Overlay], mover: Overlay, way: str) -> bool:
+    """Move an overlay within an order, into it or out of it; return whether it could be moved that way."""
+    if mover not in order:
+        if way == "add":
+            order.append(mover)
+        return way == "add"
+    here = order.index(mover)
+    if way == "out":
+        order.remove(mover)
+    elif way == "up" and here > 0:
+        order.insert(here - 1, order.pop(here))
+    elif way == "down" and here < len(order) - 1:
+        order.insert(here + 1, order.pop(here))
+    else:
+        return False
+    return True
 
 
 def place_name(overlay: Overlay) -> str:

@@ -111,6 +111,12 @@ class OverlayVersion(WithFindings, ContentReport):
     )
     has_native_code = models.BooleanField(default=False)
     findings = models.JSONField(default=list)
+    plugins = models.JSONField(
+        null=True,
+        help_text=gettext_lazy(
+            "What its plugins need and provide, as hostops.specs.PluginNeeds; null: not all were read."
+        ),
+    )
     note = models.CharField(max_length=NOTE_CHARS, blank=True)
     origin = models.CharField(
         max_length=ORIGIN_CHARS, blank=True, help_text=gettext_lazy("Where it came from.")

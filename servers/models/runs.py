@@ -83,6 +83,11 @@ class Run(models.Model):
     has_answered = models.BooleanField(
         default=False, help_text=gettext_lazy("Whether the job that started it succeeded.")
     )
+    started_by_name = models.CharField(  # noqa: DJ001 - empty and not known are two things
+        max_length=150,
+        null=True,
+        help_text=gettext_lazy("Who asked for it; empty if Saferoom did, null if it is not known."),
+    )
     as_it_was_at = models.DateTimeField(
         null=True,
         help_text=gettext_lazy("When the run was started whose settings this one repeats."),
@@ -183,6 +188,13 @@ class Run(models.Model):
     def is_known(self) -> bool:
         """Whether it is known what it was started with."""
         return bool(self.digest_key)
+
+    @property
+    def started_by(self) -> str:
+        """Who asked for it, in words."""
+        if self.started_by_name is None:
+            return _("not known")
+        return self.started_by_name or "Saferoom"
 
     @property
     def overlay_references(self) -> tuple[str, ...]:

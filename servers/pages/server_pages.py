@@ -20,7 +20,7 @@ from servers.access import (
     get_server,
     sign_in_required,
 )
-from servers.config import find_unmoved, find_waiting, name_parts
+from servers.config import find_unmoved, find_waiting, name_parts, propose_cures
 from servers.content import read_overlay_rows
 from servers.fleet import Wish, read_board
 from servers.forms import BlueprintForm, ServerForm
@@ -152,7 +152,9 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
     if context[
         "is_editable"
     ]:  # It would show other people what is in overlays that they may not read.
-        context["conflicts"] = find_conflicts(blueprint.overlay_references)
+        conflicts = find_conflicts(blueprint.overlay_references)
+        context["problems"] = propose_cures(request.user, blueprint, conflicts)
+        context["unseen"] = conflicts.unseen
     return render(request, "blueprints/detail.html", context)
 
 
@@ -241,14 +243,14 @@ def is_move(request: SignedInRequest) -> bool:
 
 
 def warn_of_conflicts(request: SignedInRequest, blueprint: Blueprint) -> None:
-    """After saving, say how many conflicts its overlays have; its page says which."""
+    """Say at saving in how many things its overlays do not fit; its page says which, and what cures that."""
     count = find_conflicts(blueprint.overlay_references).count
     if count:
         messages.warning(
             request,
             ngettext(
-                "Its overlays are in conflict in %(count)d place: the page of %(name)s says where.",
-                "Its overlays are in conflict in %(count)d places: the page of %(name)s says where.",
+                "Look at its overlays: %(count)d thing does not fit. The page of %(name)s says what to do.",
+                "Look at its overlays: %(count)d things do not fit. The page of %(name)s says what to do.",
                 count,
             )
             % {"count": count, "name": blueprint.name},

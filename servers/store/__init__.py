@@ -1,9 +1,25 @@
 """What the panel itself keeps of overlays: their files, versions made of these, and what is being uploaded."""
 
 from servers.store.addresses import is_signed, sign_blob_path
-from servers.store.conflicts import Conflicts, find_conflicts
+from servers.store.conflicts import (
+    MAX_FILES_READ,
+    Conflicts,
+    Fault,
+    Kind,
+    Lack,
+    Need,
+    SharedFiles,
+    find_conflicts,
+)
 from servers.store.downloads import send_file
-from servers.store.edits import FileChangedError, go_back, remove_file, rename_file, save_file
+from servers.store.edits import (
+    FileChangedError,
+    drop_files,
+    go_back,
+    remove_file,
+    rename_file,
+    save_file,
+)
 from servers.store.panel_store import BlobError, get_store
 from servers.store.removals import (
     find_holders,
@@ -22,6 +38,7 @@ from servers.store.texts import (
     may_be_text,
     read_text,
 )
+from servers.store.traits import Traits, read_traits
 from servers.store.trees import Folder, find_folder, parent_of
 from servers.store.upload_files import (
     NO_SPACE,
@@ -54,6 +71,7 @@ from servers.store.versions import (
 )
 
 __all__ = [
+    "MAX_FILES_READ",
     "MAX_TEXT_BYTES",
     "MOST_OPEN",
     "NEW_TEXT",
@@ -61,13 +79,19 @@ __all__ = [
     "TEXT_SUFFIXES",
     "BlobError",
     "Conflicts",
+    "Fault",
     "FileChange",
     "FileChangedError",
     "Folder",
+    "Kind",
+    "Lack",
+    "Need",
     "NewerVersionError",
     "NoTextError",
+    "SharedFiles",
     "Swept",
     "Text",
+    "Traits",
     "UploadRefusedError",
     "VersionRefusedError",
     "add_part",
@@ -75,6 +99,7 @@ __all__ = [
     "compare",
     "diff_texts",
     "discard",
+    "drop_files",
     "find_conflicts",
     "find_folder",
     "find_gap",
@@ -93,6 +118,7 @@ __all__ = [
     "read_files",
     "read_offset",
     "read_text",
+    "read_traits",
     "remove_abandoned",
     "remove_file",
     "remove_files",

@@ -1,11 +1,13 @@
-"""What stands against each other in overlays that are laid over the game together, by their manifests.
+"""What does not work, or may not, in overlays that are laid over the game together, by their manifests.
 
-Overlays that are kept by hand on hosts have none: they are named as not looked at.
+Overlays that are kept by hand on hosts have none: they are named as not looked at, and as they may have what
+others lack, nothing is certain then of what seems to be missing.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -13,23 +15,114 @@ from django.utils.translation import ngettext
 from hostops.specs import ManifestFile, OverlayReference
 from servers.models import OverlayVersion
 from servers.store.panel_store import BlobError
+from servers.store.traits import METAMOD, SOURCEMOD, Traits, read_traits
 from servers.store.versions import read_files
 
 MAX_FILES_READ = 100_000
-"""So many files are looked at for one page: about half a second."""
+"""So many files are looked at for one page: about half a second, and once more for what is not in memory."""
 
 SHOWN_PATHS = 10
+SHOWN_LACKS = 30
 
 _CHAINED = "left4dead2/cfg/server.cfg"
 """All overlays' are executed, one after the other: none hides another."""
 
-_ADDONS = "left4dead2/addons/"
-_L4DTOOLZ = re.compile(re.escape(_ADDONS) + r"(metamod/)?l4dtoolz[^/]*\.vdf")
-_TICKRATE = re.compile(re.escape(_ADDONS) + r"(metamod/)?tickrate_enabler[^/]*\.(vdf|so)")
-_STACKS = {
-    "MetaMod": f"{_ADDONS}metamod/bin/",
-    "SourceMod": f"{_ADDONS}sourcemod/bin/",
-}
+
+class Kind(Enum):
+    """What a fault is about. Its value is what is to be taken out of all overlays but one."""
+
+    L4DTOOLZ = "l4dtoolz"
+    TICKRATE = "tickrate_enabler"
+    METAMOD = METAMOD
+    SOURCEMOD = SOURCEMOD
+    CONTENT = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something of overlays that does not work together; unless `is_certain`, it may work all the same.
+
+    `overlays` are the names of those that it is about, the topmost first. `paths` are files by these names,
+    without which there would be no fault. With an `is_final` one the host does not start a server at all.
+    """
+
+    kind: Kind
+    sentence: str
+    overlays: tuple[str, ...]
+    paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_certain: bool = True
+    is_final: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a plugin, or SourceMod, cannot do without: a stack, or by its file an extension or a plugin.
+
+    `library` is the name of what that plugin is for others, which another one may be in its place.
+    """
+
+    file: str
+    library: str = ""
+    is_stack: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        if self.is_stack:
+            return self.file
+        words = _("the plugin %(file)s") if self.library else _("the extension %(file)s")
+        return words % {"file": self.file}
+
+    def is_met_by(self, traits: Traits, plugins: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether a version has it, by its traits and by what is known of its plugins."""
+        if self.is_stack:
+            return self.file in traits.stacks
+        if not self.library:
+            return self.file in traits.extensions
+        is_file = self.file.lower() in traits.plugins
+        return is_file or any(self.library in plugin["provides"] for plugin in plugins)
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that is needed and that none of the overlays has; unless `is_certain`, an unseen one may.
+
+    `overlay` is the topmost that needs it, and `users` are its plugins that do; of a stack there are none.
+    """
+
+    need: Need
+    overlay: str
+    users: tuple[str, ...] = ()
+    is_certain: bool = True
+    is_final: bool = False
+    """Never: the game starts, without what lacks something."""
+
+    @property
+    def sentence(self) -> str:
+        """What needs it, and what comes of that."""
+        words = {"name": self.overlay, "need": self.need.label}
+        if not self.users:
+            text = _(
+                "%(name)s needs %(need)s, which is in none of these overlays: the game does not load that part "
+                "of it without %(need)s."
+            )
+            return text % words
+        more = len(self.users) - 1
+        words |= {"plugin": self.users[0]}
+        if not more:
+            text = _(
+                "%(plugin)s of %(name)s needs %(need)s, which is in none of these overlays: without it, "
+                "SourceMod does not load the plugin."
+            )
+            return text % words
+        text = ngettext(
+            "%(plugin)s and %(more)d more plugin of %(name)s need %(need)s, which is in none of these "
+            "overlays: without it, SourceMod does not load them.",
+            "%(plugin)s and %(more)d more plugins of %(name)s need %(need)s, which is in none of these "
+            "overlays: without it, SourceMod does not load them.",
+            more,
+        )
+        return text % (words | {"more": more})
 
 
 @dataclass(frozen=True)
@@ -65,8 +158,8 @@ class SharedFiles:
 class Conflicts:
     """What is to be said of overlays that are used together."""
 
-    faults: Sequence[str] = ()
-    """What does not work together."""
+    faults: Sequence[Fault] = ()
+    lacks: Sequence[Lack] = ()
     shared: Sequence[SharedFiles] = ()
     unseen: Sequence[str] = ()
     """Overlays that were not looked at, each with the reason."""
@@ -74,20 +167,42 @@ class Conflicts:
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.faults) + len(self.shared)
+        return len(self.faults) + len(self.lacks) + len(self.shared)
+
+    @property
+    def certain(self) -> Sequence[Fault | Lack]:
+        """Those for which a server is not started unless somebody wants it all the same."""
+        found: list[Fault | Lack] = [*self.faults, *self.lacks]
+        return [one for one in found if one.is_certain]
 
 
-def find_conflicts(references: Sequence[str]) -> Conflicts:
+@dataclass(frozen=True)
+class _Layer:
+    """A version among those that are used together."""
+
+    name: str
+    version: OverlayVersion
+    traits: Traits
+
+    @property
+    def plugins(self) -> Sequence[Mapping[str, Any]]:
+        """What is known of its plugins."""
+        return self.version.plugins or ()
+
+
+def find_conflicts(references: Sequence[str], *, with_shared: bool = True) -> Conflicts:
     """Return the conflicts of overlays, the topmost first, as `Blueprint.overlay_references` has them.
 
-    One query, and the time to read the manifests, which is bounded.
+    One query, and the time to read the manifests, which is bounded. Without the files that they share, those
+    that were read lately cost nothing.
     """
     parsed = [OverlayReference.parse(one) for one in references]
     of_panel = OverlayVersion.objects.filter(
         reference__in=[str(one) for one in parsed if one.digest]
     )
-    versions = of_panel.in_bulk(field_name="reference")
-    layers: dict[str, tuple[ManifestFile, ...]] = {}
+    versions = of_panel.defer("campaigns", "maps").in_bulk(field_name="reference")
+    layers: list[_Layer] = []
+    files: dict[str, tuple[ManifestFile, ...]] = {}
     unseen = []
     left = MAX_FILES_READ
     for reference in parsed:
@@ -104,56 +219,116 @@ def find_conflicts(references: Sequence[str]) -> Conflicts:
             )
             continue
         try:
-            layers[reference.name] = read_files(version)
+            if with_shared:
+                files[reference.name] = read_files(version)
+            layers.append(_Layer(reference.name, version, read_traits(version)))
         except BlobError as error:
             unseen.append(f"{reference.label}: {error}")
+    lacks = tuple(_find_lacks(layers, has_unseen=bool(unseen)))
     if len(parsed) == 1:
         unseen = []  # There is nothing to compare it with.
-    return Conflicts(tuple(_find_faults(layers)), tuple(_find_shared(layers)), tuple(unseen))
+    faults = (*_find_refusals(layers), *_find_faults(layers))
+    return Conflicts(faults, lacks[:SHOWN_LACKS], tuple(_find_shared(files)), tuple(unseen))
 
 
-def _find_faults(layers: Mapping[str, Iterable[ManifestFile]]) -> Iterable[str]:
-    """Yield what does not work together, in sentences."""
-    toolz: list[tuple[str, str]] = []
-    ticks: list[str] = []
-    stacks: dict[str, list[str]] = {}
-    for name, files in layers.items():
-        kinds: set[str] = set()
-        has_tickrate = False
-        found: set[str] = set()
-        for file in files:
-            path = file.path.lower()
-            if not path.startswith(_ADDONS):
-                continue
-            if match := _L4DTOOLZ.fullmatch(path):
-                kinds.add("MetaMod" if match[1] else "addons/")
-            has_tickrate = has_tickrate or bool(_TICKRATE.fullmatch(path))
-            found.update(stack for stack, folder in _STACKS.items() if path.startswith(folder))
-        toolz += [(name, kind) for kind in sorted(kinds)]
-        ticks += [name] if has_tickrate else []
-        for stack in found:
-            stacks.setdefault(stack, []).append(name)
-    if len(toolz) > 1:
-        yield _(
+def _find_refusals(layers: Iterable[_Layer]) -> Iterable[Fault]:
+    """Yield for what of a version by itself its host starts no server."""
+    for layer in layers:
+        for finding in layer.version.refusals:
+            sentence = f"{layer.name}: {finding['text']}"
+            yield Fault(Kind.CONTENT, sentence, (layer.name,), is_final=True)
+
+
+def _find_faults(layers: Sequence[_Layer]) -> Iterable[Fault]:
+    """Yield what does not work together."""
+    toolz = {layer.name: layer.traits.l4dtoolz for layer in layers if layer.traits.l4dtoolz}
+    places = {path.lower(): (name, path) for name, paths in toolz.items() for path in paths}
+    if len(places) > 1:
+        sentence = _(
             "l4dtoolz is there %(count)d times (%(where)s). Its kinds exclude one another: keep one, and "
             "take the others out."
         ) % {
-            "count": len(toolz),
+            "count": len(places),
             "where": ", ".join(
-                _("in %(name)s, loaded by %(kind)s") % {"name": name, "kind": kind}
-                for name, kind in toolz
+                _("in %(name)s, loaded by %(kind)s")
+                % {"name": name, "kind": METAMOD if "/metamod/" in path.lower() else "addons/"}
+                for name, path in places.values()
             ),
         }
-    if ticks and any(kind == "addons/" for _name, kind in toolz):
-        yield _(
+        yield Fault(Kind.L4DTOOLZ, sentence, tuple(toolz), toolz)
+    ticks = {layer.name: layer.traits.tickrate for layer in layers if layer.traits.tickrate}
+    if ticks and any("/metamod/" not in path for path in places):
+        sentence = _(
             "tickrate_enabler (in %(ticks)s) and an l4dtoolz in addons/ both set the tickrate. The one of "
             "lakwsh does that itself: take tickrate_enabler out if it is that one."
         ) % {"ticks": ", ".join(ticks)}
-    for stack, names in sorted(stacks.items()):
-        if len(names) > 1:
-            yield _(
+        yield Fault(Kind.TICKRATE, sentence, tuple(ticks), ticks, is_certain=False)
+    for kind in (Kind.METAMOD, Kind.SOURCEMOD):
+        stacks = {
+            layer.name: layer.traits.stacks[kind.value]
+            for layer in layers
+            if kind.value in layer.traits.stacks
+        }
+        top, *others = stacks.items() or [("", {})]
+        mixed = [name for name, files in others if _is_mixed(top[1], files)]
+        if mixed:
+            names = (top[0], *mixed)
+            sentence = _(
                 "%(stack)s is in %(names)s. Files of two versions of it would be mixed: keep it in one overlay."
-            ) % {"stack": stack, "names": ", ".join(names)}
+            ) % {"stack": kind.value, "names": ", ".join(names)}
+            yield Fault(kind, sentence, names)
+
+
+def _is_mixed(upper: Mapping[str, str], lower: Mapping[str, str]) -> bool:
+    """Return whether files of two versions lie beside each other: not if the upper ones hide all of the lower.
+
+    Nor if the files at the same places are the same: then it is one version that was brought in parts.
+    """
+    common = upper.keys() & lower.keys()
+    is_one = bool(common) and all(upper[path] == lower[path] for path in common)
+    return not is_one and not lower.keys() <= upper.keys()
+
+
+def _find_lacks(layers: Sequence[_Layer], *, has_unseen: bool) -> Iterable[Lack]:
+    """Yield what is needed and not there, the most fundamental first."""
+
+    def is_met(need: Need) -> bool:
+        return any(need.is_met_by(layer.traits, layer.plugins) for layer in layers)
+
+    needs_metamod = [
+        layer.name
+        for layer in layers
+        if SOURCEMOD in layer.traits.stacks or layer.traits.has_metamod_plugins
+    ]
+    needs_sourcemod = [layer.name for layer in layers if layer.traits.plugins]
+    for stack, names in ((METAMOD, needs_metamod), (SOURCEMOD, needs_sourcemod)):
+        need = Need(stack, is_stack=True)
+        if names and not is_met(need):
+            yield Lack(need, names[0], is_certain=not has_unseen)
+    has_sourcemod = is_met(Need(SOURCEMOD, is_stack=True))
+    has_unread = any(layer.version.plugins is None for layer in layers)
+    for need, (name, users) in _list_needs(layers).items():
+        # Most extensions come with SourceMod, which is asked for already.
+        if is_met(need) or not (need.library or has_sourcemod):
+            continue
+        is_certain = not has_unseen and not (need.library and has_unread)
+        yield Lack(need, name, tuple(users), is_certain)
+
+
+def _list_needs(layers: Iterable[_Layer]) -> Mapping[Need, tuple[str, list[str]]]:
+    """Return what plugins need, each with the topmost overlay that needs it and its plugins that do."""
+    found: dict[Need, tuple[str, list[str]]] = {}
+    for layer in layers:
+        for plugin in layer.plugins:
+            needs = [
+                *(Need(file) for file in plugin["extensions"]),
+                *(Need(file, library) for library, file in plugin["libraries"]),
+            ]
+            for need in needs:
+                name, users = found.setdefault(need, (layer.name, []))
+                if name == layer.name:
+                    users.append(plugin["path"])
+    return found
 
 
 def _find_shared(layers: Mapping[str, Iterable[ManifestFile]]) -> Iterable[SharedFiles]:

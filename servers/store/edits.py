@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from hostops.specs import ManifestError, ManifestFile
 from servers.models import Overlay, OverlayVersion
 from servers.store.panel_store import get_store
+from servers.store.traits import PLUGINS_DIR, is_loaded_plugin
 from servers.store.versions import (
     TRIES,
     NewerVersionError,
@@ -113,6 +114,19 @@ def remove_file(
 
 
 @explained()
+def drop_files(
+    overlay: Overlay, paths: Collection[str], *, by: User, note: str = ""
+) -> OverlayVersion:
+    """Leave files out of the next version, as far as they are there. Raises as `make_version`."""
+
+    def change(files: Files) -> None:
+        for path in paths:
+            files.pop(path, None)
+
+    return _make(overlay, change, by=by, note=note)
+
+
+@explained()
 def go_back(version: OverlayVersion, *, by: User) -> OverlayVersion:
     """Make the files of an older version the latest again, as a version of its own."""
     return make_version(
@@ -131,6 +145,7 @@ def report_of(version: OverlayVersion) -> dict[str, Any]:
         "campaigns": version.campaigns,
         "maps": version.maps,
         "findings": version.findings,
+        "plugins": version.plugins,
         "version": version.version,
         "looked_at": version.looked_at,
     }
@@ -173,12 +188,29 @@ def carry_report(
         if find_file(finding["path"]) not in gone
     ]
     return {
+        "plugins": None if base.plugins is None else carry_plugins(base.plugins, gone, renamed),
         "campaigns": campaigns,
         "maps": sorted({*base.maps, *kept_maps} - (set(lost_maps) - kept_maps)),
         "findings": findings,
         "version": base.version,
         "looked_at": base.looked_at,
     }
+
+
+def carry_plugins(
+    plugins: Iterable[dict[str, Any]], gone: Collection[str], renamed: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return what is known of the plugins that are still loaded: those of files that are not `gone`.
+
+    None can have come: what the editor stores is a text, and SourceMod loads no plugin of it.
+    """
+    kept = []
+    for plugin in plugins:
+        path = PLUGINS_DIR + plugin["path"]
+        now = renamed.get(path, path)
+        if path not in gone and is_loaded_plugin(now):
+            kept.append({**plugin, "path": now[len(PLUGINS_DIR) :]})
+    return kept
 
 
 def _make(

@@ -265,14 +265,23 @@ def _settle(upload: Upload, base_id: int | None) -> None:
 
 def read_files(version: OverlayVersion) -> tuple[ManifestFile, ...]:
     """Return the files of a version. Raises `BlobError` if the store has lost its manifest, or damaged it."""
-    return tuple(read_known_files(read_lines(version)))
+    return read_files_of(version.digest)
+
+
+def read_files_of(digest: str) -> tuple[ManifestFile, ...]:
+    """Return the files of the versions whose manifest has this hash. Raises as `read_files`."""
+    return tuple(read_known_files(_read_lines_of(digest)))
 
 
 def read_lines(version: OverlayVersion) -> list[bytes]:
     """Return the lines of a version's manifest, for `read_known_files`. Raises as `read_files`."""
-    data = get_store().read(version.digest, MAX_MANIFEST_BYTES)
+    return _read_lines_of(version.digest)
+
+
+def _read_lines_of(digest: str) -> list[bytes]:
+    data = get_store().read(digest, MAX_MANIFEST_BYTES)
     try:
-        return read_known_lines(data, version.digest)
+        return read_known_lines(data, digest)
     except ManifestError as error:
         raise BlobError(str(error)) from error
 

@@ -28,6 +28,7 @@ from servers import store
 from servers.models import Overlay, OverlayVersion, Upload, UploadState
 from servers.store import begin_upload, path_of, read_files
 from tests.overlays import manifest_bytes
+from tests.smx_files import make_plugin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +125,14 @@ def test_archives_bundles_and_files_become_one_version(overlay: Overlay, alice: 
     assert version.added_bytes == 7 + manifest_bytes(version)
     assert not any(path.exists() for path in files), "its own files are not needed any more"
     assert list(store.get_store().incoming_dir.iterdir()) == []
+
+
+def test_what_its_plugins_need_is_kept_with_the_version(overlay: Overlay, dana: User) -> None:
+    plugin = make_plugin(extensions=[("SDKTools", "SDKTools.ext", True)])
+    upload = bring(overlay, dana, {"left4dead2/addons/sourcemod/plugins/fun.smx": plugin})
+    assert unpack(upload, dana).error == ""
+    needs = {"path": "fun.smx", "extensions": ["sdktools.ext"], "libraries": [], "provides": []}
+    assert overlay.versions.get().plugins == [needs]
 
 
 def test_it_adds_to_the_latest_version_or_replaces_everything(

@@ -112,7 +112,8 @@ def paths(
     )
     add_people(waiting)
     add_map_change(waiting)
-    make_run(waiting, config="hostname Night\nsv_lan 0\n", port=27099)
+    older = make_run(waiting, config="hostname Evening\n")
+    newer = make_run(waiting, config="hostname Night\nsv_lan 0\n", port=27099)
     ConsoleLine.objects.create(
         server=server, seq=1, line="\x1b[32mready", created_at=timezone.now()
     )
@@ -166,6 +167,8 @@ def paths(
         failed_job.get_absolute_url(),
         queued.get_absolute_url(),
         waiting.get_absolute_url(),
+        f"{waiting.get_absolute_url()}starts/",
+        f"{waiting.get_absolute_url()}starts/compare/?from={older.pk}&to={newer.pk}",
         f"{waiting.get_absolute_url()}map/",
         f"{waiting.get_absolute_url()}players/",
         f"{waiting.get_absolute_url()}bans/",

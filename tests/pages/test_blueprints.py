@@ -3,6 +3,7 @@
 import html
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -10,9 +11,21 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from servers.models import Blueprint, Host, Overlay, Server
+from jobs.models import DeferredAction, Job
+from servers.models import (
+    ActualState,
+    Blueprint,
+    Host,
+    Membership,
+    Overlay,
+    OverlayVersion,
+    Run,
+    Server,
+)
 from tests.overlays import bring
+from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
+from tests.states import record_state
 
 LIST = reverse("servers:blueprint_list")
 NEW = reverse("servers:blueprint_create")
@@ -79,7 +92,8 @@ def test_an_overlay_is_pinned_to_a_version_and_follows_the_latest_again(
     page = " ".join(response.content.decode().split())
     assert "version 1, pinned" in page
     assert "version 2, latest" in page
-    assert "in conflict in 1 place" in page
+    assert "1 thing does not fit" in page
+    assert f'value="above {two.pk} {one.pk}">Move two up, above one</button>' in page
     assert "1 file is in one and in two. The one of one counts" in page
     assert '<option value="1" selected>version 1</option>' in as_alice.get(url).content.decode()
     assert as_alice.post(url, {**form, f"pin_{one.pk}": "9"}).status_code == 200
@@ -102,6 +116,14 @@ def test_overlays_change_places_by_buttons_and_nothing_is_saved_by_that(
     assert values == {str(two.pk): "1", str(one.pk): "2"}
     assert page.index(f'id="place-{two.pk}"') < page.index(f'id="place-{one.pk}"')
     assert len(re.findall(r"formnovalidate autofocus", page)) == 1
+    added = as_alice.post(url, {**form_of({one: 1}), "move": f"add {two.pk}"}).content.decode()
+    assert f'name="place_{two.pk}" value="2"' in added
+    left = as_alice.post(
+        url, {**form_of({one: 1, two: 2}), "move": f"out {one.pk}"}
+    ).content.decode()
+    assert f'name="place_{two.pk}" value="1"' in left
+    assert f'name="place_{one.pk}" id=' in left
+    assert left.index('data-places="rest"') < left.index(f'id="place-{one.pk}"')
     for wish in (f"up {one.pk}", "down 999", "", f"sideways {two.pk}", "up x"):
         assert as_alice.post(url, {**form, "move": wish}).status_code == 200
     assert as_alice.post(NEW, {**form, "name": "fresh"}).status_code == 200
@@ -262,3 +284,129 @@ def test_the_list_costs_the_same_number_of_queries_with_more_rows(
             Server.objects.create(name=f"s-{number}", owner=alice, host=host, blueprint=more)
 
     assert_same_queries(as_alice, LIST, make_more)
+
+
+# --- Overlays that do not work as they are ----------------------------------------------------
+
+
+PLUGIN = {"left4dead2/addons/sourcemod/plugins/fun.smx": "p"}
+CORE = {
+    "left4dead2/addons/sourcemod/bin/sourcemod_mm_i486.so": "s",
+    "left4dead2/addons/metamod/bin/server.so": "m",
+}
+
+
+@pytest.fixture
+def lacking(blueprint: Blueprint, dana: User, tmp_path: Path, settings: LazySettings) -> Blueprint:
+    """Return a blueprint of Alice's with a plugin and no SourceMod, which another overlay has."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+    fun, core = (Overlay.objects.create(name=name, owner=dana) for name in ("fun", "core"))
+    bring(fun, dana, PLUGIN)
+    bring(core, dana, CORE)
+    blueprint.set_overlays([fun])
+    return blueprint
+
+
+def test_a_cure_changes_the_blueprint_and_leads_back_within_the_panel(
+    as_alice: Client, lacking: Blueprint
+) -> None:
+    page = as_alice.get(lacking.get_absolute_url()).content.decode()
+    core = Overlay.objects.get(name="core")
+    assert f'name="cure" value="add {core.pk}">Add core below</button>' in page
+    url = reverse("servers:blueprint_cure", args=[lacking.name])
+    response = as_alice.post(
+        url, {"cure": f"add {core.pk}", "next": "//evil.example/"}, follow=True
+    )
+    assert response.redirect_chain[-1][0] == lacking.get_absolute_url()
+    page = response.content.decode()
+    assert "Blueprint coop: core was added, below the others." in page
+    assert "What does not fit" not in page
+    assert names_of(lacking) == ["fun", "core"]
+    again = as_alice.post(url, {"cure": f"add {core.pk}", "next": "/servers/"}, follow=True)
+    assert again.redirect_chain[-1][0] == "/servers/"
+    assert "That was done already" in again.content.decode()
+
+
+def ask(client: Client, operation: str = "start", **fields: str) -> Any:
+    return client.post("/servers/alpha/jobs/", {"operation": operation, **fields})
+
+
+def test_a_start_of_what_cannot_work_is_refused_before_there_is_a_job_with_its_cures(
+    as_alice: Client, server: Server, lacking: Blueprint
+) -> None:
+    response = ask(as_alice, next="/servers/alpha/")
+    page = response.content.decode()
+    assert response.status_code == 409
+    assert "fun needs SourceMod, which is in none of these overlays" in page
+    assert ">Add core below</button>" in page
+    program = as_alice.post(
+        "/servers/alpha/jobs/", {"operation": "start"}, headers={"Accept": "application/json"}
+    )
+    assert (program.status_code, "fun needs SourceMod" in program.json()["error"]) == (409, True)
+    assert not Job.objects.exists()
+    assert ask(as_alice, "initialize").status_code == 303
+    Job.objects.all().delete()
+    core = Overlay.objects.get(name="core")
+    lacking.set_overlays([Overlay.objects.get(name="fun"), core])
+    assert ask(as_alice).status_code == 303
+
+
+def test_who_may_configure_a_server_starts_it_all_the_same_and_an_operator_does_not(
+    as_alice: Client, bob: User, server: Server, lacking: Blueprint
+) -> None:
+    membership = Membership.objects.create(server=server, user=bob, role="operator")
+    refused = ask(sign_in(bob), despite_conflicts="1")
+    assert refused.status_code == 409
+    for hidden in ("all the same", "Add core below"):
+        assert hidden not in refused.content.decode()
+    membership.role = "manager"
+    membership.save()
+    assert "Start it all the same" in ask(sign_in(bob)).content.decode()
+    assert ask(sign_in(bob), despite_conflicts="1").status_code == 303
+    assert Job.objects.get().requested_by == bob
+
+
+def test_what_came_up_with_just_these_overlays_is_not_refused_again(
+    as_alice: Client, server: Server, lacking: Blueprint
+) -> None:
+    overlays = [[one, ""] for one in lacking.overlay_references]
+    run = Run.objects.create(server=server, overlays=overlays, has_answered=False)
+    assert ask(as_alice).status_code == 409
+    run.has_answered = True
+    run.save()
+    assert ask(as_alice).status_code == 303
+    run.overlays = [["other", ""]]
+    run.save()
+    Job.objects.all().delete()
+    assert ask(as_alice).status_code == 409
+
+
+def test_what_its_host_would_not_start_is_not_started_all_the_same(
+    as_alice: Client, server: Server, lacking: Blueprint
+) -> None:
+    finding = {"code": "flat", "severity": "refused", "text": "It lies flat.", "path": ""}
+    OverlayVersion.objects.filter(overlay__name="core").update(findings=[finding])
+    lacking.set_overlays(list(Overlay.objects.all()))
+    Run.objects.create(
+        server=server,
+        overlays=[[one, ""] for one in lacking.overlay_references],
+        has_answered=True,
+    )
+    response = ask(as_alice, despite_conflicts="1")
+    assert response.status_code == 409
+    assert "core: It lies flat." in response.content.decode()
+    assert "all the same" not in response.content.decode()
+
+
+def test_a_restart_that_waits_is_refused_while_somebody_is_there_to_be_told(
+    as_alice: Client, server: Server, lacking: Blueprint
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    page = ask(as_alice, "restart", when="empty", hours="3")
+    assert page.status_code == 409
+    assert '<input type="hidden" name="hours" value="3">' in page.content.decode()
+    assert "Restart it all the same" in page.content.decode()
+    assert not DeferredAction.objects.exists()
+    accepted = ask(as_alice, "restart", when="empty", hours="3", despite_conflicts="1")
+    assert accepted.status_code == 303
+    assert ask(as_alice, "stop", when="empty").status_code == 303

@@ -1,8 +1,10 @@
 """What the pages do in a real browser while something changes behind them. Logs: `test_log_browser.py`."""
 
 import re
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
@@ -12,6 +14,7 @@ from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, OverlayReport, Server
 from servers.secrets.encryption import ServerSecret
+from tests.overlays import bring
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.test_accessibility import violations
 from tests.pages.webserver import WebServer
@@ -326,6 +329,83 @@ def test_a_form_that_was_changed_stays_with_its_faults_and_asks_before_it_is_lef
     page.get_by_role("link", name="Blueprints").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Blueprints")
     assert asked == ["beforeunload"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give this process and the web server, which is to start after this, one store."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+    monkeypatch.setenv("CONTENT_ROOT", str(settings.CONTENT_ROOT))
+    return tmp_path / "content"
+
+
+def test_overlays_are_put_in_order_by_keys_by_dragging_and_by_buttons_until_a_start_works(
+    store: Path, open_page: OpenPage, stopped_server: Server, dana: User
+) -> None:
+    blueprint = stopped_server.blueprint
+    overlays = [Overlay.objects.create(name=f"o{number}", owner=dana) for number in range(4)]
+    for overlay in overlays:
+        bring(overlay, dana, {"left4dead2/addons/sourcemod/plugins/p.smx": "the same"})
+    core = Overlay.objects.create(name="core", description="SourceMod itself", owner=dana)
+    stacks = ("sourcemod/bin/s.so", "metamod/bin/m.so")
+    bring(core, dana, {f"left4dead2/addons/{path}": path for path in stacks})
+    blueprint.set_overlays(overlays[:3])
+    page = open_page()
+    page.goto(f"/blueprints/{blueprint.name}/edit/")
+    names = page.locator("[data-places=chosen] .name")
+    said = page.locator("[data-places-said]")
+    page.get_by_label("Version of o0").select_option("1")
+    page.get_by_role("button", name="Move o2 up").focus()
+    page.keyboard.press("Alt+ArrowUp")
+    expect(said).to_have_text("o2 is now 2 of 3.")
+    page.keyboard.press("Alt+ArrowUp")
+    expect(names).to_have_text(["o2", "o0", "o1"])
+    # At the top there is no way up: the focus stays in the row.
+    expect(page.get_by_role("button", name="Move o2 up")).to_be_disabled()
+    expect(page.get_by_role("button", name="Move o2 down")).to_be_focused()
+
+    handle = page.locator("[data-place=o1] [data-drag]")
+    handle.hover()
+    page.mouse.down()
+    top = page.locator("[data-place=o2]").bounding_box()
+    assert top
+    page.mouse.move(top["x"] + 5, top["y"] + 2, steps=3)
+    expect(names).to_have_text(["o1", "o2", "o0"])
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    expect(names).to_have_text(["o2", "o0", "o1"])
+    handle.hover()
+    page.mouse.down()
+    page.mouse.move(top["x"] + 5, top["y"] + 2, steps=3)
+    page.mouse.up()
+    expect(said).to_have_text("o1 is now 1 of 3.")
+    expect(names).to_have_text(["o1", "o2", "o0"])
+
+    page.get_by_role("button", name="Leave o0 out").click()
+    page.get_by_text("Add an overlay").click()
+    search = page.get_by_label("Find by name or description")
+    search.fill("O3")
+    search.press("Enter")
+    expect(page.locator("[data-places=rest] .place:visible .name")).to_have_text("o3")
+    page.get_by_role("button", name="Add o3").click()
+    expect(page.get_by_role("button", name="Move o3 up")).to_be_focused()
+    assert violations(page) == []
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text(f"Blueprint {blueprint.name} was saved.")).to_be_visible()
+    stored = Blueprint.objects.get(pk=blueprint.pk).ordered_overlays()
+    assert [overlay.name for overlay in stored] == ["o1", "o2", "o3"]
+
+    # What cannot work is said in the place of the page, with the button that cures it.
+    page.goto("/servers/alpha/")
+    page.get_by_role("button", name="Start alpha").click()
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("alpha is not started")
+    expect(heading).to_be_focused()
+    assert violations(page) == []
+    page.get_by_role("button", name="Add core below").click()
+    expect(page.get_by_text("core was added, below the others.")).to_be_visible()
+    page.get_by_role("button", name="Start alpha").click()
+    expect(page.get_by_role("region", name="What its job does")).to_contain_text("Waits")
 
 
 def test_everything_can_be_done_without_javascript(

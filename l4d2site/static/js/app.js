@@ -4,6 +4,8 @@ import "./forms/copy.js";
 import "./forms/in_place.js";
 import "./forms/menus.js";
 import "./forms/passkeys.js";
+import "./forms/places.js";
+import "./forms/place_search.js";
 import "./forms/secrets.js";
 import "./forms/unsaved.js";
 import "./forms/once.js"; // After those that keep the page, or remember that a form was sent.

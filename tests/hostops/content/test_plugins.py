@@ -12,7 +12,7 @@ from hostops.content import plugins
 from hostops.content.overlay_reports import report_overlay
 from hostops.content.plugins import PLUGINS_DIR, list_plugins, read_plugin
 from hostops.linux import untrusted
-from hostops.specs import PluginExtension, PluginFacts, PluginLibrary
+from hostops.specs import PluginExtension, PluginFacts, PluginLibrary, PluginNeeds
 from tests.smx_files import make_plugin, pack
 
 SDKTOOLS = ("SDKTools", "sdktools.ext", True)
@@ -155,3 +155,26 @@ def test_what_the_plugins_of_an_overlay_need_of_others_is_noted(tmp_path: Path) 
         (extensions / path).unlink()
     lay_out(overlay, left4dhooks_smx=make_plugin())
     assert find()[1:] == [tools]
+
+
+def test_a_report_says_what_loaded_plugins_need_and_provide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlay = lay_out(
+        tmp_path / "one",
+        readyup_smx=make_plugin(extensions=[SDKTOOLS, TOPMENUS], libraries=[HOOKS, OWN]),
+        disabled__x_smx=make_plugin(libraries=[HOOKS]),
+        alone_smx=make_plugin(),
+        broken_smx=b"",
+    )
+    report = report_overlay(overlay, "one", tmp_path / "cache")
+    assert report.plugins == (
+        PluginNeeds(
+            "readyup.smx",
+            ("sdktools.ext",),
+            (("left4dhooks", "left4dhooks.smx"),),
+            (OWN[0],),
+        ),
+    )
+    monkeypatch.setattr(plugins, "MAX_PLUGINS", 1)
+    assert report_overlay(overlay, "one", tmp_path / "cache").plugins is None

@@ -192,7 +192,7 @@ class TestAsItWas:
         verbs = list(fake_host.verbs)
         job = run("start", server, run=first)
         assert job.state == JobState.FAILED
-        assert "which is now server beta’s" in job.error
+        assert "which another server has now" in job.error
         assert fake_host.verbs == verbs
 
     def test_an_overlay_that_the_panel_has_no_longer_is_not_brought_back(

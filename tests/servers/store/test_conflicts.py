@@ -1,10 +1,12 @@
 """Conflicts of overlays that are used together are found by their manifests."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 
 from servers.models import Blueprint, Overlay
-from servers.store import conflicts, find_conflicts
+from servers.store import Fault, Kind, Need, conflicts, find_conflicts
 from tests.overlays import bring, lose
 
 pytestmark = pytest.mark.django_db
@@ -47,9 +49,17 @@ def test_two_l4dtoolz_are_told_whatever_loads_them(dana: User) -> None:
         rework={f"{ADDONS}/metamod/l4dtoolz.vdf": "1"},
         lakwsh={f"{ADDONS}/l4dtoolz.vdf": "2", f"{ADDONS}/l4dtoolz.so": "2"},
     )
-    [sentence] = find_conflicts(references).faults
-    assert "in rework, loaded by MetaMod, in lakwsh, loaded by addons/" in sentence
+    [fault] = find_conflicts(references).faults
+    assert "in rework, loaded by MetaMod, in lakwsh, loaded by addons/" in fault.sentence
+    assert fault.is_certain
+    assert fault.paths["lakwsh"] == (f"{ADDONS}/l4dtoolz.vdf",)
     assert find_conflicts(references[:1]).faults == ()
+
+
+def test_one_l4dtoolz_that_hides_another_is_there_once(dana: User) -> None:
+    path = f"{ADDONS}/l4dtoolz.vdf"
+    found = find_conflicts(refer(dana, new={path: "2"}, old={path: "1"}))
+    assert (found.faults, len(found.shared)) == ((), 1)
 
 
 def test_metamod_sourcemod_and_a_second_tickrate_are_told(dana: User) -> None:
@@ -62,14 +72,31 @@ def test_metamod_sourcemod_and_a_second_tickrate_are_told(dana: User) -> None:
     references = refer(
         dana,
         one={**stack("1"), f"{ADDONS}/l4dtoolz.vdf": "2"},
-        two={**stack("2"), f"{ADDONS}/tickrate_enabler.vdf": "2"},
+        two={
+            **stack("2"),
+            f"{ADDONS}/metamod/bin/older.so": "2",
+            f"{ADDONS}/sourcemod/bin/older.so": "2",
+            f"{ADDONS}/tickrate_enabler.vdf": "2",
+        },
     )
-    faults = find_conflicts(references).faults
-    assert [fault.split(" ", 1)[0] for fault in faults] == [
-        "tickrate_enabler",
-        "MetaMod",
-        "SourceMod",
+    found = find_conflicts(references)
+    assert [(fault.kind, fault.is_certain) for fault in found.faults] == [
+        (Kind.TICKRATE, False),
+        (Kind.METAMOD, True),
+        (Kind.SOURCEMOD, True),
     ]
+    assert found.faults[1].sentence.startswith("MetaMod is in one, two.")
+    assert [fault.kind for fault in found.certain if isinstance(fault, Fault)] == [
+        Kind.METAMOD,
+        Kind.SOURCEMOD,
+    ]
+
+
+def test_a_newer_sourcemod_that_hides_the_whole_older_one_is_not_mixed_with_it(dana: User) -> None:
+    core, more = f"{ADDONS}/sourcemod/bin/a.so", f"{ADDONS}/sourcemod/bin/b.so"
+    assert find_conflicts(refer(dana, new={core: "2", more: "2"}, old={core: "1"})).faults == ()
+    # And one that came in two parts is one.
+    assert find_conflicts(refer(dana, some={core: "1"}, whole={core: "1", more: "1"})).faults == ()
 
 
 def test_what_was_not_looked_at_is_told(
@@ -85,3 +112,69 @@ def test_what_was_not_looked_at_is_told(
     monkeypatch.undo()
     lose(references[0].rpartition("-")[2])
     assert "is no longer in the store" in find_conflicts(references).unseen[0]
+
+
+METAMOD = {f"{ADDONS}/metamod/bin/server.so": "m"}
+SOURCEMOD = {
+    f"{ADDONS}/metamod/sourcemod.vdf": "s",
+    f"{ADDONS}/sourcemod/bin/sourcemod_mm_i486.so": "s",
+    f"{ADDONS}/sourcemod/extensions/sdktools.ext.2.l4d2.so": "s",
+}
+PLUGINS = f"{ADDONS}/sourcemod/plugins"
+
+
+def refer_plugins(by: User, name: str, *plugins: dict[str, Any], **files: str) -> str:
+    """Make an overlay of plugins that need and provide this; return its reference."""
+    paths = {f"{PLUGINS}/{plugin['path']}": f"{name} {plugin}" for plugin in plugins}
+    empty: dict[str, Any] = {"extensions": [], "libraries": [], "provides": []}
+    overlay = Overlay.objects.create(name=name, owner=by)
+    report = {"plugins": [empty | plugin for plugin in plugins]}
+    return bring(overlay, by, {**paths, **files}, report=report).reference
+
+
+def test_plugins_without_sourcemod_and_sourcemod_without_metamod_are_told(dana: User) -> None:
+    plugins = refer_plugins(dana, "fun", {"path": "fun.smx", "extensions": ["sdktools.ext"]})
+    [lack] = find_conflicts([plugins]).lacks
+    assert lack.need == Need("SourceMod", is_stack=True)
+    assert lack.sentence.startswith("fun needs SourceMod, which is in none of these overlays")
+    sourcemod, metamod = refer(dana, sourcemod=SOURCEMOD, metamod=METAMOD)
+    [lack] = find_conflicts([plugins, sourcemod]).lacks
+    assert (lack.need.file, lack.overlay, lack.is_certain) == ("MetaMod", "sourcemod", True)
+    assert find_conflicts([plugins, sourcemod, metamod]).count == 0
+    assert find_conflicts([sourcemod, metamod, plugins]).count == 0
+
+
+def test_what_plugins_require_is_looked_for_in_all_overlays(dana: User) -> None:
+    needy = {"extensions": ["left4dhooks.ext"], "libraries": [["readyup", "readyup.smx"]]}
+    plugins = refer_plugins(dana, "fun", {"path": "a.smx"} | needy, {"path": "b.smx"} | needy)
+    stack = refer(dana, stack=METAMOD | SOURCEMOD)
+    lacks = find_conflicts([plugins, *stack]).lacks
+    assert [(lack.need.label, lack.users, lack.is_certain) for lack in lacks] == [
+        ("the extension left4dhooks.ext", ("a.smx", "b.smx"), True),
+        ("the plugin readyup.smx", ("a.smx", "b.smx"), False),
+    ]
+    assert "a.smx and 1 more plugin of fun need the extension" in lacks[0].sentence
+    # A plugin of another name may be the library; one that is not loaded is nothing to others.
+    renamed = refer_plugins(dana, "more", {"path": "x/ready.smx", "provides": ["readyup"]})
+    unloaded = refer_plugins(dana, "off", {"path": "disabled/readyup.smx"})
+    assert [lack.need.file for lack in find_conflicts([plugins, *stack, renamed]).lacks] == [
+        "left4dhooks.ext"
+    ]
+    assert len(find_conflicts([plugins, *stack, unloaded]).lacks) == 2
+    [named] = refer(dana, named={f"{PLUGINS}/sub/ReadyUp.smx": "r"})
+    assert len(find_conflicts([plugins, *stack, named]).lacks) == 1
+
+
+def test_what_an_overlay_kept_by_hand_may_have_is_not_certainly_missing(dana: User) -> None:
+    plugins = refer_plugins(dana, "fun", {"path": "fun.smx"})
+    assert len(find_conflicts([plugins]).certain) == 1
+    found = find_conflicts([plugins, "by-hand"])
+    assert ([lack.is_certain for lack in found.lacks], found.certain) == ([False], [])
+
+
+def test_a_version_that_no_host_starts_a_server_with_is_told_before_a_start(dana: User) -> None:
+    finding = {"code": "flat", "severity": "refused", "text": "It lies flat.", "path": ""}
+    overlay = Overlay.objects.create(name="flat", owner=dana)
+    report = {"findings": [finding]}
+    [fault] = find_conflicts([bring(overlay, dana, {"a.cfg": "1"}, report=report).reference]).faults
+    assert (fault.sentence, fault.is_final) == ("flat: It lies flat.", True)

@@ -1,6 +1,7 @@
 """Changes of single files: each is a version of its own, and none is lost to another one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -11,6 +12,7 @@ from servers.models import Overlay, OverlayVersion
 from servers.store import (
     FileChangedError,
     VersionRefusedError,
+    drop_files,
     edits,
     get_store,
     go_back,
@@ -166,3 +168,31 @@ def test_an_executable_file_stays_one(overlay: Overlay, alice: User) -> None:
     )
     third = save_file(overlay, A, b"b", opened=hash_of(second, A), by=alice)
     assert read_files(third)[0].is_executable
+
+
+def test_what_is_known_of_plugins_is_kept_as_long_as_they_are_loaded(
+    overlay: Overlay, dana: User
+) -> None:
+    folder = "left4dead2/addons/sourcemod/plugins/"
+    known: list[dict[str, Any]] = [
+        {"path": path, "extensions": ["x.ext"], "libraries": [], "provides": []}
+        for path in ("a.smx", "sub/b.smx", "c.smx")
+    ]
+    files = {folder + plugin["path"]: plugin["path"] for plugin in known}
+    first = bring(overlay, dana, {A: "a", **files}, report={"plugins": known})
+    saved = save_file(overlay, A, b"other", opened=hash_of(first, A), by=dana)
+    assert saved.plugins == known
+
+    def paths(version: OverlayVersion) -> list[str]:
+        return [plugin["path"] for plugin in version.plugins or ()]
+
+    here, there = f"{folder}a.smx", f"{folder}sub/a.smx"
+    moved = rename_file(overlay, here, there, opened=hash_of(first, here), by=dana)
+    assert paths(moved) == ["sub/a.smx", "sub/b.smx", "c.smx"]
+    disabled = f"{folder}disabled/a.smx"
+    unloaded = rename_file(overlay, there, disabled, opened=hash_of(moved, there), by=dana)
+    assert paths(unloaded) == ["sub/b.smx", "c.smx"]
+    path = f"{folder}c.smx"
+    assert paths(remove_file(overlay, path, opened=hash_of(first, path), by=dana)) == ["sub/b.smx"]
+    assert go_back(first, by=dana).plugins == known
+    assert drop_files(overlay, [A, "gone.cfg"], by=dana).files == 3

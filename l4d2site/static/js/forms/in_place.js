@@ -37,9 +37,19 @@ async function show(response, form) {
     }
     history.replaceState(null, "", response.url);
   }
+  if (page.querySelector("[data-takes-over]")) return takeOver(page);
   const isAnswer = swapAnswer(page, form) || response.redirected;
   if (isAnswer) swapRegions(page);
   const said = page.querySelectorAll(isAnswer ? ".messages .message" : "main [role=alert], main h1");
   const level = isAnswer ? undefined : "error";
   sayAll([...said].map((one) => ({ level: level ?? one.dataset.level, text: one.textContent })));
+}
+
+// Show a page that asks before it goes on, as a browser without scripts does: in the place of the one that is open.
+function takeOver(page) {
+  const main = document.querySelector("main");
+  main.replaceChildren(...main.querySelectorAll(":scope > .said"), ...page.querySelector("main").children);
+  document.title = page.title;
+  sayAll([]);
+  main.querySelector("[data-takes-over]").focus();
 }

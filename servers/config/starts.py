@@ -1,0 +1,158 @@
+"""The starts of servers that are stored: in what two of them differ, and what keeps one from being repeated."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from hostops.specs import OverlayReference
+from servers.config.waiting_changes import (
+    Change,
+    compare_overlays,
+    describe_texts,
+    diff_lines,
+    name_parts,
+    show_limits,
+    show_overlays,
+)
+from servers.models import Overlay, OverlayVersion, Run, RunPart, Server
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start of a server as its page lists it.
+
+    `before` is the one before it that is known, and `parts` what changed from that; `gaps` are sentences on why
+    it cannot be repeated.
+    """
+
+    run: Run
+    before: Run | None
+    parts: tuple[RunPart, ...]
+    gaps: Sequence[str]
+
+    @property
+    def labels(self) -> str:
+        """The parts in words."""
+        return name_parts(self.parts)
+
+
+def list_starts(server: Server) -> list[Start]:
+    """Return the starts of a server that are stored, the newest first. Four queries, however many they are."""
+    runs = list(server.runs.all())
+    gaps = find_gaps(server, runs)
+    starts = []
+    for place, run in enumerate(runs):
+        before = next((one for one in runs[place + 1 :] if one.is_known), None)
+        parts = find_differences(before, run) if before and run.is_known else ()
+        starts.append(Start(run, before, parts, gaps[run.pk]))
+    return starts
+
+
+def find_differences(before: Run, after: Run) -> tuple[RunPart, ...]:
+    """Return in what two runs differ; nothing if what one of them was started with is not known.
+
+    What their texts hide is compared by digests where both were made with one key. The passwords of two servers
+    always differ, and so may the times of their hosts' files: those are only compared of one server.
+    """
+    if not (before.is_known and after.is_known):
+        return ()
+    is_one_server = before.server_id == after.server_id
+    has_one_key = before.digest_key == after.digest_key
+    has_changed = {
+        RunPart.ARGUMENTS: before.arguments_digest != after.arguments_digest
+        if has_one_key
+        else before.arguments != after.arguments,
+        RunPart.CONFIG: before.config_digest != after.config_digest
+        if has_one_key
+        else before.config != after.config,
+        RunPart.OVERLAYS: before.overlay_references != after.overlay_references,
+        RunPart.FILES: is_one_server and bool(find_changed_files(before, after)),
+        RunPart.LIMITS: show_limits(before) != show_limits(after),
+        RunPart.PORT: before.port != after.port,
+        RunPart.ADDRESS: before.bind_address != after.bind_address,
+        RunPart.RCON_PASSWORD: is_one_server
+        and has_one_key
+        and before.rcon_password_digest != after.rcon_password_digest,
+        RunPart.JOIN_PASSWORD: is_one_server
+        and has_one_key
+        and before.join_password_digest != after.join_password_digest,
+        RunPart.BUILD: before.build_id != after.build_id,
+    }
+    return tuple(part for part, is_other in has_changed.items() if is_other)
+
+
+def find_changed_files(before: Run, after: Run) -> list[str]:
+    """Return the overlays kept by hand whose files were others at the later start."""
+    then = {name: fingerprint for name, fingerprint in before.overlays if fingerprint}
+    return [name for name, now in after.overlays if now and name in then and then[name] != now]
+
+
+def compare_runs(before: Run, after: Run) -> list[Change]:
+    """Return in what two runs differ, in words and as lines of diffs, without passwords."""
+    return [describe_difference(part, before, after) for part in find_differences(before, after)]
+
+
+def describe_difference(part: RunPart, before: Run, after: Run) -> Change:
+    """Return what differs in one part of two runs."""
+    match part:
+        case RunPart.ARGUMENTS:
+            return describe_texts(part, before.arguments, after.arguments)
+        case RunPart.CONFIG:
+            return describe_texts(part, before.config, after.config)
+        case RunPart.OVERLAYS:
+            references = before.overlay_references, after.overlay_references
+            lines = tuple(diff_lines(*map(show_overlays, references)))
+            return Change(part, lines=lines, overlays=tuple(compare_overlays(*references)))
+        case RunPart.FILES:
+            names = ", ".join(find_changed_files(before, after))
+            return Change(
+                part, _("Changed on the host between the two: %(names)s.") % {"names": names}
+            )
+        case RunPart.LIMITS:
+            return describe_texts(part, show_limits(before), show_limits(after))
+        case RunPart.PORT:
+            return Change(part, f"{before.port} → {after.port}")
+        case RunPart.ADDRESS:
+            return Change(part, f"{before.bind_address or 'any'} → {after.bind_address or 'any'}")
+        case RunPart.BUILD:
+            unknown = _("not known")
+            builds = f"{before.build_id or unknown} → {after.build_id or unknown}"
+            return Change(part, builds)
+        case _:
+            return Change(part, _("It is another one."))
+
+
+def find_gaps(server: Server, runs: Iterable[Run]) -> Mapping[int, list[str]]:
+    """Return what keeps a server from being started as it was in each of these runs: sentences, by their ids.
+
+    A folder of a host counts as an overlay only while the panel has one of that name: whoever starts the server
+    may not name folders. Three queries, however many runs there are.
+    """
+    runs = list(runs)
+    references = {one for run in runs for one in run.overlay_references}
+    known = {
+        *Overlay.objects.filter(name__in=references).values_list("name", flat=True),
+        *OverlayVersion.objects.filter(reference__in=references).values_list(
+            "reference", flat=True
+        ),
+    }
+    others = Server.objects.filter(host=server.host_id, port__in={run.port for run in runs})
+    ports = set(others.exclude(pk=server.pk).values_list("port", flat=True))
+    return {run.pk: list(_find_gaps_of(run, server, known, ports)) for run in runs}
+
+
+def _find_gaps_of(run: Run, server: Server, known: set[str], ports: set[int]) -> Iterable[str]:
+    if not run.is_known or not run.sealed:
+        yield _("What it was started with was not kept.")
+    gone = [OverlayReference.parse(one).label for one in run.overlay_references if one not in known]
+    if gone:
+        yield _(
+            "%(server)s ran with what is no overlay of the panel any more: %(gone)s. Start it as it is saved."
+        ) % {"server": server.name, "gone": "; ".join(gone)}
+    if run.port in ports:
+        # Not which one: whoever may see this server may not know of that.
+        yield _(
+            "%(server)s ran on port %(port)s, which another server has now. Start it as it is saved, or have "
+            "that one moved to another port first."
+        ) % {"server": server.name, "port": run.port}

@@ -1,0 +1,30 @@
+"""Cures a conflict of a blueprint's overlays: what the buttons of `servers.config.propose_cures` send."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from servers.access import SignedInRequest, get_blueprint, sign_in_required
+from servers.config import CureError, apply_cure
+from servers.permissions import Verb
+from servers.store import VersionRefusedError
+
+
+@require_POST
+@sign_in_required
+def blueprint_cure(request: SignedInRequest, name: str) -> HttpResponse:
+    """Do what a `cure` wishes to a blueprint; lead to its page, or to `next`."""
+    blueprint = get_blueprint(request.user, name, Verb.CHANGE_BLUEPRINT)
+    try:
+        done = apply_cure(request.user, blueprint, request.POST.get("cure", ""))
+    except (CureError, VersionRefusedError) as error:
+        messages.error(request, " ".join(error.messages))
+    else:
+        text = _("Blueprint %(blueprint)s: %(done)s It applies at the next start of its servers.")
+        messages.success(request, text % {"blueprint": name, "done": done})
+    back_to = request.POST.get("next", "")
+    is_ours = back_to.startswith("/") and url_has_allowed_host_and_scheme(back_to, None)
+    return redirect(back_to if is_ours else blueprint.get_absolute_url())
