@@ -148,7 +148,7 @@ def _find_gaps_of(run: Run, server: Server, known: set[str], ports: set[int]) ->
     gone = [OverlayReference.parse(one).label for one in run.overlay_references if one not in known]
     if gone:
         yield _(
-            "%(server)s ran with what is no overlay of the panel any more: %(gone)s. Start it as it is saved."
+            "%(server)s ran with overlays that are no longer in the panel: %(gone)s. Start it as it is saved."
         ) % {"server": server.name, "gone": "; ".join(gone)}
     if run.port in ports:
         # Not which one: whoever may see this server may not know of that.

@@ -178,7 +178,7 @@ def test_what_is_no_longer_there_is_said_in_the_place_of_the_button(
     gaps = find_gaps(server, [first, second])
     [gap] = gaps[first.pk]
     assert gap.startswith(f"alpha ran on port {first.port}, which another server has now.")
-    assert "no overlay of the panel any more: more." in gaps[second.pk][0]
+    assert "overlays that are no longer in the panel: more." in gaps[second.pk][0]
     page = as_alice.get("/servers/alpha/starts/").content.decode()
     assert (page.count("Cannot be repeated"), ">Start as it was then<" in page) == (2, False)
     Run.objects.update(sealed="")

@@ -2,12 +2,10 @@
 // scripts the buttons send the form, and the page comes back in the new order.
 
 import { followDrags } from "./dragging.js";
-import { fill, gettext } from "../words.js";
+import { button, list, say, settle } from "./place_rows.js";
 
 const CHOSEN = "[data-places=chosen]";
 const KEYS = { ArrowUp: "up", ArrowDown: "down" };
-const list = (name) => document.querySelector(`[data-places=${name}]`);
-const button = (place, way) => place.querySelector(`[name=move][value^="${way} "]`);
 
 const moves = {
   up: (place) => place.previousElementSibling?.before(place),
@@ -25,28 +23,6 @@ function move(place, way) {
   if (next.checkVisibility()) next.focus();
   else list("chosen").closest("fieldset").querySelector("summary").focus();
   say(place);
-}
-
-// Number the places anew, and offer of each the moves that it can make.
-function settle() {
-  const chosen = [...list("chosen").children];
-  for (const place of document.querySelectorAll("[data-place]")) {
-    const at = chosen.indexOf(place);
-    place.querySelector("input[type=hidden]").value = at < 0 ? "" : at + 1;
-    place.querySelector("[data-drag]").hidden = at < 0;
-    for (const way of ["up", "down", "out"]) button(place, way).hidden = at < 0;
-    button(place, "add").hidden = at >= 0;
-    button(place, "up").disabled = at === 0;
-    button(place, "down").disabled = at === chosen.length - 1;
-  }
-  list("chosen").closest("form").dataset.unsaved = "refused"; // Hidden fields do not count as changed.
-}
-
-function say(place) {
-  const chosen = [...list("chosen").children];
-  const words = { name: place.dataset.place, place: chosen.indexOf(place) + 1, count: chosen.length };
-  const text = words.place ? gettext("%(name)s is now %(place)s of %(count)s.") : gettext("%(name)s is left out.");
-  document.querySelector("[data-places-said]").textContent = fill(text, words);
 }
 
 if (list("chosen")) {
