@@ -110,6 +110,7 @@ def test_bans_and_admins_hold_from_the_first_moment_and_what_is_not_loaded_is_to
     ]
     run = server.runs.first()
     assert run
+    assert run.loaded
     assert [len(one["not_loaded"]) for one in run.loaded["checks"]] == [0, 0, 2]
     notes = find_loaded_notes(Server.objects.get(pk=server.pk))
     assert notes

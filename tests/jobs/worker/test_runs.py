@@ -268,6 +268,8 @@ def test_a_start_stores_what_the_server_says_that_it_has_loaded(
     before = timezone.now()
     assert run("start", packed).state == JobState.SUCCEEDED
     [stored] = Run.objects.all()
+    assert stored.loaded
+    assert stored.loaded_at
     assert before <= stored.loaded_at <= timezone.now()
     [check] = stored.loaded["checks"]
     assert (check["kind"], check["expected"], check["more_count"]) == ("plugin", 41, 1)
