@@ -16,6 +16,7 @@ OF_THE_FAKE_ALONE = {
     "commands",
     "verbs",
     "answers",
+    "loaded",
 }
 
 
