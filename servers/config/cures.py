@@ -113,9 +113,11 @@ def _cure_lack(lack: Lack, candidates: Iterable[_Candidate]) -> Problem:
     ][:PROVIDERS_OFFERED]
     sentence = lack.sentence
     if not lack.is_certain:
-        sentence += " " + _("Not all of the overlays could be looked at: one of them may have it.")
+        sentence += " " + _(
+            "Not all of these overlays could be checked: one of them may contain it."
+        )
     if not cures:
-        sentence += " " + _("No overlay that you may use has it: bring it in one.")
+        sentence += " " + _("No overlay that you may use contains it. Upload it to one first.")
     return Problem(sentence, cures)
 
 

@@ -149,9 +149,8 @@ def blueprint_detail(request: SignedInRequest, name: str) -> HttpResponse:
     """Show what a blueprint contains, and which servers use it."""
     blueprint = get_blueprint_or_404(request.user, name)
     context = blueprint_context(request.user, blueprint)
-    if context[
-        "is_editable"
-    ]:  # It would show other people what is in overlays that they may not read.
+    # To other people it would show what is in overlays that they may not read.
+    if context["is_editable"]:
         conflicts = find_conflicts(blueprint.overlay_references)
         context["problems"] = propose_cures(request.user, blueprint, conflicts)
         context["unseen"] = conflicts.unseen

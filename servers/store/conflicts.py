@@ -103,23 +103,23 @@ class Lack:
         words = {"name": self.overlay, "need": self.need.label}
         if not self.users:
             text = _(
-                "%(name)s needs %(need)s, which is in none of these overlays: the game does not load that part "
-                "of it without %(need)s."
+                "%(name)s needs %(need)s, and none of these overlays contains it. Without it, the game does "
+                "not load that part of %(name)s."
             )
             return text % words
         more = len(self.users) - 1
         words |= {"plugin": self.users[0]}
         if not more:
             text = _(
-                "%(plugin)s of %(name)s needs %(need)s, which is in none of these overlays: without it, "
+                "%(plugin)s in %(name)s needs %(need)s, and none of these overlays contains it. Without it, "
                 "SourceMod does not load the plugin."
             )
             return text % words
         text = ngettext(
-            "%(plugin)s and %(more)d more plugin of %(name)s need %(need)s, which is in none of these "
-            "overlays: without it, SourceMod does not load them.",
-            "%(plugin)s and %(more)d more plugins of %(name)s need %(need)s, which is in none of these "
-            "overlays: without it, SourceMod does not load them.",
+            "%(plugin)s and %(more)d more plugin in %(name)s need %(need)s, and none of these overlays "
+            "contains it. Without it, SourceMod does not load them.",
+            "%(plugin)s and %(more)d more plugins in %(name)s need %(need)s, and none of these overlays "
+            "contains it. Without it, SourceMod does not load them.",
             more,
         )
         return text % (words | {"more": more})
@@ -148,8 +148,10 @@ class SharedFiles:
         """What there is of them, and which count."""
         count = len(self.paths)
         return ngettext(
-            "%(count)d file is in %(winner)s and in %(loser)s. The one of %(winner)s counts, as it lies above.",
-            "%(count)d files are in %(winner)s and in %(loser)s. Those of %(winner)s count, as it lies above.",
+            "%(count)d file is in both %(winner)s and %(loser)s. The one in %(winner)s is used, because it is "
+            "above.",
+            "%(count)d files are in both %(winner)s and %(loser)s. Those in %(winner)s are used, because it "
+            "is above.",
             count,
         ) % {"count": count, "winner": self.winner, "loser": self.loser}
 
@@ -245,8 +247,8 @@ def _find_faults(layers: Sequence[_Layer]) -> Iterable[Fault]:
     places = {path.lower(): (name, path) for name, paths in toolz.items() for path in paths}
     if len(places) > 1:
         sentence = _(
-            "l4dtoolz is there %(count)d times (%(where)s). Its kinds exclude one another: keep one, and "
-            "take the others out."
+            "There are %(count)d copies of l4dtoolz (%(where)s). They do not work together: keep one and "
+            "remove the others."
         ) % {
             "count": len(places),
             "where": ", ".join(
@@ -259,8 +261,8 @@ def _find_faults(layers: Sequence[_Layer]) -> Iterable[Fault]:
     ticks = {layer.name: layer.traits.tickrate for layer in layers if layer.traits.tickrate}
     if ticks and any("/metamod/" not in path for path in places):
         sentence = _(
-            "tickrate_enabler (in %(ticks)s) and an l4dtoolz in addons/ both set the tickrate. The one of "
-            "lakwsh does that itself: take tickrate_enabler out if it is that one."
+            "tickrate_enabler (in %(ticks)s) and an l4dtoolz in addons/ may both set the tickrate: the "
+            "l4dtoolz by lakwsh does. If it is that one, remove tickrate_enabler."
         ) % {"ticks": ", ".join(ticks)}
         yield Fault(Kind.TICKRATE, sentence, tuple(ticks), ticks, is_certain=False)
     for kind in (Kind.METAMOD, Kind.SOURCEMOD):
@@ -274,7 +276,7 @@ def _find_faults(layers: Sequence[_Layer]) -> Iterable[Fault]:
         if mixed:
             names = (top[0], *mixed)
             sentence = _(
-                "%(stack)s is in %(names)s. Files of two versions of it would be mixed: keep it in one overlay."
+                "%(stack)s is in %(names)s. That would mix the files of two versions: keep it in one overlay."
             ) % {"stack": kind.value, "names": ", ".join(names)}
             yield Fault(kind, sentence, names)
 

@@ -94,7 +94,7 @@ def test_an_overlay_is_pinned_to_a_version_and_follows_the_latest_again(
     assert "version 2, latest" in page
     assert "1 thing does not fit" in page
     assert f'value="above {two.pk} {one.pk}">Move two up, above one</button>' in page
-    assert "1 file is in one and in two. The one of one counts" in page
+    assert "1 file is in both one and two. The one in one is used" in page
     assert '<option value="1" selected>version 1</option>' in as_alice.get(url).content.decode()
     assert as_alice.post(url, {**form, f"pin_{one.pk}": "9"}).status_code == 200
     as_alice.post(url, form)
@@ -337,7 +337,7 @@ def test_a_start_of_what_cannot_work_is_refused_before_there_is_a_job_with_its_c
     response = ask(as_alice, next="/servers/alpha/")
     page = response.content.decode()
     assert response.status_code == 409
-    assert "fun needs SourceMod, which is in none of these overlays" in page
+    assert "fun needs SourceMod, and none of these overlays contains it" in page
     assert ">Add core below</button>" in page
     program = as_alice.post(
         "/servers/alpha/jobs/", {"operation": "start"}, headers={"Accept": "application/json"}

@@ -70,7 +70,9 @@ def test_without_an_overlay_that_has_it_one_is_told_to_bring_it(
     blueprint.set_overlays([make(alice, "fun", PLUGIN)])
     [problem] = propose_cures(alice, blueprint, find_conflicts(blueprint.overlay_references))
     assert problem.cures == []
-    assert problem.sentence.endswith("No overlay that you may use has it: bring it in one.")
+    assert problem.sentence.endswith(
+        "No overlay that you may use contains it. Upload it to one first."
+    )
 
 
 def test_one_l4dtoolz_is_taken_out_of_what_one_may_change_and_the_rest_is_left_out(

@@ -34,7 +34,7 @@ def test_the_same_path_in_two_overlays_counts_in_the_upper_one(alice: User, dana
         ("one", "two", ["left4dead2/CFG/A.cfg"]),
         ("one", "three", ["left4dead2/cfg/a.cfg"]),
     ]
-    assert found.shared[0].sentence.startswith("1 file is in one and in two.")
+    assert found.shared[0].sentence.startswith("1 file is in both one and two.")
     assert find_conflicts(references[::-1]).shared[0].winner == "three"
 
 
@@ -136,7 +136,7 @@ def test_plugins_without_sourcemod_and_sourcemod_without_metamod_are_told(dana: 
     plugins = refer_plugins(dana, "fun", {"path": "fun.smx", "extensions": ["sdktools.ext"]})
     [lack] = find_conflicts([plugins]).lacks
     assert lack.need == Need("SourceMod", is_stack=True)
-    assert lack.sentence.startswith("fun needs SourceMod, which is in none of these overlays")
+    assert lack.sentence.startswith("fun needs SourceMod, and none of these overlays contains it")
     sourcemod, metamod = refer(dana, sourcemod=SOURCEMOD, metamod=METAMOD)
     [lack] = find_conflicts([plugins, sourcemod]).lacks
     assert (lack.need.file, lack.overlay, lack.is_certain) == ("MetaMod", "sourcemod", True)
@@ -153,7 +153,7 @@ def test_what_plugins_require_is_looked_for_in_all_overlays(dana: User) -> None:
         ("the extension left4dhooks.ext", ("a.smx", "b.smx"), True),
         ("the plugin readyup.smx", ("a.smx", "b.smx"), False),
     ]
-    assert "a.smx and 1 more plugin of fun need the extension" in lacks[0].sentence
+    assert "a.smx and 1 more plugin in fun need the extension" in lacks[0].sentence
     # A plugin of another name may be the library; one that is not loaded is nothing to others.
     renamed = refer_plugins(dana, "more", {"path": "x/ready.smx", "provides": ["readyup"]})
     unloaded = refer_plugins(dana, "off", {"path": "disabled/readyup.smx"})
