@@ -383,7 +383,7 @@ def test_overlays_are_put_in_order_by_keys_by_dragging_and_by_buttons_until_a_st
 
     page.get_by_role("button", name="Leave o0 out").click()
     page.get_by_text("Add an overlay").click()
-    search = page.get_by_label("Find by name or description")
+    search = page.get_by_label("Search overlays")
     search.fill("O3")
     search.press("Enter")
     expect(page.locator("[data-places=rest] .place:visible .name")).to_have_text("o3")
