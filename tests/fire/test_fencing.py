@@ -48,6 +48,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "HOST_ROOT": str(tmp_path / "host"),
         "JOB_WORKER_LEASE_SECONDS": str(LEASE_SECONDS),
         JOURNAL_VARIABLE: str(tmp_path / "journal"),
+        "PYTHONUNBUFFERED": "",  # It says that it is ready all the same.
     }
 
 

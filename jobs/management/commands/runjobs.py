@@ -83,6 +83,7 @@ class Command(BaseCommand):
 
         def on_ready() -> None:
             self.stdout.write(f"Worker of host {host.name} is ready.")
+            self.stdout.flush()  # A pipe or the journal would get it only with the next few kilobytes.
             systemd.ready()
 
         worker_loop(
