@@ -32,7 +32,7 @@ from hostops.manifests import SHA256
 
 CHUNK_BYTES = 1024**2
 SWEEP_AFTER_SECONDS = 24 * 3600
-"""So long is kept what nobody refers to: whoever adds it has not written down yet what it is for."""
+"""How long a blob without a reference is kept: it may just have been added, its reference still to come."""
 
 LEFT_AFTER_SECONDS = 3600
 """So old has to be what nobody holds locked: a process of the version before locked nothing."""

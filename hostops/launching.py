@@ -6,7 +6,7 @@ namespace holds the lock; to the host it is the run, and everything the game sta
 mounted on the host, and nothing needs to be cleaned up.
 
 A restart after a crash counts against the budget of `hostops.crash_budget`. A restart beyond the budget is
-refused here, whoever asks for it, with the exit code after which systemd does not try again.
+refused here, no matter who asks for it, with the exit code after which systemd does not try again.
 
 A plan from an earlier version is not executed as it is: the engine's arguments are rebuilt from it. That
 happens without the worker, because systemd may restart a server before the panel has written another plan.

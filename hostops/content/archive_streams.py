@@ -113,7 +113,7 @@ class Feed:
         if self.failure is None:
             try:
                 return act()
-            except Exception as error:  # noqa: BLE001 - raised by whoever drives libarchive
+            except Exception as error:  # noqa: BLE001 - raised by the code that drives libarchive
                 self.failure = error
         return -1
 

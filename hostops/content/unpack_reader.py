@@ -338,7 +338,7 @@ _READ: dict[Kind, Callable[[BinaryIO, str, _Store], None]] = {
 _set_options = ffi.ffi(
     "read_set_options", [ffi.c_archive_p, ctypes.c_char_p], ctypes.c_int, ffi.check_int
 )
-# Two tars one after the other are one to whoever made them so. With this libarchive reads to the end, where a
+# Two tars one after the other are meant as one. With this libarchive reads to the end, where a
 # checksum may be; by itself it stops where the first tar ends.
 _TAR_OPTIONS = b"tar:read_concatenated_archives"
 

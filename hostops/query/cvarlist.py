@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 @dataclass(frozen=True)
 class ListedName:
-    """One cvar or command. `help` is the game's text, whoever wrote it."""
+    """One cvar or command. `help` is the text that the game or a plugin gives."""
 
     name: str
     is_command: bool

@@ -101,7 +101,7 @@ class PartWriter:
     def append(self, batch: bytes) -> None:
         """Write at the end. Raises `RefusedError` if the disk is full; what fitted is kept.
 
-        It is raised for a part that was removed meanwhile too: its bytes would take room that nobody counts.
+        It is also raised for a part that has been removed since: nobody would count the room its bytes take.
         """
         if not os.fstat(self._descriptor).st_nlink:
             raise TusRefusedError(

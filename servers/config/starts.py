@@ -8,12 +8,10 @@ from django.utils.translation import gettext as _
 from hostops.specs import OverlayReference
 from servers.config.waiting_changes import (
     Change,
-    compare_overlays,
-    describe_texts,
-    diff_lines,
+    ShownSetup,
+    describe_shown,
     name_parts,
     show_limits,
-    show_overlays,
 )
 from servers.models import Overlay, OverlayVersion, Run, RunPart, Server
 
@@ -95,26 +93,15 @@ def compare_runs(before: Run, after: Run) -> list[Change]:
 
 def describe_difference(part: RunPart, before: Run, after: Run) -> Change:
     """Return what differs in one part of two runs."""
+    shown = describe_shown(part, ShownSetup.of_run(before), ShownSetup.of_run(after))
+    if shown is not None:
+        return shown
     match part:
-        case RunPart.ARGUMENTS:
-            return describe_texts(part, before.arguments, after.arguments)
-        case RunPart.CONFIG:
-            return describe_texts(part, before.config, after.config)
-        case RunPart.OVERLAYS:
-            references = before.overlay_references, after.overlay_references
-            lines = tuple(diff_lines(*map(show_overlays, references)))
-            return Change(part, lines=lines, overlays=tuple(compare_overlays(*references)))
         case RunPart.FILES:
             names = ", ".join(find_changed_files(before, after))
             return Change(
                 part, _("Changed on the host between the two: %(names)s.") % {"names": names}
             )
-        case RunPart.LIMITS:
-            return describe_texts(part, show_limits(before), show_limits(after))
-        case RunPart.PORT:
-            return Change(part, f"{before.port} → {after.port}")
-        case RunPart.ADDRESS:
-            return Change(part, f"{before.bind_address or 'any'} → {after.bind_address or 'any'}")
         case RunPart.BUILD:
             unknown = _("not known")
             builds = f"{before.build_id or unknown} → {after.build_id or unknown}"
@@ -151,7 +138,7 @@ def _find_gaps_of(run: Run, server: Server, known: set[str], ports: set[int]) ->
             "%(server)s ran with overlays that are no longer in the panel: %(gone)s. Start it as it is saved."
         ) % {"server": server.name, "gone": "; ".join(gone)}
     if run.port in ports:
-        # Not which one: whoever may see this server may not know of that.
+        # Not which one: people who may see this server may not be allowed to see that one.
         yield _(
             "%(server)s ran on port %(port)s, which another server has now. Start it as it is saved, or have "
             "that one moved to another port first."

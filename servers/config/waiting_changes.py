@@ -155,33 +155,76 @@ def describe_waiting(server: Server) -> WaitingChanges | None:
     return WaitingChanges(parts, tuple(changes), run)
 
 
+@dataclass(frozen=True)
+class ShownSetup:
+    """What a server is started with, as pages show it: without passwords."""
+
+    arguments: str
+    config: str
+    overlays: Sequence[str]
+    limits: str
+    port: int | None
+    address: str
+
+    @classmethod
+    def of_run(cls, run: Run) -> "ShownSetup":
+        """Return what a run was started with."""
+        return cls(
+            run.arguments,
+            run.config,
+            run.overlay_references,
+            show_limits(run),
+            run.port,
+            run.bind_address or "any",
+        )
+
+    @classmethod
+    def of_spec(cls, spec: InstanceSpec) -> "ShownSetup":
+        """Return what a server would be started with."""
+        return cls(
+            show_arguments(spec),
+            show_config(spec),
+            spec.overlays,
+            show_limits(spec),
+            spec.port,
+            spec.bind_address or "any",
+        )
+
+
 def describe_change(
     part: RunPart, run: Run, spec: InstanceSpec, seen_files: Mapping[str, SeenFiles]
 ) -> Change:
-    """Return in what a part of a run differs from `spec`, in words or as lines of a diff."""
+    """Return how a part of a run differs from `spec`, in words or as lines of a diff."""
+    shown = describe_shown(part, ShownSetup.of_run(run), ShownSetup.of_spec(spec))
+    if shown is not None:
+        return shown
+    if part is RunPart.FILES:
+        names = ", ".join(run.changed_overlays(seen_files))
+        return Change(
+            part, _("Changed on the host since it was started: %(names)s.") % {"names": names}
+        )
+    return Change(part, _("It has been changed since the server was started."))
+
+
+def describe_shown(part: RunPart, before: ShownSetup, after: ShownSetup) -> Change | None:
+    """Return how a part differs between two setups; None for a part that neither of them shows."""
     match part:
         case RunPart.ARGUMENTS:
-            return describe_texts(part, run.arguments, show_arguments(spec))
+            return describe_texts(part, before.arguments, after.arguments)
         case RunPart.CONFIG:
-            return describe_texts(part, run.config, show_config(spec))
+            return describe_texts(part, before.config, after.config)
         case RunPart.OVERLAYS:
-            before, after = map(show_overlays, (run.overlay_references, spec.overlays))
-            lines = tuple(diff_lines(before, after))
-            overlays = tuple(compare_overlays(run.overlay_references, spec.overlays))
+            lines = tuple(diff_lines(show_overlays(before.overlays), show_overlays(after.overlays)))
+            overlays = tuple(compare_overlays(before.overlays, after.overlays))
             return Change(part, lines=lines, overlays=overlays)
-        case RunPart.FILES:
-            names = ", ".join(run.changed_overlays(seen_files))
-            return Change(
-                part, _("Changed on the host since it was started: %(names)s.") % {"names": names}
-            )
         case RunPart.LIMITS:
-            return describe_texts(part, show_limits(run), show_limits(spec))
+            return describe_texts(part, before.limits, after.limits)
         case RunPart.PORT:
-            return Change(part, f"{run.port} → {spec.port}")
+            return Change(part, f"{before.port} → {after.port}")
         case RunPart.ADDRESS:
-            return Change(part, f"{run.bind_address or 'any'} → {spec.bind_address or 'any'}")
+            return Change(part, f"{before.address} → {after.address}")
         case _:
-            return Change(part, _("It has been changed since the server was started."))
+            return None
 
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:

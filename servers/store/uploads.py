@@ -62,7 +62,7 @@ def add_part(
     except ManifestError as error:
         raise UploadRefusedError(str(error)) from None
     with transaction.atomic():
-        # The owner first, as whoever makes a version does.
+        # The owner is locked first, as when a version is made: two orders would deadlock.
         owner = lock_person(upload.overlay.owner or upload.by)
         upload = Upload.objects.select_for_update(of=("self",)).get(pk=upload.pk)
         if not upload.is_receiving:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 def start(server: Server, fake_host: FakeHost, by: User | None = None) -> Run:
-    """Start a server anew; return the run."""
+    """Start a server again; return the run."""
     fake_host.states[server.name] = InstanceState.STOPPED
     enqueue("start", server=server, requested_by=by)
     assert run_worker_once()

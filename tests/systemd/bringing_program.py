@@ -8,13 +8,12 @@ It runs on the installed machine, and needs the standard library alone. It print
 import base64
 import io
 import json
-import re
 import sys
-import time
 import zipfile
 from http import HTTPStatus
 
 from tests.systemd.installed_browser import Browser
+from tests.waiting import wait_until
 
 CFG = b"sv_consistency 0\n"
 PATH = "left4dead2/cfg/mine.cfg"
@@ -64,15 +63,13 @@ def main() -> None:
     upload = json.loads(require(answer.read(), answer.status, HTTPStatus.CREATED))
     send(browser, upload, make_archive())
     browser.post(upload["finish_url"])
-    until = time.monotonic() + VERSION_SECONDS
-    while True:
-        shown = browser.ask("GET", page).read().decode()
-        if found := re.search(r"/overlays/brought/versions/1/", shown):
-            break
-        if time.monotonic() > until:
-            raise SystemExit(browser.ask("GET", f"{page}uploads/").read().decode())
-        time.sleep(0.3)
-    file = browser.ask("GET", f"{found[0]}download/?path={PATH}")
+    version = f"{page}versions/1/"
+    wait_until(
+        lambda: version in browser.ask("GET", page).read().decode(),
+        VERSION_SECONDS,
+        "no version is made",
+    )
+    file = browser.ask("GET", f"{version}download/?path={PATH}")
     print(require(file.read(), file.status, HTTPStatus.OK).decode())
 
 

@@ -45,7 +45,7 @@ async function show(response, form) {
   sayAll([...said].map((one) => ({ level: level ?? one.dataset.level, text: one.textContent })));
 }
 
-// Show a page that asks before it goes on, as a browser without scripts does: in the place of the one that is open.
+// Show a page that asks before anything is done. As without scripts, it takes the place of the open one.
 function takeOver(page) {
   const main = document.querySelector("main");
   main.replaceChildren(...main.querySelectorAll(":scope > .said"), ...page.querySelector("main").children);
