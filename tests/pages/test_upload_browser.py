@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from hostops.host import Host as HostLayer
 from jobs import operations
@@ -76,6 +76,23 @@ def drop(page: Page, name: str, content: bytes) -> None:
         [name, list(content)],
     )
     page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+
+
+def test_what_needs_a_script_can_be_clicked_once_the_script_listens(
+    open_page: OpenPage, alice: User
+) -> None:
+    Overlay.objects.create(name="maps", owner=alice, is_shared=False)
+    held: list[Route] = []
+    page = open_page()
+    page.route("**/upload_form*.js", lambda route: held.append(route))
+    page.goto("/overlays/maps/uploads/", wait_until="commit")
+    expect(page.get_by_role("button", name="Upload")).to_be_visible()
+    wait_until(lambda: page.wait_for_timeout(50) or held, 20, "the script is not asked for")
+    button = page.get_by_text("Choose a folder")
+    expect(button).to_be_hidden()
+    for route in held:
+        route.continue_()
+    expect(button).to_be_visible()
 
 
 @pytest.mark.usefixtures("worker")

@@ -47,6 +47,7 @@ function listen() {
   });
   window.addEventListener("online", () => isSaid() && goOn());
   window.addEventListener("beforeunload", (event) => state.isBusy && event.preventDefault());
+  document.documentElement.dataset.canUpload = "";
 }
 
 if (form) listen();
