@@ -658,6 +658,11 @@ class Host:
                 found[name] = self._fingerprint(name)
         return found
 
+    def laid_out_versions(self) -> frozenset[tuple[str, str]]:
+        """Return the overlay versions that are ready here, each as its overlay's name and its digest."""
+        self._require_readable_root()
+        return version_folders.find_laid_out(self._layout)
+
     def overlay_report(
         self, name: str, *, cancel: CancelToken | None = None
     ) -> OverlayReport | None:

@@ -97,6 +97,8 @@ class FakeHost:
     release: ReleaseReport | None = None
     unpacked: list[UnpackedFile] = field(default_factory=list)
     """What is in each archive."""
+    laid_out: set[tuple[str, str]] = field(default_factory=set)
+    """The versions of overlays that are ready there, each as its overlay's name and its digest."""
     prunings: int = 0
     """How often it was asked to remove versions of overlays that nobody needs."""
     findings: list[Finding] = field(default_factory=list)
@@ -325,6 +327,10 @@ class FakeHost:
             for name, report in self.overlays.items()
             if names is None or name in names
         }
+
+    def laid_out_versions(self) -> frozenset[tuple[str, str]]:
+        """Return the versions that a test says are laid out."""
+        return frozenset(self.laid_out)
 
     def overlay_report(
         self, name: str, *, cancel: CancelToken | None = None

@@ -29,6 +29,7 @@ from hostops.linux.files import copy_file, make_dir, remove_tree, sync_dir, sync
 from hostops.linux.locks import hold, hold_if_free
 from hostops.manifests import (
     MAX_MANIFEST_BYTES,
+    SHA256,
     ManifestError,
     ManifestFile,
     read_manifest,
@@ -67,6 +68,15 @@ def hold_ready(
             with _explained(version, needs):
                 _make_ready(layout, version, needs, callbacks)
         yield
+
+
+def find_laid_out(layout: HostLayout) -> frozenset[tuple[str, str]]:
+    """Return the versions that are laid out, each as its overlay's name and its manifest's digest."""
+    return frozenset(
+        (folder.parent.name, folder.name)
+        for folder in layout.versions_dir.glob("*/*")
+        if SHA256.fullmatch(folder.name)
+    )
 
 
 def prune(layout: HostLayout, *, now: float | None = None) -> PrunedContent | None:

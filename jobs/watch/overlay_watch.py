@@ -14,7 +14,7 @@ from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults
 from servers import models
 from servers.content import describe_overlay, describe_release
-from servers.models import REPORT_VERSION, Host
+from servers.models import REPORT_VERSION, Host, LaidOutVersion, OverlayVersion
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class OverlayWatch:
                     found.append(report)
         gone = set(rows.values_list("name", flat=True)).difference(fingerprints)
         self._store_overlays(found, gone)
+        self._store_laid_out()
         self._store_release()
 
     def _prune_if_due(self) -> None:
@@ -100,6 +101,26 @@ class OverlayWatch:
                     defaults={**describe_overlay(report), "looked_at": now},
                 )
             Host.objects.filter(pk=self._host.pk).update(overlays_reported_at=now)
+            announce(Channel.PAGES)
+
+    def _store_laid_out(self) -> None:
+        """Store which versions of the panel's overlays are ready on this host."""
+        there = self._layer.laid_out_versions()
+        known = OverlayVersion.objects.filter(digest__in={digest for _name, digest in there})
+        ready = {
+            pk
+            for pk, name, digest in known.values_list("pk", "overlay__name", "digest")
+            if (name, digest) in there
+        }
+        rows = LaidOutVersion.objects.filter(host=self._host)
+        stored = set(rows.values_list("version_id", flat=True))
+        if ready == stored:
+            return
+        with write_turn(), transaction.atomic():
+            rows.filter(version__in=stored - ready).delete()
+            LaidOutVersion.objects.bulk_create(
+                LaidOutVersion(host=self._host, version_id=pk) for pk in sorted(ready - stored)
+            )
             announce(Channel.PAGES)
 
     def _store_release(self) -> None:

@@ -21,7 +21,13 @@ from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegme
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
 from servers.models.maps import SETTLES_WITHIN, MapChange, MapChangeState
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
-from servers.models.overlays import NOTE_CHARS, Overlay, OverlayQuerySet, OverlayVersion
+from servers.models.overlays import (
+    NOTE_CHARS,
+    LaidOutVersion,
+    Overlay,
+    OverlayQuerySet,
+    OverlayVersion,
+)
 from servers.models.players import (
     NAME_CHARS,
     SESSIONS_KEPT_OF_SERVER,
@@ -105,6 +111,7 @@ __all__ = [
     "GameAdmin",
     "Host",
     "HostQuerySet",
+    "LaidOutVersion",
     "MapChange",
     "MapChangeState",
     "Membership",

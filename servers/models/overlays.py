@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from hostops.specs import OverlayReference
+from servers.models.hosts import Host
 from servers.models.reports import ContentReport, WithFindings
 from servers.models.validation import name_check, validate_name
 from servers.permissions import Person, Role, Verb, may
@@ -135,3 +136,19 @@ class OverlayVersion(WithFindings, ContentReport):
 
     def __str__(self) -> str:
         return OverlayReference.parse(self.reference).label
+
+
+class LaidOutVersion(models.Model):
+    """A version that a host has ready, as its worker found it: a start there fetches nothing of it."""
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="laid_out_versions")
+    version = models.ForeignKey(OverlayVersion, models.CASCADE, related_name="laid_out")
+    found_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["host", "version"], name="laid_out_once_per_host")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version} on {self.host}"

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
-from django.db.models import Count
+from django.db.models import Count, Prefetch
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -22,6 +22,7 @@ from servers.models import (
     Blueprint,
     BlueprintOverlay,
     Host,
+    LaidOutVersion,
     Overlay,
     OverlayReport,
     OverlayVersion,
@@ -40,6 +41,9 @@ from servers.store import (
 OVERLAYS_SHOWN = 500
 SERVERS_SHOWN = 100
 VERSIONS_PER_PAGE = 50
+LAID_OUT = Prefetch(
+    "laid_out", LaidOutVersion.objects.select_related("host").order_by("host__name")
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
         }
     else:
         holders = find_holders(overlay)
-        versions = overlay.versions.select_related("created_by")
+        versions = overlay.versions.select_related("created_by").prefetch_related(LAID_OUT)
         page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
         context |= {
             "versions": [(version, holders.get(version.reference, ())) for version in page],

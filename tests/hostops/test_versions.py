@@ -61,6 +61,8 @@ def test_a_server_plays_a_map_of_a_version_and_cannot_change_it(
             "left4dead2/addons/city.vpk",
             "left4dead2/cfg/server.cfg",
         ]
+    (root / "versions/city/.unfinished").mkdir()
+    assert host.laid_out_versions() == {("city", folder.name) for folder in versions}
     assert host.overlay_fingerprints([one, "gone"]) == {one: one.partition("-")[2][:32]}
     report = host.overlay_report(two)
     assert report is not None

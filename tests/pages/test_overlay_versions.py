@@ -16,6 +16,7 @@ from servers.models import (
     ActualState,
     Blueprint,
     Host,
+    LaidOutVersion,
     Overlay,
     OverlayReport,
     OverlayVersion,
@@ -161,6 +162,21 @@ def test_the_detail_says_who_uses_which_version_and_who_runs_with_another(
     assert "runs with version" not in page
     assert "pinned to version 1" in page
     assert second.origin in page
+
+
+def test_the_detail_says_which_hosts_have_a_version_ready(
+    as_alice: Client, overlay: Overlay
+) -> None:
+    second, first = overlay.versions.all()
+    for number in range(5):
+        host = Host.objects.create(name=f"site{number}")
+        LaidOutVersion.objects.create(host=host, version=second)
+    LaidOutVersion.objects.create(host=host, version=first)
+    page = re.sub("<[^>]*>", " ", read(as_alice, overlay.get_absolute_url()))
+    newer, older = page[page.index("Ready on") :].split("Version 1")
+    assert "site0 , site1 , site2 and 2 more" in " ".join(newer.split())
+    assert "site4" in older
+    assert "site0" not in older
 
 
 def test_an_overlay_with_versions_is_not_missed_on_hosts(

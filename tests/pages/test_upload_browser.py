@@ -83,11 +83,15 @@ def test_what_needs_a_script_can_be_clicked_once_the_script_listens(
 ) -> None:
     Overlay.objects.create(name="maps", owner=alice, is_shared=False)
     held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     page = open_page()
-    page.route("**/upload_form*.js", lambda route: held.append(route))
-    page.goto("/overlays/maps/uploads/", wait_until="commit")
+    page.route("**/upload_form*.js", hold)
+    with page.expect_request("**/upload_form*.js"):
+        page.goto("/overlays/maps/uploads/", wait_until="commit")
     expect(page.get_by_role("button", name="Upload")).to_be_visible()
-    wait_until(lambda: page.wait_for_timeout(50) or held, 20, "the script is not asked for")
     button = page.get_by_text("Choose a folder")
     expect(button).to_be_hidden()
     for route in held:

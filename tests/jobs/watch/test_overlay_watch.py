@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from hostops.errors import HostError, OperationCancelled
 from hostops.specs import (
@@ -21,7 +22,7 @@ from hostops.specs import (
 from jobs.database import Channel
 from jobs.watch import OverlayWatch, overlay_watch
 from servers import models
-from servers.models import Host, Overlay
+from servers.models import Host, LaidOutVersion, Overlay, OverlayVersion
 from tests.fakes import FakeHost
 
 pytestmark = pytest.mark.django_db
@@ -163,3 +164,34 @@ def test_versions_that_nobody_needs_are_pruned_now_and_then(
     watch.look()
     watch.look()
     assert fake_host.prunings == 1
+
+
+def test_the_versions_that_are_ready_on_the_host_become_rows(
+    watch: OverlayWatch, host: Host, fake_host: FakeHost
+) -> None:
+    overlay = Overlay.objects.create(name="maps")
+    first, second = (
+        OverlayVersion.objects.create(
+            overlay=overlay,
+            number=number,
+            digest=str(number) * 64,
+            reference=f"maps@{number}",
+            files=1,
+            size_bytes=1,
+            added_bytes=1,
+            looked_at=timezone.now(),
+        )
+        for number in (1, 2)
+    )
+    other = Host.objects.create(name="other")
+    LaidOutVersion.objects.create(host=other, version=second)
+    fake_host.laid_out = {("maps", first.digest), ("gone", second.digest), ("maps", "3" * 64)}
+    watch.look()
+    mine = LaidOutVersion.objects.filter(host=host)
+    assert [row.version for row in mine] == [first]
+    fake_host.laid_out = {("maps", second.digest)}
+    watch.look()
+    assert [row.version for row in mine.all()] == [second]
+    fake_host.laid_out = set()
+    watch.look()
+    assert [row.host for row in LaidOutVersion.objects.all()] == [other]
