@@ -207,6 +207,10 @@ class HostLayout:
             return self.overlays_dir / overlay.name
         return self.versions_dir / overlay.name / overlay.digest
 
+    def choices_path(self, version: Path) -> Path:
+        """Return the file beside a version's folder that says which of its files are seeds, or are not."""
+        return version.with_name(f"{version.name}.seeds")
+
     @property
     def content_dir(self) -> Path:
         """The cached contents of packs in releases and overlays, so that each is read only once."""

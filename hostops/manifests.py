@@ -2,7 +2,8 @@
 
 A manifest is a text: a first line that says its kind, then a JSON array for each file, in the order of the
 paths, `["left4dead2/addons/maps.vpk", "<sha256>", <bytes>, "<flags>"]`. The same files always make the same
-bytes, so the hash of a manifest names the version, and two of one content are one.
+bytes, so the hash of a manifest names the version, and two of one content are one. Of the flags, `x` is for a
+file that may be executed, and `s` or `m` for one that is to be a seed or managed whatever its place.
 """
 
 import hashlib
@@ -21,6 +22,23 @@ MAX_FILE_BYTES = 1024**4
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _EXECUTABLE = "x"
+_KINDS = {None: "", True: "s", False: "m"}
+_FLAGS = {
+    executable + kind: (bool(executable), is_seed)
+    for executable in ("", _EXECUTABLE)
+    for is_seed, kind in _KINDS.items()
+}
+
+_SEED_FOLDERS = (
+    "left4dead2/cfg/",
+    "left4dead2/ems/",
+    "left4dead2/save/",
+    "left4dead2/addons/sourcemod/configs/",
+    "left4dead2/addons/sourcemod/data/",
+    "left4dead2/addons/sourcemod/logs/",
+)
+"""Where games, plugins and people change files of a server."""
+_SEED_TEXT = re.compile(r"left4dead2/[^/]+\.txt")  # motd.txt, host.txt
 
 
 class ManifestError(ValueError):
@@ -35,6 +53,22 @@ class ManifestFile:
     sha256: str
     size: int
     is_executable: bool = False
+    is_seed: bool | None = None
+    """Whether somebody has said that it is a seed, or managed; None: its place decides."""
+
+    @property
+    def servers_keep_theirs(self) -> bool:
+        """Whether a server that has its own version of this file keeps it, so that this is a seed.
+
+        In the place of a managed file a server's own is moved aside at each start.
+        """
+        return is_seed_path(self.path) if self.is_seed is None else self.is_seed
+
+
+def is_seed_path(path: str) -> bool:
+    """Return whether a file at this path is a seed unless somebody says otherwise."""
+    folded = path.casefold()
+    return folded.startswith(_SEED_FOLDERS) or _SEED_TEXT.fullmatch(folded) is not None
 
 
 def write_manifest(files: Iterable[ManifestFile]) -> bytes:
@@ -47,7 +81,7 @@ def write_manifest(files: Iterable[ManifestFile]) -> bytes:
 def _join(files: Iterable[ManifestFile]) -> bytes:
     lines = [HEADER]
     for file in sorted(files):
-        flags = _EXECUTABLE if file.is_executable else ""
+        flags = (_EXECUTABLE if file.is_executable else "") + _KINDS[file.is_seed]
         entry = [file.path, file.sha256, file.size, flags]
         lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
     return "\n".join([*lines, ""]).encode()
@@ -87,7 +121,7 @@ def read_known_lines(data: bytes, digest: str) -> list[bytes]:
 def read_known_files(lines: Iterable[bytes]) -> Iterator[ManifestFile]:
     """Yield the files that lines of `read_known_lines` describe."""
     for path, sha256, size, flags in map(json.loads, lines):
-        yield ManifestFile(path, sha256, size, bool(flags))
+        yield ManifestFile(path, sha256, size, *_FLAGS[flags])
 
 
 def require_paths(paths: Iterable[str]) -> None:
@@ -117,9 +151,9 @@ def _read_file(line: str) -> ManifestFile:
     if not isinstance(entry, list) or [type(part) for part in entry] != [str, str, int, str]:
         raise ManifestError(f"A line of the manifest does not describe a file: {line[:80]!r}.")
     path, sha256, size, flags = entry
-    if flags not in ("", _EXECUTABLE):
+    if flags not in _FLAGS:
         raise ManifestError(f"{path!r} has the flags {flags!r}, which no version has.")
-    return ManifestFile(path, sha256, size, bool(flags))
+    return ManifestFile(path, sha256, size, *_FLAGS[flags])
 
 
 def require_files(files: Iterable[ManifestFile]) -> None:

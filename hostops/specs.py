@@ -34,6 +34,7 @@ from hostops.launch_arguments import take_bind_address as take_bind_address
 from hostops.manifests import SHA256 as SHA256
 from hostops.manifests import ManifestError as ManifestError
 from hostops.manifests import ManifestFile as ManifestFile
+from hostops.manifests import is_seed_path as is_seed_path
 from hostops.manifests import read_known_files as read_known_files
 from hostops.manifests import read_known_lines as read_known_lines
 from hostops.manifests import read_manifest as read_manifest

@@ -292,7 +292,8 @@ def add_placed(placed: dict[str, Brought], file: Brought) -> None:
 def lay_over(base: Iterable[ManifestFile], files: Iterable[ManifestFile]) -> list[ManifestFile]:
     """Return the files of a version with others added to them, or put in the place of those at the same path.
 
-    The game does not tell capitals from small letters, so paths are spelled as they are in `base`.
+    The game does not tell capitals from small letters, so paths are spelled as they are in `base`. What
+    somebody has said of a file, whether servers keep their own, counts for the one in its place.
     """
     combined = {file.path.casefold(): file for file in base}
     spelled = {}
@@ -305,7 +306,10 @@ def lay_over(base: Iterable[ManifestFile], files: Iterable[ManifestFile]) -> lis
         for name in file.path.split("/"):
             longer = f"{path}/{name}" if path else name
             path = spelled.setdefault(longer.casefold(), longer)
-        combined[file.path.casefold()] = replace(file, path=path)
+        before = combined.get(file.path.casefold())
+        combined[file.path.casefold()] = replace(
+            file, path=path, is_seed=before.is_seed if before else None
+        )
     return list(combined.values())
 
 

@@ -75,6 +75,7 @@ overlay_urls: list[URLPattern | URLResolver] = [
     path("<name:name>/files/edit/", file_pages.overlay_file_edit, name="overlay_file_edit"),
     path("<name:name>/files/rename/", file_pages.overlay_file_rename, name="overlay_file_rename"),
     path("<name:name>/files/remove/", file_pages.overlay_file_remove, name="overlay_file_remove"),
+    path("<name:name>/files/seed/", file_pages.overlay_file_seed, name="overlay_file_seed"),
     path("<name:name>/versions/<int:number>/", include(version_urls)),
 ]
 

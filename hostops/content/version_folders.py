@@ -12,6 +12,7 @@ holds it alone.
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import time
@@ -25,7 +26,14 @@ from hostops.content.blob_fetching import WantedBlob, fetch_blobs
 from hostops.errors import BlobSourceError, HostError
 from hostops.instances import disk_usage, instance_files
 from hostops.layout import HostLayout
-from hostops.linux.files import copy_file, make_dir, remove_tree, sync_dir, sync_file_system
+from hostops.linux.files import (
+    copy_file,
+    make_dir,
+    remove_tree,
+    sync_dir,
+    sync_file_system,
+    write_atomically,
+)
 from hostops.linux.locks import hold, hold_if_free
 from hostops.manifests import (
     MAX_MANIFEST_BYTES,
@@ -191,6 +199,7 @@ def _make_ready(
             files = _fetch(layout, cache, version, needs, incoming, callbacks)
             callbacks.stage(f"Laying out {version.label}")
             cache.make_programs(files, incoming, callbacks)
+            _write_choices(layout.choices_path(folder), files)
             _lay_out(cache, files, folder, incoming, callbacks)
     callbacks.say(
         f"{version.label[0].upper()}{version.label[1:]} is laid out: {len(files):,} files."
@@ -287,6 +296,13 @@ def _lay_out(
     sync_dir(folder.parent)
 
 
+def _write_choices(path: Path, files: Iterable[ManifestFile]) -> None:
+    """Write down which files somebody has said to be seeds, or not to be, before their folder appears."""
+    choices = {file.path: file.is_seed for file in files if file.is_seed is not None}
+    if choices:
+        write_atomically(path, json.dumps(choices))
+
+
 def _make_folders(top: str, path: str, made: set[str]) -> None:
     """Make the folders that a path lies in, but for those that are `made`."""
     parent = path.rpartition("/")[0]
@@ -325,10 +341,15 @@ def _prune_versions(layout: HostLayout, needed: frozenset[Path], before: float) 
         for folder in parent.glob("*"):
             if folder in needed or folder.lstat().st_mtime >= before:
                 continue
+            if folder.suffix:
+                if not folder.with_suffix("").exists():
+                    folder.unlink()
+                continue
             # By one rename, so that no half of it is ever taken for the whole.
             doomed = parent / f".{secrets.token_hex(8)}"
             folder.rename(doomed)
             remove_tree(doomed)
+            layout.choices_path(folder).unlink(missing_ok=True)
             removed += 1
         with contextlib.suppress(OSError):  # It has other versions.
             parent.rmdir()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hostops.callbacks import Callbacks
+from hostops.instances.own_files import OverlayFiles, Whose
 from hostops.instances.records import MALFORMED
 from hostops.layout import InstanceLayout
 from hostops.linux import untrusted
@@ -30,12 +31,13 @@ def refresh_tree(
     instance: InstanceLayout,
     layers: Sequence[Path],
     configured: Sequence[str],
+    overlays: OverlayFiles,
     callbacks: Callbacks,
-) -> None:
+) -> list[str]:
     """Update the instance's copy from its layers, top one first. The instance must not be running.
 
-    `configured` are the paths where the server's own version never wins. If this is interrupted at any point,
-    the next call completes it.
+    `configured` are the paths where the server's own version never wins. Returns the paths of `overlays` where
+    it did. If this is interrupted at any point, the next call completes it.
     """
     wanted = _merge(layers, callbacks)
     known = read_manifest(instance, callbacks)
@@ -45,6 +47,7 @@ def refresh_tree(
     # Until everything is copied, a file may be in its old or its new version: both are ours.
     both = {path: [*known.get(path, []), version] for path, (_, version) in wanted.items()}
     _write_manifest(instance, {**known, **both})
+    kept = []
     with contextlib.ExitStack() as closing:
         tree = closing.enter_context(untrusted.open_folder(instance.tree_dir, instance.trusted_dir))
         sources = {layer: _open_layer(layer, closing) for layer in layers}
@@ -53,8 +56,11 @@ def refresh_tree(
         for done, (path, (layer, version)) in enumerate(wanted.items()):
             callbacks.stage("Copying the game", 100 * done // len(wanted))
             source = (sources[layer], path)
-            _bring(tree, source, version, known.get(path, []), path in configured, callbacks)
+            whose = Whose.CONFIGURED if path in configured else overlays.find_whose(path)
+            if not _bring(tree, source, version, known.get(path, []), whose, callbacks):
+                kept += [path] if whose is Whose.SEED else []
     _write_manifest(instance, {path: [version] for path, (_, version) in wanted.items()})
+    return kept
 
 
 def fold_tree(instance: InstanceLayout, callbacks: Callbacks) -> None:
@@ -85,10 +91,10 @@ def _bring(
     source: tuple[int, str],
     version: Version,
     known: Sequence[Version],
-    is_configured: bool,
+    whose: Whose,
     callbacks: Callbacks,
-) -> None:
-    """Copy one of our files to the tree, unless the server's own version of it wins."""
+) -> bool:
+    """Copy one of our files to the tree, unless the server's own version of it wins; whether it did not."""
     path = source[1]
     parent, _, name = path.rpartition("/")
 
@@ -101,13 +107,17 @@ def _bring(
     try:
         there = _version(folder, name)
         if there == version:
-            return
+            return True
         if there is not None and there not in known:
-            if not is_configured:
-                return
-            saved = untrusted.save_aside(folder, name, str(there[1]))
+            if whose in (Whose.SEED, Whose.OWN):
+                return False
+            if whose is Whose.MANAGED:
+                saved = untrusted.keep_last(folder, name)
+            else:
+                saved = untrusted.save_aside(folder, name, str(there[1]))
             callbacks.warn(f"The server had its own {path}; it is kept as {saved}.")
         copy_at(*source, folder, name, callbacks.cancel)
+        return True
     finally:
         os.close(folder)
 

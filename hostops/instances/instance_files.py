@@ -22,6 +22,7 @@ from hostops.instances import (
     console_files,
     full_copies,
     layers,
+    own_files,
     records,
     releases,
     runs,
@@ -308,7 +309,13 @@ def read_launched_layers(layout: HostLayout, instance: InstanceLayout) -> list[P
     plan = records.read_document(instance.launch_path, instance.trusted_dir) or {}
     lower = plan.get("lower")
     paths = [Path(one) for one in lower if isinstance(one, str)] if isinstance(lower, list) else []
-    known = {layout.instances_dir.name, layout.overlays_dir.name, layout.releases_dir.name}
+    known = {
+        folder.name
+        for folder in (
+            *(layout.instances_dir, layout.releases_dir),
+            *(layout.overlays_dir, layout.versions_dir),
+        )
+    }
     layers = [
         layout.root / path
         for path in paths
@@ -343,6 +350,7 @@ def prepare(
     stack = layers.lower_layers(layout, instance, record.layer, record.overlays, release)
     require_layer(instance, record)
     configured = layers.list_generated(stack[0])
+    overlays = own_files.OverlayFiles(layout, record.overlays, ours={*configured, admin_files.PATH})
     with claim(instance):
         remove_leftovers(instance.dir)
         console_files.prune_runs(instance)
@@ -350,12 +358,14 @@ def prepare(
         if layering.is_overlay:
             full_copies.fold_tree(instance, callbacks)
             layers.uncover(instance.upper_dir, configured, callbacks)
+            kept = overlays.uncover(instance.upper_dir, callbacks)
         else:
             callbacks.warn(
                 f"This host cannot mount overlays, so {instance.name} gets a full copy of the game. "
                 f"{layering.detail} {layering.cure}"
             )
-            full_copies.refresh_tree(instance, stack, configured, callbacks)
+            kept = full_copies.refresh_tree(instance, stack, configured, overlays, callbacks)
+        own_files.tell_of_kept(kept, callbacks)
         ban_files.take_out(instance, record.lifted, callbacks)
         admin_files.write_at_start(instance, stack, record.admins, callbacks)
         plan = {

@@ -14,7 +14,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,7 +209,16 @@ def try_layers(
         ) from error
 
 
-def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None:
+MoveAside = Callable[[int, str, str, Callbacks], None]
+"""Moves aside what is in a folder under a name; it is in the way of the file at a path."""
+
+
+def uncover(
+    upper_dir: Path,
+    paths: Iterable[str],
+    callbacks: Callbacks,
+    move_aside: MoveAside | None = None,
+) -> None:
     """Move aside whatever hides these files of a lower layer. The instance must not be running.
 
     The game may have written its own file in place of one of ours, or removed it or its folder, which
@@ -218,7 +227,7 @@ def uncover(upper_dir: Path, paths: Iterable[str], callbacks: Callbacks) -> None
     """
     with untrusted.open_folder(upper_dir, upper_dir.parent, opens_up=True) as upper:
         for path in paths:
-            _uncover_one(upper, path, callbacks)
+            _uncover_one(upper, path, callbacks, move_aside or _move_aside)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -229,7 +238,7 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _uncover_one(upper: int, path: str, callbacks: Callbacks) -> None:
+def _uncover_one(upper: int, path: str, callbacks: Callbacks, move_aside: MoveAside) -> None:
     *folders, name = path.split("/")
     here = os.dup(upper)
     try:
@@ -239,8 +248,8 @@ def _uncover_one(upper: int, path: str, callbacks: Callbacks) -> None:
             inner = untrusted.open_folder_at(here, folder, opens_up=True)
             os.close(here)
             here = inner
-            _make_transparent(here)
-        _move_aside(here, name, path, callbacks)
+            make_transparent(here)
+        move_aside(here, name, path, callbacks)
     finally:
         os.close(here)
 
@@ -271,7 +280,8 @@ def _move_aside(here: int, name: str, path: str, callbacks: Callbacks) -> None:
     )
 
 
-def _make_transparent(folder: int) -> None:
+def make_transparent(folder: int) -> None:
+    """Let the layers below be seen in a folder of an upper layer."""
     try:
         os.removexattr(folder, _OPAQUE)
     except OSError as error:

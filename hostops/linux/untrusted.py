@@ -36,6 +36,7 @@ _FILLED_AGAIN = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 _OF_OWNER = stat.S_IRUSR | stat.S_IWUSR
 _BATCH = 4096
 _NAME_BYTES = 255
+_OWN = ".own"
 
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -259,6 +260,14 @@ def save_aside(folder: int, name: str, mark: str) -> str:
     raise UntrustedFileError(
         f"{_path_of(folder)}/{name} is in the way, and no name is free to keep it under: remove it."
     )
+
+
+def keep_last(folder: int, name: str) -> str:
+    """Rename `name` to `NAME.own`, in the place of what was kept under that before; return the new name."""
+    kept = shorten(name, _NAME_BYTES - len(_OWN)) + _OWN
+    remove_at(folder, kept)
+    os.rename(name, kept, src_dir_fd=folder, dst_dir_fd=folder)
+    return kept
 
 
 def shorten(name: str, max_bytes: int) -> str:

@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
 
 from hostops.specs import ManifestFile
 from servers.access import SignedInRequest, get_overlay, sign_in_required
@@ -22,6 +23,7 @@ from servers.store import (
     NEW_TEXT,
     FileChangedError,
     VersionRefusedError,
+    choose_seed,
     remove_file,
     rename_file,
     save_file,
@@ -143,6 +145,27 @@ def overlay_file_rename(request: SignedInRequest, name: str) -> HttpResponse:
             return lead_to_version(request, overlay, version, latest.pk)
     context = {"overlay": overlay, "form": form, "path": file.path}
     return render(request, "overlays/file_form.html", context)
+
+
+@require_POST
+@sign_in_required
+@files_page
+def overlay_file_seed(request: SignedInRequest, name: str) -> HttpResponse:
+    """Let servers keep their own version of a file of the latest version, or not any longer."""
+    overlay, latest = get_latest(request, name)
+    path = read_path(request)
+    try:
+        version = choose_seed(
+            overlay,
+            path,
+            is_seed=request.POST.get("seed") == "1",
+            opened=request.POST.get("version", ""),
+            by=request.user,
+        )
+    except VersionRefusedError as error:
+        messages.error(request, " ".join(error.messages))
+        return redirect(overlay)
+    return lead_to_version(request, overlay, version, latest.pk)
 
 
 @form_page

@@ -188,7 +188,11 @@ def overlay_changes(request: SignedInRequest, name: str, number: int) -> HttpRes
         change = next((change for change in changes if change.path == path), None)
         if change is None:
             raise Http404
-        context |= {"change": change, "lines": diff_change(change)}
+        context |= {
+            "change": change,
+            "lines": diff_change(change),
+            "is_seed_changed": is_seed_changed(change),
+        }
         return render(request, "overlays/file_changes.html", context)
     context |= {
         "added": [change for change in changes if change.before is None][:CHANGES_SHOWN],
@@ -205,6 +209,12 @@ def count_changes(changes: list[FileChange]) -> dict[str, int]:
     added = sum(change.before is None for change in changes)
     removed = sum(change.after is None for change in changes)
     return {"added": added, "removed": removed, "changed": len(changes) - added - removed}
+
+
+def is_seed_changed(change: FileChange) -> bool:
+    """Whether servers now keep their own version of a file and did not before, or the other way around."""
+    before, after = change.before, change.after
+    return bool(before and after and before.servers_keep_theirs != after.servers_keep_theirs)
 
 
 def diff_change(change: FileChange) -> list[tuple[str, str]] | None:

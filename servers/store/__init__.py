@@ -14,6 +14,7 @@ from servers.store.conflicts import (
 from servers.store.downloads import send_file
 from servers.store.edits import (
     FileChangedError,
+    choose_seed,
     drop_files,
     go_back,
     remove_file,
@@ -96,6 +97,7 @@ __all__ = [
     "VersionRefusedError",
     "add_part",
     "begin_upload",
+    "choose_seed",
     "compare",
     "diff_texts",
     "discard",

@@ -4,14 +4,15 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from hostops.specs import ManifestError, ManifestFile
-from servers.models import Overlay, OverlayVersion
+from hostops.specs import ManifestError, ManifestFile, is_seed_path
+from servers.models import NOTE_CHARS, Overlay, OverlayVersion
 from servers.store.panel_store import get_store
 from servers.store.traits import PLUGINS_DIR, is_loaded_plugin
 from servers.store.versions import (
@@ -66,8 +67,8 @@ def save_file(
 
     def change(files: Files) -> None:
         before = _require(files, path, opened)
-        is_executable = before is not None and before.is_executable
-        files[path] = ManifestFile(path, sha256, len(data), is_executable)
+        new = before or ManifestFile(path, "", 0)
+        files[path] = replace(new, sha256=sha256, size=len(data))
 
     store = get_store()
     with store.incoming("text") as folder:
@@ -93,11 +94,26 @@ def rename_file(
             )
         if before is not None:
             del files[path]
-            files[new_path] = ManifestFile(
-                new_path, before.sha256, before.size, before.is_executable
-            )
+            files[new_path] = replace(before, path=new_path)
 
     return _make(overlay, change, by=by, note=note, renamed={path: new_path})
+
+
+@explained()
+def choose_seed(
+    overlay: Overlay, path: str, *, is_seed: bool, opened: str, by: User
+) -> OverlayVersion:
+    """Say whether servers keep their own version of a file, as a version. Raises as `save_file`."""
+
+    def change(files: Files) -> None:
+        before = _require(files, path, opened)
+        if before is not None and before.servers_keep_theirs != is_seed:
+            is_usual = is_seed_path(path) == is_seed
+            files[path] = replace(before, is_seed=None if is_usual else is_seed)
+
+    words = _("Servers keep their own %(path)s.") if is_seed else _("Servers use this %(path)s.")
+    note = (words % {"path": path})[:NOTE_CHARS]
+    return _make(overlay, change, by=by, note=note)
 
 
 @explained()

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class _Known:
         for version in versions:
             with contextlib.suppress(BlobError):
                 lines.update(read_lines(version))
-        files = frozenset(read_known_files(lines))
+        files = frozenset(map(_strip, read_known_files(lines)))
         hashes = {file.sha256 for file in files} | {version.digest for version in versions}
         return cls(
             frozenset(version.pk for version in versions),
@@ -88,8 +88,16 @@ class _Known:
         self, files: Iterable[ManifestFile], stored: Mapping[str, Path]
     ) -> list[ManifestFile]:
         """Return the files that are code, without opening those of which it is known that they are none."""
-        suspects = [file for file in files if self.has_native_code or file not in self.files]
+        suspects = [file for file in files if self.has_native_code or not self.has(file)]
         return find_native(suspects, stored)
+
+    def has(self, file: ManifestFile) -> bool:
+        """Whether a version has these bytes in that place, whatever is said of it as a seed."""
+        return _strip(file) in self.files
+
+
+def _strip(file: ManifestFile) -> ManifestFile:
+    return file if file.is_seed is None else replace(file, is_seed=None)
 
 
 def make_version(
@@ -168,7 +176,7 @@ def make_version(
 
 def _require_permission(native: Iterable[ManifestFile], known: _Known, by: User) -> None:
     """Refuse native code that no version of the overlay has in that place, of who may not bring any."""
-    new = [file for file in native if file not in known.files]
+    new = [file for file in native if not known.has(file)]
     if new and not may(by, Verb.BRING_NATIVE_CODE):
         raise VersionRefusedError(
             _(

@@ -421,3 +421,13 @@ def test_paths_are_spelled_as_they_were() -> None:
         "left4dead2/addons/SourceMod/plugins/A.smx",
         "left4dead2/addons/SourceMod/plugins/b.smx",
     ]
+
+
+def test_what_was_said_of_a_file_counts_for_the_one_that_takes_its_place() -> None:
+    sha256 = hashlib.sha256(b"").hexdigest()
+    base = [ManifestFile("left4dead2/A.cfg", sha256, 0, is_seed=False)]
+    more = [ManifestFile("left4dead2/a.cfg", sha256, 1), ManifestFile("left4dead2/b", sha256, 2)]
+    assert lay_over(base, more) == [
+        ManifestFile("left4dead2/A.cfg", sha256, 1, is_seed=False),
+        ManifestFile("left4dead2/b", sha256, 2),
+    ]

@@ -219,6 +219,8 @@ MATRIX = [
         for change in ("edit", "rename", "remove")
         for method in ("GET", "POST")
     ),
+    Case("GET", "servers:overlay_file_seed", "own overlay", everybody(405)),
+    Case("POST", "servers:overlay_file_seed", "own overlay", overlay_changers(404)),
     Case("GET", "servers:overlay_version", "version", overlay_readers(410)),
     Case("POST", "servers:overlay_version", "version", everybody(405)),
     Case("GET", "servers:overlay_file", "version", overlay_readers(410)),

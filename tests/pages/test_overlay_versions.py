@@ -425,6 +425,28 @@ def test_a_text_that_was_removed_elsewhere_is_not_lost_with_what_was_typed(
     assert newest_text(overlay, A) == b"mine"
 
 
+def test_whether_servers_keep_their_own_is_shown_changed_and_told(
+    as_alice: Client, overlay: Overlay
+) -> None:
+    place = f"?path={quote(A, safe='')}"
+    page = read(as_alice, to_url("file", "maps", 2) + place)
+    assert "The server keeps its own." in page
+    url = to_url("file_seed", "maps") + place
+    assert f'action="{url}"' in page
+    response = as_alice.post(url, {"version": seen_version(page), "seed": "0"}, follow=True)
+    assert "Version 3 was made." in response.content.decode()
+    page = read(as_alice, to_url("file", "maps", 3) + place)
+    assert "This one takes its place when the server starts." in page
+    assert "Let servers keep their own" in page
+    changes = read(as_alice, to_url("changes", "maps", 3) + place)
+    assert "It now takes the place of a server’s own version of it." in changes
+    assert "line endings" not in changes
+    assert url not in read(as_alice, to_url("file", "maps", 2) + place)  # It is not the latest.
+    response = as_alice.post(url, {"version": "0" * 64, "seed": "1"}, follow=True)
+    assert f"{A} has been changed since you opened it." in response.content.decode()
+    assert overlay.versions.count() == 3
+
+
 def test_a_file_is_renamed_and_removed_each_as_a_version(
     as_alice: Client, overlay: Overlay
 ) -> None:

@@ -15,6 +15,7 @@ def add_version(
     number: int,
     files: Mapping[str, bytes],
     executable: Collection[str] = (),
+    seeds: Mapping[str, bool] | None = None,
 ) -> str:
     """Put a version of an overlay into the store at `root`, and return its reference."""
     store = BlobFolder(root)
@@ -24,7 +25,11 @@ def add_version(
             sha256 = hashlib.sha256(content).hexdigest()
             (folder / str(position)).write_bytes(content)
             stored.append((folder / str(position), sha256))
-            entries.append(ManifestFile(path, sha256, len(content), path in executable))
+            entries.append(
+                ManifestFile(
+                    path, sha256, len(content), path in executable, (seeds or {}).get(path)
+                )
+            )
         store.adopt(stored)
         digest = store.add_bytes(write_manifest(entries))
     return str(OverlayReference(name, number, digest))

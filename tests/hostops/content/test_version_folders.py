@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import stat
 import threading
@@ -399,6 +400,24 @@ def test_what_no_server_is_made_of_is_removed_a_day_later(
     pruned = prune(layout, now=later(2.2))
     assert pruned is not None
     assert pruned.versions == 2
+    assert not list(layout.versions_dir.iterdir())
+
+
+def test_what_somebody_has_said_of_its_files_comes_and_goes_with_a_version(
+    layout: HostLayout, store: Path, source: WatchedSource
+) -> None:
+    choices = {ADDON: True, "left4dead2/cfg/a.cfg": False}
+    files = {**dict.fromkeys(choices, b"said"), "left4dead2/cfg/b.cfg": b"not"}
+    reference = add_version(store, "maps", 1, files, seeds=choices)
+    make_ready(layout, source, reference)
+    path = layout.choices_path(layout.overlay_folder(reference))
+    assert json.loads(path.read_text()) == choices
+    assert [name for name, _ in walk_files(layout.overlay_folder(reference))] == sorted(files)
+    prune(layout, now=later(0.9))
+    assert path.exists()
+    lonely = path.with_name(f"{'0' * 64}.seeds")
+    lonely.touch()
+    prune(layout, now=later(1.1))
     assert not list(layout.versions_dir.iterdir())
 
 

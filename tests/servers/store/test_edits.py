@@ -12,6 +12,7 @@ from servers.models import Overlay, OverlayVersion
 from servers.store import (
     FileChangedError,
     VersionRefusedError,
+    choose_seed,
     drop_files,
     edits,
     get_store,
@@ -41,6 +42,44 @@ def test_a_change_goes_onto_what_others_have_changed_beside_it(
     third = save_file(overlay, A, b"other a", opened=hash_of(first, A), by=alice, note="why")
     assert (third.number, third.note) == (3, "why")
     assert hash_of(third, B) == hash_of(second, B) != hash_of(first, B)
+
+
+def test_whether_servers_keep_their_own_is_said_as_a_version_and_stays_said(
+    overlay: Overlay, alice: User
+) -> None:
+    first = bring(overlay, alice, {A: "a", B: "b"})
+
+    def choose(version: OverlayVersion, is_seed: bool) -> OverlayVersion:
+        opened = hash_of(version, A)
+        return choose_seed(overlay, A, is_seed=is_seed, opened=opened, by=alice)
+
+    def say(version: OverlayVersion) -> dict[str, bool | None]:
+        return {file.path: file.is_seed for file in read_files(version)}
+
+    assert choose(first, True) == first  # Files in this place are seeds.
+    second = choose(first, False)
+    assert (second.note, say(second)) == (f"Servers use this {A}.", {A: False, B: None})
+    third = save_file(overlay, A, b"new", opened=hash_of(second, A), by=alice)
+    assert say(third) == {A: False, B: None}
+    fourth = rename_file(overlay, A, f"{A}2", opened=hash_of(third, A), by=alice)
+    assert say(fourth)[f"{A}2"] is False
+    go_back(second, by=alice)
+    fifth = choose(second, True)
+    assert (fifth.digest, say(fifth)) == (first.digest, {A: None, B: None})
+    with pytest.raises(FileChangedError):
+        choose(third, False)
+
+
+def test_what_is_said_of_native_code_needs_no_right_to_bring_it(
+    overlay: Overlay, alice: User, dana: User
+) -> None:
+    path = "left4dead2/addons/sourcemod/plugins/a.smx"
+    version = bring(overlay, dana, {path: "FFPS code"})
+    assert version.has_native_code
+    opened = hash_of(version, path)
+    made = choose_seed(overlay, path, is_seed=True, opened=opened, by=alice)
+    assert made.has_native_code
+    assert made.number == 2
 
 
 def test_a_version_that_comes_between_is_not_overwritten(
