@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
+from django.utils.translation import gettext as _
 
 from jobs.database import find_outage
 from l4d2site.accounts.middleware import find_obstacle
@@ -55,7 +56,8 @@ def database_step(step: Callable[P, T]) -> Callable[P, T]:
                 logger.info("upload: the database %s: %s", outage, error)
                 raise TusRefusedError(
                     HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"The panel's database {outage}. Nothing that has arrived is lost.",
+                    _("The panel’s database %(outage)s. Nothing that has arrived is lost.")
+                    % {"outage": outage},
                     retry_seconds=RETRY_SECONDS,
                     ends_connection=True,
                 ) from None
@@ -127,8 +129,11 @@ def disk_refusal(error: OSError, *, part_name: str, offset: int | None = None) -
     logger.warning("upload: the disk of the store is full: %s", error)
     return TusRefusedError(
         HTTPStatus.INSUFFICIENT_STORAGE,
-        f"The panel's disk is full. What has arrived of {part_name} is kept. Ask an admin to make room, "
-        "then continue.",
+        _(
+            "The panel’s disk is full. What has arrived of %(path)s is kept. Ask an admin to make room, then "
+            "continue."
+        )
+        % {"path": part_name},
         offset=offset,
         ends_connection=True,
     )
@@ -148,7 +153,9 @@ def _find_user(request: ASGIRequest) -> User:
     if not isinstance(user, User):
         raise TusRefusedError(
             HTTPStatus.UNAUTHORIZED,
-            "You are signed out. Sign in again in another tab, then continue: what has arrived is kept.",
+            _(
+                "You are signed out. Sign in again in another tab, then continue: what has arrived is kept."
+            ),
             ends_connection=True,
         )
     request.user = user
@@ -167,6 +174,6 @@ def _refused(refusal: ValidationError) -> TusRefusedError:
 def _not_there() -> TusRefusedError:
     return TusRefusedError(
         HTTPStatus.NOT_FOUND,
-        "There is no such upload: it was discarded, or it is not yours.",
+        _("There is no such upload: it was discarded, or it is not yours."),
         ends_connection=True,
     )

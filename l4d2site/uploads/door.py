@@ -22,6 +22,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.utils.http import http_date
+from django.utils.translation import gettext as _
 
 from l4d2site.gate.answers import Application, Receive, Send
 from l4d2site.uploads import access, tus_headers
@@ -68,7 +69,7 @@ class UploadDoor:
         of_upload, of_part = _UPLOAD.fullmatch(request.path), _PART.fullmatch(request.path)
         if not (of_upload or of_part):
             raise TusRefusedError(
-                HTTPStatus.NOT_FOUND, "There is nothing at this address.", ends_connection=True
+                HTTPStatus.NOT_FOUND, _("There is nothing at this address."), ends_connection=True
             )
         if request.method == "OPTIONS":
             return HTTPStatus.NO_CONTENT, describe()
@@ -88,7 +89,8 @@ class UploadDoor:
             return await self._create(request, receive, int(of_upload[1]))
         raise TusRefusedError(
             HTTPStatus.METHOD_NOT_ALLOWED,
-            f"{str(request.method)[:20]} is not something that can be done here.",
+            _("%(method)s is not something that can be done here.")
+            % {"method": str(request.method)[:20]},
             ends_connection=True,
         )
 
@@ -109,13 +111,13 @@ class UploadDoor:
         if not tus_headers.has_body_of_file(request.headers):
             raise TusRefusedError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"A file's bytes come as {tus_headers.BODY_TYPE}.",
+                _("A file’s bytes come as %(type)s.") % {"type": tus_headers.BODY_TYPE},
                 ends_connection=True,
             )
         found = await self._in_database(access.find_part, request, upload_id, token)
         if not found.upload.is_receiving:
             raise TusRefusedError(
-                HTTPStatus.GONE, "This upload takes no more files.", ends_connection=True
+                HTTPStatus.GONE, _("This upload takes no more files."), ends_connection=True
             )
         require_room(request, found, offset)
         now_at = await self._write(found, offset, receive)
@@ -156,7 +158,7 @@ class UploadDoor:
             try:
                 if receive:
                     await writer.write_body(
-                        receive, self._disk, idle_seconds=settings.BODY_IDLE_SECONDS
+                        receive, self._disk, self._places, idle_seconds=settings.BODY_IDLE_SECONDS
                     )
                 if writer.offset == part.size and not part.received_at:
                     await self._on_disk(writer.sync)
@@ -192,8 +194,13 @@ def require_room(request: ASGIRequest, found: Found, offset: int) -> None:
     if length.isascii() and length.isdecimal() and int(length) > found.part.size - offset:
         raise TusRefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"These are {int(length):,} bytes from {offset:,} on, and {found.part.path} has "
-            f"{found.part.size:,} in all.",
+            _("These are %(more)s bytes from %(offset)s on, and %(path)s has %(size)s in all.")
+            % {
+                "more": f"{int(length):,}",
+                "offset": f"{offset:,}",
+                "path": found.part.path,
+                "size": f"{found.part.size:,}",
+            },
             ends_connection=True,
         )
 
@@ -205,12 +212,12 @@ def require_own_origin(request: ASGIRequest) -> None:
     except DisallowedHost:
         raise TusRefusedError(
             HTTPStatus.BAD_REQUEST,
-            "The panel does not know itself by this name: see ALLOWED_HOSTS.",
+            _("The panel does not know itself by this name: see ALLOWED_HOSTS."),
             ends_connection=True,
         ) from None
     if request.headers.get("Origin", "") not in (own, *settings.CSRF_TRUSTED_ORIGINS):
         raise TusRefusedError(
             HTTPStatus.FORBIDDEN,
-            "This comes from a page of another site, or from no page at all.",
+            _("This comes from a page of another site, or from no page at all."),
             ends_connection=True,
         )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from django.utils.translation import gettext as _
+
 from l4d2site.gate.answers import RefusedError
 
 VERSION = "1.0.0"
@@ -60,7 +62,8 @@ def require_version(headers: Mapping[str, str]) -> None:
     if said != VERSION:
         raise TusRefusedError(
             HTTPStatus.PRECONDITION_FAILED,
-            f"Files are taken by tus {VERSION}: send the header Tus-Resumable: {VERSION}.",
+            _("Files are taken by tus %(version)s: send the header Tus-Resumable: %(version)s.")
+            % {"version": VERSION},
             ends_connection=True,
         )
 
@@ -71,7 +74,8 @@ def has_body_of_file(headers: Mapping[str, str]) -> bool:
     if said and said != BODY_TYPE:
         raise TusRefusedError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"A file's bytes come as {BODY_TYPE}, not as {said[:80]!r}.",
+            _("A file’s bytes come as %(type)s, not as %(said)r.")
+            % {"type": BODY_TYPE, "said": said[:80]},
             ends_connection=True,
         )
     return bool(said)
@@ -85,32 +89,35 @@ def read_offset(headers: Mapping[str, str]) -> int:
 def read_new_part(headers: Mapping[str, str]) -> NewPart:
     """Return the file that a request is about to create."""
     if "Upload-Defer-Length" in headers:
-        raise _malformed("A file's size has to be known when it is begun: send Upload-Length.")
+        raise _malformed(_("A file’s size has to be known when it is begun: send Upload-Length."))
     size = _read_number(headers, "Upload-Length", MAX_PART_BYTES)
     metadata = _read_metadata(headers.get("Upload-Metadata", ""))
     path = metadata.get("path") or metadata.get("filename") or ""
     if not path:
-        raise _malformed("Upload-Metadata has to name the file: path, and its name in Base64.")
+        raise _malformed(_("Upload-Metadata has to name the file: path, and its name in Base64."))
     modified = metadata.get("modified", "0")
     if not _is_number(modified):
-        raise _malformed("“modified” in Upload-Metadata is a time in milliseconds.")
+        raise _malformed(_("“modified” in Upload-Metadata is a time in milliseconds."))
     return NewPart(path, size, int(modified), "bundle" in metadata)
 
 
 def _read_metadata(text: str) -> dict[str, str]:
     """Return the pairs of Upload-Metadata: a key, and after a space a value in Base64, if it has one."""
     if len(text) > MAX_METADATA_CHARS:
-        raise _malformed(f"Upload-Metadata has more than {MAX_METADATA_CHARS:,} characters.")
+        raise _malformed(
+            _("Upload-Metadata has more than %(most)s characters.")
+            % {"most": f"{MAX_METADATA_CHARS:,}"}
+        )
     pairs: dict[str, str] = {}
     for pair in filter(None, text.split(",")):
-        key, _, encoded = pair.strip().partition(" ")
+        key, _space, encoded = pair.strip().partition(" ")
         if not key or key in pairs:
-            raise _malformed("Upload-Metadata has a key that is empty, or twice the same.")
+            raise _malformed(_("Upload-Metadata has a key that is empty, or twice the same."))
         try:
             pairs[key] = base64.b64decode(encoded.strip(), validate=True).decode()
         except (binascii.Error, ValueError):
             raise _malformed(
-                f"“{key[:40]}” in Upload-Metadata is no UTF-8 text in Base64."
+                _("“%(key)s” in Upload-Metadata is no UTF-8 text in Base64.") % {"key": key[:40]}
             ) from None
     return pairs
 
@@ -118,11 +125,15 @@ def _read_metadata(text: str) -> dict[str, str]:
 def _read_number(headers: Mapping[str, str], name: str, most: int) -> int:
     text = headers.get(name, "")
     if not _is_number(text):
-        raise _malformed(f"{name} has to be a whole number of bytes, and is {text[:40]!r}.")
+        raise _malformed(
+            _("%(header)s has to be a whole number of bytes, and is %(said)r.")
+            % {"header": name, "said": text[:40]}
+        )
     if int(text) > most:
         raise TusRefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"{name} is {int(text):,}: a file may have {most:,} bytes at most.",
+            _("%(header)s is %(size)s: a file may have %(most)s bytes at most.")
+            % {"header": name, "size": f"{int(text):,}", "most": f"{most:,}"},
             ends_connection=True,
         )
     return int(text)

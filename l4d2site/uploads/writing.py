@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TypeVar
 
+from django.utils.translation import gettext as _
+
 from jobs.live import server_stop
 from l4d2site.gate.answers import Receive
 from l4d2site.uploads.access import disk_refusal
@@ -25,6 +27,11 @@ BATCH_SECONDS = 1.0
 
 WRITES_OF_PERSON = 8
 WRITES_IN_ALL = 64
+CROWDED_AT = 48
+"""With so many places taken, one is not kept for bytes that hardly come."""
+SLOW_SECONDS = 30.0
+SLOW_BYTES = 256 * 1024
+"""Fewer bytes than these in that time hardly come: 9 kB/s."""
 RETRY_SECONDS = 2
 
 T = TypeVar("T")
@@ -36,13 +43,18 @@ class Places:
     def __init__(self) -> None:
         self._taken: Counter[int] = Counter()
 
+    @property
+    def are_scarce(self) -> bool:
+        """Whether others might soon find no place."""
+        return self._taken.total() >= CROWDED_AT
+
     @contextmanager
     def taken(self, user_id: int) -> Iterator[None]:
         """Do the block in a place of this person's. Raises `RefusedError`."""
         if self._taken[user_id] >= WRITES_OF_PERSON or self._taken.total() >= WRITES_IN_ALL:
             raise TusRefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many files are being sent right now. The upload continues by itself.",
+                _("Too many files are being sent right now. The upload continues by itself."),
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
@@ -53,6 +65,21 @@ class Places:
             self._taken[user_id] -= 1
             if not self._taken[user_id]:
                 del self._taken[user_id]
+
+
+class _Pace:
+    """How many bytes have come within the last `SLOW_SECONDS`, or a little more."""
+
+    def __init__(self, now: float, offset: int) -> None:
+        self._since, self._from = now, offset
+        self._is_slow = False
+
+    def is_slow(self, now: float, offset: int) -> bool:
+        """Whether bytes hardly come, of which those before `offset` have."""
+        if now - self._since >= SLOW_SECONDS:
+            self._is_slow = offset - self._from < SLOW_BYTES
+            self._since, self._from = now, offset
+        return self._is_slow
 
 
 class PartWriter:
@@ -84,7 +111,8 @@ class PartWriter:
         except BlockingIOError:
             return TusRefusedError(
                 HTTPStatus.LOCKED,
-                f"{self._part.path} is being sent by another request right now.",
+                _("%(path)s is being sent by another request right now.")
+                % {"path": self._part.path},
                 retry_seconds=RETRY_SECONDS,
                 ends_connection=True,
             )
@@ -93,7 +121,12 @@ class PartWriter:
             return None
         return TusRefusedError(
             HTTPStatus.CONFLICT,
-            f"{self.offset:,} bytes of {self._part.path} have arrived, and these begin at {offset:,}.",
+            _("%(arrived)s bytes of %(path)s have arrived, and these begin at %(offset)s.")
+            % {
+                "arrived": f"{self.offset:,}",
+                "path": self._part.path,
+                "offset": f"{offset:,}",
+            },
             offset=self.offset,
             ends_connection=True,
         )
@@ -105,7 +138,9 @@ class PartWriter:
         """
         if not os.fstat(self._descriptor).st_nlink:
             raise TusRefusedError(
-                HTTPStatus.NOT_FOUND, f"{self._part.path} was discarded.", ends_connection=True
+                HTTPStatus.NOT_FOUND,
+                _("%(path)s was discarded.") % {"path": self._part.path},
+                ends_connection=True,
             )
         left = memoryview(batch)
         while left:
@@ -131,12 +166,13 @@ class PartWriter:
             self._descriptor = -1
 
     async def write_body(
-        self, receive: Receive, executor: Executor, *, idle_seconds: float
+        self, receive: Receive, executor: Executor, places: Places, *, idle_seconds: float
     ) -> None:
         """Write what a request's body has, to its end or to the end of the connection.
 
-        Raises `RefusedError` for more than the part's size, if nothing comes for `idle_seconds`, and when this
-        process is asked to stop; all that came until then is written.
+        Raises `RefusedError` for more than the part's size, if nothing comes for `idle_seconds` or hardly
+        anything while `places` are scarce, and when this process is asked to stop; all that came until then
+        is written.
         """
         loop = asyncio.get_running_loop()
 
@@ -145,6 +181,7 @@ class PartWriter:
 
         batch = bytearray()
         written_at = loop.time()
+        pace = _Pace(written_at, self.offset)
         has_more = True
         refusal: TusRefusedError | None = None
         while has_more:
@@ -153,7 +190,8 @@ class PartWriter:
                     message = await receive()
             except TimeoutError:
                 refusal = self._refuse(
-                    HTTPStatus.REQUEST_TIMEOUT, f"Nothing came for {idle_seconds:g} seconds."
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    _("Nothing came for %(idle)g seconds.") % {"idle": idle_seconds},
                 )
                 break
             batch += message.get("body", b"")
@@ -162,12 +200,19 @@ class PartWriter:
                 del batch[self._part.size - self.offset :]
                 refusal = self._refuse(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    f"More came than the {self._part.size:,} bytes that {self._part.path} has.",
+                    _("More came than the %(size)s bytes that %(path)s has.")
+                    % {"size": f"{self._part.size:,}", "path": self._part.path},
+                )
+                break
+            if pace.is_slow(loop.time(), self.offset + len(batch)) and places.are_scarce:
+                refusal = self._refuse(
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    _("It comes so slowly that its place was given to others."),
                 )
                 break
             if server_stop.is_asked_for():
                 refusal = self._refuse(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "The panel's web server is being stopped."
+                    HTTPStatus.SERVICE_UNAVAILABLE, _("The panel’s web server is being stopped.")
                 )
                 break
             if len(batch) >= BATCH_BYTES or loop.time() - written_at > BATCH_SECONDS:
@@ -180,4 +225,5 @@ class PartWriter:
             raise refusal
 
     def _refuse(self, status: HTTPStatus, text: str) -> TusRefusedError:
-        return TusRefusedError(status, f"{text} What has arrived is kept.", ends_connection=True)
+        kept = _("What has arrived is kept.")
+        return TusRefusedError(status, f"{text} {kept}", ends_connection=True)

@@ -18,7 +18,7 @@ ATTRIBUTE_BLOCKS = re.compile(r"\{% block body_class %\}.*?\{% endblock %\}")
 TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 SPEAKING = (
     *("servers", "jobs/pages", "jobs/queue", "jobs/talk"),
-    *("l4d2site/accounts", "l4d2site/gate", "l4d2site/health"),
+    *("l4d2site/accounts", "l4d2site/gate", "l4d2site/health", "l4d2site/uploads"),
 )
 """Where what modules say ends on pages. What commands print, and what a worker logs, is for whoever runs it."""
 MODULES = sorted(

@@ -154,6 +154,33 @@ def test_one_that_sends_nothing_more_is_ended_and_what_came_is_kept(
     assert door.offset(location) == 2
 
 
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_what_hardly_comes_keeps_its_place_only_while_nobody_needs_it(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch, is_crowded: bool
+) -> None:
+    monkeypatch.setattr(writing, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(writing, "CROWDED_AT", 1 if is_crowded else 2)
+    location = location_of(door.create(upload, "a.vpk", 4))
+    answer = door.patch(location, 0, [b"1", b"2", b"3"])
+    assert answer.status == (408 if is_crowded else 204)
+    assert ("place was given to others" in text_of(answer)) is is_crowded
+    assert door.offset(location) == (1 if is_crowded else 3)
+
+
+def test_what_comes_at_a_fair_pace_keeps_its_place(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(writing, "SLOW_BYTES", 2)
+    monkeypatch.setattr(writing, "CROWDED_AT", 1)
+    first = location_of(door.create(upload, "a.vpk", 8))
+    assert door.patch(first, 0, [b"12", b"34", b"5"]).status == 408
+    assert door.offset(first) == 5
+    second = location_of(door.create(upload, "b.vpk", 8))
+    monkeypatch.setattr(writing, "SLOW_BYTES", 1)
+    assert door.patch(second, 0, [b"12", b"34", b"5"]).status == 204
+
+
 def test_a_full_disk_is_told_and_loses_nothing(
     door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
