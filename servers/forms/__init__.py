@@ -5,9 +5,9 @@ from servers.forms.new_server import NewServerForm
 from servers.forms.outdated import VERSION_FIELD, VersionedAdminForm
 from servers.forms.overlay_forms import (
     FileForm,
+    NewPathForm,
     NewTextForm,
     OverlayForm,
-    PathForm,
     TextForm,
     find_passwords,
 )
@@ -18,10 +18,10 @@ __all__ = [
     "VERSION_FIELD",
     "BlueprintForm",
     "FileForm",
+    "NewPathForm",
     "NewServerForm",
     "NewTextForm",
     "OverlayForm",
-    "PathForm",
     "PlainForm",
     "SecretsForm",
     "ServerForm",

@@ -159,25 +159,29 @@ class TextForm(FileForm):
                 % {"kib": MAX_TEXT_BYTES // 1024}
             )
         path = self._find_path()
-        known = {setting.secret for setting in find_passwords(path, self._before.shown)}
-        for setting in find_passwords(path, text.replace("\r\n", "\n")):
-            if setting.secret not in known:
-                raise ValidationError(
-                    _(
-                        "%(place)s sets %(cvar)s, a password that everybody who may use this overlay could "
-                        "read. Leave it out here, and fill in “%(label)s” on each server."
-                    )
-                    % {
-                        "place": setting.place,
-                        "cvar": setting.secret.cvar,
-                        "label": setting.secret.label,
-                    }
-                )
+        known = find_passwords(path, self._before.shown)
+        refuse_passwords(find_passwords(path, text.replace("\r\n", "\n")), known)
         return text
 
     def _find_path(self) -> str:
         """Return where the text is to lie."""
         return self._path
+
+
+class NewPathForm(PathForm):
+    """Another path for a file; `text` is what is in it, if it is a text."""
+
+    def __init__(self, *args: Any, path: str, text: Text | None, **kwargs: Any) -> None:
+        super().__init__(*args, initial={"path": path}, **kwargs)
+        self._path = path
+        self._text = text.shown if text else ""
+
+    def clean_path(self) -> str:
+        """Refuse the path of a config for a text with passwords, which nobody has read as such before."""
+        path = super().clean_path()
+        known = find_passwords(self._path, self._text)
+        refuse_passwords(find_passwords(path, self._text), known)
+        return path
 
 
 class NewTextForm(TextForm, PathForm):
@@ -199,6 +203,24 @@ class NewTextForm(TextForm, PathForm):
                 % {"suffixes": ", ".join(TEXT_SUFFIXES)}
             )
         return path
+
+
+def refuse_passwords(found: list[Any], known: list[Any]) -> None:
+    """Raise ValidationError for the first setting of a password that is not among those `known`."""
+    secrets = {setting.secret for setting in known}
+    for setting in found:
+        if setting.secret not in secrets:
+            raise ValidationError(
+                _(
+                    "%(place)s sets %(cvar)s, a password that everybody who may use this overlay could read. "
+                    "Leave it out here, and fill in “%(label)s” on each server."
+                )
+                % {
+                    "place": setting.place,
+                    "cvar": setting.secret.cvar,
+                    "label": setting.secret.label,
+                }
+            )
 
 
 def find_passwords(path: str, text: str) -> list[Any]:

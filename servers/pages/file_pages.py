@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST
 
 from hostops.specs import ManifestFile
 from servers.access import SignedInRequest, get_overlay, sign_in_required
-from servers.forms import FileForm, NewTextForm, PathForm, TextForm
+from servers.forms import FileForm, NewPathForm, NewTextForm, TextForm
 from servers.models import Overlay, OverlayReport, OverlayVersion
 from servers.pages.new_server_pages import form_page
 from servers.pages.version_pages import (
@@ -127,7 +127,9 @@ def overlay_file_rename(request: SignedInRequest, name: str) -> HttpResponse:
     """Give a file of the latest version another path."""
     overlay, latest = get_latest(request, name)
     file = find_file(latest, read_path(request))
-    form = PathForm(request.POST or None, opened=file.sha256, initial={"path": file.path})
+    form = NewPathForm(
+        request.POST or None, opened=file.sha256, path=file.path, text=read_if_text(file)
+    )
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:

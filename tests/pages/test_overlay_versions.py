@@ -491,10 +491,26 @@ def test_a_password_that_came_with_a_pack_is_told_and_does_not_keep_it_from_bein
     edit = to_url("file_edit", "maps", path=A)
     post(as_alice, edit, text='rcon_password "placeholder"\nsv_lan 0\n')
     assert overlay.versions.count() == 4
+    post(as_alice, to_url("file_rename", "maps", path=A), path="left4dead2/cfg/c.cfg")
+    assert overlay.versions.count() == 5
+    edit = to_url("file_edit", "maps", path="left4dead2/cfg/c.cfg")
     secret = 'rcon_password "x"\nsv_password "hunter22"\n'
     for elsewhere in ({}, {"path": "left4dead2/readme.txt"}):
         response = post(as_alice, edit, text=secret, **elsewhere)
         assert "sets sv_password" in response.content.decode()
+
+
+def test_a_note_with_a_password_does_not_become_a_config(
+    as_alice: Client, alice: User, overlay: Overlay
+) -> None:
+    note = "left4dead2/cfg/note.txt"
+    bring(overlay, alice, {note: 'rcon_password "hunter22"\n'})
+    url = to_url("file_rename", "maps", path=note)
+    response = post(as_alice, url, path="left4dead2/cfg/note.cfg")
+    assert "sets rcon_password" in response.content.decode()
+    assert overlay.versions.count() == 3
+    assert post(as_alice, url, path="left4dead2/cfg/other.txt").status_code == 302
+    assert overlay.versions.count() == 4
 
 
 def test_the_first_version_of_what_is_kept_by_hand_says_what_it_replaces(
