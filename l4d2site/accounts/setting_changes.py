@@ -15,7 +15,15 @@ from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
 from servers.fleet import tags_changed
-from servers.models import Blueprint, GameAdmin, Overlay, OverlayVersion, Server, ServerTag
+from servers.models import (
+    Blueprint,
+    GameAdmin,
+    Overlay,
+    OverlayVersion,
+    Server,
+    ServerTag,
+    overlays_changed,
+)
 
 SERVER_FIELDS = {
     "port": "port",
@@ -89,6 +97,7 @@ def record_saved(
         return
     kinds = KINDS[type(instance)]
     if created:
+        instance.__dict__["_was_made"] = True
         record(kinds[MADE], person, instance, instance.name)
     elif stored:
         words = FIELDS[type(instance)]
@@ -106,6 +115,15 @@ def record_removed(instance: Server | Blueprint | Overlay, **_kwargs: Any) -> No
     """Record that somebody removed one of these."""
     if (person := find_person()) is not None:
         record(KINDS[type(instance)][REMOVED], person, None, instance.name)
+
+
+@receiver(overlays_changed, sender=Blueprint)
+def record_overlays(instance: Blueprint, **_kwargs: Any) -> None:
+    """Record that somebody changed the overlays of a blueprint; its first ones come with it."""
+    was_made = instance.__dict__.pop("_was_made", False)
+    person = find_person()
+    if person is not None and not was_made:
+        record(EventKind.BLUEPRINT_CHANGED, person, instance, f"{instance.name}: overlays")
 
 
 @receiver(post_save, sender=OverlayVersion)

@@ -6,6 +6,7 @@ from servers.models.blueprints import (
     Blueprint,
     BlueprintOverlay,
     BlueprintQuerySet,
+    overlays_changed,
 )
 from servers.models.commands import (
     ANSWER_SECONDS,
@@ -139,6 +140,7 @@ __all__ = [
     "find_lasting",
     "has_role",
     "note_news",
+    "overlays_changed",
     "validate_arguments",
     "validate_config",
     "validate_name",

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
+from django.dispatch import Signal
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -28,6 +29,9 @@ from servers.models.validation import (
 from servers.permissions import Person, Role, Verb, may
 
 MIB = 1024**2
+
+overlays_changed = Signal()
+"""Sent when a blueprint, `instance`, has got other overlays, another order of them, or other pins."""
 
 LOWEST_MEMORY_LIMIT_MIB = 512
 """With less the game does not even load a map, and would be ended at every start."""
@@ -237,15 +241,19 @@ class Blueprint(models.Model):
     ) -> None:
         """Replace the overlays by `overlays`, the topmost first; `pins` has versions by their overlays' ids."""
         pins = pins or {}
-        with transaction.atomic():
-            self.blueprint_overlays.all().delete()
-            BlueprintOverlay.objects.bulk_create(
-                BlueprintOverlay(
-                    blueprint=self, overlay=overlay, position=position, version=pins.get(overlay.pk)
-                )
-                for position, overlay in enumerate(overlays, start=1)
+        places = [
+            BlueprintOverlay(
+                blueprint=self, overlay=overlay, position=position, version=pins.get(overlay.pk)
             )
+            for position, overlay in enumerate(overlays, start=1)
+        ]
+        with transaction.atomic():
+            before = list(self.blueprint_overlays.values_list("overlay_id", "version_id"))
+            self.blueprint_overlays.all().delete()
+            BlueprintOverlay.objects.bulk_create(places)
         self.__dict__.pop("overlay_references", None)
+        if before != [(place.overlay_id, place.version_id) for place in places]:
+            overlays_changed.send(sender=Blueprint, instance=self)
 
 
 class BlueprintOverlay(models.Model):

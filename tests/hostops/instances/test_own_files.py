@@ -72,10 +72,19 @@ def test_the_last_file_that_gave_way_is_kept_and_told(layout: HostLayout, upper:
 
 def test_the_same_bytes_are_no_files_of_its_own(layout: HostLayout, upper: Path) -> None:
     output = Output()
+    lay(layout, OTHER, "left4dead2/addons/b.vpk")
     write(upper / PLUGIN, f"{VERSION} has it")
-    uncover(layout, upper, output=output)
+    uncover(layout, upper, OTHER, VERSION, output=output)
     assert names_in(upper) == []
     assert output.errors() == ""
+
+
+def test_it_keeps_no_folder_open(layout: HostLayout, upper: Path) -> None:
+    write(upper / CONFIG, "mine")
+    write(upper / PLUGIN, "mine")
+    before = os.listdir("/proc/self/fd")
+    uncover(layout, upper)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_differs_in_one_byte_of_many_is_kept(layout: HostLayout, upper: Path) -> None:
@@ -174,5 +183,7 @@ def test_of_many_seeds_some_are_named() -> None:
     output = Output()
     tell_of_kept([f"{number}.cfg" for number in range(9)], Callbacks(output.on_line))
     assert "0.cfg, 1.cfg, 2.cfg, 3.cfg, 4.cfg and 4 more." in output.text
+    tell_of_kept([f"{number}.cfg" for number in range(5)], Callbacks(output.on_line))
+    assert output.text.endswith("keeps it: 0.cfg, 1.cfg, 2.cfg, 3.cfg, 4.cfg.")
     tell_of_kept([], Callbacks(output.on_line))
-    assert output.text.count("keeps it") == 1
+    assert output.text.count("keeps it") == 2

@@ -18,7 +18,7 @@ from l4d2site.accounts.models import (
     AccountEvent,
     EventKind,
 )
-from servers.models import Blueprint, Server
+from servers.models import Blueprint, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
@@ -104,6 +104,21 @@ def test_a_blueprint_is_recorded_too(as_alice: Client) -> None:
         ("blueprint_changed", "alice", "versus: sharing, config"),
         ("blueprint_removed", "alice", "versus"),
     ]
+
+
+def test_other_overlays_of_a_blueprint_are_recorded_and_its_first_ones_are_not(
+    as_alice: Client,
+) -> None:
+    one, two = (Overlay.objects.create(name=name) for name in ("one", "two"))
+    values = {"name": "versus", "arguments": "", "config": ""}
+    as_alice.post(reverse("servers:blueprint_create"), values | {f"place_{one.pk}": "1"})
+    assert recorded() == [("blueprint_made", "alice", "versus")]
+    edit_url = reverse("servers:blueprint_edit", args=["versus"])
+    changed = ("blueprint_changed", "alice", "versus: overlays")
+    for count, order in enumerate(([one], [one, two], [two, one], [two])):
+        places = {f"place_{overlay.pk}": str(place) for place, overlay in enumerate(order, 1)}
+        as_alice.post(edit_url, values | places)
+        assert recorded()[1:] == [changed] * count
 
 
 def test_an_overlay_and_its_versions_are_recorded_too(
