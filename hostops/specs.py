@@ -497,20 +497,24 @@ class PluginNeeds:
     """What a plugin that SourceMod loads by itself cannot do without, and which libraries it is for others.
 
     `path` is below the folder of plugins. Extensions are named by their files, in lower case (`sdktools.ext`).
-    Libraries are other plugins: the name, and the file that usually is it.
+    Libraries are other plugins: the name, and the file that usually is it. The last three are what it says
+    about itself, for people.
     """
 
     path: str
     extensions: tuple[str, ...] = ()
     libraries: tuple[tuple[str, str], ...] = ()
     provides: tuple[str, ...] = ()
+    title: str = ""
+    author: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class OverlayReport:
     """The contents of an overlay on a host. `fingerprint` changes when one of its files changes.
 
-    `maps` are lower-case names without `.bsp`. `plugins` are those that need or provide anything; None if not
+    `maps` are lower-case names without `.bsp`. `plugins` are those that SourceMod loads by itself; None if not
     all could be read.
     """
 

@@ -129,16 +129,16 @@ def read_plugins(overlay: Path) -> tuple[list[Plugin], bool]:
 def find_needs(plugins: Iterable[Plugin]) -> Iterator[PluginNeeds]:
     """Yield what plugins need, and are for others; only of those that SourceMod loads by itself."""
     for plugin in plugins:
-        if plugin.facts is None or not plugin.is_loaded:
-            continue
-        needs = PluginNeeds(
-            plugin.path,
-            tuple(one.file.lower() for one in plugin.facts.extensions if one.is_required),
-            tuple((one.name, one.file) for one in plugin.facts.libraries if one.is_required),
-            plugin.facts.provides,
-        )
-        if needs != PluginNeeds(needs.path):
-            yield needs
+        if plugin.facts is not None and plugin.is_loaded:
+            yield PluginNeeds(
+                plugin.path,
+                tuple(one.file.lower() for one in plugin.facts.extensions if one.is_required),
+                tuple((one.name, one.file) for one in plugin.facts.libraries if one.is_required),
+                plugin.facts.provides,
+                plugin.facts.title,
+                plugin.facts.author,
+                plugin.facts.version,
+            )
 
 
 def find_lacks(

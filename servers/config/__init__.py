@@ -1,6 +1,12 @@
 """What a server starts with, and what has changed since its last start."""
 
-from servers.config.cures import CureError, Problem, apply_cure, propose_cures
+from servers.config.cures import (
+    CureError,
+    Problem,
+    apply_cure,
+    find_providers,
+    propose_cures,
+)
 from servers.config.game_installs import GameOnHost, read_games
 from servers.config.names import suggest_server_name
 from servers.config.ready_blueprints import READY_BLUEPRINTS
@@ -32,6 +38,7 @@ __all__ = [
     "describe_waiting",
     "find_certain_conflicts",
     "find_gaps",
+    "find_providers",
     "find_unmoved",
     "find_waiting",
     "find_way_back",

@@ -17,10 +17,12 @@ from servers.store import (
     Fault,
     Kind,
     Lack,
+    Need,
     SharedFiles,
     Traits,
     drop_files,
     find_conflicts,
+    list_needs,
     read_traits,
 )
 
@@ -53,6 +55,15 @@ class Problem:
     cures: Sequence[Cure] = ()
     paths: Sequence[str] = ()
     more_count: int = 0
+
+
+@dataclass(frozen=True)
+class Provided:
+    """Something that a version needs of others: which of its plugins do, and the overlays that have it."""
+
+    need: Need
+    users: Sequence[str]
+    overlays: Sequence[Overlay]
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,25 @@ def propose_cures(user: User, blueprint: Blueprint, conflicts: Conflicts) -> lis
     ]
 
 
+def find_providers(user: User, version: OverlayVersion) -> list[Provided]:
+    """Return what a version needs of others, with the overlays that `user` may use and that have it.
+
+    Raises `BlobError` if the store has lost the version's manifest.
+    """
+    needs = list_needs(version)
+    candidates = _read_candidates(user, [version.overlay.name]) if needs else []
+    return [
+        Provided(need, users, _find_those_with(need, candidates)[:PROVIDERS_OFFERED])
+        for need, users in needs.items()
+    ]
+
+
+def _find_those_with(need: Need, candidates: Iterable[_Candidate]) -> list[Overlay]:
+    return [
+        one.overlay for one in candidates if need.is_met_by(one.traits, one.version.plugins or ())
+    ]
+
+
 def _cure_fault(fault: Fault, overlays: Mapping[str, Overlay], own: set[str]) -> list[Cure]:
     cures = []
     # One that an admin has given another name since is called by its old one in what was made of it.
@@ -107,10 +137,9 @@ def _cure_fault(fault: Fault, overlays: Mapping[str, Overlay], own: set[str]) ->
 
 def _cure_lack(lack: Lack, candidates: Iterable[_Candidate]) -> Problem:
     cures = [
-        Cure(f"add {one.overlay.pk}", _("Add %(name)s below") % {"name": one.overlay.name})
-        for one in candidates
-        if lack.need.is_met_by(one.traits, one.version.plugins or ())
-    ][:PROVIDERS_OFFERED]
+        Cure(f"add {overlay.pk}", _("Add %(name)s below") % {"name": overlay.name})
+        for overlay in _find_those_with(lack.need, candidates)[:PROVIDERS_OFFERED]
+    ]
     sentence = lack.sentence
     if not lack.is_certain:
         sentence += " " + _(

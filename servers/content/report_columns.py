@@ -7,6 +7,9 @@ from typing import Any
 from hostops.specs import Campaign, OverlayReport, ReleaseReport
 from servers.models import REPORT_VERSION
 
+ABOUT_CHARS = 100
+"""So much is kept of what a plugin calls itself: there may be a thousand of them."""
+
 
 def describe_overlay(report: OverlayReport) -> dict[str, Any]:
     """Return what a row is to say of an overlay, in the form in which JSON has it."""
@@ -31,6 +34,9 @@ def describe_plugins(report: OverlayReport) -> list[dict[str, Any]] | None:
             "extensions": list(one.extensions),
             "libraries": [list(library) for library in one.libraries],
             "provides": list(one.provides),
+            "title": one.title[:ABOUT_CHARS],
+            "author": one.author[:ABOUT_CHARS],
+            "version": one.version[:ABOUT_CHARS],
         }
         for one in report.plugins
     ]

@@ -1,6 +1,7 @@
 """The pages of overlays: where each lies, what is in it, who uses it, and what is wrong with it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,15 @@ from servers.models import (
     Server,
 )
 from servers.pages.new_server_pages import form_page
+from servers.pages.version_pages import describe_plugins
 from servers.permissions import Verb, may
 from servers.quotas import count_content_bytes, find_overlay_obstacle, most_content_bytes
 from servers.store import (
+    BlobError,
     VersionRefusedError,
     find_holders,
     find_overlay_holders,
+    read_files,
     remove_overlay,
 )
 
@@ -109,6 +113,10 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
             "page": page,
             "version": overlay.latest,
         }
+        if context["may_read_files"]:
+            with suppress(BlobError, OSError):  # The pages of its files say what is lost.
+                files = read_files(overlay.latest)
+                context |= describe_plugins(request, overlay.latest, files)
     return render(request, "overlays/detail.html", context)
 
 

@@ -1,7 +1,7 @@
 """The pages of one version of an overlay: its files, what differs from another one, going back, removing it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
@@ -16,12 +16,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hostops.specs import ManifestFile
 from servers.access import SignedInRequest, get_overlay, sign_in_required
+from servers.config import find_providers
 from servers.forms import find_passwords
 from servers.models import OverlayVersion
 from servers.pages.new_server_pages import form_page
 from servers.permissions import Verb, may
 from servers.refusals import refuse
 from servers.store import (
+    PLUGINS_DIR,
     BlobError,
     FileChange,
     NoTextError,
@@ -32,6 +34,7 @@ from servers.store import (
     find_folder,
     find_holders,
     go_back,
+    is_loaded_plugin,
     may_be_text,
     parent_of,
     read_files,
@@ -46,6 +49,7 @@ FILES_PER_PAGE = 500
 CHANGES_SHOWN = 1_000
 PATH_CHARS = 512
 OTHERS_SHOWN = 100
+PLUGINS_SHOWN = 300
 
 
 def files_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -103,7 +107,8 @@ def look_up(version: OverlayVersion, path: str) -> ManifestFile | None:
 def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpResponse:
     """Show a version with one of its folders; `path` says which."""
     version = get_version(request, name, number, Verb.USE_OVERLAY)
-    folder = find_folder(read_files(version), read_path(request))
+    files = read_files(version)
+    folder = find_folder(files, read_path(request))
     if folder is None:
         raise Http404
     page = Paginator(folder.files, FILES_PER_PAGE).get_page(request.GET.get("page"))
@@ -113,7 +118,22 @@ def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpRes
         "holders": find_holders(version.overlay, request.user).get(version.reference, []),
         "others": version.overlay.versions.exclude(pk=version.pk)[:OTHERS_SHOWN],
     }
+    if not folder.path:
+        context |= describe_plugins(request, version, files)
     return render(request, "overlays/version.html", context)
+
+
+def describe_plugins(
+    request: SignedInRequest, version: OverlayVersion, files: Iterable[ManifestFile]
+) -> dict[str, Any]:
+    """Return which plugins of a version SourceMod loads by itself, and what the version needs of others."""
+    known = {PLUGINS_DIR + plugin["path"]: plugin for plugin in version.plugins or ()}
+    plugins = [(file, known.get(file.path, {})) for file in files if is_loaded_plugin(file.path)]
+    return {
+        "plugins": plugins[:PLUGINS_SHOWN],
+        "more_plugins": max(len(plugins) - PLUGINS_SHOWN, 0),
+        "provided": find_providers(request.user, version),
+    }
 
 
 def describe_version(request: SignedInRequest, version: OverlayVersion) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from servers.store.conflicts import (
     Need,
     SharedFiles,
     find_conflicts,
+    list_needs,
 )
 from servers.store.downloads import send_file
 from servers.store.edits import (
@@ -39,7 +40,7 @@ from servers.store.texts import (
     may_be_text,
     read_text,
 )
-from servers.store.traits import Traits, read_traits
+from servers.store.traits import PLUGINS_DIR, Traits, is_loaded_plugin, read_traits
 from servers.store.trees import Folder, find_folder, parent_of
 from servers.store.upload_files import (
     NO_SPACE,
@@ -77,6 +78,7 @@ __all__ = [
     "MOST_OPEN",
     "NEW_TEXT",
     "NO_SPACE",
+    "PLUGINS_DIR",
     "TEXT_SUFFIXES",
     "BlobError",
     "Conflicts",
@@ -110,7 +112,9 @@ __all__ = [
     "free_bytes",
     "get_store",
     "go_back",
+    "is_loaded_plugin",
     "is_signed",
+    "list_needs",
     "make_version",
     "may_be_text",
     "note_received",

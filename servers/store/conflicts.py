@@ -333,6 +333,25 @@ def _list_needs(layers: Iterable[_Layer]) -> Mapping[Need, tuple[str, list[str]]
     return found
 
 
+def list_needs(version: OverlayVersion) -> Mapping[Need, Sequence[str]]:
+    """Return what a version needs of others, the most fundamental first, each with its plugins that do.
+
+    Raises `BlobError` as `read_traits`.
+    """
+    layer = _Layer(version.overlay.name, version, read_traits(version))
+    stacks = (
+        [METAMOD] if SOURCEMOD in layer.traits.stacks or layer.traits.has_metamod_plugins else []
+    )
+    stacks += [SOURCEMOD] if layer.traits.plugins else []
+    needs: dict[Need, Sequence[str]] = {Need(stack, is_stack=True): () for stack in stacks}
+    needs |= {need: users for need, (_name, users) in _list_needs([layer]).items()}
+    return {
+        need: users
+        for need, users in needs.items()
+        if not need.is_met_by(layer.traits, layer.plugins)
+    }
+
+
 def _find_shared(layers: Mapping[str, Iterable[ManifestFile]]) -> Iterable[SharedFiles]:
     """Return the places at which two overlays have other files, by pairs of overlays."""
     tops: dict[str, tuple[str, ManifestFile]] = {}

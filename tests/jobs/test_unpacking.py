@@ -128,11 +128,13 @@ def test_archives_bundles_and_files_become_one_version(overlay: Overlay, alice: 
 
 
 def test_what_its_plugins_need_is_kept_with_the_version(overlay: Overlay, dana: User) -> None:
-    plugin = make_plugin(extensions=[("SDKTools", "SDKTools.ext", True)])
+    says = ("Fun " * 50, "All of it", "Ann", "3.1", "")
+    plugin = make_plugin(says, extensions=[("SDKTools", "SDKTools.ext", True)])
     upload = bring(overlay, dana, {"left4dead2/addons/sourcemod/plugins/fun.smx": plugin})
     assert unpack(upload, dana).error == ""
     needs = {"path": "fun.smx", "extensions": ["sdktools.ext"], "libraries": [], "provides": []}
-    assert overlay.versions.get().plugins == [needs]
+    about = {"title": ("Fun " * 50)[:100], "author": "Ann", "version": "3.1"}
+    assert overlay.versions.get().plugins == [needs | about]
 
 
 def test_it_adds_to_the_latest_version_or_replaces_everything(

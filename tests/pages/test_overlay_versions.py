@@ -263,6 +263,38 @@ def test_files_are_shown_by_folders_and_downloaded_as_they_are(
     assert response.headers["Content-Disposition"] == 'attachment; filename="a.cfg"'
 
 
+def test_plugins_and_what_they_need_are_shown_with_who_has_it(
+    as_alice: Client, alice: User, dana: User, overlay: Overlay
+) -> None:
+    folder = "left4dead2/addons/sourcemod"
+    known = {
+        "extensions": ["sdktools.ext"],
+        "libraries": [["left4dhooks", "left4dhooks.smx"]],
+        "provides": [],
+    }
+    plugins = [
+        {"path": "fun.smx", "title": "Fun <b>", "author": "Ann", "version": "3.1", **known},
+        {"path": "old.smx", **known},
+    ]
+    files = {f"{folder}/plugins/{name}": name for name in ("fun.smx", "old.smx", "disabled/no.smx")}
+    bring(overlay, dana, files, report={"plugins": plugins})
+    for name, is_shared in (("sm", True), ("of-others", False)):
+        stack = Overlay.objects.create(name=name, owner=dana, is_shared=is_shared)
+        extension = f"{folder}/extensions/sdktools.ext.so"
+        bring(stack, dana, {f"{folder}/bin/sourcemod.so": "\x7fELF", extension: "\x7fELF"})
+    for url in (overlay.get_absolute_url(), to_url("version", "maps", 3)):
+        page = read(as_alice, url)
+        text = " ".join(re.sub("<[^>]*>", " ", page).split())
+        assert "2 plugins fun.smx Fun &lt;b&gt; 3.1 by Ann old.smx" in text
+        assert "SourceMod : sm the extension sdktools.ext for 2 plugins : sm the plugin" in text
+        assert (
+            "the plugin left4dhooks.smx for 2 plugins : no overlay that you may use contains it."
+            in text
+        )
+        assert "of-others" not in page
+    assert "What it needs from other overlays" not in read(as_alice, to_url("version", "maps", 2))
+
+
 def test_what_changed_between_two_versions_is_told_by_file_and_line(
     as_alice: Client, alice: User, overlay: Overlay
 ) -> None:

@@ -168,12 +168,15 @@ def test_a_report_says_what_loaded_plugins_need_and_provide(
         broken_smx=b"",
     )
     report = report_overlay(overlay, "one", tmp_path / "cache")
+    says = ("Title", "An author", "1.2")
     assert report.plugins == (
+        PluginNeeds("alone.smx", (), (), (), *says),
         PluginNeeds(
             "readyup.smx",
             ("sdktools.ext",),
             (("left4dhooks", "left4dhooks.smx"),),
             (OWN[0],),
+            *says,
         ),
     )
     monkeypatch.setattr(plugins, "MAX_PLUGINS", 1)
