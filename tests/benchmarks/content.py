@@ -1,6 +1,7 @@
 """`script/bench content`: a large file, and many small ones, from a client on this machine to a version.
 
-Beside it, what `cp` and `sync` take for the same bytes. `--mib` makes the large file smaller than 2 GiB.
+Beside it, what `cp` and `sync`, or `unzip` and `sync`, take for the same bytes. `--mib` makes the large file
+smaller than 2 GiB.
 """
 
 import argparse
@@ -10,10 +11,12 @@ import http.client
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -176,6 +179,8 @@ def run_all(site: Site, folder: Path, mib: int) -> list[Row]:
     finish_bundle = bundled["finish_url"]
     rows.append(measure(site, "a version of them", lambda: uploader.make_version(finish_bundle)))
 
+    rows += run_archive(site, uploader, folder / "pack.zip")
+
     def send_one(number: int) -> None:
         content = io.BytesIO(os.urandom(FILE_BYTES))
         uploader.send(single["parts_url"], f"left4dead2/cfg/{number}.cfg", content, FILE_BYTES)
@@ -186,6 +191,39 @@ def run_all(site: Site, folder: Path, mib: int) -> list[Row]:
 
     rows.append(measure(site, f"{FILES:,} small files, a request each", send_each))
     return rows
+
+
+def run_archive(site: Site, uploader: Uploader, path: Path) -> list[Row]:
+    """Measure an archive of many small files, and beside it what `unzip` takes for it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(FILES):
+            archive.writestr(f"left4dead2/scripts/{number % 60}/{number}.nut", make_text(number))
+    rows = [unzip_and_sync(path, path.parent / "unzipped")] if shutil.which("unzip") else []
+    upload = uploader.post(PAGE)
+
+    def send_and_unpack() -> None:
+        with path.open("rb") as file:
+            uploader.send(upload["parts_url"], path.name, file, path.stat().st_size)
+        uploader.make_version(upload["finish_url"])
+
+    what = f"a zip of {FILES:,} files by tus, and a version of it"
+    return [*rows, measure(site, what, send_and_unpack)]
+
+
+def make_text(number: int) -> bytes:
+    """Return a file that an archive makes half as large."""
+    return os.urandom(FILE_BYTES // 2).hex().encode() + str(number).encode()
+
+
+def unzip_and_sync(archive: Path, target: Path) -> Row:
+    """Time what unpacking takes without hashes, limits or a version."""
+    subprocess.run(["sync"], check=True)
+    began = monotonic()
+    subprocess.run(["unzip", "-q", archive, "-d", target], check=True)
+    subprocess.run(["sync", "-f", target], check=True)
+    row: Row = {"what": "unzip and sync", "seconds": round(monotonic() - began, 2)}
+    shutil.rmtree(target)
+    return note(row)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from django.utils import timezone
 from l4d2site.accounts.models import OwnQuotas
 from l4d2site.accounts.password_changes import MUST_CHANGE
 from l4d2site.uploads import writing
+from l4d2site.uploads.tus_headers import TusRefusedError
 from servers.models import Overlay, Upload, UploadPart, UploadState
 from servers.store import begin_upload, discard, path_of, remove_abandoned, upload_files
 from tests.site.gate.asgi import Exchange
@@ -152,6 +154,24 @@ def test_one_that_sends_nothing_more_is_ended_and_what_came_is_kept(
     assert exchange.status == 408
     assert "kept" in text_of(exchange)
     assert door.offset(location) == 2
+
+
+def test_places_are_limited_for_one_person_and_for_all() -> None:
+    places = writing.Places()
+    with ExitStack() as taken:
+        for number in range(writing.WRITES_OF_PERSON):
+            taken.enter_context(places.taken(1))
+            assert not places.are_scarce, number
+        with pytest.raises(TusRefusedError), places.taken(1):
+            pass
+        for person in range(2, 9):
+            for _ in range(writing.WRITES_OF_PERSON):
+                taken.enter_context(places.taken(person))
+        assert places.are_scarce
+        with pytest.raises(TusRefusedError), places.taken(9):
+            pass
+    with places.taken(9):
+        assert not places.are_scarce
 
 
 @pytest.mark.parametrize("is_crowded", [False, True])
