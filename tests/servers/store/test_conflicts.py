@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from servers.models import Blueprint, Overlay
-from servers.store import Fault, Kind, Need, conflicts, find_conflicts
+from servers.models import Blueprint, Overlay, OverlayVersion
+from servers.store import Fault, Kind, Need, conflicts, find_conflicts, list_needs
 from tests.overlays import bring, lose
 
 pytestmark = pytest.mark.django_db
@@ -97,6 +97,36 @@ def test_a_newer_sourcemod_that_hides_the_whole_older_one_is_not_mixed_with_it(d
     assert find_conflicts(refer(dana, new={core: "2", more: "2"}, old={core: "1"})).faults == ()
     # And one that came in two parts is one.
     assert find_conflicts(refer(dana, some={core: "1"}, whole={core: "1", more: "1"})).faults == ()
+    # Two that have no file in common may be of two versions.
+    [fault] = find_conflicts(refer(dana, upper={core: "1"}, lower={more: "1"})).faults
+    assert fault.kind is Kind.SOURCEMOD
+
+
+@pytest.mark.parametrize(("folder", "is_told"), [("metamod/", False), ("", True)])
+def test_a_tickrate_of_l4dtoolz_is_that_of_the_one_beside_metamod_only(
+    dana: User, folder: str, is_told: bool
+) -> None:
+    files = {f"{ADDONS}/{folder}l4dtoolz.vdf": "1", f"{ADDONS}/tickrate_enabler.vdf": "2"}
+    kinds = [fault.kind for fault in find_conflicts(refer(dana, one=files)).faults]
+    assert (Kind.TICKRATE in kinds) is is_told
+
+
+def test_what_a_version_needs_of_others_is_listed_once_it_has_not_got_it_itself(dana: User) -> None:
+    def list_labels(reference: str) -> list[tuple[str, int]]:
+        needs = list_needs(OverlayVersion.objects.get(reference=reference))
+        return [(need.label, len(users)) for need, users in needs.items()]
+
+    needy = {"extensions": ["sdktools.ext"], "libraries": [["hooks", "hooks.smx"]]}
+    fun = refer_plugins(dana, "fun", {"path": "a.smx"} | needy, {"path": "b.smx"} | needy)
+    labels = [("SourceMod", 0), ("the extension sdktools.ext", 2), ("the plugin hooks.smx", 2)]
+    assert list_labels(fun) == labels
+    [stack, loader, texts] = refer(
+        dana, stack=SOURCEMOD, loader={f"{ADDONS}/metamod/x.vdf": "x"}, texts={"a.cfg": "x"}
+    )
+    assert list_labels(stack) == list_labels(loader) == [("MetaMod", 0)]
+    assert list_labels(texts) == []
+    whole = refer_plugins(dana, "whole", {"path": "a.smx"} | needy, {"path": "hooks.smx"})
+    assert list_labels(whole) == [*labels[:1], ("the extension sdktools.ext", 1)]
 
 
 def test_what_was_not_looked_at_is_told(

@@ -22,6 +22,7 @@ from l4d2site.accounts.models import OwnQuotas
 from l4d2site.accounts.password_changes import MUST_CHANGE
 from l4d2site.uploads import writing
 from l4d2site.uploads.tus_headers import TusRefusedError
+from servers import store
 from servers.models import Overlay, Upload, UploadPart, UploadState
 from servers.store import begin_upload, discard, path_of, remove_abandoned, upload_files
 from tests.site.gate.asgi import Exchange
@@ -154,6 +155,41 @@ def test_one_that_sends_nothing_more_is_ended_and_what_came_is_kept(
     assert exchange.status == 408
     assert "kept" in text_of(exchange)
     assert door.offset(location) == 2
+
+
+def test_a_file_is_on_the_disk_before_it_is_noted(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    real = store.sync_file
+
+    def sync(part: UploadPart, descriptor: int) -> None:
+        synced.append(UploadPart.objects.get().received_at is None)
+        real(part, descriptor)
+
+    monkeypatch.setattr(store, "sync_file", sync)
+    location = location_of(door.create(upload, "a.vpk", 4))
+    door.patch(location, 0, [b"12"])
+    assert not synced
+    door.patch(location, 2, [b"34"])
+    assert synced == [True]
+
+
+def test_no_more_is_held_than_a_batch(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = writing.PartWriter.append
+
+    def append(writer: writing.PartWriter, batch: bytes) -> None:
+        sizes.append(len(batch))
+        real(writer, batch)
+
+    monkeypatch.setattr(writing.PartWriter, "append", append)
+    monkeypatch.setattr(writing, "BATCH_BYTES", 4)
+    location = location_of(door.create(upload, "a.vpk", 9))
+    assert door.patch(location, 0, [b"12", b"34", b"5", b"678", b"9"]).status == 204
+    assert sizes == [4, 4, 1]
 
 
 def test_places_are_limited_for_one_person_and_for_all() -> None:
