@@ -71,7 +71,13 @@ def overlay_file_new(request: SignedInRequest, name: str) -> HttpResponse:
         else:
             return lead_to_version(request, overlay, version, overlay.latest_id)
     takes_folders = overlay.latest is None and OverlayReport.objects.filter(name=name).exists()
-    context = {"overlay": overlay, "form": form, "takes_folders": takes_folders}
+    context = {
+        "overlay": overlay,
+        "form": form,
+        "takes_folders": takes_folders,
+        "title": _("New text file"),
+        "button": _("Save as a new version"),
+    }
     return render(request, "overlays/file_form.html", context)
 
 
@@ -107,7 +113,15 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
             form.add_error(None, error)
         else:
             return lead_to_version(request, overlay, version, latest.pk)
-    context = {"overlay": overlay, "form": form, "path": path, "is_text": True}
+    context = {
+        "overlay": overlay,
+        "form": form,
+        "path": path,
+        "is_text": True,
+        "title": _("Edit a file"),
+        "verb": _("Edit"),
+        "button": _("Save as a new version"),
+    }
     return render(request, "overlays/file_form.html", context, status=form.status)
 
 
@@ -145,7 +159,14 @@ def overlay_file_rename(request: SignedInRequest, name: str) -> HttpResponse:
             form.add_error(None, error)
         else:
             return lead_to_version(request, overlay, version, latest.pk)
-    context = {"overlay": overlay, "form": form, "path": file.path}
+    context = {
+        "overlay": overlay,
+        "form": form,
+        "path": file.path,
+        "title": _("Rename a file"),
+        "verb": _("Rename"),
+        "button": _("Rename the file"),
+    }
     return render(request, "overlays/file_form.html", context)
 
 
@@ -191,5 +212,13 @@ def overlay_file_remove(request: SignedInRequest, name: str) -> HttpResponse:
             form.add_error(None, error)
         else:
             return lead_to_version(request, overlay, version, latest.pk)
-    context = {"overlay": overlay, "form": form, "path": file.path, "is_removal": True}
+    context = {
+        "overlay": overlay,
+        "form": form,
+        "path": file.path,
+        "is_removal": True,
+        "title": _("Remove a file"),
+        "verb": _("Remove"),
+        "button": _("Remove the file"),
+    }
     return render(request, "overlays/file_form.html", context)
