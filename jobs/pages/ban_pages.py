@@ -17,7 +17,7 @@ from jobs.database import Channel, announce
 from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
-from servers.models import Ban, Server
+from servers.models import Ban, Server, bans_changed
 from servers.people import BanForm, BanListForm, find_room, full_text, to_steam_id
 from servers.permissions import Role, Verb, may
 from servers.quotas import lock_person
@@ -41,7 +41,7 @@ def bans(request: SignedInRequest, name: str) -> HttpResponse:
     if not form.is_valid():
         return show(request, server, form)
     ban = form.make_ban(request.user.get_username())
-    store([ban])
+    store(server, [ban])
     messages.success(request, _("%(player)s is banned.") % {"player": ban.name or ban.steam_id})
     return lead_back(server)
 
@@ -83,11 +83,12 @@ def show(
     return render(request, "servers/bans.html", context)
 
 
-def store(new: list[Ban]) -> None:
+def store(server: Server, new: list[Ban]) -> None:
     """Store bans; the workers apply them to the servers within a second."""
     with transaction.atomic():
         Ban.objects.bulk_create(new)
         announce(Channel.PAGES)
+    bans_changed.send(sender=Ban, server=server, words="banned", bans=new)
 
 
 def lead_back(server: Server) -> HttpResponse:
@@ -110,6 +111,7 @@ def ban_lift(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
         return lead_back(server)
     lifting = {"lifted_at": timezone.now(), "lifted_by_name": request.user.get_username()}
     if Ban.objects.in_force().filter(pk=ban.pk).update(**lifting):
+        bans_changed.send(sender=Ban, server=server, words="ban lifted", bans=[ban])
         messages.success(
             request, _("%(player)s may play again.") % {"player": ban.name or ban.steam_id}
         )
@@ -136,7 +138,7 @@ def ban_import(request: SignedInRequest, name: str) -> HttpResponse:
             new, already = form.make_bans(request.user.get_username())
             has_room = len(new) <= find_room(server)
             if has_room:
-                store(new)
+                store(server, new)
         if has_room:
             messages.success(
                 request,

@@ -55,15 +55,17 @@ def restart_all(
     for server in servers:
         try:
             queue.request(Operation.RESTART, server=server, requested_by=request.user)
+        except queue.ContentRefused as refusal:
+            refusals.append(str(refusal))
         except queue.RequestRefused as refusal:
-            refusals.append(f"Server {server.name} is not restarted: {refusal}")
+            text = _("Server %(server)s was not restarted: %(refusal)s")
+            refusals.append(text % {"server": server.name, "refusal": refusal})
         else:
             restarted.append(server.name)
     text = _("Blueprint %(blueprint)s was saved.") % {"blueprint": blueprint.name}
     if restarted:
-        text += _(" These are being restarted: %(restarted)s.") % {
-            "restarted": ", ".join(restarted)
-        }
+        words = _("These are being restarted: %(restarted)s.")
+        text += " " + words % {"restarted": ", ".join(restarted)}
     messages.success(request, text)
     for refusal_text in refusals:
         messages.warning(request, refusal_text)

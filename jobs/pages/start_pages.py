@@ -31,9 +31,12 @@ def server_starts(request: SignedInRequest, name: str) -> HttpResponse:
     others = Server.objects.none()
     if Verb.CONFIGURE in head["verbs"]:
         others = Server.objects.allowed(request.user, Verb.CONFIGURE).exclude(pk=server.pk)
+    known = [start.run for start in starts if start.run.is_known]
     context = head | {
         "starts": starts,
-        "known": [start.run for start in starts if start.run.is_known],
+        "known": known,
+        "may_compare": Verb.CONFIGURE in head["verbs"]
+        and (len(known) > 1 or (known and others.exists())),
         "most": RUNS_KEPT,
         "others": others.order_by("name").values_list("name", flat=True)[:OTHERS_SHOWN],
     }

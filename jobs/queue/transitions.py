@@ -78,7 +78,11 @@ class ContentRefused(RequestRefused):
             told.append(
                 ngettext("And %(count)d more.", "And %(count)d more.", more) % {"count": more}
             )
-        text = _("%(server)s is not started, as its overlays do not work as they are. %(told)s")
+        text = (
+            _("%(server)s was not restarted: its overlays do not work as they are. %(told)s")
+            if operation == Operation.RESTART
+            else _("%(server)s was not started: its overlays do not work as they are. %(told)s")
+        )
         super().__init__(text % {"server": server.name, "told": " ".join(told)})
         self.operation = operation
         self.server = server

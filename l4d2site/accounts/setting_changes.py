@@ -16,12 +16,14 @@ from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
 from servers.fleet import tags_changed
 from servers.models import (
+    Ban,
     Blueprint,
     GameAdmin,
     Overlay,
     OverlayVersion,
     Server,
     ServerTag,
+    bans_changed,
     overlays_changed,
 )
 
@@ -68,6 +70,7 @@ KINDS: dict[type[Model], tuple[EventKind, EventKind, EventKind]] = {
     Overlay: (EventKind.OVERLAY_MADE, EventKind.OVERLAY_CHANGED, EventKind.OVERLAY_REMOVED),
 }
 SERVERS_NAMED = 5
+BANS_NAMED = 3
 
 
 @receiver(pre_save, sender=Server)
@@ -152,6 +155,19 @@ def record_tags(servers: list[Server], words: str, **_kwargs: Any) -> None:
     more = f" and {len(servers) - SERVERS_NAMED} more" if len(servers) > SERVERS_NAMED else ""
     only = servers[0] if len(servers) == 1 else None
     record(EventKind.SERVER_CHANGED, person, only, f"{names}{more}: {words}")
+
+
+@receiver(bans_changed, sender=Ban)
+def record_bans(server: Server, words: str, bans: list[Ban], **_kwargs: Any) -> None:
+    """Record that somebody made or lifted bans on a server's page: one row, however many."""
+    person = find_person()
+    if person is None or not bans:
+        return
+    everywhere = "" if bans[0].server_id else " on all servers of the owner"
+    named = ", ".join(f"{ban.steam_id} {ban.name}".strip() for ban in bans[:BANS_NAMED])
+    more = f" and {len(bans) - BANS_NAMED} more" if len(bans) > BANS_NAMED else ""
+    detail = f"{server.name}: {words}{everywhere}: {named}{more}"
+    record(EventKind.SERVER_CHANGED, person, server, detail)
 
 
 @receiver(pre_save, sender=GameAdmin)

@@ -11,8 +11,8 @@ from servers.store import Fault, Lack, find_conflicts
 def find_certain_conflicts(server: Server) -> Sequence[Fault | Lack]:
     """Return the conflicts for which a server is not started unless somebody wants it all the same.
 
-    Once it has come up with just these overlays, only what its host would refuse is among them. Two queries, or
-    three, and the manifests that are not in memory yet.
+    What its last run came up with is not among them, even if a version is another one by now: only what is new,
+    and what its host would refuse. Two queries, or four, and the manifests that are not in memory yet.
     """
     places = BlueprintOverlay.objects.filter(blueprint=server.blueprint_id)
     references = tuple(refer(places))
@@ -22,6 +22,15 @@ def find_certain_conflicts(server: Server) -> Sequence[Fault | Lack]:
     if not certain:
         return ()
     run = newest_runs([server.pk]).first()
-    if run and run.has_answered and run.overlay_references == references:
-        return [one for one in certain if one.is_final]
+    if run and run.has_answered:
+        before = find_conflicts(run.overlay_references, with_shared=False).certain
+        known = set(map(_identify, before))
+        return [one for one in certain if one.is_final or _identify(one) not in known]
     return certain
+
+
+def _identify(conflict: Fault | Lack) -> object:
+    """Return what makes two conflicts the same one, whatever their sentences name."""
+    if isinstance(conflict, Lack):
+        return conflict.need, conflict.overlay, frozenset(conflict.users)
+    return conflict.kind, frozenset(conflict.overlays)

@@ -286,7 +286,7 @@ def list_columns(wish: Wish) -> list[Column]:
     labels = {
         "name": _("Name"),
         "state": _("State"),
-        "people": _("People"),
+        "people": _("Players"),
         "map": _("Map"),
         "blueprint": _("Blueprint"),
     }

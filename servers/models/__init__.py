@@ -1,7 +1,7 @@
 """Hosts, overlays, blueprints and servers. What happens to them is in `jobs`; nothing here touches a host."""
 
 from servers.models.admins import MOST_ADMINS, AdminPreset, AdminsNote, AdminsState, GameAdmin
-from servers.models.bans import Ban, BanQuerySet, find_lasting
+from servers.models.bans import Ban, BanQuerySet, bans_changed, find_lasting
 from servers.models.blueprints import (
     Blueprint,
     BlueprintOverlay,
@@ -137,6 +137,7 @@ __all__ = [
     "UploadPart",
     "UploadQuerySet",
     "UploadState",
+    "bans_changed",
     "find_lasting",
     "has_role",
     "note_news",

@@ -6,12 +6,16 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.dispatch import Signal
 from django.utils import timezone
 
 from servers.models.players import NAME_CHARS
 from servers.models.servers import Server
 
 REASON_CHARS = 200
+
+bans_changed = Signal()
+"""Sent when somebody has made or lifted `bans` on the page of a `server`; `words` say which."""
 
 
 class BanQuerySet(models.QuerySet["Ban"]):

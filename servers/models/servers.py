@@ -75,7 +75,7 @@ class ActualState(models.TextChoices):
     """What a server's instance was doing when its host was last asked; `unknown` until then."""
 
     UNKNOWN = "unknown", "unknown"
-    ABSENT = InstanceState.ABSENT.value, "no instance"
+    ABSENT = InstanceState.ABSENT.value, "not set up"
     STOPPED = InstanceState.STOPPED.value, "stopped"
     STARTING = InstanceState.STARTING.value, "starting"
     RUNNING = InstanceState.RUNNING.value, "running"
@@ -332,7 +332,7 @@ class Server(models.Model):
     def address_remark(self) -> str:
         """From where it can be reached, in words, unless that is everywhere as far as the address shows."""
         if is_loopback(self._reached_at):
-            return "on its host alone"
+            return "on its own host only"
         return "in your network" if is_private(self._reached_at) else ""
 
     @property

@@ -399,7 +399,7 @@ def test_overlays_are_put_in_order_by_keys_by_dragging_and_by_buttons_until_a_st
     page.goto("/servers/alpha/")
     page.get_by_role("button", name="Start alpha").click()
     heading = page.get_by_role("heading", level=1)
-    expect(heading).to_have_text("alpha is not started")
+    expect(heading).to_have_text("alpha was not started")
     expect(heading).to_be_focused()
     assert violations(page) == []
     page.get_by_role("button", name="Add core below").click()

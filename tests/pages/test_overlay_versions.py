@@ -461,13 +461,13 @@ def test_whether_servers_keep_their_own_is_shown_changed_and_told(
 ) -> None:
     place = f"?path={quote(A, safe='')}"
     page = read(as_alice, to_url("file", "maps", 2) + place)
-    assert "The server keeps its own." in page
+    assert "has changed this file itself keeps its own copy" in page
     url = to_url("file_seed", "maps") + place
     assert f'action="{url}"' in page
     response = as_alice.post(url, {"version": seen_version(page), "seed": "0"}, follow=True)
     assert "Version 3 was made." in response.content.decode()
     page = read(as_alice, to_url("file", "maps", 3) + place)
-    assert "This one takes its place when the server starts." in page
+    assert "All servers get this one at their next start." in page
     assert "Let servers keep their own" in page
     changes = read(as_alice, to_url("changes", "maps", 3) + place)
     assert "It now takes the place of a server’s own version of it." in changes

@@ -110,7 +110,7 @@ def test_a_restart_that_is_refused_is_told_and_keeps_no_other_from_it(
         follow=True,
     )
     page = response.content.decode()
-    assert page.count("is not restarted: The game is not installed") == 2
+    assert page.count("was not restarted: The game is not installed") == 2
     blueprint.refresh_from_db()
     assert blueprint.config == "sv_lan 0"
 

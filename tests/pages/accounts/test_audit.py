@@ -18,7 +18,7 @@ from l4d2site.accounts.models import (
     AccountEvent,
     EventKind,
 )
-from servers.models import Blueprint, Overlay, Server
+from servers.models import Ban, Blueprint, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
@@ -119,6 +119,19 @@ def test_other_overlays_of_a_blueprint_are_recorded_and_its_first_ones_are_not(
         places = {f"place_{overlay.pk}": str(place) for place, overlay in enumerate(order, 1)}
         as_alice.post(edit_url, values | places)
         assert recorded()[1:] == [changed] * count
+
+
+def test_bans_are_recorded_when_they_are_made_and_lifted(as_alice: Client, server: Server) -> None:
+    url = reverse("jobs:bans", args=["alpha"])
+    typed = {"steam_id": "STEAM_1:0:33333", "reason": "griefing"}
+    as_alice.post(url, typed | {"length": "hour", "where": "server"})
+    ban = Ban.objects.get()
+    for _click in range(2):
+        as_alice.post(reverse("jobs:ban_lift", args=["alpha", ban.pk]))
+    assert recorded() == [
+        ("server_changed", "alice", "alpha: banned: STEAM_1:0:33333"),
+        ("server_changed", "alice", "alpha: ban lifted: STEAM_1:0:33333"),
+    ]
 
 
 def test_an_overlay_and_its_versions_are_recorded_too(

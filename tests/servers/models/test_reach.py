@@ -19,8 +19,8 @@ from servers.models import Host, Server
         ("steam", "203.0.113.7", "192.168.1.8", "203.0.113.7", ""),
         ("steam", "games.example.org", "192.168.1.8", "games.example.org", ""),
         ("steam", "", "127.0.0.1", "local", ""),
-        ("simulator", "127.0.0.1", "", "127.0.0.1", "on its host alone"),
-        ("simulator", "127.0.0.1", "127.0.0.2", "127.0.0.2", "on its host alone"),
+        ("simulator", "127.0.0.1", "", "127.0.0.1", "on its own host only"),
+        ("simulator", "127.0.0.1", "127.0.0.2", "127.0.0.2", "on its own host only"),
     ],
 )
 def test_the_address_that_is_shown_is_one_that_players_can_use(
