@@ -27,7 +27,8 @@ from hostops.launching import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
 from hostops.linux.namespaces import EXIT_FAILED
-from hostops.linux.process_identity import read_boot_id, read_own_stat
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import read_own_stat
 from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
 
 SHOW = "show --property=*"
