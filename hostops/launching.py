@@ -103,7 +103,7 @@ def _probe(folder: str) -> int:
         os.chdir(folder)
         enter_namespaces()
         mount_overlay(["lower"], "upper", "work", "merged")
-        with open("merged/file", "a", encoding="ascii") as file:
+        with open("merged/file", "a", encoding="utf-8") as file:
             file.write("written through the overlay\n")
         drop_privileges()
     except (LaunchError, OSError) as error:
@@ -233,7 +233,7 @@ def _yield_memory() -> None:
     It is inherited, and no game can undo it, because its /proc is read-only. If ours is too, nothing happens.
     """
     try:
-        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        with open("/proc/self/oom_score_adj", "r+", encoding="utf-8") as file:
             score = min(int(file.read()) + _OOM_SCORE, _MAX_OOM_SCORE)
             file.seek(0)
             file.write(str(score))

@@ -89,7 +89,7 @@ def _enter_user_namespace(what: str, flags: int) -> None:
         ("/proc/self/gid_map", f"{gid} {gid} 1"),
     ):
         try:
-            with open(path, "w", encoding="ascii") as file:
+            with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             raise LaunchError(f"Writing {path} failed: {error.strerror}.") from error
