@@ -23,5 +23,5 @@ from hostops.launching import main
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    # Tidying up would keep the caller waiting for another 3 ms.
+    # Tidying up would keep the caller waiting for another 2 ms.
     os._exit(code)
