@@ -8,7 +8,11 @@ systemd forgets its count at a `daemon-reload`.
 The launcher imports this module at every start of a server, so the module imports next to nothing.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RESTART_BUDGET = 5
 RESTART_WINDOW_SECONDS = 600

@@ -3,7 +3,11 @@
 The launcher imports this module at every start of a server, so the module imports next to nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 PROGRAM = "./srcds_linux"
 """The engine, in a game's folder.

@@ -21,21 +21,27 @@ the box later (a report, run.json) is opened before `enter_root`: after that its
 are modules that Python has not imported yet.
 """
 
+from __future__ import annotations
+
 # Without pathlib, like everything the launcher imports:
 # ruff: noqa: PTH123
-
-import contextlib
 import ctypes
 import errno
 import os
-import signal
-from collections.abc import Callable, Collection, Mapping
-from typing import NoReturn
 
 from hostops.box.game import become_program
 from hostops.box.root import Root
 from hostops.box.wall import OWN_PROCESSES, Wall
+from hostops.linux.light import suppress
 from hostops.linux.namespaces import EXIT_FAILED, LaunchError, call, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Collection, Mapping
+    from typing import NoReturn
+else:
+    import _signal as signal  # `signal` makes enums of its numbers, which takes 2 ms
 
 _CLONE_NEWPID = 0x20000000  # linux/sched.h
 _CLONE_PARENT = 0x00008000
@@ -91,7 +97,7 @@ class Init:
             self._on_started(os.getpid())
             become_program(root, argv, environment, alone_with=os.getpid(), keep=keep)
         call("hiding the init", libc.prctl, _PR_SET_DUMPABLE, 0, 0, 0, 0)
-        waited_for = {signal.SIGCHLD, *_PASSED_ON}
+        waited_for: set[int] = {signal.SIGCHLD, *_PASSED_ON}
         # Blocked, not handled: so signals before the first wait are kept, and reach process 1 at all.
         signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
         executed, executes = os.pipe()
@@ -116,7 +122,7 @@ class Init:
         status = _serve(game, waited_for)
         if end is not None:
             # On a full disk the cause is lost, but the end of the run is noticed all the same.
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.write(end, _describe_end(status).encode())
         code = os.waitstatus_to_exitcode(status)
         os._exit(code if code >= 0 else 128 - code)
@@ -200,14 +206,12 @@ def _refused(reason: str) -> Wall:
     )
 
 
-def _serve(game: int, waited_for: set[signal.Signals]) -> int:
+def _serve(game: int, waited_for: set[int]) -> int:
     """Pass signals on and reap until the game has ended; return its status as wait(2) gives it."""
     while True:
         received = signal.sigwaitinfo(waited_for)
         if received.si_signo != signal.SIGCHLD:
-            with contextlib.suppress(
-                ProcessLookupError
-            ):  # The game has just ended, and its group with it.
+            with suppress(ProcessLookupError):  # The game has just ended, and its group with it.
                 os.killpg(game, received.si_signo)
             continue
         # One SIGCHLD may stand for several children.
@@ -227,10 +231,9 @@ def _describe_end(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"{'exit-code' if code else 'success'} exited {code}"
-    try:
-        name = signal.Signals(-code).name.removeprefix("SIG")
-    except ValueError:  # A real-time signal has none.
-        name = str(-code)
+    names = sorted(name for name in vars(signal) if name[:3] == "SIG" and name[3:4] != "_")
+    # The first of several names is the usual one (ABRT, not IOT). Most real-time signals have none.
+    name = next((name[3:] for name in names if getattr(signal, name) == -code), str(-code))
     return f"core-dump dumped {name}" if os.WCOREDUMP(status) else f"signal killed {name}"
 
 

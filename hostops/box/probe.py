@@ -90,7 +90,7 @@ def _start(folder: str) -> None:
             walls = [init.wall, leave_mounts(), *enter_root(root), landlock.look(), seccomp.look()]
             drop_privileges()
             for wall in walls:
-                print(json.dumps(wall), flush=True)
+                print(json.dumps(wall.values), flush=True)
             init.run(root, [_PROGRAM], {})
         except LaunchError as error:
             init.give_up(error.exit_code)

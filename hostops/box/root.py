@@ -5,13 +5,13 @@ thought of readable. A path in the box is either the host's own or missing. A pa
 folder, an interpreter) therefore means the same inside.
 """
 
+from __future__ import annotations
+
 # Without pathlib, like everything the launcher imports:
 # ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
-
 import os
 import stat
 import time
-from typing import NamedTuple
 
 from hostops.box.mounts import (
     NO_DEVICES,
@@ -43,7 +43,7 @@ _DEVICE_LINKS = {
 _STAGE_BYTES = 16 << 20
 
 
-class Root(NamedTuple):
+class Root:
     """The contents of a box besides the system. All paths are absolute.
 
     game_dir     the instance's tree, or its mounted overlay: the game's working directory, writable
@@ -53,13 +53,24 @@ class Root(NamedTuple):
     steamclient  Valve's steamclient.so, or "" if there is none; it appears as ~/.steam/sdk32/steamclient.so
     """
 
-    game_dir: str
-    home_dir: str
-    read_only: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = ()
-    steamclient: str = ""
-    tmp_bytes: int = 1 << 30
-    shm_bytes: int = 256 << 20
+    def __init__(
+        self,
+        game_dir: str,
+        home_dir: str,
+        read_only: tuple[str, ...] = (),
+        hidden: tuple[str, ...] = (),
+        steamclient: str = "",
+        *,
+        tmp_bytes: int = 1 << 30,
+        shm_bytes: int = 256 << 20,
+    ) -> None:
+        self.game_dir = game_dir
+        self.home_dir = home_dir
+        self.read_only = read_only
+        self.hidden = hidden
+        self.steamclient = steamclient
+        self.tmp_bytes = tmp_bytes
+        self.shm_bytes = shm_bytes
 
     @property
     def writable_dirs(self) -> tuple[str, ...]:
@@ -122,12 +133,13 @@ def enter_root(root: Root) -> tuple[Wall, ...]:
     return (Wall(OWN_ROOT, stands=True), wall)
 
 
-class _Shown(NamedTuple):
+class _Shown:
     """A copied mount and its path in the box."""
 
-    path: str
-    tree: int
-    is_folder: bool
+    def __init__(self, path: str, tree: int, *, is_folder: bool) -> None:
+        self.path = path
+        self.tree = tree
+        self.is_folder = is_folder
 
 
 def _clone_sources(root: Root) -> list[_Shown]:
@@ -137,7 +149,8 @@ def _clone_sources(root: Root) -> list[_Shown]:
 
     def show(path: str, attributes: int, source: str = "") -> None:
         source = source or path
-        shown.append(_Shown(path, clone_tree(source, attributes), os.path.isdir(source)))
+        tree = clone_tree(source, attributes)
+        shown.append(_Shown(path, tree, is_folder=os.path.isdir(source)))
 
     for path in _SYSTEM:
         if os.path.isdir(path) and not os.path.islink(path):

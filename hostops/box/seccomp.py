@@ -8,15 +8,21 @@ The numbers are from arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl, 
 include/uapi/linux/{seccomp,filter,audit}.h.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os
 import struct
-from collections.abc import Mapping
-from typing import NamedTuple
 
 from hostops.box.wall import Wall
 from hostops.linux.namespaces import call, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    _Calls = Mapping[str, tuple[int | None, int | None]]
 
 _PR_SET_SECCOMP = 22
 _MODE_FILTER = 2
@@ -48,8 +54,6 @@ _SIOCSPGRP = 0x8902
 _F_SETOWN = 8
 _F_SETSIG = 10
 _F_SETOWN_EX = 15
-
-_Calls = Mapping[str, tuple[int | None, int | None]]
 
 # Name: its 64-bit and its 32-bit number, None where there is none.
 _REFUSED = {
@@ -177,15 +181,28 @@ class _Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-class _Rule(NamedTuple):
-    """What to do about one system call. If `argument` is None, always refuse it."""
+class _Rule:
+    """What to do about one system call. If `argument` is None, always refuse it.
 
-    number: int
-    argument: int | None = None
-    test: int = _IF_EQUAL
-    values: tuple[int, ...] = ()
-    refuses: bool = True  # If a value matches; otherwise, if none does.
-    answer: int = _REFUSE
+    `refuses` means: if a value matches; otherwise, if none does.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        argument: int | None = None,
+        test: int = _IF_EQUAL,
+        values: tuple[int, ...] = (),
+        *,
+        refuses: bool = True,
+        answer: int = _REFUSE,
+    ) -> None:
+        self.number = number
+        self.argument = argument
+        self.test = test
+        self.values = values
+        self.refuses = refuses
+        self.answer = answer
 
 
 def look() -> Wall:

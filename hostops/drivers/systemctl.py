@@ -171,7 +171,13 @@ def _run_command(argv: Sequence[str]) -> str:
         "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}"),
     }
     try:
-        run(argv, environment=environment, on_line=lambda stream, line: said[stream].append(line))
+        run(
+            argv,
+            environment=environment,
+            on_line=lambda stream, line: said[stream].append(line),
+            # It starts other programs only to ask for a password or to page, and is told not to.
+            leaves_group_empty=True,
+        )
     except CommandError as error:
         errors = "\n".join(said["stderr"])
         raise CommandError(

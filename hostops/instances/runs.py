@@ -26,6 +26,7 @@ from hostops.linux import process_identity, untrusted
 from hostops.linux.files import write_atomically
 from hostops.linux.locks import has_open, is_locked
 from hostops.linux.namespaces import EXIT_FAILED
+from hostops.linux.proc_stat import read_boot_id
 from hostops.linux.process_identity import ProcessStat
 from hostops.linux.untrusted import UntrustedFileError
 from hostops.specs import (
@@ -105,7 +106,7 @@ class Run:
     @property
     def is_of_this_boot(self) -> bool:
         """Whether the host has not restarted since."""
-        return self.boot_id == process_identity.read_boot_id()
+        return self.boot_id == read_boot_id()
 
     @property
     def is_main_process_alive(self) -> bool:

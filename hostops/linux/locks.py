@@ -18,6 +18,7 @@ from pathlib import Path
 from hostops.callbacks import Callbacks
 from hostops.linux import process_identity, untrusted
 from hostops.linux.files import make_dir
+from hostops.linux.proc_stat import read_boot_id
 from hostops.linux.process import end_group
 from hostops.linux.untrusted import UntrustedFileError
 
@@ -38,7 +39,7 @@ class Holder:
     @property
     def is_alive(self) -> bool:
         """Whether exactly this process is still running."""
-        return self.boot_id == process_identity.read_boot_id() and process_identity.is_alive(
+        return self.boot_id == read_boot_id() and process_identity.is_alive(
             self.pid, self.start_ticks
         )
 
@@ -151,7 +152,7 @@ def _try_lock(descriptor: int, operation: int) -> bool:
 
 def _write_holder(descriptor: int, purpose: str) -> None:
     process = process_identity.read_own_stat()
-    holder = Holder(process.pid, process.start_ticks, process_identity.read_boot_id(), purpose)
+    holder = Holder(process.pid, process.start_ticks, read_boot_id(), purpose)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
 

@@ -5,13 +5,17 @@ For small programs that then become another program: the launchers of game serve
 only the standard library, and little of it, because one runs at every start of a server.
 """
 
+from __future__ import annotations
+
 # Without pathlib, whose import would take a quarter of the start-up time:
 # ruff: noqa: PTH112, PTH123
-
 import ctypes
 import errno
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # it takes 2 ms to import
 
 EXIT_FAILED = 71
 
@@ -85,7 +89,7 @@ def _enter_user_namespace(what: str, flags: int) -> None:
         ("/proc/self/gid_map", f"{gid} {gid} 1"),
     ):
         try:
-            with open(path, "w", encoding="ascii") as file:
+            with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             raise LaunchError(f"Writing {path} failed: {error.strerror}.") from error

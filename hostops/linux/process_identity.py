@@ -5,13 +5,16 @@ A process ID alone identifies nothing, because IDs are reused. What is stored ab
 start time in clock ticks, and the boot it ran in.
 """
 
-# Without pathlib, whose import would take a sixth of the launcher's start-up time:
-# ruff: noqa: PTH123, PTH208
+# Without pathlib: reading all of /proc takes long enough.
+# ruff: noqa: PTH116, PTH123, PTH208
 
 import os
+import select
 import signal
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from hostops.linux.proc_stat import read_fields, read_own_fields
 
 # The state letters of proc(5) for a process that has ended but was not reaped by its parent.
 _ENDED_STATES = frozenset("ZXx")
@@ -26,15 +29,9 @@ class ProcessStat(NamedTuple):
     start_ticks: int
 
 
-def read_boot_id() -> str:
-    """Return the kernel's name for this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
 def read_stat(pid: int) -> ProcessStat | None:
     """Return the facts about process `pid`, or None if there is none or it is a zombie."""
-    fields = _read_fields(str(pid))
+    fields = read_fields(str(pid))
     if not fields or fields[1] in _ENDED_STATES:
         return None
     return ProcessStat(int(fields[0]), int(fields[3]), int(fields[4]), int(fields[20]))
@@ -45,9 +42,7 @@ def read_own_stat() -> ProcessStat:
 
     In a PID namespace other than /proc's own, that ID differs from `os.getpid()`.
     """
-    fields = _read_fields("self")
-    if not fields:
-        raise OSError("/proc does not show this process: is it mounted, and of this namespace?")
+    fields = read_own_fields()
     return ProcessStat(int(fields[0]), int(fields[3]), int(fields[4]), int(fields[20]))
 
 
@@ -59,8 +54,6 @@ def is_alive(pid: int, start_ticks: int) -> bool:
 
 def wait_for_end(pid: int, start_ticks: int, seconds: float) -> bool:
     """Wait for at most `seconds` until exactly this process has ended; return whether it has."""
-    import select  # Not at the top: the launcher, which imports this module, never waits.
-
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -87,7 +80,7 @@ def read_ancestry(pid: int) -> list[int]:
     """Return the IDs of a process, its parent, and so on up to the first one; none if it is gone."""
     ancestry: list[int] = []
     # If an ID is reused during this loop, it must not run forever.
-    while pid not in ancestry and (fields := _read_fields(str(pid))):
+    while pid not in ancestry and (fields := read_fields(str(pid))):
         ancestry.append(pid)
         pid = int(fields[2])
     return ancestry
@@ -98,7 +91,7 @@ def family_of(pid: int) -> set[int]:
     family = {pid}
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
-        if name.isdecimal() and (fields := _read_fields(name)):
+        if name.isdecimal() and (fields := read_fields(name)):
             parents[int(name)] = int(fields[2])
             if int(fields[4]) == pid:
                 family.add(int(name))
@@ -129,7 +122,7 @@ def _list(folder: str) -> list[str]:
 def read_mount_namespace(pid: int) -> int | None:
     """Return the inode of a process's mount namespace; None if the process is gone, or not ours to inspect."""
     try:
-        return os.stat(f"/proc/{pid}/ns/mnt").st_ino  # noqa: PTH116 - the launcher avoids pathlib
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
@@ -181,15 +174,3 @@ def send_signal(process: ProcessStat, signal_number: int) -> bool:
     finally:
         os.close(pidfd)
     return True
-
-
-def _read_fields(name: str) -> list[str]:
-    """Return the fields of /proc/NAME/stat (proc_pid_stat(5)) without the name; none if it is gone."""
-    try:
-        # open() and not pathlib: the launcher imports this module and has to start quickly.
-        with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    # The name is second, in parentheses, and may contain spaces and parentheses.
-    return [text.partition(" ")[0], *text[text.rindex(")") + 2 :].split()]

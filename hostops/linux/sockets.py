@@ -1,7 +1,7 @@
-"""Reads from /proc which sockets are bound to a port of this machine, and which processes hold them.
+"""Finds out which sockets are bound to a port of this machine, and which processes hold them.
 
-The tables of proc_net(5) are those of this process's network namespace, which game servers share. They lack TCP
-sockets that are bound but not listening: only an attempt to bind detects those.
+Netlink and the tables of proc_net(5) show the sockets of this process's network namespace, which game servers
+share. They lack TCP sockets that are bound but not listening: only an attempt to bind detects those.
 """
 
 import errno
@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
+
+from hostops.linux.socket_diag import read_listening
 
 WILDCARD = "0.0.0.0"  # noqa: S104 - for comparison, not for binding
 LOOPBACK = "127.0.0.1"
@@ -40,10 +42,10 @@ class Protocol(StrEnum):
 
 
 _TABLES = {
-    "udp": Protocol.UDP,
-    "udp6": Protocol.UDP,
-    "tcp": Protocol.TCP,
-    "tcp6": Protocol.TCP,
+    "udp": (Protocol.UDP, socket.AF_INET),
+    "udp6": (Protocol.UDP, socket.AF_INET6),
+    "tcp": (Protocol.TCP, socket.AF_INET),
+    "tcp6": (Protocol.TCP, socket.AF_INET6),
 }
 
 
@@ -132,18 +134,33 @@ def is_own_address(address: str) -> bool:
 def read_bound(*, is_ipv4_alone: bool = False) -> list[BoundSocket]:
     """Return all UDP sockets that are bound to a port, and all listening TCP sockets.
 
-    For each TCP table the kernel goes through all its connections: a few milliseconds on a large machine.
+    Where netlink cannot be used, each TCP table takes a few milliseconds: for it the kernel goes through all
+    connections.
     """
     found: list[BoundSocket] = []
-    for name, protocol in _TABLES.items():
-        if is_ipv4_alone and name.endswith("6"):
+    for name, (protocol, family) in _TABLES.items():
+        if is_ipv4_alone and family is socket.AF_INET6:
             continue
+        if protocol is Protocol.TCP:
+            try:
+                found += _ask_for_listening(family)
+            except OSError:  # A unit, a container or an old kernel may be without it.
+                pass
+            else:
+                continue
         try:
             text = Path("/proc/net", name).read_text(encoding="ascii")
         except FileNotFoundError:  # a kernel without IPv6
             continue
         found += parse_table(text, protocol)
     return found
+
+
+def _ask_for_listening(family: socket.AddressFamily) -> list[BoundSocket]:
+    return [
+        BoundSocket(Protocol.TCP, _name_address(address), port, uid, inode)
+        for address, port, uid, inode in read_listening(family)
+    ]
 
 
 def inodes_of(pid: int) -> frozenset[int]:
@@ -208,7 +225,10 @@ def _parse_address(text: str) -> str:
     words = [bytes.fromhex(text[start : start + 8]) for start in range(0, len(text), 8)]
     if sys.byteorder == "little":
         words = [word[::-1] for word in words]
-    packed = b"".join(words)
+    return _name_address(b"".join(words))
+
+
+def _name_address(packed: bytes) -> str:
     if len(packed) == 4:
         return socket.inet_ntop(socket.AF_INET, packed)
     mapped = ipaddress.IPv6Address(packed).ipv4_mapped

@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from hostops.simulator.arguments import DEFAULT_MAP, Arguments
 from hostops.simulator.commands import Commands, crash
@@ -305,7 +304,7 @@ class GameServer:
         while True:
             signal.pause()
 
-    def _flood(self, line: bytes) -> NoReturn:
+    def _flood(self, line: bytes) -> None:
         """Print as fast as the kernel takes it; SIGINT ends it as it ends one that hangs."""
         if "ignore-sigint" not in self._failures:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

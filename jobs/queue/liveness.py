@@ -15,7 +15,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from hostops import __version__
-from hostops.linux.process_identity import is_alive, read_boot_id, read_own_stat
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import is_alive, read_own_stat
 from jobs.database import Channel, announce, is_away
 from jobs.models import Worker
 from servers.models import Host

@@ -21,7 +21,8 @@ from hostops.callbacks import Callbacks
 from hostops.host import Host
 from hostops.instances import instance_files, layers, runs
 from hostops.layout import HostLayout, InstanceLayout
-from hostops.linux.process_identity import read_boot_id, read_own_stat
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import read_own_stat
 from hostops.simulator.commands import Commands
 from hostops.simulator.game import Game
 from hostops.simulator.queries import Queries

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from hostops.layout import InstanceLayout
-from hostops.linux.process_identity import read_boot_id, read_stat
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import read_stat
 from tests.hostops.hosts import BUILD_ID, instance_of
 from tests.waiting import wait_until
 

@@ -13,7 +13,8 @@ import pytest
 from hostops.errors import CommandError, HostError, OperationCancelled
 from hostops.host import Host
 from hostops.instances import runs
-from hostops.linux.process_identity import read_boot_id, read_stat
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import read_stat
 from hostops.specs import (
     LIMIT_NAMES,
     CancelToken,

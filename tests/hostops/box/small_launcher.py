@@ -53,7 +53,7 @@ def write_run(plan: dict[str, Any], walls: list[Wall], began: float) -> None:
             {
                 "pid": read_own_stat().pid,
                 "session": os.getsid(0) == os.getpid(),
-                "walls": walls,
+                "walls": [wall.values for wall in walls],
                 "milliseconds": (time.perf_counter() - began) * 1000,
             },
             file,
@@ -109,7 +109,7 @@ def start_boxed(plan: dict[str, Any], report: int, on_started: Callable[[int], N
         document = {
             "pid": pid,
             "session": has_session,
-            "walls": [*walls],
+            "walls": [wall.values for wall in walls],
             "milliseconds": (time.perf_counter() - began) * 1000,
         }
         os.write(run, json.dumps(document).encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hostops.box.init import _describe_end
 from tests.hostops.box.boxes import Case, HostileHost
 from tests.waiting import wait_until
 
@@ -18,6 +19,17 @@ def host() -> Iterator[HostileHost]:
     """Return a host for the runs of one test."""
     with HostileHost(is_root=False) as host:
         yield host
+
+
+def test_an_end_by_a_signal_has_the_name_that_systemd_uses() -> None:
+    for number in signal.valid_signals():
+        try:
+            name = signal.Signals(number).name.removeprefix("SIG")
+        except ValueError:
+            name = str(int(number))
+        assert _describe_end(int(number)) == f"signal killed {name}"
+        # Bit 7 of wait(2)'s status says that the core was dumped.
+        assert _describe_end(number | 0x80) == f"core-dump dumped {name}"
 
 
 def test_input_reaches_the_game_and_its_exit_status_the_parent(host: HostileHost) -> None:

@@ -15,7 +15,7 @@ from hostops.errors import HostError
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux.files import make_dir
-from hostops.linux.process_identity import read_boot_id
+from hostops.linux.proc_stat import read_boot_id
 from hostops.specs import InstanceState, InstanceStatus, Limits
 
 

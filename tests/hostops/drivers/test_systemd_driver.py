@@ -25,9 +25,11 @@ from hostops.errors import CommandError, HostError
 from hostops.instances import runs
 from hostops.launching import EXIT_BUSY
 from hostops.layout import HostLayout, InstanceLayout
+from hostops.linux import process
 from hostops.linux.files import make_dir
 from hostops.linux.namespaces import EXIT_FAILED
-from hostops.linux.process_identity import read_boot_id, read_own_stat
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import read_own_stat
 from hostops.specs import CrashedRun, InstanceSpec, InstanceState, InstanceStatus, Limits
 
 SHOW = "show --property=*"
@@ -239,6 +241,20 @@ def test_forgetting_removes_the_drop_in(
     assert not drop_in_dir.exists()
     driver.forget(instance)
     assert runner.calls.count("daemon-reload") == 1
+
+
+def test_no_process_is_searched_for_after_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A start makes three calls, and a search goes through all of /proc.
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho systemd 252\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    searched: list[int] = []
+    monkeypatch.setattr(process, "end_group", lambda group, _seconds: searched.append(group))
+    assert Systemctl(Manager.USER).version() == 252
+    assert searched == []
 
 
 def test_a_manager_that_is_away_is_told_with_the_cure(

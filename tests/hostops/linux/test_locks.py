@@ -16,12 +16,8 @@ import pytest
 from hostops.callbacks import Callbacks
 from hostops.errors import OperationCancelled
 from hostops.linux import locks
-from hostops.linux.process_identity import (
-    ProcessStat,
-    living_processes,
-    read_boot_id,
-    read_own_stat,
-)
+from hostops.linux.proc_stat import read_boot_id
+from hostops.linux.process_identity import ProcessStat, living_processes, read_own_stat
 from hostops.specs import CancelToken
 from tests.hostops.hosts import REPOSITORY, Output, read_until
 from tests.waiting import wait_until

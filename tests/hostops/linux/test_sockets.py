@@ -1,5 +1,6 @@
 """Reading the kernel's tables of sockets, and finding who holds one."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostops.linux import sockets
+from hostops.linux import socket_diag, sockets
 from hostops.linux.sockets import WILDCARD, BoundSocket, Protocol
 from tests.hostops.hosts import REPOSITORY, read_until
 from tests.ports import find_free_port
@@ -35,7 +36,7 @@ TCP6 = """\
 # Becomes another account's program that holds a port as a game does: in a user and a mount namespace of its
 # own, without a capability. What Python would import later is out of that account's reach.
 GAME = """
-import ctypes, encodings.ascii, os, socket, sys
+import ctypes, encodings.ascii, os, socket, sys, warnings
 from hostops.linux.namespaces import drop_privileges, enter_namespaces
 port, uid = map(int, sys.argv[1:])
 os.setresuid(uid, uid, uid)
@@ -49,7 +50,7 @@ os.execvp("sleep", ["sleep", "60"])
 """
 LOOK = """
 import encodings.ascii, os, sys
-from hostops.linux import sockets
+from hostops.linux import socket_diag, sockets
 inode, uid = map(int, sys.argv[1:])
 os.setresuid(uid, uid, uid)
 print(sockets.find_processes([inode]).get(inode, []))
@@ -116,6 +117,40 @@ def test_a_socket_is_found_in_the_tables_with_its_process(
         assert found == [BoundSocket(protocol, shown, port, os.geteuid(), inode)]
         assert sockets.find_processes([inode]) == {inode: [os.getpid()]}
     assert not [one for one in sockets.read_bound() if one.port == port]
+
+
+@pytest.mark.parametrize("reason", [PermissionError(1, "refused"), FileNotFoundError(2, "unknown")])
+def test_listening_sockets_are_found_without_netlink_too(
+    reason: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_family: socket.AddressFamily) -> list[tuple[bytes, int, int, int]]:
+        raise reason
+
+    with (
+        socket.create_server((WILDCARD, 0)) as one,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+    ):
+        ports = {held.getsockname()[1] for held in (one, other)}
+        asked = [held for held in sockets.read_bound() if held.port in ports]
+        monkeypatch.setattr(sockets, "read_listening", refuse)
+        assert [held for held in sockets.read_bound() if held.port in ports] == asked
+        assert {(held.address, held.uid) for held in asked} == {
+            (WILDCARD, os.geteuid()),
+            ("::1", os.geteuid()),
+        }
+
+
+def test_netlink_tells_why_it_does_not_answer() -> None:
+    # The kernel knows no such family.
+    with pytest.raises(OSError, match=r"Invalid argument|No such file"):
+        list(socket_diag.read_listening(socket.AF_UNSPEC))
+
+
+def test_more_listening_sockets_than_fit_in_one_answer_are_all_found() -> None:
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(600)]
+        inodes = {os.fstat(one.fileno()).st_ino for one in held}
+        assert inodes <= {one.inode for one in sockets.read_bound(is_ipv4_alone=True)}
 
 
 def test_a_name_is_printable_whatever_a_process_calls_itself() -> None:

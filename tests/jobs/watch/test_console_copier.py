@@ -21,7 +21,7 @@ from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
 from hostops.instances.config_chain import SERVER_CONFIG_PATH
 from hostops.layout import InstanceLayout
-from hostops.linux.process_identity import read_boot_id
+from hostops.linux.proc_stat import read_boot_id
 from hostops.specs import CancelToken, ConsoleChunk
 from jobs.live.topics import ConsoleTopic
 from jobs.models import Job, JobState

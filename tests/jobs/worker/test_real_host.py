@@ -12,7 +12,7 @@ import pytest
 
 from hostops.crash_budget import RESTART_BUDGET
 from hostops.drivers import process_driver
-from hostops.linux.process_identity import read_boot_id
+from hostops.linux.proc_stat import read_boot_id
 from hostops.query.a2s import query_info
 from hostops.specs import CancelToken
 from jobs import operations
