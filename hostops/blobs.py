@@ -221,12 +221,15 @@ class BlobFolder:
                 if SHA256.fullmatch(path.name):
                     yield path.name, path
 
-    def sweep(self, kept: Collection[str]) -> tuple[int, int]:
-        """Remove the blobs that are not `kept` and older than a day, and what was left in `incoming`.
+    def sweep(
+        self, kept: Collection[str], *, after_seconds: float = SWEEP_AFTER_SECONDS
+    ) -> tuple[int, int]:
+        """Remove the blobs that are not `kept` and older than that, and what was left in `incoming` for a day.
 
         `kept` has to be found out within `alone`. Returns how many files were removed, and their bytes.
         """
-        kept, before = frozenset(kept), time.time() - SWEEP_AFTER_SECONDS
+        kept, now = frozenset(kept), time.time()
+        before = now - after_seconds
         removed = removed_bytes = 0
         for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
             for path in folder.iterdir():
@@ -236,7 +239,7 @@ class BlobFolder:
                 path.unlink()
                 removed, removed_bytes = removed + 1, removed_bytes + status.st_size
         for path in self.incoming_dir.glob("*"):
-            if path.lstat().st_mtime < before:
+            if path.lstat().st_mtime < now - SWEEP_AFTER_SECONDS:
                 remove_tree(path)
         return removed, removed_bytes
 

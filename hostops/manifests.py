@@ -9,6 +9,7 @@ file that may be executed, and `s` or `m` for one that is to be a seed or manage
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ MAX_MANIFEST_BYTES = 64 * 1024**2
 MAX_PATH_BYTES = 512
 MAX_NAME_BYTES = 255  # NAME_MAX of Linux's file systems
 MAX_FILE_BYTES = 1024**4
+MAX_FOLDERS = 32
+# Control and format characters, halves of UTF-16 pairs, private ones, line and paragraph separators: no editor
+# shows them.
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
@@ -144,6 +149,35 @@ def require_paths(paths: Iterable[str]) -> None:
     for folded, path in seen.items():
         if folded in folders:
             raise ManifestError(f"{path!r} is a file, and the folder of {folders[folded]!r}.")
+
+
+def is_visible(name: str) -> bool:
+    """Return whether people can see every character of a name."""
+    return not any(unicodedata.category(one) in _INVISIBLE for one in name)
+
+
+def to_seen_name(name: str) -> str:
+    """Return what makes two names one to most who read them: not capitals, nor how an accent is written."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def require_readable_paths(new: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raise `ManifestError` for a new path that people could not read, or not tell from one of `others`.
+
+    Versions from before may have such paths, so `require_paths` takes them.
+    """
+    seen = {to_seen_name(path): path for path in others}
+    for path in new:
+        if not is_visible(path):
+            shown = "".join(one if is_visible(one) else "\N{REPLACEMENT CHARACTER}" for one in path)
+            raise ManifestError(f"{shown!r} has invisible characters in its name. Rename it.")
+        if path.count("/") > MAX_FOLDERS:
+            raise ManifestError(
+                f"{path[:80]!r}… lies more than {MAX_FOLDERS} folders deep. Move it up."
+            )
+        other = seen.setdefault(to_seen_name(path), path)
+        if other != path:
+            raise ManifestError(f"{path!r} and {other!r} look the same. Rename one of them.")
 
 
 def _read_file(line: str) -> ManifestFile:

@@ -35,11 +35,13 @@ from hostops.manifests import SHA256 as SHA256
 from hostops.manifests import ManifestError as ManifestError
 from hostops.manifests import ManifestFile as ManifestFile
 from hostops.manifests import is_seed_path as is_seed_path
+from hostops.manifests import is_visible as is_visible
 from hostops.manifests import read_known_files as read_known_files
 from hostops.manifests import read_known_lines as read_known_lines
 from hostops.manifests import read_manifest as read_manifest
 from hostops.manifests import require_files as require_files
 from hostops.manifests import require_paths as require_paths
+from hostops.manifests import require_readable_paths as require_readable_paths
 from hostops.manifests import write_manifest as write_manifest
 from hostops.map_names import drop_folder as drop_folder
 from hostops.map_names import find_nearest as find_nearest

@@ -1,7 +1,6 @@
 """What may be in an archive: how much, and under which paths. The child that unpacks asks, and its parent."""
 
-import unicodedata
-
+from hostops.manifests import is_visible, to_seen_name
 from hostops.specs import UnpackLimits
 
 ENCODINGS = ("cp437", "gb18030")
@@ -9,8 +8,6 @@ ENCODINGS = ("cp437", "gb18030")
 
 _NAME_BYTES = 255  # ext4, XFS, btrfs
 _SHOWN_CHARS = 80
-# Control and format characters, halves of UTF-16 pairs, line and paragraph separators: no editor shows them.
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class RefusedError(Exception):
@@ -35,8 +32,7 @@ class Names:
                     f"{show(path)} lies in a folder that is also a file in it. {_AGAIN}"
                 )
             self._folders.add(here)
-            # Two names that differ in case, or in how an accent is written, are one name to most who read them.
-            key = (here, unicodedata.normalize("NFC", part).casefold())
+            key = (here, to_seen_name(part))
             here = self._nodes.setdefault(key, len(self._nodes) + 1)
         if len(self._nodes) > self._limits.entries:
             raise too_many(self._limits)
@@ -97,7 +93,7 @@ def to_path(name: str, limits: UnpackLimits) -> str:
         raise RefusedError(f"{show(name)} in it begins with a drive's letter. {_AGAIN}")
     if "\\" in name:
         raise RefusedError(f"{show(name)} in it has a backslash in its name. {_AGAIN}")
-    if any(unicodedata.category(one) in _INVISIBLE for one in name):
+    if not is_visible(name):
         raise RefusedError(f"{show(name)} in it has invisible characters in its name. {_RENAME}")
     # `tar` begins paths with "./", and ends folders with "/".
     parts = [part for part in name.split("/") if part not in ("", ".")]

@@ -33,7 +33,7 @@ from jobs.watch import DoctorWatch, EmptyWatch, HostWatch, OverlayWatch, PlayerW
 from jobs.worker.deaths import EXIT_STUCK, end_process, vital
 from jobs.worker.expectations import LOOK_SECONDS, ClaimExpectation
 from jobs.worker.running_jobs import RunningJobs
-from servers.store import remove_abandoned, sweep_store_daily
+from servers.store import remove_abandoned, sweep_store_if_due
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ FIRST_LOOK_SECONDS = 2.0
 READ_PLAYERS_SECONDS = 1.0
 READ_NAMES_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
-SWEEP_LOOK_SECONDS = 3600.0
+SWEEP_LOOK_SECONDS = 60.0
 ABANDONED_SECONDS = 3600.0
 OVERLAYS_SECONDS = 3.0
 """How long a worker that ends waits for an unfinished check of overlays."""
@@ -199,7 +199,7 @@ class Chores:
             watch = OverlayWatch(self._worker.host, self._overlays_cancel)
             doctor = DoctorWatch(self._worker.host)
             abandoned = Chore(remove_abandoned, ABANDONED_SECONDS)
-            sweep = Chore(sweep_store_daily, SWEEP_LOOK_SECONDS)
+            sweep = Chore(sweep_store_if_due, SWEEP_LOOK_SECONDS)
             wait_seconds = FIRST_LOOK_SECONDS
             while True:
                 is_asked = self._overlays_due.wait(wait_seconds)

@@ -28,7 +28,7 @@ BATCH_SECONDS = 1.0
 WRITES_OF_PERSON = 8
 WRITES_IN_ALL = 64
 CROWDED_AT = 48
-"""With so many places taken, one is not kept for bytes that hardly come."""
+"""With so many places taken, one is not kept for bytes that hardly come, and nobody gets a second one."""
 SLOW_SECONDS = 30.0
 SLOW_BYTES = 256 * 1024
 """Fewer bytes than these in that time hardly come: 9 kB/s."""
@@ -48,10 +48,15 @@ class Places:
         """Whether others might soon find no place."""
         return self._taken.total() >= CROWDED_AT
 
+    @property
+    def _most_of_person(self) -> int:
+        """The last places are for people who have none yet, one for each."""
+        return 1 if self.are_scarce else WRITES_OF_PERSON
+
     @contextmanager
     def taken(self, user_id: int) -> Iterator[None]:
         """Do the block in a place of this person's. Raises `RefusedError`."""
-        if self._taken[user_id] >= WRITES_OF_PERSON or self._taken.total() >= WRITES_IN_ALL:
+        if self._taken[user_id] >= self._most_of_person or self._taken.total() >= WRITES_IN_ALL:
             raise TusRefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 _("Too many files are being sent right now. The upload continues by itself."),
@@ -137,11 +142,7 @@ class PartWriter:
         It is also raised for a part that has been removed since: nobody would count the room its bytes take.
         """
         if not os.fstat(self._descriptor).st_nlink:
-            raise TusRefusedError(
-                HTTPStatus.NOT_FOUND,
-                _("%(path)s was discarded.") % {"path": self._part.path},
-                ends_connection=True,
-            )
+            raise self._refuse_discarded()
         left = memoryview(batch)
         while left:
             try:
@@ -156,8 +157,17 @@ class PartWriter:
         """Put all of it onto the disk."""
         try:
             store.sync_file(self._part, self._descriptor)
+        except FileNotFoundError:  # Its folder has gone with the upload.
+            raise self._refuse_discarded() from None
         except OSError as error:
             raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
+
+    def _refuse_discarded(self) -> TusRefusedError:
+        return TusRefusedError(
+            HTTPStatus.NOT_FOUND,
+            _("%(path)s was discarded.") % {"path": self._part.path},
+            ends_connection=True,
+        )
 
     def close(self) -> None:
         """Close the file, and let others write."""

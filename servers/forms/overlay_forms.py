@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from hostops.specs import ManifestError, require_paths
+from hostops.specs import ManifestError, require_paths, require_readable_paths
 from servers.forms.model_forms import CODE, CodeArea, RowForm
 from servers.forms.outdated import Conflict
 from servers.forms.words import PlainForm
@@ -118,6 +118,7 @@ class PathForm(FileForm):
         path: str = self.cleaned_data["path"]
         try:
             require_paths([path])
+            require_readable_paths([path])
         except ManifestError as error:
             raise ValidationError(str(error)) from error
         return path

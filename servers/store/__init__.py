@@ -29,7 +29,7 @@ from servers.store.removals import (
     remove_overlay,
     remove_version,
 )
-from servers.store.sweeping import Swept, sweep_store, sweep_store_daily
+from servers.store.sweeping import Swept, sweep_store, sweep_store_if_due
 from servers.store.texts import (
     MAX_TEXT_BYTES,
     NEW_TEXT,
@@ -137,6 +137,6 @@ __all__ = [
     "send_file",
     "sign_blob_path",
     "sweep_store",
-    "sweep_store_daily",
+    "sweep_store_if_due",
     "sync_file",
 ]

@@ -14,6 +14,9 @@ from servers.store.panel_store import BlobError, get_store
 NATIVE_SUFFIXES = (".so", ".smx")
 """Libraries of the engine, and SourceMod's compiled plugins."""
 
+STARTED_BY_HOST = ("srcds_linux", "srcds_run")
+"""What a host starts, by its name alone: a text in its place would keep the server from starting."""
+
 _HEAD_BYTES = 4
 _CODE = (b"\x7fELF", b"FFPS")
 """How programs and libraries of Linux begin, and SourceMod's plugins, whatever they are called."""
@@ -31,7 +34,7 @@ def find_native(
     stored, found = stored or {}, []
     heads: dict[str, bytes] = {}
     for file in files:
-        if file.path.lower().endswith(NATIVE_SUFFIXES):
+        if file.path.lower().endswith(NATIVE_SUFFIXES) or file.path.lower() in STARTED_BY_HOST:
             found.append(file)
             continue
         if file.sha256 not in heads:

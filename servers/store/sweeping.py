@@ -1,16 +1,28 @@
 """Clears the panel's store of what no version refers to."""
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
 
 from hostops.specs import read_known_files
-from servers.models import OverlayVersion
+from servers.models import OverlayVersion, Upload
+from servers.store import upload_files
 from servers.store.panel_store import get_store
 from servers.store.versions import read_lines
 
 SWEEP_SECONDS = 24 * 3600
+FRESH_SECONDS = 60.0
+"""A blob so young is left where a version was removed: nobody is adding, but clocks differ between machines."""
 _MARK = "swept"
+_DROPPED = "dropped"
+"""Touched once a version is gone: what only it had counts for nobody any more, and must not stay long."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,9 @@ class Swept:
 
 
 def sweep_store(*, waits: bool = True) -> Swept:
-    """Remove the blobs that no version has, older than a day; nobody adds any meanwhile.
+    """Remove the blobs that no version has; nobody adds any meanwhile.
+
+    They have to be older than a day, or than a minute if a version was removed since the last sweep.
 
     Raises `BlobError` if one of the manifests cannot be read: then nobody knows what it needs, and nothing is
     removed. Raises BlockingIOError if somebody is adding, or makes a backup, and this is not to wait.
@@ -32,10 +46,16 @@ def sweep_store(*, waits: bool = True) -> Swept:
     if not store.root.exists():
         return Swept(0, 0, 0)
     with store.alone(waits=waits):
+        began_at = time.time()
+        after_seconds = FRESH_SECONDS if _is_dropped() else float(SWEEP_SECONDS)
         # Without any blob it is no store of this panel's, but a folder that a worker's machine has of its own.
         kept = _find_needed() if next(store.walk(), None) else frozenset()
-        removed, removed_bytes = store.sweep(kept)
-        (store.root / _MARK).touch()
+        removed, removed_bytes = store.sweep(kept, after_seconds=after_seconds)
+        mark = store.root / _MARK
+        mark.touch()
+        os.utime(
+            mark, (began_at, began_at)
+        )  # What was removed since then waits for the next sweep.
     return Swept(removed, removed_bytes, len(kept))
 
 
@@ -50,10 +70,45 @@ def _find_needed() -> frozenset[str]:
     return frozenset(digests | {file.sha256 for file in read_known_files(lines)})
 
 
-def sweep_store_daily() -> None:
-    """Sweep the store if it is on this machine, nobody has swept it for a day, and nobody is at it now."""
+def sweep_store_if_due() -> None:
+    """Sweep the store if it is on this machine, and nobody is at it now: daily, and once a version is gone."""
     with contextlib.suppress(FileNotFoundError):
-        if time.time() - (get_store().root / _MARK).stat().st_mtime < SWEEP_SECONDS:
+        if time.time() - _moment(_MARK) < SWEEP_SECONDS and not _is_dropped():
             return
     with contextlib.suppress(BlockingIOError):
         sweep_store(waits=False)
+
+
+def _is_dropped() -> bool:
+    """Whether a version was removed since the last sweep, and long enough ago that its blobs can go."""
+    try:
+        dropped_at = _moment(_DROPPED)
+    except FileNotFoundError:
+        return False
+    if dropped_at > time.time() - FRESH_SECONDS:
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        return dropped_at > _moment(_MARK)
+    return True
+
+
+def _moment(mark: str) -> float:
+    return (get_store().root / mark).stat().st_mtime
+
+
+@receiver(post_delete, sender=OverlayVersion)
+def note_dropped(**_kwargs: Any) -> None:
+    """Have the store swept soon, however the version was removed."""
+    transaction.on_commit(_touch_dropped, robust=True)
+
+
+def _touch_dropped() -> None:
+    root = get_store().root
+    if root.exists():
+        (root / _DROPPED).touch()
+
+
+@receiver(post_delete, sender=Upload)
+def remove_files_of_upload(instance: Upload, **_kwargs: Any) -> None:
+    """Remove the bytes of an upload that is gone, be it with its overlay or with an account."""
+    transaction.on_commit(partial(upload_files.remove_files, instance.pk), robust=True)

@@ -8,7 +8,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from hostops.specs import ManifestError, require_paths
+from hostops.specs import ManifestError, require_paths, require_readable_paths
 from servers.models import (
     MOST_PARTS,
     Overlay,
@@ -59,6 +59,7 @@ def add_part(
     """
     try:
         require_paths([path])
+        require_readable_paths([path])
     except ManifestError as error:
         raise UploadRefusedError(str(error)) from None
     with transaction.atomic():

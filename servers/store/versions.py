@@ -21,6 +21,7 @@ from hostops.specs import (
     OverlayReference,
     read_known_files,
     read_known_lines,
+    require_readable_paths,
     write_manifest,
 )
 from servers.models import Overlay, OverlayVersion, Upload, UploadState
@@ -128,6 +129,9 @@ def make_version(
     stored = [(path, sha256) for path, sha256 in stored]
     with store.adding():
         known = _Known.read(overlay)
+        old = {file.path for file in known.files}
+        new = [file.path for file in files if file.path not in old]
+        require_readable_paths(new, (file.path for file in files))
         native = known.find_native(files, {sha256: path for path, sha256 in stored})
         _require_permission(native, known, by)
         # Before anything is stored: what is refused must not lie there as if it had been allowed.

@@ -8,6 +8,8 @@ from hostops.manifests import (
     is_seed_path,
     read_known_files,
     read_manifest,
+    require_paths,
+    require_readable_paths,
     write_manifest,
 )
 
@@ -56,3 +58,30 @@ def test_what_people_and_plugins_change_on_a_server_is_a_seed(path: str, is_seed
     assert is_seed_path(path) is is_seed
     assert ManifestFile(path, HASH, 1).servers_keep_theirs is is_seed
     assert ManifestFile(path, HASH, 1, is_seed=not is_seed).servers_keep_theirs is not is_seed
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("left4dead2/cfg/\u202egfc.cfg", "invisible"),
+        ("left4dead2/a\u200b.cfg", "invisible"),
+        ("left4dead2/a\u00ad.cfg", "invisible"),
+        ("left4dead2/a\ue000.cfg", "invisible"),
+        ("left4dead2/a\U000e0041.cfg", "invisible"),
+        ("x/" * 33 + "a.cfg", "more than 32 folders deep"),
+        ("left4dead2/gr\u0075\u0308n.cfg", "look the same"),
+    ],
+)
+def test_a_new_path_that_people_cannot_read_is_refused_and_an_old_one_is_not(
+    path: str, words: str
+) -> None:
+    others = ["left4dead2/gr\u00fcn.cfg"]
+    with pytest.raises(ManifestError, match=words):
+        require_readable_paths([path], others)
+    require_paths([path, *others])
+    require_readable_paths([], [path, *others])
+
+
+def test_paths_as_people_write_them_are_taken() -> None:
+    paths = ["left4dead2/größe.cfg", "left4dead2/中文.vpk", "x/" * 32 + "a", "a b/c (1).txt"]
+    require_readable_paths(paths, paths)

@@ -22,6 +22,7 @@ from servers.models import (
     Run,
     Server,
 )
+from servers.store import get_store, read_files
 from tests.overlays import bring
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
@@ -379,6 +380,24 @@ def test_what_came_up_with_just_these_overlays_is_not_refused_again(
     run.save()
     Job.objects.all().delete()
     assert ask(as_alice).status_code == 409
+
+
+def test_what_came_up_is_not_refused_for_a_version_that_lacks_no_more(
+    as_alice: Client, dana: User, server: Server, lacking: Blueprint
+) -> None:
+    overlays = [[one, ""] for one in lacking.overlay_references]
+    Run.objects.create(server=server, overlays=overlays, has_answered=True)
+    fun = Overlay.objects.get(name="fun")
+    files = {file.path: file.sha256 for file in read_files(fun.versions.get())}
+    kept = {path: get_store().read(sha256, 10**6) for path, sha256 in files.items()}
+    bring(fun, dana, kept | {"left4dead2/cfg/new.cfg": "echo"})
+    assert ask(as_alice).status_code == 303
+    Job.objects.all().delete()
+    bring(fun, dana, kept | {"left4dead2/addons/metamod/more.vdf": "needs MetaMod"})
+    response = ask(as_alice)
+    assert response.status_code == 409
+    assert "needs MetaMod" in response.content.decode()
+    assert "needs SourceMod" not in response.content.decode()
 
 
 def test_what_its_host_would_not_start_is_not_started_all_the_same(

@@ -3,9 +3,10 @@
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,15 +16,19 @@ from servers.models import ActualState, Blueprint, Overlay, OverlayVersion, Serv
 from servers.store import (
     BlobError,
     VersionRefusedError,
+    add_part,
+    begin_upload,
     find_holders,
     find_overlay_holders,
     get_store,
+    open_file,
+    path_of,
     read_files,
     removals,
     remove_overlay,
     remove_version,
     sweep_store,
-    sweep_store_daily,
+    sweep_store_if_due,
 )
 from tests.overlays import bring, lose
 from tests.states import make_run
@@ -188,22 +193,22 @@ def test_the_store_is_swept_once_a_day_and_only_where_it_is(
     versions: list[OverlayVersion], settings: object, tmp_path: Path
 ) -> None:
     remove_version(versions[0])
-    sweep_store_daily()
+    sweep_store_if_due()
     age_all()
-    sweep_store_daily()
+    sweep_store_if_due()
     assert versions[0].digest in get_store()
     mark = get_store().root / "swept"
     os.utime(mark, (0, 0))
     with get_store().adding():  # A backup, for an hour.
-        sweep_store_daily()
+        sweep_store_if_due()
     assert versions[0].digest in get_store()
-    sweep_store_daily()
+    sweep_store_if_due()
     assert versions[0].digest not in get_store()
     settings.CONTENT_ROOT = tmp_path / "elsewhere"  # type: ignore[attr-defined]
-    sweep_store_daily()
+    sweep_store_if_due()
     assert not (tmp_path / "elsewhere").exists()
     (tmp_path / "elsewhere").mkdir()  # As on the machine of another worker.
-    sweep_store_daily()
+    sweep_store_if_due()
 
 
 def test_what_a_killed_process_left_is_removed_and_what_another_still_fills_is_not(
@@ -218,3 +223,57 @@ def test_what_a_killed_process_left_is_removed_and_what_another_still_fills_is_n
             os.utime(folder, (0, 0))
         store.remove_left_behind()
         assert [folder.exists() for folder in (left, young, held)] == [False, True, True]
+
+
+def age_by(seconds: float) -> None:
+    """Let everything in the store have been written so long ago."""
+    for path in get_store().root.rglob("*"):
+        moment = path.stat().st_mtime - seconds
+        os.utime(path, (moment, moment))
+
+
+def test_what_only_a_removed_version_had_goes_within_minutes(
+    overlay: Overlay,
+    alice: User,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    first = bring(overlay, alice, {"a.cfg": "only here", "b.cfg": "kept"})
+    bring(overlay, alice, {"b.cfg": "kept"})
+    blobs = {file.path: file.sha256 for file in read_files(first)}
+    sweep_store_if_due()
+    with django_capture_on_commit_callbacks(execute=True):
+        remove_version(first)
+    sweep_store_if_due()
+    assert blobs["a.cfg"] in get_store()  # It is too fresh.
+    age_by(61)
+    sweep_store_if_due()
+    assert blobs["a.cfg"] not in get_store()
+    assert blobs["b.cfg"] in get_store()
+    # And nothing is swept again for nothing.
+    (get_store().root / "swept").touch()
+    lonely = get_store().path_of("0" * 64)
+    lonely.parent.mkdir(exist_ok=True)
+    lonely.write_text("x")
+    age_by(61)
+    sweep_store_if_due()
+    assert lonely.exists()
+
+
+@pytest.mark.parametrize("gone", ["overlay", "account"])
+def test_the_bytes_of_an_upload_go_with_its_overlay_and_with_its_account(
+    overlay: Overlay,
+    alice: User,
+    gone: str,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    upload = begin_upload(overlay, by=alice, adds_to_latest=True)
+    part = add_part(upload, "a.vpk", 4)
+    descriptor = open_file(part)
+    with django_capture_on_commit_callbacks(execute=True):
+        if gone == "overlay":
+            remove_overlay(overlay)
+        else:
+            alice.delete()
+    assert not path_of(part).parent.exists()
+    assert os.fstat(descriptor).st_nlink == 0  # Whoever still writes to it is told.
+    os.close(descriptor)

@@ -7,7 +7,7 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import Permission, User
 
-from hostops.specs import ManifestFile
+from hostops.specs import ManifestError, ManifestFile
 from servers.models import Blueprint, Overlay
 from servers.store import (
     NewerVersionError,
@@ -226,3 +226,25 @@ def test_a_lost_manifest_of_an_older_version_does_not_keep_new_ones_away(
 ) -> None:
     lose(bring(overlay, alice, {"left4dead2/a.cfg": "1"}).digest)
     assert bring(overlay, alice, {"left4dead2/a.cfg": "2"}).number == 2
+
+
+def test_a_path_that_nobody_can_read_is_refused_unless_it_was_there_before(
+    overlay: Overlay, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = "left4dead2/\u202egfc.cfg"
+    with pytest.raises(ManifestError, match="invisible characters"):
+        bring(overlay, alice, {odd: "x"})
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "require_readable_paths", lambda *_paths: None)
+        bring(overlay, alice, {odd: "x"})
+    assert bring(overlay, alice, {odd: "y", "left4dead2/a.cfg": "z"}).number == 2
+
+
+@pytest.mark.parametrize("path", ["srcds_run", "SRCDS_Linux"])
+def test_a_text_in_the_place_of_what_a_host_starts_is_code(
+    overlay: Overlay, alice: User, dana: User, path: str
+) -> None:
+    with pytest.raises(VersionRefusedError, match="code that would run on the host"):
+        bring(overlay, alice, {path: "any text"})
+    assert bring(overlay, dana, {path: "any text"}).has_native_code
+    assert not bring(overlay, alice, {f"left4dead2/{path}.txt": "any text"}).has_native_code

@@ -200,14 +200,33 @@ def test_places_are_limited_for_one_person_and_for_all() -> None:
             assert not places.are_scarce, number
         with pytest.raises(TusRefusedError), places.taken(1):
             pass
-        for person in range(2, 9):
+        for person in range(2, 7):
             for _ in range(writing.WRITES_OF_PERSON):
                 taken.enter_context(places.taken(person))
+        # The last ones are for people who have none.
         assert places.are_scarce
-        with pytest.raises(TusRefusedError), places.taken(9):
+        for person in range(7, 7 + writing.WRITES_IN_ALL - writing.CROWDED_AT):
+            taken.enter_context(places.taken(person))
+            with pytest.raises(TusRefusedError), places.taken(person):
+                pass
+        with pytest.raises(TusRefusedError), places.taken(99):
             pass
-    with places.taken(9):
+    with places.taken(99), places.taken(99):
         assert not places.are_scarce
+
+
+def test_what_is_discarded_while_it_is_put_onto_the_disk_is_not_there(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 4))
+
+    def discard_first(part: UploadPart, descriptor: int) -> None:
+        discard(upload)
+        upload_files.sync_file(part, descriptor)
+
+    monkeypatch.setattr(store, "sync_file", discard_first)
+    answer = door.patch(location, 0, [b"1234"])
+    assert (answer.status, "was discarded" in text_of(answer)) == (404, True)
 
 
 @pytest.mark.parametrize("is_crowded", [False, True])
