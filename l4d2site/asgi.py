@@ -4,7 +4,9 @@ import os
 import threading
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 from servestatic import ServeStaticASGI
 
 os.umask(0o077)
@@ -13,6 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "l4d2site.settings")
 django_application = get_asgi_application()
 
 from django.conf import settings  # noqa: E402 - Django has to be set up first
+from django.http import HttpRequest, HttpResponseBase  # noqa: E402
 
 from l4d2site.gate.answers import Application, Receive, Send  # noqa: E402
 from l4d2site.gate.entrance import behind_gate, is_stream  # noqa: E402
@@ -22,6 +25,25 @@ from servers.logs import CLIENT_HAS_LEFT  # noqa: E402
 
 TRANSFERS = "/content/blobs/"
 """Where workers on other machines fetch files of any size."""
+
+
+class PageHandler(ASGIHandler):
+    """Django for pages: their middlewares run in the thread of the view, one after the other.
+
+    In Django's own handler each middleware goes to that thread and back, for the request and for the response.
+    """
+
+    def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 - Django asks for the async ones
+        """Load the middlewares in their sync form."""
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the answer, made in the thread of the request."""
+        response: HttpResponseBase = await sync_to_async(self.get_response)(request)
+        return response
+
+
+page_application = PageHandler()
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -53,7 +75,7 @@ async def serve_page(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         return message
 
     try:
-        await django_application({**scope, CLIENT_HAS_LEFT: has_left}, receive_and_look, send)
+        await page_application({**scope, CLIENT_HAS_LEFT: has_left}, receive_and_look, send)
     finally:
         has_left.set()
 

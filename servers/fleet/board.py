@@ -254,14 +254,16 @@ def make_conditions() -> dict[str, Q]:
         .values_list("pk", flat=True)
     )
     is_silent = Q(host__in=silent)
-    busy = jobs.objects.active().exclude(server=None).order_by().values("server")
+    # A lookup for each server in the index of jobs by server and state. SQLite would read all of that index for
+    # a list of the servers that have such jobs: 36 ms with a million jobs.
+    busy = jobs.objects.active().order_by().filter(server=OuterRef("pk"))
     return {
         "": Q(),
         "running": Q(actual_state__in=UP_STATES) & ~is_silent,
         "people": Q(actual_state=ActualState.RUNNING, players__gt=0) & ~is_silent,
         "stopped": Q(actual_state__in=(ActualState.STOPPED, ActualState.ABSENT)) & ~is_silent,
         "crashed": Q(actual_state=ActualState.CRASHED) & ~is_silent,
-        "busy": Q(pk__in=busy),
+        "busy": Q(Exists(busy)),
         "older": runs_older_build(),
         "silent": is_silent,
     }

@@ -11,7 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import ACTIVE_STATES, Job, JobState
 from jobs.pages.job_lists import LARGEST_ID, newest_of_person, read_newest
+from servers.fleet import Wish, read_board
 from servers.models import Blueprint, Host, Membership, Server
+from tests.fire.crowd import fill_jobs
 
 ALL = JobState.values
 pytestmark = pytest.mark.django_db
@@ -133,6 +135,26 @@ def test_the_waiting_jobs_of_a_person_are_counted_in_an_index(alice: User) -> No
     waiting = Job.objects.queued().filter(requested_by=alice).order_by()
     plan = explain(*waiting.values("pk").query.sql_with_params())
     assert "queued_jobs_of_person" in plan, plan
+
+
+def test_the_list_of_servers_looks_up_which_have_jobs(
+    alice: User, host: Host, blueprint: Blueprint
+) -> None:
+    servers = [
+        Server.objects.create(name=f"s{number}", owner=alice, host=host, blueprint=blueprint)
+        for number in range(3)
+    ]
+    # The database then knows how many jobs there are.
+    fill_jobs(servers, queued=3, finished=6_000)
+    with CaptureQueriesContext(connection) as queries:
+        assert read_board(alice, Wish()).count == 3
+    counting = [query["sql"] for query in queries if "in_busy" in query["sql"]]
+    assert len(counting) == 1
+    plan = explain(counting[0], ())
+    assert "jobs_of_server" in plan, plan
+    assert not reads_all_jobs(plan), plan
+    # Django's name for the jobs inside of another statement.
+    assert "SCAN U0" not in plan, plan
 
 
 def explain(statement: str, parameters: Sequence[Any]) -> str:
