@@ -17,6 +17,7 @@ from jobs.database import Channel, announce
 from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
+from servers.downloads import as_download
 from servers.models import Ban, Server
 from servers.people import BanForm, BanListForm, find_room, full_text, to_steam_id
 from servers.permissions import Role, Verb, may
@@ -158,8 +159,5 @@ def ban_export(request: SignedInRequest, name: str) -> HttpResponse:
         f"banid {ban.minutes_left(now)} {ban.steam_id}\r\n"
         for ban in Ban.objects.of_servers([server]).in_force().order_by("id")
     ]
-    return HttpResponse(
-        "".join(lines),
-        content_type="text/plain; charset=utf-8",
-        headers={"Content-Disposition": 'attachment; filename="banned_user.cfg"'},
-    )
+    response = HttpResponse("".join(lines), content_type="text/plain; charset=utf-8")
+    return as_download(response, "banned_user.cfg")

@@ -15,6 +15,7 @@ from jobs.pages.server_heads import describe_head
 from jobs.talk import CommandRefused, TooManyCommands, send_command
 from servers.access import SignedInRequest, get_server, get_server_or_404, sign_in_required
 from servers.console import judge, read_latest, read_names
+from servers.downloads import as_download
 from servers.logs import SearchTurn, turns
 from servers.models import ConsoleCommand, Server
 from servers.permissions import Verb
@@ -172,10 +173,5 @@ def command_answer(request: SignedInRequest, name: str, pk: int) -> HttpResponse
     """Send a whole answer as text."""
     server = get_server_or_404(request.user, name)
     command = get_object_or_404(server.console_commands, pk=parse_id(str(pk)))
-    return HttpResponse(
-        command.answer + "\n",
-        content_type="text/plain; charset=utf-8",
-        headers={
-            "Content-Disposition": f'attachment; filename="saferoom-{name}-command-{command.pk}.txt"'
-        },
-    )
+    response = HttpResponse(command.answer + "\n", content_type="text/plain; charset=utf-8")
+    return as_download(response, f"saferoom-{name}-command-{command.pk}.txt")

@@ -7,6 +7,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import HttpRequest, StreamingHttpResponse
 
+from servers.downloads import as_download
+
 ReadChunk = Callable[[int], tuple[str, int | None]]
 """Reads the text after a position; returns it with the position at its end, or None if there is no more."""
 
@@ -17,8 +19,7 @@ def send_text(
     """Return a response that downloads the results of `read`, from after position `after`, as `filename`."""
     chunks = read_async(read, after) if isinstance(request, ASGIRequest) else read_all(read, after)
     response = StreamingHttpResponse(chunks, content_type="text/plain; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
+    return as_download(response, filename)
 
 
 def read_all(read: ReadChunk, after: int) -> Iterator[str]:

@@ -6,9 +6,9 @@ from typing import BinaryIO
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
-from django.utils.http import content_disposition_header
 
 from hostops.specs import ManifestFile
+from servers.downloads import as_download
 from servers.store.panel_store import get_store
 
 CHUNK_BYTES = 256 * 1024
@@ -19,12 +19,8 @@ def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse
     get_store().open(file.sha256).close()
     chunks = _read_async(file) if isinstance(request, ASGIRequest) else _read(file)
     response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
-    name = file.path.rpartition("/")[2]
-    disposition = content_disposition_header(as_attachment=True, filename=name)
-    response["Content-Disposition"] = disposition or "attachment"
     response["Content-Length"] = str(file.size)
-    response["X-Content-Type-Options"] = "nosniff"
-    return response
+    return as_download(response, file.path.rpartition("/")[2])
 
 
 def _read(file: ManifestFile) -> Iterator[bytes]:
