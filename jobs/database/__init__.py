@@ -6,13 +6,16 @@ from jobs.database.change_signals import (
     Interrupt,
     Pace,
     announce,
+    announcing,
     open_change_signal,
 )
 from jobs.database.file_modes import SHARED_FILE, database_files, is_shared, keep_private
 from jobs.database.outages import Outage, find_outage, find_write_outage, is_away
 from jobs.database.schema import BEHIND, is_schema_behind
 from jobs.database.sql import (
+    Statement,
     execute,
+    execute_all,
     find_database_file,
 )
 from jobs.database.wal_checkpoints import EVERY_SECONDS as CHECKPOINT_SECONDS
@@ -28,10 +31,13 @@ __all__ = [
     "Interrupt",
     "Outage",
     "Pace",
+    "Statement",
     "announce",
+    "announcing",
     "copy_log",
     "database_files",
     "execute",
+    "execute_all",
     "find_database_file",
     "find_outage",
     "find_write_outage",

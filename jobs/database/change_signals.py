@@ -18,7 +18,7 @@ import psycopg
 from django.db import connection
 
 from jobs.database.outages import is_away
-from jobs.database.sql import execute, find_database_file
+from jobs.database.sql import Statement, execute_all, find_database_file
 
 logger = logging.getLogger(__name__)
 
@@ -293,5 +293,11 @@ def open_change_signal(channel: Channel, poll_interval_seconds: float) -> Change
 
 def announce(*channels: Channel) -> None:
     """Signal a change to everything that waits; if a transaction is open, once it is committed."""
-    if connection.vendor == "postgresql":
-        execute(NOTIFY, [[channel.value for channel in channels]])
+    execute_all(announcing(*channels))
+
+
+def announcing(*channels: Channel) -> list[Statement]:
+    """Return the statements with which a transaction announces a change: on SQLite, none."""
+    if connection.vendor != "postgresql":
+        return []
+    return [(NOTIFY, [[channel.value for channel in channels]])]

@@ -22,6 +22,9 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 ARRAY = "= ANY(%s)"
 
+Statement = tuple[str, Sequence[Any]]
+"""The text of a statement and its parameters."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -41,22 +44,48 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> Result:
     """
     own = connections[DEFAULT_DB_ALIAS]  # Once: `connection` looks it up at each access.
     own.ensure_connection()
+    return fetch(own, send(own, statement, parameters))
+
+
+def execute_all(statements: Sequence[Statement]) -> list[Result]:
+    """Execute statements like `execute`, in this order, and return all results; call it in a transaction.
+
+    PostgreSQL gets them together, so they cost one round trip. It begins each of them after the one before, and
+    each sees what was committed until then: after one that waits for a lock, also what it waited for. If one
+    fails, none after it is executed, and its error is raised.
+    """
+    own = connections[DEFAULT_DB_ALIAS]
+    own.ensure_connection()
+    if len(statements) < 2 or own.vendor == "sqlite" or is_observed(own):
+        return [execute(*statement) for statement in statements]
+    with own.wrap_database_errors, own.connection.pipeline():
+        cursors = [send(own, *statement) for statement in statements]
+    return [fetch(own, cursor) for cursor in cursors]
+
+
+def is_observed(own: Any) -> bool:
+    """Return whether something wants to know of each statement on this connection."""
+    return bool(own.execute_wrappers or own.queries_logged)
+
+
+def send(own: Any, statement: str, parameters: Sequence[Any]) -> Any:
+    """Have a statement executed on a connection; return its cursor."""
     is_sqlite = own.vendor == "sqlite"
     statement, parameters = with_equation(statement, parameters)
     text = for_sqlite(statement) if is_sqlite else statement
     adapted = [adapt(value, is_sqlite=is_sqlite) for value in parameters]
-    cursor: Any
-    if own.execute_wrappers or own.queries_logged:
+    if is_observed(own):
         cursor = own.cursor()
         cursor.execute(text, adapted)
-    elif is_sqlite:
-        with own.wrap_database_errors:
-            cursor = own.connection.execute(text.replace("%s", "?"), adapted)
-    else:
-        with own.wrap_database_errors:
-            cursor = psycopg.Cursor(own.connection).execute(
-                cast("Any", text), adapted, prepare=True
-            )
+        return cursor
+    with own.wrap_database_errors:
+        if is_sqlite:
+            return own.connection.execute(text.replace("%s", "?"), adapted)
+        return psycopg.Cursor(own.connection).execute(cast("Any", text), adapted, prepare=True)
+
+
+def fetch(own: Any, cursor: Any) -> Result:
+    """Return the result of a statement that was executed with `cursor`."""
     with own.wrap_database_errors:
         # All at once: an SQLite statement that is not read to its end keeps its transaction from ending.
         rows = cursor.fetchall() if cursor.description else []

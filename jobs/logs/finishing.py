@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
-from jobs.database import execute
+from jobs.database import Channel, Statement, announcing, execute_all
 from jobs.models import Job, JobState
 from servers.models import Run, Upload, UploadState
 
@@ -41,10 +41,9 @@ def store_runs(endings: Iterable[Ending]) -> None:
 
 
 def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
-    """Store how jobs end, in the open transaction; return whether all still belonged to their worker.
+    """Store and announce how jobs end, in the open transaction; return if all still belonged to their worker.
 
-    If not, the caller has to roll back; otherwise it has to announce the change on both channels. Equal endings
-    share one statement.
+    If not, the caller has to roll back. Equal endings share one statement.
     """
     now = timezone.now()
     by_end: dict[tuple[JobState, int | None, str, int], list[int]] = defaultdict(list)
@@ -57,13 +56,19 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
             by_changes[tuple(ending.server_changes.items())].append(job.server_id)
         if job.upload_id and ending.state != JobState.SUCCEEDED:
             of_uploads.append((job.upload_id, ending))
-    for (state, exit_code, error, worker_id), job_ids in by_end.items():
-        is_success = state == JobState.SUCCEEDED
-        parameters = [state, exit_code, error, now, now, is_success, job_ids, worker_id]
-        if execute(END, parameters).count != len(job_ids):
-            return False
-    for changes, server_ids in by_changes.items():
-        store_changes(dict(changes), server_ids, now)
+    statements: list[Statement] = [
+        (END, [state, exit_code, error, now, now, state == JobState.SUCCEEDED, job_ids, worker_id])
+        for (state, exit_code, error, worker_id), job_ids in by_end.items()
+    ]
+    statements += [
+        storing_changes(dict(changes), server_ids, now)
+        for changes, server_ids in by_changes.items()
+    ]
+    results = execute_all([*statements, *announcing(Channel.QUEUE, Channel.PAGES)])
+    if any(
+        end.count != len(job_ids) for end, job_ids in zip(results, by_end.values(), strict=False)
+    ):
+        return False
     for upload_id, ending in of_uploads:
         release_upload(upload_id, ending.state, ending.error)
     return True
@@ -78,12 +83,14 @@ def release_upload(upload_id: int, state: JobState, error: str) -> None:
     )
 
 
-def store_changes(changes: Mapping[str, Any], server_ids: Sequence[int], now: datetime) -> None:
-    """Store what jobs have just learned about servers."""
+def storing_changes(
+    changes: Mapping[str, Any], server_ids: Sequence[int], now: datetime
+) -> Statement:
+    """Return the statement that stores what jobs have just learned about servers."""
     values = {**changes, "actual_state_at": now, "updated_at": now}
     columns = ", ".join(f"{column} = %s" for column in values)
     statement = f"UPDATE servers_server SET {columns} WHERE id = ANY(%s)"  # noqa: S608 - names of columns
-    execute(statement, [*values.values(), list(server_ids)])
+    return statement, [*values.values(), list(server_ids)]
 
 
 def one_line(text: str) -> str:

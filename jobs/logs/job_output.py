@@ -183,9 +183,10 @@ def store_entries(batch: Sequence[Entries]) -> None:
             entries.store_output()
     endings = [(entries.job, entries.ending) for entries in batch if entries.ending]
     store_runs(ending for _, ending in endings)
-    if not store_endings(endings):
+    if not endings:
+        announce(Channel.PAGES)
+    elif not store_endings(endings):
         raise LeaseLostError(f"one of {len(endings)} jobs is not this worker's any more")
-    announce(Channel.PAGES, *([Channel.QUEUE] if endings else []))
 
 
 def safe_stage(name: str, progress: int | None) -> tuple[str, int | None]:

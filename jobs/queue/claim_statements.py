@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, models
 
-from jobs.database import execute
+from jobs.database import Channel, announcing, execute_all
 from jobs.models import Job, Worker
+from jobs.queue.rules import ActiveJob
 from servers.models import Blueprint, Host, Server
 
 M = TypeVar("M", bound=models.Model)
@@ -80,15 +81,23 @@ only then they are read."""
 
 
 def set_running(
-    job_ids: Sequence[int], worker: Worker | None, host: Host, now: datetime
+    picked: Sequence[ActiveJob], worker: Worker | None, host: Host, now: datetime
 ) -> list[Job]:
-    """Set queued jobs of `host` to running; return those that were still queued, in the given order.
+    """Set queued jobs of `host` to running, announce that, and return those that were still queued, in order.
 
     Each comes with its server and the server's blueprint, as they are now.
     """
-    parameters = [worker.pk if worker else None, now, now, list(job_ids)]
-    jobs = [load(Job, JOB_COLUMNS, row) for row in execute(SET_RUNNING, parameters).rows]
-    servers = read_servers({job.server_id for job in jobs if job.server_id is not None}, host)
+    job_ids = [job.id for job in picked]
+    server_ids = list({job.server_id for job in picked if job.server_id is not None})
+    running, of_servers, *_ = execute_all(
+        [
+            (SET_RUNNING, [worker.pk if worker else None, now, now, job_ids]),
+            (SERVERS, [server_ids]),
+            *announcing(Channel.PAGES),
+        ]
+    )
+    jobs = [load(Job, JOB_COLUMNS, row) for row in running.rows]
+    servers = load_servers(of_servers.rows, host)
     for job in jobs:
         JOB_HOST.set_cached_value(job, host)
         JOB_SERVER.set_cached_value(job, servers.get(job.server_id) if job.server_id else None)
@@ -96,15 +105,12 @@ def set_running(
     return sorted(jobs, key=lambda job: places[job.pk])
 
 
-def read_servers(server_ids: Iterable[int], host: Host) -> dict[int, Server]:
+def load_servers(rows: Iterable[Sequence[Any]], host: Host) -> dict[int, Server]:
     """Return servers by id, each with its blueprint, and with `host` if it is on that host."""
-    ids = list(server_ids)
-    if not ids:
-        return {}
     servers: dict[int, Server] = {}
     blueprints: dict[int, Blueprint] = {}
     of_host = len(SERVER_COLUMNS)
-    for row in execute(SERVERS, [ids]).rows:
+    for row in rows:
         server = load(Server, SERVER_COLUMNS, row[:of_host])
         address, overlay_references, has_people, *of_blueprint = row[of_host:]
         server.has_people = bool(has_people)

@@ -30,7 +30,7 @@ def find_overdue_job(host: Host, workers: Sequence[Worker]) -> int | None:
         return None
     if jobs.running().count() >= sum(one.concurrency for one in claiming):
         return None
-    picked = build_scheduler_state(host).pick(1)
+    picked = [job.id for job in build_scheduler_state(host).pick(1)]
     return (
         Job.objects.filter(pk__in=picked, created_at__lt=limit).values_list("pk", flat=True).first()
     )

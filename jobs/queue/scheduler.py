@@ -1,8 +1,9 @@
 """Decides which queued jobs of a host may run now: reads the rows, and applies `rules` to them."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from jobs.database import execute
+from jobs.database import execute, execute_all
 from jobs.models import JobState
 from jobs.queue.rules import ActiveJob, Rules
 from servers.models import Host
@@ -52,19 +53,19 @@ class SchedulerState:
     running: tuple[ActiveJob, ...]
     queued: tuple[ActiveJob, ...]
 
-    def pick(self, limit: int) -> list[int]:
-        """Return the ids of the jobs that may run now, oldest first, at most `limit`."""
+    def pick(self, limit: int) -> list[ActiveJob]:
+        """Return the jobs that may run now, oldest first, at most `limit`."""
         if self.is_draining:
             return []
         rules = Rules(self.host_id, self.running)
-        picked: list[int] = []
+        picked: list[ActiveJob] = []
         page = self.queued
         while page:
             for job in page:
                 if rules.is_closed or len(picked) == limit:
                     return picked
                 if rules.find_blocker(job) is None:
-                    picked.append(job.id)
+                    picked.append(job)
             page = self._read_behind(page[-1].id, rules) if len(page) == PAGE else ()
         return picked
 
@@ -76,10 +77,20 @@ class SchedulerState:
 def build_scheduler_state(host: Host | None = None) -> SchedulerState:
     """Read the scheduler's state of `host`, by default the one that the settings name.
 
-    It stays valid only while the host's row is locked (`lock_host`).
+    It stays valid only while the host's row is locked.
     """
     host_id = (host or Host.local()).pk
-    rows = execute(ACTIVE, [host_id, host_id]).rows
+    return make_state(host_id, execute(ACTIVE, [host_id, host_id]).rows)
+
+
+def lock_scheduler_state(host: Host) -> SchedulerState:
+    """Lock `host` like `lock_host`, then read its scheduler's state: with all that was committed until then."""
+    _, active = execute_all([(LOCK_HOST, [host.pk]), (ACTIVE, [host.pk, host.pk])])
+    return make_state(host.pk, active.rows)
+
+
+def make_state(host_id: int, rows: list[tuple[Any, ...]]) -> SchedulerState:
+    """Return the scheduler's state of a host, from the rows of `ACTIVE`."""
     return SchedulerState(
         host_id=host_id,
         # A host that has been removed takes no jobs.

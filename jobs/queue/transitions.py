@@ -36,7 +36,7 @@ from jobs.models import (
 )
 from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import has_lapsed_by_clock, is_gone
-from jobs.queue.scheduler import build_scheduler_state, lock_host
+from jobs.queue.scheduler import lock_host, lock_scheduler_state
 from servers.config import find_certain_conflicts
 from servers.models import ActualState, DesiredState, Host, Run, Server, Upload, UploadState
 from servers.quotas import lock_person, most_waiting_jobs
@@ -368,18 +368,15 @@ def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
     """
     try:
         with write_turn(), transaction.atomic():
-            lock_host(host)
-            # Read after taking the lock: on PostgreSQL this sees what was committed while waiting for it. The
-            # clock is also read after that, so `started_at` lies after the end of a job that these waited for.
-            job_ids = build_scheduler_state(host).pick(limit)
-            if not job_ids:
+            picked = lock_scheduler_state(host).pick(limit)
+            if not picked:
                 return []
             if worker:
                 show_life(worker)
+            # Read after taking the lock, so `started_at` lies after the end of a job that these waited for.
             now = timezone.now()
-            jobs = set_running(job_ids, worker, host, now)
+            jobs = set_running(picked, worker, host, now)
             store_desired_states(jobs, now)
-            announce(Channel.PAGES)
             return jobs
     except IntegrityError:
         # The database refused a second running job of one server: two hosts claimed at the same moment.
@@ -483,9 +480,7 @@ def finish_job(
     ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
         is_ours = store_endings([(job, ending)])
-        if is_ours:
-            announce(Channel.QUEUE, Channel.PAGES)
-        else:
+        if not is_ours:
             transaction.set_rollback(True)
     if is_ours:
         job.state, job.exit_code, job.error = state, exit_code, one_line(error)

@@ -29,7 +29,7 @@ class ClaimExpectation:
         previous, self._job_id = self._job_id, None
         if not has_free_thread:
             return ""
-        self._job_id = next(iter(build_scheduler_state(self._host).pick(1)), None)
+        self._job_id = next((job.id for job in build_scheduler_state(self._host).pick(1)), None)
         if self._job_id is None or self._job_id != previous or not is_regular:
             self._since = now
             return ""

@@ -179,8 +179,8 @@ class WorkerLoop:
         may_claim = free > 0 and (ending > 0 or bool(build_scheduler_state(self.host).pick(1)))
         if not may_claim and not self._writer.has_batch:
             return
-        # A claim alone opens its own transaction: with no other around it, it takes two of about twelve round
-        # trips to PostgreSQL less.
+        # A claim alone opens its own transaction: with no other around it, it needs no savepoint, which costs
+        # two round trips to PostgreSQL.
         with write_turn(), transaction.atomic() if self._writer.has_batch else nullcontext():
             if self._writer.has_batch:
                 self._writer.store_batch()

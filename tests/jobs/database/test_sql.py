@@ -5,14 +5,14 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.forms import model_to_dict
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
-from jobs.database.sql import execute, with_equation
+from jobs.database.sql import execute, execute_all, with_equation
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.operations import BY_NAME, BY_SPEC
@@ -69,6 +69,50 @@ def test_who_wraps_djangos_cursor_sees_every_statement() -> None:
         assert execute("SELECT %s", [1]).rows == [(1,)]
     assert execute("SELECT %s", [2]).rows == [(2,)]
     assert seen == ["SELECT %s"]
+
+
+@pytest.mark.django_db
+def test_several_statements_are_executed_in_order_and_each_has_its_result(server: Server) -> None:
+    job = enqueue("start", server=server, requested_by=None)
+    stage = "UPDATE jobs_job SET stage = %s WHERE id = ANY(%s)"
+    changed, read, none = execute_all(
+        [
+            (stage, ["first", [job.pk]]),
+            ("SELECT stage, operation FROM jobs_job WHERE id = %s", [job.pk]),
+            (stage, ["second", []]),
+        ]
+    )
+    assert (changed.rows, changed.count) == ([], 1)
+    assert read.rows == [("first", "start")]
+    assert (none.rows, none.count) == ([], 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_if_one_of_several_statements_is_refused_none_after_it_is_executed(server: Server) -> None:
+    job = enqueue("start", server=server, requested_by=None)
+    setting = "UPDATE jobs_job SET {} WHERE id = %s"
+    statements = [
+        (setting.format("stage = 'first'"), [job.pk]),
+        (setting.format("progress = 101"), [job.pk]),
+        (setting.format("stage = 'last'"), [job.pk]),
+    ]
+    with pytest.raises(IntegrityError, match="job_progress_is_percent"), transaction.atomic():
+        execute_all(statements)
+    job.refresh_from_db()
+    assert (job.stage, job.progress) == ("", None)
+    assert execute("SELECT %s", [1]).rows == [(1,)]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no round trips")
+@pytest.mark.django_db
+def test_several_statements_cost_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.ensure_connection()
+    raw = connection.connection
+    open_pipeline = Mock(side_effect=raw.pipeline)
+    monkeypatch.setattr(raw, "pipeline", open_pipeline)
+    results = execute_all([("SELECT %s::integer", [number]) for number in range(3)])
+    assert [result.rows for result in results] == [[(0,)], [(1,)], [(2,)]]
+    open_pipeline.assert_called_once_with()
 
 
 @pytest.mark.django_db(transaction=True)

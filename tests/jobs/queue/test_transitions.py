@@ -13,7 +13,13 @@ from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import transitions
 from jobs.queue.liveness import record_gone_workers, register_worker
-from jobs.queue.scheduler import PAGE, SchedulerState, build_scheduler_state, lock_host
+from jobs.queue.scheduler import (
+    PAGE,
+    SchedulerState,
+    build_scheduler_state,
+    lock_host,
+    lock_scheduler_state,
+)
 from jobs.queue.transitions import (
     WORKER_STOPPED,
     RequestRefused,
@@ -321,12 +327,12 @@ def test_a_job_that_is_cancelled_while_it_is_being_picked_does_not_run(
 ) -> None:
     job = start(server)
 
-    def build(host: Host) -> SchedulerState:
-        state = build_scheduler_state(host)
+    def read(host: Host) -> SchedulerState:
+        state = lock_scheduler_state(host)
         cancel(job)
         return state
 
-    monkeypatch.setattr(transitions, "build_scheduler_state", build)
+    monkeypatch.setattr(transitions, "lock_scheduler_state", read)
     assert claim_next_job(worker) is None
     assert Job.objects.get().state == JobState.CANCELLED
 
@@ -355,7 +361,7 @@ def test_a_job_that_waited_for_another_is_not_said_to_have_started_before_its_en
     before.refresh_from_db()
     after.refresh_from_db()
     assert before.finished_at
-    assert after.started_at
+    assert after.started_at, "the claim did not see what was committed while it waited"
     assert before.finished_at <= after.started_at
 
 
