@@ -21,7 +21,8 @@ LINES_OF_FAILURE = 8
 class Strip:
     """What a server's pages show of its jobs: the running one, else the next one, else the last one.
 
-    `waiting` is what a queued one waits for; `behind_count` jobs of the server wait behind it.
+    `waiting` is what a queued one waits for; `behind_count` jobs of the server wait behind it. A failed start
+    `is_overcome` if the server runs all the same.
     """
 
     job: Job
@@ -30,6 +31,7 @@ class Strip:
     behind_count: int = 0
     failure_lines: tuple[JobLog, ...] = ()
     way_back: Run | None = None
+    is_overcome: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def read_strip(user: Person, server: Server) -> Strip | None:
         is_in_hand,
         failure_lines=tuple(job.last_lines(LINES_OF_FAILURE)),
         way_back=find_way_back(server) if is_way_back_wanted else None,
+        is_overcome=job.operation in STARTS and server.actual_state == ActualState.RUNNING,
     )
 
 

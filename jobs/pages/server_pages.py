@@ -73,7 +73,10 @@ def server_console(request: SignedInRequest, name: str) -> HttpResponse:
 def server_config(request: SignedInRequest, name: str) -> HttpResponse:
     """Show the parts of `cfg/server.cfg` as the server's host last wrote them, without passwords."""
     server = get_server(request.user, name, Verb.CONFIGURE)
-    context = describe_head(request, server, "config") | {"parts": server.config_chain}
+    context = describe_head(request, server, "config") | {
+        "parts": server.config_chain,
+        "overlays": server.blueprint.ordered_overlays(),
+    }
     return render(request, "servers/config.html", context)
 
 

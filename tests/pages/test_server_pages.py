@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs import queue
 from jobs.models import DeferredAction, Job, JobState, Worker
 from jobs.pages.server_pages import JOBS_PER_PAGE
-from servers.models import Crash, Membership, Run, Server
+from servers.models import Crash, Membership, Overlay, Run, Server
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries, count_queries
 
@@ -177,6 +177,31 @@ def test_a_job_that_runs_is_shown_with_stage_and_bar_and_those_behind_it(
     assert "Waiting for the map" in strip
     assert '<progress max="100" value="40"' in strip
     assert "1 more job of this server waits." in strip
+
+
+def test_a_failed_start_of_a_server_that_runs_all_the_same_asks_for_nothing(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    Server.objects.update(actual_state="running", actual_state_at=timezone.now())
+    page = text(as_alice, url())
+    assert "The server runs all the same, so there is nothing to do." in page
+    assert reverse("jobs:retry", args=[failed_job.pk]) not in page
+    Server.objects.update(actual_state="crashed")
+    page = text(as_alice, url())
+    assert "all the same" not in page
+    assert reverse("jobs:retry", args=[failed_job.pk]) in page
+
+
+def test_the_config_says_which_overlays_bring_mods_and_how_to_get_some(
+    as_alice: Client, server: Server
+) -> None:
+    config = reverse("servers:config", args=["alpha"])
+    assert "Upload yours to" in text(as_alice, config)
+    overlay = Overlay.objects.create(name="zonemod")
+    server.blueprint.set_overlays([overlay])
+    page = text(as_alice, config)
+    assert "Upload yours to" not in page
+    assert overlay.get_absolute_url() in page
 
 
 def test_a_failure_is_told_once_with_its_last_lines_and_a_retry(
