@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from jobs.models import Job, JobLog, JobState, Worker
 from servers.models import ActualState, Host, Release, Server
 from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
-from tests.floors import find_chromium
+from tests.floors import find_page_browser
 from tests.pages.browsing import OpenPage, add_lines
 from tests.pages.forked_webserver import ForkedWebServer, WebServerForks
 from tests.pages.webserver import WebServer
@@ -141,7 +141,7 @@ def site(transactional_db: None, web_server_forks: WebServerForks) -> Iterator[W
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Return a headless Chromium."""
-    chromium = find_chromium()
+    chromium = find_page_browser()
     assert chromium, "there is no chromium: apt install chromium"
     # Playwright's synchronous interface runs an event loop in this thread, in which Django would
     # refuse to touch the database.
