@@ -33,6 +33,14 @@ def find_chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
 
+def find_page_browser() -> str | None:
+    """Return the browser of the tests of pages: Chromium's engine without its windows, if it is installed.
+
+    A new context takes Chromium itself three times the work, most of it for a window that nobody sees.
+    """
+    return shutil.which("chromium-headless-shell") or find_chromium()
+
+
 def find_nginx() -> str | None:
     """Return the path of nginx, which is not always on the path of a user; its tests make a certificate too."""
     if not shutil.which("openssl"):

@@ -14,8 +14,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from jobs.models import Job, JobLog, JobState, Worker
 from servers.models import ActualState, Host, Release, Server
 from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
-from tests.floors import find_chromium
+from tests.floors import find_page_browser
 from tests.pages.browsing import OpenPage, add_lines
+from tests.pages.forked_webserver import ForkedWebServer, WebServerForks
 from tests.pages.webserver import WebServer
 from tests.states import record_state
 
@@ -119,10 +120,18 @@ def failed_job(server: Server, alice: User) -> Job:
 # --- A real browser ---------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def web_server_forks() -> Iterator[WebServerForks]:
+    """Return the process whose forks are the web servers."""
+    forks = WebServerForks()
+    yield forks
+    forks.close()
+
+
 @pytest.fixture
-def site(transactional_db: None) -> Iterator[WebServer]:
+def site(transactional_db: None, web_server_forks: WebServerForks) -> Iterator[WebServer]:
     """Return a web server on the tests' database."""
-    site = WebServer()
+    site = ForkedWebServer(web_server_forks)
     site.start()
     yield site
     site.stop()
@@ -132,7 +141,7 @@ def site(transactional_db: None) -> Iterator[WebServer]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Return a headless Chromium."""
-    chromium = find_chromium()
+    chromium = find_page_browser()
     assert chromium, "there is no chromium: apt install chromium"
     # Playwright's synchronous interface runs an event loop in this thread, in which Django would
     # refuse to touch the database.
@@ -161,14 +170,14 @@ def open_page(browser: Browser, site: WebServer, alice: User) -> Iterator[OpenPa
     def open_page(**options: object) -> Page:
         context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
+        # By the form, as in test_door_browser.py, each browser would load two more pages first.
+        session = sign_in(alice).cookies["sessionid"].value
+        context.add_cookies([{"name": "sessionid", "value": session, "url": site.url}])
         page = context.new_page()
         outlast_network_changes(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", note)
-        page.goto("/accounts/login/")
-        page.get_by_label("Username").fill("alice")
-        page.get_by_label("Password").fill("alice-password")
-        page.get_by_role("button", name="Sign in").click()
+        page.goto("/servers/")
         expect(page.get_by_role("heading", level=1)).to_have_text("Servers")
         return page
 

@@ -50,22 +50,28 @@ class WebServer:
 
     def start(self, **environment: str) -> None:
         """Return once it answers."""
-        self._process = subprocess.Popen(
+        self._run(
             [
-                *(sys.executable, "-m", "gunicorn", "--worker-class", "asgi"),
-                *("--bind", f"127.0.0.1:{self.port}", "--no-control-socket"),
-                *("--graceful-timeout", "1", "--log-level", "warning"),
+                *("--worker-class", "asgi", "--bind", f"127.0.0.1:{self.port}"),
+                *("--no-control-socket", "--graceful-timeout", "1", "--log-level", "warning"),
                 "tests.pages.webserver:make_application()",
             ],
-            cwd=settings.BASE_DIR,
-            env={
+            {
                 **os.environ,
                 "DATABASE_URL": database_url(connection.settings_dict),
                 **environment,
             },
-            start_new_session=True,
         )
         wait_until(self._answers, 20, "the web server does not answer")
+
+    def _run(self, arguments: list[str], environment: dict[str, str]) -> None:
+        """Run gunicorn as the first of a process group of its own."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *arguments],
+            cwd=settings.BASE_DIR,
+            env=environment,
+            start_new_session=True,
+        )
 
     def _answers(self) -> bool:
         try:
