@@ -6,7 +6,7 @@ start. The C functions below are those that `json` itself uses in CPython.
 
 from __future__ import annotations
 
-from _json import encode_basestring_ascii, make_encoder, make_scanner
+__all__ = ["dump_json", "load_json", "suppress"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,26 +28,33 @@ def _refuse(value: object) -> object:
     raise TypeError(f"{value!r} cannot be written as JSON")
 
 
-_scan = make_scanner(_Settings())  # type: ignore[arg-type] # any object with these attributes
-# In this order: markers, default, encoder, indent, the separators, sort_keys, skipkeys, allow_nan.
-_encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, True)
+try:
+    from _json import encode_basestring_ascii, make_encoder, make_scanner
 
+    _scan = make_scanner(_Settings())  # type: ignore[arg-type] # any object with these attributes
+    # In this order: markers, default, encoder, indent, the separators, sort_keys, skipkeys, allow_nan.
+    _encode = make_encoder(
+        None, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, True
+    )
+except (ImportError, TypeError):  # Another Python, or one in which they take something else.
+    from json import dumps as dump_json
+    from json import loads as load_json
+else:
 
-def load_json(text: str) -> Any:
-    """Return what `json.loads` returns; raise ValueError if the text is not one JSON document."""
-    text = text.strip(" \t\n\r")
-    try:
-        document, end = _scan(text, 0)
-    except StopIteration:
-        raise ValueError("This is no JSON.") from None
-    if end != len(text):
-        raise ValueError(f"The JSON document ends at character {end}, and more follows.")
-    return document
+    def load_json(text: str) -> Any:  # type: ignore[misc] # what it is above takes more
+        """Return what `json.loads` returns; raise ValueError if the text is not one JSON document."""
+        text = text.strip(" \t\n\r")
+        try:
+            document, end = _scan(text, 0)
+        except StopIteration:
+            raise ValueError("This is no JSON.") from None
+        if end != len(text):
+            raise ValueError(f"The JSON document ends at character {end}, and more follows.")
+        return document
 
-
-def dump_json(document: object) -> str:
-    """Return what `json.dumps` returns."""
-    return "".join(_encode(document, 0))
+    def dump_json(document: object) -> str:  # type: ignore[misc]
+        """Return what `json.dumps` returns."""
+        return "".join(_encode(document, 0))
 
 
 class suppress:  # noqa: N801 - it is named after the one in contextlib

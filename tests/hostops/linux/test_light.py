@@ -2,8 +2,11 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
+from django.conf import settings
 
 from hostops.linux.light import dump_json, load_json, suppress
 
@@ -37,6 +40,16 @@ def test_what_is_not_one_document_is_a_value_error(text: str) -> None:
 def test_what_has_no_form_in_json_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="cannot be written as JSON"):
         dump_json({"path": object()})
+
+
+@pytest.mark.parametrize("missing", ["_json = None", "_json.make_encoder = lambda: None"])
+def test_another_python_uses_json_itself(missing: str) -> None:
+    program = (
+        f"import sys, _json, json\n{missing}\nsys.modules['_json'] = _json\n"
+        "from hostops.linux import light\n"
+        "assert light.load_json is json.loads and light.dump_json is json.dumps\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=settings.BASE_DIR)
 
 
 def test_only_the_named_exceptions_are_suppressed() -> None:
