@@ -98,7 +98,18 @@ class ForkedWebServer(WebServer):
         """End it with all its processes."""
         if pid := self._pid:
             os.killpg(pid, signal.SIGKILL)
-            wait_until(
-                lambda: not Path(f"/proc/{pid}").exists(), 20, f"process {pid} is still there"
-            )
+            # All of them: one that is still dying holds the locks of its files.
+            wait_until(lambda: not is_group_alive(pid), 20, f"processes of {pid} are still there")
         self._pid = 0
+
+
+def is_group_alive(group: int) -> bool:
+    """Whether a process of this group is there that has not ended."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _parent, of_group, *_ = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(of_group) == group and state != "Z":
+            return True
+    return False
