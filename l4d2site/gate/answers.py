@@ -76,20 +76,26 @@ async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> N
     await send(start)
     await send({"type": "http.response.body", "body": refusal.body})
     if refusal.ends_connection:
+        until = asyncio.get_running_loop().time() + LINGER_SECONDS
         with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                await discard(receive)
+            async with asyncio.timeout_at(until):
+                await discard(receive, until)
 
 
-async def discard(receive: Receive) -> None:
-    """Read and discard the rest of a request. If it exceeds `LINGER_BYTES`, do not return.
+async def discard(receive: Receive, until: float) -> None:
+    """Read and discard the rest of a request, until a time of the loop's clock.
 
-    The client's sending then stalls, which may make it read, until the caller loses patience.
+    If it exceeds `LINGER_BYTES`, nothing is read for the rest of the time: the client's sending then stalls, which
+    may make it read.
+
+    The time is looked at here as well. `asyncio.wait_for`, with which gunicorn waits for a body, swallows a
+    cancellation that comes at the same moment as a part of the body (Python before 3.12).
     """
+    loop = asyncio.get_running_loop()
     left = LINGER_BYTES
-    while left > 0:
+    while left > 0 and loop.time() < until:
         message = await receive()
         left -= len(message.get("body", b""))
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             return
-    await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(until - loop.time())

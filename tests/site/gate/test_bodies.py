@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 
 from l4d2site.gate import answers
+from l4d2site.gate.answers import RefusedError
 from l4d2site.gate.bodies import FREE_BYTES, RETRY_SECONDS, BodyLimits, BoundedBodies, Budget
 from l4d2site.gate.entrance import Entrance
 from tests.site.gate.asgi import Exchange, make_scope, read_all
@@ -190,3 +192,28 @@ def test_a_client_that_never_stops_sending_is_left_in_the_end(
     assert exchange.status == 413
     # 3 MiB and one too many, and then as much as is read for the client to notice.
     assert exchange.parts_left == 50 - 4 - answers.LINGER_BYTES // MIB
+
+
+def test_a_refusal_ends_in_time_even_if_a_cancellation_is_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "LINGER_SECONDS", 0.05)
+    cancellations = parts = 0
+
+    async def receive() -> dict[str, Any]:
+        """Give another part every moment, as wait_for does where one comes with the cancellation."""
+        nonlocal cancellations, parts
+        parts += 1
+        assert parts < 100, "it goes on after its time"
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            cancellations += 1
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(_message: object) -> None:
+        pass
+
+    refusal = RefusedError(HTTPStatus.LOCKED, "Wait.", ends_connection=True)
+    asyncio.run(answers.send_refusal(refusal, receive, send))
+    assert cancellations == 1
