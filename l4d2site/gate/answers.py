@@ -85,8 +85,8 @@ async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> N
 async def discard(receive: Receive, until: float) -> None:
     """Read and discard the rest of a request, until a time of the loop's clock.
 
-    If it exceeds `LINGER_BYTES`, nothing is read for the rest of the time: the client's sending then stalls, which
-    may make it read.
+    If it exceeds `LINGER_BYTES`, nothing is read for the rest of the time: the client's sending then stalls,
+    which may make it read.
 
     The time is looked at here as well. `asyncio.wait_for`, with which gunicorn waits for a body, swallows a
     cancellation that comes at the same moment as a part of the body (Python before 3.12).

@@ -275,5 +275,5 @@ def test_the_bytes_of_an_upload_go_with_its_overlay_and_with_its_account(
         else:
             alice.delete()
     assert not path_of(part).parent.exists()
-    assert os.fstat(descriptor).st_nlink == 0  # Whoever still writes to it is told.
+    assert os.fstat(descriptor).st_nlink == 0  # A request that still writes to it is told.
     os.close(descriptor)
