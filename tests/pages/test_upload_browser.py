@@ -128,8 +128,7 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     site.stop()
     before = arrived()
     site.start()
-    # A body that stands still is ended after BODY_IDLE_SECONDS (30), and then sent again.
-    wait_until(lambda: arrived() > before, 75, "it does not continue after the web process died")
+    wait_until(lambda: arrived() > before, 30, "it does not continue after the web process died")
     page.get_by_role("button", name="Pause").click()
     expect(said).to_contain_text("paused")
 
