@@ -49,7 +49,6 @@ from hostops.linux.proc_stat import read_boot_id, read_own_fields
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
     from typing import Any, NoReturn
 else:
     import _signal as signal  # `signal` makes enums of its numbers, which takes 2 ms
@@ -134,16 +133,18 @@ def _open_report(root: str, name: str) -> int:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
-    """Become the game server; on failure write `CODE MESSAGE` to `report` and exit."""
+class _Attempt:
+    """What a launch that fails has to give back."""
+
+    lock: int | None = None
     init: Init | None = None
 
-    def keep_init(one: Init) -> None:
-        nonlocal init
-        init = one
 
+def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
+    """Become the game server; on failure write `CODE MESSAGE` to `report` and exit."""
+    attempt = _Attempt()
     try:
-        _become_game(root, name, is_unit, keep_init)
+        _become_game(root, name, is_unit, attempt)
     except LaunchError as error:
         message, code = str(error), error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to know
@@ -152,15 +153,17 @@ def _launch(root: str, name: str, report: int, *, is_unit: bool) -> NoReturn:
     # Its stderr is the console log, if it got that far.
     with suppress(OSError):
         os.write(2, f"{message}\n".encode())
+    # The caller may look at the lock as soon as the report ends, and the init and the launcher outside it hold
+    # the lock until they are gone.
+    if attempt.lock is not None:
+        fcntl.flock(attempt.lock, fcntl.LOCK_UN)
     # This comes last: the launcher outside then exits, and systemd ends this process.
-    if init is not None:
-        init.give_up(code)
+    if attempt.init is not None:
+        attempt.init.give_up(code)
     os._exit(code)
 
 
-def _become_game(
-    root: str, name: str, is_unit: bool, keep_init: Callable[[Init], None]
-) -> NoReturn:
+def _become_game(root: str, name: str, is_unit: bool, attempt: _Attempt) -> NoReturn:
     # Connected before the root changes; does nothing if no unit is listening.
     tell_systemd = connect_to_systemd()
     if os.getsid(0) != os.getpid():  # otherwise systemd has made a session already
@@ -170,7 +173,7 @@ def _become_game(
     os.chdir(root)
     instance = f"instances/{name}"
     plan = _read_json(f"{instance}/launch.json")
-    lock = _take_run_lock(f"{instance}/run.lock", name)
+    attempt.lock = lock = _take_run_lock(f"{instance}/run.lock", name)
     history = _look_back(instance, plan, name)
     run = _next_run(f"{instance}/console")
     _open_console(instance, run)
@@ -184,8 +187,7 @@ def _become_game(
         # A unit from an earlier version does not listen, and would lose track of its main process.
         is_deaf = is_unit and "NOTIFY_SOCKET" not in os.environ
         refusal = "the unit is of an earlier version" if is_deaf else ""
-        init = become_init(tell_systemd, refusal=refusal)
-        keep_init(init)
+        attempt.init = init = become_init(tell_systemd, refusal=refusal)
         if init.wall.stands:
             os.setsid()
         # Not earlier: the host knows the run by the init's process ID.

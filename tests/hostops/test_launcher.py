@@ -283,6 +283,25 @@ def test_a_launch_that_fails_says_why_to_its_caller_and_in_the_console(
     assert not is_locked(instance.run_lock_path)
 
 
+def test_a_launch_that_fails_lets_go_of_the_lock_before_it_exits(
+    instance: InstanceLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plan(instance, version=3)
+    launcher = os.fork()
+    if launcher == 0:
+        monkeypatch.setattr(os, "_exit", lambda _: signal.pause())
+        launching.main(["--foreground", str(instance.root), instance.name])
+    try:
+        log_path = instance.console_log_path(1)
+        wait_until(
+            lambda: log_path.is_file() and "version 3" in log_path.read_text(), 10, "it said why"
+        )
+        wait_until(lambda: not is_locked(instance.run_lock_path), 10, "it let go of the lock")
+    finally:
+        os.kill(launcher, signal.SIGKILL)
+        os.waitpid(launcher, 0)
+
+
 def test_a_program_that_may_not_be_executed_is_refused(instance: InstanceLayout) -> None:
     (instance.root / "releases" / "1" / "srcds_linux").chmod(0o644)
     with pytest.raises(HostError, match=r"executed: Permission denied\. Install the game"):
