@@ -46,6 +46,8 @@ from hostops.instances import (
     releases,
     runs,
 )
+from hostops.instances.console_watch import ConsoleWatch
+from hostops.instances.status_memory import StatusMemory
 from hostops.launch_arguments import drop_faulty
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
@@ -160,6 +162,7 @@ class Host:
         self._layering: layers.Layering | None = None
         self._given_address = query_address
         self._asked_at: dict[str, float] = {}
+        self._status_memory = StatusMemory()
         self._steam_account = steam_account
         self._allow_unboxed = allow_unboxed
         self._walls: tuple[Wall, ...] | None = None
@@ -578,6 +581,10 @@ class Host:
             instance, position, is_alive=is_alive, max_bytes=max_bytes
         )
 
+    def watch_consoles(self) -> ConsoleWatch:
+        """Return a new watch over the consoles, for a caller that reads many of them many times a second."""
+        return ConsoleWatch(self._layout)
+
     def release_console(self, name: str, position: ConsolePosition) -> None:
         """Free the disk space of the output well before `position`, which the caller has stored elsewhere.
 
@@ -829,7 +836,9 @@ class Host:
 
     def _read_statuses(self, names: Sequence[str]) -> dict[str, InstanceStatus]:
         """Read what instances are doing, and query those that nobody has had an answer from yet."""
-        statuses = {name: runs.read_status(self._layout.instance(name)) for name in names}
+        statuses = {
+            name: self._status_memory.read_status(self._layout.instance(name)) for name in names
+        }
         asked = {
             name: (run.address or self.query_address, run.port)
             for name, status in statuses.items()

@@ -8,6 +8,7 @@ from time import monotonic, time
 from typing import Unpack
 
 from hostops.callbacks import Callbacks, do_nothing
+from hostops.instances.console_watch import ConsoleWatch
 from hostops.specs import (
     LIMIT_NAMES,
     STEAM_GUARD_STAGE,
@@ -53,6 +54,20 @@ class Call:
     def overlaps(self, other: "Call") -> bool:
         """Return whether the two ran at one time."""
         return self.began_at < other.ended_at and other.began_at < self.ended_at
+
+
+class EagerConsoleWatch(ConsoleWatch):
+    """Reports every console each time."""
+
+    def __init__(self) -> None:
+        """Watch nothing: there is no folder."""
+
+    def find_written(self, names: Collection[str]) -> set[str]:
+        """Return all of them."""
+        return set(names)
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
 
 
 @dataclass
@@ -294,6 +309,10 @@ class FakeHost:
         lines = tuple(self.console[position.offset :])
         run = lines[-1][0] if lines else position.run
         return ConsoleChunk(lines, ConsolePosition(run, position.offset + len(lines)))
+
+    def watch_consoles(self) -> ConsoleWatch:
+        """Return a watch that always sees everything."""
+        return EagerConsoleWatch()
 
     def release_console(self, name: str, position: ConsolePosition) -> None:
         """Remember what is not needed any more."""

@@ -59,8 +59,8 @@ class AdminKeeper:
         self._kept: dict[int, Wish] = {}
         self._not_before: dict[int, float] = {}
 
-    def look(self) -> None:
-        """Update every server whose admins or run have changed since its last update."""
+    def look(self) -> bool:
+        """Update every server whose admins or run have changed; return whether some are still to be updated."""
         until = monotonic() + TURN_SECONDS
         of_host = self._host.servers.order_by()
         # Servers that have lost their last admin still have a note.
@@ -84,11 +84,12 @@ class AdminKeeper:
             if is_kept or monotonic() < self._not_before.get(server.pk, 0.0):
                 continue
             if monotonic() > until:
-                return
+                return True
             self._not_before[server.pk] = monotonic() + RETRY_SECONDS
             if self._see_to(server, wish):
                 self._kept[server.pk] = wish
                 del self._not_before[server.pk]
+        return any(server.pk in self._not_before for server in servers)
 
     def _see_to(self, server: Server, wish: Wish) -> bool:
         """Write the file, make the server reload it, and store the result; return whether that succeeded."""

@@ -73,8 +73,11 @@ class BanKeeper:
         self._not_before: dict[int, float] = {}
         self._good_until: dict[int, float] = {}
 
-    def look(self) -> None:
-        """Update every running server whose bans, run or map have changed since its last update."""
+    def look(self) -> bool:
+        """Update every running server whose bans, run or map have changed since its last update.
+
+        Return whether some are still to be updated.
+        """
         until = monotonic() + TURN_SECONDS
         running = self._host.servers.filter(actual_state__in=UP_STATES).order_by()
         newest = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("started_at")[:1]
@@ -93,7 +96,7 @@ class BanKeeper:
             if is_about_nothing or is_kept or monotonic() < self._not_before.get(server.pk, 0):
                 continue
             if monotonic() > until:
-                return
+                return True
             self._not_before[server.pk] = monotonic() + RETRY_SECONDS
             if self._tell(server, wish, kept, bans, until):
                 self._kept[server.pk] = wish
@@ -101,6 +104,7 @@ class BanKeeper:
                 seconds = LOOK_AGAIN_SECONDS if can_change else float("inf")
                 self._good_until[server.pk] = monotonic() + seconds
                 del self._not_before[server.pk]
+        return any(server.pk in self._not_before for server in servers)
 
     def _tell(
         self,

@@ -78,8 +78,8 @@ class MapChecker:
         self._answered_at: dict[int, float] = {}
         """By change: when its command was over, on the monotonic clock: the wall clock is sometimes set."""
 
-    def look(self) -> None:
-        """Ask the servers whose maps should have changed. Costs one small query if there are none."""
+    def look(self) -> bool:
+        """Ask the servers whose maps should have changed; return whether there are any."""
         until = monotonic() + TURN_SECONDS
         rows = MapChange.objects.unfinished().filter(server__host=self._host)
         changes = list(rows.select_related("server__host", "command").defer("server__config_chain"))
@@ -89,11 +89,12 @@ class MapChecker:
         newest = {change.server_id: change.pk for change in reversed(changes)}
         for change in changes:
             if monotonic() > until:
-                return
+                break
             if newest[change.server_id] != change.pk:
                 settle(change, MapChangeState.OVERTAKEN, None)
             elif change.command.is_finished:
                 self._look_at(change)
+        return bool(changes)
 
     def _look_at(self, change: MapChange) -> None:
         command = change.command

@@ -59,8 +59,8 @@ class PlayerReader:
         self._questioner = Questioner(host, refusing)
         self._asked: dict[int, Asked] = {}
 
-    def look(self) -> None:
-        """Ask the servers that are due, and store who is on."""
+    def look(self) -> bool:
+        """Ask the servers that are due, and store who is on; return whether somebody is, or was just now."""
         until = monotonic() + TURN_SECONDS
         is_open = Count("player_sessions", filter=Q(player_sessions__left_at=None))
         servers = self._host.servers.order_by().annotate(open_sessions=is_open)
@@ -69,8 +69,9 @@ class PlayerReader:
         self._asked = {row.pk: self._asked[row.pk] for row in rows if row.pk in self._asked}
         for server in sorted(rows, key=self._due_at):
             if monotonic() > until:
-                return
+                break
             self._look_at(server)
+        return bool(rows)
 
     def _due_at(self, server: Server) -> float:
         asked = self._asked.get(server.pk)

@@ -6,8 +6,7 @@ The newest lines of a server are rows. Once they reach `SEGMENT_BYTES` they beco
 """
 
 import logging
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from time import monotonic
@@ -21,7 +20,7 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken, ConsoleChunk, ConsolePosition, RunEnding, RunFacts
-from jobs.database import Channel, announce, is_away, write_turn
+from jobs.database import Channel, Rest, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import Job
 from servers.console import Console, to_lines
@@ -45,6 +44,9 @@ SEGMENT_LINES = 4096
 TURN_SECONDS = 0.1
 """How long one turn spends on consoles that are behind. Quiet ones are checked in each turn."""
 
+LOOK_AT_ALL_SECONDS = 2.0
+"""How often every console is checked. The kernel does not report all writes to network file systems."""
+
 RUNS_EVERY_SECONDS = 2.0
 """How often to check whether runs have ended."""
 
@@ -63,8 +65,18 @@ LAST_WORDS = 50
 """How many lines of the console are kept with a crash."""
 
 
+class ConsoleWatch(Protocol):
+    """Reports which consoles have been written."""
+
+    def find_written(self, names: Collection[str]) -> set[str]:
+        """Return those of `names` that may have been written since the last call with them."""
+
+
 class ConsoleSource(Protocol):
     """What the copier needs from a host layer."""
+
+    def watch_consoles(self) -> ConsoleWatch:
+        """Return a new watch over the consoles."""
 
     def read_console(
         self, name: str, position: ConsolePosition, *, max_bytes: int = 262_144
@@ -118,28 +130,49 @@ class ConsoleCopier:
             .order_by()
             .values_list(*Bookmark._fields)
         )
+        self._servers: dict[str, Bookmark] = {}
+        self._servers_rest = Rest(LOOK_AT_ALL_SECONDS)
+        self._watch: ConsoleWatch | None = None
+        self._behind: dict[str, None] = {}
+        """The names of servers that may have printed something new. The first one's turn is next."""
+        self._all_due_at = 0.0
         self._secrets: dict[int, tuple[int | None, frozenset[str]]] = {}
         self._going_on: set[int] = set()
         self._runs_due_at = 0.0
-        self._first = 0
 
     def copy(self) -> None:
         """Copy what the host's servers have written since the last call, or the next part of it."""
         until = monotonic() + TURN_SECONDS
-        # Several times a second, and mostly nothing is new: so no model objects are made.
-        bookmarks = deque(Bookmark(*values) for values in self._bookmarks.all())
-        # Begins with the one for which the last turn had no time, so that no flood starves the others.
-        bookmarks.rotate(-self._first)
-        count = len(bookmarks)
-        done = 0
-        while bookmarks and monotonic() < until:
-            done += 1
-            if copied := self._try_copy_next(bookmarks.popleft()):
-                bookmarks.append(copied)
-        self._first = (self._first + done) % count if done < count else 0
+        self._find_behind()
+        while self._behind and monotonic() < until:
+            # One that has more to copy goes to the end, so no flood starves the others.
+            name = next(iter(self._behind))
+            del self._behind[name]
+            if copied := self._try_copy_next(self._servers[name]):
+                self._servers[name] = copied
+                self._behind[name] = None
         if monotonic() >= self._runs_due_at:
             self._runs_due_at = monotonic() + RUNS_EVERY_SECONDS
             self._close_runs(ConsoleRun.objects.filter(server__host=self._host))
+
+    def _find_behind(self) -> None:
+        """Read which servers there are, and note which of them have printed something.
+
+        Several times a second, and mostly nothing is new: so no model objects are made, no row is read again
+        unless something was committed, and no console is opened unless it was written.
+        """
+        if not self._servers_rest.goes_on():
+            self._servers = {
+                one.name: one for one in (Bookmark(*values) for values in self._bookmarks.all())
+            }
+            self._behind = {name: None for name in self._behind if name in self._servers}
+        if self._watch is None:
+            self._watch = self._source.watch_consoles()
+        written = self._watch.find_written(self._servers)
+        if monotonic() >= self._all_due_at:
+            self._all_due_at = monotonic() + LOOK_AT_ALL_SECONDS
+            written = set(self._servers)
+        self._behind |= dict.fromkeys(name for name in self._servers if name in written)
 
     def catch_up(self, server: Server) -> None:
         """Copy all that the server has written; after `CATCH_UP_SECONDS`, skip to its end."""

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from hostops.specs import CancelToken
-from jobs.database import CHECKPOINT_SECONDS, copy_log, is_away
+from jobs.database import CHECKPOINT_SECONDS, Rest, copy_log, is_away
 from jobs.logs import faults
 from jobs.models import Job, Worker
 from jobs.queue import (
@@ -41,6 +41,8 @@ FIRST_LOOK_SECONDS = 2.0
 """How long a newly started worker waits before it checks overlays: claiming and states come first."""
 READ_PLAYERS_SECONDS = 1.0
 READ_NAMES_SECONDS = 5.0
+LONGEST_REST_SECONDS = 5.0
+"""How long nobody looks at bans, admins and players while nothing is committed: some bans end by themselves."""
 FORGET_SECONDS = 3600.0
 SWEEP_LOOK_SECONDS = 60.0
 ABANDONED_SECONDS = 3600.0
@@ -56,12 +58,18 @@ class Chore:
         self._interval_seconds = interval_seconds
         self._due_at = 0.0
 
-    def do_if_due(self) -> None:
-        """Do it if the interval has passed."""
+    @property
+    def wait_seconds(self) -> float:
+        """How long until it is due."""
+        return max(0.0, self._due_at - monotonic())
+
+    def do_if_due(self) -> bool:
+        """Do it if the interval has passed; return whether it says that there is more to do, or has failed."""
         if monotonic() < self._due_at:
-            return
+            return False
+        has_more = True
         try:
-            self._do()
+            has_more = bool(self._do())
         except Exception as error:  # noqa: BLE001 - logged
             if is_away(error):
                 logger.warning("%s: the database does not answer: %s", self._do.__name__, error)
@@ -69,6 +77,7 @@ class Chore:
             else:
                 faults.tell(logger, f"{self._do.__name__} failed", error)
         self._due_at = monotonic() + self._interval_seconds
+        return has_more
 
 
 class Chores:
@@ -148,7 +157,7 @@ class Chores:
                 Chore(empties.look, 0.25),
                 Chore(self._watch.consoles.copy, 0.15),
             ]
-            while not self._is_over.wait(0.05):
+            while not self._is_over.wait(min(chore.wait_seconds for chore in chores)):
                 for chore in chores:
                     chore.do_if_due()
             chores[-1].do_if_due()
@@ -184,9 +193,13 @@ class Chores:
                 Chore(NameReader(*known).look, READ_NAMES_SECONDS),
                 Chore(forget_old_sessions, FORGET_SECONDS),
             ]
+            rest = Rest(LONGEST_REST_SECONDS)
             while not self._is_over.wait(READ_PLAYERS_SECONDS):
-                for chore in chores:
-                    chore.do_if_due()
+                if rest.goes_on():
+                    continue
+                have_more = [chore.do_if_due() for chore in chores]
+                if any(have_more):
+                    rest.end()
             connection.close()
 
     def _look_at_overlays(self) -> None:

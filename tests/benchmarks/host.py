@@ -253,6 +253,7 @@ def measure_calls(host: Host) -> Row:
     from jobs.watch.host_watch import HostWatch
     from servers.models import Host as HostRow
 
+    time.sleep(2)  # What has just changed is looked at more closely.
     watch = HostWatch(HostRow.local())
     watch.store_states()
     for _ in range(20):

@@ -15,6 +15,7 @@ from jobs.database.change_signals import (
     FileWatch,
     Interrupt,
     Pace,
+    Rest,
     announce,
     open_change_signal,
 )
@@ -120,6 +121,32 @@ def test_where_no_folder_can_be_watched_changes_are_seen_too(
     assert signal.wait(30, interrupt)
     thread.join()
     signal.close()
+
+
+class TestRest:
+    def test_it_goes_on_until_anybody_commits(self, host: Host) -> None:
+        rest = Rest(60)
+        for commit in (change, lambda: elsewhere(change).join()):
+            assert not rest.goes_on()
+            # PostgreSQL could only say so at the price of a query.
+            assert rest.goes_on() == (connection.vendor == "sqlite")
+            commit()
+        assert not rest.goes_on()
+
+    def test_it_ends_after_its_time_or_when_told(self, host: Host) -> None:
+        rest = Rest(0)
+        assert not rest.goes_on()
+        assert not rest.goes_on()
+        rest = Rest(60)
+        rest.goes_on()
+        rest.end()
+        assert not rest.goes_on()
+
+    def test_a_lost_connection_ends_it(self, host: Host) -> None:
+        rest = Rest(60)
+        rest.goes_on()
+        connection.close()
+        assert not rest.goes_on()
 
 
 class TestFileWatch:

@@ -8,8 +8,19 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from hostops.errors import HostError
 from jobs.talk import AdminKeeper, BanKeeper, MapChecker, NameReader, PlayerReader
-from servers.models import AdminPreset, Blueprint, GameAdmin, Host, PlayerSession, Server
+from servers.models import (
+    AdminPreset,
+    Ban,
+    Blueprint,
+    ConsoleCommand,
+    GameAdmin,
+    Host,
+    MapChange,
+    PlayerSession,
+    Server,
+)
 from tests.fakes import FakeHost
 from tests.states import make_run, record_state
 
@@ -48,3 +59,45 @@ def test_a_look_at_many_servers_costs_as_many_queries_as_one(
             look()
         counts.append(len(queries))
     assert counts[0] == counts[1], [query["sql"] for query in queries]
+
+
+@pytest.mark.parametrize("kind", [AdminKeeper, BanKeeper, MapChecker, PlayerReader])
+def test_a_look_that_has_settled_everything_says_that_it_need_not_come_again_soon(
+    kind: Any, host: Host, server: Server, fake_host: FakeHost
+) -> None:
+    record_state(server, "running")
+    look = kind(host, {}).look
+    look()
+    assert not look()
+
+
+def test_a_look_with_somebody_on_says_so(host: Host, server: Server, fake_host: FakeHost) -> None:
+    record_state(server, "running")
+    now = timezone.now()
+    PlayerSession.objects.create(server=server, steam_id="STEAM_1:0:1", joined_at=now, seen_at=now)
+    assert PlayerReader(host, {}).look()
+
+
+def test_a_look_with_a_map_to_wait_for_says_so(
+    host: Host, server: Server, fake_host: FakeHost
+) -> None:
+    record_state(server, "running")
+    command = ConsoleCommand.objects.create(server=server, text="changelevel c1m1_hotel")
+    MapChange.objects.create(server=server, command=command, map="c1m1_hotel")
+    assert MapChecker(host, {}).look()
+
+
+@pytest.mark.parametrize("kind", [AdminKeeper, BanKeeper])
+def test_a_look_that_could_not_tell_the_game_says_so(
+    kind: Any, host: Host, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise HostError("the disk is full")
+
+    record_state(server, "running")
+    make_run(server)
+    GameAdmin.objects.create(server=server, steam_id="STEAM_1:0:1", preset=AdminPreset.MODERATOR)
+    Ban.objects.create(owner=server.owner, server=server, steam_id="STEAM_1:0:1")
+    for verb in ("write_admins", "tell"):
+        monkeypatch.setattr(fake_host, verb, refuse)
+    assert kind(host, {}).look()

@@ -20,13 +20,21 @@ from django.utils import timezone
 from hostops.errors import OperationCancelled
 from hostops.host import Host as HostLayer
 from hostops.instances.config_chain import SERVER_CONFIG_PATH
+from hostops.instances.console_watch import ConsoleWatch
 from hostops.layout import InstanceLayout
 from hostops.linux.proc_stat import read_boot_id
 from hostops.specs import CancelToken, ConsoleChunk
 from jobs.live.topics import ConsoleTopic
 from jobs.models import Job, JobState
 from jobs.watch import console_copier
-from jobs.watch.console_copier import SEGMENT_BYTES, Bookmark, ConsoleCopier, last_words, store
+from jobs.watch.console_copier import (
+    SEGMENT_BYTES,
+    TURN_SECONDS,
+    Bookmark,
+    ConsoleCopier,
+    last_words,
+    store,
+)
 from servers.console.reader import Console
 from servers.models import (
     ActualState,
@@ -181,6 +189,37 @@ class TestStore:
         assert lines[-1].seq == len(game.printed)
         first_seqs = list(ConsoleRun.objects.values_list("first_seq", flat=True))
         assert first_seqs[0] <= lines[0].seq < first_seqs[1]
+
+    def test_what_one_turn_has_no_time_for_is_copied_by_the_next_without_another_write(
+        self, game: Game, copier: ConsoleCopier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(console_copier, "LOOK_AT_ALL_SECONDS", 3600)
+        game.flood(1_000_000)
+        # Time for one part of it, and no more.
+        clock = itertools.count()
+        monkeypatch.setattr(console_copier, "monotonic", lambda: next(clock) * TURN_SECONDS / 4)
+        while not_copied(copier):
+            pass
+        assert_exact(game)
+
+    def test_a_write_that_the_kernel_does_not_report_is_found_all_the_same(
+        self, game: Game, copier: ConsoleCopier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(console_copier, "LOOK_AT_ALL_SECONDS", 0)
+        monkeypatch.setattr(ConsoleWatch, "find_written", lambda *_: set())
+        for line in ("one", "two"):
+            game.write(line)
+            copier.copy()
+        assert_exact(game)
+
+    def test_a_quiet_console_is_not_opened(
+        self, game: Game, copier: ConsoleCopier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(console_copier, "LOOK_AT_ALL_SECONDS", 3600)
+        game.write("one")
+        copier.copy()
+        monkeypatch.delattr(HostLayer, "read_console")
+        copier.copy()
 
     def test_nothing_is_written_while_nothing_is_printed(
         self, game: Game, copier: ConsoleCopier
