@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
 LINE = "[ 42%] Downloading update (123,456 of 9,876,543 KB) addons/maps/campaign.vpk"
+KINDS = ("ours", "naive", "django-eventstream")
 LATENCY_LINES = 80
 LATENCY_SECONDS = 0.1
 
@@ -287,6 +288,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=300_000)
     parser.add_argument("--flood", type=int, default=1_000_000, help="lines stored in one go")
     parser.add_argument("--crowd-lines", type=int, default=50_000, help="lines seen by the most")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to see by")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # So that nothing stays behind.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -310,7 +312,7 @@ def main() -> None:
             print_table(f"Storing, {database}", rows)
         if "seeing" in options.parts:
             rows = []
-            for kind in ("ours", "naive", "django-eventstream"):
+            for kind in options.kinds:
                 for count in options.watchers:
                     # A fresh process, so that memory is that of these watchers.
                     with running_web() as web:
