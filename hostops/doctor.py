@@ -93,9 +93,7 @@ def _examine_game(layout: HostLayout) -> Iterator[Finding]:
         "Game",
         current is not None,
         f"Build {current} is current." if current else "The game is not installed.",
-        ""
-        if current
-        else "Press Install / update runtime in the admin pages, or run l4d2ctl install.",
+        "" if current else "Press “Install the game” on the host’s page, or run l4d2ctl install.",
         if_not=Severity.TODO,
     )
     if layout.staging_dir.is_dir():

@@ -29,8 +29,8 @@ from servers.permissions import (
 class Operation(models.TextChoices):
     """What a job does. The column accepts any text: a job with an unknown operation fails and says so."""
 
-    INSTALL = "install", "Install runtime"
-    ROLLBACK = "rollback", "Roll back runtime"
+    INSTALL = "install", "Install the game"
+    ROLLBACK = "rollback", "Roll back the game"
     CHECK = "check", "Check for updates"
     UNPACK = "unpack", "Unpack upload"
     INITIALIZE = "initialize", "Rebuild files"
@@ -352,6 +352,12 @@ class Job(models.Model):
         if self.run_id:
             return f"{label} as it was"
         return f"{label} to build {self.build_id}" if self.build_id else label
+
+    @property
+    def result(self) -> str:
+        """The sentence that a job which succeeded ends with, if its last stage is one."""
+        is_said = self.state == JobState.SUCCEEDED and self.stage.endswith(".")
+        return self.stage if is_said else ""
 
     @property
     def subject(self) -> str:

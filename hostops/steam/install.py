@@ -1,6 +1,7 @@
 """Installs and updates the game: SteamCMD works in `staging`, and the complete result becomes a release."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from hostops.callbacks import Callbacks
 from hostops.errors import HostError
@@ -16,6 +17,13 @@ GAME_BYTES = 12 * 10**9
 
 UPDATE_BYTES = 2 * 10**9
 """The disk usage of an update, in addition to the copy of the game."""
+
+
+class Outcome(NamedTuple):
+    """The build that SteamCMD has left, and whether its files are new or repaired."""
+
+    build_id: str
+    is_changed: bool
 
 
 def install_runtime(
@@ -37,15 +45,21 @@ def install_runtime(
     before = _adopt(layout, callbacks)
     folder = _open_staging(layout, callbacks, can_overlay=can_overlay)
     if isinstance(folder, OverlaidRelease):
-        build_id = _update_overlaid(layout, folder, steamcmd, lock, callbacks)
+        build_id, is_changed = _update_overlaid(layout, folder, steamcmd, lock, callbacks)
     else:
-        build_id = _install_plain(layout, folder, steamcmd, lock, callbacks)
+        build_id, is_changed = _install_plain(layout, folder, steamcmd, lock, callbacks)
     if build_id != before:
         releases.switch(layout, build_id)
-        callbacks.say(f"Build {build_id} is current now. Servers take it at their next start.")
+        result = f"Build {build_id} is current now. Servers take it at their next start."
+        callbacks.say(result)
+    elif is_changed:
+        result = f"Build {build_id} is the newest. Its damaged files were repaired."
+    else:
+        result = f"Build {build_id} is the newest; nothing was changed."
     # Finished: nothing is cancelled from here on.
     callbacks.on_stage("Cleaning up", None)
     releases.prune(layout, [build_id, _kept_release(layout, build_id, before)], callbacks)
+    callbacks.on_stage(result, None)
     return build_id
 
 
@@ -62,16 +76,17 @@ def needed_bytes(layout: HostLayout, *, can_overlay: bool) -> int:
 
 def _install_plain(
     layout: HostLayout, folder: PlainFolder, steamcmd: SteamCmd, lock: int, callbacks: Callbacks
-) -> str:
+) -> Outcome:
     build_id = steamcmd.install(folder, lock, callbacks)
     callbacks.stage("Checking")
-    if releases.is_whole(layout.releases_dir / build_id):
+    is_whole = releases.is_whole(layout.releases_dir / build_id)
+    if is_whole:
         # The files are the same: an existing release never changes.
         staging.discard(layout)
         _say_up_to_date(build_id, callbacks)
     else:
         releases.publish(layout, folder.install_dir, build_id)
-    return build_id
+    return Outcome(build_id, not is_whole)
 
 
 def _update_overlaid(
@@ -80,7 +95,7 @@ def _update_overlaid(
     steamcmd: SteamCmd,
     lock: int,
     callbacks: Callbacks,
-) -> str:
+) -> Outcome:
     build_id = folder.finished_build
     if build_id is None:
         build_id = steamcmd.install(folder, lock, callbacks)
@@ -99,7 +114,8 @@ def _update_overlaid(
         staging.discard(layout)
         raise
     is_there = releases.is_whole(layout.releases_dir / build_id)
-    if is_there and not (build_id == folder.base and assembly.changed_game_files):
+    is_changed = not is_there or (build_id == folder.base and bool(assembly.changed_game_files))
+    if not is_changed:
         remove_tree(target)
         _say_up_to_date(build_id, callbacks)
     else:
@@ -114,7 +130,7 @@ def _update_overlaid(
             f"but {len(assembly.changed)} that changed."
         )
     staging.discard(layout)
-    return build_id
+    return Outcome(build_id, is_changed)
 
 
 def _require_build(release_dir: Path, build_id: str) -> None:

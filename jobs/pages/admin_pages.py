@@ -1,20 +1,19 @@
 """The pages of a server's admins in the game: the list, adding and removing."""
 
-from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs.database import Channel, announce
 from jobs.pages.job_lists import parse_id
 from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
+from servers.config import find_sourcemod_note
 from servers.models import AdminsNote, AdminsState, Server
-from servers.people import GameAdminForm
+from servers.people import GameAdminForm, read_known_players
 from servers.permissions import Verb, may
 
 
@@ -31,16 +30,12 @@ def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
         return show(request, server, form)
     try:
         with transaction.atomic():
-            admin = form.save(request.user.get_username())
+            form.save(request.user.get_username())
             AdminsNote.record(server, AdminsState.PENDING)
             announce(Channel.PAGES)
     except ValidationError as error:
         form.add_error(None, error)
         return show(request, server, form)
-    messages.success(
-        request,
-        _("%(who)s: %(what)s.") % {"who": admin.name or admin.steam_id, "what": admin.preset_words},
-    )
     return lead_back(server)
 
 
@@ -54,23 +49,24 @@ def game_admin_remove(request: SignedInRequest, name: str, pk: int) -> HttpRespo
         admin.delete()
         AdminsNote.record(server, AdminsState.PENDING)
         announce(Channel.PAGES)
-    messages.success(
-        request, _("%(who)s is no longer an admin.") % {"who": admin.name or admin.steam_id}
-    )
     return lead_back(server)
 
 
 def show(request: SignedInRequest, server: Server, form: GameAdminForm) -> HttpResponse:
     """Show the page."""
+    may_name = may(request.user, Verb.NAME_ADMINS, server)
+    note = AdminsNote.objects.filter(server=server).first()
     context = describe_head(request, server, "players") | {
-        "may_name_admins": may(request.user, Verb.NAME_ADMINS, server),
+        "may_name_admins": may_name,
         "admins": server.game_admins.all(),
-        "note": AdminsNote.objects.filter(server=server).first(),
+        "note": note,
         "form": form,
+        "known_players": read_known_players(server),
+        "sourcemod_note": find_sourcemod_note(request.user, server, note) if may_name else None,
     }
     return render(request, "servers/game_admins.html", context)
 
 
 def lead_back(server: Server) -> HttpResponse:
-    """Redirect to the list."""
+    """Redirect to the list, where the note says what has come of the change: nothing else does beside it."""
     return HttpResponseRedirect(reverse("jobs:game_admins", args=[server.name]), status=303)

@@ -19,7 +19,14 @@ from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.downloads import as_download
 from servers.models import Ban, Server, bans_changed
-from servers.people import BanForm, BanListForm, find_room, full_text, to_steam_id
+from servers.people import (
+    BanForm,
+    BanListForm,
+    find_room,
+    full_text,
+    read_known_players,
+    to_steam_id,
+)
 from servers.permissions import Role, Verb, may
 from servers.quotas import lock_person
 
@@ -79,6 +86,7 @@ def show(
         "text": text,
         "ended": concerned.exclude(pk__in=in_force.values("pk"))[:ENDED_SHOWN],
         "form": form,
+        "known_players": read_known_players(server),
         "list_form": list_form or BanListForm(server=server),
     }
     return render(request, "servers/bans.html", context)

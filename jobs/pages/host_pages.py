@@ -20,6 +20,7 @@ from jobs.pages.ways_back import find_way_back, see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import ActualState, Host, Server
+from servers.pages import choose_renewal
 from servers.permissions import HOST_OPERATION_VERBS, Person, Verb, may
 from servers.refusals import refuse
 from servers.secrets import keys_note
@@ -111,7 +112,13 @@ def host_list(request: SignedInRequest) -> HttpResponse:
     """Show every host."""
     require(request.user, Verb.VIEW_HOSTS)
     rows = read_hosts(request.user, Host.objects.all())
-    return render(request, "hosts/list.html", {"rows": rows, "secrets_note": keys_note()})
+    is_running = any(row.running_job_count or row.queued_job_count for row in rows)
+    context = {
+        "rows": rows,
+        "secrets_note": keys_note(),
+        "renewal": choose_renewal(is_running=is_running, has_form=False),
+    }
+    return render(request, "hosts/list.html", context)
 
 
 @require_safe
@@ -131,6 +138,9 @@ def host_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "here": request.path,
         "builds": HostBuilds.of(row.host, seen),
         "strips": read_strips(user, row.host),
+        "renewal": choose_renewal(
+            is_running=bool(row.running_job_count or row.queued_job_count), has_form=False
+        ),
         "servers": servers,
         "more_servers_count": row.server_count - len(servers),
         "overlays": row.host.overlay_reports.defer("maps", "campaigns"),
@@ -156,10 +166,10 @@ def jobs_of_host(host: Host) -> JobQuerySet:
 
 
 def read_strips(user: Person, host: Host) -> list[HostStrip]:
-    """Return the jobs about a host that wait or run; if there are none, the last one, if it failed."""
+    """Return the jobs about a host that wait or run; if none, the last one, if it failed or has a result."""
     active = list(jobs_of_host(host).active().select_related("host").order_by("id"))
     last = None if active else jobs_of_host(host).select_related("host").first()
-    if last is not None and last.state == JobState.FAILED:
+    if last is not None and (last.state == JobState.FAILED or last.result):
         active = [last]
     return [
         HostStrip(

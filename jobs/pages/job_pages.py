@@ -31,7 +31,7 @@ from servers.access import SignedInRequest, get_server, get_server_or_404, requi
 from servers.config import find_way_back
 from servers.logs import LogPage, RowLog, read_log_page, send_text
 from servers.models import Run, Server
-from servers.pages import needs_log
+from servers.pages import choose_renewal, needs_log
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse, wants_json
 
@@ -81,6 +81,7 @@ def job_list(request: SignedInRequest) -> HttpResponse:
         "is_newest": before is None,
         "state": state,
         "states": list(choices),
+        "renewal": choose_renewal(is_running=any(job.is_active for job in shown), has_form=False),
     }
     return render(request, "jobs/list.html", context)
 
@@ -104,6 +105,9 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
         "waiting": explain_waiting(job) if job.state == JobState.QUEUED else "",
         "retries": job.retries.order_by("id"),
         "way_back": find_way_back_of(request.user, job),
+        "renewal": choose_renewal(
+            is_running=job.is_active, has_form=job.asks_for_code or bool(request.GET)
+        ),
     }
     return render(request, "jobs/detail.html", context)
 

@@ -12,6 +12,7 @@ from jobs.models import STARTS, DeferredAction, Job, JobLog, JobState
 from jobs.queue import explain_waiting
 from servers.config import describe_waiting, find_way_back
 from servers.models import ActualState, Crash, Run, Server
+from servers.pages import Renewal, choose_renewal
 from servers.permissions import Person, Verb, may, verbs_of
 
 LINES_OF_FAILURE = 8
@@ -44,8 +45,13 @@ class Tab:
     count: int = 0
 
 
-def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, Any]:
-    """Return what `servers/_page.html` shows around a server's tab `tab`. About a dozen queries."""
+def describe_head(
+    request: HttpRequest, server: Server, tab: str, *, has_form: bool = True
+) -> dict[str, Any]:
+    """Return what `servers/_page.html` shows around a server's tab `tab`. About a dozen queries.
+
+    `has_form` is whether the tab has something to fill in, which a page that renews itself would take away.
+    """
     verbs = verbs_of(request.user, server)
     strip = read_strip(request.user, server)
     crashes = server.crashes.count()
@@ -57,6 +63,7 @@ def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, A
         "tabs": list_tabs(server, verbs, crashes),
         "here": request.path,
         "strip": strip,
+        "renewal": find_renewal(server, strip, has_form=has_form),
         "is_last_error_told": is_told(server, strip),
         "deferred": DeferredAction.objects.filter(server=server).first(),
         "waiting": describe_waiting(server),
@@ -64,6 +71,14 @@ def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, A
         "crash": find_crash(server) if crashes else None,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",
     }
+
+
+def find_renewal(server: Server, strip: Strip | None, *, has_form: bool) -> Renewal:
+    """Return how a page of a server is renewed without scripts."""
+    job = strip.job if strip else None
+    # What waits while the server runs can take long: people go on using the page.
+    is_used = has_form or (server.is_up and job is not None and job.state == JobState.QUEUED)
+    return choose_renewal(is_running=job is not None and job.is_active, has_form=is_used)
 
 
 def read_strip(user: Person, server: Server) -> Strip | None:

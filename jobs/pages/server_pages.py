@@ -37,7 +37,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         console = read_log_page(Console(server.pk), request)
     if console.search and console.must_jump:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
-    head = describe_head(request, server, "console")
+    head = describe_head(request, server, "console", has_form=bool(request.GET))
     is_own = Verb.CONFIGURE in head["verbs"]
     blueprint = server.blueprint
     overlay_rows = read_overlay_rows(
@@ -73,7 +73,7 @@ def server_console(request: SignedInRequest, name: str) -> HttpResponse:
 def server_config(request: SignedInRequest, name: str) -> HttpResponse:
     """Show the parts of `cfg/server.cfg` as the server's host last wrote them, without passwords."""
     server = get_server(request.user, name, Verb.CONFIGURE)
-    context = describe_head(request, server, "config") | {
+    context = describe_head(request, server, "config", has_form=False) | {
         "parts": server.config_chain,
         "overlays": server.blueprint.ordered_overlays(),
     }
@@ -90,7 +90,7 @@ def server_history(request: SignedInRequest, name: str) -> HttpResponse:
         "-created_at", "-id"
     )
     shown = list(jobs[: JOBS_PER_PAGE + 1])
-    context = describe_head(request, server, "jobs") | {
+    context = describe_head(request, server, "jobs", has_form=False) | {
         "jobs": shown[:JOBS_PER_PAGE],
         "older_before": shown[JOBS_PER_PAGE - 1].pk if len(shown) > JOBS_PER_PAGE else None,
         "is_newest": before is None,
@@ -103,5 +103,7 @@ def server_history(request: SignedInRequest, name: str) -> HttpResponse:
 def server_crashes(request: SignedInRequest, name: str) -> HttpResponse:
     """List the stored crashes of a server, newest first."""
     server = get_server_or_404(request.user, name)
-    context = describe_head(request, server, "crashes") | {"crashes": server.crashes.all()}
+    context = describe_head(request, server, "crashes", has_form=False) | {
+        "crashes": server.crashes.all()
+    }
     return render(request, "servers/crashes.html", context)

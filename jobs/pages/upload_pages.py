@@ -24,7 +24,9 @@ from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
 from servers import store
 from servers.access import SignedInRequest, get_overlay, sign_in_required
+from servers.content import find_next_steps
 from servers.models import NOTE_CHARS, Host, Overlay, Upload, UploadPart, UploadState
+from servers.pages import choose_renewal
 from servers.permissions import Verb, may
 from servers.quotas import count_content_bytes, most_content_bytes
 from servers.refusals import refuse, wants_json
@@ -202,6 +204,10 @@ def describe_page(request: SignedInRequest, overlay: Overlay) -> dict[str, Any]:
         "here": request.path,
         "rows": rows,
         "done": done[:DONE_SHOWN],
+        "renewal": choose_renewal(
+            is_running=any(row.job and row.job.is_active for row in rows), has_form=True
+        ),
+        "next_steps": find_next_steps(request.user, overlay) if overlay.latest else None,
         "obstacle": find_obstacle(),
         "limits": describe_limits(overlay, request.user),
         "may_bring_native": may(request.user, Verb.BRING_NATIVE_CODE),

@@ -64,7 +64,12 @@ def read_ahead(job: Job) -> list[ActiveJob]:
 def describe(job: Job) -> str:
     """Return a job in words, such as "start of alpha by kim, running for 3 min"."""
     asked = f" by {job.requested_by_name}" if job.requested_by_name else ""
-    what = f"{job.operation_label.lower()} of {job.subject}{asked} (job {job.pk})"
+    operation = job.operation_label
+    is_of_host = not job.server_name and not job.overlay_name
+    named = (
+        f"“{operation}” on {job.subject}" if is_of_host else f"{operation.lower()} of {job.subject}"
+    )
+    what = f"{named}{asked} (job {job.pk})"
     if job.started_at is None:
         return f"{what}, which waits too"
     return f"{what}, running for {in_words(timezone.now() - job.started_at)}"

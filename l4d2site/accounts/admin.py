@@ -60,10 +60,20 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
 class AccountEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Sign-ins, failed ones too, and changes to accounts."""
 
-    list_display = ["at", "kind", "name", "address", "browser", "detail", "count", "last_at"]
+    list_display = [
+        "at",
+        "kind",
+        "name",
+        "actor_name",
+        "address",
+        "browser",
+        "detail",
+        "count",
+        "last_at",
+    ]
     list_filter = ["kind", "at"]
     list_per_page = 100
-    search_fields = ["name", "address"]
+    search_fields = ["name", "actor_name", "address"]
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - as Django calls it

@@ -1,5 +1,6 @@
 """The pages that show who did what: in the whole panel, and with one server."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpResponse
@@ -10,18 +11,21 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from jobs.pages import describe_head
-from l4d2site.accounts.audit import AuditPage, Place, find_events, find_jobs, read_page
+from l4d2site.accounts.audit import Place, Wish, read_page
+from l4d2site.accounts.forms import AuditPeriodForm
 from servers.access import SignedInRequest, get_server, require, sign_in_required
+from servers.models import COMMANDS_KEPT
 from servers.permissions import Verb
 
 KINDS = {
     "": _("everything"),
     "jobs": _("jobs"),
+    "commands": _("console commands"),
     "settings": _("servers and blueprints"),
     "people": _("people"),
     "door": _("sign-ins"),
 }
-KINDS_OF_SERVER = {name: KINDS[name] for name in ("", "jobs", "settings", "people")}
+KINDS_OF_SERVER = {name: KINDS[name] for name in ("", "jobs", "commands", "settings", "people")}
 
 
 @require_safe
@@ -30,11 +34,9 @@ KINDS_OF_SERVER = {name: KINDS[name] for name in ("", "jobs", "settings", "peopl
 def audit(request: SignedInRequest) -> HttpResponse:
     """Show who did what, newest first, filtered by kind, person and server."""
     require(request.user, Verb.READ_RECORD)
-    wish = read_wish(request, KINDS)
-    jobs = find_jobs(request.user, **wish)
-    events = find_events(**wish)
-    page = read_page(jobs, events, Place.parse(request.GET.get("before", "")))
-    context = describe(page, wish, KINDS) | {"shows_addresses": True, "has_servers": True}
+    form = AuditPeriodForm(request.GET)
+    wish = read_wish(request, KINDS, form)
+    context = describe(request, wish, form, KINDS) | {"shows_addresses": True, "has_servers": True}
     return render(request, "accounts/audit.html", context)
 
 
@@ -44,22 +46,25 @@ def audit(request: SignedInRequest) -> HttpResponse:
 def server_audit(request: SignedInRequest, name: str) -> HttpResponse:
     """Show who did what with one server, to the people who manage it."""
     server = get_server(request.user, name, Verb.SHARE)
-    wish = read_wish(request, KINDS_OF_SERVER) | {"server": server.name}
-    jobs = find_jobs(request.user, **wish)
-    events = find_events(**wish)
-    page = read_page(jobs, events, Place.parse(request.GET.get("before", "")))
-    context = describe_head(request, server, "people") | describe(page, wish, KINDS_OF_SERVER)
+    form = AuditPeriodForm(request.GET)
+    wish = replace(read_wish(request, KINDS_OF_SERVER, form), server=server.name)
+    context = describe_head(request, server, "people") | describe(
+        request, wish, form, KINDS_OF_SERVER
+    )
     return render(request, "servers/audit.html", context)
 
 
-def read_wish(request: SignedInRequest, kinds: dict[str, Any]) -> dict[str, str]:
-    """Return the filters in the address: a kind, a person, a server."""
+def read_wish(request: SignedInRequest, kinds: dict[str, Any], form: AuditPeriodForm) -> Wish:
+    """Return the filters in the address: a kind, a person, a server, a period."""
     kind = request.GET.get("kind", "")
-    return {
-        "kind": kind if kind in kinds else "",
-        "who": read_text(request, "who"),
-        "server": read_text(request, "server"),
-    }
+    since, until = form.read_period()
+    return Wish(
+        kind=kind if kind in kinds else "",
+        who=read_text(request, "who"),
+        server=read_text(request, "server"),
+        since=since,
+        until=until,
+    )
 
 
 def read_text(request: SignedInRequest, name: str) -> str:
@@ -67,16 +72,23 @@ def read_text(request: SignedInRequest, name: str) -> str:
     return request.GET.get(name, "").replace("\0", "").strip()
 
 
-def describe(page: AuditPage, wish: dict[str, str], kinds: dict[str, Any]) -> dict[str, Any]:
+def describe(
+    request: SignedInRequest, wish: Wish, form: AuditPeriodForm, kinds: dict[str, Any]
+) -> dict[str, Any]:
     """Return the context that shows the entries and the filters."""
+    page = read_page(request.user, wish, Place.parse(request.GET.get("before", "")))
+    period = {name: read_text(request, name) for name in form.fields}
+    address = {"kind": wish.kind, "who": wish.who, "server": wish.server} | period
     return {
         "entries": page.entries,
         "wish": wish,
-        "is_narrowed": any(wish.values()),
+        "period": form,
+        "commands_kept": COMMANDS_KEPT if wish.kind == "commands" else None,
+        "is_narrowed": any(address.values()),
         "filters": [
-            (label, f"?{urlencode(wish | {'kind': kind})}", kind == wish["kind"])
+            (label, f"?{urlencode(address | {'kind': kind})}", kind == wish.kind)
             for kind, label in kinds.items()
         ],
-        "older_url": f"?{urlencode(wish | {'before': str(page.older)})}" if page.older else "",
-        "newest_url": f"?{urlencode(wish)}",
+        "older_url": f"?{urlencode(address | {'before': str(page.older)})}" if page.older else "",
+        "newest_url": f"?{urlencode(address)}",
     }

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from l4d2site.accounts.addresses import client_address
 from l4d2site.accounts.browsers import describe_browser
-from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.models import BY_COMMAND, AccountEvent, EventKind
 from servers.models import Server
 
 logger = logging.getLogger("saferoom.accounts")
@@ -53,7 +53,8 @@ def record_event(
 ) -> None:
     """Store an event, and log it. Makes two queries, and occasionally a few more to trim.
 
-    `user` is the account it is about; `name` is the name that was tried, if there may be no such account.
+    `user` is the account it is about; `name` is the name that was tried, if there may be no such account. Who
+    caused it is whoever sent the request.
     Without a request, `address` says where it came from. `count` is for callers that report several events at
     once, and `server` for events about one server. Must not be called in an event loop.
     """
@@ -69,6 +70,7 @@ def record_event(
         kind=kind,
         user=user,
         name=name,
+        actor_name=find_actor(request, name),
         address=address,
         browser=describe_browser(user_agent) if user_agent else "",
         detail=detail,
@@ -80,6 +82,14 @@ def record_event(
     )
     if not add_to_minute(event):
         store(event)
+
+
+def find_actor(request: HttpRequest | None, name: str) -> str:
+    """Return who causes an event: the person signed in, else whoever acts as `name`, as with a link by mail."""
+    if request is None:
+        return BY_COMMAND
+    person = getattr(request, "user", None)
+    return person.get_username() if person is not None and person.is_authenticated else name
 
 
 def log_line(kind: EventKind, address: str, name: str, detail: str, count: int) -> str:

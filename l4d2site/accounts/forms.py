@@ -1,5 +1,6 @@
 """The forms of accounts."""
 
+from datetime import date, datetime, time, timedelta
 from typing import Any, cast
 
 from allauth.account.forms import LoginForm
@@ -13,6 +14,8 @@ from django.contrib.auth.forms import BaseUserCreationForm, PasswordChangeForm, 
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from l4d2site.accounts.events import record_event
@@ -271,3 +274,47 @@ class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
         except ValidationError:
             record_event(EventKind.SIGN_IN_FAILED, context.request, detail="passkey")
             raise
+
+
+class DayField(forms.DateField):
+    """A day as `2026-11-27`, which is what browsers send."""
+
+    widget = forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            required=False,
+            input_formats=["%Y-%m-%d"],
+            error_messages={"invalid": _("Enter a day such as 2026-11-27.")},
+            validators=[MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2999, 12, 30))],
+            **kwargs,
+        )
+
+
+class AuditPeriodForm(PlainForm, forms.Form):
+    """The first and the last day that the audit shows, in the panel's time zone."""
+
+    since = DayField(label=_("From"))
+    until = DayField(label=_("Until"))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a period that ends before it begins."""
+        days: dict[str, Any] = super().clean() or {}
+        since, until = days.get("since"), days.get("until")
+        if since and until and until < since:
+            self.add_error("until", _("Choose the first day or a later one."))
+        return self.cleaned_data
+
+    def read_period(self) -> tuple[datetime | None, datetime | None]:
+        """Return when the period begins and when it is over; None for an end that is open or not understood."""
+        self.full_clean()
+        since, until = self.cleaned_data.get("since"), self.cleaned_data.get("until")
+        return (
+            begin_of_day(since) if since else None,
+            begin_of_day(until + timedelta(days=1)) if until else None,
+        )
+
+
+def begin_of_day(day: date) -> datetime:
+    """Return when `day` begins in the panel's time zone."""
+    return timezone.make_aware(datetime.combine(day, time.min))

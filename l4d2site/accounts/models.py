@@ -79,6 +79,20 @@ PEOPLE_KINDS = tuple(
 )
 """Events about accounts: passwords, second factors, roles, invitations, limits."""
 
+DONE_TO_PEOPLE_KINDS = (
+    EventKind.PASSWORD_CHANGED,
+    EventKind.RESET_LINK_MADE,
+    EventKind.SECOND_FACTOR_REMOVED,
+    EventKind.ACCOUNT_MADE,
+    EventKind.ACCOUNT_REMOVED,
+    EventKind.ROLE_CHANGED,
+    EventKind.QUOTAS_CHANGED,
+)
+"""Events whose account is the one they concern; somebody else may have caused them."""
+
+BY_COMMAND = "a command"
+"""Who caused an event that no request did. No account can have this name, since names have no blanks."""
+
 
 class AccountEvent(models.Model):
     """A sign-in event, or something that somebody changed.
@@ -93,6 +107,13 @@ class AccountEvent(models.Model):
     )
     name = models.CharField(
         max_length=64, help_text=gettext_lazy("The account's name then, or the one that was tried.")
+    )
+    actor_name = models.CharField(
+        max_length=150,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=gettext_lazy("Who caused it; empty for events from before this was recorded."),
     )
     address = models.CharField(max_length=45)
     browser = models.CharField(max_length=80)

@@ -9,7 +9,7 @@ from servers.config.cures import (
 )
 from servers.config.game_installs import GameOnHost, read_games
 from servers.config.names import suggest_server_name
-from servers.config.ready_blueprints import READY_BLUEPRINTS
+from servers.config.ready_blueprints import READY_BLUEPRINTS, find_rows
 from servers.config.secret_moves import (
     OtherKeysError,
     find_unmoved,
@@ -17,6 +17,7 @@ from servers.config.secret_moves import (
     move_found_secrets,
     rotate_secrets,
 )
+from servers.config.sourcemod_notes import find_sourcemod_note
 from servers.config.start_checks import find_certain_conflicts
 from servers.config.starts import compare_runs, find_gaps, list_starts
 from servers.config.waiting_changes import (
@@ -39,6 +40,8 @@ __all__ = [
     "find_certain_conflicts",
     "find_gaps",
     "find_providers",
+    "find_rows",
+    "find_sourcemod_note",
     "find_unmoved",
     "find_waiting",
     "find_way_back",

@@ -114,6 +114,11 @@ def find_providers(user: User, version: OverlayVersion) -> list[Provided]:
     ]
 
 
+def find_overlays_with(user: User, need: Need, present: Iterable[str]) -> list[Overlay]:
+    """Return the overlays that `user` may use and that have what is needed, but for those in `present`."""
+    return _find_those_with(need, _read_candidates(user, present))
+
+
 def _find_those_with(need: Need, candidates: Iterable[_Candidate]) -> list[Overlay]:
     return [
         one.overlay for one in candidates if need.is_met_by(one.traits, one.version.plugins or ())

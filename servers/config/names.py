@@ -1,11 +1,10 @@
 """Suggested names, before people have chosen one."""
 
 import re
+from collections.abc import Collection
 from itertools import count
-from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
 
 from servers.models import Server
 
@@ -13,9 +12,8 @@ BASE_CHARS = 24
 """Leaves space for a number: a name may have 32 characters."""
 
 
-def first_free_name(rows: QuerySet[Any], base: str) -> str:
-    """Return the first of `base`, `base-2`, `base-3`, … that none of `rows` has."""
-    taken = set(rows.filter(name__startswith=base).values_list("name", flat=True))
+def first_free_name(taken: Collection[str], base: str) -> str:
+    """Return the first of `base`, `base-2`, `base-3`, … that is not among `taken`."""
     if base not in taken:
         return base
     return next(name for number in count(2) if (name := f"{base}-{number}") not in taken)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -34,26 +34,6 @@ class ReadyBlueprint:
         """
         return f"sv_allow_lobby_connect_only 0\nsv_gametypes {self.mode}\n"
 
-    def to_row(self, owner: User) -> Blueprint:
-        """Return a blueprint of `owner` with exactly this content, or a new one that is not stored yet."""
-        own = Blueprint.objects.filter(
-            owner=owner,
-            arguments=self.arguments,
-            config=self.config,
-            memory_limit_mib=None,
-            tasks_limit=None,
-            cpu_weight=None,
-        )
-        plain = own.annotate(overlay_count=Count("overlays")).filter(overlay_count=0)
-        if (row := plain.first()) is not None:
-            return row
-        return Blueprint(
-            name=first_free_name(Blueprint.objects.all(), self.key),
-            owner=owner,
-            arguments=self.arguments,
-            config=self.config,
-        )
-
 
 READY_BLUEPRINTS = (
     ReadyBlueprint(
@@ -81,3 +61,33 @@ READY_BLUEPRINTS = (
         *("c1m4_atrium", "survival"),
     ),
 )
+
+
+def find_rows(owner: User) -> dict[str, Blueprint]:
+    """Return, by the key of each ready blueprint, the one of `owner` with exactly its content, or a new one.
+
+    A new one is not stored yet. Two queries.
+    """
+    own = Blueprint.objects.filter(
+        owner=owner,
+        arguments__in=[ready.arguments for ready in READY_BLUEPRINTS],
+        memory_limit_mib=None,
+        tasks_limit=None,
+        cpu_weight=None,
+    )
+    plain = own.annotate(overlay_count=Count("overlays")).filter(overlay_count=0)
+    rows = {(row.arguments, row.config): row for row in plain.order_by("-name")}
+    is_alike = Q()
+    for ready in READY_BLUEPRINTS:
+        is_alike |= Q(name__startswith=ready.key)
+    taken = set(Blueprint.objects.filter(is_alike).values_list("name", flat=True))
+    return {
+        ready.key: rows.get((ready.arguments, ready.config))
+        or Blueprint(
+            name=first_free_name(taken, ready.key),
+            owner=owner,
+            arguments=ready.arguments,
+            config=ready.config,
+        )
+        for ready in READY_BLUEPRINTS
+    }

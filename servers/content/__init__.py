@@ -11,6 +11,7 @@ from servers.content.map_choices import (
     read_next_start,
 )
 from servers.content.map_words import map_command, save_next_start, tell_outcome
+from servers.content.next_steps import find_next_steps
 from servers.content.overlay_notes import list_campaigns, read_overlay_rows
 from servers.content.report_columns import describe_overlay, describe_plugins, describe_release
 from servers.content.start_notes import find_start_notes
@@ -24,6 +25,7 @@ __all__ = [
     "describe_release",
     "find_loaded_notes",
     "find_mode_in",
+    "find_next_steps",
     "find_obstacle_now",
     "find_start_notes",
     "list_campaigns",

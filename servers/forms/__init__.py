@@ -1,5 +1,6 @@
 """The forms that servers and blueprints are made and changed with."""
 
+from servers.forms.last_changes import LastChange
 from servers.forms.model_forms import BlueprintForm, ServerForm, find_port_obstacle
 from servers.forms.new_server import NewServerForm
 from servers.forms.outdated import VERSION_FIELD, VersionedAdminForm
@@ -18,6 +19,7 @@ __all__ = [
     "VERSION_FIELD",
     "BlueprintForm",
     "FileForm",
+    "LastChange",
     "NewPathForm",
     "NewServerForm",
     "NewTextForm",

@@ -405,6 +405,13 @@ class BlueprintForm(RowForm):
         self._errors = ErrorDict()
         self.fields["name"].widget.attrs.pop("autofocus", None)
 
+    def offer(self, name: str) -> None:
+        """Place the overlay called `name` below all others, unless it has a place or cannot be used."""
+        offered = next((overlay for overlay in self.overlays if overlay.name == name), None)
+        if offered is not None and offered.pk not in self.stored_places:
+            lowest = max((row.position for row in self.stored_places.values()), default=0)
+            self.initial[place_name(offered)] = lowest + 1
+
     moved = ""
     """The last move, for the page to lead the keyboard back to its button."""
 

@@ -7,7 +7,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from servers.config import READY_BLUEPRINTS, suggest_server_name
+from servers.config import READY_BLUEPRINTS, find_rows, suggest_server_name
 from servers.forms.model_forms import CODE, ServerForm
 from servers.models import Blueprint, Host, Server
 
@@ -23,6 +23,7 @@ class BlueprintChoice:
     label: str
     text: str
     is_chosen: bool
+    remark: str = ""
 
 
 class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
@@ -43,9 +44,9 @@ class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
     def to_python(self, value: Any) -> Blueprint | None:
         """Return the blueprint; a ready one that is used for the first time is not stored yet."""
-        ready = next((one for one in READY_BLUEPRINTS if value == READY_PREFIX + one.key), None)
-        if ready is not None:
-            return ready.to_row(self._owner)
+        key = str(value).removeprefix(READY_PREFIX)
+        if value == READY_PREFIX + key and key in (rows := find_rows(self._owner)):
+            return rows[key]
         return cast("Blueprint | None", super().to_python(value))
 
 
@@ -61,14 +62,16 @@ class NewServerForm(ServerForm):
         self.fields["name"].widget.attrs = {**CODE, "autofocus": True}
 
     def ready_choices(self) -> list[BlueprintChoice]:
-        """Return the ready blueprints."""
+        """Return the ready blueprints, and which rows they are or become. Two queries."""
         chosen = str(self["blueprint"].value())
+        rows = find_rows(self.user)
         return [
             BlueprintChoice(
                 value := f"{READY_PREFIX}{ready.key}",
                 str(ready.label),
                 str(ready.explanation),
                 is_chosen=value == chosen,
+                remark=describe_row(ready.key, rows[ready.key]),
             )
             for ready in READY_BLUEPRINTS
         ]
@@ -116,4 +119,18 @@ class NewServerForm(ServerForm):
         if blueprint._state.adding:  # noqa: SLF001 - documented
             blueprint.save()
             self.instance.blueprint = blueprint
+            text = _("Blueprint %(name)s was made for it; change how it is played there.")
+            self.notes.append(text % {"name": blueprint.name})
         return super().save(commit)
+
+
+def describe_row(key: str, row: Blueprint) -> str:
+    """Return in a sentence which blueprint a ready one is or becomes; nothing if its name is as expected."""
+    if not row._state.adding:  # noqa: SLF001 - documented
+        return _("Uses your blueprint %(name)s.") % {"name": row.name}
+    if row.name == key:
+        return ""
+    return _("Makes the blueprint %(name)s: there is another one called %(taken)s.") % {
+        "name": row.name,
+        "taken": key,
+    }

@@ -6,6 +6,7 @@ made. Whoever saves it without one, as scripts do, saves it as before.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, cast
@@ -17,6 +18,9 @@ from django.db.models import Model
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+
+from servers.forms.last_changes import LastChange, find_last_change
+from servers.store import Sides, compare_sides
 
 VERSION_FIELD = "version"
 OUTDATED = gettext_lazy(
@@ -36,6 +40,11 @@ class Conflict:
     yours: str
     theirs: str
 
+    @cached_property
+    def sides(self) -> Sides:
+        """Both values by lines; those that only one of them has are marked."""
+        return compare_sides(self.theirs, self.yours)
+
 
 class OutdatedFormError(ValidationError):
     """What the form was opened with is no longer what is stored."""
@@ -44,13 +53,14 @@ class OutdatedFormError(ValidationError):
 class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form that knows what was stored when it was opened.
 
-    After `refuse_outdated` has raised, `conflicts` says what differs, and the form is one that has seen it: the
-    next try saves it.
+    After `refuse_outdated` has raised, `conflicts` says what differs, `last_change` who changed it if that is
+    recorded, and the form is one that has seen it: the next try saves it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conflicts: list[Conflict] = []
+        self.last_change: LastChange | None = None
         self._seen: str | None = None
 
     @property
@@ -104,6 +114,7 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         ]
         if self.conflicts:
             self._seen = to_version(stored)
+            self.last_change = find_last_change(row)
             raise OutdatedFormError(OUTDATED)
 
 

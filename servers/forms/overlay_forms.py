@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from hostops.specs import ManifestError, require_paths, require_readable_paths
+from servers.forms.last_changes import LastChange
 from servers.forms.model_forms import CODE, CodeArea, RowForm
 from servers.forms.outdated import Conflict
 from servers.forms.words import PlainForm
@@ -84,6 +85,7 @@ class FileForm(PlainForm, forms.Form):
         super().__init__(*args, **kwargs)
         self.seen_version = str(self.data.get("version", "")) if self.is_bound else opened
         self.conflicts: list[Conflict] = []
+        self.last_change: LastChange | None = None
 
     @property
     def status(self) -> HTTPStatus:

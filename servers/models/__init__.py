@@ -10,6 +10,7 @@ from servers.models.blueprints import (
 )
 from servers.models.commands import (
     ANSWER_SECONDS,
+    COMMANDS_KEPT,
     LOST_AFTER,
     MAX_COMMAND_BYTES,
     TAKE_WITHIN,
@@ -72,6 +73,7 @@ from servers.models.validation import (
 
 __all__ = [
     "ANSWER_SECONDS",
+    "COMMANDS_KEPT",
     "CRASHES_KEPT",
     "KEPT_DAYS",
     "LOOPBACK",

@@ -65,7 +65,7 @@ class GameAdmin(models.Model):
 class AdminsState(models.TextChoices):
     """What became of a server's admins. `pending` until its worker has handled the latest change."""
 
-    PENDING = "pending", _("Not written yet. The worker of the server’s host will do it.")
+    PENDING = "pending", _("Saved. Not written yet: the worker of the server’s host will do it.")
     IN_FORCE = "in_force", _("Written, and SourceMod has read them.")
     TYPED = "typed", _("Written. SourceMod was told to reload them, but did not answer.")
     WAITING = "waiting", _("The server’s next start writes them.")

@@ -7,7 +7,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F
 from django.db.models.functions import Substr
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from servers.models.servers import Server
@@ -48,6 +51,19 @@ class CommandState(models.TextChoices):
     UNANSWERED = "unanswered", "sent, no answer"
     LOST = "lost", "sent, answer lost"
     FAILED = "failed", "not sent"
+
+
+KINDS_BY_WORD: dict[str, str | Promise] = {
+    "changelevel": gettext_lazy("Map change"),
+    "map": gettext_lazy("Map change"),
+    "kick": gettext_lazy("Kick"),
+    "kickid": gettext_lazy("Kick"),
+    "sm_kick": gettext_lazy("Kick"),
+    "say": gettext_lazy("Message to the players"),
+    "sm_say": gettext_lazy("Message to the players"),
+    "sm_psay": gettext_lazy("Message to one player"),
+}
+"""What the audit calls commands that begin with these words."""
 
 
 UNFINISHED_STATES = (CommandState.QUEUED, CommandState.SENT)
@@ -98,6 +114,7 @@ class ConsoleCommand(models.Model):
         indexes = [
             models.Index(fields=["server", "-id"], name="commands_of_server"),
             models.Index(fields=["state", "server"], name="commands_by_state"),
+            models.Index(fields=["-created_at", "-id"], name="commands_by_age"),
         ]
         constraints = [
             # srcds mixes up the answers of several connections, so only one command at a time is sent.
@@ -110,6 +127,17 @@ class ConsoleCommand(models.Model):
 
     def __str__(self) -> str:
         return f"command {self.pk} for {self.server}"
+
+    def get_absolute_url(self) -> str:
+        """Return the address of the page of its server's commands that begins with it and its answer."""
+        page = reverse("jobs:commands", args=[self.server.name])
+        return f"{page}?before={self.pk + 1}"
+
+    @property
+    def kind_label(self) -> str:
+        """What it does, in words, judged by its first word."""
+        word = self.text.split(maxsplit=1)[0].lower() if self.text.strip() else ""
+        return str(KINDS_BY_WORD.get(word, _("Console command")))
 
     @property
     def is_finished(self) -> bool:

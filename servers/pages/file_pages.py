@@ -3,12 +3,13 @@
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from hostops.specs import ManifestFile
 from servers.access import SignedInRequest, get_overlay, sign_in_required
-from servers.forms import FileForm, NewPathForm, NewTextForm, TextForm
+from servers.forms import FileForm, LastChange, NewPathForm, NewTextForm, TextForm
 from servers.models import Overlay, OverlayReport, OverlayVersion
 from servers.pages.new_server_pages import form_page
 from servers.pages.version_pages import (
@@ -108,7 +109,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
                 note=form.cleaned_data["note"],
             )
         except FileChangedError as error:
-            show_both(form, error)
+            show_both(form, overlay, error)
         except VersionRefusedError as error:
             form.add_error(None, error)
         else:
@@ -117,6 +118,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
         "overlay": overlay,
         "form": form,
         "path": path,
+        "reload_url": f"{request.path}?{urlencode({'path': path})}",
         "is_text": True,
         "title": _("Edit a file"),
         "verb": _("Edit"),
@@ -125,13 +127,17 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
     return render(request, "overlays/file_form.html", context, status=form.status)
 
 
-def show_both(form: TextForm, error: FileChangedError) -> None:
-    """Show what somebody else has saved beside what was typed."""
+def show_both(form: TextForm, overlay: Overlay, error: FileChangedError) -> None:
+    """Show what somebody else has saved beside what was typed, and who made the latest version."""
     now = read_if_text(error.now)
     theirs = now.shown if now else ""
     form.show_conflict(
         error, form.cleaned_data["text"], theirs, error.now.sha256 if error.now else ""
     )
+    latest = overlay.versions.first()
+    if latest is not None:
+        what = _("version %(number)d") % {"number": latest.number}
+        form.last_change = LastChange(latest.created_by_name, latest.created_at, what)
 
 
 @form_page

@@ -21,6 +21,7 @@ from servers.access import SignedInRequest, sign_in_required
 from servers.config import GameOnHost, read_games
 from servers.forms import NewServerForm, ServerForm
 from servers.models import ActualState, Blueprint, Host, Server
+from servers.pages.live import choose_renewal
 from servers.permissions import Verb, may
 from servers.quotas import find_server_obstacle
 from servers.refusals import refuse_program, wants_json
@@ -111,11 +112,14 @@ def show_screen(
         "here": page,
     }
     made = find_made(request)
+    is_running = any(game.is_coming for game in games)
     if made:
         context |= describe_made(user, made, games)
         context["here"] = f"{page}?{MADE_PARAMETER}={made.name}"
+        is_running = is_running or bool(context["made_job"] and context["made_job"].is_active)
     elif request.method != "POST":
         context["obstacle"] = find_server_obstacle(user) or Host.objects.placement_obstacle()
+    context["renewal"] = choose_renewal(is_running=is_running, has_form=made is None)
     return render(request, "servers/new.html", context, status=status)
 
 

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 from hostops.specs import OverlayReference
 from servers.access import SignedInRequest, get_overlay, get_overlay_or_404, sign_in_required
 from servers.config import newest_runs
-from servers.content import read_overlay_rows
+from servers.content import find_next_steps, read_overlay_rows
 from servers.forms import OverlayForm
 from servers.models import (
     Blueprint,
@@ -112,6 +112,7 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
             "versions": [(version, holders.get(version.reference, ())) for version in page],
             "page": page,
             "version": overlay.latest,
+            "next_steps": find_next_steps(user, overlay),
         }
         if context["may_read_files"]:
             with suppress(BlobError, OSError):  # The pages of its files say what is lost.

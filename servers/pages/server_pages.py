@@ -25,6 +25,7 @@ from servers.content import read_overlay_rows
 from servers.fleet import Wish, read_board
 from servers.forms import BlueprintForm, ServerForm
 from servers.models import UP_STATES, Blueprint, Host, NoFreePortError, Server
+from servers.pages.live import choose_renewal
 from servers.pages.new_server_pages import first_steps, form_page, is_about_new, say_notes
 from servers.permissions import SERVER_OPERATION_VERBS, Verb, may, verbs_of
 from servers.secrets import hide_secrets
@@ -40,7 +41,12 @@ def server_list(request: SignedInRequest) -> HttpResponse:
     board = read_board(request.user, Wish.read(request.GET))
     if not board.total or is_about_new(request):
         return first_steps(request)
-    context = {"board": board, "here": request.get_full_path()}
+    is_running = any(row.job and row.job.is_active for row in board.rows)
+    context = {
+        "board": board,
+        "here": request.get_full_path(),
+        "renewal": choose_renewal(is_running=is_running, has_form=True),
+    }
     return render(request, "servers/list.html", context)
 
 
@@ -194,7 +200,7 @@ def find_restartable(user: User, servers: Iterable[Server]) -> list[Server]:
 def blueprint_create(request: SignedInRequest) -> HttpResponse:
     """Make a blueprint that the user owns."""
     blueprint = Blueprint(owner=request.user)
-    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    form = make_blueprint_form(request, blueprint)
     if is_move(request):
         form.move(request.POST["move"])
     elif request.method == "POST" and form.is_valid() and form.try_save():
@@ -225,7 +231,7 @@ def edit_blueprint(
     """
     name = blueprint.name
     context = blueprint_context(request.user, blueprint)
-    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    form = make_blueprint_form(request, blueprint)
     if is_move(request):
         form.move(request.POST["move"])
     elif request.method == "POST" and form.is_valid() and form.try_save():
@@ -234,6 +240,14 @@ def edit_blueprint(
     players = [server.players or 0 for server in context["restartable"]]
     context |= {"form": form, "name": name, "players_count": sum(players)}
     return render(request, "blueprints/form.html", context, status=form.status)
+
+
+def make_blueprint_form(request: SignedInRequest, blueprint: Blueprint) -> BlueprintForm:
+    """Return the form with the user's input, or as it is stored, with the overlay that the address names."""
+    form = BlueprintForm(request.POST or None, instance=blueprint, user=request.user)
+    if request.method != "POST":
+        form.offer(request.GET.get("overlay", ""))
+    return form
 
 
 def is_move(request: SignedInRequest) -> bool:

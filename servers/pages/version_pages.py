@@ -36,6 +36,7 @@ from servers.store import (
     go_back,
     is_loaded_plugin,
     may_be_text,
+    open_lone_folders,
     parent_of,
     read_files,
     read_text,
@@ -105,20 +106,22 @@ def look_up(version: OverlayVersion, path: str) -> ManifestFile | None:
 @sign_in_required
 @files_page
 def overlay_version(request: SignedInRequest, name: str, number: int) -> HttpResponse:
-    """Show a version with one of its folders; `path` says which."""
+    """Show a version with one of its folders: that at `path`, or the first with more than one folder in it."""
     version = get_version(request, name, number, Verb.USE_OVERLAY)
     files = read_files(version)
-    folder = find_folder(files, read_path(request))
+    has_path = "path" in request.GET
+    folder = find_folder(files, read_path(request)) if has_path else open_lone_folders(files)
     if folder is None:
         raise Http404
     page = Paginator(folder.files, FILES_PER_PAGE).get_page(request.GET.get("page"))
     context = describe_version(request, version) | {
         "folder": folder,
+        "is_whole": not has_path or not folder.path,
         "page": page,
         "holders": find_holders(version.overlay, request.user).get(version.reference, []),
         "others": version.overlay.versions.exclude(pk=version.pk)[:OTHERS_SHOWN],
     }
-    if not folder.path:
+    if context["is_whole"]:
         context |= describe_plugins(request, version, files)
     return render(request, "overlays/version.html", context)
 

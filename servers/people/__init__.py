@@ -3,6 +3,7 @@
 from servers.people.admin_forms import GameAdminForm
 from servers.people.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.people.game_people import with_people
+from servers.people.known_players import read_known_players
 from servers.people.player_words import (
     BadWordsError,
     kick_command,
@@ -20,6 +21,7 @@ __all__ = [
     "full_text",
     "kick_command",
     "private_say_command",
+    "read_known_players",
     "say_command",
     "to_steam_id",
     "with_people",

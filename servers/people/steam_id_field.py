@@ -14,11 +14,14 @@ class SteamIdField(forms.CharField):
 
     def __init__(self, **options: Any) -> None:
         usual: dict[str, Any] = {
-            "label": gettext_lazy("Steam ID"),
+            "label": gettext_lazy("Player’s Steam ID"),
             "max_length": 64,
             "help_text": gettext_lazy(
-                "Such as STEAM_1:0:12345, [U:1:24690], the 17-digit number, or a profile’s "
-                "address that contains it."
+                "Choose somebody who is on or was lately, or enter an ID such as STEAM_1:0:12345, [U:1:24690], "
+                "76561197960290418, or a profile’s address that contains it."
+            ),
+            "widget": forms.TextInput(
+                attrs={"list": "known-players", "autocomplete": "off", "spellcheck": "false"}
             ),
         }
         super().__init__(**usual | options)
@@ -27,5 +30,10 @@ class SteamIdField(forms.CharField):
         """Return the ID in the game's notation. Raises ValidationError."""
         steam_id = to_steam_id(super().clean(value))
         if steam_id is None:
-            raise forms.ValidationError(_("That is not a Steam ID. See the examples."))
+            raise forms.ValidationError(
+                _(
+                    "That is not a Steam ID. One looks like STEAM_1:0:12345, [U:1:24690] or "
+                    "76561197960290418. A name is not enough: anybody can have it."
+                )
+            )
         return steam_id

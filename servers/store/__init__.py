@@ -35,13 +35,15 @@ from servers.store.texts import (
     NEW_TEXT,
     TEXT_SUFFIXES,
     NoTextError,
+    Sides,
     Text,
+    compare_sides,
     diff_texts,
     may_be_text,
     read_text,
 )
-from servers.store.traits import PLUGINS_DIR, Traits, is_loaded_plugin, read_traits
-from servers.store.trees import Folder, find_folder, parent_of
+from servers.store.traits import PLUGINS_DIR, SOURCEMOD, Traits, is_loaded_plugin, read_traits
+from servers.store.trees import Folder, find_folder, open_lone_folders, parent_of
 from servers.store.upload_files import (
     NO_SPACE,
     free_bytes,
@@ -79,6 +81,7 @@ __all__ = [
     "NEW_TEXT",
     "NO_SPACE",
     "PLUGINS_DIR",
+    "SOURCEMOD",
     "TEXT_SUFFIXES",
     "BlobError",
     "Conflicts",
@@ -92,6 +95,7 @@ __all__ = [
     "NewerVersionError",
     "NoTextError",
     "SharedFiles",
+    "Sides",
     "Swept",
     "Text",
     "Traits",
@@ -101,6 +105,7 @@ __all__ = [
     "begin_upload",
     "choose_seed",
     "compare",
+    "compare_sides",
     "diff_texts",
     "discard",
     "drop_files",
@@ -119,6 +124,7 @@ __all__ = [
     "may_be_text",
     "note_received",
     "open_file",
+    "open_lone_folders",
     "parent_of",
     "path_of",
     "read_files",

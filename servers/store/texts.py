@@ -119,6 +119,24 @@ def diff_texts(before: Text, after: Text) -> list[tuple[str, str]]:
     return shown
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Two texts beside each other: `-` marks lines that only the left one has, `+` those of the right one."""
+
+    left: list[tuple[str, str]]
+    right: list[tuple[str, str]]
+
+
+def compare_sides(left: str, right: str) -> Sides:
+    """Return two texts beside each other. Bounded in time, whatever they are."""
+    before, after = (text.split("\n") if text else [] for text in (left, right))
+    marked = list(_mark_lines(before, after))
+    return Sides(
+        [(mark, line) for mark, line in marked if mark != "+"],
+        [(mark, line) for mark, line in marked if mark != "-"],
+    )
+
+
 def match_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the places of lines that both texts have, in their order.
 

@@ -50,6 +50,14 @@ def find_folder(files: Iterable[ManifestFile], path: str) -> Folder | None:
     return Folder(path, by_name, sorted(here, key=lambda file: file.path.casefold()), parents)
 
 
+def open_lone_folders(files: Sequence[ManifestFile]) -> Folder | None:
+    """Return the top, or the first folder below it that has more in it than one other folder."""
+    folder = find_folder(files, "")
+    while folder and not folder.files and len(folder.folders) == 1:
+        folder = find_folder(files, folder.folders[0].path)
+    return folder
+
+
 def parent_of(path: str) -> str:
     """Return the folder that a file lies in."""
     return path.rpartition("/")[0]

@@ -285,7 +285,7 @@ class Panel:
         assert job["exit_code"] == 0
 
     def install(self) -> int:
-        """Press "Install runtime" in the admin, and return the job's id."""
+        """Press "Install or update the game" in the admin, and return the job's id."""
         answer = self.client.post("/admin/install")
         assert answer.path == "/admin/jobs/job/", answer.text
         ((job_id,),) = self.query("SELECT max(id) FROM jobs_job")

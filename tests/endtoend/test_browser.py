@@ -52,7 +52,7 @@ def shown_lines(page: Page) -> list[str]:
 def test_a_live_log_survives_a_cut_and_sees_the_end(panel: Panel, proxy: Proxy, page: Page) -> None:
     panel.set_simulator(steamcmd={"seconds": 8, "lines": 400})
     page.goto("/admin/")
-    page.get_by_role("button", name="Install / update runtime").first.click()
+    page.get_by_role("button", name="Install or update the game").first.click()
     ((job_id,),) = panel.query("SELECT max(id) FROM jobs_job")
     page.goto(f"/jobs/{job_id}/")
     expect(page.locator("[data-log-status]")).to_have_text("Live")
@@ -69,7 +69,7 @@ def test_a_live_log_survives_a_cut_and_sees_the_end(panel: Panel, proxy: Proxy, 
     expect(page.locator("[data-log-status]")).to_have_text("Ended", timeout=60_000)
     panel.succeed(job_id)
     assert shown_lines(page) == panel.log(job_id)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Install runtime")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Install the game")
     expect(page.get_by_text("succeeded").first).to_be_visible()
 
     # The stream is closed for good: a browser that came back would ask again.
@@ -125,7 +125,7 @@ def test_without_javascript_everything_works(panel: Panel, page: Page) -> None:
     plain.get_by_label("Password").fill(PASSWORD)
     plain.get_by_role("button", name="Sign in").click()
     plain.goto("/admin/")
-    plain.get_by_role("button", name="Install / update runtime").first.click()
+    plain.get_by_role("button", name="Install or update the game").first.click()
     ((job_id,),) = panel.query("SELECT max(id) FROM jobs_job")
     panel.succeed(job_id)
     plain.goto(f"/jobs/{job_id}/")

@@ -102,7 +102,7 @@ def test_the_button_queues_a_rollback(as_dana: Client, two_releases: Host, dana:
     job = Job.objects.get()
     assert (job.operation, job.host, job.requested_by) == ("rollback", two_releases, dana)
     assert job.build_id == "17000000"
-    said = "Roll back runtime to build 17000000"
+    said = "Roll back the game to build 17000000"
     assert f"{said} on host local is queued: job {job.pk}" in page
     assert said in as_dana.get(job.get_absolute_url()).content.decode()
 

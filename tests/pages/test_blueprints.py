@@ -143,7 +143,9 @@ def test_a_pin_that_somebody_else_has_set_is_not_overwritten_unseen(
     form = form_of({one: 1, two: 2}, name=blueprint.name, version=html.unescape(seen))
     response = as_alice.post(url, {**form, f"pin_{two.pk}": "1"})
     assert response.status_code == 409
-    assert "one, version 1\ntwo" in response.content.decode()
+    [theirs] = [conflict.theirs for conflict in response.context["form"].conflicts]
+    assert theirs == "one, version 1\ntwo"
+    assert "<del>one, version 1</del>" in response.content.decode()
 
 
 def test_an_owners_overlay_without_files_does_not_stand_for_a_folder_of_a_host(

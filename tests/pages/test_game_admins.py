@@ -2,18 +2,30 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from jobs import operations
 from jobs.queue.transitions import enqueue
 from l4d2site.accounts.models import AccountEvent
-from servers.models import AdminPreset, AdminsNote, AdminsState, Ban, GameAdmin, Server
+from servers.models import (
+    AdminPreset,
+    AdminsNote,
+    AdminsState,
+    Ban,
+    GameAdmin,
+    Overlay,
+    Server,
+)
 from servers.people import admin_forms
 from servers.people.game_people import with_people
 from tests.fakes import FakeHost
+from tests.overlays import bring
 from tests.pages.queries import assert_same_queries
 
 URL = "/servers/alpha/admins/"
@@ -61,6 +73,54 @@ def test_what_is_no_admin_is_told(
     assert not GameAdmin.objects.exists()
 
 
+def test_before_anybody_is_named_it_says_that_there_is_no_sourcemod(
+    as_alice: Client, server: Server, dana: User, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.CONTENT_ROOT = tmp_path / "content"
+    missing = "no overlay of this server contains it"
+    assert missing in as_alice.get(URL).content.decode()
+    stack = Overlay.objects.create(name="stack", owner=dana, is_shared=True)
+    bring(stack, dana, {"left4dead2/addons/sourcemod/bin/sourcemod.so": "x"})
+    server.blueprint.set_overlays([stack])
+    assert as_alice.get(URL).context["sourcemod_note"] is None
+    server.blueprint.set_overlays([])
+    page = as_alice.get(URL)
+    assert list(page.context["sourcemod_note"].overlays) == [stack]
+    assert "/edit/?overlay=stack" in page.content.decode()
+
+
+def test_of_a_folder_on_a_host_it_says_that_this_is_not_known(
+    as_alice: Client, server: Server
+) -> None:
+    server.blueprint.set_overlays([Overlay.objects.create(name="by-hand")])
+    page = as_alice.get(URL).content.decode()
+    assert "not all files of by-hand are known here" in page
+    AdminsNote.record(server, AdminsState.IN_FORCE)
+    assert as_alice.get(URL).context["sourcemod_note"] is None
+    AdminsNote.record(server, AdminsState.NO_SOURCEMOD)
+    server.blueprint.set_overlays([])
+    assert as_alice.get(URL).context["sourcemod_note"].sentence == ""
+
+
+def test_who_was_on_can_be_chosen(as_alice: Client, server: Server) -> None:
+    now = timezone.now()
+    for name, steam_id, left_at in (("Zoey", "STEAM_1:0:1", None), ("Bill", "STEAM_1:0:2", now)):
+        for hours in (3, 2):
+            server.player_sessions.create(
+                steam_id=steam_id,
+                name=f"{name}{hours}",
+                joined_at=now - timedelta(hours=hours),
+                seen_at=now,
+                left_at=left_at if hours == 2 else now,
+            )
+    for url in (URL, "/servers/alpha/bans/"):
+        known = as_alice.get(url).context["known_players"]
+        assert [(one.name, one.is_on) for one in known] == [("Zoey2", True), ("Bill2", False)]
+        page = as_alice.get(url).content.decode()
+        assert 'list="known-players"' in page
+        assert '<option value="STEAM_1:0:1">Zoey2, on now</option>' in page
+
+
 def test_an_operator_sees_them_and_has_no_form(as_bob: Client, bob: User, server: Server) -> None:
     server.memberships.create(user=bob, role="operator")
     admin = server.game_admins.create(steam_id="STEAM_1:0:1", preset="full")
@@ -86,14 +146,18 @@ def test_the_page_says_what_has_come_of_them_and_not_what_was_before_a_change(
     as_alice: Client, server: Server
 ) -> None:
     as_alice.post(URL, FIELDS)
-    assert "Not written yet" in as_alice.get(URL).content.decode()
+    response = as_alice.get(URL)
+    assert "Not written yet" in response.content.decode()
+    assert not list(response.context["messages"])
     AdminsNote.record(server, AdminsState.NO_SOURCEMOD, "There is no SourceMod.")
     page = as_alice.get(URL).content.decode()
     assert "so they have no effect. There is no SourceMod." in page
     AdminsNote.record(server, AdminsState.IN_FORCE)
     assert "SourceMod has read them" in as_alice.get(URL).content.decode()
     as_alice.post(f"{URL}{GameAdmin.objects.get().pk}/remove/")
-    assert "Not written yet" in as_alice.get(URL).content.decode()
+    response = as_alice.get(URL)
+    assert "Not written yet" in response.content.decode()
+    assert not list(response.context["messages"])
 
 
 def test_more_admins_are_not_more_queries(as_alice: Client, server: Server) -> None:

@@ -53,6 +53,20 @@ def test_it_tells_what_steam_said_and_when(
     assert ("Update to build 18000000" in page) == (latest == "18000000")
 
 
+def test_an_update_without_news_says_so_and_asks_for_no_restart(
+    as_dana: Client, two_releases: Host, server: Server
+) -> None:
+    Server.objects.update(running_build_id="17840213")
+    job = Job.objects.create(operation="install", state=JobState.SUCCEEDED, stage="Cleaning up")
+    assert "Cleaning up" not in read(as_dana)
+    said = "Build 17840213 is the newest; nothing was changed."
+    Job.objects.update(stage=said)
+    page = read(as_dana)
+    assert said in page
+    assert "restart to take build" not in page
+    assert said in as_dana.get(job.get_absolute_url()).content.decode()
+
+
 def test_what_an_install_would_fetch_is_told_where_there_is_no_game(
     as_dana: Client, host: Host
 ) -> None:

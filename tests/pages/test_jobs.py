@@ -138,7 +138,7 @@ def test_a_queued_job_says_what_it_waits_for(as_alice: Client, server: Server) -
     register_worker(server.host, concurrency=1, is_claiming=True)
     Job.objects.create(operation="install", state=JobState.RUNNING, started_at=timezone.now())
     page = as_alice.get(job.get_absolute_url()).content.decode()
-    assert "Waits for install runtime of local" in page
+    assert "Waits for “Install the game” on local" in page
 
 
 def test_a_job_without_progress_shows_that_it_runs(as_alice: Client, server: Server) -> None:

@@ -12,7 +12,7 @@ from hostops.simulator.game_files import map_names
 from hostops.specs import find_conflicts, find_map, parse_arguments
 from jobs.models import Job, JobState
 from servers.config.names import suggest_server_name
-from servers.config.ready_blueprints import READY_BLUEPRINTS, ReadyBlueprint
+from servers.config.ready_blueprints import READY_BLUEPRINTS, ReadyBlueprint, find_rows
 from servers.models import ActualState, Blueprint, Host, Server
 from tests.states import record_state
 
@@ -48,7 +48,7 @@ def empty_host(host: Host) -> Host:
 
 @pytest.mark.parametrize("ready", READY_BLUEPRINTS, ids=lambda ready: ready.key)
 def test_a_ready_blueprint_is_one_that_starts(ready: ReadyBlueprint, alice: User) -> None:
-    row = ready.to_row(alice)
+    row = find_rows(alice)[ready.key]
     row.full_clean()
     assert row.faults == []
     words = parse_arguments(row.arguments)
@@ -68,6 +68,22 @@ def test_one_that_is_used_again_is_the_same_row(as_alice: Client, alice: User) -
     blueprint = Blueprint.objects.get()
     assert (blueprint.name, blueprint.owner, blueprint.is_shared) == ("versus", alice, False)
     assert [server.blueprint for server in Server.objects.all()] == [blueprint, blueprint]
+
+
+def test_the_form_says_which_blueprint_a_ready_one_is_or_becomes(
+    as_alice: Client, bob: User
+) -> None:
+    assert "Uses your blueprint" not in read(as_alice, NEW)
+    assert "Makes the blueprint" not in read(as_alice, NEW)
+    Blueprint.objects.create(name="campaign", owner=bob)
+    assert "Makes the blueprint campaign-2: there is another one called campaign." in read(
+        as_alice, NEW
+    )
+    page = as_alice.post(NEW, form_of("ready:campaign", name="one"), follow=True)
+    assert "Blueprint campaign-2 was made for it" in page.content.decode()
+    assert "Uses your blueprint campaign-2." in read(as_alice, NEW)
+    page = as_alice.post(NEW, form_of("ready:campaign", name="two"), follow=True)
+    assert "was made for it" not in page.content.decode()
 
 
 def test_one_that_was_changed_since_is_left_alone(as_alice: Client, bob: User) -> None:

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from servers.forms.last_changes import find_last_change
 from servers.models import Blueprint, Membership, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
@@ -41,8 +42,10 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     server.refresh_from_db()
     assert (response.status_code, server.config) == (409, "hostname Danas")
     assert "Somebody else has saved other values since you opened this form" in page
-    assert '<pre class="code" tabindex="0">hostname Mine</pre>' in page
-    assert '<pre class="code" tabindex="0">hostname Danas</pre>' in page
+    assert "<ins>hostname Mine</ins>" in page
+    assert "<del>hostname Danas</del>" in page
+    assert "Last changed by <strong>dana</strong> (config):" in page
+    assert "theirs is replaced." in " ".join(page.split())
     # What was typed is not saved: leaving this page asks.
     assert 'data-unsaved="refused"' in page
     # Who has seen it may save it all the same.
@@ -50,6 +53,16 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     response = as_alice.post(url, {**mine, "version": version_in(page)})
     server.refresh_from_db()
     assert (response.status_code, server.config) == (302, "hostname Mine")
+
+
+def test_a_ban_is_no_change_that_a_form_tells_of(server: Server, as_alice: Client) -> None:
+    url = f"/servers/{server.name}/edit/"
+    as_alice.post(url, form_of(server, config="sv_lan 0"))
+    banned = {"steam_id": "STEAM_1:0:33333", "reason": "", "length": "hour", "where": "server"}
+    as_alice.post(f"/servers/{server.name}/bans/", banned)
+    change = find_last_change(server)
+    assert change
+    assert (change.who, change.what) == ("alice", "config")
 
 
 @pytest.mark.parametrize(("role", "status"), [("operator", 403), ("", 404)])
@@ -160,9 +173,10 @@ def test_a_blueprints_overlays_and_config_are_compared(
     response = as_alice.post(url, {**mine, "config": "sv_lan 1", "version": version})
     page = response.content.decode()
     assert response.status_code == 409
-    assert ">rules\nmaps</pre>" in page
-    assert ">maps</pre>" in page
-    assert ">sv_lan 0</pre>" in page
+    assert "<del>rules</del><span>maps</span></pre>" in page
+    assert "><span>maps</span></pre>" in page
+    assert "><del>sv_lan 0</del></pre>" in page
+    assert "Who saved it is not recorded." in page  # No page did.
     assert "Launch arguments</h3>" not in page  # They are the same.
     blueprint.refresh_from_db()
     assert (blueprint.config, blueprint.overlay_references) == ("sv_lan 0", ("rules", "maps"))

@@ -250,7 +250,9 @@ def test_all_versions_can_be_reached(
 def test_files_are_shown_by_folders_and_downloaded_as_they_are(
     as_alice: Client, overlay: Overlay
 ) -> None:
-    assert "<bdi>left4dead2</bdi>/" in read(as_alice, to_url("version", "maps", 2))
+    assert "<bdi>left4dead2</bdi>/" in read(as_alice, to_url("version", "maps", 2, path=""))
+    opened = as_alice.get(to_url("version", "maps", 2)).context
+    assert (opened["folder"].path, opened["is_whole"]) == ("left4dead2", True)
     folder = read(as_alice, to_url("version", "maps", 2, path="left4dead2/cfg"))
     assert "a.cfg" in folder
     assert "b.vpk" not in folder
@@ -442,8 +444,9 @@ def test_a_text_that_was_changed_elsewhere_is_refused_with_both_shown(
     response = as_alice.post(edit, {"version": opened, "text": "mine", "note": ""})
     page = response.content.decode()
     assert response.status_code == 409
-    assert '<pre class="code" tabindex="0">mine</pre>' in page
-    assert '<pre class="code" tabindex="0">theirs</pre>' in page
+    assert "<ins>mine</ins></pre>" in page
+    assert "Last changed by <strong>alice</strong> (version 3):" in page
+    assert "<del>theirs</del></pre>" in page
     assert overlay.versions.count() == 3
     as_alice.post(edit, {"version": seen_version(page), "text": "mine", "note": ""})
     assert newest_text(overlay, A) == b"mine"

@@ -9,12 +9,13 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils.timezone import now
 
 from jobs import queue
 from jobs.models import Job, JobState, Operation
 from l4d2site.accounts.models import OwnQuotas
-from servers.models import Overlay, Upload, UploadState
-from servers.store import add_part, begin_upload, path_of
+from servers.models import Blueprint, Overlay, Upload, UploadState
+from servers.store import add_part, begin_upload, path_of, save_file
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,31 @@ def test_a_form_without_javascript_brings_small_files_and_requests_the_version(
     assert 'value="Discard"' not in page
     listed = as_alice.get("/jobs/").content.decode()
     assert f'href="/jobs/{job.pk}/">Unpack upload <span class="name">maps</span>' in listed
+
+
+def finish(overlay: Overlay, alice: User) -> None:
+    """Make version 1 as a job does, and say that an upload is done."""
+    version = save_file(overlay, "left4dead2/cfg/a.cfg", b"a", opened="", by=alice, note="")
+    Upload.objects.create(
+        overlay=overlay, by=alice, state=UploadState.DONE, version=version, finished_at=now()
+    )
+
+
+def test_a_version_that_was_made_leads_on_to_a_blueprint(
+    as_alice: Client, overlay: Overlay, alice: User, blueprint: Blueprint
+) -> None:
+    assert "What comes next" not in as_alice.get(PAGE).content.decode()
+    finish(overlay, alice)
+    page = as_alice.get(PAGE).content.decode()
+    edit = f"/blueprints/{blueprint.name}/edit/?overlay=maps"
+    for address in (edit, "/blueprints/new/?overlay=maps", "/overlays/maps/versions/1/"):
+        assert f'href="{address}"' in page, address
+    form = as_alice.get(edit).context["form"]
+    assert [one.overlay for one in form.overlay_places() if one.is_chosen] == [overlay]
+    blueprint.set_overlays([overlay])
+    page = " ".join(as_alice.get(PAGE).content.decode().split())
+    assert "uses it: its servers have version 1 from their next start." in page
+    assert edit not in page
 
 
 @pytest.mark.usefixtures("worker")

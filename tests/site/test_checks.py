@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
+from django.core.management.base import BaseCommand
 from django.db import connection
 
 from l4d2site import checks
@@ -23,6 +24,7 @@ from l4d2site.checks import (
     has_wal_reset_bug,
 )
 from l4d2site.gate.addresses import TrustedProxies
+from l4d2site.management.commands import serve
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,30 @@ class TestWhoCanRead:
         assert "chmod 660" in str(message.hint)
         (var_dir / "panel.sqlite3").chmod(0o660)
         assert check_shared_database() == []
+
+
+class CheckedError(Exception):
+    """Ends a command where it checks the machine."""
+
+
+def test_the_panels_folder_is_private_before_its_start_checks_it(
+    tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.VAR_DIR = tmp_path / "var"
+    settings.VAR_DIR.mkdir(mode=0o755)
+    modes = []
+
+    def check(_command: BaseCommand, **_options: Any) -> None:
+        modes.append(settings.VAR_DIR.stat().st_mode & 0o777)
+        raise CheckedError
+
+    monkeypatch.setattr(BaseCommand, "check", check)
+    command = serve.Command()
+    # As from a command line: `call_command` skips the checks before a command.
+    options = command.create_parser("manage.py", "serve").parse_args([])
+    with pytest.raises(CheckedError):
+        command.execute(**vars(options))
+    assert modes == [0o700]
 
 
 def test_a_proxy_that_is_not_trusted_is_told(settings: LazySettings) -> None:

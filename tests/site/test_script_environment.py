@@ -29,6 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 def choose(project: Path, **environment: str) -> str:
     """Let the script choose, as `script/server` does; return what `var/local.env` says then."""
+    was_there = (project / "var").exists()
     subprocess.run(
         ["bash", "-euc", "source script/environment; choose_settings; choose_secrets_key"],
         cwd=project,
@@ -37,6 +38,8 @@ def choose(project: Path, **environment: str) -> str:
         timeout=60,
     )
     path = project / "var/local.env"
+    if not was_there:
+        assert path.parent.stat().st_mode & 0o777 == 0o700
     assert path.stat().st_mode & 0o777 == 0o600
     assert list((project / "var").iterdir()) == [path]
     return path.read_text()

@@ -20,10 +20,14 @@ class Command(BaseCommand):
 
     help = "Set everything up, and run the web server and a worker until Ctrl-C."
 
+    # Checked once the folder is private: nobody has to be told of what is put right here.
+    requires_system_checks = ()
+
     def handle(self, **_options: Any) -> None:
         """Set up and run."""
         settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         keep_private(settings.VAR_DIR)
+        self.check()
         try:
             call_command("migrate", verbosity=0)
         except DatabaseError as error:

@@ -48,17 +48,21 @@ def test_the_first_install_makes_a_release_and_points_to_it(
 def test_an_install_without_news_changes_nothing(host: Host, root: Path) -> None:
     before = {path: path.lstat().st_mtime_ns for path in (root / "releases").rglob("*")}
     output = Output()
-    assert host.install_runtime(on_line=output.on_line) == BUILD_ID
+    assert host.install_runtime(on_line=output.on_line, on_stage=output.on_stage) == BUILD_ID
     assert {path: path.lstat().st_mtime_ns for path in (root / "releases").rglob("*")} == before
     assert not (root / "staging").exists()
     assert "is the latest and was installed already" in output.text
+    assert output.stages[-1] == (f"Build {BUILD_ID} is the newest; nothing was changed.", None)
 
 
 def test_an_update_leaves_the_old_release_as_it_was_and_keeps_one(host: Host, root: Path) -> None:
     old_dir = root / "releases" / BUILD_ID
     old = {path: path.read_bytes() for path in old_dir.rglob("*") if path.is_file()}
     write_control(root, steamcmd={"build_id": LATER_BUILD_ID})
-    assert host.install_runtime() == LATER_BUILD_ID
+    output = Output()
+    assert host.install_runtime(on_stage=output.on_stage) == LATER_BUILD_ID
+    said = f"Build {LATER_BUILD_ID} is current now. Servers take it at their next start."
+    assert output.stages[-1] == (said, None)
     assert {path: path.read_bytes() for path in old_dir.rglob("*") if path.is_file()} == old
     assert [release.build_id for release in host.releases()] == [LATER_BUILD_ID, BUILD_ID]
 

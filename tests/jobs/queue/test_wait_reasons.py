@@ -64,7 +64,7 @@ def test_a_running_install(server: Server, host: Host, alice: User, worker: Work
     enqueue("install", host=host, requested_by=alice)
     claim_next_job(worker)
     text = explain_waiting(start(server, alice))
-    assert text.startswith("Waits for install runtime of local by alice")
+    assert text.startswith("Waits for “Install the game” on local by alice")
 
 
 def test_an_install_waits_for_what_runs(
@@ -84,7 +84,7 @@ def test_an_install_that_is_next_holds_up_later_jobs(
     install = enqueue("install", host=host, requested_by=alice)
     later = start(make_server("s2"), alice)
     assert explain_waiting(later) == (
-        f"Waits behind install runtime of local by alice (job {install.pk}), which waits too."
+        f"Waits behind “Install the game” on local by alice (job {install.pk}), which waits too."
     )
 
 
@@ -104,7 +104,7 @@ def test_an_install_that_is_next_once_the_one_before_it_runs(
     install = enqueue("install", host=host, requested_by=alice)
     later = start(make_server("s2"), alice)
     assert len(claim_jobs(worker, host, 4)) == 1
-    assert explain_waiting(later).startswith("Waits behind install runtime of local by alice")
+    assert explain_waiting(later).startswith("Waits behind “Install the game” on local by alice")
     assert explain_waiting(install).startswith("Waits for start of s1 by alice")
 
 

@@ -1,6 +1,8 @@
 """Who did what: what people save is recorded, and told together with jobs and sign-ins."""
 
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import LazySettings
@@ -10,7 +12,7 @@ from django.urls import reverse
 
 from jobs.models import Job
 from l4d2site.accounts import audit
-from l4d2site.accounts.audit import Place
+from l4d2site.accounts.audit import Place, Wish, find_commands
 from l4d2site.accounts.models import (
     DOOR_KINDS,
     PEOPLE_KINDS,
@@ -18,7 +20,7 @@ from l4d2site.accounts.models import (
     AccountEvent,
     EventKind,
 )
-from servers.models import Ban, Blueprint, Overlay, Server
+from servers.models import Ban, Blueprint, ConsoleCommand, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
@@ -219,24 +221,33 @@ def test_pages_go_through_all_of_it_once(
 ) -> None:
     monkeypatch.setattr(audit, "ENTRIES_PER_PAGE", 2)
     for _ in range(3):
-        Job.objects.create(operation="stop", server=server)
-    seen, address = [], AUDIT
+        job = Job.objects.create(operation="stop", server=server)
+        # Of the same moment, some entries are on one page and some on the next.
+        Job.objects.create(operation="stop", server=server, created_at=job.created_at)
+        for _twice in range(2):
+            ConsoleCommand.objects.create(server=server, text="say x", created_at=job.created_at)
+    seen: list[tuple[int | None, int | None, int | None]] = []
+    address = AUDIT
     while address:
         page = as_dana.get(address)
         entries = page.context["entries"]
         assert len(entries) <= 2
-        seen += [(entry.job_id, entry.event_id) for entry in entries]
+        assert len(seen) < 100  # Else it goes round and round.
+        seen += [(entry.job_id, entry.event_id, entry.command_id) for entry in entries]
         older = page.context["older_url"]
         address = AUDIT + older if older else ""
-    everything: set[tuple[int | None, int | None]] = {
-        (pk, None) for pk in Job.objects.values_list("pk", flat=True)
+    everything: set[tuple[int | None, int | None, int | None]] = {
+        (pk, None, None) for pk in Job.objects.values_list("pk", flat=True)
     }
-    everything |= {(None, pk) for pk in AccountEvent.objects.values_list("pk", flat=True)}
+    everything |= {(None, pk, None) for pk in AccountEvent.objects.values_list("pk", flat=True)}
+    everything |= {(None, None, pk) for pk in ConsoleCommand.objects.values_list("pk", flat=True)}
     assert set(seen) == everything
     assert len(seen) == len(everything)
 
 
-@pytest.mark.parametrize("text", ["", "7", "7-", "a-b", "-1-2", "1-2-3", "9" * 30 + "-1"])
+@pytest.mark.parametrize(
+    "text", ["", "7", "7-1-1-", "a-b-c-d", "-1-2-3", "1-2-3", "9" * 30 + "-1-1-1"]
+)
 def test_a_place_that_is_none_is_the_newest(text: str) -> None:
     assert Place.parse(text) == Place()
 
@@ -245,6 +256,7 @@ def test_it_costs_the_same_with_more_of_it(as_dana: Client, history: Job, server
     def make_more() -> None:
         for number in range(5):
             Job.objects.create(operation="stop", server=server)
+            ConsoleCommand.objects.create(server=server, text="status")
             AccountEvent.objects.create(
                 kind=EventKind.ROLE_CHANGED,
                 name=str(number),
@@ -255,6 +267,120 @@ def test_it_costs_the_same_with_more_of_it(as_dana: Client, history: Job, server
 
     assert_same_queries(as_dana, AUDIT, make_more)
     assert_same_queries(as_dana, reverse("server_audit", args=["alpha"]), make_more)
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("since=2026-03-02", {2, 3}),
+        ("until=2026-03-02", {1, 2}),
+        ("until=2026-03-01", {1}),
+        ("since=2026-03-02&until=2026-03-02", {2}),
+        ("since=2026-04-01", set()),
+    ],
+)
+def test_days_narrow_it_down_in_the_time_zone_of_the_panel(
+    as_dana: Client, server: Server, settings: LazySettings, query: str, shown: set[int]
+) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    AccountEvent.objects.all().delete()
+    zone = ZoneInfo("Europe/Berlin")
+    for day in (1, 2, 3):
+        # When a day begins in Berlin, it is still the day before in UTC.
+        at = datetime(2026, 3, day, tzinfo=zone)
+        Job.objects.create(operation="stop", server=server, created_at=at)
+        ConsoleCommand.objects.create(server=server, text="status", created_at=at)
+        AccountEvent.objects.create(kind=EventKind.SIGN_IN, name="bob", at=at, last_at=at)
+    page = as_dana.get(f"{AUDIT}?{query}")
+    days = [entry.at.astimezone(zone).day for entry in page.context["entries"]]
+    assert sorted(days) == sorted([*shown, *shown, *shown])
+
+
+def test_the_days_are_kept_by_the_other_filters_and_by_paging(
+    as_dana: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "ENTRIES_PER_PAGE", 1)
+    for _ in range(2):
+        Job.objects.create(operation="stop", server=server)
+    page = as_dana.get(f"{AUDIT}?since=2026-01-01")
+    assert "since=2026-01-01" in page.context["older_url"]
+    assert all("since=2026-01-01" in url for _label, url, _is_chosen in page.context["filters"])
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("since=yesterday", "Enter a day such as 2026-11-27."),
+        ("until=9999-12-31", "Use 2999-12-30 or less."),
+        ("since=0001-01-01", "Use 2000-01-01 or more."),
+        ("since=2026-03-02&until=2026-03-01", "Choose the first day or a later one."),
+        ("until=%00", "Enter a day such as 2026-11-27."),
+    ],
+)
+def test_what_is_no_day_gets_a_sentence(as_dana: Client, query: str, sentence: str) -> None:
+    assert sentence in read(as_dana, f"{AUDIT}?{query}")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("kickid STEAM_1:0:7 bye", "Kick"),
+        ("changelevel c1m1_hotel", "Map change"),
+        ("say hello", "Message to the players"),
+        ("sm_cvar a 1", "Console command"),
+        (" ", "Console command"),
+    ],
+)
+def test_what_was_sent_to_a_console_is_told(
+    as_dana: Client, server: Server, bob: User, text: str, what: str
+) -> None:
+    command = ConsoleCommand.objects.create(
+        server=server, requested_by=bob, requested_by_name="bob", text=text, state="answered"
+    )
+    page = as_dana.get(f"{AUDIT}?kind=commands&who=bob")
+    (entry,) = page.context["entries"]
+    assert (entry.what, entry.who, entry.subject) == (what, "bob", "alpha")
+    assert (entry.line, entry.detail) == (text, "answered")
+    answers = as_dana.get(entry.url)
+    assert next(iter(answers.context["commands"])) == command
+
+
+def test_commands_of_servers_that_one_may_not_see_are_not_shown(server: Server, bob: User) -> None:
+    ConsoleCommand.objects.create(server=server, text="status")
+    assert not find_commands(bob, Wish())
+    assert find_commands(server.owner, Wish())
+
+
+def test_a_role_is_told_with_who_gave_it_and_to_whom(as_alice: Client, history: Job) -> None:
+    page = as_alice.get(reverse("server_audit", args=["alpha"]) + "?kind=people")
+    (entry,) = page.context["entries"]
+    assert (entry.who, entry.whom, entry.detail) == ("alice", "bob", "viewer of alpha")
+
+
+def test_who_changed_a_role_before_that_was_recorded_is_not_guessed(
+    as_dana: Client, history: Job
+) -> None:
+    AccountEvent.objects.filter(kind=EventKind.ROLE_CHANGED).update(actor_name="")
+    page = as_dana.get(f"{AUDIT}?kind=people&server=alpha")
+    (entry,) = page.context["entries"]
+    assert (entry.who, entry.whom, entry.detail) == (
+        "not recorded",
+        "bob",
+        "viewer of alpha, by alice",
+    )
+
+
+def test_a_command_on_the_machine_is_told_as_one(as_dana: Client, bob: User) -> None:
+    bob.is_staff = True
+    bob.save()
+    page = as_dana.get(f"{AUDIT}?kind=people&who=bob")
+    entry = page.context["entries"][0]
+    assert (entry.what, entry.who, entry.whom) == (
+        "Role changed",
+        "a command on the machine",
+        "bob",
+    )
+    assert entry.detail == "staff"
 
 
 # --- Of one server ----------------------------------------------------------------------------
