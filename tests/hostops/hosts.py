@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -199,6 +199,18 @@ def instance_of(root: Path, name: str = "alpha") -> InstanceLayout:
     return HostLayout(root).instance(name)
 
 
+def kill(numbers: Collection[int]) -> None:
+    """Kill processes, of which some may end just now: the init of a box ends others with it."""
+    for process in living_processes():
+        if process.pid in numbers:
+            send_signal(process, signal.SIGKILL)
+
+
+def kill_games(root: Path) -> None:
+    """Kill the game servers that run below `root`, as a crash would end them."""
+    kill(game_processes(root))
+
+
 def end_everything(root: Path) -> None:
     """End what a test left running below its root, and wait until it is gone."""
     if DRIVER == "systemd":
@@ -207,9 +219,7 @@ def end_everything(root: Path) -> None:
 
     def is_quiet() -> bool:
         numbers = {*game_processes(root), *installers(root)}
-        for process in living_processes():
-            if process.pid in numbers:
-                send_signal(process, signal.SIGKILL)
+        kill(numbers)
         return not numbers
 
     wait_until(is_quiet, 10, "something still runs below the root of a test")
