@@ -131,6 +131,25 @@ class CLI:
             stdin=subprocess.DEVNULL,
         )
 
+    def die_at(self, part: str, *arguments: str) -> None:
+        """Run a verb that is killed right after a line with `part`, however slow who reads that may be."""
+        process = self.start(part, *arguments, program=DYING)
+        output, _ = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == -signal.SIGKILL, output
+
+
+DYING = """
+import builtins, os, signal, sys
+from hostops.cli import main
+say, part = print, sys.argv[1]
+def say_and_die(*words, **options):
+    say(*words, **options)
+    if any(part in str(word) for word in words):
+        os.kill(os.getpid(), signal.SIGKILL)
+builtins.print = say_and_die
+sys.exit(main(sys.argv[2:]))
+"""
+
 
 def read_until(process: subprocess.Popen[str], part: str) -> str:
     """Read a process's output up to a line that contains `part`, and return that line."""
