@@ -52,13 +52,10 @@ class TwoHosts:
 
     def manage(self, *arguments: str) -> None:
         """Run a command of manage.py beside the database."""
-        subprocess.run(
-            [*MANAGE, *arguments],
-            env=self.environment(),
-            check=True,
-            capture_output=True,
-            text=True,
+        done = subprocess.run(
+            [*MANAGE, *arguments], env=self.environment(), capture_output=True, text=True
         )
+        assert done.returncode == 0, done.stderr
 
     def start_worker(self, name: str) -> "subprocess.Popen[bytes]":
         """Start the worker of a host on its machine."""
