@@ -92,6 +92,11 @@ def main(arguments: list[str]) -> int:
         text = report.read()
     if not text:
         return 0
+    # The report ends a moment before the processes that could write to it, and until they are gone the failed
+    # launch looks like a run. The init is a child of this process, too.
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
     code, _, message = text.partition(" ")
     print(message, file=sys.stderr)
     return int(code)

@@ -10,3 +10,7 @@ class Clock:
     def __call__(self) -> float:
         """Return the seconds."""
         return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        """Set it forward."""
+        self.seconds += seconds

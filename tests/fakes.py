@@ -296,7 +296,8 @@ class FakeHost:
 
     def trim_consoles(self, most_bytes: int) -> dict[str, int]:
         """Trim nothing: what it prints lies nowhere."""
-        return {name: self.trim_console(name, most_bytes) for name in self.states}
+        # A copy, made in one step: a job may add a server meanwhile.
+        return {name: self.trim_console(name, most_bytes) for name in [*self.states]}
 
     def trim_console(self, name: str, most_bytes: int) -> int:
         """Trim nothing."""

@@ -6,17 +6,25 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LONGEST_TURN_SECONDS = 1.0
+"""A pause that took longer than this was no pause of ours: the machine stood still."""
+
 
 def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
     """Return what `predicate` returns once that is true.
 
-    Raises AssertionError with `message` and the last value when `timeout` seconds are over.
+    Raises AssertionError with `message` and the last value when `timeout` seconds are over. Time in which the
+    machine stood still does not count: what is waited for could not happen meanwhile either.
     """
     until = monotonic() + timeout
     while True:
+        began_at = monotonic()
         value = predicate()
         if value:
             return value
-        if monotonic() > until:
+        # Not the end of this look: it may be about a state from before it was held up.
+        if began_at > until:
             raise AssertionError(f"{message} (waited {timeout} s; last value: {value!r})")
+        pauses_at = monotonic()
         sleep(0.01)
+        until += max(0.0, monotonic() - pauses_at - LONGEST_TURN_SECONDS)

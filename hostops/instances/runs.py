@@ -288,6 +288,8 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
     if not untrusted.exists(instance.record_path, instance.trusted_dir):
         return InstanceStatus(name, InstanceState.ABSENT)
     run = read_run(instance)
+    if run is not None and not run.is_main_process_alive and is_launch_locked(instance):
+        run = read_run(instance)  # Whoever has the lock may have recorded the next run since.
     if run is None:
         return InstanceStatus(name, InstanceState.STOPPED)
     stop = _read_as(_Mark.parse, instance.stop_path, instance)
@@ -303,13 +305,16 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
     if not run.is_of_this_boot:
         detail = "" if is_stopping else "The host has restarted since it ran."
         return replace(status, detail=detail, ended_by_reboot=not is_stopping)
-    if is_alive(instance):
-        is_ready = is_marked_ready(instance, run)
-        main_process_alive = run.is_main_process_alive
+    main_process_alive = run.is_main_process_alive
+    if main_process_alive or is_launch_locked(instance):
+        # What a boxed run has started ended with it: a launcher has the lock, and will record the next run.
+        is_next = not main_process_alive and run.ends_with_main_process
+        is_ready = not is_next and is_marked_ready(instance, run)
+        is_stopping = is_stopping and not is_next
         details = []
         if is_stopping:
             details.append("It has been asked to stop.")
-        if not main_process_alive:
+        if not main_process_alive and not is_next:
             details.append("Its main process has ended, another process of it is left.")
         if run.walls and (full := describe_fullness(instance, run.run)):
             details.append(full)

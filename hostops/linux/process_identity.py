@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from hostops.linux.proc_stat import read_fields, read_own_fields
 
-# The state letters of proc(5) for a process that has ended but was not reaped by its parent.
+# The state letters of proc(5) for a process whose first thread has ended, and that its parent has not reaped.
 _ENDED_STATES = frozenset("ZXx")
+_THREADS = 18  # the field with the number of threads
 
 
 class ProcessStat(NamedTuple):
@@ -30,9 +31,10 @@ class ProcessStat(NamedTuple):
 
 
 def read_stat(pid: int) -> ProcessStat | None:
-    """Return the facts about process `pid`, or None if there is none or it is a zombie."""
+    """Return the facts about process `pid`, or None if there is none or it has ended with all its threads."""
     fields = read_fields(str(pid))
-    if not fields or fields[1] in _ENDED_STATES:
+    # Other threads may outlive the first one, with everything that the process has open.
+    if not fields or (fields[1] in _ENDED_STATES and int(fields[_THREADS]) <= 1):
         return None
     return ProcessStat(int(fields[0]), int(fields[3]), int(fields[4]), int(fields[20]))
 

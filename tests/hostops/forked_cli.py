@@ -87,16 +87,24 @@ class ForkServer:
                 self._process.stdin.flush()
                 answer = self._process.stdout.readline()
                 said = Path(output.name).read_text()
+        except BaseException:
+            # A test that ran into its time limit here leaves its answer to nobody: the next one would take it.
+            self._process.kill()
+            self.close()
+            raise
         finally:
             watchdog.cancel()
             watchdog.join()
-        assert answer, f"{arguments} took longer than {TIMEOUT} s: {said}"
+        if not answer:
+            self.close()
+            raise AssertionError(f"{arguments} took longer than {TIMEOUT} s: {said}")
         return int(answer), said
 
     def close(self) -> None:
         """End the process, once nothing runs in it any more."""
         if self._process is not None:
             self._process.communicate()
+            self._process = None
 
 
 class ForkedCLI(CLI):

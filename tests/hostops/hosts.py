@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -131,6 +131,25 @@ class CLI:
             stdin=subprocess.DEVNULL,
         )
 
+    def die_at(self, part: str, *arguments: str) -> None:
+        """Run a verb that is killed right after a line with `part`, however slow who reads that may be."""
+        process = self.start(part, *arguments, program=DYING)
+        output, _ = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == -signal.SIGKILL, output
+
+
+DYING = """
+import builtins, os, signal, sys
+from hostops.cli import main
+say, part = print, sys.argv[1]
+def say_and_die(*words, **options):
+    say(*words, **options)
+    if any(part in str(word) for word in words):
+        os.kill(os.getpid(), signal.SIGKILL)
+builtins.print = say_and_die
+sys.exit(main(sys.argv[2:]))
+"""
+
 
 def read_until(process: subprocess.Popen[str], part: str) -> str:
     """Read a process's output up to a line that contains `part`, and return that line."""
@@ -199,6 +218,18 @@ def instance_of(root: Path, name: str = "alpha") -> InstanceLayout:
     return HostLayout(root).instance(name)
 
 
+def kill(numbers: Collection[int]) -> None:
+    """Kill processes, of which some may end just now: the init of a box ends others with it."""
+    for process in living_processes():
+        if process.pid in numbers:
+            send_signal(process, signal.SIGKILL)
+
+
+def kill_games(root: Path) -> None:
+    """Kill the game servers that run below `root`, as a crash would end them."""
+    kill(game_processes(root))
+
+
 def end_everything(root: Path) -> None:
     """End what a test left running below its root, and wait until it is gone."""
     if DRIVER == "systemd":
@@ -207,9 +238,7 @@ def end_everything(root: Path) -> None:
 
     def is_quiet() -> bool:
         numbers = {*game_processes(root), *installers(root)}
-        for process in living_processes():
-            if process.pid in numbers:
-                send_signal(process, signal.SIGKILL)
+        kill(numbers)
         return not numbers
 
     wait_until(is_quiet, 10, "something still runs below the root of a test")

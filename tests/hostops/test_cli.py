@@ -135,8 +135,11 @@ def test_a_start_by_hand_while_the_panel_starts_waits_and_finds_it_running(
     write_control(root, srcds={"start_seconds": 2})
     first = cli.start("start", "alpha")
     read_until(first, "Waiting for the map")
+    # It waits for as long as the second one takes to come so far.
+    first.send_signal(signal.SIGSTOP)
     second = cli.start("start", "alpha")
     read_until(second, "waiting for start alpha (process")
+    first.send_signal(signal.SIGCONT)
     output, _ = second.communicate(timeout=20)
     assert (first.wait(20), second.returncode) == (0, 0)
     first.communicate()

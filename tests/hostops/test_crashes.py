@@ -152,10 +152,7 @@ def test_update(forked_cli: ForkedCLI, host: Host, root: Path) -> None:
 def test_an_install_whose_worker_dies_while_steamcmd_works(empty_root: Path, moment: str) -> None:
     write_control(empty_root, steamcmd={"seconds": 1.5})
     cli = CLI(empty_root)
-    process = cli.start("install")
-    read_until(process, moment)
-    process.kill()
-    process.communicate()
+    cli.die_at(moment, "install")
     write_control(empty_root)
     cli.succeed("install")
     assert_current_is_whole(empty_root)

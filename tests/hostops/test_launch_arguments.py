@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hostops.launch_arguments import (
@@ -214,6 +214,7 @@ def test_both_texts_together_may_not_be_longer_than_the_engines_line() -> None:
     assert "bytes" in faults_of(f"+hostname {name}x")[0]
 
 
+@settings(deadline=None)  # By the clock, which goes on while this process waits for its turn.
 @given(st.text(st.sampled_from("-+@\"';=\\ \t\nap0*portmap"), max_size=40))
 @example('-maxplayers "8 -port 1"')
 @example("+a\\ -port")
@@ -232,6 +233,7 @@ def test_every_word_of_what_passes_is_allowed(text: str) -> None:
     assert require_arguments(arguments) == arguments
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from('-+@"; xport0'), min_size=1, max_size=12), max_size=6))
 def test_what_is_left_of_faulty_arguments_passes(arguments: list[str]) -> None:
     kept, faults = drop_faulty(arguments)

@@ -302,6 +302,35 @@ def test_a_launch_that_fails_lets_go_of_the_lock_before_it_exits(
         os.waitpid(launcher, 0)
 
 
+def test_a_launch_that_fails_is_told_once_its_processes_are_gone(
+    instance: InstanceLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The init is the run to who looks; its end of the report is closed before it has ended."""
+    (instance.root / "releases" / "1" / "srcds_linux").chmod(0o644)
+    told, overtaken, leave = tmp_path / "told", tmp_path / "overtaken", os._exit
+
+    def linger(code: int) -> None:
+        os.closerange(3, 256)
+        try:
+            wait_until(told.exists, 0.3, "nobody has told it yet")
+            overtaken.touch()
+        finally:
+            leave(code)
+
+    caller = os.fork()
+    if caller == 0:
+        monkeypatch.setattr(os, "_exit", linger)
+        code = launching.main([str(instance.root), instance.name])
+        told.touch()
+        leave(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(caller, 0)[1]) == EXIT_FAILED
+    assert told.exists()
+    run = read_run(instance)
+    assert run is not None
+    assert not run.is_main_process_alive
+    assert not overtaken.exists()
+
+
 def test_a_program_that_may_not_be_executed_is_refused(instance: InstanceLayout) -> None:
     (instance.root / "releases" / "1" / "srcds_linux").chmod(0o644)
     with pytest.raises(HostError, match=r"executed: Permission denied\. Install the game"):

@@ -4,16 +4,12 @@ Loading it takes most of a second, and each test in a browser has a server of it
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from django.conf import settings
 
 from tests.pages.webserver import WebServer
-from tests.waiting import wait_until
 
 # Each line of its input is a server to start; what it answers is the server's pid. It loads what gunicorn and
 # a first request would load, but starts no thread and opens no connection: a fork would share them.
@@ -70,9 +66,17 @@ class WebServerForks:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"arguments": arguments, "environment": own}) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        try:
+            self._process.stdin.write(
+                json.dumps({"arguments": arguments, "environment": own}) + "\n"
+            )
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BaseException:
+            # A test that ran into its time limit here leaves its answer to nobody: the next one would take it.
+            self._process.kill()
+            self.close()
+            raise
         assert answer, "the project could not be loaded: see above"
         return int(answer)
 
@@ -89,27 +93,6 @@ class ForkedWebServer(WebServer):
     def __init__(self, forks: WebServerForks) -> None:
         super().__init__()
         self._forks = forks
-        self._pid = 0
 
     def _run(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._pid = self._forks.fork(arguments, environment)
-
-    def stop(self) -> None:
-        """End it with all its processes."""
-        if pid := self._pid:
-            os.killpg(pid, signal.SIGKILL)
-            # All of them: one that is still dying holds the locks of its files.
-            wait_until(lambda: not is_group_alive(pid), 20, f"processes of {pid} are still there")
-        self._pid = 0
-
-
-def is_group_alive(group: int) -> bool:
-    """Whether a process of this group is there that has not ended."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _parent, of_group, *_ = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(of_group) == group and state != "Z":
-            return True
-    return False

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any, cast
 
 import django
@@ -46,6 +47,7 @@ class WebServer:
     def __init__(self) -> None:
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._pid = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> None:
@@ -72,6 +74,7 @@ class WebServer:
             env=environment,
             start_new_session=True,
         )
+        self._pid = self._process.pid
 
     def _answers(self) -> bool:
         try:
@@ -82,10 +85,27 @@ class WebServer:
 
     def stop(self) -> None:
         """End it with all its processes."""
+        if pid := self._pid:
+            os.killpg(pid, signal.SIGKILL)
+            # All of them: one that is still dying holds the locks of its files, and the port.
+            wait_until(lambda: not is_group_alive(pid), 20, f"processes of {pid} are still there")
         if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._process = None
+        self._pid, self._process = 0, None
+
+
+def is_group_alive(group: int) -> bool:
+    """Whether a process of this group is there that has not ended with all its threads."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The first thread may have ended before others, which still have all files open.
+        state, of_group, threads = fields[0], int(fields[2]), int(fields[17])
+        if of_group == group and (state != "Z" or threads > 1):
+            return True
+    return False
 
 
 def database_url(database: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ UID = 64023
 STATE_DIR = Path("/srv/saferoom")
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEMD_PATH = Path("/lib/systemd/systemd")
+LONG_BEFORE_A_RESTART = ("RestartSec=600", "RestartSteps=0")
+"""Settings with which what has crashed stays down for as long as a test takes."""
 _BOOT_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -101,6 +103,16 @@ class Sandbox:
         done = self.run(*argv, user=user, env=env)
         assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def set_for_servers(self, *settings: str) -> None:
+        """Set this in the `[Service]` of every server's unit from now on, and nothing else."""
+        folder = f"{STATE_DIR}/home/.config/systemd/user/saferoom-game@.service.d"
+        self.succeed("rm", "-rf", folder)
+        if settings:
+            text = "\n".join(("[Service]", *settings, ""))
+            write = 'mkdir -p "$1" && printf %s "$2" > "$1/tests.conf"'
+            self.succeed("sh", "-c", write, "sh", folder, text)
+        self.succeed("systemctl", "--user", "daemon-reload")
 
     def shut_down(self) -> None:
         """Shut the machine down as `poweroff` does, so that every unit is stopped in order."""

@@ -106,7 +106,8 @@ def test_the_init_is_the_units_main_process_and_stop_ends_all(
     numbers = status_of(sandbox, shown["MainPID"])["NSpid"].split()
     assert numbers[-1] == "1"
     assert json.loads((instance / "run.json").read_text())["pid"] == int(shown["MainPID"])
-    assert left_behind(sandbox)
+    # It has its name only once its program runs.
+    wait_until(lambda: left_behind(sandbox), 10, "the game left no child behind")
     sandbox.succeed("systemctl", "--user", "stop", UNIT)
     assert left_behind(sandbox) == ""
     shown = show(sandbox, "ActiveState", "Result")

@@ -68,7 +68,7 @@ def test_a_second_one_waits_and_says_for_whom(path: Path) -> None:
         thread.start()
         wait_until(lambda: output.lines, 5, "the second one said that it waits")
         assert not entered.is_set()
-    thread.join(5)
+    thread.join()
     assert entered.is_set()
     assert output.lines == [
         ("stdout", f"start alpha: waiting for install (process {os.getpid()}).")

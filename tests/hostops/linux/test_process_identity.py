@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 
-from hostops.linux.process_identity import family_of, read_ancestry
+from hostops.linux.proc_stat import read_fields
+from hostops.linux.process_identity import family_of, read_ancestry, read_stat
 from tests.hostops.hosts import read_until
+from tests.waiting import wait_until
 
 # A child that begins a session of its own, and a grandchild in the first session whose parent is gone.
 FAMILY = """
@@ -42,6 +44,30 @@ def test_a_family_has_children_with_a_session_of_their_own_and_orphans_of_its_se
         finally:
             for pid in family:
                 os.kill(pid, signal.SIGKILL)
+
+
+# Its first thread ends; another one goes on.
+HEADLESS = """
+import ctypes, signal, threading
+def go_on():
+    print("on", flush=True)
+    signal.pause()
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_has_ended_once_all_its_threads_have() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", HEADLESS], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            read_until(process, "on")
+            wait_until(lambda: read_fields(str(process.pid))[1] == "Z", 10, "the first one goes on")
+            assert read_stat(process.pid)
+        finally:
+            process.kill()
+        wait_until(lambda: not read_stat(process.pid), 10, "it does not end")
 
 
 def test_an_ancestry_goes_up_to_the_first_process() -> None:

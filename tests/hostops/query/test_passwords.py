@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 
 import pytest
 
@@ -89,12 +88,13 @@ def test_a_server_that_cannot_be_asked_is_told_with_the_cause() -> None:
     assert "refused the connection" in fault
 
 
-def test_a_cancel_ends_the_waiting_for_a_server_that_says_nothing() -> None:
+def test_a_cancel_ends_the_waiting_for_a_server_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passwords, "SECONDS", 3600.0)  # Longer than any test may take.
     cancel = CancelToken()
     with socket.create_server((HOST, 0)) as silent:
         port = silent.getsockname()[1]
         threading.Timer(0.1, cancel.cancel).start()
-        began_at = time.monotonic()
         assert passwords.find_fault(HOST, port, "hunter2", "", cancel) == ""
         assert cancel.is_cancelled
-        assert time.monotonic() - began_at < passwords.SECONDS / 2

@@ -28,10 +28,10 @@ def log_texts(lines: list[str]) -> list[str]:
     return [found[1] for line in lines if (found := LOG_LINE.match(line))]
 
 
-def answers(port: int) -> bool:
-    """Whether the server on `port` answers queries."""
+def answers(port: int, timeout_seconds: float = 0.5) -> bool:
+    """Whether the server on `port` answers a query; who expects that gives it the time of a busy machine."""
     try:
-        a2s.query_info(HOST, port, 0.5)
+        a2s.query_info(HOST, port, timeout_seconds)
     except a2s.QueryError:
         return False
     return True
@@ -107,16 +107,19 @@ def test_a_map_that_is_not_there_keeps_it_from_being_ready(servers: GameServers,
 
 
 def test_while_a_map_loads_it_neither_reads_nor_answers(servers: GameServers, port: int) -> None:
+    servers.control(load_seconds=60)
+    servers.spawn(port).wait_for('Loading map "c1m1_hotel"')
+    with pytest.raises(a2s.QueryError, match="did not answer"):
+        a2s.query_info(HOST, port, 0.3)
     servers.control(load_seconds=1.5)
+    port = find_free_port()
     server = servers.spawn(port)
     server.wait_for('Loading map "c1m1_hotel"')
     server.send("echo typed meanwhile")
-    with pytest.raises(a2s.QueryError, match="did not answer"):
-        a2s.query_info(HOST, port, 0.3)
     server.wait_for("typed meanwhile")
     assert server.lines.index("typed meanwhile") > server.lines.index("Server is hibernating")
     server.wait_for(READY_LINE)
-    assert answers(port)
+    assert answers(port, TIMEOUT)
 
 
 def test_it_does_not_start_without_the_path_of_its_libraries(
@@ -507,14 +510,15 @@ def test_an_address_that_is_banned_is_not_answered_at_all(servers: GameServers, 
     servers.config("rcon_password secret\n")
     server = servers.start(port)
     server.send("sim_join A; sim_join Ellis BOT; banip 0 192.0.2.0; sim_join B; listip; writeip")
-    server.wait_for("Writing cfg/banned_ip.cfg.")
+    server.ask("echo written", "written")
+    assert "Writing cfg/banned_ip.cfg." in server.lines
     assert 'Note: should use "addip" instead of "banip".' in server.lines
     assert "Dropped A from server (Added to banned list)" in server.lines
     assert "[simulator] B cannot join: B is banned by address." in server.lines
     assert "1 192.  0.  2.  0 : permanent" in server.lines
     cfg = servers.game_dir / "left4dead2" / "cfg"
     assert (cfg / "banned_ip.cfg").read_text() == "addip 0 192.0.2.0\n"
-    assert answers(port)
+    assert answers(port, TIMEOUT)
     server.ask("addip 5 127.0.0.1; echo banned", "banned")
     assert not answers(port)
     with pytest.raises(rcon.RconError):
@@ -1110,7 +1114,7 @@ def test_silent_on_loopback(servers: GameServers, port: int) -> None:
     # Bound there, it answers there.
     other = find_free_port()
     servers.start(other, "-ip", HOST)
-    assert answers(other)
+    assert answers(other, TIMEOUT)
 
 
 def test_missing_library(servers: GameServers, port: int) -> None:
@@ -1135,12 +1139,14 @@ def test_it_answers_no_more_than_its_query_limits_allow(servers: GameServers, po
     # A query is two datagrams: one for the challenge.
     limits = ("+sv_max_queries_sec", "0.3", "+sv_max_queries_window", "20")
     server = servers.start(port, *limits)
-    assert [answers(port) for _ in range(4)] == [True, True, True, False]
+    assert all(answers(port, TIMEOUT) for _ in range(3))
+    assert not answers(port)
     # The cvars are hidden.
     server.ask("sv_max_queries_sec 100", 'Unknown command "sv_max_queries_sec"')
     other = find_free_port()
     servers.start(other, "+sv_max_queries_sec_global", "0.1")
-    assert [answers(other) for _ in range(2)] == [True, False]
+    assert answers(other, TIMEOUT)
+    assert not answers(other)
     third = find_free_port()
     servers.start(third, "+sv_max_queries_sec", "2", "+sv_max_queries_window", "1")
     wait_until(lambda: not answers(third), TIMEOUT, "it answers without a limit")

@@ -21,7 +21,6 @@ from tests.hostops.hosts import (
     LATER_BUILD_ID,
     Output,
     latest_run,
-    read_until,
     write_control,
 )
 
@@ -148,10 +147,7 @@ def test_a_killed_update_leaves_the_release_alone_and_is_gone_on_with(
     cli: CLI, host: Host, root: Path, pristine: Callable[[], None], moment: str
 ) -> None:
     write_control(root, steamcmd={"build_id": LATER_BUILD_ID, "seconds": 1.5})
-    process = cli.start("install")
-    read_until(process, moment)
-    process.kill()
-    process.communicate()
+    cli.die_at(moment, "install")
     pristine()
     assert host.facts().build_id == BUILD_ID
     write_control(root, steamcmd={"build_id": LATER_BUILD_ID})

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
@@ -90,15 +89,13 @@ class Panel:
                 count += descriptor.readlink().name.startswith("socket:")
         return count
 
-    def stop(self) -> float:
-        """Ask it to stop, as a service manager does; return how many seconds it took."""
+    def stop(self) -> None:
+        """Ask it to stop, as a service manager does, and wait until it has."""
         if self._process is None:
-            return 0
-        began = monotonic()
+            return
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(30) == 0
         self._process = None
-        return monotonic() - began
 
 
 class Watcher:

@@ -36,7 +36,8 @@ def panel(tmp_path: Path, job: Job) -> Iterator[Panel]:
     """Return a panel that answers."""
     (tmp_path / "var/static").mkdir(parents=True)
     panel = Panel(tmp_path / "var")
-    panel.start()
+    # So long that a stop which waited for somebody would not return.
+    panel.start(GUNICORN_CMD_ARGS="--graceful-timeout=600")
     yield panel
     panel.stop()
 
@@ -77,7 +78,7 @@ def test_a_restart_ends_the_streams_at_once_and_who_comes_back_goes_on(
     threads = [in_thread(watcher.follow) for watcher in watchers]
     for watcher in watchers:
         wait_until(has_seen(watcher, 10), 10, "a watcher has not seen the lines")
-    assert panel.stop() < 4, "it was waited for them as long as may be (deploy/gunicorn.conf.py)"
+    panel.stop()
     for thread in threads:
         thread.join(10)
     assert not any(watcher.is_over for watcher in watchers)
@@ -97,8 +98,11 @@ def test_who_leaves_is_forgotten_at_once(panel: Panel, job: Job, alice: User) ->
         for _ in range(20):
             response = stack.enter_context(watch(panel, job, alice).open())
             assert response.readline() == b"retry: 1000\n"
-        assert panel.sockets() >= before + 20
-    wait_until(lambda: panel.sockets() <= before, 5, "connections are still open")
+        # Not 20 more than before: the panel may not have closed yet what was asked until it answered.
+        during = panel.sockets()
+        assert during >= 20
+    most = min(before, during - 20)
+    wait_until(lambda: panel.sockets() <= most, 5, "connections are still open")
 
 
 def test_streams_survive_lost_database_connections(panel: Panel, job: Job, alice: User) -> None:

@@ -189,14 +189,18 @@ def test_beyond_two_and_eight_more_the_answer_is_429() -> None:
 
 
 def test_an_attempt_whose_client_leaves_counts_and_frees_its_place() -> None:
+    begun = asyncio.Event()
+
     async def never(*_: Any) -> None:
+        begun.set()
         await asyncio.Event().wait()
 
     async def scenario() -> int | None:
         door = Door(never)
         for _ in range(2):
             attempt = asyncio.create_task(door.post("alice", "wrong"))
-            await asyncio.sleep(0.01)
+            await begun.wait()
+            begun.clear()
             attempt.cancel()
             await asyncio.gather(attempt, return_exceptions=True)
         async with asyncio.timeout(5):  # What is let through is never answered here.

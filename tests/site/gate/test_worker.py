@@ -21,11 +21,11 @@ LIMITS = {
     "CONNECTIONS_PER_ADDRESS": "20",
     "STREAMS_PER_ADDRESS": "5",
     "STREAMS_PER_PERSON": "3",
-    "HEADER_SECONDS": "1",
-    "BODY_IDLE_SECONDS": "1",
-    "BODY_SECONDS": "3",
     "TRUSTED_PROXIES": "127.0.0.3",
 }
+PATIENCE = {"HEADER_SECONDS": "120", "BODY_IDLE_SECONDS": "120", "BODY_SECONDS": "120"}
+"""More than a busy machine takes for a test that is about something else."""
+HURRY = {"HEADER_SECONDS": "1", "BODY_IDLE_SECONDS": "1", "BODY_SECONDS": "3"}
 MIB = 1024**2
 
 
@@ -33,7 +33,18 @@ MIB = 1024**2
 def panel(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Panel]:
     """Return a panel that answers; one for all tests, as none leaves anything in it."""
     panel = Panel(tmp_path_factory.mktemp("panel") / "var")
-    panel.start(**LIMITS)
+    panel.start(**LIMITS, **PATIENCE)
+    yield panel
+    panel.stop()
+
+
+@pytest.fixture(scope="module")
+def hurried_panel(
+    tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
+) -> Iterator[Panel]:
+    """Return a panel that waits for nobody."""
+    panel = Panel(tmp_path_factory.mktemp("hurried") / "var")
+    panel.start(**LIMITS, **HURRY)
     yield panel
     panel.stop()
 
@@ -127,8 +138,12 @@ def test_a_trusted_proxy_has_as_many_as_it_takes_and_speaks_for_each(
         assert follow("203.0.113.9").startswith(b"HTTP/1.1 429 ")
 
 
-def test_the_first_request_has_to_come_in_time(panel: Panel) -> None:
-    with Connection(panel) as silent, Connection(panel) as dripping, Connection(panel) as kept:
+def test_the_first_request_has_to_come_in_time(hurried_panel: Panel) -> None:
+    with (
+        Connection(hurried_panel) as silent,
+        Connection(hurried_panel) as dripping,
+        Connection(hurried_panel) as kept,
+    ):
         stop = threading.Event()
 
         def drip() -> None:
@@ -142,10 +157,9 @@ def test_the_first_request_has_to_come_in_time(panel: Panel) -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        began = monotonic()
         assert silent.read().startswith(b"HTTP/1.1 408 ")
+        # Before all of it has come, or the answer would be another one.
         assert dripping.read_head().startswith(b"HTTP/1.1 408 ")
-        assert monotonic() - began < 5
         stop.set()
         thread.join()
         kept.socket.settimeout(5)
@@ -176,16 +190,16 @@ def test_a_body_up_to_the_limit_stays_in_memory(panel: Panel) -> None:
         assert connection.read_head().startswith(b"HTTP/1.1 403 ")
 
 
-def test_a_silent_and_a_dripping_body_are_given_up(panel: Panel) -> None:
-    with Connection(panel) as silent:
+def test_a_silent_and_a_dripping_body_are_given_up(hurried_panel: Panel) -> None:
+    with Connection(hurried_panel) as silent:
         silent.send(request("POST /servers/new/", Content_Length="100") + b"x")
         assert silent.read_head().startswith(b"HTTP/1.1 408 ")
-    with Connection(panel) as dripping:
+    with Connection(hurried_panel) as dripping:
         dripping.send(request("POST /servers/new/", Content_Length="1000"))
         began = monotonic()
         dripping.socket.settimeout(0.2)
         head = b""
-        while not head and monotonic() - began < 10:
+        while not head:
             dripping.send(b"x")
             try:
                 head = dripping.read_head()
