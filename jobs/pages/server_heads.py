@@ -8,30 +8,14 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from jobs.models import STARTS, DeferredAction, Job, JobLog, JobState
-from jobs.queue import explain_waiting
-from servers.config import describe_waiting, find_way_back
-from servers.models import ActualState, Crash, Run, Server
-from servers.permissions import Person, Verb, may, verbs_of
+from jobs.models import DeferredAction
+from jobs.pages.server_strips import is_news, is_told, read_dismissed, read_strip
+from servers.config import describe_waiting
+from servers.models import ActualState, Crash, Server
+from servers.permissions import Verb, verbs_of
 
-LINES_OF_FAILURE = 8
-
-
-@dataclass(frozen=True)
-class Strip:
-    """What a server's pages show of its jobs: the running one, else the next one, else the last one.
-
-    `waiting` is what a queued one waits for; `behind_count` jobs of the server wait behind it. A failed start
-    `is_overcome` if the server runs all the same.
-    """
-
-    job: Job
-    is_in_hand: bool
-    waiting: str = ""
-    behind_count: int = 0
-    failure_lines: tuple[JobLog, ...] = ()
-    way_back: Run | None = None
-    is_overcome: bool = False
+RENEWED_TABS = ("jobs", "crashes")
+"""Tabs without a form that somebody may be filling in."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +29,15 @@ class Tab:
 
 
 def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, Any]:
-    """Return what `servers/_page.html` shows around a server's tab `tab`. About a dozen queries."""
+    """Return what `servers/_page.html` shows around a server's tab `tab`. About a dozen queries.
+
+    A page that `renews` does so without scripts while the server's job is not over.
+    """
     verbs = verbs_of(request.user, server)
     strip = read_strip(request.user, server)
+    up_since = find_start(server)
+    is_shown = strip is not None and is_news(strip, read_dismissed(request), up_since)
+    is_busy = strip is not None and strip.job.is_active
     crashes = server.crashes.count()
     return {
         "server": server,
@@ -56,44 +46,15 @@ def describe_head(request: HttpRequest, server: Server, tab: str) -> dict[str, A
         "tab": tab,
         "tabs": list_tabs(server, verbs, crashes),
         "here": request.path,
-        "strip": strip,
+        "strip": strip if is_shown else None,
+        "renews": is_busy and tab in RENEWED_TABS,
         "is_last_error_told": is_told(server, strip),
         "deferred": DeferredAction.objects.filter(server=server).first(),
         "waiting": describe_waiting(server),
-        "up_since": find_start(server),
+        "up_since": up_since,
         "crash": find_crash(server) if crashes else None,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",
     }
-
-
-def read_strip(user: Person, server: Server) -> Strip | None:
-    """Return the strip about a server's jobs; None if it never had one."""
-    active = sorted(
-        server.jobs.active().select_related("host", "server", "run"),
-        key=lambda job: (job.state != JobState.RUNNING, job.pk),
-    )
-    job = active[0] if active else server.jobs.select_related("run").first()
-    if job is None:
-        return None
-    job.server = server
-    is_in_hand = may(user, job.verb, server)
-    if job.state == JobState.QUEUED:
-        return Strip(job, is_in_hand, explain_waiting(job), len(active) - 1)
-    if job.state != JobState.FAILED:
-        return Strip(job, is_in_hand, behind_count=max(len(active) - 1, 0))
-    is_way_back_wanted = job.operation in STARTS and not server.is_up and is_in_hand
-    return Strip(
-        job,
-        is_in_hand,
-        failure_lines=tuple(job.last_lines(LINES_OF_FAILURE)),
-        way_back=find_way_back(server) if is_way_back_wanted else None,
-        is_overcome=job.operation in STARTS and server.actual_state == ActualState.RUNNING,
-    )
-
-
-def is_told(server: Server, strip: Strip | None) -> bool:
-    """Return whether the strip already shows the server's last error, which contains its job's error."""
-    return bool(strip and strip.job.error and strip.job.error in server.last_error)
 
 
 def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:

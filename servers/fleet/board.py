@@ -169,6 +169,11 @@ class Board:
     count: int
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a job of a server on this page waits or runs."""
+        return any(row.job for row in self.rows)
+
+    @property
     def page_count(self) -> int:
         """How many pages the matching servers fill."""
         return max(1, -(-self.count // ROWS_PER_PAGE))
