@@ -28,7 +28,12 @@ def drop_folder(name: str) -> str:
 
 
 def find_nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return which of these lower-case `names` was probably meant; None if none is similar.
+    """Return which of these lower-case `names` was probably meant; None if none is similar."""
+    return next(iter(find_similar(name, names, 1)), None)
+
+
+def find_similar(name: str, names: Iterable[str], count: int) -> list[str]:
+    """Return at most `count` of these lower-case `names` that are similar to a wrong one, the nearest first.
 
     Takes less than a second of CPU time for any names; if there are more than 5,000, some are left out.
     """
@@ -42,8 +47,9 @@ def find_nearest(name: str, names: Iterable[str]) -> str | None:
     by_length = sorted(names, key=lambda one: (abs(len(one) - len(asked)), one))
     beginnings = {one[:_MAX_CHARS]: one for one in by_length[:_MAX_COMPARED]}
     candidates = heapq.nlargest(_MAX_CANDIDATES, beginnings, key=likeness)
-    found = difflib.get_close_matches(asked, candidates, 1, _LIKENESS)
-    return beginnings[found[0]] if found else None
+    return [
+        beginnings[one] for one in difflib.get_close_matches(asked, candidates, count, _LIKENESS)
+    ]
 
 
 def _pairs(name: str) -> set[str]:

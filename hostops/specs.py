@@ -45,6 +45,7 @@ from hostops.manifests import require_readable_paths as require_readable_paths
 from hostops.manifests import write_manifest as write_manifest
 from hostops.map_names import drop_folder as drop_folder
 from hostops.map_names import find_nearest as find_nearest
+from hostops.map_names import find_similar as find_similar
 from hostops.map_names import to_map_key as to_map_key
 from hostops.names import NAME_PATTERN as NAME_PATTERN
 from hostops.names import require_name as require_name

@@ -39,6 +39,7 @@ urlpatterns = [
     path("jobs/many/", pages.jobs_create, name="create_many"),
     path("tags/many/", pages.tags_change, name="tag_many"),
     path("servers/<name:name>/jobs/", pages.job_create, name="create"),
+    path("servers/<name:name>/failure/dismiss", pages.failure_dismiss, name="failure_dismiss"),
     path("servers/<name:name>/deferred/forget", pages.deferred_forget, name="deferred_forget"),
     path(
         "servers/<name:name>/save-and-restart",

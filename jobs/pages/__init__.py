@@ -33,6 +33,7 @@ from jobs.pages.server_pages import (
     server_detail,
     server_history,
 )
+from jobs.pages.server_strips import failure_dismiss
 from jobs.pages.start_pages import server_starts, server_starts_compare
 from jobs.pages.upload_pages import upload_detail, upload_discard, upload_finish, uploads
 
@@ -48,6 +49,7 @@ __all__ = [
     "commands",
     "deferred_forget",
     "describe_head",
+    "failure_dismiss",
     "find_rollback_obstacle",
     "game_admin_remove",
     "game_admins",

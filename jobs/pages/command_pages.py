@@ -67,10 +67,12 @@ def ask(
     question: str,
     action: str = "",
     fields: Mapping[str, str] | None = None,
+    back_to: str = "",
 ) -> HttpResponse:
     """Ask whether to send a command that affects players; a program gets the question as JSON.
 
-    The answer is posted to `action` with `fields`; by default, the command itself is posted again.
+    The answer is posted to `action` with `fields`; by default, the command itself is posted again. Who cancels
+    goes to `back_to`, by default the console.
     """
     status = HTTPStatus.CONFLICT
     if wants_json(request):
@@ -81,6 +83,7 @@ def ask(
         "question": question,
         "action": action or reverse("jobs:commands", args=[server.name]),
         "fields": {"command": line} if fields is None else fields,
+        "back_to": back_to or server.get_absolute_url(),
     }
     return render(request, "servers/command_question.html", context, status=status)
 

@@ -24,6 +24,7 @@ from jobs.models import (
 )
 from jobs.pages.content_refusals import accepts_conflicts, show_conflicts
 from jobs.pages.job_lists import parse_id, read_newest
+from jobs.pages.server_strips import read_failure_lines
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
@@ -36,7 +37,6 @@ from servers.permissions import SERVER_OPERATION_VERBS, Verb, may
 from servers.refusals import refuse, wants_json
 
 JOBS_PER_PAGE = 50
-LINES_OF_FAILURE = 8
 LINES_PER_CHUNK = 1_000
 DEFERRED_HOURS = 12
 MOST_DEFERRED_HOURS = 168
@@ -101,7 +101,7 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
         "job": job,
         "is_in_hand": may(request.user, job.verb, job),
         "log": log,
-        "failure_lines": job.last_lines(LINES_OF_FAILURE) if has_failed else [],
+        "failure_lines": read_failure_lines(job) if has_failed else (),
         "waiting": explain_waiting(job) if job.state == JobState.QUEUED else "",
         "retries": job.retries.order_by("id"),
         "way_back": find_way_back_of(request.user, job),

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -20,12 +20,22 @@ from jobs.models import Operation
 from jobs.pages.job_pages import DEFERRED_HOURS
 from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, sign_in_required
-from servers.fleet import TagsError, add_tag, configurable_by, parse_tag, take_tag
+from servers.fleet import (
+    TagsError,
+    Wish,
+    add_tag,
+    configurable_by,
+    find_matching,
+    parse_tag,
+    take_tag,
+)
 from servers.models import Server
 from servers.pages import say_taken
 from servers.refusals import refuse
 
-MOST_SERVERS = 1_000
+MOST_SERVERS = 900
+"""Each is a field of the form that asks, and Django reads at most a thousand fields."""
+
 REFUSALS_TOLD = 5
 
 
@@ -64,6 +74,8 @@ def jobs_create(request: SignedInRequest) -> HttpResponse:
     back_to = find_way_back(request) or reverse("servers:list")
     action = ACTIONS.get(request.POST.get("action", ""))
     names = read_names(request)
+    if len(names) > MOST_SERVERS:
+        return refuse_so_many(request, back_to)
     if action is None or not names:
         text = _("Choose an action and select the servers it is for.")
         return refuse(request, text, back_to)
@@ -142,6 +154,8 @@ def tags_change(request: SignedInRequest) -> HttpResponse:
         return refuse(request, error.messages[0], back_to)
     if not names:
         return refuse(request, _("Select the servers that the tag is for."), back_to)
+    if len(names) > MOST_SERVERS:
+        return refuse_so_many(request, back_to)
     servers = configurable_by(request.user).filter(name__in=names)
     if request.POST.get("way") == "take":
         say_taken(request, tag, take_tag(servers, tag))
@@ -166,6 +180,18 @@ def say_refusals(request: SignedInRequest, refusals: list[str]) -> None:
 
 
 def read_names(request: SignedInRequest) -> list[str]:
-    """Return the names of the ticked servers, without any that contain NUL, which PostgreSQL refuses."""
-    names = request.POST.getlist("server")[:MOST_SERVERS]
+    """Return the names of the selected servers: the ticked ones, or all that match what the list shows.
+
+    That are more than `MOST_SERVERS` if there are too many. PostgreSQL refuses names that contain NUL.
+    """
+    if "matching" in request.POST:
+        wish = Wish.read(QueryDict(request.POST["matching"].removeprefix("?")))
+        return find_matching(request.user, wish, MOST_SERVERS + 1)
+    names = request.POST.getlist("server")[: MOST_SERVERS + 1]
     return [name for name in names if "\0" not in name]
+
+
+def refuse_so_many(request: SignedInRequest, back_to: str) -> HttpResponse:
+    """Refuse an action on more servers than one form can name."""
+    text = _("Select at most %(most)d servers at a time: narrow the list by a search or a tag.")
+    return refuse(request, text % {"most": MOST_SERVERS}, back_to)

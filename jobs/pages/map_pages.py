@@ -9,6 +9,7 @@ from django.db import transaction
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
@@ -54,7 +55,7 @@ def server_map(request: SignedInRequest, name: str) -> HttpResponse:
         "playing": choices.describe(server.map, server.mode) if server.map else "",
         "next_start": next_start,
         "next_words": describe_next(next_start, choices),
-        **describe_choice(request, server, choices),
+        **describe_choice(request, server, choices, next_start),
     }
     return render(request, "servers/map.html", context)
 
@@ -67,16 +68,30 @@ def describe_next(next_start: NextStart | None, choices: MapChoices) -> str:
 
 
 def describe_choice(
-    request: SignedInRequest, server: Server, choices: MapChoices
+    request: SignedInRequest, server: Server, choices: MapChoices, next_start: NextStart | None
 ) -> dict[str, Any]:
-    """Return the campaign whose chapters the page lists, and the chapter that is selected at first."""
-    current = choices.find_map(server.map, server.mode) if server.map else None
+    """Return the campaign whose chapters the page lists, and the chapter that is selected at first.
+
+    That is the one of the address, else what the server plays, else what it will start with.
+    """
+    chosen = choices.find(request.GET.get("choice", ""))
+    if chosen is None and server.map:
+        chosen = choices.find_map(server.map, server.mode)
+    if chosen is None and next_start and next_start.map:
+        chosen = choices.find_map(next_start.map, next_start.mode)
     campaign = choices.find_campaign(request.GET.get("campaign", ""))
-    if campaign is None and current is not None:
-        campaign = choices.campaign_of(current)
+    if campaign is None and chosen is not None:
+        campaign = choices.campaign_of(chosen)
     if campaign is None and choices.campaigns:
         campaign = choices.campaigns[0]
-    return {"campaign": campaign, "chosen": current.value if current else ""}
+    return {"campaign": campaign, "chosen": chosen.value if chosen else ""}
+
+
+def find_chooser(request: SignedInRequest, name: str) -> str:
+    """Return the address of the map's page as it was when its form was sent: with that campaign and chapter."""
+    sent = {key: request.POST[key] for key in ("campaign", "choice") if request.POST.get(key)}
+    page = reverse("jobs:map", args=[name])
+    return f"{page}?{urlencode(sent)}" if sent else page
 
 
 @require_POST
@@ -84,7 +99,7 @@ def describe_choice(
 def map_now(request: SignedInRequest, name: str) -> HttpResponse:
     """Tell a running server to play a chapter; ask first if people are on."""
     server = get_server(request.user, name, Verb.COMMAND)
-    page = reverse("jobs:map", args=[name])
+    page = find_chooser(request, name)
     choice = read_choices(server).find(request.POST.get("choice", ""))
     if choice is None:
         return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
@@ -93,8 +108,9 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
     line = map_command(server, choice)
     question = judge(line, server.players).question if server.is_up else ""
     if question and request.POST.get("confirmed") != line:
-        fields = {"choice": choice.value}
-        return ask(request, server, line, question, reverse("jobs:map_now", args=[name]), fields)
+        fields = {"choice": choice.value, "campaign": request.POST.get("campaign", "")}
+        action = reverse("jobs:map_now", args=[name])
+        return ask(request, server, line, question, action, fields, back_to=page)
     try:
         change_map(server, line, choice.map, choice.mode, requested_by=request.user)
     except CommandRefused as refusal:
@@ -108,7 +124,7 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
 def map_next(request: SignedInRequest, name: str) -> HttpResponse:
     """Store what a server starts with next time; with `forget`, leave that to its blueprint."""
     server = get_server(request.user, name, Verb.CONFIGURE)
-    page = reverse("jobs:map", args=[name])
+    page = find_chooser(request, name)
     choice = None
     if "forget" not in request.POST:
         choice = read_choices(server).find(request.POST.get("choice", ""))

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
-from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
@@ -20,6 +18,7 @@ from servers.console import may_say_to_one
 from servers.models import PlayerSession
 from servers.people import (
     BadWordsError,
+    find_player_news,
     kick_command,
     private_say_command,
     say_command,
@@ -43,6 +42,7 @@ def players(request: SignedInRequest, name: str) -> HttpResponse:
     head = describe_head(request, server, "players")
     context = head | {
         "people": sessions.open(),
+        "news": find_player_news(request.user, server),
         "may_tell_one": may_say_to_one(server) if Verb.COMMAND in head["verbs"] else None,
         "past": sessions.exclude(left_at=None)[:SESSIONS_SHOWN],
     }
@@ -79,18 +79,16 @@ def players_say(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def tell(request: SignedInRequest, name: str, make_command: Callable[[], str]) -> HttpResponse:
-    """Send the command that `make_command` returns to a server, and redirect to its players."""
+    """Send the command that `make_command` returns to a server, and redirect to its players.
+
+    Their page says what comes of it.
+    """
     server = get_server(request.user, name, Verb.COMMAND)
     page = reverse("jobs:players", args=[name])
     try:
-        command = send_command(server, make_command(), requested_by=request.user)
+        send_command(server, make_command(), requested_by=request.user)
     except BadWordsError as error:
         return refuse(request, str(error), page, HTTPStatus.BAD_REQUEST)
     except CommandRefused as refusal:
         return refuse_command(request, refusal, page)
-    messages.success(
-        request,
-        _("Sent: %(text)s. The answer appears below the server’s console.")
-        % {"text": command.text},
-    )
     return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)

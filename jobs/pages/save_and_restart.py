@@ -7,8 +7,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from jobs import queue
-from jobs.models import Operation
-from jobs.pages.job_pages import lead_to, refuse_request
+from jobs.models import JobState, Operation
+from jobs.pages.job_pages import refuse_request
+from jobs.pages.ways_back import find_way_back, see_other
 from servers.access import SignedInRequest, get_blueprint, get_server, require, sign_in_required
 from servers.models import Blueprint, Server
 from servers.pages import edit_blueprint, edit_server, lead_to_server
@@ -25,18 +26,35 @@ def server_save_and_restart(request: SignedInRequest, name: str) -> HttpResponse
 
 
 def restart(request: SignedInRequest, server: Server) -> HttpResponse:
-    """Request the restart of a server that has just been saved, unless it does not run."""
+    """Request the restart of a server that has just been saved, unless it does not run.
+
+    One message says what happened to both. Only overlays that do not work have a page of their own.
+    """
     if not server.is_up:
         return lead_to_server(request, server)
+    names = {"server": server.name}
     try:
         requested = queue.request(Operation.RESTART, server=server, requested_by=request.user)
+    except queue.ContentRefused as refusal:
+        messages.info(request, _("Server %(server)s was saved. It was not restarted.") % names)
+        return refuse_request(request, refusal, find_way_back(request) or server.get_absolute_url())
     except queue.RequestRefused as refusal:
-        messages.info(
-            request,
-            _("Server %(server)s was saved. It was not restarted.") % {"server": server.name},
+        text = _("Server %(server)s was saved. It was not restarted: %(why)s")
+        messages.warning(request, text % {**names, "why": refusal})
+        return see_other(find_way_back(request) or server.get_absolute_url())
+    job = requested.job
+    if requested.is_new:
+        messages.success(request, _("Server %(server)s was saved, and is being restarted.") % names)
+    elif job.state == JobState.QUEUED:
+        text = _("Server %(server)s was saved. A restart of it was already waiting.")
+        messages.success(request, text % names)
+    else:
+        text = _(
+            "Server %(server)s was saved. It was already being restarted: if that applies other "
+            "settings, restart it again afterwards."
         )
-        return refuse_request(request, refusal, server.get_absolute_url())
-    return lead_to(request, requested)
+        messages.warning(request, text % names)
+    return see_other(find_way_back(request) or job.get_absolute_url())
 
 
 @require_POST

@@ -8,31 +8,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from jobs.models import STARTS, DeferredAction, Job, JobLog, JobState
-from jobs.queue import explain_waiting
-from servers.config import describe_waiting, find_way_back
-from servers.models import ActualState, Crash, Run, Server
+from jobs.models import DeferredAction, JobState
+from jobs.pages.server_strips import Strip, is_news, is_told, read_dismissed, read_strip
+from servers.config import describe_waiting
+from servers.models import ActualState, Crash, Server
 from servers.pages import Renewal, choose_renewal
-from servers.permissions import Person, Verb, may, verbs_of
-
-LINES_OF_FAILURE = 8
-
-
-@dataclass(frozen=True)
-class Strip:
-    """What a server's pages show of its jobs: the running one, else the next one, else the last one.
-
-    `waiting` is what a queued one waits for; `behind_count` jobs of the server wait behind it. A failed start
-    `is_overcome` if the server runs all the same.
-    """
-
-    job: Job
-    is_in_hand: bool
-    waiting: str = ""
-    behind_count: int = 0
-    failure_lines: tuple[JobLog, ...] = ()
-    way_back: Run | None = None
-    is_overcome: bool = False
+from servers.permissions import Verb, verbs_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +35,8 @@ def describe_head(
     """
     verbs = verbs_of(request.user, server)
     strip = read_strip(request.user, server)
+    up_since = find_start(server)
+    is_shown = strip is not None and is_news(strip, read_dismissed(request), up_since)
     crashes = server.crashes.count()
     return {
         "server": server,
@@ -62,12 +45,12 @@ def describe_head(
         "tab": tab,
         "tabs": list_tabs(server, verbs, crashes),
         "here": request.path,
-        "strip": strip,
+        "strip": strip if is_shown else None,
         "renewal": find_renewal(server, strip, has_form=has_form),
         "is_last_error_told": is_told(server, strip),
         "deferred": DeferredAction.objects.filter(server=server).first(),
         "waiting": describe_waiting(server),
-        "up_since": find_start(server),
+        "up_since": up_since,
         "crash": find_crash(server) if crashes else None,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",
     }
@@ -79,36 +62,6 @@ def find_renewal(server: Server, strip: Strip | None, *, has_form: bool) -> Rene
     # What waits while the server runs can take long: people go on using the page.
     is_used = has_form or (server.is_up and job is not None and job.state == JobState.QUEUED)
     return choose_renewal(is_running=job is not None and job.is_active, has_form=is_used)
-
-
-def read_strip(user: Person, server: Server) -> Strip | None:
-    """Return the strip about a server's jobs; None if it never had one."""
-    active = sorted(
-        server.jobs.active().select_related("host", "server", "run"),
-        key=lambda job: (job.state != JobState.RUNNING, job.pk),
-    )
-    job = active[0] if active else server.jobs.select_related("run").first()
-    if job is None:
-        return None
-    job.server = server
-    is_in_hand = may(user, job.verb, server)
-    if job.state == JobState.QUEUED:
-        return Strip(job, is_in_hand, explain_waiting(job), len(active) - 1)
-    if job.state != JobState.FAILED:
-        return Strip(job, is_in_hand, behind_count=max(len(active) - 1, 0))
-    is_way_back_wanted = job.operation in STARTS and not server.is_up and is_in_hand
-    return Strip(
-        job,
-        is_in_hand,
-        failure_lines=tuple(job.last_lines(LINES_OF_FAILURE)),
-        way_back=find_way_back(server) if is_way_back_wanted else None,
-        is_overcome=job.operation in STARTS and server.actual_state == ActualState.RUNNING,
-    )
-
-
-def is_told(server: Server, strip: Strip | None) -> bool:
-    """Return whether the strip already shows the server's last error, which contains its job's error."""
-    return bool(strip and strip.job.error and strip.job.error in server.last_error)
 
 
 def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:

@@ -39,6 +39,7 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         return redirect(f"{server.get_absolute_url()}{console.search.first_url}")
     head = describe_head(request, server, "console", has_form=bool(request.GET))
     is_own = Verb.CONFIGURE in head["verbs"]
+    strip, prompt = head["strip"], read_prompt(request.user, server)
     blueprint = server.blueprint
     overlay_rows = read_overlay_rows(
         blueprint.ordered_overlays(), [server.host], blueprint.read_pins()
@@ -50,9 +51,11 @@ def server_detail(request: SignedInRequest, name: str) -> HttpResponse:
         "overlay_rows": overlay_rows,
         "campaigns": list_campaigns(overlay_rows),
         "console": console,
-        "prompt": read_prompt(request.user, server),
+        "prompt": prompt,
         "loaded": find_loaded_notes(server),
-        "start_notes": find_start_notes(server) if is_own else [],
+        "start_notes": find_start_notes(server, is_map_told=bool(strip and strip.missing_map))
+        if is_own
+        else [],
         "secret_notes": [*server.secret_faults, *find_unmoved(server)] if is_own else [],
         "free_port": server.host.next_free_port() if server.is_port_taken else None,
     }

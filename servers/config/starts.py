@@ -10,6 +10,7 @@ from servers.config.waiting_changes import (
     Change,
     ShownSetup,
     describe_shown,
+    describe_step,
     name_parts,
     show_limits,
 )
@@ -104,8 +105,8 @@ def describe_difference(part: RunPart, before: Run, after: Run) -> Change:
             )
         case RunPart.BUILD:
             unknown = _("not known")
-            builds = f"{before.build_id or unknown} → {after.build_id or unknown}"
-            return Change(part, builds)
+            builds = before.build_id or unknown, after.build_id or unknown
+            return Change(part, describe_step(*builds))
         case _:
             return Change(part, _("It is another one."))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import unified_diff
 
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from hostops.specs import LIMIT_NAMES, InstanceSpec, OverlayReference
@@ -43,13 +45,22 @@ class Change:
 
 
 @dataclass(frozen=True)
+class ChangedFile:
+    """A file of an overlay that differs, with the mark `+`, `-` or `~`; `url` compares both contents."""
+
+    mark: str
+    path: str
+    url: str
+
+
+@dataclass(frozen=True)
 class OverlayChange:
     """Which files of an overlay differ between the version that runs and the one that is to be."""
 
     label: str
     sentence: str
-    paths: tuple[tuple[str, str], ...] = ()
-    """The first of them, each with the mark `+`, `-` or `~`."""
+    files: tuple[ChangedFile, ...] = ()
+    """The first of them."""
     more_count: int = 0
 
 
@@ -147,8 +158,8 @@ def describe_waiting(server: Server) -> WaitingChanges | None:
     changes = []
     for part in parts:
         if part is RunPart.BUILD:
-            builds = f"{server.running_build_id} → {server.host.build_id}"
-            changes.append(Change(part, builds))
+            builds = server.running_build_id, server.host.build_id
+            changes.append(Change(part, describe_step(*builds)))
         elif run:
             spec = with_readable_passwords(server, server.to_bare_spec())
             changes.append(describe_change(part, run, spec, seen_files))
@@ -220,11 +231,16 @@ def describe_shown(part: RunPart, before: ShownSetup, after: ShownSetup) -> Chan
         case RunPart.LIMITS:
             return describe_texts(part, before.limits, after.limits)
         case RunPart.PORT:
-            return Change(part, f"{before.port} → {after.port}")
+            return Change(part, describe_step(before.port, after.port))
         case RunPart.ADDRESS:
-            return Change(part, f"{before.address} → {after.address}")
+            return Change(part, describe_step(before.address, after.address))
         case _:
             return None
+
+
+def describe_step(before: object, after: object) -> str:
+    """Return what was one value and is another, in words."""
+    return _("from %(before)s to %(after)s") % {"before": before, "after": after}
 
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:
@@ -274,13 +290,15 @@ def compare_overlays(before: Sequence[str], after: Sequence[str]) -> Iterator[Ov
             yield OverlayChange(label, _("There are too many files to compare here."))
             continue
         try:
-            yield describe_files(label, compare(read_files(theirs), read_files(ours)))
+            url = reverse("servers:overlay_changes", args=[other.name, other.number])
+            url = f"{url}?from={one.number}"
+            yield describe_files(label, url, compare(read_files(theirs), read_files(ours)))
         except BlobError as error:
             yield OverlayChange(label, str(error))
 
 
-def describe_files(label: str, changes: Sequence[FileChange]) -> OverlayChange:
-    """Return which files of an overlay differ: how many, and the first of them."""
+def describe_files(label: str, url: str, changes: Sequence[FileChange]) -> OverlayChange:
+    """Return which files of an overlay differ: how many, and the first of them, each compared at `url`."""
     added = sum(change.before is None for change in changes)
     removed = sum(change.after is None for change in changes)
     sentence = _("Files changed: %(changed)d. Added: %(added)d. Removed: %(removed)d.") % {
@@ -288,11 +306,15 @@ def describe_files(label: str, changes: Sequence[FileChange]) -> OverlayChange:
         "added": added,
         "removed": removed,
     }
-    marks = (
-        ("+" if change.before is None else "-" if change.after is None else "~", change.path)
+    files = (
+        ChangedFile(
+            "+" if change.before is None else "-" if change.after is None else "~",
+            change.path,
+            f"{url}&{urlencode({'path': change.path})}",
+        )
         for change in changes[:PATHS_SHOWN]
     )
-    return OverlayChange(label, sentence, tuple(marks), max(len(changes) - PATHS_SHOWN, 0))
+    return OverlayChange(label, sentence, tuple(files), max(len(changes) - PATHS_SHOWN, 0))
 
 
 def show_limits(limits: Run | InstanceSpec) -> str:

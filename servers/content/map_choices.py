@@ -76,6 +76,11 @@ class MapChoices:
     campaigns: tuple[CampaignChoices, ...]
     obstacle: str = ""
 
+    @property
+    def maps(self) -> set[str]:
+        """The maps of all chapters."""
+        return {choice.map for choice in self._all()}
+
     def find_campaign(self, key: str) -> CampaignChoices | None:
         """Return the campaign of this key."""
         return next((one for one in self.campaigns if one.key == key), None)

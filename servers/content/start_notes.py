@@ -19,10 +19,11 @@ from servers.models import Server
 _MAX_LINES = 20
 
 
-def find_start_notes(server: Server) -> list[str]:
+def find_start_notes(server: Server, *, is_map_told: bool = False) -> list[str]:
     """Return sentences on what the server's configs and launch arguments say; none of those if they are faulty.
 
-    That is told by `Server.spec_faults`. One query or two if the arguments name a map.
+    That is told by `Server.spec_faults`; of a missing map nothing is said if it `is_map_told` elsewhere. One
+    query or two if the arguments name a map.
     """
     of_configs = list(find_config_notes(server))
     try:
@@ -30,7 +31,7 @@ def find_start_notes(server: Server) -> list[str]:
     except ArgumentsError:
         return of_configs
     name = find_map(arguments)
-    note = find_map_note(server, name) if name else ""
+    note = find_map_note(server, name) if name and not is_map_told else ""
     return [*of_configs, *find_conflicts(arguments), *([note] if note else [])]
 
 

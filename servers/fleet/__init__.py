@@ -1,6 +1,6 @@
 """Many servers at once: the list, its filters and its tags."""
 
-from servers.fleet.board import Wish, read_board
+from servers.fleet.board import Wish, find_matching, read_board
 from servers.fleet.tags import (
     TagsError,
     add_tag,
@@ -23,6 +23,7 @@ __all__ = [
     "adopt_spelling",
     "configurable_by",
     "count_tags",
+    "find_matching",
     "parse_tag",
     "parse_tags",
     "read_board",

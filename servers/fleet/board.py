@@ -214,6 +214,15 @@ def read_board(user: User, wish: Wish) -> Board:
     return Board(rows, wish, filters, tags, list_columns(wish), total, count)
 
 
+def find_matching(user: User, wish: Wish, most: int) -> list[str]:
+    """Return the names of the servers on all pages of the list, `most` of them. Costs two queries."""
+    found = search(Server.objects.visible_to(user), wish.text)
+    if wish.tag:
+        found = found.filter(pk__in=having_tag(wish.tag))
+    matching = found.filter(make_conditions()[wish.state])
+    return list(sort(matching, wish.sort).values_list("name", flat=True)[:most])
+
+
 def list_tags(wish: Wish, servers: ServerQuerySet) -> list[Filter]:
     """Return the tags of `servers` by name, always including the requested one. Costs one query."""
     counts = dict(count_tags(servers)[:TAGS_SHOWN])

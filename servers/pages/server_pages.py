@@ -101,12 +101,12 @@ def edit_server(
 
 
 def lead_to_server(request: SignedInRequest, server: Server) -> HttpResponse:
-    """Say that a server was changed, and whether that applies at once; redirect to its page."""
+    """Say that a server was changed, and whether that applies at once; redirect to its config."""
     text = _("Server %(server)s was saved.") % {"server": server.name}
     if server.is_up:
         text += _(" It keeps running with what it was started with until you restart it.")
     messages.success(request, text)
-    return redirect(server)
+    return redirect("servers:config", server.name)
 
 
 @form_page

@@ -4,6 +4,7 @@ from servers.people.admin_forms import GameAdminForm
 from servers.people.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.people.game_people import with_people
 from servers.people.known_players import read_known_players
+from servers.people.player_news import find_player_news
 from servers.people.player_words import (
     BadWordsError,
     kick_command,
@@ -17,6 +18,7 @@ __all__ = [
     "BanForm",
     "BanListForm",
     "GameAdminForm",
+    "find_player_news",
     "find_room",
     "full_text",
     "kick_command",

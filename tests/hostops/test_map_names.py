@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hostops.map_names import drop_folder, find_nearest
+from hostops.map_names import drop_folder, find_nearest, find_similar
 
 MAPS = {"c5m1_waterfront", "c1m1_hotel", "c4m1_milltown_a", "c4m1_milltown_b"}
 
@@ -37,3 +37,9 @@ def test_only_the_folder_of_maps_is_dropped() -> None:
     assert drop_folder("Maps/c1m1_hotel") == "c1m1_hotel"
     assert drop_folder("maps\\c1m1_hotel") == "c1m1_hotel"
     assert drop_folder("c1m1_hotel") == drop_folder("mapsx/c1m1_hotel") == ""
+
+
+def test_several_similar_names_come_with_the_nearest_first() -> None:
+    names = {"c1m1_hotel", "c1m1_motel", "c8m5_rooftop"}
+    assert find_similar("c1m1_hotle", names, 3) == ["c1m1_hotel", "c1m1_motel"]
+    assert find_similar("c1m1_hotle", names, 1) == ["c1m1_hotel"]

@@ -273,6 +273,8 @@ MATRIX = [
     Case("POST", "jobs:create", "server", operators(303), START),
     Case("POST", "jobs:create", "server", managers(303), RESET),
     Case("POST", "jobs:create", "server", owners(303), DELETE),
+    Case("GET", "jobs:failure_dismiss", "server", everybody(405)),
+    Case("POST", "jobs:failure_dismiss", "server", viewers(303)),
     Case("GET", "jobs:deferred_forget", "server", everybody(405)),
     Case("POST", "jobs:deferred_forget", "server", operators(303)),
     Case("GET", "jobs:create_many", "", everybody(405)),

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.models import DeferredAction, Job, JobState, Worker
+from jobs.pages import many_servers
 from servers.fleet.board import ROWS_PER_PAGE
 from servers.models import Blueprint, Crash, Host, Membership, Server
 from tests.pages.conftest import sign_in
@@ -255,3 +256,67 @@ def test_without_a_tick_it_says_what_to_do(as_alice: Client, fleet: dict[str, Se
     answer = as_alice.post(MANY, {"action": "stop"})
     assert answer.status_code == 409
     assert "select the servers it is for" in answer.content.decode()
+
+
+# --- All that match ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(fleet: dict[str, Server]) -> list[str]:
+    """Return the names of more stopped servers of Alice's than a page shows."""
+    able = fleet["able"]
+    Server.objects.bulk_create(
+        Server(
+            name=f"x-{n:03}",
+            owner=able.owner,
+            host=able.host,
+            blueprint=able.blueprint,
+            port=28000 + n,
+            actual_state="stopped",
+        )
+        for n in range(ROWS_PER_PAGE + 2)
+    )
+    return list(Server.objects.filter(actual_state="stopped").values_list("name", flat=True))
+
+
+def test_all_that_match_are_selected_on_whatever_page(as_alice: Client, many: list[str]) -> None:
+    page = text(as_alice, "?q=x-&state=stopped")
+    assert "Select all 50 servers on this page" in page
+    assert "Select all 52 that match, on all pages" in page
+    assert 'name="matching" value="?q=x-&amp;state=stopped" form="many"' in page
+    data = {"action": "start", "matching": "?state=stopped", "server": "able"}
+    asked = as_alice.post(MANY, data).content.decode()
+    named = re.findall(r'name="server" value="([^"]+)"', asked)
+    # The names of the form are what is started, not what matches by then.
+    assert sorted(named) == sorted(many)
+    data = {"tag": "idle", "way": "add", "matching": "?q=x-&page=2"}
+    as_alice.post("/tags/many/", data)
+    assert Server.objects.filter(tags__name="idle").count() == 52
+    as_alice.post("/tags/many/", {**data, "way": "take", "matching": "?tag=idle&state=stopped"})
+    assert not Server.objects.filter(tags__name="idle").exists()
+
+
+def test_a_list_of_one_page_offers_no_more_than_that(
+    as_alice: Client, fleet: dict[str, Server]
+) -> None:
+    page = text(as_alice)
+    assert "Select all 5 servers on this page" in page
+    assert "that match" not in page
+    assert "Select the 1 server on this page" in text(as_alice, "?q=able")
+
+
+def test_what_others_own_does_not_match(bob: User, many: list[str]) -> None:
+    answer = sign_in(bob).post(MANY, {"action": "start", "matching": "?"})
+    assert answer.status_code == 409
+
+
+def test_more_than_one_form_can_name_are_refused_in_words(
+    as_alice: Client, many: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_servers, "MOST_SERVERS", 52)
+    for data in ({"matching": "?state=stopped"}, {"server": many}):
+        for address, more in ((MANY, {"action": "start"}), ("/tags/many/", {"tag": "x"})):
+            answer = as_alice.post(address, {**data, **more})
+            assert answer.status_code == 409
+            assert "Select at most 52 servers at a time" in answer.content.decode()
+    assert as_alice.post(MANY, {"action": "start", "matching": "?q=x-"}).status_code == 200

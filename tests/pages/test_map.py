@@ -1,12 +1,15 @@
 """The page of what a server plays: chapters as its host has reported them, now and at the next start."""
 
+import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from jobs.models import Job
 from l4d2site.accounts.models import AccountEvent
 from servers.content.map_choices import read_choices
 from servers.models import (
@@ -148,7 +151,10 @@ def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_fo
 ) -> None:
     Server.objects.update(mode=mode)
     response = as_alice.post(f"{URL}now/", {"choice": choice})
-    assert (response.status_code, response["Location"]) == (303, URL)
+    assert (response.status_code, response["Location"]) == (
+        303,
+        f"{URL}?{urlencode({'choice': choice})}",
+    )
     command = ConsoleCommand.objects.get()
     assert (command.typed, command.requested_by) == (line, alice)
     change = MapChange.objects.get(command=command)
@@ -166,6 +172,77 @@ def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_fo
     text = text_of(as_alice)
     assert '<p class="notice" data-kind="warning" role="status">It is not playing' in text
     assert "It says it is playing Dead Center, 1. The Hotel (c1m1_hotel), Versus." in text
+
+
+def chooser(text: str) -> tuple[str, str]:
+    """Return the campaign and the chapter that the page has chosen."""
+    [campaign] = re.findall(
+        r'value="([^"]+)" selected>[^<]*(?:<|&lt;b&gt;)', text.partition("campaign")[2]
+    )[:1]
+    [choice] = re.findall(r'value="([^"]+)" selected', text.partition('id="choice"')[2]) or [""]
+    return campaign, choice
+
+
+def test_the_chooser_opens_at_what_runs_or_else_at_what_will(
+    as_alice: Client, running: Server
+) -> None:
+    assert chooser(text_of(as_alice)) == ("c1m1_hotel", "coop/c1m1_hotel")
+    Server.objects.update(map="db_two")
+    assert chooser(text_of(as_alice)) == ("db_one", "coop/db_two")
+    Server.objects.update(map="", mode="", arguments="+map c1m2_streets")
+    record_state(Server.objects.get(), "stopped")
+    assert chooser(text_of(as_alice)) == ("c1m1_hotel", "coop/c1m2_streets")
+    assert chooser(text_of(as_alice, "?choice=coop/db_two")) == ("db_one", "coop/db_two")
+    assert chooser(text_of(as_alice, "?campaign=db_one")) == ("db_one", "")
+
+
+@pytest.mark.parametrize("address", ["now", "next"])
+def test_the_chooser_stays_where_it_was(as_alice: Client, running: Server, address: str) -> None:
+    sent = {"campaign": "db_one", "choice": "coop/db_two"}
+    page = as_alice.post(f"{URL}{address}/", sent)["Location"]
+    assert chooser(text_of(as_alice, page.removeprefix(URL))) == ("db_one", "coop/db_two")
+    refused = as_alice.post(f"{URL}{address}/", sent | {"choice": "coop/db_gone"})
+    [way_back] = re.findall(r'data-kind="primary" href="([^"]+)"', refused.content.decode())
+    query = way_back.replace("&amp;", "&").removeprefix(URL)
+    assert chooser(text_of(as_alice, query))[0] == "db_one"
+
+
+def test_who_does_not_confirm_is_back_at_the_chooser(as_alice: Client, running: Server) -> None:
+    Server.objects.update(players=3)
+    sent = {"campaign": "db_one", "choice": "coop/db_two"}
+    question = as_alice.post(f"{URL}now/", sent).content.decode()
+    assert f'href="{URL}?campaign=db_one&amp;choice=coop%2Fdb_two">Cancel</a>' in question
+    assert '<input type="hidden" name="campaign" value="db_one">' in question
+
+
+def test_a_start_that_lacks_its_map_offers_others_in_place_of_a_retry(
+    as_alice: Client, running: Server, alice: User
+) -> None:
+    def strip() -> str:
+        page = as_alice.get("/servers/alpha/").content.decode()
+        assert "is neither in the game on host" not in page.partition('"strip"')[2]
+        return " ".join(page.partition('class="strip"')[2].partition("</section>")[0].split())
+
+    record_state(running, "stopped")
+    Server.objects.update(arguments="+map C1M1_hotle coop", map="")
+    error = "alpha cannot be started with the map C1M1_hotle: it is not among the maps of the game."
+    job = Job.objects.create(
+        operation="start", server=running, state="failed", error=error, requested_by=alice
+    )
+    for seq, words in enumerate(("Checking the map", error), start=1):
+        job.logs.create(seq=seq, stream="stderr", line=words)
+    text = strip()
+    assert text.count("it is not among the maps") == 1
+    assert "Checking the map" in text
+    assert f'href="{URL}?choice=coop%2Fc1m1_hotel#choose-heading">Dead Center, 1. The Hotel' in text
+    assert f'href="{URL}#choose-heading">Change the map</a>' in text
+    assert "Retry" not in text
+    # It was another map, or it is there by now: then another try may help.
+    Server.objects.update(arguments="+map db_three")
+    assert "Retry" in as_alice.get(f"{URL}").content.decode()
+    Server.objects.update(arguments="+map C1M1_hotle")
+    ReleaseReport.objects.update(maps=["c1m1_hotle"])
+    assert "Retry" in strip()
 
 
 def test_with_people_on_it_asks_first(as_alice: Client, running: Server) -> None:
@@ -216,7 +293,10 @@ def test_the_next_start_is_a_launch_argument_of_the_server_and_waits_for_a_resta
     running = Server.objects.get()
     make_run(running)
     response = as_alice.post(f"{URL}next/", {"choice": "versus/c1m1_hotel"})
-    assert (response.status_code, response["Location"]) == (303, URL)
+    assert (response.status_code, response["Location"]) == (
+        303,
+        f"{URL}?choice=versus%2Fc1m1_hotel",
+    )
     running = Server.objects.get()
     assert running.arguments == "-insecure\n+map c1m1_hotel versus"
     arguments = ("-tickrate", "60", "-insecure", "+map", "c1m1_hotel", "versus")

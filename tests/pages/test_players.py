@@ -146,3 +146,95 @@ def test_a_viewer_sees_people_and_cannot_kick(as_bob: Client, bob: User, running
     running.memberships.create(user=bob, role="viewer")
     assert "Kick" not in as_bob.get(URL).content.decode()
     assert as_bob.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1"}).status_code == 403
+
+
+# --- What came of it --------------------------------------------------------------------------
+
+
+def news_of(browser: Client) -> str:
+    page = browser.get(URL).content.decode()
+    region = page.partition('data-live="player-news"')[2].partition("</div>")[0]
+    return " ".join(region.partition(">")[2].split())
+
+
+def end(state: str, answer: str = "", remark: str = "") -> None:
+    """Let the worker have stored how the latest command ended."""
+    newest = ConsoleCommand.objects.latest("pk")
+    size = len(answer)
+    values = {"state": state, "answer": answer, "answer_bytes": size, "remark": remark}
+    ConsoleCommand.objects.filter(pk=newest.pk).update(sent_at=newest.created_at, **values)
+
+
+KICK = ("kick", {"steam_id": "STEAM_1:0:1"})
+TELL = ("tell", {"steam_id": "STEAM_1:1:2", "text": "hi"})
+SAY = ("say", {"text": "hi"})
+
+
+@pytest.mark.parametrize(
+    ("deed", "state", "answer", "sentence"),
+    [
+        (KICK, "queued", "", "Kicking &lt;b&gt;Zoey&lt;/b&gt;…"),
+        (KICK, "answered", "", "&lt;b&gt;Zoey&lt;/b&gt; was kicked."),
+        (
+            KICK,
+            "answered",
+            'userid "STEAM_1:0:1" not found',
+            "Nobody was kicked: &lt;b&gt;Zoey&lt;/b&gt; is no longer on.",
+        ),
+        (KICK, "lost", "", "is not known: the server did not answer."),
+        (TELL, "answered", "(Private to Bill) Console: hi", "Bill was told."),
+        (TELL, "answered", "[SM] No matching client was found.", "Nobody was told: Bill is no"),
+        (TELL, "answered", 'Unknown command "sm_psay"', "the server lacks that command."),
+        (SAY, "sent", "", "Saying it to everybody…"),
+        (SAY, "answered", "Console: hi", "Said to 1 player."),
+    ],
+)
+def test_the_page_says_in_words_what_came_of_a_kick_or_a_message(
+    as_alice: Client,
+    running: Server,
+    deed: tuple[str, dict[str, str]],
+    state: str,
+    answer: str,
+    sentence: str,
+) -> None:
+    list_names(running, "sm_psay")
+    address, fields = deed
+    assert as_alice.post(f"{URL}{address}/", fields).status_code == 303
+    end(state, answer)
+    news = news_of(as_alice)
+    assert sentence in news
+    # It is refreshed until its end is known, and the answer itself is one click away.
+    assert ("data-awaits" in news) == (state in ("queued", "sent"))
+    command = ConsoleCommand.objects.get()
+    link = f"/servers/alpha/commands/#command-{command.pk}"
+    assert link in news
+    assert f'id="command-{command.pk}"' in as_alice.get(link).content.decode()
+    assert answer == "" or answer not in news
+
+
+def test_why_nothing_was_sent_is_said(as_alice: Client, running: Server) -> None:
+    as_alice.post(f"{URL}say/", {"text": "hi"})
+    end("failed", remark="No worker took it.")
+    assert "That was not sent: No worker took it." in news_of(as_alice)
+
+
+def test_the_news_of_players_are_ones_own_and_soon_old(
+    as_alice: Client, as_dana: Client, running: Server
+) -> None:
+    as_alice.post(f"{URL}say/", {"text": "hi"})
+    end("answered")
+    assert "Said to 1 player." in news_of(as_alice)
+    assert news_of(as_dana) == ""
+    ConsoleCommand.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+    assert news_of(as_alice) == ""
+
+
+def test_nobody_who_is_not_on_is_counted_among_those_who_were_told(
+    as_alice: Client, running: Server
+) -> None:
+    running.player_sessions.update(left_at=timezone.now() - timedelta(minutes=1))
+    for players, sentence in ((0, "Said, but nobody was on."), (4, "Said to everybody who is on.")):
+        Server.objects.update(players=players)
+        as_alice.post(f"{URL}say/", {"text": "hi"})
+        end("answered")
+        assert sentence in news_of(as_alice)

@@ -248,6 +248,7 @@ def test_an_admins_ip_becomes_the_bind_address(
     )
     page = as_dana.post(edit, values, follow=True).content.decode()
     assert "-ip 10.0.0.2 is now the bind address of server alpha" in page
+    page = as_dana.get(owned_by_dana.get_absolute_url()).content.decode()
     assert re.search(r"Binds to</dt><dd><code>10\.0\.0\.2", page)
     owned_by_dana.refresh_from_db()
     assert owned_by_dana.bind_address == "10.0.0.2"

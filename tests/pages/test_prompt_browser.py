@@ -7,12 +7,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from hostops.specs import InstanceState
 from jobs.worker.worker_process import WorkerLoop
 from servers.console.completion import find_key
-from servers.models import ConsoleNames, Host, Server
+from servers.models import ConsoleLine, ConsoleNames, Host, Server
 from tests.fakes import FakeHost
 from tests.pages.browsing import OpenPage
 from tests.ports import find_free_port
@@ -78,6 +79,28 @@ def complete(page: Page, prompt: Locator) -> None:
     expect(options).to_have_count(0)
 
 
+def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
+    open_page: OpenPage, server: Server
+) -> None:
+    record_state(server, "running")
+    ConsoleLine.objects.bulk_create(
+        ConsoleLine(server=server, seq=seq, line=f"line {seq}", created_at=timezone.now())
+        for seq in range(1, 200)
+    )
+    answer = "a line of it\n" * 60
+    for text in ("cvarlist", "status"):
+        server.console_commands.create(
+            text=text, state="answered", answer=answer, answer_bytes=len(answer)
+        )
+    page = open_page(viewport={"width": 1440, "height": 900})
+    page.goto("/servers/alpha/")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+    for one in (page.get_by_label("Command for alpha"), page.locator(".command").first):
+        expect(one).to_be_in_viewport(ratio=1)
+    assert page.get_by_role("log").evaluate("log => log.offsetHeight") >= 128
+
+
 def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
     open_page: OpenPage, server: Server, host: Host, alice: User, fake_host: FakeHost
 ) -> None:
@@ -112,6 +135,8 @@ def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(
             prompt.press("Enter")
             for one in (page, other):
                 expect(one.locator(".command-answer").first).to_have_text(f"answer to {command}")
+            # Who sends sees the answer, though there is no room for it below a log of any length.
+            expect(page.locator(".command").first).to_be_in_viewport(ratio=1)
         # A page that was asked for before the answer came may come after it.
         other.evaluate(SWAP_STALE)
         expect(other.locator(".command-answer").first).to_have_text("answer to say <b>hi</b>")

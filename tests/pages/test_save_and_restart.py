@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from jobs.models import Job, JobState
 from servers.models import ActualState, Blueprint, Host, Membership, Server
 from tests.pages.conftest import sign_in
 from tests.states import record_state
@@ -36,6 +37,57 @@ def test_a_server_is_saved_and_restarted_where_it_runs(
     [job] = server.jobs.all()
     assert (response.status_code, response["Location"]) == (303, job.get_absolute_url())
     assert (job.operation, job.requested_by) == ("restart", server.owner)
+
+
+def said(browser: Client, page: str) -> list[str]:
+    """Return the messages that a page begins with."""
+    rest = browser.get(page).content.decode().partition('<ul class="messages"')[2]
+    items = rest.partition("</ul>")[0].split("</li>")[:-1]
+    return [one.rpartition(">")[2] for one in items]
+
+
+CONFIG = "/servers/alpha/config/"
+
+
+@pytest.mark.parametrize("state", ["", JobState.QUEUED, JobState.RUNNING])
+def test_saving_and_restarting_leads_back_to_the_config_with_one_message(
+    as_alice: Client, server: Server, state: str
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    page = as_alice.get("/servers/alpha/edit/").content.decode()
+    assert f'name="next" value="{CONFIG}"' in page
+    assert f'href="{CONFIG}">Cancel</a>' in page
+    if state:
+        Job.objects.create(operation="restart", server=server, state=state)
+    form = form_of(server, config="hostname Day", next=CONFIG)
+    response = as_alice.post("/servers/alpha/save-and-restart", form)
+    assert (response.status_code, response["Location"]) == (303, CONFIG)
+    [message] = said(as_alice, CONFIG)
+    wanted = {
+        "": "was saved, and is being restarted.",
+        JobState.QUEUED: "was saved. A restart of it was already waiting.",
+        JobState.RUNNING: "It was already being restarted",
+    }
+    assert wanted[state] in message
+    assert as_alice.get(CONFIG).content.decode().count('class="strip"') == 1
+
+
+def test_a_refused_restart_of_what_was_saved_is_one_message(
+    as_alice: Client, server: Server
+) -> None:
+    record_state(server, ActualState.RUNNING)
+    Host.objects.update(reported_at="2026-01-01T00:00:00Z", build_id="")
+    form = form_of(server, config="hostname Day", next=CONFIG)
+    response = as_alice.post("/servers/alpha/save-and-restart", form)
+    assert (response.status_code, response["Location"]) == (303, CONFIG)
+    [message] = said(as_alice, CONFIG)
+    assert message.startswith("Server alpha was saved. It was not restarted: The game is not")
+
+
+def test_who_saves_stays_at_the_config(as_alice: Client, server: Server) -> None:
+    response = as_alice.post("/servers/alpha/edit/", form_of(server, config="hostname Day"))
+    assert (response.status_code, response["Location"]) == (302, CONFIG)
+    assert said(as_alice, CONFIG) == ["Server alpha was saved."]
 
 
 def test_what_is_not_saved_is_not_restarted(as_alice: Client, server: Server) -> None:

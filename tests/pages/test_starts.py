@@ -21,6 +21,10 @@ from tests.pages.conftest import sign_in
 pytestmark = pytest.mark.django_db
 
 
+ADDED = '<span class="change-word">added</span>'
+REMOVED = '<span class="change-word">removed</span>'
+
+
 def start(server: Server, fake_host: FakeHost, by: User | None = None) -> Run:
     """Start a server again; return the run."""
     fake_host.states[server.name] = InstanceState.STOPPED
@@ -79,16 +83,22 @@ def test_two_starts_are_compared_part_by_part_without_passwords(
     url = f"/servers/alpha/starts/compare/?from={runs[0].pk}&to={runs[1].pk}"
     page = as_alice.get(url).content.decode()
     for text in (
-        *("<del>- +map c1m1_hotel</del>", "<ins>+ +map c2m1_highway</ins>"),
-        *("<del>- hostname Night</del>", "<ins>+ hostname Day</ins>", "<ins>+ more</ins>"),
-        *("Changed on the host between the two: pack.", "memory: 2048 MiB", "→ 27077"),
-        *("100 → 200", "It is another one."),
+        *(f"{REMOVED} <del>+map c1m1_hotel</del>", f"{ADDED} <ins>+map c2m1_highway</ins>"),
+        *(f"{REMOVED} <del>hostname Night</del>", f"{ADDED} <ins>hostname Day</ins>"),
+        *(f"{ADDED} <ins>more</ins>", ">same</span> <code>pack</code>"),
+        *("Changed on the host between the two: pack.", "memory: 2048 MiB", "to 27077"),
+        *("from 100 to 200", "It is another one."),
     ):
         assert text in page
     assert "hunter22" not in page
     assert "letmein-now" not in page
+    text = " ".join(page.partition("compare-heading")[2].split())
+    for word, run, by in (("Before", runs[0], "alice"), ("After", runs[1], "Saferoom")):
+        moment = f'<time datetime="{run.started_at.isoformat()}">'
+        assert f"<dt>{word}</dt> <dd>Start of {moment}" in text
+        assert f"</time>, by {by}" in text
     back = as_alice.get(f"/servers/alpha/starts/compare/?from={runs[1].pk}&to={runs[0].pk}")
-    assert "200 → 100" in back.content.decode()
+    assert "from 200 to 100" in back.content.decode()
     same = as_alice.get(f"/servers/alpha/starts/compare/?from={runs[1].pk}&to={runs[1].pk}")
     assert "They were started with the same." in same.content.decode()
     for bad in (
@@ -133,7 +143,8 @@ def test_two_servers_last_starts_are_compared_by_who_may_configure_both(
     assert "<option>beta</option>" in as_alice.get("/servers/alpha/starts/").content.decode()
     page = as_alice.get(url).content.decode()
     assert "From alpha to beta" in page
-    assert "<ins>+ sv_tags bobs</ins>" in page
+    assert ">only beta</span> <ins>sv_tags bobs</ins>" in page
+    assert ">only alpha</span> <del>hostname Day</del>" in page
     # That two servers have two passwords, and their hosts' files two times, tells nothing.
     parts = find_differences(runs[1], Run.objects.get(server=beta))
     assert not {RunPart.FILES, RunPart.RCON_PASSWORD, RunPart.JOIN_PASSWORD} & set(parts)

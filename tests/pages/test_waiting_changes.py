@@ -103,8 +103,8 @@ def test_the_page_says_what_has_changed_without_passwords(
     running.save()
     page = as_alice.get(running.get_absolute_url()).content.decode()
     section = page[page.index("waiting-heading") : page.index("server-panel")]
-    assert "<del>- hostname Night</del>" in section
-    assert "<ins>+ hostname Day</ins>" in section
+    assert "<del>hostname Night</del>" in section
+    assert "<ins>hostname Day</ins>" in section
     assert "sv_password ••••" in section
     assert "letmein" not in section
 
@@ -187,17 +187,23 @@ def test_which_files_of_a_changed_version_are_others_is_told(
     settings.CONTENT_ROOT = tmp_path / "content"
     overlay = Overlay.objects.create(name="rules", owner=alice)
     many = {f"left4dead2/cfg/{number:02}.cfg": "x" for number in range(12)}
-    first = bring(overlay, alice, {"left4dead2/cfg/a.cfg": "1", **many})
+    first = bring(overlay, alice, {"left4dead2/cfg/0.cfg": "1", **many})
     run = Run.objects.latest("pk")
     run.overlays = [[first.reference, ""]]
     run.save()
-    bring(overlay, alice, {"left4dead2/cfg/a.cfg": "2", "left4dead2/cfg/#<b>.cfg": "new"})
+    bring(overlay, alice, {"left4dead2/cfg/0.cfg": "2", "left4dead2/cfg/#<b>.cfg": "new"})
     running.blueprint.set_overlays([overlay])
     page = " ".join(as_alice.get(running.get_absolute_url()).content.decode().split())
     assert "rules, from version 1 to version 2: Files changed: 1. Added: 1. Removed: 12." in page
-    assert (
-        '<span class="quiet">+</span> <code><bdi>left4dead2/cfg/#&lt;b&gt;.cfg</bdi></code>' in page
-    )
+    for word, name, query in (
+        ("added", "#&lt;b&gt;.cfg", "%23%3Cb%3E.cfg"),
+        ("changed", "0.cfg", "0.cfg"),
+        ("removed", "00.cfg", "00.cfg"),
+    ):
+        url = f"/overlays/rules/versions/2/changes/?from=1&amp;path=left4dead2%2Fcfg%2F{query}"
+        said = f'{word}</span> <a href="{url}"><code><bdi>left4dead2/cfg/{name}</bdi></code></a>'
+        assert said in page.replace(" </span>", "</span>")
+        assert as_alice.get(url.replace("&amp;", "&")).status_code == 200
     assert "4 more." in page
     lose(first.digest)
     page = as_alice.get(running.get_absolute_url()).content.decode()

@@ -7,9 +7,11 @@ import "./forms/passkeys.js";
 import "./forms/places.js";
 import "./forms/place_search.js";
 import "./forms/secrets.js";
+import "./forms/select_all.js";
 import "./forms/unsaved.js";
 import "./forms/once.js"; // After those that keep the page, or remember that a form was sent.
 import "./live/live.js";
+import "./live/awaits.js";
 import "./log/options.js";
 import "./log/log.js";
 import "./log/copy_lines.js";

@@ -25,8 +25,15 @@ export class LatestCommands {
   take(html) {
     if (html === undefined) return void this.#ask();
     this.#isStale = false;
-    put(html);
+    this.#put(html);
     this.#askAgain();
+  }
+
+  // Somebody who types a command sees its answer without scrolling.
+  #put(html) {
+    put(html);
+    if (!this.#root.contains(document.activeElement)) return;
+    this.#root.querySelector("[data-command]")?.scrollIntoView({ block: "nearest" });
   }
 
   // The command with this id was sent; the stream may have been faster than the response that says so.
@@ -44,7 +51,7 @@ export class LatestCommands {
     // Changes during a request are fetched after it: several at once would also be answered one after the other.
     while (this.#isStale && text) {
       this.#isStale = false;
-      if ((text = await fetchCommands(this.#root.dataset.promptLatest))) put(text);
+      if ((text = await fetchCommands(this.#root.dataset.promptLatest))) this.#put(text);
     }
     this.#isStale ||= !text;
     this.#isAsking = false;

@@ -1,0 +1,44 @@
+"""The map for which a start failed, as there is none of that name, and those that may have been meant."""
+
+import re
+from dataclasses import dataclass
+
+from hostops.specs import ArgumentsError, find_map, find_mode, find_similar, to_map_key
+from servers.content.map_choices import MapChoice, to_choices
+from servers.content.reported_content import read_content
+from servers.models import Server
+
+MOST_SIMILAR = 3
+_USUAL_MODE = "coop"
+
+
+@dataclass(frozen=True)
+class MissingMap:
+    """A map that there is not, as the launch arguments name it, and the chapters with similar names."""
+
+    name: str
+    similar: tuple[MapChoice, ...]
+
+
+def find_missing_map(server: Server, error: str) -> MissingMap | None:
+    """Return the map because of which a start failed with this `error`; None if another try may help.
+
+    That is so if the launch arguments name another map by now, or if its host has reported the map since. The
+    server's own files are not reported: of those, the start itself knew. Three queries at the most.
+    """
+    try:
+        arguments = server.read_arguments()
+    except ArgumentsError:
+        return None
+    name = find_map(arguments)
+    if not name or not re.search(rf"the map {re.escape(name)}[:,]", error, re.IGNORECASE):
+        return None
+    content = read_content(server, server.blueprint.overlay_references, server.host.build_id)
+    key = to_map_key(name)
+    if key in content.maps:
+        return None
+    choices = to_choices(content, server)
+    similar = find_similar(key, choices.maps, MOST_SIMILAR)
+    mode = find_mode(arguments) or _USUAL_MODE
+    found = (choices.find_map(one, mode) for one in similar)
+    return MissingMap(name, tuple(one for one in found if one))

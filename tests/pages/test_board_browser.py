@@ -1,0 +1,54 @@
+"""The list of servers in a real browser: selecting many, and how many are selected."""
+
+import pytest
+from playwright.sync_api import expect
+
+from servers.fleet.board import ROWS_PER_PAGE
+from servers.models import Server
+from tests.pages.browsing import OpenPage
+from tests.states import record_state
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_the_list_selects_all_of_a_page_or_all_that_match(
+    open_page: OpenPage, server: Server
+) -> None:
+    Server.objects.bulk_create(
+        Server(
+            name=f"x-{n:03}",
+            owner=server.owner,
+            host=server.host,
+            blueprint=server.blueprint,
+            port=28000 + n,
+        )
+        for n in range(ROWS_PER_PAGE + 9)
+    )
+    page = open_page()
+    ticks = page.locator(".board input[name=server]")
+    of_page = page.get_by_label(f"Select all {ROWS_PER_PAGE} servers on this page")
+    matching = page.get_by_label("Select all 60 that match, on all pages")
+    count = page.locator("[data-select-count]")
+    of_page.focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".board input[name=server]:checked")).to_have_count(ROWS_PER_PAGE)
+    expect(count).to_have_text("50 servers are selected.")
+    ticks.first.uncheck()
+    expect(count).to_have_text("49 servers are selected.")
+    expect(of_page).not_to_be_checked()
+    matching.focus()
+    page.keyboard.press("Space")
+    expect(ticks.first).to_be_checked()
+    expect(count).to_have_text("60 servers are selected.")
+    # The list changes, and what is selected stays.
+    record_state(server, "running")
+    expect(page.locator('tr[data-state="running"]')).to_have_count(1)
+    expect(matching).to_be_checked()
+    expect(count).to_have_text("60 servers are selected.")
+    page.get_by_label("With the selected servers").select_option("start")
+    page.get_by_role("button", name="Continue…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Start: 59 servers")
+    page.go_back()
+    matching.check()
+    ticks.first.uncheck()
+    expect(matching).not_to_be_checked()

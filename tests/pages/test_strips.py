@@ -1,0 +1,85 @@
+"""For how long a server's pages tell what its last job did, and how a failure is dismissed."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs.models import Job, JobState
+from jobs.pages.server_strips import NEWS_FOR
+from servers.models import Blueprint, ConsoleCommand, Membership, Run, Server
+from tests.pages.conftest import sign_in
+from tests.states import record_state
+
+pytestmark = pytest.mark.django_db
+
+URL = "/servers/alpha/"
+
+
+def has_strip(browser: Client, tab: str = "") -> bool:
+    return 'class="strip"' in browser.get(URL + tab).content.decode()
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
+def test_what_went_well_is_soon_old_news(as_alice: Client, server: Server, state: str) -> None:
+    job = Job.objects.create(operation="start", server=server, state=state)
+    for ago, is_news in ((timedelta(0), True), (NEWS_FOR, False)):
+        Job.objects.update(finished_at=timezone.now() - ago)
+        assert has_strip(as_alice) == is_news
+    assert has_strip(as_alice, "history/") is False
+    assert job.get_absolute_url() in as_alice.get(f"{URL}history/").content.decode()
+
+
+def test_a_failure_is_told_until_it_is_dismissed_by_each(
+    as_alice: Client, server: Server, failed_job: Job, bob: User
+) -> None:
+    Membership.objects.create(server=server, user=bob, role="viewer")
+    as_bob = sign_in(bob)
+    Server.objects.update(last_error=f"Start: {failed_job.error}")
+    Job.objects.update(finished_at=timezone.now() - timedelta(days=3))
+    assert has_strip(as_alice)
+    dismiss = reverse("jobs:failure_dismiss", args=["alpha"])
+    assert dismiss in as_alice.get(URL).content.decode()
+    answer = as_alice.post(dismiss, {"next": f"{URL}history/"})
+    assert (answer.status_code, answer["Location"]) == (303, f"{URL}history/")
+    # Its error is not told in another strip now.
+    assert not has_strip(as_alice)
+    assert has_strip(as_bob)
+    failed_job.pk, failed_job.created_at = None, timezone.now()
+    failed_job.save()
+    assert has_strip(as_alice), "that is another failure"
+
+
+def test_a_failure_is_over_once_the_server_has_been_started_since(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    record_state(server, "running")
+    run = Run.objects.create(server=server, started_at=timezone.now() - timedelta(hours=1))
+    assert has_strip(as_alice)
+    Run.objects.filter(pk=run.pk).update(started_at=timezone.now() + timedelta(seconds=1))
+    assert not has_strip(as_alice)
+
+
+def test_what_cannot_be_started_as_it_is_has_to_be_edited_and_not_tried_again(
+    as_alice: Client, server: Server, failed_job: Job, blueprint: Blueprint
+) -> None:
+    retry = reverse("jobs:retry", args=[failed_job.pk])
+    assert retry in as_alice.get(URL).content.decode()
+    Blueprint.objects.update(arguments="-port 1")
+    page = as_alice.get(URL).content.decode()
+    assert retry not in page
+    assert f'href="{URL}edit/">Edit the server</a>' in page
+
+
+# --- Without scripts --------------------------------------------------------------------------
+
+
+def test_who_has_kicked_somebody_can_reload_the_page(as_alice: Client, server: Server) -> None:
+    record_state(server, "running")
+    as_alice.post(f"{URL}players/say/", {"text": "hi"})
+    assert "Reload the page" in as_alice.get(f"{URL}players/").content.decode()
+    ConsoleCommand.objects.update(state="answered")
+    assert "Reload the page" not in as_alice.get(f"{URL}players/").content.decode()
