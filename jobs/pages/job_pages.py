@@ -24,7 +24,7 @@ from jobs.models import (
 )
 from jobs.pages.content_refusals import accepts_conflicts, show_conflicts
 from jobs.pages.job_lists import parse_id, read_newest
-from jobs.pages.server_strips import read_failure_lines
+from jobs.pages.server_strips import Remedy, find_remedy, read_failure_lines
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
@@ -105,11 +105,23 @@ def job_detail(request: SignedInRequest, pk: int) -> HttpResponse:
         "waiting": explain_waiting(job) if job.state == JobState.QUEUED else "",
         "retries": job.retries.order_by("id"),
         "way_back": find_way_back_of(request.user, job),
+        "remedy": find_remedy_of(request.user, job),
         "renewal": choose_renewal(
             is_running=job.is_active, has_form=job.asks_for_code or bool(request.GET)
         ),
     }
     return render(request, "jobs/detail.html", context)
+
+
+def find_remedy_of(user: User, job: Job) -> Remedy | None:
+    """Return what `user` may change so that the failed `job` can succeed; None if another try may."""
+    if (
+        job.state != JobState.FAILED
+        or job.server is None
+        or not may(user, Verb.CONFIGURE, job.server)
+    ):
+        return None
+    return find_remedy(job.server, job)
 
 
 def find_way_back_of(user: User, job: Job) -> Run | None:

@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
 LINE = "[ 42%] Downloading update (123,456 of 9,876,543 KB) addons/maps/campaign.vpk"
 KINDS = ("ours", "naive", "django-eventstream")
-LATENCY_LINES = 80
+LATENCY_LINES = 300
 LATENCY_SECONDS = 0.1
 
 Row = dict[str, Any]

@@ -68,10 +68,12 @@ def test_what_cannot_be_started_as_it_is_has_to_be_edited_and_not_tried_again(
 ) -> None:
     retry = reverse("jobs:retry", args=[failed_job.pk])
     assert retry in as_alice.get(URL).content.decode()
+    assert retry in as_alice.get(failed_job.get_absolute_url()).content.decode()
     Blueprint.objects.update(arguments="-port 1")
-    page = as_alice.get(URL).content.decode()
-    assert retry not in page
-    assert f'href="{URL}edit/">Edit the server</a>' in page
+    for url in (URL, failed_job.get_absolute_url()):
+        page = as_alice.get(url).content.decode()
+        assert retry not in page
+        assert f'href="{URL}edit/">Edit the server</a>' in page
 
 
 # --- Without scripts --------------------------------------------------------------------------
