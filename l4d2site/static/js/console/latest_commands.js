@@ -1,14 +1,12 @@
 // The latest commands, below a prompt: shows them when a stream brings them, and fetches them if there is no stream.
 
-import { swapRegions } from "../live/swap.js";
 import { fetchCommands } from "./fetch_commands.js";
+import { showCommands } from "./show_commands.js";
 
 // While older lines of the log are shown, its stream is not open.
 const ASK_AGAIN_MS = 1_000;
 // After a command was sent. If a stream is open, it has usually brought the answer by then.
 const ASK_FIRST_MS = 250;
-
-const put = (html) => swapRegions(new DOMParser().parseFromString(html, "text/html"));
 
 export class LatestCommands {
   #root;
@@ -25,15 +23,8 @@ export class LatestCommands {
   take(html) {
     if (html === undefined) return void this.#ask();
     this.#isStale = false;
-    this.#put(html);
+    showCommands(this.#root, html);
     this.#askAgain();
-  }
-
-  // Somebody who types a command sees its answer without scrolling.
-  #put(html) {
-    put(html);
-    if (!this.#root.contains(document.activeElement)) return;
-    this.#root.querySelector("[data-command]")?.scrollIntoView({ block: "nearest" });
   }
 
   // The command with this id was sent; the stream may have been faster than the response that says so.
@@ -51,7 +42,7 @@ export class LatestCommands {
     // Changes during a request are fetched after it: several at once would also be answered one after the other.
     while (this.#isStale && text) {
       this.#isStale = false;
-      if ((text = await fetchCommands(this.#root.dataset.promptLatest))) this.#put(text);
+      if ((text = await fetchCommands(this.#root.dataset.promptLatest))) showCommands(this.#root, text);
     }
     this.#isStale ||= !text;
     this.#isAsking = false;
