@@ -119,7 +119,9 @@ class NewServerForm(ServerForm):
         if blueprint._state.adding:  # noqa: SLF001 - documented
             blueprint.save()
             self.instance.blueprint = blueprint
-            text = _("Blueprint %(name)s was made for it; change how it is played there.")
+            text = _(
+                "The server uses the new blueprint %(name)s: how it is played is changed there."
+            )
             self.notes.append(text % {"name": blueprint.name})
         return super().save(commit)
 

@@ -38,8 +38,8 @@ class BanForm(forms.Form):
         choices=[
             (HOUR, gettext_lazy("1 hour")),
             (DAY, gettext_lazy("1 day")),
-            (EVER, gettext_lazy("for good")),
-            (OWN, gettext_lazy("this many minutes:")),
+            (EVER, gettext_lazy("permanently")),
+            (OWN, gettext_lazy("another time, in minutes:")),
         ],
         initial=DAY,
     )

@@ -80,10 +80,10 @@ def test_the_form_says_which_blueprint_a_ready_one_is_or_becomes(
         as_alice, NEW
     )
     page = as_alice.post(NEW, form_of("ready:campaign", name="one"), follow=True)
-    assert "Blueprint campaign-2 was made for it" in page.content.decode()
+    assert "The server uses the new blueprint campaign-2" in page.content.decode()
     assert "Uses your blueprint campaign-2." in read(as_alice, NEW)
     page = as_alice.post(NEW, form_of("ready:campaign", name="two"), follow=True)
-    assert "was made for it" not in page.content.decode()
+    assert "The server uses the new blueprint" not in page.content.decode()
 
 
 def test_one_that_was_changed_since_is_left_alone(as_alice: Client, bob: User) -> None:
