@@ -97,7 +97,7 @@ class FileForm(PlainForm, forms.Form):
         self.add_error(None, error)
         self.add_error(
             None,
-            _("Yours was not saved. Compare them, and save again to replace theirs with yours."),
+            _("Yours was not saved. Compare them, and press “Save mine anyway” to replace theirs."),
         )
         self.conflicts = [Conflict(str(_("text")), yours, theirs)]
         self.seen_version = now

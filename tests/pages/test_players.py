@@ -50,7 +50,7 @@ def test_the_page_tells_who_is_on_and_who_was(as_alice: Client, running: Server)
         (
             3,
             "running",
-            "It says that 3 people are on. The panel does not know yet who the others are",
+            "The server says that 3 people are on. The list follows within seconds.",
         ),
         (None, "running", "the panel cannot tell who is on"),
         (None, "stopped", "It is not running."),
