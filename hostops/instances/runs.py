@@ -289,7 +289,7 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         return InstanceStatus(name, InstanceState.ABSENT)
     run = read_run(instance)
     if run is not None and not run.is_main_process_alive and is_launch_locked(instance):
-        run = read_run(instance)  # Whoever has the lock may have recorded the next run since.
+        run = read_run(instance)  # The lock's holder may have recorded the next run since.
     if run is None:
         return InstanceStatus(name, InstanceState.STOPPED)
     stop = _read_as(_Mark.parse, instance.stop_path, instance)

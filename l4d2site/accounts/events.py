@@ -53,10 +53,10 @@ def record_event(
 ) -> None:
     """Store an event, and log it. Makes two queries, and occasionally a few more to trim.
 
-    `user` is the account it is about; `name` is the name that was tried, if there may be no such account. Who
-    caused it is whoever sent the request.
-    Without a request, `address` says where it came from. `count` is for callers that report several events at
-    once, and `server` for events about one server. Must not be called in an event loop.
+    `user` is the account it is about; `name` is the name that was tried, if there may be no such account. The
+    sender of the request is recorded as who caused it. Without a request, `address` says where it came from.
+    `count` is for callers that report several events at once, and `server` for events about one server. Must
+    not be called in an event loop.
     """
     name = make_printable(name or (user.get_username() if user else ""), NAME_CHARS)
     detail = make_printable(detail, DETAIL_CHARS)
@@ -85,7 +85,7 @@ def record_event(
 
 
 def find_actor(request: HttpRequest | None, name: str) -> str:
-    """Return who causes an event: the person signed in, else whoever acts as `name`, as with a link by mail."""
+    """Return who caused an event: the person signed in, or else `name`, as after a link sent by mail."""
     if request is None:
         return BY_COMMAND
     person = getattr(request, "user", None)
