@@ -46,7 +46,7 @@ def shown(browser: Client, query: str = "") -> list[str]:
 
 def counts(browser: Client, query: str = "") -> dict[str, int]:
     found = re.findall(
-        r'<bdi>([^<]*)</bdi> <span class="filters-count">(\d+)<', text(browser, query)
+        r'<bdi>([^<]*)</bdi>\s+<span class="filters-count">(\d+)<', text(browser, query)
     )
     return {name: int(count) for name, count in found}
 
