@@ -307,14 +307,13 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         return replace(status, detail=detail, ended_by_reboot=not is_stopping)
     main_process_alive = run.is_main_process_alive
     if main_process_alive or is_launch_locked(instance):
-        # What a boxed run has started ended with it: a launcher has the lock, and will record the next run.
-        is_next = not main_process_alive and run.ends_with_main_process
-        is_ready = not is_next and is_marked_ready(instance, run)
-        is_stopping = is_stopping and not is_next
+        if not main_process_alive and run.ends_with_main_process:
+            # All that the run had started ended with it: a launcher has the lock, and will record the next run.
+            return replace(status, state=InstanceState.STARTING)
         details = []
         if is_stopping:
             details.append("It has been asked to stop.")
-        if not main_process_alive and not is_next:
+        if not main_process_alive:
             details.append("Its main process has ended, another process of it is left.")
         if run.walls and (full := describe_fullness(instance, run.run)):
             details.append(full)
@@ -322,6 +321,7 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         is_silent = silence is not None and silence.run == run.run
         if silence is not None and is_silent:
             details.append(silence.why)
+        is_ready = is_marked_ready(instance, run)
         return replace(
             status,
             state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,

@@ -1,10 +1,13 @@
 """Whether the database is as new as the code: what `manage.py migrate` would still have to do."""
 
 from functools import cache
+from typing import Any
 
-from django.db import connection
+from django.db import connection, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.signals import post_migrate, pre_migrate
+from django.dispatch import receiver
 
 BEHIND = "The database is older than this version: run manage.py migrate."
 """What to tell people in that case, in one sentence."""
@@ -20,3 +23,22 @@ def is_schema_behind() -> bool:
 def newest_migrations() -> frozenset[tuple[str, str]]:
     """Return the last migration of each app, by app and name. They are files of this version: read once."""
     return frozenset(MigrationLoader(None).graph.leaf_nodes())
+
+
+@receiver(pre_migrate)
+def let_migrations_pause(using: str, **_: Any) -> None:
+    """Let PostgreSQL wait while a migration computes: the settings limit a transaction's pauses.
+
+    Everything else waits for a migration anyway, so here the limit protects nobody.
+    """
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute("SET idle_in_transaction_session_timeout = 0")
+
+
+@receiver(post_migrate)
+def end_pause_of_migrations(using: str, **_: Any) -> None:
+    """Restore the limit of the settings."""
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute("RESET idle_in_transaction_session_timeout")
