@@ -180,6 +180,22 @@ def declared_length(scope: Scope) -> int | None:
     return int(headers.get(b"content-length", 0))
 
 
+def check_transfer_encoding(scope: Scope) -> None:
+    """Refuse a body that is compressed on its way: it would be read as if it were not (RFC 9112, 6.1).
+
+    Raises `RefusedError`.
+    """
+    encodings = [
+        value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"
+    ]
+    if encodings not in ([], [b"chunked"]):
+        raise RefusedError(
+            HTTPStatus.NOT_IMPLEMENTED,
+            _("The panel takes what you send as it is, and not compressed on its way."),
+            ends_connection=True,
+        )
+
+
 def too_large(most_bytes: int) -> RefusedError:
     """Return the refusal of a body that is too large."""
     return RefusedError(

@@ -45,6 +45,15 @@ def test_a_body_up_to_the_limit_passes() -> None:
     assert run(make_scope()).status == 200
 
 
+@pytest.mark.parametrize("encoding", ["gzip, chunked", "gzip", "chunked, chunked", "x"])
+def test_a_body_that_is_encoded_on_its_way_is_refused_unread(encoding: str) -> None:
+    assert run(make_scope(transfer_encoding=encoding), b"x").status == 501
+
+
+def test_chunks_are_known_in_any_case() -> None:
+    assert run(make_scope(transfer_encoding=" Chunked"), b"x").status == 200
+
+
 def test_one_that_says_it_is_larger_is_refused_before_a_byte_is_read() -> None:
     async def must_not_be_asked(*_: Any) -> None:
         raise AssertionError

@@ -179,6 +179,14 @@ def test_a_stranger_puts_nothing_on_the_disk(panel: Panel) -> None:
         assert chunked.read_head().startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("path", ["/servers/new/", "/uploads/1/"])
+def test_a_compressed_body_is_refused(panel: Panel, path: str) -> None:
+    """Whoever parses it: the server for the encodings that it does not know, the gate for the others."""
+    with Connection(panel) as connection:
+        connection.send(request(f"POST {path}", Transfer_Encoding="gzip, chunked"))
+        assert connection.read_head().startswith(b"HTTP/1.1 501 ")
+
+
 def test_a_body_up_to_the_limit_stays_in_memory(panel: Panel) -> None:
     with Connection(panel) as connection:
         size = 3 * MIB
