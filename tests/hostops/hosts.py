@@ -249,3 +249,13 @@ def latest_run(root: Path, name: str = "alpha") -> runs.Run:
     run = runs.read_run(instance_of(root, name))
     assert run is not None, f"{name} never ran"
     return run
+
+
+def ignored_signals(status: str) -> set[int]:
+    """Return which signals a process ignores, from the text of its `/proc/<pid>/status`.
+
+    Without the two that belong to the C library: programs can set neither, and glibc's posix_spawn, which
+    `subprocess` uses since Python 3.13, starts every process with one of them (SIGCANCEL) ignored.
+    """
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+    return {number for number in signal.valid_signals() if int(mask, 16) & 1 << (number - 1)}
