@@ -5,7 +5,8 @@ from playwright.sync_api import Page
 SMALL_TARGETS = """() => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
   const middle = ({ top, bottom, left, right }) => [(left + right) / 2, (top + bottom) / 2];
-  const acts = "a[href], button, summary, select, textarea, [role=combobox], input:not([type=hidden]), label:has(input)";
+  const fields = "select, textarea, [role=combobox], input:not([type=hidden]), label:has(input)";
+  const acts = `a[href], button, summary, ${fields}`;
   const box = (one) => one.getBoundingClientRect();
   const shown = [...document.querySelectorAll(acts)].filter((one) =>
     one.checkVisibility({ visibilityProperty: true })
@@ -36,9 +37,9 @@ SMALL_TARGETS = """() => {
 }"""
 """What is less than 44 px high, with every fold open.
 
-Links within a sentence may be as high as its words (the inline exception of WCAG 2.5.8) if the middle of each is 24 px
-from that of any other target. So may the number of a line of a log, of which a page has hundreds. A box to tick without a
-label, as the admin site has in its rows, may be 24 px high, with the same distance.
+Links within a sentence may be as high as its words (the inline exception of WCAG 2.5.8) if the middle of each
+is 24 px from that of any other target. So may the number of a line of a log, of which a page has hundreds. A
+box to tick without a label, as the admin site has in its rows, may be 24 px high, with the same distance.
 """
 
 
