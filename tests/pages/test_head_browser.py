@@ -22,7 +22,8 @@ def test_the_head_leaves_most_of_a_phone_to_what_the_tab_is_about(
     page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
     page.goto(f"{server.get_absolute_url()}people/")
     head, tabs = page.locator(".server-head").bounding_box(), page.locator(".tabs").bounding_box()
-    assert head and tabs
+    assert head
+    assert tabs
     assert tabs["y"] + tabs["height"] - head["y"] <= MOST_PIXELS
     expect(page.locator(".tabs [aria-current]")).to_be_in_viewport(ratio=1)
     expect(page.get_by_role("heading", level=2).first).to_be_in_viewport(ratio=1)
