@@ -310,3 +310,10 @@ def test_the_list_costs_the_same_number_of_queries_with_more_rows(
 )
 def test_a_jobs_title_is_a_sentence(fields: dict[str, Any], title: str) -> None:
     assert Job(**{"host_name": "local"} | fields).title == title
+
+
+def test_an_empty_log_says_whether_lines_can_still_come(as_alice: Client, server: Server) -> None:
+    job = Job.objects.create(operation="stop", server=server)
+    assert "No lines yet." in as_alice.get(job.get_absolute_url()).content.decode()
+    Job.objects.update(state=JobState.CANCELLED, finished_at=timezone.now())
+    assert "It wrote nothing." in as_alice.get(job.get_absolute_url()).content.decode()
