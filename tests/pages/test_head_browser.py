@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PHONE = {"width": 390, "height": 844}
 MOST_PIXELS = 220
+TOUCH = 44
 
 
 def test_the_head_leaves_most_of_a_phone_to_what_the_tab_is_about(
@@ -25,6 +26,7 @@ def test_the_head_leaves_most_of_a_phone_to_what_the_tab_is_about(
     assert head
     assert tabs
     assert tabs["y"] + tabs["height"] - head["y"] <= MOST_PIXELS
+    assert tabs["height"] < 2 * TOUCH, "the tabs are in one line"
     expect(page.locator(".tabs [aria-current]")).to_be_in_viewport(ratio=1)
     expect(page.get_by_role("heading", level=2).first).to_be_in_viewport(ratio=1)
     page.locator("#strip > summary").click()
