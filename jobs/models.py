@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
+from jobs.titles import split_title
 from servers.durations import describe_duration
 from servers.models import DesiredState, Host, Run, Server, Upload, has_role
 from servers.permissions import (
@@ -346,12 +347,25 @@ class Job(models.Model):
     @property
     def operation_label(self) -> str:
         """The operation in words; an unknown operation as it is."""
+        return f"{self.plain_label} as it was" if self.run_id else self.plain_label
+
+    @property
+    def plain_label(self) -> str:
+        """The operation in words, whether or not it is one of an earlier start."""
         if self.operation not in Operation:
             return self.operation
         label = Operation(self.operation).label
-        if self.run_id:
-            return f"{label} as it was"
         return f"{label} to build {self.build_id}" if self.build_id else label
+
+    @property
+    def title_parts(self) -> tuple[str, str]:
+        """What `title` says before the name of what the job is about, and after it."""
+        return split_title(self.operation, self.plain_label, as_it_was=self.run_id is not None)
+
+    @property
+    def title(self) -> str:
+        """What the job does to what, such as “Install the game on local”."""
+        return self.subject.join(self.title_parts)
 
     @property
     def result(self) -> str:

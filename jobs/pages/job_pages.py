@@ -251,11 +251,8 @@ def lead_to(request: HttpRequest, requested: queue.Requested) -> HttpResponse:
     if not requested.is_new:
         doing = "is already waiting" if job.state == JobState.QUEUED else "is already running"
         which = f"it is job {job.pk}" if find_page(request) else "this is its job"
-        text = _(
-            "%(operation_label)s of %(subject)s %(doing)s: %(which)s. No second job was made."
-        ) % {
-            "operation_label": job.operation_label,
-            "subject": job.subject,
+        text = _("“%(title)s” %(doing)s: %(which)s. No second job was made.") % {
+            "title": job.title,
             "doing": doing,
             "which": which,
         }

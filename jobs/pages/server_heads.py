@@ -15,6 +15,9 @@ from servers.models import ActualState, Crash, Server
 from servers.pages import Renewal, choose_renewal
 from servers.permissions import Verb, verbs_of
 
+FIRST_TAB = "console"
+"""The tab that shows in full what the server's job does; the others are about something else."""
+
 
 @dataclass(frozen=True)
 class Tab:
@@ -46,6 +49,7 @@ def describe_head(
         "tabs": list_tabs(server, verbs, crashes),
         "here": request.path,
         "strip": strip if is_shown else None,
+        "is_strip_folded": tab != FIRST_TAB,
         "renewal": find_renewal(server, strip, has_form=has_form),
         "is_last_error_told": is_told(server, strip),
         "deferred": DeferredAction.objects.filter(server=server).first(),
@@ -66,7 +70,7 @@ def find_renewal(server: Server, strip: Strip | None, *, has_form: bool) -> Rene
 
 def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:
     """Return the pages of a server that a user with these `verbs` may see."""
-    tabs = [Tab("console", _("Console"), server.get_absolute_url())]
+    tabs = [Tab(FIRST_TAB, _("Console"), server.get_absolute_url())]
     if Verb.CONFIGURE in verbs:
         tabs.append(Tab("config", _("Config"), reverse("servers:config", args=[server.name])))
     return [

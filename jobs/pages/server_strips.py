@@ -57,6 +57,13 @@ class Strip:
     remedy: Remedy | None = None
 
     @property
+    def line(self) -> str:
+        """What is important about the job, for one line: how far it is, what it waits for, or why it failed."""
+        if self.job.state == JobState.RUNNING:
+            return self.job.stage
+        return self.waiting or self.job.error
+
+    @property
     def can_be_cancelled(self) -> bool:
         """Whether the user may still cancel the job."""
         return self.is_in_hand and self.job.can_be_cancelled

@@ -54,6 +54,17 @@ class HostFacts:
     workers: tuple[WorkerFacts, ...] = ()
     fault: str = ""
     note: str = ""
+    problems: str = ""
+    problems_url: str = ""
+    is_examined: bool = False
+
+    @property
+    def sentences(self) -> list[str]:
+        """What operators should know that is no fault, with what its doctor found."""
+        found = (
+            _("Host %(name)s: its doctor found %(problems)s.") % vars(self) if self.problems else ""
+        )
+        return [one for one in (self.note, found) if one]
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class Facts:
                     "workers": len(host.workers),
                     "fault": host.fault,
                     "note": host.note,
+                    "problems": host.problems,
                 }
                 for host in self.hosts
             ],
@@ -141,7 +153,7 @@ def _read_facts() -> Facts:
                     % {"lease": lease}
                 )
             faults += [host.fault for host in hosts if host.fault]
-            notes += [host.note for host in hosts if host.note]
+            notes += [sentence for host in hosts for sentence in host.sentences]
     free = find_free_bytes()
     if free is not None and free < LOW_FREE_BYTES and database is not DatabaseState.DISK_FULL:
         what = _("The panel's own disk, %(folder)s, has %(free)s MiB free.") % {
@@ -217,4 +229,7 @@ def _judge(
         workers=tuple(WorkerFacts.of(worker, now) for worker in workers),
         fault=fault,
         note=note,
+        problems=host.problems_words,
+        is_examined=host.findings_at is not None,
+        problems_url=host.problems_url,
     )

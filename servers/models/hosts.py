@@ -1,5 +1,6 @@
 """Hosts and the releases of the game that are installed there."""
 
+from collections import Counter
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from hostops.specs import PORT_RANGE, Severity
 from servers.models.ports import find_panel_ports, find_port_obstacle
@@ -201,6 +202,32 @@ class Host(models.Model):
         worst_first = [Severity.FAULT, Severity.WARNING, Severity.TODO]
         found = [one for one in self.findings if one["severity"] in worst_first]
         return sorted(found, key=lambda one: worst_first.index(one["severity"]))
+
+    @property
+    def worst_severity(self) -> str:
+        """How bad the worst of its problems is; empty if there are none."""
+        return next((one["severity"] for one in self.problems), "")
+
+    @property
+    def problems_words(self) -> str:
+        """How many problems of which severity it has, worst first, such as “1 fault, 2 warnings”; or empty."""
+        counts = Counter(one["severity"] for one in self.problems)
+        words = {
+            Severity.FAULT: ngettext("%(count)d fault", "%(count)d faults", counts["fault"]),
+            Severity.WARNING: ngettext(
+                "%(count)d warning", "%(count)d warnings", counts["warning"]
+            ),
+            Severity.TODO: ngettext(
+                "%(count)d thing to do", "%(count)d things to do", counts["todo"]
+            ),
+        }
+        found = [words[one] % {"count": counts[one]} for one in words if counts[one]]
+        return ", ".join(found)
+
+    @property
+    def problems_url(self) -> str:
+        """The address of its problems, which are the first thing on its page."""
+        return f"{self.get_absolute_url()}#problems"
 
     @property
     def fine_findings(self) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ from servers.models import (
 from servers.store import add_part, begin_upload
 from tests.overlays import bring
 from tests.pages.browsing import OpenPage, add_lines, line
+from tests.pages.targets import small_targets
 from tests.states import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -47,13 +48,15 @@ COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """The rules of axe-core's category of colours that are on unless somebody turns them off."""
 
 
-SMALL_TARGETS = """() =>
-  [...document.querySelectorAll("button, .button, select, nav a, input:not([type=hidden])")]
-  .filter((one) => one.checkVisibility() && !one.closest(".visually-hidden"))
-  .map((one) => one.closest("label") ?? one)
-  .filter((one) => one.offsetHeight < 44)
-  .map((one) => one.outerHTML.slice(0, 120))"""
-"""What a finger has to hit and may miss: less than 44 px high."""
+ADMIN_PATHS = (
+    "/admin/",
+    "/admin/jobs/job/",
+    "/admin/servers/server/",
+    "/admin/servers/server/1/change/",
+    "/admin/servers/server/1/delete/",
+    "/admin/auth/user/1/change/",
+)
+"""The kinds of pages that the admin site has."""
 
 
 def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
@@ -290,14 +293,15 @@ def test_axe_finds_nothing_on_any_page(
     is_phone = viewport == PHONE
     page = open_page(viewport=viewport, has_touch=is_phone, is_mobile=is_phone)
     found = {}
-    for path in [*paths, "/accounts/login/"]:
+    for path in [*paths, *ADMIN_PATHS, "/accounts/login/"]:
         if path == "/accounts/login/":
             page.context.clear_cookies()
         page.goto(path)
         page.wait_for_load_state()
-        said = violations_in_any_scheme(page)
+        # What Django's admin site says to screen readers is Django's.
+        said = [] if path in ADMIN_PATHS else violations_in_any_scheme(page)
         if is_phone:
-            said += page.evaluate(SMALL_TARGETS)
+            said += small_targets(page)
         if said:
             found[path] = said
     assert not found, json.dumps(found, indent=1)

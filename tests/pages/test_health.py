@@ -196,6 +196,26 @@ def test_a_silent_host_without_servers_or_that_is_drained_is_only_noted(
     assert "Host far: its worker was last heard from 1 h 0 min ago." in facts()["notes"]
 
 
+def test_what_a_hosts_doctor_found_is_noted_and_everything_works_only_without(
+    dana: User, worker: Worker
+) -> None:
+    def read() -> str:
+        pages.health.looks.forget()
+        return " ".join(sign_in(dana).get("/health/").content.decode().split())
+
+    assert "has not checked yet" in read()
+    Host.objects.update(findings_at=timezone.now())
+    assert "found nothing wrong" in read()
+    assert "Everything works." in read()
+    finding = {"subject": "Box", "severity": "fault", "text": "No box.", "cure": ""}
+    Host.objects.update(findings=[finding, finding, finding | {"severity": "todo"}])
+    page = read()
+    assert "Everything works." not in page
+    assert "Host local: its doctor found 2 faults, 1 thing to do." in page
+    assert '<a href="/hosts/local/#problems">2 faults, 1 thing to do</a>' in page
+    assert facts()["notes"] == ["Host local: its doctor found 2 faults, 1 thing to do."]
+
+
 def test_a_worker_of_another_version_is_noted(worker: Worker) -> None:
     Worker.objects.update(version="0.0.1")
     (note,) = facts()["notes"]

@@ -74,7 +74,9 @@ def test_what_its_doctor_found_is_told_with_the_cure_the_worst_first(
         html.index("No box.") < html.index("Allow namespaces.") < html.index("This runs as root.")
     )
     assert "1 check passed" in html
-    assert "2 findings" in page(as_dana, "/hosts/")
+    assert html.index("No box.") < html.index("The game</h2>")
+    link = 'data-kind="fault" href="/hosts/local/#problems">1 fault, 1 warning</a>'
+    assert link in page(as_dana, "/hosts/")
 
 
 def test_its_overlays_lead_to_their_pages(as_dana: Client, host: Host) -> None:

@@ -1,7 +1,7 @@
 """The pages of jobs, and the requests for them."""
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import User
@@ -294,3 +294,26 @@ def test_the_list_costs_the_same_number_of_queries_with_more_rows(
             Job.objects.create(operation="stop", server=server, requested_by=alice)
 
     assert_same_queries(as_alice, LIST, make_more)
+
+
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ({"operation": "install"}, "Install the game on local"),
+        ({"operation": "rollback", "build_id": "7"}, "Roll back the game to build 7 on local"),
+        ({"operation": "delete", "server_name": "alpha"}, "Delete files of alpha"),
+        ({"operation": "unpack", "overlay_name": "maps"}, "Unpack upload for maps"),
+        ({"operation": "start", "server_name": "alpha"}, "Start alpha"),
+        ({"operation": "start", "server_name": "alpha", "run_id": 1}, "Start alpha as it was"),
+        ({"operation": "dance", "host_name": "local"}, "dance local"),
+    ],
+)
+def test_a_jobs_title_is_a_sentence(fields: dict[str, Any], title: str) -> None:
+    assert Job(**{"host_name": "local"} | fields).title == title
+
+
+def test_an_empty_log_says_whether_lines_can_still_come(as_alice: Client, server: Server) -> None:
+    job = Job.objects.create(operation="stop", server=server)
+    assert "No lines yet." in as_alice.get(job.get_absolute_url()).content.decode()
+    Job.objects.update(state=JobState.CANCELLED, finished_at=timezone.now())
+    assert "It wrote nothing." in as_alice.get(job.get_absolute_url()).content.decode()

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from servers.models import Blueprint, Host, Overlay, OverlayReport, Server
+from servers.templatetags.file_names import breakable
 from tests.pages.queries import count_queries
 
 CAMPAIGN = {
@@ -167,3 +168,10 @@ def test_pages_cost_the_same_for_many_overlays_and_hosts(
     before = [count_queries(as_alice, url) for url in urls]
     make_more()
     assert [count_queries(as_alice, url) for url in urls] == before
+
+
+def test_a_long_path_is_broken_between_words() -> None:
+    path = "left4dead2/cfg/zone_mod-2.1<b>.cfg"
+    html = "left4dead2/<wbr>cfg/<wbr>zone_<wbr>mod-<wbr>2.<wbr>1&lt;b&gt;.<wbr>cfg"
+    assert breakable(path) == html
+    assert breakable("") == ""

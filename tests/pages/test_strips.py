@@ -85,3 +85,22 @@ def test_who_has_kicked_somebody_can_reload_the_page(as_alice: Client, server: S
     assert "Reload the page" in as_alice.get(f"{URL}players/").content.decode()
     ConsoleCommand.objects.update(state="answered")
     assert "Reload the page" not in as_alice.get(f"{URL}players/").content.decode()
+
+
+# --- On the tabs that are about something else ------------------------------------------------
+
+
+def test_it_is_one_line_with_a_fold_on_the_tabs_that_are_about_something_else(
+    as_alice: Client, server: Server, running_job: Job
+) -> None:
+    assert "strip-line" not in as_alice.get(URL).content.decode()
+    page = as_alice.get(f"{URL}players/").content.decode()
+    line = page.partition('class="strip-line"')[2].partition('class="strip"')[0]
+    assert 'class="strip-line-words">Downloading</span>' in line
+    assert '<progress max="100" value="10"' in line
+    assert reverse("jobs:cancel", args=[running_job.pk]) in page.rpartition("</details>")[2]
+
+
+def test_its_line_says_why_a_job_failed(as_alice: Client, server: Server, failed_job: Job) -> None:
+    page = as_alice.get(f"{URL}players/").content.decode()
+    assert 'class="strip-line-words">Port 27015 is taken.</span>' in page

@@ -64,7 +64,7 @@ def test_a_form_without_javascript_brings_small_files_and_requests_the_version(
     assert f'action="/jobs/{job.pk}/cancel"' in page
     assert 'value="Discard"' not in page
     listed = as_alice.get("/jobs/").content.decode()
-    assert f'href="/jobs/{job.pk}/">Unpack upload <span class="name">maps</span>' in listed
+    assert f'href="/jobs/{job.pk}/">Unpack upload for <span class="name">maps</span>' in listed
 
 
 def finish(overlay: Overlay, alice: User) -> None:
@@ -144,7 +144,7 @@ def test_a_script_begins_an_upload_and_is_told_what_has_arrived(
     )
     page = as_alice.get(PAGE).content.decode()
     assert "To continue, choose the same files again." in page
-    assert "dir/a.vpk" in page
+    assert "dir/<wbr>a.<wbr>vpk" in page
     assert as_alice.post(again["discard_url"], headers=JSON).status_code == 204
     assert not Upload.objects.exists()
 

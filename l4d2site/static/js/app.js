@@ -8,6 +8,7 @@ import "./forms/places.js";
 import "./forms/place_search.js";
 import "./forms/secrets.js";
 import "./forms/select_all.js";
+import "./forms/tabs.js";
 import "./forms/unsaved.js";
 import "./forms/once.js"; // After those that keep the page, or remember that a form was sent.
 import "./live/live.js";
