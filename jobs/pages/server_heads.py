@@ -73,7 +73,7 @@ def list_tabs(server: Server, verbs: frozenset[str], crashes: int) -> list[Tab]:
         *tabs,
         Tab("map", _("Map"), reverse("jobs:map", args=[server.name])),
         Tab("players", _("Players"), reverse("jobs:players", args=[server.name])),
-        Tab("starts", _("History"), reverse("servers:starts", args=[server.name])),
+        Tab("starts", _("Starts"), reverse("servers:starts", args=[server.name])),
         Tab("jobs", _("Jobs"), reverse("servers:history", args=[server.name])),
         Tab("crashes", _("Crashes"), reverse("servers:crashes", args=[server.name]), crashes),
         Tab("people", _("People"), reverse("server_people", args=[server.name])),

@@ -445,7 +445,9 @@ def test_a_text_that_was_changed_elsewhere_is_refused_with_both_shown(
     page = response.content.decode()
     assert response.status_code == 409
     assert "<ins>mine</ins></pre>" in page
-    assert "Last changed by <strong>alice</strong> (version 3):" in page
+    assert "You changed this in another tab at " in page
+    assert "(version 3)." in page
+    assert "Not saved: the file was changed since you opened it" in page
     assert "<del>theirs</del></pre>" in page
     assert overlay.versions.count() == 3
     as_alice.post(edit, {"version": seen_version(page), "text": "mine", "note": ""})
@@ -461,7 +463,7 @@ def test_a_text_that_was_removed_elsewhere_is_not_lost_with_what_was_typed(
     response = as_alice.post(edit, {"version": opened, "text": "mine", "note": ""})
     assert response.status_code == 409
     page = response.content.decode()
-    assert "has been removed since you opened it" in page
+    assert "Not saved: the file was removed since you opened it" in page
     as_alice.post(edit, {"version": seen_version(page), "text": "mine", "note": ""})
     assert newest_text(overlay, A) == b"mine"
 
