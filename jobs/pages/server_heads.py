@@ -49,7 +49,7 @@ def describe_head(
         "renewal": find_renewal(server, strip, has_form=has_form),
         "is_last_error_told": is_told(server, strip),
         "deferred": DeferredAction.objects.filter(server=server).first(),
-        "waiting": describe_waiting(server),
+        "waiting": describe_waiting(server, request.user if Verb.CONFIGURE in verbs else None),
         "up_since": up_since,
         "crash": find_crash(server) if crashes else None,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from hostops.specs import OverlayReference
@@ -16,6 +15,7 @@ from servers.config.waiting_changes import (
     show_limits,
 )
 from servers.models import Overlay, OverlayVersion, Run, RunPart, Server
+from servers.permissions import Person
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def find_changed_files(before: Run, after: Run) -> list[str]:
     return [name for name, now in after.overlays if now and name in then and then[name] != now]
 
 
-def compare_runs(before: Run, after: Run, reader: User | None = None) -> list[Change]:
+def compare_runs(before: Run, after: Run, reader: Person | None = None) -> list[Change]:
     """Return in what two runs differ, in words and as lines of diffs, without passwords.
 
     With the lines of files of overlays that `reader` may use, if these are few.
@@ -97,7 +97,7 @@ def compare_runs(before: Run, after: Run, reader: User | None = None) -> list[Ch
     return [describe_difference(part, before, after, reader) for part in parts]
 
 
-def describe_difference(part: RunPart, before: Run, after: Run, reader: User | None) -> Change:
+def describe_difference(part: RunPart, before: Run, after: Run, reader: Person | None) -> Change:
     """Return what differs in one part of two runs."""
     setups = ShownSetup.of_run(before), ShownSetup.of_run(after)
     shown = describe_shown(part, *setups, reader)

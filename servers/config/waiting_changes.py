@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 
-from django.contrib.auth.models import User
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -25,7 +24,7 @@ from servers.models.runs import (
     show_config,
     with_readable_passwords,
 )
-from servers.permissions import Verb, may
+from servers.permissions import Person, Verb, may
 from servers.store import (
     BlobError,
     FileChange,
@@ -58,7 +57,7 @@ class Change:
 class ChangedFile:
     """A file of an overlay that differs, with the mark `+`, `-` or `~`; `url` compares both contents.
 
-    `shown` has its lines where these are shown beside it.
+    It is empty for who may not read them; `shown` has the lines where these are shown beside it.
     """
 
     mark: str
@@ -163,8 +162,11 @@ def find_parts(
     return (*run.find_changes(server, spec, seen_files), *build)
 
 
-def describe_waiting(server: Server) -> WaitingChanges | None:
-    """Return what waits for the restart of one server, in detail; None if nothing does. Two queries."""
+def describe_waiting(server: Server, reader: Person | None = None) -> WaitingChanges | None:
+    """Return what waits for the restart of one server, in detail; None if nothing does. Two queries.
+
+    With the lines of files of overlays that `reader` may use, if these are few.
+    """
     if not server.is_up:
         return None
     run = newest_runs([server.pk]).first()
@@ -179,7 +181,7 @@ def describe_waiting(server: Server) -> WaitingChanges | None:
             changes.append(Change(part, describe_step(*builds)))
         elif run:
             spec = with_readable_passwords(server, server.to_bare_spec())
-            changes.append(describe_change(part, run, spec, seen_files))
+            changes.append(describe_change(part, run, spec, seen_files, reader))
     return WaitingChanges(parts, tuple(changes), run)
 
 
@@ -220,10 +222,14 @@ class ShownSetup:
 
 
 def describe_change(
-    part: RunPart, run: Run, spec: InstanceSpec, seen_files: Mapping[str, SeenFiles]
+    part: RunPart,
+    run: Run,
+    spec: InstanceSpec,
+    seen_files: Mapping[str, SeenFiles],
+    reader: Person | None,
 ) -> Change:
     """Return how a part of a run differs from `spec`, in words or as lines of a diff."""
-    shown = describe_shown(part, ShownSetup.of_run(run), ShownSetup.of_spec(spec))
+    shown = describe_shown(part, ShownSetup.of_run(run), ShownSetup.of_spec(spec), reader)
     if shown is not None:
         return shown
     if part is RunPart.FILES:
@@ -235,7 +241,7 @@ def describe_change(
 
 
 def describe_shown(
-    part: RunPart, before: ShownSetup, after: ShownSetup, reader: User | None = None
+    part: RunPart, before: ShownSetup, after: ShownSetup, reader: Person | None = None
 ) -> Change | None:
     """Return how a part differs between two setups; None for a part that neither of them shows.
 
@@ -288,7 +294,7 @@ def show_overlays(references: Iterable[str]) -> str:
 
 
 def compare_overlays(
-    before: Sequence[str], after: Sequence[str], reader: User | None = None
+    before: Sequence[str], after: Sequence[str], reader: Person | None = None
 ) -> Iterator[OverlayChange]:
     """Yield what differs in the files of overlays that are used in another version. One query and manifests."""
     parsed = [OverlayReference.parse(one) for one in before]
@@ -318,8 +324,9 @@ def compare_overlays(
             url = reverse("servers:overlay_changes", args=[other.name, other.number])
             url = f"{url}?from={one.number}"
             changes = compare(read_files(theirs), read_files(ours))
-            has_lines = reader is not None and may(reader, Verb.USE_OVERLAY, ours.overlay)
-            yield describe_files(label, url, changes, has_lines=has_lines)
+            is_readable = reader is None or may(reader, Verb.USE_OVERLAY, ours.overlay)
+            has_lines = reader is not None and is_readable
+            yield describe_files(label, url if is_readable else "", changes, has_lines=has_lines)
         except BlobError as error:
             yield OverlayChange(label, str(error))
 
@@ -327,7 +334,10 @@ def compare_overlays(
 def describe_files(
     label: str, url: str, changes: Sequence[FileChange], *, has_lines: bool = False
 ) -> OverlayChange:
-    """Return which files of an overlay differ: how many, and the first of them, each compared at `url`."""
+    """Return which files of an overlay differ: how many, and the first of them, each compared at `url`.
+
+    Without a `url` nothing leads to what is in them. With `has_lines` the lines are shown if these are few.
+    """
     shown = show_changes(changes) if has_lines else [ShownChange(change) for change in changes]
     added = sum(change.before is None for change in changes)
     removed = sum(change.after is None for change in changes)
@@ -340,14 +350,14 @@ def describe_files(
         ChangedFile(
             "+" if change.before is None else "-" if change.after is None else "~",
             change.path,
-            f"{url}&{urlencode({'path': change.path})}",
+            url and f"{url}&{urlencode({'path': change.path})}",
             one,
         )
         for one in shown[:PATHS_SHOWN]
         for change in [one.change]
     )
     more_count = max(len(changes) - PATHS_SHOWN, 0)
-    if not changes or all(one.is_read for one in shown):
+    if not url or all(one.is_read for one in shown):
         return OverlayChange(label, sentence, tuple(files), more_count)
     return OverlayChange(
         label, sentence, tuple(files), more_count, f"{url}&lines=1", label_lines(len(changes))

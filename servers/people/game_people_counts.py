@@ -27,10 +27,8 @@ class GamePeopleCounts:
     def admins_words(self) -> str:
         """How many admins there are, in a sentence."""
         if not self.admins:
-            return _("Nobody is an admin in the game yet.")
-        words = ngettext(
-            "%(count)d admin in the game.", "%(count)d admins in the game.", self.admins
-        )
+            return _("Nobody yet.")
+        words = ngettext("%(count)d admin.", "%(count)d admins.", self.admins)
         return words % {"count": self.admins}
 
 

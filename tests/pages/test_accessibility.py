@@ -56,6 +56,21 @@ SMALL_TARGETS = """() =>
 """What a finger has to hit and may miss: less than 44 px high."""
 
 
+CUT_PLACEHOLDERS = """() => {
+  const pen = document.createElement("canvas").getContext("2d");
+  const isCut = (one) => {
+    const style = getComputedStyle(one);
+    pen.font = style.font;
+    const room = one.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    return pen.measureText(one.placeholder).width > room;
+  };
+  return [...document.querySelectorAll("[placeholder]")]
+    .filter((one) => one.checkVisibility() && isCut(one))
+    .map((one) => `cut: ${one.placeholder}`);
+}"""
+"""The hints in fields that are too narrow for them."""
+
+
 def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
     """Return what axe-core finds on the page, and where; with `rules` by those alone."""
     only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
@@ -297,7 +312,7 @@ def test_axe_finds_nothing_on_any_page(
         page.wait_for_load_state()
         said = violations_in_any_scheme(page)
         if is_phone:
-            said += page.evaluate(SMALL_TARGETS)
+            said += page.evaluate(SMALL_TARGETS) + page.evaluate(CUT_PLACEHOLDERS)
         if said:
             found[path] = said
     assert not found, json.dumps(found, indent=1)
