@@ -62,7 +62,7 @@ def test_a_players_row_leads_to_banning_them_and_to_making_them_an_admin(
     if count:
         assert f"{ADMINS}?steam_id=STEAM_1%3A0%3A2#name-heading" in page
         form = words(browser, f"{ADMINS}?steam_id=STEAM_1%3A0%3A2")
-        assert 'value="STEAM_1:0:2"' in form
+        assert 'name="steam_id" value="STEAM_1:0:2"' in form
 
 
 def test_a_missing_sourcemod_is_told_in_one_box(as_alice: Client, server: Server) -> None:
