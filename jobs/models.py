@@ -1,6 +1,7 @@
 """The rows: jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
 
 import math
+import re
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Any
@@ -10,6 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from hostops.specs import STEAM_GUARD_CODE, STEAM_GUARD_STAGE
@@ -55,6 +57,8 @@ STARTS = (Operation.START, Operation.RESTART)
 ENDING_OPERATIONS = (Operation.STOP, Operation.RESET, Operation.DELETE)
 """Operations that leave a server down; each includes all the ones before it. No quota refuses them."""
 
+FIRST_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z“])")
+"""What is between the first sentence of an error and the next one."""
 
 DEFERRABLE = (Operation.STOP, Operation.RESTART)
 """Operations that disconnect players, and can wait until nobody is on the server."""
@@ -374,6 +378,24 @@ class Job(models.Model):
         return self.stage if is_said else ""
 
     @property
+    def cause(self) -> str:
+        """Why it failed, in the first sentence of its error; what it was doing if nothing says why."""
+        return split_cause(self.error)[0] or self.failed_at
+
+    @property
+    def after_cause(self) -> str:
+        """The sentences of its error after the cause: what follows from it, and what to do."""
+        return split_cause(self.error)[1]
+
+    @property
+    def failed_at(self) -> str:
+        """In which stage it failed and with which exit code, in words."""
+        said = _("Failed at “%(stage)s”") % {"stage": self.stage} if self.stage else _("Failed")
+        if self.exit_code is None:
+            return said
+        return _("%(said)s, exit code %(code)d") % {"said": said, "code": self.exit_code}
+
+    @property
     def subject(self) -> str:
         """What the job is about: the name of its server, its overlay or its host."""
         return self.server_name or self.overlay_name or self.host_name
@@ -441,6 +463,12 @@ class Job(models.Model):
     def last_lines(self, count: int) -> list["JobLog"]:
         """Return the last `count` lines of the log, in order."""
         return list(self.logs.order_by("-seq")[:count])[::-1]
+
+
+def split_cause(error: str) -> tuple[str, str]:
+    """Return the first sentence of an error, and the others."""
+    first, *others = FIRST_SENTENCE_END.split(error.strip(), maxsplit=1)
+    return first, "".join(others)
 
 
 class DeferredAction(models.Model):
@@ -558,6 +586,6 @@ class SteamGuardCode(models.Model):
         if row is None:
             return ""
         # Not a newer code that has just replaced it: the next call takes that one.
-        is_taken, _ = cls.objects.filter(job=job_id, created_at=row.created_at).delete()
+        is_taken, _rows = cls.objects.filter(job=job_id, created_at=row.created_at).delete()
         is_valid = timezone.now() - row.created_at < cls.VALID_FOR
         return row.code if is_taken and is_valid else ""

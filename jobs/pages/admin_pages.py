@@ -13,7 +13,7 @@ from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.config import find_sourcemod_note
 from servers.models import AdminsNote, AdminsState, Server
-from servers.people import GameAdminForm, read_known_players
+from servers.people import GameAdminForm, count_game_people, read_known_players
 from servers.permissions import Verb, may
 
 
@@ -23,7 +23,9 @@ def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
     """List the admins of a server, or add one."""
     server = get_server_or_404(request.user, name)
     if request.method != "POST":
-        return show(request, server, GameAdminForm(server=server))
+        form = GameAdminForm(server=server)
+        form.initial["steam_id"] = request.GET.get("steam_id", "")[:64]
+        return show(request, server, form)
     require(request.user, Verb.NAME_ADMINS, server)
     form = GameAdminForm(request.POST, server=server)
     if not form.is_valid():
@@ -60,6 +62,7 @@ def show(request: SignedInRequest, server: Server, form: GameAdminForm) -> HttpR
         "may_name_admins": may_name,
         "admins": server.game_admins.all(),
         "note": note,
+        "game_people": count_game_people(server),
         "form": form,
         "known_players": read_known_players(server),
         "sourcemod_note": find_sourcemod_note(request.user, server, note) if may_name else None,

@@ -22,6 +22,7 @@ from servers.models import Ban, Server, bans_changed
 from servers.people import (
     BanForm,
     BanListForm,
+    count_game_people,
     find_room,
     full_text,
     read_known_players,
@@ -85,6 +86,7 @@ def show(
         "is_newest": before is None,
         "text": text,
         "ended": concerned.exclude(pk__in=in_force.values("pk"))[:ENDED_SHOWN],
+        "game_people": count_game_people(server),
         "form": form,
         "known_players": read_known_players(server),
         "list_form": list_form or BanListForm(server=server),

@@ -18,6 +18,7 @@ from servers.console import may_say_to_one
 from servers.models import PlayerSession
 from servers.people import (
     BadWordsError,
+    count_game_people,
     find_player_news,
     kick_command,
     private_say_command,
@@ -41,6 +42,7 @@ def players(request: SignedInRequest, name: str) -> HttpResponse:
     sessions = PlayerSession.objects.filter(server=server)
     head = describe_head(request, server, "players")
     context = head | {
+        "game_people": count_game_people(server),
         "people": sessions.open(),
         "news": find_player_news(request.user, server),
         "may_tell_one": may_say_to_one(server) if Verb.COMMAND in head["verbs"] else None,

@@ -63,7 +63,7 @@ def server_starts_compare(request: SignedInRequest, name: str) -> HttpResponse:
         "before": before,
         "after": after,
         "is_known": is_known,
-        "changes": compare_runs(before, after) if before and after else [],
+        "changes": compare_runs(before, after, request.user) if before and after else [],
     }
     return render(request, "servers/starts_compare.html", context)
 

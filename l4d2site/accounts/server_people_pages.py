@@ -21,6 +21,7 @@ from l4d2site.accounts.memberships import give_role, record_role, take_role
 from l4d2site.accounts.models import EventKind, Invitation
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.models import Membership, Server
+from servers.people import count_game_people
 from servers.permissions import Role, Verb, may, verb_to_give
 
 MOST_INVITATIONS = 20
@@ -49,6 +50,7 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
     if not may_share:
         memberships = memberships.filter(user=user)
     context = describe_head(request, server, "people") | {
+        "game_people": count_game_people(server),
         "may_share": may_share,
         "may_make_links": may_share and may_make_links(user),
         "most_invitations": MOST_INVITATIONS,

@@ -15,6 +15,7 @@ from servers.config.waiting_changes import (
     show_limits,
 )
 from servers.models import Overlay, OverlayVersion, Run, RunPart, Server
+from servers.permissions import Person
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,19 @@ def find_changed_files(before: Run, after: Run) -> list[str]:
     return [name for name, now in after.overlays if now and name in then and then[name] != now]
 
 
-def compare_runs(before: Run, after: Run) -> list[Change]:
-    """Return in what two runs differ, in words and as lines of diffs, without passwords."""
-    return [describe_difference(part, before, after) for part in find_differences(before, after)]
+def compare_runs(before: Run, after: Run, reader: Person | None = None) -> list[Change]:
+    """Return in what two runs differ, in words and as lines of diffs, without passwords.
+
+    With the lines of files of overlays that `reader` may use, if these are few.
+    """
+    parts = find_differences(before, after)
+    return [describe_difference(part, before, after, reader) for part in parts]
 
 
-def describe_difference(part: RunPart, before: Run, after: Run) -> Change:
+def describe_difference(part: RunPart, before: Run, after: Run, reader: Person | None) -> Change:
     """Return what differs in one part of two runs."""
-    shown = describe_shown(part, ShownSetup.of_run(before), ShownSetup.of_run(after))
+    setups = ShownSetup.of_run(before), ShownSetup.of_run(after)
+    shown = describe_shown(part, *setups, reader)
     if shown is not None:
         return shown
     match part:

@@ -24,7 +24,16 @@ from servers.models.runs import (
     show_config,
     with_readable_passwords,
 )
-from servers.store import BlobError, FileChange, compare, read_files
+from servers.permissions import Person, Verb, may
+from servers.store import (
+    BlobError,
+    FileChange,
+    ShownChange,
+    compare,
+    label_lines,
+    read_files,
+    show_changes,
+)
 
 PATHS_SHOWN = 10
 MAX_FILES_COMPARED = 50_000
@@ -46,11 +55,15 @@ class Change:
 
 @dataclass(frozen=True)
 class ChangedFile:
-    """A file of an overlay that differs, with the mark `+`, `-` or `~`; `url` compares both contents."""
+    """A file of an overlay that differs, with the mark `+`, `-` or `~`; `url` compares both contents.
+
+    It is empty for who may not read them; `shown` has the lines where these are shown beside it.
+    """
 
     mark: str
     path: str
     url: str
+    shown: ShownChange
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,9 @@ class OverlayChange:
     files: tuple[ChangedFile, ...] = ()
     """The first of them."""
     more_count: int = 0
+    lines_url: str = ""
+    lines_label: str = ""
+    """The way to the lines of all its files, if they are not shown."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +162,11 @@ def find_parts(
     return (*run.find_changes(server, spec, seen_files), *build)
 
 
-def describe_waiting(server: Server) -> WaitingChanges | None:
-    """Return what waits for the restart of one server, in detail; None if nothing does. Two queries."""
+def describe_waiting(server: Server, reader: Person | None = None) -> WaitingChanges | None:
+    """Return what waits for the restart of one server, in detail; None if nothing does. Two queries.
+
+    With the lines of files of overlays that `reader` may use, if these are few.
+    """
     if not server.is_up:
         return None
     run = newest_runs([server.pk]).first()
@@ -162,7 +181,7 @@ def describe_waiting(server: Server) -> WaitingChanges | None:
             changes.append(Change(part, describe_step(*builds)))
         elif run:
             spec = with_readable_passwords(server, server.to_bare_spec())
-            changes.append(describe_change(part, run, spec, seen_files))
+            changes.append(describe_change(part, run, spec, seen_files, reader))
     return WaitingChanges(parts, tuple(changes), run)
 
 
@@ -203,10 +222,14 @@ class ShownSetup:
 
 
 def describe_change(
-    part: RunPart, run: Run, spec: InstanceSpec, seen_files: Mapping[str, SeenFiles]
+    part: RunPart,
+    run: Run,
+    spec: InstanceSpec,
+    seen_files: Mapping[str, SeenFiles],
+    reader: Person | None,
 ) -> Change:
     """Return how a part of a run differs from `spec`, in words or as lines of a diff."""
-    shown = describe_shown(part, ShownSetup.of_run(run), ShownSetup.of_spec(spec))
+    shown = describe_shown(part, ShownSetup.of_run(run), ShownSetup.of_spec(spec), reader)
     if shown is not None:
         return shown
     if part is RunPart.FILES:
@@ -217,8 +240,13 @@ def describe_change(
     return Change(part, _("It has been changed since the server was started."))
 
 
-def describe_shown(part: RunPart, before: ShownSetup, after: ShownSetup) -> Change | None:
-    """Return how a part differs between two setups; None for a part that neither of them shows."""
+def describe_shown(
+    part: RunPart, before: ShownSetup, after: ShownSetup, reader: Person | None = None
+) -> Change | None:
+    """Return how a part differs between two setups; None for a part that neither of them shows.
+
+    Of overlays that `reader` may use it has the lines of files too, if these are few.
+    """
     match part:
         case RunPart.ARGUMENTS:
             return describe_texts(part, before.arguments, after.arguments)
@@ -226,7 +254,7 @@ def describe_shown(part: RunPart, before: ShownSetup, after: ShownSetup) -> Chan
             return describe_texts(part, before.config, after.config)
         case RunPart.OVERLAYS:
             lines = tuple(diff_lines(show_overlays(before.overlays), show_overlays(after.overlays)))
-            overlays = tuple(compare_overlays(before.overlays, after.overlays))
+            overlays = tuple(compare_overlays(before.overlays, after.overlays, reader))
             return Change(part, lines=lines, overlays=overlays)
         case RunPart.LIMITS:
             return describe_texts(part, before.limits, after.limits)
@@ -265,7 +293,9 @@ def show_overlays(references: Iterable[str]) -> str:
     return "\n".join(OverlayReference.parse(one).label for one in references)
 
 
-def compare_overlays(before: Sequence[str], after: Sequence[str]) -> Iterator[OverlayChange]:
+def compare_overlays(
+    before: Sequence[str], after: Sequence[str], reader: Person | None = None
+) -> Iterator[OverlayChange]:
     """Yield what differs in the files of overlays that are used in another version. One query and manifests."""
     parsed = [OverlayReference.parse(one) for one in before]
     old = {one.name: one for one in parsed if one.digest}
@@ -273,7 +303,8 @@ def compare_overlays(before: Sequence[str], after: Sequence[str]) -> Iterator[Ov
     pairs = [(old[one.name], one) for one in new if one.digest and one.name in old]
     changed = [(one, other) for one, other in pairs if one != other]
     wanted = [str(reference) for pair in changed for reference in pair]
-    versions = OverlayVersion.objects.in_bulk(wanted, field_name="reference") if wanted else {}
+    known = OverlayVersion.objects.select_related("overlay")
+    versions = known.in_bulk(wanted, field_name="reference") if wanted else {}
     files_left = MAX_FILES_COMPARED
     for one, other in changed:
         label = _("%(name)s, from version %(older)d to version %(newer)d") % {
@@ -292,13 +323,22 @@ def compare_overlays(before: Sequence[str], after: Sequence[str]) -> Iterator[Ov
         try:
             url = reverse("servers:overlay_changes", args=[other.name, other.number])
             url = f"{url}?from={one.number}"
-            yield describe_files(label, url, compare(read_files(theirs), read_files(ours)))
+            changes = compare(read_files(theirs), read_files(ours))
+            is_readable = reader is None or may(reader, Verb.USE_OVERLAY, ours.overlay)
+            has_lines = reader is not None and is_readable
+            yield describe_files(label, url if is_readable else "", changes, has_lines=has_lines)
         except BlobError as error:
             yield OverlayChange(label, str(error))
 
 
-def describe_files(label: str, url: str, changes: Sequence[FileChange]) -> OverlayChange:
-    """Return which files of an overlay differ: how many, and the first of them, each compared at `url`."""
+def describe_files(
+    label: str, url: str, changes: Sequence[FileChange], *, has_lines: bool = False
+) -> OverlayChange:
+    """Return which files of an overlay differ: how many, and the first of them, each compared at `url`.
+
+    Without a `url` nothing leads to what is in them. With `has_lines` the lines are shown if these are few.
+    """
+    shown = show_changes(changes) if has_lines else [ShownChange(change) for change in changes]
     added = sum(change.before is None for change in changes)
     removed = sum(change.after is None for change in changes)
     sentence = _("Files changed: %(changed)d. Added: %(added)d. Removed: %(removed)d.") % {
@@ -310,11 +350,18 @@ def describe_files(label: str, url: str, changes: Sequence[FileChange]) -> Overl
         ChangedFile(
             "+" if change.before is None else "-" if change.after is None else "~",
             change.path,
-            f"{url}&{urlencode({'path': change.path})}",
+            url and f"{url}&{urlencode({'path': change.path})}",
+            one,
         )
-        for change in changes[:PATHS_SHOWN]
+        for one in shown[:PATHS_SHOWN]
+        for change in [one.change]
     )
-    return OverlayChange(label, sentence, tuple(files), max(len(changes) - PATHS_SHOWN, 0))
+    more_count = max(len(changes) - PATHS_SHOWN, 0)
+    if not url or all(one.is_read for one in shown):
+        return OverlayChange(label, sentence, tuple(files), more_count)
+    return OverlayChange(
+        label, sentence, tuple(files), more_count, f"{url}&lines=1", label_lines(len(changes))
+    )
 
 
 def show_limits(limits: Run | InstanceSpec) -> str:

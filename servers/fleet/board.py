@@ -353,6 +353,8 @@ def make_row(
     operations = set(server.operations)
     if not server.is_up:
         operations.discard("restart")
+    if server.is_down:
+        operations.discard("stop")
     verbs = SERVER_OPERATION_VERBS
     return BoardRow(
         server,

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Model
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
 from servers.models import Blueprint, Overlay, Server
 
@@ -24,15 +27,33 @@ KINDS: dict[type[Model], str] = {
 
 @dataclass(frozen=True)
 class LastChange:
-    """A change as it is told: who made it, when, and of what, in words."""
+    """A change as it is told: who made it, when, and of what, in words. `is_own` if the reader made it."""
 
     who: str
     at: datetime
     what: str
+    is_own: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """Who changed it and when, to somebody who had it open meanwhile."""
+        said = {"who": self.who, "what": self.what, "when": describe_moment(self.at)}
+        if self.is_own:
+            return _("You changed this in another tab %(when)s (%(what)s).") % said
+        return _("%(who)s changed this %(when)s (%(what)s).") % said
 
 
-def find_last_change(row: Any) -> LastChange | None:
-    """Return the last recorded change of a row's settings; None if none is recorded. One query."""
+def describe_moment(at: datetime) -> str:
+    """Return when something was, in words: the time of day, with the day if it is not today."""
+    local = timezone.localtime(at)
+    words = {"time": date_format(local, "H:i"), "day": date_format(local, "j M Y")}
+    if local.date() == timezone.localdate():
+        return _("at %(time)s") % words
+    return _("on %(day)s at %(time)s") % words
+
+
+def find_last_change(row: Any, user: User | None = None) -> LastChange | None:
+    """Return the last recorded change of a row's settings, told to `user`; None if there is none. One query."""
     # The record belongs to the site, which imports this package, not the other way round.
     events: Any = Server.account_events.rel.related_model
     prefix = f"{row.name}: "
@@ -45,5 +66,6 @@ def find_last_change(row: Any) -> LastChange | None:
         what = event.detail.removeprefix(prefix)
         # Bans and admins of a server are recorded as changes of it too, and are on no form.
         if "STEAM_" not in what:
-            return LastChange(event.name, event.at, what)
+            is_own = user is not None and event.user_id == user.pk
+            return LastChange(event.name, event.at, what, is_own)
     return None

@@ -65,7 +65,9 @@ class RowForm(PlainForm, VersionedForm):
                 self.refuse_outdated()
                 self.save()
         except OutdatedFormError as error:
-            self.add_error(None, error)
+            # The page tells conflicts itself, with both values.
+            if not self.conflicts:
+                self.add_error(None, error)
         except IntegrityError:
             # The form found the name and port free, and somebody took one before this was stored.
             self.explain_collision()
@@ -89,9 +91,7 @@ class RowForm(PlainForm, VersionedForm):
             for name, faults in error.error_dict.items():
                 self.add_faults(name, faults)
         else:
-            self.add_error(
-                None, _("Somebody else changed something at the same moment. Please try again.")
-            )
+            self.add_error(None, _("Something was changed at the same moment. Please try again."))
 
     def add_faults(self, name: str, faults: Iterable[ValidationError]) -> None:
         """Tell what is wrong with a column: at its field if the form has one, in the words of that."""
@@ -131,6 +131,7 @@ class ServerForm(SecretsForm, RowForm):
 
     def __init__(self, *args: Any, user: User, hosts: list[Host], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.reader = user
         self.user = user
         self.moved_address = ""
         """The address that was written as -ip, and has become the server's bind address."""
@@ -313,6 +314,7 @@ class BlueprintForm(RowForm):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.reader = user
         rows = (
             self.instance.blueprint_overlays.select_related("version") if self.instance.pk else ()
         )

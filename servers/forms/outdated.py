@@ -1,4 +1,4 @@
-"""Keeps a form from being saved over what somebody else has saved since it was opened.
+"""Keeps a form from being saved over what was saved since it was opened, by others or in another tab.
 
 A form carries a hidden field `version`: of each of its fields, a digest of what was stored when the page was
 made. Whoever saves it without one, as scripts do, saves it as before.
@@ -13,6 +13,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
 from django import forms
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import QueryDict
@@ -24,17 +25,15 @@ from servers.store import Sides, compare_sides
 
 VERSION_FIELD = "version"
 OUTDATED = gettext_lazy(
-    "Somebody else has saved other values since you opened this form, so yours were not saved. "
-    "Compare them, and save again to replace theirs with yours."
+    "Other values were saved since you opened this form, so yours were not saved. "
+    "Compare them, and save again to replace the saved ones with yours."
 )
-REMOVED = gettext_lazy(
-    "Somebody else has removed this since you opened the form. Nothing was saved."
-)
+REMOVED = gettext_lazy("This was removed since you opened the form. Nothing was saved.")
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A field of which somebody else has saved another value than the form would."""
+    """A field of which another value was saved than the form would save."""
 
     label: str
     yours: str
@@ -57,6 +56,9 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
     recorded, and the form is one that has seen it: the next try saves it.
     """
 
+    reader: User | None = None
+    """Who fills it in, if it knows that: they are told of their own change as such."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conflicts: list[Conflict] = []
@@ -71,6 +73,11 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.is_bound:
             return str(self.data.get(VERSION_FIELD, ""))
         return to_version(self.read_values(self.instance)) if self.instance.pk else ""
+
+    @property
+    def conflicts_heading(self) -> str:
+        """What happened, in a line above both versions."""
+        return _("Not saved: this was changed since you opened the form")
 
     @property
     def status(self) -> HTTPStatus:
@@ -114,7 +121,7 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         ]
         if self.conflicts:
             self._seen = to_version(stored)
-            self.last_change = find_last_change(row)
+            self.last_change = find_last_change(row, self.reader)
             raise OutdatedFormError(OUTDATED)
 
 
@@ -147,7 +154,7 @@ class VersionedAdminForm(VersionedForm):
         except OutdatedFormError as error:
             self.add_error(None, error)
             for one in self.conflicts:
-                text = _("%(label)s: yours is “%(yours)s”, theirs “%(theirs)s”.") % {
+                text = _("%(label)s: yours is “%(yours)s”, the saved one “%(theirs)s”.") % {
                     "label": one.label,
                     "yours": one.yours,
                     "theirs": one.theirs,

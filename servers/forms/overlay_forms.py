@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from hostops.specs import ManifestError, require_paths, require_readable_paths
@@ -43,7 +44,7 @@ class OverlayForm(RowForm):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._user = user
+        self._user = self.reader = user
         self.fields["is_shared"].label = _("Shared")
         if self.instance.pk is not None:
             del self.fields["name"]
@@ -88,17 +89,19 @@ class FileForm(PlainForm, forms.Form):
         self.last_change: LastChange | None = None
 
     @property
+    def conflicts_heading(self) -> str:
+        """What happened, in a line above both versions."""
+        if self.seen_version:
+            return gettext("Not saved: the file was changed since you opened it")
+        return gettext("Not saved: the file was removed since you opened it")
+
+    @property
     def status(self) -> HTTPStatus:
         """What a page that shows the form again is answered with."""
         return HTTPStatus.CONFLICT if self.conflicts else HTTPStatus.OK
 
-    def show_conflict(self, error: ValidationError, yours: str, theirs: str, now: str) -> None:
-        """Say that somebody else has changed the file; the next try is one that has seen it."""
-        self.add_error(None, error)
-        self.add_error(
-            None,
-            _("Yours was not saved. Compare them, and press “Save mine anyway” to replace theirs."),
-        )
+    def show_conflict(self, yours: str, theirs: str, now: str) -> None:
+        """Say that the file was changed in between; the next try is one that has seen it."""
         self.conflicts = [Conflict(str(_("text")), yours, theirs)]
         self.seen_version = now
 

@@ -83,6 +83,7 @@ class ActualState(models.TextChoices):
 
 
 UP_STATES = (ActualState.RUNNING, ActualState.STARTING)
+DOWN_STATES = (ActualState.STOPPED, ActualState.CRASHED, ActualState.ABSENT)
 
 
 class ServerQuerySet(models.QuerySet["Server"]):
@@ -311,6 +312,14 @@ class Server(models.Model):
     def is_up(self) -> bool:
         """Whether it was running or starting when its host was last asked."""
         return self.actual_state in UP_STATES
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is known not to run, so that stopping it would only change what it should be."""
+        if self.not_heard_of_since:
+            return False
+        is_new = self.actual_state_at is None and self.actual_state == ActualState.UNKNOWN
+        return is_new or self.actual_state in DOWN_STATES
 
     @property
     def is_port_taken(self) -> bool:

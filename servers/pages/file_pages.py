@@ -16,7 +16,6 @@ from servers.pages.version_pages import (
     files_page,
     find_file,
     look_up,
-    read_if_text,
     read_path,
 )
 from servers.permissions import Verb
@@ -25,6 +24,7 @@ from servers.store import (
     FileChangedError,
     VersionRefusedError,
     choose_seed,
+    read_if_text,
     remove_file,
     rename_file,
     save_file,
@@ -109,7 +109,7 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
                 note=form.cleaned_data["note"],
             )
         except FileChangedError as error:
-            show_both(form, overlay, error)
+            show_both(request, form, overlay, error)
         except VersionRefusedError as error:
             form.add_error(None, error)
         else:
@@ -127,17 +127,18 @@ def overlay_file_edit(request: SignedInRequest, name: str) -> HttpResponse:
     return render(request, "overlays/file_form.html", context, status=form.status)
 
 
-def show_both(form: TextForm, overlay: Overlay, error: FileChangedError) -> None:
-    """Show what somebody else has saved beside what was typed, and who made the latest version."""
+def show_both(
+    request: SignedInRequest, form: TextForm, overlay: Overlay, error: FileChangedError
+) -> None:
+    """Show what was saved in between beside what was typed, and who made the latest version."""
     now = read_if_text(error.now)
     theirs = now.shown if now else ""
-    form.show_conflict(
-        error, form.cleaned_data["text"], theirs, error.now.sha256 if error.now else ""
-    )
+    form.show_conflict(form.cleaned_data["text"], theirs, error.now.sha256 if error.now else "")
     latest = overlay.versions.first()
     if latest is not None:
         what = _("version %(number)d") % {"number": latest.number}
-        form.last_change = LastChange(latest.created_by_name, latest.created_at, what)
+        is_own = latest.created_by_id == request.user.pk
+        form.last_change = LastChange(latest.created_by_name, latest.created_at, what, is_own)
 
 
 @form_page

@@ -128,7 +128,8 @@ def server_remove(request: SignedInRequest, name: str) -> HttpResponse:
         context = {"server": server, "obstacle": obstacle}
         return render(request, "servers/remove.html", context, status=409)
     messages.success(
-        request, _("Server %(name)s was removed. Its jobs stay in the history.") % {"name": name}
+        request,
+        _("Server %(name)s was removed. Its jobs stay in the list of jobs.") % {"name": name},
     )
     return redirect("servers:list")
 

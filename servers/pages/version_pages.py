@@ -26,22 +26,21 @@ from servers.store import (
     PLUGINS_DIR,
     BlobError,
     FileChange,
-    NoTextError,
-    Text,
     VersionRefusedError,
     compare,
-    diff_texts,
+    diff_change,
     find_folder,
     find_holders,
     go_back,
     is_loaded_plugin,
-    may_be_text,
+    label_lines,
     open_lone_folders,
     parent_of,
     read_files,
-    read_text,
+    read_if_text,
     remove_version,
     send_file,
+    show_changes,
 )
 
 logger = logging.getLogger(__name__)
@@ -166,16 +165,6 @@ def overlay_file(request: SignedInRequest, name: str, number: int) -> HttpRespon
     return render(request, "overlays/file.html", context)
 
 
-def read_if_text(file: ManifestFile | None) -> Text | None:
-    """Return a file as a text; None if it is none."""
-    if file is None or not may_be_text(file):
-        return None
-    try:
-        return read_text(file)
-    except NoTextError:
-        return None
-
-
 @require_safe
 @sign_in_required
 @files_page
@@ -217,35 +206,28 @@ def overlay_changes(request: SignedInRequest, name: str, number: int) -> HttpRes
             "is_seed_changed": is_seed_changed(change),
         }
         return render(request, "overlays/file_changes.html", context)
+    is_asked = "lines" in request.GET
+    shown = show_changes(changes, is_asked=is_asked)
+    kinds = {
+        "added": [one for one in shown if one.change.before is None],
+        "removed": [one for one in shown if one.change.after is None],
+        "changed": [one for one in shown if one.change.before and one.change.after],
+    }
     context |= {
-        "added": [change for change in changes if change.before is None][:CHANGES_SHOWN],
-        "removed": [change for change in changes if change.after is None][:CHANGES_SHOWN],
-        "changed": [change for change in changes if change.before and change.after][:CHANGES_SHOWN],
-        "counts": count_changes(changes),
+        **{kind: files[:CHANGES_SHOWN] for kind, files in kinds.items()},
+        "counts": {kind: len(files) for kind, files in kinds.items()},
+        "ask_label": ""
+        if is_asked or all(one.is_read for one in shown)
+        else label_lines(len(changes)),
         "most": CHANGES_SHOWN,
     }
     return render(request, "overlays/changes.html", context)
-
-
-def count_changes(changes: list[FileChange]) -> dict[str, int]:
-    """Return how many files were added, removed and changed."""
-    added = sum(change.before is None for change in changes)
-    removed = sum(change.after is None for change in changes)
-    return {"added": added, "removed": removed, "changed": len(changes) - added - removed}
 
 
 def is_seed_changed(change: FileChange) -> bool:
     """Whether servers now keep their own version of a file and did not before, or the other way around."""
     before, after = change.before, change.after
     return bool(before and after and before.servers_keep_theirs != after.servers_keep_theirs)
-
-
-def diff_change(change: FileChange) -> list[tuple[str, str]] | None:
-    """Return what differs in the text of a file; None if it is no text, before or now."""
-    before, after = read_if_text(change.before), read_if_text(change.after)
-    if (change.before and before is None) or (change.after and after is None):
-        return None
-    return diff_texts(before or Text((), (), has_bom=False), after or Text((), (), has_bom=False))
 
 
 @require_POST

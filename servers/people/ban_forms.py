@@ -44,7 +44,12 @@ class BanForm(forms.Form):
         initial=DAY,
     )
     minutes = forms.IntegerField(
-        label=gettext_lazy("Minutes"), required=False, min_value=1, max_value=LONGEST_MINUTES
+        label=gettext_lazy("Minutes"),
+        required=False,
+        min_value=1,
+        max_value=LONGEST_MINUTES,
+        # An empty placeholder: CSS can tell by it whether the field is empty.
+        widget=forms.NumberInput(attrs={"data-own-length": "", "placeholder": " "}),
     )
     where = forms.ChoiceField(label=gettext_lazy("Where"))
 

@@ -1,6 +1,13 @@
 """What the panel itself keeps of overlays: their files, versions made of these, and what is being uploaded."""
 
 from servers.store.addresses import is_signed, sign_blob_path
+from servers.store.changed_lines import (
+    ShownChange,
+    diff_change,
+    label_lines,
+    read_if_text,
+    show_changes,
+)
 from servers.store.conflicts import (
     MAX_FILES_READ,
     Conflicts,
@@ -95,6 +102,7 @@ __all__ = [
     "NewerVersionError",
     "NoTextError",
     "SharedFiles",
+    "ShownChange",
     "Sides",
     "Swept",
     "Text",
@@ -106,6 +114,7 @@ __all__ = [
     "choose_seed",
     "compare",
     "compare_sides",
+    "diff_change",
     "diff_texts",
     "discard",
     "drop_files",
@@ -119,6 +128,7 @@ __all__ = [
     "go_back",
     "is_loaded_plugin",
     "is_signed",
+    "label_lines",
     "list_needs",
     "make_version",
     "may_be_text",
@@ -128,6 +138,7 @@ __all__ = [
     "parent_of",
     "path_of",
     "read_files",
+    "read_if_text",
     "read_offset",
     "read_text",
     "read_traits",
@@ -141,6 +152,7 @@ __all__ = [
     "require_room",
     "save_file",
     "send_file",
+    "show_changes",
     "sign_blob_path",
     "sweep_store",
     "sweep_store_if_due",

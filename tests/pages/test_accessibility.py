@@ -59,6 +59,21 @@ ADMIN_PATHS = (
 """The kinds of pages that the admin site has."""
 
 
+CUT_PLACEHOLDERS = """() => {
+  const pen = document.createElement("canvas").getContext("2d");
+  const isCut = (one) => {
+    const style = getComputedStyle(one);
+    pen.font = style.font;
+    const room = one.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    return pen.measureText(one.placeholder).width > room;
+  };
+  return [...document.querySelectorAll("[placeholder]")]
+    .filter((one) => one.checkVisibility() && isCut(one))
+    .map((one) => `cut: ${one.placeholder}`);
+}"""
+"""The hints in fields that are too narrow for them."""
+
+
 def violations(page: Page, rules: Sequence[str] = ()) -> list[str]:
     """Return what axe-core finds on the page, and where; with `rules` by those alone."""
     only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
@@ -301,7 +316,7 @@ def test_axe_finds_nothing_on_any_page(
         # What Django's admin site says to screen readers is Django's.
         said = [] if path in ADMIN_PATHS else violations_in_any_scheme(page)
         if is_phone:
-            said += small_targets(page)
+            said += small_targets(page) + page.evaluate(CUT_PLACEHOLDERS)
         if said:
             found[path] = said
     assert not found, json.dumps(found, indent=1)

@@ -11,6 +11,21 @@ from tests.states import record_state
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
+def test_what_is_for_many_appears_with_the_first_that_is_selected_and_moves_nothing(
+    open_page: OpenPage, server: Server
+) -> None:
+    page = open_page()
+    bar, tick = page.locator(".many-part").first, page.locator(f"#tick-{server.name}")
+    expect(bar).to_be_hidden()
+    before = page.evaluate("[document.body.scrollHeight, scrollY]"), tick.bounding_box()
+    tick.check()
+    expect(bar).to_be_visible()
+    assert (page.evaluate("[document.body.scrollHeight, scrollY]"), tick.bounding_box()) == before
+    expect(bar).to_be_in_viewport()
+    tick.uncheck()
+    expect(bar).to_be_hidden()
+
+
 def test_the_list_selects_all_of_a_page_or_all_that_match(
     open_page: OpenPage, server: Server
 ) -> None:

@@ -1,12 +1,14 @@
 """A form that was opened before somebody else saved does not overwrite that unseen."""
 
 import re
+from datetime import datetime
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
-from servers.forms.last_changes import find_last_change
+from servers.forms.last_changes import LastChange, find_last_change
 from servers.models import Blueprint, Membership, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
@@ -41,11 +43,13 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     page = response.content.decode()
     server.refresh_from_db()
     assert (response.status_code, server.config) == (409, "hostname Danas")
-    assert "Somebody else has saved other values since you opened this form" in page
+    happened = page.index("Not saved: this was changed since you opened the form")
+    assert page.count("since you opened") == 1
+    assert "omebody else" not in page
+    assert happened < page.index("To keep yours, press “Save mine anyway”") < page.index("<del>")
     assert "<ins>hostname Mine</ins>" in page
     assert "<del>hostname Danas</del>" in page
-    assert "Last changed by <strong>dana</strong> (config):" in page
-    assert "theirs is replaced." in " ".join(page.split())
+    assert re.search(r"<p>dana changed this at \d\d:\d\d \(config\)\.", page)
     # What was typed is not saved: leaving this page asks.
     assert 'data-unsaved="refused"' in page
     # Who has seen it may save it all the same.
@@ -53,6 +57,25 @@ def test_a_server_that_somebody_saved_meanwhile_is_not_overwritten(
     response = as_alice.post(url, {**mine, "version": version_in(page)})
     server.refresh_from_db()
     assert (response.status_code, server.config) == (302, "hostname Mine")
+
+
+def test_a_change_of_ones_own_in_another_tab_is_told_as_such(
+    as_alice: Client, server: Server, alice: User
+) -> None:
+    url = f"/servers/{server.name}/edit/"
+    version = open_form(as_alice, url)
+    as_alice.post(url, form_of(server, config="hostname One"))
+    page = as_alice.post(url, form_of(server, config="hostname Two", version=version))
+    shown = page.content.decode()
+    assert re.search(r"<p>You changed this in another tab at \d\d:\d\d \(config\)\.", shown)
+    assert "<h4>Saved version</h4>" in shown
+    assert "alice changed" not in shown
+
+
+def test_a_change_of_another_day_is_told_with_its_day() -> None:
+    at = timezone.make_aware(datetime(2026, 3, 9, 14, 3))  # noqa: DTZ001
+    sentence = LastChange("dana", at, "port").sentence
+    assert sentence == "dana changed this on 9 Mar 2026 at 14:03 (port)."
 
 
 def test_a_ban_is_no_change_that_a_form_tells_of(server: Server, as_alice: Client) -> None:
@@ -207,7 +230,7 @@ def test_the_admins_forms_are_refused_too_with_both_texts(
     text = response.content.decode()
     row.refresh_from_db()
     assert getattr(row, column) == "theirs 1"
-    assert "yours is “mine 1”, theirs “theirs 1”." in text
+    assert "yours is “mine 1”, the saved one “theirs 1”." in text
     again = {**data, column: "mine 1", "version": version_in_hidden(text)}
     assert as_dana.post(url, again).status_code == 302
     row.refresh_from_db()

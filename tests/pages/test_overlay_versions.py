@@ -23,7 +23,7 @@ from servers.models import (
     Server,
 )
 from servers.pages import overlay_pages
-from servers.store import get_store, read_files
+from servers.store import changed_lines, get_store, read_files
 from servers.store import versions as store_versions
 from tests.overlays import bring, lose
 from tests.pages.queries import count_queries
@@ -319,6 +319,42 @@ def test_what_changed_between_two_versions_is_told_by_file_and_line(
         assert as_alice.get(url).status_code == 404
 
 
+def test_few_changed_lines_are_shown_at_once(as_alice: Client, overlay: Overlay) -> None:
+    page = read(as_alice, to_url("changes", "maps", 2))
+    assert "<del>- two</del><ins>+ three</ins>" in page
+    assert "Show the lines" not in page
+
+
+@pytest.mark.parametrize(
+    ("files", "lines", "label"),
+    [
+        (changed_lines.FEW_FILES + 1, 1, "Show the lines of 6 files"),
+        (1, changed_lines.FEW_LINES + 1, "Show the lines of 1 file"),
+        (changed_lines.MOST_FILES + 1, 1, "Show the lines of the first 30 of 31 files"),
+    ],
+)
+def test_many_changed_lines_are_shown_when_somebody_asks_for_them(
+    as_alice: Client, alice: User, overlay: Overlay, files: int, lines: int, label: str
+) -> None:
+    texts = {f"left4dead2/cfg/{n:02}.cfg": "x\n" * lines for n in range(files)}
+    bring(overlay, alice, {A: "one\r\nthree\r\n", B: b"\0pack", **texts})
+    url = to_url("changes", "maps", 3)
+    page = read(as_alice, url)
+    assert "<ins>" not in page
+    assert f'<a class="button" href="?from=2&amp;lines=1">{label}</a>' in page
+    asked = read(as_alice, f"{url}?from=2&lines=1")
+    assert asked.count('<pre class="code diff"') == min(files, changed_lines.MOST_FILES)
+    assert "Show the lines" not in asked
+
+
+def test_a_lost_file_is_listed_without_its_lines(as_alice: Client, overlay: Overlay) -> None:
+    latest = overlay.versions.get(number=2)
+    lose(next(file.sha256 for file in read_files(latest) if file.path == A))
+    page = read(as_alice, to_url("changes", "maps", 2))
+    assert "left4dead2/cfg/a.cfg" in page
+    assert "three" not in page
+
+
 @pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path[15:25])
 def test_hostile_names_stay_names_on_every_page(
     as_alice: Client,
@@ -445,7 +481,9 @@ def test_a_text_that_was_changed_elsewhere_is_refused_with_both_shown(
     page = response.content.decode()
     assert response.status_code == 409
     assert "<ins>mine</ins></pre>" in page
-    assert "Last changed by <strong>alice</strong> (version 3):" in page
+    assert "You changed this in another tab at " in page
+    assert "(version 3)." in page
+    assert "Not saved: the file was changed since you opened it" in page
     assert "<del>theirs</del></pre>" in page
     assert overlay.versions.count() == 3
     as_alice.post(edit, {"version": seen_version(page), "text": "mine", "note": ""})
@@ -461,7 +499,7 @@ def test_a_text_that_was_removed_elsewhere_is_not_lost_with_what_was_typed(
     response = as_alice.post(edit, {"version": opened, "text": "mine", "note": ""})
     assert response.status_code == 409
     page = response.content.decode()
-    assert "has been removed since you opened it" in page
+    assert "Not saved: the file was removed since you opened it" in page
     as_alice.post(edit, {"version": seen_version(page), "text": "mine", "note": ""})
     assert newest_text(overlay, A) == b"mine"
 

@@ -79,10 +79,13 @@ def complete(page: Page, prompt: Locator) -> None:
     expect(options).to_have_count(0)
 
 
+@pytest.mark.parametrize(("waits", "log_height"), [(False, 128), (True, 120)])
 def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
-    open_page: OpenPage, server: Server
+    open_page: OpenPage, server: Server, waits: bool, log_height: int
 ) -> None:
     record_state(server, "running")
+    if waits:
+        make_run(server, config="hostname Night\n")
     ConsoleLine.objects.bulk_create(
         ConsoleLine(server=server, seq=seq, line=f"line {seq}", created_at=timezone.now())
         for seq in range(1, 200)
@@ -96,9 +99,10 @@ def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
     page.goto("/servers/alpha/")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     assert page.evaluate("scrollY") == 0
+    expect(page.get_by_text("Restart to apply")).to_have_count(int(waits))
     for one in (page.get_by_label("Command for alpha"), page.locator(".command").first):
         expect(one).to_be_in_viewport(ratio=1)
-    assert page.get_by_role("log").evaluate("log => log.offsetHeight") >= 128
+    assert page.get_by_role("log").evaluate("log => log.offsetHeight") >= log_height
 
 
 def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(

@@ -210,10 +210,29 @@ def test_a_failure_is_told_once_with_its_last_lines_and_a_retry(
     Server.objects.update(last_error="Start: Port 27015 is taken.")
     page = text(as_alice, url())
     strip = page.partition('class="strip"')[2].partition("</section>")[0]
-    assert "Failed at “Waiting for the game”, exit code 7" in strip
+    bold = strip.index("<h2>Port 27015 is taken.</h2>")
+    assert bold < strip.index("Failed at “Waiting for the game”, exit code 7")
+    assert strip.count("Port 27015 is taken.") == 1
     assert "&lt;b&gt;Address&lt;/b&gt; already in use" in strip
     assert reverse("jobs:retry", args=[failed_job.pk]) in strip
     assert "Last error" not in page
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "rest"),
+    [
+        (
+            "Port 1 is taken. Choose another one. Or wait.",
+            "Port 1 is taken.",
+            "Choose another one. Or wait.",
+        ),
+        ("cfg/a.cfg has v. 2 in it", "cfg/a.cfg has v. 2 in it", ""),
+        ("", "Failed at “Preparing”, exit code 7", ""),
+    ],
+)
+def test_a_failures_cause_is_its_errors_first_sentence(error: str, cause: str, rest: str) -> None:
+    job = Job(operation="start", state="failed", stage="Preparing", exit_code=7, error=error)
+    assert (job.cause, job.after_cause) == (cause, rest)
 
 
 def test_an_error_that_no_job_tells_is_told_too(as_alice: Client, server: Server) -> None:

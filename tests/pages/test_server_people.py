@@ -1,5 +1,6 @@
 """The people of a server: who gives which role to whom, by name or by a link, and who takes it back."""
 
+import re
 from typing import Any
 
 import pytest
@@ -293,7 +294,7 @@ def test_a_page_has_the_buttons_that_work(
     for words in shown.split():
         assert f">{words}" in main
     for words in hidden.split():
-        assert f">{words}" not in main
+        assert not re.search(rf">{words}(?!\w)", main)
     assert f"<dt>Your role</dt><dd>{role}</dd>" in main
     assert ("sv_lan 0" in main) == (role == "manager")
 

@@ -25,6 +25,32 @@ def look(page: Page, name: str) -> None:
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
+@pytest.mark.parametrize("java_script_enabled", [True, False], ids=["scripts", "none"])
+def test_the_minutes_of_a_ban_show_only_for_a_length_of_ones_own_and_are_never_lost(
+    open_page: OpenPage, stopped_server: Server, java_script_enabled: bool
+) -> None:
+    page = open_page(java_script_enabled=java_script_enabled)
+    page.goto("/servers/alpha/bans/")
+    minutes, length = page.get_by_label("Minutes"), page.get_by_label("For how long")
+    expect(minutes).to_be_hidden()
+    length.select_option("own")
+    expect(minutes).to_be_visible()
+    length.select_option("day")
+    expect(minutes).to_be_hidden()
+    length.select_option("own")
+    minutes.fill("90")
+    length.select_option("hour")
+    expect(minutes).to_have_value("90")
+    expect(minutes).to_be_visible()
+    minutes.fill("")
+    length.select_option("own")
+    page.get_by_label("Player’s Steam ID").fill("STEAM_1:0:5")
+    page.get_by_role("button", name="Ban", exact=True).click()
+    expect(page.get_by_text("Enter a number of minutes.")).to_be_visible()
+    page.get_by_label("For how long").select_option("day")
+    expect(page.get_by_label("Minutes")).to_be_visible()
+
+
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     open_page: OpenPage,

@@ -115,7 +115,7 @@ def make_servers(owner: User, host: Host, blueprint: Blueprint) -> None:
         (ActualState.STARTING, {"stop", "restart", "initialize", "delete"}, {"start"}),
         (ActualState.STOPPED, {"start", "initialize", "delete"}, {"stop", "restart"}),
         (ActualState.ABSENT, {"start", "initialize"}, {"stop", "restart", "delete"}),
-        (ActualState.CRASHED, {"start", "stop", "restart", "initialize", "delete"}, set()),
+        (ActualState.CRASHED, {"start", "restart", "initialize", "delete"}, {"stop"}),
         (ActualState.UNKNOWN, {"start", "stop", "restart", "initialize", "delete"}, set()),
     ],
 )
@@ -128,6 +128,22 @@ def test_the_actions_fit_the_state(
         assert f'name="operation" value="{operation}"' in page
     for operation in missing:
         assert f'name="operation" value="{operation}"' not in page
+
+
+@pytest.mark.parametrize("state", [ActualState.STOPPED, ActualState.CRASHED])
+def test_what_is_down_and_should_run_has_one_button_and_stop_in_words(
+    as_alice: Client, server: Server, state: str
+) -> None:
+    record_state(server, state)
+    Server.objects.update(desired_state="running")
+    page = as_alice.get(server.get_absolute_url()).content.decode()
+    row, menu = page[page.index("server-actions") :].split('<details class="menu" id="more"')
+    assert ">Start</button>" in row
+    assert 'value="stop"' not in row
+    assert 'value="stop"' in menu
+    assert ">Keep it stopped</button>" in menu
+    assert "starts again after a reboot of its host" in menu
+    assert 'aria-label="Stop alpha"' not in as_alice.get("/servers/").content.decode()
 
 
 def test_deleting_the_instance_takes_a_second_step_without_javascript(
@@ -542,7 +558,7 @@ def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
 def test_a_server_on_an_older_build_says_so(as_alice: Client, stopped_server: Server) -> None:
     Server.objects.update(running_build_id="17000000", actual_state=ActualState.RUNNING)
     page = as_alice.get(stopped_server.get_absolute_url()).content.decode()
-    assert "Restart to apply: build</h2>" in page
+    assert "Restart to apply: build</summary>" in page
     assert "from 17000000 to 17840213</dd>" in page.replace("\n", "")
     assert "restart to apply: build" in as_alice.get("/servers/").content.decode()
     Host.objects.update(build_id="")  # What the host has is not known: then nothing is promised.

@@ -1,8 +1,10 @@
 """The starts of a server: which there were, in what two differ, and the way back to one of them."""
 
 import re
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -16,7 +18,9 @@ from servers.config.starts import find_differences
 from servers.models import Blueprint, Membership, Overlay, Run, RunPart, Server
 from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
+from tests.overlays import bring
 from tests.pages.conftest import sign_in
+from tests.states import make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -110,6 +114,25 @@ def test_two_starts_are_compared_part_by_part_without_passwords(
         "?with=nobody",
     ):
         assert as_alice.get(f"/servers/alpha/starts/compare/{bad}").status_code == 404
+
+
+def test_few_changed_lines_of_overlays_are_shown_to_who_may_read_those(
+    as_alice: Client, server: Server, dana: User, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.CONTENT_ROOT = tmp_path / "content"
+    overlay = Overlay.objects.create(name="rules", owner=dana, is_shared=True)
+    cfg = "left4dead2/cfg/a.cfg"
+    versions = [bring(overlay, dana, {cfg: f"sv_lan {number}"}) for number in (0, 1)]
+    older, newer = (make_run(server, overlays=(one.reference,)) for one in versions)
+    url = f"/servers/alpha/starts/compare/?from={older.pk}&to={newer.pk}"
+    page = as_alice.get(url).content.decode()
+    assert "<del>- sv_lan 0</del><ins>+ sv_lan 1</ins>" in page
+    assert "Show the lines" not in page
+    Overlay.objects.update(is_shared=False)
+    page = as_alice.get(url).content.decode()
+    assert "Files changed: 1." in page
+    assert "sv_lan" not in page
+    assert "lines=1" not in page
 
 
 def test_what_texts_hide_is_compared_by_digests_of_one_key(runs: tuple[Run, Run]) -> None:

@@ -87,7 +87,7 @@ def test_each_change_is_told_on_the_page_and_in_the_list_until_the_restart(
     assert "Restart to apply" not in as_alice.get(page).content.decode()
     assert "restart to apply" not in as_alice.get(listed).content.decode()
     CHANGES[part]()
-    assert f"Restart to apply: {part.label}</h2>" in as_alice.get(page).content.decode()
+    assert f"Restart to apply: {part.label}</summary>" in as_alice.get(page).content.decode()
     assert f"restart to apply: {part.label}</span>" in as_alice.get(listed).content.decode()
     fake_host.build_id = Host.objects.get().build_id
     fake_host.states["alpha"] = InstanceState.STOPPED
@@ -102,7 +102,7 @@ def test_the_page_says_what_has_changed_without_passwords(
     running.config = "hostname Day\nsv_tags secret\nsv_password letmein; echo x\n"
     running.save()
     page = as_alice.get(running.get_absolute_url()).content.decode()
-    section = page[page.index("waiting-heading") : page.index("server-panel")]
+    section = page[page.index("waiting-changes") : page.index("server-panel")]
     assert "<del>hostname Night</del>" in section
     assert "<ins>hostname Day</ins>" in section
     assert "sv_password ••••" in section
@@ -140,7 +140,7 @@ def test_a_viewer_is_told_that_it_waits_and_not_what_the_config_says(
     Membership.objects.create(server=running, user=bob, role="viewer")
     Server.objects.update(config="hostname Day\n")
     page = sign_in(bob).get(running.get_absolute_url()).content.decode()
-    assert "Restart to apply: config</h2>" in page
+    assert "Restart to apply: config</summary>" in page
     assert "hostname" not in page
 
 
@@ -318,7 +318,7 @@ def test_after_a_failed_restart_both_pages_offer_to_start_as_it_was(
     assert fake_host.specs[-1].config == "hostname Night\nsv_tags secret\n"
     page = as_alice.get(failed.get_absolute_url()).content.decode()
     assert "It was started as it ran on" in page
-    assert "Restart to apply: config</h2>" in page
+    assert "Restart to apply: config</summary>" in page
     assert "<title>Start alpha as it was: " in as_alice.get(response["Location"]).content.decode()
 
 
