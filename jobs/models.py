@@ -351,7 +351,9 @@ class Job(models.Model):
     @property
     def operation_label(self) -> str:
         """The operation in words; an unknown operation as it is."""
-        return f"{self.plain_label} as it was" if self.run_id else self.plain_label
+        if self.run_id is None:
+            return self.plain_label
+        return _("%(operation)s as it was") % {"operation": self.plain_label}
 
     @property
     def plain_label(self) -> str:
@@ -359,7 +361,9 @@ class Job(models.Model):
         if self.operation not in Operation:
             return self.operation
         label = Operation(self.operation).label
-        return f"{label} to build {self.build_id}" if self.build_id else label
+        if not self.build_id:
+            return label
+        return _("%(operation)s to build %(build)s") % {"operation": label, "build": self.build_id}
 
     @property
     def title_parts(self) -> tuple[str, str]:

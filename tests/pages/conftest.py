@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
@@ -126,6 +128,14 @@ def web_server_forks() -> Iterator[WebServerForks]:
     forks = WebServerForks()
     yield forks
     forks.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give this process and the web server, which is to start after this, one store."""
+    settings.CONTENT_ROOT = tmp_path / "content"
+    monkeypatch.setenv("CONTENT_ROOT", str(settings.CONTENT_ROOT))
+    return tmp_path / "content"
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
@@ -96,13 +95,12 @@ def violations_in_any_scheme(page: Page) -> list[str]:
 
 @pytest.fixture
 def paths(
+    store: Path,
     failed_job: Job,
     running_job: Job,
     server: Server,
     blueprint: Blueprint,
     alice: User,
-    tmp_path: Path,
-    settings: LazySettings,
 ) -> list[str]:
     """Return the addresses of all kinds of pages, with everything on them that there can be."""
     alice.is_staff = alice.is_superuser = True
@@ -141,7 +139,6 @@ def paths(
         job=running_job, name="Checking", first_seq=1, started_at=timezone.now()
     )
     fill_host(server.host)
-    settings.CONTENT_ROOT = tmp_path / "content"
     add_versions(alice, blueprint)
     file = "?path=left4dead2/cfg/a.cfg"
     somebody = User.objects.create_user("somebody")
@@ -303,7 +300,7 @@ def fill_host(host: Host) -> None:
 @pytest.mark.timeout(600)  # so many pages
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing_on_any_page(
-    open_page: OpenPage, paths: list[str], viewport: dict[str, int]
+    paths: list[str], open_page: OpenPage, viewport: dict[str, int]
 ) -> None:
     is_phone = viewport == PHONE
     page = open_page(viewport=viewport, has_touch=is_phone, is_mobile=is_phone)
@@ -311,7 +308,9 @@ def test_axe_finds_nothing_on_any_page(
     for path in [*paths, *ADMIN_PATHS, "/accounts/login/"]:
         if path == "/accounts/login/":
             page.context.clear_cookies()
-        page.goto(path)
+        response = page.goto(path)
+        assert response is not None
+        assert response.status == (404 if path == "/nowhere/" else 200), path
         page.wait_for_load_state()
         # What Django's admin site says to screen readers is Django's.
         said = [] if path in ADMIN_PATHS else violations_in_any_scheme(page)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
@@ -329,14 +328,6 @@ def test_a_form_that_was_changed_stays_with_its_faults_and_asks_before_it_is_lef
     page.get_by_role("link", name="Blueprints").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Blueprints")
     assert asked == ["beforeunload"]
-
-
-@pytest.fixture
-def store(tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give this process and the web server, which is to start after this, one store."""
-    settings.CONTENT_ROOT = tmp_path / "content"
-    monkeypatch.setenv("CONTENT_ROOT", str(settings.CONTENT_ROOT))
-    return tmp_path / "content"
 
 
 def test_overlays_are_put_in_order_by_keys_by_dragging_and_by_buttons_until_a_start_works(

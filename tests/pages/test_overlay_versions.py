@@ -351,7 +351,7 @@ def test_a_lost_file_is_listed_without_its_lines(as_alice: Client, overlay: Over
     latest = overlay.versions.get(number=2)
     lose(next(file.sha256 for file in read_files(latest) if file.path == A))
     page = read(as_alice, to_url("changes", "maps", 2))
-    assert "left4dead2/cfg/a.cfg" in page
+    assert "left4dead2/cfg/a.cfg" in page.replace("<wbr>", "")
     assert "three" not in page
 
 

@@ -104,3 +104,4 @@ def test_it_is_one_line_with_a_fold_on_the_tabs_that_are_about_something_else(
 def test_its_line_says_why_a_job_failed(as_alice: Client, server: Server, failed_job: Job) -> None:
     page = as_alice.get(f"{URL}players/").content.decode()
     assert 'class="strip-line-words">Port 27015 is taken.</span>' in page
+    assert reverse("jobs:retry", args=[failed_job.pk]) in page.rpartition("</details>")[2]

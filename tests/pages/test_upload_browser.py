@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
@@ -29,13 +28,11 @@ BYTES_A_SECOND = 1.5 * 1024**2
 
 
 @pytest.fixture
-def content_root(tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Path:
+def content_root(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let web server and worker have one store, and the worker the real host layer."""
-    settings.CONTENT_ROOT = tmp_path / "content"
-    monkeypatch.setenv("CONTENT_ROOT", str(settings.CONTENT_ROOT))
     layer = HostLayer(tmp_path / "host", driver="process", game_source="simulator")
     monkeypatch.setattr(operations, "get_host", lambda _name: layer)
-    return Path(settings.CONTENT_ROOT)
+    return store
 
 
 @pytest.fixture

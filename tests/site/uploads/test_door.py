@@ -222,6 +222,7 @@ def test_what_is_discarded_while_it_is_put_onto_the_disk_is_not_there(
 
     def discard_first(part: UploadPart, descriptor: int) -> None:
         discard(upload)
+        connection.close()
         upload_files.sync_file(part, descriptor)
 
     monkeypatch.setattr(store, "sync_file", discard_first)
