@@ -132,6 +132,10 @@ def is_longer(count: int, events: list[Event]) -> bool:
     return len(events) > count
 
 
+def has_more(values: list[int], count: int) -> bool:
+    return len(values) > count
+
+
 async def wait_for(predicate: Callable[[], bool]) -> None:
     """Wait in the event loop until `predicate` is true."""
     await sync_to_async(wait_until, thread_sensitive=False)(predicate, 10, "it did not happen")
@@ -545,6 +549,34 @@ class TestCrowd:
 
         assert run(scenario()) == [400] * 2000
         assert len(reads) < 100
+
+    def test_the_reader_continues_once_all_have_been_served(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waiting: list[int] = []
+        answer = Hub._answer
+
+        def count_waiting(hub: Hub, *arguments: Any) -> None:
+            waiting.append(sum(len(feed.news._waiters) for feed in hub._feeds.values()))
+            answer(hub, *arguments)
+
+        monkeypatch.setattr(Hub, "_answer", count_waiting)
+
+        async def scenario() -> None:
+            tasks = [asyncio.ensure_future(follow(JobTopic(job.pk))) for _ in range(20)]
+            await wait_for(lambda: bool(waiting) and waiting[-1] == 20)
+            waiting.clear()
+            for number in range(1, 6):
+                rounds = len(waiting)
+                in_thread(partial(write, job, number, number)).join()
+                await wait_for(partial(has_more, waiting, rounds + 1))
+            assert set(waiting) == {20}
+            in_thread(partial(finish, job)).join()
+            assert [line_numbers(events) for events in await asyncio.gather(*tasks)] == [
+                [1, 2, 3, 4, 5]
+            ] * 20
+
+        run(scenario())
 
     def test_beyond_the_limit_a_stream_is_refused_for_now(
         self, job: Job, alice: User, monkeypatch: pytest.MonkeyPatch
