@@ -229,7 +229,8 @@ class Hub:
                         break
                     after = batch.last
                     yield batch.payload
-                    await asyncio.sleep(0)
+                    if after < head:
+                        await asyncio.sleep(0)  # Whoever catches up lets others in between.
                 if after < head:
                     continue
                 if snapshot != sent:

@@ -1,20 +1,24 @@
 """The streams: replay, resume, live, end; nothing lost and nothing doubled, whoever watches."""
 
 import asyncio
+import gc
 import json
 import random
 import re
+import runpy
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.signals import request_finished
 from django.db import OperationalError, connection, connections, transaction
@@ -105,6 +109,17 @@ def job(server: Server) -> Job:
     return Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
 
 
+@pytest.fixture
+def collector_as_served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Prepare this process as gunicorn prepares the one that serves, and undo that afterwards."""
+    before = gc.get_threshold()
+    monkeypatch.setattr(fan_out.server_stop, "_ask", lambda: False)
+    configuration = runpy.run_path(str(settings.BASE_DIR / "deploy/gunicorn.conf.py"))
+    configuration["post_worker_init"](SimpleNamespace(alive=True))
+    yield
+    gc.set_threshold(*before)
+
+
 def write(job: Job, first: int, last: int, stream: str = "stdout") -> None:
     """Store the lines `first` to `last`, each its number."""
     lines = [(stream, str(number), timezone.now()) for number in range(first, last + 1)]
@@ -130,6 +145,10 @@ def in_thread(action: Callable[[], None]) -> threading.Thread:
 
 def is_longer(count: int, events: list[Event]) -> bool:
     return len(events) > count
+
+
+def has_more(values: list[int], count: int) -> bool:
+    return len(values) > count
 
 
 async def wait_for(predicate: Callable[[], bool]) -> None:
@@ -545,6 +564,70 @@ class TestCrowd:
 
         assert run(scenario()) == [400] * 2000
         assert len(reads) < 100
+
+    def test_the_reader_continues_once_all_have_been_served(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waiting: list[int] = []
+        answer = Hub._answer
+
+        def count_waiting(hub: Hub, *arguments: Any) -> None:
+            waiting.append(sum(len(feed.news._waiters) for feed in hub._feeds.values()))
+            answer(hub, *arguments)
+
+        monkeypatch.setattr(Hub, "_answer", count_waiting)
+
+        async def scenario() -> None:
+            tasks = [asyncio.ensure_future(follow(JobTopic(job.pk))) for _ in range(20)]
+            await wait_for(lambda: bool(waiting) and waiting[-1] == 20)
+            waiting.clear()
+            for number in range(1, 6):
+                rounds = len(waiting)
+                in_thread(partial(write, job, number, number)).join()
+                await wait_for(partial(has_more, waiting, rounds + 1))
+            assert set(waiting) == {20}
+            in_thread(partial(finish, job)).join()
+            assert [line_numbers(events) for events in await asyncio.gather(*tasks)] == [
+                [1, 2, 3, 4, 5]
+            ] * 20
+
+        run(scenario())
+
+    @pytest.mark.usefixtures("collector_as_served")
+    @pytest.mark.parametrize("watchers", [2000, streams.MAX_WATCHERS])
+    def test_lines_that_a_crowd_gets_do_not_run_the_garbage_collector(
+        self, job: Job, watchers: int
+    ) -> None:
+        lines = 20
+        seen = [0] * watchers
+
+        def all_have_seen(number: int) -> bool:
+            return min(seen) >= number
+
+        def go_on() -> None:
+            for number in range(1, lines + 1):
+                write(job, number, number)
+                wait_until(partial(all_have_seen, number), 30, "not all have seen a line")
+
+        async def count_lines(index: int) -> None:
+            async with aclosing(Hub.of_running_loop().watch(JobTopic(job.pk), 0)) as stream:
+                async for payload in stream:
+                    seen[index] += payload.count(b"id: ")
+
+        async def scenario() -> int:
+            here = Hub.of_running_loop()
+            tasks = [asyncio.ensure_future(count_lines(index)) for index in range(watchers)]
+            await wait_for(lambda: here.watchers == watchers)
+            before = gc.get_stats()[0]["collections"]
+            await sync_to_async(in_thread(go_on).join, thread_sensitive=False)()
+            assert all_have_seen(lines)
+            collections: int = gc.get_stats()[0]["collections"] - before
+            in_thread(partial(finish, job)).join()
+            await asyncio.gather(*tasks)
+            return collections
+
+        collections = run(scenario())
+        assert collections <= lines // 5
 
     def test_beyond_the_limit_a_stream_is_refused_for_now(
         self, job: Job, alice: User, monkeypatch: pytest.MonkeyPatch
