@@ -581,14 +581,14 @@ class TestCrowd:
             tasks = [asyncio.ensure_future(follow(JobTopic(job.pk))) for _ in range(20)]
             await wait_for(lambda: bool(waiting) and waiting[-1] == 20)
             waiting.clear()
-            for number in range(1, 6):
+            for number in (1, 2):
                 rounds = len(waiting)
                 in_thread(partial(write, job, number, number)).join()
                 await wait_for(partial(has_more, waiting, rounds + 1))
             assert set(waiting) == {20}
             in_thread(partial(finish, job)).join()
             assert [line_numbers(events) for events in await asyncio.gather(*tasks)] == [
-                [1, 2, 3, 4, 5]
+                [1, 2]
             ] * 20
 
         run(scenario())
