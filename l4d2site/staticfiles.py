@@ -1,9 +1,55 @@
 """Static files whose names contain a hash of their contents, so that browsers may cache them forever."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
+from django.core.files.base import ContentFile, File
 
 
 class HashedStaticFilesStorage(ManifestStaticFilesStorage):
-    """Also rewrites the imports between JavaScript modules, which Django by default does not."""
+    """Also rewrites the imports between JavaScript modules, which Django by default does not.
+
+    Each file is written once, and not at all if it is there already. Django deletes and writes each of them
+    about five times in every run, so that a start beside a server would take files from under its pages.
+    """
 
     support_js_module_import_aggregation = True
+
+    _drafts: dict[str, bytes] | None = None
+    """While files are processed: what would be written, with drafts of files whose references are not final."""
+
+    def post_process(self, *args: Any, **options: Any) -> Iterator[Any]:
+        """Process the files that `collectstatic` has copied."""
+        self._drafts = {}
+        try:
+            yield from super().post_process(*args, **options)
+        finally:
+            self._drafts = None
+
+    def save_manifest(self) -> None:
+        """Write the files under their final names, and then the manifest, which leads to them."""
+        drafts, self._drafts = self._drafts or {}, None
+        for name in self.hashed_files.values():
+            if name in drafts:
+                self._write(name, drafts[name])
+        super().save_manifest()
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self.exists(name):
+            with self.open(name) as file:
+                if file.read() == content:
+                    return
+            self.delete(name)  # It was cut short when it was written.
+        self._save(name, ContentFile(content))
+
+    def _save(self, name: str, content: "File[Any]") -> str:
+        if self._drafts is None:
+            return super()._save(name, content)  # type: ignore[misc, no-any-return]
+        self._drafts[name] = b"".join(content.chunks())
+        return name
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is being processed stays until it is known to differ."""
+        if self._drafts is None:
+            super().delete(name)

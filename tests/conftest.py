@@ -9,11 +9,14 @@ from jobs import operations
 from servers.models import Blueprint, Host, Server
 from tests.fakes import FakeHost
 from tests.floors import FloorPlugin
+from tests.shares import SharesPlugin
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let each machine run the floors that it can."""
+    """Let each machine run the floors that it can, in as many processes as keep it busy."""
     config.pluginmanager.register(FloorPlugin())
+    if config.pluginmanager.has_plugin("xdist"):
+        config.pluginmanager.register(SharesPlugin())
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,10 @@ FLOORS = [
     ),
 ]
 
+TURNS = ["systemd", "endtoend", "machines", "browser"]
+TURNS += [floor.marker for floor in FLOORS if floor.marker not in TURNS]
+"""The order in which files begin, by the markers in them: those with the longest tests first."""
+
 
 def is_asked_for(floor: Floor, config: pytest.Config) -> bool:
     """Return whether the floor has to run, whatever the machine can do."""
@@ -133,9 +138,14 @@ class FloorPlugin:
             if mine and floor.find() is None and not is_asked_for(floor, config):
                 items[:] = [item for item in items if item not in mine]
                 config.hook.pytest_deselected(items=mine)
-        markers = [floor.marker for floor in FLOORS] + ["endtoend"]
-        first = {item.path for item in items if any(map(item.get_closest_marker, markers))}
-        items.sort(key=lambda item: item.path not in first)
+        turns: dict[Path, int] = {}
+        for item in items:
+            turn = next(
+                (turn for turn, name in enumerate(TURNS) if item.get_closest_marker(name)),
+                len(TURNS),
+            )
+            turns[item.path] = min(turn, turns.get(item.path, turn))
+        items.sort(key=lambda item: turns[item.path])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the tests of each floor."""

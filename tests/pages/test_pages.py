@@ -273,12 +273,24 @@ def test_each_token_that_is_used_is_defined() -> None:
     assert set(re.findall(r"var\((--[\w-]+)", text)) == defined
 
 
-def test_the_scripts_find_each_other_under_their_hashed_names(tmp_path: Path) -> None:
-    storage = HashedStaticFilesStorage(location=tmp_path, base_url="/static/")
+@pytest.fixture
+def static_files(tmp_path: Path) -> HashedStaticFilesStorage:
+    """Return a folder with the scripts, as `collectstatic` copies them."""
     shutil.copytree(STATIC / "js", tmp_path / "js")
+    return HashedStaticFilesStorage(location=tmp_path, base_url="/static/")
+
+
+def hash_names(storage: HashedStaticFilesStorage) -> set[str]:
+    """Process the scripts; return their hashed names."""
     names = [module.relative_to(STATIC).as_posix() for module in MODULES]
     done = storage.post_process({name: (storage, name) for name in names})
-    hashed = {new for _, new, _ in done if new}
+    return {new for _, new, _ in done if new}
+
+
+def test_the_scripts_find_each_other_under_their_hashed_names(
+    static_files: HashedStaticFilesStorage, tmp_path: Path
+) -> None:
+    hashed = hash_names(static_files)
     imports = [
         posixpath.normpath(f"{posixpath.dirname(name)}/{imported}")
         for name in hashed
@@ -287,6 +299,25 @@ def test_the_scripts_find_each_other_under_their_hashed_names(tmp_path: Path) ->
     assert imports
     # Django rewrites an import only if it ends with a semicolon.
     assert set(imports) <= hashed
+
+
+def test_static_files_that_are_there_stay_untouched_and_one_cut_short_is_mended(
+    static_files: HashedStaticFilesStorage, tmp_path: Path
+) -> None:
+    hashed = hash_names(static_files)
+    copied = {path.relative_to(STATIC).as_posix() for path in (STATIC / "js").rglob("*.*")}
+    # No draft is left.
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert found == copied | hashed | {"staticfiles.json"}
+
+    cut, *others = sorted(hashed)
+    whole = (tmp_path / cut).read_text()
+    assert len(whole) > 10
+    (tmp_path / cut).write_text(whole[:10])
+    before = {name: (tmp_path / name).stat() for name in others}
+    assert hash_names(static_files) == hashed
+    assert {name: (tmp_path / name).stat() for name in others} == before
+    assert (tmp_path / cut).read_text() == whole
 
 
 @pytest.mark.parametrize(
