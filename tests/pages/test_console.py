@@ -326,3 +326,9 @@ def test_a_console_without_a_line_says_so(as_alice: Client, url: str, server: Se
     assert "None yet. Each start of the server is a run" in page
     text = as_alice.get(reverse("servers:console_text", args=[server.name]))
     assert b"".join(text) == b""
+
+
+@pytest.mark.parametrize("page", ["", "console/", "console/?q=ready"])
+def test_its_log_has_a_name(as_alice: Client, server: Server, page: str) -> None:
+    text = as_alice.get(f"{server.get_absolute_url()}{page}").content.decode()
+    assert 'aria-label="Console of alpha"' in text
