@@ -16,6 +16,7 @@ from servers.content.map_choices import MapChoices
 from servers.content.map_words import tell_outcome
 from servers.models import CommandState, ConsoleCommand, Host, MapChange, Server
 from tests.fakes import FakeHost
+from tests.ports import find_free_port
 from tests.states import record_state
 from tests.waiting import wait_until
 
@@ -230,6 +231,7 @@ def test_where_no_query_is_answered_status_tells(
 
     monkeypatch.setattr(map_checker, "ANSWER_SECONDS", 0.01)
     fake_host.answers = tell
+    Server.objects.update(port=find_free_port())
     asked = change(running, answer="")
     MapChecker(host, {}).look()
     asked.refresh_from_db()
