@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from servers.config.names import first_free_name
 from servers.models import Blueprint
+from servers.models.validation import to_plain_lines
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ReadyBlueprint:
 
         By default the game admits people only through its matchmaking lobbies.
         """
-        return f"sv_allow_lobby_connect_only 0\nsv_gametypes {self.mode}\n"
+        return f"sv_allow_lobby_connect_only 0\nsv_gametypes {self.mode}"
 
 
 READY_BLUEPRINTS = (
@@ -76,7 +77,7 @@ def find_rows(owner: User) -> dict[str, Blueprint]:
         cpu_weight=None,
     )
     plain = own.annotate(overlay_count=Count("overlays")).filter(overlay_count=0)
-    rows = {(row.arguments, row.config): row for row in plain.order_by("-name")}
+    rows = {(row.arguments, to_plain_lines(row.config)): row for row in plain.order_by("-name")}
     is_alike = Q()
     for ready in READY_BLUEPRINTS:
         is_alike |= Q(name__startswith=ready.key)

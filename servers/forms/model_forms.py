@@ -21,6 +21,7 @@ from servers.forms.secret_fields import SecretsForm
 from servers.forms.words import PlainForm
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, OverlayVersion, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
+from servers.models.validation import to_plain_lines
 from servers.permissions import Verb, may
 from servers.quotas import TooManyOverlaysError, TooManyServersError, take_server_place
 from servers.secrets import ServerSecret, find_settings, has_keys
@@ -56,6 +57,15 @@ class RowForm(PlainForm, VersionedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.unstored: set[str] = set()
+
+    def clean_config(self) -> str:
+        """Return the config with the line ends that hosts use; as it is stored, if nothing else would change.
+
+        Browsers send CRLF, and Django takes off blanks at the ends: neither is a reason to restart a server.
+        """
+        config = to_plain_lines(self.cleaned_data["config"])
+        stored: str = self.instance.config
+        return stored if config == to_plain_lines(stored) else config
 
     def try_save(self) -> bool:
         """Store the row in one transaction; False, with the reason in `errors`, if it cannot be."""

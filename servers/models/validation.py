@@ -56,6 +56,11 @@ def find_config_faults(text: str) -> list[str]:
     return []
 
 
+def to_plain_lines(text: str) -> str:
+    """Return a config as hosts have it: LF at the end of lines, and no blanks around the whole."""
+    return text.replace("\r\n", "\n").strip()
+
+
 def name_check(name: str) -> models.CheckConstraint:
     """Return the constraint that enforces the pattern on a `name` column in the database too."""
     return models.CheckConstraint(condition=Q(name__regex=rf"\A{NAME_PATTERN}\Z"), name=name)

@@ -86,6 +86,23 @@ def test_the_form_says_which_blueprint_a_ready_one_is_or_becomes(
     assert "The server uses the new blueprint" not in page.content.decode()
 
 
+@pytest.mark.parametrize("end", ["", "\n"], ids=["as-made-now", "as-made-before"])
+def test_one_that_is_saved_as_it_is_stays_the_same(as_alice: Client, alice: User, end: str) -> None:
+    as_alice.post(NEW, form_of("ready:campaign"))
+    config = Blueprint.objects.get().config + end
+    Blueprint.objects.update(config=config)
+    row = Blueprint.objects.get()
+    sent = {"name": row.name, "arguments": row.arguments, "config": config.replace("\n", "\r\n")}
+    assert as_alice.post(f"{row.get_absolute_url()}edit/", sent).status_code == 302
+    row.refresh_from_db()
+    assert row.config == config
+    assert find_rows(alice)["campaign"].pk == row.pk
+    sent["config"] = f"{config.strip()}\r\nsv_lan 0\r\n"
+    as_alice.post(f"{row.get_absolute_url()}edit/", sent)
+    row.refresh_from_db()
+    assert row.config == f"{config.strip()}\nsv_lan 0"
+
+
 def test_one_that_was_changed_since_is_left_alone(as_alice: Client, bob: User) -> None:
     Blueprint.objects.create(name="campaign", owner=bob)
     as_alice.post(NEW, form_of("ready:campaign", name="one"))

@@ -53,7 +53,7 @@ def test_its_servers_are_not_heard_of_since_its_last_heartbeat(
         assert 'data-state="running"' not in text
         assert "3/8" not in text
     hosts = read_text(as_dana, "/hosts/")
-    assert "1, no word since" in hosts
+    assert "1, last heard of" in hosts
     assert "1 of 1 running" not in hosts
 
 

@@ -8,6 +8,8 @@ const UNITS = [
   ["minute", 60],
 ];
 const OLDEST_SECONDS = 7 * 86_400;
+// Between two updates a time may be so much older than it says.
+const EVERY_SECONDS = 15;
 const format = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto", style: "short" });
 
 // Update the times below `root`.
@@ -27,6 +29,7 @@ function describe(date) {
   for (const [unit, size] of UNITS) {
     if (seconds >= size) return format.format(-Math.floor(seconds / size), unit);
   }
+  if (seconds >= EVERY_SECONDS) return format.format(-Math.floor(seconds), "second");
   return gettext("just now");
 }
 
@@ -40,4 +43,4 @@ function describeAge(seconds) {
 }
 
 showTimes();
-setInterval(() => showTimes(), 15_000);
+setInterval(() => showTimes(), EVERY_SECONDS * 1_000);
