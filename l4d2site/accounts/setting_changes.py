@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import receiver
 
+from jobs.models import DeferredAction, Operation
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
@@ -167,6 +168,29 @@ def record_bans(server: Server, words: str, bans: list[Ban], **_kwargs: Any) -> 
     named = ", ".join(f"{ban.steam_id} {ban.name}".strip() for ban in bans[:BANS_NAMED])
     more = f" and {len(bans) - BANS_NAMED} more" if len(bans) > BANS_NAMED else ""
     detail = f"{server.name}: {words}{everywhere}: {named}{more}"
+    record(EventKind.SERVER_CHANGED, person, server, detail)
+
+
+@receiver(post_save, sender=DeferredAction)
+def record_deferred(instance: DeferredAction, raw: bool, **_kwargs: Any) -> None:
+    """Record that somebody wants something done once nobody plays on a server."""
+    if not raw and (person := find_person()) is not None:
+        record_wish(person, instance, "requested")
+
+
+@receiver(post_delete, sender=DeferredAction)
+def record_deferred_no_more(instance: DeferredAction, origin: Any, **_kwargs: Any) -> None:
+    """Record that somebody does not want that any longer; dismissing the note of its end is no change."""
+    person = find_person()
+    is_chosen = isinstance(origin, QuerySet) and origin.model is DeferredAction
+    if person is not None and is_chosen and instance.ended_at is None:
+        record_wish(person, instance, "called off")
+
+
+def record_wish(person: User, action: DeferredAction, change: str) -> None:
+    """Record what `person` did to what waits until a server is empty."""
+    server = action.server
+    detail = f"{server.name}: {Operation(action.operation).label} once nobody plays: {change}"
     record(EventKind.SERVER_CHANGED, person, server, detail)
 
 

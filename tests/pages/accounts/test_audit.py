@@ -9,8 +9,9 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from jobs.models import Job
+from jobs.models import DeferredAction, Job
 from l4d2site.accounts import audit
 from l4d2site.accounts.audit import Place, Wish, find_commands
 from l4d2site.accounts.models import (
@@ -24,6 +25,7 @@ from servers.models import Ban, Blueprint, ConsoleCommand, Overlay, Server
 from servers.secrets.encryption import ServerSecret
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
+from tests.states import record_state
 
 pytestmark = pytest.mark.django_db
 
@@ -134,6 +136,28 @@ def test_bans_are_recorded_when_they_are_made_and_lifted(as_alice: Client, serve
         ("server_changed", "alice", "alpha: banned: STEAM_1:0:33333"),
         ("server_changed", "alice", "alpha: ban lifted: STEAM_1:0:33333"),
     ]
+
+
+def test_what_waits_until_a_server_is_empty_is_recorded_once(
+    as_alice: Client, server: Server
+) -> None:
+    record_state(server, "running")
+    ask = {"operation": "restart", "when": "empty"}
+    forget = reverse("jobs:deferred_forget", args=["alpha"])
+    as_alice.post(reverse("jobs:create", args=["alpha"]), ask)
+    requested, called_off = (
+        ("server_changed", "alice", f"alpha: Restart once nobody plays: {change}")
+        for change in ("requested", "called off")
+    )
+    assert recorded() == [requested]
+    for _click in range(2):
+        as_alice.post(forget)
+    assert recorded() == [requested, called_off]
+    as_alice.post(reverse("jobs:create", args=["alpha"]), ask)
+    DeferredAction.objects.update(ended_at=timezone.now(), outcome="It stopped.")
+    as_alice.post(forget)  # Got it.
+    assert not DeferredAction.objects.exists()
+    assert recorded() == [requested, called_off, requested]
 
 
 def test_an_overlay_and_its_versions_are_recorded_too(
