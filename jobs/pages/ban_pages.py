@@ -70,16 +70,16 @@ def show(
     in_force = concerned.in_force()
     text = request.GET.get("q", "").replace("\0", "")[:LONGEST_SEARCH].strip()
     before = parse_id(request.GET.get("before", ""))
+    may_ban = may(request.user, Verb.BAN, server)
     wanted = in_force.filter(pk__lt=before) if before is not None else in_force
     if text:
-        wanted = wanted.filter(
-            Q(steam_id=to_steam_id(text) or text)
-            | Q(name__icontains=text)
-            | Q(reason__icontains=text)
-        )
+        is_found = Q(steam_id=to_steam_id(text) or text) | Q(name__icontains=text)
+        if may_ban:  # Reasons are for those who manage the server.
+            is_found |= Q(reason__icontains=text)
+        wanted = wanted.filter(is_found)
     shown = list(wanted[: BANS_PER_PAGE + 1])
     context = describe_head(request, server, "players") | {
-        "may_ban": may(request.user, Verb.BAN, server),
+        "may_ban": may_ban,
         "may_ban_everywhere": may_ban_everywhere(request.user, server),
         "bans": shown[:BANS_PER_PAGE],
         "older_before": shown[BANS_PER_PAGE - 1].pk if len(shown) > BANS_PER_PAGE else None,

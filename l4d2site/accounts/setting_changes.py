@@ -16,6 +16,7 @@ from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind
 from l4d2site.accounts.password_changes import current_request
 from servers.fleet import tags_changed
+from servers.forms import SETTING_WORDS
 from servers.models import (
     Ban,
     Blueprint,
@@ -28,38 +29,6 @@ from servers.models import (
     overlays_changed,
 )
 
-SERVER_FIELDS = {
-    "port": "port",
-    "blueprint_id": "blueprint",
-    "arguments": "launch arguments",
-    "config": "config",
-    "bind_address": "bind address",
-    "rcon_password_token": "RCON password",
-    "join_password_token": "join password",
-    "owner_id": "owner",
-}
-BLUEPRINT_FIELDS = {
-    "name": "name",
-    "is_shared": "sharing",
-    "arguments": "launch arguments",
-    "config": "config",
-    "memory_limit_mib": "memory",
-    "tasks_limit": "processes and threads",
-    "cpu_weight": "CPU weight",
-    "owner_id": "owner",
-}
-OVERLAY_FIELDS = {
-    "name": "name",
-    "description": "description",
-    "is_shared": "sharing",
-    "owner_id": "owner",
-}
-"""The columns that people write, and their names. The values are not recorded."""
-FIELDS: dict[type[Model], dict[str, str]] = {
-    Server: SERVER_FIELDS,
-    Blueprint: BLUEPRINT_FIELDS,
-    Overlay: OVERLAY_FIELDS,
-}
 MADE, CHANGED, REMOVED = range(3)
 KINDS: dict[type[Model], tuple[EventKind, EventKind, EventKind]] = {
     Server: (EventKind.SERVER_MADE, EventKind.SERVER_CHANGED, EventKind.SERVER_REMOVED),
@@ -81,7 +50,7 @@ def note_stored(
     instance: Any, update_fields: frozenset[str] | None, raw: bool, **_kwargs: Any
 ) -> None:
     """Save on `instance` the stored values of the fields about to be written, for `record_saved`."""
-    fields = written_fields(FIELDS[type(instance)], update_fields)
+    fields = written_fields(SETTING_WORDS[type(instance)], update_fields)
     if raw or not fields or instance.pk is None or find_person() is None:
         return
     stored = type(instance).objects.filter(pk=instance.pk).values(*fields).first()
@@ -104,7 +73,7 @@ def record_saved(
         instance.__dict__["_was_made"] = True
         record(kinds[MADE], person, instance, instance.name)
     elif stored:
-        words = FIELDS[type(instance)]
+        words = SETTING_WORDS[type(instance)]
         changed = [
             words[name] for name, value in stored.items() if getattr(instance, name) != value
         ]

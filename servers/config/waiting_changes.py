@@ -5,7 +5,6 @@ A server that was started before this was recorded, or by hand, is only known to
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
 
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.urls import reverse
@@ -30,12 +29,14 @@ from servers.store import (
     FileChange,
     ShownChange,
     compare,
+    diff_lines,
     label_lines,
     read_files,
     show_changes,
 )
 
 PATHS_SHOWN = 10
+LINES_SHOWN = 500
 MAX_FILES_COMPARED = 50_000
 """So many files are looked at for one page: about a quarter of a second."""
 
@@ -253,7 +254,7 @@ def describe_shown(
         case RunPart.CONFIG:
             return describe_texts(part, before.config, after.config)
         case RunPart.OVERLAYS:
-            lines = tuple(diff_lines(show_overlays(before.overlays), show_overlays(after.overlays)))
+            lines = compare_lines(show_overlays(before.overlays), show_overlays(after.overlays))
             overlays = tuple(compare_overlays(before.overlays, after.overlays, reader))
             return Change(part, lines=lines, overlays=overlays)
         case RunPart.LIMITS:
@@ -273,19 +274,16 @@ def describe_step(before: object, after: object) -> str:
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:
     """Return what differs between two texts without passwords; in those something else may."""
-    lines = tuple(diff_lines(before, after))
+    lines = compare_lines(before, after)
     if lines:
         return Change(part, lines=lines)
     return Change(part, _("Only a password in it, or blanks and blank lines, have changed."))
 
 
-def diff_lines(before: str, after: str) -> Iterator[tuple[str, str]]:
-    """Yield the lines that differ, and one before and after them, each with its mark."""
-    diff = unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")
-    for number, line in enumerate(diff):
-        if number < 2 or line.startswith("@@"):  # Its head, and where the lines are.
-            continue
-        yield line[:1], line[1:]
+def compare_lines(before: str, after: str) -> tuple[tuple[str, str], ...]:
+    """Return the lines that differ, and one before and after them, each with its mark. Bounded in time."""
+    lines = before.splitlines(), after.splitlines()
+    return tuple(diff_lines(*lines, context=1, most=LINES_SHOWN))
 
 
 def show_overlays(references: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Who changed a row last, and when: told to somebody whose form was opened before that."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,37 @@ KINDS: dict[type[Model], str] = {
     Overlay: "overlay_changed",
 }
 """The kinds of recorded events that tell of changes of these rows."""
+
+
+SETTING_WORDS: dict[type[Model], dict[str, str]] = {
+    Server: {
+        "port": "port",
+        "blueprint_id": "blueprint",
+        "arguments": "launch arguments",
+        "config": "config",
+        "bind_address": "bind address",
+        "rcon_password_token": "RCON password",
+        "join_password_token": "join password",
+        "owner_id": "owner",
+    },
+    Blueprint: {
+        "name": "name",
+        "is_shared": "sharing",
+        "arguments": "launch arguments",
+        "config": "config",
+        "memory_limit_mib": "memory",
+        "tasks_limit": "processes and threads",
+        "cpu_weight": "CPU weight",
+        "owner_id": "owner",
+    },
+    Overlay: {
+        "name": "name",
+        "description": "description",
+        "is_shared": "sharing",
+        "owner_id": "owner",
+    },
+}
+"""The columns that people write, and what the record of changes calls them. It has no values."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +84,10 @@ def describe_moment(at: datetime) -> str:
     return _("on %(day)s at %(time)s") % words
 
 
-def find_last_change(row: Any, user: User | None = None) -> LastChange | None:
-    """Return the last recorded change of a row's settings, told to `user`; None if there is none. One query."""
+def find_last_change(
+    row: Any, fields: Collection[str], user: User | None = None
+) -> LastChange | None:
+    """Return the last recorded change of any of these fields of a row, told to `user`, or None. One query."""
     # The record belongs to the site, which imports this package, not the other way round.
     events: Any = Server.account_events.rel.related_model
     prefix = f"{row.name}: "
@@ -62,10 +96,11 @@ def find_last_change(row: Any, user: User | None = None) -> LastChange | None:
         at__gt=timezone.now() - LOOKED_BACK,
         detail__startswith=prefix,
     )
+    words = SETTING_WORDS[type(row)]
+    wanted = {words.get(field) or words.get(f"{field}_id") or field for field in fields}
     for event in recorded.order_by("-at", "-pk")[:EVENTS_READ]:
         what = event.detail.removeprefix(prefix)
-        # Bans and admins of a server are recorded as changes of it too, and are on no form.
-        if "STEAM_" not in what:
+        if not wanted.isdisjoint(what.split(", ")):
             is_own = user is not None and event.user_id == user.pk
             return LastChange(event.name, event.at, what, is_own)
     return None

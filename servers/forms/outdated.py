@@ -114,14 +114,18 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         if row is None:
             raise OutdatedFormError(REMOVED)
         stored, own = self.read_values(row), self.read_own_values()
-        self.conflicts = [
-            Conflict(self.label_of(name), *self.show(name, own[name], theirs))
+        outdated = {
+            name: theirs
             for name, theirs in stored.items()
             if name in seen and seen[name] != to_digest(theirs) and own.get(name, theirs) != theirs
+        }
+        self.conflicts = [
+            Conflict(self.label_of(name), *self.show(name, own[name], theirs))
+            for name, theirs in outdated.items()
         ]
         if self.conflicts:
             self._seen = to_version(stored)
-            self.last_change = find_last_change(row, self.reader)
+            self.last_change = find_last_change(row, outdated, self.reader)
             raise OutdatedFormError(OUTDATED)
 
 

@@ -15,7 +15,9 @@ class GameAdminForm(forms.Form):
     name = forms.CharField(
         required=False,
         max_length=NAME_CHARS,
-        help_text=gettext_lazy("Only for those who manage the server."),
+        help_text=gettext_lazy(
+            "For the list on this page. Everybody who can see the server sees it."
+        ),
     )
     preset = forms.ChoiceField(
         label=gettext_lazy("May"), choices=AdminPreset, initial=AdminPreset.MODERATOR

@@ -110,9 +110,20 @@ def diff_texts(before: Text, after: Text) -> list[tuple[str, str]]:
 
     Bounded in time and length, whatever the texts are.
     """
+    return diff_lines(before.lines, after.lines)
+
+
+def diff_lines(
+    before: Sequence[str],
+    after: Sequence[str],
+    *,
+    context: int = CONTEXT_LINES,
+    most: int = MAX_DIFF_LINES,
+) -> list[tuple[str, str]]:
+    """Return the same of lines: `context` of them around each that differs, and not more than `most` in all."""
     shown: list[tuple[str, str]] = []
-    for mark, text in _with_context(_mark_lines(before.lines, after.lines)):
-        if len(shown) == MAX_DIFF_LINES:
+    for mark, text in _with_context(_mark_lines(before, after), context):
+        if len(shown) == most:
             shown.append((" ", "…"))
             break
         shown.append((mark, text))
@@ -208,7 +219,7 @@ def _mark_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[s
         here, there = one + 1, other + 1
 
 
-def _with_context(marked: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _with_context(marked: Iterable[tuple[str, str]], context: int) -> Iterator[tuple[str, str]]:
     """Yield the lines that differ and those around them."""
     waiting: list[tuple[str, str]] = []
     after_change = 0
@@ -220,12 +231,12 @@ def _with_context(marked: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]
                 yield mark, text
                 continue
             waiting.append((mark, text))
-            if len(waiting) > CONTEXT_LINES:
+            if len(waiting) > context:
                 waiting.pop(0)
                 is_gap = True
             continue
         if is_gap:
             yield " ", "…"
         yield from waiting
-        waiting, after_change, is_gap = [], CONTEXT_LINES, False
+        waiting, after_change, is_gap = [], context, False
         yield mark, text

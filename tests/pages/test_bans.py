@@ -8,8 +8,9 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.pages import ban_pages
-from servers.models import Ban, Server
+from servers.models import Ban, Membership, Server
 from servers.people import ban_forms
+from tests.pages.conftest import sign_in
 
 URL = "/servers/alpha/bans/"
 FIELDS = {"steam_id": "[U:1:2]", "reason": "spits", "length": "hour", "where": "server"}
@@ -77,6 +78,20 @@ def test_a_manager_bans_on_the_server_alone_and_lifts_no_ban_of_the_owner(
     assert ban.lifted_at is not None
     assert ban.lifted_by_name == "alice"
     assert "lifted by alice" in as_alice.get(URL).content.decode()
+
+
+def test_reasons_are_for_those_who_may_ban(as_alice: Client, bob: User, server: Server) -> None:
+    Ban.objects.create(server=server, owner=server.owner, steam_id="STEAM_1:0:7", reason="Wallhack")
+    Membership.objects.create(server=server, user=bob, role="operator")
+    url = "/servers/alpha/bans/"
+    as_bob = sign_in(bob)
+    for query in ("", "?q=STEAM_1:0:7"):
+        assert "Wallhack" in as_alice.get(url + query).content.decode()
+        page = as_bob.get(url + query).content.decode()
+        assert "STEAM_1:0:7" in page
+        assert "Wallhack" not in page
+    assert "STEAM_1:0:7" in as_alice.get(f"{url}?q=wallh").content.decode()
+    assert "STEAM_1:0:7" not in as_bob.get(f"{url}?q=wallh").content.decode()
 
 
 def test_a_ban_that_has_ended_is_not_lifted_and_stands_under_ended(

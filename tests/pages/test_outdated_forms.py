@@ -72,6 +72,20 @@ def test_a_change_of_ones_own_in_another_tab_is_told_as_such(
     assert "alice changed" not in shown
 
 
+def test_who_changed_something_else_is_not_named(
+    as_alice: Client, server: Server, bob: User
+) -> None:
+    Membership.objects.create(server=server, user=bob, role="manager")
+    url = f"/servers/{server.name}/edit/"
+    version = open_form(as_alice, url)
+    sign_in(bob).post(url, form_of(server, config="hostname Bob"))
+    as_alice.post(url, form_of(server, config="hostname Bob", tags="EU"))
+    page = as_alice.post(url, form_of(server, config="hostname Two", version=version))
+    shown = page.content.decode()
+    assert re.search(r"<p>bob changed this at \d\d:\d\d \(config\)\.", shown)
+    assert "another tab" not in shown
+
+
 def test_a_change_of_another_day_is_told_with_its_day() -> None:
     at = timezone.make_aware(datetime(2026, 3, 9, 14, 3))  # noqa: DTZ001
     sentence = LastChange("dana", at, "port").sentence
@@ -83,7 +97,7 @@ def test_a_ban_is_no_change_that_a_form_tells_of(server: Server, as_alice: Clien
     as_alice.post(url, form_of(server, config="sv_lan 0"))
     banned = {"steam_id": "STEAM_1:0:33333", "reason": "", "length": "hour", "where": "server"}
     as_alice.post(f"/servers/{server.name}/bans/", banned)
-    change = find_last_change(server)
+    change = find_last_change(server, ["config"])
     assert change
     assert (change.who, change.what) == ("alice", "config")
 

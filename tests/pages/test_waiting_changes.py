@@ -17,7 +17,13 @@ from jobs.live.topics import ChangesTopic
 from jobs.queue.transitions import enqueue
 from jobs.worker.single_job import run_worker_once
 from servers.config.secret_moves import rotate_secrets
-from servers.config.waiting_changes import describe_waiting, find_waiting, find_way_back
+from servers.config.waiting_changes import (
+    LINES_SHOWN,
+    describe_texts,
+    describe_waiting,
+    find_waiting,
+    find_way_back,
+)
 from servers.models import Blueprint, Host, Membership, Overlay, OverlayReport, Run, Server
 from servers.models import RunPart as Part
 from servers.secrets.encryption import ServerSecret
@@ -365,3 +371,12 @@ def test_a_retry_repeats_the_same_run(as_alice: Client, failed: Server) -> None:
     job.save()
     as_alice.post(f"/jobs/{job.pk}/retry")
     assert failed.jobs.latest("pk").run == run
+
+
+def test_texts_made_to_be_hard_to_compare_are_compared_in_bounded_time_and_length() -> None:
+    def text(other: str) -> str:
+        return "\n".join(f"//{number}\n//{other}" for number in range(30_000))
+
+    # Compared line by line it would take minutes.
+    change = describe_texts(Part.CONFIG, text("u"), text("v"))
+    assert len(change.lines) == LINES_SHOWN + 1
