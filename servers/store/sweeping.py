@@ -51,11 +51,7 @@ def sweep_store(*, waits: bool = True) -> Swept:
         # Without any blob it is no store of this panel's, but a folder that a worker's machine has of its own.
         kept = _find_needed() if next(store.walk(), None) else frozenset()
         removed, removed_bytes = store.sweep(kept, after_seconds=after_seconds)
-        mark = store.root / _MARK
-        mark.touch()
-        os.utime(
-            mark, (began_at, began_at)
-        )  # What was removed since then waits for the next sweep.
+        _set_moment(_MARK, began_at)  # What was removed since then waits for the next sweep.
     return Swept(removed, removed_bytes, len(kept))
 
 
@@ -96,6 +92,13 @@ def _moment(mark: str) -> float:
     return (get_store().root / mark).stat().st_mtime
 
 
+def _set_moment(mark: str, moment: float) -> None:
+    """Set when something was. The kernel would stamp the file with its last tick, up to 10 ms ago."""
+    path = get_store().root / mark
+    path.touch()
+    os.utime(path, (moment, moment))
+
+
 @receiver(post_delete, sender=OverlayVersion)
 def note_dropped(**_kwargs: Any) -> None:
     """Have the store swept soon, however the version was removed."""
@@ -103,9 +106,8 @@ def note_dropped(**_kwargs: Any) -> None:
 
 
 def _touch_dropped() -> None:
-    root = get_store().root
-    if root.exists():
-        (root / _DROPPED).touch()
+    if get_store().root.exists():
+        _set_moment(_DROPPED, time.time())
 
 
 @receiver(post_delete, sender=Upload)

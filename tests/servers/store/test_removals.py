@@ -232,11 +232,22 @@ def age_by(seconds: float) -> None:
         os.utime(path, (moment, moment))
 
 
+@pytest.mark.parametrize("lag", [0.0, 0.5])
 def test_what_only_a_removed_version_had_goes_within_minutes(
     overlay: Overlay,
     alice: User,
     django_capture_on_commit_callbacks: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    lag: float,
 ) -> None:
+    touch = Path.touch
+
+    def touch_at_last_tick(path: Path) -> None:
+        """Stamp a file as the kernel does: with the time of its last tick."""
+        touch(path)
+        os.utime(path, (time.time() - lag,) * 2)
+
+    monkeypatch.setattr(Path, "touch", touch_at_last_tick)
     first = bring(overlay, alice, {"a.cfg": "only here", "b.cfg": "kept"})
     bring(overlay, alice, {"b.cfg": "kept"})
     blobs = {file.path: file.sha256 for file in read_files(first)}
