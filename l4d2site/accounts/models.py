@@ -145,6 +145,7 @@ class AccountEvent(models.Model):
         ]
         indexes = [
             models.Index(fields=["at"], name="accounts_event_at"),
+            models.Index(fields=["server", "at", "id"], name="accounts_event_of_server"),
             # Events that strangers cause are trimmed separately.
             models.Index(
                 fields=["at"],

@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import DeferredAction, Job
 from l4d2site.accounts import audit
-from l4d2site.accounts.audit import Place, Wish, find_commands
+from l4d2site.accounts.audit import LARGEST_ID, Place, Wish, find_commands, find_events
 from l4d2site.accounts.models import (
     DOOR_KINDS,
     PEOPLE_KINDS,
@@ -425,3 +426,11 @@ def test_whoever_manages_a_server_reads_what_was_done_with_it(
     assert reverse("server_audit", args=["alpha"]) in read(
         as_alice, reverse("server_people", args=["alpha"])
     )
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL reads few rows in any order")
+def test_the_events_of_a_server_are_read_in_the_order_of_an_index(server: Server) -> None:
+    rows = Place().read_from(find_events(Wish(server="alpha")), "at", LARGEST_ID, 51)
+    plan = rows.explain()
+    assert "accounts_event_of_server" in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
