@@ -157,11 +157,15 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def active(self) -> "JobQuerySet":
         """Return the jobs that wait or run."""
-        return self.filter(state__in=ACTIVE_STATES)
+        return self.filter(state__in=ACTIVE_STATES, finished_at=None)
 
     def finished(self) -> "JobQuerySet":
         """Return the jobs that are in a final state."""
         return self.filter(state__in=FINAL_STATES)
+
+    def in_state(self, state: str) -> "JobQuerySet":
+        """Return the jobs in one state, from the indexes of finished or of unfinished jobs."""
+        return self.filter(state=state, finished_at__isnull=state in ACTIVE_STATES)
 
     def about_hosts(self) -> "JobQuerySet":
         """Return the jobs about a whole host: those that never were about a server or an upload."""
@@ -259,8 +263,27 @@ class Job(models.Model):
             models.Index(
                 fields=["requested_by"], condition=Q(state="queued"), name="queued_jobs_of_person"
             ),
-            # The lists of jobs are read from these (`jobs.pages.job_lists`), those by state from the last.
-            models.Index(fields=["server", "state", "id"], name="jobs_of_server_by_state"),
+            # The lists of jobs are read from these (`jobs.pages.job_lists`). They go by `finished_at`, not by
+            # the state, because a claim does not change it: a claim of 128 jobs changed nearly every page of an
+            # index by server and state, and all these pages went to the disk with it.
+            models.Index(
+                fields=["server", "id"],
+                condition=Q(finished_at__isnull=True),
+                name="unfinished_jobs_of_server",
+            ),
+            models.Index(
+                fields=["server", "state", "id"],
+                condition=Q(finished_at__isnull=False),
+                name="finished_jobs_of_server",
+            ),
+            models.Index(
+                fields=["id"], condition=Q(finished_at__isnull=True), name="unfinished_jobs"
+            ),
+            models.Index(
+                fields=["state", "id"],
+                condition=Q(finished_at__isnull=False),
+                name="finished_jobs_by_state",
+            ),
             models.Index(
                 fields=["requested_by", "id"],
                 condition=Q(server=None) & ~Q(server_name=""),
@@ -272,7 +295,6 @@ class Job(models.Model):
                 name="jobs_of_uploaders",
             ),
             models.Index(fields=["upload"], condition=~Q(upload=None), name="jobs_of_upload"),
-            models.Index(fields=["state", "id"], name="jobs_by_state"),
             models.Index(fields=["-created_at", "-id"], name="jobs_by_age"),
             models.Index(fields=["updated_at"], name="jobs_by_change"),
             # Few jobs repeat a run, and runs are removed by the dozen.
