@@ -163,10 +163,6 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Return the jobs that are in a final state."""
         return self.filter(state__in=FINAL_STATES)
 
-    def in_state(self, state: str) -> "JobQuerySet":
-        """Return the jobs in one state, from the indexes of finished or of unfinished jobs."""
-        return self.filter(state=state, finished_at__isnull=state in ACTIVE_STATES)
-
     def about_hosts(self) -> "JobQuerySet":
         """Return the jobs about a whole host: those that never were about a server or an upload."""
         return self.filter(server=None, server_name="", overlay_name="")
@@ -263,9 +259,9 @@ class Job(models.Model):
             models.Index(
                 fields=["requested_by"], condition=Q(state="queued"), name="queued_jobs_of_person"
             ),
-            # The lists of jobs are read from these (`jobs.pages.job_lists`). They go by `finished_at`, not by
-            # the state, because a claim does not change it: a claim of 128 jobs changed nearly every page of an
-            # index by server and state, and all these pages went to the disk with it.
+            # The lists of jobs are read from these (`jobs.pages.job_lists`). Those of a server go by
+            # `finished_at`, not by the state, because a claim does not change it: a claim of 128 jobs changed
+            # nearly every page of an index by server and state, and all these pages went to the disk with it.
             models.Index(
                 fields=["server", "id"],
                 condition=Q(finished_at__isnull=True),
@@ -275,14 +271,6 @@ class Job(models.Model):
                 fields=["server", "state", "id"],
                 condition=Q(finished_at__isnull=False),
                 name="finished_jobs_of_server",
-            ),
-            models.Index(
-                fields=["id"], condition=Q(finished_at__isnull=True), name="unfinished_jobs"
-            ),
-            models.Index(
-                fields=["state", "id"],
-                condition=Q(finished_at__isnull=False),
-                name="finished_jobs_by_state",
             ),
             models.Index(
                 fields=["requested_by", "id"],
@@ -295,6 +283,7 @@ class Job(models.Model):
                 name="jobs_of_uploaders",
             ),
             models.Index(fields=["upload"], condition=~Q(upload=None), name="jobs_of_upload"),
+            models.Index(fields=["state", "id"], name="jobs_by_state"),
             models.Index(fields=["-created_at", "-id"], name="jobs_by_age"),
             models.Index(fields=["updated_at"], name="jobs_by_change"),
             # Few jobs repeat a run, and runs are removed by the dozen.
@@ -368,12 +357,7 @@ class Job(models.Model):
     @property
     def operation_label(self) -> str:
         """The operation in words; an unknown operation as it is."""
-        if self.operation not in Operation:
-            return self.operation
-        label = Operation(self.operation).label
-        if self.run_id:
-            return f"{label} as it was"
-        return f"{label} to build {self.build_id}" if self.build_id else label
+        return label_operation(self.operation, self.run_id, self.build_id)
 
     @property
     def result(self) -> str:
@@ -384,7 +368,7 @@ class Job(models.Model):
     @property
     def subject(self) -> str:
         """What the job is about: the name of its server, its overlay or its host."""
-        return self.server_name or self.overlay_name or self.host_name
+        return name_subject(self.server_name, self.overlay_name, self.host_name)
 
     @property
     def is_active(self) -> bool:
@@ -449,6 +433,21 @@ class Job(models.Model):
     def last_lines(self, count: int) -> list["JobLog"]:
         """Return the last `count` lines of the log, in order."""
         return list(self.logs.order_by("-seq")[:count])[::-1]
+
+
+def label_operation(operation: str, run_id: int | None, build_id: str) -> str:
+    """Return what a job does, in words; an unknown operation as it is."""
+    if operation not in Operation:
+        return operation
+    label = Operation(operation).label
+    if run_id:
+        return f"{label} as it was"
+    return f"{label} to build {build_id}" if build_id else label
+
+
+def name_subject(server_name: str, overlay_name: str, host_name: str) -> str:
+    """Return what a job is about: the name of its server, its overlay or its host."""
+    return server_name or overlay_name or host_name
 
 
 class DeferredAction(models.Model):

@@ -17,10 +17,6 @@ class Migration(migrations.Migration):
             model_name='job',
             name='jobs_of_server_by_state',
         ),
-        migrations.RemoveIndex(
-            model_name='job',
-            name='jobs_by_state',
-        ),
         migrations.AddIndex(
             model_name='job',
             index=models.Index(condition=models.Q(('finished_at__isnull', True)), fields=['server', 'id'], name='unfinished_jobs_of_server'),
@@ -28,13 +24,5 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='job',
             index=models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['server', 'state', 'id'], name='finished_jobs_of_server'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('finished_at__isnull', True)), fields=['id'], name='unfinished_jobs'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['state', 'id'], name='finished_jobs_by_state'),
         ),
     ]

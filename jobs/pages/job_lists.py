@@ -51,6 +51,7 @@ OF_SERVERS = """
         AND newest.finished_at IS {finished} AND newest.id < %s
         ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
+    WHERE wanted.state IN ({states})
 """
 """The newest jobs of each server in each state, of the finished or of the unfinished ones. With a plain
 equation for the server instead of the array, PostgreSQL might read all jobs in the order of their ids, in the
@@ -59,7 +60,7 @@ hope of finding some of the server soon."""
 OF_SERVERS_IN_SQLITE = """
     SELECT job.id FROM own CROSS JOIN wanted
     JOIN jobs_job job ON job.server_id = own.id AND job.state = wanted.state
-    WHERE job.finished_at IS {finished} AND job.id < %s AND job.id >= COALESCE((
+    WHERE wanted.state IN ({states}) AND job.finished_at IS {finished} AND job.id < %s AND job.id >= COALESCE((
         SELECT older.id FROM jobs_job older
         WHERE older.server_id = own.id AND older.state = wanted.state
         AND older.finished_at IS {finished} AND older.id < %s
@@ -106,7 +107,7 @@ def sees_hosts_alone(user: User) -> bool:
 def take_newest(jobs: JobQuerySet, states: Sequence[str], limit: int) -> list[Job]:
     """Return the newest of `jobs` in one of `states`."""
     # One query per state: no index has the order of several states, so one query would read all jobs.
-    newest = (list(jobs.in_state(state)[:limit]) for state in states)
+    newest = (list(jobs.filter(state=state)[:limit]) for state in states)
     return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
 
 
@@ -117,7 +118,7 @@ def newest_of_person(
     is_sqlite = connection.vendor == "sqlite"
     of_servers = OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS
     parts = [
-        of_servers.format(finished=finished)
+        of_servers.format(finished=finished, states=", ".join(f"'{state}'" for state in possible))
         for finished, possible in (("NULL", ACTIVE_STATES), ("NOT NULL", FINAL_STATES))
         if set(states) & set(possible)
     ]

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Index, UniqueConstraint
 
-from jobs.models import Job
+from jobs.models import Job, JobState
 from jobs.queue.liveness import register_worker
 from jobs.queue.scheduler import PAGE
 from jobs.queue.transitions import (
@@ -116,4 +116,9 @@ def test_a_claim_reads_only_the_indexes_of_what_waits_and_runs(
                 "INTEGER PRIMARY KEY" in step or "jobs_job_pkey" in step
             ):
                 continue  # The few that were claimed are read by their ids.
+            is_of_few = list(statement[1] or ()) == [JobState.RUNNING] or any(
+                text in step for text in ("'running'", "(id = ", "id=?")
+            )
+            if "jobs_by_state" in step and is_of_few:
+                continue  # It has all jobs, by their state: of those that run few, and of an id one.
             assert any(name in step for name in PARTIAL), f"{step}: {statement}"

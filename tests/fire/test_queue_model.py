@@ -205,7 +205,8 @@ class QueueMachine(RuleBasedStateMachine):
         assert [job.pk for job in claimed] == [job.pk for job in expected]
         for begun, mine in zip(claimed, expected, strict=True):
             self.model.begin(mine)
-            self.claimed[begun.pk] = begun
+            row = self.claimed[begun.id] = Job.objects.get(pk=begun.id)
+            row.server = begun.server
         if Worker.objects.alive().filter(pk=worker.pk).exists():
             self.dead.discard(worker.pk)  # It was silent, and a claim is a sign of life.
 

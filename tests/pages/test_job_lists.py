@@ -136,7 +136,7 @@ def test_a_list_by_state_is_looked_up_in_indexes(
         for statement in searches:
             plan = explain(statement, ())
             # PostgreSQL may also take those of what waits or runs: that is few.
-            indexes = ("finished_jobs", "jobs_of_server", "queued_jobs", "running_job")
+            indexes = ("jobs_by_state", "jobs_of_server", "queued_jobs", "running_job")
             assert any(index in plan for index in indexes), plan
             assert not reads_all_jobs(plan), plan
 

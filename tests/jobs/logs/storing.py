@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 
+from jobs.claimed_jobs import AnyJob
 from jobs.database.wal_checkpoints import copy_log
 from jobs.logs.finishing import Ending
 from jobs.logs.log_writer import LogWriter
@@ -17,7 +18,7 @@ from tests.waiting import wait_until
 class StoringThread:
     """Stores whenever something is due, and a little later what the database did not take."""
 
-    def __init__(self, on_lease_lost: Callable[[Job], None], **options: Any) -> None:
+    def __init__(self, on_lease_lost: Callable[[AnyJob], None], **options: Any) -> None:
         self.settled: dict[int, bool] = {}
         self._due = threading.Event()
         self._is_over = False
@@ -61,7 +62,7 @@ class StoringThread:
 
 
 @contextmanager
-def storing(on_lease_lost: Callable[[Job], None], **options: Any) -> Iterator[StoringThread]:
+def storing(on_lease_lost: Callable[[AnyJob], None], **options: Any) -> Iterator[StoringThread]:
     """Store within the block."""
     thread = StoringThread(on_lease_lost, **options)
     thread.start()

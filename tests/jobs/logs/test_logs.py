@@ -10,6 +10,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from hostops.specs import CancelToken
+from jobs.claimed_jobs import AnyJob
 from jobs.logs import log_writer
 from jobs.logs.finishing import Ending
 from jobs.logs.job_output import Entries, append_job_log_line
@@ -181,12 +182,12 @@ def run_together(target: object, *arguments: str) -> None:
 @pytest.mark.django_db(transaction=True)
 class TestWriter:
     @pytest.fixture
-    def lost(self) -> list[Job]:
+    def lost(self) -> list[AnyJob]:
         """Return the list that jobs land in whose lease was lost."""
         return []
 
     @pytest.fixture
-    def thread(self, lost: list[Job]) -> Iterator[StoringThread]:
+    def thread(self, lost: list[AnyJob]) -> Iterator[StoringThread]:
         """Return a thread that stores what its writer is given."""
         with storing(lost.append, max_waiting=1000) as thread:
             yield thread
@@ -268,7 +269,7 @@ class TestWriter:
         assert [seq for seq, _, _ in lines_of(second)] == list(range(1, 11))
 
     def test_a_lost_lease_stops_the_output_and_is_told(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], lost: list[Job]
+        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], lost: list[AnyJob]
     ) -> None:
         writer.line(job, "stdout", "ours")
         wait_until(lambda: lines_of(job), 5, "the line is not stored")
@@ -280,7 +281,7 @@ class TestWriter:
         assert Job.objects.get().error == "verdict"
 
     def test_a_lost_lease_takes_no_other_job_with_it(
-        self, job: Job, server: Server, lost: list[Job]
+        self, job: Job, server: Server, lost: list[AnyJob]
     ) -> None:
         settled: dict[int, bool] = {}
         writer = LogWriter(
@@ -300,7 +301,7 @@ class TestWriter:
         assert Job.objects.get(pk=job.pk).error == "verdict"
 
     def test_a_refused_batch_leaves_the_transaction_to_what_else_is_in_it(
-        self, job: Job, server: Server, lost: list[Job]
+        self, job: Job, server: Server, lost: list[AnyJob]
     ) -> None:
         """A worker claims in it."""
         settled: dict[int, bool] = {}
@@ -442,7 +443,7 @@ class TestWriter:
         job: Job,
         writer: LogWriter,
         finish: Callable[[Job], bool],
-        lost: list[Job],
+        lost: list[AnyJob],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         def refuse(entries: Entries) -> None:
@@ -454,7 +455,7 @@ class TestWriter:
         assert not finish(job)
         assert [given_up.pk for given_up in lost] == [job.pk]
 
-    def test_few_long_lines_wait_as_many_short_ones_do(self, job: Job, lost: list[Job]) -> None:
+    def test_few_long_lines_wait_as_many_short_ones_do(self, job: Job, lost: list[AnyJob]) -> None:
         thread = StoringThread(lost.append, max_waiting_chars=10_000)
         writer = thread.writer
         finished = threading.Event()

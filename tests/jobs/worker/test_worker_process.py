@@ -13,6 +13,7 @@ from django.db import InternalError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
+from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
@@ -349,7 +350,7 @@ def test_the_loop_outlives_a_database_that_is_away(
     claim = transitions.claim_jobs
     failures: list[int] = []
 
-    def claim_or_fail(*args: Any, **options: Any) -> list[Job]:
+    def claim_or_fail(*args: Any, **options: Any) -> list[ClaimedJob]:
         if len(failures) < 3:
             failures.append(1)
             raise outage
