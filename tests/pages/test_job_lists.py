@@ -162,7 +162,9 @@ def test_the_list_of_servers_looks_up_which_have_jobs(
     counting = [query["sql"] for query in queries if "in_busy" in query["sql"]]
     assert len(counting) == 1
     plan = explain(counting[0], ())
-    assert "unfinished_jobs_of_server" in plan, plan
+    # PostgreSQL may also take those of what waits or runs: that is few.
+    by_state = connection.vendor == "postgresql" and "jobs_by_state" in plan
+    assert "unfinished_jobs_of_server" in plan or by_state, plan
     assert not reads_all_jobs(plan), plan
     # Django's name for the jobs inside of another statement.
     assert "SCAN U0" not in plan, plan
