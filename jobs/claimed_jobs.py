@@ -1,6 +1,7 @@
 """What a worker keeps of a job from its claim to its end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 from jobs.models import Job, label_operation, name_subject
 from servers.models import Host, Server
@@ -29,6 +30,11 @@ class ClaimedJob:
     host: Host | None = None
     server: Server | None = None
 
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return what a worker keeps of a job whose row was read."""
+        return cls(**{column.name: getattr(job, column.name) for column in fields(cls)})
+
     @property
     def pk(self) -> int:
         """The id, as of a row."""
@@ -43,7 +49,3 @@ class ClaimedJob:
     def subject(self) -> str:
         """What the job is about, by name."""
         return name_subject(self.server_name, self.overlay_name, self.host_name)
-
-
-AnyJob = Job | ClaimedJob
-"""A job that runs: its row, or what was read of it when it was claimed."""

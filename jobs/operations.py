@@ -30,7 +30,7 @@ from hostops.specs import (
     LoadedReport,
     SteamAccount,
 )
-from jobs.claimed_jobs import AnyJob
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Operation, SteamGuardCode
@@ -161,7 +161,7 @@ class Prepared(NamedTuple):
     planned_run: PlannedRun | None = None
 
 
-def prepare(job: AnyJob, finish_console: FinishConsole) -> Prepared:
+def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     """Read what the job needs from the database, and return what carries it out without the database.
 
     `finish_console` is called before a deletion removes anything. `operate` takes `on_line`, `on_stage` and
@@ -196,7 +196,7 @@ def prepare(job: AnyJob, finish_console: FinishConsole) -> Prepared:
     return Prepared(partial(planned.carry_out, act, host), spec, planned)
 
 
-def plan_unpacking(host: HostLayer, job: AnyJob) -> Callable[..., None]:
+def plan_unpacking(host: HostLayer, job: ClaimedJob) -> Callable[..., None]:
     """Return a function that makes a version from a job's upload. Raises `MalformedJobError` if it is gone."""
     related = ("overlay__latest", "overlay__owner", "by")
     upload = Upload.objects.select_related(*related).filter(pk=job.upload_id or 0).first()

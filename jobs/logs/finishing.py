@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
-from jobs.claimed_jobs import AnyJob
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, Statement, announcing, execute_all
 from jobs.models import JobState
 from servers.models import Run, Upload, UploadState
@@ -41,7 +41,7 @@ def store_runs(endings: Iterable[Ending]) -> None:
         Run.record(runs)
 
 
-def store_endings(endings: Iterable[tuple[AnyJob, Ending]]) -> bool:
+def store_endings(endings: Iterable[tuple[ClaimedJob, Ending]]) -> bool:
     """Store and announce how jobs end, in the open transaction; return if all still belonged to their worker.
 
     If not, the caller has to roll back. Equal endings share one statement.

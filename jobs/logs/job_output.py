@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs.claimed_jobs import AnyJob
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs.finishing import Ending, store_endings, store_runs
 from jobs.logs.safe_lines import MAX_LINE_CHARS, make_line_safe
@@ -105,7 +105,7 @@ class StageReport:
 class Entries:
     """What is to be stored for one job: lines in order, the stages among them, then its end."""
 
-    job: AnyJob
+    job: ClaimedJob
     lines: list[tuple[str, str, datetime]]
     stages: list[StageReport] = field(default_factory=list)
     ending: Ending | None = None

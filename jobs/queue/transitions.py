@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
-from jobs.claimed_jobs import AnyJob, ClaimedJob
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs import Ending, append_job_log_line, one_line, release_upload, store_endings
 from jobs.models import (
@@ -400,7 +400,7 @@ def store_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
         Server.objects.filter(pk__in=server_ids).update(desired_state=state, updated_at=now)
 
 
-def give_back(worker: Worker, jobs: Iterable[AnyJob]) -> None:
+def give_back(worker: Worker, jobs: Iterable[ClaimedJob]) -> None:
     """Put claimed jobs that were not begun back into the queue, or cancel those that somebody asked to cancel.
 
     They keep their places in the queue. Their servers' `desired_state` becomes what it was before `claim_jobs`.
@@ -431,7 +431,7 @@ def give_back(worker: Worker, jobs: Iterable[AnyJob]) -> None:
         announce(Channel.QUEUE, Channel.PAGES)
 
 
-def restore_desired_states(jobs: Iterable[AnyJob], now: datetime) -> None:
+def restore_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     """Undo `store_desired_states`, in the open transaction.
 
     Nothing else writes that column while a job of the server runs.
@@ -484,7 +484,7 @@ def finish_job(
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
-        is_ours = store_endings([(job, ending)])
+        is_ours = store_endings([(ClaimedJob.of(job), ending)])
         if not is_ours:
             transaction.set_rollback(True)
     if is_ours:

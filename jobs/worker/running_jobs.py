@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 
 from hostops.specs import CancelToken
-from jobs.claimed_jobs import AnyJob
+from jobs.claimed_jobs import ClaimedJob
 
 
 class RunningJobs:
@@ -23,17 +23,17 @@ class RunningJobs:
         with self._lock:
             return set(self._tokens)
 
-    def add(self, jobs: Iterable[AnyJob]) -> None:
+    def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Add claimed jobs."""
         with self._lock:
             self._tokens |= {job.id: CancelToken() for job in jobs}
 
-    def discard(self, job: AnyJob) -> None:
+    def discard(self, job: ClaimedJob) -> None:
         """Remove a job."""
         with self._lock:
             self._tokens.pop(job.id, None)
 
-    def token_of(self, job: AnyJob) -> CancelToken:
+    def token_of(self, job: ClaimedJob) -> CancelToken:
         """Return the cancel token of a claimed job."""
         with self._lock:
             return self._tokens[job.id]

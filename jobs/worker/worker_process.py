@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jobs.claimed_jobs import AnyJob, ClaimedJob
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import (
     ChangeSignal,
     Channel,
@@ -83,7 +83,7 @@ class WorkerLoop:
     _chores: Chores = field(init=False)
     _running: RunningJobs = field(default_factory=RunningJobs)
     _claimed: list[ClaimedJob] = field(default_factory=list)
-    _late: list[AnyJob] = field(default_factory=list)
+    _late: list[ClaimedJob] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
     _may_be_asked: bool = True
     _requests_pace: Pace = field(default_factory=lambda: Pace(REQUESTS_SECONDS, REQUESTS_AT_ONCE))
@@ -250,7 +250,7 @@ class WorkerLoop:
             self._let_go(planned.job, is_stored=False)
             self._wake.set()
 
-    def _let_go(self, job: AnyJob, is_stored: bool) -> None:
+    def _let_go(self, job: ClaimedJob, is_stored: bool) -> None:
         """Forget a job that is over; its thread is free."""
         if not is_stored:
             logger.warning("job %s: its end was not stored here", job.id)

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from jobs.claimed_jobs import AnyJob
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import transitions
@@ -61,7 +61,7 @@ def worker(host: Host) -> Worker:
     return register_worker(host, concurrency=4, is_claiming=True)
 
 
-def ids(jobs: Iterable[AnyJob]) -> list[int]:
+def ids(jobs: Iterable[Job | ClaimedJob]) -> list[int]:
     return [job.id for job in jobs]
 
 
@@ -508,7 +508,7 @@ class TestGivingBack:
     ) -> None:
         older, newer = start(make_server("a")), start(make_server("b"))
         assert ids(claim_jobs(worker, host, 1)) == ids([older])
-        give_back(worker, [older])
+        give_back(worker, [ClaimedJob.of(older)])
         older.refresh_from_db()
         assert (older.state, older.worker, older.started_at) == (JobState.QUEUED, None, None)
         assert ids(claim_jobs(worker, host, 2)) == ids([older, newer])
@@ -518,7 +518,7 @@ class TestGivingBack:
         job = claim_next_job(worker)
         assert job
         cancel(job)
-        give_back(worker, [job])
+        give_back(worker, [ClaimedJob.of(job)])
         job.refresh_from_db()
         assert job.state == JobState.CANCELLED
         assert "before it started" in job.error
@@ -535,7 +535,7 @@ class TestGivingBack:
         assert desired_state_of(server) == DesiredState.RUNNING
         if is_asked_first:
             cancel(Job.objects.get())
-        give_back(worker, [job])
+        give_back(worker, [ClaimedJob.of(job)])
         assert desired_state_of(server) == DesiredState.STOPPED
         assert cancel(Job.objects.get()).state == JobState.CANCELLED
 
@@ -546,7 +546,7 @@ class TestGivingBack:
         job = claim_next_job(worker)
         assert job
         assert finish_job(Job.objects.get(), exit_code=0)
-        give_back(worker, [job])
+        give_back(worker, [ClaimedJob.of(job)])
         assert desired_state_of(server) == DesiredState.RUNNING
 
     def test_what_is_not_the_workers_any_more_is_left_alone(
@@ -580,7 +580,7 @@ class TestAtTheMomentOfGivingBack:
         job = claim_next_job(worker)
         assert job
         with transaction.atomic():
-            give_back(worker, [job])
+            give_back(worker, [ClaimedJob.of(job)])
             cancelling = run_in_thread(lambda: cancel(job))
             wait_until(waits_for_a_lock, 30, "the cancel does not wait for the job's lock")
         cancelling.join()
@@ -594,7 +594,7 @@ class TestAtTheMomentOfGivingBack:
         assert job
         with transaction.atomic():
             cancel(Job.objects.get())
-            giving_back = run_in_thread(lambda: give_back(worker, [job]))
+            giving_back = run_in_thread(lambda: give_back(worker, [ClaimedJob.of(job)]))
             wait_until(waits_for_a_lock, 30, "giving back does not wait for the job's lock")
         giving_back.join()
         assert Job.objects.get().state == JobState.CANCELLED
