@@ -32,7 +32,7 @@ class ClaimedJob:
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Return what a worker keeps of a job whose row was read."""
+        """Return what a worker keeps of a job. Reads its host and server unless they were read with it."""
         return cls(**{column.name: getattr(job, column.name) for column in fields(cls)})
 
     @property

@@ -526,7 +526,7 @@ def recover_stale_jobs(
     time: each job gets one verdict.
     """
     # Without an order: for the default one SQLite would walk over every job there ever was.
-    running = Job.objects.running().order_by().select_related("worker", "server")
+    running = Job.objects.running().order_by().select_related("worker", "server", "host")
     if host:
         running = running.filter(host=host)
     return [job for job in running if is_gone(job.worker, has_lapsed) and fail_stale_job(job)]
