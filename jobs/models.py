@@ -162,7 +162,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def active(self) -> "JobQuerySet":
         """Return the jobs that wait or run."""
-        return self.filter(state__in=ACTIVE_STATES)
+        return self.filter(state__in=ACTIVE_STATES, finished_at=None)
 
     def finished(self) -> "JobQuerySet":
         """Return the jobs that are in a final state."""
@@ -264,8 +264,19 @@ class Job(models.Model):
             models.Index(
                 fields=["requested_by"], condition=Q(state="queued"), name="queued_jobs_of_person"
             ),
-            # The lists of jobs are read from these (`jobs.pages.job_lists`), those by state from the last.
-            models.Index(fields=["server", "state", "id"], name="jobs_of_server_by_state"),
+            # The lists of jobs are read from these (`jobs.pages.job_lists`). Those of a server go by
+            # `finished_at`, not by the state, because a claim does not change it: a claim of 128 jobs changed
+            # nearly every page of an index by server and state, and all these pages went to the disk with it.
+            models.Index(
+                fields=["server", "id"],
+                condition=Q(finished_at__isnull=True),
+                name="unfinished_jobs_of_server",
+            ),
+            models.Index(
+                fields=["server", "state", "id"],
+                condition=Q(finished_at__isnull=False),
+                name="finished_jobs_of_server",
+            ),
             models.Index(
                 fields=["requested_by", "id"],
                 condition=Q(server=None) & ~Q(server_name=""),
@@ -351,19 +362,12 @@ class Job(models.Model):
     @property
     def operation_label(self) -> str:
         """The operation in words; an unknown operation as it is."""
-        if self.run_id is None:
-            return self.plain_label
-        return _("%(operation)s as it was") % {"operation": self.plain_label}
+        return label_operation(self.operation, self.run_id, self.build_id)
 
     @property
     def plain_label(self) -> str:
         """The operation in words, whether or not it is one of an earlier start."""
-        if self.operation not in Operation:
-            return self.operation
-        label = Operation(self.operation).label
-        if not self.build_id:
-            return label
-        return _("%(operation)s to build %(build)s") % {"operation": label, "build": self.build_id}
+        return label_operation(self.operation, None, self.build_id)
 
     @property
     def title_parts(self) -> tuple[str, str]:
@@ -402,7 +406,7 @@ class Job(models.Model):
     @property
     def subject(self) -> str:
         """What the job is about: the name of its server, its overlay or its host."""
-        return self.server_name or self.overlay_name or self.host_name
+        return name_subject(self.server_name, self.overlay_name, self.host_name)
 
     @property
     def is_active(self) -> bool:
@@ -473,6 +477,21 @@ def split_cause(error: str) -> tuple[str, str]:
     """Return the first sentence of an error, and the others."""
     first, *others = FIRST_SENTENCE_END.split(error.strip(), maxsplit=1)
     return first, "".join(others)
+
+
+def label_operation(operation: str, run_id: int | None, build_id: str) -> str:
+    """Return what a job does, in words; an unknown operation as it is."""
+    if operation not in Operation:
+        return operation
+    label = Operation(operation).label
+    if build_id:
+        label = _("%(operation)s to build %(build)s") % {"operation": label, "build": build_id}
+    return _("%(operation)s as it was") % {"operation": label} if run_id else label
+
+
+def name_subject(server_name: str, overlay_name: str, host_name: str) -> str:
+    """Return what a job is about: the name of its server, its overlay or its host."""
+    return server_name or overlay_name or host_name
 
 
 class DeferredAction(models.Model):

@@ -30,9 +30,10 @@ from hostops.specs import (
     LoadedReport,
     SteamAccount,
 )
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
-from jobs.models import STARTS, Job, Operation, SteamGuardCode
+from jobs.models import STARTS, Operation, SteamGuardCode
 from jobs.unpacking import make_version_of
 from servers.config import find_gaps
 from servers.models import (
@@ -160,7 +161,7 @@ class Prepared(NamedTuple):
     planned_run: PlannedRun | None = None
 
 
-def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
+def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     """Read what the job needs from the database, and return what carries it out without the database.
 
     `finish_console` is called before a deletion removes anything. `operate` takes `on_line`, `on_stage` and
@@ -171,7 +172,7 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     if operation not in OPERATIONS:
         raise MalformedJobError(f"“{operation}” is not an operation Saferoom knows.")
     if operation == Operation.INSTALL:
-        return Prepared(partial(install, host, job.pk))
+        return Prepared(partial(install, host, job.id))
     if operation == Operation.ROLLBACK:
         return Prepared(partial(host.rollback, job.build_id or None))
     if operation == Operation.CHECK:
@@ -185,7 +186,7 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
         return Prepared(partial(delete, host, server.name, finish_console))
     if operation in BY_NAME:
         return Prepared(partial(BY_NAME[operation], host, server.name))
-    run = job.run
+    run = Run.objects.get(pk=job.run_id) if job.run_id else None
     spec = with_people(repeat(run, server) if run else server.to_spec(), server)
     if operation not in STARTS:
         return Prepared(partial(BY_SPEC[operation], host, spec), spec)
@@ -195,7 +196,7 @@ def prepare(job: Job, finish_console: FinishConsole) -> Prepared:
     return Prepared(partial(planned.carry_out, act, host), spec, planned)
 
 
-def plan_unpacking(host: HostLayer, job: Job) -> Callable[..., None]:
+def plan_unpacking(host: HostLayer, job: ClaimedJob) -> Callable[..., None]:
     """Return a function that makes a version from a job's upload. Raises `MalformedJobError` if it is gone."""
     related = ("overlay__latest", "overlay__owner", "by")
     upload = Upload.objects.select_related(*related).filter(pk=job.upload_id or 0).first()

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, Statement, announcing, execute_all
-from jobs.models import Job, JobState
+from jobs.models import JobState
 from servers.models import Run, Upload, UploadState
 
 END = (
@@ -40,7 +41,7 @@ def store_runs(endings: Iterable[Ending]) -> None:
         Run.record(runs)
 
 
-def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
+def store_endings(endings: Iterable[tuple[ClaimedJob, Ending]]) -> bool:
     """Store and announce how jobs end, in the open transaction; return if all still belonged to their worker.
 
     If not, the caller has to roll back. Equal endings share one statement.
@@ -51,7 +52,7 @@ def store_endings(endings: Iterable[tuple[Job, Ending]]) -> bool:
     of_uploads: list[tuple[int, Ending]] = []
     for job, ending in endings:
         end = (ending.state, ending.exit_code, one_line(ending.error), job.worker_id or 0)
-        by_end[end].append(job.pk)
+        by_end[end].append(job.id)
         if job.server_id and ending.server_changes:
             by_changes[tuple(ending.server_changes.items())].append(job.server_id)
         if job.upload_id and ending.state != JobState.SUCCEEDED:

@@ -9,10 +9,11 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs.finishing import Ending, store_endings, store_runs
 from jobs.logs.safe_lines import MAX_LINE_CHARS, make_line_safe
-from jobs.models import Job, JobLog
+from jobs.models import Job, JobLog, JobStage
 
 LOCK_OWNED = (
     "SELECT stage FROM jobs_job"
@@ -45,7 +46,7 @@ def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int
 
     The caller's transaction has locked the job's row, so that seqs have no gaps and no duplicates.
     """
-    last_seq = JobLog.objects.filter(job_id=job_id).aggregate(last=Max("seq"))["last"] or 0
+    last_seq = last_seq_of(job_id)
     rows = (
         (job_id, seq, stream, text, created_at)
         for seq, (stream, text, created_at) in enumerate(lines, start=last_seq + 1)
@@ -55,6 +56,11 @@ def insert_lines(job_id: int, lines: Sequence[tuple[str, str, datetime]]) -> int
     else:
         insert_rows(rows)
     return last_seq + len(lines)
+
+
+def last_seq_of(job_id: int) -> int:
+    """Return the number of the last line of a job's log so far; 0 for none."""
+    return JobLog.objects.filter(job_id=job_id).aggregate(last=Max("seq"))["last"] or 0
 
 
 def insert_rows(rows: Iterable[LineRow]) -> None:
@@ -99,7 +105,7 @@ class StageReport:
 class Entries:
     """What is to be stored for one job: lines in order, the stages among them, then its end."""
 
-    job: Job
+    job: ClaimedJob
     lines: list[tuple[str, str, datetime]]
     stages: list[StageReport] = field(default_factory=list)
     ending: Ending | None = None
@@ -139,27 +145,26 @@ class Entries:
 
     def store_output(self) -> None:
         """Store the lines and stages in the open transaction. Raises `LeaseLostError`."""
-        owned = execute(LOCK_OWNED, [self.job.pk, self.job.worker_id or 0]).rows
+        owned = execute(LOCK_OWNED, [self.job.id, self.job.worker_id or 0]).rows
         if not owned:
-            raise LeaseLostError(f"job {self.job.pk} is not this worker's any more")
+            raise LeaseLostError(f"job {self.job.id} is not this worker's any more")
         # A connection can break between a commit and its confirmation: then everything is already stored.
-        if self.stored_as is None or self.stored_as != self.job.last_seq():
+        if self.stored_as is None or self.stored_as != last_seq_of(self.job.id):
             self._insert(current_stage=owned[0][0])
         self._store_stage()
 
     def _insert(self, current_stage: str) -> None:
         if self.lines:
-            self.stored_as = insert_lines(self.job.pk, self.lines)
+            self.stored_as = insert_lines(self.job.id, self.lines)
             self._insert_stages(self.stored_as - len(self.lines), current_stage)
         elif self.stages:
-            self._insert_stages(self.job.last_seq(), current_stage)
+            self._insert_stages(last_seq_of(self.job.id), current_stage)
 
     def _store_stage(self) -> None:
         if self.stages:
             name, progress = self.stages[-1].name, self.stages[-1].progress
-            this = Job.objects.filter(pk=self.job.pk)
+            this = Job.objects.filter(pk=self.job.id)
             this.update(stage=name, progress=progress, updated_at=timezone.now())
-            self.job.stage, self.job.progress = name, progress
 
     def _insert_stages(self, last_seq: int, current: str) -> None:
         """Store where stages began; before these entries, the log ended at `last_seq`, in stage `current`."""
@@ -167,8 +172,11 @@ class Entries:
             if stage.name != current:
                 # Lines that could not be stored have been replaced by a single one that says so.
                 first_seq = last_seq + min(stage.behind, len(self.lines)) + 1
-                self.job.stages.create(
-                    name=stage.name, first_seq=first_seq, started_at=stage.started_at
+                JobStage.objects.create(
+                    job_id=self.job.id,
+                    name=stage.name,
+                    first_seq=first_seq,
+                    started_at=stage.started_at,
                 )
             current = stage.name
 

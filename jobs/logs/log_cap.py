@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from jobs.models import Job, LogStream
+from jobs.claimed_jobs import ClaimedJob
+from jobs.models import LogStream
 
 LAST_LINES = 100
 """How many of the lines that do not fit are kept for the end: they say why a job failed."""
@@ -71,14 +72,14 @@ class LogCaps:
     def __init__(self) -> None:
         self._caps: dict[int, LogCap] = {}
 
-    def take(self, job: Job, line: LogLine) -> list[LogLine]:
+    def take(self, job: ClaimedJob, line: LogLine) -> list[LogLine]:
         """Call `LogCap.take` for a line of `job`."""
         cap = self._caps.get(job.id)
         if cap is None:
             cap = self._caps[job.id] = LogCap(settings.JOB_LOG_MAX_BYTES)
         return cap.take(line)
 
-    def finish(self, job: Job) -> list[LogLine]:
+    def finish(self, job: ClaimedJob) -> list[LogLine]:
         """Forget a job; return the result of `LogCap.finish`."""
         cap = self._caps.pop(job.id, None)
         return cap.finish() if cap else []

@@ -10,12 +10,13 @@ from time import monotonic, time
 from django.db import transaction
 from django.utils import timezone
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import is_away, write_turn
 from jobs.logs.finishing import Ending
 from jobs.logs.job_output import Entries, LeaseLostError, safe_stage, store_entries
 from jobs.logs.log_cap import LogCaps, LogLine
 from jobs.logs.safe_lines import make_line_safe
-from jobs.models import Job, LogStream
+from jobs.models import LogStream
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ class LogWriter:
     def __init__(
         self,
         *,
-        on_settled: Callable[[Job, bool], None],
-        on_lease_lost: Callable[[Job], None],
+        on_settled: Callable[[ClaimedJob, bool], None],
+        on_lease_lost: Callable[[ClaimedJob], None],
         on_due: Callable[[], None] = lambda: None,
         can_wait: Callable[[], bool] = lambda: False,
         batch_lines: int = 500,
@@ -94,7 +95,7 @@ class LogWriter:
 
     # --- What the jobs' threads call ----------------------------------------------------------
 
-    def line(self, job: Job, stream: str, text: str | bytes) -> None:
+    def line(self, job: ClaimedJob, stream: str, text: str | bytes) -> None:
         """Have a line stored soon; blocks while too much waits."""
         safe = make_line_safe(text)
         with self._changed:
@@ -108,7 +109,7 @@ class LogWriter:
         if is_due:
             self._on_due()
 
-    def stage(self, job: Job, name: str, progress: int | None) -> None:
+    def stage(self, job: ClaimedJob, name: str, progress: int | None) -> None:
         """Have the job's stage and progress stored soon."""
         with self._changed:
             if self._is_unwanted(job):
@@ -117,7 +118,7 @@ class LogWriter:
             self._is_urgent = True
         self._on_due()
 
-    def finish(self, job: Job, ending: Ending) -> None:
+    def finish(self, job: ClaimedJob, ending: Ending) -> None:
         """Have the job's end stored soon, after its last line; `on_settled` reports whether it was."""
         can_wait = self._can_wait()
         with self._changed:
@@ -134,7 +135,7 @@ class LogWriter:
         if is_unwanted or not can_wait:
             self._on_due()
 
-    def _add(self, job: Job, lines: list[LogLine]) -> None:
+    def _add(self, job: ClaimedJob, lines: list[LogLine]) -> None:
         for line in lines:
             self._of(job).lines.append(line)
             self._waiting += 1
@@ -143,10 +144,10 @@ class LogWriter:
     def _is_full(self) -> bool:
         return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
 
-    def _is_unwanted(self, job: Job) -> bool:
+    def _is_unwanted(self, job: ClaimedJob) -> bool:
         return job.id in self._lost or self.is_abandoned
 
-    def _of(self, job: Job) -> Entries:
+    def _of(self, job: ClaimedJob) -> Entries:
         entries = self._entries.get(job.id)
         if entries is None:
             entries = self._entries[job.id] = Entries(job, [])
@@ -270,7 +271,7 @@ class LogWriter:
         if part.ending:
             self._on_settled(part.job, True)
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, job: ClaimedJob) -> None:
         """Drop everything of `job`, including what its thread is still going to write."""
         with self._changed:
             dropped = [part for part in self._batch if part.job.id == job.id]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from django.conf import settings
 
 from hostops.specs import InstanceSpec
-from jobs.models import Job
+from jobs.claimed_jobs import ClaimedJob
 from servers.models import Server
 
 MAX_LINE_CHARS = 4096
@@ -49,7 +49,7 @@ def to_be_masked(secrets: Iterable[str]) -> frozenset[str]:
     return frozenset(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS)
 
 
-def secrets_of(job: Job, spec: InstanceSpec | None = None) -> frozenset[str]:
+def secrets_of(job: ClaimedJob, spec: InstanceSpec | None = None) -> frozenset[str]:
     """Return the passwords that a job passes to its host, from the settings and its server's rows.
 
     `spec`, if given, is made from those rows: it already has the passwords decrypted, which takes longer than

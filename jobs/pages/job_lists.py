@@ -12,7 +12,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 
-from jobs.models import Job, JobQuerySet, JobState
+from jobs.models import ACTIVE_STATES, FINAL_STATES, Job, JobQuerySet, JobState
 from servers.permissions import Verb, follows_everything, may
 
 LARGEST_ID = 2**63 - 1
@@ -41,25 +41,29 @@ SELECT id FROM (
 ORDER BY id DESC LIMIT %s
 """
 """The ids, newest first, of what `JobQuerySet.visible_to` returns for a person who sees nobody else's jobs.
-Every role lets one see a server. `places` has the placeholders of the states. The indexes are
-`jobs_of_server_by_state`, `jobs_of_removed_servers` and `jobs_of_uploaders`."""
+Every role lets one see a server. `places` has the placeholders of the states. The indexes are those of a
+server's finished and unfinished jobs, `jobs_of_removed_servers` and `jobs_of_uploaders`."""
 
 OF_SERVERS = """
     SELECT job.id FROM own CROSS JOIN wanted CROSS JOIN LATERAL (
         SELECT newest.id FROM jobs_job newest
-        WHERE newest.server_id = ANY (ARRAY[own.id]) AND newest.state = wanted.state AND newest.id < %s
+        WHERE newest.server_id = ANY (ARRAY[own.id]) AND newest.state = wanted.state
+        AND newest.finished_at IS {finished} AND newest.id < %s
         ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
+    WHERE wanted.state IN ({states})
 """
-"""The newest jobs of each server in each state. With a plain equation for the server instead of the array,
-PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of the server soon."""
+"""The newest jobs of each server in each state, of the finished or of the unfinished ones. With a plain
+equation for the server instead of the array, PostgreSQL might read all jobs in the order of their ids, in the
+hope of finding some of the server soon."""
 
 OF_SERVERS_IN_SQLITE = """
     SELECT job.id FROM own CROSS JOIN wanted
     JOIN jobs_job job ON job.server_id = own.id AND job.state = wanted.state
-    WHERE job.id < %s AND job.id >= COALESCE((
+    WHERE wanted.state IN ({states}) AND job.finished_at IS {finished} AND job.id < %s AND job.id >= COALESCE((
         SELECT older.id FROM jobs_job older
-        WHERE older.server_id = own.id AND older.state = wanted.state AND older.id < %s
+        WHERE older.server_id = own.id AND older.state = wanted.state
+        AND older.finished_at IS {finished} AND older.id < %s
         ORDER BY older.id DESC LIMIT 1 OFFSET %s
     ), 0)
 """
@@ -112,10 +116,16 @@ def newest_of_person(
 ) -> tuple[str, list[Any]]:
     """Return the statement for this database, and its parameters."""
     is_sqlite = connection.vendor == "sqlite"
+    of_servers = OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS
+    parts = [
+        of_servers.format(finished=finished, states=", ".join(f"'{state}'" for state in possible))
+        for finished, possible in (("NULL", ACTIVE_STATES), ("NOT NULL", FINAL_STATES))
+        if set(states) & set(possible)
+    ]
     statement = NEWEST_OF_PERSON.format(
-        places=", ".join(["(%s)"] * len(states)),
-        of_servers=OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS,
+        places=", ".join(["(%s)"] * len(states)), of_servers=" UNION ALL ".join(parts)
     )
-    of_servers = [end, end, limit - 1] if is_sqlite else [end, limit]
+    of_part = [end, end, limit - 1] if is_sqlite else [end, limit]
     of_person = [user_id, end, limit]
-    return statement, [user_id, user_id, *states, *of_servers, *of_person, *of_person, limit]
+    parameters = [user_id, user_id, *states, *of_part * len(parts), *of_person, *of_person, limit]
+    return statement, parameters

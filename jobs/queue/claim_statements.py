@@ -1,17 +1,20 @@
 """The SQL of a claim: sets jobs to running, and reads all that is needed to carry them out.
 
-What is read becomes model instances. All other columns are deferred: Django reads one when it is accessed.
+A server becomes a model instance with few columns. The others are deferred: Django reads one when it is
+accessed.
 """
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, models
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announcing, execute_all
-from jobs.models import Job, Worker
+from jobs.models import Worker
 from jobs.queue.rules import ActiveJob
 from servers.models import Blueprint, Host, Server
 
@@ -29,12 +32,9 @@ def foreign_key(model: type[models.Model], name: str) -> "models.ForeignKey[Any,
     return cast("models.ForeignKey[Any, Any]", model._meta.get_field(name))
 
 
-JOB_COLUMNS = in_order(
-    Job,
-    *("id", "operation", "build_id", "state", "worker_id"),
-    *("host_id", "host_name", "server_id", "server_name", "requested_by_name", "run_id"),
-    *("upload_id", "overlay_name"),
-)
+JOB_COLUMNS = [
+    column.name for column in fields(ClaimedJob) if column.name not in ("host", "server")
+]
 SERVER_COLUMNS = in_order(
     Server,
     *("id", "name", "host_id", "blueprint_id", "port"),
@@ -48,7 +48,6 @@ BLUEPRINT_COLUMNS = in_order(
 )
 """None of these needs a conversion between the database and Python."""
 
-JOB_HOST, JOB_SERVER = foreign_key(Job, "host"), foreign_key(Job, "server")
 SERVER_HOST, SERVER_BLUEPRINT = foreign_key(Server, "host"), foreign_key(Server, "blueprint")
 
 SET_RUNNING = (
@@ -82,7 +81,7 @@ only then they are read."""
 
 def set_running(
     picked: Sequence[ActiveJob], worker: Worker | None, host: Host, now: datetime
-) -> list[Job]:
+) -> list[ClaimedJob]:
     """Set queued jobs of `host` to running, announce that, and return those that were still queued, in order.
 
     Each comes with its server and the server's blueprint, as they are now.
@@ -96,13 +95,12 @@ def set_running(
             *announcing(Channel.PAGES),
         ]
     )
-    jobs = [load(Job, JOB_COLUMNS, row) for row in running.rows]
     servers = load_servers(of_servers.rows, host)
-    for job in jobs:
-        JOB_HOST.set_cached_value(job, host)
-        JOB_SERVER.set_cached_value(job, servers.get(job.server_id) if job.server_id else None)
-    places = {job_id: place for place, job_id in enumerate(job_ids)}
-    return sorted(jobs, key=lambda job: places[job.pk])
+    jobs = {row[0]: ClaimedJob(*row) for row in running.rows}
+    for job in jobs.values():
+        job.host = host
+        job.server = servers.get(job.server_id) if job.server_id else None
+    return [jobs[job_id] for job_id in job_ids if job_id in jobs]
 
 
 def load_servers(rows: Iterable[Sequence[Any]], host: Host) -> dict[int, Server]:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, announce, execute, write_turn
 from jobs.logs import Ending, append_job_log_line, one_line, release_upload, store_endings
 from jobs.models import (
@@ -357,10 +358,14 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
     Like `claim_jobs`: call it outside a transaction, and touch the host only afterwards.
     """
     host = host or (worker.host if worker else Host.local())
-    return next(iter(claim_jobs(worker, host, 1)), None)
+    for claimed in claim_jobs(worker, host, 1):
+        job = Job.objects.get(pk=claimed.id)
+        job.host, job.server = claimed.host, claimed.server
+        return job
+    return None
 
 
-def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
+def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[ClaimedJob]:
     """Set the oldest runnable jobs of `host` to running, at most `limit`, and return them in that order.
 
     Uses the open transaction, or else its own. It has to be committed before the host is touched. Each returned
@@ -384,7 +389,7 @@ def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[Job]:
         return []
 
 
-def store_desired_states(jobs: Iterable[Job], now: datetime) -> None:
+def store_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     """Store the state that claimed jobs want for their servers, in the open transaction."""
     to_change: dict[DesiredState, list[int]] = defaultdict(list)
     for job in jobs:
@@ -395,13 +400,13 @@ def store_desired_states(jobs: Iterable[Job], now: datetime) -> None:
         Server.objects.filter(pk__in=server_ids).update(desired_state=state, updated_at=now)
 
 
-def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
+def give_back(worker: Worker, jobs: Iterable[ClaimedJob]) -> None:
     """Put claimed jobs that were not begun back into the queue, or cancel those that somebody asked to cancel.
 
     They keep their places in the queue. Their servers' `desired_state` becomes what it was before `claim_jobs`.
     Jobs that no longer belong to the worker are left alone.
     """
-    claimed = {job.pk: job for job in jobs}
+    claimed = {job.id: job for job in jobs}
     now = timezone.now()
     unclaimed: dict[str, Any] = {"worker": None, "started_at": None, "updated_at": now}
     with transaction.atomic():
@@ -426,7 +431,7 @@ def give_back(worker: Worker, jobs: Iterable[Job]) -> None:
         announce(Channel.QUEUE, Channel.PAGES)
 
 
-def restore_desired_states(jobs: Iterable[Job], now: datetime) -> None:
+def restore_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     """Undo `store_desired_states`, in the open transaction.
 
     Nothing else writes that column while a job of the server runs.
@@ -479,7 +484,7 @@ def finish_job(
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
-        is_ours = store_endings([(job, ending)])
+        is_ours = store_endings([(ClaimedJob.of(job), ending)])
         if not is_ours:
             transaction.set_rollback(True)
     if is_ours:
@@ -521,7 +526,7 @@ def recover_stale_jobs(
     time: each job gets one verdict.
     """
     # Without an order: for the default one SQLite would walk over every job there ever was.
-    running = Job.objects.running().order_by().select_related("worker", "server")
+    running = Job.objects.running().order_by().select_related("worker", "server", "host")
     if host:
         running = running.filter(host=host)
     return [job for job in running if is_gone(job.worker, has_lapsed) and fail_stale_job(job)]

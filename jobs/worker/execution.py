@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from hostops.errors import HostError, OperationCancelled
 from hostops.specs import CancelToken
 from jobs import operations
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import is_away
 from jobs.logs import (
     Ending,
@@ -23,7 +24,7 @@ from jobs.logs import (
     mask_known,
     secrets_of,
 )
-from jobs.models import HOST_OPERATIONS, STARTS, Job, JobState, LogStream, Operation
+from jobs.models import HOST_OPERATIONS, STARTS, JobState, LogStream, Operation
 from jobs.watch import finish_console
 from servers.models import ActualState, DesiredState
 
@@ -33,13 +34,13 @@ logger = logging.getLogger(__name__)
 class Plan(NamedTuple):
     """A running job and the function that carries it out, which no longer needs the database."""
 
-    job: Job
+    job: ClaimedJob
     operate: Callable[..., object]
     secrets: frozenset[str] = frozenset()
     planned_run: operations.PlannedRun | None = None
 
 
-def plan(job: Job) -> Plan:
+def plan(job: ClaimedJob) -> Plan:
     """Read everything that the job needs. If something is wrong with it, carrying it out raises the error.
 
     Raises only errors of which `is_away` is true: then the database is away, and the job has not begun.

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 from django.conf import settings
 
-from jobs.models import Job
+from jobs.claimed_jobs import ClaimedJob
 from jobs.worker.deaths import vital
 from jobs.worker.execution import Plan
 
@@ -101,7 +101,7 @@ class JobThreads:
             return 0.0
         return AHEAD_SECONDS if self.has_waiting() else math.inf
 
-    def take_back(self) -> list[Job]:
+    def take_back(self) -> list[ClaimedJob]:
         """Return the jobs that have waited too long for a thread; no thread will begin them."""
         is_stuck = self.has_waiting() and len(self._busy) == self._count
         if is_stuck and boot_seconds() - self._submitted_at > LATE_SECONDS:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 
 from hostops.specs import CancelToken
-from jobs.models import Job
+from jobs.claimed_jobs import ClaimedJob
 
 
 class RunningJobs:
@@ -23,20 +23,20 @@ class RunningJobs:
         with self._lock:
             return set(self._tokens)
 
-    def add(self, jobs: Iterable[Job]) -> None:
+    def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Add claimed jobs."""
         with self._lock:
-            self._tokens |= {job.pk: CancelToken() for job in jobs}
+            self._tokens |= {job.id: CancelToken() for job in jobs}
 
-    def discard(self, job: Job) -> None:
+    def discard(self, job: ClaimedJob) -> None:
         """Remove a job."""
         with self._lock:
-            self._tokens.pop(job.pk, None)
+            self._tokens.pop(job.id, None)
 
-    def token_of(self, job: Job) -> CancelToken:
+    def token_of(self, job: ClaimedJob) -> CancelToken:
         """Return the cancel token of a claimed job."""
         with self._lock:
-            return self._tokens[job.pk]
+            return self._tokens[job.id]
 
     def cancel(self, job_id: int) -> None:
         """Cancel a job because a person requested it, or because the lease on it was lost."""

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from hostops.specs import CancelToken
+from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import LogWriter
 from jobs.models import Job, JobState
 from jobs.queue import Heartbeat, claim_next_job, register_worker
@@ -32,7 +33,7 @@ def run_worker_once(host: Host | None = None) -> bool:
     if job is None:
         return False
     with Heartbeat(worker, is_claiming=lambda: True):
-        carry_out(job, CancelToken())
+        carry_out(ClaimedJob.of(job), CancelToken())
     return True
 
 
@@ -46,10 +47,10 @@ def run_job(job_id: int, *, cancel: CancelToken | None = None) -> None:
     )
     if job.state != JobState.RUNNING:
         raise ValueError(f"Job {job.id} is {job.state}: claim it before running it.")
-    carry_out(job, cancel or CancelToken())
+    carry_out(ClaimedJob.of(job), cancel or CancelToken())
 
 
-def carry_out(job: Job, cancel: CancelToken) -> None:
+def carry_out(job: ClaimedJob, cancel: CancelToken) -> None:
     """Carry out a job whose claim is committed."""
     planned = plan(job)
     release_connection()
@@ -62,24 +63,24 @@ class OwnLogWriter(LogWriter):
     It raises what the database raises. At each line and stage it passes on a request to cancel the job.
     """
 
-    def __init__(self, job: Job, cancel: CancelToken) -> None:
+    def __init__(self, job: ClaimedJob, cancel: CancelToken) -> None:
         super().__init__(
             on_due=self._store_in_turn,
             on_settled=self._note_end,
             on_lease_lost=lambda _job: cancel.cancel(),
             batch_seconds=0,
         )
-        self._this = Job.objects.filter(pk=job.pk)
+        self._this = Job.objects.filter(pk=job.id)
         self._cancel = cancel
         self._caller = threading.get_ident()
         self._turn = threading.Lock()  # A command's stdout and stderr come from two threads.
 
-    def line(self, job: Job, stream: str, text: str | bytes) -> None:
+    def line(self, job: ClaimedJob, stream: str, text: str | bytes) -> None:
         """Store a line."""
         super().line(job, stream, text)
         self._after_storing()
 
-    def stage(self, job: Job, name: str, progress: int | None) -> None:
+    def stage(self, job: ClaimedJob, name: str, progress: int | None) -> None:
         """Store the job's stage and progress."""
         super().stage(job, name, progress)
         self._after_storing()
@@ -88,9 +89,9 @@ class OwnLogWriter(LogWriter):
         with self._turn:
             self.store()
 
-    def _note_end(self, job: Job, is_stored: bool) -> None:
+    def _note_end(self, job: ClaimedJob, is_stored: bool) -> None:
         if not is_stored:
-            logger.warning("job %s: its end was not stored here", job.pk)
+            logger.warning("job %s: its end was not stored here", job.id)
 
     def _after_storing(self) -> None:
         self._pass_on_cancel_request()

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import (
     ChangeSignal,
     Channel,
@@ -81,8 +82,8 @@ class WorkerLoop:
     _threads: JobThreads = field(init=False)
     _chores: Chores = field(init=False)
     _running: RunningJobs = field(default_factory=RunningJobs)
-    _claimed: list[Job] = field(default_factory=list)
-    _late: list[Job] = field(default_factory=list)
+    _claimed: list[ClaimedJob] = field(default_factory=list)
+    _late: list[ClaimedJob] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
     _may_be_asked: bool = True
     _requests_pace: Pace = field(default_factory=lambda: Pace(REQUESTS_SECONDS, REQUESTS_AT_ONCE))
@@ -96,7 +97,7 @@ class WorkerLoop:
             on_due=self._wake.set,
             can_wait=self._threads.has_waiting,
             on_settled=self._let_go,
-            on_lease_lost=lambda job: self._running.cancel(job.pk),
+            on_lease_lost=lambda job: self._running.cancel(job.id),
         )
 
     def stop(self) -> None:
@@ -249,7 +250,7 @@ class WorkerLoop:
             self._let_go(planned.job, is_stored=False)
             self._wake.set()
 
-    def _let_go(self, job: Job, is_stored: bool) -> None:
+    def _let_go(self, job: ClaimedJob, is_stored: bool) -> None:
         """Forget a job that is over; its thread is free."""
         if not is_stored:
             logger.warning("job %s: its end was not stored here", job.id)

@@ -263,8 +263,7 @@ def make_conditions() -> dict[str, Q]:
         .values_list("pk", flat=True)
     )
     is_silent = Q(host__in=silent)
-    # A lookup for each server in the index of jobs by server and state. SQLite would read all of that index for
-    # a list of the servers that have such jobs: 36 ms with a million jobs.
+    # A lookup for each server in the index of unfinished jobs, of which there may be many more than servers.
     busy = jobs.objects.active().order_by().filter(server=OuterRef("pk"))
     return {
         "": Q(),

@@ -44,10 +44,11 @@ def write_lines(job_id: int, first: int, last: int) -> None:
     import django
 
     django.setup()
+    from jobs.claimed_jobs import ClaimedJob
     from jobs.models import Job
     from tests.jobs.logs.storing import storing
 
-    job = Job.objects.get(pk=job_id)
+    job = ClaimedJob.of(Job.objects.get(pk=job_id))
     with storing(lambda job: sys.exit(f"job {job.pk} was taken away")) as thread:
         for number in range(first, last + 1):
             colour = f"\x1b[3{number % 8}m" if number % 5 == 0 else ""

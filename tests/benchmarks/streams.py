@@ -143,6 +143,7 @@ def running_job() -> Iterator[tuple[Any, Callable[[str], None]]]:
     from django.db import connection
     from django.utils import timezone
 
+    from jobs.claimed_jobs import ClaimedJob
     from jobs.models import Job, JobState, Worker
     from servers.models import Host
     from tests.jobs.logs.storing import storing
@@ -159,10 +160,11 @@ def running_job() -> Iterator[tuple[Any, Callable[[str], None]]]:
         },
     )
     job = Job.objects.create(operation="initialize", state=JobState.RUNNING, worker=worker)
+    claimed = ClaimedJob.of(job)
     connection.close()
     try:
         with storing(lambda job: sys.exit(f"job {job.pk} was taken away")) as thread:
-            yield job, lambda line: thread.writer.line(job, "stdout", line)
+            yield job, lambda line: thread.writer.line(claimed, "stdout", line)
     finally:
         Job.objects.filter(pk=job.pk).update(state=JobState.SUCCEEDED)
 

@@ -53,14 +53,14 @@ class JournallingHost(Host):
 def keep_journal(journal: Journal) -> None:
     """Put the journalling host under the worker, and note each job's first and last touch of it."""
     from jobs import operations
-    from jobs.models import Job
+    from jobs.claimed_jobs import ClaimedJob
 
     JournallingHost.journal = journal
     vars(operations)["HostLayer"] = JournallingHost  # What `get_host` makes.
     prepare = operations.prepare
 
     def prepare_written_down(
-        job: Job, finish_console: operations.FinishConsole
+        job: ClaimedJob, finish_console: operations.FinishConsole
     ) -> operations.Prepared:
         prepared = prepare(job, finish_console)
 

@@ -63,13 +63,17 @@ def test_what_was_stored_in_the_first_schema_is_there_after_an_upgrade(
         name="alpha", owner=user, host=host, port=27015, blueprint=blueprint
     )
     job = old("jobs", "Job").objects.create(operation="start", server=server, state="running")
+    old("jobs", "Job").objects.create(operation="stop", server=server, state="failed")
     old("jobs", "JobLog").objects.create(job=job, seq=1, stream="stdout", line="Starting.")
 
     call_command("migrate", verbosity=0)
 
     assert find_missing() == []
     assert Server.objects.get().host.name == "attic"
-    assert [log.line for log in Job.objects.get().logs.all()] == ["Starting."]
+    assert [log.line for log in Job.objects.running().get().logs.all()] == ["Starting."]
+    # A job that is over is told from the others by when it ended.
+    over = Job.objects.finished().get()
+    assert over.finished_at == over.updated_at
     kim, sam, root = (User.objects.get(username=name) for name in ("kim", "sam", "root"))
     # Who was staff could do everything in the panel, and still can.
     could = set(Verb) - {Verb.VIEW_ANY_JOB} - PEOPLE_VERBS

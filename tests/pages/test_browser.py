@@ -9,6 +9,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from playwright.sync_api import Dialog, Route, expect
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job, give_back
 from servers.models import ActualState, Blueprint, Host, Overlay, OverlayReport, Server
@@ -69,7 +70,7 @@ def test_a_job_that_goes_back_into_the_queue_waits_on_its_open_page_again(
     expect(state).to_have_text("queued")
     assert claim_next_job(worker)
     expect(state).to_have_text("running")
-    give_back(worker, [job])
+    give_back(worker, [ClaimedJob.of(job)])
     expect(state).to_have_text("queued")
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     again = claim_next_job(worker)

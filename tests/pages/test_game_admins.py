@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs import operations
+from jobs.claimed_jobs import ClaimedJob
 from jobs.queue.transitions import enqueue
 from l4d2site.accounts.models import AccountEvent
 from servers.models import (
@@ -199,5 +200,5 @@ def test_a_start_is_given_bans_and_admins_also_one_as_it_was(
     assert with_people(server.to_spec(), server).lifted == ()
     spec = replace(spec, lifted=())
     job = enqueue("start", server=server, requested_by=None)
-    operations.prepare(job, lambda *_: None).operate()
+    operations.prepare(ClaimedJob.of(job), lambda *_: None).operate()
     assert fake_host.specs == [spec]

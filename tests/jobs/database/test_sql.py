@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database.sql import execute, execute_all, with_equation
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
@@ -154,7 +155,7 @@ def test_a_claimed_job_has_all_that_carrying_it_out_takes(
     sink = Mock(finish=lambda _job, ending: stored.append(ending))
     fake_host.act = Mock(side_effect=HostError("no"))
     with CaptureQueriesContext(connection) as queries:
-        carry_out(plan(job), sink, CancelToken())
+        carry_out(plan(ClaimedJob.of(job)), sink, CancelToken())
     assert [ending.error for ending in stored] == ["no"]
     assert not [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
     assert job.server

@@ -7,17 +7,17 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database.wal_checkpoints import copy_log
 from jobs.logs.finishing import Ending
 from jobs.logs.log_writer import LogWriter
-from jobs.models import Job
 from tests.waiting import wait_until
 
 
 class StoringThread:
     """Stores whenever something is due, and a little later what the database did not take."""
 
-    def __init__(self, on_lease_lost: Callable[[Job], None], **options: Any) -> None:
+    def __init__(self, on_lease_lost: Callable[[ClaimedJob], None], **options: Any) -> None:
         self.settled: dict[int, bool] = {}
         self._due = threading.Event()
         self._is_over = False
@@ -29,7 +29,7 @@ class StoringThread:
             **options,
         )
 
-    def finish(self, job: Job, ending: Ending, seconds: float = 30) -> bool:
+    def finish(self, job: ClaimedJob, ending: Ending, seconds: float = 30) -> bool:
         """End a job; return whether that was stored, once it is known."""
         self.writer.finish(job, ending)
         wait_until(lambda: job.pk in self.settled, seconds, f"job {job.pk} was not settled")
@@ -61,7 +61,7 @@ class StoringThread:
 
 
 @contextmanager
-def storing(on_lease_lost: Callable[[Job], None], **options: Any) -> Iterator[StoringThread]:
+def storing(on_lease_lost: Callable[[ClaimedJob], None], **options: Any) -> Iterator[StoringThread]:
     """Store within the block."""
     thread = StoringThread(on_lease_lost, **options)
     thread.start()

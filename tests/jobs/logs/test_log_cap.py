@@ -6,6 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from hostops.specs import CancelToken
+from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import Ending
 from jobs.logs.log_cap import LAST_LINES, LogCap, LogLine
 from jobs.models import Job, JobState, LogStream, Operation
@@ -22,12 +23,13 @@ def job(host: Host, settings: Settings) -> Job:
     """Return a job that has printed ten times its limit, and failed."""
     settings.JOB_LOG_MAX_BYTES = LIMIT
     job = Job.objects.create(operation=Operation.INSTALL, host=host, state=JobState.RUNNING)
+    claimed = ClaimedJob.of(job)
     with storing(lambda _job: None) as thread:
         for number in range(1000):
-            thread.writer.line(job, LogStream.STDOUT, f"{number:04} {'x' * 994}")
-        thread.writer.stage(job, "Cleaning up", 50)
-        thread.writer.line(job, LogStream.STDERR, "why it failed")
-        assert thread.finish(job, Ending(JobState.FAILED, 8, "It failed."))
+            thread.writer.line(claimed, LogStream.STDOUT, f"{number:04} {'x' * 994}")
+        thread.writer.stage(claimed, "Cleaning up", 50)
+        thread.writer.line(claimed, LogStream.STDERR, "why it failed")
+        assert thread.finish(claimed, Ending(JobState.FAILED, 8, "It failed."))
     return job
 
 
@@ -57,7 +59,8 @@ def test_the_numbers_of_the_lines_have_no_gap(job: Job) -> None:
 def test_a_cancel_is_heard_while_nothing_more_is_stored(host: Host, settings: Settings) -> None:
     settings.JOB_LOG_MAX_BYTES = 10
     cancel = CancelToken()
-    job = Job.objects.create(operation=Operation.INSTALL, host=host, state=JobState.RUNNING)
+    row = Job.objects.create(operation=Operation.INSTALL, host=host, state=JobState.RUNNING)
+    job = ClaimedJob.of(row)
     writer = OwnLogWriter(job, cancel)
     writer.line(job, LogStream.STDOUT, "longer than the log may be")
     assert not cancel.is_cancelled

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from time import process_time
 
@@ -10,14 +11,15 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from hostops.specs import CancelToken
+from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import log_writer
 from jobs.logs.finishing import Ending
 from jobs.logs.job_output import Entries, append_job_log_line
 from jobs.logs.log_writer import END_SECONDS, LogWriter
 from jobs.logs.safe_lines import CUT_MARK, MASK, find_secrets, make_line_safe, mask_known
-from jobs.models import Job, JobLog, JobState
+from jobs.models import Job, JobLog, JobStage, JobState, Worker
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import claim_next_job, enqueue
+from jobs.queue.transitions import claim_jobs, enqueue
 from jobs.worker.single_job import OwnLogWriter
 from servers.models import Server
 from tests.jobs.logs.storing import StoringThread, storing
@@ -25,27 +27,26 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def job(server: Server) -> Job:
+def job(server: Server) -> ClaimedJob:
     """Return a job that runs for this process."""
     enqueue("start", server=server, requested_by=None)
-    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
-    assert job is not None
+    worker = register_worker(server.host, concurrency=1, is_claiming=True)
+    [job] = claim_jobs(worker, server.host, 1)
     return job
 
 
-def claim_another(job: Job, server: Server) -> Job:
+def claim_another(server: Server) -> ClaimedJob:
     """Return a job of another server that runs for the same worker."""
     other = Server.objects.create(
         name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
     )
     enqueue("start", server=other, requested_by=None)
-    second = claim_next_job(job.worker)
-    assert second is not None
+    [second] = claim_jobs(Worker.objects.get(), other.host, 1)
     return second
 
 
-def lines_of(job: Job) -> list[tuple[int, str, str]]:
-    return list(JobLog.objects.filter(job=job).values_list("seq", "stream", "line"))
+def lines_of(job: ClaimedJob) -> list[tuple[int, str, str]]:
+    return list(JobLog.objects.filter(job_id=job.id).values_list("seq", "stream", "line"))
 
 
 class TestSafeLines:
@@ -130,12 +131,12 @@ class TestSafeLines:
 
 @pytest.mark.django_db
 class TestAppending:
-    def test_seqs_count_from_one(self, job: Job) -> None:
+    def test_seqs_count_from_one(self, job: ClaimedJob) -> None:
         assert append_job_log_line(job.pk, "stdout", "a") == 1
         assert append_job_log_line(job.pk, "stderr", "b") == 2
         assert lines_of(job) == [(1, "stdout", "a"), (2, "stderr", "b")]
 
-    def test_max_chars_is_the_callers(self, job: Job) -> None:
+    def test_max_chars_is_the_callers(self, job: ClaimedJob) -> None:
         append_job_log_line(job.pk, "stdout", "x" * 100, max_chars=20)
         assert len(JobLog.objects.get().line) == 20
 
@@ -143,7 +144,7 @@ class TestAppending:
         with pytest.raises(Job.DoesNotExist):
             append_job_log_line(4711, "stdout", "a")
 
-    def test_a_job_that_is_not_ours_any_more_gets_no_line(self, job: Job) -> None:
+    def test_a_job_that_is_not_ours_any_more_gets_no_line(self, job: ClaimedJob) -> None:
         Job.objects.update(state=JobState.FAILED)
         cancel = CancelToken()
         log = OwnLogWriter(job, cancel)
@@ -156,7 +157,9 @@ class TestAppending:
 
 @pytest.mark.django_db(transaction=True)
 class TestConcurrency:
-    def test_lines_appended_from_several_threads_have_no_gap_and_no_double(self, job: Job) -> None:
+    def test_lines_appended_from_several_threads_have_no_gap_and_no_double(
+        self, job: ClaimedJob
+    ) -> None:
         def append(stream: str) -> None:
             for number in range(50):
                 append_job_log_line(job.pk, stream, str(number))
@@ -181,12 +184,12 @@ def run_together(target: object, *arguments: str) -> None:
 @pytest.mark.django_db(transaction=True)
 class TestWriter:
     @pytest.fixture
-    def lost(self) -> list[Job]:
+    def lost(self) -> list[ClaimedJob]:
         """Return the list that jobs land in whose lease was lost."""
         return []
 
     @pytest.fixture
-    def thread(self, lost: list[Job]) -> Iterator[StoringThread]:
+    def thread(self, lost: list[ClaimedJob]) -> Iterator[StoringThread]:
         """Return a thread that stores what its writer is given."""
         with storing(lost.append, max_waiting=1000) as thread:
             yield thread
@@ -197,12 +200,12 @@ class TestWriter:
         return thread.writer
 
     @pytest.fixture
-    def finish(self, thread: StoringThread) -> Callable[[Job], bool]:
+    def finish(self, thread: StoringThread) -> Callable[[ClaimedJob], bool]:
         """Return what ends a job with success, and returns whether that was stored."""
         return lambda job: thread.finish(job, Ending(JobState.SUCCEEDED, 0))
 
     def test_lines_of_two_streams_are_stored_in_order_before_the_job_is_final(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+        self, job: ClaimedJob, writer: LogWriter, finish: Callable[[ClaimedJob], bool]
     ) -> None:
         def write(stream: str) -> None:
             for number in range(3000):
@@ -217,22 +220,22 @@ class TestWriter:
             assert texts == [str(number) for number in range(3000)]
 
     def test_a_line_is_stored_without_waiting_for_another(
-        self, job: Job, writer: LogWriter
+        self, job: ClaimedJob, writer: LogWriter
     ) -> None:
         writer.line(job, "stdout", "alone")
         wait_until(lambda: lines_of(job), 5, "the line is not stored")
 
     def test_the_newest_stage_is_stored(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+        self, job: ClaimedJob, writer: LogWriter, finish: Callable[[ClaimedJob], bool]
     ) -> None:
         for percent in range(101):
             writer.stage(job, "Downloading", percent)
         finish(job)
-        job.refresh_from_db()
-        assert (job.stage, job.progress) == ("Downloading", 100)
+        row = Job.objects.get()
+        assert (row.stage, row.progress) == ("Downloading", 100)
 
     def test_an_end_waits_for_others_only_while_there_is_more_to_do(
-        self, job: Job, monkeypatch: pytest.MonkeyPatch
+        self, job: ClaimedJob, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 1000.0
         monkeypatch.setattr(log_writer, "monotonic", lambda: now)
@@ -251,14 +254,18 @@ class TestWriter:
         assert writer.due_in_seconds() == 0
         now = 1000.0
         has_more[0] = False
-        writer.finish(Job(pk=job.pk + 1), Ending(JobState.SUCCEEDED, 0))
+        writer.finish(replace(job, id=job.id + 1), Ending(JobState.SUCCEEDED, 0))
         assert told
         assert writer.due_in_seconds() == 0
 
     def test_two_jobs_do_not_mix(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], server: Server
+        self,
+        job: ClaimedJob,
+        writer: LogWriter,
+        finish: Callable[[ClaimedJob], bool],
+        server: Server,
     ) -> None:
-        second = claim_another(job, server)
+        second = claim_another(server)
         for number in range(10):
             writer.line(job, "stdout", f"a{number}")
             writer.line(second, "stdout", f"b{number}")
@@ -268,7 +275,11 @@ class TestWriter:
         assert [seq for seq, _, _ in lines_of(second)] == list(range(1, 11))
 
     def test_a_lost_lease_stops_the_output_and_is_told(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool], lost: list[Job]
+        self,
+        job: ClaimedJob,
+        writer: LogWriter,
+        finish: Callable[[ClaimedJob], bool],
+        lost: list[ClaimedJob],
     ) -> None:
         writer.line(job, "stdout", "ours")
         wait_until(lambda: lines_of(job), 5, "the line is not stored")
@@ -280,14 +291,14 @@ class TestWriter:
         assert Job.objects.get().error == "verdict"
 
     def test_a_lost_lease_takes_no_other_job_with_it(
-        self, job: Job, server: Server, lost: list[Job]
+        self, job: ClaimedJob, server: Server, lost: list[ClaimedJob]
     ) -> None:
         settled: dict[int, bool] = {}
         writer = LogWriter(
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
             on_lease_lost=lost.append,
         )
-        second = claim_another(job, server)
+        second = claim_another(server)
         Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")
         for one in (job, second):
             writer.line(one, "stdout", "said")
@@ -300,7 +311,7 @@ class TestWriter:
         assert Job.objects.get(pk=job.pk).error == "verdict"
 
     def test_a_refused_batch_leaves_the_transaction_to_what_else_is_in_it(
-        self, job: Job, server: Server, lost: list[Job]
+        self, job: ClaimedJob, server: Server, lost: list[ClaimedJob]
     ) -> None:
         """A worker claims in it."""
         settled: dict[int, bool] = {}
@@ -308,7 +319,7 @@ class TestWriter:
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
             on_lease_lost=lost.append,
         )
-        second = claim_another(job, server)
+        second = claim_another(server)
         Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")
         for one in (job, second):
             writer.finish(one, Ending(JobState.SUCCEEDED, 0))
@@ -318,14 +329,14 @@ class TestWriter:
             Job.objects.filter(pk=second.pk).update(build_id="beside")
         writer.settle_batch()
         assert settled == {job.pk: False, second.pk: True}
-        second.refresh_from_db()
-        assert (second.build_id, second.state) == ("beside", JobState.SUCCEEDED)
+        row = Job.objects.get(pk=second.pk)
+        assert (row.build_id, row.state) == ("beside", JobState.SUCCEEDED)
 
     def test_while_the_database_is_away_lines_wait(
         self,
-        job: Job,
+        job: ClaimedJob,
         writer: LogWriter,
-        finish: Callable[[Job], bool],
+        finish: Callable[[ClaimedJob], bool],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         is_away = threading.Event()
@@ -349,9 +360,9 @@ class TestWriter:
 
     def test_a_commit_that_nobody_heard_of_is_not_made_twice(
         self,
-        job: Job,
+        job: ClaimedJob,
         writer: LogWriter,
-        finish: Callable[[Job], bool],
+        finish: Callable[[ClaimedJob], bool],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         settle = LogWriter.settle_batch
@@ -370,10 +381,10 @@ class TestWriter:
         wait_until(lambda: unheard, 5, "nothing was stored")
         assert finish(job)
         assert [line for _, _, line in lines_of(job)] == list("01234")
-        assert list(job.stages.values_list("name", flat=True)) == ["Reading"]
+        assert list(JobStage.objects.values_list("name", flat=True)) == ["Reading"]
 
     def test_a_flood_waits_instead_of_filling_the_memory(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+        self, job: ClaimedJob, writer: LogWriter, finish: Callable[[ClaimedJob], bool]
     ) -> None:
         with transaction.atomic():
             # Nothing can be stored while this transaction is open.
@@ -390,13 +401,13 @@ class TestWriter:
             assert writer.waiting_lines <= 1000
         thread.join(30)
         assert finish(job)
-        assert JobLog.objects.filter(job=job).count() == 5000
+        assert JobLog.objects.filter(job_id=job.id).count() == 5000
 
     def test_lines_that_cannot_be_stored_leave_a_marked_gap(
         self,
-        job: Job,
+        job: ClaimedJob,
         writer: LogWriter,
-        finish: Callable[[Job], bool],
+        finish: Callable[[ClaimedJob], bool],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         store_output = Entries.store_output
@@ -413,9 +424,9 @@ class TestWriter:
 
     def test_one_line_that_cannot_be_stored_takes_no_other_with_it(
         self,
-        job: Job,
+        job: ClaimedJob,
         writer: LogWriter,
-        finish: Callable[[Job], bool],
+        finish: Callable[[ClaimedJob], bool],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         store_output = Entries.store_output
@@ -434,15 +445,14 @@ class TestWriter:
         assert finish(job)
         told = ["[1 line could not be stored]" if text == "poison" else text for text in texts]
         assert [line for _, _, line in lines_of(job)] == told
-        job.refresh_from_db()
-        assert job.state == JobState.SUCCEEDED
+        assert Job.objects.get().state == JobState.SUCCEEDED
 
     def test_a_database_that_refuses_everything_gives_the_job_up(
         self,
-        job: Job,
+        job: ClaimedJob,
         writer: LogWriter,
-        finish: Callable[[Job], bool],
-        lost: list[Job],
+        finish: Callable[[ClaimedJob], bool],
+        lost: list[ClaimedJob],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         def refuse(entries: Entries) -> None:
@@ -454,7 +464,9 @@ class TestWriter:
         assert not finish(job)
         assert [given_up.pk for given_up in lost] == [job.pk]
 
-    def test_few_long_lines_wait_as_many_short_ones_do(self, job: Job, lost: list[Job]) -> None:
+    def test_few_long_lines_wait_as_many_short_ones_do(
+        self, job: ClaimedJob, lost: list[ClaimedJob]
+    ) -> None:
         thread = StoringThread(lost.append, max_waiting_chars=10_000)
         writer = thread.writer
         finished = threading.Event()
@@ -471,16 +483,16 @@ class TestWriter:
         thread.start()
         flooding.join(30)
         thread.stop()
-        assert JobLog.objects.filter(job=job).count() == 100
+        assert JobLog.objects.filter(job_id=job.id).count() == 100
 
     def test_every_line_of_a_flood_has_a_time_in_order(
-        self, job: Job, writer: LogWriter, finish: Callable[[Job], bool]
+        self, job: ClaimedJob, writer: LogWriter, finish: Callable[[ClaimedJob], bool]
     ) -> None:
         began = timezone.now() - timedelta(milliseconds=1)
         for number in range(5000):
             writer.line(job, "stdout", str(number))
         assert finish(job)
-        times = list(JobLog.objects.filter(job=job).values_list("created_at", flat=True))
+        times = list(JobLog.objects.filter(job_id=job.id).values_list("created_at", flat=True))
         assert times == sorted(times)
         assert began <= times[0]
         assert times[-1] <= timezone.now()

@@ -8,6 +8,7 @@ import pytest
 
 from hostops.errors import CommandError, HostError
 from hostops.specs import CancelToken, InstanceState, InstanceStatus
+from jobs.claimed_jobs import ClaimedJob
 from jobs.logs.finishing import Ending
 from jobs.logs.safe_lines import MASK, mask_known, secrets_of_server
 from jobs.models import JobState
@@ -42,7 +43,7 @@ def carry_out_start(server: Server) -> tuple[list[str], Ending]:
         line=lambda _job, _stream, text: lines.append(text),
         finish=lambda _job, ending: endings.append(ending),
     )
-    execute(plan(job), sink, CancelToken())
+    execute(plan(ClaimedJob.of(job)), sink, CancelToken())
     return lines, endings[0]
 
 
@@ -66,7 +67,7 @@ def test_a_jobs_stage_has_none(server: Server, fake_host: FakeHost) -> None:
     job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
     assert job
     sink = Mock()
-    execute(plan(job), sink, CancelToken())
+    execute(plan(ClaimedJob.of(job)), sink, CancelToken())
     assert {call.args[1] for call in sink.stage.call_args_list} == {f"Waiting for {MASK}"}
 
 
@@ -113,7 +114,7 @@ def test_it_can_be_stopped_all_the_same(server: Server, fake_host: FakeHost, set
     enqueue("stop", server=server, requested_by=None)
     job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
     assert job
-    execute(plan(job), Mock(), CancelToken())
+    execute(plan(ClaimedJob.of(job)), Mock(), CancelToken())
     assert fake_host.verbs == ["stop"]
 
 

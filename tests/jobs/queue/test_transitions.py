@@ -1,7 +1,7 @@
 """The queue: scheduling, requests, and every transition."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel
 from jobs.models import Job, JobState, Operation, Worker
 from jobs.queue import transitions
@@ -58,6 +59,10 @@ def make_server(alice: User, host: Host, blueprint: Blueprint) -> MakeServer:
 def worker(host: Host) -> Worker:
     """Return a worker of the host: this process."""
     return register_worker(host, concurrency=4, is_claiming=True)
+
+
+def ids(jobs: Iterable[Job | ClaimedJob]) -> list[int]:
+    return [job.id for job in jobs]
 
 
 def start(server: Server) -> Job:
@@ -223,20 +228,20 @@ class TestScheduling:
         starts = [start(first), start(second)]
         stop = enqueue("stop", server=first, requested_by=None)
         beyond = start(third)
-        assert claim_jobs(worker, host, 2) == starts
-        assert claim_jobs(worker, host, 2) == [beyond]
+        assert ids(claim_jobs(worker, host, 2)) == ids(starts)
+        assert ids(claim_jobs(worker, host, 2)) == ids([beyond])
         finish_job(Job.objects.get(pk=starts[0].pk), exit_code=0)
-        assert claim_jobs(worker, host, 2) == [stop]
+        assert ids(claim_jobs(worker, host, 2)) == ids([stop])
 
     def test_an_install_is_never_claimed_together_with_another_job(
         self, server: Server, host: Host, worker: Worker
     ) -> None:
         first = start(server)
         waiting = install(host)
-        assert claim_jobs(worker, host, 4) == [first]
+        assert ids(claim_jobs(worker, host, 4)) == ids([first])
         finish_job(Job.objects.get(pk=first.pk), exit_code=0)
         start(server)
-        assert claim_jobs(worker, host, 4) == [waiting]
+        assert ids(claim_jobs(worker, host, 4)) == ids([waiting])
 
     def test_a_long_queue_of_one_server_does_not_hide_the_next_one(
         self, make_server: MakeServer, worker: Worker
@@ -259,7 +264,7 @@ class TestScheduling:
         for _ in range(PAGE):
             start(busy)
         second, third = start(behind), start(make_server("last"))
-        assert claim_jobs(worker, host, 3) == [first, second, third]
+        assert ids(claim_jobs(worker, host, 3)) == ids([first, second, third])
 
     def test_nothing_behind_an_install_is_claimed_together_with_what_is_before_it(
         self, make_server: MakeServer, worker: Worker, host: Host
@@ -268,7 +273,7 @@ class TestScheduling:
         enqueue("install", host=host, requested_by=None)
         for number in range(PAGE):
             start(make_server(f"behind-{number}"))
-        assert claim_jobs(worker, host, PAGE) == [first]
+        assert ids(claim_jobs(worker, host, PAGE)) == ids([first])
 
     @pytest.mark.parametrize("operation", ["start", "install"])
     def test_a_claimed_job_has_its_host_and_its_server(
@@ -277,7 +282,7 @@ class TestScheduling:
         of_server = server if operation == "start" else None
         oldest = enqueue(operation, server=of_server, host=host, requested_by=None)
         [job] = claim_jobs(worker, host, 1)
-        assert (job, job.host, job.server) == (oldest, host, of_server)
+        assert (job.id, job.host, job.server) == (oldest.pk, host, of_server)
 
     def test_nothing_is_claimed_of_a_host_that_is_being_drained(
         self, server: Server, host: Host, worker: Worker
@@ -286,7 +291,7 @@ class TestScheduling:
         Host.objects.update(is_draining=True)
         assert claim_jobs(worker, host, 4) == []
         Host.objects.update(is_draining=False)
-        assert claim_jobs(worker, host, 4) == [job]
+        assert ids(claim_jobs(worker, host, 4)) == ids([job])
 
     @pytest.mark.parametrize(
         ("operation", "before", "after"),
@@ -456,7 +461,7 @@ class TestEnding:
         self, make_server: MakeServer, host: Host, worker: Worker
     ) -> None:
         asked, other, finished = (start(make_server(f"s{number}")) for number in range(3))
-        assert claim_jobs(worker, host, 3) == [asked, other, finished]
+        assert ids(claim_jobs(worker, host, 3)) == ids([asked, other, finished])
         cancel(asked)
         cancel(finished)
         finished.refresh_from_db()
@@ -502,18 +507,18 @@ class TestGivingBack:
         self, make_server: MakeServer, worker: Worker, host: Host
     ) -> None:
         older, newer = start(make_server("a")), start(make_server("b"))
-        assert claim_jobs(worker, host, 1) == [older]
-        give_back(worker, [older])
+        assert ids(claim_jobs(worker, host, 1)) == ids([older])
+        give_back(worker, [ClaimedJob.of(older)])
         older.refresh_from_db()
         assert (older.state, older.worker, older.started_at) == (JobState.QUEUED, None, None)
-        assert claim_jobs(worker, host, 2) == [older, newer]
+        assert ids(claim_jobs(worker, host, 2)) == ids([older, newer])
 
     def test_one_that_is_to_end_is_cancelled(self, server: Server, worker: Worker) -> None:
         start(server)
         job = claim_next_job(worker)
         assert job
         cancel(job)
-        give_back(worker, [job])
+        give_back(worker, [ClaimedJob.of(job)])
         job.refresh_from_db()
         assert job.state == JobState.CANCELLED
         assert "before it started" in job.error
@@ -530,7 +535,7 @@ class TestGivingBack:
         assert desired_state_of(server) == DesiredState.RUNNING
         if is_asked_first:
             cancel(Job.objects.get())
-        give_back(worker, [job])
+        give_back(worker, [ClaimedJob.of(job)])
         assert desired_state_of(server) == DesiredState.STOPPED
         assert cancel(Job.objects.get()).state == JobState.CANCELLED
 
@@ -541,7 +546,7 @@ class TestGivingBack:
         job = claim_next_job(worker)
         assert job
         assert finish_job(Job.objects.get(), exit_code=0)
-        give_back(worker, [job])
+        give_back(worker, [ClaimedJob.of(job)])
         assert desired_state_of(server) == DesiredState.RUNNING
 
     def test_what_is_not_the_workers_any_more_is_left_alone(
@@ -549,13 +554,14 @@ class TestGivingBack:
     ) -> None:
         start(make_server("a"))
         start(make_server("b"))
-        over, taken = claim_jobs(worker, host, 2)
+        claimed = claim_jobs(worker, host, 2)
+        over, taken = (Job.objects.get(pk=job.id) for job in claimed)
         assert finish_job(over, exit_code=0)
         other = Worker.objects.get(pk=worker.pk)
         other.pk, other.pid = None, worker.pid + 1
         other.save()
         Job.objects.filter(pk=taken.pk).update(worker=other)
-        give_back(worker, [over, taken])
+        give_back(worker, claimed)
         over.refresh_from_db()
         taken.refresh_from_db()
         assert over.state == JobState.SUCCEEDED
@@ -574,7 +580,7 @@ class TestAtTheMomentOfGivingBack:
         job = claim_next_job(worker)
         assert job
         with transaction.atomic():
-            give_back(worker, [job])
+            give_back(worker, [ClaimedJob.of(job)])
             cancelling = run_in_thread(lambda: cancel(job))
             wait_until(waits_for_a_lock, 30, "the cancel does not wait for the job's lock")
         cancelling.join()
@@ -588,7 +594,7 @@ class TestAtTheMomentOfGivingBack:
         assert job
         with transaction.atomic():
             cancel(Job.objects.get())
-            giving_back = run_in_thread(lambda: give_back(worker, [job]))
+            giving_back = run_in_thread(lambda: give_back(worker, [ClaimedJob.of(job)]))
             wait_until(waits_for_a_lock, 30, "giving back does not wait for the job's lock")
         giving_back.join()
         assert Job.objects.get().state == JobState.CANCELLED

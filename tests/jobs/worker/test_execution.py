@@ -18,6 +18,7 @@ from hostops.specs import (
     OnLine,
     OnStage,
 )
+from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job, JobState
 from jobs.queue.transitions import cancel, claim_next_job, enqueue
 from jobs.worker import run_job, run_worker_once
@@ -483,7 +484,7 @@ def test_a_plan_decrypts_each_password_once_and_masks_all_that_it_gives_to_the_h
     enqueue("start", server=server, requested_by=None)
     job = claim_next_job(host=server.host)
     assert job
-    planned = plan(job)
+    planned = plan(ClaimedJob.of(job))
     assert planned.planned_run
     spec = planned.planned_run.spec
     assert (spec.rcon_password, spec.join_password) == ("of-the-field", "of-those-who-join")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.claimed_jobs import ClaimedJob
 from jobs.models import Job
 from jobs.worker import job_threads
 from jobs.worker.deaths import EXIT_THREAD_DIED
@@ -64,7 +65,7 @@ def start(work: Work) -> Iterator[Open]:
 
 
 def plan(number: int) -> Plan:
-    return Plan(Job(pk=number), lambda **_callbacks: None)
+    return Plan(ClaimedJob.of(Job(pk=number)), lambda **_callbacks: None)
 
 
 def submit(job_threads: JobThreads, *numbers: int) -> None:

@@ -13,6 +13,7 @@ from django.db import InternalError, OperationalError, connection
 from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
+from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
@@ -68,7 +69,7 @@ def run_loop(host: Host) -> Iterator[Callable[..., WorkerLoop]]:
         assert not thread.is_alive()
 
 
-def state_of(job: Job) -> str:
+def state_of(job: Job | ClaimedJob) -> str:
     return Job.objects.values_list("state", flat=True).get(pk=job.pk)
 
 
@@ -127,9 +128,9 @@ def test_what_was_claimed_ahead_of_a_job_that_takes_long_goes_back_into_the_queu
     monkeypatch.setattr(JobThreads, "places", 4)  # As if all jobs had been short.
     fake_host.act = lambda _verb, name, *_: may_end.wait(20) if name == "s0" else None
     jobs = [enqueue("initialize", server=server, requested_by=None) for server in servers]
-    given_back: list[Job] = []
+    given_back: list[ClaimedJob] = []
 
-    def note(of: Worker, late: list[Job]) -> None:
+    def note(of: Worker, late: list[ClaimedJob]) -> None:
         monkeypatch.setattr(JobThreads, "places", 1)  # They are not claimed again at once.
         given_back.extend(late)
         transitions.give_back(of, late)
@@ -349,7 +350,7 @@ def test_the_loop_outlives_a_database_that_is_away(
     claim = transitions.claim_jobs
     failures: list[int] = []
 
-    def claim_or_fail(*args: Any, **options: Any) -> list[Job]:
+    def claim_or_fail(*args: Any, **options: Any) -> list[ClaimedJob]:
         if len(failures) < 3:
             failures.append(1)
             raise outage
@@ -370,7 +371,7 @@ def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_qu
     """However long that lasts, the job does not fail: nobody has touched the host for it."""
     states: list[str] = []
 
-    def plan_or_fail(job: Job) -> Plan:
+    def plan_or_fail(job: ClaimedJob) -> Plan:
         states.append(state_of(job))
         if len(states) == 1:
             raise OperationalError("the database is away")
@@ -378,7 +379,7 @@ def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_qu
 
     given_back: list[tuple[str, str]] = []
 
-    def note(worker: Worker, late: list[Job]) -> None:
+    def note(worker: Worker, late: list[ClaimedJob]) -> None:
         transitions.give_back(worker, late)
         given_back.extend((state_of(job), desired_state_of(job)) for job in late)
 
@@ -392,8 +393,8 @@ def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_qu
     assert desired_state_of(job) == DesiredState.RUNNING
 
 
-def desired_state_of(job: Job) -> str:
-    return Server.objects.values_list("desired_state", flat=True).get(jobs=job)
+def desired_state_of(job: Job | ClaimedJob) -> str:
+    return Server.objects.values_list("desired_state", flat=True).get(jobs=job.pk)
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=["away", "read-only"])
