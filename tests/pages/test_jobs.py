@@ -259,7 +259,9 @@ def test_the_list_is_filtered_by_state(as_alice: Client, failed_job: Job, server
 
 def test_older_jobs_are_a_page_further(as_alice: Client, server: Server) -> None:
     jobs = [
-        Job.objects.create(operation="stop", server=server, state=JobState.SUCCEEDED)
+        Job.objects.create(
+            operation="stop", server=server, state=JobState.SUCCEEDED, finished_at=timezone.now()
+        )
         for _ in range(JOBS_PER_PAGE + 2)
     ]
     first = as_alice.get(LIST).content.decode()
