@@ -53,6 +53,25 @@ def test_a_failure_is_told_until_it_is_dismissed_by_each(
     assert has_strip(as_alice), "that is another failure"
 
 
+def test_a_restart_that_was_cancelled_after_the_stop_says_so_and_offers_a_start(
+    as_alice: Client, server: Server
+) -> None:
+    def strip() -> str:
+        page = " ".join(as_alice.get(URL).content.decode().split())
+        return page.partition('class="strip"')[2].partition("</section>")[0]
+
+    now = timezone.now()
+    Job.objects.create(operation="restart", server=server, state="cancelled", finished_at=now)
+    record_state(server, "stopped")
+    assert "stopped already" not in strip(), "it had not begun"
+    Job.objects.update(started_at=now)
+    assert "The server was stopped already when the restart was cancelled." in strip()
+    assert 'name="operation" value="start"' in strip()
+    assert "The server was stopped already." in as_alice.get(f"{URL}history/").content.decode()
+    record_state(server, "running")
+    assert "stopped already" not in strip(), "it had not come so far"
+
+
 def test_a_failure_is_over_once_the_server_has_been_started_since(
     as_alice: Client, server: Server, failed_job: Job
 ) -> None:

@@ -377,6 +377,20 @@ class TestOutcomes:
         server.refresh_from_db()
         assert (server.actual_state, server.desired_state) == (ActualState.RUNNING, desired)
 
+    def test_after_a_cancelled_restart_that_has_stopped_it_it_should_still_run(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def act(verb: str, *_: object) -> None:
+            if verb == "start":
+                raise OperationCancelled("ended")
+
+        fake_host.states["alpha"] = InstanceState.RUNNING
+        fake_host.act = act
+        assert run("restart", server).state == JobState.CANCELLED
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.STOPPED
+        assert server.should_be == DesiredState.RUNNING
+
     def test_an_operation_that_succeeds_all_the_same_has_succeeded(
         self, server: Server, fake_host: FakeHost
     ) -> None:
