@@ -57,13 +57,15 @@ def show_map(
     next_start = read_next_start(server)
     head = describe_head(request, server, "map")
     verbs = head["verbs"]
+    is_history = bool(change and change.is_history(server, head["up_since"]))
     context = head | {
         "here": reverse("jobs:map", args=[server.name]),
         "mismatch": mismatch,
         "may_choose": Verb.CONFIGURE in verbs or (server.is_up and Verb.COMMAND in verbs),
         "choices": choices,
         "change": change,
-        "outcome": tell_outcome(change, choices) if change else "",
+        "outcome": tell_outcome(change, choices, is_history=is_history) if change else "",
+        "outcome_kind": change.notice_kind if change and not is_history else "",
         "playing": choices.describe(server.map, server.mode) if server.map else "",
         "next_start": next_start,
         "next_words": describe_next(next_start, choices),

@@ -164,16 +164,41 @@ def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_fo
     assert (change.was_map, change.was_mode) == ("c1m1_hotel", mode)
     text = text_of(as_alice)
     assert "The panel keeps checking until it does." in text
-    assert "Now playing" not in text
+    assert "It changed to" not in text
     MapChange.objects.update(
         state=MapChangeState.OTHER,
         said_map="c1m1_hotel",
         said_mode="versus",
         finished_at=timezone.now(),
     )
+    Server.objects.update(mode="versus")
     text = text_of(as_alice)
     assert '<p class="notice" data-kind="warning" role="status">It is not playing' in text
     assert "It says it is playing Dead Center, 1. The Hotel (c1m1_hotel), Versus." in text
+
+
+def test_a_change_is_history_once_the_server_was_started_again_or_plays_something_else(
+    as_alice: Client, running: Server
+) -> None:
+    as_alice.post(f"{URL}now/", {"choice": "coop/c1m2_streets"})
+    MapChange.objects.update(
+        state=MapChangeState.PLAYING, said_map="c1m2_streets", said_mode="coop"
+    )
+    Server.objects.update(map="c1m2_streets")
+    assert "It changed to Dead Center, 2. The Streets (c1m2_streets), Campaign." in text_of(
+        as_alice
+    )
+    told = "It was told to play Dead Center, 2. The Streets (c1m2_streets), Campaign."
+    for field, value in (("map", "db_two"), ("mode", "versus")):
+        Server.objects.update(**{field: value})
+        assert told in text_of(as_alice), field
+        Server.objects.update(map="c1m2_streets", mode="coop")
+    assert told not in text_of(as_alice)
+    # The game starts with the same map, and the change has nothing to do with it.
+    make_run(running)
+    assert told in text_of(as_alice)
+    MapChange.objects.update(state=MapChangeState.OTHER, said_map="c1m1_hotel")
+    assert f'<p class="notice" data-kind="" role="status">{told}' in text_of(as_alice)
 
 
 def chooser(text: str) -> tuple[str, str]:
