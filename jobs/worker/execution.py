@@ -24,7 +24,7 @@ from jobs.logs import (
     secrets_of,
 )
 from jobs.models import HOST_OPERATIONS, STARTS, Job, JobState, LogStream, Operation
-from jobs.watch import finish_console
+from jobs.watch import describe_players, finish_console
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
@@ -186,6 +186,9 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         secrets=plan.secrets,
         started_by_name=job.requested_by_name,
     )
+    if run or changes["actual_state"] != ActualState.RUNNING:
+        # Who was on, and what was played, was of an earlier run.
+        changes |= describe_players(None)
     return ending._replace(server_changes=changes, run=run)
 
 

@@ -423,6 +423,17 @@ class TestWhatIsLearned:
         assert (server.desired_state, server.actual_state) == (desired, actual)
         assert server.actual_state_at is not None
 
+    @pytest.mark.parametrize(("operation", "players"), [("restart", None), ("initialize", 2)])
+    def test_who_is_on_and_the_map_are_unknown_when_a_run_begins(
+        self, server: Server, fake_host: FakeHost, operation: str, players: int | None
+    ) -> None:
+        run("start", server)
+        Server.objects.update(players=2, max_players=4, map="c1m1_hotel", mode="coop")
+        run(operation, server)
+        server.refresh_from_db()
+        assert (server.actual_state, server.players) == (ActualState.RUNNING, players)
+        assert bool(server.map) == (players is not None)
+
     def test_last_error_is_set_by_a_failure_and_cleared_by_a_success(
         self, server: Server, fake_host: FakeHost
     ) -> None:
