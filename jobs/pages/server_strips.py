@@ -24,6 +24,9 @@ LINES_OF_FAILURE = 8
 NEWS_FOR = timedelta(minutes=2)
 """How long a job that did not fail is told after its end. The head tells the state that it has led to."""
 
+ENDED_STAGES = ("Stopping", "Preparing", "Writing files", "Starting")
+"""The stages of a restart from the moment in which the server is told to quit, in the host layer's words."""
+
 DISMISSED = "dismissed_failures"
 """In a session: the ids of failed jobs that somebody has read, by the ids of their servers."""
 
@@ -66,6 +69,13 @@ class Strip:
         if self.has_left_down:
             return _("The server was stopped already.")
         return self.waiting or self.job.error
+
+    @property
+    def has_ended_run(self) -> bool:
+        """Whether the job ends what the server ran, or has ended it, so that nobody is on any longer."""
+        is_restart = self.job.operation == Operation.RESTART
+        stages = ENDED_STAGES if is_restart else ENDED_STAGES[:1]
+        return self.job.state == JobState.RUNNING and self.job.stage in stages
 
     @property
     def can_be_cancelled(self) -> bool:

@@ -72,6 +72,25 @@ def test_a_restart_that_was_cancelled_after_the_stop_says_so_and_offers_a_start(
     assert "stopped already" not in strip(), "it had not come so far"
 
 
+@pytest.mark.parametrize(
+    ("operation", "stage", "is_known"),
+    [
+        ("restart", "Checking", True),
+        ("restart", "Starting", False),
+        ("initialize", "Preparing", True),
+    ],
+)
+def test_the_head_forgets_the_run_that_a_job_has_ended(
+    as_alice: Client, server: Server, operation: str, stage: str, is_known: bool
+) -> None:
+    record_state(server, "running")
+    Server.objects.update(players=2, max_players=4, map="c1m1_hotel")
+    Job.objects.create(operation=operation, server=server, state="running", stage=stage)
+    page = as_alice.get(URL).content.decode()
+    assert ("2/4" in page, 'id="ask-restart-alpha"' in page) == (is_known, is_known)
+    assert Server.objects.get().players == 2
+
+
 def test_a_failure_is_over_once_the_server_has_been_started_since(
     as_alice: Client, server: Server, failed_job: Job
 ) -> None:
