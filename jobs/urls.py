@@ -47,6 +47,7 @@ urlpatterns = [
         name="save_and_restart",
     ),
     path("servers/<name:name>/map/", pages.server_map, name="map"),
+    path("servers/<name:name>/map/chapters/", pages.map_chapters, name="map_chapters"),
     path("servers/<name:name>/map/now/", pages.map_now, name="map_now"),
     path("servers/<name:name>/map/next/", pages.map_next, name="map_next"),
     path("servers/<name:name>/players/", pages.players, name="players"),

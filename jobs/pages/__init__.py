@@ -22,7 +22,7 @@ from jobs.pages.job_pages import (
 )
 from jobs.pages.make_and_start import server_make_and_start
 from jobs.pages.many_servers import jobs_create, tags_change
-from jobs.pages.map_pages import map_next, map_now, server_map
+from jobs.pages.map_pages import map_chapters, map_next, map_now, server_map
 from jobs.pages.player_pages import player_kick, player_tell, players, players_say
 from jobs.pages.save_and_restart import blueprint_save_and_restart, server_save_and_restart
 from jobs.pages.server_heads import describe_head
@@ -65,6 +65,7 @@ __all__ = [
     "job_retry",
     "job_steam_guard_code",
     "jobs_create",
+    "map_chapters",
     "map_next",
     "map_now",
     "player_kick",

@@ -42,22 +42,65 @@ GONE = gettext_lazy("That chapter does not exist, or no longer does. Choose one 
 def server_map(request: SignedInRequest, name: str) -> HttpResponse:
     """Show what a server plays, what it will start with, and what it can be told to play."""
     server = get_server_or_404(request.user, name)
-    choices = read_choices(server)
+    return show_map(request, server, read_choices(server), request.GET.get("campaign", ""))
+
+
+def show_map(
+    request: SignedInRequest,
+    server: Server,
+    choices: MapChoices,
+    campaign: str = "",
+    mismatch: str = "",
+) -> HttpResponse:
+    """Answer with the page; with a `mismatch`, a refusal of a chapter that is not of the chosen campaign."""
     change = MapChange.objects.filter(server=server).select_related("command").first()
     next_start = read_next_start(server)
     head = describe_head(request, server, "map")
     verbs = head["verbs"]
+    is_history = bool(change and change.is_history(server, head["up_since"]))
     context = head | {
+        "here": reverse("jobs:map", args=[server.name]),
+        "mismatch": mismatch,
         "may_choose": Verb.CONFIGURE in verbs or (server.is_up and Verb.COMMAND in verbs),
         "choices": choices,
         "change": change,
-        "outcome": tell_outcome(change, choices) if change else "",
+        "outcome": tell_outcome(change, choices, is_history=is_history) if change else "",
+        "outcome_kind": change.notice_kind if change and not is_history else "",
         "playing": choices.describe(server.map, server.mode) if server.map else "",
         "next_start": next_start,
         "next_words": describe_next(next_start, choices),
-        **describe_choice(request, server, choices, next_start),
+        **describe_choice(request, server, choices, campaign, next_start),
     }
-    return render(request, "servers/map.html", context)
+    status = HTTPStatus.CONFLICT if mismatch else HTTPStatus.OK
+    return render(request, "servers/map.html", context, status=status)
+
+
+@require_POST
+@sign_in_required
+def map_chapters(request: SignedInRequest, name: str) -> HttpResponse:
+    """Show the chapters of the campaign that was chosen without scripts."""
+    get_server_or_404(request.user, name)
+    sent = urlencode({"campaign": request.POST.get("campaign", "")})
+    page = f"{reverse('jobs:map', args=[name])}?{sent}#choose-heading"
+    return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)
+
+
+def refuse_mismatch(
+    request: SignedInRequest, server: Server, choices: MapChoices, choice: MapChoice
+) -> HttpResponse | None:
+    """Refuse a chapter that is not of the campaign sent with it, and show that one's; None if it is.
+
+    Without scripts the chapters stay those of the campaign that was chosen before.
+    """
+    key = request.POST.get("campaign", "")
+    campaign = choices.find_campaign(key)
+    if not key or (campaign and campaign.has(choice.value)):
+        return None
+    if campaign is None:
+        page = find_chooser(request, server.name)
+        return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
+    text = _("These are the chapters of %(campaign)s: choose one.") % {"campaign": campaign.title}
+    return show_map(request, server, choices, key, text)
 
 
 def describe_next(next_start: NextStart | None, choices: MapChoices) -> str:
@@ -68,18 +111,22 @@ def describe_next(next_start: NextStart | None, choices: MapChoices) -> str:
 
 
 def describe_choice(
-    request: SignedInRequest, server: Server, choices: MapChoices, next_start: NextStart | None
+    request: SignedInRequest,
+    server: Server,
+    choices: MapChoices,
+    key: str,
+    next_start: NextStart | None,
 ) -> dict[str, Any]:
     """Return the campaign whose chapters the page lists, and the chapter that is selected at first.
 
-    That is the one of the address, else what the server plays, else what it will start with.
+    They are those of `key` and of the address, else what the server plays, else what it will start with.
     """
     chosen = choices.find(request.GET.get("choice", ""))
     if chosen is None and server.map:
         chosen = choices.find_map(server.map, server.mode)
     if chosen is None and next_start and next_start.map:
         chosen = choices.find_map(next_start.map, next_start.mode)
-    campaign = choices.find_campaign(request.GET.get("campaign", ""))
+    campaign = choices.find_campaign(key)
     if campaign is None and chosen is not None:
         campaign = choices.campaign_of(chosen)
     if campaign is None and choices.campaigns:
@@ -100,9 +147,12 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
     """Tell a running server to play a chapter; ask first if people are on."""
     server = get_server(request.user, name, Verb.COMMAND)
     page = find_chooser(request, name)
-    choice = read_choices(server).find(request.POST.get("choice", ""))
+    choices = read_choices(server)
+    choice = choices.find(request.POST.get("choice", ""))
     if choice is None:
         return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
+    if refusal := refuse_mismatch(request, server, choices, choice):
+        return refusal
     if server.is_up and (obstacle := find_obstacle_now(server, choice)):
         return refuse(request, obstacle, page, HTTPStatus.CONFLICT)
     line = map_command(server, choice)
@@ -113,8 +163,8 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
         return ask(request, server, line, question, action, fields, back_to=page)
     try:
         change_map(server, line, choice.map, choice.mode, requested_by=request.user)
-    except CommandRefused as refusal:
-        return refuse_command(request, refusal, page)
+    except CommandRefused as reason:
+        return refuse_command(request, reason, page)
     messages.success(request, _("Told to play %(what)s.") % {"what": choice.title})
     return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)
 
@@ -127,9 +177,12 @@ def map_next(request: SignedInRequest, name: str) -> HttpResponse:
     page = find_chooser(request, name)
     choice = None
     if "forget" not in request.POST:
-        choice = read_choices(server).find(request.POST.get("choice", ""))
+        choices = read_choices(server)
+        choice = choices.find(request.POST.get("choice", ""))
         if choice is None:
             return refuse(request, str(GONE), page, HTTPStatus.CONFLICT)
+        if refusal := refuse_mismatch(request, server, choices, choice):
+            return refusal
     try:
         with transaction.atomic():
             # Locked, so that this and the server's form, saved at the same moment, do not overwrite each other.

@@ -38,6 +38,9 @@ def describe_head(
     """
     verbs = verbs_of(request.user, server)
     strip = read_strip(request.user, server)
+    if strip and strip.has_ended_run:
+        # On the page only. The row says what the server last answered, which was in the run that has ended.
+        server.players, server.map, server.mode = None, "", ""
     up_since = find_start(server)
     is_shown = strip is not None and is_news(strip, read_dismissed(request), up_since)
     crashes = server.crashes.count()

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from jobs.models import STARTS, Job, JobLog, JobState
+from jobs.models import STARTS, Job, JobLog, JobState, Operation
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
@@ -23,6 +23,9 @@ from servers.permissions import Person, may
 LINES_OF_FAILURE = 8
 NEWS_FOR = timedelta(minutes=2)
 """How long a job that did not fail is told after its end. The head tells the state that it has led to."""
+
+ENDED_STAGES = ("Stopping", "Preparing", "Writing files", "Starting")
+"""The stages of a restart from the moment in which the server is told to quit, in the host layer's words."""
 
 DISMISSED = "dismissed_failures"
 """In a session: the ids of failed jobs that somebody has read, by the ids of their servers."""
@@ -44,7 +47,8 @@ class Strip:
     """What a server's pages show of its jobs: the running one, else the next one, else the last one.
 
     `waiting` is what a queued one waits for; `behind_count` jobs of the server wait behind it. A failed start
-    `is_overcome` if the server runs all the same.
+    `is_overcome` if the server runs all the same. A cancelled restart `has_left_down` a server that it had
+    stopped.
     """
 
     job: Job
@@ -54,6 +58,7 @@ class Strip:
     failure_lines: tuple[JobLog, ...] = ()
     way_back: Run | None = None
     is_overcome: bool = False
+    has_left_down: bool = False
     remedy: Remedy | None = None
 
     @property
@@ -61,7 +66,16 @@ class Strip:
         """What is important about the job, for one line: how far it is, what it waits for, or why it failed."""
         if self.job.state == JobState.RUNNING:
             return self.job.stage
+        if self.has_left_down:
+            return _("The server was stopped already.")
         return self.waiting or self.job.error
+
+    @property
+    def has_ended_run(self) -> bool:
+        """Whether the job ends what the server ran, or has ended it, so that nobody is on any longer."""
+        is_restart = self.job.operation == Operation.RESTART
+        stages = ENDED_STAGES if is_restart else ENDED_STAGES[:1]
+        return self.job.state == JobState.RUNNING and self.job.stage in stages
 
     @property
     def can_be_cancelled(self) -> bool:
@@ -94,7 +108,12 @@ def read_strip(user: Person, server: Server) -> Strip | None:
     if job.state == JobState.QUEUED:
         return Strip(job, is_in_hand, explain_waiting(job), len(active) - 1)
     if job.state != JobState.FAILED:
-        return Strip(job, is_in_hand, behind_count=max(len(active) - 1, 0))
+        return Strip(
+            job,
+            is_in_hand,
+            behind_count=max(len(active) - 1, 0),
+            has_left_down=has_left_down(job, server),
+        )
     is_way_back_wanted = job.operation in STARTS and not server.is_up and is_in_hand
     return Strip(
         job,
@@ -104,6 +123,12 @@ def read_strip(user: Person, server: Server) -> Strip | None:
         is_overcome=job.operation in STARTS and server.actual_state == ActualState.RUNNING,
         remedy=find_remedy(server, job),
     )
+
+
+def has_left_down(job: Job, server: Server) -> bool:
+    """Return whether a restart was cancelled after it had stopped its server, which is still down."""
+    is_cut_short = job.operation == Operation.RESTART and job.state == JobState.CANCELLED
+    return is_cut_short and job.started_at is not None and server.is_down
 
 
 def read_failure_lines(job: Job) -> tuple[JobLog, ...]:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
@@ -27,8 +28,10 @@ from servers.models import (
     CommandState,
     ConsoleCommand,
     Host,
+    PlayerSession,
     Server,
 )
+from servers.people import find_kicked
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +223,17 @@ def finish(
         changes |= {"finished_at": timezone.now(), "typed": ""}
         if command.change(before, after, **changes):
             ConsoleCommand.prune(command.server_id)
+            if after == CommandState.ANSWERED:
+                kicked = find_kicked(changes["text"], changes["answer"])
+                end_session(command.server_id, kicked, changes["finished_at"])
         announce(Channel.PAGES)
+
+
+def end_session(server_id: int, steam_id: str, now: datetime) -> None:
+    """Store that a kicked player is off, if anybody is named. The next look at who is on may find otherwise."""
+    sessions = PlayerSession.objects.open().filter(server=server_id, steam_id=steam_id)
+    if steam_id and sessions.update(left_at=now):
+        Server.objects.filter(pk=server_id).update(updated_at=now)
 
 
 def store_patiently(store: Callable[[], None], what: str) -> None:

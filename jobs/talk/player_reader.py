@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from hostops.query.status import StatusPlayer, parse_status
@@ -23,6 +24,7 @@ from servers.models import (
     UP_STATES,
     Host,
     PlayerSession,
+    Run,
     Server,
 )
 
@@ -62,8 +64,13 @@ class PlayerReader:
     def look(self) -> bool:
         """Ask the servers that are due, and store who is on; return whether somebody is, or was just now."""
         until = monotonic() + TURN_SECONDS
-        is_open = Count("player_sessions", filter=Q(player_sessions__left_at=None))
-        servers = self._host.servers.order_by().annotate(open_sessions=is_open)
+        is_open = Q(player_sessions__left_at=None)
+        newest_run = Run.objects.filter(server=OuterRef("pk")).order_by("-id")
+        servers = self._host.servers.order_by().annotate(
+            open_sessions=Count("player_sessions", filter=is_open),
+            last_seen_at=Max("player_sessions__seen_at", filter=is_open),
+            run_started_at=Subquery(newest_run.values("started_at")[:1]),
+        )
         concerned = servers.filter(Q(players__gt=0) | Q(open_sessions__gt=0))
         rows = list(concerned.only("name", "host", "actual_state", "players"))
         self._asked = {row.pk: self._asked[row.pk] for row in rows if row.pk in self._asked}
@@ -83,7 +90,10 @@ class PlayerReader:
             store_people(server, ())
             return
         if server.players is None:
-            return  # It does not answer: the people who were on may still be.
+            # It does not answer: the people who were on may still be, unless it was started again.
+            if is_new_run(server):
+                store_people(server, ())
+            return
         asked = self._asked.get(server.pk)
         if asked and asked.players == server.players and monotonic() < asked.due_at:
             return
@@ -99,6 +109,13 @@ class PlayerReader:
         answer = self._questioner.ask(server, "status", ANSWER_SECONDS, "who is on is not known")
         status = parse_status(answer) if answer is not None else None
         return status.people if status else None
+
+
+def is_new_run(server: Server) -> bool:
+    """Return whether a server, as `look` has read it, was started since anybody was last seen on it."""
+    read: dict[str, Any] = vars(server)
+    seen_at, started_at = read["last_seen_at"], read["run_started_at"]
+    return bool(seen_at and started_at and seen_at < started_at)
 
 
 def store_people(server: Server, people: Iterable[StatusPlayer]) -> None:

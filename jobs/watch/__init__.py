@@ -6,7 +6,7 @@ from jobs.watch.doctor_watch import DoctorWatch
 from jobs.watch.empty_watch import EmptyWatch
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
-from jobs.watch.player_watch import PlayerWatch
+from jobs.watch.player_watch import PlayerWatch, describe_players
 
 __all__ = [
     "ConsoleGuard",
@@ -15,5 +15,6 @@ __all__ = [
     "HostWatch",
     "OverlayWatch",
     "PlayerWatch",
+    "describe_players",
     "finish_console",
 ]

@@ -1,5 +1,6 @@
 """How many people play where: asks the running servers of a worker's host, and stores what has changed."""
 
+from datetime import datetime
 from time import monotonic
 
 from django.db import transaction
@@ -23,6 +24,8 @@ class PlayerWatch:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._sweep: Sweep | None = None
+        self._states: dict[int, datetime | None] = {}
+        """Since when each server that was asked has been in its state: its answer is about that run."""
         self._due_at = 0.0
         self.sweeps = 0
         """How many times all servers have been asked and their answers stored."""
@@ -54,16 +57,21 @@ class PlayerWatch:
         """Return the addresses to query, by port: a server with its own bind address answers there."""
         running = self._host.servers.filter(actual_state=ActualState.RUNNING)
         # The host's row may have changed since this worker read it.
-        servers = running.select_related("host").only("port", "bind_address", "host__bind_address")
+        servers = running.select_related("host").only(
+            "port", "bind_address", "actual_state_at", "host__bind_address"
+        )
+        self._states = {server.pk: server.actual_state_at for server in servers}
         address = operations.get_host(self._host.name).query_address
         return {server.port: server.own_address or address for server in servers}
 
     def _store(self, answers: dict[int, ServerInfo]) -> None:
         """Store what differs. If a server did not answer or does not run, its players are unknown, not zero."""
         news = []
-        rows = self._host.servers.order_by().values("pk", "port", "actual_state", *PLAYER_FIELDS)
-        for row in rows:
+        fields = ("pk", "port", "actual_state", "actual_state_at", *PLAYER_FIELDS)
+        for row in self._host.servers.order_by().values(*fields):
             is_running = row["actual_state"] == ActualState.RUNNING
+            if is_running and self._states.get(row["pk"]) != row["actual_state_at"]:
+                continue  # It may have been restarted since it was asked: the next sweep counts.
             told = describe_players(answers.get(row["port"]) if is_running else None)
             if told != {name: row[name] for name in PLAYER_FIELDS}:
                 news.append((row, told))
@@ -71,7 +79,8 @@ class PlayerWatch:
             return
         with write_turn(), transaction.atomic():
             for row, told in news:
-                as_seen = Server.objects.filter(pk=row["pk"], actual_state=row["actual_state"])
+                seen = {name: row[name] for name in ("pk", "actual_state", "actual_state_at")}
+                as_seen = Server.objects.filter(**seen)
                 as_seen.update(**told, updated_at=timezone.now())
             announce(Channel.PAGES)
 

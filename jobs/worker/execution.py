@@ -25,7 +25,7 @@ from jobs.logs import (
     secrets_of,
 )
 from jobs.models import HOST_OPERATIONS, STARTS, JobState, LogStream, Operation
-from jobs.watch import finish_console
+from jobs.watch import describe_players, finish_console
 from servers.models import ActualState, DesiredState
 
 logger = logging.getLogger(__name__)
@@ -172,10 +172,12 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         changes["last_error"] = f"{job.operation_label}: {ending.error}"
     else:
         # Somebody who cancels a start does not want the server started later, so the actual state becomes the
-        # desired one. A server that was told to quit before its stop was cancelled will still quit.
+        # desired one. A server that was told to quit before its stop was cancelled will still quit. Who cancels
+        # a restart that has stopped the server did not want it down: pages say that it should run.
         is_up = changes["actual_state"] in (ActualState.STARTING, ActualState.RUNNING)
         stays = is_up and status is not None and not status.is_stopping
-        changes["desired_state"] = DesiredState.RUNNING if stays else DesiredState.STOPPED
+        runs = stays or (job.operation == Operation.RESTART and not is_up)
+        changes["desired_state"] = DesiredState.RUNNING if runs else DesiredState.STOPPED
     run = operations.describe_run(
         server,
         plan.planned_run,
@@ -185,6 +187,9 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         secrets=plan.secrets,
         started_by_name=job.requested_by_name,
     )
+    if run or changes["actual_state"] != ActualState.RUNNING:
+        # Who was on, and what was played, was of an earlier run.
+        changes |= describe_players(None)
     return ending._replace(server_changes=changes, run=run)
 
 

@@ -68,6 +68,10 @@ class CampaignChoices:
     left_out: int = 0
     problem: str = ""
 
+    def has(self, value: str) -> bool:
+        """Return whether the choice that a form has sent is one of its chapters."""
+        return any(choice.value == value for choice in _choices_of(self))
+
 
 @dataclass(frozen=True)
 class MapChoices:

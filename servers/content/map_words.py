@@ -38,18 +38,23 @@ def save_next_start(server: Server, choice: MapChoice | None) -> None:
     server.save(update_fields=["arguments", "updated_at"])
 
 
-def tell_outcome(change: MapChange, choices: MapChoices) -> str:
-    """Return in words what came of a change, by what its server says and by nothing else."""
+def tell_outcome(change: MapChange, choices: MapChoices, *, is_history: bool = False) -> str:
+    """Return in words what came of a change, by what its server says and by nothing else.
+
+    It does not say what the server plays now: that may be something else again.
+    """
     wanted = choices.describe(change.map, change.mode)
     said = choices.describe(change.said_map, change.said_mode) if change.said_map else _("no map")
     names = {"wanted": wanted, "said": said}
+    if is_history:
+        return _("It was told to play %(wanted)s.") % names
     match change.state:
         case MapChangeState.ASKED:
             return _("Told to play %(wanted)s. The panel keeps checking until it does.") % names
         case MapChangeState.PLAYING if change.mode and not change.said_mode:
-            return _("Now playing %(said)s. It does not say in which mode.") % names
+            return _("It changed to %(said)s. It does not say in which mode.") % names
         case MapChangeState.PLAYING:
-            return _("Now playing %(said)s.") % names
+            return _("It changed to %(said)s.") % names
         case MapChangeState.NOT_SENT:
             remark = change.command.remark.strip() or _("the command could not be sent.")
             names["why"] = remark

@@ -1,13 +1,13 @@
 """Changes of map: what somebody wanted a running server to play, and what it said it played afterwards."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from servers.models.commands import ConsoleCommand
-from servers.models.servers import MAP_CHARS, MODE_CHARS, Server
+from servers.models.servers import MAP_CHARS, MODE_CHARS, ActualState, Server
 
 SETTLES_WITHIN = timedelta(seconds=60)
 """How long after the command a server may take until it plays what it should: a large map on a slow disk."""
@@ -71,6 +71,19 @@ class MapChange(models.Model):
     def is_recent(self) -> bool:
         """Whether people still want to know its outcome."""
         return timezone.now() - self.created_at < RECENT
+
+    def is_history(self, server: Server, up_since: datetime | None) -> bool:
+        """Whether what came of it is no longer what `server` plays: it was started again, or plays another map.
+
+        `up_since` is when it was started, if it runs and that is known.
+        """
+        if self.state not in (MapChangeState.PLAYING, MapChangeState.OTHER, MapChangeState.UNKNOWN):
+            return False
+        if server.actual_state != ActualState.RUNNING or (up_since and up_since > self.created_at):
+            return True
+        is_other_map = self.said_map and server.map and server.map != self.said_map
+        is_other_mode = self.said_mode and server.mode and server.mode != self.said_mode
+        return bool(is_other_map or is_other_mode)
 
     @property
     def notice_kind(self) -> str:

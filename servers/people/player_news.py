@@ -107,6 +107,13 @@ def describe_deed(command: ConsoleCommand) -> PlayerNews:
     return PlayerNews(command, str(deed.not_on if is_off else deed.done) % names, is_off)
 
 
+def find_kicked(command: str, answer: str) -> str:
+    """Return the Steam ID of the player whom an answered command has kicked; empty if it has kicked nobody."""
+    target = _TARGET.search(command) if command.startswith(KICK.beginning) else None
+    is_done = not _NOT_ON.search(answer) and _UNKNOWN_COMMAND not in answer
+    return target[0] if target and is_done else ""
+
+
 def describe_audience(command: ConsoleCommand) -> str:
     """Return to how many players something was said: those known to be on when it was sent."""
     at = command.sent_at or command.created_at

@@ -300,6 +300,8 @@ MATRIX = [
     ),
     Case("GET", "jobs:map", "server", viewers(200)),
     Case("POST", "jobs:map", "server", everybody(405)),
+    Case("GET", "jobs:map_chapters", "server", everybody(405)),
+    Case("POST", "jobs:map_chapters", "server", viewers(303)),
     Case("GET", "jobs:map_now", "server", everybody(405)),
     Case("POST", "jobs:map_now", "server", operators(409)),  # Nothing is chosen.
     Case("GET", "jobs:map_next", "server", everybody(405)),

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from jobs.models import Job
 from l4d2site.accounts.models import AccountEvent
@@ -23,6 +24,7 @@ from servers.models import (
     ReleaseReport,
     Server,
 )
+from tests.pages.browsing import OpenPage
 from tests.pages.queries import assert_same_queries
 from tests.states import make_run, record_state
 
@@ -162,16 +164,41 @@ def test_a_change_is_a_command_that_brings_the_mode_and_its_outcome_is_looked_fo
     assert (change.was_map, change.was_mode) == ("c1m1_hotel", mode)
     text = text_of(as_alice)
     assert "The panel keeps checking until it does." in text
-    assert "Now playing" not in text
+    assert "It changed to" not in text
     MapChange.objects.update(
         state=MapChangeState.OTHER,
         said_map="c1m1_hotel",
         said_mode="versus",
         finished_at=timezone.now(),
     )
+    Server.objects.update(mode="versus")
     text = text_of(as_alice)
     assert '<p class="notice" data-kind="warning" role="status">It is not playing' in text
     assert "It says it is playing Dead Center, 1. The Hotel (c1m1_hotel), Versus." in text
+
+
+def test_a_change_is_history_once_the_server_was_started_again_or_plays_something_else(
+    as_alice: Client, running: Server
+) -> None:
+    as_alice.post(f"{URL}now/", {"choice": "coop/c1m2_streets"})
+    MapChange.objects.update(
+        state=MapChangeState.PLAYING, said_map="c1m2_streets", said_mode="coop"
+    )
+    Server.objects.update(map="c1m2_streets")
+    assert "It changed to Dead Center, 2. The Streets (c1m2_streets), Campaign." in text_of(
+        as_alice
+    )
+    told = "It was told to play Dead Center, 2. The Streets (c1m2_streets), Campaign."
+    for field, value in (("map", "db_two"), ("mode", "versus")):
+        Server.objects.update(**{field: value})
+        assert told in text_of(as_alice), field
+        Server.objects.update(map="c1m2_streets", mode="coop")
+    assert told not in text_of(as_alice)
+    # The game starts with the same map, and the change has nothing to do with it.
+    make_run(running)
+    assert told in text_of(as_alice)
+    MapChange.objects.update(state=MapChangeState.OTHER, said_map="c1m1_hotel")
+    assert f'<p class="notice" data-kind="" role="status">{told}' in text_of(as_alice)
 
 
 def chooser(text: str) -> tuple[str, str]:
@@ -205,6 +232,46 @@ def test_the_chooser_stays_where_it_was(as_alice: Client, running: Server, addre
     [way_back] = re.findall(r'data-kind="primary" href="([^"]+)"', refused.content.decode())
     query = way_back.replace("&amp;", "&").removeprefix(URL)
     assert chooser(text_of(as_alice, query))[0] == "db_one"
+
+
+@pytest.mark.parametrize("address", ["now", "next"])
+def test_a_chapter_of_another_campaign_than_the_chosen_one_is_refused_with_those_to_choose_from(
+    as_alice: Client, running: Server, address: str
+) -> None:
+    sent = {"campaign": "db_one", "choice": "coop/c1m2_streets"}
+    response = as_alice.post(f"{URL}{address}/", sent)
+    text = " ".join(response.content.decode().split())
+    assert response.status_code == 409
+    assert "These are the chapters of &lt;b&gt;Dead Beat&lt;/b&gt;: choose one." in text
+    assert chooser(text) == ("db_one", "")
+    assert 'value="coop/db_two"' in text
+    assert 'value="coop/c1m2_streets"' not in text
+    assert f'name="next" value="{URL}{address}/"' not in text, "that address has no page"
+    as_alice.post(f"{URL}{address}/", sent | {"campaign": "gone"})
+    running.refresh_from_db()
+    assert (running.arguments, ConsoleCommand.objects.exists()) == ("", False)
+
+
+def test_without_scripts_a_button_shows_the_chapters(as_alice: Client, running: Server) -> None:
+    response = as_alice.post(f"{URL}chapters/", {"campaign": "db_one", "choice": "coop/c1m1_hotel"})
+    assert response.status_code == 303
+    query = response["Location"].removeprefix(URL).partition("#")[0]
+    assert chooser(text_of(as_alice, query)) == ("db_one", "")
+
+
+@pytest.mark.browser
+@pytest.mark.django_db(transaction=True)
+def test_the_chapters_follow_the_choice_of_a_campaign(open_page: OpenPage, running: Server) -> None:
+    page = open_page()
+    page.goto(URL)
+    expect(page.get_by_role("button", name="Show its chapters")).to_have_count(0)
+    page.get_by_label("Campaign", exact=True).select_option("db_one")
+    chapter = page.get_by_label("Chapter and mode of <b>Dead Beat</b>")
+    expect(chapter).to_have_value("coop/db_one")
+    chapter.select_option("coop/db_two")
+    page.get_by_role("button", name="Change now").click()
+    expect(page.get_by_text("Told to play <b>Dead Beat</b>, 2. db_two, Campaign.")).to_be_visible()
+    assert ConsoleCommand.objects.get().typed == "changelevel db_two"
 
 
 def test_who_does_not_confirm_is_back_at_the_chooser(as_alice: Client, running: Server) -> None:

@@ -53,6 +53,44 @@ def test_a_failure_is_told_until_it_is_dismissed_by_each(
     assert has_strip(as_alice), "that is another failure"
 
 
+def test_a_restart_that_was_cancelled_after_the_stop_says_so_and_offers_a_start(
+    as_alice: Client, server: Server
+) -> None:
+    def strip() -> str:
+        page = " ".join(as_alice.get(URL).content.decode().split())
+        return page.partition('class="strip"')[2].partition("</section>")[0]
+
+    now = timezone.now()
+    Job.objects.create(operation="restart", server=server, state="cancelled", finished_at=now)
+    record_state(server, "stopped")
+    assert "stopped already" not in strip(), "it had not begun"
+    Job.objects.update(started_at=now)
+    assert "The server was stopped already when the restart was cancelled." in strip()
+    assert 'name="operation" value="start"' in strip()
+    assert "The server was stopped already." in as_alice.get(f"{URL}history/").content.decode()
+    record_state(server, "running")
+    assert "stopped already" not in strip(), "it had not come so far"
+
+
+@pytest.mark.parametrize(
+    ("operation", "stage", "is_known"),
+    [
+        ("restart", "Checking", True),
+        ("restart", "Starting", False),
+        ("initialize", "Preparing", True),
+    ],
+)
+def test_the_head_forgets_the_run_that_a_job_has_ended(
+    as_alice: Client, server: Server, operation: str, stage: str, is_known: bool
+) -> None:
+    record_state(server, "running")
+    Server.objects.update(players=2, max_players=4, map="c1m1_hotel")
+    Job.objects.create(operation=operation, server=server, state="running", stage=stage)
+    page = as_alice.get(URL).content.decode()
+    assert ("2/4" in page, 'id="ask-restart-alpha"' in page) == (is_known, is_known)
+    assert Server.objects.get().players == 2
+
+
 def test_a_failure_is_over_once_the_server_has_been_started_since(
     as_alice: Client, server: Server, failed_job: Job
 ) -> None:

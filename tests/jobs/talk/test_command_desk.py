@@ -17,7 +17,7 @@ from jobs.talk import CommandRefused, TooManyCommands, send_command
 from jobs.talk.command_desk import CommandDesk, finish
 from jobs.talk.requests import MOST_UNFINISHED, has_waiting_commands
 from jobs.worker.worker_process import WorkerLoop
-from servers.models import Blueprint, CommandState, ConsoleCommand, Host, Server
+from servers.models import Blueprint, CommandState, ConsoleCommand, Host, PlayerSession, Server
 from servers.models import commands as command_rows
 from servers.secrets.encryption import ServerSecret
 from tests.fakes import FakeHost
@@ -83,6 +83,19 @@ def test_an_answer_is_stored_whole_and_without_passwords(
     assert (command.typed, command.requested_by_name) == ("", "alice")
     assert fake_host.commands == [("alpha", "say sesame-before sesame-now")]
     assert Server.objects.get().commands_version == version + 1
+
+
+@pytest.mark.parametrize(("answer", "is_off"), [("", True), ("userid/uniqueid not found", False)])
+def test_a_player_is_off_once_a_kick_is_confirmed(
+    desk: CommandDesk, running: Server, fake_host: FakeHost, answer: str, is_off: bool
+) -> None:
+    now = timezone.now()
+    for steam_id in ("STEAM_1:0:1", "STEAM_1:0:11"):
+        running.player_sessions.create(steam_id=steam_id, joined_at=now, seen_at=now)
+    fake_host.answers = lambda *_: answer
+    end_of(send_command(running, "kickid STEAM_1:0:1 enough", requested_by=None), desk)
+    on = set(PlayerSession.objects.open().values_list("steam_id", flat=True))
+    assert on == {"STEAM_1:0:11", *(() if is_off else ("STEAM_1:0:1",))}
 
 
 def test_a_line_is_out_of_the_database_before_it_is_sent(

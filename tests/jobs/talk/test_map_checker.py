@@ -90,7 +90,7 @@ def test_a_change_is_done_when_the_server_plays_it_and_not_before(
     assert game.look(None) == "asked"
     assert words(asked).startswith("Told to play c2m1_highway")
     assert game.look(HIGHWAY) == "playing"
-    assert words(asked) == "Now playing c2m1_highway, Campaign."
+    assert words(asked) == "It changed to c2m1_highway, Campaign."
     running.refresh_from_db()
     assert (running.map, running.mode) == ("c2m1_highway", "coop")
     before = game.asked
@@ -123,7 +123,7 @@ def test_another_mode_than_was_asked_for_is_not_what_was_asked_for(
 def test_a_mode_that_is_not_told_is_not_claimed(running: Server, game: Game) -> None:
     asked = change(running, Playing("c2m1_highway", "versus"), answer="")
     assert game.look(Playing("c2m1_highway")) == "playing"
-    assert words(asked) == "Now playing c2m1_highway. It does not say in which mode."
+    assert words(asked) == "It changed to c2m1_highway. It does not say in which mode."
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hostops.errors import HostError, RconUnusableError
 from jobs.talk import PlayerReader, forget_old_sessions, player_reader
 from servers.models import Host, PlayerSession, Server
 from tests.fakes import FakeHost
-from tests.states import record_state
+from tests.states import make_run, record_state
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +118,21 @@ def test_sessions_begin_and_end_as_people_come_and_go(
     reader.look()
     assert who_is_on() == {}
     assert len(fake_host.commands) == 2  # An empty server is not asked.
+
+
+def test_nobody_is_on_a_server_that_was_started_again_until_it_says_so(
+    reader: PlayerReader, running: Server, fake_host: FakeHost
+) -> None:
+    make_run(running)
+    fake_host.answers = lambda *_: status(ZOEY)
+    tell_count(1)
+    reader.look()
+    tell_count(None)
+    reader.look()
+    assert who_is_on() == {"Zoey": 40}
+    make_run(running)
+    reader.look()
+    assert who_is_on() == {}
 
 
 def test_open_pages_hear_of_who_comes_and_goes_and_not_of_pings(

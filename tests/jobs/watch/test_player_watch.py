@@ -96,6 +96,15 @@ def test_no_answer_means_unknown_and_not_none(running: Server, host: Host, game:
     assert not server.has_known_players
 
 
+def test_an_answer_of_an_earlier_run_is_not_stored(running: Server, host: Host) -> None:
+    watch = PlayerWatch(host)
+    watch.store_players()
+    record_state(running, ActualState.RUNNING)  # It was restarted before the answer was read.
+    wait_for_answers(watch)
+    assert not Server.objects.get().has_known_players
+    assert sweep(host).players == 2
+
+
 def test_nothing_is_written_while_nothing_changes(running: Server, host: Host) -> None:
     before = sweep(host).updated_at
     assert sweep(host).updated_at == before

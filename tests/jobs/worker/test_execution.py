@@ -378,6 +378,20 @@ class TestOutcomes:
         server.refresh_from_db()
         assert (server.actual_state, server.desired_state) == (ActualState.RUNNING, desired)
 
+    def test_after_a_cancelled_restart_that_has_stopped_it_it_should_still_run(
+        self, server: Server, fake_host: FakeHost
+    ) -> None:
+        def act(verb: str, *_: object) -> None:
+            if verb == "start":
+                raise OperationCancelled("ended")
+
+        fake_host.states["alpha"] = InstanceState.RUNNING
+        fake_host.act = act
+        assert run("restart", server).state == JobState.CANCELLED
+        server.refresh_from_db()
+        assert server.actual_state == ActualState.STOPPED
+        assert server.should_be == DesiredState.RUNNING
+
     def test_an_operation_that_succeeds_all_the_same_has_succeeded(
         self, server: Server, fake_host: FakeHost
     ) -> None:
@@ -409,6 +423,17 @@ class TestWhatIsLearned:
         server.refresh_from_db()
         assert (server.desired_state, server.actual_state) == (desired, actual)
         assert server.actual_state_at is not None
+
+    @pytest.mark.parametrize(("operation", "players"), [("restart", None), ("initialize", 2)])
+    def test_who_is_on_and_the_map_are_unknown_when_a_run_begins(
+        self, server: Server, fake_host: FakeHost, operation: str, players: int | None
+    ) -> None:
+        run("start", server)
+        Server.objects.update(players=2, max_players=4, map="c1m1_hotel", mode="coop")
+        run(operation, server)
+        server.refresh_from_db()
+        assert (server.actual_state, server.players) == (ActualState.RUNNING, players)
+        assert bool(server.map) == (players is not None)
 
     def test_last_error_is_set_by_a_failure_and_cleared_by_a_success(
         self, server: Server, fake_host: FakeHost
