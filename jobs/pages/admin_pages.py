@@ -25,7 +25,8 @@ def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
     if request.method != "POST":
         form = GameAdminForm(server=server)
         steam_id = request.GET.get("steam_id", "")[:64]
-        form.initial = {"steam_id": steam_id, "name": find_player_name(server, steam_id)}
+        known = find_player_name(server, steam_id)
+        form.initial = {"steam_id": steam_id, "name": known if known.isprintable() else ""}
         return show(request, server, form)
     require(request.user, Verb.NAME_ADMINS, server)
     form = GameAdminForm(request.POST, server=server)
