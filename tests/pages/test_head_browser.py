@@ -80,12 +80,13 @@ def test_an_edge_beyond_which_there_are_more_tabs_is_shaded(
     assert shaded_edges(page) == (True, False)
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [1440, 720, 390])
 def test_a_question_in_the_head_of_a_page_moves_nothing(
     store: Path, open_page: OpenPage, alice: User, width: int
 ) -> None:
     overlay = Overlay.objects.create(name="pack", owner=alice)
-    older = bring(overlay, alice, {"left4dead2/motd.txt": "1"})
+    note = "What was in the first of all packs that there were"
+    older = bring(overlay, alice, {"left4dead2/motd.txt": "1"}, note=note)
     bring(overlay, alice, {"left4dead2/motd.txt": "2"})
     page = open_page(viewport={"width": width, "height": 844})
     page.goto(f"{overlay.get_absolute_url()}versions/{older.number}/")
