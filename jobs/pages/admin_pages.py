@@ -13,7 +13,7 @@ from jobs.pages.server_heads import describe_head
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.config import find_sourcemod_note
 from servers.models import AdminsNote, AdminsState, Server
-from servers.people import GameAdminForm, count_game_people, read_known_players
+from servers.people import GameAdminForm, count_game_people, find_player_name, read_known_players
 from servers.permissions import Verb, may
 
 
@@ -24,7 +24,9 @@ def game_admins(request: SignedInRequest, name: str) -> HttpResponse:
     server = get_server_or_404(request.user, name)
     if request.method != "POST":
         form = GameAdminForm(server=server)
-        form.initial["steam_id"] = request.GET.get("steam_id", "")[:64]
+        steam_id = request.GET.get("steam_id", "")[:64]
+        known = find_player_name(server, steam_id)
+        form.initial = {"steam_id": steam_id, "name": known if known.isprintable() else ""}
         return show(request, server, form)
     require(request.user, Verb.NAME_ADMINS, server)
     form = GameAdminForm(request.POST, server=server)

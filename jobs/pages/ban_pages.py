@@ -23,6 +23,7 @@ from servers.people import (
     BanForm,
     BanListForm,
     count_game_people,
+    find_player_name,
     find_room,
     full_text,
     read_known_players,
@@ -88,6 +89,7 @@ def show(
         "ended": concerned.exclude(pk__in=in_force.values("pk"))[:ENDED_SHOWN],
         "game_people": count_game_people(server),
         "form": form,
+        "player_name": find_player_name(server, form["steam_id"].value() or ""),
         "known_players": read_known_players(server),
         "list_form": list_form or BanListForm(server=server),
     }

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.forms import Form
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -49,6 +50,11 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
     memberships = server.memberships.select_related("user").exclude(user_id=server.owner_id)
     if not may_share:
         memberships = memberships.filter(user=user)
+    invitations = [
+        (invitation, make_link(request, invitation.get_absolute_url()))
+        for invitation in (find_invitations(user, server) if may_share else [])
+    ]
+    made = request.GET.get("made", "")
     context = describe_head(request, server, "people") | {
         "game_people": count_game_people(server),
         "may_share": may_share,
@@ -70,12 +76,8 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
         ],
         "member_form": MemberForm(user=user, server=server, auto_id="id_member_%s"),
         "invitation_form": ServerInvitationForm(user=user, server=server, auto_id="id_link_%s"),
-        "invitations": [
-            (invitation, make_link(request, invitation.get_absolute_url()))
-            for invitation in find_invitations(user, server)
-        ]
-        if may_share
-        else [],
+        "invitations": invitations,
+        "new_link": next((link for one, link in invitations if str(one.pk) == made), ""),
     }
     return render(request, "servers/people.html", context)
 
@@ -204,12 +206,14 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
         )
     else:
         note, role = form.cleaned_data["note"], form.chosen
-        Invitation.objects.create(server=server, role=role.value, note=note, made_by=request.user)
+        invitation = Invitation.objects.create(
+            server=server, role=role.value, note=note, made_by=request.user
+        )
         detail = f"{role.label} of {server.name}" + (f": {note}" if note else "")
         record_event(
             EventKind.INVITATION_MADE, request, user=request.user, detail=detail, server=server
         )
-        messages.success(request, _("The link is ready. Send it to the person it is for."))
+        return redirect(f"{reverse('server_people', args=[name])}?made={invitation.pk}")
     return redirect("server_people", name)
 
 

@@ -7,12 +7,15 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any
 
+from l4d2site.gate.refusal_pages import CONTENT_SECURITY_POLICY, render_page, wants_page
+
 Scope = Mapping[str, Any]
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
+UNKNOWN_REQUEST: Scope = {"method": "", "headers": []}
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 8 * 1024**2
 
@@ -37,44 +40,47 @@ class RefusedError(Exception):
         self.ends_connection = ends_connection
 
     @property
-    def body(self) -> bytes:
-        """The text of the answer."""
-        return f"{self}\n".encode()
+    def extra_headers(self) -> list[tuple[bytes, bytes]]:
+        """What a subclass adds to the headers of the answer."""
+        return []
 
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of the answer."""
+    def answer(self, scope: Scope = UNKNOWN_REQUEST) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return the headers and the body: a page for a browser that asks for one, else plain text."""
+        body, kind = f"{self}\n".encode(), b"text/plain; charset=utf-8"
+        is_page = wants_page(scope)
+        if is_page:
+            body = render_page(str(self), is_post=scope["method"] == "POST")
+            kind = b"text/html; charset=utf-8"
         headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", kind),
+            (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             (b"x-content-type-options", b"nosniff"),
         ]
+        if is_page:
+            headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()))
         if self.retry_seconds:
             headers.append((b"retry-after", b"%d" % ceil(self.retry_seconds)))
         if self.ends_connection:
             headers.append((b"connection", b"close"))
-        return headers
+        return headers + self.extra_headers, body
 
     def as_http1(self) -> bytes:
         """Return the whole answer as sent over a connection that no application has seen."""
         start = f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n".encode()
-        lines = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers)
-        return start + lines + b"\r\n" + self.body
+        headers, body = self.answer()
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        return start + lines + b"\r\n" + body
 
 
-async def send_refusal(refusal: RefusedError, receive: Receive, send: Send) -> None:
+async def send_refusal(refusal: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with `refusal`, and give a client that is still sending the time to read it.
 
     Closing a connection while bytes arrive resets it, and many clients then lose the answer.
     """
-    start = {
-        "type": "http.response.start",
-        "status": refusal.status.value,
-        "headers": refusal.headers,
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": refusal.body})
+    headers, body = refusal.answer(scope)
+    await send({"type": "http.response.start", "status": refusal.status.value, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
     if refusal.ends_connection:
         until = asyncio.get_running_loop().time() + LINGER_SECONDS
         with suppress(TimeoutError):

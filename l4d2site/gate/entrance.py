@@ -68,7 +68,7 @@ class Entrance:
             try:
                 await self._serve({**scope, "client": client}, address, receive, send)
             except RefusedError as refusal:
-                await send_refusal(refusal, receive, send)
+                await send_refusal(refusal, scope, receive, send)
 
     async def _serve(
         self, scope: dict[str, Any], address: str, receive: Receive, send: Send

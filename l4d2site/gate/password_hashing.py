@@ -97,13 +97,15 @@ class PBKDF2Hasher(PBKDF2PasswordHasher):
 class TooManyHashesMiddleware(MiddlewareMixin):
     """Answers 429 if a view could not have a password hashed."""
 
-    def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Return the answer for `TooManyHashesError`, and leave other errors to Django."""
         if not isinstance(error, TooManyHashesError):
             return None
         refusal = busy()
-        headers = {name.decode(): value.decode() for name, value in refusal.headers}
-        return HttpResponse(refusal.body, status=refusal.status.value, headers=headers)
+        accept = request.headers.get("Accept", "").encode()
+        lines, body = refusal.answer({"method": request.method, "headers": [(b"accept", accept)]})
+        headers = {name.decode(): value.decode() for name, value in lines}
+        return HttpResponse(body, status=refusal.status.value, headers=headers)
 
 
 def busy() -> RefusedError:

@@ -36,9 +36,9 @@ class TusRefusedError(RefusedError):
         self._offset = offset
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of the answer; with the offset, for whoever sent the wrong one."""
-        headers = [*super().headers, (b"tus-resumable", VERSION.encode())]
+    def extra_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of tus; with the offset, for whoever sent the wrong one."""
+        headers = [(b"tus-resumable", VERSION.encode())]
         if self.status == HTTPStatus.PRECONDITION_FAILED:
             headers.append((b"tus-version", VERSION.encode()))
         if self._offset is not None:

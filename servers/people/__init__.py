@@ -4,7 +4,7 @@ from servers.people.admin_forms import GameAdminForm
 from servers.people.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.people.game_people import with_people
 from servers.people.game_people_counts import count_game_people
-from servers.people.known_players import read_known_players
+from servers.people.known_players import find_player_name, read_known_players
 from servers.people.player_news import find_kicked, find_player_news
 from servers.people.player_words import (
     BadWordsError,
@@ -21,6 +21,7 @@ __all__ = [
     "GameAdminForm",
     "count_game_people",
     "find_kicked",
+    "find_player_name",
     "find_player_news",
     "find_room",
     "full_text",

@@ -122,6 +122,24 @@ def test_who_was_on_can_be_chosen(as_alice: Client, server: Server) -> None:
         assert '<option value="STEAM_1:0:1">Zoey2, on now</option>' in page
 
 
+def test_who_comes_from_a_players_row_is_named(as_alice: Client, server: Server) -> None:
+    now = timezone.now()
+    for name, joined_at, left_at in (
+        ("Zoey", now - timedelta(hours=2), now),
+        ("<Zoey2>", now, None),
+    ):
+        server.player_sessions.create(
+            steam_id="STEAM_1:0:1", name=name, joined_at=joined_at, seen_at=now, left_at=left_at
+        )
+    page = as_alice.get(f"{URL}?steam_id=STEAM_1:0:1").content.decode()
+    assert 'name="name" value="&lt;Zoey2&gt;"' in page
+    bans = "/servers/alpha/bans/"
+    whom = "<code>STEAM_1:0:1</code> is <strong><bdi>&lt;Zoey2&gt;</bdi></strong>."
+    assert whom in as_alice.get(f"{bans}?steam_id=STEAM_1:0:1").content.decode()
+    for unknown in ("", "STEAM_1:0:2", "zoey"):
+        assert "</bdi></strong>." not in as_alice.get(f"{bans}?steam_id={unknown}").content.decode()
+
+
 def test_an_operator_sees_them_and_has_no_form(as_bob: Client, bob: User, server: Server) -> None:
     server.memberships.create(user=bob, role="operator")
     admin = server.game_admins.create(steam_id="STEAM_1:0:1", preset="full")

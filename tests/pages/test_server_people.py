@@ -222,6 +222,19 @@ def test_a_link_ends_with_the_role_of_who_made_it(
     assert link not in as_alice.get(PEOPLE).content.decode()
 
 
+def test_a_new_link_stands_at_the_top_of_the_page_until_it_is_revoked(
+    as_alice: Client, server: Server
+) -> None:
+    page = as_alice.post(LINKS, {"role": "viewer", "note": "Eve"}, follow=True)
+    url, _status = page.redirect_chain[-1]
+    invitation = Invitation.objects.get()
+    news = page.content.decode().split("The link is ready.")[1].split("<h1")[0]
+    assert f'{invitation.get_absolute_url()}" aria-label="The new link"' in news
+    assert "The link is ready." not in as_alice.get(PEOPLE).content.decode()
+    as_alice.post(f"{LINKS}{invitation.pk}/revoke/")
+    assert "The link is ready." not in as_alice.get(url).content.decode()
+
+
 def test_a_link_is_revoked(as_alice: Client, server: Server, client: Client) -> None:
     invitation = make_link(as_alice, note="Eve")
     as_alice.post(f"{LINKS}{invitation.pk}/revoke/")

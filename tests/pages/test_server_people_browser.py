@@ -51,6 +51,18 @@ def test_the_minutes_of_a_ban_show_only_for_a_length_of_ones_own_and_are_never_l
     expect(page.get_by_label("Minutes")).to_be_visible()
 
 
+def test_what_an_admin_may_is_not_cut(open_page: OpenPage, stopped_server: Server) -> None:
+    page = open_page(viewport=DESKTOP)
+    page.goto("/servers/alpha/admins/")
+    select = page.get_by_label("May", exact=True)
+    room = select.evaluate("one => one.offsetWidth")
+    select.evaluate(
+        "one => { one.style.cssText = 'width: max-content; min-width: 0; max-width: none' }"
+    )
+    assert room >= select.evaluate("one => one.offsetWidth")
+    look(page, "admins")
+
+
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     open_page: OpenPage,
@@ -71,6 +83,9 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     links.get_by_label("Role").select_option("operator")
     alice.get_by_role("button", name="Make a link").click()
     link = alice.get_by_label("Link for Eve").input_value()
+    new = alice.get_by_label("The new link")
+    expect(new).to_be_in_viewport(ratio=1)
+    expect(new).to_have_value(link)
     look(alice, "people")
 
     context = browser.new_context(viewport=viewport)  # type: ignore[arg-type]

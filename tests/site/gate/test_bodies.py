@@ -224,5 +224,5 @@ def test_a_refusal_ends_in_time_even_if_a_cancellation_is_swallowed(
         pass
 
     refusal = RefusedError(HTTPStatus.LOCKED, "Wait.", ends_connection=True)
-    asyncio.run(answers.send_refusal(refusal, receive, send))
+    asyncio.run(answers.send_refusal(refusal, make_scope(), receive, send))
     assert cancellations == 1

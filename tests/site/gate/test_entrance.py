@@ -1,12 +1,16 @@
 """The entrance: one address has so many places, and inside everybody has their own address."""
 
 import asyncio
+from base64 import b64encode
+from hashlib import sha256
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
 
 from l4d2site.gate.addresses import TrustedProxies
+from l4d2site.gate.answers import RefusedError
 from l4d2site.gate.entrance import Entrance
 from tests.site.gate.asgi import Exchange, make_scope, read_all
 
@@ -89,6 +93,36 @@ def test_what_is_inside_finds_the_clients_address(settings: LazySettings) -> Non
     scope = make_scope("GET", "/", x_forwarded_for="203.0.113.9")
     asyncio.run(Exchange().run(entrance(application), scope))
     assert application.scopes[0]["client"] == ("203.0.113.9", 0)
+
+
+async def refuse(*_: Any) -> None:
+    """Refuse every request, with words that HTML would read as a tag."""
+    raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too <large>.", ends_connection=True)
+
+
+def test_a_browser_is_refused_with_a_page_that_needs_nothing_else() -> None:
+    exchange = Exchange()
+    scope = make_scope("POST", "/servers/", accept="text/html,application/xhtml+xml;q=0.9")
+    asyncio.run(exchange.run(entrance(refuse), scope))
+    page = exchange.sent[1]["body"].decode()
+    assert exchange.status == 413
+    assert exchange.headers[b"content-type"] == b"text/html; charset=utf-8"
+    assert exchange.headers[b"content-length"] == b"%d" % len(exchange.sent[1]["body"])
+    assert exchange.headers[b"connection"] == b"close"
+    assert "<h1>Too &lt;large&gt;.</h1>" in page
+    assert "Back button" in page
+    assert '<a href="/">' in page
+    style = page.split("<style>")[1].split("</style>")[0]
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in exchange.headers[b"content-security-policy"].decode()
+
+
+def test_other_clients_are_refused_with_a_line_of_text() -> None:
+    for headers in ({}, {"accept": "*/*"}, {"accept": "text/event-stream"}):
+        exchange = Exchange()
+        asyncio.run(exchange.run(entrance(refuse), make_scope("POST", "/", **headers)))
+        assert exchange.headers[b"content-type"] == b"text/plain; charset=utf-8"
+        assert exchange.sent[1]["body"] == b"Too <large>.\n"
 
 
 def test_a_web_socket_is_closed_without_a_fault() -> None:

@@ -150,3 +150,7 @@ class TestHashers:
             assert response.status_code == 429
             assert int(response["Retry-After"]) > 0
             assert "Try again" in response.content.decode()
+            assert response["Content-Type"].startswith("text/plain")
+        response = Client(headers={"accept": "text/html"}).post(path, form)
+        assert (response.status_code, response["Content-Type"]) == (429, "text/html; charset=utf-8")
+        assert "style-src 'sha256-" in response["Content-Security-Policy"]

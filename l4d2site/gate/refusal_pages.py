@@ -1,0 +1,61 @@
+"""The page that a browser gets when the gate refuses: complete in itself, without template or static file."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from html import escape
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { max-width: 34rem; margin: 15vh auto; padding: 0 1.25rem; font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.375rem; line-height: 1.35; overflow-wrap: anywhere; }
+a { color: inherit; }
+"""
+
+CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{title} · Saferoom</title>
+  <style>{style}</style>
+</head>
+<body>
+  <main>
+    <h1>{sentence}</h1>
+    <p>{hint}</p>
+    <p><a href="/">{panel}</a></p>
+  </main>
+</body>
+</html>
+"""
+
+
+def wants_page(scope: Mapping[str, Any]) -> bool:
+    """Return whether a browser asks for a page. Scripts, streams and other clients do not ask for HTML."""
+    return any(
+        name == b"accept" and b"text/html" in value.lower() for name, value in scope["headers"]
+    )
+
+
+def render_page(sentence: str, *, is_post: bool) -> bytes:
+    """Return the page that says `sentence`, and how to go on."""
+    hint = _("Reload this page to try again.")
+    if is_post:
+        hint = _("Your browser’s Back button leads to the form, usually with what you typed.")
+    page = PAGE.format(
+        title=escape(_("Not done")),
+        style=STYLE,
+        sentence=escape(sentence),
+        hint=escape(hint),
+        panel=escape(_("To the panel")),
+    )
+    return page.encode()
