@@ -233,6 +233,13 @@ def test_a_style_sheet_keeps_to_the_rules(style: Path) -> None:
         assert text.lstrip().startswith("@layer")
 
 
+def test_only_ordered_lists_of_steps_are_numbered() -> None:
+    text = (STATIC / "css" / "data" / "steps.css").read_text()
+    rules = re.findall(r"\.steps[^{]*\bli\b[^{]*", text)
+    assert rules
+    assert all(rule.startswith(".steps ol li") for rule in rules), rules
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
 def test_a_script_is_small_and_writes_no_html(module: Path) -> None:
     text = module.read_text()
