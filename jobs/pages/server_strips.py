@@ -17,7 +17,7 @@ from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.config import find_way_back
 from servers.content import MissingMap, find_missing_map
-from servers.models import ActualState, Run, Server
+from servers.models import ActualState, Crash, Run, Server
 from servers.permissions import Person, may
 
 LINES_OF_FAILURE = 8
@@ -127,14 +127,22 @@ def find_remedy(server: Server, job: Job) -> Remedy | None:
 def is_news(strip: Strip, dismissed: Iterable[int], up_since: datetime | None) -> bool:
     """Return whether a strip is still worth its place: a job that is not over, or whose end is news.
 
-    The end of a failed job is news until somebody has read it, or the server has been started since.
+    The end of a failed job is news until somebody has read it, or the server has been started since. A start
+    that succeeded is none once the server has crashed.
     """
     job = strip.job
     if job.is_active or job.finished_at is None:
         return True
     if job.state != JobState.FAILED:
-        return timezone.now() - job.finished_at < NEWS_FOR
+        is_recent = timezone.now() - job.finished_at < NEWS_FOR
+        return is_recent and not (job.operation in STARTS and has_crashed_since(job))
     return job.pk not in dismissed and not (up_since and up_since > job.finished_at)
+
+
+def has_crashed_since(job: Job) -> bool:
+    """Return whether the server of a job that is over has crashed after it."""
+    crashes = Crash.objects.filter(server_id=job.server_id, at__gte=job.finished_at)
+    return crashes.exists()
 
 
 def is_told(server: Server, strip: Strip | None) -> bool:

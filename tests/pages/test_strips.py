@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from jobs.models import Job, JobState
 from jobs.pages.server_strips import NEWS_FOR
-from servers.models import Blueprint, ConsoleCommand, Membership, Run, Server
+from servers.models import Blueprint, ConsoleCommand, Crash, Membership, Run, Server
 from tests.pages.conftest import sign_in
 from tests.states import record_state
 
@@ -74,6 +74,26 @@ def test_what_cannot_be_started_as_it_is_has_to_be_edited_and_not_tried_again(
         page = as_alice.get(url).content.decode()
         assert retry not in page
         assert f'href="{URL}edit/">Edit the server</a>' in page
+
+
+def test_a_crash_is_told_once_and_not_beside_the_start_before_it(
+    as_alice: Client, server: Server
+) -> None:
+    Job.objects.create(
+        operation="start", server=server, state=JobState.SUCCEEDED, finished_at=timezone.now()
+    )
+    record_state(server, "crashed")
+    assert has_strip(as_alice)
+    words = "Its last line was: bye"
+    Crash.objects.create(server=server, exit_signal="SIGSEGV", detail=f"Crashed (SIGSEGV). {words}")
+    Server.objects.update(last_error=f"Crashed (SIGSEGV). {words}")
+    assert has_strip(as_alice), "nothing else tells it"
+    remark = f"Crashed (SIGSEGV). It ended without having been asked to. {words}"
+    Server.objects.update(state_note="restarting (1 of 5)", state_detail=remark)
+    page = as_alice.get(URL).content.decode()
+    assert (page.count(words), ">succeeded<" in page, has_strip(as_alice)) == (1, False, False)
+    Server.objects.update(last_error="Start: Port 27015 is taken.")
+    assert "Port 27015 is taken." in as_alice.get(URL).content.decode()
 
 
 # --- Without scripts --------------------------------------------------------------------------
