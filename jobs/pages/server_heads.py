@@ -105,5 +105,5 @@ def find_crash(server: Server) -> Crash | None:
 
 
 def is_crash_told(server: Server, crash: Crash | None) -> bool:
-    """Return whether the server's last error is its crash, about which the remark beside its state says more."""
+    """Return whether the server's last error is its crash, of which the remark beside its state says more."""
     return crash is not None and crash.detail == server.last_error and bool(server.state_remark)

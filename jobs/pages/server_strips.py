@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from jobs.models import STARTS, Job, JobLog, JobState
+from jobs.models import STARTS, Job, JobLog, JobState, LogStream
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
@@ -75,6 +75,11 @@ class Strip:
         return self.is_in_hand and has_failed and not self.is_overcome and not self.remedy
 
     @property
+    def has_next_step(self) -> bool:
+        """Whether its own button is the one that helps most, so that no other on the page is as prominent."""
+        return bool(self.remedy) or self.can_be_retried
+
+    @property
     def missing_map(self) -> MissingMap | None:
         """The map that there is not, if the job failed because of it."""
         return self.remedy.missing_map if self.remedy else None
@@ -107,9 +112,18 @@ def read_strip(user: Person, server: Server) -> Strip | None:
 
 
 def read_failure_lines(job: Job) -> tuple[JobLog, ...]:
-    """Return the last lines of a failed job's log without those that only repeat its error."""
-    lines = job.last_lines(LINES_OF_FAILURE)
-    return tuple(line for line in lines if not job.error or line.line.strip() not in job.error)
+    """Return the last lines of a failed job's log that may say more about the failure than its error does.
+
+    They are those of the stage in which it failed, and of earlier ones what went to standard error.
+    """
+    stage = job.stages.last()
+    began = stage.first_seq if stage else 0
+    return tuple(
+        line
+        for line in job.last_lines(LINES_OF_FAILURE)
+        if (line.seq >= began or line.stream == LogStream.STDERR)
+        and (not job.error or line.line.strip() not in job.error)
+    )
 
 
 def find_remedy(server: Server, job: Job) -> Remedy | None:

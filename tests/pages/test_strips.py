@@ -1,5 +1,6 @@
 """For how long a server's pages tell what its last job did, and how a failure is dismissed."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.models import Job, JobState
+from jobs.models import Job, JobStage, JobState
 from jobs.pages.server_strips import NEWS_FOR
 from servers.models import Blueprint, ConsoleCommand, Crash, Membership, Run, Server
 from tests.pages.conftest import sign_in
@@ -17,6 +18,7 @@ from tests.states import record_state
 pytestmark = pytest.mark.django_db
 
 URL = "/servers/alpha/"
+PRIMARY = re.compile(r'data-kind="primary"(?: aria-label="([^"]*)")?')
 
 
 def has_strip(browser: Client, tab: str = "") -> bool:
@@ -74,6 +76,24 @@ def test_what_cannot_be_started_as_it_is_has_to_be_edited_and_not_tried_again(
         page = as_alice.get(url).content.decode()
         assert retry not in page
         assert f'href="{URL}edit/">Edit the server</a>' in page
+
+
+def test_a_failed_start_has_one_primary_button_and_lines_of_its_last_stage(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    page = as_alice.get(URL).content.decode()
+    assert "Starting the game" in page
+    assert PRIMARY.findall(page) == ["Retry: Start"]
+    stage = JobStage.objects.create(
+        job=failed_job, name="Waiting for the game", first_seq=3, started_at=timezone.now()
+    )
+    page = as_alice.get(URL).content.decode()
+    assert "Starting the game" not in page
+    assert "already in use" in page, "that went to standard error"
+    JobStage.objects.filter(pk=stage.pk).update(first_seq=1)
+    assert "Starting the game" in as_alice.get(URL).content.decode()
+    Job.objects.update(state=JobState.SUCCEEDED)
+    assert len(PRIMARY.findall(as_alice.get(URL).content.decode())) == 1
 
 
 def test_a_crash_is_told_once_and_not_beside_the_start_before_it(
