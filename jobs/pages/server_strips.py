@@ -61,6 +61,8 @@ class Strip:
         """What is important about the job, for one line: how far it is, what it waits for, or why it failed."""
         if self.job.state == JobState.RUNNING:
             return self.job.stage
+        if self.job.state == JobState.FAILED:
+            return self.job.cause
         return self.waiting or self.job.error
 
     @property

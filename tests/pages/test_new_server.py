@@ -216,7 +216,7 @@ def test_make_and_start_installs_makes_and_starts_and_stays(
         "start",
     ]
     page = read(as_dana, f"{LIST}?made=first")
-    assert "Server first was made" in page
+    assert 'Server <span class="name">first</span> was made' in page
     assert "It starts once the game is installed on host local." in page
 
 

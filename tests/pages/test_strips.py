@@ -144,4 +144,15 @@ def test_it_is_one_line_with_a_fold_on_the_tabs_that_are_about_something_else(
 def test_its_line_says_why_a_job_failed(as_alice: Client, server: Server, failed_job: Job) -> None:
     page = as_alice.get(f"{URL}players/").content.decode()
     assert 'class="strip-line-words">Port 27015 is taken.</span>' in page
+    line = " ".join(page.partition('class="strip-line"')[2].partition("</summary>")[0].split())
+    assert '<span class="state" data-state="failed">Start failed:</span>' in line
     assert reverse("jobs:retry", args=[failed_job.pk]) in page.rpartition("</details>")[2]
+
+
+def test_a_failure_sets_the_name_that_its_sentence_begins_with_apart(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    Job.objects.update(error="alpha cannot be started. Edit it.")
+    page = as_alice.get(f"{URL}players/").content.decode()
+    assert 'class="strip-line-words">“alpha” cannot be started.</span>' in page
+    assert "<h2>“alpha” cannot be started.</h2>" in page
