@@ -157,7 +157,7 @@ def is_news(strip: Strip, dismissed: Iterable[int], up_since: datetime | None) -
 
 def has_crashed_since(job: Job) -> bool:
     """Return whether the server of a job that is over has crashed after it."""
-    crashes = Crash.objects.filter(server_id=job.server_id, at__gte=job.finished_at)
+    crashes = Crash.objects.filter(server=job.server, at__gte=job.finished_at)
     return crashes.exists()
 
 
