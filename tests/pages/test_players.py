@@ -98,6 +98,12 @@ def test_what_cannot_be_said_is_refused_in_words(
     assert not ConsoleCommand.objects.exists()
 
 
+def test_nothing_can_be_said_while_it_does_not_run(as_alice: Client, running: Server) -> None:
+    assert "Say something" in as_alice.get(URL).content.decode()
+    record_state(running, "stopped")
+    assert "Say something" not in as_alice.get(URL).content.decode()
+
+
 def test_something_is_said_to_all(as_alice: Client, running: Server) -> None:
     as_alice.post(f"{URL}say/", {"text": "restart in 5; // sorry"})
     assert ConsoleCommand.objects.get().typed == 'say "restart in 5; // sorry"'
