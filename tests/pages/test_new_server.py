@@ -80,7 +80,10 @@ def test_the_form_says_which_blueprint_a_ready_one_is_or_becomes(
         as_alice, NEW
     )
     page = as_alice.post(NEW, form_of("ready:campaign", name="one"), follow=True)
-    assert "The server uses the new blueprint campaign-2" in page.content.decode()
+    assert (
+        "The server uses the new blueprint campaign-2. To change how it plays,"
+        in page.content.decode()
+    )
     assert "Uses your blueprint campaign-2." in read(as_alice, NEW)
     page = as_alice.post(NEW, form_of("ready:campaign", name="two"), follow=True)
     assert "The server uses the new blueprint" not in page.content.decode()

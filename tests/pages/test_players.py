@@ -151,7 +151,12 @@ def test_one_alone_is_told_something_where_sourcemod_can(as_alice: Client, runni
 def test_a_viewer_sees_people_and_cannot_kick(as_bob: Client, bob: User, running: Server) -> None:
     running.memberships.create(user=bob, role="viewer")
     assert "Kick" not in as_bob.get(URL).content.decode()
-    assert as_bob.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1"}).status_code == 403
+    answer = as_bob.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1"})
+    assert answer.status_code == 403
+    said = (
+        "Your role is not enough. It takes the role operator, or a higher one, to send it console"
+    )
+    assert said in answer.content.decode()
 
 
 # --- What came of it --------------------------------------------------------------------------
