@@ -274,6 +274,11 @@ def test_every_style_sheet_is_loaded() -> None:
         assert name in loaded or style.name == "admin.css"
 
 
+def test_a_disabled_button_looks_disabled_whatever_its_kind() -> None:
+    text = next(style for style in STYLES if style.name == "button.css").read_text()
+    assert text.rindex(".button[data-kind=") < text.index(".button:disabled {")
+
+
 def test_each_token_that_is_used_is_defined() -> None:
     text = "\n".join(style.read_text() for style in STYLES if style.name != "admin.css")
     defined = set(re.findall(r"(--[\w-]+)\s*:", text))
