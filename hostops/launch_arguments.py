@@ -498,6 +498,10 @@ def _judge_characters(argument: Argument) -> Iterator[Fault]:
         yield Fault(place, f"“{_shown(text)}” contains {what}")
 
 
+def _options_of(who: Who) -> list[str]:
+    return [name for name, option in OPTIONS.items() if option.who is who]
+
+
 def _judge_option(
     word: str, place: str, values: Sequence[str], *, is_whole: bool
 ) -> Iterator[Fault]:
@@ -508,7 +512,7 @@ def _judge_option(
         yield Fault(
             place,
             f"{_shown(name)} is not an option that Saferoom knows: leave it out. "
-            "Options that owners may use are listed in docs/arguments.md.",
+            f"Options that owners may use: {', '.join(_options_of(Who.OWNER))}.",
         )
     elif option.who is not Who.OWNER:
         yield Fault(place, _refusal(name, option))

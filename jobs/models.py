@@ -387,8 +387,13 @@ class Job(models.Model):
 
     @property
     def cause(self) -> str:
-        """Why it failed, in the first sentence of its error; what it was doing if nothing says why."""
-        return split_cause(self.error)[0] or self.failed_at
+        """Why it failed, in the first sentence of its error; what it was doing if nothing says why.
+
+        A sentence that begins with the server's name has it in quotes: many names are words too.
+        """
+        cause = split_cause(self.error)[0] or self.failed_at
+        name = self.server_name
+        return f"“{name}”{cause.removeprefix(name)}" if cause.startswith(f"{name} ") else cause
 
     @property
     def after_cause(self) -> str:

@@ -64,7 +64,9 @@ def require(user: User, verb: Verb, thing: Thing | None = None) -> None:
         if rule.least is None:
             raise PermissionDenied(_("Only an admin may %(words)s.") % {"words": rule.words})
         raise PermissionDenied(
-            _("Your role is not enough: only %(label)s or above may %(words)s.")
+            _(
+                "Your role is not enough. It takes the role %(label)s, or a higher one, to %(words)s."
+            )
             % {"label": rule.least.label, "words": rule.words}
         )
 

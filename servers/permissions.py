@@ -75,7 +75,7 @@ class Rule:
 RULES = {
     # Servers, and the jobs about them.
     Verb.VIEW: Rule(
-        "see a server, its console, its jobs",
+        "see a server, its console and its jobs",
         Role.VIEWER,
         (
             *("servers.view_any_server", "servers.operate_any_server"),
@@ -95,7 +95,7 @@ RULES = {
     Verb.BAN: Rule("ban players from it and lift bans", Role.MANAGER, ("servers.change_server",)),
     Verb.NAME_ADMINS: Rule("name its admins in the game", Role.MANAGER, ("servers.change_server",)),
     Verb.CONFIGURE: Rule(
-        "read and change its config, arguments, port, blueprint",
+        "read and change its config, arguments, port and blueprint",
         Role.MANAGER,
         ("servers.change_server",),
     ),

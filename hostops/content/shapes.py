@@ -240,8 +240,8 @@ def _look_at_places(files: Sequence[OverlayFile]) -> Iterator[ContentFinding]:
             yield ContentFinding(
                 "server_cfg",
                 ContentSeverity.NOTED,
-                "It has a server.cfg, which is one part of each server's config: the release's comes before "
-                "it, and the blueprint's and the server's own after it.",
+                "It becomes one part of each server’s config: the release’s server.cfg comes before it, and "
+                "the blueprint’s and the server’s own config after it.",
                 path,
             )
         elif lower in ("server.cfg", f"{GAME_DIR}/server.cfg", SERVER_CONFIG_PATH):

@@ -136,7 +136,8 @@ class ProcessDriver:
             "Limits",
             False,
             "The process driver runs servers without their limits of memory, tasks and CPU weight.",
-            "HOST_DRIVER=systemd holds servers to them: see docs/deploy.md.",
+            "To enforce them, stop all servers and the worker, set HOST_DRIVER=systemd in the worker's "
+            "settings, and start it again as a service of systemd.",
             if_not=Severity.WARNING,
         )
 

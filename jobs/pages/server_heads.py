@@ -44,6 +44,7 @@ def describe_head(
     up_since = find_start(server)
     is_shown = strip is not None and is_news(strip, read_dismissed(request), up_since)
     crashes = server.crashes.count()
+    crash = find_crash(server) if crashes else None
     return {
         "server": server,
         "verbs": verbs,
@@ -54,11 +55,11 @@ def describe_head(
         "strip": strip if is_shown else None,
         "is_strip_folded": tab != FIRST_TAB,
         "renewal": find_renewal(server, strip, has_form=has_form),
-        "is_last_error_told": is_told(server, strip),
+        "is_last_error_told": is_told(server, strip) or is_crash_told(server, crash),
         "deferred": DeferredAction.objects.filter(server=server).first(),
         "waiting": describe_waiting(server, request.user if Verb.CONFIGURE in verbs else None),
         "up_since": up_since,
-        "crash": find_crash(server) if crashes else None,
+        "crash": crash,
         "removal_obstacle": server.removal_obstacle() if Verb.REMOVE in verbs else "",
     }
 
@@ -104,3 +105,8 @@ def find_crash(server: Server) -> Crash | None:
     """Return the crash because of which a server is down; None if it is not down after a crash."""
     is_crashed = server.actual_state == ActualState.CRASHED and not server.not_heard_of_since
     return server.crashes.first() if is_crashed else None
+
+
+def is_crash_told(server: Server, crash: Crash | None) -> bool:
+    """Return whether the server's last error is its crash, of which the remark beside its state says more."""
+    return crash is not None and crash.detail == server.last_error and bool(server.state_remark)

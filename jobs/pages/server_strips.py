@@ -10,14 +10,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from jobs.models import STARTS, Job, JobLog, JobState, Operation
+from jobs.models import STARTS, Job, JobLog, JobState, LogStream, Operation
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
 from servers.access import SignedInRequest, get_server_or_404, sign_in_required
 from servers.config import find_way_back
 from servers.content import MissingMap, find_missing_map
-from servers.models import ActualState, Run, Server
+from servers.models import ActualState, Crash, Run, Server
 from servers.permissions import Person, may
 
 LINES_OF_FAILURE = 8
@@ -68,6 +68,8 @@ class Strip:
             return self.job.stage
         if self.has_left_down:
             return _("The server was stopped already.")
+        if self.job.state == JobState.FAILED:
+            return self.job.cause
         return self.waiting or self.job.error
 
     @property
@@ -87,6 +89,11 @@ class Strip:
         """Whether the user may request the failed job again, and that may help."""
         has_failed = self.job.state == JobState.FAILED and self.job.can_be_retried
         return self.is_in_hand and has_failed and not self.is_overcome and not self.remedy
+
+    @property
+    def has_next_step(self) -> bool:
+        """Whether its own button is the one that helps most, so that no other on the page is as prominent."""
+        return bool(self.remedy) or self.can_be_retried
 
     @property
     def missing_map(self) -> MissingMap | None:
@@ -132,9 +139,18 @@ def has_left_down(job: Job, server: Server) -> bool:
 
 
 def read_failure_lines(job: Job) -> tuple[JobLog, ...]:
-    """Return the last lines of a failed job's log without those that only repeat its error."""
-    lines = job.last_lines(LINES_OF_FAILURE)
-    return tuple(line for line in lines if not job.error or line.line.strip() not in job.error)
+    """Return the last lines of a failed job's log that may say more about the failure than its error does.
+
+    They are those of the stage in which it failed, and of earlier ones what went to standard error.
+    """
+    stage = job.stages.last()
+    began = stage.first_seq if stage else 0
+    return tuple(
+        line
+        for line in job.last_lines(LINES_OF_FAILURE)
+        if (line.seq >= began or line.stream == LogStream.STDERR)
+        and (not job.error or line.line.strip() not in job.error)
+    )
 
 
 def find_remedy(server: Server, job: Job) -> Remedy | None:
@@ -152,14 +168,22 @@ def find_remedy(server: Server, job: Job) -> Remedy | None:
 def is_news(strip: Strip, dismissed: Iterable[int], up_since: datetime | None) -> bool:
     """Return whether a strip is still worth its place: a job that is not over, or whose end is news.
 
-    The end of a failed job is news until somebody has read it, or the server has been started since.
+    The end of a failed job is news until somebody has read it, or the server has been started since. A start
+    that succeeded is none once the server has crashed.
     """
     job = strip.job
     if job.is_active or job.finished_at is None:
         return True
     if job.state != JobState.FAILED:
-        return timezone.now() - job.finished_at < NEWS_FOR
+        is_recent = timezone.now() - job.finished_at < NEWS_FOR
+        return is_recent and not (job.operation in STARTS and has_crashed_since(job))
     return job.pk not in dismissed and not (up_since and up_since > job.finished_at)
+
+
+def has_crashed_since(job: Job) -> bool:
+    """Return whether the server of a job that is over has crashed after it."""
+    crashes = Crash.objects.filter(server=job.server, at__gte=job.finished_at)
+    return crashes.exists()
 
 
 def is_told(server: Server, strip: Strip | None) -> bool:

@@ -10,7 +10,12 @@ from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import BaseUserCreationForm, PasswordChangeForm, PasswordResetForm
+from django.contrib.auth.forms import (
+    BaseUserCreationForm,
+    PasswordChangeForm,
+    PasswordResetForm,
+    SetPasswordForm,
+)
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
@@ -42,7 +47,19 @@ class SignInForm(PlainForm, LoginForm):  # type: ignore[misc] # allauth has no t
         return "username" if field_name == "login" else field_name
 
 
-class NewPasswordForm(PlainForm, PasswordChangeForm):
+SECOND_FIELD = "password2"
+
+
+class FirstFieldMixin:
+    """Reports a weak password where it was chosen: Django does so at the field that repeats it."""
+
+    def validate_password_for_user(self, user: User, field_name: str = SECOND_FIELD) -> None:
+        """Judge the first of the two fields."""
+        first = field_name.replace("password2", "password1")
+        super().validate_password_for_user(user, first)  # type: ignore[misc]
+
+
+class NewPasswordForm(PlainForm, FirstFieldMixin, PasswordChangeForm):
     """Changes one's own password to a different one."""
 
     def clean_old_password(self) -> str:
@@ -193,7 +210,7 @@ class QuotasForm(PlainForm, forms.ModelForm):  # type: ignore[type-arg]
         )
 
 
-class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
+class AcceptanceForm(PlainForm, FirstFieldMixin, BaseUserCreationForm):  # type: ignore[type-arg]
     """Creates the account of a person who was invited."""
 
     class Meta:
@@ -212,6 +229,10 @@ class AcceptanceForm(PlainForm, BaseUserCreationForm):  # type: ignore[type-arg]
         if User.objects.filter(username__iexact=username).exists():
             raise ValidationError(_("That name is taken. Choose another one."))
         return username
+
+
+class ResetForm(FirstFieldMixin, SetPasswordForm):  # type: ignore[type-arg]
+    """Sets a new password through a link."""
 
 
 class ResetRequestForm(PlainForm, PasswordResetForm):

@@ -29,7 +29,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from l4d2site.accounts.addresses import make_link
 from l4d2site.accounts.events import record_event
-from l4d2site.accounts.forms import AcceptanceForm, InvitationForm, ResetRequestForm
+from l4d2site.accounts.forms import (
+    AcceptanceForm,
+    InvitationForm,
+    ResetForm,
+    ResetRequestForm,
+)
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
@@ -280,6 +285,7 @@ def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
 class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ignore[type-arg]
     """Sets a new password through a link. It signs nobody in: a second factor is still required."""
 
+    form_class = ResetForm
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
     success_message = gettext_lazy("Your password was changed. Sign in with it.")

@@ -24,6 +24,7 @@ from servers.models.runs import (
     with_readable_passwords,
 )
 from servers.permissions import Person, Verb, may
+from servers.secrets import HIDDEN
 from servers.store import (
     BlobError,
     FileChange,
@@ -273,11 +274,22 @@ def describe_step(before: object, after: object) -> str:
 
 
 def describe_texts(part: RunPart, before: str, after: str) -> Change:
-    """Return what differs between two texts without passwords; in those something else may."""
+    """Return what differs between two texts without passwords.
+
+    Where no line differs, it is a password that is not shown, or how lines end.
+    """
     lines = compare_lines(before, after)
     if lines:
         return Change(part, lines=lines)
-    return Change(part, _("Only a password in it, or blanks and blank lines, have changed."))
+    if HIDDEN in after and before == after:
+        text = _(
+            "Only a password, shown as %(hidden)s, or what follows it on its line has changed."
+        )
+    elif HIDDEN in after:
+        text = _("Only line ends, or a password shown as %(hidden)s, have changed.")
+    else:
+        text = _("Only the ends of lines have changed, which are not shown.")
+    return Change(part, text % {"hidden": HIDDEN})
 
 
 def compare_lines(before: str, after: str) -> tuple[tuple[str, str], ...]:

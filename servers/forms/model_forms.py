@@ -423,6 +423,10 @@ class BlueprintForm(RowForm):
         if offered is not None and offered.pk not in self.stored_places:
             lowest = max((row.position for row in self.stored_places.values()), default=0)
             self.initial[place_name(offered)] = lowest + 1
+            self.offered = offered
+
+    offered: Overlay | None = None
+    """The overlay that `offer` placed, for the page to say so."""
 
     moved = ""
     """The last move, for the page to lead the keyboard back to its button."""

@@ -120,7 +120,7 @@ class NewServerForm(ServerForm):
             blueprint.save()
             self.instance.blueprint = blueprint
             text = _(
-                "The server uses the new blueprint %(name)s: how it is played is changed there."
+                "The server uses the new blueprint %(name)s. To change how it plays, edit that blueprint."
             )
             self.notes.append(text % {"name": blueprint.name})
         return super().save(commit)

@@ -69,7 +69,7 @@ class AdminsState(models.TextChoices):
     IN_FORCE = "in_force", _("Written, and SourceMod has read them.")
     TYPED = "typed", _("Written. SourceMod was told to reload them, but did not answer.")
     WAITING = "waiting", _("The server’s next start writes them.")
-    NO_SOURCEMOD = "no_sourcemod", _("Not written, so they have no effect.")
+    NO_SOURCEMOD = "no_sourcemod", _("They are not written to the server, so they have no effect.")
     NOT_LOADED = (
         "not_loaded",
         _("Written, but SourceMod does not read them. The console may say why it is not loaded."),

@@ -141,6 +141,7 @@ def test_it_refuses_what_moves_the_server_or_runs_something_else(text: str) -> N
         ("-tickrate=60", "Write -tickrate=60 as -tickrate VALUE"),
         ("-tickrate 5000", "-tickrate takes 30 to 128, not “5000”"),
         ("-foo", "-foo is not an option that Saferoom knows"),
+        ("-foo", "Options that owners may use: -tickrate, -maxplayers, -insecure, -nohltv"),
         ("+rcon_password x", "it is the field “RCON password”"),
         ("+sv_setsteamaccount x", "put it into the server's own config"),
         ("+sv_downloadurl http://a", "put sv_downloadurl into the config"),

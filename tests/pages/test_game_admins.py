@@ -170,7 +170,9 @@ def test_the_page_says_what_has_come_of_them_and_not_what_was_before_a_change(
     assert not list(response.context["messages"])
     AdminsNote.record(server, AdminsState.NO_SOURCEMOD, "There is no SourceMod.")
     page = as_alice.get(URL).content.decode()
-    assert "so they have no effect. There is no SourceMod." in page
+    assert (
+        "They are not written to the server, so they have no effect. There is no SourceMod." in page
+    )
     AdminsNote.record(server, AdminsState.IN_FORCE)
     assert "SourceMod has read them" in as_alice.get(URL).content.decode()
     as_alice.post(f"{URL}{GameAdmin.objects.get().pk}/remove/")

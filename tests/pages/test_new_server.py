@@ -80,7 +80,10 @@ def test_the_form_says_which_blueprint_a_ready_one_is_or_becomes(
         as_alice, NEW
     )
     page = as_alice.post(NEW, form_of("ready:campaign", name="one"), follow=True)
-    assert "The server uses the new blueprint campaign-2" in page.content.decode()
+    assert (
+        "The server uses the new blueprint campaign-2. To change how it plays,"
+        in page.content.decode()
+    )
     assert "Uses your blueprint campaign-2." in read(as_alice, NEW)
     page = as_alice.post(NEW, form_of("ready:campaign", name="two"), follow=True)
     assert "The server uses the new blueprint" not in page.content.decode()
@@ -233,7 +236,7 @@ def test_make_and_start_installs_makes_and_starts_and_stays(
         "start",
     ]
     page = read(as_dana, f"{LIST}?made=first")
-    assert "Server first was made" in page
+    assert 'Server <span class="name">first</span> was made' in page
     assert "It starts once the game is installed on host local." in page
 
 

@@ -107,6 +107,7 @@ def test_what_keeps_a_server_from_starting_and_what_is_odd_is_told_before_a_star
     assert "cannot be started with its overlay" in text_of(as_alice, server.get_absolute_url())
     page = text_of(as_alice, reverse("servers:overlay_detail", args=["pack"]))
     assert "It has a server.cfg." in page
+    assert "<code><bdi>x</bdi></code>: It is too deep." in page
     assert "<code>db_one</code> &lt;b&gt;The Start&lt;/b&gt;, <code>db_two</code>" in page
 
 

@@ -233,6 +233,13 @@ def test_a_style_sheet_keeps_to_the_rules(style: Path) -> None:
         assert text.lstrip().startswith("@layer")
 
 
+def test_only_ordered_lists_of_steps_are_numbered() -> None:
+    text = (STATIC / "css" / "data" / "steps.css").read_text()
+    rules = re.findall(r"\.steps[^{]*\bli\b[^{]*", text)
+    assert rules
+    assert all(rule.startswith(".steps ol li") for rule in rules), rules
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
 def test_a_script_is_small_and_writes_no_html(module: Path) -> None:
     text = module.read_text()
@@ -265,6 +272,11 @@ def test_every_style_sheet_is_loaded() -> None:
     for style in STYLES:
         name = style.relative_to(STATIC).as_posix()
         assert name in loaded or style.name == "admin.css"
+
+
+def test_a_disabled_button_looks_disabled_whatever_its_kind() -> None:
+    text = next(style for style in STYLES if style.name == "button.css").read_text()
+    assert text.rindex(".button[data-kind=") < text.index(".button:disabled {")
 
 
 def test_each_token_that_is_used_is_defined() -> None:

@@ -98,6 +98,12 @@ def test_what_cannot_be_said_is_refused_in_words(
     assert not ConsoleCommand.objects.exists()
 
 
+def test_nothing_can_be_said_while_it_does_not_run(as_alice: Client, running: Server) -> None:
+    assert "Say something" in as_alice.get(URL).content.decode()
+    record_state(running, "stopped")
+    assert "Say something" not in as_alice.get(URL).content.decode()
+
+
 def test_something_is_said_to_all(as_alice: Client, running: Server) -> None:
     as_alice.post(f"{URL}say/", {"text": "restart in 5; // sorry"})
     assert ConsoleCommand.objects.get().typed == 'say "restart in 5; // sorry"'
@@ -145,7 +151,12 @@ def test_one_alone_is_told_something_where_sourcemod_can(as_alice: Client, runni
 def test_a_viewer_sees_people_and_cannot_kick(as_bob: Client, bob: User, running: Server) -> None:
     running.memberships.create(user=bob, role="viewer")
     assert "Kick" not in as_bob.get(URL).content.decode()
-    assert as_bob.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1"}).status_code == 403
+    answer = as_bob.post(f"{URL}kick/", {"steam_id": "STEAM_1:0:1"})
+    assert answer.status_code == 403
+    said = (
+        "Your role is not enough. It takes the role operator, or a higher one, to send it console"
+    )
+    assert said in answer.content.decode()
 
 
 # --- What came of it --------------------------------------------------------------------------

@@ -196,7 +196,9 @@ def test_the_config_says_which_overlays_bring_mods_and_how_to_get_some(
     as_alice: Client, server: Server
 ) -> None:
     config = reverse("servers:config", args=["alpha"])
-    assert "Upload yours to" in text(as_alice, config)
+    mods = text(as_alice, config).partition('id="mods-heading"')[2].partition("</section>")[0]
+    assert "has no overlays yet. Upload yours to" in " ".join(mods.split())
+    assert "<li>" not in mods
     overlay = Overlay.objects.create(name="zonemod")
     server.blueprint.set_overlays([overlay])
     page = text(as_alice, config)

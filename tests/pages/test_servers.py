@@ -388,6 +388,30 @@ def test_a_server_with_an_instance_is_not_removed(
     assert Server.objects.count() == 1
 
 
+def test_the_menu_has_the_two_steps_to_remove_a_server_in_order(
+    as_alice: Client, server: Server
+) -> None:
+    def steps() -> tuple[str, str]:
+        page = " ".join(as_alice.get(server.get_absolute_url()).content.decode().split())
+        first, _, second = (
+            page.partition('class="menu-steps"')[2].partition("</ol>")[0].partition("</li>")
+        )
+        return first, second
+
+    record_state(server, ActualState.STOPPED)
+    first, second = steps()
+    assert 'value="delete"' in first
+    assert "<button" in second
+    assert " disabled " in second
+    assert "Once its files are deleted." in second
+    record_state(server, ActualState.ABSENT)
+    first, second = steps()
+    assert "Done: there are none on host" in first
+    assert f'href="{reverse("servers:remove", args=[server.name])}"' in second
+    Job.objects.create(operation="start", server=server)
+    assert "is waiting or running" in steps()[1]
+
+
 def test_a_server_with_a_waiting_job_is_not_removed(as_alice: Client, server: Server) -> None:
     Job.objects.create(operation="start", server=server)
     response = as_alice.post(reverse("servers:remove", args=[server.name]))

@@ -1,5 +1,6 @@
 """For how long a server's pages tell what its last job did, and how a failure is dismissed."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -8,15 +9,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.models import Job, JobState
+from jobs.models import Job, JobStage, JobState
 from jobs.pages.server_strips import NEWS_FOR
-from servers.models import Blueprint, ConsoleCommand, Membership, Run, Server
+from servers.models import Blueprint, ConsoleCommand, Crash, Membership, Run, Server
 from tests.pages.conftest import sign_in
 from tests.states import record_state
 
 pytestmark = pytest.mark.django_db
 
 URL = "/servers/alpha/"
+PRIMARY = re.compile(r'data-kind="primary"(?: aria-label="([^"]*)")?')
 
 
 def has_strip(browser: Client, tab: str = "") -> bool:
@@ -114,6 +116,44 @@ def test_what_cannot_be_started_as_it_is_has_to_be_edited_and_not_tried_again(
         assert f'href="{URL}edit/">Edit the server</a>' in page
 
 
+def test_a_failed_start_has_one_primary_button_and_lines_of_its_last_stage(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    page = as_alice.get(URL).content.decode()
+    assert "Starting the game" in page
+    assert PRIMARY.findall(page) == ["Retry: Start"]
+    stage = JobStage.objects.create(
+        job=failed_job, name="Waiting for the game", first_seq=3, started_at=timezone.now()
+    )
+    page = as_alice.get(URL).content.decode()
+    assert "Starting the game" not in page
+    assert "already in use" in page, "that went to standard error"
+    JobStage.objects.filter(pk=stage.pk).update(first_seq=1)
+    assert "Starting the game" in as_alice.get(URL).content.decode()
+    Job.objects.update(state=JobState.SUCCEEDED)
+    assert len(PRIMARY.findall(as_alice.get(URL).content.decode())) == 1
+
+
+def test_a_crash_is_told_once_and_not_beside_the_start_before_it(
+    as_alice: Client, server: Server
+) -> None:
+    Job.objects.create(
+        operation="start", server=server, state=JobState.SUCCEEDED, finished_at=timezone.now()
+    )
+    record_state(server, "crashed")
+    assert has_strip(as_alice)
+    words = "Its last line was: bye"
+    Crash.objects.create(server=server, exit_signal="SIGSEGV", detail=f"Crashed (SIGSEGV). {words}")
+    Server.objects.update(last_error=f"Crashed (SIGSEGV). {words}")
+    assert has_strip(as_alice), "nothing else tells it"
+    remark = f"Crashed (SIGSEGV). It ended without having been asked to. {words}"
+    Server.objects.update(state_note="restarting (1 of 5)", state_detail=remark)
+    page = as_alice.get(URL).content.decode()
+    assert (page.count(words), ">succeeded<" in page, has_strip(as_alice)) == (1, False, False)
+    Server.objects.update(last_error="Start: Port 27015 is taken.")
+    assert "Port 27015 is taken." in as_alice.get(URL).content.decode()
+
+
 # --- Without scripts --------------------------------------------------------------------------
 
 
@@ -142,4 +182,15 @@ def test_it_is_one_line_with_a_fold_on_the_tabs_that_are_about_something_else(
 def test_its_line_says_why_a_job_failed(as_alice: Client, server: Server, failed_job: Job) -> None:
     page = as_alice.get(f"{URL}players/").content.decode()
     assert 'class="strip-line-words">Port 27015 is taken.</span>' in page
+    line = " ".join(page.partition('class="strip-line"')[2].partition("</summary>")[0].split())
+    assert '<span class="state" data-state="failed">Start failed:</span>' in line
     assert reverse("jobs:retry", args=[failed_job.pk]) in page.rpartition("</details>")[2]
+
+
+def test_a_failure_sets_the_name_that_its_sentence_begins_with_apart(
+    as_alice: Client, server: Server, failed_job: Job
+) -> None:
+    Job.objects.update(error="alpha cannot be started. Edit it.")
+    page = as_alice.get(f"{URL}players/").content.decode()
+    assert 'class="strip-line-words">“alpha” cannot be started.</span>' in page
+    assert "<h2>“alpha” cannot be started.</h2>" in page

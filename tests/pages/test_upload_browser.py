@@ -94,6 +94,13 @@ def test_what_needs_a_script_can_be_clicked_once_the_script_listens(
     for route in held:
         route.continue_()
     expect(button).to_be_visible()
+    amounts = "{received: 0, count: 1, sent: 4, total: 455}"
+    # One part is not counted: its bytes say it all.
+    said = page.evaluate(
+        "import(document.querySelector('link[href*=amounts]').href)"
+        f".then((module) => module.describePause({amounts}))"
+    )
+    assert said == "4 bytes of 455 bytes, paused"
 
 
 @pytest.mark.usefixtures("worker")

@@ -84,12 +84,24 @@ def test_a_version_that_was_made_leads_on_to_a_blueprint(
     edit = f"/blueprints/{blueprint.name}/edit/?overlay=maps"
     for address in (edit, "/blueprints/new/?overlay=maps", "/overlays/maps/versions/1/"):
         assert f'href="{address}"' in page, address
-    form = as_alice.get(edit).context["form"]
+    answer = as_alice.get(edit)
+    form = answer.context["form"]
     assert [one.overlay for one in form.overlay_places() if one.is_chosen] == [overlay]
+    said = " ".join(answer.content.decode().split())
+    link = f'<a class="name" href="#place-{overlay.pk}" autofocus>maps</a>'
+    assert f"{link} is added below. Save to keep it." in said
+    new = as_alice.get("/blueprints/new/?overlay=maps").content.decode()
+    assert "is added below" in new
+    assert new.count(" autofocus") == 1, "the keyboard starts at the name"
     blueprint.set_overlays([overlay])
     page = " ".join(as_alice.get(PAGE).content.decode().split())
     assert "uses it: its servers have version 1 from their next start." in page
     assert edit not in page
+    assert "is added below" not in as_alice.get(edit).content.decode()
+    assert "is the latest" not in page
+    save_file(overlay, "left4dead2/cfg/b.cfg", b"b", opened="", by=alice, note="")
+    page = " ".join(as_alice.get(PAGE).content.decode().split())
+    assert '<a href="/overlays/maps/">version 2</a> is the latest.' in page
 
 
 @pytest.mark.usefixtures("worker")

@@ -137,7 +137,12 @@ def test_a_password_in_a_config_that_is_another_one_shows_and_what_it_is_does_no
     assert waiting is not None
     [change] = waiting.changes
     assert (change.part, change.lines) == (Part.CONFIG, ())
-    assert change.sentence.startswith("Only a password in it")
+    assert change.sentence.startswith("Only a password, shown as ••••, or what follows it")
+    for before, after, said in (
+        ("echo x\n", "echo x\r\n", "Only the ends of lines have changed, which are not shown."),
+        ("a ••••\n", "a ••••", "Only line ends, or a password shown as ••••, have changed."),
+    ):
+        assert describe_texts(Part.CONFIG, before, after).sentence == said
 
 
 def test_a_viewer_is_told_that_it_waits_and_not_what_the_config_says(

@@ -139,3 +139,20 @@ def test_a_text_of_a_script_is_found(line: str) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_a_module_says_no_sentence_past_gettext(path: Path) -> None:
     assert list(spoken(ast.parse(path.read_text()))) == []
+
+
+def test_no_text_for_people_names_a_page_of_the_repository() -> None:
+    found = []
+    for room in ("hostops", "jobs", "l4d2site", "servers", "templates"):
+        for path in (settings.BASE_DIR / room).rglob("*"):
+            if path.suffix == ".html":
+                texts = [path.read_text()]
+            elif path.suffix == ".py":
+                nodes = list(ast.walk(ast.parse(path.read_text())))
+                remarks = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+                constants = [node for node in nodes if isinstance(node, ast.Constant)]
+                texts = [str(node.value) for node in constants if id(node) not in remarks]
+            else:
+                continue
+            found += [str(path) for text in texts if re.search(r"docs/\w+\.md", text)]
+    assert not found

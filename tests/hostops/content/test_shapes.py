@@ -115,6 +115,7 @@ def test_what_weighs_most_comes_first_and_each_kind_a_few_times_only(tmp_path: P
     names = [f"left4dead2/addons/{number}.bsp" for number in range(20)]
     codes = [code for code, *_ in find(tmp_path, "left4dead2/cfg/server.cfg", *names)]
     assert codes == ["map_not_read"] * (shapes.MOST_OF_A_KIND + 1) + ["server_cfg"]
+    assert "one part of each server’s config: the release’s" in faults_of(tmp_path)[-1].text
     assert "15 more" in faults_of(tmp_path)[shapes.MOST_OF_A_KIND].text
 
 

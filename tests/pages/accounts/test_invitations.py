@@ -114,6 +114,9 @@ def test_what_cannot_be_is_told_and_the_link_stays_open(
 ) -> None:
     page = client.post(invitation.get_absolute_url(), {**EVE, **values}).content.decode()
     assert complaint in page
+    if "password1" in values:
+        chosen, _, repeated = page.partition('name="password2"')
+        assert ("too short" in chosen, "too short" in repeated) == (True, False)
     assert Invitation.objects.open().exists()
     assert User.objects.count() == 1
 

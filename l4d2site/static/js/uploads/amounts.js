@@ -5,10 +5,10 @@ import { fill, ngettext } from "../words.js";
 const UNITS = ["bytes", "KB", "MB", "GB"];
 const OF_RATE_MS = 4_000;
 
-// `received` of `count` parts have arrived, and `sent` of `total` bytes, `rate` a second.
+// `received` of `count` parts have arrived, and `sent` of `total` bytes, `rate` a second. One part is not counted.
 export function describeProgress(amounts) {
   const words = ngettext(
-    "%(received)s of %(count)s part, %(sent)s of %(total)s, %(rate)s a second",
+    "%(sent)s of %(total)s, %(rate)s a second",
     "%(received)s of %(count)s parts, %(sent)s of %(total)s, %(rate)s a second",
     amounts.count,
   );
@@ -17,7 +17,7 @@ export function describeProgress(amounts) {
 
 export function describePause(amounts) {
   const words = ngettext(
-    "%(received)s of %(count)s part, %(sent)s of %(total)s, paused",
+    "%(sent)s of %(total)s, paused",
     "%(received)s of %(count)s parts, %(sent)s of %(total)s, paused",
     amounts.count,
   );
