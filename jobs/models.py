@@ -473,10 +473,6 @@ class Job(models.Model):
         last: int = self.logs.aggregate(last=models.Max("seq"))["last"] or 0
         return last
 
-    def last_lines(self, count: int) -> list["JobLog"]:
-        """Return the last `count` lines of the log, in order."""
-        return list(self.logs.order_by("-seq")[:count])[::-1]
-
 
 def split_cause(error: str) -> tuple[str, str]:
     """Return the first sentence of an error, and the others."""

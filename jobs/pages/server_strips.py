@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from jobs.models import STARTS, Job, JobLog, JobState, LogStream, Operation
+from jobs.models import STARTS, Job, JobLog, JobStage, JobState, LogStream, Operation
 from jobs.pages.ways_back import find_way_back as find_page
 from jobs.pages.ways_back import see_other
 from jobs.queue import explain_waiting
@@ -143,12 +145,13 @@ def read_failure_lines(job: Job) -> tuple[JobLog, ...]:
 
     They are those of the stage in which it failed, and of earlier ones what went to standard error.
     """
-    stage = job.stages.last()
-    began = stage.first_seq if stage else 0
+    newest = JobStage.objects.filter(job=OuterRef("job")).order_by("-first_seq", "-pk")
+    began = Coalesce(Subquery(newest.values("first_seq")[:1]), 0)
+    lines = job.logs.annotate(stage_began=began).order_by("-seq")[:LINES_OF_FAILURE]
     return tuple(
         line
-        for line in job.last_lines(LINES_OF_FAILURE)
-        if (line.seq >= began or line.stream == LogStream.STDERR)
+        for line in reversed(lines)
+        if (line.seq >= line.stage_began or line.stream == LogStream.STDERR)
         and (not job.error or line.line.strip() not in job.error)
     )
 
