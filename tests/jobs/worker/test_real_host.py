@@ -172,7 +172,9 @@ def test_an_update_beside_a_running_server_and_the_way_back(
     assert server.running_build_id == LATER_BUILD_ID
 
     job = run("rollback", build_id=BUILD_ID)
-    assert f"Build {BUILD_ID} is current now" in job.last_lines(1)[0].line
+    last_line = job.logs.order_by("seq").last()
+    assert last_line is not None
+    assert f"Build {BUILD_ID} is current now" in last_line.line
     assert installed(host) == [(LATER_BUILD_ID, False), (BUILD_ID, True)]
     host.refresh_from_db()
     assert host.build_id == BUILD_ID
