@@ -4,6 +4,7 @@ python -m tests.with_postgres pytest tests/jobs
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,10 +12,20 @@ from pathlib import Path
 
 from tests.fire.postgres import NoPostgresError, Postgres
 
+IN_MEMORY = "/dev/shm"
+ROOM_BYTES = 4 * 1024**3
+"""Far more than the tests' databases take."""
+
+
+def choose_place() -> str | None:
+    """Return a folder in memory if there is room for a server; None for the usual place."""
+    has_room = os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM_BYTES
+    return IN_MEMORY if has_room else None
+
 
 def main(command: list[str]) -> int:
     """Run `command`; return its exit code, or say that there is no PostgreSQL: an error in CI only."""
-    with tempfile.TemporaryDirectory(prefix="saferoom-postgres-") as folder:
+    with tempfile.TemporaryDirectory(prefix="saferoom-postgres-", dir=choose_place()) as folder:
         Path(folder).chmod(0o755)  # The server runs as another user if this is root.
         try:
             # Nothing here has to outlive a power cut.
