@@ -230,7 +230,7 @@ class Hub:
                     after = batch.last
                     yield batch.payload
                     if after < head:
-                        await asyncio.sleep(0)  # Whoever catches up lets others in between.
+                        await asyncio.sleep(0)  # Let others go first while it catches up.
                 if after < head:
                     continue
                 if snapshot != sent:

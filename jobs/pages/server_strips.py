@@ -26,7 +26,7 @@ LINES_OF_FAILURE = 8
 NEWS_FOR = timedelta(minutes=2)
 """How long a job that did not fail is told after its end. The head tells the state that it has led to."""
 
-ENDED_STAGES = ("Stopping", "Preparing", "Writing files", "Starting")
+ENDED_STAGES = ("Stopping", "Writing files", "Preparing", "Starting")
 """The stages of a restart from the moment in which the server is told to quit, in the host layer's words."""
 
 DISMISSED = "dismissed_failures"

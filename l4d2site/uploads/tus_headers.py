@@ -37,7 +37,7 @@ class TusRefusedError(RefusedError):
 
     @property
     def extra_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of tus; with the offset, for whoever sent the wrong one."""
+        """The headers of tus, with the right offset for a client that sent a wrong one."""
         headers = [(b"tus-resumable", VERSION.encode())]
         if self.status == HTTPStatus.PRECONDITION_FAILED:
             headers.append((b"tus-version", VERSION.encode()))

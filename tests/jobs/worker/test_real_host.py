@@ -17,6 +17,7 @@ from hostops.query.a2s import query_info
 from hostops.specs import CancelToken
 from jobs import operations
 from jobs.models import Job, JobState
+from jobs.pages.server_strips import ENDED_STAGES
 from jobs.queue.transitions import enqueue
 from jobs.watch.host_watch import HostWatch
 from jobs.watch.overlay_watch import OverlayWatch
@@ -144,8 +145,11 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
     expect_failure("are to stay free (HOST_MIN_FREE_BYTES)")
     settings.HOST_MIN_FREE_BYTES = 0
 
-    run("restart", server)
+    names = [stage.name for stage in run("restart", server).stages.all()]
     assert latest_run(root).run == begun.run + 1
+    # Pages know by them from when on nobody is on the server.
+    ended, started = names.index("Stopping"), names.index("Starting")
+    assert tuple(names[ended : started + 1]) == ENDED_STAGES
 
 
 def installed(host: Host) -> list[tuple[str, bool]]:

@@ -181,7 +181,7 @@ def test_a_stranger_puts_nothing_on_the_disk(panel: Panel) -> None:
 
 @pytest.mark.parametrize("path", ["/servers/new/", "/uploads/1/"])
 def test_a_compressed_body_is_refused(panel: Panel, path: str) -> None:
-    """Whoever parses it: the server for the encodings that it does not know, the gate for the others."""
+    """gunicorn refuses the encodings that it does not know, the gate those that it does."""
     with Connection(panel) as connection:
         connection.send(request(f"POST {path}", Transfer_Encoding="gzip, chunked"))
         assert connection.read_head().startswith(b"HTTP/1.1 501 ")
