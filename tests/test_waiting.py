@@ -46,3 +46,24 @@ def test_a_time_that_is_over_is_told_with_the_last_value(clock: Clock) -> None:
     with pytest.raises(AssertionError, match=r"no rows \(waited 5 s; last value: \[\]\)"):
         wait_until(list, 5, "no rows")
     assert clock.seconds < 1005.1
+
+
+def test_looks_take_half_of_the_time_at_most(clock: Clock) -> None:
+    """And a slow look is not followed by a pause in which much may happen."""
+    began_at = clock.seconds
+
+    def look() -> bool:
+        clock.advance(0.2)
+        return clock.seconds >= began_at + 3.9
+
+    wait_until(look, 5, "it does not come")
+    assert clock.seconds == pytest.approx(began_at + 4.2, abs=0.3)
+    clock.advance(5)
+    looks, began_at = after(2), clock.seconds
+
+    def long_look() -> bool:
+        clock.advance(2)
+        return looks()
+
+    wait_until(long_look, 9, "it does not come")
+    assert clock.seconds == pytest.approx(began_at + 7)

@@ -8,13 +8,16 @@ T = TypeVar("T")
 
 LONGEST_TURN_SECONDS = 1.0
 """A pause that took longer than this was no pause of ours: the machine stood still."""
+PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.5
 
 
 def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
     """Return what `predicate` returns once that is true.
 
     Raises AssertionError with `message` and the last value when `timeout` seconds are over. Time in which the
-    machine stood still does not count: what is waited for could not happen meanwhile either.
+    machine stood still does not count: what is waited for could not happen meanwhile either. A pause is as
+    long as the look before it: one that starts a program would else keep a core from what is waited for.
     """
     until = monotonic() + timeout
     while True:
@@ -26,5 +29,5 @@ def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
         if began_at > until:
             raise AssertionError(f"{message} (waited {timeout} s; last value: {value!r})")
         pauses_at = monotonic()
-        sleep(0.01)
+        sleep(min(max(PAUSE_SECONDS, pauses_at - began_at), LONGEST_PAUSE_SECONDS))
         until += max(0.0, monotonic() - pauses_at - LONGEST_TURN_SECONDS)

@@ -141,6 +141,11 @@ class Panel:
         }
 
     @property
+    def database(self) -> Path:
+        """The file that is its database."""
+        return self.var_dir / "saferoom.sqlite3"
+
+    @property
     def host_root(self) -> Path:
         """Where the host layer keeps everything."""
         return self.var_dir / "host"
@@ -248,7 +253,7 @@ class Panel:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Read from the panel's database."""
-        connection = sqlite3.connect(self.var_dir / "saferoom.sqlite3", timeout=20)
+        connection = sqlite3.connect(self.database, timeout=20)
         try:
             return connection.execute(sql).fetchall()
         finally:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect, sync_playwright
 from tests.chromium import CHROMIUM_ARGUMENTS, outlast_network_changes
 from tests.endtoend.panel import PASSWORD, Panel
 from tests.endtoend.proxy import Proxy
-from tests.floors import find_chromium
+from tests.floors import find_page_browser
 from tests.ports import find_free_port
 from tests.waiting import wait_until
 
@@ -26,7 +26,7 @@ def proxy(panel: Panel) -> Iterator[Proxy]:
 @pytest.fixture
 def page(panel: Panel, proxy: Proxy) -> Iterator[Page]:
     """Return a browser page whose admin has signed in, and which may not report a single error."""
-    chromium = find_chromium()
+    chromium = find_page_browser()
     assert chromium, "there is no chromium: apt install chromium"
     errors: list[str] = []
     with sync_playwright() as playwright:

@@ -39,7 +39,8 @@ def process_ids_below(panel: Panel) -> set[int]:
     return found
 
 
-def test_from_install_to_delete(panel: Panel) -> None:
+def test_from_install_to_delete(bare_panel: Panel) -> None:
+    panel = bare_panel
     install = panel.install()
     events = list(panel.client.events(f"/jobs/{install}/events"))
     assert events[-1][0] == "end"

@@ -30,6 +30,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from jobs.database import Channel, announce
 from jobs.live import fan_out, streams, topic_reader
 from jobs.live.fan_out import Hub
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic, format_event
@@ -125,12 +126,16 @@ def write(job: Job, first: int, last: int, stream: str = "stdout") -> None:
     lines = [(stream, str(number), timezone.now()) for number in range(first, last + 1)]
     with transaction.atomic():
         insert_lines(job.pk, lines)
+        announce(Channel.PAGES)
 
 
 def finish(job: Job) -> None:
-    Job.objects.filter(pk=job.pk).update(
-        state=JobState.SUCCEEDED, exit_code=0, finished_at=timezone.now(), updated_at=timezone.now()
-    )
+    now = timezone.now()
+    with transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(
+            state=JobState.SUCCEEDED, exit_code=0, finished_at=now, updated_at=now
+        )
+        announce(Channel.PAGES)
 
 
 def in_thread(action: Callable[[], None]) -> threading.Thread:
