@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Unpack
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from hostops.blob_sources import FolderSource, HttpSource, NearestSource
@@ -450,10 +451,19 @@ def describe_part(part: ConfigPart, secrets: frozenset[str]) -> dict[str, Any]:
 
 
 def report_host(host: Host) -> None:
-    """Store the host layer's report about this machine in the row of `host`."""
+    """Store the host layer's report about this machine in the row of `host`.
+
+    Unless a report of what was so later has been stored: a job's end and the worker's chores may both report.
+    """
+    asked_at = timezone.now()
     layer = get_host(host.name)
     facts, installed = layer.facts(), layer.releases()
-    Host.objects.filter(pk=host.pk).update(
+    row = Host.objects.filter(pk=host.pk)
+    # The clock may have been set back since the last report.
+    is_newer = (
+        Q(reported_at=None) | Q(reported_at__lte=asked_at) | Q(reported_at__gt=timezone.now())
+    )
+    is_stored = row.filter(is_newer).update(
         driver=facts.driver,
         game_source=facts.game_source,
         layering=facts.layering,
@@ -470,8 +480,10 @@ def report_host(host: Host) -> None:
         memory_total_bytes=facts.memory_total_bytes,
         memory_available_bytes=facts.memory_available_bytes,
         load_average=os.getloadavg()[0] / (os.cpu_count() or 1),
-        reported_at=timezone.now(),
+        reported_at=asked_at,
     )
+    if not is_stored:
+        return
     store_taken_ports(host, facts.taken_ports)
     store_address(host, layer.query_address, is_simulated=facts.game_source == "simulator")
     store_releases(host, installed)

@@ -9,7 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from hostops.specs import SILENT_NOTE, CrashedRun, DueRestart, InstanceState, InstanceStatus
+from hostops.specs import (
+    SILENT_NOTE,
+    CrashedRun,
+    DueRestart,
+    HostFacts,
+    InstanceState,
+    InstanceStatus,
+)
 from jobs import operations
 from jobs.database import Channel
 from jobs.models import Job, JobState
@@ -540,6 +547,37 @@ def test_the_host_reports_which_ports_other_programs_hold_and_tells_pages_of_a_c
         watch.report_host()
         assert Host.objects.get().taken_ports == list(ports)
     assert announced == [Channel.PAGES] * 2
+
+
+def test_a_report_that_was_overtaken_takes_nothing_back(
+    watch: HostWatch, host: Host, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job has changed the host, and reported it, while the worker's chores still read what was before."""
+    facts = fake_host.facts
+
+    def be_overtaken() -> HostFacts:
+        before = facts()
+        monkeypatch.setattr(fake_host, "facts", facts)
+        fake_host.build_id, fake_host.taken_ports = "200", (27020,)
+        operations.report_host(host)
+        return before
+
+    monkeypatch.setattr(fake_host, "facts", be_overtaken)
+    watch.report_host()
+    host.refresh_from_db()
+    assert (host.build_id, host.taken_ports) == ("200", [27020])
+
+
+def test_a_report_is_stored_though_the_clock_was_set_back(
+    watch: HostWatch, host: Host, fake_host: FakeHost
+) -> None:
+    Host.objects.update(reported_at=timezone.now() + timedelta(hours=2))
+    fake_host.build_id = "200"
+    watch.report_host()
+    host.refresh_from_db()
+    assert host.build_id == "200"
+    assert host.reported_at is not None
+    assert host.reported_at <= timezone.now()
 
 
 @pytest.mark.parametrize(
