@@ -47,6 +47,17 @@ def most_servers(person: User) -> int | None:
     return settings.SERVERS_PER_OWNER if own is None else own
 
 
+def describe_new_account() -> str:
+    """Return how many servers the account of a newcomer may make, in a sentence for whoever invites one."""
+    most = settings.SERVERS_PER_OWNER
+    words = ngettext(
+        "A new account may make %(most)d server of its own.",
+        "A new account may make up to %(most)d servers of its own.",
+        most,
+    )
+    return words % {"most": most}
+
+
 def most_waiting_jobs(person: User) -> int | None:
     """Return how many of a person's requested jobs may wait; None means no limit.
 

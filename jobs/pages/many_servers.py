@@ -81,7 +81,11 @@ def jobs_create(request: SignedInRequest) -> HttpResponse:
         return refuse(request, text, back_to)
     servers, skipped = tell_apart(request.user, action, names)
     if "confirmed" in request.POST:
-        say_result(request, action, *request_all(request.user, action, servers))
+        taken, refusals = request_all(request.user, action, servers)
+        if not servers:
+            # What the question was about has changed since.
+            refusals = [f"{server.name}: {reason}" for server, reason in skipped]
+        say_result(request, action, taken, refusals)
         return see_other(back_to)
     context = {
         "action": action,
@@ -138,7 +142,10 @@ def say_result(
 ) -> None:
     """Say how many servers accepted the action, and why the others did not."""
     words = ngettext("%(action)s: %(count)d server.", "%(action)s: %(count)d servers.", len(taken))
-    messages.success(request, words % {"action": action.label, "count": len(taken)})
+    if taken:
+        messages.success(request, words % {"action": action.label, "count": len(taken)})
+    else:
+        messages.warning(request, _("%(action)s: nothing was done.") % {"action": action.label})
     say_refusals(request, refusals)
 
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from jobs.models import STARTS, Job, JobLog, JobStage, JobState, LogStream, Operation
@@ -21,6 +22,15 @@ from servers.config import find_way_back
 from servers.content import MissingMap, find_missing_map
 from servers.models import ActualState, Crash, Run, Server
 from servers.permissions import Person, may
+
+HEADLINES = {
+    JobState.QUEUED: gettext_lazy("%(operation)s waits"),
+    JobState.RUNNING: gettext_lazy("%(operation)s runs"),
+    JobState.SUCCEEDED: gettext_lazy("%(operation)s finished"),
+    JobState.CANCELLED: gettext_lazy("%(operation)s was cancelled"),
+    JobState.FAILED: gettext_lazy("%(operation)s failed"),
+}
+"""What a strip of one line says of a job, by its state. Its `line` follows, or when it ended."""
 
 LINES_OF_FAILURE = 8
 NEWS_FOR = timedelta(minutes=2)
@@ -62,6 +72,14 @@ class Strip:
     is_overcome: bool = False
     has_left_down: bool = False
     remedy: Remedy | None = None
+
+    @property
+    def headline(self) -> str:
+        """What the job does or has come to, in one line; a colon leads to `line`."""
+        headline = str(HEADLINES[JobState(self.job.state)]) % {
+            "operation": self.job.operation_label
+        }
+        return f"{headline}:" if self.line else headline
 
     @property
     def line(self) -> str:

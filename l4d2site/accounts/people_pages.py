@@ -43,6 +43,7 @@ from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
 from servers.permissions import PEOPLE_VERBS, Role, Verb, may, roles_from
+from servers.quotas import describe_new_account
 
 PEOPLE_PER_PAGE = 100
 
@@ -82,6 +83,8 @@ def people(request: SignedInRequest) -> HttpResponse:
         "kinds": [(name, label) for name, (label, _rows) in KINDS.items()],
         "may_read_record": may(request.user, Verb.READ_RECORD),
         "may_invite": may(request.user, Verb.INVITE),
+        "may_set_quotas": may(request.user, Verb.SET_QUOTAS),
+        "new_account": describe_new_account(),
         "form": make_invitation_form(),
         "invitations": [
             (invitation, make_link(request, invitation.get_absolute_url()))

@@ -24,6 +24,7 @@ from servers.access import SignedInRequest, get_server, get_server_or_404, requi
 from servers.models import Membership, Server
 from servers.people import count_game_people
 from servers.permissions import Role, Verb, may, verb_to_give
+from servers.quotas import describe_new_account
 
 MOST_INVITATIONS = 20
 """The most open invitations of one server."""
@@ -60,6 +61,7 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
         "may_share": may_share,
         "may_make_links": may_share and may_make_links(user),
         "most_invitations": MOST_INVITATIONS,
+        "new_account": describe_new_account(),
         "members": [
             (
                 membership,

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.models import User
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from servers.config import READY_BLUEPRINTS, find_rows, suggest_server_name
@@ -64,22 +65,22 @@ class NewServerForm(ServerForm):
     def ready_choices(self) -> list[BlueprintChoice]:
         """Return the ready blueprints, and which rows they are or become. Two queries."""
         chosen = str(self["blueprint"].value())
-        rows = find_rows(self.user)
         return [
             BlueprintChoice(
                 value := f"{READY_PREFIX}{ready.key}",
                 str(ready.label),
                 str(ready.explanation),
-                is_chosen=value == chosen,
-                remark=describe_row(ready.key, rows[ready.key]),
+                is_chosen=chosen in (value, str(row.pk or value)),
+                remark=describe_row(ready.key, row),
             )
-            for ready in READY_BLUEPRINTS
+            for ready, row in zip(READY_BLUEPRINTS, self._ready_rows.values(), strict=True)
         ]
 
     def stored_choices(self) -> list[BlueprintChoice]:
-        """Return the blueprints that are there, and whose they are if not the user's own. One query."""
+        """Return the other blueprints that are there, and whose they are if not the user's own. One query."""
         chosen = str(self["blueprint"].value())
-        rows = Blueprint.objects.usable_by(self.user).select_related("owner")
+        ready = [row.pk for row in self._ready_rows.values() if row.pk]
+        rows = Blueprint.objects.usable_by(self.user).exclude(pk__in=ready).select_related("owner")
         return [
             BlueprintChoice(
                 str(row.pk),
@@ -89,6 +90,11 @@ class NewServerForm(ServerForm):
             )
             for row in rows
         ]
+
+    @cached_property
+    def _ready_rows(self) -> dict[str, Blueprint]:
+        """Which rows the ready blueprints are or become, in their order."""
+        return find_rows(self.user)
 
     def first_fields(self) -> list[forms.BoundField]:
         """Return what everybody looks at: the name, and the host where there is a choice."""

@@ -1,6 +1,8 @@
 """The forms with which people ban others: who, why, for how long, and where."""
 
+import re
 from datetime import timedelta
+from typing import Any
 
 from django import forms
 from django.utils import timezone
@@ -23,6 +25,19 @@ MOST_BANS = 5_000
 """One owner's bans in force, or made within a day: their servers are told of each, and of its end."""
 
 
+class MinutesField(forms.IntegerField):
+    """A number of minutes. Python would read digits of any script, and a `1_0` as 10."""
+
+    # An empty placeholder: CSS can tell by it whether the field is empty.
+    widget = forms.NumberInput(attrs={"data-own-length": "", "placeholder": " "})
+
+    def to_python(self, value: Any) -> int | None:
+        """Refuse what is not written in the digits 0 to 9."""
+        if value not in self.empty_values and not re.fullmatch("[0-9]+", str(value).strip(" ")):
+            raise forms.ValidationError(_("Enter a number of minutes, in the digits 0 to 9."))
+        return super().to_python(value)
+
+
 class BanForm(forms.Form):
     """Bans a person on one server or, if the user may do that, on all servers of its owner."""
 
@@ -43,13 +58,8 @@ class BanForm(forms.Form):
         ],
         initial=DAY,
     )
-    minutes = forms.IntegerField(
-        label=gettext_lazy("Minutes"),
-        required=False,
-        min_value=1,
-        max_value=LONGEST_MINUTES,
-        # An empty placeholder: CSS can tell by it whether the field is empty.
-        widget=forms.NumberInput(attrs={"data-own-length": "", "placeholder": " "}),
+    minutes = MinutesField(
+        label=gettext_lazy("Minutes"), required=False, min_value=1, max_value=LONGEST_MINUTES
     )
     where = forms.ChoiceField(label=gettext_lazy("Where"))
 

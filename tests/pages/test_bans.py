@@ -51,6 +51,8 @@ def test_a_ban_has_who_why_by_whom_and_until_when(
     [
         ({"steam_id": "alice"}, "That is not a Steam ID"),
         ({"length": "own"}, "Enter a number of minutes"),
+        ({"length": "own", "minutes": "\N{ARABIC-INDIC DIGIT NINE}"}, "in the digits 0 to 9"),
+        ({"length": "own", "minutes": "1_0"}, "in the digits 0 to 9"),
         ({"length": "own", "minutes": "0"}, "greater than or equal to 1"),
         ({"where": "everywhere"}, "not one of the available choices"),
     ],

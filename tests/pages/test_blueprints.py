@@ -246,6 +246,18 @@ def test_the_page_shows_contents_and_own_servers_and_counts_the_others(
     assert "alpha" not in page
 
 
+def test_a_launch_argument_stands_on_one_line_with_its_value(
+    as_alice: Client, blueprint: Blueprint
+) -> None:
+    Blueprint.objects.update(arguments="-console +map c1m1_hotel\n-maxplayers 8 +sv_x -1 <b> +exec")
+    page = as_alice.get(blueprint.get_absolute_url()).content.decode()
+    unbroken = re.findall(r'<span class="unbroken">([^<]*)</span>', page)
+    assert unbroken == ["+map c1m1_hotel", "-maxplayers 8", "+sv_x -1 &lt;b&gt;"]
+    shown = page.partition("Launch arguments</h2>")[2].partition("</pre>")[0]
+    text = re.sub("<[^>]*>", "", shown).strip()
+    assert text == "-console +map c1m1_hotel\n-maxplayers 8 +sv_x -1 &lt;b&gt; +exec"
+
+
 def test_the_form_of_a_blueprint_says_what_an_edit_touches(
     as_alice: Client, server: Server
 ) -> None:

@@ -248,8 +248,20 @@ def test_what_is_refused_is_told_and_holds_up_nothing(
     chosen = ["able", "baker"]
     data = {"action": "restart", "server": chosen, "confirmed": "1"}
     page = as_alice.post(MANY, data, follow=True).content.decode()
-    assert "Restart: 0 servers." in page
+    assert "Restart: nothing was done." in page
+    assert "0 servers" not in page
     assert "able: The game is not installed on host local yet" in page
+
+
+def test_an_action_that_no_server_needs_any_longer_is_no_success(
+    as_alice: Client, fleet: dict[str, Server]
+) -> None:
+    Server.objects.filter(name="able").update(actual_state="stopped")
+    data = {"action": "stop", "server": ["able"], "confirmed": "1"}
+    page = as_alice.post(MANY, data, follow=True).content.decode()
+    assert "Stop: nothing was done." in page
+    assert "able: is stopped" in page
+    assert 'data-level="success"' not in page
 
 
 def test_without_a_tick_it_says_what_to_do(as_alice: Client, fleet: dict[str, Server]) -> None:

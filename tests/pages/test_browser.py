@@ -41,7 +41,7 @@ def test_an_update_leaves_an_open_confirmation_and_the_focus_alone(
     page.goto(stopped_server.get_absolute_url())
     page.get_by_text("More", exact=True).click()
     page.get_by_text("Delete files…").click()
-    delete = page.get_by_role("button", name="Delete files alpha")
+    delete = page.get_by_role("button", name="Delete files of alpha")
     delete.focus()
     record_state(stopped_server, ActualState.RUNNING)
     expect(page.get_by_role("button", name="Restart alpha")).to_be_visible()
@@ -125,7 +125,7 @@ def test_a_server_is_started_and_restarted_without_leaving_its_page(
 
     # Its log unfolds here, live, beside a console that has lines with the same numbers.
     add_lines(job, 1, 2)
-    strip.get_by_role("link", name="Log: Start").click()
+    strip.get_by_role("link", name="Log of the job Start").click()
     log = page.locator("[data-guest-log]")
     expect(log.locator(".log-line")).to_have_count(2)
     add_lines(job, 3, 3, "stderr")
@@ -134,7 +134,7 @@ def test_a_server_is_started_and_restarted_without_leaving_its_page(
     assert violations(page) == []
     number = log.locator('a[data-seq="3"]')
     expect(number).to_have_attribute("href", f"{job.get_absolute_url()}?line=3#L3")
-    strip.get_by_role("link", name="Log: Start").click()
+    strip.get_by_role("link", name="Log of the job Start").click()
     expect(log).to_be_hidden()
 
     changes = {"actual_state": "running", "players": 3, "max_players": 8}
@@ -142,7 +142,7 @@ def test_a_server_is_started_and_restarted_without_leaving_its_page(
     expect(strip).to_contain_text("succeeded")
     menu = page.get_by_text("Restart…", exact=True)
     menu.click()
-    later = page.get_by_role("button", name="Restart when empty: alpha")
+    later = page.get_by_role("button", name="Restart when empty on alpha")
     expect(later).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("Escape")
@@ -155,7 +155,7 @@ def test_a_server_is_started_and_restarted_without_leaving_its_page(
     later.click()
     waits = page.get_by_role("region", name="Waits until nobody is on")
     expect(waits).to_contain_text("3 people are on")
-    waits.get_by_role("button", name="Cancel: Restart when empty").click()
+    waits.get_by_role("button", name="Cancel Restart when empty").click()
     expect(waits).to_have_count(0)
     assert page.evaluate("window.isSamePage")
 
@@ -407,10 +407,10 @@ def test_everything_can_be_done_without_javascript(
     page.get_by_role("link", name="alpha").click()
     page.get_by_text("More", exact=True).click()
     page.get_by_text("Delete files…").click()
-    page.get_by_role("button", name="Delete files alpha").click()
+    page.get_by_role("button", name="Delete files of alpha").click()
     expect(page).to_have_url(re.compile("/servers/alpha/$"))
     expect(page.get_by_text("Waits for a worker")).to_be_visible()
-    page.get_by_role("button", name="Cancel: Delete files").click()
+    page.get_by_role("button", name="Cancel the job Delete files").click()
     expect(page.get_by_role("list", name="Messages")).to_contain_text("is cancelled.")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()

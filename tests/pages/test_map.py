@@ -274,6 +274,33 @@ def test_the_chapters_follow_the_choice_of_a_campaign(open_page: OpenPage, runni
     assert ConsoleCommand.objects.get().typed == "changelevel db_two"
 
 
+@pytest.mark.browser
+@pytest.mark.django_db(transaction=True)
+def test_a_choice_that_is_too_long_for_a_phone_stands_in_full_below_it(
+    open_page: OpenPage, running: Server
+) -> None:
+    page = open_page(viewport={"width": 390, "height": 844})
+    page.goto(URL)
+    chapters, shown = page.locator("#choice"), page.locator("#choice + [data-chosen]")
+    expect(chapters).to_have_value("coop/c1m1_hotel")
+    expect(shown).to_have_count(0)
+    title = "The Start of a chapter with a long name"
+    OverlayReport.objects.update(
+        campaigns=[campaign("db", "Beat", coop=[("db_one", title), ("db_two", "")])]
+    )
+    page.reload()
+    page.get_by_label("Campaign", exact=True).select_option("db_one")
+    expect(shown).to_have_text(f"1. {title} (db_one), Campaign")
+    expect(shown).to_be_in_viewport(ratio=1)
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    chapters.select_option("coop/db_two")
+    expect(shown).to_have_count(0)
+    chapters.select_option("coop/db_one")
+    expect(shown).to_have_count(1)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(shown).to_have_count(0)
+
+
 def test_who_does_not_confirm_is_back_at_the_chooser(as_alice: Client, running: Server) -> None:
     Server.objects.update(players=3)
     sent = {"campaign": "db_one", "choice": "coop/db_two"}

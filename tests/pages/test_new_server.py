@@ -114,6 +114,18 @@ def test_one_that_was_changed_since_is_left_alone(as_alice: Client, bob: User) -
     assert Server.objects.get(name="two").blueprint.name == "campaign-3"
 
 
+def test_a_ready_one_that_is_there_is_offered_once(as_alice: Client) -> None:
+    as_alice.post(NEW, form_of("ready:campaign", name="one"))
+    row = Blueprint.objects.get()
+    Blueprint.objects.create(name="other", owner=row.owner)
+    page = as_alice.get(NEW).content.decode()
+    assert "Uses your blueprint campaign." in page
+    assert f'value="{row.pk}"' not in page
+    assert '<span class="choice-label">other</span>' in page
+    page = as_alice.get(f"{NEW}?blueprint=campaign").content.decode()
+    assert 'value="ready:campaign" checked' in page
+
+
 def test_what_cannot_be_made_leaves_no_blueprint_behind(
     as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,11 +11,14 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from hostops.specs import InstanceState
+from jobs.database import Channel, announce
+from jobs.models import Job
 from jobs.worker.worker_process import WorkerLoop
 from servers.console.completion import find_key
-from servers.models import ConsoleLine, ConsoleNames, Host, Server
+from servers.models import ConsoleLine, ConsoleNames, ConsoleRun, Host, Server
 from tests.fakes import FakeHost
 from tests.pages.browsing import OpenPage
+from tests.pages.test_accessibility import violations
 from tests.ports import find_free_port
 from tests.states import make_run, record_state
 
@@ -79,18 +82,27 @@ def complete(page: Page, prompt: Locator) -> None:
     expect(options).to_have_count(0)
 
 
-@pytest.mark.parametrize(("waits", "log_height"), [(False, 128), (True, 120)])
+FULL_LINES = """log => {
+  const { lineHeight, fontSize } = getComputedStyle(log.querySelector(".log-line") ?? log);
+  const head = log.querySelector("summary");
+  return (log.clientHeight - head.offsetHeight - parseFloat(fontSize)) / parseFloat(lineHeight);
+}"""
+"""How many lines a log shows at a time, below the head of its run."""
+
+
+@pytest.mark.parametrize("has_news", [False, True], ids=["quiet", "with news"])
 def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
-    open_page: OpenPage, server: Server, waits: bool, log_height: int
+    open_page: OpenPage, server: Server, has_news: bool
 ) -> None:
     record_state(server, "running")
-    if waits:
-        make_run(server, config="hostname Night\n")
+    if has_news:
+        add_news(server)
     ConsoleLine.objects.bulk_create(
         ConsoleLine(server=server, seq=seq, line=f"line {seq}", created_at=timezone.now())
         for seq in range(1, 200)
     )
     answer = "a line of it\n" * 60
+    ConsoleRun.objects.create(server=server, number=1, first_seq=1, started_at=timezone.now())
     for text in ("cvarlist", "status"):
         server.console_commands.create(
             text=text, state="answered", answer=answer, answer_bytes=len(answer)
@@ -99,10 +111,48 @@ def test_the_prompt_and_the_newest_answer_are_in_view_without_scrolling(
     page.goto("/servers/alpha/")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     assert page.evaluate("scrollY") == 0
-    expect(page.get_by_text("Restart to apply")).to_have_count(int(waits))
+    expect(page.get_by_text("Restart to apply")).to_have_count(int(has_news))
     for one in (page.get_by_label("Command for alpha"), page.locator(".command").first):
         expect(one).to_be_in_viewport(ratio=1)
-    assert page.get_by_role("log").evaluate("log => log.offsetHeight") >= log_height
+    assert page.get_by_role("log").evaluate(FULL_LINES) >= 12
+
+
+def add_news(server: Server) -> None:
+    """Let a server have something to say above or beside its console: a job, a change that waits, a notice."""
+    make_run(server, config="hostname Night\n")
+    Job.objects.create(operation="restart", server=server, state="running", stage="Preparing")
+    server.host.build_id, server.host.reported_at = "", timezone.now()
+    server.host.save()
+
+
+def test_what_comes_and_goes_beside_the_console_moves_nothing(
+    open_page: OpenPage, server: Server
+) -> None:
+    record_state(server, "running")
+    page = open_page(viewport={"width": 1440, "height": 900})
+    page.goto("/servers/alpha/")
+    log, prompt = page.get_by_role("log"), page.get_by_label("Command for alpha")
+    before = [log.bounding_box(), prompt.bounding_box()]
+    add_news(server)
+    ConsoleLine.objects.create(server=server, seq=1, line="line", created_at=timezone.now())
+    announce(Channel.PAGES)
+    expect(page.get_by_text("Restart to apply")).to_be_visible()
+    expect(page.get_by_role("region", name="What its job does")).to_be_in_viewport(ratio=1)
+    assert [log.bounding_box(), prompt.bounding_box()] == before
+    assert violations(page) == []
+
+
+def test_the_console_of_a_phone_shows_ten_lines_whatever_is_in_it(
+    open_page: OpenPage, server: Server
+) -> None:
+    record_state(server, "running")
+    add_news(server)
+    ConsoleRun.objects.create(server=server, number=1, first_seq=1, started_at=timezone.now())
+    ConsoleLine.objects.create(server=server, seq=1, line="line", created_at=timezone.now())
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.goto("/servers/alpha/")
+    assert page.get_by_role("log").evaluate(FULL_LINES) >= 10
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
 def test_an_answer_comes_to_all_who_watch_and_history_and_questions_work(

@@ -287,7 +287,7 @@ def test_with_people_on_it_asks_now_or_when_empty(
     question = page.partition(f'id="ask-{operation}-alpha"')[2].partition("</details>")[0]
     assert "3 people are on." in question
     assert 'name="when" value="empty"' in question
-    assert f'{operation.capitalize()} now alpha"' in question
+    assert f'{operation.capitalize()} now on alpha"' in question
     Server.objects.update(players=0)
     assert f"ask-{operation}-alpha" not in text(as_alice, url())
 

@@ -104,7 +104,7 @@ def test_a_server_is_shared_by_a_link_used_and_taken_back_from_an_open_page(
     expect(eve.get_by_role("link", name="Edit")).to_have_count(0)
     look(eve, "server-of-operator")
     eve.get_by_role("button", name="Start alpha").click()
-    expect(eve.get_by_role("button", name="Cancel: Start")).to_be_visible()
+    expect(eve.get_by_role("button", name="Cancel the job Start")).to_be_visible()
     stream = eve.locator("[data-log-status]")
     expect(stream).to_have_text("Live")
 

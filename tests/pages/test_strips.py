@@ -121,7 +121,7 @@ def test_a_failed_start_has_one_primary_button_and_lines_of_its_last_stage(
 ) -> None:
     page = as_alice.get(URL).content.decode()
     assert "Starting the game" in page
-    assert PRIMARY.findall(page) == ["Retry: Start"]
+    assert PRIMARY.findall(page) == ["Retry the job Start"]
     stage = JobStage.objects.create(
         job=failed_job, name="Waiting for the game", first_seq=3, started_at=timezone.now()
     )
@@ -185,6 +185,31 @@ def test_its_line_says_why_a_job_failed(as_alice: Client, server: Server, failed
     line = " ".join(page.partition('class="strip-line"')[2].partition("</summary>")[0].split())
     assert '<span class="state" data-state="failed">Start failed:</span>' in line
     assert reverse("jobs:retry", args=[failed_job.pk]) in page.rpartition("</details>")[2]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("succeeded", r"Start finished <time [^>]* data-ago>"),
+        ("cancelled", r"Start was cancelled <time [^>]* data-ago>"),
+        ("running", r"Start runs: Preparing"),
+        ("queued", r"Start waits: Waits for a worker"),
+    ],
+)
+def test_its_line_is_a_sentence_that_says_what_and_when(
+    as_alice: Client, server: Server, state: str, words: str
+) -> None:
+    is_final = state in ("succeeded", "cancelled")
+    Job.objects.create(
+        operation="start",
+        server=server,
+        state=state,
+        stage="Preparing",
+        finished_at=timezone.now() if is_final else None,
+    )
+    page = as_alice.get(f"{URL}players/").content.decode()
+    line = page.partition("<summary>")[2].partition("</summary>")[0]
+    assert re.match(words, " ".join(re.sub("</?span[^>]*>", "", line).split()))
 
 
 def test_a_failure_sets_the_name_that_its_sentence_begins_with_apart(

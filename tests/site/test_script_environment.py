@@ -21,22 +21,32 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "script").mkdir(parents=True)
     shutil.copy(PROJECT_DIR / "script/environment", folder / "script/environment")
+    (folder / "l4d2site").mkdir()
+    shutil.copy(PROJECT_DIR / "l4d2site/env_files.py", folder / "l4d2site/env_files.py")
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (folder / ".venv/bin/python").chmod(0o755)
     return folder
 
 
-def choose(project: Path, **environment: str) -> str:
-    """Let the script choose, as `script/server` does; return what `var/local.env` says then."""
-    was_there = (project / "var").exists()
-    subprocess.run(
-        ["bash", "-euc", "source script/environment; choose_settings; choose_secrets_key"],
+def run(project: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Let the script choose, as `script/server` does; it prints the folder that it chose."""
+    script = "source script/environment; choose_settings; choose_secrets_key; printenv VAR_DIR"
+    return subprocess.run(
+        ["bash", "-euc", script],
         cwd=project,
         env={"PATH": os.environ["PATH"], **environment},
-        check=True,
+        capture_output=True,
+        text=True,
         timeout=60,
     )
+
+
+def choose(project: Path, **environment: str) -> str:
+    """Let the script choose; return what `var/local.env` says then."""
+    was_there = (project / "var").exists()
+    done = run(project, **environment)
+    assert done.returncode == 0, done.stderr
     path = project / "var/local.env"
     if not was_there:
         assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -83,3 +93,23 @@ def test_a_worker_by_itself_makes_no_key(project: Path) -> None:
     """On another machine it would be another one than the panel's."""
     assert "choose_secrets_key" not in (PROJECT_DIR / "script/worker").read_text()
     assert "choose_secrets_key" in (PROJECT_DIR / "script/server").read_text()
+
+
+def test_the_folder_that_the_file_names_wins_unless_the_environment_names_one(
+    project: Path, tmp_path: Path
+) -> None:
+    of_file, of_environment = tmp_path / "of the file", tmp_path / "of-the-environment"
+    (project / ".env").write_text(f'export VAR_DIR="{of_file}"\r\n')
+    assert run(project).stdout == f"{of_file}\n"
+    assert (of_file / "local.env").exists()
+    assert run(project, VAR_DIR=str(of_environment)).stdout == f"{of_environment}\n"
+    assert not (project / "var").exists()
+
+
+def test_a_wrong_line_of_the_file_is_told_before_anything_is_made(project: Path) -> None:
+    (project / ".env").write_text("VAR_DIR = /somewhere\n")
+    done = run(project)
+    assert done.returncode == 1
+    assert "write VAR_DIR=VALUE" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project / "var").exists()

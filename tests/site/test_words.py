@@ -79,6 +79,16 @@ def test_a_template_says_nothing_past_gettext(path: Path) -> None:
     assert untranslated(path.read_text()) == []
 
 
+LABEL = re.compile(r'aria-label="(?:[^"{]|\{[^"]*?\})*"|visually-hidden">[^<]*<')
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_label_is_not_two_parts_with_a_colon(path: Path) -> None:
+    """Nobody would say “Cancel: Delete files”."""
+    labels = LABEL.findall(REMARKS.sub("", path.read_text()))
+    assert [one for one in labels if re.search(r": ?\{\{|\}: |>\s*:", one)] == []
+
+
 def spoken(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield the whole sentences of a module with their lines, but for docstrings, logs and translated ones."""
     for node in ast.iter_child_nodes(tree):

@@ -1,6 +1,7 @@
 // What the pages can do beyond plain forms and links; they still work without this file.
 import "./live/sources.js";
 import "./forms/chapters.js";
+import "./forms/chosen.js";
 import "./forms/copy.js";
 import "./forms/in_place.js";
 import "./forms/menus.js";

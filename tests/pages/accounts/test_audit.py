@@ -428,6 +428,14 @@ def test_whoever_manages_a_server_reads_what_was_done_with_it(
     )
 
 
+def test_what_was_said_cannot_change_how_its_line_reads(as_dana: Client, server: Server) -> None:
+    server.console_commands.create(text="say \u202eolleh \x9b2J café", state="answered")
+    pages = (AUDIT, reverse("jobs:commands", args=["alpha"]))
+    for page in (read(as_dana, address) for address in pages):
+        assert r"say \u202eolleh \u009b2J café" in page
+        assert page.isprintable()
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL reads few rows in any order")
 def test_the_events_of_a_server_are_read_in_the_order_of_an_index(server: Server) -> None:
     rows = Place().read_from(find_events(Wish(server="alpha")), "at", LARGEST_ID, 51)

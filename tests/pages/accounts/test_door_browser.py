@@ -161,7 +161,7 @@ def test_an_invitation_makes_an_account(open_door: OpenDoor, dana: User) -> None
     page.get_by_role("link", name="People").click()
     page.get_by_label("For", exact=True).fill("Eve")
     page.get_by_role("button", name="Make an invitation").click()
-    link = page.get_by_label("Link of the invitation Eve").input_value()
+    link = page.get_by_label("Link of the invitation for Eve").input_value()
 
     guest = open_door()
     guest.goto(link)
@@ -252,7 +252,7 @@ def test_axe_finds_nothing_on_the_pages_of_the_door(
     page.get_by_label("For", exact=True).fill("Eve, who has the server with the long name")
     page.get_by_role("button", name="Make an invitation").click()
     look("people")
-    link = page.get_by_label("Link of the invitation Eve").input_value()
+    link = page.get_by_label("Link of the invitation for Eve").input_value()
     page.goto(link)
     look("invitation-other")
     page.goto("/accounts/people/")

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from l4d2site.accounts.models import AccountEvent, EventKind, Invitation
+from servers.models import Server
 from tests.waiting import wait_until
 
 PEOPLE = reverse("people")
@@ -31,6 +32,22 @@ def test_an_admin_makes_one_and_sees_its_link(as_dana: Client, dana: User) -> No
     assert f'value="http://testserver{invitation.get_absolute_url()}"' in page
     assert invitation.made_by == dana
     assert AccountEvent.objects.get(kind=EventKind.INVITATION_MADE).detail == "Eve"
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (1, "A new account may make 1 server of its own."),
+        (3, "A new account may make up to 3 servers of its own."),
+    ],
+)
+def test_who_invites_reads_how_many_servers_a_new_account_may_make(
+    as_alice: Client, as_dana: Client, server: Server, most: int, words: str
+) -> None:
+    with override_settings(SERVERS_PER_OWNER=most):
+        assert f"{words}\n    Their page lets you set" in as_dana.get(PEOPLE).content.decode()
+        page = as_alice.get(reverse("server_people", args=["alpha"])).content.decode()
+    assert f"{words} Its role here does not change that." in page
 
 
 def test_links_begin_with_the_address_of_the_panel(as_dana: Client, invitation: Invitation) -> None:

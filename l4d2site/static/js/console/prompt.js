@@ -4,7 +4,7 @@ import { onCommands } from "../live/command_news.js";
 import { Completion } from "./completion.js";
 import { History } from "./history.js";
 import { LatestCommands } from "./latest_commands.js";
-import { gettext } from "../words.js";
+import { AWAY, explain } from "../forms/refusals.js";
 
 class Prompt {
   #latest;
@@ -33,7 +33,9 @@ class Prompt {
     this.#note.textContent = "";
     try {
       const response = await fetch(form.action, request);
-      const { command: id, text, question, error } = await response.json();
+      const told = await response.text();
+      const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
+      const { command: id, text, question, error } = isJson ? JSON.parse(told) : { error: explain(response, told) };
       if (response.status === 201) return this.#onSent(id, text);
       command.value = line;
       // The page with the question is the same with and without scripts.
@@ -41,9 +43,7 @@ class Prompt {
       else this.#note.textContent = error;
     } catch {
       command.value = line;
-      this.#note.textContent = gettext(
-        "The panel did not answer, so nobody knows whether this was sent. Look at the list below.",
-      );
+      this.#note.textContent = AWAY;
     }
   }
 

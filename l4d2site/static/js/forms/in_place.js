@@ -3,10 +3,8 @@
 
 import { swapAnswer } from "../live/answers.js";
 import { swapRegions } from "../live/swap.js";
-import { sayAll } from "./say.js";
-import { gettext } from "../words.js";
-
-const AWAY = gettext("The panel does not answer. Reload the page to see whether this was done.");
+import { AWAY, explain, sayAt } from "./refusals.js";
+import { place, sayAll } from "./say.js";
 
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest?.("form[data-stay]");
@@ -14,20 +12,22 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (form.ariaBusy === "true") return;
   form.ariaBusy = "true";
+  sayAt(form, "");
   const button = event.submitter;
   const address = button?.hasAttribute("formaction") ? button.formAction : form.action;
   try {
     const body = new FormData(form, button);
     await show(await fetch(address, { method: "POST", body, cache: "no-store" }), form);
   } catch {
-    sayAll([{ level: "error", text: AWAY }]);
+    sayAt(form, AWAY);
   } finally {
     form.ariaBusy = "false";
   }
 });
 
 async function show(response, form) {
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const text = await response.text();
+  const page = new DOMParser().parseFromString(text, "text/html");
   if (response.redirected) {
     const { pathname, searchParams } = new URL(response.url);
     if (pathname !== location.pathname) {
@@ -38,9 +38,11 @@ async function show(response, form) {
     history.replaceState(null, "", response.url);
   }
   if (page.querySelector("[data-takes-over]")) return takeOver(page);
-  const isAnswer = swapAnswer(page, form) || response.redirected;
+  const isAnswer = swapAnswer(page, form) || (response.redirected && response.ok);
   if (isAnswer) swapRegions(page);
   const said = page.querySelectorAll(isAnswer ? ".messages .message" : "main [role=alert], main h1");
+  const isTold = isAnswer || (said.length && response.status < 500);
+  if (!isTold) return sayAt(form, explain(response, text, page));
   const level = isAnswer ? undefined : "error";
   sayAll([...said].map((one) => ({ level: level ?? one.dataset.level, text: one.textContent })));
 }
@@ -48,7 +50,7 @@ async function show(response, form) {
 // Show a page that asks before anything is done. As without scripts, it takes the place of the open one.
 function takeOver(page) {
   const main = document.querySelector("main");
-  main.replaceChildren(...main.querySelectorAll(":scope > .said"), ...page.querySelector("main").children);
+  main.replaceChildren(place, ...page.querySelector("main").children);
   document.title = page.title;
   sayAll([]);
   main.querySelector("[data-takes-over]").focus();

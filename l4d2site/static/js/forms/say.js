@@ -1,10 +1,12 @@
-// Shows messages at the top of the page, like the messages that come with a page.
+// Shows messages at the top of the page, like the messages that come with a page, or at the page's own place for them.
 
 // Exists before the first message, so that screen readers listen to it.
-const place = document.createElement("div");
-place.className = "said";
-place.role = "status";
-document.querySelector("main")?.prepend(place);
+export const place = document.querySelector("[data-said]") ?? document.createElement("div");
+if (!place.isConnected) {
+  place.className = "said";
+  place.role = "status";
+  document.querySelector("main")?.prepend(place);
+}
 
 // Show these messages and no others; `level` is that of Django's messages.
 export function sayAll(messages) {

@@ -1,5 +1,6 @@
 // Puts the contents of a newly fetched page's live regions into those of the open page.
 
+import { showChosen } from "../forms/chosen.js";
 import { showCopyButtons } from "../forms/copy.js";
 import { showSecretsAgain } from "../forms/secrets.js";
 import { keepChoices } from "./kept.js";
@@ -48,6 +49,7 @@ export function swap(region, update) {
     heir?.focus({ preventScroll: true });
   }
   showTimes(region);
+  showChosen(region);
   showCopyButtons(region);
 }
 
