@@ -6,8 +6,10 @@ from playwright.sync_api import Locator, Page, expect
 
 STEPS = """(one) => {
   const takers = "a[href], button, input, select, textarea, summary, [tabindex]";
+  const isPassed = (place) => place.type === "radio" && !place.checked && place !== one;
   const places = [...document.querySelectorAll(takers)].filter((place) =>
-    place.tabIndex >= 0 && !place.disabled && place.checkVisibility({ visibilityProperty: true }));
+    place.tabIndex >= 0 && !place.disabled && !isPassed(place)
+    && place.checkVisibility({ visibilityProperty: true }));
   const focused = document.activeElement;
   if (focused === one) return 0;
   const isAfter = (place) => focused.compareDocumentPosition(place) & Node.DOCUMENT_POSITION_FOLLOWING;
