@@ -124,6 +124,7 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
     """Overlays: names of folders on the hosts, and of overlays that the panel has versions of."""
 
     list_display = ["name", "description", "owner", "is_shared"]
+    list_select_related = ["owner"]
     raw_id_fields = ["owner"]
     list_filter = ["is_shared"]
     search_fields = ["name", "description"]

@@ -140,12 +140,17 @@ def discard(upload: Upload) -> None:
 def find_gap(upload: Upload) -> str:
     """Return why no version can be made of an upload yet, in a sentence; empty if one can."""
     counts = upload.parts.aggregate(parts=Count("pk"), received=Count("received_at"))
-    if not counts["parts"]:
+    return describe_gap(**counts)
+
+
+def describe_gap(*, parts: int, received: int) -> str:
+    """Return what `find_gap` does, of an upload with so many parts."""
+    if not parts:
         return _("No file has been uploaded yet.")
-    if missing := counts["parts"] - counts["received"]:
+    if missing := parts - received:
         return _("%(missing)d of %(parts)d parts have not fully arrived yet.") % {
             "missing": missing,
-            "parts": counts["parts"],
+            "parts": parts,
         }
     return ""
 

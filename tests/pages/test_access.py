@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from django.conf import settings
@@ -11,13 +11,14 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls import get_resolver, reverse
 from pytest_django import DjangoDbBlocker
 
 from jobs.models import Job, Worker
 from l4d2site.accounts.models import AccountEvent, Invitation, PersonSession
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.secrets.encryption import ServerSecret
+from tests.pages.addresses import NOT_PAGES, routes, walk
 from tests.pages.conftest import sign_in
 from tests.pages.kinds import ANONYMOUS, KINDS, give_roles, make_people
 from tests.states import record_state
@@ -110,6 +111,7 @@ MANAGER = (("role", "manager"),)
 
 MATRIX = [
     Case("GET", "servers:home", "", everybody(302)),
+    Case("POST", "servers:home", "", everybody(302)),
     Case("GET", "servers:list", "", signed_in(200)),
     Case("GET", "servers:create", "", signed_in(200)),
     Case("POST", "servers:create", "", signed_in(200)),
@@ -378,6 +380,10 @@ MATRIX = [
     Case("GET", "invitation", "token", everybody(200)),
     Case("GET", "invitation", "server token", everybody(200)),
     Case("GET", "invitation", "bad token", everybody(404)),
+    Case("POST", "invitation", "token", everybody(200)),
+    # Who has a role there already is told so.
+    Case("POST", "invitation", "server token", (200, 302, *(200,) * 4, *(302,) * 3)),
+    Case("POST", "invitation", "bad token", everybody(404)),
     Case("GET", "reset_request", "", everybody(404)),
     Case("GET", "reset", "bad reset", everybody(200)),
     Case("GET", "mfa_index", "", signed_in(200)),
@@ -506,6 +512,11 @@ ADMIN_MATRIX = [
 
 
 CASES = MATRIX + ADMIN_MATRIX
+
+PAGES = {name for name in routes() if not name.startswith("admin:") and name not in NOT_PAGES} - {
+    case.url_name for case in MATRIX if case.method == "GET" and case.expected == everybody(405)
+}
+"""What one can open of the project, but for the admin site."""
 
 
 @dataclass(frozen=True)
@@ -683,24 +694,38 @@ def outcome(response: HttpResponseBase) -> Outcome:
     )
 
 
-def walk(resolver: URLResolver, namespace: str = "", route: str = "/") -> Iterator[tuple[str, str]]:
-    """Yield the name and the route of every address below `resolver`."""
-    for entry in resolver.url_patterns:
-        below = route + str(entry.pattern)
-        if isinstance(entry, URLPattern):
-            yield f"{namespace}{entry.name}", below
-        else:
-            inner = f"{namespace}{entry.namespace}:" if entry.namespace else namespace
-            yield from walk(entry, inner, below)
-
-
 ADMIN_DOORS = {"admin:login", "admin:logout"}
 """The admin's way in and out, which are everybody's."""
 
 
 def test_the_matrix_has_every_address() -> None:
-    names = {name for name, _ in walk(get_resolver()) if name != "admin:None"}
-    assert names - ADMIN_DOORS == {case.url_name for case in CASES}
+    assert routes().keys() - ADMIN_DOORS == {case.url_name for case in CASES}
+
+
+DOOR_FORMS = {
+    *("account_login", "account_reauthenticate", "reset", "reset_request"),
+    *("mfa_authenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"),
+    *("mfa_activate_totp", "mfa_deactivate_totp"),
+    *("mfa_generate_recovery_codes", "mfa_download_recovery_codes"),
+    *("mfa_add_webauthn", "mfa_edit_webauthn", "mfa_remove_webauthn"),
+}
+"""Addresses with forms about nobody but the person who sends them: the tests of accounts have them."""
+
+
+@pytest.mark.usefixtures("_taken_back")
+def test_the_matrix_has_every_form(world: World) -> None:
+    posted = {case.url_name for case in MATRIX if case.method == "POST"}
+    client = world.client_of("superuser")
+    taken = set()
+    for case in MATRIX:
+        if case.url_name in posted:
+            continue
+        with transaction.atomic():
+            response = world.ask(replace(case, method="POST"), client)
+            transaction.set_rollback(True)
+        if response.status_code != 405:
+            taken.add(case.url_name)
+    assert taken == DOOR_FORMS
 
 
 ADMIN_ROUTES = sorted(

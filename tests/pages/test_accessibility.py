@@ -24,6 +24,7 @@ from servers.models import (
     ConsoleLine,
     ConsoleRun,
     Host,
+    Membership,
     Overlay,
     OverlayReport,
     ReleaseReport,
@@ -33,8 +34,10 @@ from servers.models import (
 )
 from servers.store import add_part, begin_upload
 from tests.overlays import bring
+from tests.pages.addresses import name_of
 from tests.pages.browsing import OpenPage, add_lines, line
 from tests.pages.targets import small_targets
+from tests.pages.test_access import PAGES
 from tests.states import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -45,6 +48,17 @@ DESKTOP = {"width": 1280, "height": 900}
 
 COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """The rules of axe-core's category of colours that are on unless somebody turns them off."""
+
+
+DOOR_PAGES = {
+    *("account_login", "account_reauthenticate", "password_change", "sessions", "people"),
+    *("invitation", "reset", "reset_request"),
+    *("mfa_index", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp"),
+    *("mfa_view_recovery_codes", "mfa_generate_recovery_codes"),
+    *("mfa_list_webauthn", "mfa_add_webauthn", "mfa_edit_webauthn", "mfa_remove_webauthn"),
+    *("mfa_reauthenticate", "mfa_reauthenticate_webauthn"),
+}
+"""Pages that `test_door_browser` looks at: one comes by them while signing in."""
 
 
 ADMIN_PATHS = (
@@ -147,12 +161,15 @@ def paths(
     add_versions(alice, blueprint)
     file = "?path=left4dead2/cfg/a.cfg"
     somebody = User.objects.create_user("somebody")
+    member = Membership.objects.create(server=waiting, user=somebody, role="viewer")
+    waiting.tags.create(name="night")
     job = running_job.get_absolute_url()
     return [
         "/servers/",
         "/servers/new/",
         server.get_absolute_url(),
         f"{server.get_absolute_url()}config/",
+        f"{server.get_absolute_url()}console/",
         f"{server.get_absolute_url()}crashes/",
         f"{server.get_absolute_url()}history/",
         "/servers/?q=nothing+like+it&sort=-people",
@@ -194,7 +211,10 @@ def paths(
         f"{waiting.get_absolute_url()}bans/",
         f"{waiting.get_absolute_url()}admins/",
         f"{waiting.get_absolute_url()}commands/?q=status",
+        f"{waiting.get_absolute_url()}people/",
+        f"{waiting.get_absolute_url()}people/{member.pk}/remove/",
         "/servers/?made=waiting",
+        "/tags/",
         "/hosts/",
         server.host.get_absolute_url(),
         "/accounts/password/",
@@ -307,6 +327,9 @@ def fill_host(host: Host) -> None:
 def test_axe_finds_nothing_on_any_page(
     paths: list[str], open_page: OpenPage, viewport: dict[str, int]
 ) -> None:
+    assert {
+        name_of(path) for path in paths if path != "/nowhere/"
+    } - DOOR_PAGES == PAGES - DOOR_PAGES
     is_phone = viewport == PHONE
     page = open_page(viewport=viewport, has_touch=is_phone, is_mobile=is_phone)
     found = {}

@@ -3,15 +3,19 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from l4d2site.accounts.models import AccountEvent, EventKind
 from servers.models import Server
 from tests.pages.accounts.totp import fresh_code_of
-from tests.pages.test_accessibility import violations_in_any_scheme
+from tests.pages.addresses import name_of
+from tests.pages.test_accessibility import DOOR_PAGES, violations_in_any_scheme
 from tests.pages.webserver import WebServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -217,15 +221,17 @@ def test_a_session_that_is_ended_elsewhere_loses_its_open_page(
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
 def test_axe_finds_nothing_on_the_pages_of_the_door(
-    open_door: OpenDoor, dana: User, alice: User, width: int
+    open_door: OpenDoor, settings: LazySettings, dana: User, alice: User, width: int
 ) -> None:
     page = open_door(viewport={"width": width, "height": 900})
     add_authenticator(page)
     found: dict[str, list[str]] = {}
+    seen = set()
     folder = os.environ.get("SCREENSHOTS", "")
 
     def look(name: str) -> None:
         page.wait_for_load_state()
+        seen.add(name_of(urlsplit(page.url).path))
         if said := violations_in_any_scheme(page):
             found[name] = said
         wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -287,6 +293,9 @@ def test_axe_finds_nothing_on_the_pages_of_the_door(
     page.goto("/accounts/second-factor/passkeys/")
     page.get_by_role("link", name="Remove").click()
     look("passkey-remove")
+    for way in ("", "passkeys/"):
+        page.goto(f"/accounts/second-factor/{way}reauthenticate/")
+        look("second-factor-again")
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, "dana")
     expect(page.get_by_role("button", name="Use a passkey")).to_be_visible()
@@ -300,4 +309,10 @@ def test_axe_finds_nothing_on_the_pages_of_the_door(
     look("reset-over")
     page.goto("/accounts/invitation/nothing/")
     look("invitation-over")
+    # In this process alone: the web server was started without mail.
+    settings.EMAIL_URL = "smtp://localhost"
+    page.set_content(Client().get("/accounts/reset/").content.decode())
+    look("reset-request")
+    seen.add("reset_request")
     assert not found
+    assert seen >= DOOR_PAGES
