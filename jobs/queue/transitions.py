@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 WORKER_STOPPED = "worker stopped while the job ran"
 NEVER_STARTED = gettext_noop("Cancelled before it started.")
 
+CLAIM_TRIES = 2
+"""Few, because a claim might also be refused for a reason that the next try does not remove."""
+
 CANCEL_REQUESTS = (
     "SELECT id FROM jobs_job WHERE host_id = %s AND state = 'running' AND worker_id = %s"
     " AND cancel_requested_at IS NOT NULL"
@@ -371,22 +374,25 @@ def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[ClaimedJob
     Uses the open transaction, or else its own. It has to be committed before the host is touched. Each returned
     job has its server as it was before the claim, with the `desired_state` that `give_back` restores.
     """
-    try:
-        with write_turn(), transaction.atomic():
-            picked = lock_scheduler_state(host).pick(limit)
-            if not picked:
-                return []
-            if worker:
-                show_life(worker)
-            # Read after taking the lock, so `started_at` lies after the end of a job that these waited for.
-            now = timezone.now()
-            jobs = set_running(picked, worker, host, now)
-            store_desired_states(jobs, now)
-            return jobs
-    except IntegrityError:
-        # The database refused a second running job of one server: two hosts claimed at the same moment.
-        logger.warning("host %s: a claim lost against another host's; trying again", host.name)
-        return []
+    for _try in range(CLAIM_TRIES):
+        try:
+            with write_turn(), transaction.atomic():
+                picked = lock_scheduler_state(host).pick(limit)
+                if not picked:
+                    return []
+                if worker:
+                    show_life(worker)
+                # Read after taking the lock, so `started_at` lies after the end of what these waited for.
+                now = timezone.now()
+                jobs = set_running(picked, worker, host, now)
+                store_desired_states(jobs, now)
+                return jobs
+        except IntegrityError:
+            # The database refused a second running job of one server: two hosts claimed at the same moment.
+            # The other claim is committed, so the next try sees it. No signal would wake this worker for the
+            # other jobs of the lost claim.
+            logger.warning("host %s: a claim lost against another host's", host.name)
+    return []
 
 
 def store_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
