@@ -609,7 +609,7 @@ class TestGivingBack:
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
 @pytest.mark.django_db(transaction=True)
 class TestAtTheMomentOfGivingBack:
-    """A person cancels a job while its worker puts it back into the queue, each in a transaction of its own."""
+    """A job is cancelled, or still being claimed, while its worker puts it back: two transactions at a time."""
 
     def test_a_cancel_that_comes_a_moment_later_is_not_lost(
         self, server: Server, worker: Worker
@@ -636,6 +636,18 @@ class TestAtTheMomentOfGivingBack:
             wait_until(waits_for_a_lock, 30, "giving back does not wait for the job's lock")
         giving_back.join()
         assert Job.objects.get().state == JobState.CANCELLED
+
+    def test_a_claim_whose_commit_is_still_under_way_is_waited_for(
+        self, server: Server, worker: Worker, host: Host
+    ) -> None:
+        """Its answer was lost with the connection, and the database is not done with it yet."""
+        start(server)
+        with transaction.atomic():
+            claimed = claim_jobs(worker, host, 1)
+            giving_back = run_in_thread(lambda: give_back(worker, claimed))
+            wait_until(waits_for_a_lock, 30, "giving back does not wait for the claim")
+        giving_back.join()
+        assert Job.objects.get().state == JobState.QUEUED
 
 
 def run_in_thread(act: Callable[[], object]) -> threading.Thread:
