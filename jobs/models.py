@@ -71,14 +71,15 @@ DESIRED_STATES: dict[str, DesiredState] = {
     Operation.RESET: DesiredState.STOPPED,
     Operation.DELETE: DesiredState.STOPPED,
 }
-"""The desired state of a server, from the moment at which a job with this operation begins."""
+"""The desired state of a server, from the moment at which a job with this operation is claimed."""
 
 
 class JobState(models.TextChoices):
     """Where a job is.
 
     `queued → running → succeeded | failed | cancelled`, and `queued → cancelled`; `running → queued` for a job
-    that a worker has claimed and not begun. No other transitions; the last three states are final.
+    that a worker has claimed and not begun: a job is running from its claim. No other transitions; the last
+    three states are final.
     """
 
     QUEUED = "queued", "queued"
@@ -128,7 +129,10 @@ class Worker(models.Model):
     stopped_at = models.DateTimeField(null=True, blank=True)
 
     claimed_at = -math.inf
-    """When a claim last counted as its heartbeat, in seconds since its machine was booted."""
+    """When a claim last counted as its heartbeat, in seconds since its machine was booted.
+
+    Not a column: only the worker's own process knows it, of its one instance.
+    """
 
     objects = WorkerQuerySet.as_manager()
 

@@ -25,7 +25,11 @@ PATIENCE_SECONDS = 0.1
 
 @contextmanager
 def write_turn() -> Iterator[None]:
-    """Run the block, a transaction, while no other thread runs one. An optimization: nothing relies on it."""
+    """Run the block, a transaction, while no other thread runs one. An optimization: nothing relies on it.
+
+    In an open transaction it does nothing. Outside of one, do not nest it: the end of the inner block would end
+    the outer turn.
+    """
     database = find_database_file()
     if database is None or connection.in_atomic_block:
         yield

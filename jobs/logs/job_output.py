@@ -88,7 +88,7 @@ def copy_rows(rows: Iterable[LineRow]) -> None:
 
 
 class LeaseLostError(Exception):
-    """A job no longer belongs to this worker: nothing was stored."""
+    """A job no longer belongs to this worker, which was taken for gone: nothing was stored."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ class LogWriter:
 
     At most `max_waiting` lines, and about `max_waiting_chars` characters, wait here. Beyond that `line` blocks,
     and with it the command that writes them. `on_settled` is called for each end, with whether it was stored.
-    `on_lease_lost` is called once for a job that still runs here but no longer belongs to this worker.
+    `on_lease_lost` is called once for a job that still runs here but no longer belongs to this worker. Until
+    then its thread drives the host: only rows are fenced.
     """
 
     def __init__(
@@ -250,7 +251,8 @@ class LogWriter:
             try:
                 part.store()
             except LeaseLostError as error:
-                logger.warning("%s: its output is dropped", error)
+                # If it has ended, this may be the second try after an unconfirmed commit that stored it all.
+                logger.warning("%s: this part of its output is dropped", error)
                 self._give_up(part.job)
             except Exception as error:
                 if is_away(error):

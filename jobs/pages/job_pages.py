@@ -227,7 +227,7 @@ def defer(request: SignedInRequest, server: Server, operation: str, back_to: str
 def deferred_forget(request: SignedInRequest, name: str) -> HttpResponse:
     """Cancel what waits until nobody is on a server, or dismiss the note that it was not done."""
     server = get_server(request.user, name, Verb.OPERATE)
-    if not queue.forget(server):
+    if not queue.forget_deferral(server):
         messages.info(request, _("Nothing is waiting there any longer: it was done or cancelled."))
     return see_other(find_page(request) or server.get_absolute_url())
 

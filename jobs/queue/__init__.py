@@ -3,7 +3,7 @@
 Nothing here touches a host.
 """
 
-from jobs.queue.deferrals import carry_out, defer, end, forget
+from jobs.queue.deferrals import carry_out_deferral, defer, end_deferral, forget_deferral
 from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
 from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
 from jobs.queue.scheduler import build_scheduler_state, lock_host
@@ -37,17 +37,17 @@ __all__ = [
     "TooManyWaiting",
     "build_scheduler_state",
     "cancel",
-    "carry_out",
+    "carry_out_deferral",
     "claim_jobs",
     "claim_next_job",
     "defer",
-    "end",
+    "end_deferral",
     "enqueue",
     "explain_waiting",
     "fail_stale_job",
     "find_overdue_job",
     "finish_job",
-    "forget",
+    "forget_deferral",
     "give_back",
     "lock_host",
     "prune_jobs",

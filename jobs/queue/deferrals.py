@@ -59,7 +59,7 @@ def defer(
     return action
 
 
-def forget(server: Server) -> bool:
+def forget_deferral(server: Server) -> bool:
     """Remove what waits until `server` is empty, or the note of its end; return whether there was any."""
     with transaction.atomic():
         count, _details = DeferredAction.objects.filter(server=server).delete()
@@ -68,7 +68,7 @@ def forget(server: Server) -> bool:
     return bool(count)
 
 
-def end(action: DeferredAction, outcome: str) -> None:
+def end_deferral(action: DeferredAction, outcome: str) -> None:
     """Note that an action will not be done, and why, in a sentence for the person who requested it."""
     with transaction.atomic():
         as_seen = same(action).filter(ended_at=None)
@@ -76,7 +76,7 @@ def end(action: DeferredAction, outcome: str) -> None:
             tell_pages(action.server)
 
 
-def carry_out(action: DeferredAction) -> bool:
+def carry_out_deferral(action: DeferredAction) -> bool:
     """Queue the job of an action whose server is empty; return whether the action is over, done or refused.
 
     False means that too many jobs of the person wait, and that it is worth trying again. If several workers
@@ -85,7 +85,7 @@ def carry_out(action: DeferredAction) -> bool:
     user = action.requested_by
     verb = SERVER_OPERATION_VERBS[action.operation]
     if user is None or not may(user, verb, action.server):
-        end(action, _("The person who asked for it may no longer do it."))
+        end_deferral(action, _("The person who asked for it may no longer do it."))
         return True
     try:
         with transaction.atomic():
@@ -100,7 +100,7 @@ def carry_out(action: DeferredAction) -> bool:
     except TooManyWaiting:
         return False
     except RequestRefused as refusal:
-        end(action, str(refusal))
+        end_deferral(action, str(refusal))
     return True
 
 

@@ -201,7 +201,7 @@ def is_gone(
     """Return whether `worker` is gone: it has stopped, its process has ended, or its lease is over.
 
     A process that cannot be seen from here (another machine, another container) is judged by its
-    heartbeat alone.
+    heartbeat alone, as `has_lapsed` says. A job without a worker has nobody who could end it.
     """
     if worker is None or worker.stopped_at is not None:
         return True

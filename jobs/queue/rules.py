@@ -30,7 +30,8 @@ class ActiveJob(NamedTuple):
 class Rules:
     """The rules of one host, applied to its queued jobs one by one, oldest first.
 
-    1. A job waits for the running job of its server, on whichever host that runs.
+    1. A job waits for the running job of its server, on whichever host that runs. An earlier one that may run
+       counts as running, so the jobs of a server keep their order.
     2. An exclusive job waits for every running and every earlier job of its host.
     3. All jobs of a host wait for its running exclusive job.
     4. They also wait for an exclusive job that is the oldest waiting job, so that it is not starved. Until it
@@ -47,24 +48,26 @@ class Rules:
         self._by_server: dict[int | None, ActiveJob] = {
             job.server_id: job for job in running if job.server_id is not None
         }
-        self._exclusive = next((job for job in self._here if job.is_exclusive), None)
+        # The exclusive job for which all further jobs wait: it runs, may run, or is the oldest waiting one.
+        self._closed_by = next((job for job in self._here if job.is_exclusive), None)
         self._oldest_waiting: ActiveJob | None = None
 
     def find_blocker(self, job: ActiveJob) -> ActiveJob | None:
         """Return the job that the next queued `job` waits for.
 
-        None means that it may run. From then on it counts as running.
+        None means that it may run. From then on it counts as running. Call this once for each job, in order:
+        it also remembers those that wait.
         """
-        if self._exclusive:
-            blocker: ActiveJob | None = self._exclusive
+        if self._closed_by:
+            blocker: ActiveJob | None = self._closed_by
         elif job.is_exclusive:
             blocker = self._here[0] if self._here else self._oldest_waiting
         elif job.operation == Operation.UNPACK:
             blocker = self._find_unpacking(job.requested_by_id)
         else:
             blocker = self._by_server.get(job.server_id)
-        if job.is_exclusive and not self._exclusive and not self._oldest_waiting:
-            self._exclusive = job  # It runs now, or it is the oldest waiting job.
+        if job.is_exclusive and not self._closed_by and not self._oldest_waiting:
+            self._closed_by = job
         if blocker:
             self._oldest_waiting = self._oldest_waiting or job
             return blocker
@@ -82,7 +85,7 @@ class Rules:
     @property
     def is_closed(self) -> bool:
         """Whether every further job waits."""
-        return self._exclusive is not None
+        return self._closed_by is not None
 
     @property
     def busy_server_ids(self) -> list[int]:

@@ -26,7 +26,9 @@ ACTIVE = (
 )
 """The running jobs of all hosts, and the oldest queued jobs of this one. Each row says if this host drains.
 
-One statement, because each costs a round trip to PostgreSQL.
+If there are no such jobs, one row has NULL for the job; if there is no row, the host was removed. It is one
+statement because each costs a round trip to PostgreSQL. SQLite takes ORDER BY and LIMIT in a part of a UNION
+only inside another SELECT.
 """
 
 FURTHER_QUEUED = (
@@ -36,7 +38,11 @@ FURTHER_QUEUED = (
     " AND (server_id IS NULL OR NOT server_id = ANY(%s))"
     f" ORDER BY created_at, id LIMIT {PAGE}"
 )
-"""The next queued jobs, without those of busy servers: thousands of jobs of one server may wait."""
+"""The next queued jobs, without those of busy servers: thousands of jobs of one server may wait.
+
+So `Rules` never sees these. If all jobs before them may run, an exclusive job behind them counts as the oldest
+waiting one although it is not yet, and holds up those behind it until the next claim.
+"""
 
 LOCK_HOST = "SELECT id FROM servers_host WHERE id = %s FOR NO KEY UPDATE"
 
@@ -77,7 +83,8 @@ class SchedulerState:
 def build_scheduler_state(host: Host | None = None) -> SchedulerState:
     """Read the scheduler's state of `host`, by default the one that the settings name.
 
-    It stays valid only while the host's row is locked.
+    Without the lock of the host's row it is a hint, as another worker may be claiming; a claim uses
+    `lock_scheduler_state`.
     """
     host_id = (host or Host.local()).pk
     return make_state(host_id, execute(ACTIVE, [host_id, host_id]).rows)

@@ -1,8 +1,9 @@
-"""The queue: which job may run next, and every transition a job makes.
+"""The queue: which job may run next, and every transition a job makes, except the end that its worker stores.
 
-`enqueue` → queued; `claim_jobs` → running; `finish_job` → succeeded, failed or cancelled; `cancel` → cancelled,
-or a request to the worker; `give_back` → queued again; `recover_stale_jobs` → failed. Each is one short
-transaction, and none touches a host.
+`request` → queued; `claim_jobs` → running; `cancel` → cancelled, or a request to the worker; `give_back` →
+queued again, or cancelled; `recover_stale_jobs` → failed. Each is one short transaction, or part of the
+caller's, and none touches a host. A worker stores how its jobs end together with their last lines
+(`jobs.logs.store_endings`); `finish_job` is for jobs that no worker ends.
 """
 
 import logging
@@ -47,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 WORKER_STOPPED = "worker stopped while the job ran"
 NEVER_STARTED = gettext_noop("Cancelled before it started.")
+
+CLAIM_TRIES = 2
+"""Few, because a claim might also be refused for a reason that the next try does not remove."""
 
 CANCEL_REQUESTS = (
     "SELECT id FROM jobs_job WHERE host_id = %s AND state = 'running' AND worker_id = %s"
@@ -355,7 +359,8 @@ def refuse_without_files(operation: str, server: Server) -> None:
 def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) -> Job | None:
     """Claim the oldest runnable job of the worker's host, or of `host`; None if there is none.
 
-    Like `claim_jobs`: call it outside a transaction, and touch the host only afterwards.
+    Like `claim_jobs`, it uses the open transaction, or else its own. It has to be committed before the host is
+    touched.
     """
     host = host or (worker.host if worker else Host.local())
     for claimed in claim_jobs(worker, host, 1):
@@ -365,28 +370,41 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
     return None
 
 
-def claim_jobs(worker: Worker | None, host: Host, limit: int) -> list[ClaimedJob]:
+def claim_jobs(
+    worker: Worker | None,
+    host: Host,
+    limit: int,
+    *,
+    on_claimed: Callable[[list[ClaimedJob]], None] = lambda _jobs: None,
+) -> list[ClaimedJob]:
     """Set the oldest runnable jobs of `host` to running, at most `limit`, and return them in that order.
 
     Uses the open transaction, or else its own. It has to be committed before the host is touched. Each returned
     job has its server as it was before the claim, with the `desired_state` that `give_back` restores.
+
+    `on_claimed` gets the jobs before the commit, which may succeed although its answer is lost. Jobs that a
+    script claims without a worker count as stale at once.
     """
-    try:
-        with write_turn(), transaction.atomic():
-            picked = lock_scheduler_state(host).pick(limit)
-            if not picked:
-                return []
-            if worker:
-                show_life(worker)
-            # Read after taking the lock, so `started_at` lies after the end of a job that these waited for.
-            now = timezone.now()
-            jobs = set_running(picked, worker, host, now)
-            store_desired_states(jobs, now)
-            return jobs
-    except IntegrityError:
-        # The database refused a second running job of one server: two hosts claimed at the same moment.
-        logger.warning("host %s: a claim lost against another host's; trying again", host.name)
-        return []
+    for _try in range(CLAIM_TRIES):
+        try:
+            with write_turn(), transaction.atomic():
+                picked = lock_scheduler_state(host).pick(limit)
+                if not picked:
+                    return []
+                if worker:
+                    show_life(worker)
+                # Read after taking the lock, so `started_at` lies after the end of what these waited for.
+                now = timezone.now()
+                jobs = set_running(picked, worker, host, now)
+                store_desired_states(jobs, now)
+                on_claimed(jobs)
+                return jobs
+        except IntegrityError:
+            # The database refused a second running job of one server: two hosts claimed at the same moment.
+            # The other claim is committed, so the next try sees it. No signal would wake this worker for the
+            # other jobs of the lost claim.
+            logger.warning("host %s: a claim lost against another host's", host.name)
+    return []
 
 
 def store_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
@@ -403,21 +421,24 @@ def store_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
 def give_back(worker: Worker, jobs: Iterable[ClaimedJob]) -> None:
     """Put claimed jobs that were not begun back into the queue, or cancel those that somebody asked to cancel.
 
-    They keep their places in the queue. Their servers' `desired_state` becomes what it was before `claim_jobs`.
-    Jobs that no longer belong to the worker are left alone.
+    They keep their order in the queue. Their servers' `desired_state` becomes what it was before `claim_jobs`.
+    Jobs that do not belong to the worker, or no longer, are left alone.
     """
     claimed = {job.id: job for job in jobs}
     now = timezone.now()
     unclaimed: dict[str, Any] = {"worker": None, "started_at": None, "updated_at": now}
     with transaction.atomic():
         # Locked before they are sorted: somebody may be cancelling one of them at this moment (`cancel`).
-        mine = dict(
-            Job.objects.running()
-            .select_for_update(no_key=True)
-            .filter(worker=worker, pk__in=claimed)
-            .order_by("pk")
-            .values_list("pk", "cancel_requested_at")
-        )
+        # Locked in whatever state: if the answer to the claim's commit was lost, it may still be under way, and
+        # a job that looks queued is about to be running. This waits for that commit.
+        rows = Job.objects.select_for_update(no_key=True).filter(pk__in=claimed).order_by("pk")
+        mine = {
+            pk: asked_at
+            for pk, state, worker_id, asked_at in rows.values_list(
+                "pk", "state", "worker", "cancel_requested_at"
+            )
+            if state == JobState.RUNNING and worker_id == worker.pk
+        }
         to_cancel = [pk for pk, asked_at in mine.items() if asked_at]
         to_queue = [pk for pk, asked_at in mine.items() if not asked_at]
         Job.objects.filter(pk__in=to_cancel).update(
@@ -434,7 +455,8 @@ def give_back(worker: Worker, jobs: Iterable[ClaimedJob]) -> None:
 def restore_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     """Undo `store_desired_states`, in the open transaction.
 
-    Nothing else writes that column while a job of the server runs.
+    Nobody has changed that column since the claim: only a running job of the server does, at its claim and when
+    it is cancelled. A job that fails leaves it as its claim has set it.
     """
     of_state: dict[str, list[int]] = defaultdict(list)
     for job in jobs:
@@ -479,7 +501,7 @@ def finish_job(
     """Store the end of a running job, together with what it learned about its server.
 
     Without `state`, exit code 0 means success and any other code failure. Returns False and changes nothing
-    if the job no longer belongs to `job.worker`: the lease was lost, and the other worker's verdict stands.
+    if the job no longer belongs to `job.worker`: its lease was over, and another worker's verdict stands.
     """
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
@@ -521,7 +543,8 @@ def recover_stale_jobs(
 ) -> list[Job]:
     """Fail every running job, of `host` or of all hosts, whose worker is gone; return those jobs.
 
-    For a worker whose process cannot be seen from here, `has_lapsed` decides whether its lease is over. The
+    For a worker whose process cannot be seen from here, `has_lapsed` decides whether its lease is over. Workers
+    pass what their `LeaseWatch` says; the default, for scripts that look once, trusts the machines' clocks. The
     state of the jobs' servers is unknown until their host reports again. Safe to run in several workers at a
     time: each job gets one verdict.
     """
@@ -533,7 +556,10 @@ def recover_stale_jobs(
 
 
 def fail_stale_job(job: Job) -> bool:
-    """Fail a job whose worker is gone; return False if it got another verdict first."""
+    """Fail a job whose worker is gone or has lost it; return False if it got another verdict first.
+
+    It is not queued again, because nobody knows whether it has begun, and how far it got.
+    """
     with transaction.atomic():
         is_ours = finish_job(
             job,
@@ -550,7 +576,7 @@ def fail_stale_job(job: Job) -> bool:
                 # Nobody knows whether it runs with this job's settings or still with the ones before.
                 Run.record([Run(server=job.server, started_by_name=job.requested_by_name)])
     if is_ours:
-        logger.warning("job %s: failed, its worker (%s) is gone", job.pk, job.worker)
+        logger.warning("job %s: failed, its worker (%s) is gone or lost it", job.pk, job.worker)
     return is_ours
 
 

@@ -10,7 +10,7 @@ from jobs.models import Job, Worker
 from jobs.queue.rules import ActiveJob, Rules
 from jobs.queue.scheduler import build_scheduler_state
 
-MOST_AHEAD = 1000
+MOST_EARLIER = 1000
 """How many earlier jobs are checked. With more ahead of it, a job is only said to wait for its turn."""
 
 COLUMNS = ("id", "host_id", "server_id", "operation", "requested_by_id")
@@ -32,33 +32,33 @@ def explain_waiting(job: Job) -> str:
             "host": job.host.name
         }
     state = build_scheduler_state(job.host)
-    ahead = read_ahead(job)
-    if len(ahead) > MOST_AHEAD:
+    earlier_jobs = read_earlier(job)
+    if len(earlier_jobs) > MOST_EARLIER:
         text = _("Waits behind more than %(most)s other jobs of host %(host)s.")
-        return text % {"most": f"{MOST_AHEAD:,}", "host": job.host.name}
+        return text % {"most": f"{MOST_EARLIER:,}", "host": job.host.name}
     # A job that has been claimed since `job` was read does not wait for itself.
     rules = Rules(state.host_id, [running for running in state.running if running.id != job.pk])
-    for earlier in ahead:
+    for earlier in earlier_jobs:
         rules.find_blocker(earlier)
     this = ActiveJob(job.pk, job.host_id, job.server_id, job.operation, job.requested_by_id)
     blocker = rules.find_blocker(this)
     if blocker and (blocking := Job.objects.filter(pk=blocker.id).first()):
         text = _("Waits for %(job)s.") if blocking.started_at else _("Waits behind %(job)s.")
         return text % {"job": describe(blocking)}
-    places = sum(worker.concurrency for worker in workers if worker.is_claiming)
-    if sum(running.host_id == state.host_id for running in state.running) >= places:
+    slots = sum(worker.concurrency for worker in workers if worker.is_claiming)
+    if sum(running.host_id == state.host_id for running in state.running) >= slots:
         return _("Waits for a free slot: host %(host)s runs %(places)s jobs at a time.") % {
             "host": job.host.name,
-            "places": places,
+            "places": slots,
         }
     return _("Starts in a moment.")
 
 
-def read_ahead(job: Job) -> list[ActiveJob]:
-    """Return the earlier queued jobs of its host, oldest first; at most `MOST_AHEAD` and one more."""
+def read_earlier(job: Job) -> list[ActiveJob]:
+    """Return the earlier queued jobs of its host, oldest first; at most `MOST_EARLIER` and one more."""
     is_older = Q(created_at__lt=job.created_at) | Q(created_at=job.created_at, pk__lt=job.pk)
     queued = Job.objects.queued().filter(is_older, host=job.host, created_at__lte=job.created_at)
-    return [ActiveJob(*row) for row in queued.values_list(*COLUMNS)[: MOST_AHEAD + 1]]
+    return [ActiveJob(*row) for row in queued.values_list(*COLUMNS)[: MOST_EARLIER + 1]]
 
 
 def describe(job: Job) -> str:

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from jobs.models import DeferredAction
-from jobs.queue import carry_out, end
+from jobs.queue import carry_out_deferral, end_deferral
 from jobs.watch.player_watch import PlayerWatch
 from servers.models import ActualState, DesiredState, Host, Server
 
@@ -49,13 +49,13 @@ class EmptyWatch:
 
     def _look_at(self, action: DeferredAction) -> None:
         if reason := find_end(action):
-            end(action, reason)
+            end_deferral(action, reason)
         elif not is_empty(action.server):
             self._empty_since.pop(action.pk, None)
         elif self._clock() - self._empty_since.setdefault(action.pk, self._clock()) >= (
             EMPTY_SECONDS
         ):
-            carry_out(action)
+            carry_out_deferral(action)
 
 
 def find_end(action: DeferredAction) -> str:

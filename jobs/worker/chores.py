@@ -242,7 +242,8 @@ class Chores:
         record_gone_workers()
         stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
         known = self._running.ids()
-        mine = Job.objects.running().filter(worker=self._worker).exclude(pk__in=known).order_by()
+        running = Job.objects.running().filter(worker=self._worker).order_by()
+        mine = list(running.exclude(pk__in=known))
         # Only if found twice in a row: a job that is just being claimed or stored is unknown for an instant.
         stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
         self._unknown = {job.pk for job in mine}
@@ -254,4 +255,5 @@ class Chores:
 
         A worker whose own heartbeat is late cannot judge others.
         """
+        # The lease first: it has to be checked regularly, whether or not the own heartbeat is steady.
         return self._leases.has_lapsed(worker) and self._heartbeat.is_steady

@@ -26,7 +26,7 @@ AHEAD_SECONDS = 0.01
 MOST_AHEAD = 128
 """How many claimed jobs may wait for a thread, however short they are."""
 LATE_SECONDS = 0.05
-"""How long claimed jobs may wait while no thread becomes free."""
+"""How long after the newest submission claimed jobs may wait for a thread, while none becomes free."""
 WEIGHT = 1 / 4
 """Weight of the newest sample in the moving average of job duration."""
 
@@ -52,8 +52,10 @@ class JobThreads:
         self._late: SimpleQueue[Plan] = SimpleQueue()
         self._busy: set[int] = set()
         self._submitted_at = 0.0
-        self._typical_seconds = LATE_SECONDS
-        self._longest_wait = settings.JOB_WORKER_LEASE_SECONDS / 2
+        self._typical_seconds = (
+            LATE_SECONDS  # So nothing is claimed ahead until jobs have proved short.
+        )
+        self._longest_wait_seconds = settings.JOB_WORKER_LEASE_SECONDS / 2
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"job_{number}")
             for number in range(count)
@@ -77,10 +79,10 @@ class JobThreads:
         for thread in self._threads:
             thread.join()
 
-    def submit(self, plan: Plan) -> None:
-        """Queue a plan for the next free thread."""
+    def submit(self, plan: Plan, claimed_at: float) -> None:
+        """Queue a plan for the next free thread; its job was claimed at `claimed_at`, in `boot_seconds`."""
         self._submitted_at = boot_seconds()
-        self._waiting.put((plan, self._submitted_at))
+        self._waiting.put((plan, claimed_at))
 
     @property
     def places(self) -> int:
@@ -118,10 +120,11 @@ class JobThreads:
 
     def _carry_out_all(self, number: int) -> None:
         while entry := self._waiting.get():
-            plan, submitted_at = entry
+            plan, claimed_at = entry
             began_at = boot_seconds()
-            if began_at - submitted_at > self._longest_wait:
-                # The process was frozen, and another worker may have failed this job in the meantime.
+            if began_at - claimed_at > self._longest_wait_seconds:
+                # The process was frozen, and another worker may have failed this job in the meantime. Counted
+                # from the claim, which is also a heartbeat: the freeze may have come before the submission.
                 self._late.put(plan)
                 self._on_late()
                 continue

@@ -73,7 +73,7 @@ class OwnLogWriter(LogWriter):
         self._this = Job.objects.filter(pk=job.id)
         self._cancel = cancel
         self._caller = threading.get_ident()
-        self._turn = threading.Lock()  # A command's stdout and stderr come from two threads.
+        self._storing = threading.Lock()  # A command's stdout and stderr come from two threads.
 
     def line(self, job: ClaimedJob, stream: str, text: str | bytes) -> None:
         """Store a line."""
@@ -86,12 +86,12 @@ class OwnLogWriter(LogWriter):
         self._after_storing()
 
     def _store_in_turn(self) -> None:
-        with self._turn:
+        with self._storing:
             self.store()
 
     def _note_end(self, job: ClaimedJob, is_stored: bool) -> None:
         if not is_stored:
-            logger.warning("job %s: its end was not stored here", job.id)
+            logger.warning("job %s: its end was not stored", job.id)
 
     def _after_storing(self) -> None:
         self._pass_on_cancel_request()

@@ -33,16 +33,16 @@ class SystemdNotifier:
 
         So the unit has a status as soon as it has started.
         """
-        self._status = describe(0, is_draining=False)
+        self._status = describe(0, is_stopping=False)
         self._send("READY=1", f"STATUS={self._status}")
 
-    def turn(self, running_jobs: int, is_draining: bool) -> None:
+    def turn(self, running_jobs: int, is_stopping: bool) -> None:
         """Report what has changed since the last turn, and, often enough, that the worker is alive."""
         lines = []
-        if is_draining and not self._is_stopping:
+        if is_stopping and not self._is_stopping:
             self._is_stopping = True
             lines.append("STOPPING=1")
-        status = describe(running_jobs, is_draining)
+        status = describe(running_jobs, is_stopping)
         if status != self._status:
             self._status = status
             lines.append(f"STATUS={status}")
@@ -65,10 +65,10 @@ class SystemdNotifier:
             logger.warning("systemd cannot be told %s: %s", ", ".join(lines), error)
 
 
-def describe(running_jobs: int, is_draining: bool) -> str:
+def describe(running_jobs: int, is_stopping: bool) -> str:
     """Return in words what a worker is doing."""
     jobs = f"{running_jobs} job{'' if running_jobs == 1 else 's'}"
-    return f"Finishing {jobs}, then stopping." if is_draining else f"Carrying out {jobs}."
+    return f"Finishing {jobs}, then stopping." if is_stopping else f"Carrying out {jobs}."
 
 
 def _read_watchdog_seconds() -> float:

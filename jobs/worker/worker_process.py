@@ -2,7 +2,8 @@
 
 Only its main thread writes for jobs: it stores their output and endings, and claims the next ones in the same
 transaction. Threads that fight for a database's write lock are slow. Other threads drive the host
-(`job_threads`), one stores the heartbeat (`jobs.queue.liveness`), and some do the `chores`.
+(`job_threads`), one stores the heartbeat (`jobs.queue.liveness`), and some do the `chores`. What a host reports
+of itself after an install is stored by the job's thread (`execution.learn_from`), as the chores store it.
 """
 
 import logging
@@ -10,7 +11,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from types import FrameType
@@ -44,7 +45,7 @@ from jobs.talk import has_waiting_commands
 from jobs.worker.chores import Chores
 from jobs.worker.deaths import vital
 from jobs.worker.execution import Plan, execute, plan
-from jobs.worker.job_threads import JobThreads
+from jobs.worker.job_threads import JobThreads, boot_seconds
 from jobs.worker.running_jobs import RunningJobs
 from servers.models import Host
 
@@ -55,26 +56,27 @@ T = TypeVar("T")
 FIRST_RETRY_SECONDS = 0.1
 REQUESTS_SECONDS = 0.05
 REQUESTS_AT_ONCE = 3
-"""How often requests beside jobs are read: a few times in a row at once, then at this interval."""
+"""How often it is read what people request beside jobs: a few times in a row at once, then at this interval."""
 LONGEST_AWAY_SECONDS = 10.0
 """How long a worker that was told twice to stop waits for the database, to store its jobs' output."""
 
 
 @dataclass
 class WorkerLoop:
-    """One worker process. `run` blocks until `stop` was called, or until the queue is empty.
+    """One worker process. `run` blocks until `stop` was called, or with `until_empty` until the queue is empty.
 
-    The first `stop` drains: nothing more is claimed, and running jobs may finish within the grace time. The
+    After the first `stop` nothing more is claimed, and running jobs may finish within the grace time. The
     second cancels them. Game servers keep running either way. Each turn of the loop calls `on_turn` with the
-    number of running jobs and whether the worker drains. While the database answers, a turn takes at most
-    `longest_turn_seconds`.
+    number of running jobs and whether the worker is stopping. While the database answers, a turn takes at most
+    `longest_turn_seconds`. The queue is empty when no job of the host waits: `until_empty` also waits, without
+    limit, for jobs that this worker may not claim now.
     """
 
     host: Host
     concurrency: int
     until_empty: bool = False
     on_ready: Callable[[], None] = lambda: None
-    on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_draining: None
+    on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_stopping: None
     longest_turn_seconds: float = math.inf
     _worker: Worker = field(init=False)
     _signal: ChangeSignal = field(init=False)
@@ -83,13 +85,14 @@ class WorkerLoop:
     _chores: Chores = field(init=False)
     _running: RunningJobs = field(default_factory=RunningJobs)
     _claimed: list[ClaimedJob] = field(default_factory=list)
-    _late: list[ClaimedJob] = field(default_factory=list)
+    _claimed_at: float = 0.0
+    _to_give_back: list[ClaimedJob] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
-    _may_be_asked: bool = True
+    _requests_may_wait: bool = True
     _requests_pace: Pace = field(default_factory=lambda: Pace(REQUESTS_SECONDS, REQUESTS_AT_ONCE))
     _away_since: float | None = None
     _stops: int = 0
-    _drain_until: float = 0.0
+    _grace_until: float = 0.0
 
     def __post_init__(self) -> None:
         self._threads = JobThreads(self.concurrency, self._execute, on_late=self._wake.set)
@@ -101,9 +104,9 @@ class WorkerLoop:
         )
 
     def stop(self) -> None:
-        """Drain; when called a second time, cancel. May be called from a signal handler."""
+        """Claim nothing more; when called a second time, cancel. May be called from a signal handler."""
         self._stops += 1
-        self._drain_until = monotonic() + settings.JOB_WORKER_GRACE_SECONDS
+        self._grace_until = monotonic() + settings.JOB_WORKER_GRACE_SECONDS
         self._wake.set()
 
     @property
@@ -145,7 +148,7 @@ class WorkerLoop:
         While the database is away, each step keeps what it could not do for a later turn.
         """
         try:
-            self._give_back_late_jobs()
+            self._give_back_jobs()
             self._store_and_claim()
             has_begun = self._begin_claimed_jobs()
             self._pass_on_requests()
@@ -159,15 +162,15 @@ class WorkerLoop:
         if not has_begun and not self._is_done():
             self._wait(min(self._writer.due_in_seconds(), self._threads.look_in_seconds()))
 
-    def _give_back_late_jobs(self) -> None:
-        """Put jobs that were claimed and not begun in time back into the queue."""
-        self._late += self._threads.take_back()
-        if self._late:
-            give_back(self._worker, self._late)
-            logger.info("%s claimed jobs were not begun: they are queued again", len(self._late))
-            for job in self._late:
+    def _give_back_jobs(self) -> None:
+        """Put jobs that were claimed and not begun in time, or in an outage, back into the queue."""
+        self._to_give_back += self._threads.take_back()
+        if jobs := self._to_give_back:
+            give_back(self._worker, jobs)
+            logger.info("%s claimed jobs were not begun: they are queued again", len(jobs))
+            for job in jobs:
                 self._running.discard(job)
-            self._late = []
+            self._to_give_back = []
 
     def _store_and_claim(self) -> None:
         """Store the output and the endings of jobs, and claim new jobs for the threads that this frees.
@@ -175,20 +178,31 @@ class WorkerLoop:
         One transaction, because its commit is most of what a short job costs.
         """
         ending = self._writer.take_due()
+        # Each job that ends frees its place once the batch is settled, even if the database refuses its end.
         free = self._count_free() + (ending if self.is_claiming else 0)
         # If no job has ended, first check whether there is one to claim: that locks nothing.
         may_claim = free > 0 and (ending > 0 or bool(build_scheduler_state(self.host).pick(1)))
         if not may_claim and not self._writer.has_batch:
             return
-        # A claim alone opens its own transaction: with no other around it, it needs no savepoint, which costs
-        # two round trips to PostgreSQL.
-        with write_turn(), transaction.atomic() if self._writer.has_batch else nullcontext():
-            if self._writer.has_batch:
+        if self._writer.has_batch:
+            with write_turn(), transaction.atomic():
                 self._writer.store_batch()
-            claimed = claim_jobs(self._worker, self.host, free) if may_claim else []
-        self._running.add(claimed)
-        self._claimed = claimed
+                if may_claim:
+                    self._claim(free)
+        else:
+            # It opens its own transaction and write turn: with no other transaction around it, it needs no
+            # savepoint, which costs two round trips to PostgreSQL.
+            self._claim(free)
+        self._running.add(self._claimed)
         self._writer.settle_batch()
+
+    def _claim(self, limit: int) -> None:
+        """Claim at most `limit` jobs, in the open transaction or else in one of their own."""
+        self._claimed = claim_jobs(self._worker, self.host, limit, on_claimed=self._note_claim)
+
+    def _note_claim(self, jobs: list[ClaimedJob]) -> None:
+        """Remember jobs whose claim is about to be committed, for `_note_outage`: the answer may be lost."""
+        self._claimed, self._claimed_at = jobs, boot_seconds()
 
     def _begin_claimed_jobs(self) -> bool:
         """Hand the jobs claimed in this turn to the threads; return whether there were any."""
@@ -196,14 +210,14 @@ class WorkerLoop:
         plans = [plan(job) for job in self._claimed]
         self._claimed = []
         for planned in plans:
-            self._threads.submit(planned)
+            self._threads.submit(planned, self._claimed_at)
         return bool(plans)
 
     def _pass_on_requests(self) -> None:
         """Pass on what people request beside jobs: cancellations, and console commands."""
         if self._requests_pace.wait_seconds:
             return
-        self._may_be_asked = False
+        self._requests_may_wait = False
         self._requests_pace.count()
         for job_id in read_cancel_requests(self._worker) if len(self._running) else []:
             self._running.cancel(job_id)
@@ -217,19 +231,19 @@ class WorkerLoop:
         """Wait until the database has changed, a job's thread wakes this one, or the time is over."""
         poll_seconds = min(settings.JOB_WORKER_POLL_SECONDS, self.longest_turn_seconds)
         seconds = min(seconds, poll_seconds)
-        if self._may_be_asked:
+        if self._requests_may_wait:
             seconds = min(seconds, self._requests_pace.wait_seconds)
         if self._threads.has_waiting():
             self._wake.wait(seconds)  # No need for the signal: the next turn is soon anyway.
             return
         try:
-            self._may_be_asked |= self._signal.wait(seconds, self._wake)
+            self._requests_may_wait |= self._signal.wait(seconds, self._wake)
         except Exception as error:
             if not is_away(error):
                 raise
             connection.close()
             self._wake.wait(FIRST_RETRY_SECONDS)
-            self._may_be_asked = True  # Something may have changed.
+            self._requests_may_wait = True  # Something may have changed.
 
     # --- What the turns rely on ---------------------------------------------------------------
 
@@ -253,7 +267,9 @@ class WorkerLoop:
     def _let_go(self, job: ClaimedJob, is_stored: bool) -> None:
         """Forget a job that is over; its thread is free."""
         if not is_stored:
-            logger.warning("job %s: its end was not stored here", job.id)
+            logger.warning(
+                "job %s: its end was not stored, unless by an unconfirmed commit", job.id
+            )
         self._running.discard(job)
         if job.operation in EXCLUSIVE_OPERATIONS:
             self._chores.look_at_overlays_soon()  # The current release has changed.
@@ -262,7 +278,7 @@ class WorkerLoop:
 
     def _is_done(self) -> bool:
         is_idle = not len(self._running) and self._writer.is_idle
-        if self._stops >= 2 or (self._stops == 1 and monotonic() > self._drain_until):
+        if self._stops >= 2 or (self._stops == 1 and monotonic() > self._grace_until):
             self._running.cancel_all("Cancelled because the worker was stopped.")
         if self._stops:
             return is_idle or (self._stops >= 2 and self._has_given_up())
@@ -327,8 +343,11 @@ class WorkerLoop:
         connection.close()
         self._away_since = self._away_since or monotonic()
         # By the time the database answers, other workers may have failed the jobs that have not begun here. So
-        # these are not begun but given back, which affects only those that are still this worker's.
-        self._late += self._claimed
+        # these are not begun but given back, which affects only those that are still this worker's. If the
+        # commit of their claim was not confirmed, it may have succeeded. Until they are given back they count
+        # as running here: `Chores.recover` does not take them for lost, and the worker does not end.
+        self._running.add(self._claimed)
+        self._to_give_back += self._claimed
         self._claimed = []
 
     @property
@@ -342,7 +361,7 @@ def worker_loop(
     concurrency: int | None = None,
     until_empty: bool = False,
     on_ready: Callable[[], None] = lambda: None,
-    on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_draining: None,
+    on_turn: Callable[[int, bool], None] = lambda _running_jobs, _is_stopping: None,
     longest_turn_seconds: float = math.inf,
 ) -> None:
     """Run a worker of `host` in this process's main thread, until SIGTERM or SIGINT or an empty queue."""

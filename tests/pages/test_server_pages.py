@@ -331,7 +331,7 @@ def test_what_was_not_done_stays_told_until_somebody_has_read_it(
     as_alice: Client, running: Server
 ) -> None:
     post(as_alice, operation="stop", when="empty")
-    queue.end(DeferredAction.objects.get(), "It was stopped in the meantime.")
+    queue.end_deferral(DeferredAction.objects.get(), "It was stopped in the meantime.")
     assert "was not done. It was stopped in the meantime." in text(as_alice, url())
 
 

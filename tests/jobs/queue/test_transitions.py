@@ -327,6 +327,44 @@ class TestScheduling:
         assert job.created_at <= job.started_at <= job.updated_at
 
 
+def test_a_claim_that_loses_against_another_hosts_is_tried_again_at_once(
+    make_server: MakeServer, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the other jobs of the claim would wait too, and nothing would wake the worker for them."""
+    host, old_host = worker.host, Host.objects.create(name="elsewhere")
+    moved = make_server("moved", old_host)
+    theirs = start(moved)
+    moved.host = host
+    moved.save()
+    of_moved, beside = start(moved), start(make_server("stays"))
+    states = [build_scheduler_state(host)]
+    Job.objects.filter(pk=theirs.pk).update(state=JobState.RUNNING)
+
+    def read(host: Host) -> SchedulerState:
+        state = lock_scheduler_state(host)
+        return states.pop() if states else state
+
+    monkeypatch.setattr(transitions, "lock_scheduler_state", read)
+    assert ids(claim_jobs(worker, host, 2)) == ids([beside])
+    of_moved.refresh_from_db()
+    assert of_moved.state == JobState.QUEUED
+
+
+def test_a_claim_that_is_always_refused_is_not_tried_forever(
+    server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def refuse(*_: object) -> None:
+        tries.append(1)
+        raise IntegrityError("no")
+
+    start(server)
+    monkeypatch.setattr(transitions, "set_running", refuse)
+    assert claim_jobs(worker, worker.host, 1) == []
+    assert len(tries) == 2
+
+
 def test_a_job_that_is_cancelled_while_it_is_being_picked_does_not_run(
     server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,7 +609,7 @@ class TestGivingBack:
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
 @pytest.mark.django_db(transaction=True)
 class TestAtTheMomentOfGivingBack:
-    """A person cancels a job while its worker puts it back into the queue, each in a transaction of its own."""
+    """A job is cancelled, or still being claimed, while its worker puts it back: two transactions at a time."""
 
     def test_a_cancel_that_comes_a_moment_later_is_not_lost(
         self, server: Server, worker: Worker
@@ -598,6 +636,18 @@ class TestAtTheMomentOfGivingBack:
             wait_until(waits_for_a_lock, 30, "giving back does not wait for the job's lock")
         giving_back.join()
         assert Job.objects.get().state == JobState.CANCELLED
+
+    def test_a_claim_whose_commit_is_still_under_way_is_waited_for(
+        self, server: Server, worker: Worker, host: Host
+    ) -> None:
+        """Its answer was lost with the connection, and the database is not done with it yet."""
+        start(server)
+        with transaction.atomic():
+            claimed = claim_jobs(worker, host, 1)
+            giving_back = run_in_thread(lambda: give_back(worker, claimed))
+            wait_until(waits_for_a_lock, 30, "giving back does not wait for the claim")
+        giving_back.join()
+        assert Job.objects.get().state == JobState.QUEUED
 
 
 def run_in_thread(act: Callable[[], object]) -> threading.Thread:

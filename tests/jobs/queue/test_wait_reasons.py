@@ -111,7 +111,7 @@ def test_an_install_that_is_next_once_the_one_before_it_runs(
 def test_more_jobs_than_are_looked_at(
     make_server: MakeServer, alice: User, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wait_reasons, "MOST_AHEAD", 2)
+    monkeypatch.setattr(wait_reasons, "MOST_EARLIER", 2)
     *_, third, fourth = [start(make_server(f"s{number}"), alice) for number in range(4)]
     assert explain_waiting(third) == "Starts in a moment."
     assert explain_waiting(fourth) == "Waits behind more than 2 other jobs of host local."

@@ -68,9 +68,9 @@ def plan(number: int) -> Plan:
     return Plan(ClaimedJob.of(Job(pk=number)), lambda **_callbacks: None)
 
 
-def submit(job_threads: JobThreads, *numbers: int) -> None:
+def submit(threads: JobThreads, *numbers: int) -> None:
     for number in numbers:
-        job_threads.submit(plan(number))
+        threads.submit(plan(number), claimed_at=job_threads.boot_seconds())
 
 
 def test_plans_are_carried_out_in_order(start: Open, work: Work) -> None:
@@ -143,6 +143,18 @@ def test_what_was_claimed_before_a_long_freeze_is_not_begun(
     assert work.begun == []
 
 
+def test_what_was_frozen_between_its_claim_and_its_submission_is_not_begun_either(
+    start: Open, work: Work, clock: Clock, settings: Any
+) -> None:
+    threads = start(1)
+    claimed_at = clock.seconds
+    clock.seconds += settings.JOB_WORKER_LEASE_SECONDS
+    threads.submit(plan(1), claimed_at)
+    assert work.was_late.wait(10)
+    assert [job.pk for job in threads.take_back()] == [1]
+    assert work.begun == []
+
+
 def test_a_thread_that_dies_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,6 +164,6 @@ def test_a_thread_that_dies_ends_the_process(
     exits: list[int] = []
     monkeypatch.setattr("os._exit", exits.append)
     with JobThreads(1, break_down, lambda: None) as threads:
-        threads.submit(plan(1))
+        threads.submit(plan(1), claimed_at=job_threads.boot_seconds())
     assert exits == [EXIT_THREAD_DIED]
     assert "The thread “job_0” of this worker has died of RuntimeError: a bug." in caplog.text

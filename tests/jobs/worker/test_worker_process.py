@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.db import InternalError, OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from hostops.specs import CancelToken, InstanceState, OnLine, OnStage
@@ -17,9 +18,10 @@ from jobs.claimed_jobs import ClaimedJob
 from jobs.logs import job_output, log_writer
 from jobs.models import Job, JobLog, JobState, Worker
 from jobs.queue import liveness, transitions
+from jobs.queue.claim_statements import set_running
 from jobs.queue.liveness import Heartbeat, register_worker
 from jobs.queue.transitions import cancel, enqueue
-from jobs.worker import chores, deaths, expectations, worker_process
+from jobs.worker import chores, deaths, expectations, job_threads, worker_process
 from jobs.worker.chores import Chores
 from jobs.worker.execution import Plan, plan
 from jobs.worker.job_threads import JobThreads
@@ -391,6 +393,98 @@ def test_a_job_that_was_just_claimed_when_the_database_went_away_waits_in_the_qu
     assert given_back == [(JobState.QUEUED, DesiredState.STOPPED)]
     assert states == [JobState.RUNNING, JobState.RUNNING]
     assert desired_state_of(job) == DesiredState.RUNNING
+
+
+@pytest.mark.parametrize("lost", [1, 2], ids=["claim alone", "claim with an end"])
+def test_a_job_whose_claim_was_committed_without_an_answer_waits_in_the_queue(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[..., WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+) -> None:
+    """The worker cannot know that it has the job, and has not touched the host for it: it does not fail."""
+    given_back: list[str] = []
+
+    def note(worker: Worker, jobs: list[ClaimedJob]) -> None:
+        given_back.extend(state_of(job) for job in jobs)
+        transitions.give_back(worker, jobs)
+
+    monkeypatch.setattr(worker_process, "give_back", note)
+    claims = lose_the_answer_to_a_claim(monkeypatch, lost)
+    jobs = [enqueue("stop", server=server, requested_by=None) for server in servers[:2]]
+    run_loop(concurrency=1)
+    wait_until(lambda: not Job.objects.active().exists(), 30, "a job hangs")
+    assert {state_of(job) for job in jobs} == {JobState.SUCCEEDED}
+    assert given_back == [JobState.RUNNING]
+    assert claims == [1, 1, 1]
+    assert len(fake_host.calls) == 2
+
+
+def test_a_worker_that_is_stopped_then_does_not_end_before_the_job_waits_again(
+    servers: list[Server],
+    fake_host: FakeHost,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = WorkerLoop(host=host, concurrency=1)
+    lose_the_answer_to_a_claim(monkeypatch, 1, loop.stop)
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    loop.run()
+    assert state_of(job) == JobState.QUEUED
+    assert fake_host.calls == []
+
+
+def lose_the_answer_to_a_claim(
+    monkeypatch: pytest.MonkeyPatch, number: int, then: Callable[[], None] = lambda: None
+) -> list[int]:
+    """Lose the answer to the commit of the claim with this number; return how many jobs each claim is of."""
+    claims: list[int] = []
+    thread = threading.local()
+    commit: Callable[[BaseDatabaseWrapper], None] = vars(BaseDatabaseWrapper)["_commit"]
+
+    def set_running_and_note(*args: Any) -> list[ClaimedJob]:
+        claims.append(len(args[0]))
+        thread.loses_answer = len(claims) == number
+        return set_running(*args)
+
+    def commit_and_lose_the_answer(own: BaseDatabaseWrapper) -> None:
+        commit(own)
+        if getattr(thread, "loses_answer", False):
+            thread.loses_answer = False
+            then()
+            raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(transitions, "set_running", set_running_and_note)
+    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", commit_and_lose_the_answer)
+    return claims
+
+
+def test_a_job_that_was_claimed_before_a_long_freeze_waits_in_the_queue(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[..., WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+) -> None:
+    """By now others may have failed it, even though it comes to the threads only now."""
+    clock = Clock()
+    begun: list[str] = []
+
+    def plan_after_a_freeze(job: ClaimedJob) -> Plan:
+        if not begun:
+            clock.advance(settings.JOB_WORKER_LEASE_SECONDS)
+        begun.append(state_of(job))
+        return plan(job)
+
+    monkeypatch.setattr(job_threads, "boot_seconds", clock)
+    monkeypatch.setattr(worker_process, "boot_seconds", clock)
+    monkeypatch.setattr(worker_process, "plan", plan_after_a_freeze)
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 30, "it is not claimed again")
+    assert begun == [JobState.RUNNING, JobState.RUNNING]
+    assert len(fake_host.calls) == 1
 
 
 def desired_state_of(job: Job | ClaimedJob) -> str:
