@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from servers.config import READY_BLUEPRINTS, find_rows, suggest_server_name
 from servers.forms.model_forms import CODE, ServerForm
 from servers.models import Blueprint, Host, Server
+from servers.quotas import take_blueprint_place
 
 READY_PREFIX = "ready:"
 """What a ready blueprint is chosen by: no number, as those that are stored are."""
@@ -31,7 +32,7 @@ class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
     def __init__(self, owner: User) -> None:
         super().__init__(
-            Blueprint.objects.usable_by(owner),
+            Blueprint.objects.usable_by(owner).without_texts(),
             label=_("Blueprint"),
             error_messages={
                 "required": _("Choose how the server is played."),
@@ -79,7 +80,7 @@ class NewServerForm(ServerForm):
     def stored_choices(self) -> list[BlueprintChoice]:
         """Return the blueprints that are there, and whose they are if not the user's own. One query."""
         chosen = str(self["blueprint"].value())
-        rows = Blueprint.objects.usable_by(self.user).select_related("owner")
+        rows = Blueprint.objects.usable_by(self.user).without_texts().select_related("owner")
         return [
             BlueprintChoice(
                 str(row.pk),
@@ -117,6 +118,7 @@ class NewServerForm(ServerForm):
         """Store the server, after its blueprint if that is a ready one; as `ServerForm` otherwise."""
         blueprint: Blueprint = self.cleaned_data["blueprint"]
         if blueprint._state.adding:  # noqa: SLF001 - documented
+            take_blueprint_place(self.user)
             blueprint.save()
             self.instance.blueprint = blueprint
             text = _(
