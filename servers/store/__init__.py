@@ -72,6 +72,7 @@ from servers.store.uploads import (
     note_received,
     remove_abandoned,
     remove_part,
+    restore_file,
 )
 from servers.store.versions import (
     FileChange,
@@ -152,6 +153,7 @@ __all__ = [
     "remove_version",
     "rename_file",
     "require_room",
+    "restore_file",
     "save_file",
     "send_file",
     "show_changes",

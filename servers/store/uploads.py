@@ -55,7 +55,7 @@ def add_part(
     """Return a new part of an upload, of which nothing has arrived. One of the same path is replaced.
 
     Its whole size counts from now on in what the overlay's owner may have. Raises `UploadRefusedError`, and
-    OSError if the store's folder cannot be made.
+    OSError if its file cannot be made.
     """
     try:
         require_paths([path])
@@ -95,9 +95,22 @@ def add_part(
             upload=upload, path=path, size=size, modified_ms=modified_ms, is_bundle=is_bundle
         )
         upload.touch()
+        upload_files.make_file(part)
     if replaced:
         upload_files.remove_file(replaced)
     return part
+
+
+def restore_file(part: UploadPart) -> None:
+    """Make the file of a part that was made before files were made with their rows. Raises OSError."""
+    if upload_files.path_of(part).exists():
+        return
+    with transaction.atomic():
+        uploads = Upload.objects.select_for_update(of=("self",)).filter(pk=part.upload_id)
+        upload = uploads.first()
+        # Of one that is done only the rows are kept.
+        if upload and upload.is_receiving and upload.parts.filter(pk=part.pk).exists():
+            upload_files.make_file(part)
 
 
 def note_received(part: UploadPart) -> bool:
