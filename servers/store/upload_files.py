@@ -10,6 +10,8 @@ import errno
 import os
 import shutil
 import stat
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from django.conf import settings
@@ -20,6 +22,7 @@ from servers.store.panel_store import get_store
 FOLDER = "uploads"
 FILE_MODE = 0o660
 OPEN_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+STRAY_SECONDS = 3600
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -79,6 +82,15 @@ def remove_files(upload_id: int) -> None:
     """Remove all bytes of an upload."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder_of(upload_id))
+
+
+def remove_strays(upload_id: int, tokens: Collection[str]) -> None:
+    """Remove the files of an upload that no token names. Young ones may be of parts that are just made."""
+    before = time.time() - STRAY_SECONDS
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder_of(upload_id).iterdir():
+            if path.name not in tokens and path.lstat().st_mtime < before:
+                path.unlink()
 
 
 def free_bytes() -> int:

@@ -166,6 +166,8 @@ def find_gap(upload: Upload) -> str:
 def remove_abandoned() -> list[int]:
     """Remove uploads that nobody has continued for a week, and files whose upload is gone; return which.
 
+    Of those that are kept it removes files whose part is gone: the process was killed before it did.
+
     Only where the files are: a worker on another machine, or one whose store is not mounted at the moment,
     would take the rows away from them.
     """
@@ -185,4 +187,9 @@ def remove_abandoned() -> list[int]:
     for upload_id in set(with_files) - kept:
         upload_files.remove_files(upload_id)
         removed.append(upload_id)
+    for upload_id in kept:
+        parts = UploadPart.objects.filter(upload=upload_id)
+        upload_files.remove_strays(
+            upload_id, {token.hex for token in parts.values_list("token", flat=True)}
+        )
     return sorted(set(removed))

@@ -535,6 +535,20 @@ def test_what_nobody_continues_for_a_week_is_removed(
     assert list(Upload.objects.all()) == [fresh]
 
 
+def test_files_whose_part_is_gone_are_removed_after_an_hour(
+    door: DoorClient, upload: Upload
+) -> None:
+    door.create(upload, "a.vpk", 3, [b"ab"])
+    part = UploadPart.objects.get()
+    stray, young = (path_of(part).with_name(letter * 32) for letter in "bc")
+    for path in (stray, young):
+        path.write_bytes(b"bytes that nobody counts")
+    for path in (stray, path_of(part)):
+        os.utime(path, (0, 0))
+    assert remove_abandoned() == []
+    assert files_of(upload) == sorted([part.token.hex, young.name])
+
+
 def test_only_where_the_files_are_is_anything_removed(
     upload: Upload, settings: LazySettings, tmp_path: Path
 ) -> None:
