@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from hostops.console_commands import (
     CHANGING_MAP,
@@ -13,35 +14,38 @@ from hostops.console_commands import (
 )
 
 _SHOWN_FAULTS = 20
+_SHOWN_CHARACTERS = 10
 _MAY_CHANGE_MAP = re.compile("|".join(sorted(CHANGING_MAP)), re.IGNORECASE)
 
 
 class ConfigError(ValueError):
-    """A config that must not be given to the game; `faults` lists everything wrong, one sentence per line."""
+    """A config that must not be given to the game; `faults` has the first faults, a sentence each.
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        shown = list(faults[:_SHOWN_FAULTS])
-        if len(faults) > len(shown):
-            shown.append(f"{len(faults) - len(shown)} more lines are alike.")
-        super().__init__("\n".join(shown))
-        self.faults = tuple(faults)
+    Its last sentence says how many `more` there are.
+    """
+
+    def __init__(self, faults: Sequence[str], more: int = 0) -> None:
+        rest = [f"{more:,} more faults are alike."] if more else []
+        self.faults = (*faults, *rest)
+        super().__init__("\n".join(self.faults))
 
 
 def require_config(text: str) -> str:
-    """Return the text of a cfg file, or raise `ConfigError` naming every line that would break it.
+    """Return the text of a cfg file, or raise `ConfigError` naming the lines that would break it.
 
     Left 4 Dead 2 reads cfg files as ASCII; any other byte, even in a comment, breaks the rest of the file. A
     line ends with a line feed, optionally after a carriage return, and with nothing else.
     """
-    lines = enumerate(text.split("\n"), start=1)
-    faults = [
-        f"Line {number} of the config {what}"
-        for number, line in lines
-        for what in find_line_faults(line.removesuffix("\r"))
-    ]
-    if faults:
-        raise ConfigError(faults)
+    found = _find_faults(text)
+    if faults := list(islice(found, _SHOWN_FAULTS)):
+        raise ConfigError(faults, more=sum(1 for _ in found))
     return text
+
+
+def _find_faults(text: str) -> Iterator[str]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        for what in find_line_faults(line.removesuffix("\r")):
+            yield f"Line {number} of the config {what}"
 
 
 def find_line_faults(line: str) -> Iterator[str]:
@@ -57,7 +61,10 @@ def find_character_faults(line: str) -> Iterator[str]:
     """Yield one sentence naming the characters of a line that the game cannot read, if there are any."""
     bad = [one for one in dict.fromkeys(line) if one != "\t" and not " " <= one <= "~"]
     if bad:
-        yield f"contains {', '.join(map(name_character, bad))}: the game reads plain ASCII only."
+        named = ", ".join(map(name_character, bad[:_SHOWN_CHARACTERS]))
+        more = len(bad) - _SHOWN_CHARACTERS
+        rest = f" and {more:,} other characters" if more > 0 else ""
+        yield f"contains {named}{rest}: the game reads plain ASCII only."
 
 
 def find_map_changes(text: str) -> Iterator[tuple[int, str]]:

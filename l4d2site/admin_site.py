@@ -178,6 +178,10 @@ class SaferoomAdminSite(AdminSite):
         raise Http404(_("There is no host called “%(name)s”.") % {"name": name})
 
 
+ROWS_HELD = 100
+"""So many rows are in memory at a time while faults are looked for: each may have long texts."""
+
+
 class FaultyRow(NamedTuple):
     """A blueprint or server whose stored arguments or config break a rule that was added later."""
 
@@ -192,12 +196,13 @@ def read_faulty_rows(user: User) -> list[FaultyRow]:
     """Return the unstartable rows that `user` may change: blueprints, then servers with faults of their own."""
     blueprints = {
         row.pk: row
-        for row in Blueprint.objects.editable_by(user).select_related("owner")
+        for row in Blueprint.objects.editable_by(user).select_related("owner").iterator(ROWS_HELD)
         if row.faults
     }
+    allowed = Server.objects.allowed(user, Verb.CONFIGURE).select_related("owner", "blueprint")
     servers = [
         row
-        for row in Server.objects.allowed(user, Verb.CONFIGURE).select_related("owner", "blueprint")
+        for row in allowed.iterator(ROWS_HELD)
         if row.blueprint_id not in blueprints and row.spec_faults
     ]
     return [

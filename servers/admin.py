@@ -5,6 +5,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
@@ -12,8 +13,11 @@ from django.utils.translation import gettext_lazy
 
 from servers.forms import VERSION_FIELD, SecretsForm, VersionedAdminForm, find_port_obstacle
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
+from servers.models.overlays import OverlayQuerySet
 from servers.permissions import Verb, may
 from servers.store import find_overlay_holders
+
+LONG_TEXTS = ("arguments", "config")
 
 
 class GuardedDeletion:
@@ -123,11 +127,20 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
 class OverlayAdmin(GuardedDeletion, VersionedAdmin):
     """Overlays: names of folders on the hosts, and of overlays that the panel has versions of."""
 
-    list_display = ["name", "description", "owner", "is_shared"]
+    list_display = ["name", "summary", "owner", "is_shared"]
     list_select_related = ["owner"]
     raw_id_fields = ["owner"]
     list_filter = ["is_shared"]
     search_fields = ["name", "description"]
+
+    @admin.display(description=gettext_lazy("description"))
+    def summary(self, overlay: Overlay) -> str:
+        """Return the beginning of its description."""
+        return overlay.summary
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Overlay]:
+        """Load of each description only what the list shows; the form asks for the rest."""
+        return cast("OverlayQuerySet", super().get_queryset(request)).with_summaries()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return whether a folder of the hosts may be named, which quite likely contains native code."""
@@ -162,6 +175,10 @@ class BlueprintAdmin(VersionedAdmin):
     search_fields = ["name", "owner__username"]
     autocomplete_fields = ["owner"]
     inlines = [BlueprintOverlayInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Blueprint]:
+        """Leave out the texts, which only the form shows, and then asks for."""
+        return super().get_queryset(request).defer(*LONG_TEXTS)
 
     def has_view_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
         """Follow the permission rule."""
@@ -220,6 +237,11 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         *("desired_state", "actual_state", "actual_state_at", "state_detail", "last_error"),
         "created_at",
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
+        """Leave out the texts, which only the form shows, and then asks for."""
+        texts = [*LONG_TEXTS, *(f"blueprint__{name}" for name in LONG_TEXTS)]
+        return super().get_queryset(request).select_related("blueprint").defer(*texts)
 
     def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
         """Follow the permission rule for all servers."""

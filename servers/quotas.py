@@ -18,6 +18,14 @@ OVERLAYS_PER_OWNER = 200
 """Everybody shares one set of overlay names, and an empty overlay counts no bytes."""
 
 
+BLUEPRINTS_PER_OWNER = 200
+"""Lists and forms name all of them, and everybody shares one set of names."""
+
+
+class TooManyBlueprintsError(ValidationError):
+    """An owner has as many blueprints as allowed; the text says how many, and what to do."""
+
+
 class TooManyOverlaysError(ValidationError):
     """An owner has as many overlays as allowed; the text says how many, and what to do."""
 
@@ -115,6 +123,16 @@ def take_overlay_place(owner: User) -> None:
     """Raise `TooManyOverlaysError` if the owner cannot have another, in the transaction that makes it."""
     if obstacle := find_overlay_obstacle(lock_person(owner)):
         raise TooManyOverlaysError(obstacle)
+
+
+def take_blueprint_place(owner: User) -> None:
+    """Raise `TooManyBlueprintsError` if the owner cannot have another, in the transaction that makes it."""
+    if owner.is_superuser or lock_person(owner).blueprints.count() < BLUEPRINTS_PER_OWNER:
+        return
+    raise TooManyBlueprintsError(
+        _("You have %(most)d blueprints, the most anybody may have. Remove one you no longer need.")
+        % {"most": BLUEPRINTS_PER_OWNER}
+    )
 
 
 def find_content_obstacle(owner: User, more_bytes: int, *, without: Upload | None = None) -> str:

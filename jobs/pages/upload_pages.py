@@ -123,6 +123,10 @@ def take_files(upload: Upload, files: "list[UploadedFile[Any]]") -> None:
             finally:
                 os.close(descriptor)
             store.note_received(part)
+    except FileNotFoundError:
+        store.discard(upload)
+        text = _("The upload was discarded while its files came. Start another one.")
+        raise store.UploadRefusedError(text) from None
     except BaseException:
         store.discard(upload)
         raise

@@ -76,6 +76,10 @@ def find_part(request: ASGIRequest, upload_id: int, token: str) -> Found:
     part = parts.filter(token=token, upload__in=_uploads_of(user, upload_id)).first()
     if part is None:
         raise _not_there()
+    try:
+        store.restore_file(part)
+    except OSError as error:
+        raise disk_refusal(error, part_name=part.path) from None
     return Found(part, part.upload, user.pk, store.read_offset(part))
 
 

@@ -102,6 +102,8 @@ class PartWriter:
         """Open the file to go on at `offset`. Raises `RefusedError` if it ends elsewhere, or another writes."""
         try:
             self._descriptor = store.open_file(self._part)
+        except FileNotFoundError:  # It was removed or replaced since its row was read.
+            raise self._refuse_discarded() from None
         except OSError as error:
             raise disk_refusal(error, part_name=self._part.path) from None
         refusal = self._find_obstacle(offset)

@@ -167,7 +167,8 @@ def _cure_shared(shared: SharedFiles, overlays: Mapping[str, Overlay]) -> list[C
 def _read_candidates(user: User, present: Iterable[str]) -> list[_Candidate]:
     """Return the overlays that may have what is missing: code, all of it."""
     usable = Overlay.objects.usable_by(user).filter(latest__has_native_code=True)
-    overlays = usable.exclude(name__in=list(present)).select_related("latest")
+    usable = usable.exclude(name__in=list(present))
+    overlays = usable.with_summaries().select_related("latest")
     found = []
     left = MAX_FILES_READ
     for overlay in overlays[:CANDIDATES]:

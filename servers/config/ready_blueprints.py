@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db.models import Count, Q
+from django.db.models.functions import Length
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -64,14 +65,19 @@ READY_BLUEPRINTS = (
 )
 
 
+_LONGEST_CONFIG = 256
+"""A longer config is not loaded to compare it: none of these has half as much, with any line ends."""
+
+
 def find_rows(owner: User) -> dict[str, Blueprint]:
     """Return, by the key of each ready blueprint, the one of `owner` with exactly its content, or a new one.
 
     A new one is not stored yet. Two queries.
     """
-    own = Blueprint.objects.filter(
+    own = Blueprint.objects.alias(config_length=Length("config")).filter(
         owner=owner,
         arguments__in=[ready.arguments for ready in READY_BLUEPRINTS],
+        config_length__lte=_LONGEST_CONFIG,
         memory_limit_mib=None,
         tasks_limit=None,
         cpu_weight=None,

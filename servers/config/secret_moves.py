@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from servers.models import Blueprint, Server
+from servers.models.validation import shorten
 from servers.secrets import (
     ServerSecret,
     Setting,
@@ -122,7 +123,7 @@ def give_rcon_password(pk: int) -> bool:
 
 
 def find_unmoved(row: Server | Blueprint) -> list[str]:
-    """Return a sentence for each place in a row that still sets a password; none without keys.
+    """Return a sentence for each of the first places in a row that still set a password; none without keys.
 
     They name the place, never the value.
     """
@@ -130,7 +131,7 @@ def find_unmoved(row: Server | Blueprint) -> list[str]:
         return []
     found = find_settings(row.arguments, row.config)
     is_used = bool(found) and (isinstance(row, Server) or row.servers.exists())
-    return [describe(setting, row, is_used) for setting in found]
+    return shorten(found, lambda setting: describe(setting, row, is_used))
 
 
 def describe(setting: Setting, row: Server | Blueprint, is_used: bool) -> str:

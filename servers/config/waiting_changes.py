@@ -313,7 +313,7 @@ def compare_overlays(
     pairs = [(old[one.name], one) for one in new if one.digest and one.name in old]
     changed = [(one, other) for one, other in pairs if one != other]
     wanted = [str(reference) for pair in changed for reference in pair]
-    known = OverlayVersion.objects.select_related("overlay")
+    known = OverlayVersion.objects.select_related("overlay").defer("overlay__description")
     versions = known.in_bulk(wanted, field_name="reference") if wanted else {}
     files_left = MAX_FILES_COMPARED
     for one, other in changed:

@@ -21,10 +21,16 @@ from servers.forms.secret_fields import SecretsForm
 from servers.forms.words import PlainForm
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, OverlayVersion, Server
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
-from servers.models.validation import to_plain_lines
+from servers.models.validation import shorten, to_plain_lines
 from servers.permissions import Verb, may
-from servers.quotas import TooManyOverlaysError, TooManyServersError, take_server_place
-from servers.secrets import ServerSecret, find_settings, has_keys
+from servers.quotas import (
+    TooManyBlueprintsError,
+    TooManyOverlaysError,
+    TooManyServersError,
+    take_blueprint_place,
+    take_server_place,
+)
+from servers.secrets import ServerSecret, Setting, find_settings, has_keys
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
 LOWEST_LIMITS = {
@@ -63,7 +69,7 @@ class RowForm(PlainForm, VersionedForm):
 
         Browsers send CRLF, and Django takes off blanks at the ends: neither is a reason to restart a server.
         """
-        config = to_plain_lines(self.cleaned_data["config"])
+        config = to_plain_lines(super().clean_config())
         stored: str = self.instance.config
         return stored if config == to_plain_lines(stored) else config
 
@@ -81,7 +87,7 @@ class RowForm(PlainForm, VersionedForm):
         except IntegrityError:
             # The form found the name and port free, and somebody took one before this was stored.
             self.explain_collision()
-        except (TooManyServersError, TooManyOverlaysError) as error:
+        except (TooManyServersError, TooManyOverlaysError, TooManyBlueprintsError) as error:
             self.add_error(None, error)
         except TagsError as error:
             self.add_error("tags", error)
@@ -153,7 +159,8 @@ class ServerForm(SecretsForm, RowForm):
             usable = usable.exclude(owner_id=user.pk)
         current = Q(pk=self.instance.blueprint_id)
         blueprint = cast("forms.ModelChoiceField[Blueprint]", self.fields["blueprint"])
-        blueprint.queryset = Blueprint.objects.filter(Q(pk__in=usable.values("pk")) | current)
+        choices = Blueprint.objects.filter(Q(pk__in=usable.values("pk")) | current)
+        blueprint.queryset = choices.without_texts()
         blueprint.empty_label = "Choose one"
         if is_new and len(hosts) == 1:
             self.instance.host = hosts[0]
@@ -336,13 +343,13 @@ class BlueprintForm(RowForm):
         # One in use that is no longer shared stays choosable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
         overlays = Overlay.objects.filter(usable | Q(pk__in=self.stored_places))
-        self.overlays = list(overlays.select_related("owner"))
+        self.overlays = list(overlays.with_summaries().select_related("owner"))
         self._versions = read_versions(self.overlays, self.stored_places.values())
         for overlay in self.overlays:
             stored = self.stored_places.get(overlay.pk)
             self.fields[place_name(overlay)] = forms.IntegerField(
                 label=overlay.name,
-                help_text=overlay.description,
+                help_text=overlay.summary,
                 required=False,
                 min_value=1,
                 max_value=999,
@@ -444,19 +451,8 @@ class BlueprintForm(RowForm):
     def clean(self) -> dict[str, Any]:
         """Refuse two overlays at one place, and passwords: they are fields of each server."""
         cleaned = super().clean() or self.cleaned_data
-        for setting in find_settings("", cleaned.get("config", "")) if has_keys() else ():
-            self.add_error(
-                "config",
-                _(
-                    "%(place)s sets %(cvar)s, a password that every server of this blueprint "
-                    "would share. Leave it out here and set “%(label)s” on each server instead."
-                )
-                % {
-                    "place": setting.place,
-                    "cvar": setting.secret.cvar,
-                    "label": setting.secret.label,
-                },
-            )
+        if has_keys() and (found := find_settings("", cleaned.get("config", ""))):
+            self.add_error("config", cast("Any", shorten(found, refuse_setting)))
         taken: dict[int, Overlay] = {}
         for overlay in self.overlays:
             place = cleaned.get(place_name(overlay))
@@ -504,10 +500,24 @@ class BlueprintForm(RowForm):
         return super().read_values(self.instance) | {"overlays": "\n".join(lines)}
 
     def save(self, commit: bool = True) -> Blueprint:
-        """Store the blueprint and its overlays."""
+        """Store the blueprint and its overlays; of a new one only if its owner may have one more."""
+        if self.instance.pk is None:
+            take_blueprint_place(self.instance.owner)
         blueprint: Blueprint = super().save(commit)
         blueprint.set_overlays(self.chosen_overlays, self.chosen_pins)
         return blueprint
+
+
+def refuse_setting(setting: Setting) -> str:
+    """Return why a blueprint's config may not set a password, in a sentence for one place."""
+    return _(
+        "%(place)s sets %(cvar)s, a password that every server of this blueprint would share. Leave it out "
+        "here and set “%(label)s” on each server instead."
+    ) % {
+        "place": setting.place,
+        "cvar": setting.secret.cvar,
+        "label": setting.secret.label,
+    }
 
 
 def move_in(order: list[Overlay], mover: Overlay, way: str) -> bool:

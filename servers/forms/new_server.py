@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from servers.config import READY_BLUEPRINTS, find_rows, suggest_server_name
 from servers.forms.model_forms import CODE, ServerForm
 from servers.models import Blueprint, Host, Server
+from servers.quotas import take_blueprint_place
 
 READY_PREFIX = "ready:"
 """What a ready blueprint is chosen by: no number, as those that are stored are."""
@@ -32,7 +33,7 @@ class BlueprintChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
     def __init__(self, owner: User) -> None:
         super().__init__(
-            Blueprint.objects.usable_by(owner),
+            Blueprint.objects.usable_by(owner).without_texts(),
             label=_("Blueprint"),
             error_messages={
                 "required": _("Choose how the server is played."),
@@ -80,7 +81,8 @@ class NewServerForm(ServerForm):
         """Return the other blueprints that are there, and whose they are if not the user's own. One query."""
         chosen = str(self["blueprint"].value())
         ready = [row.pk for row in self._ready_rows.values() if row.pk]
-        rows = Blueprint.objects.usable_by(self.user).exclude(pk__in=ready).select_related("owner")
+        rows = Blueprint.objects.usable_by(self.user).without_texts().exclude(pk__in=ready)
+        rows = rows.select_related("owner")
         return [
             BlueprintChoice(
                 str(row.pk),
@@ -123,6 +125,7 @@ class NewServerForm(ServerForm):
         """Store the server, after its blueprint if that is a ready one; as `ServerForm` otherwise."""
         blueprint: Blueprint = self.cleaned_data["blueprint"]
         if blueprint._state.adding:  # noqa: SLF001 - documented
+            take_blueprint_place(self.user)
             blueprint.save()
             self.instance.blueprint = blueprint
             text = _(

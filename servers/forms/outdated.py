@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from servers.forms.last_changes import LastChange, find_last_change
+from servers.models.validation import CONFIG_CHARS, DESCRIPTION_CHARS, require_length
 from servers.store import Sides, compare_sides
 
 VERSION_FIELD = "version"
@@ -64,6 +65,20 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         self.conflicts: list[Conflict] = []
         self.last_change: LastChange | None = None
         self._seen: str | None = None
+
+    def clean_config(self) -> str:
+        """Refuse a config that is too long, before anything reads it."""
+        return self._require_length("config", CONFIG_CHARS)
+
+    def clean_description(self) -> str:
+        """Refuse a description that is too long."""
+        return self._require_length("description", DESCRIPTION_CHARS)
+
+    def _require_length(self, name: str, most: int) -> str:
+        """Return the text of a field. One that was stored before there was a limit may stay as it is."""
+        text: str = self.cleaned_data[name]
+        require_length(text, most, stored=getattr(self.instance, name))
+        return text
 
     @property
     def seen_version(self) -> str:

@@ -1,13 +1,13 @@
 """Blueprints, and which overlays they have."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 from django.db.models.functions import Coalesce, Now
 from django.dispatch import Signal
 from django.urls import reverse
@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from hostops.specs import CPU_WEIGHT_RANGE, LIMIT_NAMES, MEMORY_LIMIT_RANGE, TASKS_LIMIT_RANGE
 from servers.models.memberships import has_role
-from servers.models.overlays import Overlay, OverlayVersion
+from servers.models.overlays import Overlay, OverlayQuerySet, OverlayVersion
 from servers.models.validation import (
     find_argument_faults,
     find_config_faults,
@@ -71,7 +71,12 @@ class BlueprintQuerySet(models.QuerySet["Blueprint"]):
 
     def with_ordered_overlays(self) -> "BlueprintQuerySet":
         """Fetch the overlays along, as `blueprint_overlays` with their places, the topmost first."""
-        return self.prefetch_related("blueprint_overlays__overlay")
+        overlays = Overlay.objects.with_summaries()
+        return self.prefetch_related(Prefetch("blueprint_overlays__overlay", overlays))
+
+    def without_texts(self) -> "BlueprintQuerySet":
+        """Leave out what can be long, for lists that only name the blueprints."""
+        return self.defer("arguments", "config")
 
 
 class Blueprint(models.Model):
@@ -210,7 +215,8 @@ class Blueprint(models.Model):
 
     def ordered_overlays(self) -> models.QuerySet[Overlay]:
         """Return the overlays with their latest versions, the topmost first."""
-        return self.overlays.order_by("blueprint_overlays__position").select_related("latest")
+        overlays = cast("OverlayQuerySet", self.overlays.all()).with_summaries()
+        return overlays.order_by("blueprint_overlays__position").select_related("latest")
 
     def read_pins(self) -> dict[int, OverlayVersion]:
         """Return the versions that are pinned here, by the ids of their overlays. One query."""

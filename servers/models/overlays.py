@@ -4,8 +4,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Left, Now
 from django.urls import reverse
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -17,6 +18,7 @@ from servers.permissions import Person, Role, Verb, may
 
 NOTE_CHARS = 200
 ORIGIN_CHARS = 200
+SUMMARY_CHARS = 300
 DIGEST_CHARS = 64
 REFERENCE_CHARS = 128
 
@@ -33,6 +35,11 @@ class OverlayQuerySet(models.QuerySet["Overlay"]):
     def changeable_by(self, user: Person) -> "OverlayQuerySet":
         """Return the overlays that `user` may bring new versions of."""
         return self if may(user, Verb.CHANGE_OVERLAY) else self.filter(owner_id=user.pk)
+
+    def with_summaries(self) -> "OverlayQuerySet":
+        """Load only the beginning of each description, for lists: `summary` shows it."""
+        start = Left("description", SUMMARY_CHARS + 1)
+        return self.defer("description").annotate(description_start=start)
 
 
 class Overlay(models.Model):
@@ -73,6 +80,13 @@ class Overlay(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of its page."""
         return reverse("servers:overlay_detail", args=[self.name])
+
+    @property
+    def summary(self) -> str:
+        """The beginning of its description, as lists show it."""
+        loaded = vars(self)
+        start = loaded["description_start" if "description_start" in loaded else "description"]
+        return Truncator(start).chars(SUMMARY_CHARS)
 
     def clean(self) -> None:
         """Refuse the name that is a page of ours: /overlays/new/ is where overlays are made."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Self
 
 from django.conf import settings
@@ -31,10 +30,12 @@ from servers.models.blueprints import MIB, Blueprint
 from servers.models.hosts import Host
 from servers.models.memberships import Membership, has_role
 from servers.models.reach import is_loopback, is_private
+from servers.models.text_cache import cache_of_texts
 from servers.models.validation import (
     find_argument_faults,
     find_config_faults,
     name_check,
+    shorten,
     validate_arguments,
     validate_config,
     validate_name,
@@ -681,7 +682,7 @@ class Server(models.Model):
         }
 
 
-@lru_cache(maxsize=1024)  # Most servers have not changed since their last job.
+@cache_of_texts(maxsize=1024)  # Most servers have not changed since their last job.
 def make_spec(
     name: str,
     port: int,
@@ -710,9 +711,9 @@ def make_spec(
     )
 
 
-@lru_cache(maxsize=4096)
+@cache_of_texts(maxsize=4096)
 def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tuple[str, ...]:
-    """Return the faults of launch arguments and configs, each as (blueprint's, server's)."""
+    """Return the first faults of launch arguments and configs, each as (blueprint's, server's)."""
     whose = ("the blueprint’s", "the server’s own")
     faults = [
         f"In {owner} launch arguments: {fault}"
@@ -729,7 +730,7 @@ def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tu
             # Each may be short enough, while both together are too long for the engine.
             require_arguments(join_arguments(*map(parse_arguments, arguments)))
         except ArgumentsError as error:
-            faults = [f"Blueprint and server together: {fault}" for fault in error.faults]
+            faults = [f"Blueprint and server together: {fault}" for fault in shorten(error.faults)]
     return tuple(faults)
 
 

@@ -1,13 +1,24 @@
-"""The rules for names, launch arguments and config text."""
+"""The rules for names, launch arguments, config text and descriptions."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from hostops.specs import NAME_PATTERN, ArgumentsError, ConfigError, parse_arguments, require_config
+
+CONFIG_CHARS = 64 * 1024
+"""So long a config may be. The engine's command buffer has 8 KiB: the rest is room for comments."""
+
+DESCRIPTION_CHARS = 1_000
+SENTENCES_SHOWN = 20
+
+T = TypeVar("T")
 
 validate_name = RegexValidator(
     rf"\A{NAME_PATTERN}\Z",
@@ -27,33 +38,56 @@ def validate_server_name(name: str) -> None:
 
 
 def validate_arguments(text: str) -> None:
-    """Refuse launch arguments that the engine must not get, listing all faults."""
+    """Refuse launch arguments that the engine must not get, listing the first faults."""
     if faults := find_argument_faults(text):
         raise ValidationError(faults)
 
 
 def find_argument_faults(text: str) -> list[str]:
-    """Return the faults of launch arguments, one sentence each."""
+    """Return the first faults of launch arguments, one sentence each, and how many more there are."""
     try:
         parse_arguments(text)
     except ArgumentsError as error:
-        return [str(fault) for fault in error.faults]
+        return shorten(error.faults)
     return []
 
 
 def validate_config(text: str) -> None:
-    """Refuse config text that the game cannot read, listing all faults."""
+    """Refuse config text that the game cannot read, listing the first faults."""
     if faults := find_config_faults(text):
         raise ValidationError(faults)
 
 
 def find_config_faults(text: str) -> list[str]:
-    """Return the faults of a config, one sentence each."""
+    """Return the first faults of a config, one sentence each, and how many more there are."""
     try:
         require_config(text)
     except ConfigError as error:
         return list(error.faults)
     return []
+
+
+def shorten(found: Sequence[T], tell: Callable[[T], str] = str) -> list[str]:
+    """Return a sentence for each of the first that were `found`, and one that says how many more there are.
+
+    What a person can put into one text by the thousand would be a page of megabytes.
+    """
+    sentences = [tell(one) for one in found[:SENTENCES_SHOWN]]
+    if more := len(found) - len(sentences):
+        words = ngettext("And %(count)s more.", "And %(count)s more.", more)
+        sentences.append(words % {"count": f"{more:,}"})
+    return sentences
+
+
+def require_length(text: str, most: int, *, stored: str) -> None:
+    """Raise ValidationError for a text that is too long, unless it is the one that is `stored` already."""
+    text = to_plain_lines(text)
+    if len(text) > most and text != to_plain_lines(stored):
+        raise ValidationError(
+            _("Use at most %(most)s characters. This has %(count)s."),
+            code="max_length",
+            params={"most": f"{most:,}", "count": f"{len(text):,}"},
+        )
 
 
 def to_plain_lines(text: str) -> str:

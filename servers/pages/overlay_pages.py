@@ -45,6 +45,8 @@ from servers.store import (
 OVERLAYS_SHOWN = 500
 SERVERS_SHOWN = 100
 VERSIONS_PER_PAGE = 50
+TEXTS_OF_BLUEPRINTS = ("blueprint__arguments", "blueprint__config")
+TEXTS_OF_SERVERS = ("arguments", "config", "config_chain", *TEXTS_OF_BLUEPRINTS)
 LAID_OUT = Prefetch(
     "laid_out", LaidOutVersion.objects.select_related("host").order_by("host__name")
 )
@@ -65,7 +67,7 @@ class ServerUse:
 def overlay_list(request: SignedInRequest) -> HttpResponse:
     """List the overlays that one may use, and, for who sees hosts, the folders that are none yet."""
     user = request.user
-    overlays = Overlay.objects.usable_by(user).select_related("latest", "owner")
+    overlays = Overlay.objects.usable_by(user).with_summaries().select_related("latest", "owner")
     overlays = overlays.annotate(blueprint_count=Count("blueprint_overlays"))
     rows = read_overlay_rows(overlays[:OVERLAYS_SHOWN], Host.objects.all())
     strays = OverlayReport.objects.none()
@@ -128,13 +130,13 @@ def describe_use(user: User, overlay: Overlay) -> dict[str, Any]:
             overlay=overlay, blueprint__in=Blueprint.objects.visible_to(user)
         )
         .select_related("blueprint", "version")
+        .defer(*TEXTS_OF_BLUEPRINTS)
         .order_by("blueprint__name")
     )
     versions = {place.blueprint_id: place.version for place in places}
     visible = Server.objects.visible_to(user).filter(blueprint__in=versions)
-    servers = list(
-        visible.select_related("host", "owner", "blueprint").with_heartbeat()[:SERVERS_SHOWN]
-    )
+    visible = visible.select_related("host", "owner", "blueprint").defer(*TEXTS_OF_SERVERS)
+    servers = list(visible.with_heartbeat()[:SERVERS_SHOWN])
     return {
         "may_change": may(user, Verb.CHANGE_OVERLAY, overlay),
         "may_read_files": may(user, Verb.USE_OVERLAY, overlay),

@@ -143,9 +143,9 @@ def blueprint_list(request: SignedInRequest) -> HttpResponse:
     """List the blueprints that the user may use or see."""
     blueprints = Blueprint.objects.visible_to(request.user).select_related("owner")
     context = {
-        "blueprints": blueprints.with_ordered_overlays().annotate(
-            server_count=Count("servers", distinct=True)
-        )
+        "blueprints": blueprints.without_texts()
+        .with_ordered_overlays()
+        .annotate(server_count=Count("servers", distinct=True))
     }
     return render(request, "blueprints/list.html", context)
 

@@ -73,6 +73,7 @@ from servers.store.uploads import (
     note_received,
     remove_abandoned,
     remove_part,
+    restore_file,
 )
 from servers.store.versions import (
     FileChange,
@@ -154,6 +155,7 @@ __all__ = [
     "remove_version",
     "rename_file",
     "require_room",
+    "restore_file",
     "save_file",
     "send_file",
     "show_changes",

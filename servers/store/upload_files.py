@@ -10,6 +10,8 @@ import errno
 import os
 import shutil
 import stat
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from django.conf import settings
@@ -19,6 +21,8 @@ from servers.store.panel_store import get_store
 
 FOLDER = "uploads"
 FILE_MODE = 0o660
+OPEN_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+STRAY_SECONDS = 3600
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -32,14 +36,23 @@ def path_of(part: UploadPart) -> Path:
     return folder_of(part.upload_id) / part.token.hex
 
 
-def open_file(part: UploadPart) -> int:
-    """Return a descriptor of a part's file, to write to; it is made if it is not there yet. Raises OSError."""
+def make_file(part: UploadPart) -> None:
+    """Make a part's file, empty, while its upload's row is locked. Raises OSError."""
     folder = get_store().make_folder(FOLDER, str(part.upload_id))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(folder / part.token.hex, flags, FILE_MODE)
-    if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
-        os.fchmod(descriptor, FILE_MODE)  # The umask has taken the group's part.
-    return descriptor
+    descriptor = os.open(folder / part.token.hex, OPEN_FLAGS | os.O_CREAT, FILE_MODE)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
+            os.fchmod(descriptor, FILE_MODE)  # The umask has taken the group's part.
+    finally:
+        os.close(descriptor)
+
+
+def open_file(part: UploadPart) -> int:
+    """Return a descriptor of a part's file, to write to. Raises FileNotFoundError for a part that is gone.
+
+    It makes none: the row may have been removed since it was read, and nobody would count or remove the bytes.
+    """
+    return os.open(path_of(part), OPEN_FLAGS)
 
 
 def read_offset(part: UploadPart) -> int:
@@ -69,6 +82,15 @@ def remove_files(upload_id: int) -> None:
     """Remove all bytes of an upload."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder_of(upload_id))
+
+
+def remove_strays(upload_id: int, tokens: Collection[str]) -> None:
+    """Remove the files of an upload that no token names. Young ones may be of parts that are just made."""
+    before = time.time() - STRAY_SECONDS
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder_of(upload_id).iterdir():
+            if path.name not in tokens and path.lstat().st_mtime < before:
+                path.unlink()
 
 
 def free_bytes() -> int:

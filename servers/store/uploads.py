@@ -55,7 +55,7 @@ def add_part(
     """Return a new part of an upload, of which nothing has arrived. One of the same path is replaced.
 
     Its whole size counts from now on in what the overlay's owner may have. Raises `UploadRefusedError`, and
-    OSError if the store's folder cannot be made.
+    OSError if its file cannot be made.
     """
     try:
         require_paths([path])
@@ -95,9 +95,22 @@ def add_part(
             upload=upload, path=path, size=size, modified_ms=modified_ms, is_bundle=is_bundle
         )
         upload.touch()
+        upload_files.make_file(part)
     if replaced:
         upload_files.remove_file(replaced)
     return part
+
+
+def restore_file(part: UploadPart) -> None:
+    """Make the file of a part that was made before files were made with their rows. Raises OSError."""
+    if upload_files.path_of(part).exists():
+        return
+    with transaction.atomic():
+        uploads = Upload.objects.select_for_update(of=("self",)).filter(pk=part.upload_id)
+        upload = uploads.first()
+        # Of one that is done only the rows are kept.
+        if upload and upload.is_receiving and upload.parts.filter(pk=part.pk).exists():
+            upload_files.make_file(part)
 
 
 def note_received(part: UploadPart) -> bool:
@@ -158,6 +171,8 @@ def describe_gap(*, parts: int, received: int) -> str:
 def remove_abandoned() -> list[int]:
     """Remove uploads that nobody has continued for a week, and files whose upload is gone; return which.
 
+    Of those that are kept it removes files whose part is gone: the process was killed before it did.
+
     Only where the files are: a worker on another machine, or one whose store is not mounted at the moment,
     would take the rows away from them.
     """
@@ -177,4 +192,9 @@ def remove_abandoned() -> list[int]:
     for upload_id in set(with_files) - kept:
         upload_files.remove_files(upload_id)
         removed.append(upload_id)
+    for upload_id in kept:
+        parts = UploadPart.objects.filter(upload=upload_id)
+        upload_files.remove_strays(
+            upload_id, {token.hex for token in parts.values_list("token", flat=True)}
+        )
     return sorted(set(removed))

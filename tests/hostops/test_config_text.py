@@ -46,8 +46,14 @@ def test_it_names_all_bad_lines_at_once() -> None:
 
 
 def test_a_book_in_another_alphabet_does_not_make_a_book_of_faults() -> None:
-    with pytest.raises(ConfigError, match="480 more lines are alike"):
+    with pytest.raises(ConfigError, match="480 more faults are alike"):
         require_config("\n".join(["привет"] * 500))
+
+
+def test_of_a_line_in_many_alphabets_the_first_characters_are_named() -> None:
+    [fault] = faults_of("".join(map(chr, range(0x100, 0x2000))))
+    assert fault.count("(") == 10
+    assert "and 7,926 other characters: the game reads plain ASCII only." in fault
 
 
 @pytest.mark.parametrize(

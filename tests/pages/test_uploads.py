@@ -14,8 +14,9 @@ from django.utils.timezone import now
 from jobs import queue
 from jobs.models import Job, JobState, Operation
 from l4d2site.accounts.models import OwnQuotas
-from servers.models import Blueprint, Overlay, Upload, UploadState
-from servers.store import add_part, begin_upload, path_of, save_file
+from servers import store
+from servers.models import Blueprint, Overlay, Upload, UploadPart, UploadState
+from servers.store import add_part, begin_upload, discard, path_of, save_file, upload_files
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +117,21 @@ def test_what_a_form_brings_is_refused_as_a_whole(
     assert b"Remove versions or uploads you no longer need" in answer.content
     assert not Upload.objects.exists()
     assert not Job.objects.exists()
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_is_discarded_while_a_form_brings_it_is_refused(
+    as_alice: Client, overlay: Overlay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_late(part: UploadPart) -> int:
+        discard(part.upload)
+        return upload_files.open_file(part)
+
+    monkeypatch.setattr(store, "open_file", open_late)
+    answer = as_alice.post(PAGE, {"files": [SimpleUploadedFile("a.vpk", b"abc")]})
+    assert answer.status_code == 409
+    assert b"The upload was discarded while its files came." in answer.content
+    assert not Upload.objects.exists()
 
 
 def test_without_a_worker_it_says_so_before_anything_is_sent(

@@ -15,7 +15,7 @@ import pytest
 from django.conf import LazySettings
 
 from servers.models import UploadPart
-from servers.store import get_store, open_file, path_of, remove_files, sync_file
+from servers.store import get_store, open_file, path_of, remove_files, sync_file, upload_files
 
 WEB, WORKER, SHARED = 61_601, 61_602, 61_603
 """Two accounts, and the group of both."""
@@ -94,6 +94,7 @@ def run_as(account: int, do: Callable[[], None]) -> None:
 
 def receive(part: UploadPart) -> None:
     """Take a part, as the door does."""
+    upload_files.make_file(part)
     descriptor = open_file(part)
     os.write(descriptor, CONTENT)
     sync_file(part, descriptor)

@@ -392,7 +392,7 @@ def test_an_account_that_is_off_or_unready_is_refused(
     session[MUST_CHANGE] = True
     session.save()
     assert door.patch(location, 0, [b"abc"]).status == 403
-    assert path_of(UploadPart.objects.get()).exists() is False
+    assert path_of(UploadPart.objects.get()).read_bytes() == b""
 
 
 def test_removing_a_part_removes_its_bytes(door: DoorClient, upload: Upload) -> None:
@@ -411,6 +411,57 @@ def test_a_file_that_is_dropped_again_replaces_the_first(door: DoorClient, uploa
     assert first != second
     assert not old_path.exists()
     assert path_of(UploadPart.objects.get()).read_bytes() == b"abcd"
+
+
+def files_of(upload: Upload) -> list[str]:
+    """Return the names of the files that an upload has on the disk."""
+    folder = upload_files.folder_of(upload.pk)
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.mark.parametrize("way", ["replaced", "removed", "discarded"])
+def test_a_part_that_goes_between_its_row_and_its_file_leaves_no_file(
+    door: DoorClient, upload: Upload, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 4))
+
+    def open_late(part: UploadPart) -> int:
+        if way == "replaced":
+            store.add_part(upload, part.path, 4)
+        elif way == "removed":
+            store.remove_part(part)
+        else:
+            discard(upload)
+        connection.close()
+        return upload_files.open_file(part)
+
+    monkeypatch.setattr(store, "open_file", open_late)
+    answer = door.patch(location, 0, [b"1234"])
+    assert (answer.status, "a.vpk was discarded" in text_of(answer)) == (404, True)
+    assert files_of(upload) == [part.token.hex for part in UploadPart.objects.all()]
+
+
+def test_a_part_has_its_file_from_the_start(door: DoorClient, upload: Upload) -> None:
+    location_of(door.create(upload, "a.vpk", 4))
+    assert files_of(upload) == [UploadPart.objects.get().token.hex]
+
+
+def test_a_part_from_before_files_were_made_with_their_rows_goes_on(
+    door: DoorClient, upload: Upload
+) -> None:
+    location = location_of(door.create(upload, "a.vpk", 4))
+    path_of(UploadPart.objects.get()).unlink()
+    assert door.patch(location, 0, [b"1234"]).status == 204
+    assert path_of(UploadPart.objects.get()).read_bytes() == b"1234"
+
+
+def test_no_file_is_made_for_an_upload_that_is_done(door: DoorClient, upload: Upload) -> None:
+    location = location_of(door.create(upload, "a.vpk", 4, [b"1234"]))
+    Upload.objects.update(state=UploadState.DONE)
+    upload_files.remove_files(upload.pk)
+    assert door.ask("HEAD", location).status == 200
+    assert door.ask("DELETE", location).status == 404
+    assert files_of(upload) == []
 
 
 def test_nothing_is_added_to_an_upload_that_is_over(door: DoorClient, upload: Upload) -> None:
@@ -482,6 +533,20 @@ def test_what_nobody_continues_for_a_week_is_removed(
     assert remove_abandoned() == [upload.pk, 999999]
     assert (old.exists(), kept.exists(), stray.exists()) == (False, True, False)
     assert list(Upload.objects.all()) == [fresh]
+
+
+def test_files_whose_part_is_gone_are_removed_after_an_hour(
+    door: DoorClient, upload: Upload
+) -> None:
+    door.create(upload, "a.vpk", 3, [b"ab"])
+    part = UploadPart.objects.get()
+    stray, young = (path_of(part).with_name(letter * 32) for letter in "bc")
+    for path in (stray, young):
+        path.write_bytes(b"bytes that nobody counts")
+    for path in (stray, path_of(part)):
+        os.utime(path, (0, 0))
+    assert remove_abandoned() == []
+    assert files_of(upload) == sorted([part.token.hex, young.name])
 
 
 def test_only_where_the_files_are_is_anything_removed(
