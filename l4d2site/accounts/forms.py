@@ -7,7 +7,13 @@ from allauth.account.forms import LoginForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
-from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    EditWebAuthnForm,
+    LoginWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import (
@@ -19,7 +25,7 @@ from django.contrib.auth.forms import (
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -245,6 +251,20 @@ class ResetRequestForm(PlainForm, PasswordResetForm):
     )
 
 
+LONGEST_CODE = 64
+"""With room for blanks and dashes; codes have eight characters at most."""
+PASSKEY_NAME_CHARS = 60
+LONGEST_CREDENTIAL = 64 * 1024
+"""In characters; a browser's answer has a few thousand."""
+
+
+def limit_chars(field: forms.Field, most: int) -> None:
+    """Give one of allauth's text fields a limit. Setting `max_length` alone checks nothing."""
+    cast("forms.CharField", field).max_length = most
+    field.validators.append(MaxLengthValidator(most))
+    field.widget.attrs["maxlength"] = str(most)
+
+
 class CodeMixin:
     """Has a field for a code, for which phones show a number pad."""
 
@@ -253,6 +273,7 @@ class CodeMixin:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["code"].label = "Code"
+        limit_chars(self.fields["code"], LONGEST_CODE)
         attributes = self.fields["code"].widget.attrs
         attributes.pop("placeholder", None)
         attributes |= {"inputmode": "numeric", "autofocus": True}
@@ -270,14 +291,32 @@ class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
     """Sets up an app."""
 
 
+class CredentialField(forms.JSONField):
+    """What a browser says about a passkey. JSON that Python refuses to read is a fault of the form."""
+
+    widget = forms.HiddenInput
+
+    def to_python(self, value: Any) -> Any:
+        """Parse it."""
+        if len(value or "") > LONGEST_CREDENTIAL:
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        try:
+            return super().to_python(value)
+        # Numbers with thousands of digits, and thousands of brackets within each other.
+        except (ValueError, RecursionError):
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
 class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     """Adds a passkey."""
+
+    credential = CredentialField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].label = "Name"
         self.fields["name"].help_text = _("For example the device it is stored on.")
-        cast("forms.CharField", self.fields["name"]).max_length = 60
+        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
         self.fields["passwordless"].label = "Sign in with it alone, without a password"
         self.fields["passwordless"].help_text = _(
             "The device then asks for a PIN or a fingerprint."
@@ -285,8 +324,30 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
         self.fields["passwordless"].initial = True
 
 
+class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
+    """Renames a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
+
+
+class PasskeySecondFactorForm(AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """Asks for a passkey after the password."""
+
+    credential = CredentialField()
+
+
+class PasskeyReauthenticationForm(ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    """Asks for a passkey once more."""
+
+    credential = CredentialField()
+
+
 class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
     """Signs in with only a passkey; failures are recorded."""
+
+    credential = CredentialField()
 
     def clean_credential(self) -> Any:
         """Return what the passkey belongs to."""

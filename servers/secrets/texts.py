@@ -37,9 +37,9 @@ _SIMPLE_ARGUMENT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Blanks, and a backslash that continues a removed line. A run of blanks inside is checked once, not from each
-# blank on.
-_EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?:\s|\\\r?\n)++\Z")
+# Blanks, and a backslash that continues a removed line. A run of them inside is checked once, not from each
+# blank or line end on.
+_EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?!(?<=\\)\r?\n)(?:\s|\\\r?\n)++\Z")
 _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
 
 # Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set also has a name.

@@ -1,11 +1,12 @@
 """Passwords in launch arguments and configs: which can be taken out, which are only found, and hiding them."""
 
+import re
 from time import process_time
 
 import pytest
 
 from servers.secrets.encryption import ServerSecret
-from servers.secrets.texts import find_settings, hide_secrets, sets_secret, take_secrets
+from servers.secrets.texts import _EDGES, find_settings, hide_secrets, sets_secret, take_secrets
 
 RCON, JOIN = ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD
 
@@ -136,3 +137,11 @@ def test_many_blanks_take_no_time() -> None:
     find_settings("", f"sv_password x{blanks}y")
     taken = take_secrets(f"+sv_password x +map a{blanks}+a b", "")
     assert (taken.arguments, process_time() - began_at < 2) == (f"+map a{blanks}+a b", True)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_run_of_continued_lines_is_looked_at_once_and_not_from_each_line_on(end: str) -> None:
+    text = f"a{f'{chr(92)}{end}' * 20}b"
+    run = re.compile(_EDGES.pattern.removesuffix(r"\Z"))
+    begins = [at for at in range(len(text)) if run.match(text, at)]
+    assert begins == [1]
