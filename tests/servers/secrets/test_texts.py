@@ -2,9 +2,11 @@
 
 import re
 from time import process_time
+from unittest.mock import Mock, patch
 
 import pytest
 
+from servers.secrets import texts
 from servers.secrets.encryption import ServerSecret
 from servers.secrets.texts import _EDGES, find_settings, hide_secrets, sets_secret, take_secrets
 
@@ -145,3 +147,15 @@ def test_a_run_of_continued_lines_is_looked_at_once_and_not_from_each_line_on(en
     run = re.compile(_EDGES.pattern.removesuffix(r"\Z"))
     begins = [at for at in range(len(text)) if run.match(text, at)]
     assert begins == [1]
+
+
+def test_launch_arguments_are_split_once_and_not_for_each_password() -> None:
+    text = " ".join(f"+rcon_password v{number}" for number in range(50))
+    with patch.object(texts, "_WORD", Mock(wraps=texts._WORD)) as word:
+        assert take_secrets(f"{text} -lv", "").arguments == "-lv"
+    assert word.finditer.call_count + word.sub.call_count <= 10
+
+
+def test_nothing_is_taken_out_beside_an_open_quotation_mark() -> None:
+    text = "+rcon_password hunter2 +hostname 'a"
+    assert take_secrets(text, "").arguments == text
