@@ -1,5 +1,6 @@
 """The forms of accounts."""
 
+import struct
 from datetime import date, datetime, time, timedelta
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
@@ -292,25 +294,32 @@ class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
 
 
 class CredentialField(forms.JSONField):
-    """What a browser says about a passkey. JSON that Python refuses to read is a fault of the form."""
+    """What a browser says about a passkey. What cannot be read is a fault of the form."""
 
     widget = forms.HiddenInput
 
+    def __init__(self, kind: type[AuthenticationResponse | RegistrationResponse]) -> None:
+        super().__init__()
+        self._kind = kind
+
     def to_python(self, value: Any) -> Any:
-        """Parse it."""
+        """Parse it, and have the library read it: it raises more than allauth expects."""
         if len(value or "") > LONGEST_CREDENTIAL:
             raise ValidationError(self.error_messages["invalid"], code="invalid")
         try:
-            return super().to_python(value)
-        # Numbers with thousands of digits, and thousands of brackets within each other.
-        except (ValueError, RecursionError):
+            credential = super().to_python(value)
+            if credential is not None:
+                self._kind.from_dict(credential)
+        # Also for numbers with thousands of digits, and thousands of brackets within each other.
+        except (LookupError, TypeError, ValueError, RecursionError, struct.error):
             raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+        return credential
 
 
 class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     """Adds a passkey."""
 
-    credential = CredentialField()
+    credential = CredentialField(RegistrationResponse)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -335,19 +344,19 @@ class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
 class PasskeySecondFactorForm(AuthenticateWebAuthnForm):  # type: ignore[misc]
     """Asks for a passkey after the password."""
 
-    credential = CredentialField()
+    credential = CredentialField(AuthenticationResponse)
 
 
 class PasskeyReauthenticationForm(ReauthenticateWebAuthnForm):  # type: ignore[misc]
     """Asks for a passkey once more."""
 
-    credential = CredentialField()
+    credential = CredentialField(AuthenticationResponse)
 
 
 class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
     """Signs in with only a passkey; failures are recorded."""
 
-    credential = CredentialField()
+    credential = CredentialField(AuthenticationResponse)
 
     def clean_credential(self) -> Any:
         """Return what the passkey belongs to."""

@@ -12,6 +12,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
@@ -285,7 +286,19 @@ def test_a_passkey_has_a_short_name(alice: User) -> None:
     assert "name" in PasskeyForm({"name": "x" * 61}, user=alice).errors
 
 
-@pytest.mark.parametrize("credential", ["1" * 5000, "[" * 60_000, '"' + "x" * 70_000 + '"'])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "1" * 5000,
+        "[" * 60_000,
+        '"' + "x" * 70_000 + '"',
+        '{"id": 1}',
+        "[]",
+        "null",
+        '{"id": "\u00e9", "rawId": "\u00e9", "response": {}}',
+        '{"id": "AA", "rawId": "AA", "response": {"clientDataJSON": "AA"}}',
+    ],
+)
 def test_a_credential_that_cannot_be_read_is_a_fault_of_the_form(
     client: Client, alice: User, credential: str
 ) -> None:
@@ -300,4 +313,7 @@ def test_a_credential_that_cannot_be_read_is_a_fault_of_the_form(
     "form", [PasskeySignInForm, PasskeySecondFactorForm, PasskeyReauthenticationForm, PasskeyForm]
 )
 def test_every_form_with_a_credential_reads_it_so(form: Any) -> None:
-    assert isinstance(form.base_fields["credential"], CredentialField)
+    field = form.base_fields["credential"]
+    assert isinstance(field, CredentialField)
+    with pytest.raises(ValidationError):
+        field.clean('{"id": 1}')
