@@ -319,3 +319,14 @@ def test_a_nul_in_the_name_of_a_server_or_a_tag_is_no_fault_of_the_panels(
         assert as_alice.post(path, {"tag": "ni\0ght", "name": "day"}).status_code == 302
     form = {"server": ["al\0pha"], "action": "stop"}
     assert as_alice.post(reverse("jobs:create_many"), form).status_code < 500
+
+
+@pytest.mark.parametrize("way", ["rename", "remove"])
+def test_a_tag_that_cannot_be_one_is_not_repeated_at_length(
+    as_alice: Client, fleet: dict[str, Server], way: str
+) -> None:
+    name = "EU" + "x" * 5000
+    page = as_alice.post(reverse(f"servers:tag_{way}"), {"tag": name, "name": "new"}, follow=True)
+    assert page.status_code == 200
+    assert "x" * 40 not in page.content.decode()
+    assert tags_of("able") == ["EU", "race"]
