@@ -6,7 +6,7 @@ value counts. docs/arguments.md has the same table for people; a test keeps them
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from ipaddress import IPv4Address
 from itertools import pairwise, takewhile
@@ -27,6 +27,9 @@ MAX_COMMAND_BYTES = 1900
 
 OWN_COMMAND_BYTES = 150
 """The most that Saferoom's own part of the line takes: the program, the game, the port, an address, a map."""
+
+MAX_TEXT_CHARS = 8_000
+"""The longest text that is looked at: with room for blanks, quotation marks and comments to be told of."""
 
 
 class Who(Enum):
@@ -131,6 +134,7 @@ _COMMENTS = ("//", "/*", "*/", "<!--", "#", ";", "::")
 _COMMENT_WORDS = ("rem", "--", "-->")
 _CONTINUATIONS = ("\\", "^", "`")
 """Continue a line in the next one: in a shell, in cmd.exe, in PowerShell."""
+_SHOWN_CHARS = 80
 _BLANKS_AT_END = re.compile(rf"[ \t{_BLANKS}]+(?=\n|\Z)")
 _CONTINUED = re.compile(r"\\\r?\n")
 # The words that `_split` finds, unchanged: with quotations, escapes, and continued lines.
@@ -168,8 +172,10 @@ class Argument(NamedTuple):
 def parse_arguments(text: str) -> tuple[str, ...]:
     """Split launch arguments, on any number of lines, as a shell would, and check them.
 
-    A line that ends with a backslash continues in the next one. Raises `ArgumentsError` with every fault.
+    A line that ends with a backslash continues in the next one. Raises `ArgumentsError` with every fault; of a
+    text that is much too long, only with that.
     """
+    _require_short(len(text))
     arguments, faults = _split(text)
     faults += _judge(arguments)
     if faults:
@@ -178,11 +184,21 @@ def parse_arguments(text: str) -> tuple[str, ...]:
 
 
 def require_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
-    """Check launch arguments that are already split; raise `ArgumentsError` with every fault."""
+    """Check launch arguments that are already split; raise `ArgumentsError` as `parse_arguments` does."""
     kept = [Argument(text) for text in arguments]
+    _require_short(sum(len(one.text) for one in kept))
     if faults := _judge(kept):
         raise ArgumentsError(faults)
     return tuple(_as_words(kept))
+
+
+def _require_short(count: int) -> None:
+    if count > MAX_TEXT_CHARS:
+        text = (
+            f"The launch arguments have {count:,} characters, and the engine takes "
+            f"{MAX_COMMAND_BYTES - OWN_COMMAND_BYTES:,}: put cvars into the config."
+        )
+        raise ArgumentsError([Fault("", text)])
 
 
 def find_conflicts(arguments: Sequence[str]) -> list[str]:
@@ -310,8 +326,11 @@ def drop_faulty(arguments: Iterable[str]) -> tuple[list[str], list[Fault]]:
             kept += _as_words(group)
         else:
             faults += found
-    while kept and _length(kept) > MAX_COMMAND_BYTES - OWN_COMMAND_BYTES:
-        text = f"“{_shown(kept.pop())}” is left out: the line is too long for the engine."
+    size = _length(kept)
+    while kept and size > MAX_COMMAND_BYTES - OWN_COMMAND_BYTES:
+        last = kept.pop()
+        size -= _length([last])
+        text = f"“{_shown(last)}” is left out: the line is too long for the engine."
         faults.append(Fault("", text))
     return kept, _hide_secrets(faults, split)
 
@@ -330,32 +349,46 @@ def _hide_secrets(faults: Iterable[Fault], arguments: Sequence[Argument]) -> lis
         for name, value in pairwise(words)
         if name.lower().lstrip("+-") in SECRETS and not OPTIONS.get(value.lower())
     }
-    hidden = [*secret_values]
+    hidden = {_shown(value) for value in secret_values}
     # A fault may also quote the whole argument, including its blanks.
-    hidden += [
-        argument.text
+    hidden |= {
+        _shown(argument.text)
         for argument in arguments
         if not secret_values.isdisjoint(argument.text.split())
         and not argument.text.startswith(("+", "-"))
-    ]
-    hidden.sort(key=len, reverse=True)
-    shown = []
-    for fault in faults:
-        text = fault.text
-        for value in hidden:
-            text = text.replace(f"“{_shown(value)}”", "“••••”").replace(
-                f"{_shown(value)} is not an", "•••• is not an"
-            )
-        shown.append(Fault(fault.place, text))
-    return shown
+    }
+    if not hidden:
+        return list(faults)
+    # A word that looks like an option is quoted without marks, and without what follows “=”.
+    names = {_shown(value.partition("=")[0]) for value in secret_values}
+    return [Fault(fault.place, _hide(fault.text, hidden, names)) for fault in faults]
+
+
+def _hide(text: str, hidden: Collection[str], names: Collection[str]) -> str:
+    """Return the text of a fault without what it quotes of `hidden`; its length bounds the work."""
+    name, said, rest = text.partition(" is not an ")
+    if said and name in names:
+        text = f"••••{said}{rest}"
+    shown, position = "", 0
+    while (begin := text.find("“", position)) >= 0:
+        # Quoted words may themselves contain quotation marks: the longest match counts.
+        end = text.rfind("”", begin, begin + _SHOWN_CHARS + 2)
+        while end > begin and text[begin + 1 : end] not in hidden:
+            end = text.rfind("”", begin, end)
+        if end > begin:
+            shown, position = f"{shown}{text[position:begin]}“••••”", end + 1
+        else:
+            shown, position = shown + text[position : begin + 1], begin + 1
+    return shown + text[position:]
 
 
 def take_bind_address(text: str) -> tuple[str, str]:
     """Return launch arguments without `-ip ADDRESS`, and the address; the text itself and "" if it has none.
 
     Only if both are separate words, outside quotation marks. Raises `ArgumentsError` if it is no IPv4 address,
-    or if there are two.
+    if there are two, or if the text is too long to be looked at.
     """
+    _require_short(len(text))
     words = list(_WORD.finditer(text))
     bare = [_CONTINUED.sub("", word.group()) for word in words]
     places = [index for index, word in enumerate(bare) if word.lower() == "-ip"]
@@ -436,7 +469,7 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
     if first.startswith(_COMMENTS) or first.lower() in _COMMENT_WORDS:
         yield Fault(
             place,
-            f"“{first}” looks like a comment: launch arguments have none. Leave the line out.",
+            f"“{_shown(first)}” looks like a comment: launch arguments have none. Leave the line out.",
         )
         return
     if first in _CONTINUATIONS:
@@ -452,7 +485,7 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
     else:
         yield Fault(
             place,
-            f"“{first}” stands alone: a launch argument begins with - or +, and its value follows it.",
+            f"“{_shown(first)}” stands alone: a launch argument begins with - or +, and its value follows it.",
         )
     for word, where in values:
         if word in _CONTINUATIONS:
@@ -461,7 +494,7 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
             yield Fault(
                 where,
                 f"“{_shown(word)}” contains “//”, behind which the game takes all for a comment: "
-                f"put {first.lstrip('+')} into the config, its value in quotation marks.",
+                f"put {_shown(first.lstrip('+'))} into the config, its value in quotation marks.",
             )
         if word.startswith(("-", "+")):
             yield _refuse_hidden(word, where, first)
@@ -517,17 +550,20 @@ def _judge_option(
     elif option.who is not Who.OWNER:
         yield Fault(place, _refusal(name, option))
     elif equals or name != name.lower():
-        yield Fault(place, f"Write {word} as {name.lower()}{' VALUE' if option.value else ''}.")
+        yield Fault(
+            place, f"Write {_shown(word)} as {name.lower()}{' VALUE' if option.value else ''}."
+        )
     elif option.value and not values and not is_whole:
         return
     elif option.value and not values:
         yield Fault(place, f"{name} needs a value: {option.value}.")
     elif option.value and not re.fullmatch(option.pattern, values[0]):
-        yield Fault(place, f"{name} takes {option.value}, not “{values[0]}”.")
+        yield Fault(place, f"{name} takes {option.value}, not “{_shown(values[0])}”.")
     elif len(values) > bool(option.value) and not values[bool(option.value)].startswith(("-", "+")):
         yield Fault(
             place,
-            f"{name} takes {'one value' if option.value else 'no value'}: “{' '.join(values)}” is more.",
+            f"{name} takes {'one value' if option.value else 'no value'}: "
+            f"“{_shown(' '.join(values))}” is more.",
         )
 
 
@@ -548,18 +584,20 @@ def _refuse_hidden(word: str, place: str, first: str) -> Fault:
     name = word.partition("=")[0].lower()
     option = OPTIONS.get(name)
     if option and option.who is not Who.OWNER:
-        return Fault(place, f"The value of {first} contains {name}, and {_refusal(name, option)}")
+        return Fault(
+            place, f"The value of {_shown(first)} contains {name}, and {_refusal(name, option)}"
+        )
     return Fault(
         place,
-        f"The value of {first} contains “{_shown(word)}”, which the game would take for a launch argument of "
-        f"its own: put {first.lstrip('+-')} into the config.",
+        f"The value of {_shown(first)} contains “{_shown(word)}”, which the game would take for a launch "
+        f"argument of its own: put {_shown(first.lstrip('+-'))} into the config.",
     )
 
 
 def _shown(text: str) -> str:
     """Return a text for quoting in a fault: printable, and not too long."""
-    text = "".join(one if one.isprintable() else "�" for one in text)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    text = text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    return "".join(one if one.isprintable() else "�" for one in text)
 
 
 def _refuse_continuation(word: str, place: str) -> Fault:
@@ -573,7 +611,7 @@ def _refuse_continuation(word: str, place: str) -> Fault:
 def _refuse_file(word: str, place: str) -> Fault:
     return Fault(
         place,
-        f"“{word}”: the game would read further arguments from a file of that name. Leave it out.",
+        f"“{_shown(word)}”: the game would read further arguments from a file of that name. Leave it out.",
     )
 
 

@@ -230,6 +230,9 @@ MFA_FORMS = {
     "reauthenticate": "l4d2site.accounts.forms.ReauthenticationForm",
     "add_webauthn": "l4d2site.accounts.forms.PasskeyForm",
     "login_webauthn": "l4d2site.accounts.forms.PasskeySignInForm",
+    "authenticate_webauthn": "l4d2site.accounts.forms.PasskeySecondFactorForm",
+    "reauthenticate_webauthn": "l4d2site.accounts.forms.PasskeyReauthenticationForm",
+    "edit_webauthn": "l4d2site.accounts.forms.PasskeyNameForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

@@ -1,19 +1,22 @@
 """Checks whether people may keep following a stream: still signed in, and still allowed to see its contents.
 
 A stream may last for days. What allowed it to be opened is kept as a permit, and all permits of a process
-are checked together at intervals (`jobs.live.fan_out`).
+are checked together: at intervals, and soon after this process has changed what they depend on
+(`jobs.live.fan_out`).
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -21,11 +24,47 @@ from django.utils.crypto import constant_time_compare
 from jobs.live.page_topics import PageTopic
 from jobs.live.topics import ConsoleTopic, JobTopic, Topic
 from jobs.models import Job
-from servers.models import Server
+from servers.models import Membership, Server
 from servers.permissions import Verb, follows_everything
 
 AT_ONCE = 500
 """How many sessions one query reads: databases limit the number of parameters."""
+
+
+class RightChanges:
+    """How often this process has changed, and committed, what permits depend on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def note(self) -> None:
+        """Count a change. Of two at one moment one may be lost: it only matters whether there were any."""
+        self.count += 1
+
+
+right_changes = RightChanges()
+"""Those of this process, which alone serves pages. What commands change is left to the regular checks."""
+
+
+@receiver([post_save, post_delete], sender=User)
+@receiver([post_save, post_delete], sender=Membership)
+@receiver(post_delete, sender=Group)
+@receiver(m2m_changed, sender=User.groups.through)
+@receiver(m2m_changed, sender=User.user_permissions.through)
+@receiver(m2m_changed, sender=Group.permissions.through)
+def note_changed_rights(
+    created: bool = False, update_fields: Collection[str] | None = None, **_kwargs: Any
+) -> None:
+    """Have the permits checked soon, unless a row is new, or somebody has only signed in."""
+    if not created and (update_fields is None or set(update_fields) != {"last_login"}):
+        transaction.on_commit(right_changes.note)
+
+
+@receiver(post_delete, sender=Session)
+def note_ended_session(instance: Session, **_kwargs: Any) -> None:
+    """Have the permits checked soon, unless it is a session from before a sign-in."""
+    if SESSION_KEY in instance.get_decoded():
+        transaction.on_commit(right_changes.note)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The forms of accounts."""
 
+import struct
 from datetime import date, datetime, time, timedelta
 from typing import Any, cast
 
@@ -7,7 +8,13 @@ from allauth.account.forms import LoginForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
-from allauth.mfa.webauthn.forms import AddWebAuthnForm, LoginWebAuthnForm
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    EditWebAuthnForm,
+    LoginWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import (
@@ -19,9 +26,10 @@ from django.contrib.auth.forms import (
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, Invitation, OwnQuotas
@@ -245,6 +253,20 @@ class ResetRequestForm(PlainForm, PasswordResetForm):
     )
 
 
+LONGEST_CODE = 64
+"""With room for blanks and dashes; codes have eight characters at most."""
+PASSKEY_NAME_CHARS = 60
+LONGEST_CREDENTIAL = 64 * 1024
+"""In characters; a browser's answer has a few thousand."""
+
+
+def limit_chars(field: forms.Field, most: int) -> None:
+    """Give one of allauth's text fields a limit. Setting `max_length` alone checks nothing."""
+    cast("forms.CharField", field).max_length = most
+    field.validators.append(MaxLengthValidator(most))
+    field.widget.attrs["maxlength"] = str(most)
+
+
 class CodeMixin:
     """Has a field for a code, for which phones show a number pad."""
 
@@ -253,6 +275,7 @@ class CodeMixin:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["code"].label = "Code"
+        limit_chars(self.fields["code"], LONGEST_CODE)
         attributes = self.fields["code"].widget.attrs
         attributes.pop("placeholder", None)
         attributes |= {"inputmode": "numeric", "autofocus": True}
@@ -270,14 +293,39 @@ class AppForm(CodeMixin, PlainForm, ActivateTOTPForm):  # type: ignore[misc]
     """Sets up an app."""
 
 
+class CredentialField(forms.JSONField):
+    """What a browser says about a passkey. What cannot be read is a fault of the form."""
+
+    widget = forms.HiddenInput
+
+    def __init__(self, kind: type[AuthenticationResponse | RegistrationResponse]) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def to_python(self, value: Any) -> Any:
+        """Parse it, and have the library read it: it raises more than allauth expects."""
+        if len(value or "") > LONGEST_CREDENTIAL:
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        try:
+            credential = super().to_python(value)
+            if credential is not None:
+                self._kind.from_dict(credential)
+        # Also for numbers with thousands of digits, and thousands of brackets within each other.
+        except (LookupError, TypeError, ValueError, RecursionError, struct.error):
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+        return credential
+
+
 class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
     """Adds a passkey."""
+
+    credential = CredentialField(RegistrationResponse)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].label = "Name"
         self.fields["name"].help_text = _("For example the device it is stored on.")
-        cast("forms.CharField", self.fields["name"]).max_length = 60
+        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
         self.fields["passwordless"].label = "Sign in with it alone, without a password"
         self.fields["passwordless"].help_text = _(
             "The device then asks for a PIN or a fingerprint."
@@ -285,8 +333,30 @@ class PasskeyForm(PlainForm, AddWebAuthnForm):  # type: ignore[misc]
         self.fields["passwordless"].initial = True
 
 
+class PasskeyNameForm(PlainForm, EditWebAuthnForm):  # type: ignore[misc]
+    """Renames a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        limit_chars(self.fields["name"], PASSKEY_NAME_CHARS)
+
+
+class PasskeySecondFactorForm(AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """Asks for a passkey after the password."""
+
+    credential = CredentialField(AuthenticationResponse)
+
+
+class PasskeyReauthenticationForm(ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    """Asks for a passkey once more."""
+
+    credential = CredentialField(AuthenticationResponse)
+
+
 class PasskeySignInForm(LoginWebAuthnForm):  # type: ignore[misc]
     """Signs in with only a passkey; failures are recorded."""
+
+    credential = CredentialField(AuthenticationResponse)
 
     def clean_credential(self) -> Any:
         """Return what the passkey belongs to."""

@@ -80,7 +80,8 @@ async def send_refusal(refusal: RefusedError, scope: Scope, receive: Receive, se
     """
     headers, body = refusal.answer(scope)
     await send({"type": "http.response.start", "status": refusal.status.value, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    # gunicorn warns of each body of an answer to HEAD, whose headers are those of GET.
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
     if refusal.ends_connection:
         until = asyncio.get_running_loop().time() + LINGER_SECONDS
         with suppress(TimeoutError):

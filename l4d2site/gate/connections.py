@@ -2,7 +2,9 @@
 
 import asyncio
 import resource
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -124,6 +126,23 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
             self._connections.leave(self._address)
             self._address = None
 
+    def _feed_callback_parser(self, data: bytes) -> bool:
+        """Parse the data; return whether the connection goes on.
+
+        gunicorn reads Content-Length with `int`, which raises ValueError from 4,301 digits on. Nothing catches
+        that, and asyncio would write a traceback into the log for each.
+        """
+        try:
+            return bool(super()._feed_callback_parser(data))
+        except ValueError:
+            if not self._callback_parser or not has_endless_length(self._callback_parser.headers):
+                raise
+        self._send_error_response(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value, _("Content-Length has too many digits.")
+        )
+        self._close_transport()
+        return False
+
     def _on_headers_complete(self) -> Any:
         self._stop_timer()
         return super()._on_headers_complete()
@@ -159,6 +178,12 @@ class GateProtocol(ASGIProtocol):  # type: ignore[misc]
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+
+def has_endless_length(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a Content-Length has more digits than Python turns into a number."""
+    most = sys.get_int_max_str_digits()
+    return any(name.lower() == b"content-length" and len(value) > most for name, value in headers)
 
 
 def most_connections(wanted: int) -> int:

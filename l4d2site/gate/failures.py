@@ -61,11 +61,14 @@ class Failures:
         else:
             self._of_address.pop(address, None)
 
-    def wait_seconds(self, address: str, account: str) -> float:
-        """Return in how many seconds this account may be tried from this address; 0 for now."""
+    def wait_seconds(self, address: str, account: str | None) -> float:
+        """Return in how many seconds this account may be tried from this address; 0 for now.
+
+        Without an account, only the address's own limit counts.
+        """
         since = self._clock() - WINDOW_SECONDS
         recent = [one for one in self._of_address.get(address, ()) if one.at > since]
-        with_account = [one for one in recent if one.account == account]
+        with_account = [one for one in recent if one.account == account]  # None has no failures.
         frees_at = [
             failures[-limit].at
             for failures, limit in (

@@ -1,5 +1,6 @@
 """The page that a browser gets when the gate refuses: complete in itself, without template or static file."""
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
@@ -7,6 +8,8 @@ from html import escape
 from typing import Any
 
 from django.utils.translation import gettext as _
+
+_NO_WEIGHT = re.compile(rb"q=0(?:\.0*)?")
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -42,8 +45,17 @@ PAGE = """<!doctype html>
 def wants_page(scope: Mapping[str, Any]) -> bool:
     """Return whether a browser asks for a page. Scripts, streams and other clients do not ask for HTML."""
     return any(
-        name == b"accept" and b"text/html" in value.lower() for name, value in scope["headers"]
+        is_html(kind)
+        for name, value in scope["headers"]
+        if name == b"accept"
+        for kind in value.lower().split(b",")
     )
+
+
+def is_html(kind: bytes) -> bool:
+    """Return whether one of the types in an Accept header is HTML, and not with the weight 0."""
+    name, *parameters = (part.strip() for part in kind.split(b";"))
+    return name == b"text/html" and not any(map(_NO_WEIGHT.fullmatch, parameters))
 
 
 def render_page(sentence: str, *, is_post: bool) -> bytes:

@@ -66,7 +66,10 @@ class SignInGate:
         body = await read_body(receive)
         if body is None:
             return
-        address, account = address_group(client_address(scope)), account_in(scope, body)
+        address = address_group(client_address(scope))
+        # An address that may try no account is refused before its form is parsed.
+        self._require_few_failures(address, account=None)
+        account = account_in(scope, body)
         self._require_few_failures(address, account)
         try:
             async with self._turns_of_address.take(address):
@@ -107,7 +110,7 @@ class SignInGate:
             self._failures.forgive(address, account)
         return answer
 
-    def _require_few_failures(self, address: str, account: str) -> None:
+    def _require_few_failures(self, address: str, account: str | None) -> None:
         seconds = self._failures.wait_seconds(address, account)
         if seconds:
             minutes = ceil(seconds / 60)
@@ -166,12 +169,17 @@ def replay(body: bytes) -> Receive:
 
 
 def account_in(scope: Scope, body: bytes) -> str:
-    """Return the account that an attempt names, parsed from its form exactly as Django will."""
+    """Return the account that an attempt names, parsed from its form exactly as Django will.
+
+    This runs in the event loop. Normalizing takes time quadratic in the length of a run of combining marks, so
+    the name is cut first. Django does not normalize a longer one, and refuses it.
+    """
     try:
         name = ASGIRequest(dict(scope), BytesIO(body)).POST.get("username", "")
     except (BadRequest, SuspiciousOperation, MultiPartParserError, UnicodeError):
         return ""  # Django will refuse it without checking a password.
-    return unicodedata.normalize("NFKC", str(name)).strip().casefold()[:LONGEST_NAME]
+    name = str(name).strip()[:LONGEST_NAME]
+    return unicodedata.normalize("NFKC", name).strip().casefold()[:LONGEST_NAME]
 
 
 def attempt_of(request: HttpRequest | None) -> Attempt:

@@ -18,6 +18,9 @@ from servers.permissions import Verb
 MOST_PER_SERVER = 10
 MOST_PER_OWNER = 50
 """The most different tags on all servers of a person: more would not help anybody to find anything."""
+LONGEST_TYPED = 4 * TAG_CHARS
+"""The longest name that is normalized. Composing makes one character of four at most, and takes time quadratic
+in the length of a run of combining marks."""
 
 tags_changed = Signal()
 """Sent in the transaction of a change, with the affected `servers` and a description in `words`."""
@@ -29,7 +32,9 @@ class TagsError(ValidationError):
 
 def parse_tag(text: str) -> str:
     """Return the tag that somebody typed, in its stored form. Raises `TagsError` for an invalid one."""
-    name = " ".join(normalize("NFC", text).split())
+    name = " ".join(text.split())
+    if len(name) <= LONGEST_TYPED:  # A longer one is refused below, and shown as it was typed.
+        name = normalize("NFC", name)
     if not name:
         raise TagsError(_("Type a tag."))
     # Otherwise it could look like another tag, or reverse the text after it.

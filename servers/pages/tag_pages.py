@@ -32,7 +32,7 @@ def tag_list(request: SignedInRequest) -> HttpResponse:
 @sign_in_required
 def tag_rename(request: SignedInRequest) -> HttpResponse:
     """Give the tag `tag` the name `name`, on all servers that the user may configure."""
-    name = request.POST.get("tag", "").replace("\0", "")
+    name = read_tag(request)
     try:
         new_name = parse_tag(request.POST.get("name", ""))
     except TagsError as error:
@@ -55,7 +55,7 @@ def tag_rename(request: SignedInRequest) -> HttpResponse:
 @sign_in_required
 def tag_remove(request: SignedInRequest) -> HttpResponse:
     """Remove the tag `tag` from all servers that the user may configure."""
-    name = request.POST.get("tag", "").replace("\0", "")
+    name = read_tag(request)
     say_taken(request, name, take_tag(configurable_by(request.user), name))
     return redirect("servers:tags")
 
@@ -68,3 +68,8 @@ def say_taken(request: SignedInRequest, name: str, count: int) -> None:
         count,
     )
     messages.success(request, text % {"tag": name, "count": count})
+
+
+def read_tag(request: SignedInRequest) -> str:
+    """Return the tag that a form is about. Of one that is too long, enough is left to be no tag at all."""
+    return request.POST.get("tag", "").replace("\0", "")[: TAG_CHARS + 1]

@@ -6,7 +6,7 @@ accepts.
 """
 
 import re
-import shlex
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -37,9 +37,14 @@ _SIMPLE_ARGUMENT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Blanks, and a backslash that continues a removed line. A run of blanks inside is checked once, not from each
-# blank on.
-_EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?:\s|\\\r?\n)++\Z")
+# Blanks, and a backslash that continues a removed line. A run of them inside is checked once, not from each
+# blank or line end on.
+_EDGES = re.compile(r"\A(?:\s|\\\r?\n)++|(?<!\s)(?!(?<=\\)\r?\n)(?:\s|\\\r?\n)++\Z")
+# What `shlex.split` takes for one argument, as it is written, and what it takes for blanks.
+_WORD = re.compile(
+    r"""(?: \\. | "(?: \\. | [^"\\] )*" | '[^']*' | [^\ \t\r\n"'\\] )+""", re.VERBOSE | re.DOTALL
+)
+_BLANKS = " \t\r\n"
 _ANY_MENTION = re.compile(rf"(?<![a-z0-9_])({_CVARS})(?![a-z0-9_])", re.IGNORECASE)
 
 # Without the commands `rcon` and `sm_rcon`: a hostname may contain the word, and what they set also has a name.
@@ -145,17 +150,30 @@ def _find_in_config(config: str) -> Iterator[Setting]:
 def _find_in_arguments(arguments: str) -> Iterator[Setting]:
     joined = _join_lines(arguments)
     alone = _simple_arguments(joined)
+    begins = [match.start() for match in alone]
     for match in alone:
         yield _setting(match, ARGUMENTS, _line(joined.count("\n", 0, match.start()) + 1))
     for mention in _ANY_MENTION.finditer(joined):
-        if not any(match.start() < mention.start() < match.end() for match in alone):
+        before = bisect_left(begins, mention.start())
+        if not before or alone[before - 1].end() <= mention.start():
             place = _line(joined.count("\n", 0, mention.start()) + 1)
             secret = _SECRETS_BY_CVAR[mention[1].lower()]
             yield Setting(secret, ARGUMENTS, place, "inside of another argument")
 
 
 def _simple_arguments(joined: str) -> list[re.Match[str]]:
-    return [match for match in _SIMPLE_ARGUMENT.finditer(joined) if _is_alone(joined, match)]
+    """Return the matches that are whole arguments, so that removing them changes nothing else."""
+    words = [match.span() for match in _WORD.finditer(joined)]
+    if _WORD.sub("", joined).strip(_BLANKS):  # A quotation mark is open.
+        return []
+    begins = [begin for begin, _end in words]
+    found = []
+    for match in _SIMPLE_ARGUMENT.finditer(joined):
+        own = words[bisect_left(begins, match.start()) : bisect_left(begins, match.end())]
+        # What the pattern takes for a blank may be part of a word.
+        if own and len(own) <= 2 and own[0][0] == match.start() and own[-1][1] <= match.end():
+            found.append(match)
+    return found
 
 
 def _join_lines(arguments: str) -> str:
@@ -176,18 +194,6 @@ def _setting(match: re.Match[str], source: str, place: str) -> Setting:
     except ValueError:
         return Setting(secret, source, place, "with a value that the field does not take")
     return Setting(secret, source, place, value=value)
-
-
-def _is_alone(joined: str, match: re.Match[str]) -> bool:
-    """Return whether name and value are two arguments, and removing them changes nothing else."""
-    before, after = joined[: match.start()], joined[match.end() :]
-    try:
-        first = len(shlex.split(before))
-        others = shlex.split(joined)
-        del others[first : first + 2]
-        return others == shlex.split(before + after)
-    except ValueError:  # A quotation mark is open.
-        return False
 
 
 def _cut_arguments(arguments: str, secrets: Collection[ServerSecret]) -> str:

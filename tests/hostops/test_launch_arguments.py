@@ -1,7 +1,9 @@
 """Launch arguments: what owners may hand to the engine, judged word by word as the engine reads them."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from hostops.launch_arguments import (
     MAX_COMMAND_BYTES,
+    MAX_TEXT_CHARS,
     OPTIONS,
     OWN_COMMAND_BYTES,
     ArgumentsError,
@@ -21,6 +24,7 @@ from hostops.launch_arguments import (
     parse_arguments,
     put_map,
     require_arguments,
+    take_bind_address,
 )
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/arguments.md"
@@ -187,6 +191,9 @@ def test_one_slip_of_the_pen_is_told_once_and_by_what_was_meant(text: str, said:
         "+rcon_password @hunter2",
         "+sv_password hünter2",
         "-netconpassword hunter2",
+        f"+rcon_password @hunter2{'x' * 100}",
+        "+rcon_password 'hunter2”“hunter2”'",
+        "+rcon_password -hunter2=x",
     ],
 )
 def test_no_fault_quotes_a_password(text: str) -> None:
@@ -201,6 +208,35 @@ def test_no_fault_shows_a_secret() -> None:
     )
     assert "rcon_password" in text
     assert "hunter2" not in text
+
+
+def test_hiding_secrets_takes_as_many_steps_as_there_are_faults_and_secrets() -> None:
+    text = " ".join(f"+rcon_password v{number}" for number in range(400))
+    with patch("hostops.launch_arguments._shown", side_effect=str) as shown:
+        assert len(faults_of(text)) == 401
+    assert shown.call_count <= 5 * 400
+
+
+def test_a_fault_quotes_only_the_beginning_of_a_long_word() -> None:
+    many, long = " //" * 100, "x" * 3000
+    for text in (f"+{long}{many}", f"+a {long} -port=1", f"{long}", f"-nobots {long}", f"#{long}"):
+        assert max(len(fault) for fault in faults_of(text)) < 500
+
+
+@pytest.mark.parametrize(
+    "look",
+    [parse_arguments, take_bind_address, lambda text: require_arguments(["", text])],
+)
+def test_a_text_that_is_much_too_long_is_not_looked_at(look: Callable[[str], object]) -> None:
+    text = "x " * (MAX_TEXT_CHARS // 2)
+    with (
+        patch("hostops.launch_arguments._judge_group", side_effect=AssertionError),
+        patch("hostops.launch_arguments._WORD"),
+        pytest.raises(ArgumentsError) as caught,
+    ):
+        look(f"{text}x")
+    told = "The launch arguments have 8,001 characters, and the engine takes 1,750"
+    assert [fault.text.partition(":")[0] for fault in caught.value.faults] == [told]
 
 
 def test_all_faults_are_told_at_once_each_with_its_line() -> None:

@@ -1,6 +1,8 @@
 """Tags: what may be one, who sets them, and what the list, the record and open pages make of them."""
 
 import re
+import unicodedata
+from unittest.mock import Mock
 from urllib.parse import urlencode
 
 import pytest
@@ -10,7 +12,8 @@ from django.urls import reverse
 
 from jobs.live.topics import ChangesTopic
 from l4d2site.accounts.models import AccountEvent
-from servers.fleet.tags import MOST_PER_OWNER, TagsError, parse_tags, set_tags
+from servers.fleet import tags
+from servers.fleet.tags import MOST_PER_OWNER, TagsError, parse_tag, parse_tags, set_tags
 from servers.models import Blueprint, Host, Membership, Server, ServerTag
 from tests.pages.conftest import sign_in
 from tests.pages.queries import assert_same_queries
@@ -68,6 +71,7 @@ def edit(browser: Client, server: Server, **changes: str) -> int:
         (" EU ,  late   night\nrace", ["EU", "late night", "race"]),
         ("EU, eu, Eu", ["EU"]),
         ("Cafe\u0301", ["Caf\u00e9"]),
+        ("\u03b1\u0314\u0300\u0345" * 30, ["\u1f83" * 30]),
         (HOSTILE, [HOSTILE]),
         ("x" * 30, ["x" * 30]),
     ],
@@ -89,6 +93,16 @@ def test_commas_and_lines_separate_tags(typed: str, names: list[str]) -> None:
 def test_what_misleads_or_is_too_much_is_no_tag(typed: str, reason: str) -> None:
     with pytest.raises(TagsError, match=reason):
         parse_tags(typed)
+
+
+def test_a_name_is_not_normalized_if_it_is_too_long_for_a_tag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    normalize = Mock(side_effect=unicodedata.normalize)
+    monkeypatch.setattr(tags, "normalize", normalize)
+    with pytest.raises(TagsError, match="has 8001 characters"):
+        parse_tag("a" + "\u0301\u0316" * 4000)
+    normalize.assert_not_called()
 
 
 def test_an_owner_has_so_many_different_tags_and_no_more(
@@ -305,3 +319,14 @@ def test_a_nul_in_the_name_of_a_server_or_a_tag_is_no_fault_of_the_panels(
         assert as_alice.post(path, {"tag": "ni\0ght", "name": "day"}).status_code == 302
     form = {"server": ["al\0pha"], "action": "stop"}
     assert as_alice.post(reverse("jobs:create_many"), form).status_code < 500
+
+
+@pytest.mark.parametrize("way", ["rename", "remove"])
+def test_a_tag_that_cannot_be_one_is_not_repeated_at_length(
+    as_alice: Client, fleet: dict[str, Server], way: str
+) -> None:
+    name = "EU" + "x" * 5000
+    page = as_alice.post(reverse(f"servers:tag_{way}"), {"tag": name, "name": "new"}, follow=True)
+    assert page.status_code == 200
+    assert "x" * 40 not in page.content.decode()
+    assert tags_of("able") == ["EU", "race"]

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -16,9 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from jobs.live import fan_out, stream_access
 from jobs.live.fan_out import Hub
 from jobs.live.page_topics import PageTopic
-from jobs.live.stream_access import Permit, find_revoked, permit_for
+from jobs.live.stream_access import Permit, find_revoked, permit_for, right_changes
 from jobs.live.topics import ChangesTopic, ConsoleTopic, JobTopic, Topic
 from jobs.models import Job, JobState
+from l4d2site.accounts.memberships import take_role
 from servers.models import Membership, Server
 from servers.permissions import Role
 from tests.jobs.live.test_streams import Event, parse, run
@@ -65,6 +66,11 @@ def let_session_expire(alice: User) -> None:
 
 def deactivate(alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
+
+
+def switch_off(alice: User) -> None:
+    alice.is_active = False
+    alice.save(update_fields=["is_active"])
 
 
 def change_password(alice: User) -> None:
@@ -228,6 +234,48 @@ def test_an_open_stream_ends_soon_after_a_role_is_taken(
     permit = Permit(sign_in(bob), bob.pk, False, job_id=job.pk)
     events = run(follow_until_refused(permit, membership.delete))
     assert [event.name for event in events] == ["state", "refused"]
+
+
+@pytest.mark.parametrize("change", [sign_out, switch_off, change_password, promote])
+def test_a_change_by_the_panel_itself_is_noticed_before_the_next_regular_check(
+    mine: list[Permit],
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[User], None],
+) -> None:
+    monkeypatch.setattr(fan_out, "CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(fan_out, "CHECK_SOON_SECONDS", 0.05)
+    events = run(follow_until_refused(mine[1], lambda: change(alice)))
+    assert [event.name for event in events] == ["state", "refused"]
+
+
+def test_a_role_that_the_panel_takes_is_noticed_before_the_next_regular_check(
+    server: Server, job: Job, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(fan_out, "CHECK_SOON_SECONDS", 0.05)
+    membership = share(server, bob)
+    permit = Permit(sign_in(bob), bob.pk, False, job_id=job.pk)
+    events = run(follow_until_refused(permit, lambda: take_role(membership)))
+    assert [event.name for event in events] == ["state", "refused"]
+
+
+def test_neither_a_sign_in_nor_a_new_row_has_the_permits_checked(
+    alice: User, bob: User, server: Server
+) -> None:
+    before = right_changes.count
+    Client().force_login(bob)
+    share(server, bob)
+    assert right_changes.count == before
+
+
+def test_a_change_that_is_rolled_back_has_no_permit_checked(alice: User) -> None:
+    before = right_changes.count
+    with transaction.atomic():
+        switch_off(alice)
+        assert right_changes.count == before
+        transaction.set_rollback(True)
+    assert right_changes.count == before
 
 
 def test_an_open_stream_ends_with_a_word_soon_after_its_permit(

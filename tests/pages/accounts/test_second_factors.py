@@ -3,6 +3,8 @@
 from io import StringIO
 from time import time
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 from urllib.parse import unquote
 
 import pytest
@@ -10,11 +12,19 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
+from l4d2site.accounts.forms import (
+    CredentialField,
+    PasskeyForm,
+    PasskeyReauthenticationForm,
+    PasskeySecondFactorForm,
+    PasskeySignInForm,
+)
 from l4d2site.accounts.models import AccountEvent, EventKind
 from l4d2site.accounts.second_factors import NO_KEYS, rotate_second_factors
 from tests.pages.accounts.totp import code_of
@@ -251,3 +261,59 @@ def test_others_are_not_asked(required: None, alice: User) -> None:
 
 def test_by_default_nobody_is_asked(dana: User) -> None:
     assert sign_in(dana).get(reverse("admin:index")).status_code == 200
+
+
+# --- What is sent -----------------------------------------------------------------------------
+
+
+def test_a_long_code_is_refused_before_it_is_compared(alice: User) -> None:
+    set_up(alice)
+    client = sign_in(alice)
+    with patch.object(auth, "hotp_value", side_effect=AssertionError):
+        page = client.post(reverse("mfa_authenticate"), {"code": "1" * 65}).content.decode()
+    assert "65" in page
+
+
+def test_a_passkey_has_a_short_name(alice: User) -> None:
+    client = sign_in(alice)
+    confirm(client, alice)
+    passkey = Authenticator.objects.create(
+        user=alice, type=Authenticator.Type.WEBAUTHN, data={"name": "phone", "credential": {}}
+    )
+    address = reverse("mfa_edit_webauthn", args=[passkey.pk])
+    assert client.post(address, {"name": "x" * 61}).status_code == 200
+    assert client.post(address, {"name": "x" * 60}).status_code == 302
+    assert "name" in PasskeyForm({"name": "x" * 61}, user=alice).errors
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "1" * 5000,
+        "[" * 60_000,
+        '"' + "x" * 70_000 + '"',
+        '{"id": 1}',
+        "[]",
+        "null",
+        '{"id": "\u00e9", "rawId": "\u00e9", "response": {}}',
+        '{"id": "AA", "rawId": "AA", "response": {"clientDataJSON": "AA"}}',
+    ],
+)
+def test_a_credential_that_cannot_be_read_is_a_fault_of_the_form(
+    client: Client, alice: User, credential: str
+) -> None:
+    sent = {"credential": credential}
+    assert client.post(reverse("mfa_login_webauthn"), sent).status_code == 302
+    set_up(alice)
+    half_in = sign_in(alice)
+    assert half_in.post(reverse("mfa_authenticate"), sent).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "form", [PasskeySignInForm, PasskeySecondFactorForm, PasskeyReauthenticationForm, PasskeyForm]
+)
+def test_every_form_with_a_credential_reads_it_so(form: Any) -> None:
+    field = form.base_fields["credential"]
+    assert isinstance(field, CredentialField)
+    with pytest.raises(ValidationError):
+        field.clean('{"id": 1}')

@@ -1,11 +1,14 @@
 """Passwords in launch arguments and configs: which can be taken out, which are only found, and hiding them."""
 
+import re
 from time import process_time
+from unittest.mock import Mock, patch
 
 import pytest
 
+from servers.secrets import texts
 from servers.secrets.encryption import ServerSecret
-from servers.secrets.texts import find_settings, hide_secrets, sets_secret, take_secrets
+from servers.secrets.texts import _EDGES, find_settings, hide_secrets, sets_secret, take_secrets
 
 RCON, JOIN = ServerSecret.RCON_PASSWORD, ServerSecret.JOIN_PASSWORD
 
@@ -136,3 +139,23 @@ def test_many_blanks_take_no_time() -> None:
     find_settings("", f"sv_password x{blanks}y")
     taken = take_secrets(f"+sv_password x +map a{blanks}+a b", "")
     assert (taken.arguments, process_time() - began_at < 2) == (f"+map a{blanks}+a b", True)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_run_of_continued_lines_is_looked_at_once_and_not_from_each_line_on(end: str) -> None:
+    text = f"a{f'{chr(92)}{end}' * 20}b"
+    run = re.compile(_EDGES.pattern.removesuffix(r"\Z"))
+    begins = [at for at in range(len(text)) if run.match(text, at)]
+    assert begins == [1]
+
+
+def test_launch_arguments_are_split_once_and_not_for_each_password() -> None:
+    text = " ".join(f"+rcon_password v{number}" for number in range(50))
+    with patch.object(texts, "_WORD", Mock(wraps=texts._WORD)) as word:
+        assert take_secrets(f"{text} -lv", "").arguments == "-lv"
+    assert word.finditer.call_count + word.sub.call_count <= 10
+
+
+def test_nothing_is_taken_out_beside_an_open_quotation_mark() -> None:
+    text = "+rcon_password hunter2 +hostname 'a"
+    assert take_secrets(text, "").arguments == text

@@ -12,6 +12,7 @@ from django.conf import LazySettings
 from l4d2site.gate.addresses import TrustedProxies
 from l4d2site.gate.answers import RefusedError
 from l4d2site.gate.entrance import Entrance
+from l4d2site.gate.refusal_pages import wants_page
 from tests.site.gate.asgi import Exchange, make_scope, read_all
 
 
@@ -118,11 +119,29 @@ def test_a_browser_is_refused_with_a_page_that_needs_nothing_else() -> None:
 
 
 def test_other_clients_are_refused_with_a_line_of_text() -> None:
-    for headers in ({}, {"accept": "*/*"}, {"accept": "text/event-stream"}):
+    others = ("*/*", "text/event-stream", "text/htmlx", "text/html;q=0", "text/html ; Q=0.000, */*")
+    for headers in ({}, *({"accept": kind} for kind in others)):
         exchange = Exchange()
         asyncio.run(exchange.run(entrance(refuse), make_scope("POST", "/", **headers)))
         assert exchange.headers[b"content-type"] == b"text/plain; charset=utf-8"
         assert exchange.sent[1]["body"] == b"Too <large>.\n"
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "Text/HTML;q=0.1", "application/json, text/html;level=1;q=0.01,*/*;q=0"]
+)
+def test_html_is_asked_for_with_any_weight_but_0(accept: str) -> None:
+    assert wants_page(make_scope(accept=accept))
+
+
+def test_an_answer_to_head_has_the_headers_of_get_and_no_body() -> None:
+    answers = []
+    for method in ("GET", "HEAD"):
+        exchange = Exchange()
+        asyncio.run(exchange.run(entrance(refuse), make_scope(method, "/")))
+        answers.append((exchange.headers, exchange.sent[1]["body"]))
+    assert answers[0][0] == answers[1][0]
+    assert [body for _headers, body in answers] == [b"Too <large>.\n", b""]
 
 
 def test_a_web_socket_is_closed_without_a_fault() -> None:

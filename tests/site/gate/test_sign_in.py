@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 from urllib.parse import urlencode
 
 import pytest
@@ -256,6 +257,29 @@ def test_a_form_that_is_too_large_is_refused_before_django_sees_it() -> None:
 def test_the_account_is_what_django_will_read(content_type: str, body: bytes, account: str) -> None:
     scope = make_scope(content_type=content_type, content_length=str(len(body)))
     assert account_in(scope, body) == account
+
+
+@pytest.mark.parametrize("blanks", ["", " " * 300])
+def test_only_the_beginning_of_a_name_is_normalized(
+    monkeypatch: pytest.MonkeyPatch, blanks: str
+) -> None:
+    normalize = Mock(side_effect=unicodedata.normalize)
+    monkeypatch.setattr(unicodedata, "normalize", normalize)
+    body = urlencode({"username": blanks + "A" + "\u0301\u0316" * 5000}).encode()
+    scope = make_scope(content_type=FORM, content_length=str(len(body)))
+    assert account_in(scope, body).startswith("\u00e1")
+    assert [len(call.args[1]) for call in normalize.call_args_list] == [150]
+
+
+def test_an_address_that_may_try_nothing_is_refused_before_its_form_is_parsed() -> None:
+    async def scenario() -> Exchange:
+        door = Door()
+        for name in ("alice", "bob", "carol"):
+            await door.post(name, "wrong")
+        with patch.object(sign_in, "account_in", side_effect=AssertionError):
+            return await door.post("dave", "wrong")
+
+    assert run(scenario()).status == 429
 
 
 def test_a_sign_in_outside_of_the_gate_works(alice: User) -> None:

@@ -187,6 +187,13 @@ def test_a_compressed_body_is_refused(panel: Panel, path: str) -> None:
         assert connection.read_head().startswith(b"HTTP/1.1 501 ")
 
 
+@pytest.mark.parametrize("digits", [4300, 4301, 8000])
+def test_a_length_of_thousands_of_digits_is_refused(panel: Panel, digits: int) -> None:
+    with Connection(panel) as connection:
+        connection.send(request("POST /accounts/login/", Content_Length="9" * digits))
+        assert connection.read_head().startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_up_to_the_limit_stays_in_memory(panel: Panel) -> None:
     with Connection(panel) as connection:
         size = 3 * MIB
