@@ -1,4 +1,4 @@
-"""What pages say about the hosts: that the game is simulated, or that the workers of hosts they show are away."""
+"""What pages say about the hosts they show: that the game is simulated, or that workers are away."""
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -36,7 +36,7 @@ def workers(request: HttpRequest) -> dict[str, object]:
 
 
 def hosts_of(request: HttpRequest) -> QuerySet[Host]:
-    """Return the hosts that the page shows, or has servers or jobs of, if the signed-in user may know of them."""
+    """Return the hosts that the page is about and that matter to the signed-in user."""
     hosts = find_shown_hosts(request)
     if may(request.user, Verb.VIEW_HOSTS):
         return hosts
@@ -45,7 +45,7 @@ def hosts_of(request: HttpRequest) -> QuerySet[Host]:
 
 
 def find_shown_hosts(request: HttpRequest) -> QuerySet[Host]:
-    """Return the hosts that a page is about, by its address: all for a list, one for a server, a job or a host."""
+    """Return the hosts that a page is about: all for a list, one for a server, a job or a host."""
     path, match = request.path_info, request.resolver_match
     if match is None or not (path == "/admin/" or path.startswith(SHOW_HOSTS)):
         return Host.objects.none()
