@@ -65,6 +65,13 @@ def test_an_overload_says_of_what_it_is(
         assert f'<span class="meter-text">{words}</span>' in page(as_dana, address)
 
 
+def test_a_host_without_servers_says_so(as_dana: Client, host: Host) -> None:
+    for address in ("/hosts/", "/hosts/local/"):
+        html = page(as_dana, address)
+        assert "no servers" in html
+        assert "0 of 0" not in html
+
+
 def test_a_host_that_has_not_reported_shows_no_meter(as_dana: Client, host: Host) -> None:
     for address in ("/hosts/", "/hosts/local/"):
         assert "<meter" not in page(as_dana, address)
