@@ -1,14 +1,17 @@
-"""What every page says about the hosts: that the game is simulated, or that workers are away."""
+"""What pages say about the hosts they show: that the game is simulated, or that workers are away."""
 
 from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from jobs.models import Worker
+from jobs.models import Job, Worker
 from servers.models import Host, Server
 from servers.pages import is_refresh
 from servers.permissions import PEOPLE_VERBS, Verb, may, verbs_of
+
+SHOW_HOSTS = ("/hosts/", "/servers/", "/jobs/", "/admin/jobs/", "/admin/servers/")
+"""The beginnings of the addresses that show hosts, servers or jobs."""
 
 
 def workers(request: HttpRequest) -> dict[str, object]:
@@ -33,12 +36,26 @@ def workers(request: HttpRequest) -> dict[str, object]:
 
 
 def hosts_of(request: HttpRequest) -> QuerySet[Host]:
-    """Return the hosts whose workers matter to the signed-in user."""
-    hosts = Host.objects.all()
+    """Return the hosts that the page is about and that matter to the signed-in user."""
+    hosts = find_shown_hosts(request)
     if may(request.user, Verb.VIEW_HOSTS):
         return hosts
     seen_servers = Server.objects.allowed(request.user, Verb.VIEW)
     return hosts.filter(pk__in=seen_servers.order_by().values("host_id"))
+
+
+def find_shown_hosts(request: HttpRequest) -> QuerySet[Host]:
+    """Return the hosts that a page is about: all for a list, one for a server, a job or a host."""
+    path, match = request.path_info, request.resolver_match
+    if match is None or not (path == "/admin/" or path.startswith(SHOW_HOSTS)):
+        return Host.objects.none()
+    if path.startswith("/servers/") and "name" in match.kwargs:
+        return Host.objects.filter(servers__name=match.kwargs["name"])
+    if path.startswith("/hosts/") and "name" in match.kwargs:
+        return Host.objects.filter(name=match.kwargs["name"])
+    if path.startswith("/jobs/") and "pk" in match.kwargs:
+        return Host.objects.filter(pk__in=Job.objects.filter(pk=match.kwargs["pk"]).values("host"))
+    return Host.objects.all()
 
 
 def worker_notes(hosts: QuerySet[Host]) -> list[str]:

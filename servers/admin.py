@@ -226,7 +226,7 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     form = ServerAdminForm
     list_display = ["name", "owner", "host", "port", "blueprint", "desired_state", "actual_state"]
     list_filter = ["actual_state", "host"]
-    list_select_related = ["owner", "host", "blueprint"]
+    list_select_related = ("owner", "host", "blueprint")
     search_fields = ["name", "owner__username"]
     autocomplete_fields = ["owner", "blueprint"]
     written = [
@@ -241,7 +241,8 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         """Leave out the texts, which only the form shows, and then asks for."""
         texts = [*LONG_TEXTS, *(f"blueprint__{name}" for name in LONG_TEXTS)]
-        return super().get_queryset(request).select_related("blueprint").defer(*texts)
+        rows = super().get_queryset(request).select_related(*self.list_select_related)
+        return rows.defer(*texts)
 
     def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
         """Follow the permission rule for all servers."""

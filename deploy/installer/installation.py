@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 
 from deploy.installer import (
     checks,
@@ -258,11 +259,12 @@ class Installation:
         )
 
     def _make_admin(self) -> None:
-        for line in self._manage("makefirstadmin", "--name", self._answers.admin).splitlines():
-            if line.startswith("Sign in as "):
-                # Shown at once, and again at the end: it is stored nowhere.
-                self._first_password = line
-                self._say(f"   {line}")
+        said = self._manage("makefirstadmin", "--name", self._answers.admin)
+        _before, beginning, rest = said.partition("Sign in as ")
+        if beginning:
+            # Shown at once, and again at the end: it is stored nowhere.
+            self._first_password = f"{beginning}{rest.rstrip()}\n"
+            self._say(indent(self._first_password, "   "))
 
     def _switch(self) -> None:
         releases.switch(self._machine, self._release)
@@ -351,7 +353,8 @@ class Installation:
             else f"the proxy that you set up before {places.SOCKET}"
         )
         lines = [f"\nSaferoom {self._release.name} runs: {address}"]
-        lines.append(f"  {self._first_password or f'The admin {answers.admin} is there already.'}")
+        admin = self._first_password or f"The admin {answers.admin} is there already."
+        lines.append(indent(admin, "  "))
         if answers.has_nginx and answers.certificate == "self-signed":
             lines.append(
                 "  Browsers warn of its certificate, which it made itself: docs/deploy.md, “TLS”."

@@ -57,7 +57,7 @@ class Output:
         self._cause_line = ""
         self._self_updates = 0
         self._callbacks = callbacks
-        self._progress: tuple[str, int] | None = None
+        self._progress: tuple[str, int | None] | None = None
         self._progress_line_at = 0.0
 
     def take_line(self, stream: str, line: str) -> None:
@@ -111,7 +111,7 @@ class Output:
             return f"It said “{_cut(self._cause_line)}”. {last}"
         return last
 
-    def _take_progress(self, stream: str, line: str, progress: tuple[str, int]) -> None:
+    def _take_progress(self, stream: str, line: str, progress: tuple[str, int | None]) -> None:
         is_new_state = self._progress is None or progress[0] != self._progress[0]
         if progress != self._progress:
             self._callbacks.stage(*progress)
@@ -135,11 +135,12 @@ class Output:
             self.cause, self._cause_line = found, " ".join(line.split())
 
 
-def _parse_progress(line: str) -> tuple[str, int] | None:
+def _parse_progress(line: str) -> tuple[str, int | None] | None:
+    """Return the stage and the progress; None for 0 %, since all that is known is that it has begun."""
     if match := _UPDATE_PROGRESS.fullmatch(line):
-        return match["state"].capitalize(), min(100, int(float(match["percent"])))
+        return match["state"].capitalize(), min(100, int(float(match["percent"]))) or None
     if match := _SELF_UPDATE_PROGRESS.fullmatch(line):
-        return "Updating SteamCMD", min(100, int(match["percent"]))
+        return "Updating SteamCMD", min(100, int(match["percent"])) or None
     return None
 
 

@@ -101,7 +101,7 @@ def store(server: Server, new: list[Ban]) -> None:
     with transaction.atomic():
         Ban.objects.bulk_create(new)
         announce(Channel.PAGES)
-    bans_changed.send(sender=Ban, server=server, words="banned", bans=new)
+    bans_changed.send(sender=Ban, server=server, is_lifted=False, bans=new)
 
 
 def lead_back(server: Server) -> HttpResponse:
@@ -124,7 +124,7 @@ def ban_lift(request: SignedInRequest, name: str, pk: int) -> HttpResponse:
         return lead_back(server)
     lifting = {"lifted_at": timezone.now(), "lifted_by_name": request.user.get_username()}
     if Ban.objects.in_force().filter(pk=ban.pk).update(**lifting):
-        bans_changed.send(sender=Ban, server=server, words="ban lifted", bans=[ban])
+        bans_changed.send(sender=Ban, server=server, is_lifted=True, bans=[ban])
         messages.success(
             request, _("%(player)s may play again.") % {"player": ban.name or ban.steam_id}
         )

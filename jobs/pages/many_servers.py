@@ -93,6 +93,7 @@ def jobs_create(request: SignedInRequest) -> HttpResponse:
         "skipped": skipped,
         "people": sum(server.players or 0 for server in servers if server.has_known_players),
         "here": back_to,
+        "section": "servers",
         "throws_off": action.operation != Operation.START and not action.waits,
     }
     return render(request, "servers/many.html", context)

@@ -19,11 +19,13 @@ from l4d2site.accounts.models import (
     DONE_TO_PEOPLE_KINDS,
     DOOR_KINDS,
     PEOPLE_KINDS,
+    PLAYER_KINDS,
     SETTING_KINDS,
     AccountEvent,
     EventKind,
 )
 from servers.models import ConsoleCommand, Server, has_role
+from servers.people import name_targets
 from servers.permissions import Verb, may
 
 ENTRIES_PER_PAGE = 50
@@ -36,6 +38,7 @@ AnyRow = TypeVar("AnyRow", bound=Model)
 
 EVENT_KINDS: dict[str, tuple[EventKind, ...]] = {
     "settings": SETTING_KINDS,
+    "players": PLAYER_KINDS,
     "people": PEOPLE_KINDS,
     "door": DOOR_KINDS,
 }
@@ -130,17 +133,19 @@ class AuditPage:
 
 
 def read_page(user: User, wish: Wish, place: Place) -> AuditPage:
-    """Return the page that begins at `place`, of what `user` may see and wants to. Costs three queries."""
+    """Return the page that begins at `place`, of what `user` may see and wants to. At most four queries."""
     limit = ENTRIES_PER_PAGE + 1
     jobs = place.read_from(find_jobs(user, wish), "created_at", place.job_id, limit)
     events = place.read_from(find_events(wish), "at", place.event_id, limit)
-    commands = place.read_from(find_commands(user, wish), "created_at", place.command_id, limit)
+    newest = place.read_from(find_commands(user, wish), "created_at", place.command_id, limit)
+    commands = list(newest)
+    targets = name_targets(commands)
     entries = list(
         islice(
             merge(
                 map(describe_job, jobs),
                 map(describe_event, events),
-                map(describe_command, commands),
+                (describe_command(one, targets.get(one.pk, "")) for one in commands),
                 key=lambda entry: entry.at,
                 reverse=True,
             ),
@@ -259,12 +264,13 @@ def describe_actor(event: AccountEvent) -> str:
     return event.actor_name or _("not recorded")
 
 
-def describe_command(command: ConsoleCommand) -> Entry:
-    """Return a console command as an entry of the audit. Its text has no passwords."""
+def describe_command(command: ConsoleCommand, whom: str) -> Entry:
+    """Return a console command as an entry of the audit; `whom` is the player it meant. It has no passwords."""
     return Entry(
         at=command.created_at,
         who=command.requested_by_name or "Saferoom",
         what=command.kind_label,
+        whom=whom,
         subject=command.server.name,
         subject_url=command.server.get_absolute_url(),
         detail=command.get_state_display(),

@@ -22,10 +22,11 @@ KINDS = {
     "jobs": _("jobs"),
     "commands": _("console commands"),
     "settings": _("servers and blueprints"),
+    "players": _("bans and admins in the game"),
     "people": _("people"),
     "door": _("sign-ins"),
 }
-KINDS_OF_SERVER = {name: KINDS[name] for name in ("", "jobs", "commands", "settings", "people")}
+KINDS_OF_SERVER = {name: label for name, label in KINDS.items() if name != "door"}
 
 
 @require_safe

@@ -24,8 +24,14 @@ def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> 
             # It is now in a terminal's history, or in a journal.
             FirstPassword.objects.create(user=admin)
         # Shown before the commit: an admin whose password nobody has seen would lock everybody out.
-        shown = "the password in SAFEROOM_ADMIN_PASSWORD" if given else f"the password {password}"
-        text = _("Sign in as %(name)s with %(password)s. It is not shown again.")
-        text = text % {"name": name, "password": shown}
-        say(text if given else f"{text} {_('You choose your own then.')}")
+        if given:
+            text = _("Sign in as %(name)s with the password in SAFEROOM_ADMIN_PASSWORD.")
+            say(text % {"name": name})
+        else:
+            text = _(
+                "Sign in as %(name)s with this password, which is not shown again. "
+                "You choose your own then."
+            )
+            # On a line of its own, so that nothing else is copied with it.
+            say(f"{text % {'name': name}}\n\n    {password}\n")
     return True

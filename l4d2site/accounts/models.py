@@ -43,6 +43,9 @@ class EventKind(models.TextChoices):
     SERVER_MADE = "server_made", "Server made"
     SERVER_CHANGED = "server_changed", "Server changed"
     SERVER_REMOVED = "server_removed", "Server removed"
+    PLAYER_BANNED = "player_banned", "Banned"
+    BAN_LIFTED = "ban_lifted", "Ban lifted"
+    GAME_ADMIN_CHANGED = "game_admin_changed", "Admin in the game"
     BLUEPRINT_MADE = "blueprint_made", "Blueprint made"
     BLUEPRINT_CHANGED = "blueprint_changed", "Blueprint changed"
     BLUEPRINT_REMOVED = "blueprint_removed", "Blueprint removed"
@@ -74,8 +77,15 @@ SETTING_KINDS = (
 )
 """Events about servers, blueprints and overlays, as pages save them; actions on hosts are jobs."""
 
+PLAYER_KINDS = (
+    EventKind.PLAYER_BANNED,
+    EventKind.BAN_LIFTED,
+    EventKind.GAME_ADMIN_CHANGED,
+)
+"""Events about people in the game: bans and admins."""
+
 PEOPLE_KINDS = tuple(
-    kind for kind in EventKind if kind not in DOOR_KINDS and kind not in SETTING_KINDS
+    kind for kind in EventKind if kind not in {*DOOR_KINDS, *SETTING_KINDS, *PLAYER_KINDS}
 )
 """Events about accounts: passwords, second factors, roles, invitations, limits."""
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import receiver
+from django.utils.timesince import timesince
 
 from jobs.models import DeferredAction, Operation
 from l4d2site.accounts.events import record_event
@@ -128,16 +129,30 @@ def record_tags(servers: list[Server], words: str, **_kwargs: Any) -> None:
 
 
 @receiver(bans_changed, sender=Ban)
-def record_bans(server: Server, words: str, bans: list[Ban], **_kwargs: Any) -> None:
+def record_bans(server: Server, is_lifted: bool, bans: list[Ban], **_kwargs: Any) -> None:
     """Record that somebody made or lifted bans on a server's page: one row, however many."""
     person = find_person()
     if person is None or not bans:
         return
-    everywhere = "" if bans[0].server_id else " on all servers of the owner"
-    named = ", ".join(f"{ban.steam_id} {ban.name}".strip() for ban in bans[:BANS_NAMED])
+    named = ", ".join(name_player(ban) for ban in bans[:BANS_NAMED])
     more = f" and {len(bans) - BANS_NAMED} more" if len(bans) > BANS_NAMED else ""
-    detail = f"{server.name}: {words}{everywhere}: {named}{more}"
-    record(EventKind.SERVER_CHANGED, person, server, detail)
+    length = f", {ban_length(bans[0])}" if len(bans) == 1 and not is_lifted else ""
+    everywhere = "" if bans[0].server_id else ", on all servers of the owner"
+    kind = EventKind.BAN_LIFTED if is_lifted else EventKind.PLAYER_BANNED
+    record(kind, person, server, f"{server.name}: {named}{more}{length}{everywhere}")
+
+
+def ban_length(ban: Ban) -> str:
+    """Return for how long somebody was banned, in words."""
+    if ban.ends_at is None:
+        return "permanently"
+    # Blanks that keep a number and its unit together would be recorded as unprintable.
+    return f"for {timesince(ban.created_at, ban.ends_at)}".replace("\xa0", " ")
+
+
+def name_player(row: Ban | GameAdmin) -> str:
+    """Return a player's name, if it is known, and their Steam ID."""
+    return f"{row.name} ({row.steam_id})" if row.name else row.steam_id
 
 
 @receiver(post_save, sender=DeferredAction)
@@ -183,8 +198,8 @@ def record_admin_removed(instance: GameAdmin, origin: Any, **_kwargs: Any) -> No
 def record_admins(person: User, admin: GameAdmin, change: str) -> None:
     """Record what `person` did to one admin of a server."""
     server = admin.server
-    detail = f"{server.name}: admin {admin.steam_id}, {change}"
-    record(EventKind.SERVER_CHANGED, person, server, detail)
+    detail = f"{server.name}: {name_player(admin)}, {change}"
+    record(EventKind.GAME_ADMIN_CHANGED, person, server, detail)
 
 
 def record(kind: EventKind, person: User, subject: Model | None, detail: str) -> None:

@@ -11,11 +11,17 @@ from django.utils.translation import gettext as _
 
 _NO_WEIGHT = re.compile(rb"q=0(?:\.0*)?")
 
+# The panel's colours and masthead, in the few lines that this page needs (static/css/tokens.css, masthead.css).
 STYLE = """
 :root { color-scheme: light dark; }
-body { max-width: 34rem; margin: 15vh auto; padding: 0 1.25rem; font: 1rem/1.5 system-ui, sans-serif; }
+body { margin: 0; background: #f3f1ec; color: #1e1b17; font: 1rem/1.5 system-ui, sans-serif; }
+header { padding: 0.5rem 1rem; border-block-end: 4px solid #b3261e; background: #211e19; }
+header a { color: #efebe3; font-weight: 700; letter-spacing: 0.12em; line-height: 2.25; text-decoration: none;
+  text-transform: uppercase; }
+main { max-width: 34rem; margin: 3rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.375rem; line-height: 1.35; overflow-wrap: anywhere; }
-a { color: inherit; }
+main a { color: inherit; }
+@media (prefers-color-scheme: dark) { body { background: #1a1814; color: #ece7dd; } }
 """
 
 CONTENT_SECURITY_POLICY = (
@@ -32,6 +38,7 @@ PAGE = """<!doctype html>
   <style>{style}</style>
 </head>
 <body>
+  <header><a href="/">Saferoom</a></header>
   <main>
     <h1>{sentence}</h1>
     <p>{hint}</p>

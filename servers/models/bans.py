@@ -15,7 +15,7 @@ from servers.models.servers import Server
 REASON_CHARS = 200
 
 bans_changed = Signal()
-"""Sent when somebody has made or lifted `bans` on the page of a `server`; `words` say which."""
+"""Sent when somebody has made `bans` on the page of a `server`, or lifted them if `is_lifted`."""
 
 
 class BanQuerySet(models.QuerySet["Ban"]):

@@ -78,7 +78,7 @@ class ConsoleRun(models.Model):
     def outcome(self) -> str:
         """How it ended, in words."""
         if self.ended_at is None:
-            return "goes on"
+            return "still running"
         if self.exit_signal:
             return f"{self.get_ending_display()} with {self.exit_signal}"
         return self.get_ending_display()

@@ -174,7 +174,11 @@ class Host(models.Model):
     def load_text(self) -> str:
         """The load in words; empty if unknown."""
         percent = self.load_percent
-        return "" if percent is None else f"{percent} %"
+        if percent is None or percent <= 100:
+            return "" if percent is None else f"{percent} %"
+        # In percent, an overload looks like a fault of the measurement.
+        times = f"{percent / 100:.1f}" if percent < 1000 else f"{percent / 100:.0f}"
+        return gettext("%(times)s × what its cores can do") % {"times": times}
 
     @property
     def memory_text(self) -> str:

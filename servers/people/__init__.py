@@ -5,7 +5,7 @@ from servers.people.ban_forms import BanForm, BanListForm, find_room, full_text
 from servers.people.game_people import with_people
 from servers.people.game_people_counts import count_game_people
 from servers.people.known_players import find_player_name, read_known_players
-from servers.people.player_news import find_kicked, find_player_news
+from servers.people.player_news import find_kicked, find_player_news, name_targets
 from servers.people.player_words import (
     BadWordsError,
     kick_command,
@@ -26,6 +26,7 @@ __all__ = [
     "find_room",
     "full_text",
     "kick_command",
+    "name_targets",
     "private_say_command",
     "read_known_players",
     "say_command",

@@ -114,6 +114,31 @@ def find_kicked(command: str, answer: str) -> str:
     return target[0] if target and is_done else ""
 
 
+def name_targets(commands: list[ConsoleCommand]) -> dict[int, str]:
+    """Return, by the command's id, whom each kick and message to one player meant. One query at most.
+
+    By their last name on that server, or the Steam ID.
+    """
+    targets = {
+        command.pk: (command.server_id, target[0])
+        for command in commands
+        if command.text.startswith((KICK.beginning, TELL.beginning))
+        and (target := _TARGET.search(command.text))
+    }
+    if not targets:
+        return {}
+    sessions = PlayerSession.objects.filter(
+        server__in={server for server, _steam_id in targets.values()},
+        steam_id__in={steam_id for _server, steam_id in targets.values()},
+    )
+    oldest_first = sessions.order_by("joined_at", "id")
+    names = {
+        (server, steam_id): name
+        for server, steam_id, name in oldest_first.values_list("server_id", "steam_id", "name")
+    }
+    return {pk: names.get(target) or target[1] for pk, target in targets.items()}
+
+
 def describe_audience(command: ConsoleCommand) -> str:
     """Return to how many players something was said: those known to be on when it was sent."""
     at = command.sent_at or command.created_at

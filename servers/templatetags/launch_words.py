@@ -3,6 +3,7 @@
 import re
 
 from django import template
+from django.template.defaultfilters import stringfilter
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
@@ -13,6 +14,7 @@ ARGUMENT = re.compile(r"(?<!\S)[+-](?!\d)\S++(?:[ \t]++(?![+-](?!\d))\S++)++")
 
 
 @register.filter
+@stringfilter
 def unbroken(arguments: str) -> SafeString:
     """Return launch arguments as HTML: each, with its value, moves to the next line as a whole."""
     pieces: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 from deploy.installer import answers, places, proxy, releases, steps
 from deploy.installer.answers import Answers
 from deploy.installer.errors import CommandError, InstallError
+from deploy.installer.installation import Installation
 from deploy.installer.machine import Machine
 from deploy.installer.steps import Step
 from tests.systemd.sandbox import REPOSITORY
@@ -158,6 +159,20 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     machine.remove(tmp_path / "there")
     assert [found.name for found in tmp_path.iterdir()] == ["there"]
     assert len(said) == 5
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+def test_the_first_password_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    machine = Machine(is_dry_run=True, say=said.append)
+    given = collect()
+    installation = Installation(machine, given, given, REPOSITORY, said.append)
+    text = "Sign in as admin with this password:\n\n    Secret-1\n\n"
+    monkeypatch.setattr(installation, "_manage", lambda *_: f"A warning.\n{text}")
+    installation._make_admin()
+    for shown in ("\n".join(said), installation.summary()):
+        assert "Secret-1" in [line.strip() for line in shown.splitlines()]
+        assert "A warning" not in shown
 
 
 def test_the_sites_name_and_certificates_are_the_ones_that_were_asked_for() -> None:

@@ -256,6 +256,9 @@ def test_a_launch_argument_stands_on_one_line_with_its_value(
     shown = page.partition("Launch arguments</h2>")[2].partition("</pre>")[0]
     text = re.sub("<[^>]*>", "", shown).strip()
     assert text == "-console +map c1m1_hotel\n-maxplayers 8 +sv_x -1 &lt;b&gt; +exec"
+    form = as_alice.get(reverse("servers:blueprint_edit", args=[blueprint.name])).content.decode()
+    help_text = form.partition('id="id_arguments_helptext"')[2].partition("</div>")[0]
+    assert '<span class="unbroken">-maxplayers 8.</span>' in help_text
 
 
 def test_the_form_of_a_blueprint_says_what_an_edit_touches(

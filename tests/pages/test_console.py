@@ -159,9 +159,9 @@ def test_runs_are_listed_with_how_they_ended_and_lead_to_their_lines(
     add_run(server, 3, 2_000, ended_at=ended_at, ending="host_restarted")
     add_run(server, 4, 3_000)
     page = read(as_alice, console)
-    for words in ("stopped", "crashed with SIGSEGV", "host restarted", "goes on"):
+    for words in ("stopped", "crashed with SIGSEGV", "host restarted", "still running"):
         assert page.count(words) == 1
-    for lines in ("101–999", "1000–1999", "2000–2999", "from 3000"):
+    for lines in ("101–999", "1000–1999", "2000–2999", "since line 3000"):
         assert lines in page
     assert f'href="{console}?line=1000#L1000"' in page
     # What is left of a run that is partly gone.
@@ -177,7 +177,7 @@ def test_many_runs_are_listed_page_by_page(as_alice: Client, url: str, server: S
     assert f"?runs_before={runs[5].pk}" in page
     older = read(as_alice, f"{url}?runs_before={runs[5].pk}")
     assert older.count("?run=") == 5
-    assert "from 105" in older
+    assert "since line 105" in older
 
 
 def test_a_page_costs_no_more_queries_with_more_runs(
@@ -295,7 +295,7 @@ def test_one_run_and_everything_can_be_downloaded(
     everything = b"".join(as_alice.get(url)).decode().splitlines()
     assert len(everything) == 3_001
     assert everything[2_899].startswith("==== Run of ")
-    assert everything[2_899].endswith(": goes on ====")
+    assert everything[2_899].endswith(": still running ====")
     assert as_alice.get(url, {"run": first.pk + 1_000}).status_code == 404
 
 

@@ -51,11 +51,11 @@ def test_a_manager_names_an_admin_changes_what_they_may_and_removes_them(
     assert "<i>Zoey" not in page
     as_alice.post(f"{URL}{admin.pk}/remove/")
     assert not GameAdmin.objects.exists()
-    events = AccountEvent.objects.filter(server=server, kind="server_changed").order_by("pk")
+    events = AccountEvent.objects.filter(server=server, kind="game_admin_changed").order_by("pk")
     assert list(events.values_list("name", "detail")) == [
-        ("bob", "alpha: admin STEAM_1:0:1, now Moderator"),
-        ("alice", "alpha: admin STEAM_1:0:1, now Full admin"),
-        ("alice", "alpha: admin STEAM_1:0:1, no more"),
+        ("bob", 'alpha: <i>Zoey" // z (STEAM_1:0:1), now Moderator'),
+        ("alice", 'alpha: <i>Zoey" // z (STEAM_1:0:1), now Full admin'),
+        ("alice", 'alpha: <i>Zoey" // z (STEAM_1:0:1), no more'),
     ]
 
 

@@ -53,6 +53,25 @@ def test_a_host_is_shown_with_its_worker_and_what_it_does(as_dana: Client, serve
     assert 'href="/hosts/local/"' in both[1]
 
 
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [(1.0, "100 %"), (5.13, "5.1 × what its cores can do"), (16.82, "17 × what its cores can do")],
+)
+def test_an_overload_says_of_what_it_is(
+    as_dana: Client, host: Host, load: float, words: str
+) -> None:
+    Host.objects.update(load_average=load)
+    for address in ("/hosts/", "/hosts/local/"):
+        assert f'<span class="meter-text">{words}</span>' in page(as_dana, address)
+
+
+def test_a_host_without_servers_says_so(as_dana: Client, host: Host) -> None:
+    for address in ("/hosts/", "/hosts/local/"):
+        html = page(as_dana, address)
+        assert "no servers" in html
+        assert "0 of 0" not in html
+
+
 def test_a_host_that_has_not_reported_shows_no_meter(as_dana: Client, host: Host) -> None:
     for address in ("/hosts/", "/hosts/local/"):
         assert "<meter" not in page(as_dana, address)

@@ -80,6 +80,17 @@ def test_an_overlay_that_is_missing_on_a_host_is_told_on_every_page(
         assert "HOST_ROOT" not in text
 
 
+def test_an_empty_list_explains_folders_on_hosts_once(as_dana: Client, as_alice: Client) -> None:
+    text = text_of(as_dana, reverse("servers:overlay_list"))
+    assert text.count("HOST_ROOT/overlays/") == 1
+    assert text.count("servers/overlay/add/") == 1
+    assert "HOST_ROOT" not in text_of(as_alice, reverse("servers:overlay_list"))
+    Overlay.objects.create(name="rules")
+    text = text_of(as_dana, reverse("servers:overlay_list"))
+    assert text.count("HOST_ROOT/overlays/") == 1
+    assert "Add a folder from a host" in text
+
+
 def test_where_its_files_belong_is_told_to_those_who_see_hosts(
     as_dana: Client, server: Server, overlay: Overlay
 ) -> None:

@@ -194,6 +194,32 @@ def test_the_page_says_that_no_worker_runs(as_alice: Client, server: Server) -> 
     assert "No worker is running on host local. Jobs wait until it is back." in page
 
 
+def test_only_pages_that_show_a_host_say_that_it_has_no_worker(
+    as_alice: Client, as_dana: Client, server: Server, failed_job: Job
+) -> None:
+    other = Host.objects.create(name="third")
+    at_local, at_third = "running on host local", "running on host third"
+    for address, notes in (
+        ("/servers/", (at_local, at_third)),
+        ("/jobs/", (at_local, at_third)),
+        ("/hosts/", (at_local, at_third)),
+        (server.get_absolute_url(), (at_local,)),
+        (failed_job.get_absolute_url(), (at_local,)),
+        (other.get_absolute_url(), (at_third,)),
+        ("/admin/", (at_local, at_third)),
+        ("/admin/auth/user/", ()),
+        ("/blueprints/", ()),
+        ("/overlays/", ()),
+        ("/accounts/people/", ()),
+        ("/servers/nobody/", ()),
+    ):
+        page = as_dana.get(address).content.decode()
+        assert tuple(note for note in (at_local, at_third) if note in page) == notes, address
+    refused = as_alice.get("/hosts/")
+    assert refused.status_code == 403
+    assert "No worker is running" not in refused.content.decode()
+
+
 def test_a_worker_that_beats_ends_that_note(
     as_alice: Client, server: Server, worker: Worker
 ) -> None:

@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from jobs.live.topics import ChangesTopic
 from jobs.models import Worker
-from servers.models import ActualState, DesiredState, Server
+from servers.models import ActualState, DesiredState, Host, Server
 
 
 @pytest.fixture
@@ -53,8 +53,24 @@ def test_its_servers_are_not_heard_of_since_its_last_heartbeat(
         assert 'data-state="running"' not in text
         assert "3/8" not in text
     hosts = read_text(as_dana, "/hosts/")
-    assert "1, last heard of" in hosts
+    assert "1 server " in " ".join(hosts.split())
     assert "1 of 1 running" not in hosts
+
+
+def test_its_figures_are_dated_once_and_not_shown_as_those_of_now(
+    as_dana: Client, running: Server, worker: Worker
+) -> None:
+    Host.objects.update(load_average=0.42, memory_available_bytes=1, memory_total_bytes=4)
+    for address in ("/hosts/", running.host.get_absolute_url()):
+        assert "<meter" in read_text(as_dana, address)
+    fall_silent()
+    for address in ("/hosts/", running.host.get_absolute_url()):
+        text = read_text(as_dana, address)
+        assert text.count("figures are from") == 1
+        assert "42 %" in text
+        assert "<meter" not in text
+        assert "0 running" not in text
+        assert "Right now" not in text
 
 
 def test_another_worker_of_the_host_is_enough(

@@ -76,7 +76,7 @@ def test_each_start_is_listed_with_who_when_build_and_what_changed(
     assert ["200" in rows[0], "100" in rows[1]] == [True, True]
     assert "launch arguments, config, overlays, files of overlays, limits, port" in rows[0]
     assert f'?from={runs[0].pk}&amp;to={runs[1].pk}"' in rows[0]
-    assert "the first that is kept" in rows[1]
+    assert "–, the oldest one kept" in rows[1]
     # What is offered to compare are the last two.
     assert re.findall(r'value="(\d+)" selected', page) == [str(runs[0].pk), str(runs[1].pk)]
 

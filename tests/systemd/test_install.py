@@ -173,7 +173,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Di
             said = root.install(*flags(wheels))
             print(f"installed in {time.monotonic() - began_at:.0f} s\n{said}")
             assert f"runs: https://{NAME}/" in said
-            assert "Sign in as admin with the password" in said
+            assert "Sign in as admin with this password" in said
             make_server(root, disk)
             print(f"a server runs after {time.monotonic() - began_at:.0f} s")
             root.shut_down()

@@ -467,7 +467,7 @@ class TestRuns:
         assert (first.number, first.first_seq, first.build_id) == (1, 1, "101")
         assert (second.number, second.first_seq, second.build_id) == (2, 3, "102")
         assert second.started_at.timestamp() == STARTED_AT + 2
-        assert (second.ended_at, second.outcome) == (None, "goes on")
+        assert (second.ended_at, second.outcome) == (None, "still running")
 
     def test_a_run_that_is_seen_before_its_launcher_wrote_it_down_is_known_later(
         self, game: Game, copier: ConsoleCopier
@@ -484,7 +484,7 @@ class TestRuns:
         copier.copy()
         run = ConsoleRun.objects.get()
         assert (run.build_id, run.started_at.timestamp()) == ("101", STARTED_AT + 1)
-        assert run.outcome == "goes on"
+        assert run.outcome == "still running"
 
     @pytest.mark.parametrize("is_stopped", [True, False])
     def test_an_end_is_recorded_once_it_is_seen(

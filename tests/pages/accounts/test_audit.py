@@ -1,6 +1,6 @@
 """Who did what: what people save is recorded, and told together with jobs and sign-ins."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ from l4d2site.accounts.audit import LARGEST_ID, Place, Wish, find_commands, find
 from l4d2site.accounts.models import (
     DOOR_KINDS,
     PEOPLE_KINDS,
+    PLAYER_KINDS,
     SETTING_KINDS,
     AccountEvent,
     EventKind,
@@ -129,14 +130,20 @@ def test_other_overlays_of_a_blueprint_are_recorded_and_its_first_ones_are_not(
 def test_bans_are_recorded_when_they_are_made_and_lifted(as_alice: Client, server: Server) -> None:
     url = reverse("jobs:bans", args=["alpha"])
     typed = {"steam_id": "STEAM_1:0:33333", "reason": "griefing"}
+    now = timezone.now()
+    server.player_sessions.create(
+        steam_id="STEAM_1:0:33333", name="Rochelle", joined_at=now, seen_at=now
+    )
     as_alice.post(url, typed | {"length": "hour", "where": "server"})
     ban = Ban.objects.get()
     for _click in range(2):
         as_alice.post(reverse("jobs:ban_lift", args=["alpha", ban.pk]))
-    assert recorded() == [
-        ("server_changed", "alice", "alpha: banned: STEAM_1:0:33333"),
-        ("server_changed", "alice", "alpha: ban lifted: STEAM_1:0:33333"),
+    assert recorded(*PLAYER_KINDS) == [
+        ("player_banned", "alice", "alpha: Rochelle (STEAM_1:0:33333), for 1 hour"),
+        ("ban_lifted", "alice", "alpha: Rochelle (STEAM_1:0:33333)"),
     ]
+    page = as_alice.get(reverse("server_audit", args=["alpha"]) + "?kind=players")
+    assert [entry.what for entry in page.context["entries"]] == ["Ban lifted", "Banned"]
 
 
 def test_what_waits_until_a_server_is_empty_is_recorded_once(
@@ -183,7 +190,7 @@ def test_an_overlay_and_its_versions_are_recorded_too(
 
 
 def test_every_kind_is_in_one_group_of_the_filters() -> None:
-    grouped = [*DOOR_KINDS, *SETTING_KINDS, *PEOPLE_KINDS]
+    grouped = [*DOOR_KINDS, *SETTING_KINDS, *PLAYER_KINDS, *PEOPLE_KINDS]
     assert sorted(grouped) == sorted(EventKind)
 
 
@@ -368,6 +375,26 @@ def test_what_was_sent_to_a_console_is_told(
     assert (entry.line, entry.detail) == (text, "answered")
     answers = as_dana.get(entry.url)
     assert next(iter(answers.context["commands"])) == command
+
+
+def test_a_kick_names_the_player_by_the_last_name_on_that_server(
+    as_dana: Client, server: Server
+) -> None:
+    for days, name in ((1, "Rochelle"), (2, "Zoey")):
+        at = timezone.now() - timedelta(days=days)
+        server.player_sessions.create(
+            steam_id="STEAM_1:1:333", name=name, joined_at=at, seen_at=at, left_at=at
+        )
+    for text in (
+        "kickid STEAM_1:1:333",
+        'sm_psay "#STEAM_1:1:333" hi',
+        "kickid STEAM_1:1:4",
+        "say x",
+    ):
+        ConsoleCommand.objects.create(server=server, text=text)
+    page = as_dana.get(f"{AUDIT}?kind=commands")
+    whom = [entry.whom for entry in page.context["entries"]]
+    assert whom == ["", "STEAM_1:1:4", "Rochelle", "Rochelle"]
 
 
 def test_commands_of_servers_that_one_may_not_see_are_not_shown(server: Server, bob: User) -> None:

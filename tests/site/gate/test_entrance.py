@@ -112,7 +112,8 @@ def test_a_browser_is_refused_with_a_page_that_needs_nothing_else() -> None:
     assert exchange.headers[b"connection"] == b"close"
     assert "<h1>Too &lt;large&gt;.</h1>" in page
     assert "Back button" in page
-    assert '<a href="/">' in page
+    assert '<header><a href="/">Saferoom</a></header>' in page
+    assert '<p><a href="/">' in page
     style = page.split("<style>")[1].split("</style>")[0]
     digest = b64encode(sha256(style.encode()).digest()).decode()
     assert f"style-src 'sha256-{digest}'" in exchange.headers[b"content-security-policy"].decode()
