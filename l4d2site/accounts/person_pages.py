@@ -177,7 +177,10 @@ def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
     person = get_person_or_404(pk)
     if not may_switch(request.user, person):
         raise PermissionDenied(
-            _("You cannot deactivate yourself, and only a superuser can deactivate a superuser.")
+            _(
+                "You cannot deactivate or reactivate yourself, nor somebody with rights that you "
+                "do not have."
+            )
         )
     person.is_active = request.POST.get("active") == "true"
     person.save(update_fields=["is_active"])
