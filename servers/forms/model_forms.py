@@ -23,7 +23,12 @@ from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, OverlayVe
 from servers.models.blueprints import LOWEST_CPU_WEIGHT, LOWEST_MEMORY_LIMIT_MIB, LOWEST_TASKS_LIMIT
 from servers.models.validation import to_plain_lines
 from servers.permissions import Verb, may
-from servers.quotas import TooManyOverlaysError, TooManyServersError, take_server_place
+from servers.quotas import (
+    TooManyOverlaysError,
+    TooManyServersError,
+    lock_person,
+    take_server_place,
+)
 from servers.secrets import ServerSecret, find_settings, has_keys
 
 BLUEPRINT_FIELDS = ["name", "is_shared", "arguments", "config"]
@@ -230,7 +235,11 @@ class ServerForm(SecretsForm, RowForm):
         return super().show(name, yours, theirs)
 
     def refuse_outdated(self) -> None:
-        """Ask for typed passwords once more if the form is refused: a page does not send them back."""
+        """Ask for typed passwords once more if the form is refused: a page does not send them back.
+
+        The owner is locked first, before the rows of the server and its host, since `set_tags` locks the owner.
+        """
+        lock_person(self.instance.owner)
         try:
             super().refuse_outdated()
         except OutdatedFormError:
