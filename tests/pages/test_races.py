@@ -18,7 +18,7 @@ from l4d2site.accounts.models import Invitation, OwnQuotas
 from servers.config import READY_BLUEPRINTS
 from servers.fleet import TagsError
 from servers.fleet.tags import MOST_PER_SERVER, add_tag, rename_tag, set_tags
-from servers.models import Blueprint, Host, Server, ServerTag
+from servers.models import Ban, Blueprint, Host, Server, ServerTag
 from servers.quotas import lock_person
 from tests.jobs.queue.test_quotas import is_somebody_waiting
 from tests.pages.conftest import sign_in
@@ -189,6 +189,22 @@ def test_two_who_make_a_link_keep_to_the_limit(
 
     meet(*map(make_with, clients))
     assert Invitation.objects.count() == 1
+
+
+@AT_ONE_MOMENT
+def test_two_who_ban_keep_to_the_limit(
+    server: Server, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.people.ban_forms.MOST_BANS", 1)
+    url = reverse("jobs:bans", args=[server.name])
+
+    def ban_with(client: Client, steam_id: str) -> Callable[[], object]:
+        values = {"steam_id": steam_id, "length": "day", "where": "server"}
+        return lambda: client.post(url, values)
+
+    first, second = (ban_with(sign_in(alice), f"STEAM_1:0:{number}") for number in (1, 2))
+    meet(first, second)
+    assert Ban.objects.count() == 1
 
 
 @AT_ONE_MOMENT
