@@ -32,7 +32,29 @@ class GuardedDeletion:
         return deleted, counts, permissions, [*protected, *obstacles]
 
 
-class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ToldCollisions(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows of which somebody may take the name or port at the moment when a form is stored."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show and store the form, or say that it collided."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError:
+            text = _(
+                "Somebody took that name or port, or stored the same, at the same moment. Nothing was "
+                "saved: try again."
+            )
+            self.message_user(request, text, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+
+class VersionedAdmin(ToldCollisions):
     """Rows that are not saved over changes that somebody else saved after the page was opened."""
 
     form = VersionedAdminForm
@@ -46,7 +68,7 @@ class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Host)
-class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
+class HostAdmin(GuardedDeletion, ToldCollisions):
     """Hosts. A worker creates its own row, and writes its reports there."""
 
     list_display = ["name", "address", "build_id", "game_source", "driver", "reported_at"]
@@ -230,7 +252,7 @@ class ServerAdminForm(SecretsForm, VersionedAdminForm):
 
 
 @admin.register(Server)
-class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
+class ServerAdmin(GuardedDeletion, ToldCollisions):
     """Everybody's servers."""
 
     form = ServerAdminForm
@@ -303,20 +325,3 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     def obstacle(self, row: Server) -> str:
         """Keep a server with files on its host, or with a job."""
         return row.removal_obstacle()
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show and store the form; report it if somebody took its name or port at the same moment."""
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError:
-            text = _(
-                "Somebody took that name or port at the same moment. Nothing was saved: try again."
-            )
-            self.message_user(request, text, messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())

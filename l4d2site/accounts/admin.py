@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
 from l4d2site.accounts.panel_roles import has_rights_of
+from servers.admin import ToldCollisions
 from servers.permissions import Verb, may
 
 for model in (EmailAddress, Authenticator, Group, User):
@@ -62,7 +63,7 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
+class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
     """Django's admin for people, with their quotas.
 
     Whoever may change accounts changes neither roles nor the account of somebody with more rights. That would
@@ -113,7 +114,7 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class PanelGroupAdmin(GroupAdmin):
+class PanelGroupAdmin(ToldCollisions, GroupAdmin):
     """Django's admin for groups, changed by superusers alone: a group gives its members permissions."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
