@@ -23,7 +23,7 @@ from jobs.models import Job, Operation
 from jobs.pages import find_rollback_obstacle
 from l4d2site.accounts.pages import SignIn
 from servers.access import SignedInRequest, require, sign_in_required
-from servers.models import Blueprint, Host, Server
+from servers.models import Blueprint, Host, Overlay, Server
 from servers.permissions import Verb, may
 from servers.secrets import keys_note
 
@@ -161,6 +161,8 @@ class SaferoomAdminSite(AdminSite):
         if model in (Blueprint, Job, Server):
             rows = model.objects.visible_to(cast("User", request.user))
             get_object_or_404(rows, pk=object_id)
+        elif model is Overlay:
+            get_object_or_404(Overlay.objects.usable_by(cast("User", request.user)), pk=object_id)
         return shortcut(request, content_type_id, object_id)
 
     def releases(self, request: HttpRequest) -> HttpResponse:

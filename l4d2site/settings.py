@@ -140,6 +140,7 @@ MIDDLEWARE = [
     "l4d2site.security.content_security_policy",
     "l4d2site.security.keep_out_of_caches",
     "l4d2site.outages.outlast_outages",
+    "l4d2site.query_texts.drop_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -36,7 +36,29 @@ class GuardedDeletion:
         return deleted, counts, permissions, [*protected, *obstacles]
 
 
-class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ToldCollisions(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows of which somebody may take the name or port at the moment when a form is stored."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show and store the form, or say that it collided."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError:
+            text = _(
+                "Somebody took that name or port, or stored the same, at the same moment. Nothing was "
+                "saved: try again."
+            )
+            self.message_user(request, text, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+
+class VersionedAdmin(ToldCollisions):
     """Rows that are not saved over changes that somebody else saved after the page was opened."""
 
     form = VersionedAdminForm
@@ -50,7 +72,7 @@ class VersionedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Host)
-class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
+class HostAdmin(GuardedDeletion, ToldCollisions):
     """Hosts. A worker creates its own row, and writes its reports there."""
 
     list_display = ["name", "address", "build_id", "game_source", "driver", "reported_at"]
@@ -100,9 +122,10 @@ class HostAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the ports of the range that no server can have."""
         return ", ".join(map(str, host.taken_ports)) or "none"
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:  # noqa: ARG002
-        """Protect the worker's reports, and the name by which it finds its row."""
-        return [*(["name"] if obj else []), *self.reported]
+    def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:
+        """Protect the worker's reports, the name by which it finds its row, and drains from who may not."""
+        drains = [] if may(request.user, Verb.DRAIN) else ["is_draining"]
+        return [*(["name"] if obj else []), *drains, *self.reported]
 
     def get_fields(self, request: HttpRequest, obj: Host | None = None) -> list[Any]:  # noqa: ARG002
         """Show a worker's reports only for an existing host."""
@@ -151,6 +174,12 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
         is_free = obj is None or obj.latest_id is None
         return [] if is_free and may(request.user, Verb.BRING_NATIVE_CODE) else ["name"]
 
+    def has_delete_permission(self, request: HttpRequest, obj: Overlay | None = None) -> bool:
+        """Return whether the user may delete and, as on the overlay's page, change it."""
+        return super().has_delete_permission(request, obj) and may(
+            request.user, Verb.CHANGE_OVERLAY
+        )
+
     def obstacle(self, row: Overlay) -> str:
         """Keep an overlay that is in use."""
         return " ".join(find_overlay_holders(row))
@@ -163,6 +192,22 @@ class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
     fields = ["overlay", "position"]  # Versions can be chosen in the panel's own form.
     extra = 1
     autocomplete_fields = ["overlay"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may use every overlay."""
+        return super().has_add_permission(request, obj) and self.may_use_all(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may use every overlay."""
+        return super().has_change_permission(request, obj) and self.may_use_all(request)
+
+    def may_use_all(self, request: HttpRequest) -> bool:
+        """Return whether the user may use every overlay: only the panel's form asks it of each.
+
+        One without a version takes the right to name a folder of a host, since that is what it is.
+        """
+        verbs = (Verb.USE_OVERLAY, Verb.BRING_NATIVE_CODE)
+        return all(may(request.user, verb) for verb in verbs)
 
 
 @admin.register(Blueprint)
@@ -179,6 +224,11 @@ class BlueprintAdmin(VersionedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Blueprint]:
         """Leave out the texts, which only the form shows, and then asks for."""
         return super().get_queryset(request).defer(*LONG_TEXTS)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Blueprint | None = None) -> list[str]:
+        """Protect the owner, who may remove it, from people who may only change it."""
+        is_free = obj is None or may(request.user, Verb.REMOVE_BLUEPRINT)
+        return [] if is_free else ["owner"]
 
     def has_view_permission(self, request: HttpRequest, obj: Blueprint | None = None) -> bool:  # noqa: ARG002
         """Follow the permission rule."""
@@ -220,7 +270,7 @@ class ServerAdminForm(SecretsForm, VersionedAdminForm):
 
 
 @admin.register(Server)
-class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
+class ServerAdmin(GuardedDeletion, ToldCollisions):
     """Everybody's servers."""
 
     form = ServerAdminForm
@@ -243,6 +293,10 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         texts = [*LONG_TEXTS, *(f"blueprint__{name}" for name in LONG_TEXTS)]
         rows = super().get_queryset(request).select_related(*self.list_select_related)
         return rows.defer(*texts)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether servers may be added, and made from any blueprint: this form offers them all."""
+        return super().has_add_permission(request) and may(request.user, Verb.VIEW_BLUEPRINT)
 
     def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:  # noqa: ARG002
         """Follow the permission rule for all servers."""
@@ -274,9 +328,17 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
         return [*written, *version, *(self.probed if obj else [])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:
-        """Protect fields that jobs write, and name and host while files on the host depend on them."""
+        """Protect fields that jobs write, and name and host while files on the host depend on them.
+
+        The owner too, who may delete and remove it, from people who may only change it. And the blueprint from
+        people who may not read all of them: who configures a server reads its blueprint.
+        """
         kept = [] if may(request.user, Verb.SET_ANY_PORT) else ["bind_address"]
-        return [*self.probed, *kept, *(["name", "host"] if obj and obj.has_instance else [])]
+        if obj:
+            kept += ["name", "host"] if obj.has_instance else []
+            kept += [] if may(request.user, Verb.REMOVE) else ["owner"]
+            kept += [] if may(request.user, Verb.VIEW_BLUEPRINT) else ["blueprint"]
+        return [*self.probed, *kept]
 
     def save_model(self, request: HttpRequest, obj: Server, form: Any, change: bool) -> None:
         """Store the server, and say which passwords moved out of its config."""
@@ -287,20 +349,3 @@ class ServerAdmin(GuardedDeletion, admin.ModelAdmin):  # type: ignore[type-arg]
     def obstacle(self, row: Server) -> str:
         """Keep a server with files on its host, or with a job."""
         return row.removal_obstacle()
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show and store the form; report it if somebody took its name or port at the same moment."""
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError:
-            text = _(
-                "Somebody took that name or port at the same moment. Nothing was saved: try again."
-            )
-            self.message_user(request, text, messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())

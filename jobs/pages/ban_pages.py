@@ -48,10 +48,15 @@ def bans(request: SignedInRequest, name: str) -> HttpResponse:
         return show(request, server, form)
     require(request.user, Verb.BAN, server)
     form = make_form(request, server, request.POST)
-    if not form.is_valid():
+    with transaction.atomic():
+        # Bans of one owner take turns: the form counts them, and looks whether that player is banned already.
+        lock_person(server.owner)
+        is_valid = form.is_valid()
+        if is_valid:
+            ban = form.make_ban(request.user.get_username())
+            store(server, [ban])
+    if not is_valid:
         return show(request, server, form)
-    ban = form.make_ban(request.user.get_username())
-    store(server, [ban])
     messages.success(request, _("%(player)s is banned.") % {"player": ban.name or ban.steam_id})
     return lead_back(server)
 

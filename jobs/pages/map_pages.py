@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
@@ -187,7 +187,8 @@ def map_next(request: SignedInRequest, name: str) -> HttpResponse:
         with transaction.atomic():
             # Locked, so that this and the server's form, saved at the same moment, do not overwrite each other.
             locked = Server.objects.select_for_update(no_key=True, of=("self",))
-            server = locked.select_related("blueprint", "host").get(pk=server.pk)
+            rows = locked.select_related("blueprint", "host")
+            server = get_object_or_404(rows, pk=server.pk)
             save_next_start(server, choice)
     except ValidationError as error:
         text = _("The map does not fit the launch arguments: %(why)s") % {

@@ -173,10 +173,12 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     else:
         # Somebody who cancels a start does not want the server started later, so the actual state becomes the
         # desired one. A server that was told to quit before its stop was cancelled will still quit. Who cancels
-        # a restart that has stopped the server did not want it down: pages say that it should run.
+        # a restart that has stopped the server did not want it down: pages say that it should run, unless it
+        # was to be stopped before the restart as well. `server` is as it was before the claim.
         is_up = changes["actual_state"] in (ActualState.STARTING, ActualState.RUNNING)
         stays = is_up and status is not None and not status.is_stopping
-        runs = stays or (job.operation == Operation.RESTART and not is_up)
+        was_to_run = server.desired_state == DesiredState.RUNNING
+        runs = stays or (job.operation == Operation.RESTART and not is_up and was_to_run)
         changes["desired_state"] = DesiredState.RUNNING if runs else DesiredState.STOPPED
     run = operations.describe_run(
         server,

@@ -1,22 +1,29 @@
-"""People in the Django admin with their quotas, and the record, read-only.
+"""People and groups in the Django admin, with quotas, and the record, read-only.
 
+Roles and permissions are given by superusers alone, as on the panel's pages.
 allauth's own admin pages are removed: they show tokens.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from l4d2site.accounts.models import AccountEvent, OwnQuotas
+from l4d2site.accounts.events import record_event
+from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
+from l4d2site.accounts.panel_roles import has_rights_of
+from servers.admin import ToldCollisions
+from servers.permissions import Verb, may
 
-for model in (EmailAddress, Authenticator, User):
+for model in (EmailAddress, Authenticator, Group, User):
     admin.site.unregister(model)
 
 
@@ -25,6 +32,14 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
 
     model = OwnQuotas
     can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Follow the permission rule: a person without limits of their own has no row yet."""
+        return may(request.user, Verb.SET_QUOTAS)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Follow the permission rule."""
+        return may(request.user, Verb.SET_QUOTAS)
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """Say beside each field what leaving it empty means."""
@@ -48,12 +63,71 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
-    """Django's admin for people, with their quotas."""
+class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
+    """Django's admin for people, with their quotas.
+
+    Whoever may change accounts changes neither roles nor the account of somebody with more rights. That would
+    make them whatever they like.
+    """
+
+    given_by_superusers = ["is_staff", "is_superuser", "groups", "user_permissions"]
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Return whether the user has all the rights of `obj`; that includes setting its password."""
+        is_allowed = super().has_change_permission(request, obj)
+        return is_allowed and (obj is None or has_rights_of(cast("User", request.user), obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Return whether the user has all the rights of `obj`. Django asks for each row of a bulk deletion."""
+        is_allowed = super().has_delete_permission(request, obj)
+        return is_allowed and (obj is None or has_rights_of(cast("User", request.user), obj))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        """Protect roles from all but superusers, and one's own: people could lock themselves out."""
+        user = cast("User", request.user)
+        if obj is not None and obj.pk == user.pk:
+            return ["is_active", *self.given_by_superusers]
+        return [] if user.is_superuser else self.given_by_superusers
+
+    def user_change_password(
+        self,
+        request: HttpRequest,
+        id: str,  # noqa: A002 - as Django calls it
+        form_url: str = "",
+    ) -> HttpResponse:
+        """Set somebody's password; one's own on the page that asks for the old one."""
+        if self.get_object(request, unquote(id)) == request.user:
+            return HttpResponseRedirect(reverse("password_change"))
+        return super().user_change_password(request, id, form_url)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Store the quotas, and record that as the panel's page does."""
+        super().save_formset(request, form, formset, change)
+        changed = [name for one in formset.forms if one.has_changed() for name in one.changed_data]
+        if changed:
+            detail = f"{', '.join(changed)}, by {request.user.get_username()}"
+            record_event(EventKind.QUOTAS_CHANGED, request, user=form.instance, detail=detail)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:  # noqa: ARG002
         """Show the quotas of an existing account that has any."""
         return [OwnQuotasInline] if obj and not obj.is_superuser else []
+
+
+@admin.register(Group)
+class PanelGroupAdmin(ToldCollisions, GroupAdmin):
+    """Django's admin for groups, changed by superusers alone: a group gives its members permissions."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user is a superuser."""
+        return cast("User", request.user).is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:  # noqa: ARG002
+        """Return whether the user is a superuser."""
+        return cast("User", request.user).is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:  # noqa: ARG002
+        """Return whether the user is a superuser."""
+        return cast("User", request.user).is_superuser
 
 
 @admin.register(AccountEvent)
@@ -75,6 +149,10 @@ class AccountEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 100
     search_fields = ["name", "actor_name", "address"]
     show_full_result_count = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Follow the permission rule."""
+        return may(request.user, Verb.READ_RECORD)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - as Django calls it
         """Return False: rows are written only when something happens."""

@@ -42,11 +42,17 @@ def current_request() -> HttpRequest | None:
 
 def said_by(request: HttpRequest | None, user: User) -> str:
     """Return who did it, unless it was `user` on a page of the panel."""
+    is_own = request is not None and request.user.is_authenticated and request.user.pk == user.pk
+    return "" if is_own else name_actor(request)
+
+
+def name_actor(request: HttpRequest | None) -> str:
+    """Return who did it, also if they did it to themselves: nobody may be in doubt about rights."""
     if request is None:
         return "by a command"
     if not request.user.is_authenticated:
         return "with a link"
-    return "" if request.user.pk == user.pk else f"by {request.user.get_username()}"
+    return f"by {request.user.get_username()}"
 
 
 def end_sessions(user: User, *, except_key: str | None = None) -> int:

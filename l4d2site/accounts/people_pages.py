@@ -38,7 +38,7 @@ from l4d2site.accounts.forms import (
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
-from l4d2site.accounts.panel_roles import panel_role_of
+from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, has_rights_of, panel_role_of
 from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
@@ -53,10 +53,10 @@ require_page = require_http_methods(["GET", "HEAD", "POST"])
 def may_reset(user: User, person: User | None = None) -> bool:
     """Return whether `user` may make reset links at all, or one for `person`.
 
-    Only a superuser may make one for a superuser: with the link one can become that person.
+    With the link one can become that person, so it takes every right that they have.
     """
     is_allowed = may(user, Verb.MAKE_RESET_LINK)
-    return is_allowed and (person is None or user.is_superuser or not person.is_superuser)
+    return is_allowed and (person is None or has_rights_of(user, person))
 
 
 def may_see_people(user: User) -> bool:
@@ -109,11 +109,15 @@ KINDS = {
 def find_people(text: str, kind: str) -> QuerySet[User]:
     """Return the accounts with `text` in their names, with the facts that the list shows."""
     _label, condition = KINDS.get(kind, KINDS[""])
-    rows = User.objects.filter(condition, username__icontains=text).prefetch_related("groups")
-    return rows.annotate(
-        has_second_factor=Exists(Authenticator.objects.filter(user_id=OuterRef("pk"))),
-        server_count=Count("servers", distinct=True),
-    ).order_by("username")
+    rows = User.objects.filter(condition, username__icontains=text)
+    return (
+        rows.prefetch_related(*PERMISSION_LOOKUPS)
+        .annotate(
+            has_second_factor=Exists(Authenticator.objects.filter(user_id=OuterRef("pk"))),
+            server_count=Count("servers", distinct=True),
+        )
+        .order_by("username")
+    )
 
 
 def make_invitation_form(data: Any = None) -> InvitationForm:
@@ -273,7 +277,11 @@ def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
     person = get_object_or_404(User, pk=pk, is_active=True)
     if not may_reset(request.user, person):
         raise PermissionDenied(
-            _("Only a superuser can make a link for a superuser’s new password.")
+            _(
+                "%(person)s has rights that you do not have: ask a superuser for the link for "
+                "their new password."
+            )
+            % {"person": person}
         )
     place = [
         urlsafe_base64_encode(force_bytes(person.pk)),

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.defaultfilters import filesizeformat
@@ -22,6 +23,7 @@ from servers.models import Server
 from servers.permissions import Verb, may
 from servers.quotas import (
     count_content_bytes,
+    lock_person,
     most_content_bytes,
     most_servers,
     most_streams,
@@ -155,13 +157,16 @@ def person_quotas(request: SignedInRequest, pk: int) -> HttpResponse:
     if not may_limit(request.user, person):
         messages.error(request, _("Nothing was done: a superuser has no limits."))
         return redirect("person", pk)
-    form = QuotasForm(request.POST, instance=quotas_of(person))
+    with transaction.atomic():
+        # Two that set the first limits of a person take turns, so that the second changes the first's row.
+        lock_person(person)
+        form = QuotasForm(request.POST, instance=quotas_of(person))
+        if form.is_valid() and form.has_changed():
+            form.save()
+            detail = f"{', '.join(form.changed_data)}, by {request.user.get_username()}"
+            record_event(EventKind.QUOTAS_CHANGED, request, user=person, detail=detail)
     if not form.is_valid():
         return show_person(request, person, form)
-    if form.has_changed():
-        form.save()
-        detail = f"{', '.join(form.changed_data)}, by {request.user.get_username()}"
-        record_event(EventKind.QUOTAS_CHANGED, request, user=person, detail=detail)
     messages.success(
         request,
         _("The limits of %(person)s were saved. They apply immediately.") % {"person": person},
@@ -177,7 +182,10 @@ def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
     person = get_person_or_404(pk)
     if not may_switch(request.user, person):
         raise PermissionDenied(
-            _("You cannot deactivate yourself, and only a superuser can deactivate a superuser.")
+            _(
+                "You cannot deactivate or reactivate yourself, nor somebody with rights that you "
+                "do not have."
+            )
         )
     person.is_active = request.POST.get("active") == "true"
     person.save(update_fields=["is_active"])

@@ -11,9 +11,9 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_sa
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from l4d2site.accounts.events import record_event
+from l4d2site.accounts.events import DETAIL_CHARS, make_printable, record_event
 from l4d2site.accounts.models import EventKind, FirstPassword
-from l4d2site.accounts.password_changes import MUST_CHANGE, current_request, said_by
+from l4d2site.accounts.password_changes import MUST_CHANGE, current_request, name_actor, said_by
 from l4d2site.accounts.sessions import begin_session
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
@@ -109,7 +109,7 @@ def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any)
     if raw:
         return
     request = current_request()
-    by = said_by(request, instance)
+    by = name_actor(request)
     if created:
         roles = [
             word for name, word in ROLES.items() if name != "is_active" and getattr(instance, name)
@@ -156,12 +156,15 @@ def note_changed_permissions(
     is_person = isinstance(instance, User)
     things = model.objects.filter(pk__in=pk_set or ()).order_by("pk")
     kind = str(model._meta.verbose_name_plural)
-    listed = ", ".join(str(thing) for thing in things[:10])
-    by = said_by(request, instance) if isinstance(instance, User) else ""
+    lead, by = f"{kind} {verbs[action]}", name_actor(request)
+    # A long list must not push out who did it.
+    listed = make_printable(
+        ", ".join(str(thing) for thing in things[:10]), DETAIL_CHARS - len(lead) - len(by) - 2
+    )
     record_event(
         EventKind.ROLE_CHANGED,
         request,
         user=instance if isinstance(instance, User) else None,
         name="" if is_person else f"group {instance}",
-        detail=" ".join(filter(None, [kind, verbs[action], listed, by])),
+        detail=" ".join(filter(None, [lead, listed, by])),
     )

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.forms import Form
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -197,7 +198,7 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
             request,
             _("Nothing was done. %(faults)s") % {"faults": describe_errors(form)},
         )
-    elif Invitation.objects.open().filter(server=server).count() >= MOST_INVITATIONS:
+    elif (invitation := make_invitation(server, form, request.user)) is None:
         messages.error(
             request,
             _(
@@ -207,16 +208,24 @@ def invitation_make(request: SignedInRequest, name: str) -> HttpResponse:
             % {"most_invitations": MOST_INVITATIONS},
         )
     else:
-        note, role = form.cleaned_data["note"], form.chosen
-        invitation = Invitation.objects.create(
-            server=server, role=role.value, note=note, made_by=request.user
-        )
+        note, role = invitation.note, form.chosen
         detail = f"{role.label} of {server.name}" + (f": {note}" if note else "")
         record_event(
             EventKind.INVITATION_MADE, request, user=request.user, detail=detail, server=server
         )
         return redirect(f"{reverse('server_people', args=[name])}?made={invitation.pk}")
     return redirect("server_people", name)
+
+
+@transaction.atomic
+def make_invitation(server: Server, form: ServerInvitationForm, user: User) -> Invitation | None:
+    """Store the link that the form describes; None if the server has as many open ones as it may."""
+    # Those that make one at the same moment take turns: each counts what the others have made.
+    get_object_or_404(Server.objects.select_for_update(no_key=True), pk=server.pk)
+    if Invitation.objects.open().filter(server=server).count() >= MOST_INVITATIONS:
+        return None
+    note, role = form.cleaned_data["note"], form.chosen
+    return Invitation.objects.create(server=server, role=role.value, note=note, made_by=user)
 
 
 @require_POST

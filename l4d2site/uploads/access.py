@@ -98,10 +98,10 @@ def create_part(request: ASGIRequest, upload_id: int, new: NewPart) -> Found:
             modified_ms=new.modified_ms,
             is_bundle=new.is_bundle,
         )
+    except store.UploadGoneError:
+        raise _not_there() from None
     except ValidationError as refusal:
         raise _refused(refusal) from None
-    except Upload.DoesNotExist:
-        raise _not_there() from None
     except OSError as error:
         raise disk_refusal(error, part_name=new.path) from None
     return Found(part, upload, user.pk, 0)
@@ -120,10 +120,10 @@ def remove_part(request: ASGIRequest, upload_id: int, token: str) -> None:
     part = find_part.__wrapped__(request, upload_id, token).part  # type: ignore[attr-defined]
     try:
         store.remove_part(part)
+    except store.UploadGoneError:
+        raise _not_there() from None
     except ValidationError as refusal:
         raise _refused(refusal) from None
-    except Upload.DoesNotExist:
-        raise _not_there() from None
 
 
 def disk_refusal(error: OSError, *, part_name: str, offset: int | None = None) -> TusRefusedError:

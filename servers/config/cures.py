@@ -193,7 +193,9 @@ def apply_cure(user: User, blueprint: Blueprint, wish: str) -> str:
         return _strip(user, blueprint, *rest)
     with transaction.atomic():
         # Two clicks come one after the other, and the second finds what the first has done.
-        Blueprint.objects.select_for_update(no_key=True).get(pk=blueprint.pk)
+        this = Blueprint.objects.select_for_update(no_key=True).filter(pk=blueprint.pk)
+        if this.first() is None:
+            raise CureError(_("The blueprint was removed meanwhile."))
         order = list(blueprint.ordered_overlays())
         here = [one for one in order if rest and str(one.pk) == rest[0]]
         if way == "add" and len(rest) == 1 and not here:

@@ -1,4 +1,7 @@
-"""The rules for tags, and every change of them. Anybody who may configure a server may set its tags."""
+"""The rules for tags, and every change of them. Anybody who may configure a server may set its tags.
+
+The limits count what a person's servers have, so changes for one owner take turns: under `lock_person`.
+"""
 
 import re
 from collections.abc import Iterable
@@ -14,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from servers.models import TAG_CHARS, Server, ServerTag
 from servers.permissions import Verb
+from servers.quotas import lock_person
 
 MOST_PER_SERVER = 10
 MOST_PER_OWNER = 50
@@ -84,6 +88,7 @@ def count_tags(servers: QuerySet[Server]) -> list[tuple[str, int]]:
 def set_tags(server: Server, names: Iterable[str]) -> None:
     """Give a server exactly these tags, as returned by `parse_tags`. Raises `TagsError`."""
     with transaction.atomic():
+        lock_person(server.owner)
         wanted = adopt_spelling(server, names)
         present = set(server.tags.values_list("name", flat=True))
         added = [ServerTag(server=server, name=name) for name in wanted if name not in present]
@@ -111,16 +116,26 @@ def add_tag(servers: Iterable[Server], name: str) -> tuple[int, list[str]]:
     """Put a tag on each of `servers`; return how many did not have it, and why it is not on others."""
     changed, refusals = 0, []
     for server in servers:
-        present = tags_of(server)
-        if name.casefold() in {one.casefold() for one in present}:
+        if has_tag(tags_of(server), name):
             continue
         try:
-            set_tags(server, parse_tags(",".join([*present, name])))
+            with transaction.atomic():
+                lock_person(server.owner)
+                # Others may have added some since the servers were read.
+                present = list(server.tags.values_list("name", flat=True))
+                if has_tag(present, name):
+                    continue
+                set_tags(server, parse_tags(",".join([*present, name])))
         except TagsError as error:
             refusals.append(f"{server.name}: {' '.join(error.messages)}")
         else:
             changed += 1
     return changed, refusals
+
+
+def has_tag(names: Iterable[str], name: str) -> bool:
+    """Return whether `name` is among `names`, in any spelling."""
+    return name.casefold() in {one.casefold() for one in names}
 
 
 def take_tag(servers: QuerySet[Server], name: str) -> int:
@@ -136,6 +151,8 @@ def take_tag(servers: QuerySet[Server], name: str) -> int:
 def rename_tag(servers: QuerySet[Server], name: str, new_name: str) -> int:
     """Replace the tag `name` by `new_name` on those of `servers` that have it; return how many there are."""
     with transaction.atomic():
+        owners = User.objects.filter(pk__in=servers.order_by().values("owner_id")).order_by("pk")
+        list(owners.select_for_update(no_key=True).values_list("pk"))  # As `lock_person`, for each.
         present = [one for one, _count in count_tags(servers) if one != name]
         new_name = next((one for one in present if one.casefold() == new_name.casefold()), new_name)
         having = list(servers.filter(pk__in=having_tag(name)))

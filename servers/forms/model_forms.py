@@ -27,6 +27,7 @@ from servers.quotas import (
     TooManyBlueprintsError,
     TooManyOverlaysError,
     TooManyServersError,
+    lock_person,
     take_blueprint_place,
     take_server_place,
 )
@@ -237,7 +238,11 @@ class ServerForm(SecretsForm, RowForm):
         return super().show(name, yours, theirs)
 
     def refuse_outdated(self) -> None:
-        """Ask for typed passwords once more if the form is refused: a page does not send them back."""
+        """Ask for typed passwords once more if the form is refused: a page does not send them back.
+
+        The owner is locked first, before the rows of the server and its host, since `set_tags` locks the owner.
+        """
+        lock_person(self.instance.owner)
         try:
             super().refuse_outdated()
         except OutdatedFormError:

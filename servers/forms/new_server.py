@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
@@ -12,6 +13,9 @@ from servers.config import READY_BLUEPRINTS, find_rows, suggest_server_name
 from servers.forms.model_forms import CODE, ServerForm
 from servers.models import Blueprint, Host, Server
 from servers.quotas import take_blueprint_place
+
+NAME_TRIES = 5
+"""How often a new name is looked for if other people take it at the same moment."""
 
 READY_PREFIX = "ready:"
 """What a ready blueprint is chosen by: no number, as those that are stored are."""
@@ -125,14 +129,34 @@ class NewServerForm(ServerForm):
         """Store the server, after its blueprint if that is a ready one; as `ServerForm` otherwise."""
         blueprint: Blueprint = self.cleaned_data["blueprint"]
         if blueprint._state.adding:  # noqa: SLF001 - documented
-            take_blueprint_place(self.user)
-            blueprint.save()
-            self.instance.blueprint = blueprint
+            self.instance.blueprint = self.store_ready(blueprint)
+        return super().save(commit)
+
+    def store_ready(self, blueprint: Blueprint) -> Blueprint:
+        """Return the row of a ready blueprint, and store it unless another request has done so meanwhile.
+
+        In a transaction in which the owner is locked. Raises IntegrityError if others keep taking its name.
+        """
+        content = (blueprint.arguments, blueprint.config)
+        key = next(one.key for one in READY_BLUEPRINTS if (one.arguments, one.config) == content)
+        for tries_left in reversed(range(NAME_TRIES)):
+            row = find_rows(self.user)[key]
+            if not row._state.adding:  # noqa: SLF001 - documented
+                return row
+            try:
+                take_blueprint_place(self.user)
+                with transaction.atomic():
+                    row.save()
+            except IntegrityError:  # Somebody else has just taken the name.
+                if not tries_left:
+                    raise
+                continue
             text = _(
                 "The server uses the new blueprint %(name)s. To change how it plays, edit that blueprint."
             )
-            self.notes.append(text % {"name": blueprint.name})
-        return super().save(commit)
+            self.notes.append(text % {"name": row.name})
+            return row
+        raise AssertionError("unreachable")
 
 
 def describe_row(key: str, row: Blueprint) -> str:

@@ -41,7 +41,13 @@ class GameAdminForm(forms.Form):
         """
         said = self.cleaned_data
         # People who name admins of the same server take turns, so that the count is right.
-        Server.objects.select_for_update(no_key=True, of=("self",)).get(pk=self._server.pk)
+        this = Server.objects.select_for_update(no_key=True, of=("self",)).filter(
+            pk=self._server.pk
+        )
+        if this.first() is None:
+            raise forms.ValidationError(
+                _("Server %(server)s was removed meanwhile.") % {"server": self._server}
+            )
         admins = self._server.game_admins
         admin = admins.filter(steam_id=said["steam_id"]).first()
         if admin is None:

@@ -64,6 +64,7 @@ from servers.store.upload_files import (
 )
 from servers.store.uploads import (
     MOST_OPEN,
+    UploadGoneError,
     UploadRefusedError,
     add_part,
     begin_upload,
@@ -110,6 +111,7 @@ __all__ = [
     "Swept",
     "Text",
     "Traits",
+    "UploadGoneError",
     "UploadRefusedError",
     "VersionRefusedError",
     "add_part",

@@ -115,10 +115,13 @@ def _used_references(overlay: Overlay) -> Iterator[tuple[str, str, bool]]:
 def remove_version(version: OverlayVersion) -> None:
     """Remove a version that nothing holds. Its files go with the next sweep that finds nobody with them.
 
-    Raises `VersionRefusedError` with what holds it.
+    Raises `VersionRefusedError` with what holds it. Does nothing if the whole overlay was removed meanwhile.
     """
     with _whole_removal():
-        overlay = Overlay.objects.select_for_update(of=("self",)).get(pk=version.overlay_id)
+        rows = Overlay.objects.select_for_update(of=("self",))
+        overlay = rows.filter(pk=version.overlay_id).first()
+        if overlay is None:
+            return
         if holders := find_holders(overlay).get(version.reference):
             raise VersionRefusedError(" ".join(holders))
         version.delete()
@@ -141,9 +144,14 @@ def find_overlay_holders(overlay: Overlay, reader: User | None = None) -> list[s
 
 
 def remove_overlay(overlay: Overlay) -> None:
-    """Remove an overlay that nothing uses, with its versions. Raises `VersionRefusedError` with what does."""
+    """Remove an overlay that nothing uses, with its versions. Raises `VersionRefusedError` with what does.
+
+    Does nothing if it was removed meanwhile, as by a second click.
+    """
     with _whole_removal():
-        overlay = Overlay.objects.select_for_update(of=("self",)).get(pk=overlay.pk)
-        if holders := find_overlay_holders(overlay):
+        row = Overlay.objects.select_for_update(of=("self",)).filter(pk=overlay.pk).first()
+        if row is None:
+            return
+        if holders := find_overlay_holders(row):
             raise VersionRefusedError(" ".join(holders))
-        overlay.delete()
+        row.delete()

@@ -31,6 +31,10 @@ class UploadRefusedError(ValidationError):
         return " ".join(self.messages)
 
 
+class UploadGoneError(UploadRefusedError):
+    """The upload was discarded meanwhile, in another tab or with its overlay."""
+
+
 def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str = "") -> Upload:
     """Return a new upload, which takes parts. Raises `UploadRefusedError`."""
     with transaction.atomic():
@@ -43,10 +47,21 @@ def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str 
                 )
                 % {"most": MOST_OPEN}
             )
+        # While the row is locked, nobody removes the overlay.
+        if not Overlay.objects.select_for_update(of=("self",)).filter(pk=overlay.pk).exists():
+            raise UploadRefusedError(_("The overlay was removed meanwhile."))
         upload = Upload(overlay=overlay, by=by, adds_to_latest=adds_to_latest, note=note)
         upload.full_clean()
         upload.save()
     return upload
+
+
+def lock_upload(pk: int) -> Upload:
+    """Return the row of an upload, locked until the transaction ends. Raises `UploadGoneError`."""
+    row = Upload.objects.select_for_update(of=("self",)).filter(pk=pk).first()
+    if row is None:
+        raise UploadGoneError(_("This upload was discarded meanwhile. Start another one."))
+    return row
 
 
 def add_part(
@@ -65,7 +80,7 @@ def add_part(
     with transaction.atomic():
         # The owner is locked first, as when a version is made: two orders would deadlock.
         owner = lock_person(upload.overlay.owner or upload.by)
-        upload = Upload.objects.select_for_update(of=("self",)).get(pk=upload.pk)
+        upload = lock_upload(upload.pk)
         if not upload.is_receiving:
             raise UploadRefusedError(_("This upload takes no more files. Start another one."))
         replaced = upload.parts.filter(path=path).first()
@@ -125,7 +140,7 @@ def note_received(part: UploadPart) -> bool:
 def remove_part(part: UploadPart) -> None:
     """Remove a part of an upload that is still receiving. Raises `UploadRefusedError`."""
     with transaction.atomic():
-        upload = Upload.objects.select_for_update(of=("self",)).get(pk=part.upload_id)
+        upload = lock_upload(part.upload_id)
         if not upload.is_receiving:
             raise UploadRefusedError(
                 _("This upload can no longer be changed. Discard it as a whole.")

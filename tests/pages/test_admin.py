@@ -1,7 +1,9 @@
 """The Django admin, and its install button."""
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -312,3 +314,24 @@ def test_its_lists_and_forms_open(
 
 def test_it_says_that_the_game_is_simulated(as_dana: Client) -> None:
     assert "Simulated game." in as_dana.get(reverse("admin:index")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("app", "model"),
+    [
+        *(("servers", one) for one in ("host", "overlay", "blueprint", "server")),
+        *(("auth", one) for one in ("user", "group")),
+    ],
+)
+def test_a_form_that_collides_with_another_of_the_same_moment_says_so(
+    as_dana: Client, monkeypatch: pytest.MonkeyPatch, app: str, model: str
+) -> None:
+    def collide(*_args: object, **_kwargs: object) -> None:
+        raise IntegrityError
+
+    monkeypatch.setattr(admin.ModelAdmin, "_changeform_view", collide)
+    url = reverse(f"admin:{app}_{model}_add")
+    answer = as_dana.post(url, {})
+    assert answer.headers["Location"] == url
+    monkeypatch.undo()
+    assert "at the same moment. Nothing was saved" in as_dana.get(url).content.decode()

@@ -378,19 +378,22 @@ class TestOutcomes:
         server.refresh_from_db()
         assert (server.actual_state, server.desired_state) == (ActualState.RUNNING, desired)
 
-    def test_after_a_cancelled_restart_that_has_stopped_it_it_should_still_run(
-        self, server: Server, fake_host: FakeHost
+    @pytest.mark.parametrize("before", DesiredState)
+    def test_a_cancelled_restart_that_has_stopped_it_changes_nothing_that_was_wanted(
+        self, server: Server, fake_host: FakeHost, before: DesiredState
     ) -> None:
         def act(verb: str, *_: object) -> None:
             if verb == "start":
                 raise OperationCancelled("ended")
 
+        Server.objects.update(desired_state=before)
         fake_host.states["alpha"] = InstanceState.RUNNING
         fake_host.act = act
         assert run("restart", server).state == JobState.CANCELLED
         server.refresh_from_db()
         assert server.actual_state == ActualState.STOPPED
-        assert server.should_be == DesiredState.RUNNING
+        assert server.desired_state == before
+        assert server.should_be == ("running" if before == DesiredState.RUNNING else "")
 
     def test_an_operation_that_succeeds_all_the_same_has_succeeded(
         self, server: Server, fake_host: FakeHost
