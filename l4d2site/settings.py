@@ -172,6 +172,8 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
+FORM_RENDERER = "l4d2site.form_focus.FocusingRenderer"
+
 # --- Database ---------------------------------------------------------------------------------
 
 DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'saferoom.sqlite3'}")
