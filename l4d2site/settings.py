@@ -148,6 +148,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "l4d2site.accounts.middleware.hold_unready_accounts",
+    "l4d2site.errors.explain_refused_methods",
     "l4d2site.gate.password_hashing.TooManyHashesMiddleware",
     "l4d2site.outages.note_view_reached",
 ]
