@@ -8,9 +8,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.db import connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import render
+from django.urls import is_valid_path
+from django.utils.decorators import sync_and_async_middleware
 from django.views import defaults
 
 ErrorView = Callable[..., HttpResponse]
@@ -41,3 +44,38 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
     response = render(request, "429.html", status=429)
     response.headers["Retry-After"] = "300"  # seconds: the longest of the limits
     return response
+
+
+@sync_and_async_middleware
+def explain_refused_methods(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+    """Give a 405 a page if a browser asked for one: a reload of an address that only takes forms, for example.
+
+    Scripts and streams keep the short answer.
+    """
+
+    async def answer_async(request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = await get_response(request)  # Only streams come this way.
+        return response
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = get_response(request)
+        if isinstance(response, HttpResponseNotAllowed) and wants_page(request):
+            context = {"way_back": find_page_above(request.path_info)}
+            response.content = render(request, "405.html", context).content
+        return response
+
+    return answer_async if iscoroutinefunction(get_response) else answer
+
+
+def wants_page(request: HttpRequest) -> bool:
+    """Return whether a browser asks for a page to show."""
+    return request.method != "HEAD" and "text/html" in request.headers.get("Accept", "")
+
+
+def find_page_above(path: str) -> str:
+    """Return the nearest address above `path` that leads somewhere."""
+    while path != "/":
+        path = f"{path.rstrip('/').rpartition('/')[0]}/"
+        if is_valid_path(path):
+            break
+    return path

@@ -149,6 +149,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "l4d2site.accounts.middleware.hold_unready_accounts",
+    "l4d2site.errors.explain_refused_methods",
     "l4d2site.gate.password_hashing.TooManyHashesMiddleware",
     "l4d2site.outages.note_view_reached",
 ]
@@ -172,6 +173,8 @@ TEMPLATES: list[dict[str, Any]] = [
         },
     },
 ]
+
+FORM_RENDERER = "l4d2site.form_focus.FocusingRenderer"
 
 # --- Database ---------------------------------------------------------------------------------
 

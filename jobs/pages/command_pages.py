@@ -68,11 +68,13 @@ def ask(
     action: str = "",
     fields: Mapping[str, str] | None = None,
     back_to: str = "",
+    what: str = "",
 ) -> HttpResponse:
     """Ask whether to send a command that affects players; a program gets the question as JSON.
 
     The answer is posted to `action` with `fields`; by default, the command itself is posted again. Who cancels
-    goes to `back_to`, by default the console.
+    goes to `back_to`, by default the console. `what` is the chapter that the command changes to, in words, if
+    a person chose that instead of typing the command.
     """
     status = HTTPStatus.CONFLICT
     if wants_json(request):
@@ -81,6 +83,7 @@ def ask(
         "server": server,
         "line": line,
         "question": question,
+        "what": what,
         "action": action or reverse("jobs:commands", args=[server.name]),
         "fields": {"command": line} if fields is None else fields,
         "back_to": back_to or server.get_absolute_url(),

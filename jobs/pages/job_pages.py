@@ -200,9 +200,9 @@ def job_create(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def has_more_people(request: HttpRequest, server: Server) -> bool:
-    """Return whether more people are on a server than the page showed when the user clicked."""
+    """Return whether more people are, or may be, on a server than the page showed when the user clicked."""
     shown = parse_id(request.POST.get("people", ""))
-    return shown is not None and server.has_known_players and (server.players or 0) > shown
+    return shown is not None and server.count_people() > shown
 
 
 def defer(request: SignedInRequest, server: Server, operation: str, back_to: str) -> HttpResponse:

@@ -160,7 +160,7 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
     if question and request.POST.get("confirmed") != line:
         fields = {"choice": choice.value, "campaign": request.POST.get("campaign", "")}
         action = reverse("jobs:map_now", args=[name])
-        return ask(request, server, line, question, action, fields, back_to=page)
+        return ask(request, server, line, question, action, fields, back_to=page, what=choice.title)
     try:
         change_map(server, line, choice.map, choice.mode, requested_by=request.user)
     except CommandRefused as reason:

@@ -38,7 +38,8 @@ def describe_head(
     """
     verbs = verbs_of(request.user, server)
     strip = read_strip(request.user, server)
-    if strip and strip.has_ended_run:
+    has_ended_run = strip is not None and strip.has_ended_run
+    if has_ended_run:
         # On the page only. The row says what the server last answered, which was in the run that has ended.
         server.players, server.map, server.mode = None, "", ""
     up_since = find_start(server)
@@ -51,6 +52,7 @@ def describe_head(
         "operations": server.operations_for(request.user),
         "tab": tab,
         "tabs": list_tabs(server, verbs, crashes),
+        "may_have_people": not has_ended_run and server.count_people() > 0,
         "here": request.path,
         "strip": strip if is_shown else None,
         "is_strip_folded": tab != FIRST_TAB,

@@ -19,8 +19,8 @@ PASSED_ON = gettext_noop("“{name}” only passes a command on. Type that comma
 MOVE = gettext_noop("“{name}” would move the server to another port or address: {where}.")
 PASSING = ("rcon", "sm_rcon")
 LEAVING_PLAYERS = {
-    "map": gettext_noop("“map” ends the current game and disconnects everybody."),
-    "changelevel": gettext_noop("“changelevel” takes everybody to another map immediately."),
+    "map": gettext_noop("This ends the current game and disconnects everybody."),
+    "changelevel": gettext_noop("This takes everybody to another map immediately."),
 }
 """Commands that need confirmation if people are on the server, and what they do."""
 

@@ -3,7 +3,7 @@
 A page has `ROWS_PER_PAGE` servers and costs the same number of queries, however many there are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ from servers.models import (
     ActualState,
     Crash,
     Host,
+    PlayerSession,
     Server,
     ServerQuerySet,
     ServerTag,
@@ -149,11 +150,13 @@ class BoardRow:
     job: Any
     has_people: bool
     """Whether the number of people on it is known."""
+    has_listed_people: bool
+    """Whether it does not answer, and somebody was on when it last did."""
 
     @property
     def asks(self) -> bool:
-        """Whether people are on who would be thrown off: then stopping it needs confirmation."""
-        return self.has_people and bool(self.server.players)
+        """Whether people are, or may be, on who would be thrown off: then stopping it needs confirmation."""
+        return self.has_listed_people or (self.has_people and bool(self.server.players))
 
 
 @dataclass(frozen=True)
@@ -329,10 +332,31 @@ def read_rows(user: User, ids: list[int], wish: Wish) -> list[BoardRow]:
     names = {tag.name for server in servers for tag in server.tags.all()}
     tags = {name: to_tag_filter(wish, name) for name in names}
     actions = list_actions()
+    listed = find_listed_people(servers)
     return [
-        make_row(one, name_parts(waiting.get(one.pk, ())), user=user, tags=tags, actions=actions)
+        make_row(
+            one,
+            name_parts(waiting.get(one.pk, ())),
+            user=user,
+            tags=tags,
+            actions=actions,
+            has_listed_people=one.pk in listed,
+        )
         for one in servers
     ]
+
+
+def find_listed_people(servers: Iterable[Server]) -> set[int]:
+    """Return which of these run and do not answer while people are listed. At most one query."""
+    unanswering = [
+        server.pk
+        for server in servers
+        if server.actual_state == ActualState.RUNNING
+        and server.players is None
+        and not server.not_heard_of_since
+    ]
+    sessions = PlayerSession.objects.open().filter(server__in=unanswering)
+    return set(sessions.values_list("server_id", flat=True))
 
 
 def make_row(
@@ -342,6 +366,7 @@ def make_row(
     user: User,
     tags: Mapping[str, Filter],
     actions: Sequence[RowAction],
+    has_listed_people: bool,
 ) -> BoardRow:
     """Return the row of a server that `read_rows` has fetched with everything needed.
 
@@ -369,6 +394,7 @@ def make_row(
         find_hint(server, newest, waiting),
         newest if newest and newest.is_active else None,
         server.has_known_players,
+        has_listed_people,
     )
 
 

@@ -423,6 +423,17 @@ class Server(models.Model):
             return False
         return self.actual_state == ActualState.RUNNING and self.players is not None
 
+    def count_people(self) -> int:
+        """Return how many people may be on it: as it last said or, while it does not answer, as were last seen.
+
+        Costs a query if it does not answer.
+        """
+        if self.actual_state != ActualState.RUNNING or self.not_heard_of_since:
+            return 0
+        if self.players is not None:
+            return self.players
+        return self.player_sessions.open().count()
+
     @property
     def people_words(self) -> str:
         """How many people are on it, in words that fit into a sentence."""

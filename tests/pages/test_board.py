@@ -188,6 +188,19 @@ def test_a_row_with_people_on_it_asks_and_leads_back_to_the_list(
     assert (DeferredAction.objects.count(), Job.objects.count()) == (0, 1)
 
 
+def test_a_row_asks_too_while_its_server_does_not_answer_and_people_have_not_left(
+    as_alice: Client, fleet: dict[str, Server]
+) -> None:
+    Server.objects.filter(name="able").update(players=None)
+    assert "ask-stop-able" not in text(as_alice, "?q=able")
+    now = timezone.now()
+    player = {"steam_id": "STEAM_1:0:1", "joined_at": now, "seen_at": now}
+    fleet["able"].player_sessions.create(**player)
+    question = text(as_alice, "?q=able").partition('id="ask-stop-able"')[2]
+    assert "The panel does not know how many people are on." in question
+    assert 'name="people"' not in question.partition("</details>")[0]
+
+
 # --- Many at once -----------------------------------------------------------------------------
 
 

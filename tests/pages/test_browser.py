@@ -28,10 +28,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def test_an_open_list_is_true(open_page: OpenPage, stopped_server: Server) -> None:
     page = open_page()
     start = page.get_by_role("button", name="Start alpha", exact=True)
-    expect(start).to_be_visible()
+    start.focus()
     record_state(stopped_server, ActualState.RUNNING)
     expect(page.get_by_role("button", name="Stop alpha")).to_be_visible()
     expect(start).to_have_count(0)
+    expect(page.get_by_role("link", name="alpha")).to_be_focused()
 
 
 def test_an_update_leaves_an_open_confirmation_and_the_focus_alone(
@@ -152,11 +153,18 @@ def test_a_server_is_started_and_restarted_without_leaving_its_page(
     page.get_by_role("heading", level=1).click()
     expect(later).to_be_hidden()
     menu.click()
+    page.locator("[open] > .menu-body").click(position={"x": 3, "y": 3})
+    expect(later).to_be_visible()
+    menu.focus()
+    page.keyboard.press("Shift+Tab")
+    expect(later).to_be_hidden()
+    menu.click()
     later.click()
     waits = page.get_by_role("region", name="Waits until nobody is on")
     expect(waits).to_contain_text("3 people are on")
     waits.get_by_role("button", name="Cancel Restart when empty").click()
     expect(waits).to_have_count(0)
+    expect(strip).to_be_focused()
     assert page.evaluate("window.isSamePage")
 
 

@@ -451,6 +451,7 @@ def test_the_log_is_read_searched_and_linked_to_without_javascript(
     page = open_page(java_script_enabled=False)
     page.goto(running_job.get_absolute_url())
     assert page.locator(".log-line").count() == 1_000
+    assert is_in_view(line(page, 2_500))
     page.get_by_role("link", name="Load earlier lines").click()
     expect(line(page, 1_500)).to_be_attached()
     number(page, 600).click()

@@ -344,7 +344,10 @@ def test_with_people_on_it_asks_first(as_alice: Client, running: Server) -> None
     asked = as_alice.post(f"{URL}now/", {"choice": "coop/db_two"})
     text = asked.content.decode()
     assert (asked.status_code, ConsoleCommand.objects.count()) == (409, 0)
-    assert "3 people are on." in text
+    assert ">alpha</span> to &lt;b&gt;Dead Beat&lt;/b&gt;, 2. db_two, Campaign now?" in text
+    assert ">Send it" not in text
+    assert "This takes everybody to another map immediately. 3 people are on." in text
+    assert "data-live-from" not in text, "it would fetch itself in vain"
     assert f'action="{URL}now/"' in text
     assert '<input type="hidden" name="choice" value="coop/db_two">' in text
     as_alice.post(f"{URL}now/", {"choice": "coop/db_two", "confirmed": "changelevel c1m2_streets"})

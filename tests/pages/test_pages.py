@@ -176,6 +176,29 @@ def test_a_forbidden_page_says_why(as_dana: Client, as_alice: Client) -> None:
     assert "Only an admin may install and update the game." in response.content.decode()
 
 
+@pytest.mark.parametrize(
+    ("path", "way_back"),
+    [
+        ("/servers/alpha/map/now/", "/servers/alpha/map/"),
+        ("/jobs/many/", "/jobs/"),
+        ("/jobs/1/cancel", "/jobs/1/"),
+        ("/servers/alpha/failure/dismiss", "/servers/alpha/"),
+    ],
+)
+def test_an_address_that_only_takes_forms_says_so_with_the_way_back(
+    as_alice: Client, server: Server, path: str, way_back: str
+) -> None:
+    html = {"Accept": "text/html,*/*;q=0.8"}
+    response = as_alice.get(path, headers=html)
+    page = response.content.decode()
+    assert (response.status_code, response["Allow"]) == (405, "POST")
+    assert 'class="masthead"' in page
+    assert f'data-kind="primary" href="{way_back}"' in page
+    assert "data-live-from" not in page, "it would fetch itself in vain"
+    assert as_alice.get(path, headers={"Accept": "*/*"}).content == b""
+    assert as_alice.head(path, headers=html).content == b""
+
+
 # --- People -----------------------------------------------------------------------------------
 
 

@@ -55,10 +55,13 @@ def test_a_running_server_whose_job_waits_can_be_typed_to(
     as_alice: Client, server: Server, alice: User
 ) -> None:
     record_state(server, ActualState.RUNNING)
+    still = "Without JavaScript, new lines do not appear by themselves."
+    assert still in as_alice.get(server.get_absolute_url()).content.decode()
     job = Job.objects.create(operation="stop", server=server, requested_by=alice)
     assert renewal(as_alice, server.get_absolute_url()) == "by-hand"
     Job.objects.filter(pk=job.pk).update(state=JobState.RUNNING)
     assert renewal(as_alice, server.get_absolute_url()) == "itself"
+    assert still not in as_alice.get(server.get_absolute_url()).content.decode()
 
 
 def test_a_page_with_a_code_to_enter_is_left_alone(as_dana: Client, host: Host) -> None:

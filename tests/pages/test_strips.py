@@ -93,6 +93,25 @@ def test_the_head_forgets_the_run_that_a_job_has_ended(
     assert Server.objects.get().players == 2
 
 
+def test_stop_and_restart_ask_too_while_it_does_not_answer_and_people_have_not_left(
+    as_alice: Client, server: Server
+) -> None:
+    record_state(server, "running")
+    Server.objects.update(players=None)
+    assert "ask-restart-alpha" not in as_alice.get(URL).content.decode()
+    now = timezone.now()
+    server.player_sessions.create(steam_id="STEAM_1:0:1", name="Zoey", joined_at=now, seen_at=now)
+    page = as_alice.get(URL).content.decode()
+    assert 'id="ask-restart-alpha"' in page
+    assert "The panel does not know how many people are on." in page
+    # The page of whoever clicks was opened while nobody was on.
+    answer = as_alice.post(f"{URL}jobs/", {"operation": "stop", "people": "0"})
+    assert (answer.status_code, Job.objects.count()) == (409, 0)
+    assert "Somebody may be on" in answer.content.decode()
+    as_alice.post(f"{URL}jobs/", {"operation": "stop"})
+    assert Job.objects.count() == 1
+
+
 def test_a_failure_is_over_once_the_server_has_been_started_since(
     as_alice: Client, server: Server, failed_job: Job
 ) -> None:

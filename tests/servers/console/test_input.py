@@ -45,7 +45,7 @@ def test_what_would_harm_is_refused_with_the_reason(line: str, reason: str) -> N
         (
             "map c1m1_hotel",
             1,
-            "“map” ends the current game and disconnects everybody. 1 person is on.",
+            "This ends the current game and disconnects everybody. 1 person is on.",
         ),
         ("say bye; changelevel c2m1_highway", 3, "3 people are on."),
         ("changelevel c2m1_highway", None, "The panel does not know how many people are on."),

@@ -1,5 +1,6 @@
 // Menus are `details` with `data-menu`, so that they open without scripts. This closes them: by Escape, by a click
-// elsewhere, by a link with `data-menu-close`, when another one opens, and when a form in them is sent.
+// elsewhere, by a link with `data-menu-close`, when the focus leaves, when another one opens, and when a form in them
+// is sent.
 
 const OPEN = "details[data-menu][open]";
 
@@ -26,6 +27,13 @@ document.addEventListener("click", (event) => {
   if (!menu) return;
   event.preventDefault();
   close(menu, true);
+});
+
+// A click on the menu's own padding moves the focus to what is around it, or to nothing: that does not leave it.
+document.addEventListener("focusout", ({ target, relatedTarget }) => {
+  const menu = target.closest?.(OPEN);
+  if (!menu || !relatedTarget || menu.contains(relatedTarget) || relatedTarget.contains(menu)) return;
+  close(menu, false);
 });
 
 document.addEventListener("submit", (event) => {

@@ -3,6 +3,7 @@
 import { showChosen } from "../forms/chosen.js";
 import { showCopyButtons } from "../forms/copy.js";
 import { showSecretsAgain } from "../forms/secrets.js";
+import { keepFocus, replaceLostFocus } from "./focus.js";
 import { keepChoices } from "./kept.js";
 import { sources } from "./sources.js";
 import { showTimes } from "./times.js";
@@ -20,6 +21,7 @@ export function swapRegions(fresh) {
     sources.set(name, update.innerHTML);
     swap(region, update);
   }
+  replaceLostFocus();
 }
 
 // Whether a stream has brought something newer than what was fetched. A region that streams can update has a
@@ -37,22 +39,13 @@ function withoutTokens(html) {
 export function swap(region, update) {
   const chooseAgain = keepChoices(region);
   const openIds = [...region.querySelectorAll("details[open][id]")].map((details) => details.id);
-  const focusables = "a, button, summary, input, [tabindex]";
-  const focused = document.activeElement;
-  const label = region.contains(focused) ? nameOf(focused) : null;
+  const restoreFocus = keepFocus(region);
   region.replaceChildren(...update.childNodes);
   showSecretsAgain(region); // Before the focus is restored, so that the button is called “Hide” again by then.
   chooseAgain();
   for (const id of openIds) document.getElementById(id)?.setAttribute("open", "");
-  if (label !== null) {
-    const heir = [...region.querySelectorAll(focusables)].find((one) => nameOf(one) === label);
-    heir?.focus({ preventScroll: true });
-  }
+  restoreFocus();
   showTimes(region);
   showChosen(region);
   showCopyButtons(region);
-}
-
-function nameOf(element) {
-  return element.ariaLabel || element.textContent.trim() || element.id;
 }
