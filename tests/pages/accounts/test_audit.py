@@ -346,7 +346,7 @@ def test_the_days_are_kept_by_the_other_filters_and_by_paging(
         ("until=9999-12-31", "Use 2999-12-30 or less."),
         ("since=0001-01-01", "Use 2000-01-01 or more."),
         ("since=2026-03-02&until=2026-03-01", "Choose the first day or a later one."),
-        ("until=%00", "Enter a day such as 2026-11-27."),
+        ("until=%01", "Enter a day such as 2026-11-27."),
     ],
 )
 def test_what_is_no_day_gets_a_sentence(as_dana: Client, query: str, sentence: str) -> None:
