@@ -20,7 +20,7 @@ def test_what_was_done_has_the_focus(as_alice: Client, server: Server) -> None:
     url = f"/servers/{server.name}/bans/"
     ban = {"steam_id": "[U:1:2]", "length": "hour", "where": "server"}
     (done,) = focused(as_alice.post(url, ban, follow=True).content.decode())
-    assert re.search('<li class="message"[^>]*\stabindex="-1"', done)
+    assert re.search(r'<li class="message"[^>]*\stabindex="-1"', done)
     assert focused(as_alice.get(url).content.decode()) == []
 
 
