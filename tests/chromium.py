@@ -2,24 +2,35 @@
 
 from typing import Any
 
-from playwright.sync_api import Error, Page, Response
+from playwright.sync_api import Error, Page, Request, Response
 
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 
 
 def outlast_network_changes(page: Page) -> None:
     """Let `page.goto` try once more where Chromium drops a request as this machine's network changed.
 
-    Another test that runs at the same time may plug in a cable (tests/fire/networks.py).
+    Another test that runs at the same time may plug in a cable (tests/fire/networks.py). It may also be the request
+    for a script of the page, which then does nothing.
     """
     go = page.goto
+    dropped: list[str] = []
+
+    def note(request: Request) -> None:
+        if NETWORK_CHANGED in (request.failure or ""):
+            dropped.append(request.url)
 
     def goto(url: str, **options: Any) -> Response | None:
+        dropped.clear()
         try:
-            return go(url, **options)
+            response = go(url, **options)
         except Error as error:
-            if "ERR_NETWORK_CHANGED" not in error.message:
+            if NETWORK_CHANGED not in error.message:
                 raise
             return go(url, **options)
+        return go(url, **options) if dropped else response
 
+    page.on("requestfailed", note)
     page.goto = goto  # type: ignore[method-assign]

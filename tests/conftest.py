@@ -1,5 +1,6 @@
 """People and things that most tests need: Alice owns the server, Bob owns nothing, Dana is the admin."""
 
+import gc
 import os
 
 import pytest
@@ -17,6 +18,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(FloorPlugin())
     if config.pluginmanager.has_plugin("xdist"):
         config.pluginmanager.register(SharesPlugin())
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what was loaded, and run less often: it took 9 % of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -289,7 +289,11 @@ def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
     ]
     by = request.user.get_username()
     record_event(EventKind.RESET_LINK_MADE, request, user=person, detail=f"by {by}")
-    context = {"person": person, "link": make_link(request, reverse("reset", args=place))}
+    context = {
+        "person": person,
+        "link": make_link(request, reverse("reset", args=place)),
+        "has_second_factor": Authenticator.objects.filter(user=person).exists(),
+    }
     return render(request, "accounts/reset_link.html", context)
 
 

@@ -79,6 +79,8 @@ def _say(
         ) % {"names": ", ".join(unseen)}
     elif known is not None and known.state == AdminsState.NO_SOURCEMOD:
         sentence = ""  # The host has said so above.
+    elif known is not None and known.state == AdminsState.NOT_LOADED:
+        sentence = _("No overlay of this server contains SourceMod.")
     else:
         sentence = _(
             "Only SourceMod reads the admins, and no overlay of this server contains it: they have no "

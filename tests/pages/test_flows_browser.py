@@ -248,9 +248,9 @@ def talk_to_a_server(visit: Visit) -> None:
         visit.button("Show its chapters")
     expect(page.get_by_label("Chapter and mode of Two")).to_have_value("coop/c2m1_highway")
     visit.button("Change now")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Send it to beta?")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Change beta to Two")
     visit.look()
-    visit.button("Send it")
+    visit.button("Change now")
     expect(page.locator("main .notice", has_text="old to play Two")).to_be_visible()
 
 

@@ -116,7 +116,7 @@ def test_a_manager_makes_nobody_a_manager_by_a_change(
 def test_a_role_is_taken_after_a_question(as_alice: Client, bob: User, server: Server) -> None:
     url = f"{PEOPLE}{let_in(server, bob, 'operator').pk}/remove/"
     page = as_alice.get(url).content.decode()
-    assert "They are operator now." in page
+    assert "Their role is operator." in page
     assert server.role_of(bob) == "operator"
     page = as_alice.post(url, follow=True).content.decode()
     assert "bob no longer has a role on alpha." in page

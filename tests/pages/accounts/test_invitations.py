@@ -45,7 +45,7 @@ def test_who_invites_reads_how_many_servers_a_new_account_may_make(
     as_alice: Client, as_dana: Client, server: Server, most: int, words: str
 ) -> None:
     with override_settings(SERVERS_PER_OWNER=most):
-        assert f"{words}\n    Their page lets you set" in as_dana.get(PEOPLE).content.decode()
+        assert f"{words}\n    To set another number" in as_dana.get(PEOPLE).content.decode()
         page = as_alice.get(reverse("server_people", args=["alpha"])).content.decode()
     assert f"{words} Its role here does not change that." in page
 
@@ -75,7 +75,7 @@ def test_a_link_works_once(invitation: Invitation) -> None:
     for ask in (Client().get, Client().post):
         response = ask(invitation.get_absolute_url(), {**EVE, "username": "mallory"})
         assert response.status_code == 404
-        assert "This invitation is over" in response.content.decode()
+        assert "This invitation is no longer valid" in response.content.decode()
     assert not User.objects.filter(username="mallory").exists()
 
 

@@ -53,7 +53,7 @@ def test_an_admin_is_shown_a_link_with_which_the_person_sets_a_password(
 def test_a_link_works_once(as_dana: Client, alice: User) -> None:
     link = make_link(as_dana, alice)
     use(link)
-    assert "This link is over" in use(link)
+    assert "This link is no longer valid" in use(link)
 
 
 def test_a_link_is_kept_by_nobody(as_dana: Client, alice: User) -> None:
@@ -64,7 +64,7 @@ def test_a_link_is_kept_by_nobody(as_dana: Client, alice: User) -> None:
 def test_a_link_ends_with_the_next_sign_in(as_dana: Client, alice: User) -> None:
     link = make_link(as_dana, alice)
     browser(alice)
-    assert "This link is over" in use(link)
+    assert "This link is no longer valid" in use(link)
 
 
 def test_only_a_superuser_makes_one_for_a_superuser(

@@ -7,7 +7,17 @@ function isCut(select, text) {
   const style = getComputedStyle(select);
   const padding = parseFloat(style.paddingInlineStart) + parseFloat(style.paddingInlineEnd);
   pen.font = style.font;
-  return select.clientWidth > 0 && pen.measureText(text).width > select.clientWidth - padding - ARROW_PX;
+  const isLong = pen.measureText(text).width > select.clientWidth - padding - ARROW_PX;
+  return select.clientWidth > 0 && isLong && widthOfChoices(select) > select.clientWidth;
+}
+
+// How wide a list is that cuts none of its choices.
+function widthOfChoices(select) {
+  const free = { inlineSize: "max-content", maxInlineSize: "none", minInlineSize: "0" };
+  Object.assign(select.style, free);
+  const width = select.clientWidth;
+  for (const name of Object.keys(free)) select.style[name] = "";
+  return width;
 }
 
 function showChosenOf(select) {
