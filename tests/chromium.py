@@ -12,8 +12,8 @@ NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 def outlast_network_changes(page: Page) -> None:
     """Let `page.goto` try once more where Chromium drops a request as this machine's network changed.
 
-    Another test that runs at the same time may plug in a cable (tests/fire/networks.py). It may also be the request
-    for a script of the page, which then does nothing.
+    Another test that runs at the same time may plug in a cable (tests/fire/networks.py). A script of the
+    page may be dropped too: then the page does nothing.
     """
     go = page.goto
     dropped: list[str] = []
