@@ -392,9 +392,12 @@ FLOWS: dict[Flow, str] = {
 }
 """What is done in every run of the tests, and in which way: what other tests do not do in a browser."""
 
+ALL_FLOWS = "ALL_FLOWS" in os.environ
+WAYS = ["finger", "keyboard", "no scripts"] + ["mouse"] * ALL_FLOWS
+
 
 @pytest.mark.usefixtures("fleet")
-@pytest.mark.parametrize("way", ["finger", "keyboard", "no scripts"])
+@pytest.mark.parametrize("way", WAYS)
 def test_everything_can_be_done(open_page: OpenPage, alice: User, tmp_path: Path, way: str) -> None:
     is_phone = way == "finger"
     page = open_page(
@@ -409,6 +412,6 @@ def test_everything_can_be_done(open_page: OpenPage, alice: User, tmp_path: Path
     file.write_text("echo night")
     visit = Visit(hand, way != "no scripts", code, file)
     for flow, usual in FLOWS.items():
-        if way == usual or "ALL_FLOWS" in os.environ:
+        if way == usual or ALL_FLOWS:
             visit.head("Servers")
             flow(visit)
