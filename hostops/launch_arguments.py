@@ -611,7 +611,7 @@ def _refuse_continuation(word: str, place: str) -> Fault:
 def _refuse_file(word: str, place: str) -> Fault:
     return Fault(
         place,
-        f"“{_shown(word)}”: the game would read further arguments from a file of that name. Leave it out.",
+        f"“{_shown(word)}”: the game would read more arguments from a file of that name. Remove it.",
     )
 
 

@@ -56,7 +56,7 @@ def most_servers(person: User) -> int | None:
 
 
 def describe_new_account() -> str:
-    """Return how many servers the account of a newcomer may make, in a sentence for whoever invites one."""
+    """Return how many servers a new account may make, in a sentence for the person who invites."""
     most = settings.SERVERS_PER_OWNER
     words = ngettext(
         "A new account may make %(most)d server of its own.",

@@ -66,8 +66,8 @@ class OwnQuotasInline(admin.StackedInline):  # type: ignore[type-arg]
 class PersonAdmin(ToldCollisions, UserAdmin):  # type: ignore[type-arg]
     """Django's admin for people, with their quotas.
 
-    Whoever may change accounts changes neither roles nor the account of somebody with more rights. That would
-    make them whatever they like.
+    The right to change accounts includes neither roles nor the accounts of people with more rights: it would be
+    a way to get any right.
     """
 
     given_by_superusers = ["is_staff", "is_superuser", "groups", "user_permissions"]

@@ -1,6 +1,6 @@
 """A person's role in the whole panel: owner, host admin or superuser. Roles on a server are separate.
 
-Also says whose account somebody may change: whoever can set a person's password can do what that person may.
+Also says whose accounts a person may change: setting somebody's password gives one their rights.
 """
 
 from django.contrib.auth.models import Group, User

@@ -516,7 +516,7 @@ class BlueprintForm(RowForm):
 def refuse_setting(setting: Setting) -> str:
     """Return why a blueprint's config may not set a password, in a sentence for one place."""
     return _(
-        "%(place)s sets %(cvar)s, a password that every server of this blueprint would share. Leave it out "
+        "%(place)s sets %(cvar)s, a password that every server of this blueprint would share. Remove it "
         "here and set “%(label)s” on each server instead."
     ) % {
         "place": setting.place,

@@ -417,6 +417,11 @@ class Server(models.Model):
         return ", ".join(name for name in self.blueprint.limit_names if name in names)
 
     @property
+    def players_label(self) -> str:
+        """How many people are on, and of how many if that is known: `2/4`."""
+        return f"{self.players}/{self.max_players}" if self.max_players else f"{self.players}"
+
+    @property
     def has_known_players(self) -> bool:
         """Whether it is running, and said how many people play when it was last asked."""
         if self.not_heard_of_since:
