@@ -2,7 +2,7 @@
 
 A person's jobs are those of the servers that they own or that are shared with them, and of their uploads. No
 index has all these in one order. So the newest jobs of each server are looked up, in each wanted state, and the
-page shows the newest of those.
+page shows the newest of those. Jobs that succeeded have no index: most do, so they are soon found.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 
-from jobs.models import ACTIVE_STATES, FINAL_STATES, Job, JobQuerySet, JobState
+from jobs.models import ACTIVE_STATES, UNSUCCESSFUL_STATES, Job, JobQuerySet, JobState
 from servers.permissions import Verb, follows_everything, may
 
 LARGEST_ID = 2**63 - 1
@@ -42,33 +42,39 @@ ORDER BY id DESC LIMIT %s
 """
 """The ids, newest first, of what `JobQuerySet.visible_to` returns for a person who sees nobody else's jobs.
 Every role lets one see a server. `places` has the placeholders of the states. The indexes are those of a
-server's finished and unfinished jobs, `jobs_of_removed_servers` and `jobs_of_uploaders`."""
+server's jobs, `jobs_of_removed_servers` and `jobs_of_uploaders`."""
 
 OF_SERVERS = """
-    SELECT job.id FROM own CROSS JOIN wanted CROSS JOIN LATERAL (
+    SELECT job.id FROM own CROSS JOIN LATERAL (
         SELECT newest.id FROM jobs_job newest
-        WHERE newest.server_id = ANY (ARRAY[own.id]) AND newest.state = wanted.state
-        AND newest.finished_at IS {finished} AND newest.id < %s
+        WHERE newest.server_id = ANY (ARRAY[own.id]) AND {condition} AND newest.id < %s
         ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
-    WHERE wanted.state IN ({states})
 """
-"""The newest jobs of each server in each state, of the finished or of the unfinished ones. With a plain
-equation for the server instead of the array, PostgreSQL might read all jobs in the order of their ids, in the
-hope of finding some of the server soon."""
+"""The newest jobs of each server that fulfil a condition. With a plain equation for the server instead of the
+array, PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of the server soon."""
 
 OF_SERVERS_IN_SQLITE = """
-    SELECT job.id FROM own CROSS JOIN wanted
-    JOIN jobs_job job ON job.server_id = own.id AND job.state = wanted.state
-    WHERE wanted.state IN ({states}) AND job.finished_at IS {finished} AND job.id < %s AND job.id >= COALESCE((
+    SELECT job.id FROM own JOIN jobs_job job ON job.server_id = own.id
+    WHERE {condition} AND job.id < %s AND job.id >= COALESCE((
         SELECT older.id FROM jobs_job older
-        WHERE older.server_id = own.id AND older.state = wanted.state
-        AND older.finished_at IS {finished} AND older.id < %s
+        WHERE older.server_id = own.id AND {condition} AND older.id < %s
         ORDER BY older.id DESC LIMIT 1 OFFSET %s
     ), 0)
 """
 """The same for SQLite, which has no LATERAL: all jobs from the oldest wanted one on. PostgreSQL would read all
 jobs for this."""
+
+
+INDEXED = {
+    **dict.fromkeys(ACTIVE_STATES, "finished_at IS NULL"),
+    **dict.fromkeys(
+        UNSUCCESSFUL_STATES,
+        "state IN (" + ", ".join(f"'{state}'" for state in UNSUCCESSFUL_STATES) + ")",
+    ),
+}
+"""What the indexes of a server's unfinished and unsuccessful jobs have as their condition: a database uses them
+only where a query says the same. Jobs that succeeded are looked for among all jobs of their server."""
 
 
 def parse_id(text: str) -> int | None:
@@ -107,7 +113,7 @@ def sees_hosts_alone(user: User) -> bool:
 def take_newest(jobs: JobQuerySet, states: Sequence[str], limit: int) -> list[Job]:
     """Return the newest of `jobs` in one of `states`."""
     # One query per state: no index has the order of several states, so one query would read all jobs.
-    newest = (list(jobs.filter(state=state)[:limit]) for state in states)
+    newest = (list(jobs.in_state(state)[:limit]) for state in states)
     return sorted(chain.from_iterable(newest), key=lambda job: -job.pk)[:limit]
 
 
@@ -117,11 +123,7 @@ def newest_of_person(
     """Return the statement for this database, and its parameters."""
     is_sqlite = connection.vendor == "sqlite"
     of_servers = OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS
-    parts = [
-        of_servers.format(finished=finished, states=", ".join(f"'{state}'" for state in possible))
-        for finished, possible in (("NULL", ACTIVE_STATES), ("NOT NULL", FINAL_STATES))
-        if set(states) & set(possible)
-    ]
+    parts = [of_servers.format(condition=condition) for condition in conditions_of(states)]
     statement = NEWEST_OF_PERSON.format(
         places=", ".join(["(%s)"] * len(states)), of_servers=" UNION ALL ".join(parts)
     )
@@ -129,3 +131,10 @@ def newest_of_person(
     of_person = [user_id, end, limit]
     parameters = [user_id, user_id, *states, *of_part * len(parts), *of_person, *of_person, limit]
     return statement, parameters
+
+
+def conditions_of(states: Sequence[str]) -> list[str]:
+    """Return conditions that jobs in one of `states` fulfil, each with an index of a server's jobs."""
+    if set(states) == set(JobState.values):
+        return ["TRUE"]
+    return [f"state = '{JobState(state)}' AND {INDEXED.get(state, 'TRUE')}" for state in states]

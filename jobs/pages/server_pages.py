@@ -89,9 +89,7 @@ def server_history(request: SignedInRequest, name: str) -> HttpResponse:
     """List the jobs of a server, newest first."""
     server = get_server_or_404(request.user, name)
     before = parse_id(request.GET.get("before", ""))
-    jobs = Job.objects.filter(server=server, pk__lt=before or LARGEST_ID).order_by(
-        "-created_at", "-id"
-    )
+    jobs = Job.objects.filter(server=server, pk__lt=before or LARGEST_ID).order_by("-id")
     shown = list(jobs[: JOBS_PER_PAGE + 1])
     context = describe_head(request, server, "jobs", has_form=False) | {
         "jobs": shown[:JOBS_PER_PAGE],

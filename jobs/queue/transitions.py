@@ -582,7 +582,7 @@ def fail_stale_job(job: Job) -> bool:
 
 def prune_jobs(finished_before: datetime) -> int:
     """Delete the jobs that ended before `finished_before`, with their logs; return how many."""
-    old = Job.objects.finished().filter(finished_at__lt=finished_before)
+    old = Job.objects.finished().filter(finished_at__lt=finished_before).order_by("id")
     count = 0
     while ids := list(old.values_list("pk", flat=True)[:200]):
         count += Job.objects.filter(pk__in=ids).delete()[1].get("jobs.Job", 0)

@@ -186,10 +186,9 @@ class HostWatch:
         booted_at = timezone.now() - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
         with transaction.atomic():
             lock_host(self._host)
-            tries = server.jobs.filter(
-                operation__in=(Operation.START, Operation.RESTART), created_at__gte=booted_at
-            )
-            if tries.exists() or Job.objects.active().filter(server=server).exists():
+            if has_tried_since(server, booted_at):
+                return
+            if Job.objects.active().filter(server=server).exists():
                 return
             # Read after the check for active jobs: one that stopped the server has stored that before it ended.
             if not Server.objects.filter(pk=server.pk, desired_state=DesiredState.RUNNING).exists():
@@ -224,10 +223,7 @@ class HostWatch:
             is_wanted = Server.objects.filter(
                 pk=server.pk, desired_state=DesiredState.RUNNING, host__is_draining=False
             )
-            tries = server.jobs.filter(
-                operation__in=(Operation.START, Operation.RESTART), created_at__gte=crashed_at
-            )
-            if tries.exists() or not is_wanted.exists():
+            if has_tried_since(server, crashed_at) or not is_wanted.exists():
                 return
             job = enqueue(
                 Operation.START, server=server, requested_by=None, run=find_run_to_repeat(server)
@@ -240,6 +236,13 @@ class HostWatch:
             )
         self._restarted[server.pk] = due
         logger.info("job %s: start of %s after a crash", job.pk, server.name)
+
+
+def has_tried_since(server: Server, moment: datetime) -> bool:
+    """Return whether the newest start or restart of a server was requested after a moment."""
+    starts = server.jobs.filter(operation__in=STARTS).order_by("-id")
+    newest = starts.values_list("created_at", flat=True).first()
+    return newest is not None and newest >= moment
 
 
 def find_run_to_repeat(server: Server) -> Run | None:

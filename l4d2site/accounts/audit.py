@@ -1,6 +1,7 @@
 """Who did what: jobs that people requested, console commands, and the record of accounts, servers and sign-ins.
 
-All are read by time, newest first, through indexes, so a page costs the same at any depth.
+All are read by time, newest first, through indexes, so a page costs the same at any depth. Only the jobs of one
+server are sorted: no index has them by time.
 """
 
 from dataclasses import asdict, dataclass

@@ -34,7 +34,7 @@ def read_games(hosts: Iterable[Host]) -> list[GameOnHost]:
     jobs: Any = Host.jobs.rel.related_model
     # Only jobs of whole hosts have no server. Without that condition, the query would go through all jobs ever.
     installs = jobs.objects.filter(server=None, host=OuterRef("pk"), operation="install")
-    newest_id = Subquery(installs.order_by("-created_at", "-id").values("pk")[:1])
+    newest_id = Subquery(installs.order_by("-id").values("pk")[:1])
     ids = Host.objects.filter(pk__in=[host.pk for host in hosts]).values(newest_id=newest_id)
     newest = {job.host_id: job for job in jobs.objects.filter(pk__in=ids)}
     return [GameOnHost(host, to_tell(host, newest.get(host.pk))) for host in hosts]

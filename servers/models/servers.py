@@ -123,7 +123,7 @@ class ServerQuerySet(models.QuerySet["Server"]):
         # `jobs` depends on this package, not the other way round. Its model is reached by the relation.
         jobs: models.QuerySet[Any] = models.QuerySet(Server.jobs.rel.related_model)
         # One lookup per server in the index of jobs by server and age, however long its history is.
-        newest_job = jobs.filter(server=OuterRef("pk")).order_by("-created_at", "-id").values("pk")
+        newest_job = jobs.filter(server=OuterRef("pk")).order_by("-id").values("pk")
         shown = Server.objects.order_by().filter(pk__in=ids)
         newest_ids = shown.values(newest_job_id=Subquery(newest_job[:1]))
         newest_jobs = jobs.filter(pk__in=newest_ids)
