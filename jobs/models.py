@@ -261,10 +261,10 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        # Neither a claim nor a success changes an index in which each server has pages of its own: with 128 jobs
-        # as many pages would change, and all of them would go to the disk with the commit. Those that wait or run
-        # are few, and share their pages. Jobs that succeeded are found among all jobs of their server, because
-        # most do (docs/adr/0025).
+        # Neither a claim nor a success changes an index in which each server has pages of its own: with 128
+        # jobs as many pages would change, and all of them would go to the disk with the commit. Those that wait
+        # or run are few, and share their pages. Jobs that succeeded are found among all jobs of their server,
+        # because most do (docs/adr/0025).
         indexes = [
             models.Index(
                 fields=["host", "created_at", "id"],

@@ -9,6 +9,7 @@ its transactions: `jobs/queue/scheduler.py` (which jobs may run), `jobs/queue/cl
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,10 +109,15 @@ def with_equation(statement: str, parameters: Sequence[Any]) -> tuple[str, Seque
 
 @lru_cache(maxsize=64)
 def for_sqlite(statement: str) -> str:
-    """Return a statement in SQLite's dialect: no arrays, no row locks, and another name for json_agg()."""
+    """Return a statement in SQLite's dialect: no arrays, no row locks, and another name for json_agg().
+
+    If an update of several rows fails, SQLite undoes it, for which it first writes the old content of each page
+    into a file. Here its transaction is given up anyway; with OR FAIL, SQLite leaves the undoing to that.
+    """
     in_array = "IN (SELECT value FROM json_each(%s))"
     statement = statement.replace(ARRAY, in_array).replace(" FOR NO KEY UPDATE", "")
-    return statement.replace("json_agg(", "json_group_array(")
+    statement = statement.replace("json_agg(", "json_group_array(")
+    return re.sub("^UPDATE ", "UPDATE OR FAIL ", statement)
 
 
 def adapt(value: Any, *, is_sqlite: bool) -> Any:

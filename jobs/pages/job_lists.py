@@ -51,7 +51,7 @@ OF_SERVERS = """
         ORDER BY newest.server_id DESC, newest.id DESC LIMIT %s
     ) job
 """
-"""The newest jobs of each server that fulfil a condition. With a plain equation for the server instead of the
+"""The newest jobs of each server that meet a condition. With a plain equation for the server instead of the
 array, PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of the server soon."""
 
 OF_SERVERS_IN_SQLITE = """
@@ -134,7 +134,7 @@ def newest_of_person(
 
 
 def conditions_of(states: Sequence[str]) -> list[str]:
-    """Return conditions that jobs in one of `states` fulfil, each with an index of a server's jobs."""
+    """Return conditions that jobs in one of `states` meet, each with an index of a server's jobs."""
     if set(states) == set(JobState.values):
         return ["TRUE"]
-    return [f"state = '{JobState(state)}' AND {INDEXED.get(state, 'TRUE')}" for state in states]
+    return [f"state = '{state}' AND {INDEXED.get(state, 'TRUE')}" for state in map(JobState, states)]

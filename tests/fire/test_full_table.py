@@ -77,7 +77,7 @@ def statements_by_state() -> Iterator[list[Statement]]:
 
     def note(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         looks = sql.startswith("SELECT") and "state" in sql.rpartition("WHERE")[2]
-        claims = sql.startswith("UPDATE jobs_job SET state = 'running'")
+        claims = sql.startswith("UPDATE") and "jobs_job SET state = 'running'" in sql
         if "jobs_job" in sql and (looks or claims):
             statements.append((sql, parameters))
         return execute(sql, parameters, many, context)

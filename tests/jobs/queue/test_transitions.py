@@ -327,6 +327,7 @@ class TestScheduling:
         assert job.created_at <= job.started_at <= job.updated_at
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's transactions take turns")
 def test_a_claim_that_loses_against_another_hosts_is_tried_again_at_once(
     make_server: MakeServer, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +351,7 @@ def test_a_claim_that_loses_against_another_hosts_is_tried_again_at_once(
     assert of_moved.state == JobState.QUEUED
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's transactions take turns")
 def test_a_claim_that_is_always_refused_is_not_tried_forever(
     server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +365,22 @@ def test_a_claim_that_is_always_refused_is_not_tried_forever(
     monkeypatch.setattr(transitions, "set_running", refuse)
     assert claim_jobs(worker, worker.host, 1) == []
     assert len(tries) == 2
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL's claims may be lost")
+def test_what_sqlite_refuses_is_no_lost_claim_and_ends_the_transaction_around_it(
+    server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise IntegrityError("no")
+
+    job = start(server)
+    monkeypatch.setattr(transitions, "set_running", refuse)
+    with pytest.raises(IntegrityError, match="no"), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(stage="stored beside it")
+        claim_jobs(worker, worker.host, 1)
+    job.refresh_from_db()
+    assert (job.state, job.stage) == (JobState.QUEUED, "")
 
 
 def test_a_job_that_is_cancelled_while_it_is_being_picked_does_not_run(
