@@ -52,7 +52,7 @@ OF_SERVERS = """
     ) job
 """
 """The newest jobs of each server that meet a condition. With a plain equation for the server instead of the
-array, PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of the server soon."""
+array, PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of it soon."""
 
 OF_SERVERS_IN_SQLITE = """
     SELECT job.id FROM own JOIN jobs_job job ON job.server_id = own.id

@@ -374,11 +374,15 @@ def test_what_sqlite_refuses_is_no_lost_claim_and_ends_the_transaction_around_it
     def refuse(*_: object) -> None:
         raise IntegrityError("no")
 
+    def store_and_claim() -> None:
+        with transaction.atomic():
+            Job.objects.filter(pk=job.pk).update(stage="stored beside it")
+            claim_jobs(worker, worker.host, 1)
+
     job = start(server)
     monkeypatch.setattr(transitions, "set_running", refuse)
-    with pytest.raises(IntegrityError, match="no"), transaction.atomic():
-        Job.objects.filter(pk=job.pk).update(stage="stored beside it")
-        claim_jobs(worker, worker.host, 1)
+    with pytest.raises(IntegrityError, match="no"):
+        store_and_claim()
     job.refresh_from_db()
     assert (job.state, job.stage) == (JobState.QUEUED, "")
 

@@ -210,12 +210,12 @@ def test_a_refusal_ends_in_time_even_if_a_cancellation_is_swallowed(
     cancellations = parts = 0
 
     async def receive() -> dict[str, Any]:
-        """Give another part every moment, as wait_for does where one comes with the cancellation."""
+        """Give a part where a cancellation comes, as wait_for may, and then one every moment."""
         nonlocal cancellations, parts
         parts += 1
         assert parts < 100, "it goes on after its time"
         try:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(10 if parts == 1 else 0.01)
         except asyncio.CancelledError:
             cancellations += 1
         return {"type": "http.request", "body": b"x", "more_body": True}

@@ -165,6 +165,7 @@ def test_a_file_is_on_the_disk_before_it_is_noted(
 
     def sync(part: UploadPart, descriptor: int) -> None:
         synced.append(UploadPart.objects.get().received_at is None)
+        connection.close()  # This is a thread of the door.
         real(part, descriptor)
 
     monkeypatch.setattr(store, "sync_file", sync)
