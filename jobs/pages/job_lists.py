@@ -137,4 +137,6 @@ def conditions_of(states: Sequence[str]) -> list[str]:
     """Return conditions that jobs in one of `states` meet, each with an index of a server's jobs."""
     if set(states) == set(JobState.values):
         return ["TRUE"]
-    return [f"state = '{state}' AND {INDEXED.get(state, 'TRUE')}" for state in map(JobState, states)]
+    return [
+        f"state = '{state}' AND {INDEXED.get(state, 'TRUE')}" for state in map(JobState, states)
+    ]
