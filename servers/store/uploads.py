@@ -7,6 +7,7 @@ from django.db.models import Count
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from hostops.specs import ManifestError, require_paths, require_readable_paths
 from servers.models import (
@@ -176,10 +177,14 @@ def describe_gap(*, parts: int, received: int) -> str:
     if not parts:
         return _("No file has been uploaded yet.")
     if missing := parts - received:
-        return _("%(missing)d of %(parts)d parts have not fully arrived yet.") % {
-            "missing": missing,
-            "parts": parts,
-        }
+        if parts == 1:
+            return _("Its file has not fully arrived yet.")
+        text = ngettext(
+            "%(missing)d of its %(parts)d parts has not fully arrived yet.",
+            "%(missing)d of its %(parts)d parts have not fully arrived yet.",
+            missing,
+        )
+        return text % {"missing": missing, "parts": parts}
     return ""
 
 

@@ -299,7 +299,7 @@ def test_nothing_is_made_of_what_has_not_arrived(overlay: Overlay, alice: User) 
     with pytest.raises(queue.RequestRefused, match="No file has been uploaded yet"):
         queue.request(Operation.UNPACK, upload=upload, requested_by=alice)
     store.add_part(upload, "a.vpk", 3)
-    with pytest.raises(queue.RequestRefused, match="1 of 1 parts have not fully arrived"):
+    with pytest.raises(queue.RequestRefused, match="Its file has not fully arrived"):
         queue.request(Operation.UNPACK, upload=upload, requested_by=alice)
     with pytest.raises(queue.RequestRefused, match="Start one on an overlay"):
         queue.request(Operation.UNPACK, requested_by=alice)

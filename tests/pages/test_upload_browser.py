@@ -137,7 +137,7 @@ def test_a_folder_arrives_over_a_killed_web_process_and_a_reload(
     expect(said).to_contain_text("paused")
 
     page.reload()
-    expect(page.get_by_text("have not fully arrived yet")).to_be_visible()
+    expect(page.get_by_text("not fully arrived yet")).to_be_visible()
     expect(page.get_by_text("big.vpk")).to_be_visible()
     page.get_by_role("button", name="Continue").click()
     assert before < arrived() < BIG_BYTES

@@ -168,7 +168,7 @@ def test_a_script_begins_an_upload_and_is_told_what_has_arrived(
     refused = as_alice.post(again["finish_url"], headers=JSON)
     assert (refused.status_code, refused.json()["error"]) == (
         409,
-        "1 of 1 parts have not fully arrived yet.",
+        "Its file has not fully arrived yet.",
     )
     page = as_alice.get(PAGE).content.decode()
     assert "To continue, choose the same files again." in page
