@@ -170,8 +170,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=ACTIVE_STATES, finished_at=None)
 
     def in_state(self, state: str) -> "JobQuerySet":
-        """Return the jobs in one state, in words that let a database use the index by state: few are in it."""
+        """Return the jobs in one state; unless it is the one in which most jobs are, from the index by state."""
         jobs = self.filter(state=state)
+        # A database uses that index only where a query says, as the index does, what is left out of it.
         return jobs if state == JobState.SUCCEEDED else jobs.exclude(state=JobState.SUCCEEDED)
 
     def finished(self) -> "JobQuerySet":

@@ -239,7 +239,7 @@ class HostWatch:
 
 
 def has_tried_since(server: Server, moment: datetime) -> bool:
-    """Return whether the newest start or restart of a server was requested after a moment."""
+    """Return whether the newest start or restart of a server was requested at `moment` or later."""
     starts = server.jobs.filter(operation__in=STARTS).order_by("-id")
     newest = starts.values_list("created_at", flat=True).first()
     return newest is not None and newest >= moment
