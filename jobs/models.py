@@ -170,7 +170,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=ACTIVE_STATES, finished_at=None)
 
     def in_state(self, state: str) -> "JobQuerySet":
-        """Return the jobs in one state; unless it is the one in which most jobs are, from the index by state."""
+        """Return the jobs in one state: from the index by state, unless most jobs are in it."""
         jobs = self.filter(state=state)
         # A database uses that index only where a query says, as the index does, what is left out of it.
         return jobs if state == JobState.SUCCEEDED else jobs.exclude(state=JobState.SUCCEEDED)
