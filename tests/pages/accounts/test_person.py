@@ -153,6 +153,8 @@ def test_a_session_is_over_however_its_account_was_switched_off(bob: User) -> No
     for switch_off in (switch_by_admin, switch_by_query):
         client = sign_in(fresh(bob))
         switch_off(is_active=False)
+        # A query sends no signal: these sessions end when the account is reactivated.
+        assert PersonSession.objects.exists() == (switch_off == switch_by_query)
         switch_by_admin(is_active=True)
         assert client.get("/servers/").status_code == 302
         assert not PersonSession.objects.exists()
