@@ -124,11 +124,13 @@ def test_no_value_breaks_a_form_or_an_action(as_dana: Client, rows: None) -> Non
                 assert as_dana.post(add, given).status_code == 200, (model, value)
 
 
-def test_a_filter_of_many_digits_gives_the_list_without_it(as_dana: Client, server: Server) -> None:
+def test_a_filter_of_many_digits_gives_a_list(as_dana: Client, server: Server) -> None:
     url = address_of(Server, "changelist")
     page = as_dana.get(url, {"host": MANY_DIGITS}, follow=True)
-    assert page.redirect_chain == [(f"{url}?e=1", 302)]
-    assert "1 server" in page.content.decode()
+    assert page.status_code == 200
+    # PostgreSQL compares numbers of any length. SQLite does not: there it is the list without the filter.
+    found = "0 servers" if page.redirect_chain == [] else "1 server"
+    assert found in page.content.decode()
 
 
 def test_a_row_is_found_by_its_key_if_no_other_column_is_named(
