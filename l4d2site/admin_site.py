@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.contenttypes.views import shortcut
@@ -22,6 +22,7 @@ from jobs import queue
 from jobs.models import Job, Operation
 from jobs.pages import find_rollback_obstacle
 from l4d2site.accounts.pages import SignIn
+from l4d2site.admin_requests import CheckedRequests
 from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import Blueprint, Host, Overlay, Server
 from servers.permissions import Verb, may
@@ -40,6 +41,12 @@ class SaferoomAdminSite(AdminSite):
     site_header = "Saferoom"
     site_title = "Saferoom"
     index_title = "Hosts, people and jobs"
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register models, of packages too, with pages that judge what they are asked."""
+        pages = admin_class or ModelAdmin
+        checked = type(pages.__name__, (CheckedRequests, pages), {"__module__": pages.__module__})
+        super().register(model_or_iterable, checked, **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Return the addresses of the admin, including those for the game's releases."""

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -15,6 +16,15 @@ from servers.forms import VERSION_FIELD, SecretsForm, VersionedAdminForm, find_p
 from servers.models import Blueprint, BlueprintOverlay, Host, Overlay, Server
 from servers.models.overlays import OverlayQuerySet
 from servers.permissions import Verb, may
+from servers.quotas import (
+    TooManyBlueprintsError,
+    TooManyOverlaysError,
+    TooManyServersError,
+    find_content_obstacle,
+    take_blueprint_place,
+    take_overlay_place,
+    take_server_place,
+)
 from servers.store import find_overlay_holders
 
 LONG_TEXTS = ("arguments", "config")
@@ -58,10 +68,47 @@ class ToldCollisions(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseRedirect(request.get_full_path())
 
 
-class VersionedAdmin(ToldCollisions):
-    """Rows that are not saved over changes that somebody else saved after the page was opened."""
+class OwnerLimitForm(VersionedAdminForm):
+    """A row that counts for what its owner may have, also if others make it or give it to them.
 
-    form = VersionedAdminForm
+    Superusers are not kept to that: they could raise the limit.
+    """
+
+    asker: User
+    """Who fills it in; set by `OwnerLimitAdmin`."""
+
+    def take_place(self, owner: User) -> None:
+        """Raise ValidationError if `owner` may not have another of these."""
+        raise NotImplementedError
+
+    def clean(self) -> dict[str, Any]:
+        """Say in the form if the new owner has as many as they may have."""
+        # The owner is locked before the row's host and the row itself, as on the panel's pages.
+        owner = self.cleaned_data.get("owner")
+        if owner and owner.pk != self.instance.owner_id and not self.asker.is_superuser:
+            try:
+                self.take_place(owner)
+            except (TooManyServersError, TooManyBlueprintsError, TooManyOverlaysError):
+                text = _("%(owner)s has as many %(things)s as they may have.")
+                things = self._meta.model._meta.verbose_name_plural
+                self.add_error("owner", text % {"owner": owner, "things": things})
+        return super().clean() or self.cleaned_data
+
+
+class OwnerLimitAdmin(ToldCollisions):
+    """Rows that count for what their owner may have."""
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the form for this person."""
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        form.asker = cast("User", request.user)
+        return form
+
+
+class VersionedAdmin(OwnerLimitAdmin):
+    """Rows that are not saved over changes that somebody else saved after the page was opened."""
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Leave out the hidden field if nothing can be saved: then there is no form for it."""
@@ -146,10 +193,23 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
         return ""
 
 
+class OverlayAdminForm(OwnerLimitForm):
+    """An overlay, which may have no owner."""
+
+    def take_place(self, owner: User) -> None:
+        """Raise ValidationError if `owner` may have no other overlay, or not the bytes of this one."""
+        take_overlay_place(owner)
+        versions = self.instance.versions.all() if self.instance.pk else ()
+        if find_content_obstacle(owner, sum(one.added_bytes for one in versions)):
+            text = _("The files of this overlay are more than %(owner)s has room for.")
+            raise ValidationError({"owner": text % {"owner": owner}})
+
+
 @admin.register(Overlay)
 class OverlayAdmin(GuardedDeletion, VersionedAdmin):
     """Overlays: names of folders on the hosts, and of overlays that the panel has versions of."""
 
+    form = OverlayAdminForm
     list_display = ["name", "summary", "owner", "is_shared"]
     list_select_related = ["owner"]
     raw_id_fields = ["owner"]
@@ -210,10 +270,19 @@ class BlueprintOverlayInline(admin.TabularInline):  # type: ignore[type-arg]
         return all(may(request.user, verb) for verb in verbs)
 
 
+class BlueprintAdminForm(OwnerLimitForm):
+    """A blueprint."""
+
+    def take_place(self, owner: User) -> None:
+        """Raise ValidationError if `owner` may not have another blueprint."""
+        take_blueprint_place(owner)
+
+
 @admin.register(Blueprint)
 class BlueprintAdmin(VersionedAdmin):
     """Everybody's blueprints."""
 
+    form = BlueprintAdminForm
     list_display = ["name", "owner", "is_shared", "updated_at"]
     list_filter = ["is_shared"]
     list_select_related = ["owner"]
@@ -243,11 +312,15 @@ class BlueprintAdmin(VersionedAdmin):
         return may(request.user, Verb.REMOVE_BLUEPRINT)
 
 
-class ServerAdminForm(SecretsForm, VersionedAdminForm):
+class ServerAdminForm(SecretsForm, OwnerLimitForm):
     """A server. Without a port, there must be a free one. Here too, passwords move out of its config."""
 
     is_any_port_allowed = False
     """Whether the form is for somebody who may give a server any port."""
+
+    def take_place(self, owner: User) -> None:
+        """Raise ValidationError if `owner` may not have another server."""
+        take_server_place(owner)
 
     def clean(self) -> dict[str, Any]:
         """Give a server without a port the next free one, or say in the form that there is none."""
@@ -270,7 +343,7 @@ class ServerAdminForm(SecretsForm, VersionedAdminForm):
 
 
 @admin.register(Server)
-class ServerAdmin(GuardedDeletion, ToldCollisions):
+class ServerAdmin(GuardedDeletion, OwnerLimitAdmin):
     """Everybody's servers."""
 
     form = ServerAdminForm

@@ -16,7 +16,6 @@ from l4d2site.accounts.events import record_event
 from l4d2site.accounts.forms import PanelRoleForm, QuotasForm
 from l4d2site.accounts.models import EventKind, OwnQuotas
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role, panel_role_of
-from l4d2site.accounts.password_changes import end_sessions
 from l4d2site.accounts.people_pages import may_reset, may_see_people
 from servers.access import SignedInRequest, require, sign_in_required
 from servers.models import Server
@@ -177,7 +176,7 @@ def person_quotas(request: SignedInRequest, pk: int) -> HttpResponse:
 @require_POST
 @sign_in_required
 def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
-    """Deactivate an account, ending its sessions, or reactivate it: `active` is `true` or `false`."""
+    """Deactivate an account or reactivate it: `active` is `true` or `false`. `receivers` ends its sessions."""
     require(request.user, Verb.MAKE_RESET_LINK)
     person = get_person_or_404(pk)
     if not may_switch(request.user, person):
@@ -192,7 +191,6 @@ def person_switch(request: SignedInRequest, pk: int) -> HttpResponse:
     if person.is_active:
         messages.success(request, _("%(person)s may sign in again.") % {"person": person})
     else:
-        end_sessions(person)
         text = _("%(person)s was deactivated and signed out. Their servers keep running.")
         messages.success(request, text % {"person": person})
     return redirect("person", pk)

@@ -13,7 +13,13 @@ from django.http import HttpRequest
 
 from l4d2site.accounts.events import DETAIL_CHARS, make_printable, record_event
 from l4d2site.accounts.models import EventKind, FirstPassword
-from l4d2site.accounts.password_changes import MUST_CHANGE, current_request, name_actor, said_by
+from l4d2site.accounts.password_changes import (
+    MUST_CHANGE,
+    current_request,
+    end_sessions,
+    name_actor,
+    said_by,
+)
 from l4d2site.accounts.sessions import begin_session
 
 ROLES = {"is_active": "active", "is_staff": "staff", "is_superuser": "superuser"}
@@ -88,6 +94,16 @@ def note_new_recovery_codes(request: HttpRequest, user: User, **_kwargs: Any) ->
     record_event(EventKind.RECOVERY_CODES_MADE, request, user=user)
 
 
+@receiver(post_save, sender=User)
+def end_sessions_of_inactive(instance: User, **_kwargs: Any) -> None:
+    """End the sessions of an account that is deactivated, in whichever way that was done.
+
+    Django only ignores them: if the account is reactivated, an old cookie would be signed in again.
+    """
+    if not instance.is_active:
+        end_sessions(instance)
+
+
 # --- Roles ------------------------------------------------------------------------------------
 
 
@@ -121,6 +137,8 @@ def note_saved_account(instance: User, created: bool, raw: bool, **_kwargs: Any)
             for name, word in ROLES.items()
             if before[name] != getattr(instance, name)
         ]
+        if not before["is_active"]:
+            end_sessions(instance)  # Deactivated without a signal, as by a query.
         if changes:
             record_event(
                 EventKind.ROLE_CHANGED, request, user=instance, detail=", ".join([*changes, by])

@@ -9,14 +9,18 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import AsyncClient, Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
 
 from jobs.live.fan_out import Hub
 from jobs.models import Job
 from jobs.queue import enqueue
 from l4d2site.accounts.models import OwnQuotas
-from servers.models import Blueprint, Host, Server
+from servers import quotas
+from servers.models import Blueprint, Host, Overlay, Server
 from servers.quotas import TooManyServersError, take_server_place
 from tests.jobs.queue.test_quotas import is_somebody_waiting
+from tests.pages.accounts.test_admin_rights import make_staff
+from tests.pages.conftest import sign_in
 from tests.pages.test_servers import NEW, form_of
 from tests.waiting import wait_until
 
@@ -229,7 +233,57 @@ def test_an_admin_sets_a_persons_own_values(as_dana: Client, alice: User, dana: 
         "own_quotas-0-streams": "0",
     }
     assert as_dana.post(url, values).status_code == 302
-    quotas = OwnQuotas.objects.get()
-    assert (quotas.user, quotas.servers, quotas.waiting_jobs, quotas.streams) == (alice, 7, None, 0)
+    limits = OwnQuotas.objects.get()
+    assert (limits.user, limits.servers, limits.waiting_jobs, limits.streams) == (alice, 7, None, 0)
     own_page = as_dana.get(reverse("admin:auth_user_change", args=[dana.pk])).content.decode()
     assert "own_quotas" not in own_page
+
+
+@pytest.mark.parametrize("kind", [Server, Blueprint, Overlay])
+def test_staff_give_nobody_more_than_they_may_have(
+    kind: Any,
+    alice: User,
+    bob: User,
+    host: Host,
+    blueprint: Blueprint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quotas, "BLUEPRINTS_PER_OWNER", 1)
+    monkeypatch.setattr(quotas, "OVERLAYS_PER_OWNER", 1)
+    OwnQuotas.objects.create(user=bob, servers=1)
+    for person in (alice, bob):
+        own(person, host, blueprint, 1)
+        Overlay.objects.create(name=person.username, owner=person)
+    Blueprint.objects.create(name="bobs", owner=bob)
+    model = kind._meta.model_name
+    rights = [f"{verb}_{model}" for verb in ("add", "change", "delete")]
+    others = {"view_blueprint", "bring_native_code", *rights}
+    client = sign_in(make_staff(*others))
+    values = {
+        **form_of(blueprint),
+        "owner": bob.pk,
+        "host": host.pk,
+        "blueprint_overlays-TOTAL_FORMS": "0",
+        "blueprint_overlays-INITIAL_FORMS": "0",
+    }
+    answer = client.post(reverse(f"admin:servers_{model}_add"), values)
+    assert f"bob has as many {model}s as they may have." in answer.content.decode()
+    # Nor by giving them somebody else's. What they have can be changed.
+    for owner, status in ((alice, 200), (bob, 302)):
+        row = kind.objects.get(owner=owner)
+        url = reverse(f"admin:servers_{model}_change", args=[row.pk])
+        assert client.post(url, {**values, "name": row.name}).status_code == status
+    assert kind.objects.filter(owner=bob).count() == 1
+
+
+def test_staff_give_nobody_an_overlay_that_they_have_no_room_for(alice: User, bob: User) -> None:
+    overlay = Overlay.objects.create(name="big", owner=alice)
+    numbers = {"number": 1, "files": 1, "size_bytes": 9, "added_bytes": 9}
+    overlay.versions.create(digest="d", reference="big@1", looked_at=timezone.now(), **numbers)
+    OwnQuotas.objects.create(user=bob, content_bytes=8)
+    client = sign_in(make_staff("change_overlay"))
+    url = reverse("admin:servers_overlay_change", args=[overlay.pk])
+    page = client.post(url, {"name": "big", "owner": bob.pk}).content.decode()
+    assert "are more than bob has room for" in page
+    overlay.refresh_from_db()
+    assert overlay.owner == alice

@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas
+from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas, PersonSession
 from l4d2site.accounts.panel_roles import PanelRole, give_panel_role, panel_role_of
 from servers.models import Server
 from servers.quotas import most_servers
@@ -139,6 +139,25 @@ def test_who_is_switched_off_is_out_at_once_and_comes_back(
     as_dana.post(page_of(bob, "person_switch"), {"active": "true"})
     assert as_bob.get("/servers/").status_code == 302  # The session is over.
     assert sign_in(fresh(bob)).get("/servers/").status_code == 200
+
+
+def test_a_session_is_over_however_its_account_was_switched_off(bob: User) -> None:
+    def switch_by_query(*, is_active: bool) -> None:
+        User.objects.filter(pk=bob.pk).update(is_active=is_active)
+
+    def switch_by_admin(*, is_active: bool) -> None:
+        person = fresh(bob)
+        person.is_active = is_active
+        person.save()  # As the admin site's form does, and programs.
+
+    for switch_off in (switch_by_admin, switch_by_query):
+        client = sign_in(fresh(bob))
+        switch_off(is_active=False)
+        # A query sends no signal: these sessions end when the account is reactivated.
+        assert PersonSession.objects.exists() == (switch_off == switch_by_query)
+        switch_by_admin(is_active=True)
+        assert client.get("/servers/").status_code == 302
+        assert not PersonSession.objects.exists()
 
 
 def test_nobody_switches_themselves_off_or_a_superuser_without_being_one(

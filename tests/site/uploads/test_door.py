@@ -384,11 +384,10 @@ def test_an_account_that_is_off_or_unready_is_refused(
     door: DoorClient, upload: Upload, alice: User
 ) -> None:
     location = location_of(door.create(upload, "a.vpk", 3))
-    alice.is_active = False
-    alice.save()
+    # By queries, which leave the session as it is.
+    User.objects.filter(pk=alice.pk).update(is_active=False)
     assert door.patch(location, 0, [b"abc"]).status == 401
-    alice.is_active = True
-    alice.save()
+    User.objects.filter(pk=alice.pk).update(is_active=True)
     session = SessionStore(door.cookie.partition("=")[2])
     session[MUST_CHANGE] = True
     session.save()
