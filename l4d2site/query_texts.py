@@ -1,18 +1,21 @@
-"""Takes NUL characters out of what addresses ask for: PostgreSQL refuses every text with one."""
+"""Keeps NUL characters from the database: PostgreSQL refuses every text with one, and SQLite would store it."""
 
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import BadRequest
+from django.db import connection
 from django.http import HttpRequest, QueryDict
 from django.utils.decorators import sync_and_async_middleware
 
 
 @sync_and_async_middleware
 def drop_nul(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
-    """Give views `request.GET` without NUL. No name, search or number has one, so nothing is lost.
+    """Give views `request.GET` and cookies without NUL. No name, search or number has one, so nothing is lost.
 
-    Forms refuse it in what is posted. Both sync and async, so that a stream passes through without a thread.
+    Forms refuse it in what is posted. What a view takes from a post without a form ends at the database, with a
+    400. Both sync and async, so that a stream, to which nothing is posted, passes through without a thread.
     """
     middleware: Any
     if iscoroutinefunction(get_response):
@@ -24,13 +27,17 @@ def drop_nul(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
 
         def middleware(request: HttpRequest) -> Any:
             clean(request)
-            return get_response(request)
+            with connection.execute_wrapper(refuse_nul):
+                return get_response(request)
 
     return middleware  # type: ignore[no-any-return]
 
 
 def clean(request: HttpRequest) -> None:
-    """Replace `request.GET` if a name or value there has a NUL. Addresses without one are not parsed for it."""
+    """Replace cookies and `request.GET` if there may be a NUL. What has none is not parsed for it."""
+    # A quoted cookie can have any character, as a backslash and three digits.
+    if "\\" in request.META.get("HTTP_COOKIE", ""):
+        request.COOKIES = {name: value.replace("\0", "") for name, value in request.COOKIES.items()}
     if "%00" not in request.META.get("QUERY_STRING", ""):
         return
     cleaned = QueryDict(mutable=True)
@@ -39,3 +46,14 @@ def clean(request: HttpRequest) -> None:
             cleaned.appendlist(name.replace("\0", ""), value.replace("\0", ""))
     cleaned._mutable = False  # noqa: SLF001 - as QueryDict itself does
     request.GET = cleaned  # type: ignore[assignment]
+
+
+def refuse_nul(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """Execute a statement, unless one of its texts has a NUL. Raises `BadRequest`."""
+    for row in params if many else (params,):
+        values = row.values() if isinstance(row, dict) else row or ()
+        if any(isinstance(value, str) and "\0" in value for value in values):
+            raise BadRequest("A text for the database has a NUL character.")
+    return execute(sql, params, many, context)

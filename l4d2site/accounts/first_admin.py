@@ -8,15 +8,18 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from l4d2site.accounts.models import FirstPassword
+from l4d2site.accounts.password_changes import require_signable
 
 
 def make_first_admin(name: str, say: Callable[[str], None], given: str = "") -> bool:
     """Create an admin if there is none; return whether one was created.
 
-    The password is `given`, or generated here. A generated one is stored nowhere and must be changed.
+    The password is `given`, or generated here. A generated one is stored nowhere and must be changed. Raises
+    `ValidationError` for a given one that is too long.
     """
     if User.objects.filter(is_superuser=True).exists():
         return False
+    require_signable(given)
     password = given or secrets.token_urlsafe(12)
     with transaction.atomic():
         admin = User.objects.create_superuser(name, password=password)

@@ -304,7 +304,8 @@ class CredentialField(forms.JSONField):
 
     def to_python(self, value: Any) -> Any:
         """Parse it, and have the library read it: it raises more than allauth expects."""
-        if len(value or "") > LONGEST_CREDENTIAL:
+        # allauth stores it as it is, and PostgreSQL takes no JSON with a NUL.
+        if len(value or "") > LONGEST_CREDENTIAL or "\\u0000" in (value or ""):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
         try:
             credential = super().to_python(value)

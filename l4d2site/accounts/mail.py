@@ -16,6 +16,7 @@ from django.template.loader import render_to_string
 
 from l4d2site.accounts.forms import ResetRequestForm
 from l4d2site.accounts.models import Invitation
+from l4d2site.accounts.reset_links import ResetTokens
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def send_reset_mail(form: ResetRequestForm) -> bool:
             use_https=panel.scheme == "https",
             subject_template_name="accounts/reset_mail_subject.txt",
             email_template_name="accounts/reset_mail.txt",
+            token_generator=ResetTokens(),
         )
     )
 

@@ -13,8 +13,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
 from l4d2site.accounts.browsers import describe_browser
+from l4d2site.accounts.panel_roles import may_make_links
 from servers.models import Server
-from servers.permissions import GIVEN_ROLES, Role, may, verb_to_give
+from servers.permissions import GIVEN_ROLES, Role, Verb, may, verb_to_give
 
 INVITATION_DAYS = 7
 
@@ -219,8 +220,8 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 class Invitation(models.Model):
     """Lets one person create one account. Revoking it deletes the row.
 
-    An invitation with a `server` also gives a role on it, to an existing account as well as to a new one. It is
-    valid only while its maker may give that role.
+    An invitation with a `server` also gives a role on it, to an existing account as well as to a new one. Each
+    is valid only while its maker may make it.
 
     The link contains the row's id, signed with SECRET_KEY, so that reading the database yields no link.
     """
@@ -284,11 +285,14 @@ class Invitation(models.Model):
 
     @property
     def is_backed(self) -> bool:
-        """Whether its maker may still give its role, if it has one."""
+        """Whether its maker may still make it."""
+        maker = self.made_by
+        if maker is None:
+            return False
         if self.server is None:
-            return True
+            return may(maker, Verb.INVITE)
         verb = verb_to_give(Role(self.role))
-        return self.made_by is not None and may(self.made_by, verb, self.server)
+        return may(maker, verb, self.server) and may_make_links(maker)
 
     def accept(self, new_account: User | None = None) -> bool:
         """Mark it as used, by `new_account` if one was created with it.

@@ -1,11 +1,15 @@
 """A person's role in the whole panel: owner, host admin or superuser. Roles on a server are separate.
 
-Also says whose accounts a person may change: setting somebody's password gives one their rights.
+Also says whose accounts a person may change: setting somebody's password gives one their rights. And who may
+make links, which is asked again when a link is used.
 """
 
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
+
+from servers.permissions import Verb, may
 
 HOST_ADMINS = "Host admins"
 """The group that a migration creates; an admin may change its permissions."""
@@ -46,6 +50,20 @@ def has_rights_of(user: User, person: User) -> bool:
     if person.is_superuser:
         return False
     return not person.is_staff or permissions_of(person) <= user.get_all_permissions()
+
+
+def may_reset(user: User, person: User | None = None) -> bool:
+    """Return whether `user` may make reset links at all, or one for `person`.
+
+    With the link one can become that person, so it takes every right that they have.
+    """
+    is_allowed = may(user, Verb.MAKE_RESET_LINK)
+    return is_allowed and (person is None or has_rights_of(user, person))
+
+
+def may_make_links(user: User) -> bool:
+    """Return whether `user`, who may share a server, may make links with which new people get accounts."""
+    return settings.OWNERS_INVITE or may(user, Verb.INVITE)
 
 
 PERMISSION_LOOKUPS = (

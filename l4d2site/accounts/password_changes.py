@@ -4,7 +4,9 @@ from allauth.core import context
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import MinimumLengthValidator
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import EventKind, FirstPassword, PersonSession
@@ -13,14 +15,32 @@ MUST_CHANGE = "saferoom_must_change_password"
 """Set in the session of a person who signed in with a first password."""
 
 
+LONGEST_PASSWORD = 1024
+"""In characters. A form with the old one and twice the new one stays well within the 64 KiB that the gate lets
+through where passwords are checked: a character takes twelve bytes at most."""
+
+
 class PasswordPolicy(MinimumLengthValidator):
-    """Requires ten characters. As a validator, it is called when a changed password has been saved.
+    """Requires ten characters, and no more than `LONGEST_PASSWORD`. An older one that is longer keeps working.
+
+    As a validator, it is called when a changed password has been saved.
 
     A mere rehash, as with more iterations, is no change.
     """
 
     def __init__(self, min_length: int = 10) -> None:
         super().__init__(min_length)
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        """Refuse a password that is too short or too long."""
+        super().validate(password, user)
+        require_signable(password)
+
+    def get_help_text(self) -> str:
+        """Return both limits in a sentence."""
+        return _(
+            "Your password must contain at least %(least)d characters, and at most %(most)s."
+        ) % {"least": self.min_length, "most": f"{LONGEST_PASSWORD:,}"}
 
     def password_changed(self, password: str, user: User) -> None:  # noqa: ARG002 - as Django calls it
         """End the sessions that began with the old password, and record the change."""
@@ -32,6 +52,16 @@ class PasswordPolicy(MinimumLengthValidator):
             own_key = request.session.session_key
         end_sessions(user, except_key=own_key)
         record_event(EventKind.PASSWORD_CHANGED, request, user=user, detail=said_by(request, user))
+
+
+def require_signable(password: str) -> None:
+    """Raise `ValidationError` for a password that is too long to sign in with."""
+    if len(password) > LONGEST_PASSWORD:
+        raise ValidationError(
+            _("This password has %(count)s characters. Use at most %(most)s."),
+            code="password_too_long",
+            params={"count": f"{len(password):,}", "most": f"{LONGEST_PASSWORD:,}"},
+        )
 
 
 def current_request() -> HttpRequest | None:

@@ -9,7 +9,6 @@ from allauth.core import ratelimit
 from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.contrib.auth.tokens import default_token_generator
 from django.contrib.auth.views import PasswordResetConfirmView
 from django.contrib.messages.views import SuccessMessageMixin
 from django.core.exceptions import PermissionDenied
@@ -38,7 +37,8 @@ from l4d2site.accounts.forms import (
 from l4d2site.accounts.mail import has_mail, send_invitation_mail, send_reset_mail
 from l4d2site.accounts.memberships import give_role, record_role
 from l4d2site.accounts.models import EventKind, Invitation
-from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, has_rights_of, panel_role_of
+from l4d2site.accounts.panel_roles import PERMISSION_LOOKUPS, may_reset, panel_role_of
+from l4d2site.accounts.reset_links import ResetTokens
 from l4d2site.errors import too_many_requests
 from servers.access import SignedInRequest, sign_in_required
 from servers.models import Server
@@ -48,15 +48,6 @@ from servers.quotas import describe_new_account
 PEOPLE_PER_PAGE = 100
 
 require_page = require_http_methods(["GET", "HEAD", "POST"])
-
-
-def may_reset(user: User, person: User | None = None) -> bool:
-    """Return whether `user` may make reset links at all, or one for `person`.
-
-    With the link one can become that person, so it takes every right that they have.
-    """
-    is_allowed = may(user, Verb.MAKE_RESET_LINK)
-    return is_allowed and (person is None or has_rights_of(user, person))
 
 
 def may_see_people(user: User) -> bool:
@@ -87,10 +78,14 @@ def people(request: SignedInRequest) -> HttpResponse:
         "new_account": describe_new_account(),
         "form": make_invitation_form(),
         "invitations": [
-            (invitation, make_link(request, invitation.get_absolute_url()))
+            (
+                invitation,
+                make_link(request, invitation.get_absolute_url()) if invitation.is_backed else "",
+            )
+            # Prefetched, as those of one maker then share what was read of that person's permissions.
             for invitation in Invitation.objects.open()
             .filter(server=None)
-            .select_related("made_by")
+            .prefetch_related("made_by")
         ]
         if may(request.user, Verb.INVITE)
         else [],
@@ -285,7 +280,7 @@ def reset_link(request: SignedInRequest, pk: int) -> HttpResponse:
         )
     place = [
         urlsafe_base64_encode(force_bytes(person.pk)),
-        default_token_generator.make_token(person),
+        ResetTokens(request.user).make_token(person),
     ]
     by = request.user.get_username()
     record_event(EventKind.RESET_LINK_MADE, request, user=person, detail=f"by {by}")
@@ -301,6 +296,7 @@ class PasswordReset(SuccessMessageMixin, PasswordResetConfirmView):  # type: ign
     """Sets a new password through a link. It signs nobody in: a second factor is still required."""
 
     form_class = ResetForm
+    token_generator = ResetTokens()
     template_name = "accounts/reset.html"
     success_url = reverse_lazy("account_login")
     success_message = gettext_lazy("Your password was changed. Sign in with it.")

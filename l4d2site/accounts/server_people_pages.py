@@ -2,7 +2,6 @@
 
 import uuid
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -21,6 +20,7 @@ from l4d2site.accounts.events import record_event
 from l4d2site.accounts.forms import MemberForm, RoleForm, ServerInvitationForm
 from l4d2site.accounts.memberships import give_role, record_role, take_role
 from l4d2site.accounts.models import EventKind, Invitation
+from l4d2site.accounts.panel_roles import may_make_links
 from servers.access import SignedInRequest, get_server, get_server_or_404, require, sign_in_required
 from servers.models import Membership, Server
 from servers.people import count_game_people
@@ -29,11 +29,6 @@ from servers.quotas import describe_new_account
 
 MOST_INVITATIONS = 20
 """The most open invitations of one server."""
-
-
-def may_make_links(user: User) -> bool:
-    """Return whether `user`, who may share a server, may make links with which new people get accounts."""
-    return settings.OWNERS_INVITE or may(user, Verb.INVITE)
 
 
 def get_member_or_404(server: Server, pk: int) -> Membership:
@@ -53,7 +48,10 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
     if not may_share:
         memberships = memberships.filter(user=user)
     invitations = [
-        (invitation, make_link(request, invitation.get_absolute_url()))
+        (
+            invitation,
+            make_link(request, invitation.get_absolute_url()) if invitation.is_backed else "",
+        )
         for invitation in (find_invitations(user, server) if may_share else [])
     ]
     made = request.GET.get("made", "")
@@ -86,15 +84,11 @@ def server_people(request: SignedInRequest, name: str) -> HttpResponse:
 
 
 def find_invitations(user: User, server: Server) -> list[Invitation]:
-    """Return the open, valid invitations to a server that `user` could have made."""
+    """Return the open invitations to a server that `user` may revoke."""
     invitations = (
         Invitation.objects.open().filter(server=server).select_related("server", "made_by")
     )
-    return [
-        one
-        for one in invitations
-        if one.is_backed and may(user, verb_to_give(Role(one.role)), server)
-    ]
+    return [one for one in invitations if may(user, verb_to_give(Role(one.role)), server)]
 
 
 def describe_errors(form: Form) -> str:

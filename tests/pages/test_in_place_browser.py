@@ -90,6 +90,9 @@ def test_a_form_says_what_happened_if_no_page_answers_and_keeps_what_was_typed(
     name.fill("typed")
     said = page.locator("form.new-server > [role=alert]")
     unknown = "may or may not have been done"
+    above = page.locator("main .message")
+    send(page, {"status": 404, "content_type": "text/html", "body": "<main><h1>Gone</h1></main>"})
+    expect(above).to_have_text("Gone")
     for answer, words in (
         (of_gate(too_large(3 * 1024**2)), ["at most 3 MiB in one request.", "Make it shorter"]),
         (
@@ -110,6 +113,7 @@ def test_a_form_says_what_happened_if_no_page_answers_and_keeps_what_was_typed(
     ):
         send(page, answer)
         expect(said).to_have_count(1)
+        expect(above).to_have_count(0)
         for word in words:
             expect(said).to_contain_text(word)
         expect(said).to_be_in_viewport(ratio=1)

@@ -219,7 +219,18 @@ def test_a_link_ends_with_the_role_of_who_made_it(
     membership.delete()
     assert client.post(link, EVE).status_code == 404
     assert not User.objects.filter(username="eve").exists()
-    assert link not in as_alice.get(PEOPLE).content.decode()
+    page = as_alice.get(PEOPLE).content.decode()
+    assert link not in page
+    assert "It does not work: the person who made it may no longer make one." in page
+
+
+def test_an_owners_link_ends_when_only_admins_may_invite(
+    as_alice: Client, client: Client, server: Server, settings: Any
+) -> None:
+    link = make_link(as_alice).get_absolute_url()
+    settings.OWNERS_INVITE = False
+    assert client.post(link, EVE).status_code == 404
+    assert not User.objects.filter(username="eve").exists()
 
 
 def test_a_new_link_stands_at_the_top_of_the_page_until_it_is_revoked(

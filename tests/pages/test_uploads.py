@@ -68,6 +68,13 @@ def test_a_form_without_javascript_brings_small_files_and_requests_the_version(
     assert f'href="/jobs/{job.pk}/">Unpack upload for <span class="name">maps</span>' in listed
 
 
+@pytest.mark.usefixtures("worker")
+def test_a_note_with_a_nul_is_stored_nowhere(as_alice: Client, overlay: Overlay) -> None:
+    assert as_alice.post(PAGE, {"note": "a\0b"}, headers=JSON).status_code == 400
+    assert not Upload.objects.exists()
+    assert as_alice.post(PAGE, {"note": "ab"}, headers=JSON).status_code == 201
+
+
 def finish(overlay: Overlay, alice: User) -> None:
     """Make version 1 as a job does, and say that an upload is done."""
     version = save_file(overlay, "left4dead2/cfg/a.cfg", b"a", opened="", by=alice, note="")

@@ -1,10 +1,15 @@
-"""NUL characters in addresses: no view and no query gets one."""
+"""NUL characters in what is asked and posted: no query gets one."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import BadRequest
+from django.db import connection
 from django.test import Client, RequestFactory
 
-from l4d2site.query_texts import clean
+from l4d2site.query_texts import clean, drop_nul
 from servers.models import Server
 from tests.pages.conftest import sign_in
 
@@ -46,6 +51,26 @@ def test_a_page_is_asked_for_without_it(server: Server, alice: User) -> None:
 )
 def test_no_page_fails_by_one(address: str, dana: User) -> None:
     assert sign_in(dana).get(address).status_code in (200, 302)
+
+
+def test_rows_that_are_made_together_are_looked_at_too(rf: RequestFactory, db: None) -> None:
+    def make(_request: Any) -> None:
+        with connection.cursor() as cursor:
+            statement = "UPDATE servers_host SET name = %s WHERE id = %s"
+            cursor.executemany(statement, [("a", -1), ("b\0", -1)])
+
+    with pytest.raises(BadRequest):
+        drop_nul(make)(rf.post("/"))
+
+
+def test_a_strangers_cookie_fails_nowhere(db: None) -> None:
+    def refuse(execute: Callable[..., Any], sql: str, params: Any, *rest: Any) -> Any:
+        assert "\0" not in "".join(map(str, params or ()))
+        return execute(sql, params, *rest)
+
+    with connection.execute_wrapper(refuse):
+        answer = Client().get("/servers/", headers={"cookie": r'sessionid="\000abcdefghij"'})
+    assert answer.status_code == 302
 
 
 def test_what_is_posted_with_one_fails_nowhere(server: Server, dana: User) -> None:

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
@@ -39,7 +40,13 @@ class Command(BaseCommand):
         except OtherKeysError as error:
             self.stderr.write(str(error))
         call_command("collectstatic", verbosity=0, interactive=False)
-        if make_first_admin("admin", self.say, os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")):
+        try:
+            is_made = make_first_admin(
+                "admin", self.say, os.environ.get("SAFEROOM_ADMIN_PASSWORD", "")
+            )
+        except ValidationError as error:
+            raise CommandError(f"SAFEROOM_ADMIN_PASSWORD: {error.messages[0]}") from None
+        if is_made:
             hash_threads.end()  # The supervisor's way of starting processes is safe only with one thread.
         try:
             supervise(

@@ -1,15 +1,19 @@
 """A password that Saferoom made and printed has to be changed before anything else."""
 
+from collections.abc import Callable
 from io import StringIO
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
 from l4d2site.accounts.first_admin import make_first_admin
-from l4d2site.accounts.models import FirstPassword
+from l4d2site.accounts.models import FirstPassword, Invitation
+from tests.pages.accounts.test_resets import make_link
+from tests.pages.conftest import sign_in
 
 LOGIN = reverse("account_login")
 PASSWORD = reverse("password_change")
@@ -105,6 +109,70 @@ def test_a_password_that_was_given_need_not_be_changed(db: None, client: Client)
     assert make_first_admin("admin", lambda _text: None, given="given-password")
     client.post(LOGIN, {"username": "admin", "password": "given-password"})
     assert client.get(reverse("servers:list")).status_code == 200
+
+
+def test_a_given_password_can_be_too_long(db: None) -> None:
+    with pytest.raises(ValidationError, match=r"has 1,025 characters. Use at most 1,024."):
+        make_first_admin("admin", lambda _text: None, given="ß" * 1025)
+    assert not User.objects.exists()
+
+
+def test_a_command_refuses_a_password_that_is_too_long(
+    first_admin: tuple[User, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "a-better-one-42" * 100)
+    errors = StringIO()
+    with pytest.raises(CommandError):
+        call_command("changepassword", "admin", stderr=errors)
+    assert "This password has 1,500 characters. Use at most 1,024." in errors.getvalue()
+
+
+def open_invitation(as_dana: Client, alice: User) -> tuple[Client, str]:
+    made_by = User.objects.get(username="dana")
+    return Client(), Invitation.objects.create(made_by=made_by).get_absolute_url()
+
+
+def open_reset(as_dana: Client, alice: User) -> tuple[Client, str]:
+    client = Client()
+    return client, client.get(make_link(as_dana, alice)).headers["Location"]
+
+
+FORMS: dict[str, Callable[[Client, User], tuple[Client, str]]] = {
+    "own": lambda _as_dana, alice: (sign_in(alice), PASSWORD),
+    "invitation": open_invitation,
+    "reset": open_reset,
+    "admin adds": lambda as_dana, _alice: (as_dana, reverse("admin:auth_user_add")),
+    "admin sets": lambda as_dana, alice: (
+        as_dana,
+        reverse("admin:auth_user_password_change", args=[alice.pk]),
+    ),
+}
+"""Each form that sets a password: who has it open, and where."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_tells_and_holds_the_longest_password(
+    form: str, as_dana: Client, alice: User
+) -> None:
+    client, address = FORMS[form](as_dana, alice)
+    page = client.get(address).content.decode()
+    assert "at least 10 characters, and at most 1,024." in page
+    new = "new_" if "new_password1" in page else ""
+    for password, is_taken in (("√ab" + "ß" * 1022, False), ("√ab" + "ß" * 1021, True)):
+        values = {f"{new}password1": password, f"{new}password2": password}
+        answer = client.post(
+            address, {"username": "eve", "old_password": "alice-password", **values}
+        )
+        assert (answer.status_code == 302) == is_taken
+        if not is_taken:
+            assert "This password has 1,025 characters. Use at most" in answer.content.decode()
+
+
+def test_an_older_password_that_is_longer_keeps_working(client: Client, alice: User) -> None:
+    alice.set_password("ß" * 2000)
+    alice.save()
+    answer = client.post(LOGIN, {"username": "alice", "password": "ß" * 2000})
+    assert answer.headers["Location"] == reverse("servers:list")
 
 
 def test_a_password_has_ten_characters(as_alice: Client) -> None:

@@ -113,6 +113,27 @@ def test_one_that_was_accepted_cannot_be_revoked(as_dana: Client, invitation: In
     assert Invitation.objects.exists()
 
 
+@pytest.mark.parametrize("change", [{"is_active": False}, {"is_staff": False}, None])
+def test_a_link_ends_when_its_maker_could_not_make_it_any_more(
+    change: dict[str, bool] | None, as_dana: Client, client: Client, bob: User
+) -> None:
+    link = Invitation.objects.create(made_by=bob).get_absolute_url()
+    assert client.get(link).status_code == 404
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    bob.user_permissions.add(Permission.objects.get(codename="add_user"))
+    assert client.get(link).status_code == 200
+    assert link in as_dana.get(PEOPLE).content.decode()
+    if change:
+        User.objects.filter(pk=bob.pk).update(**change)
+    else:
+        bob.delete()
+    assert client.post(link, EVE).status_code == 404
+    assert not User.objects.filter(username="eve").exists()
+    page = as_dana.get(PEOPLE).content.decode()
+    assert link not in page
+    assert "It does not work: the person who made it may no longer make one." in page
+
+
 def test_a_token_that_was_not_signed_here_is_none(client: Client, invitation: Invitation) -> None:
     for token in (invitation.pk.hex, f"{invitation.pk.hex}:forged", invitation.token[:-1]):
         assert client.get(reverse("invitation", args=[token])).status_code == 404

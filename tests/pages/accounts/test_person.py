@@ -2,7 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from l4d2site.accounts.models import AccountEvent, EventKind, OwnQuotas, PersonSession
@@ -91,6 +91,18 @@ def test_a_superuser_makes_a_host_admin_and_it_is_recorded(as_dana: Client, bob:
     details = AccountEvent.objects.filter(kind=EventKind.ROLE_CHANGED, user=bob)
     assert any("staff, by dana" in event.detail for event in details)
     assert any("Host admins" in event.detail for event in details)
+
+
+@pytest.mark.parametrize(("role", "is_asked"), [("superuser", True), ("owner", False)])
+def test_who_promotes_is_asked_to_check_where_links_are_mailed(
+    as_dana: Client, bob: User, role: str, is_asked: bool
+) -> None:
+    give_panel_role(bob, PanelRole.HOST_ADMIN)
+    User.objects.filter(pk=bob.pk).update(email="bob@example.org")
+    with override_settings(EMAIL_URL="smtp://mail"):
+        answer = as_dana.post(page_of(bob, "person_role"), {"role": role}, follow=True)
+    asked = "Links for a new password are mailed to bob@example.org: check that this is theirs."
+    assert (asked in answer.content.decode()) == is_asked
 
 
 def test_nobody_changes_their_own_role(as_dana: Client, dana: User) -> None:

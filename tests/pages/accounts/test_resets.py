@@ -1,17 +1,23 @@
 """New passwords by link: made by an admin, or sent by mail."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.contrib.auth.tokens import default_token_generator
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
 from pytest_django.fixtures import Settings
 
 from l4d2site.accounts import mail as mails
+from l4d2site.accounts.events import record_event
 from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.panel_roles import PanelRole, give_panel_role
 from tests.pages.accounts.test_sessions import browser
+from tests.pages.conftest import sign_in
 from tests.waiting import wait_until
 
 LOGIN = reverse("account_login")
@@ -83,6 +89,73 @@ def test_only_a_superuser_makes_one_for_a_superuser(
 def test_there_is_none_for_an_account_that_is_switched_off(as_dana: Client, alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
     assert as_dana.post(reverse("reset_link", args=[alice.pk])).status_code == 404
+
+
+@pytest.fixture
+def helper(bob: User) -> User:
+    """Return somebody among the staff who may change accounts, and nothing else."""
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    bob.user_permissions.add(Permission.objects.get(codename="change_user"))
+    return User.objects.get(pk=bob.pk)
+
+
+def give_a_permission(person: User) -> None:
+    """Make `person` staff, with a permission that the helper lacks."""
+    User.objects.filter(pk=person.pk).update(is_staff=True)
+    person.user_permissions.add(Permission.objects.get(codename="delete_user"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda person, _maker: give_panel_role(person, PanelRole.SUPERUSER),
+        lambda person, _maker: give_a_permission(person),
+        lambda person, _maker: User.objects.filter(pk=person.pk).update(is_active=False),
+        lambda _person, maker: User.objects.filter(pk=maker.pk).update(is_active=False),
+        lambda _person, maker: User.objects.filter(pk=maker.pk).update(is_staff=False),
+        lambda _person, maker: maker.user_permissions.clear(),
+        lambda _person, maker: maker.delete(),
+    ],
+    ids=["superuser", "permission", "off", "maker off", "no staff", "no right", "maker gone"],
+)
+def test_a_link_ends_when_its_maker_could_not_make_it_any_more(
+    change: Callable[[User, User], object], alice: User, helper: User, client: Client
+) -> None:
+    link = make_link(sign_in(helper), alice)
+    place = client.get(link).headers["Location"]
+    assert "Choose a new password" in client.get(place).content.decode()
+    change(alice, helper)
+    assert "This link is no longer valid" in client.post(place, NEW).content.decode()
+    assert "This link is no longer valid" in use(link)
+    alice.refresh_from_db()
+    assert not alice.check_password("a-better-one-42")
+
+
+def test_a_link_names_no_other_maker(as_dana: Client, alice: User, dana: User, bob: User) -> None:
+    link = make_link(as_dana, alice)
+    for maker in ("mail", "", str(bob.pk), f"0{dana.pk}", "9" * 5000, "\0"):
+        forged = link.replace(f"/{dana.pk}.", f"/{maker}.")
+        assert forged != link
+        assert "This link is no longer valid" in use(forged)
+    assert "Sign in with it." in use(link)
+
+
+@pytest.mark.parametrize(
+    ("actor", "is_staff", "works"),
+    [("bob", True, True), ("bob", False, False), ("nobody", True, False), (None, True, False)],
+)
+def test_a_link_from_before_they_named_their_makers_works_if_the_record_does(
+    actor: str | None, is_staff: bool, works: bool, alice: User, helper: User
+) -> None:
+    place = [
+        urlsafe_base64_encode(force_bytes(alice.pk)),
+        default_token_generator.make_token(alice),
+    ]
+    if actor:
+        record_event(EventKind.RESET_LINK_MADE, None, user=alice)
+        AccountEvent.objects.update(actor_name=actor)
+    User.objects.filter(pk=helper.pk).update(is_staff=is_staff)
+    assert ("Sign in with it." in use(reverse("reset", args=place))) == works
 
 
 # --- By mail ----------------------------------------------------------------------------------

@@ -309,6 +309,16 @@ def test_a_credential_that_cannot_be_read_is_a_fault_of_the_form(
     assert half_in.post(reverse("mfa_authenticate"), sent).status_code == 200
 
 
+def test_a_credential_has_no_nul() -> None:
+    class Anything:
+        from_dict = dict
+
+    field = CredentialField(Anything)  # type: ignore[arg-type]
+    assert field.clean('{"id": "a"}') == {"id": "a"}
+    with pytest.raises(ValidationError):
+        field.clean('{"id": "\\u0000"}')
+
+
 @pytest.mark.parametrize(
     "form", [PasskeySignInForm, PasskeySecondFactorForm, PasskeyReauthenticationForm, PasskeyForm]
 )

@@ -2,6 +2,7 @@
 // request, or nothing comes back. What was typed stays.
 
 import { fill, gettext } from "../words.js";
+import { sayAll } from "./say.js";
 
 export const AWAY = gettext(
   "The panel cannot be reached, so this may or may not have been done. Check your connection, look whether it was done, " +
@@ -30,10 +31,12 @@ export function explain({ status, redirected, headers }, text, page) {
   return fill(status >= 500 ? DOWN : OTHER, { status });
 }
 
-// Say `text` at the end of `form`, or take away what was said there.
+// Say `text` at the end of `form`, or take away what was said there. A message about an earlier action goes from the top
+// of the page: it would seem to be about this one.
 export function sayAt(form, text) {
   form.querySelector("[data-refusal]")?.remove();
   if (!text) return;
+  sayAll([]);
   const notice = document.createElement("p");
   notice.className = "notice refusal";
   Object.assign(notice.dataset, { kind: "error", refusal: "" });

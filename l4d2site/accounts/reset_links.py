@@ -1,0 +1,76 @@
+"""Links for a new password. Each names who made it, signed, and works only while they may still make it."""
+
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.contrib.auth.tokens import PasswordResetTokenGenerator, default_token_generator
+from django.utils import timezone
+from django.utils.http import base36_to_int
+
+from l4d2site.accounts.models import AccountEvent, EventKind
+from l4d2site.accounts.panel_roles import may_reset
+
+BY_MAIL = "mail"
+"""In the place of a maker: anybody may ask for this link, but only the account's address gets it."""
+
+
+class ResetTokens(PasswordResetTokenGenerator):
+    """Makes tokens in the name of one maker, and checks those of every maker.
+
+    A token is the maker's id, or `BY_MAIL`, a dot, and one of Django's, which ends when the password, the mail
+    address or the last sign-in changes.
+    """
+
+    def __init__(self, maker: User | None = None) -> None:
+        super().__init__()
+        self._maker = str(maker.pk) if maker else BY_MAIL
+
+    def make_token(self, user: User) -> str:
+        """Return a token for a new password of `user`."""
+        return f"{self._maker}.{_tokens_of(self._maker).make_token(user)}"
+
+    def check_token(self, user: User | None, token: str | None) -> bool:
+        """Return whether the token is valid, and its maker may still make one for `user`."""
+        if user is None or not token or not user.is_active:
+            return False
+        maker, dot, token_of_maker = token.partition(".")
+        if not dot:
+            return _is_backed_by_record(user, token)
+        if not _tokens_of(maker).check_token(user, token_of_maker):
+            return False
+        return maker == BY_MAIL or may_reset_still(User.objects.filter(pk=maker).first(), user)
+
+
+def may_reset_still(maker: User | None, user: User) -> bool:
+    """Return whether `maker`, whose account may be gone, may make a link for `user` now."""
+    return maker is not None and may_reset(maker, user)
+
+
+def _tokens_of(maker: str) -> PasswordResetTokenGenerator:
+    """Return Django's generator with a key of this maker's own."""
+    tokens = PasswordResetTokenGenerator()
+    tokens.key_salt = f"saferoom.reset_link.{maker}"
+    return tokens
+
+
+def _is_backed_by_record(user: User, token: str) -> bool:
+    """Return whether a link from before links named their makers is valid, by what the record says of it.
+
+    One that was mailed is in no record: asking for another one is quick. Links live for three days, so the
+    release after the next one needs this no more.
+    """
+    if not default_token_generator.check_token(user, token):
+        return False
+    seconds = base36_to_int(token.partition("-")[0])
+    # Django counts in local time, also where that is not UTC.
+    epoch = datetime(2001, 1, 1)  # noqa: DTZ001
+    made_at = timezone.make_aware(epoch + timedelta(seconds=seconds))
+    names = set(
+        AccountEvent.objects.filter(
+            kind=EventKind.RESET_LINK_MADE,
+            user=user,
+            at__range=(made_at, made_at + timedelta(seconds=2)),
+        ).values_list("actor_name", flat=True)
+    )
+    makers = User.objects.in_bulk(names, field_name="username")
+    return bool(names) and all(may_reset_still(makers.get(name), user) for name in names)
