@@ -65,9 +65,10 @@ class OverlayForm(RowForm):
         return name
 
     def save(self, commit: bool = True) -> Overlay:
-        """Store it, if its owner may have one more."""
+        """Store it, if its owner may have one more. What it is until it has files, its maker's rights say."""
         if self.instance.pk is None:
             take_overlay_place(self._user)
+            self.instance.is_host_folder = may(self._user, Verb.BRING_NATIVE_CODE)
         overlay: Overlay = super().save(commit)
         return overlay
 
