@@ -11,7 +11,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from servers.models import Blueprint, Host, Overlay, OverlayReport, OverlayVersion
+from hostops.specs import InstanceState
+from jobs.models import Job, JobState
+from jobs.worker.single_job import run_worker_once
+from servers.models import Blueprint, Host, Overlay, OverlayReport, OverlayVersion, Server
+from tests.fakes import FakeHost
 
 pytestmark = pytest.mark.django_db
 
@@ -80,3 +84,19 @@ def test_an_upgrade_marks_what_hosts_were_told_by_name(
     marked = set(Overlay.objects.filter(is_host_folder=True).values_list("name", flat=True))
     assert marked == {"nobody", "dana", "helper", "given"}
     assert overlays.keys() - marked == {"alice", "former"}
+
+
+def test_a_start_with_an_empty_overlay_is_taken_and_fails_with_what_to_do(
+    as_alice: Client, alice: User, server: Server, fake_host: FakeHost
+) -> None:
+    server.blueprint.set_overlays([Overlay.objects.create(name="empty", owner=alice)])
+    url = reverse("jobs:create", args=[server.name])
+    assert as_alice.post(url, {"operation": "start"}).status_code == 303
+    fake_host.states[server.name] = InstanceState.STOPPED
+    assert run_worker_once()
+    job = Job.objects.get()
+    assert job.state == JobState.FAILED
+    assert "Overlays of the blueprint have no files: empty." in job.error
+    for page in (server.get_absolute_url(), server.blueprint.get_absolute_url()):
+        told = as_alice.get(page).content.decode()
+        assert "It has no files yet. Upload some on its page." in told
