@@ -174,7 +174,7 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-FORM_RENDERER = "l4d2site.form_focus.FocusingRenderer"
+FORM_RENDERER = "l4d2site.form_fields.PanelRenderer"
 
 # --- Database ---------------------------------------------------------------------------------
 

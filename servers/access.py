@@ -17,6 +17,9 @@ from django.utils.translation import gettext as _
 from servers.models import Blueprint, Overlay, Server
 from servers.permissions import RULES, Thing, Verb, may
 
+LONGEST_ADDRESS = 2_000
+"""In characters: pages repeat it. An address of the panel with all its filters has a few hundred."""
+
 
 class SignedInRequest(HttpRequest):
     """A request that `sign_in_required` has checked: somebody is signed in."""
@@ -93,6 +96,12 @@ def get_blueprint(user: User, name: str, verb: Verb) -> Blueprint:
             % {"blueprint": blueprint.name, "owner": blueprint.owner}
         )
     return blueprint
+
+
+def is_address_of_ours(address: str) -> bool:
+    """Return whether a form may lead to an address: a path of the panel, which is no longer than any needs."""
+    is_path = len(address) <= LONGEST_ADDRESS and address.startswith("/")
+    return is_path and url_has_allowed_host_and_scheme(address, allowed_hosts=None)
 
 
 def get_overlay_or_404(user: User, name: str) -> Overlay:

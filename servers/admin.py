@@ -210,10 +210,10 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
     """Overlays: names of folders on the hosts, and of overlays that the panel has versions of."""
 
     form = OverlayAdminForm
-    list_display = ["name", "summary", "owner", "is_shared"]
+    list_display = ["name", "summary", "owner", "is_shared", "is_host_folder"]
     list_select_related = ["owner"]
     raw_id_fields = ["owner"]
-    list_filter = ["is_shared"]
+    list_filter = ["is_shared", "is_host_folder"]
     search_fields = ["name", "description"]
 
     @admin.display(description=gettext_lazy("description"))
@@ -230,9 +230,14 @@ class OverlayAdmin(GuardedDeletion, VersionedAdmin):
         return super().has_add_permission(request) and may(request.user, Verb.BRING_NATIVE_CODE)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Overlay | None = None) -> list[str]:
-        """Protect the name from people who may not name another folder, and if versions depend on it."""
-        is_free = obj is None or obj.latest_id is None
-        return [] if is_free and may(request.user, Verb.BRING_NATIVE_CODE) else ["name"]
+        """Protect the name if versions depend on it, and what names a folder from people who may not."""
+        if not may(request.user, Verb.BRING_NATIVE_CODE):
+            return ["name", "is_host_folder"]
+        return ["name"] if obj and obj.latest_id is not None else []
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Suggest what overlays are made for here; others are made on the panel's own page."""
+        return {"is_host_folder": True, **super().get_changeform_initial_data(request)}
 
     def has_delete_permission(self, request: HttpRequest, obj: Overlay | None = None) -> bool:
         """Return whether the user may delete and, as on the overlay's page, change it."""

@@ -15,6 +15,7 @@ from servers.store import Conflicts, Fault, Lack
 ACCEPT_FIELD = "despite_conflicts"
 REPEATED_FIELDS = ("when", "hours", "people")
 """What the form said that was refused: the one that accepts the conflicts says it again."""
+REPEATED_CHARS = 20
 
 
 def accepts_conflicts(request: HttpRequest, server: Server) -> bool:
@@ -43,7 +44,9 @@ def show_conflicts(
         "may_accept": not refusal.is_final and may(request.user, Verb.CONFIGURE, server),
         "operation": refusal.operation,
         "repeated": [
-            (name, request.POST[name]) for name in REPEATED_FIELDS if name in request.POST
+            (name, request.POST[name][:REPEATED_CHARS])
+            for name in REPEATED_FIELDS
+            if name in request.POST
         ],
         "here": back_to,
     }

@@ -34,6 +34,9 @@ from servers.models import MapChange, Server
 from servers.permissions import Verb
 from servers.refusals import refuse
 
+LONGEST_CHOICE = 400
+"""In characters; what a page repeats of a campaign's or a chapter's key that is none."""
+
 GONE = gettext_lazy("That chapter does not exist, or no longer does. Choose one from the list.")
 
 
@@ -80,7 +83,7 @@ def show_map(
 def map_chapters(request: SignedInRequest, name: str) -> HttpResponse:
     """Show the chapters of the campaign that was chosen without scripts."""
     get_server_or_404(request.user, name)
-    sent = urlencode({"campaign": request.POST.get("campaign", "")})
+    sent = urlencode({"campaign": request.POST.get("campaign", "")[:LONGEST_CHOICE]})
     page = f"{reverse('jobs:map', args=[name])}?{sent}#choose-heading"
     return HttpResponseRedirect(page, status=HTTPStatus.SEE_OTHER)
 
@@ -136,7 +139,8 @@ def describe_choice(
 
 def find_chooser(request: SignedInRequest, name: str) -> str:
     """Return the address of the map's page as it was when its form was sent: with that campaign and chapter."""
-    sent = {key: request.POST[key] for key in ("campaign", "choice") if request.POST.get(key)}
+    typed = {key: request.POST.get(key, "") for key in ("campaign", "choice")}
+    sent = {key: text[:LONGEST_CHOICE] for key, text in typed.items() if text}
     page = reverse("jobs:map", args=[name])
     return f"{page}?{urlencode(sent)}" if sent else page
 
@@ -158,7 +162,10 @@ def map_now(request: SignedInRequest, name: str) -> HttpResponse:
     line = map_command(server, choice)
     question = judge(line, server.players).question if server.is_up else ""
     if question and request.POST.get("confirmed") != line:
-        fields = {"choice": choice.value, "campaign": request.POST.get("campaign", "")}
+        fields = {
+            "choice": choice.value,
+            "campaign": request.POST.get("campaign", "")[:LONGEST_CHOICE],
+        }
         action = reverse("jobs:map_now", args=[name])
         return ask(request, server, line, question, action, fields, back_to=page, what=choice.title)
     try:

@@ -1,7 +1,8 @@
 """Where a request for a job redirects: to the page of its form, or by default to the job's own page."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.http import url_has_allowed_host_and_scheme
+
+from servers.access import is_address_of_ours
 
 RETURN_FIELD = "next"
 """The hidden field of a page's form. Programs that do not send it are redirected to the job."""
@@ -10,8 +11,7 @@ RETURN_FIELD = "next"
 def find_way_back(request: HttpRequest) -> str:
     """Return the URL within the panel to which a form wants to return; empty if it names none."""
     wanted = request.POST.get(RETURN_FIELD, "")
-    is_ours = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
-    return wanted if is_ours else ""
+    return wanted if is_address_of_ours(wanted) else ""
 
 
 def see_other(url: str) -> HttpResponse:

@@ -59,7 +59,8 @@ SET_RUNNING = (
 SERVERS = (
     f"SELECT {', '.join(f'server.{column}' for column in SERVER_COLUMNS)}, server_host.bind_address,"  # noqa: S608
     " (SELECT CAST(json_agg(reference) AS text) FROM"
-    " (SELECT COALESCE(pinned.reference, latest.reference, overlay.name) AS reference"
+    " (SELECT COALESCE(pinned.reference, latest.reference,"
+    " CASE WHEN overlay.is_host_folder THEN overlay.name END) AS reference"
     " FROM servers_blueprintoverlay place"
     " JOIN servers_overlay overlay ON overlay.id = place.overlay_id"
     " LEFT JOIN servers_overlayversion pinned ON pinned.id = place.version_id"
@@ -75,8 +76,8 @@ SERVERS = (
     " WHERE server.id = ANY(%s)"
 )
 """Reads beside each server: the bind address of its host, which an admin may have changed since the worker read
-the host's row; the references of the blueprint's overlays, topmost first; and whether it has bans or admins, as
-only then they are read."""
+the host's row; the references of the blueprint's overlays, topmost first, as `refer` has them; and whether it
+has bans or admins, as only then they are read."""
 
 
 def set_running(
@@ -117,7 +118,7 @@ def load_servers(rows: Iterable[Sequence[Any]], host: Host) -> dict[int, Server]
             SERVER_HOST.set_cached_value(server, host)
         if server.blueprint_id not in blueprints:
             blueprint = load(Blueprint, BLUEPRINT_COLUMNS, of_blueprint)
-            blueprint.overlay_references = tuple(json.loads(overlay_references or "[]"))
+            blueprint.place_references = tuple(json.loads(overlay_references or "[]"))
             blueprints[server.blueprint_id] = blueprint
         SERVER_BLUEPRINT.set_cached_value(server, blueprints[server.blueprint_id])
         servers[server.pk] = server

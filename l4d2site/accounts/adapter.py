@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from l4d2site.accounts.addresses import client_address
+from servers.access import LONGEST_ADDRESS
 
 SILENT = frozenset({"account/messages/logged_in.txt", "account/messages/logged_out.txt"})
 """Messages about something that is visible anyway."""
@@ -46,7 +47,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has
     def is_safe_url(self, url: str) -> bool:
         """Return whether a sign-in may redirect to `url`: only on this same host."""
         request: HttpRequest = context.request
-        return url_has_allowed_host_and_scheme(
+        is_short = bool(url) and len(url) <= LONGEST_ADDRESS  # Its page repeats it.
+        return is_short and url_has_allowed_host_and_scheme(
             url, {request.get_host()}, require_https=request.is_secure()
         )
 

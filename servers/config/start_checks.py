@@ -15,7 +15,7 @@ def find_certain_conflicts(server: Server) -> Sequence[Fault | Lack]:
     and what its host would refuse. Two queries, or four, and the manifests that are not in memory yet.
     """
     places = BlueprintOverlay.objects.filter(blueprint=server.blueprint_id)
-    references = tuple(refer(places))
+    references = tuple(reference for reference in refer(places) if reference is not None)
     if not references:
         return ()
     certain = find_conflicts(references, with_shared=False).certain

@@ -48,7 +48,7 @@ class OverlayRow:
     hosts: Sequence[HostNotes]
     version: OverlayVersion | None = None
     is_pinned: bool = False
-    lies_on_hosts: bool = False
+    is_kept_by_hand: bool = False
 
 
 def read_overlay_rows(
@@ -62,7 +62,7 @@ def read_overlay_rows(
     """
     overlays, hosts, pins = list(overlays), list(hosts), pins or {}
     reports: dict[str, dict[int, OverlayReport]] = {}
-    by_hand = [one.name for one in overlays if one.latest_id is None]
+    by_hand = [one.name for one in overlays if one.latest_id is None and one.is_host_folder]
     if by_hand and hosts:
         rows = OverlayReport.objects.filter(host__in=hosts, name__in=by_hand)
         for report in rows.defer("maps"):
@@ -85,14 +85,17 @@ def list_campaigns(rows: Iterable[OverlayRow]) -> list[str]:
 def to_row(
     overlay: Overlay, hosts: Iterable[Host], reports: dict[int, OverlayReport]
 ) -> OverlayRow:
-    """Return what is to be said of one overlay, by what was reported of it, for each host."""
+    """Return what is to be said of an overlay without versions, by what was reported of it, for each host."""
+    if not overlay.is_host_folder:
+        empty = _("It has no files yet. Upload some on its page.")
+        return OverlayRow(overlay, [], [HostNotes(None, [empty], [])])
     titles = [title for report in reports.values() for title in report.campaign_titles]
     notes = [describe(host, reports.get(host.pk)) for host in hosts]
     return OverlayRow(
         overlay,
         list(dict.fromkeys(titles)),
         [one for one in notes if one and one.sentences],
-        lies_on_hosts=bool(reports),
+        is_kept_by_hand=bool(reports) or overlay.owner_id is None,
     )
 
 

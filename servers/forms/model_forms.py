@@ -348,7 +348,7 @@ class BlueprintForm(RowForm):
         # One in use that is no longer shared stays choosable: saving the form must not drop it.
         usable = Q(pk__in=Overlay.objects.usable_by(user).values("pk"))
         overlays = Overlay.objects.filter(usable | Q(pk__in=self.stored_places))
-        self.overlays = list(overlays.with_summaries().select_related("owner"))
+        self.overlays = list(overlays.with_summaries())
         self._versions = read_versions(self.overlays, self.stored_places.values())
         for overlay in self.overlays:
             stored = self.stored_places.get(overlay.pk)
@@ -483,12 +483,11 @@ class BlueprintForm(RowForm):
     def _find_obstacle(self, overlay: Overlay) -> str:
         """Return why an overlay cannot be used yet; empty if it can.
 
-        Without a version its name would be that of a folder on a host, which who made it may not name.
+        What has a place already can keep it: a start says what is missing.
         """
-        owner = overlay.owner
-        if owner is None or overlay.latest_id is not None or overlay.pk in self.stored_places:
+        if overlay.is_host_folder or overlay.latest_id is not None:
             return ""
-        if may(owner, Verb.BRING_NATIVE_CODE):
+        if overlay.pk in self.stored_places:
             return ""
         return str(_("It has no files yet. Upload some on its page first."))
 

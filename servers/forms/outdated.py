@@ -25,6 +25,8 @@ from servers.models.validation import CONFIG_CHARS, DESCRIPTION_CHARS, require_l
 from servers.store import Sides, compare_sides
 
 VERSION_FIELD = "version"
+VERSION_CHARS = 4_000
+"""None of our forms has half as long a version."""
 OUTDATED = gettext_lazy(
     "Other values were saved since you opened this form, so yours were not saved. "
     "Compare them, and save again to replace the saved ones with yours."
@@ -86,7 +88,7 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
         if self._seen is not None:
             return self._seen
         if self.is_bound:
-            return str(self.data.get(VERSION_FIELD, ""))
+            return read_version(self.data)
         return to_version(self.read_values(self.instance)) if self.instance.pk else ""
 
     @property
@@ -121,7 +123,7 @@ class VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
 
         To be called in the transaction that saves it: the row is locked until its end.
         """
-        seen = dict(parse_qsl(str(self.data.get(VERSION_FIELD, ""))))
+        seen = dict(parse_qsl(read_version(self.data)))
         if not seen or self.instance.pk is None:
             return
         rows = type(self.instance)._default_manager.select_for_update(no_key=True)  # noqa: SLF001
@@ -182,6 +184,11 @@ class VersionedAdminForm(VersionedForm):
             data = cast("QueryDict", self.data).copy()
             data[VERSION_FIELD] = self.seen_version
             self.data = data
+
+
+def read_version(data: Mapping[str, Any]) -> str:
+    """Return the version that a form was sent with, or the beginning of what is none."""
+    return str(data.get(VERSION_FIELD, ""))[:VERSION_CHARS]
 
 
 def to_version(values: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """The forms of overlays: what one is called and who may use it, and changes of its files."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.models import User
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from hostops.specs import ManifestError, require_paths, require_readable_paths
 from servers.forms.last_changes import LastChange
 from servers.forms.model_forms import CODE, CodeArea, RowForm
-from servers.forms.outdated import Conflict
+from servers.forms.outdated import Conflict, read_version
 from servers.forms.words import PlainForm
 from servers.models import Overlay, OverlayReport
 from servers.models.overlays import NOTE_CHARS
@@ -65,9 +65,10 @@ class OverlayForm(RowForm):
         return name
 
     def save(self, commit: bool = True) -> Overlay:
-        """Store it, if its owner may have one more."""
+        """Store it, if its owner may have one more. What it is until it has files, its maker's rights say."""
         if self.instance.pk is None:
             take_overlay_place(self._user)
+            self.instance.is_host_folder = may(self._user, Verb.BRING_NATIVE_CODE)
         overlay: Overlay = super().save(commit)
         return overlay
 
@@ -84,7 +85,7 @@ class FileForm(PlainForm, forms.Form):
 
     def __init__(self, *args: Any, opened: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.seen_version = str(self.data.get("version", "")) if self.is_bound else opened
+        self.seen_version = read_version(self.data) if self.is_bound else opened
         self.conflicts: list[Conflict] = []
         self.last_change: LastChange | None = None
 
@@ -140,6 +141,8 @@ class TextForm(FileForm):
         super().__init__(*args, **kwargs)
         self._path = path
         self._before = before
+        # Told in bytes below; of what is longer the page shows so much again.
+        cast("forms.CharField", self.fields["text"]).max_length = MAX_TEXT_BYTES
         if not self.is_bound:
             self.initial.setdefault("text", before.shown)
 

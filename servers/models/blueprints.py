@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Prefetch, Q
+from django.db.models import Case, F, Prefetch, Q, When
 from django.db.models.functions import Coalesce, Now
 from django.dispatch import Signal
 from django.urls import reverse
@@ -224,23 +224,44 @@ class Blueprint(models.Model):
         return {place.overlay_id: place.version for place in places if place.version}
 
     @cached_property
-    def overlay_references(self) -> tuple[str, ...]:
-        """What a server is made of, the topmost first, as texts of `hostops.specs.OverlayReference`.
+    def place_references(self) -> tuple[str | None, ...]:
+        """What is at each place, the topmost first: an `OverlayReference` as text, None for an empty overlay.
 
         They are as they were when this was first asked for: of an overlay with versions the one that is pinned
         here, or else its latest.
         """
         return tuple(refer(self.blueprint_overlays.all()))
 
+    @property
+    def overlay_references(self) -> tuple[str, ...]:
+        """What a server is made of, the topmost first, as texts of `hostops.specs.OverlayReference`."""
+        return tuple(reference for reference in self.place_references if reference is not None)
+
+    def require_filled_overlays(self) -> None:
+        """Raise ValueError if an overlay here is empty: what a server should have of it, nobody can tell."""
+        if None not in self.place_references:
+            return
+        empty = self.blueprint_overlays.filter(
+            overlay__latest=None, overlay__is_host_folder=False, version=None
+        )
+        names = ", ".join(empty.values_list("overlay__name", flat=True))
+        raise ValueError(
+            _(
+                "Overlays of the blueprint have no files: %(names)s. Upload some on their pages, or take them "
+                "out of the blueprint."
+            )
+            % {"names": names}
+        )
+
     @classmethod
     def fetch_overlay_references(cls, blueprints: Collection["Blueprint"]) -> None:
         """Make `overlay_references` of many blueprints cost one query."""
-        found: dict[int, list[str]] = {blueprint.pk: [] for blueprint in blueprints}
+        found: dict[int, list[str | None]] = {blueprint.pk: [] for blueprint in blueprints}
         places = BlueprintOverlay.objects.filter(blueprint__in=found)
         for blueprint_id, reference in refer(places, "blueprint_id"):
             found[blueprint_id].append(reference)
         for blueprint in blueprints:
-            blueprint.overlay_references = tuple(found[blueprint.pk])
+            blueprint.place_references = tuple(found[blueprint.pk])
 
     def set_overlays(
         self, overlays: Collection[Overlay], pins: Mapping[int, OverlayVersion] | None = None
@@ -257,7 +278,7 @@ class Blueprint(models.Model):
             before = list(self.blueprint_overlays.values_list("overlay_id", "version_id"))
             self.blueprint_overlays.all().delete()
             BlueprintOverlay.objects.bulk_create(places)
-        self.__dict__.pop("overlay_references", None)
+        self.__dict__.pop("place_references", None)
         if before != [(place.overlay_id, place.version_id) for place in places]:
             overlays_changed.send(sender=Blueprint, instance=self)
 
@@ -295,7 +316,11 @@ class BlueprintOverlay(models.Model):
 
 
 def refer(places: models.QuerySet[BlueprintOverlay], *columns: str) -> models.QuerySet[Any, Any]:
-    """Return the references of overlays at `places`, the topmost first: each alone, or behind `columns`."""
-    reference = Coalesce("version__reference", "overlay__latest__reference", "overlay__name")
+    """Return the references of overlays at `places`, the topmost first: each alone, or behind `columns`.
+
+    None stands for an empty overlay: its name may be that of a folder which nobody had the right to name.
+    """
+    folder = Case(When(overlay__is_host_folder=True, then=F("overlay__name")))
+    reference = Coalesce("version__reference", "overlay__latest__reference", folder)
     rows = places.order_by("position").annotate(reference=reference)
     return rows.values_list(*columns, "reference", flat=not columns)

@@ -45,8 +45,9 @@ class OverlayQuerySet(models.QuerySet["Overlay"]):
 class Overlay(models.Model):
     """A named set of files laid over the game: addons, SourceMod, maps, cfg.
 
-    One with a `latest` version is kept by the panel: hosts fetch its files. The files of any other lie on each
-    host below `HOST_ROOT/overlays/<name>/`, laid out as in the game's own folder, put there by people.
+    One with a `latest` version is kept by the panel: hosts fetch its files. Without one it is empty, unless it
+    `is_host_folder`: then its files lie on each host below `HOST_ROOT/overlays/<name>/`, laid out as in the
+    game's own folder, put there by people.
     """
 
     name = models.CharField(max_length=32, unique=True, validators=[validate_name])
@@ -61,6 +62,15 @@ class Overlay(models.Model):
     )
     is_shared = models.BooleanField(
         "shared", default=True, help_text=gettext_lazy("Every owner may use it in blueprints.")
+    )
+    is_host_folder = models.BooleanField(
+        "folder of hosts",
+        default=False,
+        db_default=False,
+        help_text=gettext_lazy(
+            "Until it has a version here, servers use the folder of its name on their hosts, native code and "
+            "all. Only people who may bring native code can say so."
+        ),
     )
     latest = models.ForeignKey(
         "OverlayVersion", models.SET_NULL, null=True, editable=False, related_name="+"

@@ -643,8 +643,8 @@ class Server(models.Model):
     def to_spec(self) -> InstanceSpec:
         """Return what the host layer needs to make this server's instance, from the rows as they are now.
 
-        Raises ValueError with everything that is wrong with its arguments and configs, and for a password that
-        cannot be decrypted.
+        Raises ValueError with everything that is wrong with its arguments and configs, for an overlay without
+        files, and for a password that cannot be decrypted.
         """
         taken = self._take_argued_secrets()
         # Not through `make_spec`, which caches its arguments.
@@ -656,6 +656,7 @@ class Server(models.Model):
 
     def _to_bare_spec(self, taken: tuple[Taken, Taken]) -> InstanceSpec:
         blueprint = self.blueprint
+        blueprint.require_filled_overlays()
         of_blueprint, own = taken
         return make_spec(
             self.name,

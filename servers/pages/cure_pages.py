@@ -3,11 +3,10 @@
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from servers.access import SignedInRequest, get_blueprint, sign_in_required
+from servers.access import SignedInRequest, get_blueprint, is_address_of_ours, sign_in_required
 from servers.config import CureError, apply_cure
 from servers.permissions import Verb
 from servers.store import VersionRefusedError
@@ -26,5 +25,4 @@ def blueprint_cure(request: SignedInRequest, name: str) -> HttpResponse:
         text = _("Blueprint %(blueprint)s: %(done)s It applies at the next start of its servers.")
         messages.success(request, text % {"blueprint": name, "done": done})
     back_to = request.POST.get("next", "")
-    is_ours = back_to.startswith("/") and url_has_allowed_host_and_scheme(back_to, None)
-    return redirect(back_to if is_ours else blueprint.get_absolute_url())
+    return redirect(back_to if is_address_of_ours(back_to) else blueprint.get_absolute_url())

@@ -71,7 +71,8 @@ def overlay_file_new(request: SignedInRequest, name: str) -> HttpResponse:
             form.add_error(None, error)
         else:
             return lead_to_version(request, overlay, version, overlay.latest_id)
-    takes_folders = overlay.latest is None and OverlayReport.objects.filter(name=name).exists()
+    is_folder = overlay.latest is None and overlay.is_host_folder
+    takes_folders = is_folder and OverlayReport.objects.filter(name=name).exists()
     context = {
         "overlay": overlay,
         "form": form,

@@ -98,11 +98,11 @@ def overlay_detail(request: SignedInRequest, name: str) -> HttpResponse:
     context: dict[str, Any] = {"name": name, "overlay": overlay, **describe_use(user, overlay)}
     if overlay.latest is None:
         looked_at = Host.objects.filter(overlays_reported_at__isnull=False)
+        # Who may not name a folder has made something else: what a host has under that name is none of it.
+        is_by_hand = overlay.is_host_folder and (bool(reports) or overlay.owner is None)
         hosts = {report.host_id for report in reports}
-        # Who may not name a folder has made something else: nothing of it belongs on a host.
-        is_by_hand = bool(reports) or overlay.owner is None
         context |= {
-            "reports": reports,
+            "reports": reports if is_by_hand or may(user, Verb.VIEW_HOSTS) else [],
             "missing": looked_at.exclude(pk__in=hosts) if is_by_hand else [],
             "is_by_hand": is_by_hand,
         }

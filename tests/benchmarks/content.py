@@ -247,7 +247,7 @@ def make_overlay(var_dir: Path) -> None:
     subprocess.run(
         [
             *(sys.executable, "manage.py", "shell", "-c"),
-            "from servers.models import Overlay; Overlay.objects.create(name='bench')",
+            "from servers.models import Overlay; Overlay.objects.create(name='bench', is_host_folder=True)",
         ],
         cwd=PROJECT_DIR,
         env=os.environ

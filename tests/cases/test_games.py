@@ -27,7 +27,9 @@ def test_configs_of_overlays_and_of_the_blueprint_all_apply_in_order(
     (root / "overlays" / "rules" / "left4dead2" / "cfg" / "more.cfg").write_text(
         "sv_accelerate 6\nmap c5m1_waterfont\n"
     )
-    overlays = [Overlay.objects.create(name=name) for name in ("rules", "maps")]
+    overlays = [
+        Overlay.objects.create(name=name, is_host_folder=True) for name in ("rules", "maps")
+    ]
     server.blueprint.set_overlays(overlays)
     server.blueprint.config = 'hostname "Our night"\nsv_tags night\n'
     server.blueprint.save()

@@ -59,7 +59,7 @@ def test_a_silent_server_stays_up_and_its_job_says_what_was_looked_at(
     folder = root / "overlays" / "lan" / "left4dead2" / "cfg"
     folder.mkdir(parents=True)
     (folder / "server.cfg").write_text("sv_lan 1\n")
-    server.blueprint.set_overlays([Overlay.objects.create(name="lan")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="lan", is_host_folder=True)])
     server.blueprint.arguments = "+map c1m1_hotel +sv_max_queries_sec 0"
     server.blueprint.save()
     Server.objects.update(config="")

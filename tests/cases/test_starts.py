@@ -73,7 +73,7 @@ def test_no_broken_blueprint_ends_what_runs(root: Path, running: Server) -> None
         ("case", ("Left4Dead2/addons/metamod.vdf",), "Left4Dead2"),
     ):
         add_overlay(root, name, *files)
-        blueprint.set_overlays([Overlay.objects.create(name=name)])
+        blueprint.set_overlays([Overlay.objects.create(name=name, is_host_folder=True)])
         job = run("restart", running)
         assert job.state == JobState.FAILED, name
         assert name in job.error, job.error
@@ -86,9 +86,9 @@ def test_no_broken_blueprint_ends_what_runs(root: Path, running: Server) -> None
         file = root / "overlays" / "circle" / "left4dead2" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    blueprint.set_overlays([Overlay.objects.create(name="circle")])
+    blueprint.set_overlays([Overlay.objects.create(name="circle", is_host_folder=True)])
     assert "execute each other in a circle" in run("restart", running).error
-    Overlay.objects.create(name="gone")
+    Overlay.objects.create(name="gone", is_host_folder=True)
     blueprint.set_overlays(Overlay.objects.filter(name="gone"))
     assert "needs the overlay gone, which is not on this host" in run("restart", running).error
     assert latest_run(root) == first

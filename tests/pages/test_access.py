@@ -586,7 +586,7 @@ def make_world() -> World:
         started_at=job.created_at,
         heartbeat_at=job.created_at - Worker.lease_limit().resolution * 10**12,
     )
-    overlay = Overlay.objects.create(name="maps")
+    overlay = Overlay.objects.create(name="maps", is_host_folder=True)
     own_overlay = Overlay.objects.create(name="rules", owner=owner, is_shared=False)
     # The store has nothing of it: these requests end where somebody who may see it is told so.
     version = own_overlay.versions.create(

@@ -211,7 +211,7 @@ def test_a_host_with_an_active_job_is_not_deleted(as_dana: Client, host: Host) -
 
 def test_a_blueprint_has_its_overlays_in_order(as_dana: Client, blueprint: Blueprint) -> None:
     for position, name in enumerate(("top", "below"), start=1):
-        overlay = Overlay.objects.create(name=name)
+        overlay = Overlay.objects.create(name=name, is_host_folder=True)
         blueprint.blueprint_overlays.create(overlay=overlay, position=position)
     url = reverse("admin:servers_blueprint_change", args=[blueprint.pk])
     page = as_dana.get(url).content.decode()
@@ -307,7 +307,7 @@ def test_a_draining_host_takes_no_server_from_the_admin_either(
 def test_its_lists_and_forms_open(
     as_dana: Client, server: Server, model: str, blueprint: Blueprint
 ) -> None:
-    Overlay.objects.create(name="maps")
+    Overlay.objects.create(name="maps", is_host_folder=True)
     assert as_dana.get(reverse(f"admin:servers_{model}_changelist")).status_code == 200
     assert as_dana.get(reverse(f"admin:servers_{model}_add")).status_code == 200
 

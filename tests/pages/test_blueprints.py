@@ -35,7 +35,10 @@ NEW = reverse("servers:blueprint_create")
 @pytest.fixture
 def overlays(db: None) -> list[Overlay]:
     """Return three shared overlays."""
-    return [Overlay.objects.create(name=name) for name in ("maps", "rules", "sourcemod")]
+    return [
+        Overlay.objects.create(name=name, is_host_folder=True)
+        for name in ("maps", "rules", "sourcemod")
+    ]
 
 
 def form_of(places: dict[Overlay, int | str] | None = None, **changes: str) -> dict[str, str]:
@@ -155,7 +158,12 @@ def test_an_owners_overlay_without_files_does_not_stand_for_a_folder_of_a_host(
     response = as_alice.post(NEW, form_of({hers: 1}))
     assert "It has no files yet" in response.content.decode()
     assert not Blueprint.objects.exists()
-    theirs = Overlay.objects.create(name="theirs", owner=dana)
+    # Neither who owns it nor that nobody does makes it one: it takes the right when it is said.
+    for owner in (dana, None):
+        Overlay.objects.update(owner=owner, is_shared=True)
+        as_alice.post(NEW, form_of({hers: 1}))
+    assert not Blueprint.objects.exists()
+    theirs = Overlay.objects.create(name="theirs", owner=dana, is_host_folder=True)
     as_alice.post(NEW, form_of({theirs: 1}))
     assert names_of(Blueprint.objects.get()) == ["theirs"]
 

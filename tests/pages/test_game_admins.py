@@ -93,7 +93,7 @@ def test_before_anybody_is_named_it_says_that_there_is_no_sourcemod(
 def test_of_a_folder_on_a_host_it_says_that_this_is_not_known(
     as_alice: Client, server: Server
 ) -> None:
-    server.blueprint.set_overlays([Overlay.objects.create(name="by-hand")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="by-hand", is_host_folder=True)])
     page = as_alice.get(URL).content.decode()
     assert "not all files of by-hand are known here" in page
     AdminsNote.record(server, AdminsState.IN_FORCE)

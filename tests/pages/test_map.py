@@ -72,7 +72,7 @@ def pack(server: Server, blueprint: Blueprint, installed_host: Host) -> OverlayR
         maps=["c1m1_hotel", "c1m2_streets"],
         looked_at=timezone.now(),
     )
-    blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     return OverlayReport.objects.create(
         host=installed_host,
         name="pack",
@@ -438,7 +438,10 @@ def test_its_queries_do_not_grow_with_what_there_is_to_play(
     as_alice: Client, running: Server, pack: OverlayReport, blueprint: Blueprint
 ) -> None:
     def make_more() -> None:
-        overlays = [Overlay.objects.create(name=f"more-{number}") for number in range(5)]
+        overlays = [
+            Overlay.objects.create(name=f"more-{number}", is_host_folder=True)
+            for number in range(5)
+        ]
         blueprint.set_overlays(overlays)
         for overlay in overlays:
             OverlayReport.objects.create(

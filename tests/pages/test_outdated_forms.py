@@ -201,7 +201,9 @@ def test_a_password_that_was_typed_is_asked_for_again_rather_than_lost(
 def test_a_blueprints_overlays_and_config_are_compared(
     as_alice: Client, blueprint: Blueprint, alice: User
 ) -> None:
-    maps, rules = (Overlay.objects.create(name=name) for name in ("maps", "rules"))
+    maps, rules = (
+        Overlay.objects.create(name=name, is_host_folder=True) for name in ("maps", "rules")
+    )
     url = "/blueprints/coop/edit/"
     version = open_form(as_alice, url)
     blueprint.set_overlays([rules, maps])
@@ -226,7 +228,7 @@ def test_the_admins_forms_are_refused_too_with_both_texts(
     rows: dict[str, Server | Blueprint | Overlay] = {
         "server": server,
         "blueprint": server.blueprint,
-        "overlay": Overlay.objects.create(name="maps"),
+        "overlay": Overlay.objects.create(name="maps", is_host_folder=True),
     }
     row = rows[kind]
     column = "description" if kind == "overlay" else "config"

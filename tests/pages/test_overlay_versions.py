@@ -595,7 +595,7 @@ def test_a_note_with_a_password_does_not_become_a_config(
 def test_the_first_version_of_what_is_kept_by_hand_says_what_it_replaces(
     as_dana: Client, host: Host
 ) -> None:
-    Overlay.objects.create(name="by-hand")
+    Overlay.objects.create(name="by-hand", is_host_folder=True)
     report(host, "by-hand")
     assert "no longer use the folders" in read(as_dana, to_url("file_new", "by-hand"))
     assert "with that version instead of the folders there" in read(

@@ -43,7 +43,9 @@ def report(host: Host, name: str, *findings: dict[str, str], **facts: Any) -> Ov
 @pytest.fixture
 def overlay(blueprint: Blueprint) -> Overlay:
     """Return the overlay that the blueprint of the server alpha has."""
-    overlay = Overlay.objects.create(name="pack", description="Maps for a night.")
+    overlay = Overlay.objects.create(
+        name="pack", description="Maps for a night.", is_host_folder=True
+    )
     blueprint.set_overlays([overlay])
     return overlay
 
@@ -85,7 +87,7 @@ def test_an_empty_list_explains_folders_on_hosts_once(as_dana: Client, as_alice:
     assert text.count("HOST_ROOT/overlays/") == 1
     assert text.count("servers/overlay/add/") == 1
     assert "HOST_ROOT" not in text_of(as_alice, reverse("servers:overlay_list"))
-    Overlay.objects.create(name="rules")
+    Overlay.objects.create(name="rules", is_host_folder=True)
     text = text_of(as_dana, reverse("servers:overlay_list"))
     assert text.count("HOST_ROOT/overlays/") == 1
     assert "Add a folder from a host" in text
@@ -169,7 +171,13 @@ def test_pages_cost_the_same_for_many_overlays_and_hosts(
     report(server.host, "pack", finding("warned", "It is odd."), campaigns=[CAMPAIGN])
 
     def make_more() -> None:
-        overlays = [overlay, *(Overlay.objects.create(name=f"o{number}") for number in range(5))]
+        overlays = [
+            overlay,
+            *(
+                Overlay.objects.create(name=f"o{number}", is_host_folder=True)
+                for number in range(5)
+            ),
+        ]
         server.blueprint.set_overlays(overlays)
         for name in ("two", "three"):
             host = Host.objects.create(name=name)

@@ -199,7 +199,7 @@ def test_the_config_says_which_overlays_bring_mods_and_how_to_get_some(
     mods = text(as_alice, config).partition('id="mods-heading"')[2].partition("</section>")[0]
     assert "has no overlays yet. Upload yours to" in " ".join(mods.split())
     assert "<li>" not in mods
-    overlay = Overlay.objects.create(name="zonemod")
+    overlay = Overlay.objects.create(name="zonemod", is_host_folder=True)
     server.blueprint.set_overlays([overlay])
     page = text(as_alice, config)
     assert "Upload yours to" not in page

@@ -588,7 +588,9 @@ def test_a_map_that_the_host_has_not_reported_is_told_before_a_start(
     Blueprint.objects.update(arguments="+map maps/c5m1_waterfront")
     assert "Write +map c5m1_waterfront in the launch arguments." in page()
     Blueprint.objects.update(arguments="+map c5m1_waterfont")
-    stopped_server.blueprint.set_overlays([Overlay.objects.create(name="maps")])
+    stopped_server.blueprint.set_overlays(
+        [Overlay.objects.create(name="maps", is_host_folder=True)]
+    )
     assert told not in page()
     overlay = OverlayReport.objects.create(host=host, name="maps", maps=[], looked_at=now)
     assert told in page()

@@ -44,13 +44,16 @@ def runs(server: Server, alice: User, fake_host: FakeHost) -> tuple[Run, Run]:
     server.set_secret(ServerSecret.JOIN_PASSWORD, "hunter22")
     server.config = "hostname Night\nsv_password hunter22\n"
     server.save()
-    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     fake_host.overlays["pack"] = OverlayFacts("pack", "one", 3, 4096)
     fake_host.build_id = "100"
     first = start(Server.objects.get(), fake_host, alice)
     Blueprint.objects.update(arguments="+map c2m1_highway", memory_limit_mib=2048)
     Blueprint.objects.get().set_overlays(
-        [Overlay.objects.create(name="more"), *Overlay.objects.filter(name="pack")]
+        [
+            Overlay.objects.create(name="more", is_host_folder=True),
+            *Overlay.objects.filter(name="pack"),
+        ]
     )
     server = Server.objects.get()
     server.config = "hostname Day\nsv_password hunter22\n"
@@ -209,6 +212,8 @@ def test_what_is_no_longer_there_is_said_in_the_place_of_the_button(
     )
     Blueprint.objects.get().set_overlays([])
     Overlay.objects.filter(name="more").delete()
+    # Somebody's own of that name is not the folder that the host has.
+    Overlay.objects.create(name="more", owner=alice)
     gaps = find_gaps(server, [first, second])
     [gap] = gaps[first.pk]
     assert gap.startswith(f"alpha ran on port {first.port}, which another server has now.")

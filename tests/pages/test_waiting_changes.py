@@ -49,7 +49,7 @@ def running(server: Server, fake_host: FakeHost) -> Server:
     server.set_secret(ServerSecret.JOIN_PASSWORD, "hunter22")
     server.config = "hostname Night\nsv_tags secret\n"
     server.save()
-    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     Host.objects.update(limits_without_effect="", build_id="100")
     server = Server.objects.get()
     fake_host.overlays["pack"] = OverlayFacts("pack", "one", 3, 4096)

@@ -39,6 +39,7 @@ def test_without_a_page_it_leads_to_the_job_as_ever(as_alice: Client, job: Job) 
         "///evil.example",
         "javascript:alert(1)",
         "evil.example",
+        pytest.param("/servers/?" + "a" * 2_000, id="long"),
     ],
 )
 def test_it_leads_nowhere_but_to_the_panel(as_alice: Client, job: Job, address: str) -> None:

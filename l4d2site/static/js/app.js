@@ -3,6 +3,7 @@ import "./live/sources.js";
 import "./forms/chapters.js";
 import "./forms/chosen.js";
 import "./forms/copy.js";
+import "./forms/too_long.js"; // Before what sends a form.
 import "./forms/in_place.js";
 import "./forms/menus.js";
 import "./forms/passkeys.js";

@@ -133,12 +133,32 @@ def test_a_claimed_job_has_its_overlays_the_topmost_first(
     server: Server, blueprint: Blueprint
 ) -> None:
     names = ("zoo", "maps", "admin")
-    blueprint.set_overlays([Overlay.objects.create(name=name) for name in names])
+    blueprint.set_overlays(
+        [Overlay.objects.create(name=name, is_host_folder=True) for name in names]
+    )
     enqueue("start", server=server, requested_by=None)
     job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
     assert job
     assert job.server
     assert job.server.to_spec().overlays == names
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_host_is_not_told_the_name_of_an_overlay_that_is_no_folder(
+    server: Server, blueprint: Blueprint, is_claimed: bool
+) -> None:
+    blueprint.set_overlays([Overlay.objects.create(name="empty"), Overlay.objects.create(name="x")])
+    row: Server | None = server
+    if is_claimed:
+        enqueue("start", server=server, requested_by=None)
+        job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
+        assert job
+        row = job.server
+    assert row
+    assert row.blueprint.overlay_references == ()
+    with pytest.raises(ValueError, match=r"have no files: empty, x\. Upload some"):
+        row.to_spec()
 
 
 @pytest.mark.django_db

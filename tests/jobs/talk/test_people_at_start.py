@@ -47,7 +47,9 @@ def root(settings: Any, tmp_path: Path, server: Server) -> Iterator[Path]:
     server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2")
     server.port = find_free_port()
     server.save()
-    server.blueprint.blueprint_overlays.create(overlay=Overlay.objects.create(name="sm"))
+    server.blueprint.blueprint_overlays.create(
+        overlay=Overlay.objects.create(name="sm", is_host_folder=True)
+    )
     carry_out("install", None)
     yield root
     end_everything(root)

@@ -169,7 +169,7 @@ def test_versions_that_nobody_needs_are_pruned_now_and_then(
 def test_the_versions_that_are_ready_on_the_host_become_rows(
     watch: OverlayWatch, host: Host, fake_host: FakeHost
 ) -> None:
-    overlay = Overlay.objects.create(name="maps")
+    overlay = Overlay.objects.create(name="maps", is_host_folder=True)
     first, second = (
         OverlayVersion.objects.create(
             overlay=overlay,

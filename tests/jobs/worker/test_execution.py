@@ -220,7 +220,9 @@ class TestDispatch:
     def test_the_host_gets_the_blueprint_as_it_is_at_the_start(
         self, server: Server, blueprint: Blueprint, fake_host: FakeHost
     ) -> None:
-        overlays = [Overlay.objects.create(name=name) for name in ("maps", "sourcemod")]
+        overlays = [
+            Overlay.objects.create(name=name, is_host_folder=True) for name in ("maps", "sourcemod")
+        ]
         job = enqueue("start", server=server, requested_by=None)
         blueprint.set_overlays(overlays)
         blueprint.arguments = "+map c2m1_highway"

@@ -98,7 +98,8 @@ def test_nothing_that_cannot_start_takes_down_a_server_with_people_on(
     (root / "overlays" / "pack").mkdir()
     (root / "overlays" / "link").symlink_to("pack")
     overlays = {
-        name: Overlay.objects.create(name=name) for name in ("pack", "link", "gone", "loop")
+        name: Overlay.objects.create(name=name, is_host_folder=True)
+        for name in ("pack", "link", "gone", "loop")
     }
     cfg_dir = root / "overlays" / "loop" / "left4dead2" / "cfg"
     cfg_dir.mkdir(parents=True)
@@ -199,7 +200,7 @@ def test_a_server_waits_for_its_restart_and_can_be_started_as_it_was(
     file = root / "overlays" / "pack" / "left4dead2" / "cfg" / "server.cfg"
     file.parent.mkdir(parents=True)
     file.write_text("sv_tags one\n")
-    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     run("restart", server)
     assert waiting_of(server) == ()
     watch = OverlayWatch(host, CancelToken())
@@ -216,7 +217,7 @@ def test_a_server_waits_for_its_restart_and_can_be_started_as_it_was(
     )
 
     run("stop", server)
-    server.blueprint.set_overlays([Overlay.objects.create(name="nowhere")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="nowhere", is_host_folder=True)])
     enqueue("start", server=server, requested_by=None)
     worker_loop(until_empty=True)
     assert Job.objects.latest("pk").state == JobState.FAILED
@@ -238,7 +239,7 @@ def test_the_config_that_was_written_is_on_the_servers_row(root: Path, server: S
     folder = root / "overlays" / "pack" / "left4dead2" / "cfg"
     folder.mkdir(parents=True)
     (folder / "server.cfg").write_bytes(b"sv_tags caf\xe9 // a comment\nhostport 27016\n")
-    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     Server.objects.update(config='hostname "Our night"\n')
     job = run("initialize", server)
     server.refresh_from_db()

@@ -44,7 +44,7 @@ def change(server: Server, **columns: Any) -> None:
 def test_a_start_stores_what_the_server_was_started_with(
     server: Server, fake_host: FakeHost, operation: str
 ) -> None:
-    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     change(server, config="hostname Night\nsv_password letmein; echo hi\n", arguments="+sv_lan 0")
     before = time()
     assert run(operation, server).state == JobState.SUCCEEDED
@@ -156,7 +156,7 @@ class TestAsItWas:
     @pytest.fixture
     def first(self, server: Server, fake_host: FakeHost) -> Run:
         """Return a run of a server whose settings have all changed since, and that has stopped."""
-        server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+        server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
         change(server, config="hostname Then\n", bind_address="10.0.0.7")
         run("start", server)
         run("stop", server)
@@ -255,7 +255,7 @@ LOADED = LoadedReport(
 @pytest.fixture
 def packed(server: Server) -> Server:
     """Return a server with an overlay: of one without, nothing is asked."""
-    server.blueprint.set_overlays([Overlay.objects.create(name="pack")])
+    server.blueprint.set_overlays([Overlay.objects.create(name="pack", is_host_folder=True)])
     server.set_secret(ServerSecret.JOIN_PASSWORD, "hunter22")
     server.save()
     return server

@@ -1,5 +1,7 @@
 """The admin site gives nobody more than they have: roles, passwords, groups, and what pages keep for few."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
@@ -271,13 +273,29 @@ def test_a_blueprint_gets_no_overlay_that_its_changer_may_not_use(
     assert blueprint.blueprint_overlays.get().overlay == hidden
 
 
+def test_only_who_may_bring_native_code_makes_an_overlay_a_folder_of_hosts(
+    alice: User, dana: User
+) -> None:
+    overlay = Overlay.objects.create(name="maps", owner=alice)
+    helper = make_staff("view_overlay", "change_overlay")
+    sent = {"name": "maps", "owner": "", "is_shared": "on", "is_host_folder": "on"}
+    sign_in(helper).post(address("change", overlay), sent)
+    overlay.refresh_from_db()
+    assert (overlay.owner, overlay.is_host_folder) == (None, False)
+    sign_in(dana).post(address("change", overlay), sent)
+    overlay.refresh_from_db()
+    assert overlay.is_host_folder
+    page = sign_in(dana).get(reverse("admin:servers_overlay_add")).content.decode()
+    assert re.search(r'name="is_host_folder"[^>]* checked', page)
+
+
 def test_drains_and_removals_take_what_the_pages_ask_for(host: Host) -> None:
     helper = make_staff("change_host", "delete_overlay")
     client = sign_in(helper)
     client.post(address("change", host), {"address": "play.example.org", "is_draining": "on"})
     host.refresh_from_db()
     assert (host.address, host.is_draining) == ("play.example.org", False)
-    overlay = Overlay.objects.create(name="maps")
+    overlay = Overlay.objects.create(name="maps", is_host_folder=True)
     assert client.post(address("delete", overlay), {"post": "yes"}).status_code == 403
 
 

@@ -115,7 +115,7 @@ def test_a_blueprint_is_recorded_too(as_alice: Client) -> None:
 def test_other_overlays_of_a_blueprint_are_recorded_and_its_first_ones_are_not(
     as_alice: Client,
 ) -> None:
-    one, two = (Overlay.objects.create(name=name) for name in ("one", "two"))
+    one, two = (Overlay.objects.create(name=name, is_host_folder=True) for name in ("one", "two"))
     values = {"name": "versus", "arguments": "", "config": ""}
     as_alice.post(reverse("servers:blueprint_create"), values | {f"place_{one.pk}": "1"})
     assert recorded() == [("blueprint_made", "alice", "versus")]

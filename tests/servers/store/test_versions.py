@@ -70,7 +70,7 @@ def test_the_same_files_make_no_second_version(
 def test_a_blueprint_takes_the_latest_version_or_the_one_that_is_pinned(
     overlay: Overlay, alice: User, tmp_path: Path, blueprint: Blueprint
 ) -> None:
-    by_hand = Overlay.objects.create(name="kept-by-hand")
+    by_hand = Overlay.objects.create(name="kept-by-hand", is_host_folder=True)
     files, stored = put(tmp_path, one_vpk="one", two_cfg="two")
     first = make_version(overlay, files, stored=stored, by=alice)
     second = make_version(overlay, files[:1], by=alice)
