@@ -242,8 +242,31 @@ class TestPasswords:
 
 class TestCopies:
     def test_comments_and_blank_lines_are_stripped_outside_of_quotes(self) -> None:
-        text = '// top\r\n\r\n\thostname "a // b; c"  // name\r\nsv_lan 0;;sv_tags x //\n  \n'
-        assert copied(text) == 'hostname "a // b; c"\nsv_lan 0; sv_tags x\n'
+        text = '// top\r\n\r\n\thostname "a // b; c"  // name\r\nsv_lan\t0;;sv_tags x //\n  \n'
+        assert copied(text) == 'hostname "a // b; c"\nsv_lan 0\nsv_tags x\n'
+
+    def test_each_command_has_a_line_that_no_branch_of_the_engine_cuts(self) -> None:
+        """Behind the cut of a longer one, some branches execute what was quoted."""
+        line = "; ".join(["echo aaaaaaaaaaaa"] * 50) + '; echo "'
+        line += f'{"x" * (1023 - len(line))}hostport 27099"'
+        assert max(map(len, copied(line).splitlines())) < 510
+
+    @pytest.mark.parametrize("end", [b"\xe9", "é".encode(), b"\x01", b"\r", b"\x0b", b"\0"])
+    def test_a_command_behind_a_byte_at_which_the_engine_may_end_a_line_counts(
+        self, end: bytes
+    ) -> None:
+        for text in (
+            b"hostport%s 27099",
+            b'hostname "a%s hostport 1"',
+            b'hostname "a%sb; rcon_password x"',
+            b'say "a%s alias x hostport%s 1"',
+            b'say "a\x01alias \xe9 x hostport%s 1"',
+            b"map%s c1m1_hotel",
+        ):
+            assert copied(text.replace(b"%s", end), "rcon_password") == ""
+        assert copied(b'hostname "a%sport of call"'.replace(b"%s", end)) == ""
+        kept = b'hostname "Port%s 5%s call"'.replace(b"%s", end)
+        assert copied(kept) == f"{kept.decode('latin-1')}\n"
 
     def test_bytes_stay_as_they_are_and_a_byte_order_mark_goes(self) -> None:
         original = b"\xef\xbb\xbf// \xc3\xa9\nhostname \xc3\xa0\xa0\xff\x85\n"
