@@ -86,7 +86,7 @@ Some branches take what is behind the cut for another line, even inside quotes, 
 _FIRST = re.compile(r"""[^!-~]*(?:\"([^"]*)"?|([{}()':]|[!#-&*-9;-z|~]+))""")
 _TOKEN = re.compile(r"""\"([^"]*)"?|([{}()':]|[^\x00-\x20"{}()':]+)""")
 _PASSED = re.compile(r"[!#-&*-9<-z|~]+")
-_LINE_ENDS = (re.compile(r"[^\t\x20-\U0010ffff]+"), re.compile(r"[^\t -~]+"))
+_LINE_ENDS = (re.compile(r"[^\t\x20-\U0010ffff]+"), re.compile(r"[^\t\x20-\x7f]+"))
 """Where a branch ends a line of a cfg file: at control characters, or also at bytes that are not ASCII."""
 
 
