@@ -74,6 +74,9 @@ PASSING_ON = frozenset(
 )
 """Commands that execute, or set, their arguments: `alias x "hostport 27016"`."""
 
+_PASSING_ON_TEXT = frozenset({"alias", "bind", "cmd", "rcon", "sm_rcon"})
+"""Of these, those whose arguments become a command that is split again: `alias x "quit{"`."""
+
 EXECUTING = frozenset({"exec", "execifexists", "execwithwhitelist", "sm_execcfg"})
 """Commands that execute a cfg file; `sm_execcfg` is SourceMod's."""
 
@@ -85,7 +88,8 @@ Some branches take what is behind the cut for another line, even inside quotes, 
 
 _FIRST = re.compile(r"""[^!-~]*(?:\"([^"]*)"?|([{}()':]|[!#-&*-9;-z|~]+))""")
 _TOKEN = re.compile(r"""\"([^"]*)"?|([{}()':]|[^\x00-\x20"{}()':]+)""")
-_PASSED = re.compile(r"[!#-&*-9<-z|~]+")
+_PASSED = re.compile(r"[!#-:<-~]+")
+_BREAK = re.compile(r"[{}()':]")
 _LINE_ENDS = (re.compile(r"[^\t\x20-\U0010ffff]+"), re.compile(r"[^\t\x20-\x7f]+"))
 """Where a branch ends a line of a cfg file: at control characters, or also at bytes that are not ASCII."""
 
@@ -143,7 +147,13 @@ def names_used(command: str) -> Iterator[str]:
     if first in PASSING_ON:
         # What is passed on is split again, without its quotes.
         rest = " ".join(words[1:]).replace("//", " ")
-        yield from (word.lower() for word in _PASSED.findall(rest))
+        for word in _PASSED.findall(rest):
+            parts = _BREAK.split(word.lower())
+            yield word.lower()
+            if first == "script":
+                yield from parts
+            elif first in _PASSING_ON_TEXT:
+                yield parts[0]
 
 
 def file_executed(command: str) -> str:

@@ -24,6 +24,7 @@ def faults_of(text: str) -> list[str]:
         "\tsv_lan 0 // port 5",
         'say "hostport 1; port 2"',
         "// ip",
+        'sm_cvar hostname "Friends, ip: 10.0.0.1"',
     ],
 )
 def test_it_takes_what_the_game_reads(text: str) -> None:
@@ -72,6 +73,7 @@ def test_of_a_line_in_many_alphabets_the_first_characters_are_named() -> None:
         'alias p "hostport{"',
         'alias p "echo x; hostport//"',
         'script Convars.SetValue("hostport", 27016)',
+        "script \"Convars.SetValue('hostport',27016)\"",
         "setinfo hostport 27016",
         'bindtoggle x "hostport"',
         "sm_resetcvar hostport",
