@@ -1,7 +1,7 @@
 """The text a server's cfg file may contain: characters the game reads, and no line that moves the server."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from hostops.console_commands import (
@@ -52,9 +52,14 @@ def find_line_faults(line: str) -> Iterator[str]:
     """Yield what is wrong with one line, phrased to follow “Line 3 of the config”."""
     yield from find_character_faults(line)
     for command in split_commands(line):
-        for name in names_used(command):
-            if reason := MOVING.get(name):
-                yield f"sets {name}, which it cannot: {reason}."
+        yield from tell_moves(names_used(command))
+
+
+def tell_moves(names: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with each of the names that move the server, phrased like `find_line_faults`."""
+    for name in names:
+        if reason := MOVING.get(name):
+            yield f"sets {name}, which it cannot: {reason}."
 
 
 def find_character_faults(line: str) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Facts about the game's console: what moves a server, what is secret, what ends the game.
 
-Also how the console splits a line (Source SDK, `Cbuf_Execute` and `CCommand::Tokenize`).
+Also how the console splits a line (Source SDK, `Cbuf_Execute` and `CCommand::Tokenize`). The engine's branches
+differ in what they do with bytes outside of ASCII, and with long lines of a cfg file; which one Left 4 Dead 2
+has is not known. So a name counts as used if any branch would read it.
 """
 
 import re
@@ -64,14 +66,32 @@ PASSING_ON = frozenset(
         "toggle",
         "cmd",
         "bind",
+        "bindtoggle",
+        "setinfo",
+        "sm_resetcvar",
+        "script",
     }
 )
 """Commands that execute, or set, their arguments: `alias x "hostport 27016"`."""
 
+_PASSING_ON_TEXT = frozenset({"alias", "bind", "cmd", "rcon", "sm_rcon"})
+"""Of these, those whose arguments become a command that is split again: `alias x "quit{"`."""
+
 EXECUTING = frozenset({"exec", "execifexists", "execwithwhitelist", "sm_execcfg"})
 """Commands that execute a cfg file; `sm_execcfg` is SourceMod's."""
 
-_TOKEN = re.compile(r"""\"([^"]*)"?|([{}()':]|[^\s"{}()':]+)""")
+MAX_LINE_BYTES = 1023
+"""Of a line of a cfg file: the engine cuts a longer one (`COM_ParseLine`).
+
+Some branches take what is behind the cut for another line, even inside quotes, and others skip it.
+"""
+
+_FIRST = re.compile(r"""[^!-~]*(?:\"([^"]*)"?|([{}()':]|[!#-&*-9;-z|~]+))""")
+_TOKEN = re.compile(r"""\"([^"]*)"?|([{}()':]|[^\x00-\x20"{}()':]+)""")
+_PASSED = re.compile(r"[!#-:<-~]+")
+_BREAK = re.compile(r"[{}()':]")
+_LINE_ENDS = (re.compile(r"[^\t\x20-\U0010ffff]+"), re.compile(r"[^\t\x20-\x7f]+"))
+"""Where a branch ends a line of a cfg file: at control characters, or also at bytes that are not ASCII."""
 
 
 def split_commands(line: str) -> Iterator[str]:
@@ -91,23 +111,49 @@ def split_commands(line: str) -> Iterator[str]:
     yield command
 
 
+def possible_commands(line: str) -> Iterator[str]:
+    """Yield each command that some branch of the engine finds in a line of a cfg file, each byte a character.
+
+    These are the line's own, and those behind a place where a branch ends the line (`_LINE_ENDS`); a line of
+    more than `MAX_LINE_BYTES` has others. There may be repetitions.
+    """
+    yield from split_commands(line)
+    for ends in _LINE_ENDS:
+        pieces = ends.split(line)
+        for piece in pieces if len(pieces) > 1 else ():
+            yield from split_commands(piece)
+
+
 def split_words(command: str) -> list[str]:
-    """Return the words of a command. Outside quotes, each of `{}()':` is a separate word."""
-    return [quoted or plain for quoted, plain in _TOKEN.findall(command)]
+    """Return the words of a command. Outside quotes, each of `{}()':` is a separate word.
+
+    The first one, the name, also ends at what is not ASCII, and what is not ASCII before it is skipped.
+    """
+    first = _FIRST.match(command)
+    if first is None:
+        return []
+    others = _TOKEN.findall(command, first.end())
+    return [first[1] or first[2] or "", *(quoted or plain for quoted, plain in others)]
 
 
 def names_used(command: str) -> Iterator[str]:
     """Yield, in lower case, the name a command begins with and those it passes on for execution."""
-    tokens = split_words(command)
-    if not tokens:
+    words = split_words(command)
+    if not words:
         return
-    # The console executes a quoted first token too.
-    first = tokens[0].strip().lower()
+    # The console executes a quoted first word too.
+    first = words[0].strip().lower()
     yield first
     if first in PASSING_ON:
-        rest = " ".join(tokens[1:]).replace('"', " ")
-        for part in rest.split(";"):
-            yield from (word.lower() for word in part.split())
+        # What is passed on is split again, without its quotes.
+        rest = " ".join(words[1:]).replace("//", " ")
+        for word in _PASSED.findall(rest):
+            parts = _BREAK.split(word.lower())
+            yield word.lower()
+            if first == "script":
+                yield from parts
+            elif first in _PASSING_ON_TEXT:
+                yield parts[0]
 
 
 def file_executed(command: str) -> str:

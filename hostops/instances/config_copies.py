@@ -4,13 +4,15 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from hostops.config_text import find_character_faults, find_line_faults
+from hostops.config_text import find_character_faults, tell_moves
 from hostops.console_commands import (
     CHANGING_MAP,
+    MAX_LINE_BYTES,
     MOVING,
     SECRETS,
     file_executed,
     names_used,
+    possible_commands,
     split_commands,
     split_words,
 )
@@ -21,6 +23,10 @@ MAX_COMMAND_BYTES = 510
 MASK = "********"
 
 _BAD = re.compile(rb"[^\t\r\n -~]|\r(?!\n|\Z)")
+_MAY_MOVE = re.compile(
+    rb"(?i:(?<![a-z0-9_])(?:%s)(?![a-z0-9_]))|[^\n]{%d}"
+    % ("|".join(sorted(MOVING)).encode(), MAX_LINE_BYTES + 1)
+)
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\r"
 _SHOWN_WARNINGS = 20
@@ -42,9 +48,10 @@ class ConfigCopy:
 def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy:
     """Return the copy of a config, made command by command, as bytes; `where` names it in warnings.
 
-    Comments and blank lines are stripped. A command that sets one of `own`, which Saferoom sets itself, is left
-    out with a warning. So is a command that would move the server to another port or change its map, and one
-    that is too long: the engine would discard it with the rest of the file.
+    Comments, blank lines and tabs are stripped, and each command gets a line of its own: what is in one means
+    the same wherever a branch of the engine cuts a line. A command that sets one of `own`, which Saferoom sets
+    itself, is left out with a warning. So is a command that would move the server to another port or change its
+    map, and one that is too long: the engine would discard it with the rest of the file.
     """
     lines: list[str] = []
     texts: list[str] = []
@@ -53,23 +60,18 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
     secrets: set[str] = set()
     for number, line in enumerate(original.removeprefix(_BOM).split(b"\n"), start=1):
         # Latin-1 maps every byte to a character, so everything else comes out unchanged.
-        commands = [
-            command.strip(_BLANKS)
-            for command in split_commands(line.decode("latin-1"))
-            if command.strip(_BLANKS)
-        ]
-        kept = []
-        for command in commands:
-            names = set(names_used(command))
+        for original_command in split_commands(line.decode("latin-1")):
+            command = original_command.replace("\t", " ").strip(_BLANKS)
+            if not command:
+                continue
+            names = _names_possible(command)
             secrets |= _find_secrets(command, names)
             faults = _find_faults(command, names, own)
             warnings += (f"Line {number} of {where} {fault}" for fault, _ in faults)
             if all(is_kept for _, is_kept in faults):
-                kept.append(command)
+                lines.append(command)
+                texts.append(_mask(command, names))
                 executes += filter(None, [file_executed(command)])
-        if kept:
-            lines.append("; ".join(kept))
-            texts.append("; ".join(_mask(command) for command in kept))
     return ConfigCopy(
         "".join(f"{line}\n" for line in lines).encode("latin-1"),
         to_text("".join(f"{text}\n" for text in texts).encode("latin-1")),
@@ -77,6 +79,33 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
         tuple(executes),
         frozenset(secrets),
     )
+
+
+def leave_out_moves(content: bytes, where: str) -> tuple[bytes, tuple[str, ...]] | None:
+    """Return a cfg file without the commands that would move the server, and warnings; None if it can stay.
+
+    Only lines with such a command, and those that the engine would cut, are written anew: a command per line.
+    """
+    if _MAY_MOVE.search(content) is None:
+        return None  # The fast path for nearly all files.
+    lines: list[bytes] = []
+    warnings: list[str] = []
+    is_changed = False
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        text = line.decode("latin-1")
+        faults = list(tell_moves(_names_possible(text)))
+        if not faults and len(line) <= MAX_LINE_BYTES:
+            lines.append(line)
+            continue
+        is_changed = True
+        warnings += (f"Line {number} of {where} {fault} It is left out." for fault in faults)
+        lines += (
+            command.encode("latin-1")
+            for command in (one.strip(_BLANKS) for one in split_commands(text))
+            if 0 < len(command) <= MAX_COMMAND_BYTES
+            and MOVING.keys().isdisjoint(_names_possible(command))
+        )
+    return (b"\n".join(lines), tuple(warnings)) if is_changed else None
 
 
 def list_executed(content: bytes) -> tuple[str, ...]:
@@ -138,7 +167,7 @@ def _find_faults(
         )
         return [(fault, False)]
     is_moving = not MOVING.keys().isdisjoint(names)
-    faults = find_line_faults(_readable(command.encode("latin-1")))
+    faults = (*find_character_faults(_readable(command.encode("latin-1"))), *tell_moves(names))
     found = [(f"{one} It is left out." if is_moving else one, not is_moving) for one in faults]
     if next(names_used(command), "") in CHANGING_MAP:
         fault = (
@@ -147,6 +176,12 @@ def _find_faults(
         )
         found.append((fault, False))
     return found
+
+
+def _names_possible(line: str) -> tuple[str, ...]:
+    """Return, each once, the names that any branch of the engine finds in a line of a cfg file."""
+    names = (name for one in possible_commands(line) for name in names_used(one))
+    return tuple(dict.fromkeys(names))
 
 
 def _readable(line: bytes) -> str:
@@ -165,9 +200,9 @@ def _find_secrets(command: str, names: Collection[str]) -> set[str]:
     return {value} if len(value) >= _MIN_SECRET_CHARS and value.lower() not in SECRETS else set()
 
 
-def _mask(command: str) -> str:
+def _mask(command: str, names: Collection[str]) -> str:
     """Return a command without the password that it sets."""
     words = split_words(command)
-    if len(words) < 2 or SECRETS.keys().isdisjoint(names_used(command)):
+    if len(words) < 2 or SECRETS.keys().isdisjoint(names):
         return command
     return f"{words[0]} {MASK}"

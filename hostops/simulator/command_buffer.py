@@ -4,17 +4,23 @@ What is not known of Left 4 Dead 2's own branch is the worst of the Source SDK's
 `CCommandBuffer`, `CCommand::Tokenize`): a text takes room with its comments, and what has none left is lost.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
 BUFFER_BYTES = 8192
 MAX_COMMAND_BYTES = 510
+MAX_LINE_BYTES = 1023
+"""Of a cfg file. What a longer line has behind that is a line of its own, even inside quotes."""
 MAX_WORDS = 64
 """Of a command, its name among them."""
 
 BREAKS = frozenset("{}()':")
 """Outside of quotes each of these is a word of its own."""
 NO_BREAKS: frozenset[str] = frozenset()
+
+_BLANKS = " \t\n\v\f\r"
+_LINE_END = re.compile(r"[^\t\x20-\x7f]")
 
 OVERFLOW = "Cbuf_AddText: buffer overflow"
 TOO_MANY_WORDS = (
@@ -113,35 +119,55 @@ def split_commands(line: str) -> list[str]:
 
 
 def next_word(text: str, breaks: frozenset[str] = BREAKS) -> tuple[str, str]:
-    """Return the first word of `text`, and the rest. There is no way to escape a quote."""
-    text = text.strip()
+    """Return the first word of `text`, and the rest. There is no way to escape a quote.
+
+    Where there are `breaks`, each byte that is not ASCII ends a word and begins the next one.
+    """
+    text = text.strip(_BLANKS)
+    first = _to_bytes(text[:1])
     if text.startswith('"'):
         word, _, rest = text[1:].partition('"')
     elif text and text[0] in breaks:
         word, rest = text[0], text[1:]
+    elif breaks and len(first) > 1:
+        word, rest = _to_text(first[:1]), _to_text(first[1:]) + text[1:]
     else:
-        end = next(
-            (n for n, one in enumerate(text) if one.isspace() or one == '"' or one in breaks),
-            len(text),
+        ends = (
+            number
+            for number, one in enumerate(text)
+            if number and (one <= " " or one == '"' or one in breaks or (breaks and one > "~"))
         )
+        end = next(ends, len(text))
         word, rest = text[:end], text[end:]
-    return word, rest.strip()
+    return word, rest.strip(_BLANKS)
 
 
 def split_words(text: str, breaks: frozenset[str] = BREAKS) -> list[str]:
     """Split a command's arguments into words; quotes keep a word together."""
     words: list[str] = []
-    while text.strip():
+    while text.strip(_BLANKS):
         word, text = next_word(text, breaks)
         words.append(word)
     return words
 
 
 def readable_text(content: bytes) -> str:
-    """Return a cfg file as the game sees it: it is lost at the first byte that is not ASCII, or is NUL."""
+    """Return a cfg file as the game sees it: it is lost at the first byte that is not ASCII, or is NUL.
+
+    A line ends at each control character except a tab, and after `MAX_LINE_BYTES`.
+    """
     end = next((n for n, byte in enumerate(content) if byte > 127 or not byte), len(content))
-    return content[:end].decode("ascii").replace("\r", " ")
+    lines = _LINE_END.split(content[:end].decode("ascii"))
+    return "\n".join(
+        line[start : start + MAX_LINE_BYTES]
+        for line in lines
+        for start in range(0, max(len(line), 1), MAX_LINE_BYTES)
+    )
 
 
 def _to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _to_text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")

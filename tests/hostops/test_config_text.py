@@ -3,7 +3,7 @@
 import pytest
 
 from hostops.config_text import ConfigError, require_config
-from hostops.console_commands import split_commands
+from hostops.console_commands import names_used, split_commands, split_words
 
 
 def faults_of(text: str) -> list[str]:
@@ -24,6 +24,7 @@ def faults_of(text: str) -> list[str]:
         "\tsv_lan 0 // port 5",
         'say "hostport 1; port 2"',
         "// ip",
+        'sm_cvar hostname "Friends, ip: 10.0.0.1"',
     ],
 )
 def test_it_takes_what_the_game_reads(text: str) -> None:
@@ -69,6 +70,13 @@ def test_of_a_line_in_many_alphabets_the_first_characters_are_named() -> None:
         "sm_cvar hostport 27016",
         "incrementvar hostport 27015 27099 1",
         "\thostport\t27016 // as my friends know it",
+        'alias p "hostport{"',
+        'alias p "echo x; hostport//"',
+        'script Convars.SetValue("hostport", 27016)',
+        "script \"Convars.SetValue('hostport',27016)\"",
+        "setinfo hostport 27016",
+        'bindtoggle x "hostport"',
+        "sm_resetcvar hostport",
     ],
 )
 def test_it_refuses_lines_that_move_the_server(line: str) -> None:
@@ -77,3 +85,18 @@ def test_it_refuses_lines_that_move_the_server(line: str) -> None:
 
 def test_a_semicolon_and_a_comment_count_outside_of_quotes_only() -> None:
     assert list(split_commands('say "a; // b"; log on // c; d')) == ['say "a; // b"', " log on "]
+
+
+@pytest.mark.parametrize("end", ["é", "\u00a0", "\u3000", "\udcff", "\x01", "\x0b", "\x1f"])
+def test_a_name_ends_at_what_is_no_printable_ascii(end: str) -> None:
+    """As it does where the engine compares signed characters with a blank."""
+    assert next(names_used(f"Quit{end}")) == "quit"
+    assert next(names_used(f"{end} {end}quit now")) == "quit"
+    assert "quit" in names_used(f'alias x "quit{end}"')
+    # There is a value: it does not only ask for the present one.
+    assert len(split_words(f"sv_password{end}secret")) > 1
+
+
+def test_other_alphabets_are_read_in_values() -> None:
+    assert split_words("say Привет всем") == ["say", "Привет", "всем"]
+    assert list(names_used('say "Привет; quit"')) == ["say"]

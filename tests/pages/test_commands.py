@@ -58,6 +58,9 @@ def test_what_is_refused_is_explained_and_not_stored(as_alice: Client, running: 
     response = as_alice.post(URL, {"command": "sv_password hunter2"}, headers=JSON)
     assert response.status_code == 409
     assert "hunter2" not in response.content.decode()
+    # For the engine, a name may end at each byte that is not ASCII.
+    for command in ("quité", "sv_passwordé", "hostport é1", "sm_cvar rcon_passwordé", "rconé quit"):
+        assert as_alice.post(URL, {"command": command}).status_code == 409
     assert not ConsoleCommand.objects.exists()
 
 

@@ -396,6 +396,29 @@ def test_outside_of_quotes_brackets_and_colons_are_words_of_their_own(
     assert server.ask("hostname", '"hostname" = "it\'s {1}" ( def. "Left 4 Dead 2" )')
 
 
+def test_outside_of_quotes_each_byte_that_is_not_ascii_begins_a_word(
+    servers: GameServers, port: int
+) -> None:
+    server = servers.start(port)
+    server.send('sv_tagsé; hostname "é"')
+    assert server.ask("sv_tags", '"sv_tags" = "é" ( def. "" )')
+    assert server.ask("hostname", '"hostname" = "é" ( def. "Left 4 Dead 2" )')
+    server.ask("maps" + "é" * 32 + "; echo done", TOO_MANY_WORDS)
+    server.send("quité")
+    assert server.wait() == 0
+
+
+def test_a_line_of_a_cfg_file_ends_after_1023_bytes_and_at_a_control_character(
+    servers: GameServers, port: int
+) -> None:
+    line = f'sv_tags x; echo "{"y" * 490}; // "; echo "'
+    line += "z" * (1023 - len(line))
+    servers.config(f'{line}sv_gravity 700;"\necho "a\vhostname b;"\n')
+    server = servers.start(port)
+    server.ask("sv_gravity", '"sv_gravity" = "700" ( def. "800" )')
+    server.ask("hostname", '"hostname" = "b" ( def. "Left 4 Dead 2" )')
+
+
 def test_exec_finds_files_in_folders_below_cfg(servers: GameServers, port: int) -> None:
     (servers.game_dir / "left4dead2" / "cfg" / "saferoom").mkdir()
     servers.config("hostname deep\n", "saferoom/10-maps.cfg")
