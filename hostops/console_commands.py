@@ -146,14 +146,15 @@ def names_used(command: str) -> Iterator[str]:
     yield first
     if first in PASSING_ON:
         # What is passed on is split again, without its quotes.
-        rest = " ".join(words[1:]).replace("//", " ")
-        for word in _PASSED.findall(rest):
-            parts = _BREAK.split(word.lower())
-            yield word.lower()
-            if first == "script":
-                yield from parts
+        passed = _PASSED.findall(" ".join(words[1:]).replace("//", " ").lower())
+        parts = [_BREAK.split(word) for word in passed]
+        is_nested = any(not _PASSING_ON_TEXT.isdisjoint(part) for part in parts)
+        for word, split in zip(passed, parts, strict=True):
+            yield word
+            if first == "script" or (is_nested and first in _PASSING_ON_TEXT):
+                yield from split
             elif first in _PASSING_ON_TEXT:
-                yield parts[0]
+                yield split[0]
 
 
 def file_executed(command: str) -> str:

@@ -71,6 +71,7 @@ def test_of_a_line_in_many_alphabets_the_first_characters_are_named() -> None:
         "incrementvar hostport 27015 27099 1",
         "\thostport\t27016 // as my friends know it",
         'alias p "hostport{"',
+        'alias p "alias{hostport"',
         'alias p "echo x; hostport//"',
         'script Convars.SetValue("hostport", 27016)',
         "script \"Convars.SetValue('hostport',27016)\"",
