@@ -10,11 +10,11 @@ LinuxGSM#1914), while a file executed later can override what comes first.
 import json
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hostops.config_text import find_map_changes
@@ -37,7 +37,6 @@ from hostops.instances.config_copies import (
     ConfigCopy,
     copy_config,
     find_first_bad_line,
-    leave_out_moves,
     list_executed,
     mask_secrets,
     shorten,
@@ -157,11 +156,9 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
         *passwords.lines(),
     ]
     server_cfg = "".join(f"{line}\n" for line in lines)
-    others, moves = _leave_out_moves(layers, (part.path for part in parts))
     map_changes = tuple(islice(executed.find_map_changes(), _MAX_MAP_CHANGES))
     warnings = [
         *_warn_of_unread(layers, budget, spec.name),
-        *moves,
         *_warn_of_map_changes(map_changes),
         *executed.find_conflicts(),
         *_warn_of_characters(layers),
@@ -180,7 +177,6 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
 
     return ConfigChain(
         {
-            **{f"{CFG_DIR}/{path}": content for path, content in others.items()},
             SERVER_CONFIG_PATH: server_cfg.encode(),
             **{f"{CFG_DIR}/{part.path}": part.copy.content for part in parts},
         },
@@ -285,32 +281,6 @@ def _make_parts(
         copy = copy_config(spec.config.encode(), "the config", own)
         source = "Config of the blueprint and the server"
         yield _Part(_SPEC_COPY, source, "the config", copy)
-
-
-def _leave_out_moves(
-    layers: Sequence[_Layer], taken: Iterable[str]
-) -> tuple[Mapping[str, bytes], tuple[str, ...]]:
-    """Return copies of overlays' other cfg files that would move the server, by path, and the warnings.
-
-    Not only of those that the chain executes: a plugin, an alias or somebody at the console can execute any.
-    `taken` are the paths of the chain's own files.
-    """
-    copies: dict[str, bytes] = {}
-    warnings: list[str] = []
-    files = {SERVER_CFG, *taken}
-    folders: set[str] = set()
-    for layer in reversed(layers):
-        for path, content in layer.cfg.contents.items() if layer.is_overlay else ():
-            above = set(map(str, PurePosixPath(path).parents))
-            # What a layer above has at the place of the file, or of its folder, hides it.
-            if path in files or path in folders or not files.isdisjoint(above):
-                continue
-            files.add(path)
-            folders |= above
-            if found := leave_out_moves(content, f"cfg/{show_path(path)} of {layer.label}"):
-                copies[path] = found[0]
-                warnings += found[1]
-    return copies, shorten(warnings, "lines are alike")
 
 
 def _make_ban_part(bans: Sequence[SpecBan], room: int) -> Iterator[_Part]:

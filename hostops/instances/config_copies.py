@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from hostops.config_text import find_character_faults, tell_moves
 from hostops.console_commands import (
     CHANGING_MAP,
-    MAX_LINE_BYTES,
     MOVING,
     SECRETS,
     file_executed,
@@ -23,10 +22,6 @@ MAX_COMMAND_BYTES = 510
 MASK = "********"
 
 _BAD = re.compile(rb"[^\t\r\n -~]|\r(?!\n|\Z)")
-_MAY_MOVE = re.compile(
-    rb"(?i:(?<![a-z0-9_])(?:%s)(?![a-z0-9_]))|[^\n]{%d}"
-    % ("|".join(sorted(MOVING)).encode(), MAX_LINE_BYTES + 1)
-)
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\r"
 _SHOWN_WARNINGS = 20
@@ -79,33 +74,6 @@ def copy_config(original: bytes, where: str, own: Collection[str]) -> ConfigCopy
         tuple(executes),
         frozenset(secrets),
     )
-
-
-def leave_out_moves(content: bytes, where: str) -> tuple[bytes, tuple[str, ...]] | None:
-    """Return a cfg file without the commands that would move the server, and warnings; None if it can stay.
-
-    Only lines with such a command, and those that the engine would cut, are written anew: a command per line.
-    """
-    if _MAY_MOVE.search(content) is None:
-        return None  # The fast path for nearly all files.
-    lines: list[bytes] = []
-    warnings: list[str] = []
-    is_changed = False
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        text = line.decode("latin-1")
-        faults = list(tell_moves(_names_possible(text)))
-        if not faults and len(line) <= MAX_LINE_BYTES:
-            lines.append(line)
-            continue
-        is_changed = True
-        warnings += (f"Line {number} of {where} {fault} It is left out." for fault in faults)
-        lines += (
-            command.encode("latin-1")
-            for command in (one.strip(_BLANKS) for one in split_commands(text))
-            if 0 < len(command) <= MAX_COMMAND_BYTES
-            and MOVING.keys().isdisjoint(_names_possible(command))
-        )
-    return (b"\n".join(lines), tuple(warnings)) if is_changed else None
 
 
 def list_executed(content: bytes) -> tuple[str, ...]:
@@ -178,9 +146,9 @@ def _find_faults(
     return found
 
 
-def _names_possible(line: str) -> tuple[str, ...]:
-    """Return, each once, the names that any branch of the engine finds in a line of a cfg file."""
-    names = (name for one in possible_commands(line) for name in names_used(one))
+def _names_possible(command: str) -> tuple[str, ...]:
+    """Return, each once, the names that any branch of the engine finds in a command of a cfg file."""
+    names = (name for one in possible_commands(command) for name in names_used(one))
     return tuple(dict.fromkeys(names))
 
 
