@@ -114,19 +114,14 @@ def split_commands(line: str) -> Iterator[str]:
 def possible_commands(line: str) -> Iterator[str]:
     """Yield each command that some branch of the engine finds in a line of a cfg file, each byte a character.
 
-    These are the line's own, and those behind a place where the branch ends the line: see `MAX_LINE_BYTES` and
-    `_LINE_ENDS`. There may be repetitions.
+    These are the line's own, and those behind a place where a branch ends the line (`_LINE_ENDS`); a line of
+    more than `MAX_LINE_BYTES` has others. There may be repetitions.
     """
-    starts = range(0, len(line), MAX_LINE_BYTES) if len(line) > MAX_LINE_BYTES else ()
-    for part in (line, *(line[start : start + MAX_LINE_BYTES] for start in starts)):
-        for command in split_commands(part):
-            yield command
-            for ends in _LINE_ENDS:
-                first, *others = ends.split(command)
-                if others:
-                    yield first
-                for other in others:
-                    yield from split_commands(other)
+    yield from split_commands(line)
+    for ends in _LINE_ENDS:
+        pieces = ends.split(line)
+        for piece in pieces if len(pieces) > 1 else ():
+            yield from split_commands(piece)
 
 
 def split_words(command: str) -> list[str]:

@@ -196,6 +196,16 @@ class HostAdmin(GuardedDeletion, ToldCollisions):
 class OverlayAdminForm(OwnerLimitForm):
     """An overlay, which may have no owner."""
 
+    def clean(self) -> dict[str, Any]:
+        """Keep an owner: the files of an overlay that nobody owns count for nobody."""
+        is_cleared = "owner" in self.cleaned_data and not self.cleaned_data["owner"]
+        if is_cleared and self.instance.owner_id and not self.asker.is_superuser:
+            text = _(
+                "Only a superuser can take an overlay from its owner without giving it to another."
+            )
+            self.add_error("owner", text)
+        return super().clean()
+
     def take_place(self, owner: User) -> None:
         """Raise ValidationError if `owner` may have no other overlay, or not the bytes of this one."""
         take_overlay_place(owner)

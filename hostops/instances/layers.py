@@ -98,7 +98,9 @@ def name_layer(files: Mapping[str, bytes]) -> str:
     """Return the digest that names the layer of exactly these files."""
     digest = hashlib.sha256()
     for path, content in sorted(files.items()):
-        digest.update(f"{path}\0{len(content)}\0".encode() + content + b"\0")
+        digest.update(
+            f"{path}\0{len(content)}\0".encode(errors="surrogateescape") + content + b"\0"
+        )
     return digest.hexdigest()[:16]
 
 

@@ -2,7 +2,8 @@
 
 A person's jobs are those of the servers that they own or that are shared with them, and of their uploads. No
 index has all these in one order. So the newest jobs of each server are looked up, in each wanted state, and the
-page shows the newest of those. Jobs that succeeded have no index: most do, so they are soon found.
+page shows the newest of those. Jobs that succeeded have no index: of nearly every server most do, so they are
+soon found.
 """
 
 from collections.abc import Sequence
@@ -55,26 +56,31 @@ OF_SERVERS = """
 array, PostgreSQL might read all jobs in the order of their ids, in the hope of finding some of it soon."""
 
 OF_SERVERS_IN_SQLITE = """
-    SELECT job.id FROM own JOIN jobs_job job ON job.server_id = own.id
+    SELECT job.id FROM own JOIN jobs_job job INDEXED BY {index} ON job.server_id = own.id
     WHERE {condition} AND job.id < %s AND job.id >= COALESCE((
-        SELECT older.id FROM jobs_job older
+        SELECT older.id FROM jobs_job older INDEXED BY {index}
         WHERE older.server_id = own.id AND {condition} AND older.id < %s
         ORDER BY older.id DESC LIMIT 1 OFFSET %s
     ), 0)
 """
 """The same for SQLite, which has no LATERAL: all jobs from the oldest wanted one on. PostgreSQL would read all
-jobs for this."""
+jobs for this. By itself, SQLite would take the index of all jobs of a server, to begin at an id."""
 
+
+ALL_OF_SERVER = ("TRUE", "jobs_of_server")
+UNFINISHED = ("finished_at IS NULL", "unfinished_jobs_of_server")
+UNSUCCESSFUL = (
+    "state IN (" + ", ".join(f"'{state}'" for state in UNSUCCESSFUL_STATES) + ")",
+    "unsuccessful_jobs_of_server",
+)
+"""What each index of a server's jobs has as its condition, and its name. A database uses the index only where a
+query says the same."""
 
 INDEXED = {
-    **dict.fromkeys(ACTIVE_STATES, "finished_at IS NULL"),
-    **dict.fromkeys(
-        UNSUCCESSFUL_STATES,
-        "state IN (" + ", ".join(f"'{state}'" for state in UNSUCCESSFUL_STATES) + ")",
-    ),
+    **dict.fromkeys(ACTIVE_STATES, UNFINISHED),
+    JobState.SUCCEEDED: ALL_OF_SERVER,
+    **dict.fromkeys(UNSUCCESSFUL_STATES, UNSUCCESSFUL),
 }
-"""What the indexes of a server's unfinished and unsuccessful jobs have as their condition: a database uses them
-only where a query says the same. Jobs that succeeded are looked for among all jobs of their server."""
 
 
 def parse_id(text: str) -> int | None:
@@ -123,7 +129,10 @@ def newest_of_person(
     """Return the statement for this database, and its parameters."""
     is_sqlite = connection.vendor == "sqlite"
     of_servers = OF_SERVERS_IN_SQLITE if is_sqlite else OF_SERVERS
-    parts = [of_servers.format(condition=condition) for condition in conditions_of(states)]
+    parts = [
+        of_servers.format(condition=condition, index=index)
+        for condition, index in conditions_of(states)
+    ]
     statement = NEWEST_OF_PERSON.format(
         places=", ".join(["(%s)"] * len(states)), of_servers=" UNION ALL ".join(parts)
     )
@@ -133,10 +142,9 @@ def newest_of_person(
     return statement, parameters
 
 
-def conditions_of(states: Sequence[str]) -> list[str]:
-    """Return conditions that jobs in one of `states` meet, each with an index of a server's jobs."""
+def conditions_of(states: Sequence[str]) -> list[tuple[str, str]]:
+    """Return conditions that jobs in one of `states` meet, each with the index that has it."""
     if set(states) == set(JobState.values):
-        return ["TRUE"]
-    return [
-        f"state = '{state}' AND {INDEXED.get(state, 'TRUE')}" for state in map(JobState, states)
-    ]
+        return [ALL_OF_SERVER]
+    indexed = ((state, *INDEXED[state]) for state in map(JobState, states))
+    return [(f"state = '{state}' AND {condition}", index) for state, condition, index in indexed]

@@ -147,6 +147,10 @@ def test_an_owners_list_is_looked_up_in_indexes(
     # PostgreSQL may also find the few that failed, of everybody, in the index by state.
     indexes = [index, "jobs_by_state"] if connection.vendor == "postgresql" else [index]
     assert any(re.search(rf"\b{one}\b", plan) for one in indexes), plan
+    if connection.vendor == "sqlite":
+        # Both the search for where to begin, and what is read from there.
+        for alias in ("older", "job"):
+            assert re.search(rf"SEARCH {alias} USING (COVERING )?INDEX {index}\b", plan), plan
     # PostgreSQL may also take another index for these: they are few.
     assert "jobs_of_removed_servers" in plan or connection.vendor == "postgresql", plan
     assert not reads_all_jobs(plan), plan

@@ -287,3 +287,16 @@ def test_staff_give_nobody_an_overlay_that_they_have_no_room_for(alice: User, bo
     assert "are more than bob has room for" in page
     overlay.refresh_from_db()
     assert overlay.owner == alice
+
+
+def test_only_a_superuser_takes_an_overlay_from_everybody(alice: User, as_dana: Client) -> None:
+    """What nobody owns counts for nobody."""
+    overlay = Overlay.objects.create(name="big", owner=alice)
+    url = reverse("admin:servers_overlay_change", args=[overlay.pk])
+    page = sign_in(make_staff("change_overlay")).post(url, {"name": "big", "owner": ""})
+    assert "Only a superuser can take an overlay from its owner" in page.content.decode()
+    overlay.refresh_from_db()
+    assert overlay.owner == alice
+    assert as_dana.post(url, {"name": "big", "owner": ""}).status_code == 302
+    overlay.refresh_from_db()
+    assert overlay.owner is None

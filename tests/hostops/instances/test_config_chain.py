@@ -261,7 +261,7 @@ class TestCopies:
             b'hostname "a%sb; rcon_password x"',
             b'say "a%s alias x hostport%s 1"',
             b'say "a\x01alias \xe9 x hostport%s 1"',
-            b'say "%salias x y\x7f hostport 1"',
+            b'say "%salias x\x7f y hostport 1"',
             b"map%s c1m1_hotel",
         ):
             assert copied(text.replace(b"%s", end), "rcon_password") == ""
