@@ -274,17 +274,17 @@ def test_a_blueprint_gets_no_overlay_that_its_changer_may_not_use(
 
 
 def test_only_who_may_bring_native_code_makes_an_overlay_a_folder_of_hosts(
-    alice: User, dana: User
+    alice: User, bob: User, dana: User
 ) -> None:
     overlay = Overlay.objects.create(name="maps", owner=alice)
     helper = make_staff("view_overlay", "change_overlay")
-    sent = {"name": "maps", "owner": "", "is_shared": "on", "is_host_folder": "on"}
+    sent = {"name": "maps", "owner": bob.pk, "is_shared": "on", "is_host_folder": "on"}
     sign_in(helper).post(address("change", overlay), sent)
     overlay.refresh_from_db()
-    assert (overlay.owner, overlay.is_host_folder) == (None, False)
-    sign_in(dana).post(address("change", overlay), sent)
+    assert (overlay.owner, overlay.is_host_folder) == (bob, False)
+    sign_in(dana).post(address("change", overlay), {**sent, "owner": ""})
     overlay.refresh_from_db()
-    assert overlay.is_host_folder
+    assert (overlay.owner, overlay.is_host_folder) == (None, True)
     page = sign_in(dana).get(reverse("admin:servers_overlay_add")).content.decode()
     assert re.search(r'name="is_host_folder"[^>]* checked', page)
 
