@@ -120,8 +120,8 @@ def describe_difference(part: RunPart, before: Run, after: Run, reader: Person |
 def find_gaps(server: Server, runs: Iterable[Run]) -> Mapping[int, list[str]]:
     """Return what keeps a server from being started as it was in each of these runs: sentences, by their ids.
 
-    A folder of a host counts as an overlay only while the panel has one of that name that may be one: whoever
-    starts the server may not name folders. Three queries, however many runs there are.
+    A folder of a host counts only while an overlay of its name is marked as one, because the person who starts
+    the server may not name folders. Three queries, however many runs there are.
     """
     runs = list(runs)
     references = {one for run in runs for one in run.overlay_references}
