@@ -72,13 +72,11 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
 
     list_display = [
         "page",
-        "operation",
+        "what",
         "subject",
-        "host_name",
-        "state",
+        "host_is",
         "how_far",
-        "exit_code",
-        "requested_by_name",
+        "asked_by",
         "created_at",
         "finished_at",
     ]
@@ -93,12 +91,28 @@ class JobAdmin(OfVisibleJobs, ReadOnly, admin.ModelAdmin):  # type: ignore[type-
         """Link to the job's page."""
         return format_html('<a href="{}">#{}</a>', job.get_absolute_url(), job.pk)
 
-    @admin.display(description=gettext_lazy("how far it is"))
+    @admin.display(description=gettext_lazy("operation"), ordering="operation")
+    def what(self, job: Job) -> str:
+        """Return the operation in words."""
+        return job.operation_label
+
+    @admin.display(description=gettext_lazy("host"), ordering="host_name")
+    def host_is(self, job: Job) -> str:
+        """Return the name of the host."""
+        return job.host_name
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
     def how_far(self, job: Job) -> str:
-        """Return the stage of a running job, and its progress."""
-        if job.state != JobState.RUNNING:
-            return ""
-        return job.stage if job.progress is None else f"{job.stage} {job.progress} %"
+        """Return the state, with the stage and the progress of a running job."""
+        if job.state != JobState.RUNNING or not job.stage:
+            return job.get_state_display()
+        progress = "" if job.progress is None else f" {job.progress} %"
+        return f"{job.get_state_display()}: {job.stage}{progress}"
+
+    @admin.display(description=gettext_lazy("requested by"), ordering="requested_by_name")
+    def asked_by(self, job: Job) -> str:
+        """Return who requested it."""
+        return job.requested_by_name
 
     def view_on_site(self, job: Job) -> str:
         """Return the address of the job's page."""

@@ -58,6 +58,7 @@ def test_no_list_answers_about_what_it_does_not_show(request_of_dana: HttpReques
         shown = {
             *(str(one) for one in (*pages.list_display, *pages.list_filter)),
             *(one.lstrip("=^@") for one in pages.search_fields),
+            *(getattr(one, "parameter_name", "") for one in pages.list_filter),
         }
         hidden = {field.name for field in model._meta.get_fields()} - shown
         assert hidden, model
