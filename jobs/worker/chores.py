@@ -84,7 +84,7 @@ class Chores:
     """The chores of one worker. Entering it recovers jobs once and starts the threads; leaving it ends them.
 
     `is_claiming` returns whether the worker takes jobs, `has_free_thread` whether it could take another one
-    now.
+    now, as far as it knows: a database that can only be read lets it take none.
     """
 
     def __init__(

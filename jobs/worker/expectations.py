@@ -21,7 +21,8 @@ class ClaimExpectation:
         """Check; return what the worker has failed to do, or an empty text. Raises what the database raises.
 
         Only the wait of one and the same job counts, and only while this is called regularly: a frozen process
-        or an outage of the database is no reason to end the worker.
+        is no reason to end the worker, nor is an outage of the database. If that can still be read, only the
+        thread that claims knows of it: then `has_free_thread` has to be false.
         """
         now = monotonic()
         is_regular = now - self._looked_at < 3 * LOOK_SECONDS

@@ -252,7 +252,9 @@ class WorkerLoop:
         return self._threads.places - len(self._running) if self.is_claiming else 0
 
     def _has_free_thread(self) -> bool:
-        return self.is_claiming and len(self._running) < self.concurrency
+        """Return whether jobs are to be claimed now. While nothing can be stored, none can be."""
+        has_room = len(self._running) < self.concurrency
+        return self.is_claiming and has_room and self._away_since is None
 
     def _execute(self, planned: Plan) -> None:
         """Carry out a job, in one of the jobs' threads."""

@@ -698,6 +698,44 @@ def test_a_worker_that_claims_nothing_of_what_can_run_ends_with_the_reason(
     assert state_of(job) == JobState.QUEUED
 
 
+def test_a_database_that_can_only_be_read_does_not_end_the_worker(
+    servers: list[Server],
+    run_loop: Callable[..., WorkerLoop],
+    fake_host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It can claim nothing of what it sees waiting, and keeps what it has."""
+    exits: list[int] = []
+    is_read_only = threading.Event()
+    is_read_only.set()
+    claim = transitions.claim_jobs
+
+    def claim_if_writable(*args: Any, **options: Any) -> list[ClaimedJob]:
+        if is_read_only.is_set():
+            refuse_writes()
+        return claim(*args, **options)
+
+    monkeypatch.setattr("os._exit", exits.append)
+    monkeypatch.setattr(worker_process, "claim_jobs", claim_if_writable)
+    monkeypatch.setattr(chores, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(expectations, "CLAIM_SECONDS", 0.5)
+    loop = run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: exits or loop._away_seconds > 2, 30, "the claim is not refused")
+    assert exits == []
+    is_read_only.clear()
+    wait_until(lambda: state_of(job) == JobState.SUCCEEDED, 15, "the worker did not recover")
+
+
+def refuse_writes() -> None:
+    """Make this thread's connection read-only, until it is closed."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET default_transaction_read_only = on")
+        else:
+            cursor.execute("PRAGMA query_only = ON")
+
+
 class TestTheExpectation:
     """A job that may run is claimed within a minute, unless there is a reason."""
 
