@@ -55,15 +55,16 @@ class LogWriter:
 
     At most `max_waiting` lines, and about `max_waiting_chars` characters, wait here. Beyond that `line` blocks,
     and with it the command that writes them. `on_settled` is called for each end, with whether it was stored.
-    `on_lease_lost` is called once for a job that still runs here but no longer belongs to this worker. Until
-    then its thread drives the host: only rows are fenced.
+    `on_given_up` is called once for a job of which nothing more is stored: it no longer belongs to this worker,
+    or the database refuses even the line that marks a gap. Unless the job is over, its thread has driven the
+    host until then: only rows are fenced.
     """
 
     def __init__(
         self,
         *,
         on_settled: Callable[[ClaimedJob, bool], None],
-        on_lease_lost: Callable[[ClaimedJob], None],
+        on_given_up: Callable[[ClaimedJob], None],
         on_due: Callable[[], None] = lambda: None,
         can_wait: Callable[[], bool] = lambda: False,
         batch_lines: int = 500,
@@ -72,7 +73,7 @@ class LogWriter:
         max_waiting_chars: int = 8_000_000,
     ) -> None:
         self._on_settled = on_settled
-        self._on_lease_lost = on_lease_lost
+        self._on_given_up = on_given_up
         self._on_due = on_due
         self._can_wait = can_wait
         self._batch_lines = batch_lines
@@ -90,7 +91,7 @@ class LogWriter:
         self._is_refused = False
         self._clock = LineClock()
         self._caps = LogCaps()
-        self._lost: set[int] = set()
+        self._given_up: set[int] = set()
         self.is_abandoned = False
         """Whether `abandon` was called, after which nothing is stored."""
 
@@ -130,7 +131,7 @@ class LogWriter:
                 self._of(job).ending = ending
                 self._ended_at = min(self._ended_at, monotonic())
                 self._is_urgent = self._is_urgent or not can_wait
-            self._lost.discard(job.id)
+            self._given_up.discard(job.id)
         if is_unwanted:
             self._on_settled(job, False)
         if is_unwanted or not can_wait:
@@ -146,7 +147,7 @@ class LogWriter:
         return self._waiting >= self._max_waiting or self._waiting_chars >= self._max_waiting_chars
 
     def _is_unwanted(self, job: ClaimedJob) -> bool:
-        return job.id in self._lost or self.is_abandoned
+        return job.id in self._given_up or self.is_abandoned
 
     def _of(self, job: ClaimedJob) -> Entries:
         entries = self._entries.get(job.id)
@@ -284,8 +285,8 @@ class LogWriter:
                 self._waiting_chars -= sum(len(text) for _, text, _ in later.lines)
             has_ended = any(part.ending for part in dropped)
             if not has_ended:
-                self._lost.add(job.id)
+                self._given_up.add(job.id)
             self._changed.notify_all()
-        self._on_lease_lost(job)
+        self._on_given_up(job)
         if has_ended:
             self._on_settled(job, False)

@@ -8,6 +8,7 @@ from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, regi
 from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
 from jobs.queue.scheduler import build_scheduler_state, lock_host
 from jobs.queue.transitions import (
+    WORKER_LOST_JOB,
     ContentRefused,
     Requested,
     RequestRefused,
@@ -29,6 +30,7 @@ from jobs.queue.wait_reasons import explain_waiting
 
 __all__ = [
     "CLAIM_SECONDS",
+    "WORKER_LOST_JOB",
     "ContentRefused",
     "Heartbeat",
     "LeaseWatch",

@@ -47,6 +47,9 @@ from servers.store import Fault, Lack, find_gap
 logger = logging.getLogger(__name__)
 
 WORKER_STOPPED = "worker stopped while the job ran"
+WORKER_LOST_JOB = "worker lost the job to an unexpected error, which is in the log of the worker"
+"""Why a job fails that its worker cannot end: the worker is gone, or still runs but has given the job up."""
+
 NEVER_STARTED = gettext_noop("Cancelled before it started.")
 
 CLAIM_TRIES = 2
@@ -558,10 +561,14 @@ def recover_stale_jobs(
     running = Job.objects.running().order_by().select_related("worker", "server", "host")
     if host:
         running = running.filter(host=host)
-    return [job for job in running if is_gone(job.worker, has_lapsed) and fail_stale_job(job)]
+    return [
+        job
+        for job in running
+        if is_gone(job.worker, has_lapsed) and fail_stale_job(job, WORKER_STOPPED)
+    ]
 
 
-def fail_stale_job(job: Job) -> bool:
+def fail_stale_job(job: Job, reason: str) -> bool:
     """Fail a job whose worker is gone or has lost it; return False if it got another verdict first.
 
     It is not queued again, because nobody knows whether it has begun, and how far it got.
@@ -570,19 +577,19 @@ def fail_stale_job(job: Job) -> bool:
         is_ours = finish_job(
             job,
             exit_code=1,
-            error=WORKER_STOPPED,
+            error=reason,
             server_changes={
-                "last_error": f"{job.operation_label}: {WORKER_STOPPED}",
+                "last_error": f"{job.operation_label}: {reason}",
                 "actual_state": ActualState.UNKNOWN,
             },
         )
         if is_ours:
-            append_job_log_line(job.pk, LogStream.STDERR, WORKER_STOPPED)
+            append_job_log_line(job.pk, LogStream.STDERR, reason)
             if job.server and job.operation in STARTS:
                 # Nobody knows whether it runs with this job's settings or still with the ones before.
                 Run.record([Run(server=job.server, started_by_name=job.requested_by_name)])
     if is_ours:
-        logger.warning("job %s: failed, its worker (%s) is gone or lost it", job.pk, job.worker)
+        logger.warning("job %s: failed (%s): %s", job.pk, job.worker, reason)
     return is_ours
 
 

@@ -14,6 +14,7 @@ from jobs.database import CHECKPOINT_SECONDS, Rest, copy_log, is_away
 from jobs.logs import faults
 from jobs.models import Job, Worker
 from jobs.queue import (
+    WORKER_LOST_JOB,
     Heartbeat,
     LeaseWatch,
     fail_stale_job,
@@ -245,7 +246,9 @@ class Chores:
         running = Job.objects.running().filter(worker=self._worker).order_by()
         mine = list(running.exclude(pk__in=known))
         # Only if found twice in a row: a job that is just being claimed or stored is unknown for an instant.
-        stale += [job for job in mine if job.pk in self._unknown and fail_stale_job(job)]
+        stale += [
+            job for job in mine if job.pk in self._unknown and fail_stale_job(job, WORKER_LOST_JOB)
+        ]
         self._unknown = {job.pk for job in mine}
         if stale:
             self._watch.store_states()

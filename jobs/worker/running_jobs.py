@@ -39,7 +39,7 @@ class RunningJobs:
             return self._tokens[job.id]
 
     def cancel(self, job_id: int) -> None:
-        """Cancel a job because a person requested it, or because it no longer belongs to this worker."""
+        """Cancel a job because a person requested it, or because nothing of it is stored any more."""
         with self._lock:
             token = self._tokens.get(job_id)
         if token:

@@ -67,7 +67,7 @@ class OwnLogWriter(LogWriter):
         super().__init__(
             on_due=self._store_in_turn,
             on_settled=self._note_end,
-            on_lease_lost=lambda _job: cancel.cancel(),
+            on_given_up=lambda _job: cancel.cancel(),
             batch_seconds=0,
         )
         self._this = Job.objects.filter(pk=job.id)

@@ -100,7 +100,7 @@ class WorkerLoop:
             on_due=self._wake.set,
             can_wait=self._threads.has_waiting,
             on_settled=self._let_go,
-            on_lease_lost=lambda job: self._running.cancel(job.id),
+            on_given_up=lambda job: self._running.cancel(job.id),
         )
 
     def stop(self) -> None:

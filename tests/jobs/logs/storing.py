@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 class StoringThread:
     """Stores whenever something is due, and a little later what the database did not take."""
 
-    def __init__(self, on_lease_lost: Callable[[ClaimedJob], None], **options: Any) -> None:
+    def __init__(self, on_given_up: Callable[[ClaimedJob], None], **options: Any) -> None:
         self.settled: dict[int, bool] = {}
         self._due = threading.Event()
         self._is_over = False
@@ -25,7 +25,7 @@ class StoringThread:
         self.writer = LogWriter(
             on_due=self._due.set,
             on_settled=lambda job, is_stored: self.settled.update({job.pk: is_stored}),
-            on_lease_lost=on_lease_lost,
+            on_given_up=on_given_up,
             **options,
         )
 
@@ -61,9 +61,9 @@ class StoringThread:
 
 
 @contextmanager
-def storing(on_lease_lost: Callable[[ClaimedJob], None], **options: Any) -> Iterator[StoringThread]:
+def storing(on_given_up: Callable[[ClaimedJob], None], **options: Any) -> Iterator[StoringThread]:
     """Store within the block."""
-    thread = StoringThread(on_lease_lost, **options)
+    thread = StoringThread(on_given_up, **options)
     thread.start()
     yield thread
     thread.stop()

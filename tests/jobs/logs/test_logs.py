@@ -185,7 +185,7 @@ def run_together(target: object, *arguments: str) -> None:
 class TestWriter:
     @pytest.fixture
     def lost(self) -> list[ClaimedJob]:
-        """Return the list that jobs land in whose lease was lost."""
+        """Return the list that jobs land in of which nothing more is stored."""
         return []
 
     @pytest.fixture
@@ -243,7 +243,7 @@ class TestWriter:
         told: list[int] = []
         writer = LogWriter(
             on_settled=lambda _job, _is_stored: None,
-            on_lease_lost=lambda _job: None,
+            on_given_up=lambda _job: None,
             on_due=lambda: told.append(1),
             can_wait=lambda: has_more[0],
         )
@@ -296,7 +296,7 @@ class TestWriter:
         settled: dict[int, bool] = {}
         writer = LogWriter(
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
-            on_lease_lost=lost.append,
+            on_given_up=lost.append,
         )
         second = claim_another(server)
         Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")
@@ -317,7 +317,7 @@ class TestWriter:
         settled: dict[int, bool] = {}
         writer = LogWriter(
             on_settled=lambda job, is_stored: settled.update({job.pk: is_stored}),
-            on_lease_lost=lost.append,
+            on_given_up=lost.append,
         )
         second = claim_another(server)
         Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, error="verdict")

@@ -47,7 +47,7 @@ def test_a_stage_begins_with_the_line_behind_it(job: ClaimedJob) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_lines_and_stages_that_are_stored_together_keep_their_order(job: ClaimedJob) -> None:
-    writer = LogWriter(on_settled=lambda *_: None, on_lease_lost=lambda _: None)
+    writer = LogWriter(on_settled=lambda *_: None, on_given_up=lambda _: None)
     for number in range(3):
         writer.stage(job, f"Stage {number}", None)
         for line in range(number):

@@ -329,6 +329,30 @@ def test_a_job_that_the_worker_itself_lost_is_failed(
     run_loop()
     job = enqueue("stop", server=servers[0], requested_by=None)
     wait_until(lambda: state_of(job) == JobState.FAILED, 15, "the job hangs")
+    job.refresh_from_db()
+    assert job.error == transitions.WORKER_LOST_JOB, "the worker has not stopped"
+    assert job.logs.get().line == transitions.WORKER_LOST_JOB
+    assert transitions.WORKER_LOST_JOB in Server.objects.get(name="s0").last_error
+
+
+def test_a_job_whose_output_the_database_refuses_is_failed_for_that(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[[], WorkerLoop],
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.JOB_WORKER_LEASE_SECONDS = 1.0  # type: ignore[attr-defined]
+
+    def refuse(_entries: job_output.Entries) -> None:
+        raise ValueError("refused")
+
+    monkeypatch.setattr(job_output.Entries, "store_output", refuse)
+    fake_host.act = lambda _verb, _name, on_line, *_: on_line("stdout", "refused")
+    run_loop()
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    wait_until(lambda: state_of(job) == JobState.FAILED, 15, "the job hangs")
+    assert Job.objects.get().error == transitions.WORKER_LOST_JOB
 
 
 def read_only_standby() -> Exception:
