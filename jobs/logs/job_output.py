@@ -112,6 +112,8 @@ class Entries:
     has_gap: bool = False
     stored_as: int | None = None
     """The seq that an earlier try gave to the last line. That try may have been committed unnoticed."""
+    stage_stored_as: int | None = None
+    """The id that it gave to the last stage."""
 
     def add_stage(self, name: str, progress: int | None) -> None:
         """Add the job's stage. A new progress of the same stage replaces the last one."""
@@ -148,10 +150,18 @@ class Entries:
         owned = execute(LOCK_OWNED, [self.job.id, self.job.worker_id or 0]).rows
         if not owned:
             raise LeaseLostError(f"job {self.job.id} is not this worker's any more")
-        # A connection can break between a commit and its confirmation: then everything is already stored.
-        if self.stored_as is None or self.stored_as != last_seq_of(self.job.id):
+        if not self._is_stored():
             self._insert(current_stage=owned[0][0])
         self._store_stage()
+
+    def _is_stored(self) -> bool:
+        """Return whether an earlier try was committed: its connection may have broken only after that."""
+        if self.stored_as is not None:
+            return self.stored_as == last_seq_of(self.job.id)
+        if self.stage_stored_as is not None:
+            # A try that was rolled back may have left the id to another job.
+            return JobStage.objects.filter(pk=self.stage_stored_as, job_id=self.job.id).exists()
+        return False
 
     def _insert(self, current_stage: str) -> None:
         if self.lines:
@@ -172,12 +182,13 @@ class Entries:
             if stage.name != current:
                 # Lines that could not be stored have been replaced by a single one that says so.
                 first_seq = last_seq + min(stage.behind, len(self.lines)) + 1
-                JobStage.objects.create(
+                row = JobStage.objects.create(
                     job_id=self.job.id,
                     name=stage.name,
                     first_seq=first_seq,
                     started_at=stage.started_at,
                 )
+                self.stage_stored_as = row.pk
             current = stage.name
 
 

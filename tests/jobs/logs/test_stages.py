@@ -1,7 +1,10 @@
 """Where the stages of a job begin in its log."""
 
+from collections.abc import Callable
+
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from hostops.specs import CancelToken
@@ -75,3 +78,26 @@ def test_a_stage_whose_transaction_failed_is_stored_by_the_next_try(
     assert stages(job) == []
     entries.store()
     assert stages(job) == [("Copying", 2)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stages_whose_commit_was_not_confirmed_are_stored_once(
+    job: ClaimedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = Entries(job, [])
+    entries.add_stage("Checking", None)
+    entries.add_stage("Copying", 5)
+    commit: Callable[[BaseDatabaseWrapper], None] = vars(BaseDatabaseWrapper)["_commit"]
+
+    def commit_and_lose_the_answer(own: BaseDatabaseWrapper) -> None:
+        commit(own)
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "_commit", commit_and_lose_the_answer)
+        with pytest.raises(OperationalError):
+            entries.store()
+    connection.close()
+    entries.store()
+    assert stages(job) == [("Checking", 1), ("Copying", 1)]
+    assert (Job.objects.get().stage, Job.objects.get().progress) == ("Copying", 5)
