@@ -184,6 +184,8 @@ class HostWatch:
         decide what to do next.
         """
         booted_at = timezone.now() - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        if has_tried_since(server, booted_at):
+            return  # Until somebody starts it, this is so at each look: it costs no lock.
         with transaction.atomic():
             lock_host(self._host)
             if has_tried_since(server, booted_at):
@@ -214,6 +216,8 @@ class HostWatch:
         if self._restarted.get(server.pk) == due:
             return
         crashed_at = datetime.fromtimestamp(due.crashed_at, UTC)
+        if has_tried_since(server, crashed_at):
+            return
         with transaction.atomic():
             # Everything that queues or claims waits for this lock, also another worker of the host.
             lock_host(self._host)

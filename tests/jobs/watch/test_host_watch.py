@@ -20,7 +20,9 @@ from hostops.specs import (
 from jobs import operations
 from jobs.database import Channel
 from jobs.models import Job, JobState
+from jobs.queue import lock_host
 from jobs.queue.transitions import claim_next_job, enqueue, finish_job
+from jobs.watch import host_watch
 from jobs.watch.console_copier import LAST_WORDS
 from jobs.watch.host_watch import HostWatch
 from jobs.worker.single_job import run_job
@@ -303,6 +305,26 @@ class TestOutlook:
         assert tell(fake_host, watch, CRASHED).state_remark == ""
 
 
+def refuse_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let looks fail that take the write lock of SQLite, or the lock of the host's row."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it takes a lock")
+
+    monkeypatch.setattr(host_watch.transaction, "atomic", refuse)
+
+
+def fail_a_start_before_the_lock(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a start be requested, and fail, while the watcher waits for the lock."""
+
+    def start_and_lock(host: Host) -> None:
+        enqueue("start", server=server, requested_by=None)
+        Job.objects.update(state=JobState.FAILED)
+        lock_host(host)
+
+    monkeypatch.setattr(host_watch, "lock_host", start_and_lock)
+
+
 class TestReboots:
     @pytest.fixture
     def wanted(self, server: Server) -> None:
@@ -330,6 +352,32 @@ class TestReboots:
         watch.store_states()
         watch.store_states()
         assert Job.objects.get() == job
+
+    def test_a_start_that_failed_costs_no_lock_at_each_look(
+        self,
+        watch: HostWatch,
+        fake_host: FakeHost,
+        wanted: None,
+        server: Server,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        enqueue("start", server=server, requested_by=None)
+        Job.objects.update(state=JobState.FAILED)
+        tell(fake_host, watch, ENDED_BY_REBOOT)
+        refuse_locks(monkeypatch)
+        watch.store_states()
+
+    def test_a_start_that_somebody_requests_meanwhile_counts_as_the_attempt(
+        self,
+        watch: HostWatch,
+        fake_host: FakeHost,
+        wanted: None,
+        server: Server,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        fail_a_start_before_the_lock(server, monkeypatch)
+        tell(fake_host, watch, ENDED_BY_REBOOT)
+        assert Job.objects.get().state == JobState.FAILED
 
     def test_it_is_started_after_each_boot(
         self, watch: HostWatch, fake_host: FakeHost, wanted: None, server: Server
@@ -458,6 +506,33 @@ class TestRestarts:
         assert Job.objects.count() == 1
         tell(fake_host, watch, crashed_and_due(0, ago=0))
         assert Job.objects.count() == 2
+
+    def test_a_start_that_failed_costs_no_lock_at_each_look(
+        self,
+        fake_host: FakeHost,
+        due: InstanceStatus,
+        server: Server,
+        host: Host,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        enqueue("start", server=server, requested_by=None)
+        Job.objects.update(state=JobState.FAILED)
+        later = HostWatch(host)
+        tell(fake_host, later, due)
+        refuse_locks(monkeypatch)
+        later.store_states()
+
+    def test_a_start_that_somebody_requests_meanwhile_counts_as_the_attempt(
+        self,
+        watch: HostWatch,
+        fake_host: FakeHost,
+        due: InstanceStatus,
+        server: Server,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        fail_a_start_before_the_lock(server, monkeypatch)
+        tell(fake_host, watch, due)
+        assert Job.objects.get().state == JobState.FAILED
 
     def test_a_clock_that_is_set_back_does_not_double_it(
         self, watch: HostWatch, fake_host: FakeHost, due: InstanceStatus
