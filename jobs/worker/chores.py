@@ -7,7 +7,8 @@ from time import monotonic
 from typing import Self
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from hostops.specs import CancelToken
 from jobs.database import CHECKPOINT_SECONDS, Rest, copy_log, is_away
@@ -104,7 +105,6 @@ class Chores:
         self._watch = HostWatch(worker.host, is_claiming)
         self._expectation = ClaimExpectation(worker.host)
         self._leases = LeaseWatch()
-        self._unknown: set[int] = set()
         self._is_over = threading.Event()
         self._overlays_due = threading.Event()
         self._overlays_cancel = CancelToken()
@@ -242,16 +242,23 @@ class Chores:
         """Fail the jobs of workers that are gone, and jobs of this worker that it does not know."""
         record_gone_workers()
         stale = recover_stale_jobs(has_lapsed=self._has_lapsed)
-        known = self._running.ids()
-        running = Job.objects.running().filter(worker=self._worker).order_by()
-        mine = list(running.exclude(pk__in=known))
-        # Only if found twice in a row: a job that is just being claimed or stored is unknown for an instant.
-        stale += [
-            job for job in mine if job.pk in self._unknown and fail_stale_job(job, WORKER_LOST_JOB)
-        ]
-        self._unknown = {job.pk for job in mine}
+        mine = Job.objects.running().filter(worker=self._worker).order_by()
+        if self._find_unknown(mine):
+            with transaction.atomic():
+                # Locked, so that none is given back and claimed again before it is failed.
+                unknown = self._find_unknown(mine.select_for_update(no_key=True))
+                stale += [job for job in unknown if fail_stale_job(job, WORKER_LOST_JOB)]
         if stale:
             self._watch.store_states()
+
+    def _find_unknown(self, mine: QuerySet[Job]) -> list[Job]:
+        """Return the jobs that run by their rows, and not in this process.
+
+        The rows are read first: a job is known here before its claim is committed, until its end is.
+        """
+        jobs = list(mine)
+        known = self._running.ids()
+        return [job for job in jobs if job.pk not in known]
 
     def _has_lapsed(self, worker: Worker) -> bool:
         """Return whether another worker's lease is over.

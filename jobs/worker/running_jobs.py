@@ -1,4 +1,4 @@
-"""The jobs that a worker process has claimed and not finished, each with its cancel token."""
+"""The jobs that a worker process has claimed, or is claiming, and not finished, each with its cancel token."""
 
 import threading
 from collections.abc import Iterable
@@ -28,10 +28,11 @@ class RunningJobs:
         with self._lock:
             self._tokens |= {job.id: CancelToken() for job in jobs}
 
-    def discard(self, job: ClaimedJob) -> None:
-        """Remove a job."""
+    def discard(self, jobs: Iterable[ClaimedJob]) -> None:
+        """Remove jobs."""
         with self._lock:
-            self._tokens.pop(job.id, None)
+            for job in jobs:
+                self._tokens.pop(job.id, None)
 
     def token_of(self, job: ClaimedJob) -> CancelToken:
         """Return the cancel token of a claimed job."""

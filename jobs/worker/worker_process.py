@@ -168,8 +168,7 @@ class WorkerLoop:
         if jobs := self._to_give_back:
             give_back(self._worker, jobs)
             logger.info("%s claimed jobs were not begun: they are queued again", len(jobs))
-            for job in jobs:
-                self._running.discard(job)
+            self._running.discard(jobs)
             self._to_give_back = []
 
     def _store_and_claim(self) -> None:
@@ -193,15 +192,21 @@ class WorkerLoop:
             # It opens its own transaction and write turn: with no other transaction around it, it needs no
             # savepoint, which costs two round trips to PostgreSQL.
             self._claim(free)
-        self._running.add(self._claimed)
         self._writer.settle_batch()
 
     def _claim(self, limit: int) -> None:
         """Claim at most `limit` jobs, in the open transaction or else in one of their own."""
-        self._claimed = claim_jobs(self._worker, self.host, limit, on_claimed=self._note_claim)
+        if not claim_jobs(self._worker, self.host, limit, on_claimed=self._note_claim):
+            self._note_claim([])
 
     def _note_claim(self, jobs: list[ClaimedJob]) -> None:
-        """Remember jobs whose claim is about to be committed, for `_note_outage`: the answer may be lost."""
+        """Remember jobs whose claim is about to be committed, for `_note_outage`: the answer may be lost.
+
+        They are known as running before their rows can say so: `Chores.recover` relies on it. Those of an
+        earlier try of the same claim, whose commit the database has refused, are forgotten.
+        """
+        self._running.discard(self._claimed)
+        self._running.add(jobs)
         self._claimed, self._claimed_at = jobs, boot_seconds()
 
     def _begin_claimed_jobs(self) -> bool:
@@ -253,8 +258,9 @@ class WorkerLoop:
 
     def _has_free_thread(self) -> bool:
         """Return whether jobs are to be claimed now. While nothing can be stored, none can be."""
-        has_room = len(self._running) < self.concurrency
-        return self.is_claiming and has_room and self._away_since is None
+        # A claim that hangs has not filled any thread yet.
+        busy = len(self._running) - len(self._claimed)
+        return self.is_claiming and busy < self.concurrency and self._away_since is None
 
     def _execute(self, planned: Plan) -> None:
         """Carry out a job, in one of the jobs' threads."""
@@ -272,7 +278,7 @@ class WorkerLoop:
             logger.warning(
                 "job %s: its end was not stored, unless by an unconfirmed commit", job.id
             )
-        self._running.discard(job)
+        self._running.discard([job])
         if job.operation in EXCLUSIVE_OPERATIONS:
             self._chores.look_at_overlays_soon()  # The current release has changed.
 
@@ -347,8 +353,7 @@ class WorkerLoop:
         # By the time the database answers, other workers may have failed the jobs that have not begun here. So
         # these are not begun but given back, which affects only those that are still this worker's. If the
         # commit of their claim was not confirmed, it may have succeeded. Until they are given back they count
-        # as running here: `Chores.recover` does not take them for lost, and the worker does not end.
-        self._running.add(self._claimed)
+        # as running here: the worker does not end.
         self._to_give_back += self._claimed
         self._claimed = []
 

@@ -445,6 +445,117 @@ def test_a_job_whose_claim_was_committed_without_an_answer_waits_in_the_queue(
     assert len(fake_host.calls) == 2
 
 
+def test_a_job_whose_claim_is_answered_late_is_not_taken_for_lost(
+    servers: list[Server],
+    fake_host: FakeHost,
+    run_loop: Callable[..., WorkerLoop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However often the chores look meanwhile: otherwise it would fail, and begin after that."""
+    is_committed, may_answer = threading.Event(), threading.Event()
+
+    def hold_the_answer() -> None:
+        is_committed.set()
+        assert may_answer.wait(30)
+
+    loop = run_loop(concurrency=1)
+    delay_the_answer_to_a_claim(monkeypatch, 1, hold_the_answer)
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    try:
+        assert is_committed.wait(20)
+        for _ in range(3):
+            loop._chores.recover()
+        assert state_of(job) == JobState.RUNNING
+        assert loop._has_free_thread(), "if no answer comes, the worker is stuck"
+    finally:
+        may_answer.set()
+    wait_until(lambda: state_of(job) != JobState.RUNNING, 20, "the job hangs")
+    assert state_of(job) == JobState.SUCCEEDED
+
+
+def test_a_claim_whose_commit_the_database_refused_is_forgotten(
+    servers: list[Server], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [
+        ClaimedJob.of(enqueue("stop", server=server, requested_by=None)) for server in servers[:2]
+    ]
+    tries = iter([jobs[:1], jobs[1:]])
+    outcomes = iter([jobs[1:], []])
+
+    def claim(*_: Any, on_claimed: Callable[[list[ClaimedJob]], None]) -> list[ClaimedJob]:
+        for noted in tries:
+            on_claimed(noted)
+        return next(outcomes)
+
+    loop = WorkerLoop(host=host, concurrency=2)
+    loop._worker = register_worker(host, concurrency=2, is_claiming=True)
+    monkeypatch.setattr(worker_process, "claim_jobs", claim)
+    loop._claim(2)
+    assert loop._running.ids() == {jobs[1].pk}
+    assert loop._claimed == jobs[1:]
+    loop._claim(2)
+    assert loop._running.ids() == set()
+    assert loop._claimed == []
+
+
+def test_a_job_that_is_given_back_and_claimed_again_meanwhile_is_not_taken_for_lost(
+    servers: list[Server],
+    fake_host: FakeHost,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = register_worker(host, concurrency=1, is_claiming=True)
+    job = enqueue("stop", server=servers[0], requested_by=None)
+    running = RunningJobs()
+    running.add(transitions.claim_jobs(worker, host, 1))
+    read_ids = running.ids
+
+    def give_back_and_claim_again() -> set[int]:
+        """Let it happen between the reading of the rows and of the ids, once."""
+        monkeypatch.setattr(running, "ids", read_ids)
+        mine = [ClaimedJob.of(Job.objects.get())]
+        transitions.give_back(worker, mine)
+        running.discard(mine)
+        known = read_ids()
+        running.add(transitions.claim_jobs(worker, host, 1))
+        return known
+
+    monkeypatch.setattr(running, "ids", give_back_and_claim_again)
+    chores_of(worker, running).recover()
+    assert state_of(job) == JobState.RUNNING
+
+
+def test_a_job_that_is_claimed_just_after_the_known_ones_were_read_is_not_taken_for_lost(
+    servers: list[Server],
+    fake_host: FakeHost,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = register_worker(host, concurrency=4, is_claiming=True)
+    for server in servers:
+        enqueue("stop", server=server, requested_by=None)
+    running = RunningJobs()
+    read_ids = running.ids
+
+    def claim_another() -> set[int]:
+        known = read_ids()
+        running.add(transitions.claim_jobs(worker, host, 1))
+        return known
+
+    monkeypatch.setattr(running, "ids", claim_another)
+    chores_of(worker, running).recover()
+    assert not Job.objects.filter(state=JobState.FAILED).exists()
+
+
+def chores_of(worker: Worker, running: RunningJobs) -> Chores:
+    """Return the chores of a worker whose threads are not started."""
+    return Chores(
+        *(worker, running, Heartbeat(worker, is_claiming=lambda: True)),
+        is_claiming=lambda: True,
+        has_free_thread=lambda: False,
+    )
+
+
 def test_a_worker_that_is_stopped_then_does_not_end_before_the_job_waits_again(
     servers: list[Server],
     fake_host: FakeHost,
@@ -463,24 +574,38 @@ def lose_the_answer_to_a_claim(
     monkeypatch: pytest.MonkeyPatch, number: int, then: Callable[[], None] = lambda: None
 ) -> list[int]:
     """Lose the answer to the commit of the claim with this number; return how many jobs each claim is of."""
+
+    def lose_it() -> None:
+        then()
+        raise OperationalError("the connection is lost")
+
+    return delay_the_answer_to_a_claim(monkeypatch, number, lose_it)
+
+
+def delay_the_answer_to_a_claim(
+    monkeypatch: pytest.MonkeyPatch, number: int, until: Callable[[], None]
+) -> list[int]:
+    """Call `until` once the claim with this number is committed, before its worker learns of that.
+
+    Returns how many jobs each claim is of.
+    """
     claims: list[int] = []
     thread = threading.local()
     commit: Callable[[BaseDatabaseWrapper], None] = vars(BaseDatabaseWrapper)["_commit"]
 
     def set_running_and_note(*args: Any) -> list[ClaimedJob]:
         claims.append(len(args[0]))
-        thread.loses_answer = len(claims) == number
+        thread.is_delayed = len(claims) == number
         return set_running(*args)
 
-    def commit_and_lose_the_answer(own: BaseDatabaseWrapper) -> None:
+    def commit_and_delay_the_answer(own: BaseDatabaseWrapper) -> None:
         commit(own)
-        if getattr(thread, "loses_answer", False):
-            thread.loses_answer = False
-            then()
-            raise OperationalError("the connection is lost")
+        if getattr(thread, "is_delayed", False):
+            thread.is_delayed = False
+            until()
 
     monkeypatch.setattr(transitions, "set_running", set_running_and_note)
-    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", commit_and_lose_the_answer)
+    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", commit_and_delay_the_answer)
     return claims
 
 
