@@ -144,11 +144,7 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     job = plan.job
     server = job.server
     if server is None:
-        if job.operation in HOST_OPERATIONS and job.operation != Operation.UNPACK and job.host:
-            try:
-                operations.report_host(job.host)
-            except Exception as error:  # noqa: BLE001 - logged
-                faults.tell(logger, f"job {job.id}: host {job.host} cannot be read", error)
+        report_changed_host(job)
         return ending
     if ending.state == JobState.FAILED and job.operation in STARTS:
         # If a program holds the server's port, the page can then offer another one at once.
@@ -171,15 +167,12 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     elif ending.state == JobState.FAILED:
         changes["last_error"] = f"{job.operation_label}: {ending.error}"
     else:
-        # Somebody who cancels a start does not want the server started later, so the actual state becomes the
-        # desired one. A server that was told to quit before its stop was cancelled will still quit. Who cancels
-        # a restart that has stopped the server did not want it down: pages say that it should run, unless it
-        # was to be stopped before the restart as well. `server` is as it was before the claim.
-        is_up = changes["actual_state"] in (ActualState.STARTING, ActualState.RUNNING)
-        stays = is_up and status is not None and not status.is_stopping
-        was_to_run = server.desired_state == DesiredState.RUNNING
-        runs = stays or (job.operation == Operation.RESTART and not is_up and was_to_run)
-        changes["desired_state"] = DesiredState.RUNNING if runs else DesiredState.STOPPED
+        changes["desired_state"] = desire_after_cancel(
+            job.operation,
+            changes["actual_state"],
+            is_stopping=status is None or status.is_stopping,
+            desired_before=server.desired_state,  # `server` is as it was before the claim.
+        )
     run = operations.describe_run(
         server,
         plan.planned_run,
@@ -193,6 +186,31 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
         # Who was on, and what was played, was of an earlier run.
         changes |= describe_players(None)
     return ending._replace(server_changes=changes, run=run)
+
+
+def report_changed_host(job: ClaimedJob) -> None:
+    """Store what the host of a job of no server reports of itself, if the job can have changed it."""
+    if job.operation in HOST_OPERATIONS and job.operation != Operation.UNPACK and job.host:
+        try:
+            operations.report_host(job.host)
+        except Exception as error:  # noqa: BLE001 - logged
+            faults.tell(logger, f"job {job.id}: host {job.host} cannot be read", error)
+
+
+def desire_after_cancel(
+    operation: str, actual_state: str, *, is_stopping: bool, desired_before: str
+) -> DesiredState:
+    """Return the desired state of a server whose job was cancelled: mostly what has become of it.
+
+    Somebody who cancels a start does not want the server started later. A server that was told to quit before
+    its stop was cancelled will still quit. Somebody who cancels a restart that has stopped the server did not
+    want it down: pages say that it should run, unless it was to be stopped before the restart as well.
+    """
+    if actual_state in (ActualState.STARTING, ActualState.RUNNING):
+        return DesiredState.STOPPED if is_stopping else DesiredState.RUNNING
+    was_to_run = desired_before == DesiredState.RUNNING
+    is_restart = operation == Operation.RESTART
+    return DesiredState.RUNNING if is_restart and was_to_run else DesiredState.STOPPED
 
 
 def release_connection() -> None:

@@ -2,6 +2,8 @@
 
 import subprocess
 import threading
+from collections.abc import Iterable
+from itertools import product
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,10 +21,10 @@ from hostops.specs import (
     OnStage,
 )
 from jobs.claimed_jobs import ClaimedJob
-from jobs.models import Job, JobState
+from jobs.models import Job, JobState, Operation
 from jobs.queue.transitions import cancel, claim_next_job, enqueue
 from jobs.worker import run_job, run_worker_once
-from jobs.worker.execution import plan
+from jobs.worker.execution import desire_after_cancel, plan
 from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server
 from servers.models import servers as server_rows
 from servers.secrets import ServerSecret, decrypt
@@ -402,6 +404,35 @@ class TestOutcomes:
     ) -> None:
         fake_host.act = lambda *_: cancel(Job.objects.get())
         assert run("stop", server).state == JobState.SUCCEEDED
+
+
+UP = (ActualState.STARTING, ActualState.RUNNING)
+DOWN = tuple(state for state in ActualState if state not in UP)
+TO_RUN, TO_STOP = DesiredState.RUNNING, DesiredState.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("operations", "actual", "is_stopping", "before", "after"),
+    [
+        (Operation, UP, False, DesiredState, TO_RUN),
+        (Operation, UP, True, DesiredState, TO_STOP),
+        (["restart"], DOWN, None, [TO_RUN], TO_RUN),
+        (["restart"], DOWN, None, [TO_STOP], TO_STOP),
+        (set(Operation) - {"restart"}, DOWN, None, DesiredState, TO_STOP),
+    ],
+    ids=["stays up", "will quit", "was restarted", "was to be stopped", "is down"],
+)
+def test_what_is_wanted_of_a_server_after_a_cancel(
+    operations: Iterable[str],
+    actual: Iterable[ActualState],
+    is_stopping: bool | None,
+    before: Iterable[DesiredState],
+    after: DesiredState,
+) -> None:
+    whether = (True, False) if is_stopping is None else (is_stopping,)
+    for operation, state, stopping, desired in product(operations, actual, whether, before):
+        told = desire_after_cancel(operation, state, is_stopping=stopping, desired_before=desired)
+        assert told == after, (operation, state, stopping, desired)
 
 
 class TestWhatIsLearned:
