@@ -1,29 +1,22 @@
 """Asks a running game server what it is doing, over Valve's server query protocol (A2S, UDP).
 
-It changes nothing on the server. The parsers are pure functions over bytes; the `query_*` functions use the
+It changes nothing on the server. The parsers are pure functions over bytes; `query_info` and `Inquiry` use the
 network.
 """
 
 import socket
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from hostops.errors import HostError
 
 WHOLE = b"\xff\xff\xff\xff"
 SPLIT = b"\xfe\xff\xff\xff"
-NO_CHALLENGE = b"\xff\xff\xff\xff"
 
 INFO_REQUEST = b"TSource Engine Query\0"
-PLAYERS_REQUEST = b"U"
-RULES_REQUEST = b"V"
 
 INFO_ANSWER = b"I"
-PLAYERS_ANSWER = b"D"
-RULES_ANSWER = b"E"
 CHALLENGE_ANSWER = b"A"
 
 MAX_DATAGRAM = 65535
@@ -32,8 +25,6 @@ MOST_CHALLENGES = 3
 """How many of a server's challenges are answered for one query."""
 
 _MAX_ANSWERS = 16  # assembled from fragments at the same time
-
-Answer = TypeVar("Answer")
 
 
 class QueryError(HostError):
@@ -64,15 +55,6 @@ class ServerInfo:
 
 
 @dataclass(frozen=True)
-class PlayerInfo:
-    """One player (A2S_PLAYER). The name is empty while the player is still joining."""
-
-    name: str
-    score: int
-    connected_seconds: float
-
-
-@dataclass(frozen=True)
 class Fragment:
     """One datagram of an answer that needed several."""
 
@@ -84,7 +66,31 @@ class Fragment:
 
 def query_info(address: str, port: int, timeout_seconds: float) -> ServerInfo:
     """Ask what the server is and what it runs. Raises QueryError after at most `timeout_seconds`."""
-    return _query(address, port, timeout_seconds, INFO_REQUEST, b"", INFO_ANSWER, parse_info)
+    where = f"{address}:{port}"
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        with _connect(address, port) as connection:
+            # A datagram may get lost, and srcds drops queries under load, so ask twice.
+            for attempt_deadline in (deadline - timeout_seconds / 2, deadline):
+                try:
+                    return parse_info(_ask(connection, attempt_deadline))
+                except TimeoutError:
+                    continue
+    except QueryError as error:
+        raise QueryError(
+            f"The server at {where} gave a malformed answer to a query. {error}"
+        ) from None
+    except ConnectionRefusedError:
+        raise QueryError(
+            f"Nothing answers queries at {where}: no server has this UDP port open. "
+            "Look into the server's console to see whether it runs."
+        ) from None
+    except OSError as error:
+        raise QueryError(f"The server at {where} cannot be queried: {error}.") from None
+    raise QueryError(
+        f"The server at {where} did not answer a query within {timeout_seconds:g} seconds. It may still be "
+        "starting, or hang, or answer only on another address of its host."
+    )
 
 
 class Inquiry:
@@ -163,20 +169,6 @@ class Inquiry:
         return None
 
 
-def query_players(address: str, port: int, timeout_seconds: float) -> tuple[PlayerInfo, ...]:
-    """Ask who is playing. Raises QueryError after at most `timeout_seconds`."""
-    return _query(
-        address, port, timeout_seconds, PLAYERS_REQUEST, NO_CHALLENGE, PLAYERS_ANSWER, parse_players
-    )
-
-
-def query_rules(address: str, port: int, timeout_seconds: float) -> dict[str, str]:
-    """Ask for the public console variables. Raises QueryError after at most `timeout_seconds`."""
-    return _query(
-        address, port, timeout_seconds, RULES_REQUEST, NO_CHALLENGE, RULES_ANSWER, parse_rules
-    )
-
-
 def parse_info(payload: bytes) -> ServerInfo:
     """Parse an A2S_INFO answer after its type byte. Raises QueryError if it is malformed."""
     reader = _Reader(payload)
@@ -222,23 +214,6 @@ def parse_info(payload: bytes) -> ServerInfo:
         steam_id=steam_id,
         keywords=keywords,
     )
-
-
-def parse_players(payload: bytes) -> tuple[PlayerInfo, ...]:
-    """Parse an A2S_PLAYER answer after its type byte. Raises QueryError if it is malformed."""
-    reader = _Reader(payload)
-    players = []
-    for _ in range(reader.byte()):
-        reader.byte()  # an index, always 0 here
-        name, score, seconds = reader.text(), reader.number("<i"), reader.fraction()
-        players.append(PlayerInfo(name, score, seconds))
-    return tuple(players)
-
-
-def parse_rules(payload: bytes) -> dict[str, str]:
-    """Parse an A2S_RULES answer after its type byte. Raises QueryError if it is malformed."""
-    reader = _Reader(payload)
-    return {reader.text(): reader.text() for _ in range(reader.number("<H"))}
 
 
 def parse_datagram(datagram: bytes) -> bytes | Fragment:
@@ -288,9 +263,6 @@ class _Reader:
     def number(self, layout: str) -> int:
         return int(self._unpack(layout))
 
-    def fraction(self) -> float:
-        return float(self._unpack("<f"))
-
     def text(self) -> str:
         end = self._data.find(b"\0", self._position)
         if end < 0:
@@ -311,44 +283,6 @@ class _Reader:
         return value  # type: ignore[no-any-return]
 
 
-def _query(
-    address: str,
-    port: int,
-    timeout_seconds: float,
-    request: bytes,
-    first_challenge: bytes,
-    wanted: bytes,
-    parse: Callable[[bytes], Answer],
-) -> Answer:
-    """Send `request` until an answer that begins with `wanted` arrives, and parse it."""
-    where = f"{address}:{port}"
-    deadline = time.monotonic() + timeout_seconds
-    try:
-        with _connect(address, port) as connection:
-            # A datagram may get lost, and srcds drops queries under load, so ask twice.
-            for attempt_deadline in (deadline - timeout_seconds / 2, deadline):
-                try:
-                    payload = _ask(connection, request, first_challenge, wanted, attempt_deadline)
-                    return parse(payload)
-                except TimeoutError:
-                    continue
-    except QueryError as error:
-        raise QueryError(
-            f"The server at {where} gave a malformed answer to a query. {error}"
-        ) from None
-    except ConnectionRefusedError:
-        raise QueryError(
-            f"Nothing answers queries at {where}: no server has this UDP port open. "
-            "Look into the server's console to see whether it runs."
-        ) from None
-    except OSError as error:
-        raise QueryError(f"The server at {where} cannot be queried: {error}.") from None
-    raise QueryError(
-        f"The server at {where} did not answer a query within {timeout_seconds:g} seconds. It may still be "
-        "starting, or hang, or answer only on another address of its host."
-    )
-
-
 def _connect(address: str, port: int) -> socket.socket:
     family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
     connection = socket.socket(family, kind, protocol)
@@ -361,11 +295,10 @@ def _connect(address: str, port: int) -> socket.socket:
     return connection
 
 
-def _ask(
-    connection: socket.socket, request: bytes, challenge: bytes, wanted: bytes, deadline: float
-) -> bytes:
+def _ask(connection: socket.socket, deadline: float) -> bytes:
     """Return the answer after its type byte. Raises TimeoutError at `deadline`."""
-    connection.send(WHOLE + request + challenge)
+    connection.send(WHOLE + INFO_REQUEST)
+    challenge = b""
     fragments: dict[int, list[Fragment]] = {}
     while True:
         remaining = deadline - time.monotonic()
@@ -386,7 +319,7 @@ def _ask(
                 raise QueryError(f"The challenge has {len(answer) - 1} bytes instead of 4.")
             if answer[1:] != challenge:
                 challenge = answer[1:]
-                connection.send(WHOLE + request + challenge)
-        elif answer[:1] == wanted:
+                connection.send(WHOLE + INFO_REQUEST + challenge)
+        elif answer[:1] == INFO_ANSWER:
             return answer[1:]
         # Anything else is a late answer to an earlier query.

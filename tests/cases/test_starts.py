@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+import a2s as others_a2s
 import pytest
 
 from hostops.instances.console_files import send_line
-from hostops.query.a2s import query_players
 from jobs.models import Job, JobState
 from jobs.queue.transitions import enqueue
 from jobs.worker.worker_process import worker_loop
@@ -37,7 +37,7 @@ def running(root: Path, server: Server) -> Server:
 
 def players_of(server: Server) -> list[str]:
     """Return who says that they play."""
-    return [player.name for player in query_players("127.0.0.1", server.port, 5)]
+    return [player.name for player in others_a2s.players(("127.0.0.1", server.port), 5)]
 
 
 def add_overlay(root: Path, name: str, *files: str) -> None:

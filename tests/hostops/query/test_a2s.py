@@ -25,12 +25,6 @@ INFO = (
     b"versus,secure\0"
     b"\x26\x02\x00\x00\x00\x00\x00\x00"
 )
-PLAYERS = (
-    b"\x02"
-    b'\x00Zo\xc3\xab "the" nurse\0\x07\x00\x00\x00' + struct.pack("<f", 95.5) + b"\x00\0"
-    b"\xff\xff\xff\xff" + struct.pack("<f", 0.25)
-)
-RULES = b"\x02\x00sv_gravity\x00800\x00sv_tags\x00\x00"
 
 
 def test_an_info_answer_is_read_whole() -> None:
@@ -67,36 +61,19 @@ def test_an_info_answer_with_source_tv_data_is_read() -> None:
     assert info.keywords == "coop"
 
 
-def test_a_players_answer_keeps_names_as_they_are() -> None:
-    named, joining = a2s.parse_players(PLAYERS)
-    assert named == a2s.PlayerInfo('Zoë "the" nurse', 7, 95.5)
-    assert joining == a2s.PlayerInfo("", -1, 0.25)
-
-
-def test_a_rules_answer_becomes_a_dictionary() -> None:
-    assert a2s.parse_rules(RULES) == {"sv_gravity": "800", "sv_tags": ""}
-
-
-@pytest.mark.parametrize(
-    ("parse", "whole"),
-    [(a2s.parse_info, INFO), (a2s.parse_players, PLAYERS), (a2s.parse_rules, RULES)],
-    ids=["info", "players", "rules"],
-)
-def test_an_answer_that_is_cut_anywhere_is_a_query_error(
-    parse: Callable[[bytes], object], whole: bytes
-) -> None:
-    for length in range(len(whole)):
-        if parse is a2s.parse_info and length == INFO.index(b"\xb1"):
+def test_an_answer_that_is_cut_anywhere_is_a_query_error() -> None:
+    for length in range(len(INFO)):
+        if length == INFO.index(b"\xb1"):
             continue  # a whole answer without extra data
         with pytest.raises(QueryError, match="The answer ends in the middle of a"):
-            parse(whole[:length])
+            a2s.parse_info(INFO[:length])
 
 
 def test_random_bytes_are_never_anything_but_a_query_error() -> None:
     source = random.Random(550)
     for _ in range(3000):
         data = source.randbytes(source.randrange(80))
-        for parse in (a2s.parse_info, a2s.parse_players, a2s.parse_rules, a2s.parse_datagram):
+        for parse in (a2s.parse_info, a2s.parse_datagram):
             try:
                 parse(data)
             except QueryError:
@@ -104,8 +81,7 @@ def test_random_bytes_are_never_anything_but_a_query_error() -> None:
 
 
 def test_bytes_that_are_not_utf8_are_replaced() -> None:
-    (player,) = a2s.parse_players(b"\x01\x00\xff\xfe\0" + bytes(8))
-    assert player.name == "��"
+    assert a2s.parse_info(INFO.replace(b"The Sacrifice", b"\xff\xfe")).name == "��"
 
 
 def split(number: int, count: int, payload: bytes, answer_id: int = 7) -> bytes:
@@ -213,16 +189,17 @@ def test_a_lost_answer_is_asked_for_again() -> None:
 
 
 def test_late_answers_to_other_questions_are_passed_over() -> None:
-    datagrams = [b"\xff\xff\xff\xffE" + RULES, b"\xff\xff\xff\xff", b"\xff\xff\xff\xffD" + PLAYERS]
+    of_rules = b"\xff\xff\xff\xffE\x01\x00sv_gravity\x00800\x00"
+    datagrams = [of_rules, b"\xff\xff\xff\xff", b"\xff\xff\xff\xffI" + INFO]
     with server_that_answers(lambda *_: datagrams) as port:
-        assert len(a2s.query_players("127.0.0.1", port, 5)) == 2
+        assert a2s.query_info("127.0.0.1", port, 5).map == "c7m1_docks"
 
 
 def test_interleaved_answers_in_parts_are_told_apart() -> None:
-    whole = b"\xff\xff\xff\xffE" + RULES
+    whole = b"\xff\xff\xff\xffI" + INFO
     datagrams = [split(1, 2, b"old", 6), split(1, 2, whole[9:]), split(0, 2, whole[:9])]
     with server_that_answers(lambda *_: datagrams) as port:
-        assert a2s.query_rules("127.0.0.1", port, 5)["sv_gravity"] == "800"
+        assert a2s.query_info("127.0.0.1", port, 5).map == "c7m1_docks"
 
 
 def test_a_silent_server_is_a_query_error_that_names_it() -> None:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 from pathlib import Path
 
+import a2s as others_a2s
 import pytest
 
 from hostops.query import a2s, rcon
@@ -441,7 +442,7 @@ def test_passwords_are_not_written_to_the_log(servers: GameServers, port: int) -
     assert 'Server cvar "sv_password" = "***PROTECTED***"' in log_texts(server.lines)
     assert not any("hunter" in line for line in server.lines)
     assert a2s.query_info(HOST, port, TIMEOUT).has_password
-    assert a2s.query_rules(HOST, port, TIMEOUT)["sv_password"] == "1"
+    assert others_a2s.rules((HOST, port), TIMEOUT)["sv_password"] == "1"
 
 
 # Console and players
@@ -574,7 +575,7 @@ def test_a_name_is_cut_at_31_bytes_and_keeps_its_quotes(servers: GameServers, po
     server.wait_for_line("#end", 0)
     assert any('"' + "x" * 30 + '\ufffd" STEAM_1' in line for line in server.lines)
     assert any('"A"B C" STEAM_1' in line for line in server.lines)
-    assert {len(one.name) for one in a2s.query_players(HOST, port, TIMEOUT)} == {5, 31}
+    assert {len(one.name) for one in others_a2s.players((HOST, port), TIMEOUT)} == {5, 31}
     server.ask('kick A"B C', 'Dropped A"B C from server (Kicked by Console)')
 
 
@@ -916,7 +917,7 @@ def test_info_tells_what_the_console_tells(servers: GameServers, port: int) -> N
     assert (info.app_id, info.players, info.max_players, info.bots) == (550, 2, 4, 1)
     assert (info.version, info.port, info.keywords) == ("2.2.2.1", port, "a,b,coop,secure")
     assert (info.server_type, info.environment, info.protocol) == ("d", "l", 17)
-    names = [player.name for player in a2s.query_players(HOST, port, TIMEOUT)]
+    names = [player.name for player in others_a2s.players((HOST, port), TIMEOUT)]
     assert names == ["A", "Bill"]
 
 
@@ -956,7 +957,7 @@ def test_rules_come_in_several_datagrams(servers: GameServers, port: int) -> Non
     ids = {struct.unpack_from("<i", datagram, 4)[0] for datagram in datagrams}
     assert len(ids) == 1
     assert 1 <= ids.pop() <= 32767
-    rules = a2s.query_rules(HOST, port, TIMEOUT)
+    rules = others_a2s.rules((HOST, port), TIMEOUT)
     assert {name: rules[name] for name in long} == long
     assert rules["sv_gravity"] == "800"
 
