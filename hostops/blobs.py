@@ -22,7 +22,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,7 +30,6 @@ from hostops.errors import HostError
 from hostops.linux.files import remove_tree, sync_dir, sync_file_system
 from hostops.manifests import SHA256
 
-CHUNK_BYTES = 1024**2
 SWEEP_AFTER_SECONDS = 24 * 3600
 """How long a blob without a reference is kept: it may just have been added, its reference still to come."""
 
@@ -188,31 +187,6 @@ class BlobFolder:
             path.write_bytes(data)
             self.adopt([(path, sha256)])
         return sha256
-
-    def add_stream(
-        self, read: Callable[[int], bytes], sha256: str, size: int, *, look: Callable[[int], None]
-    ) -> None:
-        """Store what `read` gives, if it is the blob that it is said to be. Call it within `adding`.
-
-        `look` is called with the number of bytes after each part, and may raise. Raises `BlobError` for other
-        bytes, and what `read` raises; then nothing is stored.
-        """
-        with self.incoming("stream") as folder:
-            path = folder / "0"
-            digest, done = hashlib.sha256(), 0
-            with path.open("wb") as file:
-                while part := read(CHUNK_BYTES):
-                    done += len(part)
-                    if done > size:
-                        break
-                    digest.update(part)
-                    file.write(part)
-                    look(done)
-            if done != size or digest.hexdigest() != sha256:
-                raise BlobError(
-                    f"What was received for {sha256} is something else: {done:,} bytes of {size:,}."
-                )
-            self.adopt([(path, sha256)])
 
     def walk(self) -> Iterator[tuple[str, Path]]:
         """Yield every blob with where it lies, in the order of their hashes."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostops.blobs import CHUNK_BYTES
 from hostops.callbacks import Callbacks
 from hostops.errors import BlobSourceError
 from hostops.specs import BlobReader, BlobSource
@@ -22,6 +21,7 @@ from hostops.specs import BlobReader, BlobSource
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """The pauses between tries that bring nothing new: together as long as a panel takes to restart."""
 
+_CHUNK_BYTES = 1024**2
 _LOOK_SECONDS = 0.1
 _LEAVE_SECONDS = 1.5
 _NANOSECONDS = 10**9
@@ -159,7 +159,7 @@ class _Fetching:
         if blob.size is None:
             part.begin_anew()
         with self._reader.open(blob.sha256, part.done) as source:
-            while data := source.read(CHUNK_BYTES):
+            while data := source.read(_CHUNK_BYTES):
                 if self.is_over.is_set():
                     raise _Over
                 part.add(data)
@@ -197,7 +197,7 @@ class _Part:
         """Hash what an earlier try has left."""
         if self._blob.size is None:
             return
-        while data := self._file.read(CHUNK_BYTES):
+        while data := self._file.read(_CHUNK_BYTES):
             self._digest.update(data)
             self.done += len(data)
             self._count(len(data))

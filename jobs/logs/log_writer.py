@@ -40,10 +40,9 @@ class LineClock:
         return moment
 
 
-def lines_missing(count: int) -> tuple[str, str, datetime]:
-    """Return the line that marks a gap of `count` lines that the database refused."""
-    noun = "line" if count == 1 else "lines"
-    return (LogStream.STDERR, f"[{count} {noun} could not be stored]", timezone.now())
+def line_missing() -> tuple[str, str, datetime]:
+    """Return the line that marks the gap of one that the database refused."""
+    return (LogStream.STDERR, "[1 line could not be stored]", timezone.now())
 
 
 class LogWriter:
@@ -158,11 +157,6 @@ class LogWriter:
     # --- What the one storing thread calls ----------------------------------------------------
 
     @property
-    def waiting_lines(self) -> int:
-        """How many lines have come since the last batch was taken."""
-        return self._waiting
-
-    @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be stored."""
         return not self._batch and not self._entries
@@ -264,7 +258,7 @@ class LogWriter:
                     continue
                 logger.exception("job %s: this cannot be stored: %r", part.job.id, part.lines)
                 if part.lines and not part.has_gap:
-                    part.mark_gap(lines_missing(1))
+                    part.mark_gap(line_missing())
                 else:
                     self._give_up(part.job)
             else:

@@ -76,17 +76,17 @@ def end_deferral(action: DeferredAction, outcome: str) -> None:
             tell_pages(action.server)
 
 
-def carry_out_deferral(action: DeferredAction) -> bool:
-    """Queue the job of an action whose server is empty; return whether the action is over, done or refused.
+def carry_out_deferral(action: DeferredAction) -> None:
+    """Queue the job of an action whose server is empty; if that is refused, end the action and say why.
 
-    False means that too many jobs of the person wait, and that it is worth trying again. If several workers
-    call this at once, only one queues a job.
+    While too many jobs of the person wait, the action stays as it is: it is worth trying again. If several
+    workers call this at once, only one queues a job.
     """
     user = action.requested_by
     verb = SERVER_OPERATION_VERBS[action.operation]
     if user is None or not may(user, verb, action.server):
         end_deferral(action, _("The person who asked for it may no longer do it."))
-        return True
+        return
     try:
         with transaction.atomic():
             if same(action).filter(ended_at=None).delete()[0]:
@@ -98,10 +98,9 @@ def carry_out_deferral(action: DeferredAction) -> bool:
                 )
                 tell_pages(action.server)
     except TooManyWaiting:
-        return False
+        return
     except RequestRefused as refusal:
         end_deferral(action, str(refusal))
-    return True
 
 
 def same(action: DeferredAction) -> QuerySet[DeferredAction]:

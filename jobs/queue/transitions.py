@@ -64,8 +64,6 @@ CANCEL_REQUESTS = (
 PROBLEMS_TOLD = 3
 PRUNED_AT_ONCE = 200
 
-Person = User
-
 
 class RequestRefused(Exception):  # noqa: N818 - an answer to a person, not a fault
     """The request cannot be carried out; the text says why, and what to do instead."""
@@ -119,7 +117,7 @@ def enqueue(
     *,
     server: Server | None = None,
     host: Host | None = None,
-    requested_by: Person | None,
+    requested_by: User | None,
     retry_of: Job | None = None,
     build_id: str = "",
     run: Run | None = None,
@@ -151,7 +149,7 @@ def request(
     *,
     server: Server | None = None,
     host: Host | None = None,
-    requested_by: Person,
+    requested_by: User,
     retry_of: Job | None = None,
     build_id: str = "",
     run: Run | None = None,
@@ -252,7 +250,7 @@ def refuse_upload(operation: str, upload: Upload | None) -> None:
         raise RequestRefused(gap)
 
 
-def retry(job: Job, *, requested_by: Person) -> Requested:
+def retry(job: Job, *, requested_by: User) -> Requested:
     """Request the operation of a failed or cancelled job again. Raises `RequestRefused`."""
     if not job.can_be_retried:
         raise RequestRefused(
@@ -275,7 +273,7 @@ def retry(job: Job, *, requested_by: Person) -> Requested:
     )
 
 
-def find_flood(person: Person) -> str:
+def find_flood(person: User) -> str:
     """Return why no more jobs of this person may wait, and what to do; an empty text if one more may.
 
     A person's jobs are those that they have requested, on anybody's servers. Jobs that workers have queued

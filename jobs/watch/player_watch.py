@@ -30,11 +30,6 @@ class PlayerWatch:
         self.sweeps = 0
         """How many times all servers have been asked and their answers stored."""
 
-    @property
-    def is_asking(self) -> bool:
-        """Whether servers have been asked and may still answer."""
-        return self._sweep is not None
-
     def store_players(self) -> None:
         """Ask all running servers at once when it is time, else collect their answers. Call this often."""
         if self._sweep is None:

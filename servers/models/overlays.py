@@ -32,10 +32,6 @@ class OverlayQuerySet(models.QuerySet["Overlay"]):
             return self
         return self.filter(Q(is_shared=True) | Q(owner_id=user.pk))
 
-    def changeable_by(self, user: Person) -> "OverlayQuerySet":
-        """Return the overlays that `user` may bring new versions of."""
-        return self if may(user, Verb.CHANGE_OVERLAY) else self.filter(owner_id=user.pk)
-
     def with_summaries(self) -> "OverlayQuerySet":
         """Load only the beginning of each description, for lists: `summary` shows it."""
         start = Left("description", SUMMARY_CHARS + 1)

@@ -396,9 +396,9 @@ class TestWriter:
 
             thread = threading.Thread(target=flood)
             thread.start()
-            wait_until(lambda: writer.waiting_lines >= 1000, 5, "the flood has not come")
+            wait_until(lambda: writer._waiting >= 1000, 5, "the flood has not come")
             assert thread.is_alive()
-            assert writer.waiting_lines <= 1000
+            assert writer._waiting <= 1000
         thread.join(30)
         assert finish(job)
         assert JobLog.objects.filter(job_id=job.id).count() == 5000
@@ -478,7 +478,7 @@ class TestWriter:
 
         flooding = threading.Thread(target=flood)
         flooding.start()
-        wait_until(lambda: writer.waiting_lines == 3, 5, "the flood has not come")
+        wait_until(lambda: writer._waiting == 3, 5, "the flood has not come")
         assert not finished.is_set()
         thread.start()
         flooding.join(30)

@@ -56,11 +56,12 @@ def sweep(host: Host) -> Server:
 
 
 def wait_for_answers(watch: PlayerWatch) -> None:
-    """Return when all answers are stored."""
+    """Return when all answers of one more sweep are stored."""
+    sweeps = watch.sweeps
 
     def is_over() -> bool:
         watch.store_players()
-        return not watch.is_asking
+        return watch.sweeps > sweeps
 
     wait_until(is_over, 10, "the sweep does not end")
 
@@ -147,13 +148,12 @@ def test_servers_are_asked_now_and_then_only(
     now = 1_000.0
     monkeypatch.setattr("jobs.watch.player_watch.monotonic", lambda: now)
     watch = PlayerWatch(host)
-    for _ in range(2):
-        watch.store_players()
-        wait_for_answers(watch)
-        now += SWEEP_EVERY_SECONDS / 2
+    wait_for_answers(watch)
+    now += SWEEP_EVERY_SECONDS / 2
     watch.store_players()
-    assert watch.is_asking, "it is time again"
-    watch.close()
+    assert watch._sweep is None, "it is too soon"
+    now += SWEEP_EVERY_SECONDS / 2
+    wait_for_answers(watch)
 
 
 def test_a_name_of_a_map_that_no_map_has_does_no_harm(
