@@ -1,7 +1,5 @@
 """Says in words what a queued job waits for."""
 
-from datetime import timedelta
-
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -9,6 +7,7 @@ from django.utils.translation import gettext as _
 from jobs.models import Job, Worker
 from jobs.queue.rules import ActiveJob, Rules
 from jobs.queue.scheduler import build_scheduler_state
+from servers.durations import describe_age
 
 MOST_EARLIER = 1000
 """How many earlier jobs are checked. With more ahead of it, a job is only said to wait for its turn."""
@@ -72,13 +71,5 @@ def describe(job: Job) -> str:
     what = f"{named}{asked} (job {job.pk})"
     if job.started_at is None:
         return f"{what}, which waits too"
-    return f"{what}, running for {in_words(timezone.now() - job.started_at)}"
-
-
-def in_words(duration: timedelta) -> str:
-    """Return a duration in its largest unit."""
-    seconds = max(int(duration.total_seconds()), 0)
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    age = describe_age((timezone.now() - job.started_at).total_seconds())
+    return f"{what}, running for {age}"
