@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -311,7 +311,7 @@ def refuse_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it takes a lock")
 
-    monkeypatch.setattr(host_watch.transaction, "atomic", refuse)
+    monkeypatch.setattr(transaction, "atomic", refuse)
 
 
 def fail_a_start_before_the_lock(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
