@@ -1,6 +1,5 @@
 """The rows: jobs, their log lines, and the workers that carry them out. The transitions are in `jobs.queue`."""
 
-import math
 import re
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -128,12 +127,6 @@ class Worker(models.Model):
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField(db_index=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
-
-    claimed_at = -math.inf
-    """When a claim last counted as its heartbeat, in seconds since its machine was booted.
-
-    Not a column: only the worker's own process knows it, of its one instance.
-    """
 
     objects = WorkerQuerySet.as_manager()
 

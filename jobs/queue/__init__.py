@@ -4,7 +4,13 @@ Nothing here touches a host.
 """
 
 from jobs.queue.deferrals import carry_out_deferral, defer, end_deferral, forget_deferral
-from jobs.queue.liveness import Heartbeat, LeaseWatch, record_gone_workers, register_worker
+from jobs.queue.liveness import (
+    ClaimPulse,
+    Heartbeat,
+    LeaseWatch,
+    record_gone_workers,
+    register_worker,
+)
 from jobs.queue.overdue import CLAIM_SECONDS, find_overdue_job
 from jobs.queue.scheduler import build_scheduler_state, lock_host
 from jobs.queue.transitions import (
@@ -31,6 +37,7 @@ from jobs.queue.wait_reasons import explain_waiting
 __all__ = [
     "CLAIM_SECONDS",
     "WORKER_LOST_JOB",
+    "ClaimPulse",
     "ContentRefused",
     "Heartbeat",
     "LeaseWatch",

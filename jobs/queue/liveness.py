@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
+from math import inf
 from pathlib import Path
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from typing import Self
 
 from django.conf import settings
@@ -22,6 +24,8 @@ from jobs.models import Worker
 from servers.models import Host
 
 logger = logging.getLogger(__name__)
+
+PULSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,27 @@ class Heartbeat:
                 self._steady_since = monotonic()
             self._last_beat_at = monotonic()
         connection.close()
+
+
+class ClaimPulse:
+    """Lets the claims of a worker count as heartbeats, one in `PULSE_SECONDS`. For the thread that claims.
+
+    Otherwise, just after a pause of the worker, another one could take it for dead before its next heartbeat,
+    and fail what it has just claimed.
+    """
+
+    def __init__(self) -> None:
+        self._shown_at = -inf
+
+    def show(self, worker: Worker) -> None:
+        """Store a heartbeat of `worker`, in the open transaction, unless one was stored just now."""
+        # This clock is never set, and it keeps running while the machine sleeps.
+        now, claimed_at = timezone.now(), clock_gettime(CLOCK_BOOTTIME)
+        if claimed_at - self._shown_at < PULSE_SECONDS:
+            return
+        before = now - timedelta(seconds=PULSE_SECONDS)
+        Worker.objects.filter(pk=worker.pk, heartbeat_at__lt=before).update(heartbeat_at=now)
+        transaction.on_commit(partial(setattr, self, "_shown_at", claimed_at))
 
 
 class LeaseWatch:

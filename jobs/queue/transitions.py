@@ -10,9 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
-from time import CLOCK_BOOTTIME, clock_gettime
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -37,7 +35,7 @@ from jobs.models import (
     Worker,
 )
 from jobs.queue.claim_statements import set_running
-from jobs.queue.liveness import has_lapsed_by_clock, is_gone
+from jobs.queue.liveness import ClaimPulse, has_lapsed_by_clock, is_gone
 from jobs.queue.scheduler import lock_host, lock_scheduler_state
 from servers.config import find_certain_conflicts
 from servers.models import ActualState, DesiredState, Host, Run, Server, Upload, UploadState
@@ -377,6 +375,7 @@ def claim_jobs(
     host: Host,
     limit: int,
     *,
+    pulse: ClaimPulse | None = None,
     on_claimed: Callable[[list[ClaimedJob]], None] = lambda _jobs: None,
 ) -> list[ClaimedJob]:
     """Set the oldest runnable jobs of `host` to running, at most `limit`, and return them in that order.
@@ -384,8 +383,8 @@ def claim_jobs(
     Uses the open transaction, or else its own. It has to be committed before the host is touched. Each returned
     job has its server as it was before the claim, with the `desired_state` that `give_back` restores.
 
-    `on_claimed` gets the jobs before the commit, which may succeed although its answer is lost. Jobs that a
-    script claims without a worker count as stale at once.
+    `on_claimed` gets the jobs before the commit, which may succeed although its answer is lost. A worker that
+    claims often keeps one `pulse`. Jobs that a script claims without a worker count as stale at once.
     """
     # SQLite's transactions take turns, so no claim is lost there. A savepoint would make it copy each page that
     # the claim changes.
@@ -397,7 +396,7 @@ def claim_jobs(
                 if not picked:
                     return []
                 if worker:
-                    show_life(worker)
+                    (pulse or ClaimPulse()).show(worker)
                 # Read after taking the lock, so `started_at` lies after the end of what these waited for.
                 now = timezone.now()
                 jobs = set_running(picked, worker, host, now)
@@ -472,21 +471,6 @@ def restore_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     for desired_state, server_ids in of_state.items():
         changed = Server.objects.filter(pk__in=server_ids).exclude(desired_state=desired_state)
         changed.update(desired_state=desired_state, updated_at=now)
-
-
-def show_life(worker: Worker) -> None:
-    """Let a claim count as a heartbeat, unless one was stored within the last second.
-
-    Otherwise, just after a pause of this worker, another worker could take it for dead before its next
-    heartbeat, and fail what it has just claimed.
-    """
-    # This clock is never set, and it keeps running while the machine sleeps.
-    now, claimed_at = timezone.now(), clock_gettime(CLOCK_BOOTTIME)
-    if claimed_at - worker.claimed_at < 1:
-        return
-    silent = Worker.objects.filter(pk=worker.pk, heartbeat_at__lt=now - timedelta(seconds=1))
-    silent.update(heartbeat_at=now)
-    transaction.on_commit(partial(setattr, worker, "claimed_at", claimed_at))
 
 
 def read_cancel_requests(worker: Worker) -> list[int]:

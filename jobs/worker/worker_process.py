@@ -34,6 +34,7 @@ from jobs.database import (
 from jobs.logs import LogWriter
 from jobs.models import EXCLUSIVE_OPERATIONS, Job, Worker
 from jobs.queue import (
+    ClaimPulse,
     Heartbeat,
     build_scheduler_state,
     claim_jobs,
@@ -86,6 +87,7 @@ class WorkerLoop:
     _running: RunningJobs = field(default_factory=RunningJobs)
     _claimed: list[ClaimedJob] = field(default_factory=list)
     _claimed_at: float = 0.0
+    _pulse: ClaimPulse = field(default_factory=ClaimPulse)
     _to_give_back: list[ClaimedJob] = field(default_factory=list)
     _wake: Interrupt = field(default_factory=Interrupt)
     _requests_may_wait: bool = True
@@ -196,7 +198,8 @@ class WorkerLoop:
 
     def _claim(self, limit: int) -> None:
         """Claim at most `limit` jobs, in the open transaction or else in one of their own."""
-        if not claim_jobs(self._worker, self.host, limit, on_claimed=self._note_claim):
+        place = (self._worker, self.host, limit)
+        if not claim_jobs(*place, pulse=self._pulse, on_claimed=self._note_claim):
             self._note_claim([])
 
     def _note_claim(self, jobs: list[ClaimedJob]) -> None:

@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from jobs.models import Worker
 from jobs.queue import liveness
-from jobs.queue.liveness import LeaseWatch, register_worker
+from jobs.queue.liveness import ClaimPulse, LeaseWatch, register_worker
 from servers.models import Host
 from tests.clocks import Clock
 
@@ -71,3 +72,26 @@ def test_who_has_not_looked_for_long_begins_anew(worker: Worker, clock: Clock) -
     clock.seconds += 10 * LEASE_SECONDS  # This process was frozen, or the database away.
     assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
     assert look(watch, worker, clock, seconds=5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_claims_count_as_a_heartbeat_once_a_second(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [1000.0]
+    monkeypatch.setattr(liveness, "clock_gettime", lambda _clock: seconds[0])
+    pulse = ClaimPulse()
+
+    def is_shown(*, commits: bool = True) -> bool:
+        Worker.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        with transaction.atomic():
+            pulse.show(worker)
+            is_shown = Worker.objects.get().is_alive
+            transaction.set_rollback(not commits)
+        return is_shown
+
+    assert is_shown(commits=False)
+    assert is_shown(), "nobody has seen the one that was rolled back"
+    assert not is_shown()
+    seconds[0] += 1
+    assert is_shown()

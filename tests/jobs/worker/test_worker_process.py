@@ -482,7 +482,9 @@ def test_a_claim_whose_commit_the_database_refused_is_forgotten(
     tries = iter([jobs[:1], jobs[1:]])
     outcomes = iter([jobs[1:], []])
 
-    def claim(*_: Any, on_claimed: Callable[[list[ClaimedJob]], None]) -> list[ClaimedJob]:
+    def claim(
+        *_: Any, on_claimed: Callable[[list[ClaimedJob]], None], **__: Any
+    ) -> list[ClaimedJob]:
         for noted in tries:
             on_claimed(noted)
         return next(outcomes)
