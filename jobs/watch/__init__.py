@@ -1,4 +1,8 @@
-"""What a worker reads from its host beside jobs: servers, consoles, players, overlays, the host itself."""
+"""What a worker reads from its host beside jobs: servers, consoles, players, overlays, the host itself.
+
+Servers are started and stopped by jobs only. What is removed from a host here is what nobody needs any more, or
+what would fill its disk: console output that is stored or too much, and versions of overlays.
+"""
 
 from jobs.watch.console_copier import finish_console
 from jobs.watch.console_guard import ConsoleGuard

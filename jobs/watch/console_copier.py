@@ -2,7 +2,7 @@
 
 The newest lines of a server are rows. Once they reach `SEGMENT_BYTES` they become a segment (see
 `servers.models`); a flood of lines becomes one at once. The oldest segments are deleted when there is more than
-`CONSOLE_KEEP_BYTES` of text.
+`CONSOLE_KEEP_BYTES` of text. What is stored is removed from the files on the host, so that they do not grow.
 """
 
 import logging

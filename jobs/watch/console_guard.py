@@ -1,4 +1,4 @@
-"""Keeps servers' output from filling their host's disk, whether it is stored yet or not. Needs no database."""
+"""Keeps servers' output from filling their host's disk: trims its files, stored or not. Needs no database."""
 
 import logging
 from collections.abc import Mapping

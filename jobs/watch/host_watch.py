@@ -1,6 +1,6 @@
 """What a worker reads from its host between jobs: the servers' actual states. Consoles are in `console_copier`.
 
-Nothing here changes anything on the host: what has to be done there is queued, like any other request.
+This module changes nothing on the host: a server that has to be started gets a job, like any other request.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Reports the overlays and the release of a worker's host when they have changed; prunes old versions."""
+"""Reports the overlays and the release of a host when they have changed; removes old versions there."""
 
 import logging
 import time
