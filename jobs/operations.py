@@ -155,7 +155,12 @@ def ask_for_loaded(
 
 
 class Prepared(NamedTuple):
-    """The function that carries out a job without the database, the server's spec, and the planned run."""
+    """The function that carries out a job, the server's spec, and the planned run.
+
+    For most operations the function needs no database. An install may wait for a Steam Guard code there,
+    unpacking makes a version, and a deletion stores the rest of the console. Each of them waits while the
+    database is away.
+    """
 
     operate: Callable[..., object]
     spec: InstanceSpec | None = None

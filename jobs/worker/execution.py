@@ -32,7 +32,11 @@ logger = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
-    """A running job and the function that carries it out, which no longer needs the database."""
+    """A running job and the function that carries it out.
+
+    That function may use the database (`operations.Prepared` says when), but holds no connection while the host
+    works.
+    """
 
     job: ClaimedJob
     operate: Callable[..., object]

@@ -1,9 +1,11 @@
 """The worker: claims jobs and carries them out, several at a time, until it is told to stop.
 
-Only its main thread writes for jobs: it stores their output and endings, and claims the next ones in the same
-transaction. Threads that fight for a database's write lock are slow. Other threads drive the host
-(`job_threads`), one stores the heartbeat (`jobs.queue.liveness`), and some do the `chores`. What a host reports
-of itself after an install is stored by the job's thread (`execution.learn_from`), as the chores store it.
+Only its main thread writes what every job has: it stores their output and endings, and claims the next ones in
+the same transaction. Threads that fight for a database's write lock are slow. Other threads drive the host
+(`job_threads`), one stores the heartbeat (`jobs.queue.liveness`), and some do the `chores`. A job's thread
+stores what only its operation has: what a host reports after an install, ports that are taken
+(`execution.learn_from`), a version made from an upload, a Steam Guard code that was used, the rest of a console
+before a deletion.
 """
 
 import logging
