@@ -598,7 +598,7 @@ def test_a_server_whose_start_nobody_waited_for_is_found_running(
     host.start("alpha")
     instance_of(root).ready_path.unlink()
     assert host.status("alpha").state is STARTING
-    monkeypatch.setattr("hostops.host._UNATTENDED_SECONDS", 0.0)
+    monkeypatch.setattr("hostops.drivers.status_reader._UNATTENDED_SECONDS", 0.0)
     assert host.status("alpha").state is RUNNING
     assert runs.is_marked_ready(instance_of(root), latest_run(root))
 
