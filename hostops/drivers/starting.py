@@ -72,15 +72,15 @@ class Starter:
                     raise
         elif runs.read_status(instance).state is InstanceState.RUNNING:
             callbacks.say(f"{instance.name} runs already.")
-            self._confirm_running(instance, record, callbacks)
+            self._confirm_running(instance, callbacks)
             return
         else:
             callbacks.say(f"{instance.name} is starting already.")
-        port = self._wait_or_undo(instance, record, callbacks, restarts_run)
+        port = self._wait_or_undo(instance, callbacks, restarts_run)
         callbacks.say(
             f"{instance.name} answers on port {port}." if port else f"{instance.name} is up."
         )
-        self._check_passwords(instance, record, callbacks)
+        self._check_passwords(instance, callbacks)
 
     # Before and at the launch
 
@@ -147,11 +147,7 @@ class Starter:
     # After the launch
 
     def _wait_or_undo(
-        self,
-        instance: InstanceLayout,
-        record: InstanceRecord,
-        callbacks: Callbacks,
-        restarts_run: int | None,
+        self, instance: InstanceLayout, callbacks: Callbacks, restarts_run: int | None
     ) -> int | None:
         """Wait until the instance is up, and return its port as `_look_at_port` does.
 
@@ -162,7 +158,7 @@ class Starter:
 
         def look_at_port() -> None:
             nonlocal port
-            port = self._look_at_port(instance, record, callbacks)
+            port = self._look_at_port(instance, callbacks)
 
         # The person who asked for the start decides what is next. A restart after a crash may repeat.
         may_repeat = restarts_run is not None
@@ -185,11 +181,9 @@ class Starter:
             raise
         return port
 
-    def _confirm_running(
-        self, instance: InstanceLayout, record: InstanceRecord, callbacks: Callbacks
-    ) -> None:
+    def _confirm_running(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         """Raise HostError if a running server has a problem. That does not end a game in progress."""
-        self._look_at_port(instance, record, callbacks)
+        self._look_at_port(instance, callbacks)
         seconds = min(self.settings.start_timeout_seconds, _RUNNING_PATIENCE_SECONDS)
         try:
             self._wait_for_answer(instance, seconds, callbacks, do_nothing)
@@ -213,17 +207,15 @@ class Starter:
             lambda name: self._name_nearest_map(instance, name, callbacks),
         )
 
-    def _look_at_port(
-        self, instance: InstanceLayout, record: InstanceRecord, callbacks: Callbacks
-    ) -> int | None:
+    def _look_at_port(self, instance: InstanceLayout, callbacks: Callbacks) -> int | None:
         """Return the port that the server was seen to hold; None if this account is not allowed to see."""
         run = runs.read_run(instance)
         if run is None:
             raise HostError(f"{instance.name} left no record of its start: restart it.")
-        address = record.bind_address or WILDCARD
+        # The run's own port and address: the record may have others for the next start.
+        address = run.address or WILDCARD
         layout = self.settings.layout
         has_port = port_holders.require_own_port(layout, instance, run, address, callbacks)
-        # The port it was started with: the record may have another for the next start.
         return run.port if has_port else None
 
     def _name_nearest_map(self, instance: InstanceLayout, name: str, callbacks: Callbacks) -> str:
@@ -245,15 +237,16 @@ class Starter:
         nearest = maps.nearest(to_map_name(name))
         return f"The nearest map that there is: {nearest}." if nearest else ""
 
-    def _check_passwords(
-        self, instance: InstanceLayout, record: InstanceRecord, callbacks: Callbacks
-    ) -> None:
+    def _check_passwords(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         """Warn if a server that just started uses other passwords than it was given. It runs either way."""
+        run = runs.read_run(instance)
+        if run is None:
+            return
         given = instance_files.read_launched_passwords(self.settings.layout, instance)
-        address = record.only_address or self.settings.query_address
+        address = run.address or self.settings.query_address
         if given.rcon and (
             fault := passwords.find_fault(
-                address, record.port, given.rcon, given.join, callbacks.cancel
+                address, run.port, given.rcon, given.join, callbacks.cancel
             )
         ):
             callbacks.warn(fault)
