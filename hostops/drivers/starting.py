@@ -152,6 +152,7 @@ class Starter:
         """Wait until the instance is up, and return its port as `_look_at_port` does.
 
         A partial start is no start: however else the wait ends, the run is ended too, unless it only is silent.
+        That holds if a callback raises as well, even while it is told the reason.
         `restarts_run` is as for `instance_files.prepare`.
         """
         port: int | None = None
@@ -170,14 +171,18 @@ class Starter:
             callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
             raise
         except UnansweredError as error:
-            _tell_last_words(instance, callbacks)
-            if left := self._leave_unanswered(instance, seconds):
-                raise left from None
-            self._undo(instance, callbacks, may_repeat=may_repeat)
-            raise HostError(f"{error} It holds no port, and is ended.") from None
+            try:
+                _tell_last_words(instance, callbacks)
+            finally:
+                left = self._leave_unanswered(instance, seconds)
+                if left is None:
+                    self._undo(instance, callbacks, may_repeat=may_repeat)
+            raise left or HostError(f"{error} It holds no port, and is ended.") from None
         except BaseException:
-            _tell_last_words(instance, callbacks)
-            self._undo(instance, callbacks, may_repeat=may_repeat)
+            try:
+                _tell_last_words(instance, callbacks)
+            finally:
+                self._undo(instance, callbacks, may_repeat=may_repeat)
             raise
         return port
 
@@ -273,14 +278,19 @@ class Starter:
             if not may_repeat:
                 self.driver.settle(instance)
             return
+        warnings: list[str] = []
 
-        def tell_warnings(stream: str, line: str) -> None:
+        def keep_warnings(stream: str, line: str) -> None:
             # What the game prints stays in its console.
             if stream == "stderr":
-                callbacks.on_line(stream, line)
+                warnings.append(line)
 
         seconds = min(self.settings.stop_timeout_seconds, _ABORT_SECONDS)
-        self.driver.end(instance, seconds, Callbacks(tell_warnings))
+        try:
+            self.driver.end(instance, seconds, Callbacks(keep_warnings))
+        finally:
+            for line in warnings:  # Only now, as the callback may raise.
+                callbacks.warn(line)
 
 
 def _find_crashed_run(instance: InstanceLayout) -> int | None:

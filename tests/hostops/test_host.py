@@ -376,6 +376,38 @@ def test_a_cancelled_start_leaves_nothing_running(host: Host, root: Path, alpha:
     assert "was ended, as its start was cancelled" in output.errors()
 
 
+@pytest.mark.parametrize(
+    ("program", "last_word"),
+    [
+        (
+            'echo "map load failed: c1m1_hotel not found or invalid"',
+            "lines of the console of alpha",
+        ),
+        ("echo Hello", "lines of the console of alpha"),
+        ("trap : INT", "does not react to quit: sending SIGINT"),
+    ],
+    ids=["a map that is not there", "without a port", "that hangs"],
+)
+def test_a_start_that_cannot_tell_why_it_failed_ends_the_server_all_the_same(
+    root: Path, alpha: Path, program: str, last_word: str
+) -> None:
+    """Such as when nobody reads the output of the command line any more."""
+    (root / "current" / "srcds_linux").write_text(
+        f"#!/bin/sh\n{program}\nwhile :; do sleep 0.1; done\n"
+    )
+    host = Host(root, driver=DRIVER, game_source="simulator", start_timeout_seconds=2)
+    output = Output()
+
+    def break_off() -> None:
+        raise BrokenPipeError
+
+    output.when(last_word, break_off)
+    with pytest.raises(BrokenPipeError):
+        host.start("alpha", on_line=output.on_line)
+    assert not game_processes(root)
+    assert host.status("alpha").state is STOPPED
+
+
 def test_a_game_that_prints_no_ready_line_is_ready_when_it_answers(
     host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
