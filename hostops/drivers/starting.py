@@ -141,8 +141,12 @@ class Starter:
         )
         callbacks.stage("Starting")
         self.driver.launch(instance, record.limits, self.settings.environment, callbacks)
-        if run := runs.read_run(instance):
-            runs.tell_walls(run, callbacks)
+        try:
+            if run := runs.read_run(instance):
+                runs.tell_walls(run, callbacks)
+        except BaseException:
+            self._undo(instance, callbacks, may_repeat=restarts_run is not None)
+            raise
 
     # After the launch
 

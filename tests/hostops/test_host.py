@@ -385,10 +385,11 @@ def test_a_cancelled_start_leaves_nothing_running(host: Host, root: Path, alpha:
         ),
         ("echo Hello", "lines of the console of alpha"),
         ("trap : INT", "does not react to quit: sending SIGINT"),
+        ("", "It runs in a box"),
     ],
-    ids=["a map that is not there", "without a port", "that hangs"],
+    ids=["a map that is not there", "without a port", "that hangs", "just launched"],
 )
-def test_a_start_that_cannot_tell_why_it_failed_ends_the_server_all_the_same(
+def test_a_start_that_can_tell_nobody_anything_ends_the_server_all_the_same(
     root: Path, alpha: Path, program: str, last_word: str
 ) -> None:
     """Such as when nobody reads the output of the command line any more."""
