@@ -196,6 +196,54 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hostops", description="Install the game on this host and run its servers."
     )
+    _add_host_options(parser)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def add(
+        name: str, help_text: str, carry_out: Callable[[Host, argparse.Namespace, CancelToken], int]
+    ) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=help_text, description=help_text)
+        verb.set_defaults(carry_out=carry_out, verb=name)
+        return verb
+
+    add("install", "Install the game, or bring it up to date.", _install)
+    login = add("steam-login", "Sign SteamCMD in to an account that owns the game.", _steam_login)
+    login.add_argument("account", nargs="?", metavar="ACCOUNT", help="(default: STEAM_ACCOUNT)")
+    check = add("check-update", "Ask Steam whether there is a newer build.", _check_update)
+    check.add_argument("--json", action="store_true", help="print only the answer, as JSON")
+    _add_server_options(add("initialize", "Write the files of a server.", _initialize))
+    for name, help_text in (
+        ("start", "Start a server and wait until it answers."),
+        ("stop", "Stop a server."),
+        ("restart", "Stop a server and start it, if nothing keeps it from starting."),
+        ("delete", "Stop a server and remove its files."),
+        ("reset", "Stop a server and remove what it wrote itself."),
+    ):
+        add(name, help_text, _act).add_argument("name", metavar="NAME")
+    status = add("status", "Show what the servers are doing.", _status)
+    status.add_argument("name", nargs="?", metavar="NAME")
+    status.add_argument("--json", action="store_true", help="as one JSON object by name")
+    logs = add("logs", "Print a server's console.", _logs)
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument("--follow", action="store_true", help="continue until interrupted")
+    add("releases", "List the installed builds of the game.", _releases)
+    rollback = add("rollback", "Go back to another installed build.", _rollback)
+    rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
+    unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
+    unit.add_argument("--user", help="the account that servers run as (default: the current one)")
+    add("overlays", "List the overlays, and what is wrong with them.", _overlays)
+    add(
+        "prune-content",
+        "Remove versions of overlays that no server needs.",
+        _prune_content,
+    )
+    doctor = add("doctor", "Check whether this host can do its work.", _doctor)
+    doctor.add_argument("--json", action="store_true", help="as a list of JSON objects")
+    return parser
+
+
+def _add_host_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb has to know of the host; the environment has the defaults."""
     root = os.environ.get("HOST_ROOT")
     parser.add_argument(
         "--root",
@@ -228,21 +276,10 @@ def _make_parser() -> argparse.ArgumentParser:
         default=Path(content) if content else None,
         help="the panel's store, which has the files of overlays' versions (CONTENT_ROOT)",
     )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    def add(
-        name: str, help_text: str, carry_out: Callable[[Host, argparse.Namespace, CancelToken], int]
-    ) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(name, help=help_text, description=help_text)
-        verb.set_defaults(carry_out=carry_out, verb=name)
-        return verb
 
-    add("install", "Install the game, or bring it up to date.", _install)
-    login = add("steam-login", "Sign SteamCMD in to an account that owns the game.", _steam_login)
-    login.add_argument("account", nargs="?", metavar="ACCOUNT", help="(default: STEAM_ACCOUNT)")
-    check = add("check-update", "Ask Steam whether there is a newer build.", _check_update)
-    check.add_argument("--json", action="store_true", help="print only the answer, as JSON")
-    initialize = add("initialize", "Write the files of a server.", _initialize)
+def _add_server_options(initialize: argparse.ArgumentParser) -> None:
+    """Add what a server is to be."""
     initialize.add_argument("name", metavar="NAME")
     initialize.add_argument("--port", type=int, required=True, metavar="N")
     initialize.add_argument(
@@ -271,34 +308,6 @@ def _make_parser() -> argparse.ArgumentParser:
     initialize.add_argument(
         "--cpu-weight", type=int, metavar="N", help="its share of a busy CPU, against 100 of others"
     )
-    for name, help_text in (
-        ("start", "Start a server and wait until it answers."),
-        ("stop", "Stop a server."),
-        ("restart", "Stop a server and start it, if nothing keeps it from starting."),
-        ("delete", "Stop a server and remove its files."),
-        ("reset", "Stop a server and remove what it wrote itself."),
-    ):
-        add(name, help_text, _act).add_argument("name", metavar="NAME")
-    status = add("status", "Show what the servers are doing.", _status)
-    status.add_argument("name", nargs="?", metavar="NAME")
-    status.add_argument("--json", action="store_true", help="as one JSON object by name")
-    logs = add("logs", "Print a server's console.", _logs)
-    logs.add_argument("name", metavar="NAME")
-    logs.add_argument("--follow", action="store_true", help="continue until interrupted")
-    add("releases", "List the installed builds of the game.", _releases)
-    rollback = add("rollback", "Go back to another installed build.", _rollback)
-    rollback.add_argument("build_id", nargs="?", metavar="BUILD_ID")
-    unit = add("unit", "Print the template unit for /etc/systemd/system.", _print_unit)
-    unit.add_argument("--user", help="the account that servers run as (default: the current one)")
-    add("overlays", "List the overlays, and what is wrong with them.", _overlays)
-    add(
-        "prune-content",
-        "Remove versions of overlays that no server needs.",
-        _prune_content,
-    )
-    doctor = add("doctor", "Check whether this host can do its work.", _doctor)
-    doctor.add_argument("--json", action="store_true", help="as a list of JSON objects")
-    return parser
 
 
 def _install(host: Host, _options: argparse.Namespace, cancel: CancelToken) -> int:

@@ -7,7 +7,6 @@ Host objects, in any number of processes, can use one root at the same time.
 """
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,26 +15,23 @@ from pathlib import Path
 from typing import Unpack
 
 from hostops import doctor
-from hostops.box.probe import has_box, walls_here
-from hostops.box.wall import Wall
-from hostops.callbacks import Callbacks, do_nothing, ignore_line
+from hostops.callbacks import Callbacks, do_nothing
 from hostops.content import (
     arranging,
     fingerprints,
     launch_maps,
     loaded_content,
     overlay_reports,
-    shapes,
     unpacking,
     version_folders,
 )
-from hostops.content.maps import read_maps
-from hostops.drivers import port_holders, process_driver, unanswered
+from hostops.drivers import port_holders, process_driver
 from hostops.drivers.driver import Driver, make_driver
-from hostops.drivers.readiness import find_answering, require_free_port
-from hostops.drivers.start_wait import LAST_WORDS, UnansweredError, wait_for_answer
-from hostops.drivers.startup_console import find_wanted_maps, to_map_name
-from hostops.errors import HostError, OperationCancelled, RconUnusableError
+from hostops.drivers.host_settings import HostSettings
+from hostops.drivers.machine_probe import MachineProbe
+from hostops.drivers.starting import Starter
+from hostops.drivers.status_reader import StatusReader
+from hostops.errors import HostError, RconUnusableError
 from hostops.instances import (
     admin_files,
     config_chain,
@@ -47,19 +43,14 @@ from hostops.instances import (
     runs,
 )
 from hostops.instances.console_watch import ConsoleWatch
-from hostops.instances.status_memory import StatusMemory
-from hostops.launch_arguments import drop_faulty
+from hostops.instances.host_root import make_root, require_readable_root
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import untrusted
-from hostops.linux.files import make_dir
 from hostops.linux.locks import hold
 from hostops.linux.memory import read_memory
-from hostops.linux.process import minimal_environment
-from hostops.linux.sockets import LOOPBACK, WILDCARD, Protocol, find_own_address
 from hostops.linux.untrusted import UntrustedFileError
-from hostops.query import passwords, rcon
+from hostops.query import rcon
 from hostops.specs import (
-    SILENT_NOTE,
     AdminsOutcome,
     AdminsReport,
     Arrangement,
@@ -75,7 +66,6 @@ from hostops.specs import (
     HostFacts,
     InstalledRelease,
     InstanceSpec,
-    InstanceState,
     InstanceStatus,
     LatestBuild,
     LoadedReport,
@@ -98,17 +88,8 @@ from hostops.steam.steam_guard import AskCode
 GAME_SOURCES = ("steam", "simulator")
 LAYERINGS = ("overlay", "copy")
 
-_ABORT_SECONDS = 1.0
-"""How long a server that has not answered may take to end before it is killed."""
-
 START_TIMEOUT_SECONDS = 60.0
 """How long a start waits for an answer. A server still running after that is left running."""
-
-_RUNNING_PATIENCE_SECONDS = 10.0
-"""How long a server that was already running may take to answer: it is silent during a map change."""
-
-_UNATTENDED_SECONDS = 5.0
-"""A waiting start notices the answer at once. After this many seconds, status readers check for it too."""
 
 _LOADED_SECONDS = 10.0
 _LOADED_ANSWER_SECONDS = 3.0
@@ -116,10 +97,6 @@ _LOADED_ANSWER_SECONDS = 3.0
 
 _LOADED_CONSOLE_BYTES = 256 * 1024
 """So much of a run's console is looked through for why something was not loaded."""
-
-_ASK_EVERY_SECONDS = 2.0
-_ASK_SECONDS = 0.2
-"""How often, and for how long, a status reader queries the servers that have not answered, all at once."""
 
 
 class Host:
@@ -152,30 +129,28 @@ class Host:
             raise ValueError(f"{layering!r} is no layering: use {' or '.join(LAYERINGS)}.")
         self._layout = HostLayout(Path(root).absolute())
         self._driver_name = driver
-        self._driver: Driver = make_driver(
-            driver, self._layout, is_simulated=game_source == "simulator"
-        )
         self._game_source = game_source
-        self._start_timeout_seconds = start_timeout_seconds
-        self._stop_timeout_seconds = stop_timeout_seconds
-        self._forced_layering = layers.Layering(layering) if layering else None
-        self._layering: layers.Layering | None = None
-        self._given_address = query_address
-        self._asked_at: dict[str, float] = {}
-        self._status_memory = StatusMemory()
+        is_simulated = game_source == "simulator"
+        self._settings = HostSettings(
+            layout=self._layout,
+            is_simulated=is_simulated,
+            given_address=query_address,
+            start_timeout_seconds=start_timeout_seconds,
+            stop_timeout_seconds=stop_timeout_seconds,
+            allow_unboxed=allow_unboxed,
+            min_free_bytes=min_free_bytes,
+        )
+        self._driver: Driver = make_driver(driver, self._layout, is_simulated=is_simulated)
+        self._machine = MachineProbe(self._layout, layers.Layering(layering) if layering else None)
+        self._starter = Starter(self._settings, self._driver, self._machine)
+        self._status_reader = StatusReader(self._settings)
         self._steam_account = steam_account
-        self._allow_unboxed = allow_unboxed
-        self._walls: tuple[Wall, ...] | None = None
-        self._min_free_bytes = min_free_bytes
         self._content = content
 
     @property
     def query_address(self) -> str:
         """The address for querying servers that listen on every address."""
-        if self._given_address:
-            return self._given_address
-        # Looked up each time: the machine may get its address after this program started, and later another.
-        return LOOPBACK if self._game_source == "simulator" else find_own_address()
+        return self._settings.query_address
 
     # Verbs
 
@@ -197,7 +172,7 @@ class Host:
         ):
             callbacks.stage("Preparing")
             instance_files.finish_deletions(self._layout)
-            can_overlay = self._find_layering().is_overlay
+            can_overlay = self._machine.find_layering().is_overlay
             if self._game_source == "steam":
                 needed_bytes = install.needed_bytes(self._layout, can_overlay=can_overlay)
                 preflight.require_ready(self._layout, needed_bytes)
@@ -224,7 +199,7 @@ class Host:
     ) -> None:
         """Sign SteamCMD in to the account once, so that it saves the login. Installs nothing."""
         callbacks = Callbacks(**given)
-        self._make_root()
+        make_root(self._layout)
         with (
             hold(self._layout.host_lock_path, "steam-login", callbacks, shared=True),
             hold(self._layout.steam_lock_path, "steam-login", callbacks) as lock,
@@ -242,7 +217,7 @@ class Host:
         Runs alongside operations on servers, but waits for an install: SteamCMD cannot run twice in one home.
         """
         callbacks = Callbacks(**given)
-        self._make_root()
+        make_root(self._layout)
         with (
             hold(self._layout.host_lock_path, "check-update", callbacks, shared=True),
             hold(self._layout.steam_lock_path, "check-update", callbacks) as lock,
@@ -295,7 +270,8 @@ class Host:
             callbacks.stage("Writing files")
             made = instance_files.initialize(self._layout, spec, callbacks)
             if made.chain.map_changes:
-                places = self._find_places(instance, self._find_layers(instance, made.record))
+                stack = instance_files.find_layers(self._layout, instance, made.record)
+                places = launch_maps.find_places(self._layout, instance, stack)
                 launch_maps.warn_of_config_maps(
                     spec.name, made.chain.map_changes, places, callbacks
                 )
@@ -318,7 +294,7 @@ class Host:
         ):
             callbacks.stage("Checking")
             composition = instance_files.compose(self._layout, spec)
-            self._check(instance, composition.record, callbacks)
+            self._starter.check(instance, composition.record, callbacks)
 
     def start(
         self,
@@ -334,7 +310,7 @@ class Host:
         """
         callbacks = Callbacks(**given)
         with self._instance("start", name, callbacks) as instance:
-            self._start(instance, callbacks, is_automatic=is_automatic)
+            self._starter.start(instance, callbacks, is_automatic=is_automatic)
 
     def stop(
         self,
@@ -357,9 +333,9 @@ class Host:
             callbacks.stage("Checking")
             record = instance_files.read_record(instance)
             instance_files.require_layer(instance, record)
-            self._check(instance, record, callbacks)
+            self._starter.check(instance, record, callbacks)
             self._stop(instance, callbacks)
-            self._start(instance, callbacks)
+            self._starter.start(instance, callbacks)
 
     def delete(
         self,
@@ -410,7 +386,7 @@ class Host:
         `name` is the file name its owner gave it. `encoding` applies to names in the archive that do not state
         theirs. Takes no locks. If it raises, nothing is left in the folder.
         """
-        limits = replace(limits or UnpackLimits(), min_free_bytes=self._min_free_bytes)
+        limits = replace(limits or UnpackLimits(), min_free_bytes=self._settings.min_free_bytes)
         return unpacking.unpack(archive, name, into, limits, Callbacks(**given), encoding=encoding)
 
     def send_command(self, name: str, command: str) -> None:
@@ -511,7 +487,8 @@ class Host:
         if not untrusted.exists(instance.record_path, instance.trusted_dir):
             return AdminsReport(AdminsOutcome.WAITING)
         record = instance_files.read_record(instance)
-        return admin_files.foresee(instance, self._find_layers(instance, record))
+        stack = instance_files.find_layers(self._layout, instance, record)
+        return admin_files.foresee(instance, stack)
 
     def prune_content(self) -> PrunedContent | None:
         """Remove overlay versions and fetched files that no server has needed for a day.
@@ -519,29 +496,29 @@ class Host:
         Returns what was removed. None if nothing was, because a version is being laid out at the moment or the
         needs of some server are unknown. Does not wait; an operation that needs a version waits for it.
         """
-        self._require_readable_root()
+        require_readable_root(self._layout)
         return version_folders.prune(self._layout)
 
     # Reading: takes no lock that anybody waits for.
 
     def status(self, name: str) -> InstanceStatus:
         """Return what one instance is doing."""
-        self._require_readable_root()
-        return self._driver.complete(self._read_statuses([name]))[name]
+        require_readable_root(self._layout)
+        return self._driver.complete(self._status_reader.read_statuses([name]))[name]
 
     def statuses(self, *, with_usage: bool = True) -> dict[str, InstanceStatus]:
         """Return what every instance is doing, by name. Costs a few file reads for each.
 
         Memory and CPU usage cost an extra query to systemd. Frequent callers may leave it out.
         """
-        self._require_readable_root()
-        statuses = self._read_statuses(self._layout.instance_names())
+        require_readable_root(self._layout)
+        statuses = self._status_reader.read_statuses(self._layout.instance_names())
         return self._driver.complete(statuses, with_usage=with_usage)
 
     def facts(self) -> HostFacts:
         """Return the facts about this host. The first call tries a mount."""
-        self._require_readable_root()
-        layering = self._find_layering()
+        require_readable_root(self._layout)
+        layering = self._machine.find_layering()
         disk = shutil.disk_usage(self._layout.root)
         memory = read_memory()
         return HostFacts(
@@ -558,7 +535,7 @@ class Host:
             latest=app_info.read_latest(self._layout),
             walls=tuple(
                 WallFacts(wall.name, wall.stands, "" if wall.stands else wall.sentence)
-                for wall in self._find_walls()
+                for wall in self._machine.find_walls()
             ),
             taken_ports=port_holders.find_taken_ports(self._layout),
         )
@@ -575,7 +552,7 @@ class Host:
         instance = self._layout.instance(name)
         if console_files.is_at_end(instance, position):
             return ConsoleChunk((), position)
-        self._require_readable_root()
+        require_readable_root(self._layout)
         is_alive = runs.is_alive(instance)
         return console_files.read_console(
             instance, position, is_alive=is_alive, max_bytes=max_bytes
@@ -595,7 +572,7 @@ class Host:
 
     def trim_consoles(self, most_bytes: int) -> dict[str, int]:
         """Trim every console (see `trim_console`); return the size of each one's latest run, by name."""
-        self._require_readable_root()
+        require_readable_root(self._layout)
         return {name: self.trim_console(name, most_bytes) for name in self._layout.instance_names()}
 
     def trim_console(self, name: str, most_bytes: int) -> int:
@@ -625,13 +602,13 @@ class Host:
 
     def own_bytes(self, name: str) -> int:
         """Return how many bytes a server's own files use on disk; if it has very many, only the first count."""
-        self._require_readable_root()
+        require_readable_root(self._layout)
         return disk_usage.own_bytes(self._layout.instance(name))
 
     def run_facts(self, name: str, run: int) -> RunFacts | None:
         """Return what is known about one run of a server; None if it is no longer kept."""
         instance = self._layout.instance(name)
-        self._require_readable_root()
+        require_readable_root(self._layout)
         facts = runs.read_facts(instance, run)
         if facts is None or facts.ending is not RunEnding.CRASHED:
             return facts
@@ -641,7 +618,7 @@ class Host:
 
     def releases(self) -> list[InstalledRelease]:
         """Return the installed builds, the latest first."""
-        self._require_readable_root()
+        require_readable_root(self._layout)
         return releases.list_releases(self._layout)
 
     def overlay_fingerprints(self, names: Collection[str] | None = None) -> dict[str, str]:
@@ -651,7 +628,7 @@ class Host:
         read. Costs 0.05 s for 3,400 files: see `hostops.content.fingerprints`. `names` may include references
         to versions, which never change: these need not be on this host.
         """
-        self._require_readable_root()
+        require_readable_root(self._layout)
         versions = [OverlayReference.parse(name) for name in names or ()]
         found = {
             str(version): version.digest[: fingerprints.CHARS]
@@ -667,7 +644,7 @@ class Host:
 
     def laid_out_versions(self) -> frozenset[tuple[str, str]]:
         """Return the overlay versions that are ready here, each as its overlay's name and its digest."""
-        self._require_readable_root()
+        require_readable_root(self._layout)
         return version_folders.find_laid_out(self._layout)
 
     def overlay_report(
@@ -706,7 +683,7 @@ class Host:
 
         A child process reads its packs, once for each build: 0.5 s.
         """
-        self._require_readable_root()
+        require_readable_root(self._layout)
         build_id = releases.read_current(self._layout)
         if build_id is None:
             return None
@@ -716,10 +693,9 @@ class Host:
 
     def doctor(self) -> list[Finding]:
         """Check whether this host can do its work, and say what to do where it cannot."""
-        if self._forced_layering is None:
-            self._layering = None  # An earlier problem may have been fixed.
+        self._machine.forget_layering()  # An earlier problem may have been fixed.
         try:
-            layering = self._find_layering()
+            layering = self._machine.find_layering()
         except (HostError, OSError) as error:
             return [
                 Finding(
@@ -732,8 +708,8 @@ class Host:
         return [
             *doctor.examine(self._layout, layering, self._game_source),
             *doctor.examine_walls(
-                self._find_walls(),
-                needs_box=self._game_source == "steam" and not self._allow_unboxed,
+                self._machine.find_walls(),
+                needs_box=self._game_source == "steam" and not self._settings.allow_unboxed,
             ),
             *self._driver.examine(),
         ]
@@ -743,7 +719,7 @@ class Host:
     @contextlib.contextmanager
     def _whole_host(self, purpose: str, callbacks: Callbacks) -> Iterator[int]:
         """Keep every other operation out; yields the lock's descriptor for commands to inherit."""
-        self._make_root()
+        make_root(self._layout)
         with hold(self._layout.host_lock_path, purpose, callbacks) as lock:
             yield lock
 
@@ -752,7 +728,7 @@ class Host:
         """Keep out installs and other operations on this instance."""
         instance = self._layout.instance(name)
         purpose = f"{verb} {name}"
-        self._make_root()
+        make_root(self._layout)
         with (
             hold(self._layout.host_lock_path, purpose, callbacks, shared=True),
             hold(self._layout.instance_lock_path(name), purpose, callbacks),
@@ -762,8 +738,8 @@ class Host:
     @contextlib.contextmanager
     def _versions(self, spec: InstanceSpec, callbacks: Callbacks) -> Iterator[None]:
         """Have the overlay versions of `spec` ready, and keep them for the duration of the block."""
-        self._make_root()
-        needs = version_folders.Needs(spec.name, self._content, self._min_free_bytes)
+        make_root(self._layout)
+        needs = version_folders.Needs(spec.name, self._content, self._settings.min_free_bytes)
         with version_folders.hold_ready(self._layout, spec.overlays, needs, callbacks):
             yield
 
@@ -773,380 +749,15 @@ class Host:
         except UntrustedFileError:
             return ""  # Its report says why.
 
-    def _require_readable_root(self) -> None:
-        """Raise HostError if the root exists but cannot be read. A missing root only means an empty host.
-
-        Without this check, each reader would report each unreadable file, and some would take it for missing.
-        Costs a few microseconds.
-        """
-        root = self._layout.root
-        try:
-            os.stat(f"{root}/.")  # noqa: PTH116 - a Path drops the dot, which tests the right to enter
-            with os.scandir(root):
-                pass
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise HostError(
-                f"The folder {root} cannot be read: {error.strerror}. Nothing is known of its servers until "
-                "it is given to the account that runs this, or HOST_ROOT is set to another."
-            ) from error
-
-    def _make_root(self) -> None:
-        try:
-            for folder in (
-                self._layout.root,
-                self._layout.overlays_dir,
-                self._layout.instances_dir,
-                self._layout.home_dir,
-            ):
-                make_dir(folder)
-        except OSError as error:
-            raise HostError(
-                f"The folder {self._layout.root} cannot be used: {error.strerror}. "
-                "Make it, and give it to the user that runs this, or set HOST_ROOT to another."
-            ) from error
-
-    def _environment(self) -> dict[str, str]:
-        extra = (
-            {"SAFEROOM_SIMULATOR": str(self._layout.simulator_path)}
-            if self._game_source == "simulator"
-            else {}
-        )
-        return minimal_environment(self._layout.home_dir, extra)
-
     def _find_steamcmd(self, callbacks: Callbacks) -> steamcmd.SteamCmd:
         return steamcmd.SteamCmd(
-            self._steamcmd_command(callbacks), self._environment(), self._steam_account
+            self._steamcmd_command(callbacks), self._settings.environment, self._steam_account
         )
 
     def _steamcmd_command(self, callbacks: Callbacks) -> tuple[str, ...]:
         if self._game_source == "simulator":
             return steamcmd.find_simulator()
         return steamcmd.find(self._layout) or steamcmd.fetch(self._layout, callbacks)
-
-    def _find_layering(self) -> layers.Layering:
-        """Return how layers are done here. A method that was found to work is not tried again."""
-        if self._forced_layering is not None:
-            return self._forced_layering
-        if self._layering is None:
-            self._make_root()
-            self._layering = layers.probe(self._layout.root)
-        return self._layering
-
-    def _read_statuses(self, names: Sequence[str]) -> dict[str, InstanceStatus]:
-        """Read what instances are doing, and query those that nobody has had an answer from yet."""
-        statuses = {
-            name: self._status_memory.read_status(self._layout.instance(name)) for name in names
-        }
-        asked = {
-            name: (run.address or self.query_address, run.port)
-            for name, status in statuses.items()
-            if self._is_to_be_asked(status)
-            and (run := runs.read_run(self._layout.instance(name))) is not None
-        }
-        answering = find_answering(asked, _ASK_SECONDS) if asked else ()
-        for name in asked:
-            self._note_answer(statuses[name], does_answer=name in answering)
-            statuses[name] = runs.read_status(self._layout.instance(name))
-        return statuses
-
-    def _is_to_be_asked(self, status: InstanceStatus) -> bool:
-        """Whether this run never answered, no start is waiting for it, and it was not queried just now."""
-        is_silent = status.state is InstanceState.RUNNING and status.note == SILENT_NOTE
-        if not is_silent and (
-            status.state is not InstanceState.STARTING
-            or status.started_at is None
-            or time.time() - status.started_at < _UNATTENDED_SECONDS
-        ):
-            return False
-        now = time.monotonic()
-        if now - self._asked_at.get(status.name, float("-inf")) < _ASK_EVERY_SECONDS:
-            return False
-        self._asked_at[status.name] = now
-        return True
-
-    def _note_answer(self, status: InstanceStatus, *, does_answer: bool) -> None:
-        """Record what a run was seen to do, if that differs from what was known."""
-        instance = self._layout.instance(status.name)
-        run = runs.read_run(instance)
-        if run is None or run.run != status.run:
-            return
-        if does_answer:
-            runs.mark_ready(instance, run)
-        elif (
-            status.state is InstanceState.STARTING
-            and time.time() - run.started_at > self._start_timeout_seconds
-        ):
-            self._give_up_on(instance, run)
-
-    def _start(
-        self, instance: InstanceLayout, callbacks: Callbacks, *, is_automatic: bool = False
-    ) -> None:
-        callbacks.stage("Preparing")
-        record = instance_files.read_record(instance)
-        restarts_run: int | None = None
-        if not runs.is_alive(instance):
-            last_run = runs.read_run(instance)
-            if is_automatic and last_run is not None and runs.has_crashed(instance, last_run):
-                restarts_run = last_run.run
-            try:
-                self._launch(instance, record, callbacks, restarts_run)
-            except HostError:
-                # A start whose caller was killed may have just reached its launch: continue with that run.
-                if not runs.is_alive(instance):
-                    raise
-        elif runs.read_status(instance).state is InstanceState.RUNNING:
-            callbacks.say(f"{instance.name} runs already.")
-            # A problem with the port is reported, but does not end a game in progress.
-            self._look_at_port(instance, record, callbacks)
-            seconds = min(self._start_timeout_seconds, _RUNNING_PATIENCE_SECONDS)
-            try:
-                self._wait_for_answer(instance, seconds, callbacks, lambda: None)
-            except UnansweredError as error:
-                raise self._leave_unanswered(instance, seconds) or error from None
-            return
-        else:
-            callbacks.say(f"{instance.name} is starting already.")
-        port: int | None = None
-
-        def look_at_port() -> None:
-            nonlocal port
-            port = self._look_at_port(instance, record, callbacks)
-
-        try:
-            self._wait_for_answer(instance, self._start_timeout_seconds, callbacks, look_at_port)
-        except BaseException as error:
-            if not isinstance(error, OperationCancelled):
-                self._tell_last_words(instance, callbacks)
-            if isinstance(error, UnansweredError) and (
-                unanswered_error := self._leave_unanswered(instance, self._start_timeout_seconds)
-            ):
-                raise unanswered_error from None
-            # A partial start is no start. Ending it must not be cancelled in its turn.
-            if runs.is_alive(instance):
-                self._abort(instance, callbacks)
-            elif restarts_run is None or isinstance(error, OperationCancelled):
-                # The person who asked for the start decides what is next. A restart after a crash may repeat.
-                self._driver.settle(instance)
-            if isinstance(error, OperationCancelled):
-                callbacks.warn(f"{instance.name} was ended, as its start was cancelled.")
-            if isinstance(error, UnansweredError):
-                raise HostError(f"{error} It holds no port, and is ended.") from None
-            raise
-        callbacks.say(
-            f"{instance.name} answers on port {port}." if port else f"{instance.name} is up."
-        )
-        self._check_passwords(instance, record, callbacks)
-
-    def _wait_for_answer(
-        self,
-        instance: InstanceLayout,
-        seconds: float,
-        callbacks: Callbacks,
-        on_loaded: Callable[[], object],
-    ) -> None:
-        wait_for_answer(
-            instance,
-            self.query_address,
-            find_wanted_maps(instance_files.read_launched_argv(instance)),
-            seconds,
-            callbacks,
-            on_loaded,
-            lambda name: self._name_nearest_map(instance, name, callbacks),
-        )
-
-    def _leave_unanswered(self, instance: InstanceLayout, seconds: float) -> UnansweredError | None:
-        """Leave a silent run alone, and return the error to raise; None if the run has no port."""
-        run = runs.read_run(instance)
-        if run is None or not (why := self._give_up_on(instance, run)):
-            return None
-        where = f"{run.address or self.query_address}:{run.port}"
-        return UnansweredError(
-            f"{instance.name} runs, but does not answer queries: it was asked on {where} for {seconds:g} s. "
-            f"{why}"
-        )
-
-    def _give_up_on(self, instance: InstanceLayout, run: runs.Run) -> str:
-        """Record that a run is up but silent; return why, in sentences; empty if it has no port."""
-        look = port_holders.look_at_port(instance, run, run.address or WILDCARD)
-        if not (look.has(Protocol.UDP) or look.unseen):
-            return ""
-        why = unanswered.explain_silence(
-            self._layout,
-            instance,
-            run,
-            look,
-            run.address or self.query_address,
-            argv=instance_files.read_launched_argv(instance),
-            is_simulated=self._game_source == "simulator",
-        )
-        runs.mark_silent(instance, run, why)
-        return why
-
-    def _check_passwords(
-        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
-    ) -> None:
-        """Warn if a server that just started uses other passwords than it was given. It runs either way."""
-        given = instance_files.read_launched_passwords(self._layout, instance)
-        address = record.only_address or self.query_address
-        if given.rcon and (
-            fault := passwords.find_fault(
-                address, record.port, given.rcon, given.join, callbacks.cancel
-            )
-        ):
-            callbacks.warn(fault)
-
-    def _look_at_port(
-        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
-    ) -> int | None:
-        """Return the port that the server was seen to hold; None if this account is not allowed to see."""
-        run = runs.read_run(instance)
-        if run is None:
-            raise HostError(f"{instance.name} left no record of its start: restart it.")
-        address = record.bind_address or WILDCARD
-        has_port = port_holders.require_own_port(self._layout, instance, run, address, callbacks)
-        # The port it was started with: the record may have another for the next start.
-        return run.port if has_port else None
-
-    def _name_nearest_map(self, instance: InstanceLayout, name: str, callbacks: Callbacks) -> str:
-        """Name the map of the instance's layers that was probably meant; empty if none is similar."""
-        try:
-            overlays = instance_files.read_record(instance).overlays
-            maps = read_maps(
-                [
-                    *(self._layout.overlay_folder(overlay) for overlay in overlays),
-                    self._layout.current_link.resolve(),
-                ],
-                cache_dir=self._layout.content_dir,
-                written_by_games=[instance.upper_dir],
-                cancel=callbacks.cancel,
-            )
-        except (HostError, OSError) as error:
-            return f"Which maps there are could not be read: {error}."
-        nearest = maps.nearest(to_map_name(name))
-        return f"The nearest map that there is: {nearest}." if nearest else ""
-
-    def _abort(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
-        """End a failed start quickly: nobody plays on a server that has not answered yet."""
-
-        def tell_warnings(stream: str, line: str) -> None:
-            # What the game prints stays in its console.
-            if stream == "stderr":
-                callbacks.on_line(stream, line)
-
-        seconds = min(self._stop_timeout_seconds, _ABORT_SECONDS)
-        self._driver.end(instance, seconds, Callbacks(tell_warnings))
-
-    def _tell_last_words(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
-        """Add the end of the console to the messages of a failed start."""
-        last_run = runs.read_run(instance)
-        if last_run is None:
-            return
-        lines = console_files.last_lines(instance, last_run.run, LAST_WORDS)
-        if lines:
-            callbacks.warn(f"The last {len(lines)} lines of the console of {instance.name}:")
-        for line in lines:
-            callbacks.warn(line)
-
-    def _check(
-        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
-    ) -> None:
-        """Raise whatever prevents a start of the instance as recorded, whether or not it is running."""
-        # The start itself will repeat its warnings.
-        quiet = replace(callbacks, on_line=ignore_line)
-        self._require_startable(instance, record, quiet)
-        if self._find_layering().is_overlay:
-            stack = self._find_layers(instance, record)
-            layers.try_layers(self._layout, instance, stack, record.overlays)
-        self._driver.require_ready(instance)
-        callbacks.say(f"Nothing was found that would keep {instance.name} from starting.")
-
-    def _require_startable(
-        self, instance: InstanceLayout, record: instance_files.InstanceRecord, callbacks: Callbacks
-    ) -> bool:
-        """Raise HostError if the instance cannot start as recorded; otherwise return whether it is boxed.
-
-        Called before a server is stopped for a restart, and again right before each launch.
-        """
-        stack = self._find_layers(instance, record)
-        for overlay in record.overlays:
-            label = OverlayReference.parse(overlay).label
-            shapes.require_usable(self._layout.overlay_folder(overlay), label, instance.name)
-        arguments, _ = drop_faulty(record.arguments)  # As the launch will.
-        places = self._find_places(instance, stack)
-        launch_maps.require_map(instance.name, arguments, places, callbacks)
-        disk_usage.require_room(self._layout, instance.name, self._min_free_bytes)
-        require_free_port(self._layout, instance, record.port, record.bind_address or WILDCARD)
-        if self._layering is not None and not self._layering.is_overlay:
-            self._layering = None  # The host may have been fixed since it was probed.
-        return self._find_box(instance, callbacks)
-
-    def _find_places(self, instance: InstanceLayout, stack: Sequence[Path]) -> launch_maps.Places:
-        """Return where the instance's maps may be, according to its layers."""
-        own_dirs = (instance.upper_dir, instance.tree_dir)
-        return launch_maps.Places(stack, own_dirs, self._layout.content_dir)
-
-    def _find_layers(
-        self, instance: InstanceLayout, record: instance_files.InstanceRecord
-    ) -> list[Path]:
-        """Return the layers below an instance's own files, top one first; HostError if one is missing.
-
-        The first layer is generated and need not be written yet.
-        """
-        release = releases.require_current(self._layout)
-        return layers.lower_layers(self._layout, instance, record.layer, record.overlays, release)
-
-    def _launch(
-        self,
-        instance: InstanceLayout,
-        record: instance_files.InstanceRecord,
-        callbacks: Callbacks,
-        restarts_run: int | None,
-    ) -> None:
-        releases.require_current(self._layout)
-        self._driver.settle(instance)
-        process_driver.end_survivors(instance, callbacks)  # They may have its port.
-        is_boxed = self._require_startable(instance, record, callbacks)
-        instance_files.prepare(
-            self._layout,
-            instance,
-            self._find_layering(),
-            self._environment(),
-            callbacks,
-            is_boxed=is_boxed,
-            restarts_run=restarts_run,
-        )
-        callbacks.stage("Starting")
-        self._driver.launch(instance, record.limits, self._environment(), callbacks)
-        if run := runs.read_run(instance):
-            runs.tell_walls(run, callbacks)
-
-    def _find_box(self, instance: InstanceLayout, callbacks: Callbacks) -> bool:
-        """Return whether a game gets a box here; HostError if a real one must not run without it."""
-        if self._walls is None and self._find_layering().is_overlay and not self._allow_unboxed:
-            # Whatever can mount an overlay can make a box too; if it cannot, the launcher says what failed.
-            # Checking all walls takes longer than the whole launch.
-            return True
-        walls = self._find_walls()
-        if has_box(walls):
-            return True
-        reason = walls[0].sentence
-        is_simulated = self._game_source == "simulator"
-        if not (self._driver.boxes_by_itself or is_simulated or self._allow_unboxed):
-            raise HostError(
-                f"{instance.name} is not started: this host has no box that would keep the game's code from "
-                f"the panel's files and from other servers. {reason} Or use HOST_DRIVER=systemd-system, or "
-                "set HOST_UNBOXED=true if the game's code and its plugins may read and change all of that."
-            )
-        callbacks.warn(f"{instance.name} runs without a box of its own. {reason}")
-        return False
-
-    def _find_walls(self) -> tuple[Wall, ...]:
-        """Return the walls of the box here. Walls that were found to stand are not tried again."""
-        if self._walls is None or not has_box(self._walls):
-            self._walls = walls_here()
-        return self._walls
 
     def _stop(self, instance: InstanceLayout, callbacks: Callbacks) -> None:
         if not runs.is_alive(instance):
@@ -1158,5 +769,5 @@ class Host:
             callbacks.say(f"{instance.name} does not run.")
             return
         callbacks.stage("Stopping")
-        self._driver.end(instance, self._stop_timeout_seconds, callbacks)
+        self._driver.end(instance, self._settings.stop_timeout_seconds, callbacks)
         callbacks.say(f"{instance.name} has stopped.")

@@ -487,6 +487,11 @@ def _judge_group(group: Sequence[Argument]) -> Iterator[Fault]:
             place,
             f"“{_shown(first)}” stands alone: a launch argument begins with - or +, and its value follows it.",
         )
+    yield from _judge_values(first, values)
+
+
+def _judge_values(first: str, values: Sequence[tuple[str, str]]) -> Iterator[Fault]:
+    """Yield which values, each with its place, the game would not take for values of the first word."""
     for word, where in values:
         if word in _CONTINUATIONS:
             yield _refuse_continuation(word, where)

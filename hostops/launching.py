@@ -212,16 +212,7 @@ def _become_game(root: str, name: str, is_unit: bool, attempt: _Attempt) -> NoRe
     record = _write_run(instance, plan, run, history)
     environment[RUN_VARIABLE] = record["nonce"]
     _reset_signals()
-    if plan["layering"] == "overlay":
-        enter_namespaces()
-        namespace = os.stat("/proc/self/ns/mnt").st_ino
-        _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
-        _mount(instance, plan, record["nonce"])
-        # We rely on its records and its console log, so the game must not change them.
-        make_read_only(instance)
-        os.chdir(f"{instance}/merged")
-    else:
-        os.chdir(f"{instance}/tree")
+    _enter_without_box(instance, plan, record)
     drop_privileges()
     _keep_only({0, 1, 2, lock})
     tell_systemd(os.getpid())
@@ -232,6 +223,20 @@ def _become_game(root: str, name: str, is_unit: bool, attempt: _Attempt) -> NoRe
             f"{PROGRAM} of release {plan['release']} could not be executed: {error.strerror}. "
             f"{name_cure(PROGRAM, error)}"
         ) from error
+
+
+def _enter_without_box(instance: str, plan: dict[str, Any], record: dict[str, Any]) -> None:
+    """Enter the instance's files, where the game runs without a box of its own."""
+    if plan["layering"] == "overlay":
+        enter_namespaces()
+        namespace = os.stat("/proc/self/ns/mnt").st_ino
+        _write_json(f"{instance}/run.json", {**record, "mount_namespace": namespace})
+        _mount(instance, plan, record["nonce"])
+        # We rely on its records and its console log, so the game must not change them.
+        make_read_only(instance)
+        os.chdir(f"{instance}/merged")
+    else:
+        os.chdir(f"{instance}/tree")
 
 
 def _yield_memory() -> None:

@@ -100,22 +100,7 @@ class Init:
         waited_for: set[int] = {signal.SIGCHLD, *_PASSED_ON}
         # Blocked, not handled: so signals before the first wait are kept, and reach process 1 at all.
         signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
-        executed, executes = os.pipe()
-        game = os.fork()
-        if game == 0:
-            os.setpgid(0, 0)
-            try:
-                become_program(root, argv, environment, alone_with=None)
-            except BaseException as error:
-                os.write(executes, str(getattr(error, "exit_code", EXIT_FAILED)).encode())
-                raise
-        os.close(executes)
-        with open(executed, "rb") as pipe:
-            failure = pipe.read()
-        if failure:
-            # The game process reports the reason itself, and would be killed if this process ended first.
-            os.waitpid(game, 0)
-            os._exit(int(failure))
+        game = _start_game(root, argv, environment)
         os.write(self._outside, b"0")
         _keep_open({2, *keep, *(() if end is None else (end,))})
         # The game has its own group by now: it called setpgid before exec closed the pipe.
@@ -131,6 +116,30 @@ class Init:
         """Let the launcher outside exit with this code: the game will not be started."""
         if self.wall.stands:
             os.write(self._outside, str(exit_code).encode())
+
+
+def _start_game(root: Root, argv: list[str], environment: Mapping[str, str]) -> int:
+    """Start the game in a group of its own; return its process ID once its program is executed.
+
+    If that fails, this process exits with the code of the failure, and the game's process raises it.
+    """
+    executed, executes = os.pipe()
+    game = os.fork()
+    if game == 0:
+        os.setpgid(0, 0)
+        try:
+            become_program(root, argv, environment, alone_with=None)
+        except BaseException as error:
+            os.write(executes, str(getattr(error, "exit_code", EXIT_FAILED)).encode())
+            raise
+    os.close(executes)
+    with open(executed, "rb") as pipe:
+        failure = pipe.read()
+    if failure:
+        # The game process reports the reason itself, and would be killed if this process ended first.
+        os.waitpid(game, 0)
+        os._exit(int(failure))
+    return game
 
 
 def become_init(on_started: Callable[[int], None], *, refusal: str = "") -> Init:

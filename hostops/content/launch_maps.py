@@ -11,6 +11,7 @@ from hostops.engine_command import DEFAULT_MAP
 from hostops.errors import HostError, OperationCancelled
 from hostops.instances.config_chain import ConfigMap
 from hostops.launch_arguments import find_map
+from hostops.layout import HostLayout, InstanceLayout
 from hostops.map_names import drop_folder, to_map_key
 
 _MAX_CONFIG_MAPS = 5
@@ -23,6 +24,11 @@ class Places:
     layers: Sequence[Path]
     written_by_game: Sequence[Path]
     cache_dir: Path
+
+
+def find_places(layout: HostLayout, instance: InstanceLayout, layers: Sequence[Path]) -> Places:
+    """Return where an instance's maps may be, according to its layers."""
+    return Places(layers, (instance.upper_dir, instance.tree_dir), layout.content_dir)
 
 
 def require_map(name: str, arguments: Sequence[str], places: Places, callbacks: Callbacks) -> None:

@@ -193,6 +193,12 @@ def _run_reader(
         ) from None
     except CommandError as error:
         raise _explain_death(error, told) from error
+    _require_success(told, name)
+    return told
+
+
+def _require_success(told: _Told, name: str) -> None:
+    """Raise what the child has refused or could not do; it has ended by itself."""
     if told.is_disk_full:
         raise HostError(
             f"{show(name)} was not unpacked because the disk has no room for it. Make room on that "
@@ -205,7 +211,6 @@ def _run_reader(
             "The program that unpacks ended without saying why. Try again; if that does not help, read the "
             "worker's log."
         )
-    return told
 
 
 def _explain_death(error: CommandError, told: _Told) -> Exception:

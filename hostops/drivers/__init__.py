@@ -1,6 +1,16 @@
-"""The ways to run game servers: as plain processes, or as systemd units.
+"""Runs game servers, as plain processes or as systemd units: their starts, and what they are doing.
 
 These modules are for other rooms to use.
 """
 
-__all__ = ["driver", "process_driver", "readiness", "systemctl", "unit_files"]
+__all__ = [
+    "driver",
+    "host_settings",
+    "machine_probe",
+    "port_holders",
+    "process_driver",
+    "starting",
+    "status_reader",
+    "systemctl",
+    "unit_files",
+]

@@ -154,13 +154,7 @@ def require_own_port(
     holds theirs. Only warns about a game without RCON, or one that this account may not inspect. Returns False
     in the latter case, where nothing is known.
     """
-    deadline = time.monotonic() + _LOOK_SECONDS
-    while (
-        not (look := look_at_port(instance, run, address)).is_complete
-        and time.monotonic() < deadline
-    ):
-        callbacks.cancel.raise_if_cancelled()
-        callbacks.cancel.wait(_POLL_SECONDS)
+    look = _wait_for_port(instance, run, address, callbacks)
     name, port = instance.name, run.port
     if look.has(Protocol.UDP):
         if not look.has(Protocol.TCP):
@@ -190,6 +184,20 @@ def require_own_port(
     raise HostError(
         f"{name} was to have port {port} (UDP), and holds no port. Read its console, and restart it."
     )
+
+
+def _wait_for_port(
+    instance: InstanceLayout, run: runs.Run, address: str, callbacks: Callbacks
+) -> "PortLook":
+    """Look until the run holds all it should, for `_LOOK_SECONDS` at most, and return the last look."""
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while (
+        not (look := look_at_port(instance, run, address)).is_complete
+        and time.monotonic() < deadline
+    ):
+        callbacks.cancel.raise_if_cancelled()
+        callbacks.cancel.wait(_POLL_SECONDS)
+    return look
 
 
 class PortLook(NamedTuple):

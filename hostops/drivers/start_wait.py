@@ -76,17 +76,12 @@ def wait_for_answer(
                     stack.callback(wait.close)
             if wait is not None:
                 has_answer = wait.has_answer()
-                wait.read_console()
-                for other in wait.take_other_failures(wanted_maps):
-                    callbacks.warn(_describe_other_map(instance, other, find_nearest_map))
-                if has_answer:
+                _follow_console(wait, wanted_maps, callbacks, find_nearest_map, is_up=has_answer)
+                if has_answer or wait.console.has_loaded:
                     wait.note_loaded(on_loaded)
+                if has_answer:
                     runs.mark_ready(instance, wait.run)
                     return
-                if failed := wait.find_failure(wanted_maps):
-                    raise HostError(_describe_failed_map(instance, failed, find_nearest_map))
-                if wait.console.has_loaded:
-                    wait.note_loaded(on_loaded)
             if waited > timeout_seconds:
                 raise UnansweredError(
                     f"{instance.name} did not answer within {timeout_seconds:g} s of its start."
@@ -103,10 +98,27 @@ def wait_for_answer(
                 wait.pause(pause)
 
 
+def _follow_console(
+    wait: "_RunWait",
+    wanted_maps: Sequence[str],
+    callbacks: Callbacks,
+    find_nearest_map: Callable[[str], str],
+    *,
+    is_up: bool,
+) -> None:
+    """Read what the run has printed since: HostError if it cannot load its start map, warnings about others."""
+    wait.read_console()
+    for other in wait.take_other_failures(wanted_maps):
+        callbacks.warn(_describe_other_map(wait.instance, other, find_nearest_map))
+    if not is_up and (failed := wait.find_failure(wanted_maps)):
+        raise HostError(_describe_failed_map(wait.instance, failed, find_nearest_map))
+
+
 class _RunWait:
     """The state of waiting for one run."""
 
     def __init__(self, instance: InstanceLayout, run: runs.Run, address: str) -> None:
+        self.instance = instance
         self.run = run
         self.address = run.address or address
         self.console = StartupConsole(instance, run)

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from hostops.console_commands import file_executed, split_commands, split_words
 from hostops.drivers import port_holders
+from hostops.drivers.host_settings import HostSettings
 from hostops.drivers.port_holders import PortLook
 from hostops.drivers.startup_console import StartupConsole
 from hostops.errors import HostError
@@ -33,6 +34,27 @@ _NEXT = (
     "It is not ended: people may be able to play. Read its console, correct what is named here, and restart "
     "it. This note goes away by itself when it answers."
 )
+
+
+def give_up_on(settings: HostSettings, instance: InstanceLayout, run: runs.Run) -> str:
+    """Record that a run is up but silent; return why, in sentences.
+
+    A run that is seen to hold no port is not given up on: then nothing is recorded, and the text is empty.
+    """
+    look = port_holders.look_at_port(instance, run, run.address or sockets.WILDCARD)
+    if not (look.has(Protocol.UDP) or look.unseen):
+        return ""
+    why = explain_silence(
+        settings.layout,
+        instance,
+        run,
+        look,
+        run.address or settings.query_address,
+        argv=instance_files.read_launched_argv(instance),
+        is_simulated=settings.is_simulated,
+    )
+    runs.mark_silent(instance, run, why)
+    return why
 
 
 def explain_silence(

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,14 +106,7 @@ def template(
     # The panel's database and its secrets may be next to the root.
     neighbours = layout.root if layout.root.parent == Path("/") else layout.root.parent
     hidden_dirs = (*_HIDDEN_DIRS, neighbours)
-    needed = (*installation.python_dirs, package_dir)
-    # A folder may be hidden under its own path, or under the path that its links resolve to.
-    places = dict.fromkeys((*needed, *(path.resolve() for path in needed)))
-    shown = [
-        f"BindReadOnlyPaths={_plain(path)}"
-        for path in places
-        if any(path.is_relative_to(hidden) for hidden in hidden_dirs)
-    ]
+    shown = _show_hidden((*installation.python_dirs, package_dir), hidden_dirs)
     program = f"{_plain(installation.python_path)} -I -S"
     lines = [
         f"# Written by Saferoom for the servers below {root}. Change it by drop-ins: this file is replaced.",
@@ -212,6 +206,17 @@ def template(
         "",
     ]
     return "\n".join(lines)
+
+
+def _show_hidden(needed: Sequence[Path], hidden_dirs: Sequence[Path]) -> list[str]:
+    """Return what makes needed folders visible that are below hidden ones."""
+    # A folder may be hidden under its own path, or under the path that its links resolve to.
+    places = dict.fromkeys((*needed, *(path.resolve() for path in needed)))
+    return [
+        f"BindReadOnlyPaths={_plain(path)}"
+        for path in places
+        if any(path.is_relative_to(hidden) for hidden in hidden_dirs)
+    ]
 
 
 def _allow_resolvers() -> list[str]:

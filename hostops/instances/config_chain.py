@@ -144,17 +144,11 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
     below = [layer.by_lower_path for layer in reversed(layers)]
     own_bans = find_own_bans(layout.instance(spec.name), below, executed.paths)
     size = sum(len(part.copy.content) for part in parts) + executed.further_bytes + own_bans.bytes
-    configs = list(parts)
-    parts += _make_ban_part(spec.bans, _BUFFER_BYTES - size)
-    lines = [
-        _HEADER,
-        *passwords.lines(),
-        *(f"exec {part.path}" for part in configs),
-        # Before those of the spec: the last command about a person counts.
-        *(f"exec {name}" for name in own_bans.executed),
-        *(f"exec {part.path}" for part in parts[len(configs) :]),
-        *passwords.lines(),
-    ]
+    bans = list(_make_ban_part(spec.bans, _BUFFER_BYTES - size))
+    # Its own bans come before those of the spec: the last command about a person counts.
+    paths = (*(part.path for part in parts), *own_bans.executed, *(part.path for part in bans))
+    parts += bans
+    lines = (_HEADER, *passwords.lines(), *(f"exec {path}" for path in paths), *passwords.lines())
     server_cfg = "".join(f"{line}\n" for line in lines)
     map_changes = tuple(islice(executed.find_map_changes(), _MAX_MAP_CHANGES))
     warnings = [
@@ -167,28 +161,31 @@ def make_chain(layout: HostLayout, spec: InstanceSpec, release: str) -> ConfigCh
     ]
     head = copy_config(server_cfg.encode(), "cfg/server.cfg", ())
     secrets = {passwords.rcon, passwords.join}.union(*(part.copy.secrets for part in parts))
-
-    def to_part(path: str, source: str, text: str, warnings: Sequence[str]) -> ConfigPart:
-        text = mask_secrets(text, secrets)
-        if len(text) > _MAX_SHOWN_CHARS:
-            text = f"{text[:_MAX_SHOWN_CHARS]}\n… [cut]"
-        masked = tuple(mask_secrets(one, secrets) for one in warnings)
-        return ConfigPart(f"cfg/{path}", source, text, masked)
-
     return ConfigChain(
         {
             SERVER_CONFIG_PATH: server_cfg.encode(),
             **{f"{CFG_DIR}/{part.path}": part.copy.content for part in parts},
         },
         (
-            to_part(SERVER_CFG, "Saferoom", head.text, warnings),
+            _show(SERVER_CFG, "Saferoom", head.text, warnings, secrets),
             *(
-                to_part(part.path, part.source, part.copy.text, part.copy.warnings)
+                _show(part.path, part.source, part.copy.text, part.copy.warnings, secrets)
                 for part in parts
             ),
         ),
         map_changes,
     )
+
+
+def _show(
+    path: str, source: str, text: str, warnings: Sequence[str], secrets: Collection[str]
+) -> ConfigPart:
+    """Return a part as people see it: without passwords, and not longer than anybody reads."""
+    text = mask_secrets(text, secrets)
+    if len(text) > _MAX_SHOWN_CHARS:
+        text = f"{text[:_MAX_SHOWN_CHARS]}\n… [cut]"
+    masked = tuple(mask_secrets(one, secrets) for one in warnings)
+    return ConfigPart(f"cfg/{path}", source, text, masked)
 
 
 class ExecutedFiles:

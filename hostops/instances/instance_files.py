@@ -236,6 +236,15 @@ def _parse_record(instance: InstanceLayout, document: Mapping[str, Any]) -> Inst
     return record
 
 
+def find_layers(layout: HostLayout, instance: InstanceLayout, record: InstanceRecord) -> list[Path]:
+    """Return the layers below an instance's own files, top one first; HostError if one is missing.
+
+    The first layer is generated and need not be written yet.
+    """
+    release = releases.require_current(layout)
+    return layers.lower_layers(layout, instance, record.layer, record.overlays, release)
+
+
 def read_settings(instance: InstanceLayout) -> tuple[str, ...]:
     """Return, as texts, the arguments and configs that the instance has, and those it is running with."""
     texts = []

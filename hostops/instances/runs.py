@@ -310,28 +310,8 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         if not main_process_alive and run.ends_with_main_process:
             # All that the run had started ended with it: a launcher has the lock, and will record the next run.
             return replace(status, state=InstanceState.STARTING)
-        details = []
-        if is_stopping:
-            details.append("It has been asked to stop.")
-        if not main_process_alive:
-            details.append("Its main process has ended, another process of it is left.")
-        if run.walls and (full := describe_fullness(instance, run.run)):
-            details.append(full)
-        silence = _read_as(_Mark.parse, instance.silent_path, instance)
-        is_silent = silence is not None and silence.run == run.run
-        if silence is not None and is_silent:
-            details.append(silence.why)
-        is_ready = is_marked_ready(instance, run)
-        return replace(
-            status,
-            state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,
-            pid=run.pid if main_process_alive else None,
-            started_at=run.started_at,
-            release=run.release,
-            detail=" ".join(details),
-            is_stopping=is_stopping,
-            note=SILENT_NOTE if is_silent and is_ready else "",
-        )
+        status = replace(status, pid=run.pid if main_process_alive else None)
+        return _add_life(replace(status, is_stopping=is_stopping), instance, run)
     if is_stopping:
         return status
     return replace(
@@ -339,6 +319,30 @@ def read_status(instance: InstanceLayout) -> InstanceStatus:
         state=InstanceState.CRASHED,
         detail=describe_end(instance, run),
         crashed_runs=(*status.crashed_runs, _read_crash(instance, run)),
+    )
+
+
+def _add_life(status: InstanceStatus, instance: InstanceLayout, run: Run) -> InstanceStatus:
+    """Add what is known about a run that is alive. There is no `pid` if its main process has ended."""
+    details = []
+    if status.is_stopping:
+        details.append("It has been asked to stop.")
+    if status.pid is None:
+        details.append("Its main process has ended, another process of it is left.")
+    if run.walls and (full := describe_fullness(instance, run.run)):
+        details.append(full)
+    silence = _read_as(_Mark.parse, instance.silent_path, instance)
+    is_silent = silence is not None and silence.run == run.run
+    if silence is not None and is_silent:
+        details.append(silence.why)
+    is_ready = is_marked_ready(instance, run)
+    return replace(
+        status,
+        state=InstanceState.RUNNING if is_ready else InstanceState.STARTING,
+        started_at=run.started_at,
+        release=run.release,
+        detail=" ".join(details),
+        note=SILENT_NOTE if is_silent and is_ready else "",
     )
 
 

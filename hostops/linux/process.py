@@ -93,18 +93,12 @@ def run(
             _Reader("stdout", stdout_read, on_line),
             _Reader("stderr", stderr_read, on_line),
         )
-        answered: tuple[int, str] = (0, "")
+        typist = _Typist(stdout_read, readers[0], on_prompt) if on_prompt is not None else None
 
         def look() -> None:
-            nonlocal answered
             on_wait()
-            if on_prompt is None or readers[0].unfinished == answered:
-                return
-            answered = readers[0].unfinished
-            answer = on_prompt(answered[1]) if answered[1] else None
-            if answer is not None:
-                with contextlib.suppress(OSError):  # It has just ended, which is noticed elsewhere.
-                    os.write(stdout_read, f"{answer}\n".encode())
+            if typist is not None:
+                typist.answer()
 
         has_ended = False
         try:
@@ -199,6 +193,29 @@ def _describe_exit(returncode: int) -> str:
 
 def _failure(readers: "Sequence[_Reader]") -> BaseException | None:
     return next((reader.failure for reader in readers if reader.failure), None)
+
+
+class _Typist:
+    """Answers what a command asks on its terminal."""
+
+    def __init__(
+        self, terminal: int, reader: "_Reader", on_prompt: Callable[[str], str | None]
+    ) -> None:
+        self._terminal = terminal
+        self._reader = reader
+        self._on_prompt = on_prompt
+        self._seen: tuple[int, str] = (0, "")
+
+    def answer(self) -> None:
+        """Type what `on_prompt` returns for the text after the last line end, if that has changed."""
+        if self._reader.unfinished == self._seen:
+            return
+        self._seen = self._reader.unfinished
+        _, prompt = self._seen
+        answer = self._on_prompt(prompt) if prompt else None
+        if answer is not None:
+            with contextlib.suppress(OSError):  # It has just ended, which is noticed elsewhere.
+                os.write(self._terminal, f"{answer}\n".encode())
 
 
 class _Reader:

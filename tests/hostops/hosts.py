@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostops.host import Host
+from hostops.drivers.starting import Starter
 from hostops.instances import runs
 from hostops.layout import HostLayout, InstanceLayout
 from hostops.linux import locks
@@ -196,7 +196,7 @@ def game_pid(root: Path, name: str = "alpha") -> int:
 
 def without_box(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hosts find that no game can be boxed here."""
-    monkeypatch.setattr(Host, "_find_box", lambda *_: False)
+    monkeypatch.setattr(Starter, "_find_box", lambda *_: False)
 
 
 def installers(root: Path) -> list[int]:

@@ -376,6 +376,39 @@ def test_a_cancelled_start_leaves_nothing_running(host: Host, root: Path, alpha:
     assert "was ended, as its start was cancelled" in output.errors()
 
 
+@pytest.mark.parametrize(
+    ("program", "last_word"),
+    [
+        (
+            'echo "map load failed: c1m1_hotel not found or invalid"',
+            "lines of the console of alpha",
+        ),
+        ("echo Hello", "lines of the console of alpha"),
+        ("trap : INT", "does not react to quit: sending SIGINT"),
+        ("", "It runs in a box"),
+    ],
+    ids=["a map that is not there", "without a port", "that hangs", "just launched"],
+)
+def test_a_start_that_can_tell_nobody_anything_ends_the_server_all_the_same(
+    root: Path, alpha: Path, program: str, last_word: str
+) -> None:
+    """Such as when nobody reads the output of the command line any more."""
+    (root / "current" / "srcds_linux").write_text(
+        f"#!/bin/sh\n{program}\nwhile :; do sleep 0.1; done\n"
+    )
+    host = Host(root, driver=DRIVER, game_source="simulator", start_timeout_seconds=2)
+    output = Output()
+
+    def break_off() -> None:
+        raise BrokenPipeError
+
+    output.when(last_word, break_off)
+    with pytest.raises(BrokenPipeError):
+        host.start("alpha", on_line=output.on_line)
+    assert not game_processes(root)
+    assert host.status("alpha").state is STOPPED
+
+
 def test_a_game_that_prints_no_ready_line_is_ready_when_it_answers(
     host: Host, root: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -598,7 +631,7 @@ def test_a_server_whose_start_nobody_waited_for_is_found_running(
     host.start("alpha")
     instance_of(root).ready_path.unlink()
     assert host.status("alpha").state is STARTING
-    monkeypatch.setattr("hostops.host._UNATTENDED_SECONDS", 0.0)
+    monkeypatch.setattr("hostops.drivers.status_reader._UNATTENDED_SECONDS", 0.0)
     assert host.status("alpha").state is RUNNING
     assert runs.is_marked_ready(instance_of(root), latest_run(root))
 

@@ -1,13 +1,18 @@
 """A server's passwords reach the game by a file of its own, and a start looks whether they hold."""
 
+import select
+import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from hostops.host import Host
 from hostops.query import rcon
 from hostops.specs import InstanceSpec, InstanceState
-from tests.hostops.hosts import Output, game_processes
+from tests.hostops.hosts import Output, game_processes, instance_of
+from tests.ports import find_free_port
 
 
 def test_a_start_says_nothing_of_passwords_that_hold(host: Host, spec: InstanceSpec) -> None:
@@ -36,6 +41,27 @@ def test_a_start_says_which_password_does_not_hold(
         assert host.status("alpha").state is InstanceState.RUNNING
         host.stop("alpha")
         config.write_text(written)
+
+
+@pytest.mark.parametrize(
+    "next_bind_address", ["127.0.0.2", "127.0.0.3"], ids=["another port", "another address"]
+)
+def test_a_start_that_goes_on_sends_the_password_to_what_runs_and_to_nothing_else(
+    host: Host, root: Path, spec: InstanceSpec, next_bind_address: str
+) -> None:
+    """The one who started it died, and before the next start it was given another port, or another address."""
+    spec = replace(spec, rcon_password="hunter2", bind_address="127.0.0.2")
+    host.initialize(spec)
+    host.start("alpha")
+    instance_of(root).ready_path.unlink()
+    port = spec.port if next_bind_address != spec.bind_address else find_free_port()
+    host.initialize(replace(spec, port=port, bind_address=next_bind_address))
+    with socket.create_server((next_bind_address, port)) as other:
+        output = Output()
+        host.start("alpha", on_line=output.on_line)
+        assert not select.select([other], [], [], 0)[0]
+    assert output.text.startswith("alpha is starting already.")
+    assert output.errors() == ""
 
 
 def test_passwords_are_in_no_other_file_than_the_games_own(

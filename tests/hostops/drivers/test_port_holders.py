@@ -308,6 +308,20 @@ def test_rcon_of_another_program_fails_the_start(
     assert not game_processes(root)
 
 
+def test_what_has_the_port_at_the_next_starts_address_is_in_no_runs_way(
+    host: Host, root: Path, spec: InstanceSpec
+) -> None:
+    put_game(root, (UDP, spec.port))
+    host.initialize(replace(spec, bind_address="127.0.0.1"))
+    host.start("alpha")
+    host.initialize(replace(spec, bind_address="127.0.0.3"))
+    with other_program(spec.port, kind="SOCK_STREAM", address="127.0.0.3"):
+        output = Output()
+        host.start("alpha", on_line=output.on_line)
+    assert output.text.startswith("alpha runs already.")
+    assert "RCON of alpha cannot be reached" in output.errors()
+
+
 def test_a_cancel_ends_the_wait_for_rcon(
     host: Host, root: Path, alpha: Path, spec: InstanceSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

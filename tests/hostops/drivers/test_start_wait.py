@@ -70,7 +70,7 @@ def test_a_missing_library_is_told_with_the_loaders_words_and_the_cure(
 def test_a_server_that_does_not_answer_is_left_running_until_it_does(
     host: Host, root: Path, spec: InstanceSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostops.host._ASK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("hostops.drivers.status_reader._ASK_EVERY_SECONDS", 0.0)
     host.initialize(replace(spec, config="sv_lan 1\n"))
     host.start("alpha")
     pid = game_pid(root)
@@ -115,10 +115,10 @@ def test_one_that_nobody_waits_for_is_given_up_on_as_well(
     host.start("alpha")
     run = latest_run(root)
     instance_of(root).ready_path.unlink()
-    monkeypatch.setattr("hostops.host._UNATTENDED_SECONDS", 0.0)
-    monkeypatch.setattr("hostops.host.find_answering", lambda *_: set())
-    monkeypatch.setattr(host, "_start_timeout_seconds", 0.0)
-    status = host.status("alpha")
+    monkeypatch.setattr("hostops.drivers.status_reader._UNATTENDED_SECONDS", 0.0)
+    monkeypatch.setattr("hostops.drivers.status_reader.find_answering", lambda *_: set())
+    impatient = Host(root, driver=DRIVER, game_source="simulator", start_timeout_seconds=0.0)
+    status = impatient.status("alpha")
     assert (status.state, status.note) == (RUNNING, SILENT_NOTE)
     runs.mark_ready(instance_of(root), run)
     assert host.status("alpha").note == ""
