@@ -31,8 +31,10 @@ def cache_of_texts(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 def count_characters(args: tuple[object, ...]) -> int:
     """Return how long the texts among arguments are, those in tuples too."""
-    return sum(
-        len(one) if isinstance(one, str) else count_characters(one)
-        for one in args
-        if isinstance(one, str | tuple)
-    )
+    count = 0
+    for one in args:
+        if isinstance(one, str):
+            count += len(one)
+        elif isinstance(one, tuple):
+            count += count_characters(one)
+    return count
