@@ -31,7 +31,7 @@ from hostops.specs import (
     LoadedReport,
     SteamAccount,
 )
-from jobs.claimed_jobs import ClaimedJob
+from jobs.claimed_jobs import ClaimedJob, ClaimedServer
 from jobs.database import Channel, announce, is_away, write_turn
 from jobs.logs import faults, find_secrets, make_line_safe, mask_known, secrets_of_server
 from jobs.models import STARTS, Operation, SteamGuardCode
@@ -193,7 +193,9 @@ def prepare(job: ClaimedJob, finish_console: FinishConsole) -> Prepared:
     if operation in BY_NAME:
         return Prepared(partial(BY_NAME[operation], host, server.name))
     run = Run.objects.get(pk=job.run_id) if job.run_id else None
-    spec = with_people(repeat(run, server) if run else server.to_spec(), server)
+    spec = repeat(run, server.read_row()) if run else server.launch_settings.to_spec()
+    if server.has_people:
+        spec = with_people(spec, server.read_row())
     if operation not in STARTS:
         return Prepared(partial(BY_SPEC[operation], host, spec), spec)
     planned = PlannedRun(spec, (run.as_it_was_at or run.started_at) if run else None)
@@ -225,43 +227,42 @@ def repeat(run: Run, server: Server) -> InstanceSpec:
 
 
 def describe_run(
-    server: Server,
+    job: ClaimedJob,
     planned: PlannedRun | None,
     status: InstanceStatus | None,
     *,
     not_before: float,
     has_answered: bool,
     secrets: frozenset[str] = frozenset(),
-    started_by_name: str,
 ) -> Run | None:
     """Return the run that a job has started, to be stored with the job's end; None if it has started none.
 
     `not_before` is when the job began, in seconds since the epoch. A server that already ran then keeps what it
     started with, whatever the job wrote for its next start. `secrets` are masked in what the server has said.
     """
-    if planned is None or status is None or status.started_at is None:
+    if not job.server_id or planned is None or status is None or status.started_at is None:
         return None
     if status.state not in UP_STATES or status.started_at < not_before:
         return None
     return Run.describe(
-        server,
+        job.server_id,
         planned.spec,
         status,
         fingerprints=planned.fingerprints,
         started_at=datetime.fromtimestamp(status.started_at, UTC),
         has_answered=has_answered,
-        started_by_name=started_by_name,
+        started_by_name=job.requested_by_name,
         as_it_was_at=planned.as_it_was_at,
-        loaded=describe_loaded(server, planned.loaded, secrets) if planned.loaded else None,
+        loaded=describe_loaded(job, planned.loaded, secrets) if planned.loaded else None,
         loaded_at=planned.loaded_at,
     )
 
 
 def describe_loaded(
-    server: Server, report: LoadedReport, secrets: frozenset[str]
+    job: ClaimedJob, report: LoadedReport, secrets: frozenset[str]
 ) -> dict[str, Any]:
     """Return what a server has loaded as the row of its run has it: without passwords, and safe to be shown."""
-    secrets |= read_running_secrets(server.host.name, server.name)
+    secrets |= read_running_secrets(job.host_name, job.server_name)
 
     def to_safe(value: Any) -> Any:
         match value:
@@ -374,12 +375,12 @@ BY_NAME: dict[str, Callable[..., None]] = {
 """Operations that, like a deletion, have to work even for a server whose blueprint is broken."""
 
 
-def read_status(server: Server) -> InstanceStatus | None:
-    """Return what the server's instance is doing, asked of its host; None if that is unknown."""
+def read_status(host_name: str, name: str) -> InstanceStatus | None:
+    """Return what a server's instance is doing, asked of its host; None if that is unknown."""
     try:
-        return get_host(server.host.name).status(server.name)
+        return get_host(host_name).status(name)
     except Exception as error:  # noqa: BLE001 - logged
-        faults.tell(logger, f"server {server.name}: its state cannot be read", error)
+        faults.tell(logger, f"server {name}: its state cannot be read", error)
         return None
 
 
@@ -392,22 +393,24 @@ def read_running_secrets(host_name: str, name: str) -> frozenset[str]:
         return frozenset()
 
 
-def measure_own_bytes(server: Server) -> int | None:
+def measure_own_bytes(host_name: str, name: str) -> int | None:
     """Return how much disk space a server's own files take on its host; None if that is unknown."""
     try:
-        return get_host(server.host.name).own_bytes(server.name)
+        return get_host(host_name).own_bytes(name)
     except Exception as error:  # noqa: BLE001 - logged
-        faults.tell(logger, f"server {server.name}: its own files cannot be measured", error)
+        faults.tell(logger, f"server {name}: its own files cannot be measured", error)
         return None
 
 
-def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, Any]:
+def describe_state(
+    host_name: str, server: Server | ClaimedServer, status: InstanceStatus | None
+) -> dict[str, Any]:
     """Return a row's values for a server's state. Passwords are masked in what they quote of the console."""
     if status is None:
         return {"actual_state": ActualState.UNKNOWN, "state_note": "", "state_detail": ""}
     detail = status.detail
     if detail:
-        secrets = secrets_of_server(server) | read_running_secrets(server.host.name, server.name)
+        secrets = secrets_of_server(server) | read_running_secrets(host_name, server.name)
         detail = make_line_safe(mask_known(detail, secrets))
     return {
         "actual_state": status.state.value,
@@ -418,7 +421,9 @@ def describe_state(server: Server, status: InstanceStatus | None) -> dict[str, A
     }
 
 
-def read_config_chain(server: Server, secrets: frozenset[str]) -> dict[str, Any]:
+def read_config_chain(
+    host_name: str, server: ClaimedServer, secrets: frozenset[str]
+) -> dict[str, Any]:
     """Return new values for a row's config chain, by column, as SQL takes them; empty if nothing has changed.
 
     `secrets` are masked in it, and so are the passwords that the host layer knows. Characters that the database
@@ -426,13 +431,13 @@ def read_config_chain(server: Server, secrets: frozenset[str]) -> dict[str, Any]
     cannot be read, the reason is in the log, and the row stays as it is.
     """
     try:
-        parts = get_host(server.host.name).config_chain(server.name)
+        parts = get_host(host_name).config_chain(server.name)
         if not parts:
             return {}
         # A start that repeats a run writes settings that the rows no longer have.
-        secrets |= read_running_secrets(server.host.name, server.name)
+        secrets |= read_running_secrets(host_name, server.name)
         chain = [describe_part(part, secrets) for part in parts[:MAX_CONFIG_PARTS]]
-        if chain == server.config_chain:
+        if chain == server.read_row().config_chain:
             return {}
     except Exception as error:  # noqa: BLE001 - logged
         faults.tell(logger, f"server {server.name}: its config chain cannot be read", error)

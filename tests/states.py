@@ -20,6 +20,6 @@ def make_run(server: Server, **differences: Any) -> Run:
     """Store that the server was started with what is saved, but for `differences` of that."""
     spec = replace(server.to_spec(), **differences)
     status = InstanceStatus(server.name, InstanceState.RUNNING, release=server.host.build_id)
-    run = Run.describe(server, spec, status, fingerprints={}, has_answered=True)
+    run = Run.describe(server.pk, spec, status, fingerprints={}, has_answered=True)
     Run.record([run])
     return run

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from jobs.claimed_jobs import ClaimedJob
 from jobs.database import Channel, Statement, announcing, execute_all
-from jobs.models import JobState
+from jobs.models import Job, JobState
 from servers.models import Run, Upload, UploadState
 
 END = (
@@ -41,7 +41,7 @@ def store_runs(endings: Iterable[Ending]) -> None:
         Run.record(runs)
 
 
-def store_endings(endings: Iterable[tuple[ClaimedJob, Ending]]) -> bool:
+def store_endings(endings: Iterable[tuple[ClaimedJob | Job, Ending]]) -> bool:
     """Store and announce how jobs end, in the open transaction; return if all still belonged to their worker.
 
     If not, the caller has to roll back. Equal endings share one statement.

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from django.conf import settings
 
 from hostops.specs import InstanceSpec
-from jobs.claimed_jobs import ClaimedJob
-from servers.models import Server
+from jobs.claimed_jobs import ClaimedJob, ClaimedServer
+from servers.models import LaunchTexts, Server
 
 MAX_LINE_CHARS = 4096
 CUT_MARK = " … [cut]"
@@ -59,21 +59,24 @@ def secrets_of(job: ClaimedJob, spec: InstanceSpec | None = None) -> frozenset[s
     if server is None:
         known: frozenset[str] = frozenset()
     elif spec:
-        known = find_typed_secrets(server) | to_be_masked((spec.rcon_password, spec.join_password))
+        passwords = (spec.rcon_password, spec.join_password)
+        known = find_typed_secrets(server.launch_texts) | to_be_masked(passwords)
     else:
         known = secrets_of_server(server)
     return known | {of_steam} if of_steam else known
 
 
-def secrets_of_server(server: Server) -> frozenset[str]:
+def secrets_of_server(server: Server | ClaimedServer) -> frozenset[str]:
     """Return the passwords of a server's next start: of its fields, and in texts that people wrote."""
-    return find_typed_secrets(server) | to_be_masked(server.readable_secrets())
+    texts = server.launch_texts
+    return find_typed_secrets(texts) | to_be_masked(texts.readable_passwords())
 
 
-def find_typed_secrets(server: Server) -> frozenset[str]:
+def find_typed_secrets(texts: LaunchTexts) -> frozenset[str]:
     """Return the passwords that people typed into the arguments and configs of a server and its blueprint."""
-    blueprint = server.blueprint
-    return find_secrets(blueprint.arguments, blueprint.config, server.arguments, server.config)
+    return find_secrets(
+        texts.blueprint_arguments, texts.blueprint_config, texts.arguments, texts.config
+    )
 
 
 def may_have_secret(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Decides which queued jobs of a host may run now: reads the rows, and applies `rules` to them."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +99,15 @@ def lock_scheduler_state(host: Host) -> SchedulerState:
 
 def make_state(host_id: int, rows: list[tuple[Any, ...]]) -> SchedulerState:
     """Return the scheduler's state of a host, from the rows of `ACTIVE`."""
+    by_state: dict[str | None, list[ActiveJob]] = defaultdict(list)
+    for row in rows:
+        by_state[row[1]].append(ActiveJob._make(row[2:]))
     return SchedulerState(
         host_id=host_id,
         # A host that has been removed takes no jobs.
         is_draining=not rows or bool(rows[0][0]),
-        running=tuple(ActiveJob(*job) for _, state, *job in rows if state == JobState.RUNNING),
-        queued=tuple(ActiveJob(*job) for _, state, *job in rows if state == JobState.QUEUED),
+        running=tuple(by_state[JobState.RUNNING]),
+        queued=tuple(by_state[JobState.QUEUED]),
     )
 
 

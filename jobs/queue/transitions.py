@@ -360,12 +360,14 @@ def claim_next_job(worker: Worker | None = None, *, host: Host | None = None) ->
     """Claim the oldest runnable job of the worker's host, or of `host`; None if there is none.
 
     Like `claim_jobs`, it uses the open transaction, or else its own. It has to be committed before the host is
-    touched.
+    touched. The job's server has the `desired_state` from before the claim.
     """
     host = host or (worker.host if worker else Host.local())
     for claimed in claim_jobs(worker, host, 1):
-        job = Job.objects.get(pk=claimed.id)
-        job.host, job.server = claimed.host, claimed.server
+        job = Job.objects.select_related("server__host", "server__blueprint").get(pk=claimed.id)
+        job.host = claimed.host
+        if job.server and claimed.server:
+            job.server.desired_state = claimed.server.desired_state
         return job
     return None
 
@@ -419,7 +421,7 @@ def store_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     for job in jobs:
         wanted = DESIRED_STATES.get(job.operation)
         if wanted and job.server and job.server.desired_state != wanted:
-            to_change[wanted].append(job.server.pk)
+            to_change[wanted].append(job.server.id)
     for state, server_ids in to_change.items():
         Server.objects.filter(pk__in=server_ids).update(desired_state=state, updated_at=now)
 
@@ -467,7 +469,7 @@ def restore_desired_states(jobs: Iterable[ClaimedJob], now: datetime) -> None:
     of_state: dict[str, list[int]] = defaultdict(list)
     for job in jobs:
         if job.server:
-            of_state[job.server.desired_state].append(job.server.pk)
+            of_state[job.server.desired_state].append(job.server.id)
     for desired_state, server_ids in of_state.items():
         changed = Server.objects.filter(pk__in=server_ids).exclude(desired_state=desired_state)
         changed.update(desired_state=desired_state, updated_at=now)
@@ -497,7 +499,7 @@ def finish_job(
     state = state or (JobState.SUCCEEDED if exit_code == 0 else JobState.FAILED)
     ending = Ending(state, exit_code, error, server_changes or {})
     with transaction.atomic():
-        is_ours = store_endings([(ClaimedJob.of(job), ending)])
+        is_ours = store_endings([(job, ending)])
         if not is_ours:
             transaction.set_rollback(True)
     if is_ours:

@@ -54,7 +54,7 @@ class HostWatch:
         """Store how much the servers have written themselves, where that has changed."""
         servers = self._host.servers.exclude(actual_state=ActualState.ABSENT)
         measured = (
-            (server, operations.measure_own_bytes(server))
+            (server, operations.measure_own_bytes(self._host.name, server.name))
             for server in servers.filter(~Exists(running_jobs()))
         )
         news = ((server, size) for server, size in measured if size != server.own_bytes)
@@ -128,7 +128,7 @@ class HostWatch:
         self, server: Server, status: InstanceStatus, looked_at: datetime
     ) -> "News | None":
         """Return what to store about a server; None if nothing has changed."""
-        changes = operations.describe_state(server, status)
+        changes = operations.describe_state(self._host.name, server, status)
         crashes = unrecorded_crashes(server, status)
         if crashes:
             changes["crashed_run"] = crashes[-1].run

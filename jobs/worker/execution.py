@@ -150,22 +150,22 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
     if server is None:
         report_changed_host(job)
         return ending
-    if ending.state == JobState.FAILED and job.operation in STARTS:
+    if ending.state == JobState.FAILED and job.operation in STARTS and job.host:
         # If a program holds the server's port, the page can then offer another one at once.
         try:
-            operations.report_taken_ports(server.host)
+            operations.report_taken_ports(job.host)
         except Exception as error:  # noqa: BLE001 - logged
-            what = f"job {job.id}: the ports of host {server.host} cannot be read"
+            what = f"job {job.id}: the ports of host {job.host} cannot be read"
             faults.tell(logger, what, error)
-    status = operations.read_status(server)
-    changes = operations.describe_state(server, status)
+    status = operations.read_status(job.host_name, server.name)
+    changes = operations.describe_state(job.host_name, server, status)
     if job.operation in operations.BY_SPEC:
-        changes |= operations.read_config_chain(server, plan.secrets)
+        changes |= operations.read_config_chain(job.host_name, server, plan.secrets)
     if changes["actual_state"] == ActualState.ABSENT:
         # The runs of its next instance start counting from one again.
         changes |= {"console_run": 0, "console_offset": 0, "crashed_run": 0, "own_bytes": None}
     elif job.operation in (Operation.STOP, Operation.RESET):
-        changes["own_bytes"] = operations.measure_own_bytes(server)
+        changes["own_bytes"] = operations.measure_own_bytes(job.host_name, server.name)
     if ending.state == JobState.SUCCEEDED:
         changes["last_error"] = ""
     elif ending.state == JobState.FAILED:
@@ -178,13 +178,12 @@ def learn_from(plan: Plan, ending: Ending, began_at: float) -> Ending:
             desired_before=server.desired_state,  # `server` is as it was before the claim.
         )
     run = operations.describe_run(
-        server,
+        job,
         plan.planned_run,
         status,
         not_before=began_at,
         has_answered=ending.state == JobState.SUCCEEDED,
         secrets=plan.secrets,
-        started_by_name=job.requested_by_name,
     )
     if run or changes["actual_state"] != ActualState.RUNNING:
         # Who was on, and what was played, was of an earlier run.

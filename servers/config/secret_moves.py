@@ -59,8 +59,9 @@ def move_found_secrets() -> int:
 def require_keys_of_panel() -> None:
     """Raise `OtherKeysError` unless one of the latest passwords can be decrypted, or none is stored."""
     stored = Server.objects.exclude(**dict.fromkeys(TOKEN_COLUMNS, "")).order_by("-updated_at")
-    faults = [fault for server in stored[:10] for fault in server.secret_faults]
-    readable = [plain for server in stored[:10] for plain in server.readable_secrets()]
+    newest = list(stored.select_related("blueprint")[:10])
+    faults = [fault for server in newest for fault in server.secret_faults]
+    readable = [one for server in newest for one in server.launch_texts.readable_passwords()]
     if faults and not readable:
         raise OtherKeysError(
             _(

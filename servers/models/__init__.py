@@ -21,6 +21,7 @@ from servers.models.commands import (
 from servers.models.console_names import ConsoleName, ConsoleNames
 from servers.models.consoles import Block, ConsoleLine, ConsoleRun, ConsoleSegment, StoredLine
 from servers.models.hosts import Host, HostQuerySet, NoFreePortError, Release
+from servers.models.launches import LaunchSettings, LaunchTexts
 from servers.models.maps import SETTLES_WITHIN, MapChange, MapChangeState
 from servers.models.memberships import Membership, MembershipQuerySet, has_role
 from servers.models.overlays import (
@@ -115,6 +116,8 @@ __all__ = [
     "Host",
     "HostQuerySet",
     "LaidOutVersion",
+    "LaunchSettings",
+    "LaunchTexts",
     "MapChange",
     "MapChangeState",
     "Membership",

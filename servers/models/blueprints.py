@@ -237,22 +237,6 @@ class Blueprint(models.Model):
         """What a server is made of, the topmost first, as texts of `hostops.specs.OverlayReference`."""
         return tuple(reference for reference in self.place_references if reference is not None)
 
-    def require_filled_overlays(self) -> None:
-        """Raise ValueError if an overlay here is empty: what a server should have of it, nobody can tell."""
-        if None not in self.place_references:
-            return
-        empty = self.blueprint_overlays.filter(
-            overlay__latest=None, overlay__is_host_folder=False, version=None
-        )
-        names = ", ".join(empty.values_list("overlay__name", flat=True))
-        raise ValueError(
-            _(
-                "Overlays of the blueprint have no files: %(names)s. Upload some on their pages, or take them "
-                "out of the blueprint."
-            )
-            % {"names": names}
-        )
-
     @classmethod
     def fetch_overlay_references(cls, blueprints: Collection["Blueprint"]) -> None:
         """Make `overlay_references` of many blueprints cost one query."""
@@ -324,3 +308,26 @@ def refer(places: models.QuerySet[BlueprintOverlay], *columns: str) -> models.Qu
     reference = Coalesce("version__reference", "overlay__latest__reference", folder)
     rows = places.order_by("position").annotate(reference=reference)
     return rows.values_list(*columns, "reference", flat=not columns)
+
+
+def require_filled_overlays(
+    blueprint_id: int, references: tuple[str | None, ...]
+) -> tuple[str, ...]:
+    """Return the `place_references` of a blueprint if none is None.
+
+    Raises ValueError for an empty overlay: what a server should have of it, nobody can tell.
+    """
+    filled = tuple(reference for reference in references if reference is not None)
+    if len(filled) == len(references):
+        return filled
+    empty = BlueprintOverlay.objects.filter(
+        blueprint=blueprint_id, overlay__latest=None, overlay__is_host_folder=False, version=None
+    )
+    names = ", ".join(empty.values_list("overlay__name", flat=True))
+    raise ValueError(
+        _(
+            "Overlays of the blueprint have no files: %(names)s. Upload some on their pages, or take them "
+            "out of the blueprint."
+        )
+        % {"names": names}
+    )

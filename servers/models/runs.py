@@ -136,7 +136,7 @@ class Run(models.Model):
     @classmethod
     def describe(
         cls,
-        server: Server,
+        server_id: int,
         spec: InstanceSpec,
         status: InstanceStatus,
         *,
@@ -148,7 +148,7 @@ class Run(models.Model):
         rcon = make_digest(key, spec.rcon_password)
         join = make_digest(key, spec.join_password)
         return cls(
-            server=server,
+            server_id=server_id,
             build_id=status.release or "",
             port=spec.port,
             bind_address=spec.bind_address,
@@ -227,7 +227,8 @@ class Run(models.Model):
             cpu_weight=self.cpu_weight,
             bind_address=self.bind_address,
         )
-        return server.with_passwords(spec)
+        texts = server.launch_texts
+        return texts.add_passwords(spec, texts.argued_passwords())
 
     def find_changes(
         self, server: Server, spec: InstanceSpec, seen_files: Mapping[str, SeenFiles]
@@ -309,7 +310,7 @@ def digest_password(key: DigestKey, server: Server, secret: ServerSecret) -> str
     token: str = getattr(server, secret.column)
     if token:
         return digest_token(key, token)
-    return make_digest(key, server.argued_secrets().get(secret, ""))
+    return make_digest(key, server.launch_texts.argued_passwords().get(secret, ""))
 
 
 def digest_whole(key: DigestKey, spec: InstanceSpec, rcon: str, join: str) -> str:
@@ -337,8 +338,9 @@ def with_readable_passwords(server: Server, spec: InstanceSpec) -> InstanceSpec:
 
     Without them if one cannot be decrypted.
     """
+    texts = server.launch_texts
     try:
-        return server.with_passwords(spec)
+        return texts.add_passwords(spec, texts.argued_passwords())
     except SecretError:
         return spec
 

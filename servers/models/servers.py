@@ -1,7 +1,6 @@
 """Servers, and what is known about their crashes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -18,24 +17,19 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from hostops.specs import (
-    ArgumentsError,
     InstanceSpec,
     InstanceState,
     join_arguments,
     parse_arguments,
-    require_arguments,
     require_secret,
 )
-from servers.models.blueprints import MIB, Blueprint
+from servers.models.blueprints import Blueprint
 from servers.models.hosts import Host
+from servers.models.launches import LaunchSettings, LaunchTexts, read_token
 from servers.models.memberships import Membership, has_role
 from servers.models.reach import is_loopback, is_private
-from servers.models.text_cache import cache_of_texts
 from servers.models.validation import (
-    find_argument_faults,
-    find_config_faults,
     name_check,
-    shorten,
     validate_arguments,
     validate_config,
     validate_name,
@@ -45,8 +39,6 @@ from servers.permissions import SERVER_OPERATION_VERBS, Person, Role, Verb, may
 from servers.secrets import (
     SecretError,
     ServerSecret,
-    Taken,
-    decrypt,
     encrypt,
     has_keys,
     make_password,
@@ -518,16 +510,7 @@ class Server(models.Model):
 
     def read_secret(self, secret: ServerSecret) -> str:
         """Return a password, empty if there is none. Raises `SecretError` with a complete sentence."""
-        token = getattr(self, secret.column)
-        if not token:
-            return ""
-        try:
-            return decrypt(token)
-        except SecretError as error:
-            raise SecretError(
-                gettext("The %(what)s password of server %(name)s %(error)s.")
-                % {"what": secret.what, "name": self.name, "error": error}
-            ) from None
+        return read_token(self.name, secret, getattr(self, secret.column))
 
     def set_secret(self, secret: ServerSecret, plain: str) -> None:
         """Put the token of a password into its column, or nothing for an empty password. Does not save.
@@ -552,16 +535,6 @@ class Server(models.Model):
             except SecretError as error:
                 faults.append(str(error))
         return faults
-
-    def readable_secrets(self) -> list[str]:
-        """Return the passwords that can be decrypted, for code that masks them in output."""
-        readable = []
-        for secret in ServerSecret:
-            try:
-                readable.append(self.read_secret(secret))
-            except SecretError:
-                continue  # If nobody here can read it, nobody here has given it to the game.
-        return [plain for plain in readable if plain]
 
     def adopt_secrets(self) -> None:
         """Fill the password fields from the texts that the server is made of. Does not save.
@@ -623,132 +596,47 @@ class Server(models.Model):
         return join_arguments(*map(parse_arguments, texts))
 
     @property
-    def spec_faults(self) -> tuple[str, ...]:
-        """Why it cannot be started as stored, a sentence for each reason; usually none.
-
-        Rows stored before a rule was made may break it.
-        """
-        of_blueprint, own = self._take_argued_secrets()
-        return find_spec_faults(
-            (of_blueprint.arguments, own.arguments), (self.blueprint.config, self.config)
+    def launch_texts(self) -> LaunchTexts:
+        """What people wrote for its start, and its passwords."""
+        blueprint = self.blueprint
+        return LaunchTexts(
+            self.name,
+            blueprint.arguments,
+            self.arguments,
+            blueprint.config,
+            self.config,
+            self.rcon_password_token,
+            self.join_password_token,
         )
 
-    def _take_argued_secrets(self) -> tuple[Taken, Taken]:
-        """Return the blueprint's launch arguments and its own, with their passwords separated.
-
-        A password among launch arguments, from before there were fields or keys, does not become argv.
-        """
-        return take_secrets(self.blueprint.arguments, ""), take_secrets(self.arguments, "")
-
-    def to_spec(self) -> InstanceSpec:
-        """Return what the host layer needs to make this server's instance, from the rows as they are now.
-
-        Raises ValueError with everything that is wrong with its arguments and configs, for an overlay without
-        files, and for a password that cannot be decrypted.
-        """
-        taken = self._take_argued_secrets()
-        # Not through `make_spec`, which caches its arguments.
-        return self._with_passwords(self._to_bare_spec(taken), taken)
-
-    def to_bare_spec(self) -> InstanceSpec:
-        """Return `to_spec` without its passwords: nothing is decrypted. Raises ValueError as that does."""
-        return self._to_bare_spec(self._take_argued_secrets())
-
-    def _to_bare_spec(self, taken: tuple[Taken, Taken]) -> InstanceSpec:
+    @property
+    def launch_settings(self) -> LaunchSettings:
+        """What it is started with, from the rows as they are now."""
         blueprint = self.blueprint
-        blueprint.require_filled_overlays()
-        of_blueprint, own = taken
-        return make_spec(
-            self.name,
+        return LaunchSettings(
+            self.launch_texts,
+            blueprint.pk,
+            blueprint.place_references,
             self.port,
-            blueprint.overlay_references,
-            (of_blueprint.arguments, own.arguments),
-            (blueprint.config, self.config),
+            self.bind_address,
+            self.host.bind_address,
             blueprint.memory_limit_mib,
             blueprint.tasks_limit,
             blueprint.cpu_weight,
-            self.bind_address or self.host.bind_address or "",
         )
 
-    def with_passwords(self, spec: InstanceSpec) -> InstanceSpec:
-        """Return `spec`, which has none, with the server's current passwords. Raises `SecretError`."""
-        return self._with_passwords(spec, self._take_argued_secrets())
+    @property
+    def spec_faults(self) -> tuple[str, ...]:
+        """Why it cannot be started as stored, a sentence for each reason; usually none."""
+        return self.launch_texts.find_faults()
 
-    def _with_passwords(self, spec: InstanceSpec, taken: tuple[Taken, Taken]) -> InstanceSpec:
-        argued = self._choose_argued(taken)
-        rcon = self.read_secret(ServerSecret.RCON_PASSWORD)
-        join = self.read_secret(ServerSecret.JOIN_PASSWORD)
-        rcon = rcon or argued.get(ServerSecret.RCON_PASSWORD, "")
-        join = join or argued.get(ServerSecret.JOIN_PASSWORD, "")
-        # A new spec is validated completely, which takes longer than everything else here.
-        return replace(spec, rcon_password=rcon, join_password=join) if rcon or join else spec
+    def to_spec(self) -> InstanceSpec:
+        """Return what the host layer needs to make this server's instance: see `LaunchSettings.to_spec`."""
+        return self.launch_settings.to_spec()
 
-    def argued_secrets(self) -> dict[ServerSecret, str]:
-        """Return the passwords among launch arguments that apply, unless a field has one."""
-        return self._choose_argued(self._take_argued_secrets())
-
-    def _choose_argued(self, taken: tuple[Taken, Taken]) -> dict[ServerSecret, str]:
-        of_blueprint, own = taken
-        return {
-            secret: value
-            for secret, value in (of_blueprint.values | own.values).items()
-            # As in the game: a config is read after the launch arguments, and wins.
-            if not any(
-                sets_secret("", config, secret) for config in (self.blueprint.config, self.config)
-            )
-        }
-
-
-@cache_of_texts(maxsize=1024)  # Most servers have not changed since their last job.
-def make_spec(
-    name: str,
-    port: int,
-    overlays: tuple[str, ...],
-    arguments: tuple[str, str],
-    configs: tuple[str, str],
-    memory_limit_mib: int | None,
-    tasks_limit: int | None,
-    cpu_weight: int | None,
-    bind_address: str,
-) -> InstanceSpec:
-    """Return a server in the host layer's form, without passwords; ValueError if that would refuse it."""
-    if faults := find_spec_faults(arguments, configs):
-        raise ValueError("\n".join(faults))
-    config = "\n".join(text.rstrip() for text in configs if text.strip())
-    return InstanceSpec(
-        name=name,
-        port=port,
-        overlays=overlays,
-        arguments=join_arguments(*map(parse_arguments, arguments)),
-        config=config + "\n" if config else "",
-        memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * MIB,
-        tasks_limit=tasks_limit,
-        cpu_weight=cpu_weight,
-        bind_address=bind_address,
-    )
-
-
-@cache_of_texts(maxsize=4096)
-def find_spec_faults(arguments: tuple[str, str], configs: tuple[str, str]) -> tuple[str, ...]:
-    """Return the first faults of launch arguments and configs, each as (blueprint's, server's)."""
-    whose = ("the blueprint’s", "the server’s own")
-    faults = [
-        f"In {owner} launch arguments: {fault}"
-        for owner, text in zip(whose, arguments, strict=True)
-        for fault in find_argument_faults(text)
-    ]
-    faults += [
-        f"In {owner} config: {fault}"
-        for owner, text in zip(whose, configs, strict=True)
-        for fault in find_config_faults(text)
-    ]
-    if not faults:
-        try:
-            # Each may be short enough, while both together are too long for the engine.
-            require_arguments(join_arguments(*map(parse_arguments, arguments)))
-        except ArgumentsError as error:
-            faults = [f"Blueprint and server together: {fault}" for fault in shorten(error.faults)]
-    return tuple(faults)
+    def to_bare_spec(self) -> InstanceSpec:
+        """Return `to_spec` without its passwords: nothing is decrypted. Raises ValueError as that does."""
+        return self.launch_settings.to_bare_spec()
 
 
 class Crash(models.Model):

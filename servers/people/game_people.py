@@ -14,8 +14,6 @@ def with_people(spec: InstanceSpec, server: Server) -> InstanceSpec:
     The people banned last are the likeliest to come back, and a config may not have room for all. It also gets
     those whose permanent bans were lifted since the last run but one: the last run may never have launched.
     """
-    if not server.has_people:
-        return spec
     now = timezone.now()
     of_server = Ban.objects.of_servers([server])
     lasting = find_lasting(of_server.in_force())

@@ -139,7 +139,7 @@ class QueueMachine(RuleBasedStateMachine):
             for number in range(WORKERS)
         ]
         self.dead: set[int] = set()
-        self.claimed: dict[int, Job] = {}
+        self.claimed: dict[int, ClaimedJob] = {}
         self.model.desired = {server.pk: server.desired_state for server in self.servers}
 
     def teardown(self) -> None:
@@ -206,8 +206,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert [job.pk for job in claimed] == [job.pk for job in expected]
         for begun, mine in zip(claimed, expected, strict=True):
             self.model.begin(mine)
-            row = self.claimed[begun.id] = Job.objects.get(pk=begun.id)
-            row.server = begun.server
+            self.claimed[begun.id] = begun
         if Worker.objects.alive().filter(pk=worker.pk).exists():
             self.dead.discard(worker.pk)  # It was silent, and a claim is a sign of life.
 
@@ -216,7 +215,7 @@ class QueueMachine(RuleBasedStateMachine):
     def give_a_job_back(self, which: int, whom: int) -> None:
         mine = self.any_of(self.model.in_state(JobState.RUNNING), which)
         worker = self.workers[whom % WORKERS]
-        give_back(worker, [ClaimedJob.of(self.claimed[mine.pk])])
+        give_back(worker, [self.claimed[mine.pk]])
         if worker.pk == mine.worker:
             self.model.give_back(mine)
 
@@ -227,7 +226,7 @@ class QueueMachine(RuleBasedStateMachine):
         worker = next(worker for worker in self.workers if worker.pk == mine.worker)
         if is_asked_first:
             cancel(Job.objects.get(pk=mine.pk))
-        give_back(worker, [ClaimedJob.of(self.claimed[mine.pk])])
+        give_back(worker, [self.claimed[mine.pk]])
         if not is_asked_first:
             cancel(Job.objects.get(pk=mine.pk))
         mine.is_to_end = True

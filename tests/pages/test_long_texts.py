@@ -11,7 +11,7 @@ from django.urls import reverse
 from servers.config import ready_blueprints
 from servers.config.ready_blueprints import READY_BLUEPRINTS, find_rows
 from servers.models import Blueprint, Overlay, Server
-from servers.models.servers import find_spec_faults
+from servers.models.launches import find_spec_faults
 from servers.models.text_cache import LONG_KEPT, cache_of_texts
 from servers.models.validation import CONFIG_CHARS, DESCRIPTION_CHARS
 from tests.pages.queries import queries_of

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hostops.errors import HostError
 from hostops.specs import CancelToken
-from jobs.claimed_jobs import ClaimedJob
+from jobs.claimed_jobs import ClaimedServer
 from jobs.database.sql import execute, execute_all, with_equation
 from jobs.logs.finishing import Ending
 from jobs.models import Job, JobState, Operation, Worker
@@ -20,10 +20,11 @@ from jobs.operations import BY_NAME, BY_SPEC
 from jobs.queue import transitions
 from jobs.queue.claim_statements import JOB_COLUMNS
 from jobs.queue.liveness import register_worker
-from jobs.queue.transitions import claim_next_job, enqueue
+from jobs.queue.transitions import claim_jobs, claim_next_job, enqueue
 from jobs.worker.execution import execute as carry_out
 from jobs.worker.execution import plan
-from servers.models import Blueprint, Host, Overlay, Server
+from servers.models import Ban, Blueprint, BlueprintOverlay, Host, Overlay, Server
+from servers.secrets import ServerSecret
 from tests.fakes import FakeHost
 
 
@@ -128,6 +129,14 @@ def test_jobs_come_and_go_under_the_log_of_queries(server: Server) -> None:
     assert any("jobs_job SET state" in query["sql"] for query in queries)
 
 
+def claim_server(server: Server) -> ClaimedServer:
+    """Claim the job of a server, and return what the worker keeps of the server."""
+    worker = register_worker(server.host, concurrency=1, is_claiming=True)
+    (job,) = claim_jobs(worker, server.host, 1)
+    assert job.server
+    return job.server
+
+
 @pytest.mark.django_db
 def test_a_claimed_job_has_its_overlays_the_topmost_first(
     server: Server, blueprint: Blueprint
@@ -137,10 +146,7 @@ def test_a_claimed_job_has_its_overlays_the_topmost_first(
         [Overlay.objects.create(name=name, is_host_folder=True) for name in names]
     )
     enqueue("start", server=server, requested_by=None)
-    job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
-    assert job
-    assert job.server
-    assert job.server.to_spec().overlays == names
+    assert claim_server(server).launch_settings.to_spec().overlays == names
 
 
 @pytest.mark.django_db
@@ -149,16 +155,12 @@ def test_a_host_is_not_told_the_name_of_an_overlay_that_is_no_folder(
     server: Server, blueprint: Blueprint, is_claimed: bool
 ) -> None:
     blueprint.set_overlays([Overlay.objects.create(name="empty"), Overlay.objects.create(name="x")])
-    row: Server | None = server
     if is_claimed:
         enqueue("start", server=server, requested_by=None)
-        job = claim_next_job(register_worker(server.host, concurrency=1, is_claiming=True))
-        assert job
-        row = job.server
-    assert row
-    assert row.blueprint.overlay_references == ()
+    settings = claim_server(server).launch_settings if is_claimed else server.launch_settings
+    assert settings.place_references == (None, None)
     with pytest.raises(ValueError, match=r"have no files: empty, x\. Upload some"):
-        row.to_spec()
+        settings.to_spec()
 
 
 @pytest.mark.django_db
@@ -169,20 +171,61 @@ def test_a_claimed_job_has_all_that_carrying_it_out_takes(
     """But the end of a console, which a removal copies."""
     worker = register_worker(server.host, concurrency=1, is_claiming=True)
     asked_for = enqueue(operation, server=server, requested_by=server.owner)
-    job = claim_next_job(worker)
-    assert job
+    (job,) = claim_jobs(worker, server.host, 1)
     stored: list[Ending] = []
     sink = Mock(finish=lambda _job, ending: stored.append(ending))
     fake_host.act = Mock(side_effect=HostError("no"))
     with CaptureQueriesContext(connection) as queries:
-        carry_out(plan(ClaimedJob.of(job)), sink, CancelToken())
+        carry_out(plan(job), sink, CancelToken())
     assert [ending.error for ending in stored] == ["no"]
     assert not [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
-    assert job.server
-    assert job.server.to_spec() == server.to_spec()
     asked_for.refresh_from_db()
     for column in JOB_COLUMNS:
         assert getattr(job, column) == getattr(asked_for, column)
+
+
+@pytest.mark.django_db
+def test_a_claimed_server_is_started_with_what_its_rows_have(
+    server: Server, blueprint: Blueprint
+) -> None:
+    server.set_secret(ServerSecret.RCON_PASSWORD, "hunter2-of-rcon")
+    server.set_secret(ServerSecret.JOIN_PASSWORD, "sesame-to-join")
+    server.arguments, server.config = "+map c1m1_hotel", "hostname own"
+    server.bind_address = "10.0.0.6"
+    server.save()
+    blueprint.arguments, blueprint.config = "-maxplayers 8", "hostname shared"
+    blueprint.memory_limit_mib, blueprint.tasks_limit, blueprint.cpu_weight = 2048, 64, 200
+    blueprint.save()
+    folder = Overlay.objects.create(name="maps", is_host_folder=True)
+    blueprint.set_overlays([Overlay.objects.create(name="empty"), folder])
+    Host.objects.update(bind_address="10.0.0.7")
+    enqueue("start", server=server, requested_by=None)
+    row = Server.objects.get(pk=server.pk)
+    assert claim_server(server) == ClaimedServer.of(row)
+    Server.objects.update(bind_address=None)
+    BlueprintOverlay.objects.filter(overlay__name="empty").delete()
+    assert ClaimedServer.of(row).launch_settings.place_references == (None, "maps")
+    spec = Server.objects.get(pk=server.pk).to_spec()
+    assert (spec.rcon_password, spec.join_password) == ("hunter2-of-rcon", "sesame-to-join")
+    assert spec.arguments == ("-maxplayers", "8", "+map", "c1m1_hotel")
+    assert (spec.config, spec.bind_address) == ("hostname shared\nhostname own\n", "10.0.0.7")
+    assert (spec.tasks_limit, spec.cpu_weight, spec.overlays) == (64, 200, ("maps",))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("whose", ["nobody", "ours", "the owner's", "another's", "an admin"])
+def test_a_claimed_server_has_people_if_it_has_bans_or_admins(server: Server, whose: str) -> None:
+    other = Server.objects.create(
+        name="beta", owner=server.owner, host=server.host, blueprint=server.blueprint
+    )
+    if whose == "an admin":
+        server.game_admins.create(steam_id="STEAM_1:0:4", preset="moderator", name="Zoey")
+    elif whose != "nobody":
+        where = {"ours": server, "the owner's": None, "another's": other}[whose]
+        Ban.objects.create(owner=server.owner, server=where, steam_id="STEAM_1:0:1")
+    enqueue("start", server=server, requested_by=None)
+    has_people = whose not in ("nobody", "another's")
+    assert claim_server(server).has_people is server.has_people is has_people
 
 
 @pytest.mark.django_db
@@ -191,10 +234,9 @@ def test_a_claimed_job_has_the_address_that_its_host_is_given_now(server: Server
     worker = register_worker(server.host, concurrency=1, is_claiming=True)
     Host.objects.update(bind_address="10.0.0.7")
     enqueue("start", server=server, requested_by=None)
-    job = claim_next_job(worker)
-    assert job
+    (job,) = claim_jobs(worker, worker.host, 1)
     assert job.server
-    assert job.server.to_spec().bind_address == "10.0.0.7"
+    assert job.server.launch_settings.to_spec().bind_address == "10.0.0.7"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -124,7 +124,7 @@ def test_a_states_detail_has_none_also_those_that_it_runs_with(
     fake_host.settings["alpha"] = ('sv_password "running-with-this"',)
     detail = "Its last lines: hunter2-of-rcon sesame-to-join running-with-this"
     status = InstanceStatus("alpha", InstanceState.RUNNING, detail=detail)
-    described = describe_state(server, status)
+    described = describe_state("local", server, status)
     assert described["state_detail"] == f"Its last lines: {MASK} {MASK} {MASK}"
 
 

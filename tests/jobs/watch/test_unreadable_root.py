@@ -39,7 +39,7 @@ def test_it_is_one_line_whoever_looks_and_however_often(
             for do in (watch.store_states, watch.report_host, watch.store_sizes):
                 Chore(do, 0).do_if_due()
             assert watch.guard.look() > 0
-            operations.read_status(server)
+            operations.read_status(server.host.name, server.name)
     assert len(caplog.messages) == 1, caplog.messages
     assert f"The folder {root} cannot be read: Not a directory." in caplog.messages[0]
     assert caplog.records[0].exc_info is None

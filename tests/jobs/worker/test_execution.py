@@ -4,6 +4,7 @@ import subprocess
 import threading
 from collections.abc import Iterable
 from itertools import product
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import User
@@ -25,8 +26,7 @@ from jobs.models import Job, JobState, Operation
 from jobs.queue.transitions import cancel, claim_next_job, enqueue
 from jobs.worker import run_job, run_worker_once
 from jobs.worker.execution import desire_after_cancel, plan
-from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server
-from servers.models import servers as server_rows
+from servers.models import ActualState, Blueprint, DesiredState, Host, Overlay, Server, launches
 from servers.secrets import ServerSecret, decrypt
 from tests.fakes import FakeHost
 
@@ -196,6 +196,19 @@ class TestDispatch:
         server = Server.objects.get()
         assert server.host.taken_ports == [server.port]
         assert server.is_port_taken
+
+    def test_the_ports_are_those_of_the_jobs_host_also_if_its_server_has_moved(
+        self, server: Server, fake_host: FakeHost, host: Host
+    ) -> None:
+        enqueue("start", server=server, requested_by=None)
+        elsewhere = Host.objects.create(name="elsewhere")
+        Server.objects.update(host=elsewhere)
+        fake_host.taken_ports = (27020,)
+        fake_host.act = Mock(side_effect=HostError("no"))
+        assert run_worker_once(host)
+        host.refresh_from_db()
+        elsewhere.refresh_from_db()
+        assert (host.taken_ports, elsewhere.taken_ports) == ([27020], [])
 
     def test_a_report_that_fails_leaves_the_jobs_own_failure(
         self, server: Server, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
@@ -541,7 +554,7 @@ def test_a_plan_decrypts_each_password_once_and_masks_all_that_it_gives_to_the_h
         tokens.append(token)
         return decrypt(token)
 
-    monkeypatch.setattr(server_rows, "decrypt", note)
+    monkeypatch.setattr(launches, "decrypt", note)
     enqueue("start", server=server, requested_by=None)
     job = claim_next_job(host=server.host)
     assert job

@@ -72,7 +72,7 @@ def test_the_host_is_told_the_passwords_and_nobody_remembers_them(
     spec = server.to_spec()
     assert (spec.rcon_password, spec.join_password) == ("hunter2-of-rcon", "sesame-to-join")
     assert "hunter2" not in repr(spec)
-    monkeypatch.setattr("servers.models.servers.find_spec_faults", pytest.fail)
+    monkeypatch.setattr("servers.models.launches.find_spec_faults", pytest.fail)
     server.set_secret(RCON, "another-one")
     assert server.to_spec().rcon_password == "another-one"
 
@@ -115,7 +115,7 @@ class TestKeysThatDoNotFit:
             server.to_spec()
         (fault,) = server.secret_faults
         assert "SECRETS_KEYS" in fault
-        assert server.readable_secrets() == []
+        assert server.launch_texts.readable_passwords() == []
 
     def test_a_key_that_is_gone_is_a_sentence(self, server: Server, settings: Any) -> None:
         settings.SECRETS_KEYS = []
@@ -162,7 +162,7 @@ class TestRotation:
         call_command("rotatesecrets", stdout=output)
         assert output.getvalue() == "Encrypted 2 passwords with the first key.\n"
         settings.SECRETS_KEYS = [NEW_KEY]
-        assert stored(server).readable_secrets() == ["hunter2", "sesame"]
+        assert stored(server).launch_texts.readable_passwords() == ["hunter2", "sesame"]
 
     def test_it_says_what_it_could_not_read_and_does_the_rest(
         self, server: Server, settings: Any, alice: User, host: Host, blueprint: Blueprint
