@@ -1,4 +1,4 @@
-"""The door by which files come in: tus 1.0, beside Django, and written to the disk as the bytes come."""
+"""Uploads of files: tus 1.0, beside Django, written to disk as the bytes arrive."""
 
 from l4d2site.uploads.door import UploadDoor
 

@@ -1,6 +1,7 @@
-"""Who asks at the door, and what of: everything that it reads and writes in the database, a step a request.
+"""Who sends a request about an upload, and what it is about: all reads and writes in the database.
 
-These run in a thread of the door's own, and each gives its connection back.
+There is one database step per request. The steps run in a thread of the upload application, and each gives
+its connection back.
 """
 
 import logging
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found:
-    """A part, whose it is, and how much of it lies on the disk."""
+    """A part, its owner, and how much of it is on disk."""
 
     part: UploadPart
     upload: Upload
@@ -44,7 +45,7 @@ class Found:
 
 
 def database_step(step: Callable[P, T]) -> Callable[P, T]:
-    """Let a step begin with a connection that works, and refuse in words while the database is away."""
+    """Start a step with a working connection, and refuse in words while the database is away."""
 
     @wraps(step)
     def with_connection(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -70,7 +71,7 @@ def database_step(step: Callable[P, T]) -> Callable[P, T]:
 
 @database_step
 def find_part(request: ASGIRequest, upload_id: int, token: str) -> Found:
-    """Return the part of that token, with how much has arrived. Raises `RefusedError`."""
+    """Return the part with this token, and how much of it has arrived. Raises `RefusedError`."""
     user = _find_user(request)
     parts = UploadPart.objects.select_related("upload__overlay")
     part = parts.filter(token=token, upload__in=_uploads_of(user, upload_id)).first()
@@ -109,7 +110,7 @@ def create_part(request: ASGIRequest, upload_id: int, new: NewPart) -> Found:
 
 @database_step
 def note_received(part: UploadPart) -> None:
-    """Note that a part is complete. Raises `RefusedError` if it has been removed."""
+    """Record that a part is complete. Raises `RefusedError` if it has been removed."""
     if not store.note_received(part):
         raise _not_there()
 
@@ -127,7 +128,7 @@ def remove_part(request: ASGIRequest, upload_id: int, token: str) -> None:
 
 
 def disk_refusal(error: OSError, *, part_name: str, offset: int | None = None) -> TusRefusedError:
-    """Return what to tell of an error in writing; raise it again if that is none of the disk's."""
+    """Return the refusal for a write error, or raise the error again unless it means a full disk."""
     if error.errno not in store.NO_SPACE:
         raise error
     logger.warning("upload: the disk of the store is full: %s", error)
@@ -150,7 +151,7 @@ def _uploads_of(user: User, upload_id: int) -> Any:
 
 
 def _find_user(request: ASGIRequest) -> User:
-    """Return who is signed in by the request's cookie, as Django's own middleware does."""
+    """Return the user whom the request's cookie signs in, as Django's own middleware does."""
     engine = import_module(settings.SESSION_ENGINE)
     request.session = engine.SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     user = get_user(request)
@@ -169,7 +170,7 @@ def _find_user(request: ASGIRequest) -> User:
 
 
 def _refused(refusal: ValidationError) -> TusRefusedError:
-    """Return an answer to a part that an upload does not take."""
+    """Return the answer for a part that an upload refuses."""
     is_full = getattr(refusal, "code", None) == "no_space"
     status = HTTPStatus.INSUFFICIENT_STORAGE if is_full else HTTPStatus.UNPROCESSABLE_ENTITY
     return TusRefusedError(status, " ".join(refusal.messages), ends_connection=True)

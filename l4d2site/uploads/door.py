@@ -1,13 +1,13 @@
-"""The ASGI application for `/uploads/`: tus 1.0 for those who bring files to overlays, and nothing else.
+"""The ASGI application for `/uploads/`: tus 1.0 for people who upload files to overlays, and nothing else.
 
     OPTIONS  /uploads/<upload>/            what it can do
-    POST     /uploads/<upload>/            makes a part, and takes its bytes if they come along
+    POST     /uploads/<upload>/            makes a part, and takes its bytes if they are sent along
     HEAD     /uploads/<upload>/<token>     how much of a part has arrived
     PATCH    /uploads/<upload>/<token>     takes more of it
     DELETE   /uploads/<upload>/<token>     removes it
 
-It stands behind the gate's limits of addresses, and before those of bodies: a body here is never held, but
-written as it comes. Everything else goes on to the application behind it.
+It stands behind the gate's limits on addresses and in front of those on bodies: here a body is never held in
+memory but written as it arrives. Every other request is passed on to the application behind it.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class UploadDoor:
-    """Answers what is about uploads; `application` answers the rest."""
+    """Answers requests about uploads; `application` answers all others."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -99,7 +99,7 @@ class UploadDoor:
     ) -> tuple[HTTPStatus, dict[str, str]]:
         found = await self._in_database(access.find_part, request, upload_id, token)
         if found.offset == found.part.size and not found.part.received_at:
-            # The process was killed between its last byte and the note of it.
+            # The process was killed after the last byte was written and before that was recorded.
             await self._write(found, found.offset, None)
         told = {"Upload-Offset": str(found.offset), "Upload-Length": str(found.part.size)}
         return HTTPStatus.OK, told | expiry(found)
@@ -141,7 +141,7 @@ class UploadDoor:
     ) -> tuple[HTTPStatus, dict[str, str]]:
         found = await self._in_database(access.find_part, request, upload_id, token)
         writer = PartWriter(found.part)
-        # Nobody may be writing to it; who begins to write afterwards finds no row.
+        # Nobody may be writing to it. A request that starts to write later finds no row.
         await self._on_disk(writer.open_at, found.offset)
         try:
             await self._in_database(access.remove_part, request, upload_id, token)
@@ -150,7 +150,7 @@ class UploadDoor:
         return HTTPStatus.NO_CONTENT, {}
 
     async def _write(self, found: Found, offset: int, receive: Receive | None) -> int:
-        """Write a body at the end of a part, and note it if that is all of it; return where it ends now."""
+        """Write a body at the end of a part, and record a part that is complete. Return where it now ends."""
         part = found.part
         with self._places.taken(found.user_id):
             writer = PartWriter(part)
@@ -175,7 +175,7 @@ class UploadDoor:
 
 
 def describe() -> dict[str, str]:
-    """Return what tus wants to be told first."""
+    """Return what a tus client expects to be told first."""
     return {
         "Tus-Version": tus_headers.VERSION,
         "Tus-Extension": tus_headers.EXTENSIONS,
@@ -189,7 +189,7 @@ def expiry(found: Found) -> dict[str, str]:
 
 
 def require_room(request: ASGIRequest, found: Found, offset: int) -> None:
-    """Refuse a body that says itself that it is too long for its part."""
+    """Refuse a body whose declared length is too long for its part."""
     length = request.headers.get("Content-Length", "")
     if length.isascii() and length.isdecimal() and int(length) > found.part.size - offset:
         raise TusRefusedError(
@@ -206,7 +206,7 @@ def require_room(request: ASGIRequest, found: Found, offset: int) -> None:
 
 
 def require_own_origin(request: ASGIRequest) -> None:
-    """Refuse what a page of another origin sends with the visitor's cookie. Browsers always say the origin."""
+    """Refuse a cross-origin request sent with the visitor's cookie. Browsers always send the origin."""
     try:
         own = f"{request.scheme}://{request.get_host()}"
     except DisallowedHost:

@@ -1,4 +1,4 @@
-"""What the headers of tus 1.0 say, or why they say nothing (tus.io/protocols/resumable-upload)."""
+"""The headers of tus 1.0: what they say, or why they are invalid (tus.io/protocols/resumable-upload)."""
 
 import base64
 import binascii
@@ -17,11 +17,11 @@ BODY_TYPE = "application/offset+octet-stream"
 MAX_PART_BYTES = 64 * 1024**3
 MAX_METADATA_CHARS = 4096
 MAX_DIGITS = 18
-"""Fewer than would leave the columns of the database."""
+"""Any number with this many digits fits into the columns of the database."""
 
 
 class TusRefusedError(RefusedError):
-    """A request that the door refuses, in the words of tus: its answers name the version."""
+    """A request that the upload application refuses, in tus's terms: the answer names the version."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class NewPart:
 
 
 def require_version(headers: Mapping[str, str]) -> None:
-    """Refuse who speaks another version, or none."""
+    """Refuse a client that speaks another version of tus, or names none."""
     said = headers.get("Tus-Resumable", "")
     if said != VERSION:
         raise TusRefusedError(
@@ -69,7 +69,7 @@ def require_version(headers: Mapping[str, str]) -> None:
 
 
 def has_body_of_file(headers: Mapping[str, str]) -> bool:
-    """Return whether the body is bytes of a file. Raises `RefusedError` if it is of another type."""
+    """Return whether the body consists of bytes of a file. Raises `RefusedError` for any other type."""
     said = headers.get("Content-Type", "")
     if said and said != BODY_TYPE:
         raise TusRefusedError(
@@ -82,7 +82,7 @@ def has_body_of_file(headers: Mapping[str, str]) -> bool:
 
 
 def read_offset(headers: Mapping[str, str]) -> int:
-    """Return where the bytes that come belong."""
+    """Return the offset at which the bytes of the body belong."""
     return _read_number(headers, "Upload-Offset", MAX_PART_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""Writes what comes in a request's body to a part's file, in batches, by threads that do nothing else."""
+"""Writes request bodies to the files of parts, in batches, in threads that do nothing else."""
 
 import asyncio
 import fcntl
@@ -20,32 +20,34 @@ from servers import store
 from servers.models import UploadPart
 
 BATCH_BYTES = 1024**2
-"""So much is gathered before it is written: so much memory an upload takes, and a killed process loses."""
+"""The size of a batch: what an upload takes in memory, and the most that a killed process loses."""
 
 BATCH_SECONDS = 1.0
-"""So long bytes that come slowly are gathered: then it is looked too whether their part is there still."""
+"""The longest time between two batches when bytes arrive slowly. Each batch also checks that the part still
+exists.
+"""
 
 WRITES_OF_PERSON = 8
 WRITES_IN_ALL = 64
 CROWDED_AT = 48
-"""With so many places taken, one is not kept for bytes that hardly come, and nobody gets a second one."""
+"""From this many places taken, a body that hardly moves loses its place, and nobody gets a second one."""
 SLOW_SECONDS = 30.0
 SLOW_BYTES = 256 * 1024
-"""Fewer bytes than these in that time hardly come: 9 kB/s."""
+"""Fewer bytes than this within `SLOW_SECONDS` count as hardly moving: 9 kB/s."""
 RETRY_SECONDS = 2
 
 T = TypeVar("T")
 
 
 class Places:
-    """So many bodies are written at one time: each holds a batch in memory, and an open file."""
+    """Limits how many bodies are written at a time: each holds a batch in memory, and an open file."""
 
     def __init__(self) -> None:
         self._taken: Counter[int] = Counter()
 
     @property
     def are_scarce(self) -> bool:
-        """Whether others might soon find no place."""
+        """Whether there might soon be no place for others."""
         return self._taken.total() >= CROWDED_AT
 
     @property
@@ -55,7 +57,7 @@ class Places:
 
     @contextmanager
     def taken(self, user_id: int) -> Iterator[None]:
-        """Do the block in a place of this person's. Raises `RefusedError`."""
+        """Run the block in one of this person's places. Raises `RefusedError`."""
         if self._taken[user_id] >= self._most_of_person or self._taken.total() >= WRITES_IN_ALL:
             raise TusRefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -73,14 +75,14 @@ class Places:
 
 
 class _Pace:
-    """How many bytes have come within the last `SLOW_SECONDS`, or a little more."""
+    """How many bytes have arrived within the last `SLOW_SECONDS`, or a little more."""
 
     def __init__(self, now: float, offset: int) -> None:
         self._since, self._from = now, offset
         self._is_slow = False
 
     def is_slow(self, now: float, offset: int) -> bool:
-        """Whether bytes hardly come, of which those before `offset` have."""
+        """Whether bytes hardly arrive; `offset` is how far they have come."""
         if now - self._since >= SLOW_SECONDS:
             self._is_slow = offset - self._from < SLOW_BYTES
             self._since, self._from = now, offset
@@ -88,9 +90,9 @@ class _Pace:
 
 
 class PartWriter:
-    """The open file of one part, which nobody else writes to meanwhile.
+    """The open file of one part. Nobody else writes to it meanwhile.
 
-    All but `write_body` waits for the disk, and is a thread's.
+    All methods except `write_body` wait for the disk, so they are called in a thread.
     """
 
     def __init__(self, part: UploadPart) -> None:
@@ -99,7 +101,7 @@ class PartWriter:
         self.offset = 0
 
     def open_at(self, offset: int) -> None:
-        """Open the file to go on at `offset`. Raises `RefusedError` if it ends elsewhere, or another writes."""
+        """Open the file to continue at `offset`. Raises `RefusedError` if it ends elsewhere, or is in use."""
         try:
             self._descriptor = store.open_file(self._part)
         except FileNotFoundError:  # It was removed or replaced since its row was read.
@@ -112,7 +114,7 @@ class PartWriter:
             raise refusal
 
     def _find_obstacle(self, offset: int) -> TusRefusedError | None:
-        """Lock the file; return why nothing can be written at `offset`, if so."""
+        """Lock the file; return the reason, if any, why nothing can be written at `offset`."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,7 +143,7 @@ class PartWriter:
     def append(self, batch: bytes) -> None:
         """Write at the end. Raises `RefusedError` if the disk is full; what fitted is kept.
 
-        It is also raised for a part that has been removed since: nobody would count the room its bytes take.
+        Also raised for a part that has been removed since: nobody would count the space that its bytes take.
         """
         if not os.fstat(self._descriptor).st_nlink:
             raise self._refuse_discarded()
@@ -156,10 +158,10 @@ class PartWriter:
             left = left[count:]
 
     def sync(self) -> None:
-        """Put all of it onto the disk."""
+        """Flush the whole file to disk."""
         try:
             store.sync_file(self._part, self._descriptor)
-        except FileNotFoundError:  # Its folder has gone with the upload.
+        except FileNotFoundError:  # Its folder was removed with the upload.
             raise self._refuse_discarded() from None
         except OSError as error:
             raise disk_refusal(error, part_name=self._part.path, offset=self.offset) from None
@@ -180,11 +182,11 @@ class PartWriter:
     async def write_body(
         self, receive: Receive, executor: Executor, places: Places, *, idle_seconds: float
     ) -> None:
-        """Write what a request's body has, to its end or to the end of the connection.
+        """Write a request's body, up to its end or the end of the connection.
 
-        Raises `RefusedError` for more than the part's size, if nothing comes for `idle_seconds` or hardly
-        anything while `places` are scarce, and when this process is asked to stop; all that came until then
-        is written.
+        Raises `RefusedError` if there are more bytes than the part's size, if nothing arrives for
+        `idle_seconds`, if hardly anything arrives while `places` are scarce, and when this process is asked
+        to stop. Everything that has arrived by then is written.
         """
         loop = asyncio.get_running_loop()
 

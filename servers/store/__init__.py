@@ -1,4 +1,4 @@
-"""What the panel itself keeps of overlays: their files, versions made of these, and what is being uploaded."""
+"""The panel's own copy of overlays: their files, the versions made of them, and what is being uploaded."""
 
 from servers.store.addresses import is_signed, sign_blob_path
 from servers.store.changed_lines import (

@@ -1,7 +1,7 @@
-"""Addresses by which workers on other machines fetch files from the store: signed, for an hour, for one file.
+"""Addresses at which workers on other machines fetch files from the store: signed, for one file, for an hour.
 
-Who signs is the worker itself. It shares SECRETS_KEYS with the panel; its SECRET_KEY is another one, so that
-neither has to trust what the other signs for itself, and counts only where there are no SECRETS_KEYS.
+The worker itself signs them. It shares SECRETS_KEYS with the panel but has a different SECRET_KEY, so that
+neither has to trust what the other signs for itself; SECRET_KEY is only used if there are no SECRETS_KEYS.
 """
 
 from urllib.parse import urlencode
@@ -18,7 +18,7 @@ _SALT = "servers.store.addresses"
 
 
 def sign_blob_path(sha256: str) -> str:
-    """Return the path, with its query, at which the panel gives a blob for an hour."""
+    """Return the path, with its query, at which the panel serves a blob for an hour."""
     signed = _make_signer().sign(sha256).removeprefix(f"{sha256}:")
     return f"{reverse('servers:blob', args=[sha256])}?{urlencode({'signed': signed})}"
 
@@ -35,6 +35,6 @@ def is_signed(sha256: str, signed: str) -> bool:
 
 
 def _make_signer() -> TimestampSigner:
-    """Return what signs with the first of the keys, and takes what was signed with any of them."""
+    """Return a signer that signs with the first of the keys and accepts signatures of any of them."""
     keys: list[str | bytes] = [*settings.SECRETS_KEYS] or [settings.SECRET_KEY]
     return TimestampSigner(key=keys[0], fallback_keys=keys[1:], salt=_SALT)

@@ -13,11 +13,13 @@ from servers.store.versions import FileChange
 
 FEW_FILES = 5
 FEW_LINES = 200
-"""A comparison of at most so many files and lines is shown as it is; one of more, when somebody asks for it."""
+"""A comparison of at most this many files and lines is shown as it is; a larger one, when somebody asks for
+it.
+"""
 
 MOST_FILES = 30
 MOST_LINES = 5_000
-"""So much of it is shown then; the other files have pages of their own."""
+"""The most lines shown then; the other files have pages of their own."""
 
 EMPTY = Text((), (), has_bom=False)
 
@@ -26,7 +28,7 @@ Lines = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ShownChange:
-    """A file that differs. If it `is_read`, `lines` are what differs in it, or None if it is no text."""
+    """A file that differs. If `is_read`, `lines` are the lines that differ, or None if it is no text."""
 
     change: FileChange
     is_read: bool = False
@@ -34,7 +36,7 @@ class ShownChange:
 
 
 def label_lines(count: int) -> str:
-    """Return what shows the lines of `count` files, as a link."""
+    """Return the label of the link that shows the lines of `count` files."""
     if count > MOST_FILES:
         return _("Show the lines of the first %(most)d of %(count)d files") % {
             "most": MOST_FILES,
@@ -45,7 +47,7 @@ def label_lines(count: int) -> str:
 
 
 def show_changes(changes: Sequence[FileChange], *, is_asked: bool = False) -> list[ShownChange]:
-    """Return changes with their lines: all if they are few; or the first, if somebody has asked for them."""
+    """Return changes with their lines: all if they are few, or the first ones if somebody asked for them."""
     if is_asked:
         shown = read_first(changes[:MOST_FILES], MOST_LINES)
     else:
@@ -55,12 +57,12 @@ def show_changes(changes: Sequence[FileChange], *, is_asked: bool = False) -> li
 
 
 def read_first(changes: Sequence[FileChange], most_lines: int) -> list[ShownChange]:
-    """Return the first of `changes` with their lines, as many as have no more than `most_lines` together."""
+    """Return the first of `changes` with their lines, as many as have at most `most_lines` together."""
     shown = []
     for change in changes:
         try:
             lines = diff_change(change)
-        except BlobError:  # The file's own page tells of that.
+        except BlobError:  # The file's own page reports that.
             shown.append(ShownChange(change))
             continue
         most_lines -= len(lines or ())
@@ -71,7 +73,7 @@ def read_first(changes: Sequence[FileChange], most_lines: int) -> list[ShownChan
 
 
 def diff_change(change: FileChange) -> Lines | None:
-    """Return what differs in the text of a file; None if it is no text, before or now."""
+    """Return the lines of a file that differ; None if it is no text, before or now."""
     before, after = read_if_text(change.before), read_if_text(change.after)
     if (change.before and before is None) or (change.after and after is None):
         return None

@@ -1,7 +1,7 @@
-"""What does not work, or may not, in overlays that are laid over the game together, by their manifests.
+"""Finds overlays that do not work together over the game, or may not, by comparing their manifests.
 
-Overlays that are kept by hand on hosts have none: they are named as not looked at, and as they may have what
-others lack, nothing is certain then of what seems to be missing.
+Overlays maintained by hand on hosts have no manifest, so they are listed as not checked. They may contain
+what others lack, so with one of them nothing that seems to be missing is certain.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from servers.store.traits import METAMOD, SOURCEMOD, Traits, read_traits
 from servers.store.versions import read_files
 
 MAX_FILES_READ = 100_000
-"""So many files are looked at for one page: about half a second, and once more for what is not in memory."""
+"""The most files read for one page: about half a second, and as much again for what is not in memory."""
 
 SHOWN_PATHS = 10
 SHOWN_LACKS = 30
@@ -29,7 +29,7 @@ _CHAINED = "left4dead2/cfg/server.cfg"
 
 
 class Kind(Enum):
-    """What a fault is about. Its value is what is to be taken out of all overlays but one."""
+    """The kind of a fault. Its value names what has to be removed from all overlays but one."""
 
     L4DTOOLZ = "l4dtoolz"
     TICKRATE = "tickrate_enabler"
@@ -40,10 +40,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something of overlays that does not work together; unless `is_certain`, it may work all the same.
+    """Overlays that do not work together; unless `is_certain`, they may work all the same.
 
-    `overlays` are the names of those that it is about, the topmost first. `paths` are files by these names,
-    without which there would be no fault. With an `is_final` one the host does not start a server at all.
+    `overlays` are the names of the overlays concerned, topmost first. `paths` are files by these names;
+    without these files there would be no fault. If `is_final`, the host refuses to start the server at all.
     """
 
     kind: Kind
@@ -56,9 +56,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Need:
-    """What a plugin, or SourceMod, cannot do without: a stack, or by its file an extension or a plugin.
+    """What a plugin, or SourceMod, cannot do without: a stack, or an extension or plugin, named by its file.
 
-    `library` is the name of what that plugin is for others, which another one may be in its place.
+    `library` is what that plugin provides for others; another plugin may provide it instead.
     """
 
     file: str
@@ -67,14 +67,14 @@ class Need:
 
     @property
     def label(self) -> str:
-        """What it is, in words."""
+        """The need in words."""
         if self.is_stack:
             return self.file
         words = _("the plugin %(file)s") if self.library else _("the extension %(file)s")
         return words % {"file": self.file}
 
     def is_met_by(self, traits: Traits, plugins: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether a version has it, by its traits and by what is known of its plugins."""
+        """Return whether a version meets the need, by its traits and by what is known of its plugins."""
         if self.is_stack:
             return self.file in traits.stacks
         if not self.library:
@@ -85,9 +85,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Lack:
-    """Something that is needed and that none of the overlays has; unless `is_certain`, an unseen one may.
+    """Something that is needed and that no overlay has; unless `is_certain`, one that was not checked may.
 
-    `overlay` is the topmost that needs it, and `users` are its plugins that do; of a stack there are none.
+    `overlay` is the topmost overlay that needs it, and `users` are its plugins that do; for a stack there are
+    none.
     """
 
     need: Need
@@ -99,7 +100,7 @@ class Lack:
 
     @property
     def sentence(self) -> str:
-        """What needs it, and what comes of that."""
+        """What needs it, and what happens without it."""
         words = {"name": self.overlay, "need": self.need.label}
         if not self.users:
             text = _(
@@ -127,7 +128,7 @@ class Lack:
 
 @dataclass(frozen=True)
 class SharedFiles:
-    """Files that two overlays bring to the same place: those of `winner` count."""
+    """Files that two overlays bring to the same place; the ones of `winner` count."""
 
     winner: str
     loser: str
@@ -140,12 +141,12 @@ class SharedFiles:
 
     @property
     def more_count(self) -> int:
-        """How many more there are."""
+        """The number of the files that are not `shown`."""
         return len(self.paths) - len(self.shown)
 
     @property
     def sentence(self) -> str:
-        """What there is of them, and which count."""
+        """How many there are, and which ones count."""
         count = len(self.paths)
         return ngettext(
             "%(count)d file is in both %(winner)s and %(loser)s. The one in %(winner)s is used, because it is "
@@ -158,13 +159,13 @@ class SharedFiles:
 
 @dataclass(frozen=True)
 class Conflicts:
-    """What is to be said of overlays that are used together."""
+    """What there is to say about overlays that are used together."""
 
     faults: Sequence[Fault] = ()
     lacks: Sequence[Lack] = ()
     shared: Sequence[SharedFiles] = ()
     unseen: Sequence[str] = ()
-    """Overlays that were not looked at, each with the reason."""
+    """Overlays that were not checked, each with the reason."""
 
     @property
     def count(self) -> int:
@@ -173,7 +174,7 @@ class Conflicts:
 
     @property
     def certain(self) -> Sequence[Fault | Lack]:
-        """Those for which a server is not started unless somebody wants it all the same."""
+        """Those that keep a server from starting, unless somebody wants to start it all the same."""
         found: list[Fault | Lack] = [*self.faults, *self.lacks]
         return [one for one in found if one.is_certain]
 
@@ -193,10 +194,10 @@ class _Layer:
 
 
 def find_conflicts(references: Sequence[str], *, with_shared: bool = True) -> Conflicts:
-    """Return the conflicts of overlays, the topmost first, as `Blueprint.overlay_references` has them.
+    """Return the conflicts of overlays, topmost first, as in `Blueprint.overlay_references`.
 
-    One query, and the time to read the manifests, which is bounded. Without the files that they share, those
-    that were read lately cost nothing.
+    Costs one query, and the time to read the manifests, which is bounded. Those read recently cost nothing,
+    apart from finding the files that they share.
     """
     parsed = [OverlayReference.parse(one) for one in references]
     of_panel = OverlayVersion.objects.filter(
@@ -234,7 +235,7 @@ def find_conflicts(references: Sequence[str], *, with_shared: bool = True) -> Co
 
 
 def _find_refusals(layers: Iterable[_Layer]) -> Iterable[Fault]:
-    """Yield for what of a version by itself its host starts no server."""
+    """Yield the faults of single versions for which the host refuses to start a server."""
     for layer in layers:
         for finding in layer.version.refusals:
             sentence = f"{layer.name}: {finding['text']}"
@@ -282,9 +283,9 @@ def _find_faults(layers: Sequence[_Layer]) -> Iterable[Fault]:
 
 
 def _is_mixed(upper: Mapping[str, str], lower: Mapping[str, str]) -> bool:
-    """Return whether files of two versions lie beside each other: not if the upper ones hide all of the lower.
+    """Return whether files of two versions lie side by side: not if the upper ones hide all of the lower ones.
 
-    Nor if the files at the same places are the same: then it is one version that was brought in parts.
+    Nor if the files at the same paths are the same: then one version was brought in parts.
     """
     common = upper.keys() & lower.keys()
     is_one = bool(common) and all(upper[path] == lower[path] for path in common)
@@ -292,7 +293,7 @@ def _is_mixed(upper: Mapping[str, str], lower: Mapping[str, str]) -> bool:
 
 
 def _find_lacks(layers: Sequence[_Layer], *, has_unseen: bool) -> Iterable[Lack]:
-    """Yield what is needed and not there, the most fundamental first."""
+    """Yield what is needed and missing, the most fundamental first."""
 
     def is_met(need: Need) -> bool:
         return any(need.is_met_by(layer.traits, layer.plugins) for layer in layers)
@@ -310,7 +311,7 @@ def _find_lacks(layers: Sequence[_Layer], *, has_unseen: bool) -> Iterable[Lack]
     has_sourcemod = is_met(Need(SOURCEMOD, is_stack=True))
     has_unread = any(layer.version.plugins is None for layer in layers)
     for need, (name, users) in _list_needs(layers).items():
-        # Most extensions come with SourceMod, which is asked for already.
+        # Most extensions come with SourceMod, whose absence has been reported already.
         if is_met(need) or not (need.library or has_sourcemod):
             continue
         is_certain = not has_unseen and not (need.library and has_unread)
@@ -334,9 +335,9 @@ def _list_needs(layers: Iterable[_Layer]) -> Mapping[Need, tuple[str, list[str]]
 
 
 def list_needs(version: OverlayVersion) -> Mapping[Need, Sequence[str]]:
-    """Return what a version needs of others, the most fundamental first, each with its plugins that do.
+    """Return what a version needs from others, the most fundamental first, each with the plugins that need it.
 
-    Raises `BlobError` as `read_traits`.
+    Raises `BlobError` as `read_traits` does.
     """
     layer = _Layer(version.overlay.name, version, read_traits(version))
     stacks = (
@@ -353,7 +354,7 @@ def list_needs(version: OverlayVersion) -> Mapping[Need, Sequence[str]]:
 
 
 def _find_shared(layers: Mapping[str, Iterable[ManifestFile]]) -> Iterable[SharedFiles]:
-    """Return the places at which two overlays have other files, by pairs of overlays."""
+    """Return the paths at which two overlays have different files, by pairs of overlays."""
     tops: dict[str, tuple[str, ManifestFile]] = {}
     pairs: dict[tuple[str, str], list[str]] = {}
     for name, files in layers.items():

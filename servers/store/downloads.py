@@ -1,4 +1,4 @@
-"""Files of the store to take away: sent in parts as they are read, so that none is held in memory."""
+"""Sends files of the store as downloads, in pieces as they are read, so that none is held in memory."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import BinaryIO
@@ -15,7 +15,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse:
-    """Return a response that downloads a file and that no browser shows. Raises `BlobError` if it is lost."""
+    """Return a response that makes browsers save a file, not show it. Raises `BlobError` if it is lost."""
     get_store().open(file.sha256).close()
     chunks = _read_async(file) if isinstance(request, ASGIRequest) else _read(file)
     response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
@@ -24,7 +24,7 @@ def send_file(request: HttpRequest, file: ManifestFile) -> StreamingHttpResponse
 
 
 def _read(file: ManifestFile) -> Iterator[bytes]:
-    left = file.size  # No more than was announced, should the file be damaged.
+    left = file.size  # Never more than was announced, in case the file is damaged.
     with get_store().open(file.sha256) as content:
         while chunk := content.read(min(CHUNK_BYTES, left)):
             left -= len(chunk)

@@ -1,4 +1,4 @@
-"""Changes of single files of an overlay: each makes a new version of it."""
+"""Edits of single files of an overlay: each makes a new version of it."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ Files = dict[str, ManifestFile]
 
 
 class FileChangedError(VersionRefusedError):
-    """A file is no longer what it was when somebody opened it. `now` is what it is; None if it is gone."""
+    """A file has changed since somebody opened it. `now` is the file as it is; None if it is gone."""
 
     def __init__(self, path: str, now: ManifestFile | None) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class FileChangedError(VersionRefusedError):
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Raise `VersionRefusedError` where the store takes nothing: its disk is full, or read-only."""
+    """Raise `VersionRefusedError` where the store accepts nothing: its disk is full, or read-only."""
     try:
         yield
     except OSError as error:
@@ -59,9 +59,9 @@ def explained() -> Iterator[None]:
 def save_file(
     overlay: Overlay, path: str, data: bytes, *, opened: str, by: User, note: str = ""
 ) -> OverlayVersion:
-    """Store a file's new bytes as a version. `opened` is the hash that it had, empty for a new one.
+    """Store a file's new bytes as a version. `opened` is the hash it had when opened, empty for a new file.
 
-    Raises `FileChangedError` if it has another one by now, else what `make_version` raises.
+    Raises `FileChangedError` if its hash is different by now, otherwise what `make_version` raises.
     """
     sha256 = hashlib.sha256(data).hexdigest()
 
@@ -81,7 +81,7 @@ def save_file(
 def rename_file(
     overlay: Overlay, path: str, new_path: str, *, opened: str, by: User, note: str = ""
 ) -> OverlayVersion:
-    """Give a file another path, as a version. Raises as `save_file`."""
+    """Rename a file, as a version. Raises as `save_file` does."""
 
     def change(files: Files) -> None:
         before = _require(files, path, opened)
@@ -103,7 +103,7 @@ def rename_file(
 def choose_seed(
     overlay: Overlay, path: str, *, is_seed: bool, opened: str, by: User
 ) -> OverlayVersion:
-    """Say whether servers keep their own version of a file, as a version. Raises as `save_file`."""
+    """Set whether servers keep their own copy of a file, as a version. Raises as `save_file` does."""
 
     def change(files: Files) -> None:
         before = _require(files, path, opened)
@@ -120,7 +120,7 @@ def choose_seed(
 def remove_file(
     overlay: Overlay, path: str, *, opened: str, by: User, note: str = ""
 ) -> OverlayVersion:
-    """Leave a file out of the next version. Raises as `save_file`."""
+    """Leave a file out of the next version. Raises as `save_file` does."""
 
     def change(files: Files) -> None:
         _require(files, path, opened)
@@ -133,7 +133,7 @@ def remove_file(
 def drop_files(
     overlay: Overlay, paths: Collection[str], *, by: User, note: str = ""
 ) -> OverlayVersion:
-    """Leave files out of the next version, as far as they are there. Raises as `make_version`."""
+    """Leave files out of the next version, as far as they exist. Raises as `make_version` does."""
 
     def change(files: Files) -> None:
         for path in paths:
@@ -144,7 +144,7 @@ def drop_files(
 
 @explained()
 def go_back(version: OverlayVersion, *, by: User) -> OverlayVersion:
-    """Make the files of an older version the latest again, as a version of its own."""
+    """Make the files of an older version the latest again, as a new version."""
     return make_version(
         version.overlay,
         read_files(version),
@@ -156,7 +156,7 @@ def go_back(version: OverlayVersion, *, by: User) -> OverlayVersion:
 
 
 def report_of(version: OverlayVersion) -> dict[str, Any]:
-    """Return the columns that tell what is in a version."""
+    """Return the columns that describe what is in a version."""
     return {
         "campaigns": version.campaigns,
         "maps": version.maps,
@@ -170,10 +170,10 @@ def report_of(version: OverlayVersion) -> dict[str, Any]:
 def carry_report(
     base: OverlayVersion | None, before: Files, after: Files, renamed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what is known of a version by what was found in the one before it.
+    """Return what is known of a version from what was found in the one before it.
 
-    What was found in a file counts as long as the file is the same. A map of a removed pack is no longer there
-    if it was in a campaign of that pack alone.
+    What was found in a file stays true as long as the file is the same. A map of a removed pack is gone if it
+    belonged only to a campaign of that pack.
     """
     if base is None:
         return {"maps": _loose_maps(after)}
@@ -184,7 +184,7 @@ def carry_report(
     }
 
     def find_file(inside: str) -> str:
-        """Return the file of the version that something lies in: itself, or the pack around it."""
+        """Return the file of the version that contains something: itself, or the pack around it."""
         while inside and inside not in before:
             inside = inside.rpartition("/")[0]
         return inside
@@ -218,7 +218,7 @@ def carry_plugins(
 ) -> list[dict[str, Any]]:
     """Return what is known of the plugins that are still loaded: those of files that are not `gone`.
 
-    None can have come: what the editor stores is a text, and SourceMod loads no plugin of it.
+    None can be new: the editor only stores texts, and SourceMod loads no plugin from a text.
     """
     kept = []
     for plugin in plugins:
@@ -238,7 +238,7 @@ def _make(
     stored: Sequence[tuple[Path, str]] = (),
     renamed: Mapping[str, str] | None = None,
 ) -> OverlayVersion:
-    """Make a version of what `change` makes of the latest one's files, as often as another comes between."""
+    """Make a version of what `change` makes of the latest one's files; retry if another one comes between."""
 
     def try_it() -> OverlayVersion:
         row = Overlay.objects.select_related("latest").filter(pk=overlay.pk).first()
@@ -267,7 +267,7 @@ def _make(
 
 
 def _require(files: Files, path: str, opened: str) -> ManifestFile | None:
-    """Return the file at `path`, which has to have the hash `opened`; where that is empty, no file may be."""
+    """Return the file at `path`, which must have the hash `opened`; if that is empty, there must be no file."""
     now = files.get(path)
     if (now.sha256 if now else "") == opened:
         return now
@@ -280,7 +280,7 @@ def _require(files: Files, path: str, opened: str) -> ManifestFile | None:
 
 
 def _loose_maps(files: Files) -> list[str]:
-    """Return the maps that lie in the overlay itself, in no pack."""
+    """Return the maps that lie in the overlay itself, not in a pack."""
     folder, suffix = "left4dead2/maps/", ".bsp"
     return [
         path.lower().removeprefix(folder).removesuffix(suffix)

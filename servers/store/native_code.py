@@ -1,6 +1,6 @@
-"""Which files of overlays are code that runs on a host: told by their names, and by how their bytes begin.
+"""Finds the files of overlays that are code and run on a host, by their names and by their first bytes.
 
-The name alone does not tell. What a host starts is `srcds_linux`, the loader takes `bin/libc.so.6` as well as
+The name alone is not enough. A host starts `srcds_linux`, the loader takes `bin/libc.so.6` as well as
 `bin/libc.so`, and the engine loads any library that a `.vdf` names.
 """
 
@@ -15,21 +15,22 @@ NATIVE_SUFFIXES = (".so", ".smx")
 """Libraries of the engine, and SourceMod's compiled plugins."""
 
 STARTED_BY_HOST = ("srcds_linux", "srcds_run")
-"""What a host starts, by its name alone: a text in its place would keep the server from starting."""
+"""What a host starts just by its name: a text in its place would keep the server from starting."""
 
 _HEAD_BYTES = 4
 _CODE = (b"\x7fELF", b"FFPS")
-"""How programs and libraries of Linux begin, and SourceMod's plugins, whatever they are called."""
+"""The first bytes of Linux programs and libraries, and of SourceMod's plugins, whatever their names."""
 _SCRIPT = b"#!"
-"""How a text begins that the kernel hands to a program. It does so only if the file is executable."""
+"""The first bytes of a text that the kernel hands to a program. It does so only if the file is executable."""
 
 
 def find_native(
     files: Iterable[ManifestFile], stored: Mapping[str, Path] | None = None
 ) -> list[ManifestFile]:
-    """Return the files that are code. Each file is opened, unless its name tells: 10 µs.
+    """Return the files that are code. Each file is opened, unless its name is enough: 10 µs.
 
-    Their bytes lie in the store, or where `stored` says by their hashes. What lies nowhere is not told.
+    Their bytes are in the store, or at the path that `stored` gives for their hash. Files whose bytes are in
+    neither are left out.
     """
     stored, found = stored or {}, []
     heads: dict[str, bytes] = {}
@@ -46,7 +47,7 @@ def find_native(
 
 
 def _read_head(sha256: str, path: Path | None) -> bytes:
-    """Return how a file begins, which lies at `path` or in the store; nothing if it does at neither."""
+    """Return the first bytes of a file at `path` or in the store; empty if it is in neither."""
     if path is not None:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             return file.read(_HEAD_BYTES)

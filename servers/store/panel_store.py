@@ -8,5 +8,5 @@ __all__ = ["BlobError", "get_store"]
 
 
 def get_store() -> BlobFolder:
-    """Return the store that the settings name. It may not be there yet."""
+    """Return the store that the settings name. It may not exist yet."""
     return BlobFolder(settings.CONTENT_ROOT)

@@ -1,4 +1,4 @@
-"""Removing versions and whole overlays: what holds one, and what becomes of the rest."""
+"""Removes versions and whole overlays: what keeps one from being removed, and what happens to the rest."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from django.utils.translation import gettext as _
 
 from servers.models import UP_STATES, Blueprint, Overlay, OverlayVersion, Run, Server
 from servers.permissions import Verb
-from servers.store.versions import VersionRefusedError, charge_anew
+from servers.store.versions import VersionRefusedError, recount_added_bytes
 
 
 def find_holders(overlay: Overlay, reader: User | None = None) -> dict[str, list[str]]:
-    """Return what keeps versions of an overlay from being removed, in sentences by their references.
+    """Return what keeps versions of an overlay from being removed, as sentences by their references.
 
-    The latest one, pins of blueprints, and what servers run with, or would be started with “as it was”. To a
-    `reader` only those are named that they may see. A few queries, however many there are.
+    That is being the latest version, pins of blueprints, and what servers run with or could be started with
+    “as it was”. A `reader` only gets names that they may see. A few queries, however many versions there are.
     """
     names = _Names(reader)
     found: dict[str, list[str]] = {}
@@ -44,19 +44,19 @@ def find_holders(overlay: Overlay, reader: User | None = None) -> dict[str, list
 
 
 class _Names:
-    """What servers and blueprints are called to somebody: others' have no names, which are theirs to tell."""
+    """The names of servers and blueprints as somebody may see them: the names of other people's stay hidden."""
 
     def __init__(self, reader: User | None) -> None:
         self._reader = reader
 
     def of_server(self, name: str) -> str:
-        """Return “Server one”, or that it is one of somebody else."""
+        """Return “Server one”, or that it is somebody else's."""
         if self._may_see("servers", name):
             return _("Server %(name)s") % {"name": name}
         return _("A server of somebody else")
 
     def of_blueprint(self, name: str) -> str:
-        """Return “Blueprint one”, or that it is one of somebody else."""
+        """Return “Blueprint one”, or that it is somebody else's."""
         if self._may_see("blueprints", name):
             return _("Blueprint %(name)s") % {"name": name}
         return _("A blueprint of somebody else")
@@ -77,18 +77,18 @@ class _Names:
 
 @contextlib.contextmanager
 def _whole_removal() -> Iterator[None]:
-    """Remove in one transaction. Raises `VersionRefusedError` for what somebody has begun to use just now."""
+    """Remove in one transaction. Raises `VersionRefusedError` for what somebody has started to use just now."""
     try:
         with transaction.atomic():
             yield
-    except IntegrityError as error:  # ProtectedError is one, and what the database says at the end.
+    except IntegrityError as error:  # ProtectedError is one, and so are errors at commit.
         raise VersionRefusedError(
             _("Somebody has begun to use it just now. Look again what uses it.")
         ) from error
 
 
 def _used_references(overlay: Overlay) -> Iterator[tuple[str, str, bool]]:
-    """Yield servers by name with the references of what they run with, or last answered with."""
+    """Yield servers by name, with the references of what they run with or last answered with."""
     runs = Run.objects.filter(server=OuterRef("pk")).order_by("-id").values("pk")
     answered = runs.filter(has_answered=True).exclude(sealed="")
     servers = Server.objects.order_by("name").annotate(
@@ -113,7 +113,7 @@ def _used_references(overlay: Overlay) -> Iterator[tuple[str, str, bool]]:
 
 
 def remove_version(version: OverlayVersion) -> None:
-    """Remove a version that nothing holds. Its files go with the next sweep that finds nobody with them.
+    """Remove a version that nothing holds. Its files go with the next sweep in which nothing else has them.
 
     Raises `VersionRefusedError` with what holds it. Does nothing if the whole overlay was removed meanwhile.
     """
@@ -125,11 +125,11 @@ def remove_version(version: OverlayVersion) -> None:
         if holders := find_holders(overlay).get(version.reference):
             raise VersionRefusedError(" ".join(holders))
         version.delete()
-        charge_anew(overlay)
+        recount_added_bytes(overlay)
 
 
 def find_overlay_holders(overlay: Overlay, reader: User | None = None) -> list[str]:
-    """Return what keeps a whole overlay from being removed, in sentences as those of `find_holders`."""
+    """Return what keeps a whole overlay from being removed, as sentences like those of `find_holders`."""
     names = _Names(reader)
     blueprints = overlay.blueprints.order_by("name").values_list("name", flat=True).distinct()
     found = [_("%(who)s uses it.") % {"who": names.of_blueprint(name)} for name in blueprints]
@@ -144,9 +144,9 @@ def find_overlay_holders(overlay: Overlay, reader: User | None = None) -> list[s
 
 
 def remove_overlay(overlay: Overlay) -> None:
-    """Remove an overlay that nothing uses, with its versions. Raises `VersionRefusedError` with what does.
+    """Remove an overlay that nothing uses, with its versions. Raises `VersionRefusedError` with what uses it.
 
-    Does nothing if it was removed meanwhile, as by a second click.
+    Does nothing if it was removed meanwhile, for instance by a second click.
     """
     with _whole_removal():
         row = Overlay.objects.select_for_update(of=("self",)).filter(pk=overlay.pk).first()

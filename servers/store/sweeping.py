@@ -1,4 +1,4 @@
-"""Clears the panel's store of what no version refers to."""
+"""Removes from the panel's store what no version refers to."""
 
 import contextlib
 import os
@@ -19,10 +19,12 @@ from servers.store.versions import read_lines
 
 SWEEP_SECONDS = 24 * 3600
 FRESH_SECONDS = 60.0
-"""A blob so young is left where a version was removed: nobody is adding, but clocks differ between machines."""
+"""In a sweep after a removal, blobs younger than this stay: nobody is adding, but machines' clocks differ."""
 _MARK = "swept"
 _DROPPED = "dropped"
-"""Touched once a version is gone: what only it had counts for nobody any more, and must not stay long."""
+"""Touched when a version was removed: the space of files that only it had is not counted, so they must go
+soon.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class Swept:
 
 
 def sweep_store(*, waits: bool = True) -> Swept:
-    """Remove the blobs that no version has; nobody adds any meanwhile.
+    """Remove the blobs that no version has, while nobody adds any.
 
-    They have to be older than a day, or than a minute if a version was removed since the last sweep.
+    Blobs have to be older than a day, or than a minute if a version was removed since the last sweep.
 
-    Raises `BlobError` if one of the manifests cannot be read: then nobody knows what it needs, and nothing is
-    removed. Raises BlockingIOError if somebody is adding, or makes a backup, and this is not to wait.
+    Raises `BlobError` if a manifest cannot be read: then nobody knows which files it needs, and nothing is
+    removed. Raises BlockingIOError if somebody is adding, or making a backup, and this is not to wait.
     """
     store = get_store()
     if not store.root.exists():
@@ -48,7 +50,7 @@ def sweep_store(*, waits: bool = True) -> Swept:
     with store.alone(waits=waits):
         began_at = time.time()
         after_seconds = FRESH_SECONDS if _is_dropped() else float(SWEEP_SECONDS)
-        # Without any blob it is no store of this panel's, but a folder that a worker's machine has of its own.
+        # A store without any blob is not the panel's, but a folder that a worker's machine has for itself.
         kept = _find_needed() if next(store.walk(), None) else frozenset()
         removed, removed_bytes = store.sweep(kept, after_seconds=after_seconds)
         _set_moment(_MARK, began_at)  # What was removed since then waits for the next sweep.
@@ -67,7 +69,7 @@ def _find_needed() -> frozenset[str]:
 
 
 def sweep_store_if_due() -> None:
-    """Sweep the store if it is on this machine, and nobody is at it now: daily, and once a version is gone."""
+    """Sweep the store if it is here and nobody is using it: daily, and soon after a version was removed."""
     with contextlib.suppress(FileNotFoundError):
         if time.time() - _moment(_MARK) < SWEEP_SECONDS and not _is_dropped():
             return
@@ -76,7 +78,7 @@ def sweep_store_if_due() -> None:
 
 
 def _is_dropped() -> bool:
-    """Whether a version was removed since the last sweep, and long enough ago that its blobs can go."""
+    """Whether a version was removed since the last sweep, long enough ago for its blobs to go."""
     try:
         dropped_at = _moment(_DROPPED)
     except FileNotFoundError:
@@ -93,7 +95,7 @@ def _moment(mark: str) -> float:
 
 
 def _set_moment(mark: str, moment: float) -> None:
-    """Set when something was. The kernel would stamp the file with its last tick, up to 10 ms ago."""
+    """Record when something happened. The kernel would stamp the file with its last tick, up to 10 ms ago."""
     path = get_store().root / mark
     path.touch()
     os.utime(path, (moment, moment))
@@ -112,5 +114,5 @@ def _touch_dropped() -> None:
 
 @receiver(post_delete, sender=Upload)
 def remove_files_of_upload(instance: Upload, **_kwargs: Any) -> None:
-    """Remove the bytes of an upload that is gone, be it with its overlay or with an account."""
+    """Remove the bytes of an upload that is gone, whether with its overlay or with an account."""
     transaction.on_commit(partial(upload_files.remove_files, instance.pk), robust=True)

@@ -1,6 +1,6 @@
-"""Text files of overlays: which files are texts, reading and writing them, and what differs between two.
+"""Text files of overlays: which files are texts, how they are read and written, and how two of them differ.
 
-A text keeps its byte order mark and the ends of its lines through a form, which knows neither.
+A text keeps its byte order mark and its line endings when it goes through a form, which knows neither.
 """
 
 from bisect import bisect_left
@@ -30,25 +30,25 @@ TEXT_SUFFIXES = (
         ".yml",
     ),
 )
-"""What the panel offers to edit. Anything else may be a text by accident."""
+"""What the panel offers to edit. Any other file is a text only by accident."""
 
 DIFF_BUDGET = 400_000
 """How many pairs of lines are compared for one difference; past that, lines count as replaced."""
 
 CONTEXT_LINES = 3
 MAX_DIFF_LINES = 2_000
-"""So much of a difference is shown."""
+"""The most lines of a difference that are shown."""
 
 _BOM = b"\xef\xbb\xbf"
 
 
 class NoTextError(ValueError):
-    """A file that is no text which can be edited."""
+    """A file that is not a text, or not one that can be edited."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text file: its lines, and how it was written. `lines` are without their ends."""
+    """A text file: its lines, and how it was written. `lines` do not include their line endings."""
 
     lines: tuple[str, ...]
     ends: tuple[str, ...]
@@ -56,7 +56,7 @@ class Text:
 
     @classmethod
     def decode(cls, data: bytes) -> "Text":
-        """Read a file. Raises `NoTextError` for what is not UTF-8, or what no form would give back as it is."""
+        """Read a file. Raises `NoTextError` if it is not UTF-8, or if no form would return it unchanged."""
         has_bom = data.startswith(_BOM)
         try:
             text = data.removeprefix(_BOM).decode()
@@ -76,11 +76,11 @@ class Text:
 
     @property
     def usual_end(self) -> str:
-        """How most of its lines end."""
+        """The line ending that most of its lines have."""
         return "\r\n" if 2 * self.ends.count("\r\n") > len(self.ends) else "\n"
 
     def rewrite(self, shown: str) -> bytes:
-        """Return the file with another text. Lines that it has keep their ends, others get the usual one."""
+        """Return the file with another text. Its lines keep their endings; new ones get the usual ending."""
         lines = shown.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         ends = [self.usual_end] * (len(lines) - 1)
         if len(set(self.ends)) > 1:
@@ -94,19 +94,19 @@ NEW_TEXT = Text(("",), (), has_bom=False)
 
 
 def may_be_text(file: ManifestFile) -> bool:
-    """Return whether a file can be shown as a text, by its name and size."""
+    """Return whether a file can be shown as a text, judging by its name and size."""
     return file.path.lower().endswith(TEXT_SUFFIXES) and file.size <= MAX_TEXT_BYTES
 
 
 def read_text(file: ManifestFile) -> Text:
-    """Return a file as a text. Raises `NoTextError` for what is none, and `BlobError` if it is lost."""
+    """Return a file as a text. Raises `NoTextError` if it is not one, and `BlobError` if it is lost."""
     if not may_be_text(file):
         raise NoTextError
     return Text.decode(get_store().read(file.sha256, MAX_TEXT_BYTES))
 
 
 def diff_texts(before: Text, after: Text) -> list[tuple[str, str]]:
-    """Return the lines that differ, each with its mark `+` or `-`, and some around them; `…` is for a gap.
+    """Return the lines that differ, marked `+` or `-`, with some lines around them; `…` stands for a gap.
 
     Bounded in time and length, whatever the texts are.
     """
@@ -120,7 +120,7 @@ def diff_lines(
     context: int = CONTEXT_LINES,
     most: int = MAX_DIFF_LINES,
 ) -> list[tuple[str, str]]:
-    """Return the same of lines: `context` of them around each that differs, and not more than `most` in all."""
+    """Return the same for lines: `context` lines around each that differs, and at most `most` in all."""
     shown: list[tuple[str, str]] = []
     for mark, text in _with_context(_mark_lines(before, after), context):
         if len(shown) == most:
@@ -132,14 +132,14 @@ def diff_lines(
 
 @dataclass(frozen=True)
 class Sides:
-    """Two texts beside each other: `-` marks lines that only the left one has, `+` those of the right one."""
+    """Two texts side by side: `-` marks lines that only the left one has, `+` those of the right one."""
 
     left: list[tuple[str, str]]
     right: list[tuple[str, str]]
 
 
 def compare_sides(left: str, right: str) -> Sides:
-    """Return two texts beside each other. Bounded in time, whatever they are."""
+    """Return two texts side by side. Bounded in time, whatever they are."""
     before, after = (text.split("\n") if text else [] for text in (left, right))
     marked = list(_mark_lines(before, after))
     return Sides(
@@ -149,9 +149,9 @@ def compare_sides(left: str, right: str) -> Sides:
 
 
 def match_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the places of lines that both texts have, in their order.
+    """Yield the positions of lines that both texts have, in order.
 
-    The same lines at both ends are one another's first, then those that each text has once; what lies between
+    Equal lines at both ends are matched first, then lines that occur once in each text. What lies between
     these is compared line by line as long as `DIFF_BUDGET` lasts.
     """
     start = 0
@@ -182,10 +182,10 @@ def match_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[i
 
 
 def _find_anchors(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the places of lines that each text has once, as many of them as stand in the same order."""
+    """Return the positions of lines that occur once in each text, as many as are in the same order in both."""
     places = dict(_find_single(before))
     pairs = [(places[line], there) for line, there in _find_single(after) if line in places]
-    # The longest rising row of places: patience sorting.
+    # The longest increasing sequence of positions: patience sorting.
     tops: list[int] = []
     piles: list[int] = []
     behind: list[int] = []

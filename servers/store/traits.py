@@ -1,6 +1,6 @@
-"""What a version of an overlay is to others that are used with it: what it loads, provides and needs.
+"""What a version of an overlay means for others used with it: what it loads, provides and needs.
 
-All but what its plugins need is told by the paths of its files, and so by its manifest alone.
+Everything except what its plugins need follows from the paths of its files, so the manifest alone is enough.
 """
 
 import re
@@ -13,7 +13,7 @@ from servers.models import OverlayVersion
 from servers.store.versions import read_files_of
 
 VERSIONS_KEPT = 256
-"""Of so many versions the traits are kept in memory: a few kilobytes each. Those of a digest never change."""
+"""How many versions' traits are kept in memory: a few kilobytes each. Those of a digest never change."""
 
 METAMOD, SOURCEMOD = "MetaMod", "SourceMod"
 
@@ -25,16 +25,16 @@ _L4DTOOLZ = re.compile(re.escape(_ADDONS) + r"(?:metamod/)?l4dtoolz[^/]*\.vdf")
 _TICKRATE = re.compile(re.escape(_ADDONS) + r"(?:metamod/)?tickrate_enabler[^/]*\.(?:vdf|so)")
 _METAMOD_PLUGIN = re.compile(re.escape(_ADDONS) + r"metamod/[^/]+\.vdf")
 _UNLOADED = ("disabled/", "optional/")
-"""What lies there SourceMod does not load by itself."""
+"""SourceMod does not load what is in these folders by itself."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a version is to others. Paths are spelled as the version does, names are in lower case.
+    """What a version means for others. Paths are spelled as in the version, names are in lower case.
 
-    `stacks` has the files of MetaMod and of SourceMod themselves: hashes by paths, these in lower case.
-    `plugins` are the files of plugins that are loaded, without their folders, and `extensions` are named as
-    plugins name them (`sdktools.ext`).
+    `stacks` has the files of MetaMod and SourceMod themselves: their hashes by path in lower case. `plugins`
+    are the files of plugins that are loaded, without their folders. `extensions` are named as plugins name
+    them (`sdktools.ext`).
     """
 
     l4dtoolz: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Traits:
 
 
 def read_traits(version: OverlayVersion) -> Traits:
-    """Return the traits of a version. Raises `BlobError` if the store has lost its manifest, or damaged it."""
+    """Return the traits of a version. Raises `BlobError` if the store has lost or damaged its manifest."""
     return _read_traits(version.digest)
 
 
@@ -56,7 +56,7 @@ def _read_traits(digest: str) -> Traits:
 
 
 def find_traits(files: Iterable[ManifestFile]) -> Traits:
-    """Return the traits of a version that has these files."""
+    """Return the traits of a version with these files."""
     toolz, ticks = [], []
     has_metamod_plugins = False
     stacks: dict[str, dict[str, str]] = {}
@@ -95,7 +95,7 @@ def is_loaded_plugin(path: str) -> bool:
 
 
 def to_extension(path: str) -> str:
-    """Return how plugins name an extension by its path, in lower case, below the folder of extensions.
+    """Return the name by which plugins call an extension, from its lower-case path below the extensions folder.
 
     `x.ext` is `x.ext.2.l4d2.so`, `x.ext.so` or `auto.x.ext/2.l4d2.so`.
     """

@@ -1,4 +1,4 @@
-"""The files of a version as folders: what lies in one, for a page."""
+"""The files of a version as a tree: the content of one folder, for a page."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from hostops.specs import ManifestFile
 
 @dataclass
 class SubFolder:
-    """A folder in another one, with all that lies below it."""
+    """A folder inside another one, with everything below it."""
 
     name: str
     path: str
@@ -18,17 +18,17 @@ class SubFolder:
 
 @dataclass(frozen=True)
 class Folder:
-    """What lies in one folder: other folders first, each sorted by name. `path` is empty for the top."""
+    """The content of one folder: subfolders first, each group sorted by name. `path` is empty for the top."""
 
     path: str
     folders: Sequence[SubFolder]
     files: Sequence[ManifestFile]
     parents: Sequence[SubFolder] = field(default_factory=tuple)
-    """The folders that it lies in, the outermost first; itself is the last one."""
+    """The folders around it, outermost first; the last one is the folder itself."""
 
 
 def find_folder(files: Iterable[ManifestFile], path: str) -> Folder | None:
-    """Return what lies in the folder at `path`; None if there is no such folder."""
+    """Return the content of the folder at `path`; None if there is no such folder."""
     prefix = f"{path}/" if path else ""
     below: dict[str, SubFolder] = {}
     here = []
@@ -51,7 +51,7 @@ def find_folder(files: Iterable[ManifestFile], path: str) -> Folder | None:
 
 
 def open_lone_folders(files: Sequence[ManifestFile]) -> Folder | None:
-    """Return the top, or the first folder below it that has more in it than one other folder."""
+    """Return the top, or the first folder below it that contains more than one other folder."""
     folder = find_folder(files, "")
     while folder and not folder.files and len(folder.folders) == 1:
         folder = find_folder(files, folder.folders[0].path)
@@ -59,5 +59,5 @@ def open_lone_folders(files: Sequence[ManifestFile]) -> Folder | None:
 
 
 def parent_of(path: str) -> str:
-    """Return the folder that a file lies in."""
+    """Return the folder that contains a file."""
     return path.rpartition("/")[0]

@@ -1,8 +1,8 @@
-"""Where the bytes of uploads lie until a version is made of them, beside the store's blobs.
+"""Where the bytes of uploads are kept until a version is made of them: beside the store's blobs.
 
-How much of a part has arrived is how large its file is: no row tells it, so none can be wrong. The web process
-writes these files and the worker reads them, which may be another account: folders are setgid, and files open
-to the group.
+The size of a part's file says how much of it has arrived. No row says so, which means that none can be wrong.
+The web process writes these files and the worker reads them, perhaps as another account: so folders are
+setgid, and the group may read and write the files.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def folder_of(upload_id: int) -> Path:
-    """Return where an upload's files lie, or would lie."""
+    """Return the folder for an upload's files, whether it exists or not."""
     return get_store().root / FOLDER / str(upload_id)
 
 
 def path_of(part: UploadPart) -> Path:
-    """Return where a part's bytes lie."""
+    """Return the path of a part's file."""
     return folder_of(part.upload_id) / part.token.hex
 
 
@@ -42,15 +42,16 @@ def make_file(part: UploadPart) -> None:
     descriptor = os.open(folder / part.token.hex, OPEN_FLAGS | os.O_CREAT, FILE_MODE)
     try:
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
-            os.fchmod(descriptor, FILE_MODE)  # The umask has taken the group's part.
+            os.fchmod(descriptor, FILE_MODE)  # The umask has removed the group's permissions.
     finally:
         os.close(descriptor)
 
 
 def open_file(part: UploadPart) -> int:
-    """Return a descriptor of a part's file, to write to. Raises FileNotFoundError for a part that is gone.
+    """Return a descriptor to write to a part's file. Raises FileNotFoundError if the part is gone.
 
-    It makes none: the row may have been removed since it was read, and nobody would count or remove the bytes.
+    It creates no file: the row may have been removed since it was read, and then nobody would count or remove
+    the bytes.
     """
     return os.open(path_of(part), OPEN_FLAGS)
 
@@ -64,7 +65,7 @@ def read_offset(part: UploadPart) -> int:
 
 
 def sync_file(part: UploadPart, descriptor: int) -> None:
-    """Put the bytes of a part onto the disk, and its name. Raises OSError."""
+    """Flush the bytes and the name of a part to disk. Raises OSError."""
     os.fsync(descriptor)
     folder = os.open(folder_of(part.upload_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -85,7 +86,7 @@ def remove_files(upload_id: int) -> None:
 
 
 def remove_strays(upload_id: int, tokens: Collection[str]) -> None:
-    """Remove the files of an upload that no token names. Young ones may be of parts that are just made."""
+    """Remove the files of an upload that no token names. Young ones may belong to parts that are being made."""
     before = time.time() - STRAY_SECONDS
     with contextlib.suppress(FileNotFoundError):
         for path in folder_of(upload_id).iterdir():
@@ -94,21 +95,21 @@ def remove_strays(upload_id: int, tokens: Collection[str]) -> None:
 
 
 def free_bytes() -> int:
-    """Return how many bytes of uploads the disk of the store takes yet: some of it stays free for all else."""
+    """Return how many more bytes of uploads fit on the store's disk. Some of it stays free for the rest."""
     free = shutil.disk_usage(get_store().make_folder(FOLDER)).free
     kept: int = settings.HOST_MIN_FREE_BYTES
     return max(0, free - kept)
 
 
 def require_room(descriptor: int, more_bytes: int) -> None:
-    """Raise OSError if an open file may not grow so much: others that are sent share what is free."""
+    """Raise OSError if an open file may not grow by this much: other uploads share the free space."""
     disk = os.fstatvfs(descriptor)
     if disk.f_bavail * disk.f_frsize < settings.HOST_MIN_FREE_BYTES + more_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def are_here() -> bool:
-    """Return whether uploads lie on this machine: the web process makes their folder with the first."""
+    """Return whether uploads are kept on this machine: the web process makes their folder with the first."""
     return (get_store().root / FOLDER).is_dir()
 
 

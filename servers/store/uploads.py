@@ -1,4 +1,4 @@
-"""Begins, takes in and discards uploads: every change of their rows but those that a job makes."""
+"""Begins, receives and discards uploads: every change of their rows except those made by a job."""
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -22,11 +22,11 @@ from servers.store import upload_files
 from servers.store.panel_store import get_store
 
 MOST_OPEN = 10
-"""So many uploads one person may have open at a time."""
+"""The most uploads that one person may have open at a time."""
 
 
 class UploadRefusedError(ValidationError):
-    """Something that an upload does not take. The text says why, for people."""
+    """Something that an upload does not accept. The text tells people why."""
 
     def __str__(self) -> str:
         return " ".join(self.messages)
@@ -37,7 +37,7 @@ class UploadGoneError(UploadRefusedError):
 
 
 def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str = "") -> Upload:
-    """Return a new upload, which takes parts. Raises `UploadRefusedError`."""
+    """Return a new upload that is ready for parts. Raises `UploadRefusedError`."""
     with transaction.atomic():
         lock_person(by)
         if Upload.objects.open().filter(by=by).count() >= MOST_OPEN:
@@ -48,7 +48,7 @@ def begin_upload(overlay: Overlay, *, by: User, adds_to_latest: bool, note: str 
                 )
                 % {"most": MOST_OPEN}
             )
-        # While the row is locked, nobody removes the overlay.
+        # While the row is locked, nobody can remove the overlay.
         if not Overlay.objects.select_for_update(of=("self",)).filter(pk=overlay.pk).exists():
             raise UploadRefusedError(_("The overlay was removed meanwhile."))
         upload = Upload(overlay=overlay, by=by, adds_to_latest=adds_to_latest, note=note)
@@ -68,10 +68,10 @@ def lock_upload(pk: int) -> Upload:
 def add_part(
     upload: Upload, path: str, size: int, *, modified_ms: int = 0, is_bundle: bool = False
 ) -> UploadPart:
-    """Return a new part of an upload, of which nothing has arrived. One of the same path is replaced.
+    """Return a new, empty part of an upload. It replaces one with the same path.
 
-    Its whole size counts from now on in what the overlay's owner may have. Raises `UploadRefusedError`, and
-    OSError if its file cannot be made.
+    From now on its full size counts towards what the overlay's owner may have. Raises `UploadRefusedError`,
+    and OSError if its file cannot be made.
     """
     try:
         require_paths([path])
@@ -79,7 +79,7 @@ def add_part(
     except ManifestError as error:
         raise UploadRefusedError(str(error)) from None
     with transaction.atomic():
-        # The owner is locked first, as when a version is made: two orders would deadlock.
+        # The owner is locked first, as when a version is made: two different orders would deadlock.
         owner = lock_person(upload.overlay.owner or upload.by)
         upload = lock_upload(upload.pk)
         if not upload.is_receiving:
@@ -118,19 +118,19 @@ def add_part(
 
 
 def restore_file(part: UploadPart) -> None:
-    """Make the file of a part that was made before files were made with their rows. Raises OSError."""
+    """Make the file of a part made by a version that did not make files with their rows. Raises OSError."""
     if upload_files.path_of(part).exists():
         return
     with transaction.atomic():
         uploads = Upload.objects.select_for_update(of=("self",)).filter(pk=part.upload_id)
         upload = uploads.first()
-        # Of one that is done only the rows are kept.
+        # Of a finished upload, only the rows are kept.
         if upload and upload.is_receiving and upload.parts.filter(pk=part.pk).exists():
             upload_files.make_file(part)
 
 
 def note_received(part: UploadPart) -> bool:
-    """Note that a part is complete on the disk; False if it has been removed."""
+    """Record that a part is complete on disk; return False if it has been removed."""
     now = timezone.now()
     is_there = UploadPart.objects.filter(pk=part.pk).update(received_at=now)
     Upload.objects.filter(pk=part.upload_id).update(touched_at=now)
@@ -152,7 +152,7 @@ def remove_part(part: UploadPart) -> None:
 
 
 def discard(upload: Upload) -> None:
-    """Remove an upload and its files. Raises `UploadRefusedError` while a version is made of it."""
+    """Remove an upload and its files. Raises `UploadRefusedError` while a version is being made of it."""
     with transaction.atomic():
         row = Upload.objects.select_for_update(of=("self",)).filter(pk=upload.pk).first()
         if row is None:
@@ -167,13 +167,13 @@ def discard(upload: Upload) -> None:
 
 
 def find_gap(upload: Upload) -> str:
-    """Return why no version can be made of an upload yet, in a sentence; empty if one can."""
+    """Return a sentence saying why no version can be made of an upload yet; empty if one can."""
     counts = upload.parts.aggregate(parts=Count("pk"), received=Count("received_at"))
     return describe_gap(**counts)
 
 
 def describe_gap(*, parts: int, received: int) -> str:
-    """Return what `find_gap` does, of an upload with so many parts."""
+    """Return what `find_gap` does, for an upload with this many parts."""
     if not parts:
         return _("No file has been uploaded yet.")
     if missing := parts - received:
@@ -191,10 +191,11 @@ def describe_gap(*, parts: int, received: int) -> str:
 def remove_abandoned() -> list[int]:
     """Remove uploads that nobody has continued for a week, and files whose upload is gone; return which.
 
-    Of those that are kept it removes files whose part is gone: the process was killed before it did.
+    In the uploads that stay, remove files whose part is gone: the process was killed before it could remove
+    them.
 
-    Only where the files are: a worker on another machine, or one whose store is not mounted at the moment,
-    would take the rows away from them.
+    This only happens where the files are: a worker on another machine, or one whose store is not mounted at
+    the moment, would remove rows whose files still exist.
     """
     if not upload_files.are_here():
         return []
@@ -206,7 +207,7 @@ def remove_abandoned() -> list[int]:
                 removed.append(row.pk)
                 row.delete()
     get_store().remove_left_behind()
-    # Listed before the rows are read: the row of an upload is there before its files.
+    # Listed before the rows are read: the row of an upload exists before its files do.
     with_files = upload_files.list_uploads()
     kept = set(Upload.objects.open().filter(pk__in=with_files).values_list("pk", flat=True))
     for upload_id in set(with_files) - kept:

@@ -1,4 +1,4 @@
-"""Makes versions of overlays, and says what is in them and what differs between two."""
+"""Makes versions of overlays, and says what is in them and how two of them differ."""
 
 import contextlib
 import hashlib
@@ -32,26 +32,26 @@ from servers.store.panel_store import BlobError, get_store
 
 MAX_MANIFEST_BYTES = 64 * 1024**2
 MOST_VERSIONS = 500
-"""So many versions an overlay may have: each change reads the manifests of all of them, and each has a row."""
+"""The most versions of an overlay: each change reads the manifests of all of them, and each one has a row."""
 TRIES = 5
-"""So often a version is tried again because another one came between."""
+"""How often to try to make a version when another one keeps coming between."""
 
 
 class VersionRefusedError(ValidationError):
-    """A version that cannot be made. The text says why, for people."""
+    """A version that cannot be made. The text tells people why."""
 
 
 class NewerVersionError(VersionRefusedError):
-    """Another version was made meanwhile than the one that this was to follow."""
+    """Another version was made after the one that this was to follow."""
 
 
 class _OtherVersionsError(Exception):
-    """An overlay has other versions than those that were looked at."""
+    """The versions of an overlay are no longer those that were read."""
 
 
 @dataclass(frozen=True)
 class FileChange:
-    """One file that two versions have differently; None where one of them has none."""
+    """A file that differs between two versions; None for the version that does not have it."""
 
     path: str
     before: ManifestFile | None
@@ -60,7 +60,7 @@ class FileChange:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the versions that an overlay has consist of."""
+    """What the existing versions of an overlay consist of."""
 
     ids: frozenset[int]
     files: frozenset[ManifestFile]
@@ -88,12 +88,12 @@ class _Known:
     def find_native(
         self, files: Iterable[ManifestFile], stored: Mapping[str, Path]
     ) -> list[ManifestFile]:
-        """Return the files that are code, without opening those of which it is known that they are none."""
+        """Return the files that are code, without opening those already known not to be."""
         suspects = [file for file in files if self.has_native_code or not self.has(file)]
         return find_native(suspects, stored)
 
     def has(self, file: ManifestFile) -> bool:
-        """Whether a version has these bytes in that place, whatever is said of it as a seed."""
+        """Return whether a version has these bytes at that path, whether or not it is a seed."""
         return _strip(file) in self.files
 
 
@@ -114,14 +114,14 @@ def make_version(
     is_first: bool = False,
     upload: Upload | None = None,
 ) -> OverlayVersion:
-    """Make the next version of an overlay, and let it be the latest; return the latest if that has these files.
+    """Make the next version of an overlay the latest one; return the latest if that has these files.
 
-    `stored` are files on the store's file system, with their hashes, that become blobs; all others have to be
-    there. `report` has further columns of the version. The database is only held for the rows. Raises
-    `VersionRefusedError`, `ManifestError` for files that cannot lie beside each other, and
-    `NewerVersionError` unless `follows` is the latest still, or, with `is_first`, there is none.
+    `stored` are files on the store's file system, with their hashes, that become blobs; all other blobs must
+    exist already. `report` has further columns of the version. The database is held only while the rows are
+    written. Raises `VersionRefusedError`, `ManifestError` for files that cannot lie beside each other, and
+    `NewerVersionError` unless `follows` is still the latest version, or, with `is_first`, there is none.
 
-    `upload` is where the files come from: it is done in the transaction that makes the version.
+    `upload` is where the files come from: it is marked done in the transaction that makes the version.
     """
     if not files:
         raise VersionRefusedError(_("A version needs at least one file."))
@@ -134,7 +134,7 @@ def make_version(
         require_readable_paths(new, (file.path for file in files))
         native = known.find_native(files, {sha256: path for path, sha256 in stored})
         _require_permission(native, known, by)
-        # Before anything is stored: what is refused must not lie there as if it had been allowed.
+        # Before anything is stored: what is refused must not end up in the store as if it had been allowed.
         owner = User.objects.get(pk=overlay.owner_id or by.pk)
         more_bytes = _count_new_bytes(files, manifest, known)
         if obstacle := find_content_obstacle(owner, more_bytes, without=upload):
@@ -179,7 +179,7 @@ def make_version(
 
 
 def _require_permission(native: Iterable[ManifestFile], known: _Known, by: User) -> None:
-    """Refuse native code that no version of the overlay has in that place, of who may not bring any."""
+    """Raise unless `by` may bring native code, or versions of the overlay already have it at the same paths."""
     new = [file for file in native if not known.has(file)]
     if new and not may(by, Verb.BRING_NATIVE_CODE):
         raise VersionRefusedError(
@@ -192,7 +192,7 @@ def _require_permission(native: Iterable[ManifestFile], known: _Known, by: User)
 
 
 def _count_new_bytes(files: Iterable[ManifestFile], manifest: bytes, known: _Known) -> int:
-    """Return the bytes of the files that are not `known`, each once, with those of a manifest that is not."""
+    """Return the bytes of the files that are not `known`, each once, and of the manifest if it is not known."""
     digest = hashlib.sha256(manifest).hexdigest()
     return _sum_sizes(files, digest, len(manifest), known.hashes)
 
@@ -200,7 +200,7 @@ def _count_new_bytes(files: Iterable[ManifestFile], manifest: bytes, known: _Kno
 def _sum_sizes(
     files: Iterable[ManifestFile], digest: str, manifest_bytes: int, known: Collection[str]
 ) -> int:
-    """Return what a version adds to what is `known`, by hashes. Its manifest takes room as its files do."""
+    """Return what a version adds to what is `known`, by hash. Its manifest takes space as its files do."""
     sizes = {file.sha256: file.size for file in files}
     sizes[digest] = manifest_bytes
     return sum(size for sha256, size in sizes.items() if sha256 not in known)
@@ -216,7 +216,7 @@ def _store_row(
     upload: Upload | None,
     **columns: Any,
 ) -> OverlayVersion:
-    """Store a version in a transaction, behind the one that is the latest by now."""
+    """Store a version in a transaction, after whichever one is the latest by now."""
     owner_id = overlay.owner_id or by.pk
     owner = lock_person(User.objects.get(pk=owner_id))
     rows = Overlay.objects.select_for_update(of=("self",)).select_related("latest")
@@ -231,7 +231,7 @@ def _store_row(
             _("%(name)s has a newer version than the one you changed.") % {"name": overlay.name}
         )
     if upload:
-        # Before it is looked at what the owner may have: its files are the version's from now on.
+        # Before checking what the owner may have: from here on its files belong to the version.
         _settle(upload, follows_id)
     if overlay.latest and overlay.latest.digest == columns["digest"]:
         if upload:
@@ -266,7 +266,7 @@ def _store_row(
 
 
 def _settle(upload: Upload, base_id: int | None) -> None:
-    """Let an upload be done; another worker that still has it in hand, after a long pause, is refused."""
+    """Mark an upload as done. Raises if it no longer waits, as when a worker returns after a long pause."""
     waiting = Upload.objects.filter(pk=upload.pk, state=UploadState.WAITING)
     now = timezone.now()
     if not waiting.update(state=UploadState.DONE, error="", base_id=base_id, finished_at=now):
@@ -276,17 +276,17 @@ def _settle(upload: Upload, base_id: int | None) -> None:
 
 
 def read_files(version: OverlayVersion) -> tuple[ManifestFile, ...]:
-    """Return the files of a version. Raises `BlobError` if the store has lost its manifest, or damaged it."""
+    """Return the files of a version. Raises `BlobError` if the store has lost or damaged its manifest."""
     return read_files_of(version.digest)
 
 
 def read_files_of(digest: str) -> tuple[ManifestFile, ...]:
-    """Return the files of the versions whose manifest has this hash. Raises as `read_files`."""
+    """Return the files of the versions whose manifest has this hash. Raises as `read_files` does."""
     return tuple(read_known_files(_read_lines_of(digest)))
 
 
 def read_lines(version: OverlayVersion) -> list[bytes]:
-    """Return the lines of a version's manifest, for `read_known_files`. Raises as `read_files`."""
+    """Return the lines of a version's manifest, for `read_known_files`. Raises as `read_files` does."""
     return _read_lines_of(version.digest)
 
 
@@ -298,11 +298,11 @@ def _read_lines_of(digest: str) -> list[bytes]:
         raise BlobError(str(error)) from error
 
 
-def charge_anew(overlay: Overlay) -> None:
+def recount_added_bytes(overlay: Overlay) -> None:
     """Count each file of an overlay for the first version that has it, in a transaction that removed one.
 
-    What a removed version brought may be in later ones, which had it for nothing. A version of which the store
-    has lost the manifest keeps what it counted.
+    What a removed version brought may also be in later ones, for which it did not count. A version whose
+    manifest the store has lost keeps the bytes counted for it.
     """
     known: set[str] = set()
     seen: set[bytes] = set()
@@ -322,7 +322,7 @@ def charge_anew(overlay: Overlay) -> None:
 
 
 def compare(before: Iterable[ManifestFile], after: Iterable[ManifestFile]) -> list[FileChange]:
-    """Return the files that differ, in the order of their paths."""
+    """Return the files that differ, sorted by path."""
     old = {file.path: file for file in before}
     new = {file.path: file for file in after}
     return [
