@@ -1,6 +1,6 @@
 """Finds overlays that do not work together over the game, or may not, by comparing their manifests.
 
-Overlays maintained by hand on hosts have no manifest, so they are listed as not checked. They may contain
+Overlays kept by hand on hosts have no manifest, so they are listed as not checked. They may contain
 what others lack, so with one of them nothing that seems to be missing is certain.
 """
 
