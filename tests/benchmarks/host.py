@@ -144,7 +144,7 @@ def measure_way(way: Way, repeat: int) -> Row:
 
 
 def measure_update(layout: HostLayout, repeat: int) -> Row:
-    """Put a release together from an overlay in which some files were written anew."""
+    """Put a release together from an overlay in which some files were rewritten."""
     overlaid = staging.begin_overlaid(layout, "1")
     for number in range(CHANGED_FILES):
         path = overlaid.upper_dir / "left4dead2" / "0000" / f"{number:06}.bsp"

@@ -469,7 +469,7 @@ def test_a_look_that_hangs_keeps_nobody_and_gets_no_company() -> None:
     assert looks.latest() is None
     began_at = monotonic()
     assert [looks.latest() for _ in range(20)] == [None] * 20
-    assert monotonic() - began_at < 1, "each waited anew for a look that is known to hang"
+    assert monotonic() - began_at < 1, "each waited again for a check that is known to hang"
     assert len(begun) == 1
     released.set()
     assert wait_until(looks.latest, 5, "the look has not come back") == "found"

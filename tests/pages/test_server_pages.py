@@ -62,7 +62,7 @@ def test_a_viewer_has_no_tab_for_what_they_may_not_read(bob: User, running: Serv
     assert "data-menu" not in page
 
 
-def test_a_restart_by_itself_begins_the_time_anew(as_alice: Client, running: Server) -> None:
+def test_an_automatic_restart_resets_the_time(as_alice: Client, running: Server) -> None:
     two_minutes_ago = timezone.now() - timedelta(minutes=2)
     Server.objects.update(console_run_started_at=two_minutes_ago.timestamp())
     assert "2 min</time>" in text(as_alice, url())

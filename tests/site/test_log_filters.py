@@ -20,7 +20,7 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the clock of the filter, in its only element."""
     clock = [1e9]
-    # Whatever configures logging anew in this process puts another one beside it.
+    # Anything that configures logging again in this process adds another one.
     refusals = logging.getLogger("django.security.DisallowedHost")
     monkeypatch.setattr(refusals, "filters", refusals.filters[-1:])
     monkeypatch.setattr(log_filters, "monotonic", lambda: clock[0])

@@ -228,7 +228,7 @@ def test_a_cancel_ends_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_packs(tmp_path / "layer", [A], cancel=cancel)
 
 
-def test_what_was_kept_and_is_no_longer_readable_is_read_anew(tmp_path: Path) -> None:
+def test_what_was_kept_and_is_no_longer_readable_is_read_again(tmp_path: Path) -> None:
     write(tmp_path / "layer" / A, make_pack(FILES))
     kept = tmp_path / "kept"
     first = read_packs(tmp_path / "layer", [A], cache_dir=kept)

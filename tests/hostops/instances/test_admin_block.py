@@ -58,7 +58,7 @@ def test_a_broken_block_is_replaced_and_told_and_nobody_stays_an_admin_by_it(bro
     edited = write_block(text, [ZOEY])
     assert edited.text == MINE + b"// Below.\n" + block(b'"STEAM_1:0:1" "bcd" // Saferoom: Zoey')
     (remark,) = edited.remarks
-    assert "written anew at the end" in remark
+    assert "rewritten at the end" in remark
 
 
 def test_a_line_that_somebody_wrote_between_the_comments_is_kept_and_told() -> None:

@@ -51,7 +51,7 @@ def test_a_console_made_later_counts_as_written_until_it_can_be_watched(layout: 
 
 
 @pytest.mark.parametrize("way", ["removed", "renamed", "its parent renamed"])
-def test_an_instance_made_again_is_watched_anew(
+def test_an_instance_made_again_is_watched_again(
     layout: HostLayout, tmp_path: Path, way: str
 ) -> None:
     watch = ConsoleWatch(layout)

@@ -194,13 +194,13 @@ def test_a_finished_update_is_never_written_to_again(
     assert host.install_runtime() == "30000000"
 
 
-def test_an_update_whose_release_is_gone_begins_anew(host: Host, root: Path) -> None:
+def test_an_update_whose_release_is_gone_starts_over(host: Host, root: Path) -> None:
     with pytest.raises(HostError):
         update(host, root, fail=["disk-write-0x606"])
     shutil.rmtree(root / "releases" / BUILD_ID)
     output = Output()
     assert host.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
-    assert "starting anew" in output.text
+    assert "starting over" in output.text
 
 
 def test_a_damaged_file_of_the_installed_build_is_repaired(
@@ -240,7 +240,7 @@ def test_an_overlaid_update_is_not_gone_on_with_where_overlays_cannot_be_mounted
     output = Output()
     copying = Host(root, game_source="simulator", layering="copy")
     assert copying.install_runtime(on_line=output.on_line) == LATER_BUILD_ID
-    assert "starting anew" in output.text
+    assert "starting over" in output.text
     assert not (root / "staging").exists()
 
 

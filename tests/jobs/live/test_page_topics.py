@@ -130,7 +130,7 @@ def test_commands_come_as_the_page_shows_them_and_are_rendered_once_for_all(
     assert first == {"version": 1, "html": latest}
     assert "&lt;b&gt;status&lt;/b&gt;" in latest
     assert others == [first] * len(others)
-    # Nothing is rendered anew: the servers, and what `ChangesTopic` reads.
+    # Nothing is rendered again: the servers, and what `ChangesTopic` reads.
     with django_assert_num_queries(4):
         PageTopic.read_snapshots(topics)
     # Programs that follow a console are told that there is news, and ask for it themselves.

@@ -79,7 +79,7 @@ def change_password(alice: User) -> None:
 
 
 def promote(alice: User) -> None:
-    # What an admin follows is something else: the page has to be loaded anew.
+    # What an admin follows is something else: the page has to be loaded again.
     User.objects.filter(pk=alice.pk).update(is_staff=True)
     alice.user_permissions.add(Permission.objects.get(codename="view_any_server"))
 

@@ -65,7 +65,7 @@ def test_a_heartbeat_ends_the_silence(worker: Worker, clock: Clock) -> None:
     assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
 
 
-def test_who_has_not_looked_for_long_begins_anew(worker: Worker, clock: Clock) -> None:
+def test_an_observer_that_has_not_looked_for_long_starts_over(worker: Worker, clock: Clock) -> None:
     watch = LeaseWatch()
     assert not look(watch, worker, clock, seconds=LEASE_SECONDS - 5)
     clock.seconds += 10 * LEASE_SECONDS  # This process was frozen, or the database away.

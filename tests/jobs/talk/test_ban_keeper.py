@@ -106,7 +106,7 @@ def test_a_ban_is_told_once_and_lifted_when_it_is_lifted_or_ends(
     [
         {"map": "c2m1_highway"},
         {"console_run": 2},
-        {"console_run_started_at": 5.0},  # The instance was made anew, and counts from 1 again.
+        {"console_run_started_at": 5.0},  # The instance was made again, and counts from 1.
     ],
 )
 def test_a_ban_that_the_game_has_lost_is_told_again_after_a_start_or_a_map(

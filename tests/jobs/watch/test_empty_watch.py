@@ -64,7 +64,7 @@ def test_it_is_carried_out_once_nobody_was_on_for_half_a_minute(
 
 
 @pytest.mark.parametrize("players", [1, None], ids=["somebody", "unknown"])
-def test_somebody_who_comes_or_an_answer_that_does_not_begins_the_wait_anew(
+def test_somebody_who_comes_or_an_answer_that_does_not_restarts_the_wait(
     running: Server, looks: Looks, players: int | None
 ) -> None:
     defer(running)

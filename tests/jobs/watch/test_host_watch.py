@@ -160,7 +160,7 @@ class TestStates:
         stored = [one for one in queries if one["sql"].startswith('UPDATE "servers_server"')]
         assert len(stored) == 3
 
-    def test_the_console_of_an_absent_instance_begins_anew(
+    def test_the_console_of_an_absent_instance_starts_over(
         self, watch: HostWatch, fake_host: FakeHost
     ) -> None:
         Server.objects.update(console_run=7, console_offset=4711, console_seq=90)
@@ -236,7 +236,7 @@ class TestCrashes:
         job = Job.objects.create(operation="start", server=server, state=JobState.RUNNING)
         tell(fake_host, watch, CRASHED)
         assert not Crash.objects.exists()
-        # The job starts the server anew, and reads back that it runs.
+        # The job starts the server again, and reads back that it runs.
         finish_job(job, exit_code=0, server_changes={"actual_state": "running", "restarts": 0})
         server = tell(fake_host, watch, running(3, crashes=(2,)))
         assert Crash.objects.count() == 1
@@ -453,7 +453,7 @@ class TestRestarts:
         watch.store_states()
         Job.objects.update(state=state)
         watch.store_states()
-        # Another worker of the host, or this one started anew.
+        # Another worker of the host, or this one after a restart.
         HostWatch(host).store_states()
         assert Job.objects.count() == 1
         tell(fake_host, watch, crashed_and_due(0, ago=0))

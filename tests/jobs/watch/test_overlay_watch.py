@@ -109,7 +109,7 @@ def test_a_change_a_new_release_and_a_removal_are_stored(
     assert not models.ReleaseReport.objects.exists()
 
 
-def test_a_report_that_was_made_by_other_rules_is_made_anew(
+def test_a_report_that_was_made_by_other_rules_is_made_again(
     watch: OverlayWatch, fake_host: FakeHost
 ) -> None:
     watch.look()

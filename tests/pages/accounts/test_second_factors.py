@@ -176,7 +176,7 @@ def test_a_secret_that_no_key_decrypts_is_a_sentence(alice: User, settings: Sett
             assert "Your second factor cannot be read" in page
 
 
-def test_recovery_codes_are_downloaded_and_made_anew(alice: User) -> None:
+def test_recovery_codes_are_downloaded_and_regenerated(alice: User) -> None:
     client, _ = set_up(alice)
     codes = codes_of(client)
     text = client.get(reverse("mfa_download_recovery_codes")).content.decode()

@@ -95,7 +95,7 @@ def test_a_changed_password_ends_all_others(alice: User) -> None:
     (row,) = PersonSession.objects.filter(user=alice)
     assert phone.get(SESSIONS).status_code == 302
     assert here.get(SESSIONS).status_code == 200
-    # The session has another key then, but it was not begun anew.
+    # The session has another key then, but it did not begin again.
     assert row == session_of(here)
     assert abs(row.signed_in_at - signed_in_at) < timedelta(milliseconds=1)
     assert not Session.objects.exclude(pk=row.session_id).exists()
