@@ -1,4 +1,4 @@
-"""The pages of one server: the head that all have, what its job does, and what a click leads to."""
+"""The pages of one server: the head that all have, what its job does, and where a click leads."""
 
 from datetime import timedelta
 
@@ -104,7 +104,7 @@ def test_restart_is_the_first_choice_only_while_something_waits_for_it(
 
 
 def note_loaded(**check: object) -> None:
-    """Have the run say what a check of plugins has found."""
+    """Let the run have the result of a check of its plugins."""
     whole = {"kind": "plugin", "expected": 41, "not_loaded": [], "more_count": 0}
     checks = [whole | {"none_because": "", "unknown": ""} | check]
     ten_minutes_ago = timezone.now() - timedelta(minutes=10)

@@ -1,4 +1,4 @@
-"""The lines of Saferoom in `admins_simple.ini`: nothing of anybody else's is lost, whatever stands there."""
+"""Saferoom's lines in `admins_simple.ini`: nobody else's lines are lost, whatever the file contains."""
 
 import pytest
 
@@ -91,5 +91,5 @@ def test_a_file_that_is_a_copy_follows_its_original_until_somebody_changes_it() 
     assert b"Old" not in followed
     changed = followed.replace(b"// New.", b"// Newer.")
     assert write_block(changed, [BILL], b"// Newest.\n").text == changed
-    # That of a host which copies the game lies there before the first admin does.
+    # The file of a host which copies the game is there before the first admin is.
     assert write_block(b"// Old.", [], b"// Old.").text == write_block(None, [], b"// Old.").text

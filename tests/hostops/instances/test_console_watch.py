@@ -87,7 +87,7 @@ def test_after_too_many_events_every_console_counts_as_written(
     monkeypatch.setattr(inotify, "_READ_BYTES", 128)
     watch = ConsoleWatch(layout)
     watch.find_written(NAMES)
-    for _ in range(20):  # in turns, as the kernel merges equal events that follow each other
+    for _ in range(20):  # in turns, because the kernel merges equal events that follow each other
         for name in NAMES:
             print_to(layout.instance(name))
     assert watch.find_written((*NAMES, "gamma")) == {*NAMES, "gamma"}

@@ -1,4 +1,4 @@
-"""Generated layers are named by what they hold, and what hides them in the upper layer is moved aside."""
+"""Generated layers are named by their content, and what hides them in the upper layer is moved aside."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Reset wipes what a server wrote, and nothing else."""
+"""Reset removes what a server wrote, and nothing else."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bans reach running servers: what they lack, after each start and map, and until they end."""
+"""Bans reach running servers: the missing ones, after each start and change of map, until they end."""
 
 import re
 from datetime import timedelta
@@ -51,7 +51,7 @@ class Game:
 
 @pytest.fixture
 def game(fake_host: FakeHost) -> Game:
-    """Return what every server of the host has banned."""
+    """Return the bans of every server on the host."""
     game = Game()
     fake_host.answers = game.answer
     return game
@@ -66,7 +66,7 @@ def running(server: Server) -> Server:
 
 @pytest.fixture
 def keeper(host: Host, game: Game) -> BanKeeper:
-    """Return what keeps the bans of the host's servers."""
+    """Return the keeper of the bans on the host's servers."""
     return BanKeeper(host, {})
 
 

@@ -1,4 +1,4 @@
-"""What the watcher makes of what the host says: states, crashes, and what a reboot ended."""
+"""What the watcher makes of the host's reports: states, crashes, and what a reboot ended."""
 
 import time
 from dataclasses import replace
@@ -55,7 +55,7 @@ def tell(fake_host: FakeHost, watch: HostWatch, status: InstanceStatus) -> Serve
 
 
 def crashed(run: int) -> InstanceStatus:
-    """Return the status of a server whose run of that number, and no other, ended on its own."""
+    """Return the status of a server of which only the run with this number ended on its own."""
     return replace(CRASHED, run=run, crashed_runs=(CrashedRun(run),))
 
 
@@ -99,7 +99,7 @@ class TestStates:
     def test_what_a_job_stored_while_the_host_was_asked_is_newer(
         self, watch: HostWatch, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Also if it left the server in the state that it was in."""
+        """Even if it left the server in the same state."""
         server = tell(fake_host, watch, replace(RUNNING, state=InstanceState.STOPPED))
 
         def be_overtaken(**_options: bool) -> dict[str, InstanceStatus]:
@@ -306,7 +306,7 @@ class TestOutlook:
 class TestReboots:
     @pytest.fixture
     def wanted(self, server: Server) -> None:
-        """Let the server be one that should be running."""
+        """Make the server one that should be running."""
         Server.objects.update(desired_state=DesiredState.RUNNING)
 
     def test_a_server_that_should_run_is_started_and_its_job_says_why(
@@ -374,7 +374,7 @@ class TestRestarts:
 
     @pytest.fixture
     def due(self, server: Server) -> InstanceStatus:
-        """Return the status of a server that should run, has crashed, and is to be started now."""
+        """Return the status of a crashed server that should run, and must be started now."""
         Server.objects.update(desired_state=DesiredState.RUNNING)
         return crashed_and_due(0)
 
@@ -532,7 +532,7 @@ class TestRestarts:
 
 
 def crashed_and_due(in_seconds: float, *, ago: float = 10) -> InstanceStatus:
-    """Return the status of a server that crashed a moment ago, and is due to be started in so many seconds."""
+    """Return the status of a server that crashed a moment ago, and must be started in this many seconds."""
     now = time.time()
     return replace(CRASHED, due_restart=DueRestart(2, 5, now - ago, now + in_seconds))
 
@@ -552,7 +552,7 @@ def test_the_host_reports_which_ports_other_programs_hold_and_tells_pages_of_a_c
 def test_a_report_that_was_overtaken_takes_nothing_back(
     watch: HostWatch, host: Host, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job has changed the host, and reported it, while the worker's chores still read what was before."""
+    """A job has changed the host, and reported it, while the worker's chores still read the earlier state."""
     facts = fake_host.facts
 
     def be_overtaken() -> HostFacts:

@@ -1,4 +1,4 @@
-"""Overlays and releases are reported once they have changed, and not again until they change once more."""
+"""Overlays and releases are reported when they have changed, and not again until they change again."""
 
 from dataclasses import replace
 

@@ -146,7 +146,7 @@ def test_it_is_seen_at_most_once_a_minute(alice: User) -> None:
     assert not any("UPDATE" in query["sql"] for query in captured.captured_queries)
     long_ago = timezone.now() - timedelta(hours=1)
     PersonSession.objects.update(last_seen_at=long_ago)
-    cache.clear()  # A minute has gone by.
+    cache.clear()  # A minute has passed.
     here.get(SESSIONS)
     seen = session_of(here).last_seen_at
     assert seen > long_ago
