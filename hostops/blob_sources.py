@@ -178,7 +178,7 @@ class HttpReader:
         """Return a connection, and whether it has been used before."""
         with self._lock:
             if self._is_closed:
-                raise BlobSourceError("The panel is not asked any more.")
+                raise BlobSourceError("The panel is no longer asked.")
             if self._idle:
                 return self._idle.pop(), True
             address = urlsplit(self._panel_url)
@@ -211,7 +211,7 @@ class HttpReader:
         try:
             connection.request("GET", self._make_path(sha256), headers=headers)
             if self._is_closed:  # It may have connected since.
-                raise BlobSourceError("The panel is not asked any more.")
+                raise BlobSourceError("The panel is no longer asked.")
             return connection.getresponse()
         except _FAULTS:
             if not is_used:

@@ -222,7 +222,7 @@ def _find_usable(user: User, pk: str) -> Overlay:
         else None
     )
     if found is None:
-        raise CureError(_("You may not use that overlay, or there is none any more."))
+        raise CureError(_("You may not use that overlay, or it no longer exists."))
     return found
 
 

@@ -36,7 +36,7 @@ class UploadState(models.TextChoices):
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
-    """Uploads, by who may see them and how they stand."""
+    """Uploads, by who may see them and by their state."""
 
     def visible_to(self, user: Person) -> "UploadQuerySet":
         """Return the uploads to overlays that `user` may change."""

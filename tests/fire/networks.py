@@ -50,7 +50,7 @@ class Machine:
         ip("link", "set", self.cable, "up")
 
     def remove(self) -> None:
-        """Take the machine away, and the cable with it.
+        """Remove the machine, and the cable with it.
 
         The cable first: together with the namespace it would disappear some time later, and keep its name
         until then.

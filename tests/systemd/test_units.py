@@ -99,7 +99,7 @@ def test_what_crashes_is_restarted_and_in_the_end_given_up(hurried: Machine) -> 
     runs = len(list((hurried.root / "instances" / "alpha" / "console").glob("*.log")))
     assert runs == 1 + 5
 
-    # Whoever starts it again gives it the whole budget.
+    # A start by a person gives it the whole budget.
     write_control(hurried.root)
     hurried.cli("start", "alpha")
     assert (hurried.status()["state"], hurried.status()["restarts"]) == (RUNNING, 0)

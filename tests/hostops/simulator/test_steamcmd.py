@@ -419,7 +419,7 @@ def test_one_failure_can_be_limited_to_some_runs(cmd: SteamCmd) -> None:
     assert codes == [8, 8, 0]
 
 
-# Mistakes of whoever runs it
+# Mistakes in running it
 
 
 def test_commands_that_cannot_work_say_so(cmd: SteamCmd) -> None:
